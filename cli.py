@@ -1,0 +1,108 @@
+"""Redwood's command line: `python cli.py --setting class_incremental --method rehearsal`."""
+
+import sys
+from argparse import Namespace
+
+from redwood.experiments.arguments import UsageError, as_arguments, general_help, parse_selection
+from redwood.settings.errors import RedwoodError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 if a run of several failed, 2 for a usage error."""
+    try:
+        return _dispatch(sys.argv[1:] if argv is None else argv)
+    except RedwoodError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; go on with --resume and the folder of the run", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _dispatch(argv: list[str]) -> int:
+    chosen, rest = parse_selection(argv)
+    if chosen.version:
+        from redwood import __version__
+
+        print(__version__)
+        return 0
+    if chosen.list:
+        return _list(as_json=chosen.json)
+    if chosen.resume:
+        return _resume(chosen.resume, rest)
+    if chosen.config:
+        rest = _read_config(chosen) + rest
+    if chosen.help and not (chosen.setting and chosen.method):
+        from redwood.methods import method_names
+        from redwood.settings import setting_names
+
+        print(general_help(setting_names(), method_names()))
+        return 0
+    if not (chosen.setting and chosen.method):
+        missing = "--setting" if not chosen.setting else "--method"
+        raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
+    return _run(chosen.setting, chosen.method, rest, chosen.seeds, help_only=chosen.help)
+
+
+def _read_config(chosen: Namespace) -> list[str]:
+    from pathlib import Path
+
+    from redwood.experiments.runner import load_config
+
+    config = load_config(Path(chosen.config))
+    for name in ("setting", "method"):
+        given = config.pop(name, None)
+        setattr(chosen, name, getattr(chosen, name) or given)
+    return as_arguments(config)
+
+
+def _list(as_json: bool) -> int:
+    from redwood.experiments.listing import describe_settings, setting_tree
+
+    if as_json:
+        import json
+
+        print(json.dumps(describe_settings(), indent=2))
+    else:
+        from rich.console import Console
+
+        Console().print(setting_tree())
+    return 0
+
+
+def _resume(folder: str, rest: list[str]) -> int:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from redwood.experiments.runner import resume
+
+    if rest:
+        raise UsageError(f"--resume goes on with the run as it was started; leave {rest[0]} out.")
+    resume(Path(folder), Console())
+    return 0
+
+
+def _run(settings: str, methods: str, rest: list[str], seeds: int, help_only: bool) -> int:
+    from rich.console import Console
+
+    from redwood.experiments.comparison import compare, parse_pairs, select_pairs
+    from redwood.experiments.options import pair_help
+    from redwood.experiments.runner import run_pair
+
+    pairs = select_pairs(settings, methods)
+    if help_only:
+        print(pair_help(pairs[0]))
+        return 0
+    console = Console()
+    if len(pairs) > 1 or seeds > 1 or "all" in (settings, methods):
+        return 0 if compare(pairs, rest, seeds, console) else 1
+    run_pair(pairs[0], parse_pairs(pairs, rest)[0], console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

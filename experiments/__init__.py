@@ -1,0 +1,1 @@
+"""What happens around a run when it is started from the command line: options, run directories, comparisons, tables."""

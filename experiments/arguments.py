@@ -1,0 +1,77 @@
+"""The options that choose what to run; they are known before any setting or method is loaded."""
+
+import argparse
+from typing import Any, NoReturn
+
+from redwood.settings.errors import RedwoodError
+
+
+class UsageError(RedwoodError):
+    """The command line is not as it should be."""
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, raised instead of printed with the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a sentence."""
+        raise UsageError(f"{message[0].upper()}{message[1:]}; see --help.")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what to run."""
+    group = parser.add_argument_group("what to run")
+    group.add_argument("--setting", metavar="KEY", help="setting, or several: a,b or all; see --list")
+    group.add_argument("--method", metavar="KEY", help="method, or several: a,b or all; also path/to/file.py:Class")
+    group.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
+    group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
+    group.add_argument("--resume", metavar="DIR", help="go on with the run in this folder where it stopped")
+    group.add_argument("--list", action="store_true", help="show the tree of settings and the methods of each")
+    group.add_argument("--json", action="store_true", help="with --list: as JSON")
+    group.add_argument("--version", action="store_true", help="show the version")
+    group.add_argument("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
+
+
+def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Split the command line into what to run and the options of the run."""
+    parser = OneSentenceParser(prog="cli.py", add_help=False, allow_abbrev=False)
+    add_selection(parser)
+    chosen, rest = parser.parse_known_args(argv)
+    if chosen.seeds < 1:
+        raise UsageError(f"--seeds {chosen.seeds} has to be at least 1.")
+    return chosen, rest
+
+
+def general_help(settings: list[str], methods: list[str]) -> str:
+    """The help that needs no pair."""
+    parser = OneSentenceParser(
+        prog="cli.py",
+        add_help=False,
+        description="Run continual-learning methods under the settings that they apply to.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(
+            [
+                f"settings: {', '.join(settings)}",
+                f"methods:  {', '.join(methods)}",
+                "",
+                "examples:",
+                "  python cli.py --setting class_incremental --method rehearsal",
+                "  python cli.py --setting class_incremental --method rehearsal --help    the options of these two",
+                "  python cli.py --setting all --method rehearsal,ewc,finetune            one comparison table",
+                "  python cli.py --resume runs/2026...                                    go on where it stopped",
+            ]
+        ),
+    )
+    add_selection(parser)
+    return parser.format_help()
+
+
+def as_arguments(config: dict[str, Any]) -> list[str]:
+    """The options of a configuration file as command-line arguments, so that both are checked alike."""
+    arguments: list[str] = []
+    for name, value in config.items():
+        if value is None or value == []:
+            continue
+        values = value if isinstance(value, list) else [value]
+        arguments += [f"--{name}", *map(str, values)]
+    return arguments

@@ -1,0 +1,48 @@
+"""Show the tree of settings, with the methods that apply at each node."""
+
+from typing import Any
+
+from redwood.methods import get_method, method_names
+from redwood.settings import get_setting, setting_names
+from redwood.settings.base import Setting, why_not_applicable
+
+
+def applicable_methods(setting: type[Setting]) -> list[str]:
+    """Keys of the methods that apply to a setting."""
+    return [name for name in method_names() if why_not_applicable(setting, get_method(name)) is None]
+
+
+def describe_settings() -> list[dict[str, Any]]:
+    """One record per setting: key, class, parents, assumptions, methods."""
+    classes = {name: get_setting(name) for name in setting_names()}
+    keys = {cls: name for name, cls in classes.items()}
+    return [
+        {
+            "key": name,
+            "class": cls.__name__,
+            "parents": [keys.get(base, base.__name__) for base in cls.__bases__],
+            "assumptions": list(cls.assumptions.promises()),
+            "methods": applicable_methods(cls),
+        }
+        for name, cls in classes.items()
+    ]
+
+
+def setting_tree() -> Any:
+    """The tree as a `rich.tree.Tree`; a node with two parents stands under its first registered one."""
+    from rich.tree import Tree
+
+    records = describe_settings()
+    by_key = {record["key"]: record for record in records}
+    root = Tree("[bold]settings[/] [dim]what each adds; the methods that apply[/]")
+    branches: dict[str, Any] = {}
+    for record in records:
+        parents = [parent for parent in record["parents"] if parent in by_key]
+        branch = branches[parents[0]] if parents else root
+        inherited = {promise for parent in parents for promise in by_key[parent]["assumptions"]}
+        added = [promise for promise in record["assumptions"] if promise not in inherited]
+        also = f" [dim](also under {', '.join(parents[1:])})[/]" if parents[1:] else ""
+        adds = f"[green]+ {', '.join(added)}[/]" if added else ""
+        text = f"[bold]{record['key']}[/] {adds}{also}\n[dim]{', '.join(record['methods'])}[/]"
+        branches[record["key"]] = branch.add(text)
+    return root

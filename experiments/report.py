@@ -1,0 +1,212 @@
+"""Results as tables, for a terminal or a log file."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from redwood.settings.results import METRICS, Cost, Results, mean_and_std
+
+NOT_DEFINED = "\N{EN DASH}"
+_GAP = "…"
+_MAX_ROWS = 24
+_CELL = len("100.0")
+_SIGNED = {"backward_transfer", "forward_transfer"}
+_COLUMNS = ("", "accuracy", "incr.", "forget", "BWT", "FWT", "online", "time", "seeds")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair of a comparison.
+
+    Attributes:
+        setting: Key of the setting.
+        method: Key of the method.
+        results: Finished runs, one per seed.
+        failure: Why a run failed, in one sentence; None if all went well.
+    """
+
+    setting: str
+    method: str
+    results: Sequence[Results] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The pair's name, as in `class_incremental / rehearsal`."""
+        return f"{self.setting} / {self.method}"
+
+
+def print_results(results: Results, console: Console) -> None:
+    """Print the accuracy matrix, the metrics and the cost of one run.
+
+    Args:
+        results: A run, finished or not.
+        console: Where to print; its width decides how many tasks are shown.
+    """
+    names = (results.setting, results.method, results.dataset, f"seed {results.seed}")
+    console.print(Text(" · ".join(name for name in names if name), style="bold"))
+    if results.accuracy_matrix:
+        _print_matrix(results, console)
+    for title, lines in (("metrics (%)", _metric_lines(results)), ("cost", _cost_lines(results.cost))):
+        table = _new_table(title, padding=1, show_header=False)
+        table.add_column()
+        table.add_column(justify="right")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+        console.print()
+
+
+def print_comparison(rows: Sequence[Row], console: Console) -> None:
+    """Print one line per pair of setting and method, grouped by setting; metrics are means over seeds, in percent.
+
+    A failure whose reason is too long for the status column is told in full below the table.
+
+    Args:
+        rows: What was run.
+        console: Where to print.
+    """
+    cells = [_comparison_cells(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
+    status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
+    left = console.width - sum(widths[1:]) - len(widths)  # for the method and the status
+    widths[0] = max(min(widths[0], left - len("failed")), len("rehearsal"))
+    room = max(left - widths[0], len("failed"))
+    cut = [text if len(text) <= room else _cut(text, room) for text in status]
+    for setting in dict.fromkeys(row.setting for row in rows):
+        table = _new_table(setting, padding=0)
+        table.add_column("", width=widths[0], overflow="fold")
+        for name, width in zip(_COLUMNS[1:], widths[1:], strict=True):
+            table.add_column(name, width=width, justify="right", no_wrap=True)
+        table.add_column("status", no_wrap=True)
+        for row, line, state in zip(rows, cells, cut, strict=True):
+            if row.setting == setting:
+                table.add_row(*map(Text, (*line, state)))
+        console.print(table)
+        console.print()
+    for row, whole, shown in zip(rows, status, cut, strict=True):
+        if shown != whole:
+            console.print(Text(f"{row.label} {whole}"), soft_wrap=True)
+
+
+def _print_matrix(results: Results, console: Console) -> None:
+    matrix = results.accuracy_matrix
+    tasks = len(matrix[0])
+    names = [f"after task {phase}" if results.n_phases > 1 else "after training" for phase in range(len(matrix))]
+    first = max(len(name) for name in [*names, "top-5 at the end"])
+    columns = shortened(tasks, (console.width - first - 1) // (_CELL + 1))
+    shown = shortened(len(matrix), _MAX_ROWS)
+    table = _new_table("accuracy (%) on task", padding=0)
+    table.add_column()
+    for task in columns:
+        table.add_column(_GAP if task is None else str(task), justify="right", no_wrap=True, min_width=_CELL)
+    for phase in shown:
+        name, values = (_GAP, None) if phase is None else (names[phase], matrix[phase])
+        table.add_row(name, *(_cell(values, task, phase, results.n_phases) for task in columns))
+    if results.top5_accuracy is not None:
+        table.add_section()
+        table.add_row("top-5 at the end", *(_cell(results.top5_accuracy, task, None, 1) for task in columns))
+    console.print(table)
+    if None in columns or None in shown:
+        console.print("The rest of the matrix is in results.json.")
+    console.print()
+
+
+def _cell(values: Sequence[float] | None, task: int | None, phase: int | None, n_phases: int) -> Text:
+    if values is None or task is None:
+        return Text(_GAP, style="dim")
+    unseen = n_phases > 1 and phase is not None and task > phase
+    return Text(_percent(values[task]), style="dim" if unseen else "")
+
+
+def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
+    for name, value in results.metrics.items():
+        yield name.replace("_", " "), _percent(value, signed=name in _SIGNED)
+    if results.top5_accuracy is not None:
+        yield "average top-5 accuracy", _percent(sum(results.top5_accuracy) / len(results.top5_accuracy))
+
+
+def _cost_lines(cost: Cost) -> Iterable[tuple[str, str]]:
+    yield "wall time", _seconds(cost.wall_time_s)
+    yield "training samples", f"{cost.training_samples:,}"
+    yield "training speed", f"{cost.samples_per_s:,.0f} samples/s"
+    yield "training compute", _scaled(cost.training_flops, "FLOPs")
+    yield "parameters", _scaled(cost.parameters, "")
+    yield "peak memory", _scaled(cost.peak_memory_bytes, "B")
+    yield "rehearsal buffer", _scaled(cost.buffer_bytes, "B")
+
+
+def _new_table(title: str, padding: int, show_header: bool = True) -> Table:
+    return Table(
+        title=Text(title),
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        show_header=show_header,
+        padding=(0, padding, 0, 0),
+    )
+
+
+def _comparison_cells(row: Row) -> list[str]:
+    if not row.results:
+        return [row.method, *[NOT_DEFINED] * (len(METRICS) + 1), "0"]
+    cells = [row.method]
+    for name, statistic in mean_and_std(row.results).items():
+        text = _percent(statistic and statistic[0], signed=name in _SIGNED)
+        if name == "average_accuracy" and statistic is not None and len(row.results) > 1:
+            text += f" ± {_percent(statistic[1])}"
+        cells.append(text)
+    seconds = sum(run.cost.wall_time_s for run in row.results) / len(row.results)
+    return [*cells, _clock(seconds), str(len(row.results))]
+
+
+def shortened(n: int, most: int) -> list[int | None]:
+    """Return the indices 0..n-1, or the first and last of them around a None where there are more than `most`."""
+    most = max(most, 3)
+    if n <= most:
+        return list(range(n))
+    last = (most - 1) // 2
+    return [*range(most - 1 - last), None, *range(n - last, n)]
+
+
+def _cut(text: str, width: int) -> str:
+    return text[:width] if width <= len("failed: ") else text[: width - 1].rstrip() + _GAP
+
+
+def _percent(value: float | None, signed: bool = False) -> str:
+    if value is None:
+        return NOT_DEFINED
+    # Adding zero makes a rounded -0.0 a plain zero.
+    return f"{round(100 * value, 1) + 0.0:{'+' if signed else ''}.1f}"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _clock(seconds: float) -> str:
+    """Write a duration in few characters: `12.3 s`, `12:34` or `1:23:45`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _scaled(value: float, unit: str) -> str:
+    """Write a number with the prefix that leaves one to three digits before the point."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if abs(value) < 999.5 or prefix == "P":
+            break
+        value /= 1000
+    digits = 0 if prefix == "" or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {prefix}{unit}".rstrip()

@@ -1,0 +1,91 @@
+"""One run from the command line: its folder, its tables, and how it is gone on with."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from redwood.experiments.arguments import as_arguments
+from redwood.experiments.options import Options, Pair, parse_options, refuse_unknown
+from redwood.experiments.report import print_results
+from redwood.settings.errors import RedwoodError
+from redwood.settings.results import Results
+
+RUNS = Path("runs")
+
+
+def new_run_dir(label: str) -> Path:
+    """A folder under `runs/` that does not exist yet, named by the time and what is run."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
+    path, count = RUNS / stem, 1
+    while path.exists():
+        count += 1
+        path = RUNS / f"{stem}-{count}"
+    return path
+
+
+def label_of(pair: Pair) -> str:
+    """A pair as part of a folder name: keys as they are, classes without their module or file."""
+    return "-".join(name.rpartition(":")[2] for name in (pair.setting, pair.method))
+
+
+def execute(options: Options) -> Results:
+    """Apply the method to the setting, in the run's folder."""
+    return options.setting.apply(options.method, **vars_of_run(options.run))
+
+
+def vars_of_run(run: Any) -> dict[str, Any]:
+    """The fields of a `Run`, as keyword arguments."""
+    from dataclasses import fields
+
+    return {f.name: getattr(run, f.name) for f in fields(run)}
+
+
+def run_pair(pair: Pair, options: Options, console: Console) -> Results:
+    """Run one pair and print its results."""
+    if options.run.run_dir is None:
+        options.run.run_dir = str(new_run_dir(label_of(pair)))
+    results = execute(options)
+    print_results(results, console)
+    console.print(f"written to {options.run.run_dir}", highlight=False, soft_wrap=True)
+    return results
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping of option names to values.
+
+    Raises:
+        RedwoodError: If the file is missing or is no such mapping.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RedwoodError(f"The configuration file {path} cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RedwoodError(f"The configuration file {path} is not valid YAML; write lines like `lr: 0.1`.") from error
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise RedwoodError(f"The configuration file {path} has to hold lines like `lr: 0.1`.")
+    return config
+
+
+def resume(folder: Path, console: Console) -> Results:
+    """Go on with the run in `folder`; a complete one is only shown.
+
+    Raises:
+        RedwoodError: If `folder` is no run, or its files are damaged.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise RedwoodError(f"--resume {folder}: there is no run in this folder (no config.yaml).")
+    if (folder / "results.json").exists():
+        results = Results.load(folder / "results.json")
+        print_results(results, console)
+        console.print(f"{folder} is complete; nothing is left to do.", highlight=False, soft_wrap=True)
+        return results
+    config = load_config(folder / "config.yaml")
+    pair = Pair(config.pop("setting"), config.pop("method"))
+    options, unknown = parse_options(pair, as_arguments(config))
+    refuse_unknown([pair], unknown)
+    options.run.run_dir, options.run.resume = str(folder), True
+    return run_pair(pair, options, console)

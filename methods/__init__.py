@@ -1,0 +1,54 @@
+"""Methods: learning algorithms, each of which names the most general setting that it can handle.
+
+Importing this package imports no heavy library: `METHODS` names the classes, which are loaded when asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from redwood.settings.registry import known_names, load_object, resolve
+
+if TYPE_CHECKING:
+    from redwood.methods.base import Method
+
+METHODS: dict[str, str] = {
+    "random": "redwood.methods.random:Random",
+    "finetune": "redwood.methods.finetune:Finetune",
+    "joint": "redwood.methods.joint:Joint",
+    "rehearsal": "redwood.methods.rehearsal:Rehearsal",
+    "ewc": "redwood.methods.ewc:EWC",
+}
+
+ENTRY_POINTS = "redwood.methods"
+
+_EXPORTS = {
+    "Method": "redwood.methods.base:Method",
+    "LightningMethod": "redwood.methods.lightning:LightningMethod",
+} | {reference.rpartition(":")[2]: reference for reference in METHODS.values()}
+
+__all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names", *_EXPORTS]
+
+
+def get_method(name: str) -> "type[Method]":
+    """Return the method class of a key, `package.module:Class`, `path/to/file.py:Class` or entry point.
+
+    Raises:
+        RedwoodError: If there is no such method, or the name stands for something else.
+    """
+    from redwood.methods.base import Method
+    from redwood.settings.errors import RedwoodError
+
+    found = resolve("method", name, METHODS, ENTRY_POINTS)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")
+    return found
+
+
+def method_names() -> list[str]:
+    """The keys of all methods, other packages' included."""
+    return list(known_names("method", METHODS, ENTRY_POINTS))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load_object("method", _EXPORTS[name])

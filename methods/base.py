@@ -1,0 +1,83 @@
+"""What a method is: anything that learns from the phases of a setting and predicts."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from redwood.methods import ENTRY_POINTS, METHODS
+from redwood.settings.base import Setting
+from redwood.settings.phase import Phase
+from redwood.settings.registry import known_names, reference_of
+from redwood.settings.results import Results
+from redwood.settings.run import Run
+
+
+@dataclass
+class Method(ABC):
+    """A learning algorithm; its dataclass fields are its hyper-parameters, and its command-line options.
+
+    Set in a subclass:
+        target: The most general setting whose promises suffice; the method applies to it and to all its descendants.
+        requires: Free parameters that a setting must not pin: `many_passes`, `one_worker`.
+
+    A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
+    `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
+    the end `on_finish`. Under several workers each of them makes these calls on a copy of its own.
+    """
+
+    target: ClassVar[type[Setting]] = Setting
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def reference(cls) -> str:
+        """The key of the method, or the reference that loads its class."""
+        return reference_of(cls, known_names("method", METHODS, ENTRY_POINTS))
+
+    def attach(self, run: Run) -> None:
+        """Receive the run: its device, loggers and checkpoint folder."""
+        self.run = run
+
+    @abstractmethod
+    def configure(self, setting: Setting) -> None:
+        """Prepare for `setting`: `setting.observation_space` and `setting.action_space` say what goes in and out."""
+
+    @abstractmethod
+    def fit(self, phase: Phase) -> None:
+        """Learn from the batches of `phase.train`, iterated `phase.train.epochs` times.
+
+        Pass predictions made before learning from a batch to `phase.score`, so that online accuracy can be reported.
+        """
+
+    @abstractmethod
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Return classes (B,) or scores (B, K) for samples (B, ...) in their storage dtype.
+
+        Args:
+            x: Samples (B, ...), on the CPU.
+            task_id: Task of each sample (B,), or None where the setting hides it.
+
+        Raises:
+            NotTrainedError: If the method cannot predict before its first `fit`; forward transfer is undefined then.
+        """
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """A task starts (None: the phase holds several)."""
+
+    def on_task_end(self, task_id: int | None) -> None:
+        """The task that was trained last is over."""
+
+    def on_finish(self, results: Results) -> None:
+        """The run is over."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was learned, as tensors and plain values; a resumed run gets it back."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+
+    def costs(self) -> dict[str, float]:
+        """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker."""
+        return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": 0}

@@ -1,0 +1,58 @@
+"""What happens around training steps: progress, the loss in the logs, checkpoints inside a phase."""
+
+import time
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from redwood.settings.errors import RedwoodError
+from redwood.settings.run import Run
+
+LOG_EVERY = 50
+REPORT_EVERY_S = 0.1
+
+
+class TrainingLog(Callback):
+    """Move the progress bar, log the loss every `LOG_EVERY` steps, and stop as soon as it is no number any more."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._first_step = run.global_step
+        self._reported = 0.0
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Report and log."""
+        step = trainer.global_step
+        if step % LOG_EVERY == 0:
+            self._log(float(outputs["loss"]), step)
+        now = time.perf_counter()
+        if now - self._reported > REPORT_EVERY_S:
+            self._run.reporter.step(step)
+            self._reported = now
+
+    def _log(self, loss: float, step: int) -> None:
+        if not torch.isfinite(torch.tensor(loss)):
+            raise RedwoodError(f"Training diverged: the loss is {loss} after {step} steps; use a smaller --lr.")
+        self._run.log({"loss": loss}, self._first_step + step)
+
+
+class CheckpointInsidePhase(ModelCheckpoint):
+    """Lightning's checkpoint every so many steps, into the one file that a resumed run looks for."""
+
+    def __init__(self, run: Run, phase: int) -> None:
+        path = run.checkpoint_path(phase)
+        assert path is not None
+        super().__init__(
+            dirpath=path.parent,
+            filename=path.stem,
+            every_n_train_steps=run.checkpoint_every,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+        self._run = run
+
+    def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        self._run.save_logs()

@@ -1,0 +1,218 @@
+"""The base of gradient methods: a network trained by Lightning, of which a subclass changes the loss or the batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from redwood.methods.base import Method
+from redwood.methods.callbacks import CheckpointInsidePhase, TrainingLog
+from redwood.methods.flops import FlopMeter
+from redwood.methods.heads import TaskHeads
+from redwood.methods.module import LearnerModule
+from redwood.methods.networks import adapt_module, build_network
+from redwood.methods.optimizers import OPTIMIZERS, SCHEDULES
+from redwood.settings.assumptions import TaskIds
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.checks import check_choice, check_range
+from redwood.settings.continual import ContinualSetting
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.phase import Phase
+from redwood.settings.results import Results
+from redwood.settings.run import Run
+from redwood.settings.seeding import seed_everything
+
+SMALL_NETWORK = 1_000_000
+
+
+@dataclass
+class LightningMethod(Method):
+    """Train `self.network` on every batch of the stream by gradient descent.
+
+    A subclass overrides `loss`, or `augment` (to train on more than the incoming batch), adds `callbacks`, or chooses
+    a `strategy`. These compose: a class that inherits two methods, one of which augments and one of which adds a
+    penalty, does both.
+
+    Attributes that a subclass may use:
+        network: Maps samples (B, ...) in their storage dtype to scores (B, K).
+        phase: The phase that is being trained.
+        device: Where the network is.
+    """
+
+    target = ContinualSetting
+
+    model: Any = "auto"  # network by name (mlp, simple_cnn, slim_resnet18, resnet18, any of torchvision's)
+    optimizer: str = "sgd"  # sgd, adam or adamw
+    lr: float = 0.05  # learning rate
+    momentum: float = 0.0  # momentum of sgd
+    weight_decay: float = 0.0  # weight decay
+    lr_schedule: str = "constant"  # constant or cosine (to zero at the end)
+    optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        check_choice(self, "optimizer", OPTIMIZERS)
+        check_choice(self, "lr_schedule", SCHEDULES)
+        check_choice(self, "optimizer_state", ("reset", "keep"))
+        check_range(self, "momentum", 0)
+        check_range(self, "weight_decay", 0)
+        if not self.lr > 0:
+            raise InvalidOptionError(f"--lr {self.lr} has to be greater than 0.")
+
+    def configure(self, setting: Setting) -> None:
+        """Build the network for the setting's spaces."""
+        self.setting = setting
+        self.device = self.run.device(setting.workers)
+        self.flops = FlopMeter()
+        self.phase_count = 0
+        self.kept: dict[str, Any] | None = None
+        space, n_outputs = setting.observation_space, int(setting.action_space.n)  # type: ignore[attr-defined]
+        self.heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        if isinstance(self.model, nn.Module):
+            network = adapt_module(self.model, space, n_outputs)  # type: ignore[arg-type]
+        else:
+            network = build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
+        self.module = LearnerModule(self, network.to(self.device))
+        self._set_threads()
+
+    def _set_threads(self) -> None:
+        # Small networks are several times slower on many threads than on one.
+        small = self.device.type == "cpu" and sum(p.numel() for p in self.network.parameters()) < SMALL_NETWORK
+        if self.run.threads or small:
+            torch.set_num_threads(self.run.threads or 1)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network: samples (B, ...) in their storage dtype to scores (B, K)."""
+        return self.module.network
+
+    def reset_network(self) -> None:
+        """Give the network new weights: those that a run with another seed might have started from."""
+        seed_everything(self.setting.seed, "new weights", self.phase_count)
+        if isinstance(self.model, nn.Module):
+            for part in self.network.modules():
+                reset = getattr(part, "reset_parameters", None)
+                if callable(reset):
+                    reset()
+            return
+        space, n_outputs = self.setting.observation_space, int(self.setting.action_space.n)  # type: ignore[attr-defined]
+        fresh = build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
+        self.network.load_state_dict(fresh.state_dict())
+
+    # What a subclass changes.
+
+    def augment(self, batch: Batch) -> Batch:
+        """What to train on when `batch` comes in: its samples first, then any others."""
+        return batch
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss (scalar) of an augmented batch."""
+        return F.cross_entropy(self.logits(batch.x, batch.task_id), batch.y)
+
+    def callbacks(self) -> Sequence[Callback]:
+        """Further Lightning callbacks for each phase."""
+        return ()
+
+    def strategy(self) -> Strategy | str:
+        """The Lightning strategy of each phase."""
+        return "auto" if self.setting.workers == 1 else DDPStrategy()
+
+    # What the setting calls.
+
+    def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Scores (B, K); where ids are given at test, too, the classes of other tasks are out of the question."""
+        scores: Tensor = self.network(x)
+        return scores if task_id is None else self.heads.mask(scores, task_id)
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """A task starts."""
+
+    def fit(self, phase: Phase) -> None:
+        """Train on one phase, with a Trainer of its own."""
+        self.phase = phase
+        self.heads.learn(phase.task_classes)
+        trainer = self.make_trainer(phase)
+        inside = self.run.checkpoint_path(phase.index)
+        resumes = self.run.resume and inside is not None and inside.exists()
+        trainer.fit(self.module, phase.train, phase.validation, ckpt_path=inside if resumes else None)
+        if self.optimizer_state == "keep":
+            self.kept = {
+                "optimizer": trainer.optimizers[0].state_dict(),
+                "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            }
+        self.run.global_step += trainer.global_step
+        self.phase_count += 1
+        self.module.trainer = None  # type: ignore[assignment]
+        self.network.to(self.device)
+
+    def make_trainer(self, phase: Phase) -> Trainer:
+        """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
+        run: Run = self.run
+        callbacks: list[Callback] = [self.flops, TrainingLog(run), *self.callbacks()]
+        if run.directory is not None and run.checkpoint_every:
+            callbacks.append(CheckpointInsidePhase(run, phase.index))
+        return Trainer(
+            accelerator=run.accelerator,
+            devices=run.device_numbers(self.setting.workers),
+            num_nodes=run.nodes,
+            precision=run.precision,  # type: ignore[arg-type]
+            strategy=self.strategy(),
+            max_epochs=phase.train.epochs,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=any(isinstance(c, CheckpointInsidePhase) for c in callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=run.directory,
+        )
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Scores (B, K) of the network in evaluation mode."""
+        training = self.network.training
+        self.network.eval()
+        scores = self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
+        self.network.train(training)
+        return scores
+
+    @classmethod
+    def predicts_by_network(cls) -> bool:
+        """Whether predictions are the network's scores, rather than something that a subclass makes of them."""
+        return cls.predict is LightningMethod.predict and cls.logits is LightningMethod.logits
+
+    def on_finish(self, results: Results) -> None:
+        """Let go of the data."""
+        self.__dict__.pop("phase", None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, kept optimizer state, and accounts."""
+        return {
+            "network": self.network.state_dict(),
+            "phase_count": self.phase_count,
+            "heads": self.heads.state_dict(),
+            "flops": self.flops.state_dict(),
+            "kept": self.kept,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with an earlier network."""
+        self.network.load_state_dict(state["network"])
+        self.phase_count, self.kept = state["phase_count"], state["kept"]
+        self.heads.load_state_dict(state["heads"])
+        self.flops.load_state_dict(state["flops"])
+
+    def costs(self) -> dict[str, float]:
+        """FLOPs of training so far, and the size of the network."""
+        return {
+            "training_flops": self.flops.total(),
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "buffer_bytes": 0,
+        }

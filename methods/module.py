@@ -1,0 +1,88 @@
+"""The LightningModule behind every gradient method: one training step, and the state of the run in its checkpoints."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from redwood.methods.online_scorer import OnlineScorer
+from redwood.methods.optimizers import make_optimizer
+from redwood.settings.batch import Batch
+from redwood.settings.seeding import random_state, set_random_state
+from redwood.settings.workers import gather_objects, rank
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
+
+
+class LearnerModule(LightningModule):
+    """Trains `network` by the loss of `method` on the batches that `method` augments."""
+
+    def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        # Kept out of torch's reach by the list: the method is not a part of the module, and its buffers stay its own.
+        self._method = [method]
+        self._random_state: dict[str, Any] | None = None
+        self._online = OnlineScorer(method, network)
+
+    @property
+    def method(self) -> "LightningMethod":
+        """The method that is being trained."""
+        return self._method[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, K) of samples (B, ...)."""
+        scores: Tensor = self.network(x)
+        return scores
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The method's loss on the augmented batch; the incoming samples are scored before they are learned from."""
+        augmented = self.method.augment(batch)
+        if self.method.phase.train.first_pass:
+            return self._online.loss(batch, augmented)
+        return self.method.loss(augmented)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the accuracy on held-out samples as `validation_accuracy`, for callbacks that watch it."""
+        scores = self.method.logits(batch.x, batch.task_id)
+        accuracy = (scores.argmax(1) == batch.y).float().mean()
+        self.log("validation_accuracy", accuracy, batch_size=len(batch.y), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule, new or with the state kept from the phase before."""
+        return make_optimizer(self.method, self.network, int(self.trainer.estimated_stepping_batches))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the three tensors, which is all there is to move."""
+        if device.type == "cpu":
+            return batch
+        ids = None if batch.task_id is None else batch.task_id.to(device, non_blocking=True)
+        return Batch(batch.x.to(device, non_blocking=True), batch.y.to(device, non_blocking=True), ids)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add all that Lightning does not know: the method, the position in the stream, the random generators."""
+        state = self.method.state_dict()
+        del state["network"]
+        own = {"method": state, "phase": self.method.phase.state_dict(), "random": random_state()}
+        checkpoint["redwood"] = gather_objects(own)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put it back; the generators only just before the next step, since starting up draws from them."""
+        own = checkpoint["redwood"][rank()]
+        prefix = "network."
+        weights = {
+            name.removeprefix(prefix): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(prefix)
+        }
+        self.method.load_state_dict({**own["method"], "network": weights})
+        self.method.phase.load_state_dict(own["phase"])
+        self._random_state = own["random"]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Restore the random generators of a resumed run."""
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None

@@ -1,0 +1,74 @@
+"""Networks: what maps a batch of observations to class scores or action values, chosen by name.
+
+Every network takes samples as they are stored (`uint8` images stay `uint8`) and begins with `Scale`.
+
+- `auto`: `slim_resnet18` for colour images of at least 16 x 16 pixels, `mlp` for everything else
+- `mlp`: two hidden layers of 256
+- `simple_cnn`: three convolutions
+- `slim_resnet18`: the reduced ResNet-18 of continual learning
+- any classification model of torchvision (`resnet18`, `resnet50`, ...), untrained
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from gymnasium.spaces import Box
+from torch import nn
+
+from redwood.methods.networks.check import adapt_module
+from redwood.methods.networks.mlp import mlp
+from redwood.methods.networks.scale import Scale
+from redwood.methods.networks.simple_cnn import simple_cnn
+from redwood.methods.networks.slim_resnet import slim_resnet18
+from redwood.methods.networks.torchvision_models import classification_models, torchvision_model
+from redwood.settings.errors import UnknownNameError
+
+__all__ = ["NETWORKS", "Scale", "adapt_module", "auto", "build_network"]
+
+
+def auto(observation_space: Box, n_outputs: int) -> nn.Module:
+    """Return a network that suits the observations: `slim_resnet18` for colour images, else `mlp`.
+
+    Args:
+        observation_space: Space of one observation; images are (C, H, W).
+        n_outputs: Number of scores.
+    """
+    shape = observation_space.shape
+    is_colour_image = len(shape) == 3 and shape[0] > 1 and min(shape[1:]) >= 16
+    return (slim_resnet18 if is_colour_image else mlp)(observation_space, n_outputs)
+
+
+NETWORKS: Mapping[str, Callable[[Box, int], nn.Module]] = {
+    "auto": auto,
+    "mlp": mlp,
+    "simple_cnn": simple_cnn,
+    "slim_resnet18": slim_resnet18,
+    "resnet18": partial(torchvision_model, "resnet18"),
+    "resnet50": partial(torchvision_model, "resnet50"),
+}
+
+
+def build_network(name: str, observation_space: Box, n_outputs: int) -> nn.Module:
+    """Build a network with initial weights drawn from torch's global generator.
+
+    Args:
+        name: A key of `NETWORKS` or the name of a classification model of torchvision.
+        observation_space: Space of one observation; images are (C, H, W).
+        n_outputs: Number of scores.
+
+    Returns:
+        A module that maps a batch (B, ...) in storage dtype to scores (B, n_outputs).
+
+    Raises:
+        UnknownNameError: If there is no such network.
+        InvalidOptionError: If the network cannot take such observations.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name](observation_space, n_outputs)
+    known = classification_models()
+    if name not in known:
+        # torchvision has dozens: naming the nearest helps more than a page of them.
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        raise UnknownNameError("network here or in torchvision.models", name, {*NETWORKS, *near})
+    return torchvision_model(name, observation_space, n_outputs)

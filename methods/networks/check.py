@@ -1,0 +1,83 @@
+"""Checks that a network takes the observations of a setting, made once when it is built."""
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import nn
+
+from redwood.settings.errors import InvalidOptionError
+
+
+def adapt_module(module: nn.Module, observation_space: Box, n_outputs: int) -> nn.Module:
+    """Return a user's own module unchanged, once it is known to fit.
+
+    Args:
+        module: Maps a batch (B, ...) in storage dtype (it scales its input itself) to scores (B, n_outputs).
+        observation_space: Space of one observation.
+        n_outputs: Number of scores.
+
+    Raises:
+        InvalidOptionError: If the module fails on such a batch or returns anything else.
+    """
+    check_scores(module, observation_space, n_outputs, name=f"The network {type(module).__name__}")
+    return module
+
+
+def check_scores(module: nn.Module, observation_space: Box, n_outputs: int, *, name: str) -> None:
+    """Check that `module` maps a batch of observations to scores, by one forward pass of two zero samples.
+
+    The pass is made in eval mode, without gradients; modes and random generators are as before afterwards.
+
+    Args:
+        module: The network.
+        observation_space: Space of one observation.
+        n_outputs: Number of scores.
+        name: What the sentence of an error calls the network.
+
+    Raises:
+        InvalidOptionError: If the module fails on such a batch or returns anything but a tensor (2, n_outputs).
+    """
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    batch = torch.from_numpy(np.zeros((2, *observation_space.shape), observation_space.dtype)).to(device)
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            scores = module(batch)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InvalidOptionError(
+            f"{name} cannot take samples {observation_space.shape} {observation_space.dtype} ({reason}); "
+            "choose another network or other observations."
+        ) from error
+    finally:
+        for child, mode in modes:
+            child.training = mode
+    expected = (2, n_outputs)
+    if not isinstance(scores, torch.Tensor) or tuple(scores.shape) != expected:
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
+        raise InvalidOptionError(
+            f"{name} must map 2 samples {observation_space.shape} to a tensor of scores {expected}, got {got}; "
+            f"give it {n_outputs} outputs."
+        )
+
+
+def image_shape(network: str, observation_space: Box, *, min_side: int = 1) -> tuple[int, int, int]:
+    """Return (channels, height, width) of the observations.
+
+    Args:
+        network: Name of the network that needs images, for the error.
+        observation_space: Space of one observation.
+        min_side: Fewest pixels a side that the network can take.
+
+    Raises:
+        InvalidOptionError: If the observations are no images (C, H, W) of that size.
+    """
+    shape = observation_space.shape
+    if len(shape) != 3 or min(shape[1:]) < min_side:
+        raise InvalidOptionError(
+            f"The network {network} needs images (channels, height, width) of at least {min_side} x {min_side} pixels, "
+            f"got samples {shape}; choose mlp."
+        )
+    channels, height, width = shape
+    return channels, height, width

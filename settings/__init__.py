@@ -1,0 +1,86 @@
+"""Settings: evaluation protocols, as a tree of classes in which a child only ever adds assumptions.
+
+    continual                                contexts may drift continuously; one phase, no ids, no boundaries
+    └─ task_agnostic                         contexts are discrete
+       └─ class_incremental                  boundaries and ids in training; classes accumulate
+          ├─ domain_incremental              one output space shared by all tasks
+          ├─ task_incremental                ids at test, too
+          │  └─ multi_task                   ... and stationary (also a child of traditional)
+          ├─ cumulative                      data of earlier tasks stays accessible: the upper bound
+          ├─ traditional                     stationary: one shuffled phase
+          ├─ online_class_incremental        one pass (also online_{domain,task}_incremental, online_traditional)
+          └─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
+                                             distributed_traditional, distributed_online_class_incremental)
+
+Importing this package imports no heavy library: `SETTINGS` names the classes, which are loaded when asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from redwood.settings.registry import known_names, load_object, resolve
+
+if TYPE_CHECKING:
+    from redwood.settings.base import Setting
+
+SETTINGS: dict[str, str] = {
+    "continual": "redwood.settings.continual:ContinualSetting",
+    "task_agnostic": "redwood.settings.continual:TaskAgnosticSetting",
+    "class_incremental": "redwood.settings.incremental:ClassIncrementalSetting",
+    "domain_incremental": "redwood.settings.incremental:DomainIncrementalSetting",
+    "task_incremental": "redwood.settings.incremental:TaskIncrementalSetting",
+    "cumulative": "redwood.settings.incremental:CumulativeSetting",
+    "traditional": "redwood.settings.stationary:TraditionalSetting",
+    "multi_task": "redwood.settings.stationary:MultiTaskSetting",
+    "online_class_incremental": "redwood.settings.online:OnlineClassIncrementalSetting",
+    "online_domain_incremental": "redwood.settings.online:OnlineDomainIncrementalSetting",
+    "online_task_incremental": "redwood.settings.online:OnlineTaskIncrementalSetting",
+    "online_traditional": "redwood.settings.online:OnlineTraditionalSetting",
+    "distributed_class_incremental": "redwood.settings.distributed:DistributedClassIncrementalSetting",
+    "distributed_domain_incremental": "redwood.settings.distributed:DistributedDomainIncrementalSetting",
+    "distributed_task_incremental": "redwood.settings.distributed:DistributedTaskIncrementalSetting",
+    "distributed_traditional": "redwood.settings.distributed:DistributedTraditionalSetting",
+    "distributed_online_class_incremental": "redwood.settings.distributed:DistributedOnlineClassIncrementalSetting",
+}
+
+ENTRY_POINTS = "redwood.settings"
+
+_OTHERS = {
+    "Setting": "redwood.settings.base:Setting",
+    "SupervisedSetting": "redwood.settings.supervised:SupervisedSetting",
+    "Online": "redwood.settings.online:Online",
+    "Distributed": "redwood.settings.distributed:Distributed",
+    "Assumptions": "redwood.settings.assumptions:Assumptions",
+    "Batch": "redwood.settings.batch:Batch",
+    "Dataset": "redwood.settings.data.dataset:Dataset",
+    "Phase": "redwood.settings.phase:Phase",
+    "Results": "redwood.settings.results:Results",
+}
+_EXPORTS = _OTHERS | {reference.rpartition(":")[2]: reference for reference in SETTINGS.values()}
+
+__all__ = ["ENTRY_POINTS", "SETTINGS", "get_setting", "setting_names", *_EXPORTS]
+
+
+def get_setting(name: str) -> "type[Setting]":
+    """Return the setting class of a key, `package.module:Class`, `path/to/file.py:Class` or entry point.
+
+    Raises:
+        RedwoodError: If there is no such setting, or the name stands for something else.
+    """
+    from redwood.settings.base import Setting
+    from redwood.settings.errors import RedwoodError
+
+    found = resolve("setting", name, SETTINGS, ENTRY_POINTS)
+    if not (isinstance(found, type) and issubclass(found, Setting)):
+        raise RedwoodError(f"{name} is not a setting: it has to be a subclass of redwood.settings.Setting.")
+    return found
+
+
+def setting_names() -> list[str]:
+    """The keys of all settings, other packages' included."""
+    return list(known_names("setting", SETTINGS, ENTRY_POINTS))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return load_object("setting", _EXPORTS[name])

@@ -1,0 +1,153 @@
+"""What a setting promises to a method, as a record that only ever grows down the tree."""
+
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from functools import reduce
+from typing import Any
+
+
+class Context(IntEnum):
+    """How the distribution that the data comes from changes; each step promises more than the one before."""
+
+    CONTINUOUS = 0
+    DISCRETE = 1
+    STATIONARY = 2
+
+
+class TaskIds(IntEnum):
+    """When the method is told which task a sample belongs to; each step promises more than the one before."""
+
+    NEVER = 0
+    TRAINING = 1
+    TEST = 2
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values a free parameter may take, `low`..`high` inclusive (`high=None`: no limit)."""
+
+    low: int = 1
+    high: int | None = None
+
+    def __contains__(self, value: int) -> bool:
+        return value >= self.low and (self.high is None or value <= self.high)
+
+    def __le__(self, other: "Range") -> bool:
+        """Whether `other` promises at least as much, i.e. lies inside this range."""
+        return other.low >= self.low and (self.high is None or (other.high is not None and other.high <= self.high))
+
+    def __or__(self, other: "Range") -> "Range":
+        """The values that both ranges allow; it may be empty (`low > high`)."""
+        highs = [high for high in (self.high, other.high) if high is not None]
+        return Range(max(self.low, other.low), min(highs, default=None))
+
+    def __str__(self) -> str:
+        if self.high == self.low:
+            return f"={self.low}"
+        return f">={self.low}" if self.high is None else f" in {self.low}..{self.high}"
+
+    def clip(self, value: int) -> int:
+        """The allowed value nearest to `value`."""
+        value = max(value, self.low)
+        return value if self.high is None else min(value, self.high)
+
+
+FREE = Range()
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """The promises of one node of the tree, ordered: `a <= b` iff `b` promises everything that `a` does.
+
+    Attributes:
+        labels: Samples come with labels to learn from (the supervised limb).
+        rewards: An environment answers actions with rewards (the reinforcement limb).
+        context: How the data distribution changes.
+        boundaries: The method is told when a task starts and ends, and gets one phase per task.
+        task_ids: When task ids are shown.
+        shared_outputs: All tasks use one output space.
+        past_accessible: Data of earlier tasks stays in the training stream.
+        passes: How often each sample may be presented.
+        workers: How many processes share the stream.
+    """
+
+    labels: bool = False
+    rewards: bool = False
+    context: Context = Context.CONTINUOUS
+    boundaries: bool = False
+    task_ids: TaskIds = TaskIds.NEVER
+    shared_outputs: bool = False
+    past_accessible: bool = False
+    passes: Range = FREE
+    workers: Range = FREE
+
+    def __le__(self, other: "Assumptions") -> bool:
+        """Whether `other` makes every promise of this record, and perhaps more."""
+        return all(getattr(self, f.name) <= getattr(other, f.name) for f in fields(self))
+
+    def __or__(self, other: "Assumptions") -> "Assumptions":
+        """The least record that makes the promises of both."""
+        merged = {}
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+            merged[f.name] = mine | theirs if isinstance(mine, Range) else max(mine, theirs)
+        return Assumptions(**merged)
+
+    def promises(self) -> tuple[str, ...]:
+        """The promises by name, in the order of the fields."""
+        named = {
+            "labels": self.labels,
+            "rewards": self.rewards,
+            "discrete_contexts": self.context >= Context.DISCRETE,
+            "stationary": self.context >= Context.STATIONARY,
+            "task_boundaries": self.boundaries,
+            "task_ids_in_training": self.task_ids >= TaskIds.TRAINING,
+            "task_ids_at_test": self.task_ids >= TaskIds.TEST,
+            "shared_outputs": self.shared_outputs,
+            "past_accessible": self.past_accessible,
+            f"passes{self.passes}": self.passes != FREE,
+            f"workers{self.workers}": self.workers != FREE,
+        }
+        return tuple(name for name, promised in named.items() if promised)
+
+
+def merge_assumptions(class_name: str, inherited: list[Assumptions], added: dict[str, Any]) -> Assumptions:
+    """The record of a node: what its parents promise, joined, and what it adds itself.
+
+    Args:
+        class_name: The node, for error messages.
+        inherited: The records of its bases.
+        added: Fields of `Assumptions` that the node sets.
+
+    Raises:
+        TypeError: If a promise does not exist, takes back what a parent promised, or contradicts another.
+    """
+    unknown = added.keys() - {f.name for f in fields(Assumptions)}
+    if unknown:
+        raise TypeError(f"{class_name}: there is no assumption named {', '.join(sorted(unknown))}.")
+    base = reduce(Assumptions.__or__, inherited, Assumptions())
+    own = replace(base, **added)
+    for name in added:
+        if not getattr(base, name) <= getattr(own, name):
+            raise TypeError(
+                f"{class_name}: {name}={getattr(own, name)} takes back the inherited {getattr(base, name)}; "
+                "a child setting can only add assumptions."
+            )
+    _refuse_contradictions(class_name, own)
+    return own
+
+
+def _refuse_contradictions(class_name: str, record: Assumptions) -> None:
+    contradictions = {
+        "labels and rewards are two limbs of the tree": record.labels and record.rewards,
+        "a context that drifts continuously has no boundaries to announce": record.boundaries
+        and record.context < Context.DISCRETE,
+        "task ids in training announce the boundaries": record.task_ids > TaskIds.NEVER and not record.boundaries,
+    }
+    for name in ("passes", "workers"):
+        allowed: Range = getattr(record, name)
+        empty = allowed.high is not None and allowed.low > allowed.high
+        contradictions[f"no number of {name} is at least {allowed.low} and at most {allowed.high}"] = empty
+    for reason, contradicted in contradictions.items():
+        if contradicted:
+            raise TypeError(f"{class_name} contradicts itself: {reason}.")

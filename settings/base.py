@@ -1,0 +1,231 @@
+"""The root of the tree: what a setting is, and what it asks of a learner."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import gymnasium
+from torch import Tensor
+
+from redwood.settings.assumptions import Assumptions, merge_assumptions
+from redwood.settings.errors import InvalidOptionError, NotApplicableError
+
+if TYPE_CHECKING:
+    from redwood.settings.phase import Phase
+    from redwood.settings.results import Results
+    from redwood.settings.run import Run
+
+# The default of a field that depends on the node: `__post_init__` puts in the value that the node implies.
+FROM_NODE: Any = None
+
+
+class Learner(Protocol):
+    """What a setting needs of a method; `redwood.methods.Method` is the base class that has it all."""
+
+    target: ClassVar[type["Setting"]]
+    requires: ClassVar[frozenset[str]]
+
+    def attach(self, run: "Run") -> None:
+        """Receive the run: device, loggers, checkpoints."""
+
+    def configure(self, setting: "Setting") -> None:
+        """Prepare for the setting: build the network."""
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """A task starts; its id where ids are given."""
+
+    def fit(self, phase: "Phase") -> None:
+        """Learn from one phase."""
+
+    def on_task_end(self, task_id: int | None) -> None:
+        """A task is over."""
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Return classes (B,) or scores (B, K) for samples (B, ...)."""
+
+    def on_finish(self, results: "Results") -> None:
+        """The run is over."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was learned, as tensors and plain values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from an earlier state."""
+
+    @classmethod
+    def reference(cls) -> str:
+        """The key of the method, or the reference that loads its class."""
+
+    def costs(self) -> dict[str, float]:
+        """`training_flops`, `parameters` and `buffer_bytes` of this worker so far."""
+
+
+class Stream(Protocol):
+    """The data of one run. It stays with the setting: a method sees only the phases and the test samples."""
+
+    n_phases: int
+    n_tasks: int
+    n_classes: int
+
+    def phase(self, index: int) -> "Phase":
+        """Build one phase."""
+
+    def evaluate(self, method: Learner) -> "Scores":
+        """Score the method on every task's test set."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a method does on each task.
+
+    Attributes:
+        accuracy: Share of right predictions per task.
+        top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
+    """
+
+    accuracy: list[float]
+    top5: list[float] | None = None
+
+
+@dataclass
+class Setting(ABC):
+    """An evaluation protocol: a set of assumptions about how data arrives and what the learner is told.
+
+    A node of the tree is a subclass that names what it adds, `class Child(Parent, task_ids=TaskIds.TEST)`; the names
+    are the fields of `Assumptions`. They are merged over all bases and can only grow, so that a method which works on
+    a setting works on all its descendants.
+    """
+
+    assumptions: ClassVar[Assumptions] = Assumptions()
+
+    seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
+    workers: int = FROM_NODE  # data-parallel processes that share the stream (default: 1; distributed settings: 2)
+
+    def __init_subclass__(cls, **added: Any) -> None:
+        """Merge the assumptions of the bases with the added ones.
+
+        Raises:
+            TypeError: If the result contradicts itself, or an inherited promise is taken back.
+        """
+        super().__init_subclass__()
+        inherited = [base.assumptions for base in cls.__bases__ if issubclass(base, Setting)]
+        cls.assumptions = merge_assumptions(cls.__name__, inherited, added)
+
+    def __post_init__(self) -> None:
+        """Fill in what the node implies, and refuse what contradicts it.
+
+        Raises:
+            InvalidOptionError: If an option is out of range or contradicts the setting.
+        """
+        if self.seed < 0:
+            raise InvalidOptionError(f"--seed {self.seed} has to be at least 0.")
+        self.workers = self.within("workers", self.workers, default=1)
+
+    def within(self, name: str, value: int | None, default: int) -> int:
+        """The value of a free parameter, checked against what this node promises about it."""
+        allowed = getattr(self.assumptions, name)
+        if value is None:
+            return int(allowed.clip(default))
+        if value not in allowed:
+            raise InvalidOptionError(
+                f"--{name} {value} contradicts {type(self).__name__}, which needs {name}{allowed}; "
+                f"leave --{name} out or choose another setting."
+            )
+        return value
+
+    @property
+    @abstractmethod
+    def observation_space(self) -> gymnasium.spaces.Space[Any]:
+        """What one sample or observation looks like."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> gymnasium.spaces.Space[Any]:
+        """What a method answers with: the classes, or an environment's actions."""
+
+    @abstractmethod
+    def open_stream(self) -> Stream:
+        """Load the data and cut it into this worker's stream."""
+
+    def phases(self) -> Iterator["Phase"]:
+        """The phases of the stream, for a training loop of one's own."""
+        stream = self.open_stream()
+        return (stream.phase(index) for index in range(stream.n_phases))
+
+    def apply(self, method: Learner, **run_options: Any) -> "Results":
+        """Train and evaluate `method` under this protocol.
+
+        Args:
+            method: The learner; afterwards it is in its trained state.
+            **run_options: Fields of `redwood.settings.run.Run`: where to write, which accelerator, which logger.
+
+        Returns:
+            Accuracy matrix, metrics and cost.
+
+        Raises:
+            NotApplicableError: If the method asks for promises that this setting does not make.
+            RedwoodError: If an option or the data is unusable; nothing is written then.
+        """
+        from redwood.settings.launch import run_in_workers
+        from redwood.settings.run import Run
+
+        self.check_applicable(method)
+        return run_in_workers(self, method, Run(**run_options))
+
+    def check_applicable(self, method: Learner) -> None:
+        """Raise `NotApplicableError` unless `method` applies to this setting with the values of its free parameters."""
+        reason = why_not_applicable(type(self), type(method))
+        if reason:
+            raise NotApplicableError(reason)
+        for requirement in sorted(method.requires):
+            parameter, allowed = REQUIREMENTS[requirement]
+            if not allowed(getattr(self, parameter)):
+                raise NotApplicableError(
+                    f"{type(method).__name__} requires {requirement.replace('_', ' ')}, "
+                    f"but --{parameter} is {getattr(self, parameter)}."
+                )
+
+    def for_method(self) -> Self:
+        """A copy that is safe to hand to a method: what is hidden is None."""
+        view = copy.copy(self)
+        for name in self.hidden_fields():
+            setattr(view, name, None)
+        return view
+
+    def hidden_fields(self) -> frozenset[str]:
+        """Names of the fields that a method must not see."""
+        return frozenset()
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """Names of the fields, i.e. of the command-line options."""
+        return [f.name for f in fields(cls)]
+
+
+# What a method may require to stay open: the free parameter, and which of its values leave it open.
+REQUIREMENTS: dict[str, tuple[str, Any]] = {
+    "many_passes": ("passes", lambda value: value > 1),
+    "one_worker": ("workers", lambda value: value == 1),
+}
+
+
+def why_not_applicable(setting: type[Setting], method: type[Learner]) -> str | None:
+    """The one rule of applicability: None if `method` applies to `setting`, else why it does not, in one sentence."""
+    if not issubclass(setting, method.target):
+        return (
+            f"{method.__name__} targets {method.target.__name__} and the settings below it; "
+            f"{setting.__name__} is not one of them."
+        )
+    for requirement in sorted(method.requires):
+        if requirement not in REQUIREMENTS:
+            return f"{method.__name__} requires {requirement!r}; known requirements: {', '.join(sorted(REQUIREMENTS))}."
+        parameter, allowed = REQUIREMENTS[requirement]
+        pinned = getattr(setting.assumptions, parameter)
+        if not (allowed(pinned.low) or allowed(pinned.high if pinned.high is not None else pinned.low + 1)):
+            return (
+                f"{method.__name__} requires {requirement.replace('_', ' ')}, "
+                f"but {setting.__name__} pins {parameter}{pinned}."
+            )
+    return None

@@ -1,0 +1,21 @@
+"""Checks of option values, for the `__post_init__` of option dataclasses."""
+
+from collections.abc import Collection
+from typing import Any
+
+from redwood.settings.errors import InvalidOptionError
+
+
+def check_choice(options: Any, name: str, known: Collection[str]) -> None:
+    """Raise `InvalidOptionError` unless the option `name` has one of the `known` values."""
+    value = getattr(options, name)
+    if value not in known:
+        raise InvalidOptionError(f"--{name} {value} is unknown; choose one of {', '.join(known)}.")
+
+
+def check_range(options: Any, name: str, low: float, high: float | None = None) -> None:
+    """Raise `InvalidOptionError` unless `low <= value <= high` for the option `name` (`high=None`: no limit)."""
+    value = getattr(options, name)
+    if not (value >= low and (high is None or value <= high)):
+        upper = "" if high is None else f" and at most {high:g}"
+        raise InvalidOptionError(f"--{name} {value} has to be at least {low:g}{upper}.")

@@ -1,0 +1,174 @@
+"""A labelled data set in memory (or in image files): what every stream is cut from."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redwood.settings.errors import DataError
+
+
+class Rows(Protocol):
+    """Samples addressed by index: a tensor, or files that are decoded when asked for."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape (N, ...) of all samples."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Storage dtype of the samples."""
+
+    def __len__(self) -> int:
+        """Number of samples N."""
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """Rows `index` (B,) as one tensor (B, ...)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split in their storage dtype (uint8 images stay uint8).
+
+    Attributes:
+        name: What results are filed under.
+        x: Training samples (N, ...).
+        y: Training labels (N,), int64 in 0..K-1.
+        x_test: Test samples (M, ...).
+        y_test: Test labels (M,).
+        contexts: Task of each training sample (N,), if the data says so itself; else None.
+        contexts_test: Task of each test sample (M,), exactly where `contexts` is given.
+        max_value: Largest storable value of integer samples; samples are scaled by it. None: as they are.
+
+    Raises:
+        DataError: If shapes disagree, labels are not 0..K-1, or a value is not finite.
+    """
+
+    name: str
+    x: Rows
+    y: Tensor
+    x_test: Rows
+    y_test: Tensor
+    contexts: Tensor | None = None
+    contexts_test: Tensor | None = None
+    max_value: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be learned from, before anything is trained on it."""
+        _check_split(self.name, "training", self.x, self.y, self.contexts)
+        _check_split(self.name, "test", self.x_test, self.y_test, self.contexts_test)
+        if self.x.shape[1:] != self.x_test.shape[1:] or self.x.dtype != self.x_test.dtype:
+            raise DataError(
+                f"Data set {self.name}: training samples are {tuple(self.x.shape[1:])} {self.x.dtype}, "
+                f"test samples {tuple(self.x_test.shape[1:])} {self.x_test.dtype}; make them alike."
+            )
+        _check_labels(self.name, self.y, self.y_test)
+        if (self.contexts is None) != (self.contexts_test is None):
+            raise DataError(
+                f"Data set {self.name}: give task ids for both the training and the test samples, or for neither."
+            )
+        if self.contexts is not None and self.contexts_test is not None:
+            _check_contexts(self.name, self.contexts, self.contexts_test)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes K."""
+        return int(self.y.max()) + 1
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.x.shape[1:])
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: np.ndarray | Tensor,
+        y: np.ndarray | Tensor,
+        x_test: np.ndarray | Tensor,
+        y_test: np.ndarray | Tensor,
+        t: np.ndarray | Tensor | None = None,
+        t_test: np.ndarray | Tensor | None = None,
+        *,
+        name: str = "arrays",
+        max_value: float | None = None,
+    ) -> "Dataset":
+        """Make a data set of NumPy arrays or tensors.
+
+        Args:
+            x: Training samples (N, ...); integer samples keep their dtype, floats become float32.
+            y: Training labels (N,), integers 0..K-1.
+            x_test: Test samples (M, ...).
+            y_test: Test labels (M,).
+            t: Task of each training sample (N,), integers 0..T-1; None lets the setting cut the tasks.
+            t_test: Task of each test sample (M,).
+            name: What results are filed under.
+            max_value: Largest value of integer samples (default: 255 for bytes, else the largest in training).
+        """
+        samples, samples_test = _samples(x), _samples(x_test)
+        if max_value is None and not samples.dtype.is_floating_point and samples.numel():
+            max_value = 255.0 if samples.dtype == torch.uint8 else float(samples.max())
+        return cls(
+            name=name,
+            x=samples,
+            y=_labels(name, y),
+            x_test=samples_test,
+            y_test=_labels(name, y_test),
+            contexts=None if t is None else _labels(name, t),
+            contexts_test=None if t_test is None else _labels(name, t_test),
+            max_value=max_value,
+        )
+
+
+def _samples(x: np.ndarray | Tensor) -> Tensor:
+    tensor = torch.as_tensor(x)
+    return (tensor.float() if tensor.dtype.is_floating_point else tensor).contiguous()
+
+
+def _labels(name: str, y: np.ndarray | Tensor) -> Tensor:
+    tensor = torch.as_tensor(y)
+    if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
+        raise DataError(f"Data set {name}: labels and task ids must be integers, got {tensor.dtype}.")
+    return tensor.long()
+
+
+def _check_split(name: str, split: str, x: Rows, y: Tensor, contexts: Tensor | None) -> None:
+    if y.dim() != 1 or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape):
+        raise DataError(
+            f"Data set {name}: {len(x)} {split} samples need as many labels (and task ids) in one dimension, "
+            f"got labels of shape {tuple(y.shape)}."
+        )
+    if len(y) == 0:
+        raise DataError(f"Data set {name}: the {split} split is empty.")
+    if isinstance(x, Tensor) and x.dtype in (torch.int8, torch.int16, torch.int32, torch.int64) and int(x.min()) < 0:
+        raise DataError(f"Data set {name}: the {split} samples hold negative integers; convert them to floats.")
+    if isinstance(x, Tensor) and x.dtype.is_floating_point and not bool(torch.isfinite(x).all()):
+        raise DataError(f"Data set {name}: the {split} samples hold NaN or infinite values; clean them first.")
+
+
+def _check_labels(name: str, y: Tensor, y_test: Tensor) -> None:
+    present = torch.unique(y)
+    if not torch.equal(present, torch.arange(len(present))):
+        raise DataError(
+            f"Data set {name}: labels must be 0..K-1 without gaps, got {_shorten(present)}; renumber them "
+            "(numpy.unique(y, return_inverse=True)[1] does it)."
+        )
+    unknown = torch.unique(y_test[(y_test < 0) | (y_test >= len(present))])
+    if len(unknown):
+        raise DataError(f"Data set {name}: the test labels {_shorten(unknown)} never occur in training.")
+
+
+def _check_contexts(name: str, contexts: Tensor, contexts_test: Tensor) -> None:
+    present, tested = torch.unique(contexts), torch.unique(contexts_test)
+    if not torch.equal(present, torch.arange(len(present))) or not torch.equal(present, tested):
+        raise DataError(
+            f"Data set {name}: task ids must be 0..T-1 and each needs training and test samples, "
+            f"got {_shorten(present)} in training and {_shorten(tested)} at test."
+        )
+
+
+def _shorten(values: Tensor) -> str:
+    shown = [str(v) for v in values[:6].tolist()]
+    return "{" + ", ".join(shown) + (", ..." if len(values) > 6 else "") + "}"

@@ -1,0 +1,65 @@
+"""Download so that a failed or interrupted download is never taken for data later."""
+
+import contextlib
+import io
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_TIMEOUT_S = 15.0  # a server that stays silent for so long counts as unreachable
+
+
+@contextlib.contextmanager
+def staging(data_dir: Path) -> Iterator[Path]:
+    """Yield an empty folder whose contents move into `data_dir` if the block succeeds and vanish if it fails.
+
+    Several processes may do so at a time: each has a folder of its own, and the last one's files stay. What the block
+    prints is dropped, and its connections time out.
+    """
+    missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        # Inside data_dir, hence on its file system, where a move is one atomic rename.
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as folder:
+            with quiet(), _impatient():
+                yield Path(folder)
+            for entry in Path(folder).iterdir():
+                _move(entry, data_dir / entry.name)
+    except BaseException:
+        for folder_made in missing:
+            with contextlib.suppress(OSError):
+                folder_made.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what other libraries print, their progress bars included."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def reason(error: BaseException) -> str:
+    """Name an error in a few words, for use inside a sentence."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1].strip('<>. ')}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _move(source: Path, target: Path) -> None:
+    if source.is_dir() and target.is_dir():
+        for entry in source.iterdir():
+            _move(entry, target / entry.name)
+    else:
+        os.replace(source, target)

@@ -1,0 +1,40 @@
+"""Hold out test samples where a data source has no test split of its own."""
+
+from math import ceil
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redwood.settings.errors import DataError
+
+TEST_SHARE = 0.2
+"""Share of the samples that is held out."""
+
+
+def hold_out(name: str, strata: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+    """Split samples into training and test, each stratum in the same proportion.
+
+    Args:
+        name: Name of the data set, for the error message.
+        strata: Stratum of each sample (N,), its class for example.
+        seed: Draws the test samples.
+
+    Returns:
+        Index of the training samples (about 4N/5,) and of the test samples (about N/5,), int64, shuffled.
+
+    Raises:
+        DataError: If a stratum has a single sample, which cannot be on both sides.
+    """
+    from sklearn.model_selection import train_test_split
+
+    present, counts = np.unique(strata, return_counts=True)
+    if len(strata) == 0 or counts.min() < 2:
+        raise DataError(
+            f"Data set {name}: a class (or a class within a task) with fewer than 2 samples cannot be split into "
+            "training and test samples; add samples or give the test samples yourself."
+        )
+    # Many small strata need more than the usual share, or some would have no test sample at all.
+    size = max(ceil(TEST_SHARE * len(strata)), len(present))
+    train, test = train_test_split(np.arange(len(strata)), test_size=size, stratify=strata, random_state=seed)
+    return torch.from_numpy(train), torch.from_numpy(test)

@@ -1,0 +1,111 @@
+"""What the pictures of results share: figures without pyplot, plain axes, and labels that keep apart.
+
+No back end is chosen and no global state is touched, so that pictures can be drawn anywhere.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's colours, which people with any colour vision can tell apart; black is kept for averages, and their
+# yellow is darkened, as it would be lost on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A7A00")
+PERCENT_LIMITS = (0.0, 104.0)  # room for markers at 100 %
+_LINE_HEIGHT = 0.19  # inches that a label of 9 points takes up
+_GREY = "#555555"
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Return a figure of that many inches, whose layout makes room for all text."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    """Write a figure; the folder is made if missing, the suffix decides the format."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160, bbox_inches="tight", pad_inches=0.1)
+
+
+def style_axes(axes: "Axes", x: str, y: str) -> None:
+    """Name the axes, and leave of their frame only what helps to read values off."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(color=_GREY, labelcolor="#222222")
+    axes.grid(axis="both", color="#e4e4e4", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def number_tasks(axes: "Axes", tasks: int, most: int = 20) -> None:
+    """Put task numbers on the horizontal axis, at most `most` of them."""
+    axes.set_xticks(range(0, tasks, -(-tasks // most)))
+
+
+def name_average(axes: "Axes") -> None:
+    """Write the labelled lines' names above the panel, where nothing is covered and the panel keeps its width."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0.1, fontsize=9)
+
+
+def label_ends(axes: "Axes", labels: Sequence[tuple[float, float, str, str]], height: float) -> None:
+    """Write beside the ends of lines, all at one x, moved apart where texts would overlap.
+
+    Args:
+        axes: Where the lines are; vertically it spans `PERCENT_LIMITS`.
+        labels: `(x, y, text, colour)` of each line, the end point in data units.
+        height: Height of the panel in inches, roughly.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    ordered = sorted(labels, key=lambda label: label[1])
+    low, high = PERCENT_LIMITS
+    gap = (high - low) * min(_LINE_HEIGHT / height, 1 / len(ordered))
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    beside = axes.transData + ScaledTranslation(0.22, 0, figure.dpi_scale_trans)
+    heights = spread([y for _, y, _, _ in ordered], gap, low, high)
+    leader = {"arrowstyle": "-", "linewidth": 0.7, "alpha": 0.7, "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)}
+    for (x, y, text, colour), moved in zip(ordered, heights, strict=True):
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(x, moved),
+            textcoords=beside,
+            arrowprops=leader | {"color": colour},
+            color=colour,
+            fontsize=9,
+            fontweight="bold" if colour == "black" else "normal",
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move ascending positions as little as possible (least squares), so that neighbours are `gap` apart.
+
+    This is isotonic regression of `positions[i] - i * gap`, by its min-max formula (Barlow et al., "Statistical
+    Inference under Order Restrictions", 1972).
+
+    Args:
+        positions: Ascending positions.
+        gap: Least distance of neighbours.
+        low: Lower bound of the result.
+        high: Upper bound; has to leave room for all gaps.
+
+    Returns:
+        As many positions, in the same order.
+    """
+    steps = gap * np.arange(len(positions))
+    wanted = np.asarray(positions, dtype=np.float64) - steps
+    n = len(wanted)
+    fitted = [max(min(wanted[j : k + 1].mean() for k in range(i, n)) for j in range(i + 1)) for i in range(n)]
+    return [float(y) for y in np.clip(fitted, low, high - gap * (n - 1)) + steps]

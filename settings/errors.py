@@ -1,0 +1,35 @@
+"""The errors that users meet: each is one sentence with what came, what was wanted and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RedwoodError(ValueError):
+    """Base of all errors that the command line reports in one sentence, with exit code 2."""
+
+
+class InvalidOptionError(RedwoodError):
+    """An option has a value that is out of range or contradicts the setting."""
+
+
+class UnknownNameError(RedwoodError):
+    """No setting, method, data set or network has this name."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        """Say which `kind` of thing `name` was meant to be, and the nearest of the `known` names."""
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        super().__init__(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(known)}.")
+
+
+class NotApplicableError(RedwoodError):
+    """A method asks for promises that the setting does not make."""
+
+
+class DataError(RedwoodError):
+    """A data set is missing, unreadable, or holds values that cannot be learned from."""
+
+
+class NotTrainedError(RedwoodError):
+    """A method cannot predict yet; raised by `predict` before the first `fit`, if at all."""

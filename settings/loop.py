@@ -1,0 +1,203 @@
+"""A run, step by step: train on each phase, evaluate on every task after it, keep what an interruption would lose."""
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from redwood.settings.base import Learner, Scores, Setting, Stream
+from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.cost import peak_memory_bytes
+from redwood.settings.errors import NotTrainedError, RedwoodError
+from redwood.settings.phase import Phase
+from redwood.settings.progress import Reporter, make_reporter
+from redwood.settings.results import Cost, Results
+from redwood.settings.run import Run
+from redwood.settings.seeding import seed_everything
+from redwood.settings.workers import gather_objects, rank, sum_over_workers
+
+STATE_FORMAT = 1
+
+EXPECTED_WARNINGS = (
+    "You defined a `validation_step` but have no",  # validation is an option of the setting
+    "Checkpoint directory",  # one folder serves all phases
+    r"`isinstance\(treespec",  # Lightning on a newer torch
+)
+
+
+@dataclass
+class Progress:
+    """What a run has reached so far, besides the method's own state."""
+
+    next_phase: int = 0
+    rows: list[list[float]] = field(default_factory=list)
+    untrained: list[float] | None = None
+    top5: list[float] | None = None
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    curve_samples: int = 0
+    training_samples: int = 0
+    training_time_s: float = 0.0
+    wall_time_s: float = 0.0
+    global_step: int = 0
+
+
+def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
+    """Train and evaluate `method` under `setting`; every worker of the run calls this.
+
+    Raises:
+        RedwoodError: If an option or the data is unusable. Nothing has been written then.
+    """
+    with quiet_lightning():
+        return _run_protocol(setting, method, run)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep back what Lightning says of every Trainer: there is one per phase."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
+    started = time.perf_counter()
+    seed_everything(setting.seed, "weights")
+    stream = setting.open_stream()
+    run.n_phases = stream.n_phases
+    method.attach(run)
+    method.configure(setting.for_method())
+    config = describe_run(setting, method, run)
+    state = run.load_boundary()
+    progress = _restore(state, method)
+    if state is None and not run.resume:
+        run.create(config)
+    run.start_logging(config)
+    run.global_step = progress.global_step
+    reporter = make_reporter(run, stream.n_phases, stream.n_tasks)
+    started -= progress.wall_time_s
+    with reporter:
+        if state is None:
+            progress.untrained = _evaluate_untrained(stream, method)
+            _save(progress, method, run)
+        for index in range(progress.next_phase, stream.n_phases):
+            scores = _run_phase(setting, stream, index, method, run, progress, reporter)
+            progress.wall_time_s = time.perf_counter() - started
+            _save(progress, method, run)
+            run.log(_row_metrics(scores, index))
+            run.save_logs()
+    progress.wall_time_s = time.perf_counter() - started
+    results = _results(setting, stream, method, config, progress)
+    method.on_finish(results)
+    run.finish(results)
+    return results
+
+
+def _evaluate_untrained(stream: Stream, method: Learner) -> list[float] | None:
+    """The accuracy before any training, which forward transfer is measured against."""
+    try:
+        return stream.evaluate(method).accuracy
+    except NotTrainedError:
+        return None
+
+
+def _run_phase(
+    setting: Setting,
+    stream: Stream,
+    index: int,
+    method: Learner,
+    run: Run,
+    progress: Progress,
+    reporter: Reporter,
+) -> Scores:
+    seed_everything(setting.seed, "phase", index, rank())
+    phase = stream.phase(index)
+    reporter.phase_started(index, phase.steps)
+    run.reporter = reporter
+    started = time.perf_counter()
+    if setting.assumptions.boundaries:
+        method.on_task_start(phase.task_id)
+    method.fit(phase)
+    if setting.assumptions.boundaries:
+        method.on_task_end(phase.task_id)
+    progress.training_time_s += time.perf_counter() - started
+    scores = stream.evaluate(method)
+    _count(phase, progress)
+    progress.rows.append(scores.accuracy)
+    progress.top5 = scores.top5
+    progress.next_phase = index + 1
+    progress.global_step = run.global_step
+    reporter.phase_finished(index, scores.accuracy)
+    return scores
+
+
+def _count(phase: Phase, progress: Progress) -> None:
+    served = sum_over_workers(torch.tensor(phase.train.samples_served))
+    progress.training_samples += int(served)
+    curve = phase.online.curve()
+    progress.curve += [(progress.curve_samples + seen, accuracy) for seen, accuracy in curve]
+    if curve:
+        progress.curve_samples += curve[-1][0]
+
+
+def _row_metrics(scores: Scores, index: int) -> dict[str, float]:
+    row = {f"accuracy/task_{task}": accuracy for task, accuracy in enumerate(scores.accuracy)}
+    return row | {"phase": index, "average_accuracy": sum(scores.accuracy) / len(scores.accuracy)}
+
+
+def _save(progress: Progress, method: Learner, run: Run) -> None:
+    if run.directory is None:
+        return
+    states = gather_objects(method.state_dict())
+    run.save_boundary({"format": STATE_FORMAT, **vars(progress), "method": states})
+
+
+def _restore(state: dict[str, Any] | None, method: Learner) -> Progress:
+    if state is None:
+        return Progress()
+    if state.pop("format", None) != STATE_FORMAT:
+        raise RedwoodError("The run was saved by another version of redwood; start it anew.")
+    states = state.pop("method")
+    method.load_state_dict(states[rank()])
+    state["curve"] = [tuple(point) for point in state["curve"]]
+    return Progress(**state)
+
+
+def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str, Any], progress: Progress) -> Results:
+    costs = method.costs()
+    totals = sum_over_workers(torch.tensor([costs["training_flops"], costs["buffer_bytes"]], dtype=torch.float64))
+    memory = max(gather_objects(peak_memory_bytes()))
+    return Results(
+        setting=name_of_setting(type(setting)),
+        method=method.reference(),
+        dataset=getattr(setting, "dataset_name", ""),
+        seed=setting.seed,
+        n_phases=stream.n_phases,
+        accuracy_matrix=progress.rows,
+        untrained_accuracy=progress.untrained,
+        online_curve=progress.curve,
+        top5_accuracy=progress.top5,
+        config=config,
+        cost=Cost(
+            wall_time_s=progress.wall_time_s,
+            training_samples=progress.training_samples,
+            samples_per_s=progress.training_samples / max(progress.training_time_s, 1e-9),
+            training_flops=float(totals[0]),
+            parameters=int(costs["parameters"]),
+            peak_memory_bytes=memory,
+            buffer_bytes=int(totals[1]),
+        ),
+    )

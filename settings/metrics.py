@@ -1,0 +1,195 @@
+"""The metrics of continual learning, as pure functions of what a run measured.
+
+`R` is the accuracy matrix of shape (P, T): `R[i, j]` is the accuracy in [0, 1] on the test samples of task `j` after
+phase `i`. Where tasks are learned one after the other, P = T; a protocol with one phase for the whole stream has P = 1.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector: TypeAlias = Sequence[float] | NDArray[np.float64]
+Matrix: TypeAlias = Sequence[Vector] | NDArray[np.float64]
+
+
+def average_accuracy(R: Matrix) -> float:
+    """Return the accuracy after the last phase, averaged over tasks: `ACC = 1/T sum_j R[P-1, j]`.
+
+    From Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning" (NeurIPS 2017).
+
+    Args:
+        R: Accuracy matrix (P, T), P in {1, T}.
+
+    Raises:
+        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+    """
+    return float(_accuracy_matrix(R)[-1].mean())
+
+
+def average_accuracy_curve(R: Matrix) -> NDArray[np.float64]:
+    """Return the average accuracy on the tasks learned so far, after each phase: `A_i = 1/(i+1) sum_{j<=i} R[i, j]`.
+
+    With one phase (P = 1) all T tasks are learned at once: `A_0` is their mean. From Rebuffi et al., "iCaRL:
+    Incremental Classifier and Representation Learning" (CVPR 2017), section 4, for tasks of equal size.
+
+    Args:
+        R: Accuracy matrix (P, T), P in {1, T}.
+
+    Returns:
+        Array (P,).
+
+    Raises:
+        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+    """
+    matrix = _accuracy_matrix(R)
+    if len(matrix) == 1:
+        return np.array([matrix.mean()])
+    return np.array([row[: i + 1].mean() for i, row in enumerate(matrix)])
+
+
+def average_incremental_accuracy(R: Matrix) -> float:
+    """Return the mean over phases of the average accuracy on the tasks learned so far: `1/P sum_i A_i`.
+
+    `A_i` is that of `average_accuracy_curve`; with one phase this is the average accuracy. From Rebuffi et al., "iCaRL"
+    (CVPR 2017), section 4.
+
+    Args:
+        R: Accuracy matrix (P, T), P in {1, T}.
+
+    Raises:
+        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+    """
+    return float(average_accuracy_curve(R).mean())
+
+
+def forgetting(R: Matrix) -> float | None:
+    """Return how far each task fell from its best: `F = 1/(T-1) sum_{j<T-1} (max_{l<T-1} R[l, j] - R[T-1, j])`.
+
+    From Chaudhry et al., "Riemannian Walk for Incremental Learning" (ECCV 2018): the maximum is over all phases before
+    the last, the last task is left out, and a negative value means that earlier tasks improved.
+
+    Args:
+        R: Accuracy matrix (P, T), P in {1, T}.
+
+    Returns:
+        A value in [-1, 1], lower is better; 0.0 for a single task; None if one phase trained several tasks (P = 1 < T),
+        as nothing was measured before.
+
+    Raises:
+        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+    """
+    matrix = _accuracy_matrix(R)
+    if len(matrix) < matrix.shape[1]:
+        return None
+    if len(matrix) == 1:
+        return 0.0
+    best = matrix[:-1, :-1].max(axis=0)
+    return float((best - matrix[-1, :-1]).mean())
+
+
+def backward_transfer(R: Matrix) -> float | None:
+    """Return the change of each task since it was learned: `BWT = 1/(T-1) sum_{j<T-1} (R[T-1, j] - R[j, j])`.
+
+    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017).
+
+    Args:
+        R: Accuracy matrix (P, T), P in {1, T}.
+
+    Returns:
+        A value in [-1, 1], higher is better; 0.0 for a single task; None if one phase trained several (P = 1 < T).
+
+    Raises:
+        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+    """
+    matrix = _accuracy_matrix(R)
+    if len(matrix) < matrix.shape[1]:
+        return None
+    if len(matrix) == 1:
+        return 0.0
+    return float((matrix[-1, :-1] - matrix.diagonal()[:-1]).mean())
+
+
+def forward_transfer(R: Matrix, untrained: Vector | None) -> float | None:
+    """Return what earlier tasks taught about each next one: `FWT = 1/(T-1) sum_{j>=1} (R[j-1, j] - b[j])`.
+
+    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017).
+
+    Args:
+        R: Accuracy matrix (P, T), P in {1, T}.
+        untrained: Accuracy `b` (T,) of the untrained network on each task, or None if it was not measured.
+
+    Returns:
+        A value in [-1, 1], higher is better; 0.0 for a single task; None if `untrained` is None or one phase trained
+        several tasks (P = 1 < T).
+
+    Raises:
+        ValueError: If `R` is ragged or empty, P is neither 1 nor T, or `untrained` does not hold T values.
+    """
+    matrix = _accuracy_matrix(R)
+    if untrained is None or len(matrix) < matrix.shape[1]:
+        return None
+    baseline = np.asarray(untrained, dtype=np.float64)
+    if baseline.shape != (matrix.shape[1],):
+        raise ValueError(
+            f"The accuracy matrix has {matrix.shape[1]} tasks but the untrained accuracies have shape "
+            f"{baseline.shape}; give one per task."
+        )
+    if len(matrix) == 1:
+        return 0.0
+    return float((matrix.diagonal(offset=1) - baseline[1:]).mean())
+
+
+def learning_curve_area(Z: Matrix) -> float:
+    """Return the area under the first steps of learning: `LCA_beta = 1/(beta+1) sum_b 1/T sum_k Z[k, b]`.
+
+    From Chaudhry et al., "Efficient Lifelong Learning with A-GEM" (ICLR 2019): high where the method learns a new task
+    from few mini-batches.
+
+    Args:
+        Z: Accuracy (T, beta + 1) on each task after it was trained on its first b = 0..beta mini-batches.
+
+    Returns:
+        A value in [0, 1], higher is better; LCA_0 is the average accuracy before any mini-batch.
+
+    Raises:
+        ValueError: If `Z` is ragged or empty.
+    """
+    return float(_matrix("learning curves", Z).mean(axis=0).mean())
+
+
+def online_accuracy(curve: Sequence[tuple[int, float]]) -> float | None:
+    """Return the prequential accuracy: the share of training samples predicted right before they were learned.
+
+    `1/n_K sum_k (n_k - n_{k-1}) a_k` with `n_0 = 0`. From Gama et al., "On evaluating stream learning algorithms"
+    (Machine Learning 90, 2013).
+
+    Args:
+        curve: Points `(n_k, a_k)`: training samples seen so far, increasing, and the accuracy on those since the
+            previous point.
+
+    Returns:
+        A value in [0, 1], higher is better; None if nothing was measured.
+    """
+    if not curve:
+        return None
+    samples, accuracies = np.array(curve, dtype=np.float64).T
+    return float(np.average(accuracies, weights=np.diff(samples, prepend=0.0)))
+
+
+def _accuracy_matrix(R: Matrix) -> NDArray[np.float64]:
+    matrix = _matrix("accuracy matrix", R)
+    phases, tasks = matrix.shape
+    if phases not in (1, tasks):
+        raise ValueError(
+            f"The accuracy matrix has {phases} phases for {tasks} tasks; metrics need one phase, or one for each task."
+        )
+    return matrix
+
+
+def _matrix(name: str, rows: Matrix) -> NDArray[np.float64]:
+    lengths = {np.size(row) for row in rows}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"The {name} must have rows of one length above zero, got lengths {sorted(lengths)}.")
+    return np.array(rows, dtype=np.float64)

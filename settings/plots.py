@@ -1,0 +1,258 @@
+"""Pictures of results: the accuracy matrix, accuracy over the run, and methods side by side.
+
+The suffix of the file decides the format (png, pdf, svg, ...). Tasks are numbered from 0, as everywhere.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redwood.settings.drawing import (
+    COLOURS,
+    PERCENT_LIMITS,
+    label_ends,
+    name_average,
+    new_figure,
+    number_tasks,
+    save_figure,
+    style_axes,
+)
+from redwood.settings.metrics import average_accuracy_curve
+from redwood.settings.results import Results, mean_and_std
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# More tasks than this are told apart by a colour bar, or shown without the numbers in the cells.
+_MAX_LABELLED_TASKS = 10
+_MAX_ANNOTATED_TASKS = 25
+
+
+def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None:
+    """Draw the accuracy matrix as a heat map: a row per phase trained, a column per task tested, values in percent.
+
+    Args:
+        results: A run with at least one evaluated phase; of an unfinished run, the rows there are.
+        path: File to write.
+
+    Raises:
+        ValueError: If no phase has been evaluated yet.
+    """
+    percent = _percent(results)
+    phases, tasks = percent.shape
+    cell = 0.62 if tasks <= _MAX_LABELLED_TASKS else 0.4 if tasks <= _MAX_ANNOTATED_TASKS else 9.0 / tasks
+    figure = new_figure(max(cell * tasks + 1.8, 4.0), max(cell * phases + 1.3, 1.7))
+    axes = figure.add_subplot()
+    image = axes.imshow(percent, cmap="cividis", vmin=0, vmax=100)
+    if tasks <= _MAX_ANNOTATED_TASKS:
+        _annotate_cells(axes, percent)
+    number_tasks(axes, tasks)
+    axes.set_xlabel("tested on task")
+    if results.n_phases == 1:
+        axes.set_yticks([])
+    else:
+        axes.set_yticks(range(0, phases, -(-phases // 20)))
+        axes.set_ylabel("trained up to task")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if phases > 1:
+        figure.colorbar(image, ax=axes, label="accuracy (%)", fraction=0.05, pad=0.02).outline.set_linewidth(0)
+    _title(figure, results, "Accuracy in % on each task")
+    save_figure(figure, path)
+
+
+def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
+    """Draw the accuracy on each task after each phase since it was learned, and the average over tasks learned so far.
+
+    With a single phase: a bar per task. Where online accuracy was measured, it gets a panel of its own.
+
+    Args:
+        results: A run with at least one evaluated phase.
+        path: File to write.
+
+    Raises:
+        ValueError: If no phase has been evaluated yet.
+    """
+    percent = _percent(results)
+    panels = 2 if results.online_curve else 1
+    figure = new_figure(7.4, 4.0 if panels == 1 else 7.2)
+    axes = figure.add_subplot(panels, 1, 1)
+    if results.n_phases == 1:
+        _draw_task_bars(axes, percent[0])
+    else:
+        _draw_task_lines(axes, percent, 100 * average_accuracy_curve(results.learned))
+    if panels == 2:
+        _draw_online(figure.add_subplot(panels, 1, 2), results)
+    _title(figure, results, "Accuracy after training" if results.n_phases == 1 else "Accuracy as tasks are learned")
+    save_figure(figure, path)
+
+
+def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | os.PathLike[str]) -> None:
+    """Draw the final average accuracy of several methods as bars and, where there are several phases, its course.
+
+    Bars are sorted, best on top. Bars and lines are means over seeds; error bars and shades are one standard deviation.
+
+    Args:
+        runs: Label and runs (one per seed) of each method.
+        path: File to write.
+
+    Raises:
+        ValueError: If there is nothing to compare, or a run has no evaluated phase.
+    """
+    if not runs:
+        raise ValueError("There are no results to compare; pass at least one label with its runs.")
+    best_last = sorted(runs, key=lambda entry: float(np.mean([run.objective for run in entry[1]])))
+    colours = {label: COLOURS[rank % len(COLOURS)] for rank, (label, _) in enumerate(reversed(best_last))}
+    courses = [(label, group) for label, group in best_last if all(len(run.learned) > 1 for run in group)]
+    panels = 2 if courses else 1
+    width = 3.8 + 0.08 * max(len(label) for label, _ in runs)
+    figure = new_figure(panels * width, max(0.36 * len(runs) + 1.0, 4.0 if courses else 1.6))
+    _draw_ranking(figure.add_subplot(1, panels, 1), best_last, colours)
+    if courses:
+        _draw_courses(figure.add_subplot(1, panels, 2), courses, colours)
+    _comparison_title(figure, [run for _, group in runs for run in group])
+    save_figure(figure, path)
+
+
+def _annotate_cells(axes: "Axes", percent: NDArray[np.float64]) -> None:
+    few = percent.shape[1] <= _MAX_LABELLED_TASKS
+    for (phase, task), value in np.ndenumerate(percent):
+        axes.text(
+            task,
+            phase,
+            f"{value:.{1 if few else 0}f}",
+            ha="center",
+            va="center",
+            fontsize=10 if few else 8,
+            # The middle of cividis is the grey on which black and white read equally well.
+            color="black" if value > 50 else "white",
+        )
+
+
+def _draw_task_lines(axes: "Axes", percent: NDArray[np.float64], average: NDArray[np.float64]) -> None:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    phases, tasks = percent.shape
+    # Tasks are ordered, so their colours are, too; the palest end of the map would be lost on white.
+    colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0.0, 0.8, tasks))]
+    size = 3.5 if tasks <= _MAX_LABELLED_TASKS else 2.0
+    for task in range(phases):
+        axes.plot(range(task, phases), percent[task:, task], color=colours[task], marker="o", markersize=size, lw=1.2)
+    axes.plot(range(phases), average, color="black", marker="o", markersize=4.5, lw=2.8, label="average so far")
+    if tasks <= _MAX_LABELLED_TASKS:
+        ends = [(phases - 1, percent[-1, task], f"task {task}", colours[task]) for task in range(phases)]
+        label_ends(axes, [*ends, (phases - 1, average[-1], "average so far", "black")], height=3.0)
+    else:
+        _add_task_colours(axes, colours)
+    axes.set_ylim(*PERCENT_LIMITS)
+    axes.set_xlim(-0.02 * tasks, 1.02 * tasks - 1)
+    number_tasks(axes, tasks)
+    style_axes(axes, "trained up to task", "accuracy (%)")
+
+
+def _add_task_colours(axes: "Axes", colours: Sequence[str]) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    tasks = len(colours)
+    scale = ScalarMappable(BoundaryNorm(np.arange(tasks + 1) - 0.5, tasks), ListedColormap(colours))
+    bar = axes.figure.colorbar(scale, ax=axes, label="task", pad=0.02)
+    bar.set_ticks(list(range(0, tasks, -(-tasks // 10))))
+    bar.ax.tick_params(length=0, which="both")
+    name_average(axes)
+
+
+def _draw_task_bars(axes: "Axes", percent: NDArray[np.float64]) -> None:
+    tasks = len(percent)
+    bars = axes.bar(range(tasks), percent, color=COLOURS[0], width=0.7)
+    if tasks <= _MAX_ANNOTATED_TASKS:
+        decimals = 1 if tasks <= _MAX_LABELLED_TASKS else 0
+        # A line through a number is hard to read: the numbers get a ground of their own, above the line.
+        ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.8}
+        axes.bar_label(bars, fmt=f"%.{decimals}f", padding=3, fontsize=9, bbox=ground, zorder=4)
+    axes.axhline(percent.mean(), color="black", lw=1.2, ls="--", label=f"average {percent.mean():.1f}")
+    name_average(axes)
+    margin = max(0.6, (4 - tasks) / 2)
+    axes.set_xlim(-margin, tasks - 1 + margin)
+    axes.set_ylim(0, 109)
+    number_tasks(axes, tasks)
+    style_axes(axes, "tested on task", "accuracy (%)")
+    axes.grid(axis="x", visible=False)
+
+
+def _draw_online(axes: "Axes", results: Results) -> None:
+    samples, accuracy = np.array(results.online_curve, dtype=np.float64).T
+    average = results.metrics["online_accuracy"]
+    assert average is not None
+    axes.plot(samples, 100 * accuracy, color=COLOURS[0], lw=1.3)
+    axes.axhline(100 * average, color="black", lw=1.2, ls="--", label=f"average {100 * average:.1f}")
+    name_average(axes)
+    axes.set_ylim(*PERCENT_LIMITS)
+    axes.set_xlim(0, samples[-1])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    style_axes(axes, "training samples seen", "online accuracy (%)")
+
+
+def _draw_ranking(axes: "Axes", best_last: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
+    for row, (label, group) in enumerate(best_last):
+        summary = mean_and_std(group)["average_accuracy"]
+        assert summary is not None
+        mean, deviation = 100 * summary[0], 100 * summary[1]
+        several = len(group) > 1
+        axes.barh(row, mean, xerr=deviation if several else None, color=colours[label], height=0.68, capsize=3)
+        text = f"{mean:.1f} ± {deviation:.1f}" if several else f"{mean:.1f}"
+        axes.annotate(text, (mean + deviation, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(best_last)), [label for label, _ in best_last])
+    axes.set_xlim(0, 100)
+    style_axes(axes, "average accuracy (%)", "")
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _draw_courses(axes: "Axes", courses: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
+    ends: list[tuple[float, float, str, str]] = []
+    for label, group in courses:
+        phases = min(len(run.learned) for run in group)
+        curves = 100 * np.array([average_accuracy_curve(run.learned)[:phases] for run in group])
+        mean = curves.mean(axis=0)
+        axes.plot(range(phases), mean, color=colours[label], marker="o", markersize=3.5, lw=1.8)
+        if len(group) > 1:
+            deviation = curves.std(axis=0, ddof=1)
+            axes.fill_between(range(phases), mean - deviation, mean + deviation, color=colours[label], alpha=0.2, lw=0)
+        ends.append((phases - 1, float(mean[-1]), label, colours[label]))
+    tasks = int(max(x for x, *_ in ends)) + 1
+    for last in {x for x, *_ in ends}:
+        label_ends(axes, [end for end in ends if end[0] == last], height=3.0)
+    axes.set_ylim(*PERCENT_LIMITS)
+    axes.set_xlim(-0.02 * tasks, 1.02 * tasks - 1)
+    number_tasks(axes, tasks, most=10)
+    style_axes(axes, "trained up to task", "average accuracy on tasks so far (%)")
+
+
+def _percent(results: Results) -> NDArray[np.float64]:
+    """Every measured accuracy in percent, those on tasks yet to be learned included."""
+    if not results.accuracy_matrix:
+        raise ValueError("There is no accuracy to draw: no phase has been evaluated yet.")
+    return 100 * np.array(results.accuracy_matrix, dtype=np.float64)
+
+
+def _title(figure: "Figure", results: Results, what: str) -> None:
+    done = len(results.accuracy_matrix)
+    unfinished = "" if done == results.n_phases else f", {done} of {results.n_phases} phases"
+    names = (results.setting, results.method, results.dataset, f"seed {results.seed}{unfinished}")
+    subtitle = " · ".join(name for name in names if name)
+    figure.suptitle(f"{what}\n{subtitle}", fontsize=11)
+
+
+def _comparison_title(figure: "Figure", results: Sequence[Results]) -> None:
+    settings = sorted({run.setting for run in results})
+    datasets = sorted({run.dataset for run in results})
+    seeds = len({run.seed for run in results})
+    scope = " · ".join([*(settings if len(settings) == 1 else []), *(datasets if len(datasets) == 1 else [])])
+    counted = f"{seeds} seeds: mean and standard deviation" if seeds > 1 else f"seed {results[0].seed}"
+    figure.suptitle(" · ".join(part for part in (scope, counted) if part), fontsize=11)

@@ -1,0 +1,99 @@
+"""Tell the user how far a run is: one live bar on a terminal, plain lines in a log file."""
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from redwood.settings.workers import rank
+
+if TYPE_CHECKING:
+    from redwood.settings.run import Run
+
+
+class Reporter:
+    """Says nothing; base of those that do."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def phase_started(self, index: int, steps: int) -> None:
+        """A phase of `steps` training steps starts."""
+
+    def step(self, done: int) -> None:
+        """`done` training steps of the phase are over."""
+
+    def phase_finished(self, index: int, accuracy: list[float]) -> None:
+        """A phase is trained; `accuracy` per task."""
+
+
+class LineReporter(Reporter):
+    """A line per phase."""
+
+    def __init__(self, n_phases: int, n_tasks: int) -> None:
+        self._n_phases, self._n_tasks = n_phases, n_tasks
+        self._started = 0.0
+
+    def phase_started(self, index: int, steps: int) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+        self._steps = steps
+
+    def phase_finished(self, index: int, accuracy: list[float]) -> None:
+        """Print the line."""
+        self.print(self.line(index, accuracy))
+
+    def line(self, index: int, accuracy: list[float]) -> str:
+        """What there is to say about a finished phase."""
+        seen = accuracy[: index + 1] if self._n_phases == self._n_tasks else accuracy
+        return (
+            f"phase {index + 1}/{self._n_phases}: {self._steps} steps in {time.perf_counter() - self._started:.1f} s, "
+            f"accuracy on the tasks so far {100 * sum(seen) / len(seen):.1f} %"
+        )
+
+    def print(self, line: str) -> None:
+        """Print a line to standard output, at once."""
+        print(line, flush=True)
+
+
+class BarReporter(LineReporter):
+    """A live bar below a line per phase."""
+
+    def __init__(self, n_phases: int, n_tasks: int) -> None:
+        super().__init__(n_phases, n_tasks)
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar: Progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def phase_started(self, index: int, steps: int) -> None:
+        """Start the bar anew."""
+        super().phase_started(index, steps)
+        self._bar.reset(self._task, total=steps, description=f"phase {index + 1}/{self._n_phases}")
+
+    def step(self, done: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done)
+
+    def print(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(line, highlight=False)
+
+
+def make_reporter(run: "Run", n_phases: int, n_tasks: int) -> Reporter:
+    """The reporter that fits: a bar on a terminal, lines in a file; none if quiet, or on any worker but the first."""
+    if run.quiet or rank() != 0:
+        return Reporter()
+    from rich.console import Console
+
+    return BarReporter(n_phases, n_tasks) if Console().is_terminal else LineReporter(n_phases, n_tasks)

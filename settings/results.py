@@ -1,0 +1,276 @@
+"""What a run measured: the accuracy matrix, the metrics that follow from it, the cost, and their JSON file."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redwood.settings import metrics
+from redwood.settings.errors import DataError
+from redwood.settings.json_file import plain, read_json, write_json
+
+METRICS = (
+    "average_accuracy",
+    "average_incremental_accuracy",
+    "forgetting",
+    "backward_transfer",
+    "forward_transfer",
+    "online_accuracy",
+)
+_KEYS = (
+    "setting",
+    "method",
+    "dataset",
+    "seed",
+    "accuracy_matrix",
+    "online_accuracy",
+    "metrics",
+    "cost",
+    "versions",
+    "config",
+)
+
+
+@dataclass
+class Cost:
+    """What a run spent.
+
+    Attributes:
+        wall_time_s: Seconds of training and evaluation.
+        training_samples: Samples of the stream trained on, once for each pass; replayed samples are not counted.
+        samples_per_s: Training samples per second of training.
+        training_flops: Floating-point operations of all training steps.
+        parameters: Number of parameters of the network.
+        peak_memory_bytes: Largest memory in use.
+        buffer_bytes: Memory of the rehearsal buffer.
+    """
+
+    wall_time_s: float = 0.0
+    training_samples: int = 0
+    samples_per_s: float = 0.0
+    training_flops: float = 0.0
+    parameters: int = 0
+    peak_memory_bytes: int = 0
+    buffer_bytes: int = 0
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python, redwood and the libraries that decide what a run computes."""
+    packages = ("redwood", "torch", "pytorch_lightning", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+@dataclass(kw_only=True)
+class Results:
+    """The outcome of one run, finished or not; rows are appended to `accuracy_matrix` as its phases end.
+
+    `<`, `<=`, `>` and `>=` compare objectives, and the greater results are the better ones whatever `lower_is_better`
+    says, so that `max(runs)` is the best run. `==` compares every field: of two different runs with equal
+    objectives, each is `<=` the other, and they are not `==`.
+
+    Attributes:
+        setting: Key of the setting.
+        method: Key of the method.
+        dataset: Name of the data set.
+        seed: Seed of the run.
+        n_phases: Planned phases: one for each task, or 1 for the whole stream.
+        accuracy_matrix: R (P, T), P <= `n_phases`: accuracy in [0, 1] on task j after phase i.
+        untrained_accuracy: Accuracy (T,) of the untrained network; None if not measured. Not in the JSON file.
+        online_curve: Points (training samples seen, accuracy on those since the previous point, before learning them).
+        cost: What the run spent.
+        config: Options that reproduce the run.
+        versions: Versions of the software.
+        top5_accuracy: Top-5 accuracy (T,) after the last phase; None for up to ten classes. Not in the JSON file.
+    """
+
+    lower_is_better: ClassVar[bool] = False
+
+    setting: str
+    method: str
+    dataset: str
+    seed: int
+    n_phases: int
+    accuracy_matrix: list[list[float]] = field(default_factory=list)
+    untrained_accuracy: list[float] | None = None
+    online_curve: list[tuple[int, float]] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=installed_versions)
+    top5_accuracy: list[float] | None = None
+    # A file keeps the forward transfer but not the untrained accuracies: how many rows it was true for, and its value.
+    _loaded_forward_transfer: tuple[int, float | None] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+
+    @property
+    def learned(self) -> NDArray[np.float64]:
+        """The part of the accuracy matrix that metrics are computed over.
+
+        All of it where one phase trains all tasks; else the rows there are and as many columns, as the tasks of later
+        phases are yet to be learned.
+
+        Raises:
+            ValueError: If no phase has been evaluated, or the matrix does not fit `n_phases`.
+        """
+        rows = len(self.accuracy_matrix)
+        if not 0 < rows <= self.n_phases:
+            raise ValueError(f"The accuracy matrix has {rows} rows for {self.n_phases} phases; it needs one for each.")
+        if self.n_phases == 1:
+            return np.array(self.accuracy_matrix, dtype=np.float64)
+        if any(len(row) != self.n_phases for row in self.accuracy_matrix):
+            lengths = sorted({len(row) for row in self.accuracy_matrix})
+            raise ValueError(
+                f"Rows of {lengths} accuracies do not fit {self.n_phases} phases; give one per task to each."
+            )
+        return np.array([row[:rows] for row in self.accuracy_matrix], dtype=np.float64)
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Every metric of `METRICS` over the phases evaluated so far; None where it is not defined or not measured."""
+        online = metrics.online_accuracy(self.online_curve)
+        if not self.accuracy_matrix:
+            return {**dict.fromkeys(METRICS), "online_accuracy": online}
+        matrix = self.learned
+        return {
+            "average_accuracy": metrics.average_accuracy(matrix),
+            "average_incremental_accuracy": metrics.average_incremental_accuracy(matrix),
+            "forgetting": metrics.forgetting(matrix),
+            "backward_transfer": metrics.backward_transfer(matrix),
+            "forward_transfer": self._forward_transfer(matrix),
+            "online_accuracy": online,
+        }
+
+    @property
+    def objective(self) -> float:
+        """The number that runs are compared by: the average accuracy.
+
+        Raises:
+            ValueError: If no phase has been evaluated yet.
+        """
+        return metrics.average_accuracy(self.learned)
+
+    def __lt__(self, other: object) -> bool:
+        """Say whether these results are worse than the other ones."""
+        if not isinstance(other, Results) or self.lower_is_better != other.lower_is_better:
+            return NotImplemented
+        return self.objective > other.objective if self.lower_is_better else self.objective < other.objective
+
+    def __le__(self, other: object) -> bool:
+        """Say whether these results are no better than the other ones."""
+        if not isinstance(other, Results) or self.lower_is_better != other.lower_is_better:
+            return NotImplemented
+        return self.objective >= other.objective if self.lower_is_better else self.objective <= other.objective
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `results.json`: plain numbers, strings, lists and dictionaries."""
+        return {
+            "setting": self.setting,
+            "method": self.method,
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "accuracy_matrix": [[float(value) for value in row] for row in self.accuracy_matrix],
+            "online_accuracy": [[int(samples), float(accuracy)] for samples, accuracy in self.online_curve],
+            "metrics": self.metrics,
+            "cost": asdict(self.cost),
+            "versions": dict(self.versions),
+            "config": plain(self.config),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Make results of what `to_dict` returned; what it leaves out is None, `n_phases` follows from the matrix.
+
+        Raises:
+            DataError: If a key is missing, unknown, or has a value of the wrong type.
+        """
+        if not isinstance(data, dict) or data.keys() != set(_KEYS):
+            got = sorted(data) if isinstance(data, dict) else type(data).__name__
+            raise DataError(f"Results have exactly the keys {', '.join(_KEYS)}, got {got}; pass what redwood wrote.")
+        try:
+            results = cls(
+                setting=data["setting"],
+                method=data["method"],
+                dataset=data["dataset"],
+                seed=data["seed"],
+                n_phases=_planned_phases(data["accuracy_matrix"], data["metrics"]),
+                accuracy_matrix=[[float(value) for value in row] for row in data["accuracy_matrix"]],
+                online_curve=[(int(samples), float(accuracy)) for samples, accuracy in data["online_accuracy"]],
+                cost=Cost(**data["cost"]),
+                config=dict(data["config"]),
+                versions=dict(data["versions"]),
+            )
+            results._loaded_forward_transfer = (len(results.accuracy_matrix), data["metrics"]["forward_transfer"])
+            results.to_dict()
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"Results hold an entry that redwood does not write ({error!r}); pass them as written."
+            ) from error
+        return results
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_dict()` as JSON, atomically: a reader finds the old file or the new one, never a part.
+
+        Args:
+            path: File to write; its folder is made if missing.
+
+        Raises:
+            DataError: If a number is not finite; nothing is written then.
+        """
+        write_json(Path(path), self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: If the file is missing, cut short, or not the results of a run.
+        """
+        content = read_json(Path(path))
+        try:
+            return cls.from_dict(content)
+        except DataError as error:
+            raise DataError(f"In the file {path}: {error}") from error
+
+    def _forward_transfer(self, matrix: NDArray[np.float64]) -> float | None:
+        if self.untrained_accuracy is not None:
+            return metrics.forward_transfer(matrix, self.untrained_accuracy[: matrix.shape[1]])
+        if self._loaded_forward_transfer is not None and self._loaded_forward_transfer[0] == len(matrix):
+            return self._loaded_forward_transfer[1]
+        return None
+
+
+def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | None]:
+    """Return mean and sample standard deviation (n - 1 in the denominator) over runs, for each metric of `METRICS`.
+
+    Args:
+        results: Runs that differ in their seed.
+
+    Returns:
+        Metric -> (mean, standard deviation); the deviation of one run is 0.0; None if a run lacks the metric.
+
+    Raises:
+        ValueError: If there are no results.
+    """
+    if not results:
+        raise ValueError("There are no results to average; pass at least one run.")
+    runs = [result.metrics for result in results]
+    summary: dict[str, tuple[float, float] | None] = {}
+    for name in METRICS:
+        values = [run[name] for run in runs]
+        known = [value for value in values if value is not None]
+        deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
+        summary[name] = (float(np.mean(known)), deviation) if len(known) == len(values) else None
+    return summary
+
+
+def _planned_phases(matrix: list[list[float]], stored: dict[str, float | None]) -> int:
+    # The file does not hold the number of phases. One row of several tasks is either all of a single-phase run, whose
+    # forgetting is undefined, or the start of a longer one, whose forgetting is that of one task: 0.
+    single = not matrix or (len(matrix) == 1 and stored["forgetting"] is None)
+    return 1 if single else len(matrix[0])

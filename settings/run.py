@@ -1,0 +1,193 @@
+"""One run: where it computes, what it writes, and how it goes on after an interruption."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from redwood.settings.checks import check_choice, check_range
+from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.progress import Reporter
+from redwood.settings.workers import rank
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from redwood.settings.results import Results
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
+WANDB_MODES = ("disabled", "offline", "online")
+
+
+@dataclass
+class Run:
+    """Options of a run that change neither the protocol nor the method, and the run directory.
+
+    A run directory holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
+    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` and `checkpoints/`.
+    """
+
+    run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
+    wandb: str = "disabled"  # Weights & Biases: online, offline or disabled
+    project: str = "redwood"  # Weights & Biases project
+    accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, mps, ...
+    devices: str = "auto"  # handed to Lightning: which devices, such as 0,1 (default: one per worker)
+    nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun
+    precision: str = "32-true"  # handed to Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
+    threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else torch's choice)
+    checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
+    quiet: bool = False  # print no progress
+    resume: bool = field(default=False, metadata={"cmd": False})
+
+    def __post_init__(self) -> None:
+        """Refuse values that are out of range."""
+        check_choice(self, "precision", PRECISIONS)
+        check_choice(self, "wandb", WANDB_MODES)
+        check_range(self, "nodes", 1)
+        check_range(self, "threads", 0)
+        check_range(self, "checkpoint_every", 0)
+        if self.devices != "auto" and not re.fullmatch(r"\d+(,\d+)*,?", self.devices):
+            raise InvalidOptionError(
+                f"--devices {self.devices} has to be auto, a number of devices, or device numbers such as 0,1."
+            )
+        self.loggers: list[Logger] = []
+        self.reporter = Reporter()
+        self.global_step = 0
+        self.n_phases = 1
+
+    @property
+    def directory(self) -> Path | None:
+        """The run directory, or None if nothing is to be written."""
+        return None if self.run_dir is None else Path(self.run_dir)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this worker writes files: the first one does, if there is a run directory."""
+        return self.directory is not None and rank() == 0
+
+    def device_numbers(self, workers: int) -> list[int] | int:
+        """What `Trainer(devices=...)` gets on each machine so that there is one device per worker.
+
+        Raises:
+            InvalidOptionError: If `--devices` and `--nodes` do not multiply to `workers`.
+        """
+        per_node, rest = divmod(workers, self.nodes)
+        if rest:
+            raise InvalidOptionError(f"--workers {workers} cannot be spread evenly over --nodes {self.nodes}.")
+        if self.devices == "auto":
+            return per_node
+        listed = [int(part) for part in self.devices.strip(",").split(",")]
+        if "," not in self.devices:
+            listed = list(range(listed[0]))
+        if len(listed) != per_node:
+            raise InvalidOptionError(
+                f"--devices {self.devices} names {len(listed)} devices a machine, but --workers {workers} over "
+                f"--nodes {self.nodes} makes {per_node}; give one device per worker."
+            )
+        return listed if "," in self.devices else per_node
+
+    def device(self, workers: int) -> torch.device:
+        """The device that this worker computes on."""
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        numbers = self.device_numbers(workers)
+        index = numbers[local] if isinstance(numbers, list) else local
+        if self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and torch.cuda.is_available()):
+            return torch.device("cuda", index)
+        if self.accelerator == "mps" or (self.accelerator == "auto" and torch.backends.mps.is_available()):
+            return torch.device("mps")
+        return torch.device("cpu")
+
+    def checkpoint_path(self, phase: int) -> Path | None:
+        """Where the checkpoint inside a phase lies."""
+        return None if self.directory is None else self.directory / "checkpoints" / f"inside-phase-{phase:03d}.ckpt"
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the run directory.
+
+        Raises:
+            RedwoodError: If it exists already and is not empty: it may hold another run's results.
+        """
+        if not self.writes:
+            return
+        assert self.directory is not None
+        if self.directory.exists() and any(self.directory.iterdir()):
+            raise RedwoodError(
+                f"--run_dir {self.directory} exists and is not empty; choose another folder, "
+                f"or go on with that run by --resume {self.directory}."
+            )
+        (self.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_atomically(self.directory / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+
+    def save_boundary(self, state: dict[str, Any]) -> None:
+        """Save all that the rest of the run depends on, between two phases, and drop the checkpoint inside the last."""
+        if not self.writes:
+            return
+        assert self.directory is not None
+        path = self.directory / "checkpoints" / "boundary.pt"
+        torch.save(state, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+        for inside in path.parent.glob("inside-phase-*.ckpt"):
+            if inside != self.checkpoint_path(state["next_phase"]):
+                inside.unlink()
+
+    def load_boundary(self) -> dict[str, Any] | None:
+        """The state saved last between two phases, or None if there is none or this is not a resumed run.
+
+        Raises:
+            RedwoodError: If the file is damaged.
+        """
+        if not self.resume or self.directory is None:
+            return None
+        path = self.directory / "checkpoints" / "boundary.pt"
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as error:
+            raise RedwoodError(
+                f"The checkpoint {path} is damaged ({type(error).__name__}); start the run anew."
+            ) from error
+        return state
+
+    def start_logging(self, config: dict[str, Any]) -> None:
+        """Open the loggers: `metrics.csv`, and Weights & Biases if asked for."""
+        from redwood.settings.loggers import make_loggers
+
+        if self.writes or (rank() == 0 and self.wandb != "disabled"):
+            self.loggers = make_loggers(self, config)
+
+    def log(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log values at a training step of the run (default: the last one of the phases so far)."""
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=self.global_step if step is None else step)
+
+    def save_logs(self) -> None:
+        """Bring what was logged to the disk."""
+        for logger in self.loggers:
+            logger.save()
+
+    def finish(self, results: "Results", status: str = "success") -> None:
+        """Write results and plots, and close the loggers."""
+        from redwood.settings.loggers import log_outcome
+        from redwood.settings.plots import plot_accuracy_curve, plot_accuracy_matrix
+
+        if self.writes:
+            assert self.directory is not None
+            plot_accuracy_matrix(results, self.directory / "accuracy_matrix.png")
+            plot_accuracy_curve(results, self.directory / "accuracy_curve.png")
+            results.save(self.directory / "results.json")
+        log_outcome(self, results)
+        for logger in self.loggers:
+            logger.finalize(status)
+        self.loggers, self.reporter = [], Reporter()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that whoever reads it sees the old or the new content, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,209 @@
+"""Cut a data set into tasks: by class, by permutation, by rotation, by instance, or as the data says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.errors import DataError, InvalidOptionError
+from redwood.settings.seeding import derive_seed, generator
+from redwood.settings.streams.transforms import Permutation, Rotation, Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One context of the stream.
+
+    Attributes:
+        rows: Its training rows of the data set (n,).
+        rows_test: Its test rows (m,).
+        label_map: What the data set's label k becomes in this task (K,).
+        transform: What happens to its samples; None leaves them as they are.
+    """
+
+    rows: Tensor
+    rows_test: Tensor
+    label_map: Tensor
+    transform: Transform | None = None
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How tasks are cut; see `SupervisedSetting` for what each field means."""
+
+    stream: str
+    nb_tasks: int | None
+    increment: Sequence[int]
+    class_order: Sequence[int]
+    shared_outputs: bool
+    seed: int
+
+
+def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+    """Cut `data` into tasks.
+
+    Returns:
+        The tasks in stream order, and the number of outputs that tell all their labels apart.
+
+    Raises:
+        InvalidOptionError: If an option is out of range for this data set, or has no effect on this stream.
+        DataError: If a task would be empty.
+    """
+    makers = {
+        "class_split": _class_split,
+        "permuted": _transformed,
+        "rotated": _transformed,
+        "instance": _instances,
+        "contexts": _contexts,
+    }
+    if options.stream != "class_split" and (options.increment or options.class_order):
+        given = "--increment" if options.increment else "--class_order"
+        raise InvalidOptionError(f"{given} splits classes, but --stream {options.stream} does not; leave it out.")
+    tasks, n_outputs = makers[options.stream](data, options)
+    for number, task in enumerate(tasks):
+        if len(task.rows) == 0 or len(task.rows_test) == 0:
+            split = "training" if len(task.rows) == 0 else "test"
+            raise DataError(
+                f"Task {number} of {data.name} has no {split} samples; use fewer tasks (--nb_tasks) or more data."
+            )
+    return tasks, n_outputs
+
+
+def class_groups(
+    n_classes: int, nb_tasks: int | None, increment: Sequence[int], class_order: Sequence[int], seed: int
+) -> list[list[int]]:
+    """Which classes each task holds.
+
+    Args:
+        n_classes: Number of classes K.
+        nb_tasks: Number of tasks; group sizes differ by at most one, larger groups first.
+        increment: Classes per task instead: one number (the last task takes the rest), or one per task.
+        class_order: Order in which classes come, a permutation of 0..K-1; empty: drawn from `seed`.
+        seed: Seed of the class order.
+
+    Raises:
+        InvalidOptionError: If the numbers do not fit together.
+
+    Example:
+        >>> class_groups(5, 2, [], [4, 3, 2, 1, 0], seed=0)
+        [[4, 3, 2], [1, 0]]
+    """
+    order = list(class_order) or torch.randperm(n_classes, generator=generator(seed, "class order")).tolist()
+    if sorted(order) != list(range(n_classes)):
+        raise InvalidOptionError(
+            f"--class_order {' '.join(map(str, class_order))} has to name each class 0..{n_classes - 1} once."
+        )
+    sizes = _group_sizes(n_classes, nb_tasks, list(increment))
+    groups, start = [], 0
+    for size in sizes:
+        groups.append(order[start : start + size])
+        start += size
+    return groups
+
+
+def _group_sizes(n_classes: int, nb_tasks: int | None, increment: list[int]) -> list[int]:
+    if not increment:
+        count = min(5, n_classes) if nb_tasks is None else nb_tasks
+        if count > n_classes:
+            raise InvalidOptionError(
+                f"--nb_tasks {count} is more than the {n_classes} classes that the tasks share; "
+                f"use at most {n_classes}."
+            )
+        return [n_classes // count + (number < n_classes % count) for number in range(count)]
+    if min(increment) < 1 or (len(increment) == 1 and increment[0] > n_classes):
+        raise InvalidOptionError(f"--increment {increment[0]} has to be between 1 and the {n_classes} classes.")
+    if len(increment) == 1:
+        full, rest = divmod(n_classes, increment[0])
+        sizes = [increment[0]] * full + [rest] * (rest > 0)
+    else:
+        sizes = increment
+        if sum(sizes) != n_classes:
+            raise InvalidOptionError(
+                f"--increment {' '.join(map(str, sizes))} adds up to {sum(sizes)}, "
+                f"but the data set has {n_classes} classes."
+            )
+    if nb_tasks is not None and nb_tasks != len(sizes):
+        raise InvalidOptionError(
+            f"--nb_tasks {nb_tasks} contradicts --increment, which makes {len(sizes)} tasks of {n_classes} classes; "
+            "give one of the two."
+        )
+    return sizes
+
+
+def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+    groups = class_groups(data.n_classes, options.nb_tasks, options.increment, options.class_order, options.seed)
+    tasks = []
+    for group in groups:
+        label_map = torch.arange(data.n_classes)
+        if options.shared_outputs:
+            # The label of a sample is the place of its class in its task's group (van de Ven & Tolias, 2019).
+            label_map = torch.zeros(data.n_classes, dtype=torch.long)
+            label_map[torch.tensor(group)] = torch.arange(len(group))
+        members = torch.tensor(group)
+        rows, rows_test = (torch.isin(y, members).nonzero().flatten() for y in (data.y, data.y_test))
+        tasks.append(Task(rows, rows_test, label_map))
+    n_outputs = max(map(len, groups)) if options.shared_outputs else data.n_classes
+    return tasks, n_outputs
+
+
+def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+    nb_tasks, n_classes = _count(options), data.n_classes
+    everything = torch.arange(len(data.y)), torch.arange(len(data.y_test))
+    tasks = []
+    for number in range(nb_tasks):
+        offset = 0 if options.shared_outputs else number * n_classes
+        transform = _nth_transform(options.stream, number, data.sample_shape, options.seed)
+        tasks.append(Task(*everything, torch.arange(n_classes) + offset, transform))
+    return tasks, n_classes if options.shared_outputs else n_classes * nb_tasks
+
+
+def _nth_transform(stream: str, number: int, sample_shape: tuple[int, ...], seed: int) -> Transform | None:
+    # The first task is the data as it is; the others depend on their number alone, not on how many there are.
+    transform: Transform
+    if stream == "permuted":
+        transform = Permutation(sample_shape, derive_seed(seed, "permutation", number))
+    else:
+        angle = 180 * torch.rand((), generator=generator(seed, "rotation", number)).item()
+        transform = Rotation(sample_shape, angle)
+    return None if number == 0 else transform
+
+
+def _instances(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+    nb_tasks = _count(options)
+    label_map = torch.arange(data.n_classes)
+    parts = [
+        _deal_by_class(y, nb_tasks, derive_seed(options.seed, "instances", split))
+        for split, y in (("training", data.y), ("test", data.y_test))
+    ]
+    return [Task(rows, rows_test, label_map) for rows, rows_test in zip(*parts, strict=True)], data.n_classes
+
+
+def _deal_by_class(y: Tensor, hands: int, seed: int) -> list[Tensor]:
+    """Deal the rows to `hands` tasks so that each gets an equal share of every class."""
+    shuffled = torch.randperm(len(y), generator=generator(seed))
+    by_class = shuffled[torch.argsort(y[shuffled], stable=True)]
+    return [by_class[hand::hands].sort().values for hand in range(hands)]
+
+
+def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+    if data.contexts is None or data.contexts_test is None:
+        raise InvalidOptionError(
+            f"--stream contexts takes the tasks from the data, but {data.name} carries no task ids; "
+            "use --stream class_split."
+        )
+    count = int(data.contexts.max()) + 1
+    if options.nb_tasks not in (None, count):
+        raise InvalidOptionError(f"--nb_tasks {options.nb_tasks} contradicts {data.name}, which has {count} tasks.")
+    label_map = torch.arange(data.n_classes)
+    return [
+        Task(
+            (data.contexts == number).nonzero().flatten(), (data.contexts_test == number).nonzero().flatten(), label_map
+        )
+        for number in range(count)
+    ], data.n_classes
+
+
+def _count(options: TaskOptions) -> int:
+    return 5 if options.nb_tasks is None else options.nb_tasks

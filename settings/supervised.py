@@ -1,0 +1,111 @@
+"""The supervised limb: interprets a node's assumptions as a stream of labelled mini-batches."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import gymnasium
+
+from redwood.settings.assumptions import Context
+from redwood.settings.base import FROM_NODE, Setting
+from redwood.settings.checks import check_choice, check_range
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.supervised_stream import SupervisedStream
+
+STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "contexts")
+TRANSITIONS = ("abrupt", "blurry", "gradual")
+
+
+@dataclass
+class SupervisedSetting(Setting, labels=True):
+    """Learn to predict labels; base of all supervised settings."""
+
+    dataset: Any = "digits"  # name of the data set, .npz/.h5 file, continuum:NAME, or module:function
+    data_dir: str = "data"  # folder that data sets are read from and downloaded to
+    image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
+    stream: str = "auto"  # what a task is: class_split, permuted, rotated, instance, contexts (the data's own task ids)
+    nb_tasks: int = FROM_NODE  # number of tasks (default: 5)
+    increment: list[int] = field(default_factory=list)  # classes per task: one number, or one per task
+    class_order: list[int] = field(default_factory=list)  # order in which classes come (default: drawn from the seed)
+    transition: str = FROM_NODE  # from task to task: abrupt, blurry, or (only under continual, its default) gradual
+    blur: float = 0.1  # blurry: share of a task's samples that turn up in other tasks
+    drift_width: float = 1.0  # gradual: length of the overlap of two tasks, in tasks
+    batch_size: int = 32  # samples per mini-batch of one worker
+    passes: int = FROM_NODE  # times each sample is presented (default: 20; online settings: 1)
+    validation: float = 0.0  # share of each task's training samples held out for validation
+
+    def __post_init__(self) -> None:
+        """Fill in what the node implies, and refuse what contradicts it."""
+        super().__post_init__()
+        self.passes = self.within("passes", self.passes, default=20)
+        check_choice(self, "stream", STREAMS)
+        self._check_transition()
+        check_range(self, "batch_size", 1)
+        check_range(self, "image_size", 0)
+        check_range(self, "blur", 0, 1)
+        check_range(self, "drift_width", 0)
+        check_range(self, "validation", 0, 0.9)
+        if self.nb_tasks is not None:
+            check_range(self, "nb_tasks", 1)
+
+    def _check_transition(self) -> None:
+        context = self.assumptions.context
+        if self.transition is None:
+            self.transition = "gradual" if context == Context.CONTINUOUS else "abrupt"
+        check_choice(self, "transition", TRANSITIONS)
+        if self.transition == "gradual" and context > Context.CONTINUOUS:
+            raise InvalidOptionError(
+                f"--transition gradual contradicts {type(self).__name__}, whose contexts are discrete; "
+                "use --setting continual."
+            )
+        pooled = context == Context.STATIONARY or self.assumptions.past_accessible
+        if self.transition == "blurry" and pooled:
+            raise InvalidOptionError(
+                f"--transition blurry has no effect under {type(self).__name__}, which pools the tasks; leave it out."
+            )
+
+    @cached_property
+    def _stream(self) -> SupervisedStream:
+        return SupervisedStream(self, self._load())
+
+    def _load(self) -> Dataset:
+        if isinstance(self.dataset, Dataset):
+            return self.dataset
+        from redwood.settings.data.catalog import load_dataset
+
+        return load_dataset(self.dataset, Path(self.data_dir), self.seed, self.image_size)
+
+    @property
+    def dataset_name(self) -> str:
+        """What results are filed under."""
+        return self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
+
+    @cached_property
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """Shape and range of one sample in its storage dtype; floats: the range seen in training."""
+        return self._stream.observation_space
+
+    @cached_property
+    def action_space(self) -> gymnasium.spaces.Discrete:
+        """The classes that a prediction chooses from."""
+        return gymnasium.spaces.Discrete(self._stream.n_classes)
+
+    def open_stream(self) -> SupervisedStream:
+        """Load the data and cut it into tasks and phases."""
+        return self._stream
+
+    def for_method(self) -> Self:
+        """A copy with the spaces and the options, without the data and without what the node hides."""
+        _ = self.observation_space, self.action_space
+        view = super().for_method()
+        view.dataset = self.dataset_name
+        del view.__dict__["_stream"]
+        return view
+
+    def hidden_fields(self) -> frozenset[str]:
+        """Where boundaries are not announced, neither is how many there are or what comes next."""
+        if self.assumptions.boundaries:
+            return frozenset()
+        return frozenset({"nb_tasks", "increment", "class_order"})

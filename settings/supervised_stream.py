@@ -1,0 +1,182 @@
+"""Interprets the assumptions of a supervised node: which phases there are, what a batch shows, how it is scored."""
+
+from typing import TYPE_CHECKING
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from redwood.settings.assumptions import Context, TaskIds
+from redwood.settings.base import Learner, Scores
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.phase import Phase
+from redwood.settings.seeding import derive_seed, generator, preserved_random_state
+from redwood.settings.streams.batches import split_evenly
+from redwood.settings.streams.loader import BatchLoader, Source
+from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, task_entries
+from redwood.settings.streams.tasks import TaskOptions, make_tasks
+from redwood.settings.workers import rank, sum_over_workers, world_size
+
+if TYPE_CHECKING:
+    from redwood.settings.supervised import SupervisedSetting
+
+TEST_BATCH = 1024
+
+
+class SupervisedStream:
+    """The tasks of one supervised run, as phases to train on and test sets to be scored on."""
+
+    def __init__(self, setting: "SupervisedSetting", data: Dataset) -> None:
+        """Cut `data` into tasks and phases as `setting` promises and says.
+
+        Raises:
+            InvalidOptionError: If an option does not fit the data.
+            DataError: If a task would be empty.
+        """
+        self._setting, self._data = setting, data
+        self._promised = setting.assumptions
+        stream = setting.stream
+        if stream == "auto":
+            stream = "class_split" if data.contexts is None else "contexts"
+        tasks, self.n_classes = make_tasks(
+            data,
+            TaskOptions(
+                stream=stream,
+                nb_tasks=setting.nb_tasks,
+                increment=setting.increment,
+                class_order=setting.class_order,
+                shared_outputs=self._promised.shared_outputs,
+                seed=setting.seed,
+            ),
+        )
+        self.n_tasks = len(tasks)
+        self._source = Source(data.x, data.y, tasks)
+        self._test_source = Source(data.x_test, data.y_test, tasks)
+        self._test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
+        train, self._validation = self._hold_out(task_entries([task.rows for task in tasks]))
+        self._phases = self._arrange(train)
+        self.n_phases = len(self._phases)
+        smallest = min(map(len, self._phases))
+        if smallest < setting.workers:
+            raise InvalidOptionError(
+                f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
+            )
+
+    @property
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """Shape, dtype and range of one sample; for floats the range in training (per feature for vectors)."""
+        data, shape = self._data, self._data.sample_shape
+        if not data.x.dtype.is_floating_point:
+            dtype = np.dtype(str(data.x.dtype).removeprefix("torch."))
+            return gymnasium.spaces.Box(0, data.max_value or 255, shape, dtype=dtype.type)
+        assert isinstance(data.x, Tensor)
+        if len(shape) == 1:
+            return gymnasium.spaces.Box(data.x.amin(0).numpy(), data.x.amax(0).numpy(), dtype=np.float32)
+        return gymnasium.spaces.Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
+
+    def _hold_out(self, tasks: list[Entries]) -> tuple[list[Entries], list[Entries]]:
+        """Split each task's samples into training and validation."""
+        train, validation = [], []
+        for number, entries in enumerate(tasks):
+            order = torch.randperm(len(entries), generator=generator(self._setting.seed, "validation", number))
+            held_out = int(self._setting.validation * len(entries))
+            train.append(entries[order[held_out:].sort().values])
+            validation.append(entries[order[:held_out].sort().values])
+        return train, validation
+
+    def _arrange(self, tasks: list[Entries]) -> list[Entries]:
+        """The samples of each phase, in stream order where the order means something."""
+        setting, seed = self._setting, derive_seed(self._setting.seed, "order") % 2**48
+        if self._promised.context == Context.STATIONARY:
+            return [Entries.concatenate(tasks)]
+        if setting.transition == "gradual":
+            return [gradual(tasks, setting.drift_width, seed)]
+        if setting.transition == "blurry":
+            tasks = blurry(tasks, setting.blur, seed)
+        if not self._promised.boundaries:
+            return [abrupt(tasks, seed)]
+        if self._promised.past_accessible:
+            return [Entries.concatenate(tasks[: number + 1]) for number in range(len(tasks))]
+        return tasks
+
+    def phase(self, index: int) -> Phase:
+        """Build one phase for this worker."""
+        entries = self._phases[index]
+        announced = self._promised.boundaries
+        one_task = announced and self.n_phases == self.n_tasks and not self._promised.past_accessible
+        shows_task = self._promised.task_ids >= TaskIds.TRAINING and (one_task or self._promised.past_accessible)
+        return Phase(
+            index,
+            task_id=index if shows_task else None,
+            task_classes=self._task_classes(entries) if self._promised.task_ids >= TaskIds.TRAINING else None,
+            train=self._loader(entries, index, passes=self._setting.passes, shuffle=announced),
+            validation=self._validation_loader(index),
+        )
+
+    def _task_classes(self, entries: Entries) -> dict[int, tuple[int, ...]]:
+        labels = self._source.labels(entries)
+        return {
+            task: tuple(torch.unique(labels[entries.tasks == task]).tolist())
+            for task in torch.unique(entries.tasks).tolist()
+        }
+
+    def _loader(self, entries: Entries, index: int, passes: int, shuffle: bool) -> BatchLoader:
+        return BatchLoader(
+            self._source,
+            entries,
+            self._setting.batch_size,
+            passes=passes,
+            shuffle=shuffle,
+            seed=derive_seed(self._setting.seed, "shuffling", index) % 2**48,
+            show_ids=self._promised.task_ids >= TaskIds.TRAINING,
+            rank=rank(),
+            workers=world_size(),
+        )
+
+    def _validation_loader(self, index: int) -> BatchLoader | None:
+        if self.n_phases < self.n_tasks or self.n_tasks == 1:
+            entries = Entries.concatenate(self._validation)
+        else:
+            first = 0 if self._promised.past_accessible else index
+            entries = Entries.concatenate(self._validation[first : index + 1])
+        if len(entries) < world_size():
+            return None
+        return self._loader(entries, index, passes=1, shuffle=False)
+
+    def evaluate(self, method: Learner) -> Scores:
+        """Score `method` on every task's test set, each sample once, by the task that the sample belongs to.
+
+        The method gets samples, and task ids where they are promised at test; labels stay here. Workers share the
+        samples out and add up their counts.
+        """
+        counts = torch.zeros(3, self.n_tasks, dtype=torch.long)
+        ranked = self.n_classes > 10
+        shard = torch.arange(len(self._test))[split_evenly(len(self._test), rank(), world_size())]
+        with preserved_random_state(), torch.no_grad():
+            for index in shard.split(TEST_BATCH):
+                entries = self._test[index]
+                shown = entries.tasks.clone() if self._promised.task_ids >= TaskIds.TEST else None
+                y = self._test_source.labels(entries)
+                answer = method.predict(self._test_source.samples(entries), shown).cpu()
+                ranked = ranked and answer.dim() == 2
+                top1, top5 = _hits(answer, y, self.n_classes)
+                for row, counted in enumerate((torch.ones_like(y, dtype=torch.bool), top1, top5)):
+                    counts[row] += torch.bincount(entries.tasks[counted], minlength=self.n_tasks)
+        counts = sum_over_workers(counts)
+        shares = (counts[1:].double() / counts[0]).tolist()
+        return Scores(accuracy=shares[0], top5=shares[1] if ranked else None)
+
+
+def _hits(answer: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """Which samples were predicted right, and which have their class among the five highest scores."""
+    if answer.shape == y.shape:
+        return answer == y, answer == y
+    if answer.shape == (len(y), n_classes):
+        highest = answer.topk(min(5, n_classes), dim=1).indices == y[:, None]
+        return highest[:, 0], highest.any(1)
+    raise RedwoodError(
+        f"predict returned a tensor of shape {tuple(answer.shape)} for {len(y)} samples; "
+        f"return classes ({len(y)},) or scores ({len(y)}, {n_classes})."
+    )

@@ -1,0 +1,40 @@
+"""The processes of a data-parallel run, and what they tell each other."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this worker, from 0."""
+    return dist.get_rank() if _together() else 0
+
+
+def world_size() -> int:
+    """Number of workers that run together."""
+    return dist.get_world_size() if _together() else 1
+
+
+def sum_over_workers(tensor: Tensor) -> Tensor:
+    """The elementwise sum of the workers' CPU tensors; every worker has to call it."""
+    if world_size() == 1:
+        return tensor
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else tensor.device
+    total = tensor.to(device, copy=True)
+    dist.all_reduce(total)
+    return total.to(tensor.device)
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """The value of each worker, in the order of their ranks; every worker has to call it."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values

@@ -1,0 +1,179 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from redwood.experiments.report import Row, print_comparison, print_results, shortened
+from redwood.settings.results import Cost, Results
+
+
+def run(rows, n_phases=None, **fields):
+    fields = {"setting": "class_incremental", "method": "rehearsal", "dataset": "digits", "seed": 3} | fields
+    n_phases = len(rows) if n_phases is None else n_phases
+    return Results(n_phases=n_phases, accuracy_matrix=[list(row) for row in rows], **fields)
+
+
+def long_run(n_tasks, **fields):
+    """A run whose accuracy on task j after task i is (i + j) / 1000."""
+    return run(((np.arange(n_tasks)[:, None] + np.arange(n_tasks)) / 1000).tolist(), **fields)
+
+
+def printed(show, what, width=80, terminal=False):
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+    show(what, console)
+    return console.file.getvalue()
+
+
+def words(text, start):
+    """The words after `start` in the line that begins with it."""
+    (line,) = [line.strip() for line in text.splitlines() if line.strip().startswith(start)]
+    return line.removeprefix(start).split()
+
+
+TWO_TASKS = [[0.972, 0.1], [0.5, 1.0]]
+
+
+class TestPrintResults:
+    def test_matrix_in_percent(self):
+        text = printed(print_results, run(TWO_TASKS))
+        assert text.splitlines()[0] == "class_incremental · rehearsal · digits · seed 3"
+        assert words(text, "after task 0") == ["97.2", "10.0"]
+        assert words(text, "after task 1") == ["50.0", "100.0"]
+
+    def test_metrics(self):
+        text = printed(
+            print_results,
+            run(TWO_TASKS, untrained_accuracy=[0.1, 0.06], online_curve=[(5, 0.25)], top5_accuracy=[1, 0.9]),
+        )
+        assert words(text, "average accuracy") == ["75.0"]
+        assert words(text, "average incremental accuracy") == ["86.1"]
+        assert words(text, "forgetting") == ["47.2"]
+        assert words(text, "backward transfer") == ["-47.2"]
+        assert words(text, "forward transfer") == ["+4.0"]
+        assert words(text, "online accuracy") == ["25.0"]
+        assert words(text, "average top-5 accuracy") == ["95.0"]
+        assert words(text, "top-5 at the end") == ["100.0", "90.0"]
+
+    def test_undefined_is_an_en_dash(self):
+        text = printed(print_results, run([[0.5, 0.6]], n_phases=1))
+        for name in ("forgetting", "backward transfer", "forward transfer", "online accuracy"):
+            assert words(text, name) == ["\N{EN DASH}"]
+        assert words(text, "after training") == ["50.0", "60.0"]
+        assert "top-5" not in text
+
+    def test_cost_has_units(self):
+        text = printed(print_results, run([[0.5]], cost=Cost(12.34, 56_789, 1234.5, 2.5e12, 269_722, 345e6, 2_048)))
+        assert words(text, "wall time") == ["12.3", "s"]
+        assert words(text, "training samples") == ["56,789"]
+        assert words(text, "training speed") == ["1,234", "samples/s"]
+        assert words(text, "training compute") == ["2.50", "TFLOPs"]
+        assert words(text, "parameters") == ["270", "k"]
+        assert words(text, "peak memory") == ["345", "MB"]
+        assert words(text, "rehearsal buffer") == ["2.05", "kB"]
+
+    @pytest.mark.parametrize(
+        ("seconds", "expected"), [(0.04, "0.0 s"), (99.94, "99.9 s"), (125, "2 min 05 s"), (3_599.6, "1 h 00 min")]
+    )
+    def test_wall_time(self, seconds, expected):
+        assert words(printed(print_results, run([[0.5]], cost=Cost(seconds))), "wall time") == expected.split()
+
+    @pytest.mark.parametrize(
+        ("flops", "expected"), [(0, "0 FLOPs"), (999.4, "999 FLOPs"), (999.6, "1.00 kFLOPs"), (3e19, "30000 PFLOPs")]
+    )
+    def test_compute(self, flops, expected):
+        text = printed(print_results, run([[0.5]], cost=Cost(training_flops=flops)))
+        assert words(text, "training compute") == expected.split()
+
+    def test_unfinished_run(self):
+        text = printed(print_results, run(TWO_TASKS[:1], n_phases=2))
+        assert words(text, "after task 0") == ["97.2", "10.0"] and "after task 1" not in text
+        assert words(text, "average accuracy") == ["97.2"]
+        assert words(printed(print_results, run([], n_phases=2)), "average accuracy") == ["\N{EN DASH}"]
+
+    @pytest.mark.parametrize("terminal", [False, True])
+    @pytest.mark.parametrize(
+        ("n_tasks", "width"), [(1, 80), (10, 80), (20, 80), (20, 160), (100, 80), (1000, 80), (20, 40)]
+    )
+    def test_stays_within_the_line(self, n_tasks, width, terminal):
+        results = long_run(n_tasks) if n_tasks <= 100 else run([[0.5] * n_tasks], n_phases=1)
+        text = printed(print_results, results, width, terminal)
+        assert max(len(line) for line in text.splitlines()) <= max(
+            width, len("class_incremental · rehearsal · digits · seed 3")
+        )
+        assert len(text.splitlines()) < 60
+
+    def test_ten_tasks_fit_a_log_file(self):
+        text = printed(print_results, run([[1.0] * 10] * 10, top5_accuracy=[1.0] * 10))
+        assert words(text, "after task 9") == ["100.0"] * 10
+        assert "results.json" not in text
+
+    def test_twenty_tasks_show_first_and_last_in_a_log_file(self):
+        text = printed(print_results, long_run(20))
+        assert words(text, "after task 19") == ["1.9", "2.0", "2.1", "2.2", "2.3", "…", "3.5", "3.6", "3.7", "3.8"]
+        assert "The rest of the matrix is in results.json." in text
+
+    def test_twenty_tasks_fit_a_wide_terminal(self):
+        text = printed(print_results, long_run(20), width=160)
+        assert len(words(text, "after task 19")) == 20
+        assert "results.json" not in text
+
+
+class TestPrintComparison:
+    def rows(self):
+        seeds = [
+            run([[0.9, 0.1], [value, 1.0]], online_curve=[(5, 0.25)], cost=Cost(value * 100)) for value in (0.2, 0.6)
+        ]
+        return [
+            Row("class_incremental", "rehearsal", seeds),
+            Row("class_incremental", "ewc", failure="lr [red] has to be positive,\ngot -1."),
+            Row("traditional", "rehearsal", [run([[0.5, 0.7]], n_phases=1, cost=Cost(4_000))]),
+        ]
+
+    def test_a_line_per_pair(self):
+        text = printed(print_comparison, self.rows(), width=160)
+        dash = "\N{EN DASH}"
+        first, last = [line.split() for line in text.splitlines() if line.startswith("rehearsal")]
+        assert first[1:4] == ["70.0", "±", "14.1"]
+        assert first[4:] == ["80.0", "50.0", "-50.0", dash, "25.0", "40.0", "s", "2", "ok"]
+        assert last[1:] == ["60.0", "60.0", dash, dash, dash, dash, "1:06:40", "1", "ok"]
+
+    def test_is_grouped_by_setting(self):
+        text = printed(print_comparison, self.rows()[::-1])
+        headings = [line.strip() for line in text.splitlines() if line.strip() in ("class_incremental", "traditional")]
+        assert headings == ["traditional", "class_incremental"]
+
+    def test_failure_is_told_in_one_line_as_it_is(self):
+        text = printed(print_comparison, self.rows(), width=160)
+        (line,) = [line for line in text.splitlines() if line.startswith("ewc")]
+        assert line.endswith("0 failed: lr [red] has to be positive, got -1.")
+        assert text.count("lr [red]") == 1
+
+    def test_long_failure_moves_below_the_table(self):
+        text = printed(print_comparison, self.rows())
+        (line,) = [line for line in text.splitlines() if line.startswith("ewc")]
+        assert "failed" in line
+        assert text.splitlines()[-1] == "class_incremental / ewc failed: lr [red] has to be positive, got -1."
+
+    def test_fits_a_log_file(self):
+        methods = ["rehearsal", "experience_replay", "my_file.py:ADistilledClassifier"]
+        rows = [
+            Row("distributed_online_class_incremental", name, [run(np.eye(3).tolist()), run(np.ones((3, 3)).tolist())])
+            for name in methods
+        ]
+        lines = printed(print_comparison, rows).splitlines()
+        assert max(len(line) for line in lines) <= 80
+        assert "distributed_online_class_incremental" in lines[0]
+        assert not any("…" in line for line in lines)
+
+    def test_some_seeds_failed(self):
+        rows = [Row("traditional", "ewc", [run([[0.5]])], failure="out of memory")]
+        (line,) = [line for line in printed(print_comparison, rows, width=120).splitlines() if line.startswith("ewc")]
+        assert line.split()[1] == "50.0" and line.rstrip().endswith("1 failed: out of memory")
+
+
+def test_shortened():
+    assert shortened(4, 4) == [0, 1, 2, 3]
+    assert shortened(9, 5) == [0, 1, None, 7, 8]
+    assert shortened(9, 4) == [0, 1, None, 8]
+    assert shortened(9, 0) == [0, None, 8]

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from redwood.methods.networks import adapt_module
+from redwood.settings.errors import InvalidOptionError
+from tests.methods.networks.spaces import images, vectors
+
+
+class OfBytes(nn.Module):
+    """A user's network, which must see images as they are stored."""
+
+    def __init__(self, n_outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * 4 * 4, n_outputs)
+        self.dropout = nn.Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dtype == torch.uint8
+        torch.rand(1)
+        scores: Tensor = self.linear(self.dropout(x.float().flatten(1)))
+        return scores
+
+
+def test_returns_the_module_itself() -> None:
+    module = OfBytes(5)
+    assert adapt_module(module, images(3, 4, 4), 5) is module
+
+
+def test_leaves_modes_generator_and_gradients_alone() -> None:
+    module = OfBytes(5).train()
+    module.dropout.eval()
+    before = torch.get_rng_state()
+    adapt_module(module, images(3, 4, 4), 5)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert module.training and module.linear.training and not module.dropout.training
+    assert module.linear.weight.grad is None
+
+
+def test_batch_statistics_are_untouched() -> None:
+    module = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+    adapt_module(module, vectors(4), 2)
+    assert module[0].num_batches_tracked == 0
+
+
+def test_wrong_number_of_scores() -> None:
+    with pytest.raises(
+        InvalidOptionError, match=r"OfBytes must map 2 samples \(3, 4, 4\) .* scores \(2, 10\), got \(2, 5\)"
+    ):
+        adapt_module(OfBytes(5), images(3, 4, 4), 10)
+
+
+def test_no_tensor() -> None:
+    with pytest.raises(InvalidOptionError, match=r"network LSTM must map .* got a tuple"):
+        adapt_module(nn.LSTM(4, 2), vectors(4), 2)
+
+
+def test_wrong_observations() -> None:
+    with pytest.raises(InvalidOptionError, match=r"network Linear cannot take samples \(3,\) float32 \(.*shapes"):
+        adapt_module(nn.Linear(4, 2), vectors(3), 2)
+
+
+def test_modes_are_restored_after_a_failure() -> None:
+    module = nn.Linear(4, 2).train()
+    with pytest.raises(InvalidOptionError):
+        adapt_module(module, vectors(3), 2)
+    assert module.training

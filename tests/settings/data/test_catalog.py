@@ -1,0 +1,117 @@
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from redwood.settings import registry
+from redwood.settings.data.catalog import DATASETS, load_dataset
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.errors import DataError, InvalidOptionError, RedwoodError, UnknownNameError
+from redwood.settings.registry import resolve
+
+
+def tiny_source(data_dir, seed, image_size):
+    x = torch.full((4, 1, 6, 6), seed, dtype=torch.uint8)
+    return Dataset.from_arrays(x, torch.tensor([0, 1, 0, 1]), x, torch.tensor([0, 1, 0, 1]), name=str(data_dir))
+
+
+def vector_source(data_dir, seed, image_size):
+    x = torch.eye(2)
+    return Dataset.from_arrays(x, torch.arange(2), x, torch.arange(2), name="vectors")
+
+
+def array_source(data_dir, seed, image_size):
+    return np.zeros(3)
+
+
+def wrong_source(data_dir):
+    return None
+
+
+@pytest.mark.parametrize("key", sorted(DATASETS))
+def test_every_key_is_a_function(key):
+    assert callable(resolve("data set", key, DATASETS, "redwood.datasets"))
+
+
+def test_importing_the_table_imports_nothing_heavy():
+    code = "import sys, redwood.settings.data.catalog; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"torch", "torchvision", "sklearn", "scipy", "h5py", "PIL", "continuum", "matplotlib"}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_unknown_key_names_the_nearest(tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean cifar100"):
+        load_dataset("cifar1000", tmp_path, 0, 0)
+
+
+def test_function_of_a_module_gets_all_arguments(tmp_path):
+    data = load_dataset(f"{__name__}:tiny_source", tmp_path, seed=7, image_size=0)
+    assert data.name == str(tmp_path)
+    assert data.x.unique().tolist() == [7]
+
+
+def test_function_of_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import numpy as np\nfrom redwood.settings.data.dataset import Dataset\n"
+        "def source(data_dir, seed, image_size):\n"
+        "    return Dataset.from_arrays(np.eye(3), np.arange(3), np.eye(3), np.arange(3))\n"
+    )
+    assert load_dataset(f"{path}:source", tmp_path, 0, 0).n_classes == 3
+    with pytest.raises(RedwoodError, match="does not exist"):
+        load_dataset(f"{tmp_path / 'other.py'}:source", tmp_path, 0, 0)
+
+
+def test_entry_point_of_another_package(tmp_path, monkeypatch):
+    entry = EntryPoint("theirs", f"{__name__}:tiny_source", "redwood.datasets")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == entry.group else [])
+    assert len(load_dataset("theirs", tmp_path, 0, 0).x) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("array_source", "it returned a ndarray"),
+        ("wrong_source", r"it takes \(data_dir\)"),
+        ("DATASETS", "it is a dict"),
+    ],
+)
+def test_what_is_no_data_source_is_refused(tmp_path, name, words):
+    with pytest.raises(DataError, match=words):
+        load_dataset(f"{__name__}:{name}", tmp_path, 0, 0)
+
+
+def test_file_is_found_by_its_path_and_in_the_data_folder(tmp_path):
+    arrays = {"x": np.eye(4, dtype=np.float32), "y": np.array([0, 1, 0, 1])}
+    np.savez(tmp_path / "mine.npz", **arrays, x_test=arrays["x"], y_test=arrays["y"])
+    for name, folder in ((str(tmp_path / "mine.npz"), tmp_path / "elsewhere"), ("mine.npz", tmp_path)):
+        data = load_dataset(name, folder, 0, 0)
+        assert (data.name, tuple(data.x.shape)) == ("mine", (4, 4))
+
+
+def test_images_are_brought_to_the_size_asked_for(tmp_path):
+    data = load_dataset(f"{__name__}:tiny_source", tmp_path, seed=9, image_size=12)
+    assert (tuple(data.x.shape), tuple(data.x_test.shape)) == ((4, 1, 12, 12), (4, 1, 12, 12))
+    assert (data.x.dtype, data.x.unique().tolist(), data.max_value) == (torch.uint8, [9], 255)
+
+
+@pytest.mark.parametrize("side", [5, 20])
+def test_resizing_agrees_with_pillow(tmp_path, side):
+    images, resized = (load_dataset("digits", tmp_path, 0, size).x[:20, 0].numpy() for size in (0, side))
+    assert resized.dtype == np.uint8
+    for image, result in zip(images, resized, strict=True):
+        wanted = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+        assert np.abs(result.astype(int) - wanted).max() <= 1
+        assert wanted.max() > 5
+
+
+def test_image_size_that_cannot_be_honoured_is_refused(tmp_path):
+    with pytest.raises(InvalidOptionError, match="number of pixels"):
+        load_dataset("digits", tmp_path, 0, -1)
+    with pytest.raises(InvalidOptionError, match="leave it out"):
+        load_dataset(f"{__name__}:vector_source", tmp_path, 0, 32)

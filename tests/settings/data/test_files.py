@@ -1,0 +1,133 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from redwood.settings.data.files import load
+from redwood.settings.errors import DataError
+
+N = 50
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    return {
+        "x": rng.integers(0, 256, (N, 1, 4, 4), dtype=np.uint8),
+        "y": np.arange(N) % 5,
+        "t": np.arange(N) % 2,
+        "x_test": rng.integers(0, 256, (10, 1, 4, 4), dtype=np.uint8),
+        "y_test": np.arange(10) % 5,
+        "t_test": np.arange(10) % 2,
+    }
+
+
+def write(path, arrays):
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.hdf5"])
+class TestBothFormats:
+    def test_all_arrays_come_back(self, tmp_path, arrays, name):
+        data = load(write(tmp_path / name, arrays), seed=0)
+        read = (data.x, data.y, data.contexts, data.x_test, data.y_test, data.contexts_test)
+        for tensor, wanted in zip(read, arrays.values(), strict=True):
+            assert np.array_equal(tensor.numpy(), wanted)
+        assert (data.x.dtype, data.max_value, data.name) == (torch.uint8, 255, "a")
+
+    def test_without_test_arrays_a_stratified_fifth_is_held_out(self, tmp_path, arrays, name):
+        path = write(tmp_path / name, {key: arrays[key] for key in ("x", "y", "t")})
+        data, again, other = load(path, 0), load(path, 0), load(path, 1)
+        assert (len(data.x), len(data.x_test)) == (40, 10)
+        assert sorted(zip(data.y_test.tolist(), data.contexts_test.tolist(), strict=True)) == [
+            (c, t) for c in range(5) for t in (0, 1)
+        ]
+        rows = {(x.tobytes(), int(y), int(t)) for x, y, t in zip(arrays["x"], arrays["y"], arrays["t"], strict=True)}
+        found = [
+            (x.numpy().tobytes(), int(y), int(t))
+            for part in ((data.x, data.y, data.contexts), (data.x_test, data.y_test, data.contexts_test))
+            for x, y, t in zip(*part, strict=True)
+        ]
+        assert len(found) == N
+        assert set(found) == rows
+        assert torch.equal(data.x_test, again.x_test)
+        assert not torch.equal(data.x_test, other.x_test)
+
+    @pytest.mark.parametrize("size", [0, 10, 300])
+    def test_truncated_file_is_refused(self, tmp_path, arrays, name, size):
+        path = write(tmp_path / name, arrays)
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(DataError, match=r"cannot be read.*write it again"):
+            load(path, 0)
+
+    @pytest.mark.parametrize("missing", ["x", "y", "x_test", "y_test"])
+    def test_missing_array_is_named(self, tmp_path, arrays, name, missing):
+        del arrays[missing]
+        with pytest.raises(DataError, match=f"no array '{missing}'"):
+            load(write(tmp_path / name, arrays), 0)
+
+    def test_task_ids_of_one_split_only_are_refused(self, tmp_path, arrays, name):
+        del arrays["t_test"]
+        with pytest.raises(DataError, match="for both"):
+            load(write(tmp_path / name, arrays), 0)
+
+    def test_floats_become_float32_and_stay_unscaled(self, tmp_path, arrays, name):
+        arrays["x"], arrays["x_test"] = arrays["x"].astype(">f8"), arrays["x_test"].astype(np.float16)
+        data = load(write(tmp_path / name, arrays), 0)
+        assert (data.x.dtype, data.x_test.dtype, data.max_value) == (torch.float32, torch.float32, None)
+        assert np.array_equal(data.x.numpy(), arrays["x"])
+
+    @pytest.mark.parametrize("dtype", ["int64", "uint16", ">i4"])
+    def test_wide_integers_are_scaled_by_their_largest_value(self, tmp_path, arrays, name, dtype):
+        arrays["x"], arrays["x_test"] = (3 * arrays[key].astype(dtype) for key in ("x", "x_test"))
+        data = load(write(tmp_path / name, arrays), 0)
+        assert data.max_value == arrays["x"].max() == data.x.max()
+
+    def test_labels_with_gaps_are_refused(self, tmp_path, arrays, name):
+        arrays["y"] = 2 * arrays["y"]
+        with pytest.raises(DataError, match="without gaps"):
+            load(write(tmp_path / name, arrays), 0)
+
+    def test_lengths_that_disagree_are_refused(self, tmp_path, arrays, name):
+        with pytest.raises(DataError, match="as many labels as samples"):
+            load(write(tmp_path / name, {"x": arrays["x"], "y": arrays["y"][:-1]}), 0)
+
+    def test_text_is_refused(self, tmp_path, arrays, name):
+        arrays["x"] = np.array([b"text"] * N)
+        with pytest.raises(DataError, match="not numbers"):
+            load(write(tmp_path / name, arrays), 0)
+
+
+def test_class_with_one_sample_cannot_be_split(tmp_path):
+    path = write(tmp_path / "a.npz", {"x": np.eye(5), "y": np.array([0, 0, 1, 1, 2])})
+    with pytest.raises(DataError, match="fewer than 2 samples"):
+        load(path, 0)
+
+
+def test_many_small_classes_all_get_a_test_sample(tmp_path):
+    path = write(tmp_path / "a.npz", {"x": np.eye(60), "y": np.arange(60) % 30})
+    assert sorted(load(path, 0).y_test.tolist()) == list(range(30))
+
+
+def test_pickled_array_is_refused_and_not_run(tmp_path):
+    path = write(tmp_path / "a.npz", {"x": np.array([{"a": 1}, None], dtype=object), "y": np.arange(2)})
+    with pytest.raises(DataError, match="save it again as plain arrays"):
+        load(path, 0)
+
+
+def test_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.npz does not exist"):
+        load(tmp_path / "none.npz", 0)
+
+
+def test_single_array_is_refused(tmp_path):
+    with open(tmp_path / "a.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match="single array"):
+        load(tmp_path / "a.npz", 0)

@@ -1,0 +1,205 @@
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from redwood.settings.data.catalog import load_dataset
+from redwood.settings.data.folders import ImageFiles
+from redwood.settings.errors import DataError
+
+
+def save(path, value, size=(8, 8), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+    return path
+
+
+def class_folders(root, counts, suffix=".png"):
+    """Write images whose red value is 10 x class + number, so that each can be told."""
+    for label, (name, count) in enumerate(counts.items()):
+        for number in range(count):
+            save(root / name / f"{number:02d}{suffix}", (10 * label + number, 0, 255))
+
+
+def every(rows):
+    return rows[torch.arange(len(rows))]
+
+
+def sum_of(rows):
+    return int(every(rows).sum())
+
+
+class TestImageFiles:
+    def test_decodes_what_is_indexed_in_that_order(self, tmp_path):
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+        paths = [tmp_path / f"{i}.png" for i in range(20)]
+        for path, image in zip(paths, pixels, strict=True):
+            Image.fromarray(image).save(path)
+        rows = ImageFiles(paths, 8)
+        index = torch.tensor([3, 19, 3, 0])
+        assert (rows.shape, rows.dtype, len(rows)) == ((20, 3, 8, 8), torch.uint8, 20)
+        assert np.array_equal(rows[index].numpy(), pixels[index].transpose(0, 3, 1, 2))
+        assert rows[torch.arange(0)].shape == (0, 3, 8, 8)
+
+    def test_converts_to_rgb_and_resizes(self, tmp_path):
+        modes = {"L": 7, "1": 1, "P": 7, "RGBA": (7, 7, 7, 0), "LA": (7, 0), "CMYK": (0, 0, 0, 0)}
+        paths = [save(tmp_path / f"{m}.{'tif' if m == 'CMYK' else 'png'}", v, (5, 9), m) for m, v in modes.items()]
+        images = every(ImageFiles(paths, 6))
+        assert images.shape == (6, 3, 6, 6)
+        assert [int(image.unique()) for image in images[[0, 1, 3, 4, 5]]] == [7, 255, 7, 7, 255]
+
+    def test_unreadable_image_is_named(self, tmp_path):
+        paths = [save(tmp_path / f"{i}.png", i) for i in range(3)]
+        rows = ImageFiles(paths, 8)
+        paths[1].write_bytes(paths[1].read_bytes()[:40])
+        assert rows[torch.tensor([0, 2])].shape == (2, 3, 8, 8)
+        with pytest.raises(DataError, match=r"1\.png cannot be read"):
+            every(rows)
+        paths[1].unlink()
+        with pytest.raises(DataError, match=r"1\.png cannot be read"):
+            every(rows)
+
+    def test_works_in_a_spawned_process_after_use_in_this_one(self, tmp_path):
+        rows = ImageFiles([save(tmp_path / f"{i}.png", i) for i in range(3)], 8)
+        wanted = sum_of(rows)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply_async(sum_of, (rows,)).get(timeout=60) == wanted
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    def test_inherited_by_a_fork_it_starts_threads_of_its_own(self, tmp_path):
+        rows = ImageFiles([save(tmp_path / f"{i}.png", i) for i in range(3)], 8)
+        wanted = sum_of(rows)
+        process = multiprocessing.get_context("fork").Process(target=lambda: os._exit(sum_of(rows) != wanted))
+        process.start()
+        process.join(timeout=30)
+        try:
+            assert process.exitcode == 0
+        finally:
+            process.kill()
+
+
+class TestImageFolder:
+    def test_one_folder_per_class_is_split_by_the_seed(self, tmp_path):
+        class_folders(tmp_path / "pets", {"cat": 10, "dog": 5})
+        data, other = (load_dataset("image_folder", tmp_path / "pets", seed, 8) for seed in (0, 1))
+        assert (data.name, data.max_value, data.sample_shape) == ("pets", 255, (3, 8, 8))
+        assert torch.bincount(data.y).tolist() == [8, 4]
+        assert torch.bincount(data.y_test).tolist() == [2, 1]
+        red = torch.cat([every(data.x), every(data.x_test)])[:, 0, 0, 0]
+        assert sorted(red.tolist()) == sorted([*range(10), *range(10, 15)])
+        assert torch.equal(red >= 10, torch.cat([data.y, data.y_test]) == 1)
+        assert data.x_test.paths != other.x_test.paths
+
+    @pytest.mark.parametrize("test_name", ["test", "val"])
+    def test_given_splits_are_used(self, tmp_path, test_name):
+        class_folders(tmp_path / "train", {"cat": 3, "dog": 2})
+        class_folders(tmp_path / test_name, {"cat": 1, "dog": 2}, suffix=".JPEG")
+        data = load_dataset("image_folder", tmp_path, 0, 0)
+        assert data.sample_shape == (3, 224, 224)
+        assert (data.y.tolist(), data.y_test.tolist()) == ([0, 0, 0, 1, 1], [0, 1, 1])
+        assert all(f"/{test_name}/" in path for path in data.x_test.paths)
+
+    def test_hidden_files_and_other_files_are_left_out(self, tmp_path):
+        class_folders(tmp_path, {"cat": 5, "dog": 5})
+        save(tmp_path / ".thumbnails" / "a.png", 0)
+        save(tmp_path / "cat" / "._00.png", 0)
+        (tmp_path / "dog" / "notes.txt").write_text("x")
+        data = load_dataset("image_folder", tmp_path, 0, 8)
+        assert len(data.x) + len(data.x_test) == 10
+        assert data.n_classes == 2
+
+    def test_empty_class_folder_is_refused(self, tmp_path):
+        class_folders(tmp_path, {"cat": 5, "dog": 5})
+        (tmp_path / "emu").mkdir()
+        with pytest.raises(DataError, match="emu holds no image"):
+            load_dataset("image_folder", tmp_path, 0, 0)
+
+    @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: class_folders(p, {"cat": 3})])
+    def test_fewer_than_two_classes_are_refused(self, tmp_path, make):
+        make(tmp_path / "data")
+        with pytest.raises(DataError, match=r"two classes at least.*--data_dir"):
+            load_dataset("image_folder", tmp_path / "data", 0, 0)
+
+    def test_test_class_that_is_never_trained_is_refused(self, tmp_path):
+        class_folders(tmp_path / "train", {"cat": 3, "dog": 2})
+        class_folders(tmp_path / "test", {"cat": 3, "emu": 2})
+        with pytest.raises(DataError, match="emu is no class of the training split"):
+            load_dataset("image_folder", tmp_path, 0, 0)
+
+    def test_unreadable_image_is_refused_when_it_is_read(self, tmp_path):
+        class_folders(tmp_path / "train", {"cat": 3, "dog": 2})
+        class_folders(tmp_path / "test", {"cat": 1, "dog": 1})
+        (tmp_path / "train" / "cat" / "01.png").write_bytes(b"no image")
+        data = load_dataset("image_folder", tmp_path, 0, 8)
+        with pytest.raises(DataError, match=r"01\.png cannot be read"):
+            every(data.x)
+
+
+class TestTinyImagenet:
+    @pytest.fixture
+    def root(self, tmp_path):
+        root = tmp_path / "tiny-imagenet-200"
+        for label, wnid in enumerate(("n01443537", "n01629819", "n04099429")):
+            for number in range(2):
+                save(root / "train" / wnid / "images" / f"{wnid}_{number}.JPEG", (60 * label,) * 3, (64, 64))
+            (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("")
+        lines = ["val_0.JPEG\tn04099429\t0\t32\t44\t62", "val_1.JPEG\tn01443537\t52\t55\t57\t59"]
+        (root / "val").mkdir()
+        (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+        for number, grey in enumerate((120, 0)):
+            save(root / "val" / "images" / f"val_{number}.JPEG", (grey,) * 3, (64, 64))
+        save(root / "test" / "images" / "test_0.JPEG", 0, (64, 64))
+        return root
+
+    def test_published_layout(self, root):
+        for folder in (root, root.parent):
+            data = load_dataset("tiny_imagenet", folder, 0, 0)
+            assert data.sample_shape == (3, 64, 64)
+            assert (data.y.tolist(), data.y_test.tolist()) == ([0, 0, 1, 1, 2, 2], [2, 0])
+            assert torch.equal(every(data.x)[:, 0, 0, 0].long(), 60 * data.y)
+            assert torch.equal(every(data.x_test)[:, 0, 0, 0].long(), 60 * data.y_test)
+
+    def test_image_size(self, root):
+        assert load_dataset("tiny_imagenet", root, 0, 32).sample_shape == (3, 32, 32)
+
+    def test_says_what_to_put_where(self, root, tmp_path):
+        (root / "val" / "val_annotations.txt").unlink()
+        for folder in (root, tmp_path / "none"):
+            with pytest.raises(DataError, match=r"unpack tiny-imagenet-200\.zip there.*--data_dir"):
+                load_dataset("tiny_imagenet", folder, 0, 0)
+
+    def test_unknown_class_in_the_annotations(self, root):
+        (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn00000000\t0\t32\t44\t62\n")
+        with pytest.raises(DataError, match="names a class that is not in"):
+            load_dataset("tiny_imagenet", root, 0, 0)
+
+
+class TestCore50:
+    @pytest.fixture
+    def root(self, tmp_path):
+        root = tmp_path / "core50_128x128"
+        for session in range(1, 12):
+            for thing in range(1, 51):
+                value = (session, thing, 0)
+                save(root / f"s{session}" / f"o{thing}" / f"C_{session:02d}_{thing:02d}_000.png", value, (4, 4))
+        return root
+
+    def test_published_layout(self, root):
+        data = load_dataset("core50", root.parent, 0, 4)
+        assert (len(data.x), len(data.x_test), data.n_classes) == (8 * 50, 3 * 50, 50)
+        x, x_test = every(data.x)[:, :2, 0, 0].long(), every(data.x_test)[:, :2, 0, 0].long()
+        assert set(x[:, 0].tolist()) == {1, 2, 4, 5, 6, 8, 9, 11}
+        assert set(x_test[:, 0].tolist()) == {3, 7, 10}
+        assert torch.equal(x[:, 1] - 1, data.y)
+        assert torch.equal(x_test[:, 1] - 1, data.y_test)
+        assert load_dataset("core50", root, 0, 0).sample_shape == (3, 128, 128)
+
+    def test_says_what_is_missing(self, root):
+        (root / "s4" / "o7" / "C_04_07_000.png").unlink()
+        (root / "s4" / "o7").rmdir()
+        with pytest.raises(DataError, match=r"s4/o7 is missing: unpack core50_128x128\.zip"):
+            load_dataset("core50", root, 0, 0)

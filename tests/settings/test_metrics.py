@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+
+from redwood.settings.metrics import (
+    average_accuracy,
+    average_accuracy_curve,
+    average_incremental_accuracy,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+    learning_curve_area,
+    online_accuracy,
+)
+
+# Task 1 peaks after phase 2, above its diagonal value, so that forgetting differs from -BWT; task 0 and task 2 differ
+# above the diagonal, so that forward transfer depends on each entry it reads.
+R = [
+    [0.9, 0.2, 0.1, 0.0],
+    [0.6, 0.7, 0.3, 0.2],
+    [0.5, 0.8, 0.9, 0.4],
+    [0.3, 0.5, 0.7, 1.0],
+]
+UNTRAINED = [0.5, 0.1, 0.2, 0.1]
+SINGLE_PHASE = [[0.2, 0.4, 0.9]]
+SINGLE_TASK = [[0.8]]
+
+
+class TestAverageAccuracy:
+    def test_mean_of_the_last_row(self):
+        assert average_accuracy(R) == pytest.approx((0.3 + 0.5 + 0.7 + 1.0) / 4)
+
+    def test_single_phase_averages_over_all_tasks(self):
+        assert average_accuracy(SINGLE_PHASE) == pytest.approx(0.5)
+
+    def test_total_forgetting(self):
+        assert average_accuracy(np.eye(4)) == 0.25
+
+
+class TestAverageIncrementalAccuracy:
+    def test_curve_ignores_tasks_not_learned_yet(self):
+        expected = [0.9, (0.6 + 0.7) / 2, (0.5 + 0.8 + 0.9) / 3, (0.3 + 0.5 + 0.7 + 1.0) / 4]
+        assert average_accuracy_curve(R) == pytest.approx(expected)
+
+    def test_mean_of_the_curve(self):
+        assert average_incremental_accuracy(R) == pytest.approx((0.9 + 0.65 + 2.2 / 3 + 0.625) / 4)
+
+    def test_single_phase_is_the_average_accuracy(self):
+        assert average_incremental_accuracy(SINGLE_PHASE) == average_accuracy(SINGLE_PHASE)
+        assert average_accuracy_curve(SINGLE_PHASE) == pytest.approx([0.5])
+
+
+class TestForgetting:
+    def test_maximum_over_earlier_phases(self):
+        assert forgetting(R) == pytest.approx(((0.9 - 0.3) + (0.8 - 0.5) + (0.9 - 0.7)) / 3)
+
+    def test_total_forgetting(self):
+        assert forgetting(np.eye(3)) == 1.0
+
+    def test_is_negative_when_the_last_phase_is_the_best(self):
+        assert forgetting([[0.5, 0.0], [0.75, 0.9]]) == pytest.approx(-0.25)
+
+    def test_phases_before_a_task_was_learned_count(self):
+        # f_j = max over all l < T-1 in Chaudhry et al., so a lucky start on task 1 is part of the maximum.
+        assert forgetting([[0.5, 0.9, 0.0], [0.5, 0.6, 0.0], [0.5, 0.6, 1.0]]) == pytest.approx(0.3 / 2)
+
+    def test_edges(self):
+        assert forgetting(SINGLE_TASK) == 0.0
+        assert forgetting(SINGLE_PHASE) is None
+
+
+class TestBackwardTransfer:
+    def test_change_since_a_task_was_learned(self):
+        assert backward_transfer(R) == pytest.approx(((0.3 - 0.9) + (0.5 - 0.7) + (0.7 - 0.9)) / 3)
+
+    def test_total_forgetting(self):
+        assert backward_transfer(np.eye(3)) == -1.0
+
+    def test_edges(self):
+        assert backward_transfer(SINGLE_TASK) == 0.0
+        assert backward_transfer(SINGLE_PHASE) is None
+
+
+class TestForwardTransfer:
+    def test_gain_over_the_untrained_network(self):
+        assert forward_transfer(R, UNTRAINED) == pytest.approx(((0.2 - 0.1) + (0.3 - 0.2) + (0.4 - 0.1)) / 3)
+
+    def test_first_task_does_not_count(self):
+        assert forward_transfer(R, [0.0, *UNTRAINED[1:]]) == forward_transfer(R, UNTRAINED)
+
+    def test_edges(self):
+        assert forward_transfer(R, None) is None
+        assert forward_transfer(SINGLE_TASK, [0.1]) == 0.0
+        assert forward_transfer(SINGLE_PHASE, [0.1, 0.1, 0.1]) is None
+
+    def test_refuses_a_wrong_number_of_tasks(self):
+        with pytest.raises(ValueError, match="4 tasks"):
+            forward_transfer(R, [0.1, 0.1])
+
+
+class TestLearningCurveArea:
+    def test_mean_over_tasks_and_batches(self):
+        curves = [[0.1, 0.5, 0.9], [0.3, 0.7, 0.8]]
+        assert learning_curve_area(curves) == pytest.approx((0.2 + 0.6 + 0.85) / 3)
+
+    def test_no_batch_is_zero_shot_accuracy(self):
+        assert learning_curve_area([[0.1], [0.3]]) == pytest.approx(0.2)
+
+    def test_any_number_of_batches_is_allowed(self):
+        assert learning_curve_area([[0.5, 1.0]] * 5) == pytest.approx(0.75)
+
+
+class TestOnlineAccuracy:
+    def test_windows_are_weighted_by_their_samples(self):
+        assert online_accuracy([(10, 0.2), (40, 0.6)]) == pytest.approx((10 * 0.2 + 30 * 0.6) / 40)
+
+    def test_is_the_share_of_right_predictions_however_windows_are_cut(self):
+        right = np.random.default_rng(0).random(100) < 0.7
+        for cuts in ([100], [1, 2, 50, 100], list(range(1, 101))):
+            starts = [0, *cuts[:-1]]
+            curve = [(end, float(right[start:end].mean())) for start, end in zip(starts, cuts, strict=True)]
+            assert online_accuracy(curve) == pytest.approx(right.mean())
+
+    def test_nothing_measured(self):
+        assert online_accuracy([]) is None
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [],
+        [[]],
+        [[0.1, 0.2], [0.3]],
+        [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]],
+        [[0.1], [0.2]],
+        np.zeros((3, 0)),
+    ],
+    ids=["empty", "no tasks", "ragged", "2 of 3 phases", "more phases than tasks", "empty array"],
+)
+@pytest.mark.parametrize(
+    "metric",
+    [
+        average_accuracy,
+        average_incremental_accuracy,
+        forgetting,
+        backward_transfer,
+        lambda matrix: forward_transfer(matrix, None),
+    ],
+)
+def test_refuses_what_is_no_accuracy_matrix(metric, matrix):
+    with pytest.raises(ValueError, match="accuracy matrix"):
+        metric(matrix)
+
+
+@pytest.mark.parametrize("curves", [[], [[]], [[0.1, 0.2], [0.3]]], ids=["empty", "no batches", "ragged"])
+def test_refuses_what_are_no_learning_curves(curves):
+    with pytest.raises(ValueError, match="learning curves"):
+        learning_curve_area(curves)
+
+
+def test_lists_and_arrays_give_the_same_and_stay_as_they_were():
+    array = np.array(R)
+    for metric in (average_accuracy, average_incremental_accuracy, forgetting, backward_transfer):
+        assert metric(R) == metric(array)
+        assert isinstance(metric(array), float)
+    assert (array == np.array(R)).all()
