@@ -10,6 +10,7 @@ from rich.console import Console
 from redwood.experiments.options import Options, Pair, parse_options, refuse_unknown
 from redwood.experiments.report import Row, print_comparison
 from redwood.experiments.runner import execute, label_of, new_run_dir
+from redwood.experiments.table import write_comparison
 from redwood.methods import get_method, method_names
 from redwood.settings import get_setting, setting_names
 from redwood.settings.base import why_not_applicable
@@ -60,7 +61,10 @@ def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Cons
     folder = Path(given) if given else new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison")
     rows = [_run_seeds(pair, options, n_seeds, folder, console) for pair, options in zip(pairs, parsed, strict=True)]
     print_comparison(rows, console)
-    complete = [(row.label, row.results) for row in rows if row.results]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_comparison(rows, folder / "comparison.csv")
+    one_setting = len({row.setting for row in rows}) == 1
+    complete = [(row.method if one_setting else row.label, row.results) for row in rows if row.results]
     if complete:
         plot_comparison(complete, folder / "comparison.png")
     console.print(f"written to {folder}", highlight=False, soft_wrap=True)

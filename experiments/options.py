@@ -107,6 +107,7 @@ def option_strings(pair: Pair) -> Iterable[str]:
 def pair_help(pair: Pair) -> str:
     """The help of a pair: what to run, and the options of setting, method and run."""
     parser = make_parser(pair)
+    parser.parse_known_args([])
     return str(parser.format_help())
 
 

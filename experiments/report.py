@@ -64,27 +64,31 @@ def print_results(results: Results, console: Console) -> None:
 def print_comparison(rows: Sequence[Row], console: Console) -> None:
     """Print one line per pair of setting and method, grouped by setting; metrics are means over seeds, in percent.
 
+    If all rows are of one method, they are its settings' in one table instead.
+
     A failure whose reason is too long for the status column is told in full below the table.
 
     Args:
         rows: What was run.
         console: Where to print.
     """
-    cells = [_comparison_cells(row) for row in rows]
+    one_method = len({row.method for row in rows}) == 1 < len({row.setting for row in rows})
+    cells = [_comparison_cells(row, row.setting if one_method else row.method) for row in rows]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
     status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
     left = console.width - sum(widths[1:]) - len(widths)  # for the method and the status
     widths[0] = max(min(widths[0], left - len("failed")), len("rehearsal"))
     room = max(left - widths[0], len("failed"))
     cut = [text if len(text) <= room else _cut(text, room) for text in status]
-    for setting in dict.fromkeys(row.setting for row in rows):
-        table = _new_table(setting, padding=0)
+    groups = [row.method if one_method else row.setting for row in rows]
+    for group in dict.fromkeys(groups):
+        table = _new_table(group, padding=0)
         table.add_column("", width=widths[0], overflow="fold")
         for name, width in zip(_COLUMNS[1:], widths[1:], strict=True):
             table.add_column(name, width=width, justify="right", no_wrap=True)
         table.add_column("status", no_wrap=True)
-        for row, line, state in zip(rows, cells, cut, strict=True):
-            if row.setting == setting:
+        for belongs_to, line, state in zip(groups, cells, cut, strict=True):
+            if belongs_to == group:
                 table.add_row(*map(Text, (*line, state)))
         console.print(table)
         console.print()
@@ -152,13 +156,13 @@ def _new_table(title: str, padding: int, show_header: bool = True) -> Table:
     )
 
 
-def _comparison_cells(row: Row) -> list[str]:
+def _comparison_cells(row: Row, name: str) -> list[str]:
     if not row.results:
-        return [row.method, *[NOT_DEFINED] * (len(METRICS) + 1), "0"]
-    cells = [row.method]
-    for name, statistic in mean_and_std(row.results).items():
-        text = _percent(statistic and statistic[0], signed=name in _SIGNED)
-        if name == "average_accuracy" and statistic is not None and len(row.results) > 1:
+        return [name, *[NOT_DEFINED] * (len(METRICS) + 1), "0"]
+    cells = [name]
+    for metric, statistic in mean_and_std(row.results).items():
+        text = _percent(statistic and statistic[0], signed=metric in _SIGNED)
+        if metric == "average_accuracy" and statistic is not None and len(row.results) > 1:
             text += f" ± {_percent(statistic[1])}"
         cells.append(text)
     seconds = sum(run.cost.wall_time_s for run in row.results) / len(row.results)

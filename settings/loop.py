@@ -52,8 +52,12 @@ def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     Raises:
         RedwoodError: If an option or the data is unusable. Nothing has been written then.
     """
-    with quiet_lightning():
-        return _run_protocol(setting, method, run)
+    threads = torch.get_num_threads()
+    try:
+        with quiet_lightning():
+            return _run_protocol(setting, method, run)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

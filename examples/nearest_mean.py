@@ -1,0 +1,54 @@
+"""A method without gradients or Lightning: nearest class mean in pixel space, learned in one pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redwood.methods import Method
+from redwood.settings import ContinualSetting, Phase, Setting
+from redwood.settings.errors import NotTrainedError
+
+
+@dataclass
+class NearestMean(Method):
+    """Predict the class whose mean of all samples seen is nearest."""
+
+    target = ContinualSetting
+
+    def configure(self, setting: Setting) -> None:
+        """No class has been seen yet."""
+        n_classes, size = int(setting.action_space.n), int(torch.tensor(setting.observation_space.shape).prod())
+        self.sums, self.counts = torch.zeros(n_classes, size), torch.zeros(n_classes)
+
+    def fit(self, phase: Phase) -> None:
+        """Add the samples of the first pass to the sums of their classes."""
+        for batch in phase.train:
+            if not phase.train.first_pass:
+                continue
+            if self.counts.any():
+                phase.score(self.predict(batch.x, batch.task_id), batch.y)
+            self.sums.index_add_(0, batch.y, batch.x.flatten(1).float())
+            self.counts.index_add_(0, batch.y, torch.ones(len(batch.y)))
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """The nearest class of each sample (B,)."""
+        if not self.counts.any():
+            raise NotTrainedError("No class has been seen yet.")
+        distance = torch.cdist(x.flatten(1).float(), self.sums / self.counts.clamp(min=1)[:, None])
+        return distance.masked_fill(self.counts == 0, torch.inf).argmin(1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums and counts."""
+        return {"sums": self.sums, "counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with earlier sums and counts."""
+        self.sums, self.counts = state["sums"], state["counts"]
+
+
+if __name__ == "__main__":
+    from redwood.settings import OnlineClassIncrementalSetting
+
+    print(OnlineClassIncrementalSetting().apply(NearestMean(), quiet=True).metrics)
