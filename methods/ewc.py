@@ -146,6 +146,7 @@ class EWC(LightningMethod):
         for own, saved in ((self.curvature, ewc["curvature"]), (self.minimum, ewc["minimum"])):
             own.update({name: value.to(self.device) for name, value in saved.items()})
         self._aside.load_state_dict(ewc["aside"])
+        self._aside.to(self.device)
 
     def costs(self) -> dict[str, float]:
         """The costs of training; the weights' parabola and the samples put aside count as buffer."""

@@ -22,15 +22,9 @@ class LearnerModule(LightningModule):
     def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        # Kept out of torch's reach by the list: the method is not a part of the module, and its buffers stay its own.
-        self._method = [method]
+        self.method = method
         self._random_state: dict[str, Any] | None = None
         self._online = OnlineScorer(method, network)
-
-    @property
-    def method(self) -> "LightningMethod":
-        """The method that is being trained."""
-        return self._method[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (B, K) of samples (B, ...)."""

@@ -63,6 +63,7 @@ class Rehearsal(LightningMethod):
         """Go on with an earlier network and buffer."""
         super().load_state_dict(state)
         self.buffer.load_state_dict(state["buffer"])
+        self.buffer.to(self.device)
 
     def costs(self) -> dict[str, float]:
         """The costs of training, and the bytes of the buffer."""

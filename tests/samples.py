@@ -1,0 +1,29 @@
+"""Small data sets whose samples can be told apart."""
+
+import torch
+
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.digits import digits
+
+N_CLASSES, N_TRAIN, N_TEST = 6, 66, 36
+FIRST_TEST_VALUE = 1000
+
+
+def numbered(contexts: int | None = None, n_train: int = N_TRAIN, n_test: int = N_TEST) -> Dataset:
+    """Sample i is (i, -i), test sample i is (1000 + i, -(1000 + i)); labels in random order, all classes alike often."""
+    generator = torch.Generator().manual_seed(5)
+    ids, ids_test = torch.arange(n_train), FIRST_TEST_VALUE + torch.arange(n_test)
+    y, y_test = (torch.randperm(n, generator=generator) % N_CLASSES for n in (n_train, n_test))
+    t = t_test = None
+    if contexts is not None:
+        t, t_test = (torch.randperm(n, generator=generator) % contexts for n in (n_train, n_test))
+    pairs, pairs_test = (torch.stack([i, -i], dim=1).float() for i in (ids, ids_test))
+    return Dataset("numbered", pairs, y, pairs_test, y_test, t, t_test)
+
+
+def few_digits(n_train: int = 160, n_test: int = 100) -> Dataset:
+    """The first of scikit-learn's digits."""
+    data = digits(None, seed=0, image_size=0)  # type: ignore[arg-type]
+    return Dataset(
+        "few_digits", data.x[:n_train], data.y[:n_train], data.x_test[:n_test], data.y_test[:n_test], max_value=16
+    )

@@ -1,0 +1,170 @@
+import itertools
+
+import pytest
+import torch
+
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.streams.loader import BatchLoader, Source
+from redwood.settings.streams.order import task_entries
+from redwood.settings.streams.tasks import TaskOptions, make_tasks
+from tests.samples import few_digits, numbered
+
+DATA = numbered()
+TASKS, _ = make_tasks(DATA, TaskOptions("class_split", 3, [], [], False, 0))
+ENTRIES = task_entries([task.rows for task in TASKS])[0]
+
+
+def make(**options):
+    defaults = {"shuffle": True, "seed": 3, "show_ids": True, "passes": 2}
+    return BatchLoader(Source(DATA.x, DATA.y, TASKS), ENTRIES, 4, **(defaults | options))
+
+
+def ids(batches):
+    """Numbers of the samples, batch by batch."""
+    return [batch.x[:, 0].long().tolist() for batch in batches]
+
+
+def passes(loader):
+    """The batches of each epoch."""
+    return [ids(loader) for _ in range(loader.epochs)]
+
+
+def flat(lists):
+    return list(itertools.chain(*lists))
+
+
+class TestShuffled:
+    def test_every_sample_comes_exactly_once_a_pass(self):
+        for shown in passes(make(passes=3)):
+            assert sorted(flat(shown)) == ENTRIES.rows.tolist()
+
+    def test_each_pass_is_shuffled_anew(self):
+        first, second, third = passes(make(passes=3))
+        assert first != second != third != first
+
+    def test_seed(self):
+        first, again, other = (passes(make(seed=seed)) for seed in (3, 3, 4))
+        assert first == again != other
+
+    def test_lengths(self):
+        loader = make(passes=3)
+        batches = list(loader)
+        assert len(loader) == loader.steps_per_pass == len(batches) == -(-len(ENTRIES) // 4)
+        assert loader.epochs == 3
+
+
+class TestOrdered:
+    def test_each_batch_is_repeated_before_the_stream_moves_on(self):
+        (shown,) = passes(make(shuffle=False, passes=3))
+        assert shown[::3] == shown[1::3] == shown[2::3]
+        assert flat(shown[::3]) == ENTRIES.rows.tolist()
+
+    def test_lengths(self):
+        loader = make(shuffle=False, passes=3)
+        assert (loader.epochs, len(loader)) == (1, 3 * loader.steps_per_pass)
+
+    def test_only_the_first_showing_of_a_batch_is_a_first_pass(self):
+        loader = make(shuffle=False, passes=3)
+        assert [loader.first_pass for _ in loader] == [True, False, False] * loader.steps_per_pass
+
+
+class TestBothOrders:
+    def test_only_the_first_epoch_is_a_first_pass(self):
+        loader = make(passes=3)
+        assert [{loader.first_pass for _ in loader} for _ in range(3)] == [{True}, {False}, {False}]
+
+    @pytest.mark.parametrize("shuffle", [True, False])
+    def test_samples_served(self, shuffle):
+        loader = make(shuffle=shuffle, passes=3)
+        passes(loader)
+        assert loader.samples_served == 3 * len(ENTRIES)
+
+    @pytest.mark.parametrize("shuffle", [True, False])
+    @pytest.mark.parametrize("workers", [2, 3])
+    def test_shards_are_disjoint_and_complete_in_every_pass(self, shuffle, workers):
+        shards = [passes(make(shuffle=shuffle, passes=2, rank=rank, workers=workers)) for rank in range(workers)]
+        for epoch in zip(*shards, strict=True):
+            assert len({len(shown) for shown in epoch}) == 1
+            repeats = 1 if shuffle else 2
+            assert sorted(flat(flat(epoch))) == sorted(ENTRIES.rows.tolist() * repeats)
+
+    @pytest.mark.parametrize("shuffle", [True, False])
+    def test_workers_see_together_what_one_worker_sees(self, shuffle):
+        def sequence(rank, workers, batch_size):
+            source = Source(DATA.x, DATA.y, TASKS)
+            return ids(
+                BatchLoader(
+                    source, ENTRIES, batch_size, shuffle=shuffle, seed=3, show_ids=False, rank=rank, workers=workers
+                )
+            )
+
+        alone = sequence(0, 1, 4)
+        shared = list(zip(sequence(0, 2, 2), sequence(1, 2, 2), strict=True))
+        assert [flat(step) for step in shared] == alone
+
+    @pytest.mark.parametrize("shuffle", [True, False])
+    def test_position_is_resumed_exactly_from_every_step(self, shuffle):
+        whole = make(shuffle=shuffle)
+        everything = flat(passes(whole))
+        total = len(everything)
+        for stop in range(total):
+            interrupted = make(shuffle=shuffle)
+            before = ids(itertools.islice(endless(interrupted), stop))
+            resumed = make(shuffle=shuffle)
+            resumed.load_state_dict(interrupted.state_dict())
+            after = ids(itertools.islice(endless(resumed), total - stop))
+            assert before + after == everything
+            assert resumed.samples_served == whole.samples_served
+
+    def test_labels_and_ids_belong_to_the_samples(self):
+        for batch in make():
+            rows = batch.x[:, 0].long()
+            assert torch.equal(batch.y, DATA.y[rows])
+            assert batch.y.dtype == torch.int64
+            assert batch.task_id.tolist() == [0] * len(rows)
+
+    def test_hidden_ids_are_none(self):
+        assert {batch.task_id for batch in make(show_ids=False)} == {None}
+
+    def test_changing_a_batch_does_not_change_the_data(self):
+        before = DATA.x.clone()
+        for batch in make():
+            batch.x.zero_()
+            batch.y.zero_()
+            batch.task_id.fill_(7)
+        assert torch.equal(DATA.x, before)
+        assert sorted(flat(ids(make(passes=1)))) == ENTRIES.rows.tolist()
+        assert {int(t) for batch in make() for t in batch.task_id} == {0}
+
+
+def endless(loader):
+    while True:
+        yield from loader
+
+
+class TestSource:
+    @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32])
+    @pytest.mark.parametrize("stream", ["class_split", "permuted"])
+    def test_storage_dtype_is_kept(self, dtype, stream):
+        data = few_digits(40, 30)
+        data = Dataset("digits", data.x.to(dtype), data.y, data.x_test.to(dtype), data.y_test, max_value=16)
+        tasks, _ = make_tasks(data, TaskOptions(stream, 2, [], [], False, 0))
+        entries = task_entries([task.rows for task in tasks])[1]
+        loader = BatchLoader(Source(data.x, data.y, tasks), entries, 8, shuffle=True, seed=0, show_ids=False)
+        assert {batch.x.dtype for batch in loader} == {dtype}
+
+    def test_samples_that_are_no_tensor_are_asked_for_by_index(self):
+        class Files:
+            shape, dtype = torch.Size([66, 2]), torch.float32
+
+            def __len__(self):
+                return 66
+
+            def __getitem__(self, index):
+                asked.append(index.tolist())
+                return DATA.x[index]
+
+        asked = []
+        loader = BatchLoader(Source(Files(), DATA.y, TASKS), ENTRIES, 4, shuffle=False, seed=0, show_ids=False)
+        assert ids(loader) == asked
+        assert flat(asked) == ENTRIES.rows.tolist()

@@ -1,0 +1,62 @@
+"""Every example runs, and does what its docstring says."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from redwood.methods import get_method
+from redwood.methods.random import Random
+from redwood.settings import get_setting
+from redwood.settings.incremental import CumulativeSetting, TaskIncrementalSetting
+from redwood.settings.online import Online, OnlineClassIncrementalSetting
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+TESTED = {"label_smoothing", "new_setting", "python_api", "own_network_and_data", "nearest_mean"}
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_example_goes_untested() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == TESTED
+
+
+def test_a_method_in_one_file_applies_to_a_setting_that_it_never_heard_of() -> None:
+    method = get_method(f"{EXAMPLES / 'label_smoothing.py'}:LabelSmoothing")
+    results = TaskIncrementalSetting(passes=5).apply(method(epsilon=0.2), quiet=True)
+    assert results.objective > 0.8
+    assert results.config["epsilon"] == 0.2
+    assert results.method.endswith("label_smoothing.py:LabelSmoothing")
+
+
+def test_a_new_setting_joins_the_promises_of_its_parents() -> None:
+    setting = get_setting(f"{EXAMPLES / 'new_setting.py'}:OnlineMemory")
+    assert issubclass(setting, Online) and issubclass(setting, CumulativeSetting)
+    results = setting(nb_tasks=2).apply(Random(), quiet=True)
+    first, second = (len(phase.train) for phase in setting(nb_tasks=2).phases())
+    assert second > first
+    assert len(results.accuracy_matrix) == 2
+
+
+def test_the_python_api_orders_the_methods() -> None:
+    accuracy = load("python_api").main(passes=10)
+    assert accuracy["Finetune"] < 0.3 < 0.8 < accuracy["Rehearsal"]
+    assert accuracy["EWCRehearsal"] > 0.8
+
+
+def test_own_network_and_data_learn() -> None:
+    assert load("own_network_and_data").main() > 0.85
+
+
+def test_a_method_without_lightning_has_no_forward_transfer() -> None:
+    method = load("nearest_mean").NearestMean()
+    results = OnlineClassIncrementalSetting().apply(method, quiet=True)
+    assert results.objective > 0.85
+    assert results.metrics["forward_transfer"] is None
