@@ -1,7 +1,6 @@
 """Redwood's command line: `python cli.py --setting class_incremental --method rehearsal`."""
 
 import sys
-from argparse import Namespace
 
 from redwood.experiments.arguments import UsageError, as_arguments, general_help, parse_selection
 from redwood.settings.errors import RedwoodError
@@ -15,15 +14,20 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)
     except RedwoodError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; go on with --resume and the folder of the run", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        go_on = "".join(f"; go on with --resume {folder}" for folder in interrupt.args)
+        print(f"interrupted{go_on}", file=sys.stderr)
         return INTERRUPTED
 
 
 def _dispatch(argv: list[str]) -> int:
     chosen, rest = parse_selection(argv)
+    if chosen.resume:
+        return _resume(chosen.resume, argv)
+    if (chosen.list or chosen.version) and rest:
+        raise UsageError(f"{'--list' if chosen.list else '--version'} goes alone; leave {rest[0]} out.")
     if chosen.version:
         from redwood import __version__
 
@@ -31,10 +35,8 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if chosen.list:
         return _list(as_json=chosen.json)
-    if chosen.resume:
-        return _resume(chosen.resume, rest)
     if chosen.config:
-        rest = _read_config(chosen) + rest
+        chosen, rest = parse_selection(_read_config(chosen.config) + argv)
     if chosen.help and not (chosen.setting and chosen.method):
         from redwood.methods import method_names
         from redwood.settings import setting_names
@@ -47,15 +49,15 @@ def _dispatch(argv: list[str]) -> int:
     return _run(chosen.setting, chosen.method, rest, chosen.seeds, help_only=chosen.help)
 
 
-def _read_config(chosen: Namespace) -> list[str]:
+def _read_config(file: str) -> list[str]:
     from pathlib import Path
 
     from redwood.experiments.runner import load_config
 
-    config = load_config(Path(chosen.config))
-    for name in ("setting", "method"):
-        given = config.pop(name, None)
-        setattr(chosen, name, getattr(chosen, name) or given)
+    config = load_config(Path(file))
+    for name in ("config", "resume", "list", "json", "version", "help"):
+        if name in config:
+            raise UsageError(f"In the configuration file {file}, {name} has no place; leave it out.")
     return as_arguments(config)
 
 
@@ -73,15 +75,15 @@ def _list(as_json: bool) -> int:
     return 0
 
 
-def _resume(folder: str, rest: list[str]) -> int:
+def _resume(folder: str, argv: list[str]) -> int:
     from pathlib import Path
 
     from rich.console import Console
 
     from redwood.experiments.runner import resume
 
-    if rest:
-        raise UsageError(f"--resume goes on with the run as it was started; leave {rest[0]} out.")
+    if argv not in (["--resume", folder], [f"--resume={folder}"]):
+        raise UsageError(f"--resume goes on with a run as it was started; give --resume {folder} alone.")
     resume(Path(folder), Console())
     return 0
 
@@ -89,8 +91,8 @@ def _resume(folder: str, rest: list[str]) -> int:
 def _run(settings: str, methods: str, rest: list[str], seeds: int, help_only: bool) -> int:
     from rich.console import Console
 
-    from redwood.experiments.comparison import compare, parse_pairs, select_pairs
-    from redwood.experiments.options import pair_help
+    from redwood.experiments.comparison import compare, select_pairs
+    from redwood.experiments.options import check_arguments, pair_help, parse_options
     from redwood.experiments.runner import run_pair
 
     pairs = select_pairs(settings, methods)
@@ -100,7 +102,8 @@ def _run(settings: str, methods: str, rest: list[str], seeds: int, help_only: bo
     console = Console()
     if len(pairs) > 1 or seeds > 1 or "all" in (settings, methods):
         return 0 if compare(pairs, rest, seeds, console) else 1
-    run_pair(pairs[0], parse_pairs(pairs, rest)[0], console)
+    check_arguments(pairs, rest)
+    run_pair(pairs[0], parse_options(pairs[0], rest), console)
     return 0
 
 

@@ -70,8 +70,8 @@ def as_arguments(config: dict[str, Any]) -> list[str]:
     """The options of a configuration file as command-line arguments, so that both are checked alike."""
     arguments: list[str] = []
     for name, value in config.items():
-        if value is None or value == []:
-            continue
-        values = value if isinstance(value, list) else [value]
-        arguments += [f"--{name}", *map(str, values)]
+        if isinstance(value, list):
+            arguments += [f"--{name}", *map(str, value)] if value else []
+        elif value is not None:
+            arguments.append(f"--{name}={value}")
     return arguments

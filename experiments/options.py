@@ -1,18 +1,22 @@
 """Build the options of a pair from the dataclasses of its setting, its method and the run."""
 
 import argparse
-import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 import simple_parsing
 
 from redwood.experiments.arguments import UsageError, add_selection
+from redwood.experiments.help import HelpFormatter, polish
+from redwood.experiments.unknown import refuse_unknown
 from redwood.methods import get_method
 from redwood.methods.base import Method
 from redwood.settings import get_setting
 from redwood.settings.base import Setting
+from redwood.settings.errors import RedwoodError
 from redwood.settings.run import Run
 
 
@@ -27,9 +31,9 @@ class Pair:
         """The two classes.
 
         Raises:
-            RedwoodError: If one is unknown or cannot be loaded.
+            RedwoodError: If one is unknown or cannot be imported.
         """
-        return get_setting(self.setting), get_method(self.method)
+        return _load(get_setting, self.setting), _load(get_method, self.method)
 
     def __str__(self) -> str:
         return f"--setting {self.setting} --method {self.method}"
@@ -53,7 +57,8 @@ def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
     """The parser of a pair's options.
 
     Raises:
-        UsageError: If the setting and the method (or the run) both have an option of the same name.
+        UsageError: If the setting and the method (or the run) both have an option of the same name, or a class cannot
+            be made without arguments.
     """
     setting, method = pair.load()
     _refuse_clashes(setting, method)
@@ -62,53 +67,61 @@ def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
         add_help=False,
         allow_abbrev=False,
         description=f"Options of {pair}.",
+        formatter_class=HelpFormatter,
     )
     add_selection(parser)
-    parser.add_arguments(setting, "setting_options", default=setting())
-    parser.add_arguments(method, "method_options", default=method())
+    parser.add_arguments(setting, "setting_options", default=_with_defaults(setting))
+    parser.add_arguments(method, "method_options", default=_with_defaults(method))
     parser.add_arguments(Run, "run_options", default=Run())
+    parser.parse_known_args([])  # the options are not there before
+    polish(parser)
     return parser
 
 
-def parse_options(pair: Pair, arguments: list[str]) -> tuple[Options, list[str]]:
-    """Make setting, method and run from command-line arguments.
-
-    Returns:
-        The three, and the arguments that the pair has no option for.
+def parse_options(pair: Pair, arguments: list[str]) -> Options:
+    """Make setting, method and run from command-line arguments; those of other pairs are passed over.
 
     Raises:
         RedwoodError: If a value is out of range or contradicts the setting.
     """
-    parser = make_parser(pair)
-    parsed, unknown = parser.parse_known_args(arguments)
-    return Options(parsed.setting_options, parsed.method_options, parsed.run_options), unknown
+    parsed, _ = make_parser(pair).parse_known_args(arguments)
+    return Options(parsed.setting_options, parsed.method_options, parsed.run_options)
 
 
-def refuse_unknown(pairs: list[Pair], unknown: list[str]) -> None:
-    """Raise `UsageError` for the first argument that no pair knows, naming the nearest option."""
-    if not unknown:
-        return
-    name = unknown[0].partition("=")[0]
-    if not name.startswith("-"):
-        raise UsageError(f"The argument {name!r} belongs to no option; see --help.")
-    known = sorted({option for pair in pairs for option in option_strings(pair)})
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "; see --help."
-    raise UsageError(f"There is no option {name} for {pairs[0] if len(pairs) == 1 else 'any of these pairs'}{hint}")
-
-
-def option_strings(pair: Pair) -> Iterable[str]:
-    """All options that a pair has, such as `--lr`."""
-    parser = make_parser(pair)
-    parser.parse_known_args([])
-    return [option for action in parser._actions for option in action.option_strings]
+def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
+    """Raise `UsageError` for the first argument that no pair takes."""
+    known = {
+        option: action for pair in pairs for action in make_parser(pair)._actions for option in action.option_strings
+    }
+    refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs")
 
 
 def pair_help(pair: Pair) -> str:
     """The help of a pair: what to run, and the options of setting, method and run."""
-    parser = make_parser(pair)
-    parser.parse_known_args([])
-    return str(parser.format_help())
+    return make_parser(pair).format_help()
+
+
+def _load(get: Callable[[str], Any], name: str) -> Any:
+    try:
+        return get(name)
+    except RedwoodError:
+        raise
+    except Exception as error:
+        if ":" not in name:  # one of ours: no mistake of the user
+            raise
+        own = str(Path(name.rpartition(":")[0]).resolve())
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+        where = f", in line {lines[-1]}" if lines else ""
+        raise UsageError(f"{name} cannot be imported ({type(error).__name__}: {error}{where}).") from error
+
+
+def _with_defaults(cls: type[Any]) -> Any:
+    try:
+        return cls()
+    except TypeError as error:
+        raise UsageError(
+            f"{cls.__name__} cannot be made without arguments ({error}); give each field a default."
+        ) from error
 
 
 def _refuse_clashes(setting: type[Setting], method: type[Method]) -> None:

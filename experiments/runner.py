@@ -1,5 +1,6 @@
 """One run from the command line: its folder, its tables, and how it is gone on with."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,16 @@ import yaml
 from rich.console import Console
 
 from redwood.experiments.arguments import as_arguments
-from redwood.experiments.options import Options, Pair, parse_options, refuse_unknown
+from redwood.experiments.options import Options, Pair, check_arguments, parse_options
 from redwood.experiments.report import print_results
 from redwood.settings.errors import RedwoodError
 from redwood.settings.results import Results
 
 RUNS = Path("runs")
+
+
+class InterruptedRun(KeyboardInterrupt):
+    """The user stopped a run; its argument is the folder of the run."""
 
 
 def new_run_dir(label: str) -> Path:
@@ -32,8 +37,19 @@ def label_of(pair: Pair) -> str:
 
 
 def execute(options: Options) -> Results:
-    """Apply the method to the setting, in the run's folder."""
-    return options.setting.apply(options.method, **vars_of_run(options.run))
+    """Apply the method to the setting, in the run's folder.
+
+    Raises:
+        InterruptedRun: If the user interrupts it.
+    """
+    try:
+        return options.setting.apply(options.method, **vars_of_run(options.run))
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning makes an exit of an interrupt, and leaves interrupts switched off.
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise InterruptedRun(options.run.run_dir) from None
 
 
 def vars_of_run(run: Any) -> dict[str, Any]:
@@ -43,13 +59,19 @@ def vars_of_run(run: Any) -> dict[str, Any]:
     return {f.name: getattr(run, f.name) for f in fields(run)}
 
 
+def refuse_used(folder: Path) -> None:
+    """Raise `RedwoodError` if the folder of a comparison exists and is not empty, or is a file."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RedwoodError(f"--run_dir {folder} exists and is not an empty folder; choose another one.")
+
+
 def run_pair(pair: Pair, options: Options, console: Console) -> Results:
     """Run one pair and print its results."""
     if options.run.run_dir is None:
         options.run.run_dir = str(new_run_dir(label_of(pair)))
     results = execute(options)
     print_results(results, console)
-    console.print(f"written to {options.run.run_dir}", highlight=False, soft_wrap=True)
+    console.print(f"written to {options.run.run_dir}", markup=False, highlight=False, soft_wrap=True)
     return results
 
 
@@ -67,6 +89,10 @@ def load_config(path: Path) -> dict[str, Any]:
         raise RedwoodError(f"The configuration file {path} is not valid YAML; write lines like `lr: 0.1`.") from error
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise RedwoodError(f"The configuration file {path} has to hold lines like `lr: 0.1`.")
+    for key, value in config.items():
+        parts = value if isinstance(value, list) else [value]
+        if any(isinstance(part, dict | list) for part in parts):
+            raise RedwoodError(f"In the configuration file {path}, {key} has to be a plain value or a list of these.")
     return config
 
 
@@ -81,11 +107,13 @@ def resume(folder: Path, console: Console) -> Results:
     if (folder / "results.json").exists():
         results = Results.load(folder / "results.json")
         print_results(results, console)
-        console.print(f"{folder} is complete; nothing is left to do.", highlight=False, soft_wrap=True)
+        console.print(f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True)
         return results
     config = load_config(folder / "config.yaml")
-    pair = Pair(config.pop("setting"), config.pop("method"))
-    options, unknown = parse_options(pair, as_arguments(config))
-    refuse_unknown([pair], unknown)
+    if not {"setting", "method"} <= config.keys():
+        raise RedwoodError(f"--resume {folder}: its config.yaml names no setting and method; it is damaged.")
+    pair, arguments = Pair(config.pop("setting"), config.pop("method")), as_arguments(config)
+    check_arguments([pair], arguments)
+    options = parse_options(pair, arguments)
     options.run.run_dir, options.run.resume = str(folder), True
     return run_pair(pair, options, console)

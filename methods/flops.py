@@ -45,9 +45,14 @@ class FlopMeter(Callback):
         self._calls.append(len(args[0]))
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Count this step if the kind of the step before has not been counted yet: most steps are of its kind."""
+        """Count this step if the kind of the step before has not been counted yet: most steps are of its kind.
+
+        A kind that never comes twice in a row, such as a ragged last batch, would have a step of another kind counted
+        after each of its own; so one is counted only after its first, second, fourth, eighth, ... step.
+        """
         self._calls.clear()
-        if self._last not in self._counted:
+        times = self._steps[self._last]
+        if self._last not in self._counted and times & (times - 1) == 0:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 

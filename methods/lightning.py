@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from redwood.methods.base import Method
-from redwood.methods.callbacks import CheckpointInsidePhase, TrainingLog
+from redwood.methods.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
 from redwood.methods.flops import FlopMeter
 from redwood.methods.heads import TaskHeads
 from redwood.methods.module import LearnerModule
@@ -166,6 +166,7 @@ class LightningMethod(Method):
             max_epochs=phase.train.epochs,
             callbacks=callbacks,
             logger=False,
+            profiler=NoProfiler(),
             enable_checkpointing=any(isinstance(c, CheckpointInsidePhase) for c in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -1,6 +1,11 @@
 """Where the numbers of a run go: `metrics.csv`, and Weights & Biases if asked for."""
 
+import contextlib
 import csv
+import io
+import os
+import secrets
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +15,9 @@ from redwood.settings.errors import RedwoodError
 
 if TYPE_CHECKING:
     from redwood.settings.results import Results
-    from redwood.settings.run import Run
+    from redwood.settings.run import Position, Run
+
+INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
 
 
 class CSVMetrics(Logger):
@@ -19,14 +26,14 @@ class CSVMetrics(Logger):
     Lightning's CSVLogger deletes the file of an earlier run of the same folder, so a resumed run would lose its past.
     """
 
-    def __init__(self, path: Path, last_step: int | None) -> None:
-        """Open `path`; rows after `last_step` are dropped, since the resumed run will log them again."""
+    def __init__(self, path: Path, position: "Position | None") -> None:
+        """Open `path`; a resumed run keeps the rows up to its `position`, since it will log the later ones again."""
         super().__init__()
         self._path = path
         self._rows: list[dict[str, Any]] = []
-        if path.exists() and last_step is not None:
+        if path.exists() and position is not None:
             with path.open(newline="") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["step"]) <= last_step]
+                self._rows = [row for row in csv.DictReader(file) if _is_past(row, position)]
 
     @property
     def name(self) -> str:
@@ -56,11 +63,15 @@ class CSVMetrics(Logger):
         temporary.replace(self._path)
 
 
+def _is_past(row: dict[str, Any], position: "Position") -> bool:
+    return int(row["step"]) <= position.step and not (row.get("phase") and int(row["phase"]) >= position.phase)
+
+
 def make_loggers(run: "Run", config: dict[str, Any]) -> list[Logger]:
     """The loggers of a run."""
     loggers: list[Logger] = []
     if run.directory is not None:
-        loggers.append(CSVMetrics(run.directory / "metrics.csv", run.global_step if run.resume else None))
+        loggers.append(CSVMetrics(run.directory / "metrics.csv", run.position))
     if run.wandb != "disabled":
         loggers.append(_wandb_logger(run, config))
     return loggers
@@ -69,25 +80,46 @@ def make_loggers(run: "Run", config: dict[str, Any]) -> list[Logger]:
 def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
     import wandb
 
-    folder = str(run.directory or ".")
-    name = Path(folder).name if run.directory else f"{config['setting']}-{config['method']}"
+    name = run.directory.name if run.directory else f"{config['setting']}-{config['method']}"
+    limit = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
     try:
-        logger = WandbLogger(
-            name=name, project=run.project, save_dir=folder, offline=run.wandb == "offline", config=config
-        )
-        _ = logger.experiment
-    except (wandb.errors.UsageError, wandb.errors.CommError) as error:
+        # It greets on stderr whatever it is told; a WandbLogger that starts the run itself changes the environment.
+        with contextlib.redirect_stderr(io.StringIO()):
+            experiment = wandb.init(
+                name=name,
+                project=run.project,
+                dir=str(run.directory or "."),
+                mode="offline" if run.wandb == "offline" else "online",
+                id=_wandb_id(run),
+                resume="allow",
+                reinit="create_new",
+                config=config,
+                settings=wandb.Settings(silent=True, init_timeout=limit),
+            )
+    except (wandb.errors.Error, ValueError) as error:
         raise RedwoodError(
-            f"--wandb online cannot reach Weights & Biases ({str(error).splitlines()[0]}); "
+            f"--wandb {run.wandb}: Weights & Biases cannot be used ({str(error).splitlines()[0].rstrip('.')}); "
             "log in with `wandb login`, or use --wandb offline."
         ) from error
-    return logger
+    experiment.define_metric("trainer/global_step")
+    experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    if not run.quiet:
+        print(f"Weights & Biases: {experiment.settings.sync_dir if run.wandb == 'offline' else experiment.url}")
+    return WandbLogger(experiment=experiment)
+
+
+def _wandb_id(run: "Run") -> str | None:
+    """What makes a resumed run go on in its curve rather than begin another; None lets W&B choose."""
+    if run.directory is None:
+        return None
+    path = run.directory / "checkpoints" / "wandb_id"
+    if not path.exists():
+        path.write_text(secrets.token_hex(4))
+    return path.read_text()
 
 
 def log_outcome(run: "Run", results: "Results") -> None:
     """Send final metrics, cost, plots and the run directory to Weights & Biases."""
-    from dataclasses import asdict
-
     for logger in run.loggers:
         if not isinstance(logger, WandbLogger):
             continue
@@ -103,4 +135,11 @@ def log_outcome(run: "Run", results: "Results") -> None:
         for name in ("config.yaml", "results.json", "metrics.csv", "accuracy_matrix.png", "accuracy_curve.png"):
             artifact.add_file(str(run.directory / name))
         experiment.log_artifact(artifact)
-        experiment.finish()
+
+
+def close_loggers(loggers: list[Logger], failed: bool) -> None:
+    """Bring to the disk what was logged, and end the W&B run, so that another one can start in this process."""
+    for logger in loggers:
+        logger.save()
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish(exit_code=int(failed))

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
+from redwood.settings.checkpoints import read_checkpoint
 from redwood.settings.checks import check_choice, check_range
+from redwood.settings.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.progress import Reporter
 from redwood.settings.workers import rank
@@ -23,6 +27,19 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 WANDB_MODES = ("disabled", "offline", "online")
 
 
+@dataclass(frozen=True)
+class Position:
+    """Where a resumed run goes on.
+
+    Attributes:
+        step: Training steps of the run that are done.
+        phase: The first phase that is not over.
+    """
+
+    step: int
+    phase: int
+
+
 @dataclass
 class Run:
     """Options of a run that change neither the protocol nor the method, and the run directory.
@@ -34,7 +51,7 @@ class Run:
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
     wandb: str = "disabled"  # Weights & Biases: online, offline or disabled
     project: str = "redwood"  # Weights & Biases project
-    accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, mps, ...
+    accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, cuda or mps
     devices: str = "auto"  # handed to Lightning: which devices, such as 0,1 (default: one per worker)
     nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun
     precision: str = "32-true"  # handed to Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
@@ -47,6 +64,7 @@ class Run:
         """Refuse values that are out of range."""
         check_choice(self, "precision", PRECISIONS)
         check_choice(self, "wandb", WANDB_MODES)
+        check_choice(self, "accelerator", ACCELERATORS)
         check_range(self, "nodes", 1)
         check_range(self, "threads", 0)
         check_range(self, "checkpoint_every", 0)
@@ -58,6 +76,8 @@ class Run:
         self.reporter = Reporter()
         self.global_step = 0
         self.n_phases = 1
+        self.position: Position | None = None
+        self.start_phase()
 
     @property
     def directory(self) -> Path | None:
@@ -75,52 +95,44 @@ class Run:
         Raises:
             InvalidOptionError: If `--devices` and `--nodes` do not multiply to `workers`.
         """
-        per_node, rest = divmod(workers, self.nodes)
-        if rest:
-            raise InvalidOptionError(f"--workers {workers} cannot be spread evenly over --nodes {self.nodes}.")
-        if self.devices == "auto":
-            return per_node
-        listed = [int(part) for part in self.devices.strip(",").split(",")]
-        if "," not in self.devices:
-            listed = list(range(listed[0]))
-        if len(listed) != per_node:
-            raise InvalidOptionError(
-                f"--devices {self.devices} names {len(listed)} devices a machine, but --workers {workers} over "
-                f"--nodes {self.nodes} makes {per_node}; give one device per worker."
-            )
-        return listed if "," in self.devices else per_node
+        return numbers_on_machine(self.devices, workers, self.nodes)
+
+    def check_devices(self, workers: int) -> None:
+        """Raise `InvalidOptionError` if this machine lacks a device that the workers need."""
+        check_present(self.device_numbers(workers), self.accelerator)
 
     def device(self, workers: int) -> torch.device:
         """The device that this worker computes on."""
         local = int(os.environ.get("LOCAL_RANK", "0"))
         numbers = self.device_numbers(workers)
         index = numbers[local] if isinstance(numbers, list) else local
-        if self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and torch.cuda.is_available()):
-            return torch.device("cuda", index)
-        if self.accelerator == "mps" or (self.accelerator == "auto" and torch.backends.mps.is_available()):
-            return torch.device("mps")
-        return torch.device("cpu")
+        kind = device_type(self.accelerator)
+        return torch.device(kind, index) if kind == "cuda" else torch.device(kind)
 
     def checkpoint_path(self, phase: int) -> Path | None:
         """Where the checkpoint inside a phase lies."""
         return None if self.directory is None else self.directory / "checkpoints" / f"inside-phase-{phase:03d}.ckpt"
 
-    def create(self, config: dict[str, Any]) -> None:
-        """Make the run directory.
-
-        Raises:
-            RedwoodError: If it exists already and is not empty: it may hold another run's results.
-        """
-        if not self.writes:
+    def refuse_used_directory(self) -> None:
+        """Raise `RedwoodError` if the run directory of a new run is not empty: it may hold another run's results."""
+        if self.resume or not self.writes or self.directory is None or not self.directory.exists():
             return
-        assert self.directory is not None
-        if self.directory.exists() and any(self.directory.iterdir()):
+        if not self.directory.is_dir() or any(self.directory.iterdir()):
             raise RedwoodError(
                 f"--run_dir {self.directory} exists and is not empty; choose another folder, "
                 f"or go on with that run by --resume {self.directory}."
             )
-        (self.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_atomically(self.directory / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the run directory, or raise `RedwoodError` if that cannot be done."""
+        if not self.writes:
+            return
+        assert self.directory is not None
+        try:
+            (self.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+            write_atomically(self.directory / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+        except OSError as error:
+            raise RedwoodError(f"--run_dir {self.directory} cannot be written ({error.strerror}).") from error
 
     def save_boundary(self, state: dict[str, Any]) -> None:
         """Save all that the rest of the run depends on, between two phases, and drop the checkpoint inside the last."""
@@ -138,27 +150,46 @@ class Run:
         """The state saved last between two phases, or None if there is none or this is not a resumed run.
 
         Raises:
-            RedwoodError: If the file is damaged.
+            RedwoodError: If the file is damaged, or the later one inside the phase is.
         """
         if not self.resume or self.directory is None:
             return None
         path = self.directory / "checkpoints" / "boundary.pt"
         if not path.exists():
             return None
-        try:
-            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        except Exception as error:
-            raise RedwoodError(
-                f"The checkpoint {path} is damaged ({type(error).__name__}); start the run anew."
-            ) from error
+        state = read_checkpoint(path, "start the run anew")
+        self.position = Position(state["global_step"], state["next_phase"])
+        inside = self.checkpoint_path(state["next_phase"])
+        if inside is not None and inside.exists():
+            steps = read_checkpoint(inside, "remove it to go on from the start of its phase")["global_step"]
+            self.position = Position(state["global_step"] + steps, state["next_phase"])
         return state
 
+    def start_phase(self) -> None:
+        """Start the clock of a phase."""
+        self.earlier_s = 0.0
+        self._phase_started = time.perf_counter()
+
+    def phase_seconds(self) -> float:
+        """How long the phase has taken, with `earlier_s`, the time before an interruption."""
+        return self.earlier_s + time.perf_counter() - self._phase_started
+
     def start_logging(self, config: dict[str, Any]) -> None:
-        """Open the loggers: `metrics.csv`, and Weights & Biases if asked for."""
+        """Open the loggers: `metrics.csv`, and Weights & Biases if asked for.
+
+        Raises:
+            RedwoodError: If Weights & Biases cannot be reached; a new run directory is removed then.
+        """
         from redwood.settings.loggers import make_loggers
 
-        if self.writes or (rank() == 0 and self.wandb != "disabled"):
+        if not self.writes and (rank() != 0 or self.wandb == "disabled"):
+            return
+        try:
             self.loggers = make_loggers(self, config)
+        except RedwoodError:
+            if self.directory is not None and not self.resume:
+                shutil.rmtree(self.directory, ignore_errors=True)
+            raise
 
     def log(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log values at a training step of the run (default: the last one of the phases so far)."""
@@ -170,9 +201,9 @@ class Run:
         for logger in self.loggers:
             logger.save()
 
-    def finish(self, results: "Results", status: str = "success") -> None:
+    def finish(self, results: "Results") -> None:
         """Write results and plots, and close the loggers."""
-        from redwood.settings.loggers import log_outcome
+        from redwood.settings.loggers import close_loggers, log_outcome
         from redwood.settings.plots import plot_accuracy_curve, plot_accuracy_matrix
 
         if self.writes:
@@ -181,8 +212,14 @@ class Run:
             plot_accuracy_curve(results, self.directory / "accuracy_curve.png")
             results.save(self.directory / "results.json")
         log_outcome(self, results)
-        for logger in self.loggers:
-            logger.finalize(status)
+        close_loggers(self.loggers, failed=False)
+        self.loggers, self.reporter = [], Reporter()
+
+    def abandon(self) -> None:
+        """Close the loggers of a run that failed or was interrupted."""
+        from redwood.settings.loggers import close_loggers
+
+        close_loggers(self.loggers, failed=True)
         self.loggers, self.reporter = [], Reporter()
 
 

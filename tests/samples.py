@@ -10,7 +10,7 @@ FIRST_TEST_VALUE = 1000
 
 
 def numbered(contexts: int | None = None, n_train: int = N_TRAIN, n_test: int = N_TEST) -> Dataset:
-    """Sample i is (i, -i), test sample i is (1000 + i, -(1000 + i)); labels in random order, all classes alike often."""
+    """Sample i is (i, -i), test samples count from 1000; random labels, each class alike often."""
     generator = torch.Generator().manual_seed(5)
     ids, ids_test = torch.arange(n_train), FIRST_TEST_VALUE + torch.arange(n_test)
     y, y_test = (torch.randperm(n, generator=generator) % N_CLASSES for n in (n_train, n_test))

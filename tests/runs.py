@@ -1,0 +1,96 @@
+"""Runs on few real samples, for tests that look at what a run leaves behind."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redwood.methods import get_method
+from redwood.methods.base import Method
+from redwood.methods.lightning import LightningMethod
+from redwood.settings import get_setting
+from redwood.settings.base import Setting
+from redwood.settings.loop import run_protocol
+from redwood.settings.phase import Phase
+from redwood.settings.results import Results
+from redwood.settings.run import Run
+from tests.samples import few_digits
+
+MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes")
+
+
+@dataclass
+class FixedRule(Method):
+    """Predicts by a fixed function of the sample, right more often than not; also scored online."""
+
+    target = Setting
+
+    def configure(self, setting: Setting) -> None:
+        self._n_classes = int(setting.action_space.n)  # type: ignore[attr-defined]
+
+    def fit(self, phase: Phase) -> None:
+        for _ in range(phase.train.epochs):
+            for batch in phase.train:
+                phase.score(self.predict(batch.x, batch.task_id), batch.y)
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        return x.flatten(1).long().sum(1) % self._n_classes
+
+
+@dataclass
+class Trained:
+    """A run, and the method that it left behind on this worker."""
+
+    results: Results
+    weights: list[Tensor]
+    scores: Tensor
+    reloaded_scores: Tensor
+
+
+def small_setting(key: str, **options: Any) -> Any:
+    """A setting on few digits, few tasks and two passes, or one where it has to be."""
+    cls = get_setting(key)
+    passes = {} if "online" in key else {"passes": 2}
+    return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | passes | options)
+
+
+def run_here(setting: Any, method: Method, **options: Any) -> Results:
+    """Run the protocol on this worker, whoever has started it."""
+    return run_protocol(setting, method, Run(**{"quiet": True, "accelerator": "cpu"} | options))
+
+
+def train_pair(setting_key: str, method_key: str) -> Trained:
+    """Run a pair; then load its state into a new method, which has to answer alike."""
+    setting, method, other = small_setting(setting_key), get_method(method_key)(), get_method(method_key)()
+    results = run_here(setting, method)
+    other.attach(Run(quiet=True, accelerator="cpu"))
+    other.configure(setting.for_method())
+    other.load_state_dict(method.state_dict())
+    x = setting.dataset.x_test[:20]
+    ids = torch.arange(20) % 3 if setting.assumptions.task_ids == 2 else None
+    weights = list(method.network.parameters()) if isinstance(method, LightningMethod) else []
+    answers = []
+    for answering in (method, other):
+        torch.manual_seed(0)
+        answers.append(answering.predict(x, ids))
+    return Trained(results, [weight.detach() for weight in weights], *answers)
+
+
+def comparable(results: Results) -> dict[str, Any]:
+    """All of the results but what a clock or the operating system measured."""
+    content = results.to_dict()
+    content["cost"] = {name: value for name, value in content["cost"].items() if name not in MEASURED}
+    return content
+
+
+class NormalisedNetwork(nn.Sequential):
+    """Behaves otherwise in training than at test: batch normalisation, dropout."""
+
+    def __init__(self, n_inputs: int = 64, n_outputs: int = 10) -> None:
+        super().__init__(
+            nn.Flatten(), nn.Linear(n_inputs, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, n_outputs)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())

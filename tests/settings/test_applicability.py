@@ -1,0 +1,92 @@
+from typing import ClassVar
+
+import pytest
+
+from redwood.methods import METHODS, get_method
+from redwood.methods.random import Random
+from redwood.settings import SETTINGS, get_setting
+from redwood.settings.base import why_not_applicable
+from redwood.settings.continual import ContinualSetting
+from redwood.settings.distributed import DistributedClassIncrementalSetting
+from redwood.settings.errors import NotApplicableError
+from redwood.settings.incremental import ClassIncrementalSetting, CumulativeSetting
+from redwood.settings.online import OnlineClassIncrementalSetting
+from tests.samples import numbered
+
+# Method: the nodes it applies to, written out so that a changed target does not go unnoticed.
+BELOW_CLASS_INCREMENTAL = set(SETTINGS) - {"continual", "task_agnostic"}
+APPLIES_TO = {
+    "random": set(SETTINGS),
+    "finetune": set(SETTINGS),
+    "rehearsal": set(SETTINGS),
+    "joint": {"cumulative"},
+    "ewc": BELOW_CLASS_INCREMENTAL,
+}
+
+
+class ManyPasses(Random):
+    target = ContinualSetting
+    requires: ClassVar[frozenset[str]] = frozenset({"many_passes"})
+
+
+class OneWorker(Random):
+    target = ContinualSetting
+    requires: ClassVar[frozenset[str]] = frozenset({"one_worker"})
+
+
+class Impossible(Random):
+    target = ContinualSetting
+    requires: ClassVar[frozenset[str]] = frozenset({"a_miracle"})
+
+
+@pytest.mark.parametrize("method", METHODS)
+class TestTargets:
+    def test_a_method_applies_to_its_target_and_all_below_and_nowhere_else(self, method):
+        cls = get_method(method)
+        for key in SETTINGS:
+            setting = get_setting(key)
+            assert (why_not_applicable(setting, cls) is None) == issubclass(setting, cls.target), key
+
+    def test_these_are_the_nodes(self, method):
+        applicable = {key for key in SETTINGS if why_not_applicable(get_setting(key), get_method(method)) is None}
+        assert applicable == APPLIES_TO[method]
+
+
+class TestRequirements:
+    @pytest.mark.parametrize(("method", "pinned_by"), [(ManyPasses, "online"), (OneWorker, "distributed")])
+    def test_nodes_that_pin_the_parameter_are_refused(self, method, pinned_by):
+        for key in SETTINGS:
+            assert (why_not_applicable(get_setting(key), method) is None) == (pinned_by not in key), key
+
+    def test_the_sentence_names_the_pin(self):
+        assert why_not_applicable(OnlineClassIncrementalSetting, ManyPasses) == (
+            "ManyPasses requires many passes, but OnlineClassIncrementalSetting pins passes=1."
+        )
+        assert "pins workers>=2" in (why_not_applicable(DistributedClassIncrementalSetting, OneWorker) or "")
+
+    def test_unknown_requirements_are_refused(self):
+        reason = why_not_applicable(ContinualSetting, Impossible)
+        assert reason == "Impossible requires 'a_miracle'; known requirements: many_passes, one_worker."
+
+    @pytest.mark.parametrize(
+        ("method", "options", "sentence"),
+        [
+            (ManyPasses, {"passes": 1}, "ManyPasses requires many passes, but --passes is 1."),
+            (OneWorker, {"workers": 2}, "OneWorker requires one worker, but --workers is 2."),
+        ],
+    )
+    def test_values_that_pin_the_parameter_are_refused(self, method, options, sentence):
+        with pytest.raises(NotApplicableError, match=sentence):
+            ClassIncrementalSetting(dataset=numbered(), **options).apply(method(), quiet=True)
+
+    @pytest.mark.parametrize("method", [ManyPasses, OneWorker])
+    def test_values_that_leave_it_open_are_accepted(self, method):
+        ContinualSetting(dataset=numbered(), passes=2, workers=1).check_applicable(method())
+
+
+class TestApply:
+    def test_a_method_is_refused_above_its_target_before_any_data_is_read(self):
+        setting = ClassIncrementalSetting(dataset="no such data")
+        with pytest.raises(NotApplicableError, match="Joint targets CumulativeSetting and the settings below it"):
+            setting.apply(get_method("joint")(), quiet=True)
+        assert get_method("joint").target is CumulativeSetting

@@ -1,0 +1,180 @@
+import itertools
+import random
+
+import pytest
+
+from redwood.settings.assumptions import FREE, Assumptions, Context, Range, TaskIds, merge_assumptions
+from redwood.settings.base import Setting
+from redwood.settings.continual import ContinualSetting
+from redwood.settings.distributed import Distributed
+from redwood.settings.incremental import ClassIncrementalSetting, TaskIncrementalSetting
+from redwood.settings.online import Online, OnlineClassIncrementalSetting
+
+RANGES = [Range(low, high) for low in range(1, 5) for high in (None, 1, 2, 3, 4)]  # empty ones included
+
+
+def some_assumptions(count):
+    choose = random.Random(0).choice
+    flags = (False, True)
+    free = (FREE, Range(1, 1), Range(2), Range(2, 3))
+    return [
+        Assumptions(
+            choose(flags),
+            choose(flags),
+            choose(list(Context)),
+            choose(flags),
+            choose(list(TaskIds)),
+            choose(flags),
+            choose(flags),
+            choose(free),
+            choose(free),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture(params=["ranges", "assumptions"])
+def elements(request):
+    return RANGES if request.param == "ranges" else [Assumptions(), *some_assumptions(24)]
+
+
+class TestLattice:
+    def test_order_is_reflexive_and_antisymmetric(self, elements):
+        assert all(a <= a for a in elements)
+        assert all(a == b for a, b in itertools.product(elements, repeat=2) if a <= b and b <= a)
+
+    def test_order_is_transitive(self, elements):
+        assert all(a <= c for a, b, c in itertools.product(elements, repeat=3) if a <= b and b <= c)
+
+    def test_join_is_the_least_upper_bound(self, elements):
+        for a, b in itertools.product(elements, repeat=2):
+            join = a | b
+            assert a <= join
+            assert b <= join
+            assert all(join <= c for c in elements if a <= c and b <= c)
+
+    def test_order_and_join_agree(self, elements):
+        assert all((a <= b) == (a | b == b) for a, b in itertools.product(elements, repeat=2))
+
+    def test_join_is_commutative_and_associative(self, elements):
+        assert all(a | b == b | a for a, b in itertools.product(elements, repeat=2))
+        assert all((a | b) | c == a | (b | c) for a, b, c in itertools.product(elements, repeat=3))
+
+    def test_the_least_element_promises_nothing(self, elements):
+        least = FREE if isinstance(elements[0], Range) else Assumptions()
+        assert all(least <= a and least | a == a for a in elements)
+
+    def test_some_elements_cannot_be_compared(self, elements):
+        assert any(not a <= b and not b <= a for a, b in itertools.combinations(elements, 2))
+
+
+class TestRange:
+    def test_membership_is_that_of_the_interval(self):
+        for allowed, value in itertools.product(RANGES, range(6)):
+            assert (value in allowed) == (allowed.low <= value <= (allowed.high or 99))
+
+    def test_a_greater_range_allows_less(self):
+        for a, b in itertools.product(RANGES, repeat=2):
+            allowed = [{v for v in range(1, 9) if v in r} for r in (a, b, a | b)]
+            assert allowed[2] == allowed[0] & allowed[1]
+            if allowed[0] and allowed[1]:
+                assert (a <= b) == (allowed[1] <= allowed[0])
+
+    def test_clip_gives_the_nearest_allowed_value(self):
+        for allowed, value in itertools.product(RANGES, range(1, 9)):
+            members = [v for v in range(1, 99) if v in allowed]
+            if members:
+                assert allowed.clip(value) == min(members, key=lambda v: abs(v - value))
+
+    @pytest.mark.parametrize(
+        ("allowed", "text"), [(Range(1, 1), "=1"), (Range(2), ">=2"), (Range(2, 4), " in 2..4"), (FREE, ">=1")]
+    )
+    def test_text(self, allowed, text):
+        assert str(allowed) == text
+
+
+class TestPromises:
+    def test_none(self):
+        assert Assumptions().promises() == ()
+
+    def test_all_by_name(self):
+        record = Assumptions(
+            labels=True,
+            rewards=True,
+            context=Context.STATIONARY,
+            boundaries=True,
+            task_ids=TaskIds.TEST,
+            shared_outputs=True,
+            past_accessible=True,
+            passes=Range(1, 1),
+            workers=Range(2),
+        )
+        assert record.promises() == (
+            "labels",
+            "rewards",
+            "discrete_contexts",
+            "stationary",
+            "task_boundaries",
+            "task_ids_in_training",
+            "task_ids_at_test",
+            "shared_outputs",
+            "past_accessible",
+            "passes=1",
+            "workers>=2",
+        )
+
+    def test_they_grow_with_the_record(self):
+        records = some_assumptions(40)
+        for a, b in itertools.product(records, repeat=2):
+            if a <= b and a.passes == b.passes and a.workers == b.workers:
+                assert set(a.promises()) <= set(b.promises())
+
+
+class TestMerge:
+    def test_parents_are_joined_and_own_promises_added(self):
+        left, right = Assumptions(labels=True), Assumptions(context=Context.DISCRETE)
+        merged = merge_assumptions("Node", [left, right], {"boundaries": True})
+        assert merged == Assumptions(labels=True, context=Context.DISCRETE, boundaries=True)
+
+    def test_assumptions_are_frozen(self):
+        with pytest.raises(AttributeError):
+            ContinualSetting.assumptions.labels = False
+
+
+class TestClassCreation:
+    """`class Node(*bases, **added)` either makes a node that promises more, or raises."""
+
+    @pytest.mark.parametrize(
+        ("bases", "added", "sentence"),
+        [
+            ((Setting,), {"task_ids": TaskIds.TEST}, "task ids in training announce the boundaries"),
+            ((Setting,), {"boundaries": True}, "continuously has no boundaries"),
+            ((ContinualSetting,), {"boundaries": True}, "continuously has no boundaries"),
+            ((ContinualSetting,), {"rewards": True}, "labels and rewards are two limbs"),
+            ((Online,), {"passes": Range(2)}, "no number of passes is at least 2 and at most 1|takes back"),
+            ((Distributed,), {"workers": Range(1, 1)}, "takes back the inherited"),
+            ((OnlineClassIncrementalSetting,), {"passes": FREE}, "passes=>=1 takes back the inherited =1"),
+            ((ClassIncrementalSetting,), {"boundaries": False}, "takes back the inherited True"),
+            ((TaskIncrementalSetting,), {"task_ids": TaskIds.NEVER}, "takes back the inherited"),
+            ((ClassIncrementalSetting,), {"context": Context.CONTINUOUS}, "takes back the inherited"),
+            ((ContinualSetting,), {"labels": False}, "a child setting can only add assumptions"),
+            ((ContinualSetting,), {"colour": "red"}, "there is no assumption named colour"),
+        ],
+    )
+    def test_contradictions_and_take_backs(self, bases, added, sentence):
+        with pytest.raises(TypeError, match=sentence):
+            type("Node", bases, {}, **added)
+
+    def test_bases_that_exclude_each_other(self):
+        one_worker = type("OneWorker", (Setting,), {}, workers=Range(1, 1))
+        with pytest.raises(TypeError, match="no number of workers is at least 2 and at most 1"):
+            type("Node", (one_worker, Distributed), {})
+
+    def test_a_diamond_loses_no_promise(self):
+        node = type("Node", (TaskIncrementalSetting, OnlineClassIncrementalSetting), {})
+        assert node.assumptions == TaskIncrementalSetting.assumptions | OnlineClassIncrementalSetting.assumptions
+        assert (node.assumptions.task_ids, node.assumptions.passes) == (TaskIds.TEST, Range(1, 1))
+
+    def test_a_repeated_promise_is_harmless(self):
+        node = type("Node", (ClassIncrementalSetting,), {}, boundaries=True)
+        assert node.assumptions == ClassIncrementalSetting.assumptions

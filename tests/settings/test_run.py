@@ -1,0 +1,132 @@
+import csv
+import json
+
+import pytest
+import yaml
+
+from redwood.methods.finetune import Finetune
+from redwood.methods.random import Random
+from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.results import Results
+from redwood.settings.run import Position, Run, write_atomically
+from tests.runs import run_here, small_setting
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"precision": "8-bit"}, "--precision 8-bit is unknown; choose one of 32-true"),
+        ({"wandb": "maybe"}, "--wandb maybe is unknown"),
+        ({"nodes": 0}, "--nodes 0 has to be at least 1"),
+        ({"threads": -1}, "--threads -1"),
+        ({"checkpoint_every": -1}, "--checkpoint_every -1"),
+        ({"devices": "all"}, "--devices all has to be auto, a number of devices, or device numbers"),
+    ],
+)
+def test_options_out_of_range(options, sentence):
+    with pytest.raises(InvalidOptionError, match=sentence):
+        Run(**options)
+
+
+class TestRunDirectory:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def written(cls, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("runs") / "new" / "run"
+        results = run_here(
+            small_setting("class_incremental", passes=15), Finetune(), run_dir=str(folder), checkpoint_every=5
+        )
+        return folder, results
+
+    def test_files(self, written):
+        folder, _ = written
+        assert {path.name for path in folder.iterdir()} == {
+            "config.yaml",
+            "results.json",
+            "metrics.csv",
+            "accuracy_matrix.png",
+            "accuracy_curve.png",
+            "checkpoints",
+        }
+        assert [path.name for path in (folder / "checkpoints").iterdir()] == ["boundary.pt"]
+
+    def test_results(self, written):
+        folder, results = written
+        assert Results.load(folder / "results.json").to_dict() == json.loads(json.dumps(results.to_dict()))
+
+    def test_config(self, written):
+        folder, results = written
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert config == results.config
+        assert (config["setting"], config["method"], config["passes"]) == ("class_incremental", "finetune", 15)
+
+    def test_metrics(self, written):
+        folder, results = written
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        evaluated = [row for row in rows if row["phase"]]
+        assert [[float(row[f"accuracy/task_{task}"]) for task in range(3)] for row in evaluated] == (
+            results.accuracy_matrix
+        )
+        steps = [int(row["step"]) for row in rows]
+        assert steps == sorted(steps)
+        assert steps[-1] == 15 * sum(len(phase.train) for phase in small_setting("class_incremental").phases())
+        assert all(0 < float(row["loss"]) < 5 for row in rows if not row["phase"])
+        assert len(rows) == 6, "a row for each phase, and one each fifty steps"
+
+    def test_another_run_does_not_overwrite_it(self, written):
+        folder, _ = written
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        with pytest.raises(RedwoodError, match=r"exists and is not empty; choose another folder, or .*--resume"):
+            small_setting("class_incremental").apply(Random(), quiet=True, run_dir=str(folder))
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+    def test_an_empty_folder_is_used(self, tmp_path):
+        small_setting("traditional").apply(Random(), quiet=True, run_dir=str(tmp_path))
+        assert (tmp_path / "results.json").exists()
+
+    def test_nothing_is_written_without_one(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        small_setting("class_incremental").apply(Finetune(), quiet=True)
+        assert not list(tmp_path.iterdir())
+
+    def test_it_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(RedwoodError, match="--run_dir"):
+            small_setting("traditional").apply(Random(), quiet=True, run_dir=str(tmp_path / "file" / "run"))
+
+
+class TestBoundary:
+    def test_only_a_resumed_run_reads_it(self, tmp_path):
+        state = {"next_phase": 1, "global_step": 7}
+        run = Run(run_dir=str(tmp_path))
+        run.create({})
+        run.save_boundary(state)
+        assert run.load_boundary() is None
+        resumed = Run(run_dir=str(tmp_path), resume=True)
+        assert resumed.load_boundary() == state
+        assert resumed.position == Position(step=7, phase=1)
+
+    def test_it_drops_the_checkpoint_inside_the_phase_before(self, tmp_path):
+        run = Run(run_dir=str(tmp_path))
+        run.create({})
+        for phase in (0, 1):
+            run.checkpoint_path(phase).write_bytes(b"")
+        run.save_boundary({"next_phase": 1})
+        assert [run.checkpoint_path(phase).exists() for phase in (0, 1)] == [False, True]
+
+    def test_a_damaged_file(self, tmp_path):
+        run = Run(run_dir=str(tmp_path), resume=True)
+        run.create({})
+        assert run.load_boundary() is None
+        (tmp_path / "checkpoints" / "boundary.pt").write_bytes(b"PK\x03\x04 cut short")
+        with pytest.raises(RedwoodError, match="is damaged .*; start the run anew"):
+            run.load_boundary()
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"old", b"new"):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
