@@ -17,24 +17,31 @@ REPORT_EVERY_S = 0.1
 
 
 class TrainingLog(Callback):
-    """Move the progress bar, log the loss every `LOG_EVERY` steps, and stop as soon as it is no number any more."""
+    """Move the progress bar, log the loss every `LOG_EVERY` steps and at the end, and stop as soon as it is no number any more."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._first_step = run.global_step
         self._reported = 0.0
+        self._loss: Any = None
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Report and log."""
-        step = trainer.global_step
+        step, self._loss = trainer.global_step, outputs["loss"]
         if step % LOG_EVERY == 0:
-            self._log(float(outputs["loss"]), step)
+            self._log(step)
         now = time.perf_counter()
         if now - self._reported > REPORT_EVERY_S:
             self._run.reporter.step(step)
             self._reported = now
 
-    def _log(self, loss: float, step: int) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Log the last loss of the phase."""
+        if self._loss is not None and trainer.global_step % LOG_EVERY:
+            self._log(trainer.global_step)
+
+    def _log(self, step: int) -> None:
+        loss = float(self._loss)
         if not torch.isfinite(torch.tensor(loss)):
             raise RedwoodError(f"Training diverged: the loss is {loss} after {step} steps; use a smaller --lr.")
         self._run.log({"loss": loss}, self._first_step + step)

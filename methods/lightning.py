@@ -1,5 +1,6 @@
 """The base of gradient methods: a network trained by Lightning, of which a subclass changes the loss or the batch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,8 @@ class LightningMethod(Method):
         check_choice(self, "optimizer_state", ("reset", "keep"))
         check_range(self, "momentum", 0)
         check_range(self, "weight_decay", 0)
-        if not self.lr > 0:
-            raise InvalidOptionError(f"--lr {self.lr} has to be greater than 0.")
+        if not 0 < self.lr < math.inf:
+            raise InvalidOptionError(f"--lr {self.lr} has to be greater than 0, and finite.")
 
     def configure(self, setting: Setting) -> None:
         """Build the network for the setting's spaces."""
@@ -141,11 +142,10 @@ class LightningMethod(Method):
         inside = self.run.checkpoint_path(phase.index)
         resumes = self.run.resume and inside is not None and inside.exists()
         trainer.fit(self.module, phase.train, phase.validation, ckpt_path=inside if resumes else None)
+        # A checkpoint of the very last step leaves no step to train.
+        self.module.restore_random_state()
         if self.optimizer_state == "keep":
-            self.kept = {
-                "optimizer": trainer.optimizers[0].state_dict(),
-                "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-            }
+            self.kept = trainer.optimizers[0].state_dict()
         self.run.global_step += trainer.global_step
         self.phase_count += 1
         self.module.trainer = None  # type: ignore[assignment]
@@ -178,10 +178,12 @@ class LightningMethod(Method):
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Scores (B, K) of the network in evaluation mode."""
-        training = self.network.training
+        # Part by part, since some may be in evaluation mode for good, such as frozen statistics.
+        training = [part for part in self.network.modules() if part.training]
         self.network.eval()
         scores = self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
-        self.network.train(training)
+        for part in training:
+            part.training = True
         return scores
 
     @classmethod

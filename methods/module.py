@@ -69,7 +69,12 @@ class LearnerModule(LightningModule):
         """Add all that Lightning does not know: the method, the position in the stream, the random generators."""
         state = self.method.state_dict()
         del state["network"]
-        own = {"method": state, "phase": self.method.phase.state_dict(), "random": random_state()}
+        own = {
+            "method": state,
+            "phase": self.method.phase.state_dict(),
+            "random": random_state(),
+            "seconds": self.method.run.phase_seconds(),
+        }
         checkpoint["redwood"] = gather_objects(own)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -83,10 +88,15 @@ class LearnerModule(LightningModule):
         }
         self.method.load_state_dict({**own["method"], "network": weights})
         self.method.phase.load_state_dict(own["phase"])
+        self.method.run.earlier_s = own["seconds"]
         self._random_state = own["random"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Restore the random generators of a resumed run."""
+        self.restore_random_state()
+
+    def restore_random_state(self) -> None:
+        """Put the random generators where the checkpoint left them, if that has not been done yet."""
         if self._random_state is not None:
             set_random_state(self._random_state)
             self._random_state = None

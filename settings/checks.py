@@ -1,5 +1,6 @@
 """Checks of option values, for the `__post_init__` of option dataclasses."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -14,8 +15,10 @@ def check_choice(options: Any, name: str, known: Collection[str]) -> None:
 
 
 def check_range(options: Any, name: str, low: float, high: float | None = None) -> None:
-    """Raise `InvalidOptionError` unless `low <= value <= high` for the option `name` (`high=None`: no limit)."""
+    """Raise `InvalidOptionError` unless `low <= value <= high` for the option `name` (`high=None`: any finite value)."""
     value = getattr(options, name)
-    if not (value >= low and (high is None or value <= high)):
+    if not math.isfinite(value):
+        raise InvalidOptionError(f"--{name} {value} has to be a finite number.")
+    if value < low or (high is not None and value > high):
         upper = "" if high is None else f" and at most {high:g}"
         raise InvalidOptionError(f"--{name} {value} has to be at least {low:g}{upper}.")

@@ -26,6 +26,7 @@ def run_in_workers(setting: Setting, method: Learner, run: "Run") -> "Results":
     from redwood.settings.loop import run_protocol
 
     numbers = run.device_numbers(setting.workers)
+    run.check_devices(setting.workers)
     run.refuse_used_directory()
     if setting.workers == 1:
         return run_protocol(setting, method, run)

@@ -93,16 +93,22 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     run.global_step = progress.global_step
     reporter = make_reporter(run, stream.n_phases, stream.n_tasks)
     started -= progress.wall_time_s
-    with reporter:
-        if state is None:
-            progress.untrained = _evaluate_untrained(stream, method)
-            _save(progress, method, run)
-        for index in range(progress.next_phase, stream.n_phases):
-            scores = _run_phase(setting, stream, index, method, run, progress, reporter)
-            progress.wall_time_s = time.perf_counter() - started
-            _save(progress, method, run)
-            run.log(_row_metrics(scores, index))
-            run.save_logs()
+    try:
+        with reporter:
+            if state is None:
+                progress.untrained = _evaluate_untrained(stream, method)
+                _save(progress, method, run)
+            for index in range(progress.next_phase, stream.n_phases):
+                scores = _run_phase(setting, stream, index, method, run, progress, reporter)
+                started -= run.earlier_s
+                progress.wall_time_s = time.perf_counter() - started
+                # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
+                run.log(_row_metrics(scores, index))
+                run.save_logs()
+                _save(progress, method, run)
+    except BaseException:
+        run.abandon()
+        raise
     progress.wall_time_s = time.perf_counter() - started
     results = _results(setting, stream, method, config, progress)
     method.on_finish(results)
@@ -131,13 +137,13 @@ def _run_phase(
     phase = stream.phase(index)
     reporter.phase_started(index, phase.steps)
     run.reporter = reporter
-    started = time.perf_counter()
+    run.start_phase()
     if setting.assumptions.boundaries:
         method.on_task_start(phase.task_id)
     method.fit(phase)
     if setting.assumptions.boundaries:
         method.on_task_end(phase.task_id)
-    progress.training_time_s += time.perf_counter() - started
+    progress.training_time_s += run.phase_seconds()
     scores = stream.evaluate(method)
     _count(phase, progress)
     progress.rows.append(scores.accuracy)

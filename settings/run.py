@@ -142,7 +142,7 @@ class Run:
         path = self.directory / "checkpoints" / "boundary.pt"
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
-        for inside in path.parent.glob("inside-phase-*.ckpt"):
+        for inside in path.parent.glob("inside-phase-*"):
             if inside != self.checkpoint_path(state["next_phase"]):
                 inside.unlink()
 

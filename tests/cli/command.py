@@ -25,22 +25,26 @@ def environment(**changes: str) -> dict[str, str]:
     return plain | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | changes
 
 
-def start(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.Popen[str]:
-    """Start `python cli.py ...`."""
+def start(
+    *arguments: str, cwd: Path = ROOT, command: list[str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start `python cli.py ...`, or another command with these arguments."""
     options = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([*CLI, *arguments], cwd=cwd, text=True, **options)
+    return subprocess.Popen([*(command or CLI), *arguments], cwd=cwd, text=True, **options)
 
 
-def run(*arguments: str, cwd: Path = ROOT, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `python cli.py ...`, or another command with these arguments, to its end."""
-    return subprocess.run(
-        [*(command or CLI), *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120
-    )
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    process = start(*arguments, **options)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """What is in a folder, byte for byte."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def content(folder: Path) -> dict[str, bytes | None]:
+    """What is in a folder, byte for byte; None stands for a folder inside it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
 
 
 def assert_one_sentence(stderr: str) -> None:

@@ -1,167 +1,306 @@
-"""An interrupted run goes on to the results that it would have had."""
+"""A run that is killed at any moment and resumed ends as if nothing had happened.
 
+Each file that a run writes is copied before and after it is written. Such a copy of the run directory is what a kill at
+that moment would have left behind; each is resumed, and everything is compared bit for bit.
+"""
+
+import json
+import shutil
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning import Callback
+from torch import Tensor
 
+from redwood.methods import callbacks
+from redwood.methods.base import Method
 from redwood.methods.ewc import EWC
 from redwood.methods.finetune import Finetune
 from redwood.methods.joint import Joint
+from redwood.methods.random import Random
 from redwood.methods.rehearsal import Rehearsal
+from redwood.settings import get_setting
 from redwood.settings.errors import RedwoodError
-from tests.runs import NormalisedNetwork, comparable, run_here, small_setting
+from redwood.settings.results import Results
+from redwood.settings.run import Run
+from redwood.settings.streams.loader import BatchLoader
+from tests.cli.command import content
+from tests.runs import NormalisedNetwork, comparable, run_here
+from tests.samples import few_digits
+
+DATA = few_digits(n_train=90, n_test=60)
 
 
-class PowerCut(BaseException):
-    """The process ends here."""
+@dataclass
+class Counting(Method):
+    """Keeps a state of its own without Lightning: how often it has seen each class."""
 
-
-class CutAt(Callback):
-    """Ends the process before a step of a phase."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise PowerCut
-
-
-class Interruptible:
-    """Mixed into a method: cut off in a phase, before a step or (-1) after the last one."""
-
-    cut = None
-
-    def callbacks(self):
-        inside = self.cut and self.cut[0] == self.phase.index
-        return [*super().callbacks(), *([CutAt(self.cut[1])] if inside else [])]
+    def configure(self, setting):
+        self.seen = torch.zeros(int(setting.action_space.n), dtype=torch.long)
 
     def fit(self, phase):
-        super().fit(phase)
-        if self.cut == (phase.index, -1):
-            raise PowerCut
+        for _ in range(phase.train.epochs):
+            for batch in phase.train:
+                phase.score(self.predict(batch.x, None), batch.y)
+                self.seen += torch.bincount(batch.y, minlength=len(self.seen))
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        return self.seen.argmax().expand(len(x))
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"].clone()
 
 
-@dataclass
-class CutFinetune(Interruptible, Finetune):
-    pass
+def normalised(method, **options):
+    """A method whose network has dropout and batch normalisation."""
+    torch.manual_seed(3)
+    return method(model=NormalisedNetwork(), **options)
 
 
-@dataclass
-class CutRehearsal(Interruptible, Rehearsal):
-    pass
-
-
-@dataclass
-class CutEWC(Interruptible, EWC):
-    pass
-
-
-@dataclass
-class CutJoint(Interruptible, Joint):
-    pass
-
-
-def weights(method):
-    return [*method.network.parameters(), *method.network.buffers()]
-
-
-def run_whole(key, make, folder=None, **setting_options):
-    """Results and weights of a run that nothing cuts off."""
-    method = make()
-    options = {"checkpoint_every": 3, "run_dir": None if folder is None else str(folder)}
-    return run_here(small_setting(key, **setting_options), method, **options), weights(method)
-
-
-def run_and_resume(folder, key, make, cut, **setting_options):
-    """Results and weights of a run that was cut off and gone on with by a new process."""
-    options = {"run_dir": str(folder), "checkpoint_every": 3}
-    interrupted = make()
-    interrupted.cut = cut
-    with pytest.raises(PowerCut):
-        run_here(small_setting(key, **setting_options), interrupted, **options)
-    resumed = make()
-    torch.manual_seed(99)  # another process
-    return run_here(small_setting(key, **setting_options), resumed, **options, resume=True), weights(resumed)
-
-
-def assert_alike(resumed, whole):
-    assert comparable(resumed[0]) == comparable(whole[0])
-    assert resumed[0].untrained_accuracy == whole[0].untrained_accuracy
-    assert all(map(torch.equal, resumed[1], whole[1]))
-
-
-def cut_dropout():
-    torch.manual_seed(0)
-    return CutFinetune(model=NormalisedNetwork())
-
-
+# setting, its options, method
 CASES = {
-    "rehearsal": ("class_incremental", lambda: CutRehearsal(momentum=0.5, optimizer_state="keep"), {"passes": 3}),
-    "ewc": ("task_incremental", lambda: CutEWC(lr_schedule="cosine"), {"passes": 3}),
-    "joint": ("cumulative", lambda: CutJoint(optimizer="adam", lr=0.001), {}),
-    "ordered stream": ("continual", lambda: CutRehearsal(lr_schedule="cosine"), {"passes": 3}),
-    "online": ("online_class_incremental", CutRehearsal, {"batch_size": 5}),
-    "dropout": ("class_incremental", cut_dropout, {"validation": 0.2, "passes": 3}),
+    "rehearsal": ("class_incremental", {}, partial(Rehearsal, buffer_size=20, replay=10)),
+    "ewc": ("class_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
+    "ewc, task ids": ("task_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
+    "momentum and cosine, kept": (
+        "class_incremental",
+        {},
+        partial(Finetune, momentum=0.9, lr_schedule="cosine", optimizer_state="keep", weight_decay=0.01),
+    ),
+    "momentum and cosine, reset": ("class_incremental", {}, partial(Finetune, momentum=0.9, lr_schedule="cosine")),
+    "adam, kept": ("domain_incremental", {}, partial(Finetune, optimizer="adam", optimizer_state="keep", lr=0.01)),
+    "dropout": ("class_incremental", {}, partial(normalised, Rehearsal, buffer_size=20)),
+    "validation": ("class_incremental", {"validation": 0.3}, Finetune),
+    "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay=10)),
+    "unannounced": ("task_agnostic", {}, Finetune),
+    "one pass": ("online_class_incremental", {"passes": 1, "batch_size": 4}, partial(Rehearsal, buffer_size=20)),
+    "from scratch": ("cumulative", {}, Joint),
+    "no network": ("class_incremental", {}, Counting),
+    "no state": ("class_incremental", {}, Random),
 }
-# (phase, step); at step 5 the checkpoint of step 3 is gone back to, so that two steps are taken again.
-CUTS = [(0, 1), (1, 5), (1, 6), (1, -1)]
-CUTS_OF_ONE_PHASE = [(0, 1), (0, 5), (0, 6), (0, -1)]
 
 
-@pytest.fixture(scope="module")
-def wholes():
-    return {case: run_whole(key, make, **options) for case, (key, make, options) in CASES.items()}
+def start(case: str, folder: Path, **options) -> Results:
+    key, setting_options, method = CASES[case]
+    setting = get_setting(key)(**{"dataset": DATA, "nb_tasks": 2, "batch_size": 16, "passes": 3} | setting_options)
+    return run_here(setting, method(), run_dir=str(folder), **options)
 
 
-@pytest.mark.parametrize("number", range(len(CUTS)))
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Without pictures; with losses in the logs of runs as short as these."""
+    for name in ("plot_accuracy_matrix", "plot_accuracy_curve"):
+        monkeypatch.setattr(f"redwood.settings.plots.{name}", lambda results, path: None)
+    monkeypatch.setattr(callbacks, "LOG_EVERY", 2)
+
+
+class Moments:
+    """Copies of a run directory, one for each moment at which it changed."""
+
+    def __init__(self, folder: Path, copies: Path) -> None:
+        self._folder, self._copies = folder, copies
+        self._seen: set[tuple[tuple[str, bytes | None], ...]] = set()
+        self.folders: list[Path] = []
+
+    def keep(self) -> None:
+        now = tuple(sorted(content(self._folder).items()))
+        if "config.yaml" in dict(now) and "results.json" not in dict(now) and now not in self._seen:
+            self._seen.add(now)
+            self.folders.append(self._copies / str(len(self.folders)))
+            shutil.copytree(self._folder, self.folders[-1])
+
+    def around(self, function):
+        def wrapped(*args, **kwargs):
+            self.keep()
+            result = function(*args, **kwargs)
+            self.keep()
+            return result
+
+        return wrapped
+
+
+def moments_of(case: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **options) -> tuple[Results, list[Path]]:
+    """Run a case to its end; its results, and what was on the disk whenever something was written."""
+    moments = Moments(folder / "run", folder / "moments")
+    with monkeypatch.context() as patch:
+        for owner, name in (
+            (Run, "create"),
+            (Run, "save_logs"),
+            (Run, "save_boundary"),
+            (Run, "finish"),
+            (callbacks.CheckpointInsidePhase, "_save_checkpoint"),
+            (callbacks.ModelCheckpoint, "_save_checkpoint"),
+        ):
+            patch.setattr(owner, name, moments.around(getattr(owner, name)))
+        results = start(case, folder / "run", **options)
+    return results, moments.folders
+
+
+def assert_same(folder: Path, expected: Results, expected_folder: Path) -> None:
+    results = Results.load(folder / "results.json")
+    assert comparable(results) == comparable(Results.load(expected_folder / "results.json"))
+    assert results.metrics == expected.metrics
+    assert (folder / "metrics.csv").read_text() == (expected_folder / "metrics.csv").read_text()
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["boundary.pt"]
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_results_and_weights_are_those_of_an_uninterrupted_run(tmp_path, wholes, case, number):
-    key, make, options = CASES[case]
-    cut = (CUTS_OF_ONE_PHASE if key == "continual" else CUTS)[number]
-    assert_alike(run_and_resume(tmp_path, key, make, cut, **options), wholes[case])
+def test_killed_at_any_moment(case, tmp_path, monkeypatch):
+    """After every training step, the last of an epoch and of a phase included, and between all writes at a boundary."""
+    expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=1)
+    inside = {name for folder in folders for name in content(folder) if "inside-phase" in name}
+    if case not in ("no network", "no state"):
+        n_phases = len(expected.accuracy_matrix)
+        assert len({name for name in inside if name.endswith('.ckpt')}) == n_phases
+        rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+        n_steps = int(rows[-1].partition(",")[0])
+        assert len(folders) >= n_steps + 2 * n_phases
+    for folder in folders:
+        start(case, folder, checkpoint_every=1, resume=True)
+        assert_same(folder, expected, tmp_path / "run")
 
 
-class TestFolder:
-    def test_a_run_cut_off_before_its_first_phase(self, tmp_path):
-        whole = run_here(small_setting("traditional"), Finetune())
-        (tmp_path / "checkpoints").mkdir()
-        resumed = run_here(small_setting("traditional"), Finetune(), run_dir=str(tmp_path), resume=True)
-        assert comparable(resumed) == comparable(whole)
-
-    def test_metrics_hold_each_row_once(self, tmp_path):
-        options = {"passes": 20, "batch_size": 8}
-        run_whole("class_incremental", CutFinetune, tmp_path / "whole", **options)
-        run_and_resume(tmp_path / "resumed", "class_incremental", CutFinetune, (1, 61), **options)
-        whole, resumed = ((tmp_path / name / "metrics.csv").read_text() for name in ("whole", "resumed"))
-        assert resumed == whole
-
-    def test_a_run_of_another_format(self, tmp_path):
-        run_and_resume(tmp_path, "class_incremental", CutFinetune, (1, 0))
-        path = tmp_path / "checkpoints" / "boundary.pt"
-        torch.save(torch.load(path, weights_only=True) | {"format": 0}, path)
-        with pytest.raises(RedwoodError, match="saved by another version of redwood; start it anew"):
-            run_here(small_setting("class_incremental"), Finetune(), run_dir=str(tmp_path), resume=True)
+@pytest.mark.parametrize("every", [0, 2, 4])
+def test_killed_some_steps_after_a_checkpoint(every, tmp_path, monkeypatch):
+    """Steps after the last checkpoint, and their rows in the logs, are done again."""
+    expected = start("rehearsal", tmp_path / "run", checkpoint_every=every)
+    n_steps = int((tmp_path / "run" / "metrics.csv").read_text().splitlines()[-1].partition(",")[0])
+    for stop in range(1, n_steps + 1, 2):
+        folder = tmp_path / str(stop)
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(Rehearsal, "augment", stopping(Rehearsal.augment, stop))
+            start("rehearsal", folder, checkpoint_every=every)
+        assert not (folder / "results.json").exists()
+        start("rehearsal", folder, checkpoint_every=every, resume=True)
+        assert_same(folder, expected, tmp_path / "run")
 
 
-TOGETHER = {"workers": 2, "batch_size": 8}
+def test_killed_again_and_again(tmp_path, monkeypatch):
+    """Each resumed run gets four steps further."""
+    expected = start("momentum and cosine, kept", tmp_path / "run", checkpoint_every=2)
+    folder, attempts = tmp_path / "killed", 0
+    while not (folder / "results.json").exists():
+        attempts += 1
+        assert attempts < 20
+        with monkeypatch.context() as patch:
+            patch.setattr(Finetune, "augment", stopping(Finetune.augment, 5))
+            try:
+                start("momentum and cosine, kept", folder, checkpoint_every=2, resume=attempts > 1)
+            except Stopped:
+                continue
+    assert attempts > 3
+    assert_same(folder, expected, tmp_path / "run")
 
 
-def cut_together(folder):
-    """A run of two workers that both end at the same step."""
-    results, trained = run_and_resume(folder, "class_incremental", CutRehearsal, (1, 5), **TOGETHER)
-    return comparable(results), [weight.detach() for weight in trained]
+class Stopped(Exception):
+    """Stands in for whatever stops a run."""
 
 
-def run_together():
-    results, trained = run_whole("class_incremental", CutRehearsal, **TOGETHER)
-    return comparable(results), [weight.detach() for weight in trained]
+def stopping(augment, at: int):
+    """`augment`, but its call number `at` stops the run."""
+    calls = 0
+
+    def stop(self, batch):
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise Stopped
+        return augment(self, batch)
+
+    return stop
 
 
-def test_two_workers(two_workers, tmp_path):
-    resumed, whole = two_workers.run(cut_together, tmp_path / "run"), two_workers.run(run_together)
-    for mine, expected in zip(resumed, whole, strict=True):
-        assert mine[0] == expected[0]
-        assert all(map(torch.equal, mine[1], expected[1]))
+def test_stopped_in_an_evaluation_or_a_hook(tmp_path, monkeypatch):
+    """Between two phases, where no checkpoint inside a phase helps."""
+    expected = start("ewc", tmp_path / "run")
+    for hook in ("on_task_start", "on_task_end", "predict", "on_finish"):
+        folder = tmp_path / hook
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(EWC, hook, lambda self, *args: (_ for _ in ()).throw(Stopped))
+            start("ewc", folder)
+        start("ewc", folder, resume=True)
+        assert_same(folder, expected, tmp_path / "run")
+
+
+def test_time_before_the_interruption_counts(tmp_path, monkeypatch):
+    """All samples of the run are in its speed, so all of its time has to be, too."""
+    moment = iter(range(10**9))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(moment)))  # a clock that ticks when it is looked at
+    expected, folders = moments_of("rehearsal", tmp_path, monkeypatch, checkpoint_every=1)
+    late = [folder for folder in folders if (folder / "checkpoints" / "inside-phase-001.ckpt").exists()][-1]
+    resumed = start("rehearsal", late, checkpoint_every=1, resume=True)
+    for results in (expected, resumed):
+        seconds = results.cost.training_samples / results.cost.samples_per_s
+        assert 0 < seconds < results.cost.wall_time_s
+    assert resumed.cost.wall_time_s == pytest.approx(expected.cost.wall_time_s, rel=0.5)
+    assert resumed.cost.samples_per_s == pytest.approx(expected.cost.samples_per_s, rel=0.5)
+
+
+def test_nothing_is_trained_twice(tmp_path, monkeypatch):
+    """A run that is resumed after its first phase reads no batch of it."""
+    _, folders = moments_of("rehearsal", tmp_path, monkeypatch, checkpoint_every=0)
+    folder = next(f for f in folders if torch.load(f / "checkpoints" / "boundary.pt")["next_phase"] == 1)
+    served = []
+    monkeypatch.setattr(BatchLoader, "__iter__", recording(BatchLoader.__iter__, served))
+    start("rehearsal", folder, checkpoint_every=0, resume=True)
+    first = set(json.loads((folder / "results.json").read_text())["config"]["class_order"] or served[0])
+    assert served and all(set(classes) == first for classes in served)
+
+
+def recording(iterate, served):
+    def record(self):
+        for batch in iterate(self):
+            served.append(sorted(set(batch.y.tolist())))
+            yield batch
+
+    return record
+
+
+class TestDamage:
+    """One sentence, and the folder stays as it was."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def inside(cls, tmp_path_factory):
+        with pytest.MonkeyPatch.context() as patch:
+            folder = tmp_path_factory.mktemp("damage")
+            _, folders = moments_of("rehearsal", folder, patch, checkpoint_every=1)
+        return next(f for f in folders if (f / "checkpoints" / "inside-phase-001.ckpt").exists())
+
+    @pytest.mark.parametrize("name", ["boundary.pt", "inside-phase-001.ckpt"])
+    @pytest.mark.parametrize("damage", ["empty", "cut short", "flipped bit", "text"])
+    def test_checkpoint(self, inside, name, damage, tmp_path):
+        folder = tmp_path / "run"
+        shutil.copytree(inside, folder)
+        path = folder / "checkpoints" / name
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
+        damaged = {"empty": b"", "cut short": whole[:middle], "flipped bit": flipped, "text": b"no checkpoint"}
+        path.write_bytes(damaged[damage])
+        before = content(folder)
+        with pytest.raises(RedwoodError, match=rf"checkpoint .*{name} is damaged .*; (start|remove)"):
+            start("rehearsal", folder, resume=True)
+        assert content(folder) == before
+
+    def test_the_remedy_for_one_inside_a_phase(self, inside, tmp_path):
+        """Without it, the run goes on from the start of the phase."""
+        expected = start("rehearsal", tmp_path / "whole")
+        folder = tmp_path / "run"
+        shutil.copytree(inside, folder)
+        (folder / "checkpoints" / "inside-phase-001.ckpt").unlink()
+        start("rehearsal", folder, resume=True)
+        assert_same(folder, expected, tmp_path / "whole")
+
+    def test_another_version(self, inside, tmp_path):
+        folder = tmp_path / "run"
+        shutil.copytree(inside, folder)
+        path = folder / "checkpoints" / "boundary.pt"
+        torch.save(torch.load(path) | {"format": 0}, path)
+        with pytest.raises(RedwoodError, match="another version of redwood"):
+            start("rehearsal", folder, resume=True)

@@ -1,0 +1,198 @@
+"""Several pairs or several seeds: one table, and failures that do not stop the rest."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from redwood.cli import main
+from tests.cli.command import QUICK, RUN_FILES, content
+
+FAILING = """
+from dataclasses import dataclass
+from redwood.methods.finetune import Finetune
+from redwood.settings.errors import RedwoodError
+
+@dataclass
+class Failing(Finetune):
+    at: int = 1
+
+    def on_task_start(self, task_id):
+        if task_id == self.at:
+            1 / 0
+
+@dataclass
+class Refusing(Finetune):
+    def on_task_start(self, task_id):
+        raise RedwoodError("It does not want to.")
+"""
+
+
+def table(folder):
+    with (folder / "comparison.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def final_accuracy(folder):
+    return json.loads((folder / "results.json").read_text())["metrics"]["average_accuracy"]
+
+
+class TestPairs:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def compared(cls, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("runs") / "compared"
+        code = main(
+            ["--setting", "class_incremental,online_task_incremental", "--method", "finetune,ewc,finetune"]
+            + ["--nb_tasks", "2", "--ewc_lambda", "7", "--run_dir", str(folder), "--quiet", "--accelerator", "cpu"]
+            + ["--batch_size", "512", "--seed", "4"]
+        )
+        return code, folder
+
+    def test_every_pair_once(self, compared):
+        code, folder = compared
+        assert code == 0
+        names = {
+            f"{setting}-{method}"
+            for setting in ("class_incremental", "online_task_incremental")
+            for method in ("finetune", "ewc")
+        }
+        assert {path.name for path in folder.iterdir()} == names | {"comparison.csv", "comparison.png"}
+        for name in names:
+            assert {path.name for path in (folder / name).iterdir()} == RUN_FILES
+
+    def test_table(self, compared):
+        _, folder = compared
+        rows = table(folder)
+        assert len(rows) == 4
+        for row in rows:
+            assert float(row["average_accuracy"]) == final_accuracy(folder / f"{row['setting']}-{row['method']}")
+            assert (row["seeds"], row["failure"]) == ("1", "")
+
+    def test_each_pair_gets_the_options_that_it_has(self, compared):
+        _, folder = compared
+        for name, expected in (("ewc", 7.0), ("finetune", None)):
+            results = json.loads((folder / f"class_incremental-{name}" / "results.json").read_text())
+            assert results["config"].get("ewc_lambda") == expected
+            assert (results["config"]["seed"], results["config"]["passes"]) == (4, 20)
+        online = json.loads((folder / "online_task_incremental-ewc" / "results.json").read_text())
+        assert online["config"]["passes"] == 1
+
+    def test_a_pair_of_the_comparison_is_the_run_on_its_own(self, compared, tmp_path):
+        _, folder = compared
+        alone, among = tmp_path / "alone", folder / "online_task_incremental-ewc"
+        assert main(["--config", str(among / "config.yaml"), "--run_dir", str(alone), "--quiet"]) == 0
+        assert (alone / "metrics.csv").read_bytes() == (among / "metrics.csv").read_bytes()
+
+
+def test_what_does_not_apply_is_left_out(tmp_path, capsys):
+    folder = tmp_path / "compared"
+    assert main(["--setting", "cumulative,continual", "--method", "joint,random", *QUICK, "--run_dir", str(folder)]) == 0
+    assert [(row["setting"], row["method"]) for row in table(folder)] == [
+        ("cumulative", "joint"),
+        ("cumulative", "random"),
+        ("continual", "random"),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if ", seed 0" in line] == [
+        "cumulative / joint, seed 0",
+        "cumulative / random, seed 0",
+        "continual / random, seed 0",
+    ]
+    assert lines[-1] == f"written to {folder}"
+
+
+class TestFailures:
+    def test_are_reported_and_the_rest_goes_on(self, tmp_path, capsys):
+        """One fails with a mistake in its code, one with a sentence, one cannot have an option; the last is fine."""
+        (tmp_path / "bad.py").write_text(FAILING)
+        folder = tmp_path / "compared"
+        methods = [f"{tmp_path}/bad.py:Failing", f"{tmp_path}/bad.py:Refusing", "ewc", "finetune"]
+        arguments = ["--setting", "class_incremental", "--method", ",".join(methods), *QUICK, "--run_dir", str(folder)]
+        assert main([*arguments, "--ewc_lambda", "-1"]) == 1
+        reasons = {row["method"].rpartition(":")[2]: row["failure"] for row in table(folder)}
+        assert reasons == {
+            "Failing": "ZeroDivisionError: division by zero",
+            "Refusing": "It does not want to.",
+            "ewc": "--ewc_lambda -1.0 has to be at least 0.",
+            "finetune": "",
+        }
+        assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+            "class_incremental-Failing",
+            "class_incremental-Refusing",
+            "class_incremental-finetune",
+        }
+        assert {path.name for path in (folder / "class_incremental-finetune").iterdir()} == RUN_FILES
+        assert not (folder / "class_incremental-Failing" / "results.json").exists()
+        out, err = capsys.readouterr()
+        assert "failed" in out and "It does not want to." in out
+        assert "in on_task_start" in err, "a mistake in the code needs its traceback"
+        assert out.index("ewc, left out: --ewc_lambda -1.0") < out.index("Failing, seed 0"), "it is said before the hours"
+
+    def test_contradiction_of_one_setting(self, tmp_path):
+        folder = tmp_path / "compared"
+        arguments = ["--setting", "class_incremental,online_class_incremental", "--method", "random", "--passes", "2"]
+        assert main([*arguments, "--run_dir", str(folder), "--quiet"]) == 1
+        assert [bool(row["failure"]) for row in table(folder)] == [False, True]
+
+    def test_all_of_them(self, tmp_path, monkeypatch):
+        """Without a run there is nothing to plot, but still a table."""
+        monkeypatch.chdir(tmp_path)
+        np.savez("bad.npz", x=np.zeros((18, 2)), y=np.arange(18) % 3 * 2)
+        assert main(["--setting", "class_incremental", "--method", "random,finetune", "--dataset", "bad.npz"]) == 1
+        (folder,) = (tmp_path / "runs").iterdir()
+        assert [path.name for path in folder.iterdir()] == ["comparison.csv"]
+        assert all("labels must be" in row["failure"] for row in table(folder))
+
+
+def test_methods_of_one_name_from_two_files(tmp_path):
+    """Each has a folder of its own."""
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(
+            "from redwood.methods.random import Random\nclass Mine(Random):\n    pass\n"
+        )
+    folder = tmp_path / "compared"
+    methods = ",".join(f"{tmp_path}/{name}.py:Mine" for name in ("one", "two"))
+    assert main(["--setting", "continual", "--method", methods, "--run_dir", str(folder), "--quiet"]) == 0
+    assert sum(path.is_dir() for path in folder.iterdir()) == 2
+
+
+class TestSeeds:
+    def test_mean_and_deviation(self, tmp_path, capsys):
+        folder = tmp_path / "seeds"
+        arguments = ["--setting", "class_incremental", "--method", "finetune", *QUICK, "--seeds", "3", "--seed", "5"]
+        assert main([*arguments, "--run_dir", str(folder)]) == 0
+        names = [f"class_incremental-finetune-seed{seed}" for seed in (5, 6, 7)]
+        values = [final_accuracy(folder / name) for name in names]
+        assert len(set(values)) == 3
+        (row,) = table(folder)
+        assert float(row["average_accuracy"]) == pytest.approx(np.mean(values))
+        assert float(row["average_accuracy_std"]) == pytest.approx(np.std(values, ddof=1))
+        assert row["seeds"] == "3"
+        shown = f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
+        assert shown in capsys.readouterr().out
+
+    def test_one_of_them_is_the_run_of_that_seed(self, tmp_path):
+        folder, alone = tmp_path / "seeds", tmp_path / "alone"
+        arguments = ["--setting", "traditional", "--method", "finetune", "--passes", "1", "--quiet"]
+        assert main([*arguments, "--seeds", "2", "--run_dir", str(folder)]) == 0
+        assert main([*arguments, "--seed", "1", "--run_dir", str(alone)]) == 0
+        assert content(alone)["metrics.csv"] == content(folder / "traditional-finetune-seed1")["metrics.csv"]
+
+
+def test_all_is_every_pair_that_applies():
+    """The pairs alone: running them all is for the slow tests of pairs."""
+    from redwood.experiments.comparison import select_pairs
+    from redwood.methods import METHODS, get_method
+    from redwood.settings import SETTINGS, get_setting
+    from redwood.settings.base import why_not_applicable
+
+    expected = [
+        (setting, method)
+        for setting in SETTINGS
+        for method in METHODS
+        if why_not_applicable(get_setting(setting), get_method(method)) is None
+    ]
+    assert [(pair.setting, pair.method) for pair in select_pairs("all", "all")] == expected
+    assert 60 < len(expected) < len(SETTINGS) * len(METHODS)

@@ -1,0 +1,194 @@
+"""Whatever is wrong with the input: exit code 2, one sentence, no traceback, nothing left behind."""
+
+import re
+
+import numpy as np
+import pytest
+
+from redwood.cli import main
+from tests.cli.command import assert_one_sentence, content, run
+
+PAIR = ["--setting", "class_incremental", "--method", "finetune"]
+
+BROKEN_METHODS = {
+    "syntax.py": "class Mine(:\n",
+    "missing.py": "import no_such_library\n",
+    "failing.py": "x = 1\n1 / 0\n",
+    "other.py": "class Mine: pass\nnumber = 3\n",
+    "clash.py": """
+from dataclasses import dataclass
+from redwood.methods.finetune import Finetune
+
+@dataclass
+class WithRunOption(Finetune):
+    quiet: bool = False
+
+@dataclass
+class WithSettingOption(Finetune):
+    seed: int = 0
+
+@dataclass
+class WithCliOption(Finetune):
+    resume: str = ""
+""",
+    "needs.py": """
+from dataclasses import dataclass
+from redwood.methods.base import Method
+
+@dataclass
+class Needs(Method):
+    temperature: float
+    def configure(self, setting): ...
+    def fit(self, phase): ...
+    def predict(self, x, task_id): ...
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def bad_files(tmp_path_factory):
+    """A folder with one file for each thing that can be wrong with one."""
+    folder = tmp_path_factory.mktemp("bad")
+    x, y = np.random.default_rng(0).random((60, 4), dtype=np.float32), np.arange(60) % 3
+    np.savez(folder / "good.npz", x=x, y=y)
+    whole = (folder / "good.npz").read_bytes()
+    (folder / "truncated.npz").write_bytes(whole[: len(whole) // 2])
+    np.savez(folder / "gaps.npz", x=x, y=2 * y)
+    np.savez(folder / "nan.npz", x=np.where(np.arange(60)[:, None] == 7, np.nan, x).astype(np.float32), y=y)
+    np.savez(folder / "text.npz", x=x, y=np.array(["a", "b", "c"])[y])
+    for name, source in BROKEN_METHODS.items():
+        (folder / name).write_text(source)
+    (folder / "invalid.yaml").write_text("lr: [1\nb: }")
+    (folder / "list.yaml").write_text("- 1\n")
+    (folder / "unknown.yaml").write_text("setting: class_incremental\nmethod: finetune\nbatch_sise: 3\n")
+    (folder / "nested.yaml").write_text("setting: class_incremental\nmethod: finetune\nlr: {a: 1}\n")
+    (folder / "resume.yaml").write_text("setting: class_incremental\nmethod: finetune\nresume: somewhere\n")
+    (folder / "file").write_text("")
+    (folder / "no_run").mkdir()
+    (folder / "full").mkdir()
+    (folder / "full" / "results.json").write_text("mine")
+    return folder
+
+
+CASES = {
+    # what to run
+    "no setting": ([], "--setting is missing"),
+    "no method": (PAIR[:2], "--method is missing"),
+    "unknown setting": (["--setting", "clas_incremental", *PAIR[2:]], "'clas_incremental'. Did you mean class_incremen"),
+    "unknown method": ([*PAIR[:2], "--method", "rehersal"], "named 'rehersal'. Did you mean rehearsal?"),
+    "incompatible pair": (["--setting", "continual", "--method", "ewc"], "EWC targets ClassIncrementalSetting"),
+    "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),
+    "no seeds": ([*PAIR, "--seeds", "0"], "--seeds 0 has to be at least 1"),
+    "list with options": (["--list", "--lr", "3"], "--list goes alone; leave --lr out"),
+    # options
+    "unknown option": ([*PAIR, "--batch_sise", "3"], "no option --batch_sise for .*; did you mean --batch_size?"),
+    "unknown option, =": ([*PAIR, "--batch_sise=3"], "did you mean --batch_size?"),
+    "option of another method": ([*PAIR, "--ewc_lambda", "3"], "no option --ewc_lambda for --setting class_incr"),
+    "unknown option of many": (["--setting", "all", "--method", "ewc", "--lamda", "1"], "for any of these pairs"),
+    "abbreviated option": ([*PAIR, "--batch", "3"], "no option --batch "),
+    "stray argument": ([*PAIR, "--lr", "1", "stray"], "'stray' belongs to no option"),
+    "no value": ([*PAIR, "--passes"], "--passes: expected one argument"),
+    "wrong type": ([*PAIR, "--batch_size", "many"], "--batch_size: invalid int value: 'many'"),
+    "wrong type in a list": ([*PAIR, "--class_order", "1", "x"], "--class_order: invalid int value: 'x'"),
+    "no bool": ([*PAIR, "--quiet", "maybe"], "--quiet.*maybe"),
+    "out of range": ([*PAIR, "--lr", "-1"], "--lr -1.0 has to be greater than 0"),
+    "not a number": ([*PAIR, "--validation", "nan"], "--validation nan has to be"),
+    "infinite": ([*PAIR, "--momentum", "inf"], "--momentum inf has to be a finite number"),
+    "infinite learning rate": ([*PAIR, "--lr", "inf"], "--lr inf has to be greater than 0, and finite"),
+    "unknown choice": ([*PAIR, "--optimizer", "sgdd"], "--optimizer sgdd is unknown; choose one of sgd"),
+    "unknown network": ([*PAIR, "--model", "mlpp"], "Did you mean mlp?"),
+    "unknown accelerator": ([*PAIR, "--accelerator", "abacus"], "choose one of auto, cpu"),
+    "wandb nonsense": ([*PAIR, "--wandb", "maybe"], "--wandb maybe is unknown; choose one of disabled, offline, online"),
+    # contradictions
+    "passes": (["--setting", "online_class_incremental", *PAIR[2:], "--passes", "3"], "--passes 3 contradicts"),
+    "workers": (["--setting", "distributed_class_incremental", *PAIR[2:], "--workers", "1"], "--workers 1 contradicts"),
+    "transition": ([*PAIR, "--transition", "gradual"], "--transition gradual contradicts"),
+    "increment": ([*PAIR, "--increment", "3", "3"], "adds up to 6, but the data set has 10 classes"),
+    "devices": ([*PAIR, "--devices", "3"], "--devices 3 names 3 devices a machine, but --workers 1"),
+    # data
+    "unknown data set": ([*PAIR, "--dataset", "digts"], "Did you mean digits?"),
+    "truncated file": ([*PAIR, "--dataset", "truncated.npz"], "truncated.npz cannot be read"),
+    "no file": ([*PAIR, "--dataset", "nowhere.npz"], "nowhere.npz does not exist"),
+    "labels with gaps": ([*PAIR, "--dataset", "gaps.npz"], "labels must be 0..K-1"),
+    "text labels": ([*PAIR, "--dataset", "text.npz"], "not numbers"),
+    "NaN": ([*PAIR, "--dataset", "nan.npz"], "NaN"),
+    "too many tasks": ([*PAIR, "--dataset", "good.npz", "--nb_tasks", "4"], "--nb_tasks 4 is more than the 3 classes"),
+    "empty task": (
+        [*PAIR, "--dataset", "good.npz", "--stream", "instance", "--nb_tasks", "30"],
+        "Task 12 of good has no test samples",
+    ),
+    "no images": ([*PAIR, "--dataset", "good.npz", "--stream", "rotated"], "--stream rotated needs images"),
+    # folders and files
+    "used folder": ([*PAIR, "--run_dir", "full"], "--run_dir full exists and is not empty"),
+    "used folder, many": ([*PAIR[:2], "--method", "ewc,finetune", "--run_dir", "full"], "--run_dir full exists"),
+    "a file": ([*PAIR, "--run_dir", "file"], "--run_dir file"),
+    "below a file": ([*PAIR, "--run_dir", "file/run"], "--run_dir file/run"),
+    "no run": (["--resume", "no_run"], "--resume no_run: there is no run in this folder"),
+    "no folder": (["--resume", "nowhere"], "--resume nowhere: there is no run in this folder"),
+    "resume and more": (["--resume", "no_run", "--lr", "3"], "give --resume no_run alone"),
+    "resume and seeds": (["--seeds=3", "--resume=no_run"], "give --resume no_run alone"),
+    "invalid YAML": (["--config", "invalid.yaml"], "invalid.yaml is not valid YAML"),
+    "YAML list": (["--config", "list.yaml"], "list.yaml has to hold lines like `lr: 0.1`"),
+    "unknown key": (["--config", "unknown.yaml"], "no option --batch_sise .*; did you mean --batch_size?"),
+    "nested value": (["--config", "nested.yaml"], "lr has to be a plain value"),
+    "key without place": (["--config", "resume.yaml"], "resume has no place"),
+    "no YAML file": (["--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+    # methods of the user
+    "no method file": ([*PAIR[:2], "--method", "nowhere.py:Mine"], "nowhere.py does not exist"),
+    "syntax error": ([*PAIR[:2], "--method", "syntax.py:Mine"], r"SyntaxError: .*\(syntax.py, line 1\)"),
+    "missing library": ([*PAIR[:2], "--method", "missing.py:Mine"], "No module named 'no_such_library', in line 1"),
+    "failing file": ([*PAIR[:2], "--method", "failing.py:Mine"], "ZeroDivisionError: division by zero, in line 2"),
+    "no such class": ([*PAIR[:2], "--method", "other.py:Mime"], "named 'Mime'. Did you mean Mine?"),
+    "no Method": ([*PAIR[:2], "--method", "other.py:Mine"], "other.py:Mine is not a method"),
+    "no class": ([*PAIR[:2], "--method", "other.py:number"], "other.py:number is not a method"),
+    "no module": ([*PAIR[:2], "--method", "no_such_module:Mine"], "'no_such_module' cannot be found"),
+    "abstract": ([*PAIR[:2], "--method", "redwood.methods.base:Method"], "Method cannot be made without arguments"),
+    "no default": ([*PAIR[:2], "--method", "needs.py:Needs"], "give each field a default"),
+    "clash with the run": ([*PAIR[:2], "--method", "clash.py:WithRunOption"], "both have an option --quiet"),
+    "clash with the setting": ([*PAIR[:2], "--method", "clash.py:WithSettingOption"], "both have an option --seed"),
+    "clash with the CLI": ([*PAIR[:2], "--method", "clash.py:WithCliOption"], "both have an option --resume"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_sentence(case, bad_files, monkeypatch, capsys):
+    arguments, sentence = CASES[case]
+    monkeypatch.chdir(bad_files)
+    before = content(bad_files)
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert_one_sentence(output.err)
+    assert re.search(sentence, output.err), output.err
+    assert content(bad_files) == before
+
+
+def test_from_a_shell(bad_files):
+    """In a process of its own: nothing that a library prints, and the exit code."""
+    done = run(*PAIR, "--dataset", "gaps.npz", "--run_dir", "new", cwd=bad_files)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_sentence(done.stderr)
+    assert not (bad_files / "new").exists()
+
+
+def test_data_that_is_neither_there_nor_to_be_had(tmp_path, monkeypatch, capsys):
+    """The sentence says which files to put where."""
+
+    def unreachable(*args, **kwargs):
+        raise OSError("there is no network")
+
+    monkeypatch.setattr("socket.create_connection", unreachable)
+    monkeypatch.setattr("socket.getaddrinfo", unreachable)
+    monkeypatch.chdir(tmp_path)
+    assert main([*PAIR, "--dataset", "fashion_mnist", "--data_dir", "empty"]) == 2
+    error = capsys.readouterr().err
+    assert_one_sentence(error)
+    assert "train-images-idx3-ubyte" in error and "in empty" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_ours_is_no_usage_error(monkeypatch):
+    """A mistake in the code is shown with its traceback, not as one of the user's."""
+    monkeypatch.setattr("redwood.experiments.comparison.select_pairs", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(PAIR)

@@ -1,0 +1,148 @@
+"""`--help`, `--list` and `--version`."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from redwood import __version__
+from redwood.cli import main
+from redwood.methods import METHODS, get_method
+from redwood.settings import SETTINGS, get_setting
+from redwood.settings.base import why_not_applicable
+from redwood.settings.run import Run
+from tests.cli.command import environment
+
+SELECTION = {"setting", "method", "seeds", "config", "resume", "list", "json", "version", "help"}
+
+METHOD_FILE = """
+from dataclasses import dataclass
+from redwood.methods.finetune import Finetune
+
+@dataclass
+class Mine(Finetune):
+    \"\"\"Does half as much.\"\"\"
+
+    share: float = 0.5  # 50% of the samples, not %(prog)s
+    names: str | None = None  # which ones
+    fast: bool = True  # do less
+"""
+
+
+def printed(capsys, *arguments):
+    assert main(list(arguments)) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    return output.out
+
+
+def shown_options(text):
+    """Each option of a help text, with what it says of it."""
+    options = {}
+    for line in text.partition("\n\n")[2].splitlines():
+        found = re.match(r"  --(\w+)", line)
+        if found:
+            name = found[1]
+            options[name] = line
+        elif line.startswith("   ") and options:
+            options[name] += " " + line.strip()
+    return options
+
+
+class TestPair:
+    @pytest.mark.parametrize("pair", [("class_incremental", "ewc"), ("continual", "rehearsal"), ("traditional", "random")])
+    def test_options_of_these_two_only(self, pair, capsys):
+        text = printed(capsys, "--setting", pair[0], "--method", pair[1], "--help")
+        parts = (get_setting(pair[0]), get_method(pair[1]), Run)
+        expected = {f.name for part in parts for f in fields(part)} - {"resume"} | SELECTION
+        assert shown_options(text).keys() == expected
+
+    def test_help_and_default_of_each(self, capsys):
+        text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help")
+        options = shown_options(text)
+        for name in options.keys() - SELECTION:
+            assert text.count(f"\n  --{name} ") == 1
+            assert options[name].count("(default") == 1, options[name]
+        assert options["lr"].split() == "--lr float learning rate (default: 0.05)".split()
+        assert "no_op" not in text and "%(" not in text
+
+    def test_what_the_classes_say(self, capsys):
+        text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help")
+        assert "\nEWC:\n  Pull each weight back" in text
+        assert "\nClassIncrementalSetting:\n  One phase per task" in text
+
+    def test_method_of_the_user(self, tmp_path, capsys):
+        (tmp_path / "mine.py").write_text(METHOD_FILE)
+        text = printed(capsys, "--setting", "continual", "--method", f"{tmp_path / 'mine.py'}:Mine", "--help")
+        options = {name: " ".join(line.split()) for name, line in shown_options(text).items()}
+        assert options["share"] == "--share float 50% of the samples, not %(prog)s (default: 0.5)"
+        assert options["names"] == "--names str which ones"
+        assert options["fast"].endswith("do less (default: True)")
+        assert "Does half as much." in text
+
+
+def test_general_help_names_everything_and_loads_nothing_heavy(tmp_path):
+    """It has to be there at once: no torch, no Lightning, no numpy."""
+    code = (
+        "import sys; from redwood.cli import main; code = main(['--help']);"
+        "heavy = {'torch', 'pytorch_lightning', 'numpy', 'rich', 'yaml', 'simple_parsing', 'wandb'} & set(sys.modules);"
+        "print(heavy, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "set()")
+    assert shown_options(done.stdout).keys() == SELECTION
+    for name in (*SETTINGS, *METHODS):
+        assert re.search(rf"\b{name}\b", done.stdout)
+
+
+def test_version(capsys):
+    assert printed(capsys, "--version") == f"{__version__}\n"
+
+
+class TestList:
+    def test_tree(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "200")
+        lines = printed(capsys, "--list").splitlines()
+        depth = {}
+        for number, line in enumerate(lines):
+            found = re.search(r"── (\w+)", line)
+            if not found:
+                continue
+            name = found[1]
+            depth[name] = found.start()
+            methods = re.split(r"[ │]{2,}", lines[number + 1])[-1].strip(" │")
+            applicable = [
+                method for method in METHODS if why_not_applicable(get_setting(name), get_method(method)) is None
+            ]
+            assert methods.split(", ") == applicable
+        assert depth.keys() == SETTINGS.keys()
+        chain = ["continual", "task_agnostic", "class_incremental", "task_incremental", "multi_task"]
+        assert [depth[name] for name in chain] == sorted({depth[name] for name in chain})
+
+    def test_json(self, capsys):
+        records = json.loads(printed(capsys, "--list", "--json"))
+        assert [record["key"] for record in records] == list(SETTINGS)
+        for record in records:
+            assert record.keys() == {"key", "class", "parents", "assumptions", "methods"}
+        by_key = {record["key"]: record for record in records}
+        assert by_key["multi_task"] == {
+            "key": "multi_task",
+            "class": "MultiTaskSetting",
+            "parents": ["task_incremental", "traditional"],
+            "assumptions": [
+                "labels",
+                "discrete_contexts",
+                "stationary",
+                "task_boundaries",
+                "task_ids_in_training",
+                "task_ids_at_test",
+            ],
+            "methods": ["random", "finetune", "rehearsal", "ewc"],
+        }
+        assert "joint" in by_key["cumulative"]["methods"] and "ewc" not in by_key["continual"]["methods"]
+        assert by_key["continual"]["parents"] == ["SupervisedSetting"]

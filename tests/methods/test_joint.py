@@ -1,0 +1,46 @@
+import torch
+
+from redwood.methods.joint import Joint
+from tests.runs import NormalisedNetwork, run_here, small_setting
+
+
+class Watched(Joint):
+    """Joint training that notes its first weights and statistics in each phase."""
+
+    def fit(self, phase):
+        self.__dict__.setdefault("starts", []).append(
+            [value.clone() for value in self.network.state_dict().values() if value.is_floating_point()]
+        )
+        super().fit(phase)
+
+
+def starts(seed=0, **options):
+    method = Watched(**options)
+    run_here(small_setting("cumulative", seed=seed), method)
+    return method.starts
+
+
+class TestNewWeights:
+    def test_each_phase_starts_from_others(self):
+        first, second, third = starts()
+        for a, b in ((first, second), (second, third), (first, third)):
+            assert not any(map(torch.equal, a, b))
+
+    def test_they_are_initial_weights_not_trained_ones(self):
+        bound = 1 / 8  # of a linear layer of 64 inputs
+        for weights in starts():
+            assert bound * 0.98 < float(weights[0].abs().max()) <= bound
+
+    def test_they_follow_from_the_seed(self):
+        for again, other, weights in zip(starts(), starts(seed=1), starts(), strict=True):
+            assert all(map(torch.equal, again, weights))
+            assert not any(map(torch.equal, other, weights))
+
+    def test_a_network_of_ones_own_loses_weights_and_statistics(self):
+        network = NormalisedNetwork()
+        _, second, _ = starts(model=network)
+        names = [name for name, value in network.state_dict().items() if value.is_floating_point()]
+        state = dict(zip(names, second, strict=True))
+        assert torch.equal(state["2.running_mean"], torch.zeros(32))
+        assert torch.equal(state["2.weight"], torch.ones(32))
+        assert 0.98 / 8 < float(state["1.weight"].abs().max()) <= 1 / 8
