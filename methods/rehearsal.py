@@ -38,19 +38,18 @@ class Rehearsal(LightningMethod):
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty buffer."""
         super().configure(setting)
-        part, rest = divmod(self.buffer_size, world_size())
-        capacity = part + (rank() < rest)
-        if capacity == 0:
+        if self.buffer_size < world_size():
             raise InvalidOptionError(f"--buffer_size {self.buffer_size} has to be at least --workers {world_size()}.")
-        self.buffer = ReservoirBuffer(capacity, seed=derive_seed(setting.seed, "buffer", rank()))
+        part, rest = divmod(self.buffer_size, world_size())
+        self.buffer = ReservoirBuffer(part + (rank() < rest), seed=derive_seed(setting.seed, "buffer", rank()))
 
     def augment(self, batch: Batch) -> Batch:
         """The incoming samples followed by representatives from the buffer; the incoming ones are then remembered."""
-        augmented = batch
+        augmented = super().augment(batch)
         if len(self.buffer):
             drawn = self.buffer.sample(self.replay)
-            ids = None if batch.task_id is None else torch.cat([batch.task_id, drawn["task_id"]])
-            augmented = Batch(torch.cat([batch.x, drawn["x"]]), torch.cat([batch.y, drawn["y"]]), ids)
+            ids = None if augmented.task_id is None else torch.cat([augmented.task_id, drawn["task_id"]])
+            augmented = Batch(torch.cat([augmented.x, drawn["x"]]), torch.cat([augmented.y, drawn["y"]]), ids)
         if self.phase.train.first_pass:
             self.buffer.add(**batch.leaves())
         return augmented

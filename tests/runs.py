@@ -89,7 +89,12 @@ class NormalisedNetwork(nn.Sequential):
 
     def __init__(self, n_inputs: int = 64, n_outputs: int = 10) -> None:
         super().__init__(
-            nn.Flatten(), nn.Linear(n_inputs, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, n_outputs)
+            nn.Flatten(),
+            nn.Linear(n_inputs, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(32, n_outputs),
         )
 
     def forward(self, x: Tensor) -> Tensor:

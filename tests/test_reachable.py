@@ -1,4 +1,4 @@
-"""The walk that looks for leaked test data finds them wherever they are hidden, so that finding none means something."""
+"""The walk that looks for leaked test data finds them wherever they hide, so that finding none means something."""
 
 import functools
 from collections import deque

@@ -25,9 +25,7 @@ def environment(**changes: str) -> dict[str, str]:
     return plain | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"} | changes
 
 
-def start(
-    *arguments: str, cwd: Path = ROOT, command: list[str] | None = None, **options: Any
-) -> subprocess.Popen[str]:
+def start(*arguments: str, cwd: Path = ROOT, command: list[str] | None = None, **options: Any) -> subprocess.Popen[str]:
     """Start `python cli.py ...`, or another command with these arguments."""
     options = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen([*(command or CLI), *arguments], cwd=cwd, text=True, **options)
@@ -42,9 +40,7 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 def content(folder: Path) -> dict[str, bytes | None]:
     """What is in a folder, byte for byte; None stands for a folder inside it."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def assert_one_sentence(stderr: str) -> None:

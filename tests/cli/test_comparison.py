@@ -44,9 +44,7 @@ class TestPairs:
     def compared(cls, tmp_path_factory):
         folder = tmp_path_factory.mktemp("runs") / "compared"
         code = main(
-            ["--setting", "class_incremental,online_task_incremental", "--method", "finetune,ewc,finetune"]
-            + ["--nb_tasks", "2", "--ewc_lambda", "7", "--run_dir", str(folder), "--quiet", "--accelerator", "cpu"]
-            + ["--batch_size", "512", "--seed", "4"]
+            ["--setting", "class_incremental,online_task_incremental", "--method", "finetune,ewc,finetune", "--nb_tasks", "2", "--ewc_lambda", "7", "--run_dir", str(folder), "--quiet", "--accelerator", "cpu", "--batch_size", "512", "--seed", "4"]
         )
         return code, folder
 
@@ -88,7 +86,9 @@ class TestPairs:
 
 def test_what_does_not_apply_is_left_out(tmp_path, capsys):
     folder = tmp_path / "compared"
-    assert main(["--setting", "cumulative,continual", "--method", "joint,random", *QUICK, "--run_dir", str(folder)]) == 0
+    assert (
+        main(["--setting", "cumulative,continual", "--method", "joint,random", *QUICK, "--run_dir", str(folder)]) == 0
+    )
     assert [(row["setting"], row["method"]) for row in table(folder)] == [
         ("cumulative", "joint"),
         ("cumulative", "random"),
@@ -128,7 +128,9 @@ class TestFailures:
         out, err = capsys.readouterr()
         assert "failed" in out and "It does not want to." in out
         assert "in on_task_start" in err, "a mistake in the code needs its traceback"
-        assert out.index("ewc, left out: --ewc_lambda -1.0") < out.index("Failing, seed 0"), "it is said before the hours"
+        assert out.index("ewc, left out: --ewc_lambda -1.0") < out.index("Failing, seed 0"), (
+            "it is said before the hours"
+        )
 
     def test_contradiction_of_one_setting(self, tmp_path):
         folder = tmp_path / "compared"

@@ -74,7 +74,10 @@ CASES = {
     # what to run
     "no setting": ([], "--setting is missing"),
     "no method": (PAIR[:2], "--method is missing"),
-    "unknown setting": (["--setting", "clas_incremental", *PAIR[2:]], "'clas_incremental'. Did you mean class_incremen"),
+    "unknown setting": (
+        ["--setting", "clas_incremental", *PAIR[2:]],
+        "'clas_incremental'. Did you mean class_incremen",
+    ),
     "unknown method": ([*PAIR[:2], "--method", "rehersal"], "named 'rehersal'. Did you mean rehearsal?"),
     "incompatible pair": (["--setting", "continual", "--method", "ewc"], "EWC targets ClassIncrementalSetting"),
     "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),
@@ -98,7 +101,10 @@ CASES = {
     "unknown choice": ([*PAIR, "--optimizer", "sgdd"], "--optimizer sgdd is unknown; choose one of sgd"),
     "unknown network": ([*PAIR, "--model", "mlpp"], "Did you mean mlp?"),
     "unknown accelerator": ([*PAIR, "--accelerator", "abacus"], "choose one of auto, cpu"),
-    "wandb nonsense": ([*PAIR, "--wandb", "maybe"], "--wandb maybe is unknown; choose one of disabled, offline, online"),
+    "wandb nonsense": (
+        [*PAIR, "--wandb", "maybe"],
+        "--wandb maybe is unknown; choose one of disabled, offline, online",
+    ),
     # contradictions
     "passes": (["--setting", "online_class_incremental", *PAIR[2:], "--passes", "3"], "--passes 3 contradicts"),
     "workers": (["--setting", "distributed_class_incremental", *PAIR[2:], "--workers", "1"], "--workers 1 contradicts"),

@@ -53,7 +53,9 @@ def shown_options(text):
 
 
 class TestPair:
-    @pytest.mark.parametrize("pair", [("class_incremental", "ewc"), ("continual", "rehearsal"), ("traditional", "random")])
+    @pytest.mark.parametrize(
+        "pair", [("class_incremental", "ewc"), ("continual", "rehearsal"), ("traditional", "random")]
+    )
     def test_options_of_these_two_only(self, pair, capsys):
         text = printed(capsys, "--setting", pair[0], "--method", pair[1], "--help")
         parts = (get_setting(pair[0]), get_method(pair[1]), Run)
@@ -66,7 +68,7 @@ class TestPair:
         for name in options.keys() - SELECTION:
             assert text.count(f"\n  --{name} ") == 1
             assert options[name].count("(default") == 1, options[name]
-        assert options["lr"].split() == "--lr float learning rate (default: 0.05)".split()
+        assert options["lr"].split() == ["--lr", "float", "learning", "rate", "(default:", "0.05)"]
         assert "no_op" not in text and "%(" not in text
 
     def test_what_the_classes_say(self, capsys):

@@ -1,5 +1,6 @@
 """The training of gradient methods: how many steps, what carries over from phase to phase, what goes wrong."""
 
+import itertools
 from dataclasses import dataclass
 from math import ceil
 
@@ -97,7 +98,7 @@ class TestSteps:
 class TestPhases:
     def test_every_phase_changes_every_weight_tensor(self):
         weights = watch().weights
-        for before, after in zip(weights, weights[1:], strict=False):
+        for before, after in itertools.pairwise(weights):
             assert not any(map(torch.equal, before, after))
 
     @pytest.mark.parametrize(("options", "kept"), [({"momentum": 0.9}, 6), ({"optimizer": "adam", "lr": 0.001}, 6)])

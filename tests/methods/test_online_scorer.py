@@ -9,6 +9,7 @@ from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.seeding import seed_everything
 from tests.runs import NormalisedNetwork, run_here, small_setting
 
+
 class AsFloats(nn.Module):
     def forward(self, x):
         return x.float()

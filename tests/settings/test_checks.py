@@ -20,7 +20,7 @@ class TestCheckRange:
         [
             (0, None, "--size 0 has to be at least 1."),
             (4, 3, "--size 4 has to be at least 1 and at most 3."),
-            (float("nan"), None, "--size nan has to be at least 1."),
+            (float("nan"), None, "--size nan has to be a finite number."),
         ],
     )
     def test_outside(self, value, high, sentence):

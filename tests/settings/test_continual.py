@@ -1,7 +1,7 @@
 """The protocol of the supervised settings; tests of a child setting inherit those of its parent."""
 
 from collections import Counter
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ class TestContinual:
 
     def check_order(self, tasks):
         """`tasks` are those of the samples of one pass, in the order of the stream."""
-        changes = sum(a != b for a, b in zip(tasks, tasks[1:], strict=False))
+        changes = sum(a != b for a, b in pairwise(tasks))
         assert changes > N_TASKS - 1, "tasks overlap"
         assert set(tasks[:6]) == {0}
         assert set(tasks[-6:]) == {N_TASKS - 1}

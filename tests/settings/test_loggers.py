@@ -42,7 +42,13 @@ class TestCSVMetrics:
 
     @pytest.mark.parametrize(
         ("position", "kept"),
-        [(Position(step=0, phase=0), 0), (Position(60, 0), 1), (Position(60, 1), 2), (Position(99, 1), 2), (Position(100, 1), 3)],
+        [
+            (Position(step=0, phase=0), 0),
+            (Position(60, 0), 1),
+            (Position(60, 1), 2),
+            (Position(99, 1), 2),
+            (Position(100, 1), 3),
+        ],
     )
     def test_a_resumed_run_keeps_what_it_will_not_log_again(self, path, position, kept):
         written(path)

@@ -4,7 +4,7 @@ Each file that a run writes is copied before and after it is written. Such a cop
 that moment would have left behind; each is resumed, and everything is compared bit for bit.
 """
 
-import json
+import csv
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,6 @@ from redwood.settings import get_setting
 from redwood.settings.errors import RedwoodError
 from redwood.settings.results import Results
 from redwood.settings.run import Run
-from redwood.settings.streams.loader import BatchLoader
 from tests.cli.command import content
 from tests.runs import NormalisedNetwork, comparable, run_here
 from tests.samples import few_digits
@@ -91,12 +90,16 @@ def start(case: str, folder: Path, **options) -> Results:
     return run_here(setting, method(), run_dir=str(folder), **options)
 
 
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """Runs without pictures, and with losses in the logs of runs as short as these."""
+    for name in ("plot_accuracy_matrix", "plot_accuracy_curve"):
+        patch.setattr(f"redwood.settings.plots.{name}", lambda results, path: None)
+    patch.setattr(callbacks, "LOG_EVERY", 2)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Without pictures; with losses in the logs of runs as short as these."""
-    for name in ("plot_accuracy_matrix", "plot_accuracy_curve"):
-        monkeypatch.setattr(f"redwood.settings.plots.{name}", lambda results, path: None)
-    monkeypatch.setattr(callbacks, "LOG_EVERY", 2)
+    hurry(monkeypatch)
 
 
 class Moments:
@@ -156,9 +159,8 @@ def test_killed_at_any_moment(case, tmp_path, monkeypatch):
     inside = {name for folder in folders for name in content(folder) if "inside-phase" in name}
     if case not in ("no network", "no state"):
         n_phases = len(expected.accuracy_matrix)
-        assert len({name for name in inside if name.endswith('.ckpt')}) == n_phases
-        rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-        n_steps = int(rows[-1].partition(",")[0])
+        assert len({name for name in inside if name.endswith(".ckpt")}) == n_phases
+        n_steps = int(rows_of(tmp_path / "run")[-1]["step"])
         assert len(folders) >= n_steps + 2 * n_phases
     for folder in folders:
         start(case, folder, checkpoint_every=1, resume=True)
@@ -169,7 +171,7 @@ def test_killed_at_any_moment(case, tmp_path, monkeypatch):
 def test_killed_some_steps_after_a_checkpoint(every, tmp_path, monkeypatch):
     """Steps after the last checkpoint, and their rows in the logs, are done again."""
     expected = start("rehearsal", tmp_path / "run", checkpoint_every=every)
-    n_steps = int((tmp_path / "run" / "metrics.csv").read_text().splitlines()[-1].partition(",")[0])
+    n_steps = int(rows_of(tmp_path / "run")[-1]["step"])
     for stop in range(1, n_steps + 1, 2):
         folder = tmp_path / str(stop)
         with monkeypatch.context() as patch, pytest.raises(Stopped):
@@ -242,21 +244,33 @@ def test_time_before_the_interruption_counts(tmp_path, monkeypatch):
 
 
 def test_nothing_is_trained_twice(tmp_path, monkeypatch):
-    """A run that is resumed after its first phase reads no batch of it."""
-    _, folders = moments_of("rehearsal", tmp_path, monkeypatch, checkpoint_every=0)
-    folder = next(f for f in folders if torch.load(f / "checkpoints" / "boundary.pt")["next_phase"] == 1)
+    """A run that is resumed after its first phase reads no batch of it; one that has trained all reads none."""
+    expected, folders = moments_of("rehearsal", tmp_path, monkeypatch, checkpoint_every=0)
+    phases = [row for row in rows_of(tmp_path / "run") if row["phase"]]
     served = []
-    monkeypatch.setattr(BatchLoader, "__iter__", recording(BatchLoader.__iter__, served))
-    start("rehearsal", folder, checkpoint_every=0, resume=True)
-    first = set(json.loads((folder / "results.json").read_text())["config"]["class_order"] or served[0])
-    assert served and all(set(classes) == first for classes in served)
+    monkeypatch.setattr(Rehearsal, "augment", recording(Rehearsal.augment, served))
+    for done, steps in ((1, int(phases[1]["step"]) - int(phases[0]["step"])), (2, 0)):
+        folder = next(folder for folder in folders if phases_done(folder) == done)
+        served.clear()
+        start("rehearsal", folder, checkpoint_every=0, resume=True)
+        assert len(served) == steps
+        assert_same(folder, expected, tmp_path / "run")
 
 
-def recording(iterate, served):
-    def record(self):
-        for batch in iterate(self):
-            served.append(sorted(set(batch.y.tolist())))
-            yield batch
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def phases_done(folder: Path) -> int:
+    path = folder / "checkpoints" / "boundary.pt"
+    return torch.load(path)["next_phase"] if path.exists() else 0
+
+
+def recording(augment, served):
+    def record(self, batch):
+        served.append(len(batch.y))
+        return augment(self, batch)
 
     return record
 
@@ -268,6 +282,7 @@ class TestDamage:
     @classmethod
     def inside(cls, tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
+            hurry(patch)
             folder = tmp_path_factory.mktemp("damage")
             _, folders = moments_of("rehearsal", folder, patch, checkpoint_every=1)
         return next(f for f in folders if (f / "checkpoints" / "inside-phase-001.ckpt").exists())

@@ -120,7 +120,7 @@ class TestBoundary:
         run.create({})
         assert run.load_boundary() is None
         (tmp_path / "checkpoints" / "boundary.pt").write_bytes(b"PK\x03\x04 cut short")
-        with pytest.raises(RedwoodError, match="is damaged .*; start the run anew"):
+        with pytest.raises(RedwoodError, match=r"is damaged .*; start the run anew"):
             run.load_boundary()
 
 

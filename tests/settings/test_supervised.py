@@ -38,7 +38,11 @@ class TestContradictions:
                 {"workers": 1},
                 "--workers 1 contradicts DistributedClassIncrementalSetting, which needs workers>=2",
             ),
-            (ClassIncrementalSetting, {"transition": "gradual"}, "whose contexts are discrete; use --setting continual"),
+            (
+                ClassIncrementalSetting,
+                {"transition": "gradual"},
+                "whose contexts are discrete; use --setting continual",
+            ),
             (TraditionalSetting, {"transition": "blurry"}, "--transition blurry has no effect"),
             (CumulativeSetting, {"transition": "blurry"}, "--transition blurry has no effect"),
         ],

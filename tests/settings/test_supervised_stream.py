@@ -203,4 +203,4 @@ class TestConstruction:
         monkeypatch.setattr(SupervisedStream, "__init__", lambda *given: (made.append(1), build(*given))[1])
         setting = small_setting("class_incremental")
         run_here(setting, Random())
-        assert (list(setting.phases())[0].index, made) == (0, [1])
+        assert (next(iter(setting.phases())).index, made) == (0, [1])
