@@ -1,32 +1,35 @@
 """The same training in Avalanche (https://avalanche.continualai.org), without its metrics and loggers."""
 
-import time
 import warnings
 
 import torch
+from common import Seconds
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset
 
 LR = 0.05
 REPLAYS = {None: "Naive", "experience": "Replay, buffer updated once per experience", "batch": "online Replay"}
 
 
-class Labelled(TensorDataset):
+class Labelled(Dataset[tuple[Tensor, int]]):
     """Samples and labels; Avalanche wants the latter as `targets`, too."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        super().__init__(x, y)
-        self.targets = y.tolist()
+        self._x, self.targets = x, y.tolist()
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """One sample and its class."""
-        return self.tensors[0][index], self.targets[index]
+        return self._x[index], self.targets[index]
 
 
 def version() -> str | None:
     """The installed version, or None if Avalanche cannot be imported."""
     try:
-        import avalanche.training  # noqa: F401
+        import avalanche.training
     except ImportError:
         return None
     return str(avalanche.__version__)
@@ -40,8 +43,8 @@ def train(
     *,
     replay: str | None,
     buffer_size: int,
-    nb_tasks: int = 5,
-) -> tuple[float, float]:
+    nb_tasks: int,
+) -> Seconds:
     """Train one pass, classes in order.
 
     Args:
@@ -55,7 +58,7 @@ def train(
         nb_tasks: Number of experiences that the classes are split into.
 
     Returns:
-        Wall and CPU seconds of training, without the making of the benchmark.
+        The time of training, without that of making the benchmark.
     """
     from avalanche.benchmarks import nc_benchmark
     from avalanche.benchmarks.scenarios.online import split_online_stream
@@ -84,7 +87,7 @@ def train(
     with warnings.catch_warnings():
         # Avalanche switches its deprecation warnings on again at each of them; printing them would cost it time.
         warnings.showwarning = lambda *args, **kwargs: None
-        wall, cpu = time.perf_counter(), time.process_time()
+        start = Seconds.now()
         for experience in stream:
             strategy.train(experience)
-        return time.perf_counter() - wall, time.process_time() - cpu
+        return Seconds.now().since(start)

@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from common import Seconds
 
-from redwood.methods import Finetune, Rehearsal
+from redwood.methods.finetune import Finetune
 from redwood.methods.lightning import LightningMethod
-from redwood.settings import Batch, Phase
+from redwood.methods.rehearsal import Rehearsal
+from redwood.settings.batch import Batch
+from redwood.settings.phase import Phase
 
 # Steps at the start of a phase that do not count as steady: FLOPs are counted in some of them.
 WARM_UP = 10

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from redwood.settings.errors import DataError
 from redwood.settings.results import installed_versions
 
 RESULTS = Path(__file__).parent / "results"
+
+Outcome = TypeVar("Outcome")
 
 
 class Seconds(NamedTuple):
@@ -58,14 +60,12 @@ def load_images(data_dir: str) -> Dataset:
 def random_images(n_train: int, n_test: int) -> Dataset:
     """Random images (n, 1, 28, 28) of 10 classes."""
     random = torch.Generator().manual_seed(0)
-    parts = []
-    for n in (n_train, n_test):
-        x = torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=random)
-        parts += [x, torch.arange(n) % 10]
-    return Dataset("random images", *parts, max_value=255.0)
+    x, x_test = (torch.randint(0, 256, (n, 1, 28, 28), dtype=torch.uint8, generator=random) for n in (n_train, n_test))
+    y, y_test = torch.arange(n_train) % 10, torch.arange(n_test) % 10
+    return Dataset("random images", x, y, x_test, y_test, max_value=255.0)
 
 
-def take_turns[T](variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+def take_turns(variants: Mapping[str, Callable[[], Outcome]], rounds: int) -> dict[str, list[Outcome]]:
     """Run all variants once in each round, in rotating order, so that none always has the quiet moments.
 
     Args:
@@ -76,7 +76,7 @@ def take_turns[T](variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[
         What each variant returned, round by round.
     """
     names = list(variants)
-    outcome: dict[str, list[T]] = {name: [] for name in names}
+    outcome: dict[str, list[Outcome]] = {name: [] for name in names}
     for number in range(-1, rounds):
         for position in range(len(names)):
             name = names[(position + number) % len(names)]

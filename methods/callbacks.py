@@ -17,7 +17,7 @@ REPORT_EVERY_S = 0.1
 
 
 class TrainingLog(Callback):
-    """Move the progress bar, log the loss every `LOG_EVERY` steps and at the end, and stop as soon as it is no number any more."""
+    """Move the bar, log the loss every `LOG_EVERY` steps and at the end, and stop once it is no number any more."""
 
     def __init__(self, run: Run) -> None:
         self._run = run

@@ -49,7 +49,8 @@ def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *
 class EWC(LightningMethod):
     """Pull each weight back to where earlier tasks left it, as hard as they depend on it (equation 3).
 
-    The penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2. The sum over tasks is itself a
+    The penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2, as far as steps of the learning
+    rate can follow it (see `penalty`). The sum over tasks is itself a
     parabola in each w_i, so its curvature and its minimum, two numbers per weight, stand for any number of tasks.
     The Fisher information is estimated on samples of the task that were kept aside as they came, with labels drawn from
     the network's own predictions; so no sample is visited again after its task.
@@ -93,12 +94,17 @@ class EWC(LightningMethod):
         return super().loss(batch) + self.penalty()
 
     def penalty(self) -> Tensor:
-        """lambda/2 * sum_i F_i (w_i - m_i)^2, up to a constant that has no gradient; a scalar."""
+        """1/2 * sum_i min(lambda F_i, 1 / lr) (w_i - m_i)^2, up to a constant that has no gradient; a scalar.
+
+        The bound is no part of the paper. A step of gradient descent on a parabola of curvature c takes the weight past
+        its minimum if lr * c > 1, and further away than it was if lr * c > 2: important weights would blow up.
+        """
         total = torch.zeros((), device=self.device)
         for name, parameter in self.network.named_parameters():
             if name in self.curvature:
-                total = total + (self.curvature[name] * (parameter - self.minimum[name]).square()).sum()
-        return self.ewc_lambda / 2 * total
+                pull = (self.ewc_lambda * self.curvature[name]).clamp(max=1 / self.lr)
+                total = total + (pull * (parameter - self.minimum[name]).square()).sum()
+        return total / 2
 
     def on_task_end(self, task_id: int | None) -> None:
         """Add the parabola of the task that is over."""
