@@ -63,8 +63,9 @@ class CheckpointInsidePhase(ModelCheckpoint):
         self._run = run
 
     def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
-        super()._save_checkpoint(trainer, filepath)
+        # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
         self._run.save_logs()
+        super()._save_checkpoint(trainer, filepath)
 
 
 class NoProfiler(PassThroughProfiler):

@@ -123,15 +123,22 @@ class Dataset:
 
 
 def _samples(x: np.ndarray | Tensor) -> Tensor:
-    tensor = torch.as_tensor(x)
+    tensor = _own(x)
     return (tensor.float() if tensor.dtype.is_floating_point else tensor).contiguous()
 
 
 def _labels(name: str, y: np.ndarray | Tensor) -> Tensor:
-    tensor = torch.as_tensor(y)
+    tensor = _own(y)
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
         raise DataError(f"Data set {name}: labels and task ids must be integers, got {tensor.dtype}.")
     return tensor.long()
+
+
+def _own(values: np.ndarray | Tensor) -> Tensor:
+    """A tensor with no memory beside its own: a slice would carry the rest of the array, such as the test samples."""
+    tensor = torch.as_tensor(values)
+    part = tensor.untyped_storage().nbytes() > tensor.nbytes or getattr(values, "base", None) is not None
+    return tensor.clone() if part else tensor
 
 
 def _check_split(name: str, split: str, x: Rows, y: Tensor, contexts: Tensor | None) -> None:

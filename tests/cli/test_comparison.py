@@ -44,7 +44,25 @@ class TestPairs:
     def compared(cls, tmp_path_factory):
         folder = tmp_path_factory.mktemp("runs") / "compared"
         code = main(
-            ["--setting", "class_incremental,online_task_incremental", "--method", "finetune,ewc,finetune", "--nb_tasks", "2", "--ewc_lambda", "7", "--run_dir", str(folder), "--quiet", "--accelerator", "cpu", "--batch_size", "512", "--seed", "4"]
+            [
+                "--setting",
+                "class_incremental,online_task_incremental",
+                "--method",
+                "finetune,ewc,finetune",
+                "--nb_tasks",
+                "2",
+                "--ewc_lambda",
+                "7",
+                "--run_dir",
+                str(folder),
+                "--quiet",
+                "--accelerator",
+                "cpu",
+                "--batch_size",
+                "512",
+                "--seed",
+                "4",
+            ]
         )
         return code, folder
 

@@ -49,7 +49,7 @@ class TestDeviceNumbers:
     def test_numbers_that_do_not_fit(self, gpus, devices, nodes, workers, sentence):
         gpus(2)
         with pytest.raises(InvalidOptionError, match=sentence):
-            Run(devices=devices, nodes=nodes).device_numbers(workers)
+            Run(devices=devices, nodes=nodes).check_devices(workers)
 
 
 class TestDevice:
@@ -69,4 +69,4 @@ class TestDevice:
     def test_what_there_is_not(self, gpus, accelerator):
         gpus(0)
         with pytest.raises(InvalidOptionError, match=f"--accelerator {accelerator}: this machine has no such device"):
-            Run(accelerator=accelerator).device(1)
+            Run(accelerator=accelerator).check_devices(1)

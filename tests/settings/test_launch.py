@@ -1,39 +1,24 @@
 """`setting.apply` over two workers; starting them takes seconds, so everything else is tested on workers that last."""
 
+import traceback
+
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from redwood.methods import get_method
 from redwood.methods.rehearsal import Rehearsal
-from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.errors import InvalidOptionError, NotTrainedError, RedwoodError
 from redwood.settings.launch import run_in_workers
 from redwood.settings.run import Run
 from tests.runs import FixedRule, comparable, run_here, small_setting
 
 SOURCE = """
-from dataclasses import dataclass
-
 from redwood.methods.rehearsal import Rehearsal
-from redwood.settings.errors import RedwoodError
 
-@dataclass
 class Mine(Rehearsal):
-    "Rehearsal that may refuse to finish."
-
-    fails: bool = False
-
-    def on_finish(self, results):
-        super().on_finish(results)
-        if self.fails:
-            raise RedwoodError("Nothing fits; use something else.")
+    "Rehearsal in a file of the user's."
 """
-
-
-@pytest.fixture
-def mine(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(SOURCE)
-    return get_method(f"{path}:Mine")
 
 
 def rehearse():
@@ -41,22 +26,47 @@ def rehearse():
     return run_here(small_setting("class_incremental", workers=2), method), list(method.network.parameters())
 
 
-class TestApplyWithTwoWorkers:
-    def test_a_method_from_a_file_is_trained_and_comes_back(self, mine, two_workers):
-        method = mine()
-        setting = small_setting("class_incremental", workers=2)
-        results = setting.apply(method, quiet=True, accelerator="cpu")
-        expected, weights = two_workers.run(rehearse)[0]
-        assert results.accuracy_matrix == expected.accuracy_matrix
-        assert comparable(results)["cost"] == comparable(expected)["cost"]
-        assert all(map(torch.equal, method.network.parameters(), weights))
-        assert setting.open_stream().evaluate(method).accuracy == results.accuracy_matrix[-1]
+def test_a_method_from_a_file_is_trained_by_two_workers_and_comes_back(tmp_path, two_workers):
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    setting, method = small_setting("class_incremental", workers=2), get_method(f"{path}:Mine")()
+    results = setting.apply(method, quiet=True, accelerator="cpu")
+    expected, weights = two_workers.run(rehearse)[0]
+    assert results.accuracy_matrix == expected.accuracy_matrix
+    assert comparable(results)["cost"] == comparable(expected)["cost"]
+    assert all(map(torch.equal, method.network.parameters(), weights))
+    assert setting.open_stream().evaluate(method).accuracy == results.accuracy_matrix[-1]
 
-    def test_an_error_of_ours_arrives_as_one_sentence(self, mine):
-        setting = small_setting("class_incremental", workers=2, nb_tasks=1, passes=1)
-        with pytest.raises(RedwoodError) as caught:
-            setting.apply(mine(fails=True), quiet=True, accelerator="cpu")
-        assert str(caught.value) == "Nothing fits; use something else."
+
+class TestErrors:
+    """What a worker raises reaches the caller as torch wraps it: in the text of an exception."""
+
+    def caught(self, monkeypatch, error):
+        class FailingFabric:
+            def __init__(self, **options):
+                pass
+
+            def launch(self, *job):
+                try:
+                    raise error
+                except Exception:
+                    raise ProcessRaisedException(traceback.format_exc(), 1, 4242) from None
+
+        monkeypatch.setattr("lightning_fabric.Fabric", FailingFabric)
+        setting = small_setting("class_incremental", workers=2)
+        with pytest.raises(Exception) as caught:
+            setting.apply(FixedRule(), quiet=True, accelerator="cpu")
+        return caught.value
+
+    def test_ours_arrive_as_their_sentence(self, monkeypatch):
+        found = self.caught(monkeypatch, NotTrainedError("Nothing fits; use something else."))
+        assert isinstance(found, RedwoodError)
+        assert str(found) == "Nothing fits; use something else."
+
+    def test_others_arrive_with_their_traceback(self, monkeypatch):
+        found = self.caught(monkeypatch, KeyError("missing"))
+        assert isinstance(found, ProcessRaisedException)
+        assert "KeyError: 'missing'" in str(found)
 
 
 class TestLaunchers:

@@ -72,7 +72,7 @@ class TestRunDirectory:
         assert steps == sorted(steps)
         assert steps[-1] == 15 * sum(len(phase.train) for phase in small_setting("class_incremental").phases())
         assert all(0 < float(row["loss"]) < 5 for row in rows if not row["phase"])
-        assert len(rows) == 6, "a row for each phase, and one each fifty steps"
+        assert len(rows) == 9, "a loss each fifty steps, and for each phase its last one and a row of accuracies"
 
     def test_another_run_does_not_overwrite_it(self, written):
         folder, _ = written

@@ -1,0 +1,145 @@
+"""Runs that are stopped from outside, as a cluster or a user does it, and then resumed."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from redwood.cli import main
+from tests.cli.command import content, start
+from tests.runs import MEASURED
+
+LONG = ["--setting", "class_incremental", "--nb_tasks", "2", "--passes", "8", "--accelerator", "cpu"]
+PATIENCE_S = 90
+
+
+def wait_for(path: Path, process) -> None:
+    """Until a file is there: looking often, so that little more of the run goes by."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        assert process.poll() is None, "the run ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def comparable(folder: Path) -> dict:
+    results = json.loads((folder / "results.json").read_text())
+    for name in MEASURED:
+        del results["cost"][name]
+    return results
+
+
+def whole(folder: Path, *options: str) -> Path:
+    """The same run, never stopped."""
+    assert main([*LONG, *options, "--run_dir", str(folder), "--quiet"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("method", ["rehearsal", "ewc"])
+def test_kill_9_inside_a_phase(method, tmp_path, capsys):
+    options = ["--method", method, "--checkpoint_every", "7"]
+    folder = tmp_path / "killed"
+    process = start(*LONG, *options, "--run_dir", str(folder))
+    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "results.json").exists()
+    assert (folder / "checkpoints" / "inside-phase-001.ckpt").exists()
+
+    moved = folder.rename(tmp_path / "moved")
+    assert main(["--resume", str(moved)]) == 0
+    output = capsys.readouterr()
+    assert "phase 2/2" in output.out and "phase 1/2" not in output.out, "what is done is not done again"
+    assert output.err == ""
+    expected = whole(tmp_path / "whole", *options)
+    assert comparable(moved) == comparable(expected)
+    assert content(moved)["metrics.csv"] == content(expected)["metrics.csv"]
+    assert content(moved)["config.yaml"] == content(expected)["config.yaml"]
+    assert [path.name for path in (moved / "checkpoints").iterdir()] == ["boundary.pt"]
+
+
+def test_resume_of_a_complete_run_only_shows_it(tmp_path, capsys):
+    folder = whole(tmp_path / "run", "--method", "finetune", "--passes", "1")
+    before = content(folder)
+    capsys.readouterr()
+    assert main(["--resume", str(folder)]) == 0
+    output = capsys.readouterr().out
+    assert "average accuracy" in output and f"{folder} is complete; nothing is left to do." in output
+    assert "phase" not in output
+    assert content(folder) == before
+
+
+class TestDamage:
+    """What is wrong with a run directory is said in one sentence, and the directory stays as it was."""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        folder = whole(tmp_path / "run", "--method", "finetune", "--passes", "1")
+        (folder / "results.json").unlink()
+        return folder
+
+    @pytest.mark.parametrize(
+        ("name", "data", "sentence"),
+        [
+            ("checkpoints/boundary.pt", b"PK", r"boundary\.pt is damaged .*; start the run anew"),
+            ("checkpoints/inside-phase-000.ckpt", b"PK", None),  # of a phase that is over: of no interest
+            ("config.yaml", b"setting: [", "config.yaml is not valid YAML"),
+            ("config.yaml", b"lr: 0.1\n", "names no setting and method"),
+            ("config.yaml", b"setting: class_incremental\nmethod: finetune\nfoo: 1\n", "There is no option --foo"),
+            ("results.json", b"{", "results.json is damaged"),
+        ],
+    )
+    def test_one_sentence(self, run, name, data, sentence, capsys):
+        (run / name).write_bytes(data)
+        before = content(run)
+        code = main(["--resume", str(run)])
+        if sentence is None:
+            assert code == 0
+            return
+        assert code == 2
+        assert re.search(f"^error: .*{sentence}.*\n$", capsys.readouterr().err)
+        assert content(run) == before
+
+
+def test_ctrl_c_on_a_terminal(tmp_path):
+    """There is a live bar; an interrupt says how to go on, and the run does go on from there."""
+    terminal, end = pty.openpty()
+    folder = tmp_path / "run"
+    options = ["--method", "finetune", "--checkpoint_every", "10"]
+    arguments = [*LONG, *options, "--passes", "40", "--run_dir", str(folder)]
+    process = start(*arguments, stdout=end, stderr=end, stdin=end)
+    os.close(end)
+    parts: list[bytes] = []
+    reader = threading.Thread(target=read_all, args=(terminal, parts))
+    reader.start()  # a terminal that nobody reads from would hold the run up
+    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 130
+    reader.join()
+    shown = b"".join(parts).decode()
+    assert "\x1b[" in shown and "━" in shown, "a bar is drawn with these"
+    assert re.search(r"phase 1/2: \d+ steps in [\d.]+ s, accuracy on the tasks so far [\d.]+ %", shown)
+    message = shown.rstrip().splitlines()[-1]
+    assert message.endswith(f"interrupted; go on with --resume {folder}")
+    assert "Traceback" not in shown
+    assert not (folder / "results.json").exists()
+    assert main(["--resume", str(folder)]) == 0
+    expected = whole(tmp_path / "whole", *options, "--passes", "40")
+    assert comparable(folder) == comparable(expected)
+    assert content(folder)["metrics.csv"] == content(expected)["metrics.csv"]
+
+
+def read_all(terminal: int, parts: list[bytes]) -> None:
+    """Collect what is written to a terminal, until nobody has it open any more."""
+    with contextlib.suppress(OSError):  # Linux says so that the other end is closed
+        while part := os.read(terminal, 4096):
+            parts.append(part)
+    os.close(terminal)

@@ -1,0 +1,163 @@
+"""Weights & Biases: an offline run is read back; online without a key or a network is one sentence."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from redwood.cli import main
+from tests.cli.command import QUICK, assert_one_sentence, content, environment, start
+
+PAIR = ["--setting", "class_incremental", "--method", "rehearsal"]
+
+FRAGILE = """
+import os
+from redwood.methods.finetune import Finetune
+
+class Fragile(Finetune):
+    def on_task_start(self, task_id):
+        if task_id == 1 and "BREAK_FRAGILE" in os.environ:
+            raise ArithmeticError
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_folders(tmp_path_factory):
+    """Nothing of the user's, and nothing for the user; the mode of the command line wins over the environment's."""
+    folder = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CACHE", "CONFIG", "DATA"):
+            patch.setenv(f"WANDB_{name}_DIR", str(folder))
+        patch.setenv("WANDB_MODE", "disabled")
+        yield
+
+
+def records(run_dir: Path, number: int = 0) -> list[dict]:
+    """What an offline run has recorded, by W&B's own reader."""
+    pytest.importorskip("wandb", minversion="0.31", reason="older ones have no reader for offline runs")
+    path = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))[number]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment())
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def of(kind: str, found: list[dict]) -> list[dict]:
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+class TestOffline:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def logged(cls, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("runs") / "my-run"
+        assert main([*PAIR, *QUICK, "--run_dir", str(folder), "--wandb", "offline", "--project", "my-project"]) == 0
+        return folder, records(folder)
+
+    def test_run(self, logged):
+        folder, found = logged
+        (run,) = of("run", found)
+        assert (run["project"], run["display_name"]) == ("my-project", "my-run")
+        config = {name: value for name, value in run["config"]["update"].items() if name != "_wandb"}
+        assert config == yaml.safe_load((folder / "config.yaml").read_text())
+        assert [record["exit_code"] for record in of("exit", found)] == [0]
+
+    def test_every_row_of_losses_and_phases(self, logged):
+        folder, found = logged
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows = [
+                {name.replace("step", "trainer/global_step"): float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+        history = [record["item"] for record in of("history", found)]
+        logged_rows = [
+            {name: value for name, value in item.items() if not name.startswith("_")}
+            for item in history
+            if not any(name.startswith("accuracy_") for name in item)
+        ]
+        assert rows == logged_rows
+        assert sum("loss" in row for row in rows) == sum("phase" in row for row in rows) == 2
+        axes = of("metric", found)
+        assert any(axis.get("glob_name") == "*" and axis["step_metric"] == "trainer/global_step" for axis in axes)
+
+    def test_final_metrics_and_cost(self, logged):
+        folder, found = logged
+        results = json.loads((folder / "results.json").read_text())
+        summary = {name: value for record in of("summary", found) for name, value in record["update"].items()}
+        expected = results["metrics"] | {f"cost/{name}": value for name, value in results["cost"].items()}
+        assert {name: summary[name] for name in expected} == expected
+
+    def test_pictures(self, logged):
+        folder, found = logged
+        (item,) = [
+            record["item"] for record in of("history", found) if any("accuracy_curve" in n for n in record["item"])
+        ]
+        for name in ("accuracy_curve", "accuracy_matrix"):
+            (picture,) = folder.glob(f"wandb/offline-run-*/files/{item[f'{name}.path']}")
+            assert picture.read_bytes() == (folder / f"{name}.png").read_bytes()
+
+    def test_artifact(self, logged):
+        folder, found = logged
+        (artifact,) = of("artifact", found)
+        assert artifact["type"] == "run"
+        files = {entry["path"]: int(entry["size"]) for entry in artifact["manifest"]["contents"]}
+        names = ("config.yaml", "results.json", "metrics.csv", "accuracy_matrix.png", "accuracy_curve.png")
+        assert files == {name: (folder / name).stat().st_size for name in names}
+
+
+def test_it_says_where_and_nothing_else(tmp_path, capfd):
+    assert main([*PAIR, *QUICK, "--run_dir", str(tmp_path / "run"), "--wandb", "offline"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert out.startswith(f"Weights & Biases: {tmp_path}/run/wandb/offline-run-")
+
+
+def test_failed_and_resumed(tmp_path, monkeypatch, capfd):
+    """A failed run is marked so, the next one of the comparison is its own, and resuming goes on under the same id."""
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    methods = f"{tmp_path}/fragile.py:Fragile,finetune"
+    folder = tmp_path / "compared"
+    monkeypatch.setenv("BREAK_FRAGILE", "1")
+    arguments = ["--setting", "class_incremental", "--method", methods, *QUICK, "--wandb", "offline", "--quiet"]
+    assert main([*arguments, "--run_dir", str(folder)]) == 1
+    broken, fine = folder / "class_incremental-Fragile", folder / "class_incremental-finetune"
+    first, other = records(broken), records(fine)
+    assert [record["exit_code"] for record in of("exit", first) + of("exit", other)] == [1, 0]
+    assert [of("run", found)[0]["config"]["update"]["method"] for found in (first, other)] == methods.split(",")
+    monkeypatch.delenv("BREAK_FRAGILE")
+    assert main(["--resume", str(broken)]) == 0
+    second = records(broken, 1)
+    ids = [of("run", found)[0]["run_id"] for found in (first, second, other)]
+    assert ids[0] == ids[1] != ids[2]
+    phases = [
+        [record["item"]["phase"] for record in of("history", found) if "phase" in record["item"]]
+        for found in (first, second)
+    ]
+    assert phases == [[0], [1]]
+    capfd.readouterr()
+
+
+def test_disabled_by_default(tmp_path, monkeypatch):
+    """Without being asked for, it is not even imported."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert main([*PAIR, *QUICK, "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
+    assert not (tmp_path / "run" / "wandb").exists()
+
+
+def test_online_without_a_key_or_a_network(tmp_path):
+    """Soon, and nothing is left behind. Nobody listens at the port, so no machine outside is asked."""
+    unreachable = environment(HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
+    environments = [unreachable, unreachable | {"WANDB_API_KEY": "0" * 40}]
+    started = [
+        start(*PAIR, "--run_dir", str(tmp_path / f"run{number}"), "--wandb", "online", cwd=tmp_path, env=env)
+        for number, env in enumerate(environments)
+    ]
+    for process in started:
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (2, ""), err
+        assert_one_sentence(err)
+        assert "use --wandb offline" in err
+    assert not [name for name in content(tmp_path) if name.startswith("run")]

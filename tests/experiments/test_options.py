@@ -1,0 +1,101 @@
+from dataclasses import dataclass, field, fields
+
+import pytest
+
+from redwood.experiments.arguments import UsageError
+from redwood.experiments.options import Pair, check_arguments, make_parser, parse_options
+from redwood.methods.ewc import EWC
+from redwood.methods.finetune import Finetune
+from redwood.settings import ClassIncrementalSetting
+from redwood.settings.errors import InvalidOptionError, UnknownNameError
+from redwood.settings.run import Run
+
+PAIR = Pair("class_incremental", "ewc")
+
+
+@dataclass
+class Many(Finetune):
+    """One option of each type."""
+
+    number: int | None = None  # any number
+    share: float = 0.5  # 50% of them
+    name: str = "x"  # what it is called
+    fast: bool = False  # do less
+    sizes: list[int] = field(default_factory=list)  # how large
+    names: list[str] = field(default_factory=lambda: ["a", "b"])  # how called
+
+
+MANY = Pair("class_incremental", f"{__name__}:Many")
+
+
+class TestParse:
+    def test_defaults_are_those_of_the_classes(self):
+        options = parse_options(PAIR, [])
+        assert (options.setting, options.method, options.run) == (ClassIncrementalSetting(), EWC(), Run())
+
+    def test_each_option_goes_where_it_belongs(self):
+        options = parse_options(
+            PAIR, ["--seed", "3", "--increment", "4", "6", "--ewc_lambda", "2", "--threads", "1", "--quiet"]
+        )
+        assert options.setting == ClassIncrementalSetting(seed=3, increment=[4, 6])
+        assert options.method == EWC(ewc_lambda=2.0)
+        assert options.run == Run(threads=1, quiet=True)
+
+    def test_types(self):
+        line = "--number 3 --share 1e-3 --name=-x --fast --sizes 1 2 --names c"
+        assert parse_options(MANY, line.split()).method == Many(
+            number=3, share=0.001, name="-x", fast=True, sizes=[1, 2], names=["c"]
+        )
+        assert parse_options(MANY, ["--fast", "false"]).method == Many()
+
+    def test_options_of_other_pairs_are_passed_over(self):
+        assert parse_options(PAIR, ["--buffer_size", "3", "--lr", "0.5"]).method == EWC(lr=0.5)
+
+    def test_what_the_classes_refuse(self):
+        with pytest.raises(InvalidOptionError, match="--seed -1 has to be at least 0"):
+            parse_options(PAIR, ["--seed", "-1"])
+
+    @pytest.mark.parametrize("line", ["--number", "--run_dir", "--passes", "--workers --lr 1"])
+    def test_an_option_needs_its_value_even_if_its_default_is_none(self, line):
+        with pytest.raises(UsageError, match="expected one argument"):
+            parse_options(MANY, line.split())
+
+    def test_two_parsers_do_not_share_their_lists(self):
+        parse_options(PAIR, ["--increment", "1"]).setting.increment.append(2)
+        assert parse_options(PAIR, []).setting.increment == []
+
+
+class TestCheckArguments:
+    def test_an_option_of_one_pair_is_enough(self):
+        check_arguments([PAIR, Pair("class_incremental", "rehearsal")], ["--ewc_lambda", "1", "--buffer_size", "3"])
+
+    def test_but_of_one_it_has_to_be(self):
+        with pytest.raises(UsageError, match="no option --buffer_size for --setting class_incremental --method ewc"):
+            check_arguments([PAIR], ["--buffer_size", "3"])
+        with pytest.raises(
+            UsageError, match="no option --bufer_size for any of these pairs; did you mean --buffer_size"
+        ):
+            check_arguments([PAIR, Pair("continual", "rehearsal")], ["--bufer_size", "3"])
+
+    def test_resume_is_no_option_of_a_run(self):
+        """The field of `Run` is for Python; on the command line, `--resume` names a folder."""
+        assert [a.dest for a in make_parser(PAIR)._actions if "--resume" in a.option_strings] == ["resume"]
+        assert {f.name: f.metadata.get("cmd") for f in fields(Run)}["resume"] is False
+
+
+class TestLoad:
+    def test_names(self):
+        assert PAIR.load() == (ClassIncrementalSetting, EWC)
+        assert MANY.load() == (ClassIncrementalSetting, Many)
+        with pytest.raises(UnknownNameError, match="Did you mean ewc"):
+            Pair("class_incremental", "ewcc").load()
+
+    def test_a_mistake_of_ours_is_not_taken_for_one_of_the_user(self, monkeypatch):
+        def broken(name):
+            raise ImportError("a bug")
+
+        monkeypatch.setattr("redwood.experiments.options.get_method", broken)
+        with pytest.raises(ImportError, match="a bug"):
+            PAIR.load()
+        with pytest.raises(UsageError, match=r"module:Mine cannot be imported \(ImportError: a bug\)\."):
+            Pair("class_incremental", "module:Mine").load()

@@ -1,0 +1,81 @@
+import os
+import signal
+import time
+
+import pytest
+
+from redwood.experiments.options import Pair, parse_options
+from redwood.experiments.runner import InterruptedRun, execute, label_of, load_config, new_run_dir, refuse_used
+from redwood.methods.finetune import Finetune
+from redwood.settings.errors import RedwoodError
+
+PAIR = Pair("class_incremental", "finetune")
+
+
+class TestFolders:
+    def test_named_by_time_and_pair(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(time, "strftime", lambda pattern: "20261231-235959")
+        names = []
+        for _ in range(3):
+            folder = new_run_dir(label_of(PAIR))
+            folder.mkdir(parents=True)
+            names.append(str(folder))
+        stem = "runs/20261231-235959-class_incremental-finetune"
+        assert names == [stem, f"{stem}-2", f"{stem}-3"]
+
+    @pytest.mark.parametrize("method", ["my_file.py:Mine", "/some/where/my_file.py:Mine", "package.module:Mine"])
+    def test_a_class_is_named_without_its_file(self, method):
+        assert label_of(Pair("continual", method)) == "continual-Mine"
+
+    def test_used_ones_are_refused(self, tmp_path):
+        refuse_used(tmp_path)
+        refuse_used(tmp_path / "new")
+        (tmp_path / "file").write_text("")
+        for path in (tmp_path, tmp_path / "file"):
+            with pytest.raises(RedwoodError, match="exists and is not an empty folder"):
+                refuse_used(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: [", "is not valid YAML"),
+        ("just text", "has to hold lines like"),
+        ("", "has to hold lines like"),
+        ("1: 2", "has to hold lines like"),
+        ("a: {b: c}", "a has to be a plain value or a list"),
+        ("a: [[1]]", "a has to be a plain value or a list"),
+    ],
+)
+def test_configuration_files_that_are_none(text, sentence, tmp_path):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(RedwoodError, match=sentence):
+        load_config(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize("where", ["in the training loop", "in an evaluation"])
+def test_an_interrupt_names_the_folder(where, tmp_path, monkeypatch):
+    """Lightning makes an exit of it and switches further ones off; a comparison has to hear the next one, too."""
+
+    def interrupt(self, *args):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    monkeypatch.setattr(Finetune, "loss" if where == "in the training loop" else "predict", interrupt)
+    options = parse_options(PAIR, ["--run_dir", str(tmp_path / "run"), "--quiet", "--accelerator", "cpu"])
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedRun) as caught:
+        execute(options)
+    assert caught.value.args == (str(tmp_path / "run"),)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_an_exit_of_a_method_is_no_interrupt(monkeypatch):
+    def leave(self, setting):
+        raise SystemExit(3)
+
+    monkeypatch.setattr(Finetune, "configure", leave)
+    with pytest.raises(SystemExit) as caught:
+        execute(parse_options(PAIR, ["--quiet"]))
+    assert caught.value.code == 3

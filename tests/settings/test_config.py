@@ -1,0 +1,52 @@
+import pytest
+import yaml
+from torch import nn
+
+from redwood.experiments.arguments import as_arguments
+from redwood.experiments.options import Pair, parse_options
+from redwood.methods.ewc import EWC
+from redwood.methods.finetune import Finetune
+from redwood.methods.random import Random
+from redwood.methods.rehearsal import Rehearsal
+from redwood.settings import ClassIncrementalSetting, ContinualSetting, OnlineClassIncrementalSetting
+from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.run import Run
+from tests.samples import few_digits
+
+
+class Mine(ContinualSetting):
+    """A setting of one's own."""
+
+
+@pytest.mark.parametrize(
+    ("setting", "method", "run"),
+    [
+        (ClassIncrementalSetting(increment=[4, 3, 3], class_order=list(range(9, -1, -1))), EWC(lr=1e-5), Run()),
+        (OnlineClassIncrementalSetting(nb_tasks=2, validation=0.25, seed=7), Rehearsal(buffer_size=3), Run(threads=2)),
+        (ContinualSetting(stream="permuted", drift_width=0.0), Random(), Run(checkpoint_every=0, project="a b: c")),
+        (Mine(dataset="data/with space.npz"), Finetune(), Run(wandb="offline", precision="bf16-mixed")),
+    ],
+)
+def test_the_command_line_makes_the_same_options_of_it(setting, method, run):
+    """Through YAML, as `--config` and `--resume` read it."""
+    config = yaml.safe_load(yaml.safe_dump(describe_run(setting, method, run)))
+    pair = Pair(config.pop("setting"), config.pop("method"))
+    options = parse_options(pair, as_arguments(config))
+    assert (options.setting, options.method, options.run) == (setting, method, run)
+
+
+def test_where_a_run_writes_is_no_part_of_it():
+    names = describe_run(ContinualSetting(), Random(), Run(run_dir="somewhere", quiet=True)).keys()
+    assert not {"run_dir", "resume", "quiet"} & names
+    assert {"seed", "dataset", "wandb", "precision"} <= names
+
+
+def test_what_only_python_can_give_is_named():
+    setting = ClassIncrementalSetting(dataset=few_digits())
+    config = describe_run(setting, Finetune(model=nn.Sequential(nn.Flatten(), nn.Linear(64, 10))), Run())
+    assert (config["dataset"], config["model"]) == ("few_digits", "Sequential")
+
+
+def test_settings_by_key_or_reference():
+    assert name_of_setting(ContinualSetting) == "continual"
+    assert name_of_setting(Mine) == "tests.settings.test_config:Mine"

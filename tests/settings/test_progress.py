@@ -1,0 +1,75 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from redwood.settings import progress
+from redwood.settings.progress import BarReporter, LineReporter, Reporter, make_reporter
+from redwood.settings.run import Run
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Whatever is printed by rich goes to this terminal."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr("rich._console", console)
+    monkeypatch.setattr("rich.console.Console", lambda: console)
+    return file
+
+
+class TestChoice:
+    def test_lines_where_nobody_looks(self, capsys):
+        assert type(make_reporter(Run(), 2, 2)) is LineReporter
+
+    def test_a_bar_on_a_terminal(self, terminal):
+        assert type(make_reporter(Run(), 2, 2)) is BarReporter
+
+    def test_nothing_if_quiet(self, terminal):
+        assert type(make_reporter(Run(quiet=True), 2, 2)) is Reporter
+
+    def test_nothing_on_other_workers(self, terminal, monkeypatch):
+        monkeypatch.setattr(progress, "rank", lambda: 1)
+        assert type(make_reporter(Run(), 2, 2)) is Reporter
+
+
+@pytest.mark.parametrize(
+    ("n_phases", "n_tasks", "index", "accuracy", "shown"),
+    [
+        (3, 3, 0, [0.5, 0.0, 0.0], "phase 1/3: 7 steps in 2.5 s, accuracy on the tasks so far 50.0 %"),
+        (3, 3, 1, [0.5, 1.0, 0.0], "phase 2/3: 7 steps in 2.5 s, accuracy on the tasks so far 75.0 %"),
+        (1, 3, 0, [0.3, 0.6, 0.9], "phase 1/1: 7 steps in 2.5 s, accuracy on the tasks so far 60.0 %"),
+    ],
+)
+def test_line(n_phases, n_tasks, index, accuracy, shown, capsys, monkeypatch):
+    """Tasks to come do not count; a phase that holds all tasks counts them all."""
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    with LineReporter(n_phases, n_tasks) as reporter:
+        reporter.phase_started(index, steps=7)
+        reporter.step(3)
+        reporter.phase_finished(index, accuracy)
+    assert capsys.readouterr().out == f"{shown}\n"
+
+
+def test_bar(terminal):
+    """It shows the phase and how far it is, begins anew with each phase, and is gone in the end; lines stay."""
+    with BarReporter(2, 2) as reporter:
+        for index in range(2):
+            reporter.phase_started(index, steps=200 + index)
+            reporter.step(150)
+            reporter._bar.refresh()
+            reporter.phase_finished(index, [1.0, 0.0])
+    shown = terminal.getvalue()
+    for index in range(2):
+        assert f"phase {index + 1}/2" in shown
+        assert f"150/{200 + index}" in shown
+        assert f"phase {index + 1}/2: {200 + index} steps in " in shown
+    assert shown.rstrip().endswith("\x1b[2K"), "the line of the bar is erased"
+
+
+def test_the_bar_goes_when_a_run_fails(terminal):
+    with pytest.raises(ZeroDivisionError), BarReporter(1, 1) as reporter:
+        reporter.phase_started(0, steps=3)
+        1 / 0
+    assert reporter._bar.live.is_started is False
