@@ -48,7 +48,7 @@ class HandLoop(ClockedRehearsal):
         for number, batch in enumerate(phase.train):
             loss = self.module.training_step(batch, number)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         self.fit_time = self.fit_time.plus(Seconds.now().since(start))
 
@@ -59,7 +59,7 @@ class NoCallbacks(ClockedRehearsal):
     def make_trainer(self, phase: Phase) -> Trainer:
         """Take the callbacks out."""
         trainer = super().make_trainer(phase)
-        trainer.callbacks = []
+        trainer.callbacks = []  # type: ignore[attr-defined]
         return trainer
 
 
@@ -147,7 +147,6 @@ def main() -> None:
     options = parser.parse_args()
     use_one_thread()
     costs = Costs(load_images(options.data_dir))
-    knob = partial(partial, costs.redwood, ClockedRehearsal)
     variants: dict[str, Callable[[], tuple[Seconds, Seconds | None]]] = {
         "bare replay": partial(costs.bare, count_online=False),
         "+ online accuracy": partial(costs.bare, count_online=True),

@@ -88,8 +88,8 @@ class FlopMeter(Callback):
             steps * self._counted.get(kind, per_sample * sum(kind)) for kind, steps in self._steps.items()
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """The counts, as plain values."""
+    def counts(self) -> dict[str, Any]:
+        """The counts, as plain values; not `state_dict`, which Lightning would restore from the first worker on all."""
         return {
             "steps": [[list(kind), count] for kind, count in self._steps.items()],
             "counted": [[list(kind), flops] for kind, flops in self._counted.items()],
@@ -97,7 +97,7 @@ class FlopMeter(Callback):
             "apart": self._apart,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_counts(self, state: dict[str, Any]) -> None:
         """Go on from earlier counts."""
         self._steps = Counter({tuple(kind): count for kind, count in state["steps"]})
         self._counted = {tuple(kind): flops for kind, flops in state["counted"]}

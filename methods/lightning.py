@@ -201,7 +201,7 @@ class LightningMethod(Method):
             "network": self.network.state_dict(),
             "phase_count": self.phase_count,
             "heads": self.heads.state_dict(),
-            "flops": self.flops.state_dict(),
+            "flops": self.flops.counts(),
             "kept": self.kept,
         }
 
@@ -210,7 +210,7 @@ class LightningMethod(Method):
         self.network.load_state_dict(state["network"])
         self.phase_count, self.kept = state["phase_count"], state["kept"]
         self.heads.load_state_dict(state["heads"])
-        self.flops.load_state_dict(state["flops"])
+        self.flops.load_counts(state["flops"])
 
     def costs(self) -> dict[str, float]:
         """FLOPs of training so far, and the size of the network."""

@@ -20,8 +20,9 @@ from redwood.settings.workers import rank, world_size
 class Rehearsal(LightningMethod):
     """Train on each mini-batch together with samples drawn from a reservoir of the stream so far (Algorithm 1).
 
-    Each sample is offered to the reservoir once, when it is first seen, so that the buffer is a uniform sample of the
-    distinct samples of the stream. Under several workers each keeps an equal part of the buffer, filled from its shard.
+    Each sample is offered to the reservoir in the first pass of each phase that holds it, so that the buffer is a
+    uniform sample of the stream without its repeats. Under several workers each keeps an equal part of the buffer,
+    filled from its shard.
     """
 
     target = ContinualSetting

@@ -15,7 +15,7 @@ def check_choice(options: Any, name: str, known: Collection[str]) -> None:
 
 
 def check_range(options: Any, name: str, low: float, high: float | None = None) -> None:
-    """Raise `InvalidOptionError` unless `low <= value <= high` for the option `name` (`high=None`: any finite value)."""
+    """Raise `InvalidOptionError` unless the option `name` is finite and in `low..high` (`high=None`: no limit)."""
     value = getattr(options, name)
     if not math.isfinite(value):
         raise InvalidOptionError(f"--{name} {value} has to be a finite number.")

@@ -15,7 +15,7 @@ from redwood.settings.phase import Phase
 from redwood.settings.seeding import derive_seed, generator, preserved_random_state
 from redwood.settings.streams.batches import split_evenly
 from redwood.settings.streams.loader import BatchLoader, Source
-from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, task_entries
+from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, shuffled, task_entries
 from redwood.settings.streams.tasks import TaskOptions, make_tasks
 from redwood.settings.workers import rank, sum_over_workers, world_size
 
@@ -54,7 +54,9 @@ class SupervisedStream:
         self.n_tasks = len(tasks)
         self._source = Source(data.x, data.y, tasks)
         self._test_source = Source(data.x_test, data.y_test, tasks)
-        self._test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
+        # Mixed, since the neighbours of a sample in its batch would tell its task.
+        test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
+        self._test = shuffled(test, derive_seed(setting.seed, "test order") % 2**48)
         train, self._validation = self._hold_out(task_entries([task.rows for task in tasks]))
         self._phases = self._arrange(train)
         self.n_phases = len(self._phases)

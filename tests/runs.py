@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from redwood.methods import get_method
 from redwood.methods.base import Method
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.random import Random
 from redwood.settings import get_setting
-from redwood.settings.base import Setting
 from redwood.settings.loop import run_protocol
-from redwood.settings.phase import Phase
 from redwood.settings.results import Results
 from redwood.settings.run import Run
 from tests.samples import few_digits
@@ -21,18 +20,8 @@ MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes")
 
 
 @dataclass
-class FixedRule(Method):
-    """Predicts by a fixed function of the sample, right more often than not; also scored online."""
-
-    target = Setting
-
-    def configure(self, setting: Setting) -> None:
-        self._n_classes = int(setting.action_space.n)  # type: ignore[attr-defined]
-
-    def fit(self, phase: Phase) -> None:
-        for _ in range(phase.train.epochs):
-            for batch in phase.train:
-                phase.score(self.predict(batch.x, batch.task_id), batch.y)
+class FixedRule(Random):
+    """Predicts by a fixed function of the sample, where `Random` guesses; scored online as it is."""
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         return x.flatten(1).long().sum(1) % self._n_classes
