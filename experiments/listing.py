@@ -1,28 +1,31 @@
 """Show the tree of settings, with the methods that apply at each node."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from redwood.methods import get_method, method_names
+from redwood.methods.base import Method
 from redwood.settings import get_setting, setting_names
 from redwood.settings.base import Setting, why_not_applicable
 
 
-def applicable_methods(setting: type[Setting]) -> list[str]:
-    """Keys of the methods that apply to a setting."""
-    return [name for name in method_names() if why_not_applicable(setting, get_method(name)) is None]
+def applicable_methods(setting: type[Setting], methods: Mapping[str, type[Method]]) -> list[str]:
+    """Keys of those `methods` that apply to a setting."""
+    return [name for name, method in methods.items() if why_not_applicable(setting, method) is None]
 
 
 def describe_settings() -> list[dict[str, Any]]:
     """One record per setting: key, class, parents, assumptions, methods."""
     classes = {name: get_setting(name) for name in setting_names()}
     keys = {cls: name for name, cls in classes.items()}
+    methods = {name: get_method(name) for name in method_names()}
     return [
         {
             "key": name,
             "class": cls.__name__,
             "parents": [keys.get(base, base.__name__) for base in cls.__bases__],
             "assumptions": list(cls.assumptions.promises()),
-            "methods": applicable_methods(cls),
+            "methods": applicable_methods(cls, methods),
         }
         for name, cls in classes.items()
     ]

@@ -1,6 +1,7 @@
 """Build the options of a pair from the dataclasses of its setting, its method and the run."""
 
 import argparse
+import functools
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -101,6 +102,7 @@ def pair_help(pair: Pair) -> str:
     return make_parser(pair).format_help()
 
 
+@functools.cache  # a comparison asks for the same few names again and again, and each look-up reads all entry points
 def _load(get: Callable[[str], Any], name: str) -> Any:
     try:
         return get(name)
