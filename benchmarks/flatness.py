@@ -54,7 +54,7 @@ def watch_redwood(data: Dataset) -> dict[str, Any]:
     method.memory = []
     setting.apply(method, **RUN_OPTIONS)  # type: ignore[arg-type]
     steps = [b.since(a) for stamps in method.steps for a, b in pairwise(stamps)]
-    return _summary("redwood rehearsal", steps, method.memory)
+    return _summary("redwood rehearsal", sum(map(len, method.steps)), steps, method.memory)
 
 
 def watch_avalanche(data: Dataset) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def watch_avalanche(data: Dataset) -> dict[str, Any]:
     assert isinstance(data.x, torch.Tensor)
     avalanche_runs.train(network, data.x, data.y, BATCH, replay="batch", buffer_size=BUFFER, nb_tasks=5)
     steps = [b.since(a) for a, b in pairwise(stamps)]
-    return _summary("Avalanche online Replay", steps, memory)
+    return _summary("Avalanche online Replay", len(stamps), steps, memory)
 
 
-def _summary(name: str, steps: list[Seconds], memory: list[int]) -> dict[str, Any]:
+def _summary(name: str, n_steps: int, steps: list[Seconds], memory: list[int]) -> dict[str, Any]:
     first, last = steps[:WINDOW], steps[-WINDOW:]
-    row: dict[str, Any] = {"variant": name, "steps": len(steps) + 1}
+    row: dict[str, Any] = {"variant": name, "steps": n_steps}
     for clock in Seconds._fields:
         early, late = (median(getattr(s, clock) for s in part) for part in (first, last))
         row |= {
