@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redwood.cli import main
-from tests.cli.command import assert_one_sentence, content, start
+from tests.cli.command import assert_one_sentence, content, run
 
 PAIR = ["--setting", "class_incremental", "--method", "finetune"]
 
@@ -170,17 +170,11 @@ def test_one_sentence(case, bad_files, monkeypatch, capsys):
 
 
 def test_from_a_shell(bad_files):
-    """In processes of their own, under several workers, too: nothing that a library prints, and the exit code."""
-    settings = ("class_incremental", "distributed_class_incremental")
-    started = [
-        start("--setting", key, *PAIR[2:], "--dataset", "gaps.npz", "--run_dir", f"new_{key}", cwd=bad_files)
-        for key in settings
-    ]
-    for process, key in zip(started, settings, strict=True):
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, out) == (2, "")
-        assert_one_sentence(err)
-        assert not (bad_files / f"new_{key}").exists()
+    """In a process of its own: nothing that a library prints, and the exit code."""
+    done = run(*PAIR, "--dataset", "gaps.npz", "--run_dir", "new", cwd=bad_files)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_sentence(done.stderr)
+    assert not (bad_files / "new").exists()
 
 
 def test_data_that_is_neither_there_nor_to_be_had(tmp_path, monkeypatch, capsys):
