@@ -1,0 +1,378 @@
+"""The rehearsal buffer: a storage, a policy and a sampler."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.layout import RowLayout, batch_size
+from redwood.buffers.offers import checked_labels, find
+from redwood.buffers.policies import Offer, Policy, Reservoir
+from redwood.buffers.samplers import Sampler, Uniform
+from redwood.buffers.snapshots import restored_parts
+from redwood.buffers.storage import RowStorage
+from redwood.buffers.tiers import TIERS, resolve
+from redwood.buffers.tree import flatten, plain
+
+
+class RehearsalBuffer:
+    """A bounded memory of past samples.
+
+    A sample is any tree of tensors (nested dictionaries, lists, tuples); each leaf keeps its shape and dtype. All
+    decisions are made on the host, from indices and scalars, and all randomness is a pure function of the seed, the
+    number of a sample's arrival and the number of a draw: nothing waits for a GPU unless a policy or sampler needs
+    labels or the like that are only there.
+
+    Attributes:
+        policy: Which samples are kept.
+        sampler: Which rows form a draw.
+        needs: What these two have to be told: `labels`, `tasks`, `losses`, `features` of samples, a `rate` for draws.
+
+    Example:
+        >>> buffer = RehearsalBuffer(capacity=2, seed=0)
+        >>> buffer.add({"x": torch.zeros(5, 3, dtype=torch.uint8), "y": torch.arange(5)})
+        >>> len(buffer), buffer.n_seen, buffer.nbytes
+        (2, 5, 32)
+        >>> buffer.sample(2)["x"].shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        capacity: int | None = None,
+        *,
+        n_bytes: int | None = None,
+        policy: Policy | None = None,
+        sampler: Sampler | None = None,
+        tier: str = "auto",
+        directory: str | None = None,
+        n_classes: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Make an empty buffer.
+
+        Args:
+            capacity: Largest number of samples stored.
+            n_bytes: Instead of `capacity`: how many bytes the rows may take.
+            policy: Which samples are kept; default: `Reservoir()`. A buffer needs one of its own.
+            sampler: Which rows form a draw; default: `Uniform()`. Likewise.
+            tier: Where rows are kept: `cuda`, `pinned`, `host`, `mmap`, or `auto`, where the first samples are.
+            directory: Folder of the file of the tier `mmap`; default: the one for temporary files.
+            n_classes: Labels have to be below it, if given.
+            seed: Seed of all decisions of this buffer; the global generator is never touched.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if (capacity is None) == (n_bytes is None):
+            raise ValueError("A buffer needs either capacity, in samples, or n_bytes.")
+        size, unit = (capacity, "sample") if capacity is not None else (n_bytes, "byte")
+        assert size is not None
+        if size < 1:
+            raise ValueError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
+        if tier not in ("auto", *TIERS):
+            raise ValueError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
+        self.policy, self.sampler = policy or Reservoir(), sampler or Uniform()
+        self._capacity, self._n_bytes, self._seed = capacity, n_bytes, seed
+        self._tier, self._directory, self._n_classes = tier, directory, n_classes
+        self.needs = self.policy.needs | self.sampler.needs
+        self._storage: RowStorage | None = None
+        self._step = 0
+        self._warned = self._loaded = False
+        self._arrivals, self._draws = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+        self.sampler.bind(seed)
+        self.policy.bind(capacity or 0, seed)
+
+    @property
+    def capacity(self) -> int:
+        """Largest number of samples stored; 0 while it was given in bytes and no sample has come."""
+        return self._capacity or 0
+
+    @property
+    def n_seen(self) -> int:
+        """Number of samples offered so far."""
+        return self.policy.n_seen
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws so far."""
+        return self._step
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated for rows, filled or not; 0 before the first `add`. Each row adds 16 on the host."""
+        return self._storage.nbytes if self._storage else 0
+
+    def __len__(self) -> int:
+        """Number of samples stored."""
+        return self.policy.size
+
+    # Putting in.
+
+    def add(
+        self,
+        samples: Any,
+        *,
+        labels: Tensor | None = None,
+        tasks: Tensor | None = None,
+        losses: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> None:
+        """Offer a batch of samples; the first one fixes the structure, row shapes and dtypes.
+
+        Args:
+            samples: A tree of tensors (B, ...) with one B; gradients are not kept.
+            labels: Classes (B,), integers, or label sets (B, L), bool; default: the leaf `y`. To be given on the host
+                if the samples are on a GPU, as it has to be waited for otherwise.
+            tasks: Tasks (B,), integers; default: the leaf `task_id`. Likewise.
+            losses: Losses (B,), for policies that need them.
+            features: Features (B, d), for policies that need them.
+
+        Raises:
+            ValueError: If the samples do not fit to each other or to earlier ones, or if something is missing. The
+                buffer is then as it was before.
+            StorageError: If the rows cannot be allocated.
+        """
+        leaves = list(flatten(samples))
+        n = batch_size(leaves)
+        offer = self._offer(n, samples, labels=labels, tasks=tasks, losses=losses, features=features)
+        storage = self._open(samples, leaves)
+        if n == 0:
+            return
+        first = self.n_seen
+        positions, slots = self.policy.place(offer)
+        self.sampler.came(offer.tasks)
+        if not slots.numel():
+            return
+        storage.write_leaves(slots, [_pick(tensor, positions) for _, tensor in leaves])
+        self._arrivals[slots] = positions + first
+        self._draws[slots] = 0
+        if self.sampler.needs:
+            labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
+            self.sampler.placed(slots, labels, tasks)
+
+    def _offer(self, n: int, samples: Any, **given: Tensor | None) -> Offer:
+        """What the policy and the sampler need to know of the samples, and no more."""
+        if not self.needs:
+            return Offer(n)
+        told = {}
+        # The features that a sampler goes by come with `refresh`.
+        for name in given.keys() & (self.policy.needs | self.sampler.needs - {"features"}):
+            part = self.policy if name in self.policy.needs else self.sampler
+            told[name] = find(name, given[name], samples, n, type(part).__name__)
+        if "labels" in told:
+            sets = self.policy.takes_sets and "labels" not in self.sampler.needs
+            told["labels"] = checked_labels(told["labels"], self._n_classes, sets=sets)
+        return Offer(n, **told)
+
+    def _open(self, samples: Any, leaves: list[tuple[str, Tensor]]) -> RowStorage:
+        """The storage, which the first samples decide on."""
+        if self._storage is not None:
+            self._storage.layout.check(leaves)
+        self._check_devices(leaves)
+        if self._storage is None:
+            self._allocate(RowLayout.of(samples), leaves[0][1].device)
+        storage = self._storage
+        assert storage is not None
+        if self._loaded:  # a snapshot does not tell tuples from lists
+            storage.layout = replace(storage.layout, structure=RowLayout.of(samples).structure)
+            self._loaded = False
+        return storage
+
+    def _check_devices(self, leaves: list[tuple[str, Tensor]]) -> None:
+        if self._tier not in ("auto", "cuda"):
+            return
+        device = self._storage.device if self._storage else leaves[0][1].device
+        for path, tensor in leaves:
+            if tensor.device != device:
+                raise ValueError(
+                    f"The rows of this buffer are on {device}, got leaf {path} on {tensor.device}; "
+                    "move either with `to`."
+                )
+
+    def _allocate(self, layout: RowLayout, device: torch.device) -> None:
+        capacity = self._capacity
+        if capacity is None:
+            assert self._n_bytes is not None
+            capacity = self._n_bytes // layout.stride
+            if not capacity:
+                raise ValueError(f"n_bytes={self._n_bytes} is less than one sample takes, {layout.stride} bytes.")
+        self._storage = RowStorage(
+            layout, capacity, tier=resolve(self._tier, device), device=device, directory=self._directory
+        )
+        if self._capacity is None:
+            self._capacity = capacity
+            self.policy.bind(capacity, self._seed)
+        self._arrivals, self._draws = torch.zeros(2, capacity, dtype=torch.int64)
+
+    # Taking out.
+
+    def draw(self, n: int, *, rate: Callable[[Any], Tensor] | None = None) -> Tensor:
+        """Choose stored rows.
+
+        Args:
+            n: Number of rows wanted, at least 1.
+            rate: For samplers that need it: maps samples (m, ...), as `read` returns them, to scores (m,).
+
+        Returns:
+            Distinct slots (at most n,), int64: fewer if not so many are stored, or to be drawn.
+
+        Raises:
+            ValueError: If `n` is less than 1, or `rate` is missing.
+        """
+        if n < 1:
+            raise ValueError(f"The number of samples to draw must be at least 1, got {n}.")
+        if rate is None and "rate" in self.sampler.needs:
+            raise ValueError(f"{type(self.sampler).__name__} needs scores of the stored samples; pass rate=...")
+        if self._capacity is not None and n > self._capacity and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{n} samples are drawn from a buffer of {self._capacity}; it returns what there is.", stacklevel=2
+            )
+        if not len(self):
+            return torch.empty(0, dtype=torch.int64)
+        slots = self.sampler.draw(n, self._step, len(self), None if rate is None else lambda s: rate(self.read(s)))
+        self._step += 1
+        self._draws.index_add_(0, slots, torch.ones_like(slots))
+        return slots
+
+    def read(self, slots: Tensor, *, device: torch.device | None = None) -> Any:
+        """Copies of the samples in some slots (n,): a tree of tensors (n, ...), as they were added.
+
+        Args:
+            slots: Which ones.
+            device: Where the samples are wanted; default: where the rows are.
+        """
+        if self._storage is None:
+            raise ValueError("Cannot sample from an empty buffer; call `add` first.")
+        return self._storage.read(slots, device=device)
+
+    def sample(self, n: int, *, rate: Callable[[Any], Tensor] | None = None) -> Any:
+        """Draw rows, and copy them: `read(draw(n))`.
+
+        Raises:
+            ValueError: If the buffer is empty, `n` is less than 1, or `rate` is missing.
+        """
+        if not len(self):
+            raise ValueError("Cannot sample from an empty buffer; call `add` first.")
+        return self.read(self.draw(n, rate=rate))
+
+    def all(self, *, device: torch.device | None = None) -> Any:
+        """Copies of all samples that are stored, in the order of their slots; see `read`."""
+        return self.read(torch.arange(len(self)), device=device)
+
+    # Telling it more.
+
+    def rated(self, slots: Tensor, losses: Tensor) -> None:
+        """Tell the policy which losses (n,) rows (n,) had when they were replayed.
+
+        Raises:
+            ValueError: If there is not one for each.
+        """
+        if losses.shape != slots.shape:
+            raise ValueError(f"There are {len(slots)} rows, but the losses are of shape {tuple(losses.shape)}.")
+        self.policy.rated(slots.cpu(), losses.detach().cpu())
+
+    def refresh(self, features: Tensor) -> None:
+        """Tell the sampler the features (len, d) of all stored rows, in the order of `all`.
+
+        Raises:
+            ValueError: If there is not one for each.
+        """
+        if features.dim() != 2 or len(features) != len(self):
+            raise ValueError(f"There are {len(self)} rows, but the features are of shape {tuple(features.shape)}.")
+        self.sampler.refresh(features.detach().cpu())
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more samples; those stored stay.
+
+        Raises:
+            ValueError: If that is not more than there is room for now.
+            StorageError: If the rows cannot be allocated; the buffer is then as it was.
+        """
+        if capacity <= self.capacity or self._capacity is None:
+            raise ValueError(f"A buffer of {self.capacity} samples cannot grow to {capacity}.")
+        if self._storage is not None:
+            self._storage.grow(capacity)
+            more = torch.zeros(capacity - self._capacity, dtype=torch.int64)
+            self._arrivals, self._draws = torch.cat([self._arrivals, more]), torch.cat([self._draws, more])
+        self._capacity = capacity
+        self.policy.grow(capacity)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the rows of the tiers `auto` and `cuda` to a device; others stay where they are."""
+        if self._storage is not None and self._tier in ("auto", "cuda"):
+            device = torch.device(device)
+            self._storage.move(resolve("auto", device), device)
+        return self
+
+    # Looking at it.
+
+    def class_counts(self, leaf: str = "y") -> dict[int, int]:
+        """Number of stored samples of each value of an integer leaf (), ascending."""
+        if not len(self):
+            return {}
+        assert self._storage is not None
+        values = dict(flatten(self._storage.first(len(self))))[leaf]
+        names, counts = values.unique(return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    def ages(self) -> Tensor:
+        """How many samples came after each stored one (len,), int64, in the order of the slots."""
+        return self.n_seen - 1 - self._arrivals[: len(self)]
+
+    def draw_counts(self) -> Tensor:
+        """How often each stored sample was drawn (len,), int64, in the order of the slots."""
+        return self._draws[: len(self)].clone()
+
+    # Saving it.
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot of tensors and plain values, from which `load_state_dict` goes on exactly."""
+        n = len(self)
+        return {
+            "capacity": self._capacity,
+            "seed": self._seed,
+            "step": self._step,
+            "policy": {"name": type(self.policy).__name__} | self.policy.state_dict(),
+            "sampler": {"name": type(self.sampler).__name__} | self.sampler.state_dict(),
+            # Copied leaf by leaf: a view would be saved with all of the storage behind it.
+            "rows": None if self._storage is None else plain(self._storage.first(n), torch.Tensor.clone),
+            "arrivals": self._arrivals[:n].clone(),
+            "draws": self._draws[:n].clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a snapshot; where rows are kept is up to this buffer.
+
+        Raises:
+            ValueError: If the snapshot is damaged, or of a buffer of another capacity, policy or sampler. This buffer
+                is then as it was before.
+        """
+        policy, sampler = restored_parts(state, self.policy, self.sampler, self._capacity)
+        rows, n = state["rows"], policy.size
+        storage = None
+        if rows is not None:
+            layout = RowLayout.of(rows)
+            device = next(flatten(rows))[1].device
+            tier = resolve(self._tier, device)
+            place = device if device.type == tier else None
+            storage = RowStorage(layout, state["capacity"], tier=tier, device=place, directory=self._directory)
+            storage.write(torch.arange(n), rows)
+        self.policy, self.sampler, self._storage = policy, sampler, storage
+        self._capacity, self._seed, self._step = state["capacity"], state["seed"], state["step"]
+        self._arrivals, self._draws = (
+            torch.cat([state[name], torch.zeros(state["capacity"] - n, dtype=torch.int64)])
+            for name in ("arrivals", "draws")
+        )
+        self._loaded = True
+
+
+def _pick(tensor: Tensor, positions: Tensor) -> Tensor:
+    """The samples at some positions (r,) of a batch (n, ...)."""
+    if len(positions) == len(tensor) and torch.equal(positions, torch.arange(len(tensor))):
+        return tensor
+    return tensor.detach().index_select(0, positions.to(tensor.device, non_blocking=True))

@@ -1,0 +1,145 @@
+"""How all leaves of a sample lie in one row of bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.tree import flatten, rebuild
+
+# Rows are moved in words of 16 bytes, the widest that torch has: its CPU scatter and gather go element by element.
+WORD = torch.complex128
+WORD_BYTES = 16
+_WORDS = (torch.complex128, torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor of a sample.
+
+    Attributes:
+        path: Where in the sample it is, as `flatten` names it.
+        shape: Shape of one sample.
+        dtype: Its dtype.
+        offset: Bytes from the start of the row.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    offset: int
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of one sample."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @cached_property
+    def word(self) -> torch.dtype:
+        """The widest dtype whose words fill the leaf exactly, wherever its row is."""
+        return next(w for w in _WORDS if self.offset % w.itemsize == 0 == self.nbytes % w.itemsize)
+
+    @cached_property
+    def strides(self) -> tuple[int, ...]:
+        """Strides within one sample, in elements."""
+        return tuple(prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """The leaves of a sample side by side in one row, which is padded to whole words of 16 bytes.
+
+    Attributes:
+        leaves: In the order of `flatten`.
+        structure: A tree of the samples' structure, its leaves being anything.
+    """
+
+    leaves: tuple[Leaf, ...]
+    structure: Any
+
+    @classmethod
+    def of(cls, samples: Any) -> Self:
+        """The layout of a batch of samples: a tree of tensors (B, ...).
+
+        Raises:
+            ValueError: If there is no leaf, or the leaves disagree in B.
+        """
+        given = list(flatten(samples))
+        batch_size(given)
+        leaves, end = [], 0
+        for path, tensor in given:
+            size = tensor.dtype.itemsize
+            offset = -(-end // size) * size
+            leaves.append(Leaf(path, tuple(tensor.shape[1:]), tensor.dtype, offset))
+            end = offset + leaves[-1].nbytes
+        return cls(tuple(leaves), rebuild(samples, iter(range(len(leaves)))))
+
+    @cached_property
+    def stride(self) -> int:
+        """Bytes from one row to the next."""
+        last = self.leaves[-1]
+        return max(1, -(-(last.offset + last.nbytes) // WORD_BYTES)) * WORD_BYTES
+
+    @property
+    def words(self) -> int:
+        """Words of 16 bytes in a row."""
+        return self.stride // WORD_BYTES
+
+    def typed(self, rows: Tensor) -> Any:
+        """Samples (n, ...) as views of rows (n, words)."""
+        leaves = (self._typed_leaf(rows, leaf) for leaf in self.leaves)
+        return rebuild(self.structure, leaves)
+
+    def _typed_leaf(self, rows: Tensor, leaf: Leaf) -> Tensor:
+        size = leaf.dtype.itemsize
+        elements = rows.view(torch.uint8).view(leaf.dtype) if leaf.dtype == torch.bool else rows.view(leaf.dtype)
+        shape, strides = (rows.shape[0], *leaf.shape), (self.stride // size, *leaf.strides)
+        return elements.as_strided(shape, strides, elements.storage_offset() + leaf.offset // size)
+
+    def check(self, leaves: Sequence[tuple[str, Tensor]]) -> None:
+        """Make sure that samples fit, given as `flatten` yields them.
+
+        Raises:
+            ValueError: If a leaf is missing, unknown, or of another shape or dtype; it says which.
+        """
+        if len(leaves) != len(self.leaves) or any(
+            path != leaf.path for (path, _), leaf in zip(leaves, self.leaves, strict=True)
+        ):
+            raise ValueError(
+                f"This buffer stores the leaves {', '.join(leaf.path for leaf in self.leaves)}, "
+                f"got {', '.join(path for path, _ in leaves)}; add the same ones."
+            )
+        for leaf, (_, tensor) in zip(self.leaves, leaves, strict=True):
+            if tensor.shape[1:] != leaf.shape or tensor.dtype != leaf.dtype:
+                raise ValueError(
+                    f"Leaf {leaf.path} of this buffer has samples {leaf.shape} {leaf.dtype}, "
+                    f"got {tuple(tensor.shape[1:])} {tensor.dtype}; convert it first."
+                )
+
+
+def batch_size(leaves: Sequence[tuple[str, Tensor]]) -> int:
+    """The B that all leaves (B, ...) of a batch share, given as `flatten` yields them.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    sizes = {tensor.shape[0] if tensor.dim() else None for _, tensor in leaves}
+    if len(sizes) != 1 or None in sizes:
+        shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in leaves)
+        raise ValueError(f"A buffer needs leaves (B, ...) with one B, got {shapes or 'no leaf'}.")
+    (size,) = sizes
+    assert size is not None
+    return size
+
+
+def as_words(tensor: Tensor, word: torch.dtype) -> Tensor:
+    """View samples (n, ...) as words (n, w), copying them only if they are strided or start in the middle of a word."""
+    tensor = tensor.detach().resolve_conj().contiguous()
+    if (tensor.storage_offset() * tensor.element_size()) % word.itemsize or tensor.data_ptr() % word.itemsize:
+        tensor = tensor.clone()
+    flat = tensor.view(tensor.shape[0], -1) if tensor.numel() else tensor.reshape(tensor.shape[0], 0)
+    return flat.view(torch.uint8).view(word)

@@ -1,0 +1,69 @@
+"""What a buffer is told of samples beside the samples themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+# Where it is looked for if it is not passed.
+LEAVES = {"labels": "y", "tasks": "task_id"}
+_DIMS = {"tasks": ("(B,)", 1), "losses": ("(B,)", 1), "features": ("(B, d)", 2)}
+
+
+def find(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Tensor:
+    """What was told of the samples, on the host.
+
+    Args:
+        name: `labels`, `tasks`, `losses` or `features`.
+        given: What was passed, or None: the leaf of that meaning is taken.
+        samples: The samples themselves.
+        n: How many they are.
+        who: Name of the policy or sampler that needs it.
+
+    Raises:
+        ValueError: If it is not to be found, or does not fit to the samples.
+    """
+    leaf = LEAVES.get(name)
+    if given is None and leaf is not None and isinstance(samples, Mapping):
+        given = samples.get(leaf)
+    if given is None:
+        remedy = f"pass {name}=..." if leaf is None else f"add a leaf {leaf}, or pass {name}=..."
+        raise ValueError(f"{who} needs the {name} of the samples; {remedy}")
+    if given.dim() == 0 or len(given) != n:
+        raise ValueError(f"There are {n} samples, but {name} is of shape {tuple(given.shape)}; give one for each.")
+    if name in _DIMS and given.dim() != _DIMS[name][1]:
+        raise ValueError(f"The {name} have to be of shape {_DIMS[name][0]}, got {tuple(given.shape)}; reshape them.")
+    if name == "tasks" and given.is_floating_point():
+        raise ValueError(f"The tasks have to be integers (B,), got {given.dtype}; convert them.")
+    return given.detach().cpu()
+
+
+def checked_labels(labels: Tensor, n_classes: int | None, *, sets: bool) -> Tensor:
+    """Make sure that labels can be told apart.
+
+    Args:
+        labels: Classes (n,), or label sets (n, L).
+        n_classes: Classes have to be below it, if given.
+        sets: Whether label sets will do.
+
+    Returns:
+        Classes as int64, label sets as bool.
+
+    Raises:
+        ValueError: If they are no integers, negative, or too large, or sets where these will not do.
+    """
+    if labels.is_floating_point() or labels.dim() > 1 + sets:
+        wanted = "integers (B,) or sets (B, L)" if sets else "integers (B,)"
+        raise ValueError(f"The labels have to be {wanted}, got {labels.dtype} {tuple(labels.shape)}; convert them.")
+    labels = labels.bool() if labels.dim() == 2 else labels.long()
+    if not labels.numel():
+        return labels
+    if labels.dim() == 2:
+        low, high = 0, labels.shape[1] - 1
+    else:
+        low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise ValueError(f"The label {low} is negative; number classes from 0.")
+    if n_classes is not None and high >= n_classes:
+        raise ValueError(f"The label {high} has to be below {n_classes}, as n_classes={n_classes} says.")
+    return labels

@@ -1,0 +1,130 @@
+"""Sharing the capacity over the classes seen so far; their number need not be known in advance."""
+
+from abc import abstractmethod
+from collections import Counter
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.groups import Groups
+from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.randomness import CounterRandom, integers
+
+
+class ClassQuota(Policy):
+    """Keep equally many samples of each class, as far as the classes have that many.
+
+    While there are free slots, everything is kept. Then a class that was never the largest takes the slot of a sample
+    of the largest one; a class that was, and so has had its share, only replaces samples of its own, with a chance that
+    the subclass decides (Chrysakis and Moens, 2020, "Online Continual Learning from Imbalanced Data", algorithm 1).
+    What a class with few samples leaves free is handed on to the others.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    quota: int | None = None  # a fixed limit of each class; None: what all classes share
+
+    def bind(self, capacity: int, seed: int) -> None:
+        """Start with no sample."""
+        super().bind(capacity, seed)
+        self._choices = CounterRandom(seed, "which sample gives way")
+        self._lots = CounterRandom(seed, "whether a sample enters")
+        self.groups = Groups()
+        self._seen: Counter[int] = Counter()  # samples of each class offered so far
+        self._full: set[int] = set()  # classes that have been the largest while there was no free slot
+
+    def grow(self, capacity: int) -> None:
+        """Decide from now on for more slots; every class may fill them."""
+        super().grow(capacity)
+        self._full.clear()
+
+    @abstractmethod
+    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+        """Probability that a sample of a class with no more room replaces another one of its class.
+
+        Args:
+            arrival: Number of the sample among those of its class, from 1; a number or a tensor of them.
+            kept: Samples of its class that are stored; likewise.
+            n: Samples that come in together.
+        """
+
+    def gives_way(self, group: int, draw: float) -> int:
+        """The slot of a class that is given up: a random one, `draw` being uniform in [0, 1)."""
+        slots = self.groups.slots(group)
+        return slots[int(draw * len(slots))]
+
+    def put(self, slot: int, group: int) -> None:
+        """A sample of a class gets a slot."""
+        self.groups.assign([slot], [group])
+
+    def place(self, offer: Offer) -> Placement:
+        """Decide one sample after the other, in the order of arrival."""
+        labels = offer.labels
+        assert labels is not None
+        classes, inverse = labels.unique(return_inverse=True)
+        names = classes.tolist()
+        arrivals = integers([self._seen[name] for name in names])[inverse] + _numbers_within(inverse) + 1
+        lots = self._lots.run(self.n_seen, offer.n)
+        undecided = self._undecided(names, inverse, arrivals, lots)
+        draws = self._choices.run(self.n_seen, offer.n)[undecided]
+        candidates = (tensor[undecided].tolist() for tensor in (labels, arrivals, lots))
+        taken: dict[int, int] = {}
+        for position, group, arrival, lot, draw in zip(undecided.tolist(), *candidates, draws.tolist(), strict=True):
+            slot = self._slot(group, arrival, lot, draw, offer.n)
+            if slot is not None:
+                self.put(slot, group)
+                taken[slot] = position
+        self.n_seen += offer.n
+        self._seen.update(labels.tolist())
+        return Placement.of(taken)
+
+    def _undecided(self, names: list[int], inverse: Tensor, arrivals: Tensor, lots: Tensor) -> Tensor:
+        """Positions of all samples but those that have lost already: their class has no more room, nor will it get any.
+
+        Most samples are among the latter, and they are found all at once.
+        """
+        kept = integers([self.groups.size(name) for name in names])[inverse]
+        has_room = torch.tensor([not self._has_its_share(name) for name in names])[inverse]
+        wins: Tensor = lots < self.chance(arrivals, kept, len(lots))
+        return (has_room | wins).nonzero().view(-1)
+
+    def _has_its_share(self, group: int) -> bool:
+        return group in self._full or (self.quota is not None and self.groups.size(group) >= self.quota)
+
+    def _slot(self, group: int, arrival: int, lot: float, draw: float, n: int) -> int | None:
+        """The slot that a sample gets, or None."""
+        if not self._has_its_share(group):
+            if self.size < self.capacity:
+                self.size += 1
+                return self.size - 1
+            sizes = self.groups.sizes()
+            most = max(sizes.values())
+            largest = [other for other, size in sizes.items() if size == most]
+            self._full.update(largest)
+            if group not in self._full:
+                return self.gives_way(largest[0], draw)
+        kept = self.groups.size(group)  # none, once more classes came than there are slots
+        return self.gives_way(group, draw) if kept and lot < self.chance(arrival, kept, n) else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The slots of each class, and how many samples of it there were."""
+        return super().state_dict() | {
+            "groups": self.groups.state_dict(),
+            "seen": dict(self._seen),
+            "full": sorted(self._full),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().load_state_dict(state)
+        self.groups.load_state_dict(state["groups"])
+        self._seen, self._full = Counter(state["seen"]), set(state["full"])
+
+
+def _numbers_within(groups: Tensor) -> Tensor:
+    """Number of each element (n,) among those of its group, from 0."""
+    order = groups.argsort(stable=True)
+    ordered = groups[order]
+    numbers = torch.empty_like(groups)
+    numbers[order] = torch.arange(len(groups)) - torch.searchsorted(ordered, ordered)
+    return numbers

@@ -1,0 +1,128 @@
+"""Herding: the samples whose mean feature is nearest to that of their class."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from redwood.buffers.policies.base import Offer, Placement, Policy
+
+
+def herd(features: Tensor, mean: Tensor, k: int) -> Tensor:
+    """Order samples so that the mean of the first j is as near to `mean` as a greedy choice gets it, for every j.
+
+    p_j = argmin over the samples not chosen yet of || mean - (phi(x) + phi(p_1) + ... + phi(p_{j-1})) / j ||
+    (Rebuffi et al., 2017, iCaRL, algorithm 4, line 4).
+
+    Args:
+        features: Features (n, d), normalised.
+        mean: What to approximate (d,).
+        k: How many to choose, at most n.
+
+    Returns:
+        Indices (k,), int64, the most important one first.
+    """
+    chosen: list[int] = []
+    total = torch.zeros_like(mean)
+    left = torch.zeros(len(features), dtype=features.dtype)
+    for j in range(1, k + 1):
+        distances = (mean - (features + total) / j).square().sum(1) + left
+        best = int(distances.argmin())
+        chosen.append(best)
+        left[best] = torch.inf
+        total = total + features[best]
+    return torch.tensor(chosen, dtype=torch.int64)
+
+
+class Herding(Policy):
+    """Keep the exemplars of each class that herding chooses (Rebuffi et al., 2017, iCaRL, algorithms 4 and 5).
+
+    The classes seen so far share the capacity; a class has its exemplars in the order of their choice, and gives up the
+    last ones first when others need room. Offered a whole class at once, this is iCaRL's construction; offered batch
+    by batch, each batch competes with the exemplars that are there, for the mean of all features offered so far.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "features"})
+
+    def bind(self, capacity: int, seed: int) -> None:
+        """Start with no sample; nothing is drawn at random."""
+        super().bind(capacity, seed)
+        self.exemplars: dict[int, list[int]] = {}  # the slots of each class, the most important one first
+        self._sums: dict[int, Tensor] = {}  # sum of the normalised features of each class
+        self._counts: dict[int, int] = {}
+        self._features = torch.zeros(capacity, 0)
+
+    def grow(self, capacity: int) -> None:
+        """Decide from now on for more slots."""
+        more = torch.zeros(capacity - self.capacity, self._features.shape[1])
+        super().grow(capacity)
+        self._features = torch.cat([self._features, more])
+
+    def place(self, offer: Offer) -> Placement:
+        """Choose anew among the exemplars and the samples that come in, class by class."""
+        assert offer.labels is not None
+        assert offer.features is not None
+        features = normalize(offer.features.float(), dim=1)
+        if not self._features.shape[1]:
+            self._features = torch.zeros(self.capacity, features.shape[1])
+        if features.shape[1] != self._features.shape[1]:
+            raise ValueError(f"The features had {self._features.shape[1]} entries so far, got {features.shape[1]}.")
+        self.n_seen += offer.n
+        classes = offer.labels.unique().tolist()
+        for name in classes:
+            self.exemplars.setdefault(name, [])
+        taken: dict[int, int] = {}
+        for name in classes:
+            positions = (offer.labels == name).nonzero().view(-1)
+            self._choose(name, positions, features[positions], taken)
+        return Placement.of(taken)
+
+    def _choose(self, name: int, positions: Tensor, features: Tensor, taken: dict[int, int]) -> None:
+        self._sums[name] = self._sums.get(name, 0) + features.sum(0)
+        self._counts[name] = self._counts.get(name, 0) + len(features)
+        old = self.exemplars[name]
+        candidates = torch.cat([self._features[torch.tensor(old, dtype=torch.int64)], features])
+        room = max(self._share(name), len(old) + self.capacity - self.size)
+        order = herd(candidates, self._sums[name] / self._counts[name], min(room, len(candidates))).tolist()
+        chosen = set(order)
+        given_up = [slot for i, slot in enumerate(old) if i not in chosen]
+        self.exemplars[name] = []
+        for i in order:
+            slot = old[i] if i < len(old) else self._slot(given_up)
+            if i >= len(old):
+                self._features[slot] = candidates[i]
+                taken[slot] = int(positions[i - len(old)])
+            self.exemplars[name].append(slot)
+
+    def _slot(self, given_up: list[int]) -> int:
+        """A slot for a new exemplar: one that its class gives up, a free one, or the last of the largest class."""
+        if given_up:
+            return given_up.pop()
+        if self.size < self.capacity:
+            self.size += 1
+            return self.size - 1
+        richest = max(self.exemplars, key=lambda name: len(self.exemplars[name]) - self._share(name))
+        return self.exemplars[richest].pop()
+
+    def _share(self, name: int) -> int:
+        """Exemplars that a class is entitled to; the first classes share out what the division leaves."""
+        share, rest = divmod(self.capacity, len(self.exemplars))
+        return share + (list(self.exemplars).index(name) < rest)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The exemplars, their features, and the means."""
+        return super().state_dict() | {
+            "exemplars": {name: list(slots) for name, slots in self.exemplars.items()},
+            "sums": {name: total.clone() for name, total in self._sums.items()},
+            "counts": dict(self._counts),
+            "features": self._features[: self.size].clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().load_state_dict(state)
+        self.exemplars = {name: list(slots) for name, slots in state["exemplars"].items()}
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        self._features = torch.zeros(self.capacity, state["features"].shape[1])
+        self._features[: self.size] = state["features"]

@@ -1,0 +1,33 @@
+"""Random replacement within a class, at a fixed rate."""
+
+from typing import Any
+
+from redwood.buffers.policies.class_quota import ClassQuota
+
+
+class PerClassRandom(ClassQuota):
+    """Of each batch about c candidates replace random samples of their classes (Bouvier et al., 2024, algorithm 1).
+
+    Everything is kept while a class has room. After that a sample enters with probability c / b, b being the size of
+    the batch, in place of a random one of its class. That is no reservoir: a stored sample survives m further samples
+    of its class with probability (1 - c / (b S))^m, S being the size of the class, so recent samples prevail.
+    """
+
+    def __init__(self, candidates: int = 14, quota: int | None = None) -> None:
+        """Choose c, and S.
+
+        Args:
+            candidates: Samples c of each batch that may replace others.
+            quota: Samples S of each class; None: the capacity is shared by the classes seen so far.
+
+        Raises:
+            ValueError: If either is less than 1.
+        """
+        for name, value in (("candidates", candidates), ("quota", 1 if quota is None else quota)):
+            if value < 1:
+                raise ValueError(f"{name} has to be at least 1, got {value}.")
+        self.candidates, self.quota = candidates, quota
+
+    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+        """The rate c / b."""
+        return self.candidates / n

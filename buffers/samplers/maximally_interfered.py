@@ -1,0 +1,36 @@
+"""The rows that the coming update would hurt most."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from redwood.buffers.samplers.base import Rate, Sampler
+
+
+class MaximallyInterfered(Sampler):
+    """Of uniformly drawn candidates take those of the highest score (MIR: Aljundi et al., 2019, equation 1).
+
+    The score is up to the caller; in the paper it is how much the loss of a row would rise by the coming update.
+    The scores of rows on a GPU are waited for.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"rate"})
+
+    def __init__(self, candidates: int = 50) -> None:
+        """Choose how many rows are scored in each draw.
+
+        Raises:
+            ValueError: If that is less than 1.
+        """
+        if candidates < 1:
+            raise ValueError(f"candidates has to be at least 1, got {candidates}.")
+        self.candidates = candidates
+
+    def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
+        """The `n` candidates of the highest score, the highest first."""
+        assert rate is not None
+        slots = self.random.distinct(step, min(max(n, self.candidates), size), size)
+        if n >= len(slots):
+            return slots
+        best = rate(slots).topk(n).indices
+        return slots[best.cpu()]

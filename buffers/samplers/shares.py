@@ -1,0 +1,31 @@
+"""How a draw is shared out over groups."""
+
+from collections.abc import Mapping, Sequence
+
+
+def fair_shares(sizes: Mapping[int, int], n: int, order: Sequence[int]) -> dict[int, int]:
+    """Share out `n` draws over groups as evenly as their sizes allow.
+
+    Args:
+        sizes: Rows of each group.
+        n: Draws, at most as many as there are rows.
+        order: The groups, those first that get one more if the draws do not divide.
+
+    Returns:
+        Draws from each group: none has two fewer than another one unless it has no more rows.
+
+    Example:
+        >>> fair_shares({0: 1, 1: 9, 2: 9}, 6, order=[2, 1, 0])
+        {0: 1, 2: 3, 1: 2}
+    """
+    shares: dict[int, int] = {}
+    groups = list(order)
+    while groups:
+        part, rest = divmod(n, len(groups))
+        exhausted = [group for group in groups if sizes[group] <= part]
+        if not exhausted:
+            return shares | {group: part + (i < rest) for i, group in enumerate(groups)}
+        shares |= {group: sizes[group] for group in exhausted}
+        n -= sum(sizes[group] for group in exhausted)
+        groups = [group for group in groups if sizes[group] > part]
+    return shares

@@ -1,0 +1,72 @@
+"""Where the rows of a buffer are kept."""
+
+import os
+import tempfile
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.errors import StorageError
+from redwood.buffers.layout import WORD, WORD_BYTES
+
+Tier = Literal["cuda", "pinned", "host", "mmap"]
+TIERS: tuple[str, ...] = get_args(Tier)
+
+
+def allocate(n_words: int, tier: str, *, device: torch.device | None = None, directory: str | None = None) -> Tensor:
+    """Words (n_words,) of 16 bytes that are not initialised.
+
+    Args:
+        n_words: How many.
+        tier: `cuda`, `pinned` (host memory that a GPU copies from without waiting), `host`, or `mmap`, a file that is
+            mapped into memory. Its disk space is reserved at once, and it vanishes with the process.
+        device: Which GPU, for `cuda`.
+        directory: Where the file of `mmap` goes; default: the folder for temporary files.
+
+    Raises:
+        ValueError: If there is no such tier, or it needs a GPU and there is none.
+        StorageError: If there is not enough memory or disk space.
+    """
+    if tier not in TIERS:
+        raise ValueError(f"There is no tier {tier!r}; choose one of {', '.join(TIERS)}.")
+    if tier in ("cuda", "pinned") and not torch.cuda.is_available():
+        raise ValueError(f"The tier {tier} needs a CUDA device, and there is none; choose host or mmap.")
+    if tier == "mmap":
+        return _mapped(n_words, directory or tempfile.gettempdir())
+    try:
+        if tier == "cuda":
+            return torch.empty(n_words, dtype=WORD, device=device or torch.device("cuda"))
+        return torch.empty(n_words, dtype=WORD, pin_memory=tier == "pinned")
+    except RuntimeError as error:
+        raise StorageError(
+            f"A buffer of {n_words * WORD_BYTES:,} bytes does not fit into the tier {tier}; make it smaller."
+        ) from error
+
+
+def resolve(tier: str, device: torch.device) -> str:
+    """The tier to use: `auto` stands for the memory of `device`."""
+    if tier != "auto":
+        return tier
+    return "host" if device.type == "cpu" else device.type
+
+
+def _mapped(n_words: int, directory: str) -> Tensor:
+    n_bytes = n_words * WORD_BYTES
+    try:
+        handle, path = tempfile.mkstemp(prefix="rehearsal-", dir=directory)
+    except OSError as error:
+        raise StorageError(f"No file can be made in {directory}: {error.strerror}; choose another folder.") from error
+    try:
+        # A sparse file would be found to be too large only by the write that kills the process.
+        os.posix_fallocate(handle, 0, n_bytes)
+        return torch.from_file(path, shared=True, size=n_words, dtype=WORD)
+    except (OSError, RuntimeError) as error:  # torch raises the latter
+        reason = error.strerror if isinstance(error, OSError) else "it cannot be mapped"
+        raise StorageError(
+            f"A buffer of {n_bytes:,} bytes does not fit into {directory}: {reason}; "
+            "make it smaller or choose a folder on another disk."
+        ) from error
+    finally:
+        os.close(handle)
+        os.unlink(path)  # the mapping keeps the space until the process ends, however it ends
