@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from redwood.buffers import ReservoirBuffer
+from redwood.buffers import RehearsalBuffer
 
 LR = 0.05
 
@@ -21,8 +21,9 @@ class TensorReservoir:
         """Number of samples stored."""
         return min(self.seen, self.capacity)
 
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Offer a batch (B, ...), (B,); where two samples fall on one slot either may stay."""
+    def add(self, samples: dict[str, Tensor]) -> None:
+        """Offer a batch x (B, ...), y (B,); where two samples fall on one slot either may stay."""
+        x, y = samples["x"], samples["y"]
         slots = torch.arange(self.seen, self.seen + len(y))
         drawn = (torch.rand(len(y)) * (slots + 1)).long()
         slots = torch.where(slots < self.capacity, slots, drawn)
@@ -43,7 +44,7 @@ def train(
     tasks: list[tuple[Tensor, Tensor]],
     batch_size: int,
     *,
-    memory: ReservoirBuffer | TensorReservoir | None = None,
+    memory: RehearsalBuffer | TensorReservoir | None = None,
     count_online: bool = False,
 ) -> Tensor | None:
     """Train one pass over the tasks with SGD, replaying as many samples of `memory` as come in.
@@ -69,7 +70,7 @@ def train(
                 if len(memory):
                     drawn = memory.sample(batch_size)
                     x, y = torch.cat([x, drawn["x"]]), torch.cat([y, drawn["y"]])
-                memory.add(x=new_x, y=new_y)
+                memory.add({"x": new_x, "y": new_y})
             scores = network(x)
             if count_online:
                 with torch.no_grad():

@@ -6,9 +6,7 @@ Run: python benchmarks/flatness.py [--steps 5000]. Writes benchmarks/results/fla
 """
 
 import argparse
-import os
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,7 +14,7 @@ import avalanche_runs
 import bare
 import torch
 from clocked import RUN_OPTIONS, ClockedRehearsal, use_one_thread
-from common import Seconds, environment, markdown_table, random_images, write
+from common import Seconds, environment, markdown_table, random_images, resident_bytes, write
 
 from redwood.methods.networks import build_network
 from redwood.settings.batch import Batch
@@ -26,11 +24,6 @@ from redwood.settings.online import OnlineClassIncrementalSetting
 BATCH, BUFFER, WINDOW = 32, 500, 500
 # Bars: the last steps may take this much longer than the first, and all of them may add so much memory.
 SLOWER, GROWTH_MIB = 1.05, 16
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Watched(ClockedRehearsal):
@@ -49,7 +42,7 @@ class Watched(ClockedRehearsal):
 def watch_redwood(data: Dataset) -> dict[str, Any]:
     """Times and memory of redwood."""
     setting = OnlineClassIncrementalSetting(dataset=data, class_order=list(range(10)), batch_size=BATCH)
-    method = Watched(model="mlp", lr=bare.LR, buffer_size=BUFFER, replay=BATCH)
+    method = Watched(model="mlp", lr=bare.LR, buffer_size=BUFFER)
     method.start_clock()
     method.memory = []
     setting.apply(method, **RUN_OPTIONS)  # type: ignore[arg-type]

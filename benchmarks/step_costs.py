@@ -22,7 +22,7 @@ from common import Seconds, environment, load_images, markdown_table, take_turns
 from pytorch_lightning import Trainer
 from pytorch_lightning.profilers import PassThroughProfiler
 
-from redwood.buffers import ReservoirBuffer
+from redwood.buffers import RehearsalBuffer
 from redwood.methods import lightning, optimizers
 from redwood.methods.module import LearnerModule
 from redwood.methods.networks import build_network
@@ -77,7 +77,7 @@ class Costs:
         """Time of a step by hand; there is nothing to set up in a phase."""
         network = build_network("mlp", self._setting().observation_space, self._data.n_classes)
         start = Seconds.now()
-        bare.train(network, self._tasks, BATCH, memory=ReservoirBuffer(BUFFER), count_online=count_online)
+        bare.train(network, self._tasks, BATCH, memory=RehearsalBuffer(BUFFER), count_online=count_online)
         return Seconds.now().since(start).each(sum(-(-len(y) // BATCH) for _, y in self._tasks)), None
 
     def redwood(
@@ -87,7 +87,7 @@ class Costs:
     ) -> tuple[Seconds, Seconds | None]:
         """Time of a step, and time that a phase takes beyond its steps."""
         setting = self._setting()
-        method = method_class(model="mlp", lr=bare.LR, buffer_size=BUFFER, replay=BATCH)
+        method = method_class(model="mlp", lr=bare.LR, buffer_size=BUFFER)
         method.start_clock()
         method.attach(Run(quiet=True, accelerator="cpu"))
         method.configure(setting.for_method())

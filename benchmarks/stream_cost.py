@@ -50,17 +50,17 @@ class StreamRehearsal(ClockedRehearsal):
         super().fit(phase)
 
 
-def run(data_dir: str, seed: int, replay: int) -> dict[str, Any]:
+def run(data_dir: str, seed: int, ratio: float) -> dict[str, Any]:
     """One run."""
     # The data of earlier runs hangs in reference cycles until it is collected.
     gc.collect()
     setting = ClassIncrementalSetting(dataset="fashion_mnist", data_dir=data_dir, seed=seed, passes=1)
     ClockedLoader.spent = Seconds(0.0, 0.0)
-    method = StreamRehearsal(model="mlp", buffer_size=BUFFER, replay=replay)
+    method = StreamRehearsal(model="mlp", buffer_size=BUFFER, replay_ratio=ratio)
     method.start_clock()
     results = setting.apply(method, **RUN_OPTIONS)  # type: ignore[arg-type]
     return {
-        "replay": replay,
+        "replay ratio": ratio,
         "seed": seed,
         "average accuracy": results.objective,
         "forgetting": results.metrics["forgetting"],
@@ -80,20 +80,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--replay", type=int, nargs="+", default=[32, 128], help="replayed samples per batch of 32")
+    parser.add_argument("--ratios", type=float, nargs="+", default=[1.0, 4.0], help="replayed samples per incoming one")
     options = parser.parse_args()
     use_one_thread()
-    # Seeds take turns with the amounts of replay, so that none has all the quiet moments.
-    rows = [run(options.data_dir, seed, replay) for seed in range(options.seeds) for replay in options.replay]
-    rows.sort(key=lambda row: (row["replay"], row["seed"]))
+    # Seeds take turns with the ratios, so that none has all the quiet moments.
+    rows = [run(options.data_dir, seed, ratio) for seed in range(options.seeds) for ratio in options.ratios]
+    rows.sort(key=lambda row: (row["replay ratio"], row["seed"]))
     verdicts = []
-    for replay in options.replay:
-        runs = [row for row in rows if row["replay"] == replay]
+    for ratio in options.ratios:
+        runs = [row for row in rows if row["replay ratio"] == ratio]
         accuracy = [row["average accuracy"] for row in runs]
         share = max(row["stream / fit (CPU)"] for row in runs)
         spread = f" +- {stdev(accuracy):.3f}" if len(accuracy) > 1 else ""
         verdicts.append(
-            f"Replay {replay}: average accuracy {mean(accuracy):.3f}{spread} (bar {ACCURACY} "
+            f"Replay ratio {ratio:g}: average accuracy {mean(accuracy):.3f}{spread} (bar {ACCURACY} "
             f"{'reached' if mean(accuracy) >= ACCURACY else 'missed'}); the stream takes at most {100 * share:.1f} % "
             f"(bar {100 * SHARE:.0f} % {'reached' if share < SHARE else 'missed'})."
         )

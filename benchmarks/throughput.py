@@ -18,7 +18,7 @@ from clocked import RUN_OPTIONS, Clocked, ClockedFinetune, ClockedRehearsal, use
 from common import Seconds, environment, load_images, markdown_table, median_ratio, take_turns, write
 from torch import Tensor, nn
 
-from redwood.buffers import ReservoirBuffer
+from redwood.buffers import RehearsalBuffer
 from redwood.methods.networks import build_network
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.online import OnlineClassIncrementalSetting
@@ -64,7 +64,7 @@ class Variants:
             REPLAY: partial(self._bare, "redwood"),
             f"{REPLAY}, online accuracy": partial(self._bare, "redwood", count_online=True),
             "bare replay (hand-written buffer)": partial(self._bare, "hand-written"),
-            "redwood rehearsal": partial(self._redwood, ClockedRehearsal, buffer_size=BUFFER, replay=self._batch_size),
+            "redwood rehearsal": partial(self._redwood, ClockedRehearsal, buffer_size=BUFFER),
         }
         if avalanche_runs.version() is not None:
             for replay, name in avalanche_runs.REPLAYS.items():
@@ -80,9 +80,9 @@ class Variants:
         return build_network("mlp", self._setting().observation_space, self._data.n_classes)
 
     def _bare(self, buffer: str | None, *, count_online: bool = False) -> Timing:
-        memory: ReservoirBuffer | bare.TensorReservoir | None = None
+        memory: RehearsalBuffer | bare.TensorReservoir | None = None
         if buffer == "redwood":
-            memory = ReservoirBuffer(BUFFER)
+            memory = RehearsalBuffer(BUFFER)
         elif buffer == "hand-written":
             memory = bare.TensorReservoir(BUFFER, *self._tasks[0])
         network = self._network()

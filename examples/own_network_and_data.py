@@ -24,7 +24,7 @@ def main() -> float:
     setting = OnlineClassIncrementalSetting(dataset=wine(), nb_tasks=3, batch_size=4)
     torch.manual_seed(0)
     network = nn.Sequential(Scale(setting.observation_space), nn.Linear(13, 64), nn.Tanh(), nn.Linear(64, 3))
-    results = setting.apply(Rehearsal(model=network, buffer_size=60, replay=16, lr=0.1), quiet=True)
+    results = setting.apply(Rehearsal(model=network, buffer_size=60, replay_ratio=0.5, lr=0.1), quiet=True)
     print(f"accuracy {results.objective:.3f}, online accuracy {results.metrics['online_accuracy']:.3f}")
     return results.objective
 

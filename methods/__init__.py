@@ -15,6 +15,13 @@ METHODS: dict[str, str] = {
     "finetune": "redwood.methods.finetune:Finetune",
     "joint": "redwood.methods.joint:Joint",
     "rehearsal": "redwood.methods.rehearsal:Rehearsal",
+    "er_ace": "redwood.methods.er_ace:ERACE",
+    "der": "redwood.methods.der:DER",
+    "der_pp": "redwood.methods.der_pp:DERpp",
+    "agem": "redwood.methods.agem:AGEM",
+    "mir": "redwood.methods.mir:MIR",
+    "gdumb": "redwood.methods.gdumb:GDumb",
+    "icarl": "redwood.methods.icarl:ICaRL",
     "ewc": "redwood.methods.ewc:EWC",
 }
 

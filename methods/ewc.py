@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from redwood.buffers import ReservoirBuffer
+from redwood.buffers import RehearsalBuffer
 from redwood.methods.lightning import LightningMethod
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
@@ -74,9 +74,9 @@ class EWC(LightningMethod):
         self.minimum: Weights = {}
         self._aside = self._empty_sample()
 
-    def _empty_sample(self) -> ReservoirBuffer:
+    def _empty_sample(self) -> RehearsalBuffer:
         seed = derive_seed(self.setting.seed, "fisher samples", self.phase_count, rank())
-        return ReservoirBuffer(self.fisher_samples, seed=seed)
+        return RehearsalBuffer(self.fisher_samples, seed=seed)
 
     def on_task_start(self, task_id: int | None) -> None:
         """Start a new sample of the task."""
@@ -86,7 +86,7 @@ class EWC(LightningMethod):
     def augment(self, batch: Batch) -> Batch:
         """Put some of the incoming samples aside for the Fisher information."""
         if self.phase.train.first_pass:
-            self._aside.add(**batch.leaves())
+            self._aside.add(batch.leaves())
         return super().augment(batch)
 
     def loss(self, batch: Batch) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +12,10 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from redwood.methods.augmentations import AUGMENTATIONS, check_augmentation
 from redwood.methods.base import Method
 from redwood.methods.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
+from redwood.methods.evaluation import evaluating
 from redwood.methods.flops import FlopMeter
 from redwood.methods.heads import TaskHeads
 from redwood.methods.module import LearnerModule
@@ -44,6 +47,7 @@ class LightningMethod(Method):
         network: Maps samples (B, ...) in their storage dtype to scores (B, K).
         phase: The phase that is being trained.
         device: Where the network is.
+        host_batch: The incoming batch as it was before it was moved to a GPU; None if it was not moved.
     """
 
     target = ContinualSetting
@@ -54,12 +58,14 @@ class LightningMethod(Method):
     momentum: float = 0.0  # momentum of sgd
     weight_decay: float = 0.0  # weight decay
     lr_schedule: str = "constant"  # constant or cosine (to zero at the end)
+    augmentation: str = "none"  # of images, new and replayed ones, anew each time: none, flip or crop_flip
     optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
         check_choice(self, "optimizer", OPTIMIZERS)
         check_choice(self, "lr_schedule", SCHEDULES)
+        check_choice(self, "augmentation", AUGMENTATIONS)
         check_choice(self, "optimizer_state", ("reset", "keep"))
         check_range(self, "momentum", 0)
         check_range(self, "weight_decay", 0)
@@ -73,7 +79,9 @@ class LightningMethod(Method):
         self.flops = FlopMeter()
         self.phase_count = 0
         self.kept: dict[str, Any] | None = None
+        self.host_batch: Batch | None = None
         space, n_outputs = setting.observation_space, int(setting.action_space.n)  # type: ignore[attr-defined]
+        check_augmentation(self.augmentation, space.shape or ())
         self.heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
         if isinstance(self.model, nn.Module):
             network = adapt_module(self.model, space, n_outputs)  # type: ignore[arg-type]
@@ -114,7 +122,14 @@ class LightningMethod(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss (scalar) of an augmented batch."""
-        return F.cross_entropy(self.logits(batch.x, batch.task_id), batch.y)
+        return self.losses(batch).mean()
+
+    def losses(self, batch: Batch) -> Tensor:
+        """The loss of each sample (B,) of an augmented batch."""
+        return F.cross_entropy(self.logits(batch.x, batch.task_id), batch.y, reduction="none")
+
+    def remember(self, batch: Batch) -> None:
+        """Take note of the incoming `batch`, once the loss of what it was augmented to has been computed."""
 
     def callbacks(self) -> Sequence[Callback]:
         """Further Lightning callbacks for each phase."""
@@ -139,9 +154,7 @@ class LightningMethod(Method):
         self.phase = phase
         self.heads.learn(phase.task_classes)
         trainer = self.make_trainer(phase)
-        inside = self.run.checkpoint_path(phase.index)
-        resumes = self.run.resume and inside is not None and inside.exists()
-        trainer.fit(self.module, phase.train, phase.validation, ckpt_path=inside if resumes else None)
+        trainer.fit(self.module, phase.train, phase.validation, ckpt_path=self.checkpoint_inside(phase))
         # A checkpoint of the very last step leaves no step to train.
         self.module.restore_random_state()
         if self.optimizer_state == "keep":
@@ -150,6 +163,11 @@ class LightningMethod(Method):
         self.phase_count += 1
         self.module.trainer = None  # type: ignore[assignment]
         self.network.to(self.device)
+
+    def checkpoint_inside(self, phase: Phase) -> Path | None:
+        """The checkpoint that a resumed run goes on from inside the phase, if there is one."""
+        inside = self.run.checkpoint_path(phase.index)
+        return inside if self.run.resume and inside is not None and inside.exists() else None
 
     def make_trainer(self, phase: Phase) -> Trainer:
         """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
@@ -178,13 +196,8 @@ class LightningMethod(Method):
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Scores (B, K) of the network in evaluation mode."""
-        # Part by part, since some may be in evaluation mode for good, such as frozen statistics.
-        training = [part for part in self.network.modules() if part.training]
-        self.network.eval()
-        scores = self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
-        for part in training:
-            part.training = True
-        return scores
+        with evaluating(self.network):
+            return self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
 
     @classmethod
     def predicts_by_network(cls) -> bool:
@@ -194,6 +207,7 @@ class LightningMethod(Method):
     def on_finish(self, results: Results) -> None:
         """Let go of the data."""
         self.__dict__.pop("phase", None)
+        self.host_batch = None
 
     def state_dict(self) -> dict[str, Any]:
         """Network, kept optimizer state, and accounts."""

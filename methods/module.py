@@ -6,6 +6,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from redwood.methods.augmentations import AUGMENTATIONS
 from redwood.methods.online_scorer import OnlineScorer
 from redwood.methods.optimizers import make_optimizer
 from redwood.settings.batch import Batch
@@ -25,6 +26,7 @@ class LearnerModule(LightningModule):
         self.method = method
         self._random_state: dict[str, Any] | None = None
         self._online = OnlineScorer(method, network)
+        self._distort = AUGMENTATIONS[method.augmentation]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; Lightning's note of the hook it is in skips torch's search for parameters in the value.
@@ -44,9 +46,13 @@ class LearnerModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The method's loss on the augmented batch; the incoming samples are scored before they are learned from."""
         augmented = self.method.augment(batch)
+        augmented = augmented._replace(x=self._distort(augmented.x))
         if self.method.phase.train.first_pass:
-            return self._online.loss(batch, augmented)
-        return self.method.loss(augmented)
+            loss = self._online.loss(batch, augmented)
+        else:
+            loss = self.method.loss(augmented)
+        self.method.remember(batch)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the accuracy on held-out samples as `validation_accuracy`, for callbacks that watch it."""
@@ -62,6 +68,7 @@ class LearnerModule(LightningModule):
         """Move the three tensors, which is all there is to move."""
         if device.type == "cpu":
             return batch
+        self.method.host_batch = batch
         ids = None if batch.task_id is None else batch.task_id.to(device, non_blocking=True)
         return Batch(batch.x.to(device, non_blocking=True), batch.y.to(device, non_blocking=True), ids)
 

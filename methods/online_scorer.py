@@ -17,14 +17,15 @@ class OnlineScorer:
     """Prequential scoring of a training step.
 
     The loss has to compute the scores of the incoming samples anyway. Where these are what `predict` would return (no
-    dropout or batch normalisation, which differ in training; `predict` not overridden), they are read off its forward
-    pass instead of being computed a second time.
+    augmentation, dropout or batch normalisation, which differ in training; `predict` not overridden), they are read off
+    its forward pass instead of being computed a second time.
     """
 
     def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
         self._method, self._network = method, network
         behaves_alike = not any(isinstance(part, _BatchNorm | _DropoutNd) for part in network.modules())
-        self._reuses_forward = behaves_alike and method.predicts_by_network()
+        sees_the_same = method.augmentation == "none"
+        self._reuses_forward = behaves_alike and sees_the_same and method.predicts_by_network()
 
     def loss(self, batch: Batch, augmented: Batch) -> Tensor:
         """The method's loss on `augmented`, whose first samples are those of `batch`; these are scored on the way."""

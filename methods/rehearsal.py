@@ -1,71 +1,126 @@
 """Experience replay (Chaudhry et al., 2019, "On Tiny Episodic Memories in Continual Learning")."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch import Tensor
 
-from redwood.buffers import ReservoirBuffer
-from redwood.methods.lightning import LightningMethod
+from redwood.buffers import POLICIES, SAMPLERS
+from redwood.methods.buffered import BufferedMethod
+from redwood.methods.interference import interference
+from redwood.methods.parts import make_part
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
 from redwood.settings.continual import ContinualSetting
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.seeding import derive_seed
-from redwood.settings.workers import rank, world_size
+
+REFRESH_EVERY = 50
+
+Rows = dict[str, Tensor]
 
 
 @dataclass
-class Rehearsal(LightningMethod):
-    """Train on each mini-batch together with samples drawn from a reservoir of the stream so far (Algorithm 1).
+class Rehearsal(BufferedMethod):
+    """Train on each mini-batch together with samples drawn from a buffer of the stream so far (Algorithm 1).
 
-    Each sample is offered to the reservoir in the first pass of each phase that holds it, so that the buffer is a
-    uniform sample of the stream without its repeats. Under several workers each keeps an equal part of the buffer,
-    filled from its shard.
+    Each sample is offered to the buffer in the first pass of each phase that holds it, so that what is kept does not
+    depend on how often the stream is repeated.
+
+    Attributes that a subclass may use:
+        n_incoming: Number of samples that came in with the batch that is trained on.
+        replayed: The samples drawn for it, by leaf, on the network's device, or None.
     """
 
     target = ContinualSetting
 
-    buffer_size: int = 200  # samples that the rehearsal buffer holds, over all workers
-    replay: int = 32  # samples drawn from the buffer for each mini-batch
+    buffer_policy: str = "reservoir"  # what is kept: reservoir, class_balanced, ring, partitioning, loss_aware, ...
+    buffer_sampler: str = "uniform"  # what is drawn: uniform, class_balanced, task_balanced, old_tasks, mir, grasp
+    replay_ratio: float = 1.0  # samples drawn from the buffer for each incoming one
 
     def __post_init__(self) -> None:
-        """Refuse sizes that are out of range."""
+        """Refuse options that are out of range."""
         super().__post_init__()
-        check_range(self, "buffer_size", 1)
-        check_range(self, "replay", 1)
+        check_range(self, "replay_ratio", 0)
+        make_part("buffer_policy", self.buffer_policy, POLICIES)
+        make_part("buffer_sampler", self.buffer_sampler, SAMPLERS)
+
+    def policy(self) -> str:
+        """As the option says."""
+        return self.buffer_policy
+
+    def sampler(self) -> str:
+        """As the option says."""
+        return self.buffer_sampler
 
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty buffer."""
         super().configure(setting)
-        if self.buffer_size < world_size():
-            raise InvalidOptionError(f"--buffer_size {self.buffer_size} has to be at least --workers {world_size()}.")
-        part, rest = divmod(self.buffer_size, world_size())
-        self.buffer = ReservoirBuffer(part + (rank() < rest), seed=derive_seed(setting.seed, "buffer", rank()))
+        self.n_incoming = 0
+        self.replayed: Rows | None = None
+        self._losses: Tensor | None = None
 
     def augment(self, batch: Batch) -> Batch:
-        """The incoming samples followed by representatives from the buffer; the incoming ones are then remembered."""
+        """The incoming samples, followed by representatives from the buffer."""
         augmented = super().augment(batch)
-        if len(self.buffer):
-            drawn = self.buffer.sample(self.replay)
-            ids = None if augmented.task_id is None else torch.cat([augmented.task_id, drawn["task_id"]])
-            augmented = Batch(torch.cat([augmented.x, drawn["x"]]), torch.cat([augmented.y, drawn["y"]]), ids)
+        self.n_incoming, self._losses = len(batch.y), None
+        self.replayed, self._slots = self.draw(batch)
+        return augmented if self.replayed is None else self.mix(augmented, self.replayed)
+
+    def mix(self, batch: Batch, replayed: Rows) -> Batch:
+        """What to train on: the samples of `batch`, followed by replayed ones."""
+        ids = None if batch.task_id is None else torch.cat([batch.task_id, replayed["task_id"]])
+        return Batch(torch.cat([batch.x, replayed["x"]]), torch.cat([batch.y, replayed["y"]]), ids)
+
+    def draw(self, batch: Batch) -> tuple[Rows | None, Tensor]:
+        """Samples to replay with an incoming batch, by leaf, on the network's device, and their slots (r,)."""
+        if not len(self.buffer) or not self.replay_ratio:
+            return None, torch.empty(0, dtype=torch.int64)
+        if "features" in self.buffer.sampler.needs and self.buffer.n_draws % REFRESH_EVERY == 0:
+            self.buffer.refresh(self.features(self.buffer.all(device=self.device)["x"]))
+        # One at least: workers that disagree on whether to replay would wait for each other.
+        n = max(1, round(self.replay_ratio * len(batch.y)))
+        slots = self.buffer.draw(n, rate=lambda rows: self._interference(batch, rows))
+        return (self.buffer.read(slots, device=self.device) if len(slots) else None), slots
+
+    def _interference(self, batch: Batch, rows: Rows) -> Tensor:
+        x, y, ids = (rows[leaf].to(self.device) if leaf in rows else None for leaf in Batch._fields)
+        assert x is not None
+        assert y is not None
+
+        def mask(scores: Tensor, tasks: Tensor | None) -> Tensor:
+            return scores if tasks is None else self.heads.mask(scores, tasks)
+
+        return interference(self.network, batch, Batch(x, y, ids), self.lr, mask)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """The loss of each sample; what is kept may depend on it."""
+        losses = super().losses(batch)
+        self.note_losses(losses)
+        return losses
+
+    def note_losses(self, losses: Tensor) -> None:
+        """Tell the buffer's policy, if it asks for them, the losses of the incoming and then of the drawn samples."""
+        if "losses" in self.buffer.needs:
+            self._losses = losses.detach().cpu()
+            replayed = self._losses[self.n_incoming : self.n_incoming + len(self._slots)]
+            if len(replayed):
+                self.buffer.rated(self._slots, replayed)
+
+    def remember(self, batch: Batch) -> None:
+        """Offer the incoming samples to the buffer, in the first pass."""
+        super().remember(batch)
         if self.phase.train.first_pass:
-            self.buffer.add(**batch.leaves())
-        return augmented
+            self.keep(batch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state and the buffer."""
-        return super().state_dict() | {"buffer": self.buffer.state_dict()}
+    def keep(self, batch: Batch) -> None:
+        """Offer the incoming samples to the buffer."""
+        told = {}
+        if self._losses is not None:
+            told["losses"] = self._losses[: self.n_incoming]
+        if "features" in self.buffer.policy.needs:
+            told["features"] = self.features(batch.x)
+        self.store(self.buffer, batch, self.more_leaves(), **told)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with an earlier network and buffer."""
-        super().load_state_dict(state)
-        self.buffer.load_state_dict(state["buffer"])
-        self.buffer.to(self.device)
-
-    def costs(self) -> dict[str, float]:
-        """The costs of training, and the bytes of the buffer."""
-        costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + self.buffer.nbytes}
+    def more_leaves(self) -> Rows:
+        """What else to store of the incoming samples of the loss computed last."""
+        return {}

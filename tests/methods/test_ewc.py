@@ -192,7 +192,7 @@ class TestEstimate:
 
             def _fisher(self):
                 rows = self._aside.state_dict()
-                self.used.append((rows["n_seen"], set(rows["rows"]["task_id"].tolist()), len(rows["rows"]["y"])))
+                self.used.append((self._aside.n_seen, set(rows["rows"]["task_id"].tolist()), len(rows["rows"]["y"])))
                 return super()._fisher()
 
         method = Watched(fisher_samples=30)

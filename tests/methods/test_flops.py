@@ -58,7 +58,7 @@ class TestOtherMethods:
     def test_replayed_samples_count(self):
         # The buffer is empty in the first step, holds 16 and 32 of the 32 wanted samples in the next two, then all.
         expected = by_hand([16] + [32] + [48] * 28)
-        assert train(Rehearsal(model=network(), replay=32), 160) == pytest.approx(expected, rel=0.01)
+        assert train(Rehearsal(model=network(), replay_ratio=2), 160) == pytest.approx(expected, rel=0.01)
 
     def test_the_fisher_information_counts(self):
         without, with_fisher = (train(method(model=network()), 160) for method in (Finetune, EWC))

@@ -36,7 +36,7 @@ def stored(method):
 
 
 def rehearse(key, data=None, method=None, **options):
-    method = method or Watched(buffer_size=20, replay=8)
+    method = method or Watched(buffer_size=20, replay_ratio=2)
     run_here(small_setting(key, **{"dataset": data or numbered(), "batch_size": 4, "passes": 3} | options), method)
     return method
 
@@ -47,7 +47,7 @@ class TestAugment:
         for incoming, augmented, before, _ in rehearse(key).seen:
             assert numbers(augmented)[: len(incoming.y)] == numbers(incoming)
             drawn = numbers(augmented)[len(incoming.y) :]
-            assert len(drawn) == len(set(drawn)) == min(8, len(before))
+            assert len(drawn) == len(set(drawn)) == min(2 * len(incoming.y), len(before))
             assert set(drawn) <= before
 
     def test_labels_and_ids_stay_with_their_samples(self, key):
@@ -89,14 +89,14 @@ class TestBuffer:
         )
         assert first == again != other
 
-    @pytest.mark.parametrize("options", [{"buffer_size": 0}, {"replay": 0}])
+    @pytest.mark.parametrize("options", [{"buffer_size": 0}, {"replay_ratio": -0.5}, {"buffer_bytes": -1}])
     def test_sizes_out_of_range(self, options):
-        with pytest.raises(InvalidOptionError, match="has to be at least 1"):
+        with pytest.raises(InvalidOptionError, match=r"has to be at least [01]"):
             Rehearsal(**options)
 
 
 def share(buffer_size):
-    method = Watched(buffer_size=buffer_size, replay=8)
+    method = Watched(buffer_size=buffer_size, replay_ratio=2)
     rehearse("class_incremental", method=method, workers=2)
     return method.buffer.capacity, method.buffer.n_seen, stored(method), method.costs()["buffer_bytes"]
 
@@ -108,13 +108,13 @@ class TestTwoWorkers:
         assert [capacity for capacity, *_ in shares] == parts
         assert sum(n_seen for _, n_seen, *_ in shares) == N_TRAIN
         assert len({number for _, _, rows, _ in shares for number in rows}) == buffer_size
-        assert sum(nbytes for *_, nbytes in shares) == buffer_size * (8 + 8 + 8)
+        assert sum(nbytes for *_, nbytes in shares) == buffer_size * 32  # 8 + 8 + 8, and filled up to words of 16
 
     @pytest.mark.parametrize("rank", [0, 1])
     def test_a_buffer_smaller_than_the_workers_is_refused_by_all_of_them(self, monkeypatch, rank):
         """If only some refused it, the others would wait for these."""
-        monkeypatch.setattr("redwood.methods.rehearsal.rank", lambda: rank)
-        monkeypatch.setattr("redwood.methods.rehearsal.world_size", lambda: 2)
+        monkeypatch.setattr("redwood.methods.buffered.rank", lambda: rank)
+        monkeypatch.setattr("redwood.methods.buffered.world_size", lambda: 2)
         method = Rehearsal(buffer_size=1)
         method.attach(Run(accelerator="cpu"))
         with pytest.raises(InvalidOptionError, match="--buffer_size 1 has to be at least --workers 2"):
@@ -127,7 +127,7 @@ class TestComposition:
         class Both(EWC, Rehearsal):
             """Rehearsal, and weights that are held back."""
 
-        method = Both(buffer_size=20, replay=8, ewc_lambda=1.0)
+        method = Both(buffer_size=20, ewc_lambda=1.0)
         results = run_here(small_setting("class_incremental"), method)
         assert len(method.buffer) == 20
         assert method.curvature

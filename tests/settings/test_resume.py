@@ -63,7 +63,7 @@ def normalised(method, **options):
 
 # setting, its options, method
 CASES = {
-    "rehearsal": ("class_incremental", {"passes": 3}, partial(Rehearsal, buffer_size=20, replay=10)),
+    "rehearsal": ("class_incremental", {"passes": 3}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "ewc": ("class_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
     "ewc, task ids": ("task_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
     "momentum and cosine, kept": (
@@ -75,7 +75,7 @@ CASES = {
     "adam, kept": ("domain_incremental", {}, partial(Finetune, optimizer="adam", optimizer_state="keep", lr=0.01)),
     "dropout": ("class_incremental", {}, partial(normalised, Rehearsal, buffer_size=20)),
     "validation": ("class_incremental", {"validation": 0.3}, Finetune),
-    "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay=10)),
+    "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "unannounced": ("task_agnostic", {}, Finetune),
     "one pass": ("online_class_incremental", {"passes": 1, "batch_size": 8}, partial(Rehearsal, buffer_size=20)),
     "from scratch": ("cumulative", {}, Joint),

@@ -1,0 +1,64 @@
+"""Averaged gradient episodic memory (Chaudhry et al., 2019, "Efficient Lifelong Learning with A-GEM")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback
+from torch import Tensor
+from torch.nn import functional as F
+
+from redwood.methods.rehearsal import Rehearsal, Rows
+from redwood.settings.batch import Batch
+from redwood.settings.workers import sum_over_workers, world_size
+
+
+def project(gradient: Tensor, reference: Tensor) -> Tensor:
+    """The gradient (p,) nearest to `gradient` that does not raise the loss behind `reference` (p,) (equation 11).
+
+    Decided without looking at the values on the host, so that a GPU is not waited for.
+    """
+    overlap = (gradient @ reference).clamp(max=0)
+    return gradient - overlap / (reference @ reference).clamp(min=torch.finfo(reference.dtype).tiny) * reference
+
+
+class GradientProjection(Callback):
+    """Project the gradients of each step, once they have been computed."""
+
+    def __init__(self, method: "AGEM") -> None:
+        self._method = method
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """Replace the gradients of all parameters."""
+        if self._method.replayed is None:
+            return
+        parameters = [p for p in self._method.network.parameters() if p.grad is not None]
+        loss = self._method.reference_loss(self._method.replayed)
+        parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        reference = torch.cat([part.flatten() for part in parts])
+        if world_size() > 1:
+            reference = sum_over_workers(reference.cpu()).to(reference.device) / world_size()
+        projected = project(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), reference)
+        for p, part in zip(parameters, projected.split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p)
+
+
+@dataclass
+class AGEM(Rehearsal):
+    """Train on incoming samples only, but never against the gradient of samples drawn from the buffer.
+
+    The buffer is a reservoir of the stream, so that no task boundary is needed.
+    """
+
+    def mix(self, batch: Batch, replayed: Rows) -> Batch:
+        """The incoming samples alone."""
+        return batch
+
+    def reference_loss(self, replayed: Rows) -> Tensor:
+        """The loss (scalar) of the samples drawn from the buffer."""
+        return F.cross_entropy(self.logits(replayed["x"], replayed.get("task_id")), replayed["y"])
+
+    def callbacks(self) -> Sequence[Callback]:
+        """The projection, too."""
+        return (*super().callbacks(), GradientProjection(self))

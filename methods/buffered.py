@@ -1,0 +1,116 @@
+"""What all methods have in common that keep samples of the stream."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from redwood.buffers import POLICIES, SAMPLERS, TIERS, RehearsalBuffer, StorageError
+from redwood.methods.features import features_of
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.parts import make_part
+from redwood.settings.assumptions import TaskIds
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.checks import check_choice, check_range
+from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.seeding import derive_seed
+from redwood.settings.workers import rank, world_size
+
+
+@dataclass
+class BufferedMethod(LightningMethod):
+    """A method with `self.buffer`, which is saved with it and counted among its costs.
+
+    Under several workers each keeps an equal part of the buffer, filled from its shard of the stream.
+    """
+
+    buffer_size: int = 200  # samples that the buffer holds, over all workers
+    buffer_bytes: int = 0  # instead of buffer_size: bytes that its rows take, over all workers (0: buffer_size counts)
+    buffer_tier: str = "auto"  # where it is: cuda, pinned, host, mmap, or auto (where the network is)
+    buffer_dir: str = ""  # folder for the file of the tier mmap (default: the one for temporary files)
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "buffer_size", 1)
+        check_range(self, "buffer_bytes", 0)
+        check_choice(self, "buffer_tier", ("auto", *TIERS))
+
+    def policy(self) -> str:
+        """The policy of the buffer, as `make_part` takes it."""
+        return "reservoir"
+
+    def sampler(self) -> str:
+        """The sampler of the buffer, likewise."""
+        return "uniform"
+
+    def configure(self, setting: Setting) -> None:
+        """Build the network and an empty buffer."""
+        super().configure(setting)
+        option = "buffer_bytes" if self.buffer_bytes else "buffer_size"
+        total = getattr(self, option)
+        if total < world_size():
+            raise InvalidOptionError(f"--{option} {total} has to be at least --workers {world_size()}.")
+        share, rest = divmod(total, world_size())
+        unit = "n_bytes" if self.buffer_bytes else "capacity"
+        self.buffer = self.make_buffer("buffer", self.policy(), self.sampler(), **{unit: share + (rank() < rest)})
+        if "tasks" in self.buffer.needs and setting.assumptions.task_ids < TaskIds.TRAINING:
+            raise InvalidOptionError(
+                f"--buffer_sampler {self.sampler()} needs task ids, which {type(setting).__name__} does not give; "
+                "choose another one, such as uniform."
+            )
+
+    def make_buffer(self, purpose: str, policy: str, sampler: str = "uniform", **size: int) -> RehearsalBuffer:
+        """A buffer of this worker; `purpose` tells the random draws of several ones apart."""
+        return RehearsalBuffer(
+            **size,
+            policy=make_part("buffer_policy", policy, POLICIES),
+            sampler=make_part("buffer_sampler", sampler, SAMPLERS),
+            tier=self.buffer_tier,
+            directory=self.buffer_dir or None,
+            seed=derive_seed(self.setting.seed, purpose, rank()),
+        )
+
+    def store(self, buffer: RehearsalBuffer, batch: Batch, extra: dict[str, Tensor], **told: Tensor) -> None:
+        """Offer incoming samples to a buffer.
+
+        Args:
+            buffer: One that `make_buffer` made.
+            batch: The samples, as the training step got them.
+            extra: What else to store of each, by name.
+            **told: What else to tell its policy: `losses`, `features`.
+        """
+        # What has been on the host all along need not be waited for.
+        on_host = self.host_batch or batch
+        source = batch if self.buffer_tier in ("auto", "cuda") else on_host
+        try:
+            buffer.add(source.leaves() | extra, labels=on_host.y, tasks=on_host.task_id, **told)
+        except (StorageError, ValueError) as error:
+            raise RedwoodError(str(error)) from error
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the network makes of samples (n, ...) before its last layer: (n, d)."""
+        return features_of(self.network, x)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's state and the buffer."""
+        return super().state_dict() | {"buffer": self.buffer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with an earlier network and buffer."""
+        super().load_state_dict(state)
+        self.load_buffer(self.buffer, state["buffer"])
+
+    def load_buffer(self, buffer: RehearsalBuffer, state: dict[str, Any]) -> None:
+        """Go on with an earlier buffer, on the network's device."""
+        try:
+            buffer.load_state_dict(state)
+        except (StorageError, ValueError) as error:
+            raise RedwoodError(str(error)) from error
+        buffer.to(self.device)
+
+    def costs(self) -> dict[str, float]:
+        """The costs of training, and the bytes of the buffer."""
+        costs = super().costs()
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + self.buffer.nbytes}

@@ -1,0 +1,46 @@
+"""Dark experience replay (Buzzega et al., 2020, "Dark Experience for General Continual Learning")."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from redwood.methods.rehearsal import Rehearsal, Rows
+from redwood.settings.batch import Batch
+from redwood.settings.checks import check_range
+
+
+@dataclass
+class DER(Rehearsal):
+    """Replay the network's own outputs: what it answered when a sample came in is what it should answer now.
+
+    L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6).
+    """
+
+    alpha: float = 0.5  # weight of the stored outputs
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "alpha", 0)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of the incoming samples, and the distance of the replayed ones' outputs from the stored ones."""
+        n = self.n_incoming
+        outputs = self.network(batch.x)
+        self._outputs = outputs[:n].detach()
+        losses = self._cross_entropy(outputs, batch)
+        self.note_losses(losses)
+        loss = losses[:n].mean()
+        if self.replayed is not None:
+            stored = self.replayed["logits"]
+            loss = loss + self.alpha * F.mse_loss(outputs[n : n + len(stored)], stored)
+        return loss
+
+    def _cross_entropy(self, outputs: Tensor, batch: Batch) -> Tensor:
+        scores = outputs if batch.task_id is None else self.heads.mask(outputs, batch.task_id)
+        return F.cross_entropy(scores, batch.y, reduction="none")
+
+    def more_leaves(self) -> Rows:
+        """The outputs (n, K) that the incoming samples had just now."""
+        return {"logits": self._outputs}

@@ -1,0 +1,79 @@
+"""A phase that trains on what a buffer holds instead of on the stream."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redwood.buffers import RehearsalBuffer
+from redwood.settings.batch import Batch
+from redwood.settings.phase import Phase
+from redwood.settings.seeding import generator
+from redwood.settings.workers import gather_objects
+
+
+class MemoryLoader:
+    """Iterates over the samples in a buffer, newly shuffled in each epoch; it is resumable.
+
+    Attributes:
+        epochs: How often to iterate.
+        first_pass: Never: the stream has shown these samples before.
+    """
+
+    first_pass = False
+
+    def __init__(self, buffer: RehearsalBuffer, batch_size: int, epochs: int, seed: int) -> None:
+        self._buffer, self._batch_size, self._seed = buffer, batch_size, seed
+        self.epochs = epochs
+        self._steps = self._epoch = self._next = 0
+
+    def open(self) -> None:
+        """Agree with the other workers on the number of steps; those with fewer samples show some twice."""
+        self._steps = -(-max(gather_objects(len(self._buffer))) // self._batch_size)
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self._steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the current epoch, from the next one on."""
+        n = len(self._buffer)
+        order = torch.randperm(n, generator=generator(self._seed, "memory", self._epoch))
+        size = min(self._batch_size, n)
+        for step in range(self._next, self._steps):
+            self._next = step + 1
+            if self._next == self._steps:
+                self._epoch, self._next = self._epoch + 1, 0
+            yield self._batch(order[(step * size + torch.arange(size)) % n])
+
+    def _batch(self, slots: Tensor) -> Batch:
+        rows = self._buffer.read(slots)
+        return Batch(rows["x"], rows["y"], rows.get("task_id"))
+
+    def state_dict(self) -> dict[str, int]:
+        """The position."""
+        return {"steps": self._steps, "epoch": self._epoch, "next": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a position."""
+        self._steps, self._epoch, self._next = state["steps"], state["epoch"], state["next"]
+
+
+class MemoryPhase(Phase):
+    """Stands in for a phase of the stream once that has been read; its accounts are kept with it."""
+
+    def __init__(self, stream: Phase, train: MemoryLoader) -> None:
+        self.index, self.task_id, self.task_classes = stream.index, stream.task_id, stream.task_classes
+        self.train, self.validation = train, None  # type: ignore[assignment]
+        self.online = stream.online
+        self._stream = stream
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the memory, and the state of the stream's phase."""
+        return {"memory": self.train.state_dict(), "stream": self._stream.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on inside the phase."""
+        self.train.load_state_dict(state["memory"])
+        self._stream.load_state_dict(state["stream"])

@@ -1,0 +1,16 @@
+"""Maximally interfered retrieval (Aljundi et al., 2019)."""
+
+from dataclasses import dataclass
+
+from redwood.methods.rehearsal import Rehearsal
+
+
+@dataclass
+class MIR(Rehearsal):
+    """Replay the samples whose loss the step on the incoming ones would raise most (Algorithm 1).
+
+    Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--buffer_sampler
+    mir:candidates=100` considers more of them.
+    """
+
+    buffer_sampler: str = "mir"  # what is drawn: mir, mir:candidates=100, or any sampler of rehearsal
