@@ -1,6 +1,7 @@
 """Redwood's command line: `python cli.py --setting class_incremental --method rehearsal`."""
 
 import sys
+import warnings
 
 from redwood.experiments.arguments import UsageError, as_arguments, general_help, parse_selection
 from redwood.settings.errors import RedwoodError
@@ -11,6 +12,7 @@ INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 if a run of several failed, 2 for a usage error."""
+    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)
     except RedwoodError as error:

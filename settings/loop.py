@@ -21,7 +21,7 @@ from redwood.settings.run import Run
 from redwood.settings.seeding import seed_everything
 from redwood.settings.workers import gather_objects, rank, sum_over_workers
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting

@@ -1,9 +1,12 @@
 """Every example runs, and does what its docstring says."""
 
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
+
+import torch
 
 from redwood.methods import get_method
 from redwood.methods.random import Random
@@ -12,7 +15,7 @@ from redwood.settings.incremental import CumulativeSetting, TaskIncrementalSetti
 from redwood.settings.online import Online, OnlineClassIncrementalSetting
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-TESTED = {"label_smoothing", "new_setting", "python_api", "own_network_and_data", "nearest_mean"}
+TESTED = {"label_smoothing", "new_setting", "python_api", "own_network_and_data", "nearest_mean", "plain_pytorch"}
 
 
 def load(name: str) -> ModuleType:
@@ -60,3 +63,17 @@ def test_a_method_without_lightning_has_no_forward_transfer() -> None:
     results = OnlineClassIncrementalSetting().apply(method, quiet=True)
     assert results.objective > 0.85
     assert results.metrics["forward_transfer"] is None
+
+
+def test_the_buffer_in_plain_pytorch_keeps_the_past() -> None:
+    """As the page on buffers shows it, down to the letter."""
+    torch.manual_seed(0)
+    centers = torch.randn(4, 20)
+    stream = [(centers[c] + torch.randn(16, 20), torch.full((16,), c)) for c in range(4) for _ in range(20)]
+    network = torch.nn.Linear(20, 4)
+    train = load("plain_pytorch").train
+    buffer = train(network, torch.optim.SGD(network.parameters(), lr=0.1), stream, capacity=40)
+    assert buffer.class_counts() == dict.fromkeys(range(4), 10)
+    first, labels = stream[0]
+    assert (network(first).argmax(1) == labels).float().mean() > 0.8
+    assert inspect.getsource(train) in (EXAMPLES.parent / "docs" / "buffers.md").read_text()
