@@ -12,6 +12,7 @@ INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 if a run of several failed, 2 for a usage error."""
+    usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)
@@ -22,6 +23,8 @@ def main(argv: list[str] | None = None) -> int:
         go_on = "".join(f"; go on with --resume {folder}" for folder in interrupt.args)
         print(f"interrupted{go_on}", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        warnings.formatwarning = usual
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -2,20 +2,20 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from redwood.buffers.layout import RowLayout, batch_size
-from redwood.buffers.offers import checked_labels, find
-from redwood.buffers.policies import Offer, Policy, Reservoir
+from redwood.buffers.lazy_storage import LazyStorage
+from redwood.buffers.offers import make_offer
+from redwood.buffers.policies import Policy, Reservoir
+from redwood.buffers.records import Records
 from redwood.buffers.samplers import Sampler, Uniform
 from redwood.buffers.snapshots import restored_parts
 from redwood.buffers.storage import RowStorage
-from redwood.buffers.tiers import TIERS, resolve
-from redwood.buffers.tree import flatten, plain
+from redwood.buffers.tree import flatten
 
 
 class RehearsalBuffer:
@@ -73,16 +73,14 @@ class RehearsalBuffer:
         assert size is not None
         if size < 1:
             raise ValueError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
-        if tier not in ("auto", *TIERS):
-            raise ValueError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
         self.policy, self.sampler = policy or Reservoir(), sampler or Uniform()
         self._capacity, self._n_bytes, self._seed = capacity, n_bytes, seed
-        self._tier, self._directory, self._n_classes = tier, directory, n_classes
+        self._n_classes = n_classes
         self.needs = self.policy.needs | self.sampler.needs
-        self._storage: RowStorage | None = None
+        self._storage = LazyStorage(tier, directory)
         self._step = 0
-        self._warned = self._loaded = False
-        self._arrivals, self._draws = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+        self._warned = False
+        self._records = Records(0)
         self.sampler.bind(seed)
         self.policy.bind(capacity or 0, seed)
 
@@ -104,7 +102,7 @@ class RehearsalBuffer:
     @property
     def nbytes(self) -> int:
         """Bytes allocated for rows, filled or not; 0 before the first `add`. Each row adds 16 on the host."""
-        return self._storage.nbytes if self._storage else 0
+        return self._storage.rows.nbytes if self._storage.rows else 0
 
     def __len__(self) -> int:
         """Number of samples stored."""
@@ -138,8 +136,9 @@ class RehearsalBuffer:
         """
         leaves = list(flatten(samples))
         n = batch_size(leaves)
-        offer = self._offer(n, samples, labels=labels, tasks=tasks, losses=losses, features=features)
-        storage = self._open(samples, leaves)
+        given = {"labels": labels, "tasks": tasks, "losses": losses, "features": features}
+        offer = make_offer(self.policy, self.sampler, samples, n, given, self._n_classes)
+        rows = self._opened(samples, leaves)
         if n == 0:
             return
         first = self.n_seen
@@ -147,66 +146,33 @@ class RehearsalBuffer:
         self.sampler.came(offer.tasks)
         if not slots.numel():
             return
-        storage.write_leaves(slots, [_pick(tensor, positions) for _, tensor in leaves])
-        self._arrivals[slots] = positions + first
-        self._draws[slots] = 0
+        rows.write_leaves(slots, [_pick(tensor, positions) for _, tensor in leaves])
+        self._records.written(slots, positions + first)
         if self.sampler.needs:
             labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
             self.sampler.placed(slots, labels, tasks)
 
-    def _offer(self, n: int, samples: Any, **given: Tensor | None) -> Offer:
-        """What the policy and the sampler need to know of the samples, and no more."""
-        if not self.needs:
-            return Offer(n)
-        told = {}
-        # The features that a sampler goes by come with `refresh`.
-        for name in given.keys() & (self.policy.needs | self.sampler.needs - {"features"}):
-            part = self.policy if name in self.policy.needs else self.sampler
-            told[name] = find(name, given[name], samples, n, type(part).__name__)
-        if "labels" in told:
-            sets = self.policy.takes_sets and "labels" not in self.sampler.needs
-            told["labels"] = checked_labels(told["labels"], self._n_classes, sets=sets)
-        return Offer(n, **told)
+    def _rows_of(self, layout: RowLayout) -> int:
+        """How many rows of a layout there are to be."""
+        if self._capacity is not None:
+            return self._capacity
+        assert self._n_bytes is not None
+        if self._n_bytes < layout.stride:
+            raise ValueError(f"n_bytes={self._n_bytes} is less than one sample takes, {layout.stride} bytes.")
+        return self._n_bytes // layout.stride
 
-    def _open(self, samples: Any, leaves: list[tuple[str, Tensor]]) -> RowStorage:
-        """The storage, which the first samples decide on."""
-        if self._storage is not None:
-            self._storage.layout.check(leaves)
-        self._check_devices(leaves)
-        if self._storage is None:
-            self._allocate(RowLayout.of(samples), leaves[0][1].device)
-        storage = self._storage
-        assert storage is not None
-        if self._loaded:  # a snapshot does not tell tuples from lists
-            storage.layout = replace(storage.layout, structure=RowLayout.of(samples).structure)
-            self._loaded = False
-        return storage
-
-    def _check_devices(self, leaves: list[tuple[str, Tensor]]) -> None:
-        if self._tier not in ("auto", "cuda"):
-            return
-        device = self._storage.device if self._storage else leaves[0][1].device
-        for path, tensor in leaves:
-            if tensor.device != device:
-                raise ValueError(
-                    f"The rows of this buffer are on {device}, got leaf {path} on {tensor.device}; "
-                    "move either with `to`."
-                )
-
-    def _allocate(self, layout: RowLayout, device: torch.device) -> None:
-        capacity = self._capacity
-        if capacity is None:
-            assert self._n_bytes is not None
-            capacity = self._n_bytes // layout.stride
-            if not capacity:
-                raise ValueError(f"n_bytes={self._n_bytes} is less than one sample takes, {layout.stride} bytes.")
-        self._storage = RowStorage(
-            layout, capacity, tier=resolve(self._tier, device), device=device, directory=self._directory
-        )
+    def _opened(self, samples: Any, leaves: list[tuple[str, Tensor]]) -> RowStorage:
+        """The rows, which the first samples decide on."""
+        is_first = self._storage.rows is None
+        self._storage.open(samples, leaves, self._rows_of)
+        rows = self._storage.rows
+        assert rows is not None
+        if is_first:
+            self._records = Records(rows.capacity)
         if self._capacity is None:
-            self._capacity = capacity
-            self.policy.bind(capacity, self._seed)
-        self._arrivals, self._draws = torch.zeros(2, capacity, dtype=torch.int64)
+            self._capacity = rows.capacity
+            self.policy.bind(rows.capacity, self._seed)
+        return rows
 
     # Taking out.
 
@@ -236,7 +202,7 @@ class RehearsalBuffer:
             return torch.empty(0, dtype=torch.int64)
         slots = self.sampler.draw(n, self._step, len(self), None if rate is None else lambda s: rate(self.read(s)))
         self._step += 1
-        self._draws.index_add_(0, slots, torch.ones_like(slots))
+        self._records.drawn(slots)
         return slots
 
     def read(self, slots: Tensor, *, device: torch.device | None = None) -> Any:
@@ -246,9 +212,9 @@ class RehearsalBuffer:
             slots: Which ones.
             device: Where the samples are wanted; default: where the rows are.
         """
-        if self._storage is None:
+        if self._storage.rows is None:
             raise ValueError("Cannot sample from an empty buffer; call `add` first.")
-        return self._storage.read(slots, device=device)
+        return self._storage.rows.read(slots, device=device)
 
     def sample(self, n: int, *, rate: Callable[[Any], Tensor] | None = None) -> Any:
         """Draw rows, and copy them: `read(draw(n))`.
@@ -295,38 +261,42 @@ class RehearsalBuffer:
         """
         if capacity <= self.capacity or self._capacity is None:
             raise ValueError(f"A buffer of {self.capacity} samples cannot grow to {capacity}.")
-        if self._storage is not None:
-            self._storage.grow(capacity)
-            more = torch.zeros(capacity - self._capacity, dtype=torch.int64)
-            self._arrivals, self._draws = torch.cat([self._arrivals, more]), torch.cat([self._draws, more])
+        if self._storage.rows is not None:
+            self._storage.rows.grow(capacity)
+            self._records.grow(capacity)
         self._capacity = capacity
         self.policy.grow(capacity)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the rows of the tiers `auto` and `cuda` to a device; others stay where they are."""
-        if self._storage is not None and self._tier in ("auto", "cuda"):
-            device = torch.device(device)
-            self._storage.move(resolve("auto", device), device)
+        self._storage.to(torch.device(device))
         return self
 
     # Looking at it.
 
     def class_counts(self, leaf: str = "y") -> dict[int, int]:
-        """Number of stored samples of each value of an integer leaf (), ascending."""
+        """Number of stored samples of each value of an integer leaf (), ascending.
+
+        Raises:
+            ValueError: If there is no such leaf.
+        """
         if not len(self):
             return {}
-        assert self._storage is not None
-        values = dict(flatten(self._storage.first(len(self))))[leaf]
+        assert self._storage.rows is not None
+        leaves = dict(flatten(self._storage.rows.first(len(self))))
+        if leaf not in leaves:
+            raise ValueError(f"This buffer has no leaf {leaf!r}; it stores {', '.join(leaves)}.")
+        values = leaves[leaf]
         names, counts = values.unique(return_counts=True)
         return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
     def ages(self) -> Tensor:
         """How many samples came after each stored one (len,), int64, in the order of the slots."""
-        return self.n_seen - 1 - self._arrivals[: len(self)]
+        return self.n_seen - 1 - self._records.arrivals[: len(self)]
 
     def draw_counts(self) -> Tensor:
         """How often each stored sample was drawn (len,), int64, in the order of the slots."""
-        return self._draws[: len(self)].clone()
+        return self._records.draws[: len(self)].clone()
 
     # Saving it.
 
@@ -339,10 +309,8 @@ class RehearsalBuffer:
             "step": self._step,
             "policy": {"name": type(self.policy).__name__} | self.policy.state_dict(),
             "sampler": {"name": type(self.sampler).__name__} | self.sampler.state_dict(),
-            # Copied leaf by leaf: a view would be saved with all of the storage behind it.
-            "rows": None if self._storage is None else plain(self._storage.first(n), torch.Tensor.clone),
-            "arrivals": self._arrivals[:n].clone(),
-            "draws": self._draws[:n].clone(),
+            "rows": self._storage.snapshot(n),
+            "records": self._records.state_dict(n),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -353,22 +321,12 @@ class RehearsalBuffer:
                 is then as it was before.
         """
         policy, sampler = restored_parts(state, self.policy, self.sampler, self._capacity)
-        rows, n = state["rows"], policy.size
-        storage = None
-        if rows is not None:
-            layout = RowLayout.of(rows)
-            device = next(flatten(rows))[1].device
-            tier = resolve(self._tier, device)
-            place = device if device.type == tier else None
-            storage = RowStorage(layout, state["capacity"], tier=tier, device=place, directory=self._directory)
-            storage.write(torch.arange(n), rows)
-        self.policy, self.sampler, self._storage = policy, sampler, storage
+        capacity = state["capacity"] or 0
+        storage, records = self._storage.restored(state["rows"], capacity), Records(capacity)
+        records.load_state_dict(state["records"])
+        self.policy, self.sampler = policy, sampler
+        self._storage, self._records = storage, records
         self._capacity, self._seed, self._step = state["capacity"], state["seed"], state["step"]
-        self._arrivals, self._draws = (
-            torch.cat([state[name], torch.zeros(state["capacity"] - n, dtype=torch.int64)])
-            for name in ("arrivals", "draws")
-        )
-        self._loaded = True
 
 
 def _pick(tensor: Tensor, positions: Tensor) -> Tensor:

@@ -89,16 +89,24 @@ class RowLayout:
         """Words of 16 bytes in a row."""
         return self.stride // WORD_BYTES
 
+    @cached_property
+    def _views(self) -> list[tuple[torch.dtype, tuple[int, ...], tuple[int, ...], int]]:
+        """Dtype, shape, strides with that of the rows, and offset in elements of each leaf."""
+        sizes = [leaf.dtype.itemsize for leaf in self.leaves]
+        return [
+            (leaf.dtype, leaf.shape, (self.stride // size, *leaf.strides), leaf.offset // size)
+            for leaf, size in zip(self.leaves, sizes, strict=True)
+        ]
+
     def typed(self, rows: Tensor) -> Any:
         """Samples (n, ...) as views of rows (n, words)."""
-        leaves = (self._typed_leaf(rows, leaf) for leaf in self.leaves)
+        n, start = rows.shape[0], rows.storage_offset() * WORD_BYTES
+        raw = rows.view(torch.uint8)  # bool cannot be viewed as from wider words
+        leaves = (
+            raw.view(dtype).as_strided((n, *shape), strides, start // dtype.itemsize + offset)
+            for dtype, shape, strides, offset in self._views
+        )
         return rebuild(self.structure, leaves)
-
-    def _typed_leaf(self, rows: Tensor, leaf: Leaf) -> Tensor:
-        size = leaf.dtype.itemsize
-        elements = rows.view(torch.uint8).view(leaf.dtype) if leaf.dtype == torch.bool else rows.view(leaf.dtype)
-        shape, strides = (rows.shape[0], *leaf.shape), (self.stride // size, *leaf.strides)
-        return elements.as_strided(shape, strides, elements.storage_offset() + leaf.offset // size)
 
     def check(self, leaves: Sequence[tuple[str, Tensor]]) -> None:
         """Make sure that samples fit, given as `flatten` yields them.

@@ -5,9 +5,42 @@ from typing import Any
 
 from torch import Tensor
 
+from redwood.buffers.policies import Offer, Policy
+from redwood.buffers.samplers import Sampler
+
 # Where it is looked for if it is not passed.
 LEAVES = {"labels": "y", "tasks": "task_id"}
 _DIMS = {"tasks": ("(B,)", 1), "losses": ("(B,)", 1), "features": ("(B, d)", 2)}
+
+
+def make_offer(
+    policy: Policy, sampler: Sampler, samples: Any, n: int, given: dict[str, Tensor | None], n_classes: int | None
+) -> Offer:
+    """What a policy and a sampler need to know of `n` samples, and no more.
+
+    Args:
+        policy: Says what it needs.
+        sampler: Likewise.
+        samples: The samples themselves.
+        n: How many they are.
+        given: What was passed beside them, by name, or None.
+        n_classes: Labels have to be below it, if given.
+
+    Raises:
+        ValueError: If something is missing, or does not fit to the samples.
+    """
+    # The features that a sampler goes by come with `refresh`, the ratings with each draw.
+    needs = policy.needs | sampler.needs - {"features", "rate"}
+    if not needs:
+        return Offer(n)
+    told = {}
+    for name in given.keys() & needs:
+        part = policy if name in policy.needs else sampler
+        told[name] = find(name, given[name], samples, n, type(part).__name__)
+    if "labels" in told:
+        sets = policy.takes_sets and "labels" not in sampler.needs
+        told["labels"] = checked_labels(told["labels"], n_classes, sets=sets)
+    return Offer(n, **told)
 
 
 def find(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Tensor:

@@ -47,10 +47,10 @@ def _restored(
     # Both start anew, so that these copies share nothing with what they were copied from.
     sampler.bind(seed)
     sampler.load_state_dict(state["sampler"])
-    if saved is not None:
-        policy.bind(saved, seed)
-        policy.load_state_dict(state["policy"])
+    policy.bind(saved or 0, seed)
+    policy.load_state_dict(state["policy"])
     n = 0 if rows is None else batch_size(list(flatten(rows)))
-    if not policy.size == n == len(state["arrivals"]) == len(state["draws"]) <= (saved or 0):
+    lengths = [n, *(len(state["records"][name]) for name in ("arrivals", "draws"))]
+    if any(length != policy.size for length in lengths) or n > (saved or 0):
         raise KeyError(f"{policy.size} samples are missing")
     return policy, sampler

@@ -38,17 +38,17 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
         if tier == "cuda":
             return torch.empty(n_words, dtype=WORD, device=device or torch.device("cuda"))
         return torch.empty(n_words, dtype=WORD, pin_memory=tier == "pinned")
-    except RuntimeError as error:
+    except (RuntimeError, OverflowError, TypeError) as error:  # the latter two: more than can be addressed
         raise StorageError(
             f"A buffer of {n_words * WORD_BYTES:,} bytes does not fit into the tier {tier}; make it smaller."
         ) from error
 
 
-def resolve(tier: str, device: torch.device) -> str:
-    """The tier to use: `auto` stands for the memory of `device`."""
-    if tier != "auto":
-        return tier
-    return "host" if device.type == "cpu" else device.type
+def resolve(tier: str, device: torch.device) -> tuple[str, torch.device | None]:
+    """The tier to use, `auto` standing for the memory of `device`, and which GPU, if it is one."""
+    if tier == "auto":
+        tier = "host" if device.type == "cpu" else device.type
+    return tier, device if device.type == tier else None
 
 
 def _mapped(n_words: int, directory: str) -> Tensor:
@@ -61,7 +61,7 @@ def _mapped(n_words: int, directory: str) -> Tensor:
         # A sparse file would be found to be too large only by the write that kills the process.
         os.posix_fallocate(handle, 0, n_bytes)
         return torch.from_file(path, shared=True, size=n_words, dtype=WORD)
-    except (OSError, RuntimeError) as error:  # torch raises the latter
+    except (OSError, RuntimeError, OverflowError) as error:  # torch raises the latter two
         reason = error.strerror if isinstance(error, OSError) else "it cannot be mapped"
         raise StorageError(
             f"A buffer of {n_bytes:,} bytes does not fit into {directory}: {reason}; "

@@ -11,6 +11,8 @@ from redwood.buffers.groups import Groups
 from redwood.buffers.policies.base import Offer, Placement, Policy
 from redwood.buffers.randomness import CounterRandom, integers
 
+AT_ONCE = 256
+
 
 class ClassQuota(Policy):
     """Keep equally many samples of each class, as far as the classes have that many.
@@ -59,34 +61,45 @@ class ClassQuota(Policy):
 
     def place(self, offer: Offer) -> Placement:
         """Decide one sample after the other, in the order of arrival."""
-        labels = offer.labels
-        assert labels is not None
+        assert offer.labels is not None
+        groups = offer.labels.tolist()
+        lots, draws = (random.run(self.n_seen, offer.n) for random in (self._lots, self._choices))
+        if offer.n > AT_ONCE:
+            positions, arrivals = self._undecided(offer.labels, lots)
+            self._seen.update(groups)
+        else:
+            positions, arrivals = list(range(offer.n)), [self._count(group) for group in groups]
+        taken: dict[int, int] = {}
+        for position, arrival, lot, draw in zip(
+            positions, arrivals, lots[positions].tolist(), draws[positions].tolist(), strict=True
+        ):
+            slot = self._slot(groups[position], arrival, lot, draw, offer.n)
+            if slot is not None:
+                self.put(slot, groups[position])
+                taken[slot] = position
+        self.n_seen += offer.n
+        return Placement.of(taken)
+
+    def _count(self, group: int) -> int:
+        self._seen[group] += 1
+        return self._seen[group]
+
+    def _undecided(self, labels: Tensor, lots: Tensor) -> tuple[list[int], list[int]]:
+        """All samples but those that have lost already: their class has no more room, nor will it get any.
+
+        Of a large batch most are among the latter, and they are found all at once.
+
+        Returns:
+            Their positions in the batch, and their numbers among the samples of their classes.
+        """
         classes, inverse = labels.unique(return_inverse=True)
         names = classes.tolist()
         arrivals = integers([self._seen[name] for name in names])[inverse] + _numbers_within(inverse) + 1
-        lots = self._lots.run(self.n_seen, offer.n)
-        undecided = self._undecided(names, inverse, arrivals, lots)
-        draws = self._choices.run(self.n_seen, offer.n)[undecided]
-        candidates = (tensor[undecided].tolist() for tensor in (labels, arrivals, lots))
-        taken: dict[int, int] = {}
-        for position, group, arrival, lot, draw in zip(undecided.tolist(), *candidates, draws.tolist(), strict=True):
-            slot = self._slot(group, arrival, lot, draw, offer.n)
-            if slot is not None:
-                self.put(slot, group)
-                taken[slot] = position
-        self.n_seen += offer.n
-        self._seen.update(labels.tolist())
-        return Placement.of(taken)
-
-    def _undecided(self, names: list[int], inverse: Tensor, arrivals: Tensor, lots: Tensor) -> Tensor:
-        """Positions of all samples but those that have lost already: their class has no more room, nor will it get any.
-
-        Most samples are among the latter, and they are found all at once.
-        """
         kept = integers([self.groups.size(name) for name in names])[inverse]
         has_room = torch.tensor([not self._has_its_share(name) for name in names])[inverse]
         wins: Tensor = lots < self.chance(arrivals, kept, len(lots))
-        return (has_room | wins).nonzero().view(-1)
+        positions = (has_room | wins).nonzero().view(-1)
+        return positions.tolist(), arrivals[positions].tolist()
 
     def _has_its_share(self, group: int) -> bool:
         return group in self._full or (self.quota is not None and self.groups.size(group) >= self.quota)

@@ -42,7 +42,11 @@ def whole(folder: Path, *options: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("method", ["rehearsal", "ewc"])
+QUICK = ("rehearsal", "gdumb", "icarl", "ewc")  # each keeps state of another kind
+SLOW = ("er_ace", "der", "der_pp", "agem", "mir")
+
+
+@pytest.mark.parametrize("method", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     options = ["--method", method, "--checkpoint_every", "7"]
     folder = tmp_path / "killed"

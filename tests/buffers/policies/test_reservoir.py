@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from redwood.buffers import RehearsalBuffer, Reservoir
+from redwood.buffers.policies import Offer
+from redwood.buffers.randomness import CounterRandom
+from tests.buffers.helpers import run
+
+
+def algorithm_r(uniforms: list[float], capacity: int) -> list[int]:
+    """Vitter's algorithm R, one sample at a time: the arrival that each slot holds."""
+    slots: list[int] = []
+    for i, uniform in enumerate(uniforms):
+        if i < capacity:
+            slots.append(i)
+        elif (slot := int(uniform * (i + 1))) < capacity:
+            slots[slot] = i
+    return slots
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 16, 100, 5000, 9000])
+@pytest.mark.parametrize("capacity", [1, 16, 50])
+def test_equals_the_sequential_algorithm(capacity: int, batch_size: int) -> None:
+    uniforms = CounterRandom(3, "reservoir").uniforms(torch.arange(9000)).tolist()
+    n = 300 if batch_size == 1 else 9000
+    assert run(Reservoir(), torch.zeros(n), capacity, batch_size, seed=3) == algorithm_r(uniforms[:n], capacity)
+
+
+def test_the_last_of_several_samples_takes_a_slot() -> None:
+    policy = Reservoir()
+    policy.bind(4, 0)
+    positions, slots = policy.place(Offer(1000))
+    assert sorted(slots.tolist()) == [0, 1, 2, 3]
+    wins = (CounterRandom(0, "reservoir").run(0, 1000) * (torch.arange(1000) + 1)).long()
+    for position, slot in zip(positions.tolist(), slots.tolist(), strict=True):
+        assert (wins[position + 1 :] != slot).all()
+
+
+def test_new_slots_are_filled_and_then_compete() -> None:
+    buffer = RehearsalBuffer(5, seed=1)
+    buffer.add({"id": torch.arange(5000)})
+    old = buffer.all()["id"]
+    buffer.grow(8)
+    buffer.add({"id": torch.arange(5000, 5003)})
+    assert len(buffer) == 8
+    assert set(buffer.all()["id"][5:].tolist()) == {5000, 5001, 5002}
+    assert (buffer.all()["id"][:5] == old).sum() >= 4
+    buffer.add({"id": torch.arange(5003, 90_000)})
+    assert len(buffer.all()["id"].unique()) == 8
+    assert buffer.all()["id"].min() > 5000

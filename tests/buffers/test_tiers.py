@@ -1,0 +1,128 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from redwood.buffers import RehearsalBuffer, StorageError
+from redwood.buffers.layout import WORD
+from redwood.buffers.tiers import allocate, resolve
+from tests.buffers.helpers import feed, unchanged
+
+FAR_TOO_MANY = 2**55  # samples: 2^59 bytes and more, beyond any disk and any memory
+
+LIMITED = """
+import resource, signal, sys, torch
+from redwood.buffers import RehearsalBuffer, StorageError
+buffer = RehearsalBuffer(10, tier="mmap", directory=sys.argv[1])
+buffer.add({"x": torch.arange(20)})
+before = buffer.all()["x"]
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    buffer.grow(1000)
+except StorageError as error:
+    assert "16,000 bytes does not fit into" in str(error), error
+else:
+    raise AssertionError("grown")
+assert torch.equal(buffer.all()["x"], before) and buffer.capacity == 10
+buffer.add({"x": torch.arange(20)})
+"""
+
+
+class TestAllocate:
+    @pytest.mark.parametrize("tier", ["host", "mmap"])
+    def test_words(self, tier: str) -> None:
+        words = allocate(10, tier)
+        assert (words.shape, words.dtype, words.device.type) == ((10,), WORD, "cpu")
+        words.fill_(3)
+        assert words.real.tolist() == [3] * 10
+
+    def test_an_unknown_tier(self) -> None:
+        with pytest.raises(ValueError, match=r"There is no tier 'tape'; choose one of cuda, pinned, host, mmap"):
+            allocate(1, "tape")
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+    @pytest.mark.parametrize("tier", ["cuda", "pinned"])
+    def test_a_missing_device(self, tier: str) -> None:
+        with pytest.raises(ValueError, match=f"The tier {tier} needs a CUDA device, and there is none"):
+            allocate(1, tier)
+
+    @pytest.mark.parametrize("tier", ["host", "mmap"])
+    def test_more_than_there_is(self, tier: str, tmp_path: Path) -> None:
+        with pytest.raises(StorageError, match=r"576,460,752,303,423,488 bytes does not fit into .*make it smaller"):
+            allocate(FAR_TOO_MANY, tier, directory=str(tmp_path))
+        assert not list(tmp_path.iterdir())
+
+    def test_automatic_choice(self) -> None:
+        cpu, gpu = torch.device("cpu"), torch.device("cuda", 1)
+        assert resolve("auto", cpu) == ("host", None)
+        assert resolve("auto", gpu) == ("cuda", gpu)
+        assert resolve("cuda", gpu) == ("cuda", gpu)
+        assert resolve("cuda", cpu) == ("cuda", None)
+        assert resolve("mmap", gpu) == ("mmap", None)
+
+
+class TestMappedFile:
+    def test_it_leaves_no_file_but_takes_its_space(self, tmp_path: Path) -> None:
+        words = allocate(2**16, "mmap", directory=str(tmp_path))
+        assert not list(tmp_path.iterdir())
+        mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
+        assert len(mapped) == 1
+        assert mapped[0].endswith("(deleted)")
+        words.zero_()
+        del words
+        assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+    def test_no_such_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(StorageError, match=r"No file can be made in .*No such file.*choose another folder"):
+            allocate(1, "mmap", directory=str(tmp_path / "missing"))
+
+    def test_a_disk_that_fills_up(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(
+            StorageError, match=r"160 bytes does not fit into .*No space left on device; make it smaller"
+        ):
+            allocate(10, "mmap", directory=str(tmp_path))
+        assert not list(tmp_path.iterdir())
+
+    def test_no_room_in_the_address_space(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unmappable(*_: object, **__: object) -> None:
+            raise RuntimeError("unable to mmap 160 bytes: Cannot allocate memory (12)")
+
+        monkeypatch.setattr(torch, "from_file", unmappable)
+        with pytest.raises(StorageError, match=r"160 bytes does not fit into .*cannot be mapped"):
+            allocate(10, "mmap", directory=str(tmp_path))
+        assert not list(tmp_path.iterdir())
+
+    def test_a_limit_on_files(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tier", ["host", "mmap"])
+class TestBufferThatDoesNotFit:
+    def test_at_first(self, tier: str, tmp_path: Path) -> None:
+        buffer = RehearsalBuffer(FAR_TOO_MANY, tier=tier, directory=str(tmp_path))
+        with pytest.raises(StorageError, match=r"does not fit"):
+            unchanged(buffer, lambda: feed(buffer, torch.arange(4)))()
+
+    def test_by_bytes(self, tier: str, tmp_path: Path) -> None:
+        buffer = RehearsalBuffer(n_bytes=2**58, tier=tier, directory=str(tmp_path))
+        with pytest.raises(StorageError, match=r"does not fit"):
+            unchanged(buffer, lambda: feed(buffer, torch.arange(4)))()
+        assert buffer.capacity == 0
+
+    def test_growing(self, tier: str, tmp_path: Path) -> None:
+        buffer = RehearsalBuffer(4, tier=tier, directory=str(tmp_path))
+        feed(buffer, torch.arange(9))
+        with pytest.raises(StorageError, match=r"does not fit"):
+            unchanged(buffer, lambda: buffer.grow(FAR_TOO_MANY))()
+        feed(buffer, torch.arange(9), start=9)
+        assert (buffer.capacity, len(buffer), buffer.n_seen) == (4, 4, 18)
