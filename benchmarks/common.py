@@ -1,6 +1,7 @@
 """What the benchmarks share: data, clocks, rounds that take turns, and the files that they write."""
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,11 @@ class Seconds(NamedTuple):
     def each(self, n: int) -> "Seconds":
         """The n-th part."""
         return Seconds(self.wall / n, self.cpu / n)
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def load_images(data_dir: str) -> Dataset:
