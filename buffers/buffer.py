@@ -12,6 +12,7 @@ from redwood.buffers.lazy_storage import LazyStorage
 from redwood.buffers.offers import make_offer
 from redwood.buffers.policies import Policy, Reservoir
 from redwood.buffers.records import Records
+from redwood.buffers.row_batch import RowBatch
 from redwood.buffers.samplers import Sampler, Uniform
 from redwood.buffers.snapshots import restored_parts
 from redwood.buffers.storage import RowStorage
@@ -205,16 +206,25 @@ class RehearsalBuffer:
         self._records.drawn(slots)
         return slots
 
-    def read(self, slots: Tensor, *, device: torch.device | None = None) -> Any:
+    def read(self, slots: Tensor, *, out: RowBatch | None = None, device: torch.device | None = None) -> Any:
         """Copies of the samples in some slots (n,): a tree of tensors (n, ...), as they were added.
 
         Args:
             slots: Which ones.
+            out: Memory to copy into, from `rows_like(n)`; default: new memory, which for tens of megabytes takes
+                several times as long as the copy.
             device: Where the samples are wanted; default: where the rows are.
         """
+        return self._filled().read(slots, out, device)
+
+    def rows_like(self, n: int) -> RowBatch:
+        """Memory to `read` n rows into, again and again."""
+        return self._filled().rows_like(n)
+
+    def _filled(self) -> RowStorage:
         if self._storage.rows is None:
             raise ValueError("Cannot sample from an empty buffer; call `add` first.")
-        return self._storage.rows.read(slots, device=device)
+        return self._storage.rows
 
     def sample(self, n: int, *, rate: Callable[[Any], Tensor] | None = None) -> Any:
         """Draw rows, and copy them: `read(draw(n))`.

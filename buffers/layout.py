@@ -14,7 +14,6 @@ from redwood.buffers.tree import flatten, rebuild
 # Rows are moved in words of 16 bytes, the widest that torch has: its CPU scatter and gather go element by element.
 WORD = torch.complex128
 WORD_BYTES = 16
-_WORDS = (torch.complex128, torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,6 @@ class Leaf:
     def nbytes(self) -> int:
         """Bytes of one sample."""
         return prod(self.shape) * self.dtype.itemsize
-
-    @cached_property
-    def word(self) -> torch.dtype:
-        """The widest dtype whose words fill the leaf exactly, wherever its row is."""
-        return next(w for w in _WORDS if self.offset % w.itemsize == 0 == self.nbytes % w.itemsize)
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
@@ -79,6 +73,11 @@ class RowLayout:
         return cls(tuple(leaves), rebuild(samples, iter(range(len(leaves)))))
 
     @cached_property
+    def paths(self) -> list[str]:
+        """Where in the sample each leaf is."""
+        return [leaf.path for leaf in self.leaves]
+
+    @cached_property
     def stride(self) -> int:
         """Bytes from one row to the next."""
         last = self.leaves[-1]
@@ -98,15 +97,18 @@ class RowLayout:
             for leaf, size in zip(self.leaves, sizes, strict=True)
         ]
 
-    def typed(self, rows: Tensor) -> Any:
-        """Samples (n, ...) as views of rows (n, words)."""
+    def views(self, rows: Tensor) -> list[Tensor]:
+        """The leaves (n, ...) of rows (n, words), as views of them."""
         n, start = rows.shape[0], rows.storage_offset() * WORD_BYTES
         raw = rows.view(torch.uint8)  # bool cannot be viewed as from wider words
-        leaves = (
+        return [
             raw.view(dtype).as_strided((n, *shape), strides, start // dtype.itemsize + offset)
             for dtype, shape, strides, offset in self._views
-        )
-        return rebuild(self.structure, leaves)
+        ]
+
+    def typed(self, rows: Tensor) -> Any:
+        """Samples (n, ...) as views of rows (n, words)."""
+        return rebuild(self.structure, iter(self.views(rows)))
 
     def check(self, leaves: Sequence[tuple[str, Tensor]]) -> None:
         """Make sure that samples fit, given as `flatten` yields them.
@@ -114,11 +116,9 @@ class RowLayout:
         Raises:
             ValueError: If a leaf is missing, unknown, or of another shape or dtype; it says which.
         """
-        if len(leaves) != len(self.leaves) or any(
-            path != leaf.path for (path, _), leaf in zip(leaves, self.leaves, strict=True)
-        ):
+        if [path for path, _ in leaves] != self.paths:
             raise ValueError(
-                f"This buffer stores the leaves {', '.join(leaf.path for leaf in self.leaves)}, "
+                f"This buffer stores the leaves {', '.join(self.paths)}, "
                 f"got {', '.join(path for path, _ in leaves)}; add the same ones."
             )
         for leaf, (_, tensor) in zip(self.leaves, leaves, strict=True):
@@ -135,19 +135,8 @@ def batch_size(leaves: Sequence[tuple[str, Tensor]]) -> int:
     Raises:
         ValueError: If they do not.
     """
-    sizes = {tensor.shape[0] if tensor.dim() else None for _, tensor in leaves}
-    if len(sizes) != 1 or None in sizes:
+    sizes = [tensor.shape[0] if tensor.dim() else -1 for _, tensor in leaves]
+    if not sizes or sizes[0] < 0 or sizes.count(sizes[0]) != len(sizes):
         shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in leaves)
         raise ValueError(f"A buffer needs leaves (B, ...) with one B, got {shapes or 'no leaf'}.")
-    (size,) = sizes
-    assert size is not None
-    return size
-
-
-def as_words(tensor: Tensor, word: torch.dtype) -> Tensor:
-    """View samples (n, ...) as words (n, w), copying them only if they are strided or start in the middle of a word."""
-    tensor = tensor.detach().resolve_conj().contiguous()
-    if (tensor.storage_offset() * tensor.element_size()) % word.itemsize or tensor.data_ptr() % word.itemsize:
-        tensor = tensor.clone()
-    flat = tensor.view(tensor.shape[0], -1) if tensor.numel() else tensor.reshape(tensor.shape[0], 0)
-    return flat.view(torch.uint8).view(word)
+    return sizes[0]

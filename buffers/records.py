@@ -16,8 +16,8 @@ class Records:
 
     def written(self, slots: Tensor, arrivals: Tensor) -> None:
         """Samples that came as number `arrivals` (r,) of the stream got these slots (r,)."""
-        self.arrivals[slots] = arrivals
-        self.draws[slots] = 0
+        self.arrivals.index_copy_(0, slots, arrivals)
+        self.draws.index_fill_(0, slots, 0)
 
     def drawn(self, slots: Tensor) -> None:
         """These rows (n,) were drawn."""

@@ -6,9 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.buffers.layout import RowLayout, as_words
+from redwood.buffers.layout import RowLayout
+from redwood.buffers.row_batch import RowBatch, as_whole_rows
 from redwood.buffers.tiers import allocate
 from redwood.buffers.tree import flatten
+
+# Bytes of rows that are put together at a time.
+STAGE, STAGE_ON_GPU, KEPT_STAGES = 2**19, 2**28, 4
+# Bytes of a row from which its leaves are worth writing one by one.
+DIRECT_FROM = 2**10
 
 
 class RowStorage:
@@ -46,12 +52,10 @@ class RowStorage:
 
     def _hold(self, rows: Tensor) -> None:
         self._rows = rows
-        # Views of each leaf in the widest words, made once because they are used in every step.
-        self._columns = []
-        for leaf in self.layout.leaves:
-            size = leaf.word.itemsize
-            words = rows.view(torch.uint8).view(leaf.word)
-            self._columns.append(words[:, leaf.offset // size : (leaf.offset + leaf.nbytes) // size])
+        self._whole = as_whole_rows(rows)
+        raw = rows.view(torch.uint8)
+        self._columns = [as_whole_rows(raw[:, leaf.offset : leaf.offset + leaf.nbytes]) for leaf in self.layout.leaves]
+        self._stages: dict[int, RowBatch] = {}  # memory to put rows together in, by their number
 
     @property
     def capacity(self) -> int:
@@ -80,34 +84,67 @@ class RowStorage:
     def write_leaves(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
         """Overwrite rows by leaves (n, ...) in the order of the layout."""
         slots = slots.to(self.device, non_blocking=True)
-        for column, leaf, tensor in zip(self._columns, self.layout.leaves, leaves, strict=True):
-            if leaf.nbytes:
-                words = as_words(tensor, leaf.word)
-                # Copies to the host are waited for: they would be read before they have arrived.
-                column.index_put_((slots,), words.to(self.device, non_blocking=self._rows.is_cuda))
+        if self._whole is not None and self.layout.stride >= DIRECT_FROM:
+            self._write_directly(slots, leaves)
+            return
+        n, step = len(slots), max(1, (STAGE_ON_GPU if self._rows.is_cuda else STAGE) // self.layout.stride)
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            self._write_part(slots[part], leaves if n <= step else [leaf[part] for leaf in leaves])
 
-    def read(self, slots: Tensor, out: Tensor | None = None, device: torch.device | None = None) -> Any:
+    def _write_directly(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
+        # Large rows are moved but once.
+        index = slots.numpy()
+        for column, leaf in zip(self._columns, leaves, strict=True):
+            if column is not None:
+                words = leaf.detach().resolve_conj().cpu().contiguous().view(len(index), -1)
+                column[index] = as_whole_rows(words)
+
+    def _write_part(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
+        # Rows are put together where the cache holds them, and then moved whole.
+        stage = self._stages.get(len(slots)) or self._new_stage(len(slots))
+        for staged, leaf in zip(stage.leaves, leaves, strict=True):
+            # Copies to the host are waited for: they would be read before they have arrived.
+            staged.copy_(leaf.detach(), non_blocking=self._rows.is_cuda)
+        if self._whole is None:
+            self._rows.index_copy_(0, slots, stage.rows)
+        else:
+            self._whole[slots.numpy()] = stage.whole
+
+    def _new_stage(self, n: int) -> RowBatch:
+        if len(self._stages) == KEPT_STAGES:
+            self._stages.clear()
+        self._stages[n] = self.rows_like(n)
+        return self._stages[n]
+
+    def read(self, slots: Tensor, out: RowBatch | None = None, device: torch.device | None = None) -> Any:
         """Copy rows.
 
         Args:
             slots: Slots (n,), int64, on the host or on the rows' device.
-            out: Rows (n, words) to copy into, from `rows_like`; default: new ones, pinned ones if the rows are.
+            out: What to copy into, from `rows_like(n)`; default: new memory, pinned if the rows are. New memory of
+                tens of megabytes costs several times as much as the copy.
             device: Where the samples are wanted; default: where the rows are.
 
         Returns:
-            A tree of tensors (n, ...) that share the memory of the copied rows.
+            A tree of tensors (n, ...) that share the memory of the copied rows: `out.samples`, if that is given and
+            the rows are on the device.
         """
-        if out is None and self.tier == "pinned":
-            out = self.rows_like(len(slots))
         slots = slots.to(self.device, non_blocking=True)
-        # With out=None torch would still pay for looking at it.
-        rows = self._rows.index_select(0, slots) if out is None else torch.index_select(self._rows, 0, slots, out=out)
-        return self.layout.typed(rows if device is None else rows.to(device, non_blocking=True))
+        if out is None and self.tier != "pinned":
+            rows = self._rows.index_select(0, slots)
+            return self.layout.typed(rows if device is None else rows.to(device, non_blocking=True))
+        out = out or self.rows_like(len(slots))
+        torch.index_select(self._rows, 0, slots, out=out.rows)
+        if device is None or device == self.device:
+            return out.samples
+        return self.layout.typed(out.rows.to(device, non_blocking=True))
 
-    def rows_like(self, n: int) -> Tensor:
-        """Rows (n, words) to read into: on the same device, in pinned memory if the storage is."""
+    def rows_like(self, n: int) -> RowBatch:
+        """Memory for `n` rows: on the same device, pinned if the storage is."""
         shape = (n, self.layout.words)
-        return torch.empty(shape, dtype=self._rows.dtype, device=self.device, pin_memory=self.tier == "pinned")
+        rows = torch.empty(shape, dtype=self._rows.dtype, device=self.device, pin_memory=self.tier == "pinned")
+        return RowBatch(self.layout, rows)
 
     def first(self, n: int) -> Any:
         """The samples in the first `n` slots, as views of the storage itself."""

@@ -84,8 +84,18 @@ class BufferedMethod(LightningMethod):
         # What has been on the host all along need not be waited for.
         on_host = self.host_batch or batch
         source = batch if self.buffer_tier in ("auto", "cuda") else on_host
+        if on_host.task_id is not None:
+            told["tasks"] = on_host.task_id
+        self.offer(buffer, source.leaves() | extra, labels=on_host.y, **told)
+
+    def offer(self, buffer: RehearsalBuffer, samples: dict[str, Tensor], **told: Tensor) -> None:
+        """Offer samples to a buffer, by leaf; see `RehearsalBuffer.add` for what it may be told.
+
+        Raises:
+            RedwoodError: If they do not fit, or there is no room to store them.
+        """
         try:
-            buffer.add(source.leaves() | extra, labels=on_host.y, tasks=on_host.task_id, **told)
+            buffer.add(samples, **told)
         except (StorageError, ValueError) as error:
             raise RedwoodError(str(error)) from error
 

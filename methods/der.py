@@ -1,6 +1,7 @@
 """Dark experience replay (Buzzega et al., 2020, "Dark Experience for General Continual Learning")."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +17,9 @@ class DER(Rehearsal):
 
     L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6).
     """
+
+    # The outputs of a first pass are those of a network that has learned little of the task.
+    offers_repeats: ClassVar[bool] = True
 
     alpha: float = 0.5  # weight of the stored outputs
 

@@ -12,6 +12,7 @@ from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
+from redwood.settings.errors import InvalidOptionError
 from redwood.settings.incremental import ClassIncrementalSetting
 from redwood.settings.phase import Phase
 from redwood.settings.workers import sum_over_workers
@@ -40,6 +41,11 @@ class ICaRL(Rehearsal):
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty memory."""
         super().configure(setting)
+        if "losses" in self.buffer.policy.needs:
+            raise InvalidOptionError(
+                f"--buffer_policy {self.buffer_policy} needs losses, but icarl chooses by features or at random; "
+                "choose another one, such as herding."
+            )
         self._known = torch.zeros(int(setting.action_space.n), dtype=torch.bool)  # type: ignore[attr-defined]
         self._old: nn.Module | None = None
         self._means: Tensor | None = None
@@ -98,7 +104,7 @@ class ICaRL(Rehearsal):
         told = {}
         if "features" in self.buffer.needs:
             told["features"] = self.features(rows["x"].to(self.device))
-        self.buffer.add(rows, **told)
+        self.offer(self.buffer, rows, **told)
 
     def _class_means(self) -> Tensor:
         """Normalised means (K, d) of the exemplars' normalised features; infinitely far for classes without any."""
@@ -115,7 +121,8 @@ class ICaRL(Rehearsal):
         if self._means is None:
             return super().predict(x, task_id)
         features = F.normalize(self.features(x.to(self.device)), dim=1)
-        scores = -torch.cdist(features, self._means)
+        # By way of a matrix product, infinite means would give no number.
+        scores = -torch.cdist(features, self._means, compute_mode="donot_use_mm_for_euclid_dist")
         return scores if task_id is None else self.heads.mask(scores, task_id.to(self.device))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A phase that trains on what a buffer holds instead of on the stream."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from redwood.buffers import RehearsalBuffer
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.seeding import generator
+from redwood.settings.streams.batches import batch_cuts
 from redwood.settings.workers import gather_objects
 
 
@@ -26,26 +28,28 @@ class MemoryLoader:
     def __init__(self, buffer: RehearsalBuffer, batch_size: int, epochs: int, seed: int) -> None:
         self._buffer, self._batch_size, self._seed = buffer, batch_size, seed
         self.epochs = epochs
-        self._steps = self._epoch = self._next = 0
+        self._shown = self._epoch = self._next = 0
 
     def open(self) -> None:
-        """Agree with the other workers on the number of steps; those with fewer samples show some twice."""
-        self._steps = -(-max(gather_objects(len(self._buffer))) // self._batch_size)
+        """Agree with the other workers on the samples of an epoch; those that store fewer show some twice."""
+        self._shown = max(gather_objects(len(self._buffer)))
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return self._steps
+        return len(batch_cuts(self._shown, self._batch_size, workers=1)) - 1
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch, from the next one on."""
         n = len(self._buffer)
         order = torch.randperm(n, generator=generator(self._seed, "memory", self._epoch))
-        size = min(self._batch_size, n)
-        for step in range(self._next, self._steps):
+        order = order[torch.arange(self._shown) % n]
+        cuts = batch_cuts(self._shown, self._batch_size, workers=1).tolist()
+        spans = list(pairwise(cuts))
+        for step in range(self._next, len(spans)):
             self._next = step + 1
-            if self._next == self._steps:
+            if self._next == len(spans):
                 self._epoch, self._next = self._epoch + 1, 0
-            yield self._batch(order[(step * size + torch.arange(size)) % n])
+            yield self._batch(order[slice(*spans[step])])
 
     def _batch(self, slots: Tensor) -> Batch:
         rows = self._buffer.read(slots)
@@ -53,11 +57,11 @@ class MemoryLoader:
 
     def state_dict(self) -> dict[str, int]:
         """The position."""
-        return {"steps": self._steps, "epoch": self._epoch, "next": self._next}
+        return {"shown": self._shown, "epoch": self._epoch, "next": self._next}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from a position."""
-        self._steps, self._epoch, self._next = state["steps"], state["epoch"], state["next"]
+        self._shown, self._epoch, self._next = state["shown"], state["epoch"], state["next"]
 
 
 class MemoryPhase(Phase):

@@ -1,6 +1,7 @@
 """Parts of a buffer by name, as options give them."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -31,10 +32,17 @@ def make_part(option: str, text: str, known: Mapping[str, type[T]]) -> T:
             takes = ", ".join(parameters) or "none"
             raise InvalidOptionError(f"--{option} {text}: {name} has no argument {key!r}; it takes {takes}.")
         try:
-            arguments[key] = float(value) if parameters[key].annotation is float else int(value)
+            arguments[key] = _finite(value) if parameters[key].annotation is float else int(value)
         except ValueError:
             raise InvalidOptionError(f"--{option} {text}: {key} has to be a number, got {value!r}.") from None
     try:
         return known[name](**arguments)
     except ValueError as error:
         raise InvalidOptionError(f"--{option} {text}: {error}") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value

@@ -1,6 +1,7 @@
 """Experience replay (Chaudhry et al., 2019, "On Tiny Episodic Memories in Continual Learning")."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class Rehearsal(BufferedMethod):
     """
 
     target = ContinualSetting
+    offers_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too
 
     buffer_policy: str = "reservoir"  # what is kept: reservoir, class_balanced, ring, partitioning, loss_aware, ...
     buffer_sampler: str = "uniform"  # what is drawn: uniform, class_balanced, task_balanced, old_tasks, mir, grasp
@@ -107,9 +109,9 @@ class Rehearsal(BufferedMethod):
                 self.buffer.rated(self._slots, replayed)
 
     def remember(self, batch: Batch) -> None:
-        """Offer the incoming samples to the buffer, in the first pass."""
+        """Offer the incoming samples to the buffer."""
         super().remember(batch)
-        if self.phase.train.first_pass:
+        if self.phase.train.first_pass or self.offers_repeats:
             self.keep(batch)
 
     def keep(self, batch: Batch) -> None:

@@ -38,8 +38,7 @@ class Reservoir(Policy):
             slots = torch.arange(self.size, self.size + n_fill)
             self.size += n_fill
             return Placement(torch.arange(n_fill), slots)
-        # The last of several samples that fall on one slot gets it; that one is never a slot that is just being filled
-        # by an earlier sample of the batch, unless it replaces that one, too.
+        # Where several samples of the batch fall on one slot, the last of them gets it.
         taken = {self.size + i: i for i in range(n_fill)}
         self.size += n_fill
         for arrival, slot in self._accepted(start + n_fill, start + offer.n):

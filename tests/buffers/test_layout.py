@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from redwood.buffers.layout import WORD, RowLayout, as_words, batch_size
+from redwood.buffers.layout import WORD, RowLayout, batch_size
 from redwood.buffers.tree import flatten
 
 DTYPES = [
@@ -37,18 +37,6 @@ class TestRowLayout:
         assert [leaf.offset for leaf in layout.leaves] == [0, 4, 10, 16]
         assert [leaf.nbytes for leaf in layout.leaves] == [3, 6, 1, 8]
         assert (layout.stride, layout.words) == (32, 2)
-
-    def test_words_are_as_wide_as_they_can_be(self) -> None:
-        layout = RowLayout.of(
-            {
-                "a": torch.zeros(1, 32, dtype=torch.uint8),
-                "b": torch.zeros(1, 2),
-                "c": torch.zeros(1),
-                "d": torch.zeros(1, 3, dtype=torch.int16),
-                "e": torch.zeros(1, 5, dtype=torch.uint8),
-            }
-        )
-        assert [leaf.word for leaf in layout.leaves] == [WORD, torch.int64, torch.int32, torch.int16, torch.uint8]
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (1, 8, 8)])
@@ -90,34 +78,3 @@ class TestRowLayout:
 
     def test_number_of_samples(self) -> None:
         assert batch_size([("x", torch.zeros(5, 2)), ("y", torch.zeros(5))]) == 5
-
-
-class TestWords:
-    def test_aligned_samples_are_not_copied(self) -> None:
-        x = torch.zeros(8, 4)
-        assert as_words(x, WORD).data_ptr() == x.data_ptr()
-        assert as_words(x, WORD).shape == (8, 1)
-
-    @pytest.mark.parametrize("word", [WORD, torch.int64, torch.uint8])
-    def test_unaligned_and_strided_samples(self, word: torch.dtype) -> None:
-        flat = torch.arange(1 + 9 * 16).to(torch.uint8)
-        unaligned = flat[1:].view(9, 16)
-        strided = unaligned.t().contiguous().t()
-        for samples in (unaligned, strided, unaligned[::2], unaligned.flip(0)):
-            words = as_words(samples, word)
-            assert torch.equal(words.view(torch.uint8), samples.contiguous())
-
-    def test_memory_that_starts_anywhere(self) -> None:
-        whole = torch.arange(400).to(torch.uint8)
-        for start in range(16):
-            outside = torch.frombuffer(bytearray(bytes(400)), dtype=torch.uint8, offset=start)
-            outside.copy_(whole[start:])
-            for offset in range(16):
-                samples = outside[offset : offset + 320].view(20, 16)
-                assert torch.equal(as_words(samples, WORD).view(torch.uint8), samples)
-
-    def test_conjugated_and_expanded_samples(self) -> None:
-        x = torch.complex(torch.arange(6.0), torch.ones(6)).view(3, 2)
-        assert torch.equal(as_words(x.conj(), WORD).view(torch.complex64), x.conj().resolve_conj())
-        expanded = torch.ones(2).expand(5, 2)
-        assert torch.equal(as_words(expanded, torch.int64).view(torch.float32), torch.ones(5, 2))

@@ -58,7 +58,7 @@ def test_reading_into_given_rows() -> None:
     out = rows.rows_like(2)
     drawn = rows.read(torch.tensor([5, 3]), out=out)
     assert drawn["y"].tolist() == [0, 2]
-    assert rows.layout.typed(out)["x"].data_ptr() == drawn["x"].data_ptr()
+    assert out.samples["x"].data_ptr() == drawn["x"].data_ptr()
 
 
 def test_first_rows_are_views() -> None:
@@ -90,3 +90,66 @@ def test_a_failed_move_changes_nothing() -> None:
     rows.grow(9)
     assert rows.tier == "host"
     assert rows.read(torch.tensor([5, 0]))["y"].tolist() == [0, 1]
+
+
+ROUTES = ["row by row", "leaf by leaf", "word by word"]
+
+
+@pytest.fixture(params=ROUTES)
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """All ways in which rows are written: small ones, large ones, and without NumPy."""
+    if request.param == "word by word":
+        monkeypatch.setattr("redwood.buffers.storage.as_whole_rows", lambda rows: None)
+    monkeypatch.setattr("redwood.buffers.storage.DIRECT_FROM", 0 if request.param == "leaf by leaf" else 2**30)
+    return str(request.param)
+
+
+class TestRoutes:
+    def written(self, samples: dict[str, torch.Tensor], n: int) -> dict[str, torch.Tensor]:
+        """What is read after the samples were written to every other slot, from the last one on."""
+        rows = RowStorage(RowLayout.of(samples), 2 * n)
+        slots = 2 * torch.arange(n - 1, -1, -1)
+        rows.write(slots, samples)
+        read: dict[str, torch.Tensor] = rows.read(slots)
+        return read
+
+    @pytest.mark.parametrize("stage", [1, 100, 2**19])
+    @pytest.mark.parametrize("n", [1, 2, 7, 64])
+    def test_any_number_of_rows_in_parts_of_any_size(
+        self, route: str, n: int, stage: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("redwood.buffers.storage.STAGE", stage)
+        x = torch.randint(0, 256, (n, 3, 5), generator=torch.Generator().manual_seed(n)).to(torch.uint8)
+        samples = {"x": x, "y": torch.arange(n), "half": torch.arange(n).to(torch.bfloat16), "yes": x[:, 0, 0] > 99}
+        read = self.written(samples, n)
+        assert all(torch.equal(read[name], leaf) for name, leaf in samples.items())
+
+    def test_unaligned_and_strided_samples(self, route: str) -> None:
+        flat = torch.arange(1 + 9 * 16).to(torch.uint8)
+        unaligned = flat[1:].view(9, 16)
+        strided = unaligned.t().contiguous().t()
+        for samples in (unaligned, strided, unaligned[::2], unaligned.flip(0), unaligned[:1].expand(9, 16)):
+            assert torch.equal(self.written({"x": samples}, len(samples))["x"], samples)
+
+    def test_memory_that_starts_anywhere(self, route: str) -> None:
+        whole = torch.arange(400).to(torch.uint8)
+        for start in range(16):
+            outside = torch.frombuffer(bytearray(bytes(400)), dtype=torch.uint8, offset=start)
+            outside.copy_(whole[start:])
+            samples = outside[:320].view(20, 16)
+            assert torch.equal(self.written({"x": samples}, 20)["x"], samples)
+
+    def test_conjugated_samples_and_gradients(self, route: str) -> None:
+        x = torch.complex(torch.arange(6.0), torch.ones(6)).view(3, 2)
+        assert torch.equal(self.written({"x": x.conj()}, 3)["x"], x.conj().resolve_conj())
+        read = self.written({"x": torch.ones(3, 2, requires_grad=True)}, 3)["x"]
+        assert not read.requires_grad
+        assert torch.equal(read, torch.ones(3, 2))
+
+
+def test_given_rows_are_filled_again_and_again() -> None:
+    rows = storage()
+    out = rows.rows_like(2)
+    for slots, labels in (([5, 3], [0, 2]), ([0, 2], [1, 3])):
+        assert rows.read(torch.tensor(slots), out=out) is out.samples
+        assert out.samples["y"].tolist() == labels

@@ -19,6 +19,24 @@ def test_a_hundred_rehearsed_samples_prevent_most_of_it():
     assert accuracy("class_incremental", "rehearsal", buffer_size=100) >= 0.85
 
 
+def test_twenty_exemplars_do_more_for_icarl_than_for_rehearsal():
+    icarl, rehearsal = (accuracy("class_incremental", method, buffer_size=20) for method in ("icarl", "rehearsal"))
+    assert icarl >= rehearsal + 0.1
+    assert icarl >= 0.85
+
+
+@pytest.mark.parametrize(
+    ("method", "bound"), [("er_ace", 0.8), ("der", 0.8), ("der_pp", 0.85), ("mir", 0.8), ("gdumb", 0.85)]
+)
+def test_a_hundred_samples_serve_the_other_methods_of_rehearsal_as_well(method, bound):
+    assert accuracy("class_incremental", method, buffer_size=100) >= bound
+
+
+def test_gradients_alone_do_not_prevent_forgetting_but_help_where_task_ids_are_given():
+    """As the literature reports of A-GEM."""
+    assert accuracy("task_incremental", "agem") > accuracy("task_incremental", "finetune")
+
+
 def test_joint_training_is_the_upper_bound():
     assert accuracy("cumulative", "joint") >= 0.95
 

@@ -15,10 +15,17 @@ import torch
 from torch import Tensor
 
 from redwood.methods import callbacks
+from redwood.methods.agem import AGEM
 from redwood.methods.base import Method
+from redwood.methods.der import DER
+from redwood.methods.der_pp import DERpp
+from redwood.methods.er_ace import ERACE
 from redwood.methods.ewc import EWC
 from redwood.methods.finetune import Finetune
+from redwood.methods.gdumb import GDumb
+from redwood.methods.icarl import ICaRL
 from redwood.methods.joint import Joint
+from redwood.methods.mir import MIR
 from redwood.methods.random import Random
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings import get_setting
@@ -77,6 +84,44 @@ CASES = {
     "validation": ("class_incremental", {"validation": 0.3}, Finetune),
     "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "unannounced": ("task_agnostic", {}, Finetune),
+    "er_ace": ("class_incremental", {}, partial(ERACE, buffer_size=20)),
+    "der_pp": ("class_incremental", {}, partial(DERpp, buffer_size=20, augmentation="crop_flip")),
+    "agem": ("class_incremental", {}, partial(AGEM, buffer_size=20)),
+    "mir": ("task_incremental", {}, partial(MIR, buffer_size=20, buffer_sampler="mir:candidates=18")),
+    "gdumb": ("class_incremental", {}, partial(GDumb, buffer_size=25, memory_passes=3)),
+    "gdumb, drift": ("continual", {}, partial(GDumb, buffer_size=25, memory_passes=3)),
+    "icarl, herding": ("class_incremental", {}, partial(ICaRL, buffer_size=20, herding_candidates=30)),
+    "class_balanced, grasp": (
+        "class_incremental",
+        {},
+        partial(Rehearsal, buffer_size=20, buffer_policy="class_balanced", buffer_sampler="grasp"),
+    ),
+    "loss_aware, old_tasks": (
+        "class_incremental",
+        {},
+        partial(Rehearsal, buffer_size=20, buffer_policy="loss_aware", buffer_sampler="old_tasks"),
+    ),
+    "partitioning, task_balanced": (
+        "class_incremental",
+        {},
+        partial(Rehearsal, buffer_size=20, buffer_policy="partitioning", buffer_sampler="task_balanced"),
+    ),
+    "ring, on disk": (
+        "class_incremental",
+        {},
+        partial(Rehearsal, buffer_size=20, buffer_policy="ring", buffer_sampler="class_balanced", buffer_tier="mmap"),
+    ),
+    "greedy_balanced, mir": (
+        "class_incremental",
+        {},
+        partial(Rehearsal, buffer_size=20, buffer_policy="greedy_balanced", buffer_sampler="mir"),
+    ),
+    "herding": ("class_incremental", {}, partial(Rehearsal, buffer_size=20, buffer_policy="herding")),
+    "per_class_random": (
+        "class_incremental",
+        {},
+        partial(DER, buffer_size=20, buffer_policy="per_class_random:quota=2"),
+    ),
     "one pass": ("online_class_incremental", {"passes": 1, "batch_size": 8}, partial(Rehearsal, buffer_size=20)),
     "from scratch": ("cumulative", {}, Joint),
     "no network": ("class_incremental", {}, Counting),

@@ -1,0 +1,52 @@
+"""Memory for some rows outside of a storage."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.layout import RowLayout
+from redwood.buffers.tree import rebuild
+
+try:
+    import numpy as np
+except ImportError:  # torch does without it, and so can this package
+    np = None  # type: ignore[assignment]
+
+
+class RowBatch:
+    """Rows to read into, or to put together before they are written, with views of their leaves made once.
+
+    Attributes:
+        rows: The rows (n, words).
+        leaves: Their leaves (n, ...), in the order of the layout.
+        samples: The same as a tree, as samples are added.
+        whole: See `as_whole_rows`.
+    """
+
+    def __init__(self, layout: RowLayout, rows: Tensor) -> None:
+        self.rows = rows
+        self.leaves = layout.views(rows)
+        self.samples: Any = rebuild(layout.structure, iter(self.leaves))
+        self.whole = as_whole_rows(rows)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.rows.shape[0]
+
+
+def as_whole_rows(rows: Tensor) -> Any:
+    """View rows (n, w), contiguous within each, as a NumPy array (n,) of rows; None on a GPU, or without NumPy.
+
+    NumPy moves a row with one copy, where torch scatters word by word and takes twice as long.
+    """
+    if np is None or rows.device.type != "cpu" or not rows.shape[1]:
+        return None
+    # Bytes first: NumPy knows no bfloat16.
+    return rows.view(torch.uint8).numpy().view(_row_type(rows.shape[1] * rows.element_size()))[:, 0]
+
+
+@cache
+def _row_type(n_bytes: int) -> Any:
+    return np.dtype((np.void, n_bytes))

@@ -1,0 +1,70 @@
+"""Methods as they are before their first task, and batches to hand to them."""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from redwood.methods.lightning import LightningMethod
+from redwood.settings.batch import Batch
+from redwood.settings.run import Run
+from tests.runs import run_here, small_setting
+from tests.samples import few_digits
+
+M = TypeVar("M", bound=LightningMethod)
+
+
+def configured(method: M, key: str = "class_incremental", **options: object) -> M:
+    """A method as it is before its first task, always with the same weights."""
+    torch.manual_seed(0)
+    method.attach(Run(accelerator="cpu"))
+    method.configure(small_setting(key, **options).for_method())
+    return method
+
+
+def batch_of(start: int, stop: int, classes: tuple[int, ...] = tuple(range(10))) -> Batch:
+    """Those digits of a range that are of some classes, all of task 0."""
+    data = few_digits()
+    rows = torch.arange(start, stop)
+    rows = rows[torch.isin(data.y[rows], torch.tensor(classes))]
+    return Batch(data.x[rows], data.y[rows], torch.zeros(len(rows), dtype=torch.long))
+
+
+def filled(method: M, n: int = 32) -> M:
+    """A method that has trained on nothing yet, but keeps what it was offered: `n` digits in batches of 16."""
+    for start in range(0, n, 16):
+        batch = batch_of(start, start + 16)
+        method.loss(method.augment(batch))
+        method.keep(batch)
+    move(method)
+    return method
+
+
+def move(method: LightningMethod) -> None:
+    """Change the weights, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weights in method.network.parameters():
+            weights += 0.05 * torch.randn(weights.shape, generator=generator)
+
+
+def weights_of(method: LightningMethod) -> list[Tensor]:
+    """Copies of the weights."""
+    return [weights.detach().clone() for weights in method.network.parameters()]
+
+
+def trained(method: LightningMethod) -> list[Tensor]:
+    """The weights of a method after a small class-incremental run."""
+    run_here(small_setting("class_incremental"), method)
+    return weights_of(method)
+
+
+def numbers(x: Tensor) -> list[int]:
+    """Which samples of `numbered()` these are."""
+    return [int(value) for value in x[:, 0]]
+
+
+def one_sentence(error: BaseException) -> bool:
+    """Whether an error is what a user can be shown."""
+    text = str(error)
+    return "\n" not in text and text.endswith(".") and text.count(". ") == 0
