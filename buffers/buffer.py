@@ -9,12 +9,13 @@ from torch import Tensor
 
 from redwood.buffers.layout import RowLayout, batch_size
 from redwood.buffers.lazy_storage import LazyStorage
-from redwood.buffers.offers import make_offer
-from redwood.buffers.policies import Policy, Reservoir
+from redwood.buffers.offers import find, make_offer
+from redwood.buffers.parts import claim
+from redwood.buffers.policies import POLICIES, Policy
 from redwood.buffers.records import Records
 from redwood.buffers.row_batch import RowBatch
-from redwood.buffers.samplers import Sampler, Uniform
-from redwood.buffers.snapshots import restored_parts
+from redwood.buffers.samplers import SAMPLERS, Sampler
+from redwood.buffers.snapshots import describe, restored_parts
 from redwood.buffers.storage import RowStorage
 from redwood.buffers.tree import flatten
 
@@ -46,8 +47,8 @@ class RehearsalBuffer:
         capacity: int | None = None,
         *,
         n_bytes: int | None = None,
-        policy: Policy | None = None,
-        sampler: Sampler | None = None,
+        policy: Policy | str = "reservoir",
+        sampler: Sampler | str = "uniform",
         tier: str = "auto",
         directory: str | None = None,
         n_classes: int | None = None,
@@ -58,8 +59,8 @@ class RehearsalBuffer:
         Args:
             capacity: Largest number of samples stored.
             n_bytes: Instead of `capacity`: how many bytes the rows may take.
-            policy: Which samples are kept; default: `Reservoir()`. A buffer needs one of its own.
-            sampler: Which rows form a draw; default: `Uniform()`. Likewise.
+            policy: Which samples are kept: a new policy, or the name of one (`POLICIES`).
+            sampler: Which rows form a draw: a new sampler, or the name of one (`SAMPLERS`).
             tier: Where rows are kept: `cuda`, `pinned`, `host`, `mmap`, or `auto`, where the first samples are.
             directory: Folder of the file of the tier `mmap`; default: the one for temporary files.
             n_classes: Labels have to be below it, if given.
@@ -74,7 +75,8 @@ class RehearsalBuffer:
         assert size is not None
         if size < 1:
             raise ValueError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
-        self.policy, self.sampler = policy or Reservoir(), sampler or Uniform()
+        self.policy: Policy = claim(policy, POLICIES, "policy")
+        self.sampler: Sampler = claim(sampler, SAMPLERS, "sampler")
         self._capacity, self._n_bytes, self._seed = capacity, n_bytes, seed
         self._n_classes = n_classes
         self.needs = self.policy.needs | self.sampler.needs
@@ -102,7 +104,11 @@ class RehearsalBuffer:
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated for rows, filled or not; 0 before the first `add`. Each row adds 16 on the host."""
+        """Bytes allocated for rows, filled or not; 0 before the first `add`.
+
+        Bookkeeping on the host comes on top: 16 bytes per row, some 150 more where rows are told apart by class or
+        task, and the features that herding goes by.
+        """
         return self._storage.rows.nbytes if self._storage.rows else 0
 
     def __len__(self) -> int:
@@ -177,12 +183,14 @@ class RehearsalBuffer:
 
     # Taking out.
 
-    def draw(self, n: int, *, rate: Callable[[Any], Tensor] | None = None) -> Tensor:
+    def draw(self, n: int, *, rate: Callable[[Any], Tensor] | None = None, tasks: Tensor | None = None) -> Tensor:
         """Choose stored rows.
 
         Args:
             n: Number of rows wanted, at least 1.
             rate: For samplers that need it: maps samples (m, ...), as `read` returns them, to scores (m,).
+            tasks: For samplers that tell old tasks from the current one: the tasks (B,) of the samples that the rows
+                are to be replayed with; default: those of the samples added last.
 
         Returns:
             Distinct slots (at most n,), int64: fewer if not so many are stored, or to be drawn.
@@ -201,6 +209,8 @@ class RehearsalBuffer:
             )
         if not len(self):
             return torch.empty(0, dtype=torch.int64)
+        if tasks is not None and "tasks" in self.sampler.needs:
+            self.sampler.came(find("tasks", tasks, None, len(tasks), type(self.sampler).__name__))
         slots = self.sampler.draw(n, self._step, len(self), None if rate is None else lambda s: rate(self.read(s)))
         self._step += 1
         self._records.drawn(slots)
@@ -226,15 +236,22 @@ class RehearsalBuffer:
             raise ValueError("Cannot sample from an empty buffer; call `add` first.")
         return self._storage.rows
 
-    def sample(self, n: int, *, rate: Callable[[Any], Tensor] | None = None) -> Any:
-        """Draw rows, and copy them: `read(draw(n))`.
+    def sample(
+        self,
+        n: int,
+        *,
+        rate: Callable[[Any], Tensor] | None = None,
+        tasks: Tensor | None = None,
+        device: torch.device | None = None,
+    ) -> Any:
+        """Draw rows, and copy them: `read(draw(n, ...), device=device)`.
 
         Raises:
             ValueError: If the buffer is empty, `n` is less than 1, or `rate` is missing.
         """
         if not len(self):
             raise ValueError("Cannot sample from an empty buffer; call `add` first.")
-        return self.read(self.draw(n, rate=rate))
+        return self.read(self.draw(n, rate=rate, tasks=tasks), device=device)
 
     def all(self, *, device: torch.device | None = None) -> Any:
         """Copies of all samples that are stored, in the order of their slots; see `read`."""
@@ -317,8 +334,8 @@ class RehearsalBuffer:
             "capacity": self._capacity,
             "seed": self._seed,
             "step": self._step,
-            "policy": {"name": type(self.policy).__name__} | self.policy.state_dict(),
-            "sampler": {"name": type(self.sampler).__name__} | self.sampler.state_dict(),
+            "policy": describe(self.policy) | self.policy.state_dict(),
+            "sampler": describe(self.sampler) | self.sampler.state_dict(),
             "rows": self._storage.snapshot(n),
             "records": self._records.state_dict(n),
         }

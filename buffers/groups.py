@@ -62,6 +62,10 @@ class Groups:
         """Number of groups that have slots."""
         return len(self._slots)
 
+    def covers(self, size: int) -> bool:
+        """Whether the slots in groups are the first `size` ones."""
+        return self._place.keys() == set(range(size))
+
     def state_dict(self) -> dict[int, list[int]]:
         """The slots of each group, in their order, which draws depend on."""
         return {group: list(members) for group, members in self._slots.items()}

@@ -59,7 +59,8 @@ class LazyStorage:
             return
         device = self.rows.device if self.rows else leaves[0][1].device
         for path, tensor in leaves:
-            if tensor.device != device:
+            # There is no tier for other accelerators' memory, so their samples are copied to the host.
+            if tensor.device not in (device, torch.device("mps", 0)):
                 raise ValueError(
                     f"The rows of this buffer are on {device}, got leaf {path} on {tensor.device}; "
                     "move either with `to`."
@@ -71,13 +72,16 @@ class LazyStorage:
 
     def to(self, device: torch.device) -> None:
         """Move the rows to a device, unless another tier than `auto` or `cuda` was chosen for them."""
-        if self.rows is not None and self._tier in ("auto", "cuda"):
-            self.rows.move(*resolve("auto", device))
+        if self.rows is None or self._tier not in ("auto", "cuda"):
+            return
+        tier, where = resolve("auto", device)
+        if (tier, where) != (self.rows.tier, self.rows.device if tier == "cuda" else None):
+            self.rows.move(tier, where)
 
     def snapshot(self, n: int) -> Any:
-        """Copies of the first `n` samples, sequences of leaves being lists; None if there are no rows yet."""
+        """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""
         # Leaf by leaf: a view would be saved with all of the storage behind it.
-        return None if self.rows is None else plain(self.rows.first(n), torch.Tensor.clone)
+        return None if self.rows is None else plain(self.rows.first(n), _on_host)
 
     def restored(self, snapshot: Any, capacity: int) -> "LazyStorage":
         """Another one of this kind that holds a snapshot.
@@ -88,7 +92,12 @@ class LazyStorage:
         storage = LazyStorage(self._tier, self._directory)
         if snapshot is not None:
             leaves = list(flatten(snapshot))
-            storage.rows = storage._allocate(RowLayout.of(snapshot), capacity, leaves[0][1].device)
+            near = self.rows.device if self.rows is not None else leaves[0][1].device
+            storage.rows = storage._allocate(RowLayout.of(snapshot), capacity, near)
             storage.rows.write(torch.arange(len(leaves[0][1])), snapshot)
             storage._structure_known = False  # it does not tell tuples from lists
         return storage
+
+
+def _on_host(leaf: Tensor) -> Tensor:
+    return torch.empty(leaf.shape, dtype=leaf.dtype).copy_(leaf)

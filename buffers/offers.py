@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from redwood.buffers.policies import Offer, Policy
@@ -68,7 +69,10 @@ def find(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Ten
         raise ValueError(f"The {name} have to be of shape {_DIMS[name][0]}, got {tuple(given.shape)}; reshape them.")
     if name == "tasks" and given.is_floating_point():
         raise ValueError(f"The tasks have to be integers (B,), got {given.dtype}; convert them.")
-    return given.detach().cpu()
+    given = given.detach().cpu()
+    if name in ("losses", "features") and not bool(torch.isfinite(given).all()):
+        raise ValueError(f"The {name} of some samples are no finite numbers; look for what has diverged.")
+    return given
 
 
 def checked_labels(labels: Tensor, n_classes: int | None, *, sets: bool) -> Tensor:
@@ -88,7 +92,9 @@ def checked_labels(labels: Tensor, n_classes: int | None, *, sets: bool) -> Tens
     if labels.is_floating_point() or labels.dim() > 1 + sets:
         wanted = "integers (B,) or sets (B, L)" if sets else "integers (B,)"
         raise ValueError(f"The labels have to be {wanted}, got {labels.dtype} {tuple(labels.shape)}; convert them.")
-    labels = labels.bool() if labels.dim() == 2 else labels.long()
+    if labels.dim() == 2 and labels.dtype != torch.bool:
+        raise ValueError(f"Label sets (B, L) have to be bool, got {labels.dtype}; convert them.")
+    labels = labels if labels.dim() == 2 else labels.long()
     if not labels.numel():
         return labels
     if labels.dim() == 2:

@@ -5,9 +5,15 @@ from copy import copy
 from typing import Any
 
 from redwood.buffers.layout import batch_size
+from redwood.buffers.parts import Part
 from redwood.buffers.policies import Policy
 from redwood.buffers.samplers import Sampler
 from redwood.buffers.tree import flatten
+
+
+def describe(part: Part) -> dict[str, Any]:
+    """What a snapshot has to be loaded into."""
+    return {"name": type(part).__name__, "options": part.options()}
 
 
 def restored_parts(
@@ -44,6 +50,11 @@ def _restored(
             raise ValueError(
                 f"The saved buffer has the {kind} {name} and this one {type(part).__name__}; make it with that one."
             )
+        if state[kind]["options"] != part.options():
+            raise ValueError(
+                f"The saved buffer has a {name} with {state[kind]['options']} and this one with {part.options()}; "
+                "make it with those."
+            )
     # Both start anew, so that these copies share nothing with what they were copied from.
     sampler.bind(seed)
     sampler.load_state_dict(state["sampler"])
@@ -53,4 +64,7 @@ def _restored(
     lengths = [n, *(len(state["records"][name]) for name in ("arrivals", "draws"))]
     if any(length != policy.size for length in lengths) or n > (saved or 0):
         raise KeyError(f"{policy.size} samples are missing")
+    for part in (policy, sampler):
+        if not part.covers(n):
+            raise KeyError(f"{type(part).__name__} does not know its {n} slots")
     return policy, sampler

@@ -12,7 +12,7 @@ from redwood.buffers.tiers import allocate
 from redwood.buffers.tree import flatten
 
 # Bytes of rows that are put together at a time.
-STAGE, STAGE_ON_GPU, KEPT_STAGES = 2**19, 2**28, 4
+STAGE, STAGE_ON_GPU, KEPT_STAGES = 2**19, 2**26, 2
 # Bytes of a row from which its leaves are worth writing one by one.
 DIRECT_FROM = 2**10
 
@@ -81,9 +81,13 @@ class RowStorage:
         """
         self.write_leaves(slots, [tensor for _, tensor in flatten(samples)])
 
+    def _here(self, slots: Tensor) -> Tensor:
+        """Slots where the rows are; copies to the host are waited for: they would be read before they have arrived."""
+        return slots.to(self.device, non_blocking=self._rows.is_cuda)
+
     def write_leaves(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
         """Overwrite rows by leaves (n, ...) in the order of the layout."""
-        slots = slots.to(self.device, non_blocking=True)
+        slots = self._here(slots)
         if self._whole is not None and self.layout.stride >= DIRECT_FROM:
             self._write_directly(slots, leaves)
             return
@@ -104,7 +108,6 @@ class RowStorage:
         # Rows are put together where the cache holds them, and then moved whole.
         stage = self._stages.get(len(slots)) or self._new_stage(len(slots))
         for staged, leaf in zip(stage.leaves, leaves, strict=True):
-            # Copies to the host are waited for: they would be read before they have arrived.
             staged.copy_(leaf.detach(), non_blocking=self._rows.is_cuda)
         if self._whole is None:
             self._rows.index_copy_(0, slots, stage.rows)
@@ -130,15 +133,17 @@ class RowStorage:
             A tree of tensors (n, ...) that share the memory of the copied rows: `out.samples`, if that is given and
             the rows are on the device.
         """
-        slots = slots.to(self.device, non_blocking=True)
+        slots = self._here(slots)
         if out is None and self.tier != "pinned":
             rows = self._rows.index_select(0, slots)
-            return self.layout.typed(rows if device is None else rows.to(device, non_blocking=True))
-        out = out or self.rows_like(len(slots))
-        torch.index_select(self._rows, 0, slots, out=out.rows)
-        if device is None or device == self.device:
-            return out.samples
-        return self.layout.typed(out.rows.to(device, non_blocking=True))
+        else:
+            batch = out or self.rows_like(len(slots))
+            rows = torch.index_select(self._rows, 0, slots, out=batch.rows)
+            if device is None or device == self.device:
+                return batch.samples
+        # What is copied to a GPU need not be waited for, unless the caller may overwrite it meanwhile.
+        to_gpu = device is not None and device.type == "cuda" and out is None
+        return self.layout.typed(rows if device is None else rows.to(device, non_blocking=to_gpu))
 
     def rows_like(self, n: int) -> RowBatch:
         """Memory for `n` rows: on the same device, pinned if the storage is."""

@@ -43,7 +43,8 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
             return torch.empty(n_words, dtype=WORD, device=device or torch.device("cuda"))
         if tier == "pinned":
             return torch.empty(n_words, dtype=WORD, pin_memory=True)
-        return _on_huge_pages(n_words) if n_words >= HUGE_FROM else torch.empty(n_words, dtype=WORD)
+        huge = n_words >= HUGE_FROM and hasattr(mmap, "MADV_HUGEPAGE")  # Linux
+        return _on_huge_pages(n_words) if huge else torch.empty(n_words, dtype=WORD)
     except (RuntimeError, OSError, OverflowError, TypeError) as error:  # the last two: more than can be addressed
         raise StorageError(
             f"A buffer of {n_words * WORD_BYTES:,} bytes does not fit into the tier {tier}; make it smaller."
@@ -51,18 +52,18 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
 
 
 def resolve(tier: str, device: torch.device) -> tuple[str, torch.device | None]:
-    """The tier to use, `auto` standing for the memory of `device`, and which GPU, if it is one."""
+    """The tier to use, `auto` standing for `cuda` if samples are there and else for `host`, and which GPU, if any."""
     if tier == "auto":
-        tier = "host" if device.type == "cpu" else device.type
+        tier = "cuda" if device.type == "cuda" else "host"
     return tier, device if device.type == tier else None
 
 
 def _on_huge_pages(n_words: int) -> Tensor:
     """Host memory in pages of 2 MiB where the system has them: rows at random places are found a third faster."""
-    memory = mmap.mmap(-1, n_words * WORD_BYTES)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a system may be built without them
-            memory.madvise(mmap.MADV_HUGEPAGE)
+    # Private: a process that is forked gets a copy of its own.
+    memory = mmap.mmap(-1, n_words * WORD_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a system may be built without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=WORD)
 
 
@@ -73,8 +74,7 @@ def _mapped(n_words: int, directory: str) -> Tensor:
     except OSError as error:
         raise StorageError(f"No file can be made in {directory}: {error.strerror}; choose another folder.") from error
     try:
-        # A sparse file would be found to be too large only by the write that kills the process.
-        os.posix_fallocate(handle, 0, n_bytes)
+        _reserve(handle, n_bytes)
         return torch.from_file(path, shared=True, size=n_words, dtype=WORD)
     except (OSError, RuntimeError, OverflowError) as error:  # torch raises the latter two
         reason = error.strerror if isinstance(error, OSError) else "it cannot be mapped"
@@ -85,3 +85,13 @@ def _mapped(n_words: int, directory: str) -> Tensor:
     finally:
         os.close(handle)
         os.unlink(path)  # the mapping keeps the space until the process ends, however it ends
+
+
+def _reserve(handle: int, n_bytes: int) -> None:
+    """Make a file that large, on disk: a sparse one would be found to be too large only by the write that kills us."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, n_bytes)
+        return
+    block = bytes(2**20)
+    for start in range(0, n_bytes, len(block)):
+        os.write(handle, block[: n_bytes - start])

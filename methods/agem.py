@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.methods.augmentations import AUGMENTATIONS
+from redwood.methods.evaluation import evaluating
 from redwood.methods.rehearsal import Rehearsal, Rows
 from redwood.settings.batch import Batch
 from redwood.settings.workers import sum_over_workers, world_size
@@ -36,18 +37,19 @@ class GradientProjection(Callback):
         if replayed is None and world_size() == 1:
             return
         parameters = [p for p in self._method.network.parameters() if p.grad is not None]
-        reference = self._reference(parameters, replayed)
+        reference = self._reference(trainer, parameters, replayed)
         if world_size() > 1:
             reference = sum_over_workers(reference.cpu()).to(reference.device) / world_size()
         projected = project(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), reference)
         for p, part in zip(parameters, projected.split([p.numel() for p in parameters]), strict=True):
             p.grad = part.view_as(p)
 
-    def _reference(self, parameters: Sequence[Tensor], replayed: Rows | None) -> Tensor:
+    def _reference(self, trainer: Any, parameters: Sequence[Tensor], replayed: Rows | None) -> Tensor:
         """The gradient (p,) of the replayed samples' loss; zero without any, as other workers may have some."""
         if replayed is None:
             return torch.cat([torch.zeros_like(p).flatten() for p in parameters])
-        loss = self._method.reference_loss(replayed)
+        with trainer.precision_plugin.forward_context():
+            loss = self._method.reference_loss(replayed)
         parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
         return torch.cat([part.flatten() for part in parts])
 
@@ -64,9 +66,10 @@ class AGEM(Rehearsal):
         return batch
 
     def reference_loss(self, replayed: Rows) -> Tensor:
-        """The loss (scalar) of the samples drawn from the buffer."""
+        """The loss (scalar) of the samples drawn from the buffer, in evaluation mode: a few set no statistics."""
         x = AUGMENTATIONS[self.augmentation](replayed["x"])
-        return F.cross_entropy(self.logits(x, replayed.get("task_id")), replayed["y"])
+        with evaluating(self.network):
+            return F.cross_entropy(self.logits(x, replayed.get("task_id")), replayed["y"])
 
     def callbacks(self) -> Sequence[Callback]:
         """The projection, too."""

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from redwood.buffers import POLICIES, SAMPLERS, TIERS, RehearsalBuffer, StorageError
-from redwood.methods.features import features_of
+from redwood.buffers import POLICIES, SAMPLERS, TIERS, Policy, RehearsalBuffer, Sampler, StorageError
+from redwood.methods.features import CHUNK, features_of
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.parts import make_part
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
@@ -37,13 +37,13 @@ class BufferedMethod(LightningMethod):
         check_range(self, "buffer_bytes", 0)
         check_choice(self, "buffer_tier", ("auto", *TIERS))
 
-    def policy(self) -> str:
-        """The policy of the buffer, as `make_part` takes it."""
-        return "reservoir"
+    def policy(self) -> Policy:
+        """A new policy for the buffer; a subclass may return one of its own."""
+        return POLICIES["reservoir"]()
 
-    def sampler(self) -> str:
-        """The sampler of the buffer, likewise."""
-        return "uniform"
+    def sampler(self) -> Sampler:
+        """A new sampler for the buffer; likewise."""
+        return SAMPLERS["uniform"]()
 
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty buffer."""
@@ -56,17 +56,21 @@ class BufferedMethod(LightningMethod):
         unit = "n_bytes" if self.buffer_bytes else "capacity"
         self.buffer = self.make_buffer("buffer", self.policy(), self.sampler(), **{unit: share + (rank() < rest)})
         if "tasks" in self.buffer.needs and setting.assumptions.task_ids < TaskIds.TRAINING:
+            kind = type(self.buffer.sampler)
+            name = next((key for key, known in SAMPLERS.items() if known is kind), kind.__name__)
             raise InvalidOptionError(
-                f"--buffer_sampler {self.sampler()} needs task ids, which {type(setting).__name__} does not give; "
+                f"--buffer_sampler {name} needs task ids, which {type(setting).__name__} does not give; "
                 "choose another one, such as uniform."
             )
 
-    def make_buffer(self, purpose: str, policy: str, sampler: str = "uniform", **size: int) -> RehearsalBuffer:
+    def make_buffer(
+        self, purpose: str, policy: Policy | str, sampler: Sampler | str = "uniform", **size: int
+    ) -> RehearsalBuffer:
         """A buffer of this worker; `purpose` tells the random draws of several ones apart."""
         return RehearsalBuffer(
             **size,
-            policy=make_part("buffer_policy", policy, POLICIES),
-            sampler=make_part("buffer_sampler", sampler, SAMPLERS),
+            policy=policy,
+            sampler=sampler,
             tier=self.buffer_tier,
             directory=self.buffer_dir or None,
             seed=derive_seed(self.setting.seed, purpose, rank()),
@@ -83,7 +87,8 @@ class BufferedMethod(LightningMethod):
         """
         # What has been on the host all along need not be waited for.
         on_host = self.host_batch or batch
-        source = batch if self.buffer_tier in ("auto", "cuda") else on_host
+        on_gpu = self.device.type == "cuda" and self.buffer_tier in ("auto", "cuda")
+        source = batch if on_gpu else on_host
         if on_host.task_id is not None:
             told["tasks"] = on_host.task_id
         self.offer(buffer, source.leaves() | extra, labels=on_host.y, **told)
@@ -102,6 +107,11 @@ class BufferedMethod(LightningMethod):
     def features(self, x: Tensor) -> Tensor:
         """What the network makes of samples (n, ...) before its last layer: (n, d)."""
         return features_of(self.network, x)
+
+    def stored_features(self, buffer: RehearsalBuffer) -> Tensor:
+        """The features (len, d) of all samples in a buffer, which need not fit onto the network's device."""
+        parts = torch.arange(len(buffer)).split(CHUNK)
+        return torch.cat([self.features(buffer.read(part, device=self.device)["x"]) for part in parts])
 
     def state_dict(self) -> dict[str, Any]:
         """The network's state and the buffer."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from redwood.buffers import GreedyBalanced, Policy
 from redwood.methods.buffered import BufferedMethod
 from redwood.methods.memory_phase import MemoryLoader, MemoryPhase
 from redwood.settings.base import Setting
@@ -9,7 +10,7 @@ from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
 from redwood.settings.continual import ContinualSetting
 from redwood.settings.phase import Phase
-from redwood.settings.seeding import derive_seed
+from redwood.settings.seeding import derive_seed, preserved_random_state
 from redwood.settings.workers import rank
 
 
@@ -31,9 +32,9 @@ class GDumb(BufferedMethod):
         super().__post_init__()
         check_range(self, "memory_passes", 1)
 
-    def policy(self) -> str:
+    def policy(self) -> Policy:
         """The greedy sampler of the paper."""
-        return "greedy_balanced"
+        return GreedyBalanced()
 
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty buffer."""
@@ -47,7 +48,8 @@ class GDumb(BufferedMethod):
         if self.checkpoint_inside(phase) is None:
             self._collect(phase)
             loader.open()
-            self.reset_network()
+            with preserved_random_state():  # which differs between workers, where new weights do not
+                self.reset_network()
         super().fit(MemoryPhase(phase, loader))
 
     def _collect(self, phase: Phase) -> None:

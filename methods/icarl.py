@@ -48,6 +48,7 @@ class ICaRL(Rehearsal):
             )
         self._known = torch.zeros(int(setting.action_space.n), dtype=torch.bool)  # type: ignore[attr-defined]
         self._old: nn.Module | None = None
+        self._candidates_bytes = 0  # that they took at most
         self._means: Tensor | None = None
         self._open_candidates()
 
@@ -93,6 +94,7 @@ class ICaRL(Rehearsal):
         """Choose exemplars, take their means, and keep the network as the next task's teacher."""
         super().on_task_end(task_id)
         self._known |= self._current
+        self._candidates_bytes = max(self._candidates_bytes, self.candidates.nbytes)
         with self.flops.count():
             self._choose_exemplars()
             self._means = self._class_means()
@@ -100,17 +102,16 @@ class ICaRL(Rehearsal):
         self._open_candidates()
 
     def _choose_exemplars(self) -> None:
-        rows = self.candidates.all()
         told = {}
         if "features" in self.buffer.needs:
-            told["features"] = self.features(rows["x"].to(self.device))
-        self.offer(self.buffer, rows, **told)
+            told["features"] = self.stored_features(self.candidates)
+        self.offer(self.buffer, self.candidates.all(), **told)
 
     def _class_means(self) -> Tensor:
         """Normalised means (K, d) of the exemplars' normalised features; infinitely far for classes without any."""
-        rows = self.buffer.all(device=self.device)
-        features = F.normalize(self.features(rows["x"]), dim=1)
-        sums = features.new_zeros(len(self._known), features.shape[1]).index_add_(0, rows["y"], features)
+        features = F.normalize(self.stored_features(self.buffer), dim=1)
+        labels = self.buffer.all()["y"].to(self.device)
+        sums = features.new_zeros(len(self._known), features.shape[1]).index_add_(0, labels, features)
         sums = sum_over_workers(sums.cpu()).to(self.device)
         means = F.normalize(sums, dim=1)
         return torch.where(sums.any(1, keepdim=True), means, torch.inf)
@@ -132,6 +133,7 @@ class ICaRL(Rehearsal):
             "means": self._means,
             "old": None if self._old is None else self._old.state_dict(),
             "candidates": self.candidates.state_dict(),
+            "candidates_bytes": self._candidates_bytes,
         }
         return super().state_dict() | {"icarl": own}
 
@@ -145,9 +147,11 @@ class ICaRL(Rehearsal):
             self._old = deepcopy(self.network).requires_grad_(False).eval()
             self._old.load_state_dict(own["old"])
         self.load_buffer(self.candidates, own["candidates"])
+        self._candidates_bytes = own["candidates_bytes"]
 
     def costs(self) -> dict[str, float]:
         """The costs of rehearsal; the candidates and the old network count as buffer."""
         costs = super().costs()
         old = 0 if self._old is None else sum(p.nbytes for p in self._old.parameters())
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + self.candidates.nbytes + old}
+        candidates = max(self._candidates_bytes, self.candidates.nbytes)
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + candidates + old}

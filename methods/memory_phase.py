@@ -69,7 +69,7 @@ class MemoryPhase(Phase):
 
     def __init__(self, stream: Phase, train: MemoryLoader) -> None:
         self.index, self.task_id, self.task_classes = stream.index, stream.task_id, stream.task_classes
-        self.train, self.validation = train, None  # type: ignore[assignment]
+        self.train, self.validation = train, stream.validation  # type: ignore[assignment]
         self.online = stream.online
         self._stream = stream
 

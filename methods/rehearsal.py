@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from redwood.buffers import POLICIES, SAMPLERS
+from redwood.buffers import POLICIES, SAMPLERS, Policy, Sampler
 from redwood.methods.buffered import BufferedMethod
 from redwood.methods.interference import interference
 from redwood.methods.parts import make_part
@@ -26,37 +26,38 @@ class Rehearsal(BufferedMethod):
 
     Each sample is offered to the buffer in the first pass of each phase that holds it, so that what is kept does not
     depend on how often the stream is repeated.
-
-    Attributes that a subclass may use:
-        n_incoming: Number of samples that came in with the batch that is trained on.
-        replayed: The samples drawn for it, by leaf, on the network's device, or None.
     """
 
     target = ContinualSetting
     offers_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too
 
-    buffer_policy: str = "reservoir"  # what is kept: reservoir, class_balanced, ring, partitioning, loss_aware, ...
-    buffer_sampler: str = "uniform"  # what is drawn: uniform, class_balanced, task_balanced, old_tasks, mir, grasp
+    # What is kept: reservoir, class_balanced, ring, greedy_balanced, per_class_random, partitioning, herding or
+    # loss_aware; with arguments: per_class_random:candidates=7,quota=24 or partitioning:rho=0.5.
+    buffer_policy: str = "reservoir"
+    # What is drawn: uniform, class_balanced, task_balanced, old_tasks, mir or grasp; with arguments:
+    # mir:candidates=100.
+    buffer_sampler: str = "uniform"
     replay_ratio: float = 1.0  # samples drawn from the buffer for each incoming one
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "replay_ratio", 0)
-        make_part("buffer_policy", self.buffer_policy, POLICIES)
-        make_part("buffer_sampler", self.buffer_sampler, SAMPLERS)
+        self.policy()
+        self.sampler()
 
-    def policy(self) -> str:
+    def policy(self) -> Policy:
         """As the option says."""
-        return self.buffer_policy
+        return make_part("buffer_policy", self.buffer_policy, POLICIES)
 
-    def sampler(self) -> str:
+    def sampler(self) -> Sampler:
         """As the option says."""
-        return self.buffer_sampler
+        return make_part("buffer_sampler", self.buffer_sampler, SAMPLERS)
 
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty buffer."""
         super().configure(setting)
+        # For subclasses: how many samples came in with the batch that is trained on, and what was drawn for it.
         self.n_incoming = 0
         self.replayed: Rows | None = None
         self._losses: Tensor | None = None
@@ -78,10 +79,10 @@ class Rehearsal(BufferedMethod):
         if not len(self.buffer) or not self.replay_ratio:
             return None, torch.empty(0, dtype=torch.int64)
         if "features" in self.buffer.sampler.needs and self.buffer.n_draws % REFRESH_EVERY == 0:
-            self.buffer.refresh(self.features(self.buffer.all(device=self.device)["x"]))
-        # One at least: workers that disagree on whether to replay would wait for each other.
-        n = max(1, round(self.replay_ratio * len(batch.y)))
-        slots = self.buffer.draw(n, rate=lambda rows: self._interference(batch, rows))
+            self.buffer.refresh(self.stored_features(self.buffer))
+        n = min(max(1, round(self.replay_ratio * len(batch.y))), self.buffer.capacity)
+        tasks = (self.host_batch or batch).task_id
+        slots = self.buffer.draw(n, rate=lambda rows: self._interference(batch, rows), tasks=tasks)
         return (self.buffer.read(slots, device=self.device) if len(slots) else None), slots
 
     def _interference(self, batch: Batch, rows: Rows) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
+from redwood.buffers.parts import Part
 from redwood.buffers.randomness import integers
 
 _NONE = integers(())
@@ -48,7 +49,7 @@ class Placement(NamedTuple):
         return cls(integers(list(taken.values())), integers(list(taken)))
 
 
-class Policy(ABC):
+class Policy(Part, ABC):
     """Decides from indices and scalars which samples a buffer keeps.
 
     The slots in use are always the first `size` ones: a row is only given up for a new one.
@@ -63,7 +64,6 @@ class Policy(ABC):
         n_seen: Number of samples offered so far.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
     takes_sets: ClassVar[bool] = False
 
     capacity: int = 0

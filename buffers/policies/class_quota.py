@@ -119,6 +119,10 @@ class ClassQuota(Policy):
         kept = self.groups.size(group)  # none, once more classes came than there are slots
         return self.gives_way(group, draw) if kept and lot < self.chance(arrival, kept, n) else None
 
+    def covers(self, size: int) -> bool:
+        """Whether each of the slots is in one group."""
+        return self.groups.covers(size)
+
     def state_dict(self) -> dict[str, Any]:
         """The slots of each class, and how many samples of it there were."""
         return super().state_dict() | {

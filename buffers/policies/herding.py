@@ -110,6 +110,10 @@ class Herding(Policy):
         share, rest = divmod(self.capacity, len(self.exemplars))
         return share + (list(self.exemplars).index(name) < rest)
 
+    def covers(self, size: int) -> bool:
+        """Whether each of the slots holds one exemplar."""
+        return sorted(slot for slots in self.exemplars.values() for slot in slots) == list(range(size))
+
     def state_dict(self) -> dict[str, Any]:
         """The exemplars, their features, and the means."""
         return super().state_dict() | {

@@ -10,7 +10,7 @@ from redwood.buffers.randomness import CounterRandom
 
 
 class LossAwareReservoir(Policy):
-    """A reservoir that gives up what is learned already (LARS: Buzzega et al., 2020, "A Bag of Tricks", section 3.4).
+    """A reservoir that gives up what is learned already (LARS: Buzzega et al., 2020, "A Bag of Tricks").
 
     A sample enters as in a reservoir, with probability capacity / n. It takes the slot of a sample that is drawn with
     probability proportional to max(l) - l, the loss l being the one when the sample was seen last: the paper's score

@@ -32,6 +32,11 @@ class Ring(ClassQuota):
         self._queues.setdefault(group, OrderedDict())[slot] = None
         super().put(slot, group)
 
+    def covers(self, size: int) -> bool:
+        """Whether each of the slots is in one queue, too."""
+        queued = sorted(slot for queue in self._queues.values() for slot in queue)
+        return super().covers(size) and queued == list(range(size))
+
     def state_dict(self) -> dict[str, Any]:
         """The queues, too."""
         return super().state_dict() | {"queues": {group: list(queue) for group, queue in self._queues.items()}}

@@ -26,6 +26,10 @@ class _Balanced(Sampler):
             chosen += choose(self.groups.slots(group), draws[len(chosen) : len(chosen) + share])
         return integers(chosen)
 
+    def covers(self, size: int) -> bool:
+        """Whether each of the slots is in one group."""
+        return self.groups.covers(size)
+
     def state_dict(self) -> dict[str, Any]:
         """The rows of each group, in their order."""
         return {"groups": self.groups.state_dict()}

@@ -2,24 +2,23 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
+from redwood.buffers.parts import Part
 from redwood.buffers.randomness import StepRandom
 
 # Maps slots (n,) to a score of each row stored there (n,).
 Rate = Callable[[Tensor], Tensor]
 
 
-class Sampler(ABC):
+class Sampler(Part, ABC):
     """Draws distinct rows; the draw of a step follows from the seed and the number of the step.
 
     Set in a subclass:
         needs: What it has to be told: `labels`, `tasks` and `features` of the stored rows, a `rate` with each draw.
     """
-
-    needs: ClassVar[frozenset[str]] = frozenset()
 
     def bind(self, seed: int) -> None:
         """Start with no row."""

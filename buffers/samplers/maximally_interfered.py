@@ -10,6 +10,8 @@ from redwood.buffers.samplers.base import Rate, Sampler
 class MaximallyInterfered(Sampler):
     """Of uniformly drawn candidates take those of the highest score (MIR: Aljundi et al., 2019, equation 1).
 
+    There are at least twice as many candidates as rows to draw, if so many are stored.
+
     The score is up to the caller; in the paper it is how much the loss of a row would rise by the coming update.
     The scores of rows on a GPU are waited for.
     """
@@ -29,7 +31,7 @@ class MaximallyInterfered(Sampler):
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """The `n` candidates of the highest score, the highest first."""
         assert rate is not None
-        slots = self.random.distinct(step, min(max(n, self.candidates), size), size)
+        slots = self.random.distinct(step, min(max(2 * n, self.candidates), size), size)
         if n >= len(slots):
             return slots
         best = rate(slots).topk(n).indices

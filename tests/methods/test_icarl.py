@@ -116,9 +116,10 @@ class TestExemplars:
     def test_the_classes_share_the_memory(self, watched):
         assert sorted(watched.buffer.class_counts().values()) == [3] * 9 + [4]
 
-    def test_candidates_are_let_go_and_the_teacher_counts(self, watched):
+    def test_candidates_are_let_go_but_count_and_so_does_the_teacher(self, watched):
         assert len(watched.candidates) == watched.candidates.nbytes == 0
-        assert watched.costs()["buffer_bytes"] == 31 * 80 + 4 * watched.costs()["parameters"]
+        expected = (31 + 2000) * 80 + 4 * watched.costs()["parameters"]
+        assert watched.costs()["buffer_bytes"] == expected
 
 
 class TestPrediction:

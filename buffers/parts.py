@@ -1,0 +1,51 @@
+"""What policies and samplers have in common: the buffer that they serve."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+
+class Part:
+    """A replaceable part of a buffer.
+
+    Set in a subclass:
+        needs: What it has to be told of samples, or with each draw.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    claimed = False
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that it was made with, which are attributes of the same names."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def covers(self, size: int) -> bool:
+        """Whether all that it knows of slots is about the first `size` ones, and each of them once."""
+        return True
+
+
+P = TypeVar("P", bound=Part)
+
+
+def claim(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
+    """A part for one buffer.
+
+    Args:
+        part: A new part, or the name of one.
+        known: Classes by name.
+        kind: `policy` or `sampler`, for messages.
+
+    Raises:
+        ValueError: If there is no such part, or it serves another buffer already.
+    """
+    if isinstance(part, str):
+        if part not in known:
+            raise ValueError(f"There is no {kind} {part!r}; choose one of {', '.join(known)}.")
+        part = known[part]()
+    if not isinstance(part, Part):
+        raise ValueError(f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {part!r}.")
+    if part.claimed:
+        raise ValueError(f"This {type(part).__name__} serves another buffer already; make a new one.")
+    part.claimed = True
+    return part
