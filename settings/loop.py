@@ -26,6 +26,7 @@ STATE_FORMAT = 2
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
     "Checkpoint directory",  # one folder serves all phases
+    "The dirpath has changed",  # a run directory may be moved before it is resumed
     r"`isinstance\(treespec",  # Lightning on a newer torch
 )
 

@@ -1,9 +1,11 @@
 """Partitioning reservoir sampling, for long tails and for samples with several labels."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot, pad
 
 from redwood.buffers.policies.base import Offer, Placement, Policy
 from redwood.buffers.randomness import StepRandom
@@ -21,17 +23,24 @@ class PartitioningReservoir(Policy):
     takes_sets: ClassVar[bool] = True
 
     def __init__(self, rho: float = 0.0) -> None:
-        """Choose the exponent of the shares."""
+        """Choose the exponent of the shares, between -10 and 10.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if not -10 <= rho <= 10:
+            raise ValueError(f"rho has to be between -10 and 10, got {rho}.")
         self.rho = rho
 
     def bind(self, capacity: int, seed: int) -> None:
         """Start with no sample."""
         super().bind(capacity, seed)
         self._random = StepRandom(seed, "partitioning")
-        self._n_labels = 0
-        self._seen = torch.zeros(0, dtype=torch.float64)  # n_u
         self._stored = torch.zeros(capacity, 0, dtype=torch.bool)  # label set of each slot
-        self._counts = torch.zeros(0, dtype=torch.float64)  # l_u
+        # Of each label: n_u, l_u, and n_u^rho, or 0 as long as no stored sample has it.
+        self._seen: list[int] = []
+        self._counts: list[int] = []
+        self._powers: list[float] = []
 
     def grow(self, capacity: int) -> None:
         """Decide from now on for more slots."""
@@ -44,57 +53,75 @@ class PartitioningReservoir(Policy):
         assert offer.labels is not None
         sets = self._as_sets(offer.labels)
         taken: dict[int, int] = {}
-        for position, labels in enumerate(sets):
+        for position, labels in enumerate(_names(offer.labels)):
             slot = self._slot(labels)
             self.n_seen += 1
-            self._seen += labels
+            for label in labels:
+                self._seen[label] += 1
             if slot is not None:
-                self._counts += labels.double() - self._stored[slot].double()
-                self._stored[slot] = labels
+                self._put(slot, sets[position])
                 taken[slot] = position
+            for label in labels:
+                self._update_power(label)
         return Placement.of(taken)
 
     def _as_sets(self, labels: Tensor) -> Tensor:
         """Label sets (n, L) bool; L grows with the labels that come."""
+        known = len(self._seen)
         if labels.dim() == 1:
-            n_labels = max(self._n_labels, int(labels.max()) + 1 if len(labels) else 0)
-            sets = torch.nn.functional.one_hot(labels, n_labels).bool()
+            n_labels = max(known, int(labels.max()) + 1 if len(labels) else 0)
+            sets = one_hot(labels, n_labels).bool()
         else:
-            n_labels, sets = max(self._n_labels, labels.shape[1]), labels.bool()
-            sets = torch.nn.functional.pad(sets, (0, n_labels - sets.shape[1]))
-        if n_labels > self._n_labels:
-            more = n_labels - self._n_labels
-            self._seen, self._counts = (torch.nn.functional.pad(t, (0, more)) for t in (self._seen, self._counts))
-            self._stored = torch.nn.functional.pad(self._stored, (0, more))
-            self._n_labels = n_labels
+            n_labels = max(known, labels.shape[1])
+            sets = pad(labels, (0, n_labels - labels.shape[1]))
+        new = n_labels - known
+        if new:
+            self._stored = pad(self._stored, (0, new))
+            self._seen, self._counts = self._seen + [0] * new, self._counts + [0] * new
+            self._powers = self._powers + [0.0] * new
         return sets
 
-    def _slot(self, labels: Tensor) -> int | None:
+    def _put(self, slot: int, labels: Tensor) -> None:
+        for label, change in enumerate((labels.int() - self._stored[slot].int()).tolist()):
+            if change:
+                self._counts[label] += change
+                self._update_power(label)
+        self._stored[slot] = labels
+
+    def _update_power(self, label: int) -> None:
+        self._powers[label] = float(max(1, self._seen[label])) ** self.rho if self._counts[label] else 0.0
+
+    def _slot(self, labels: list[int]) -> int | None:
         if self.size < self.capacity:
             self.size += 1
             return self.size - 1
         enters, label, tie = self._random.uniforms(self.n_seen, 3)
-        counts = self._counts
-        if not bool(counts.any()):  # nothing stored has a label
-            return int(tie * self.capacity) if bool(labels.any()) else None
-        powers = torch.where(counts > 0, self._seen.clamp(min=1).pow(self.rho), 0.0)
-        shares = powers / powers.sum()  # p_u, equation 1
-        if enters >= self._rate(labels, shares):
+        total = sum(self._powers)
+        if not total:  # nothing stored has a label
+            return int(tie * self.capacity) if labels else None
+        if enters >= self._rate(labels, total):
             return None
-        return self._gives_way(counts, shares, label, tie)
+        shares = torch.tensor(self._powers, dtype=torch.float64) / total  # p_u, equation 1
+        return self._gives_way(shares, label, tie)
 
-    def _rate(self, labels: Tensor, shares: Tensor) -> float:
-        """Probability s that a sample with these labels (L,) enters (equation 2)."""
-        own = labels.nonzero().view(-1)
-        if not len(own):
+    def _rate(self, labels: list[int], total: float) -> float:
+        """Probability s that a sample with these labels enters (equation 2)."""
+        if not labels:
             return 0.0
-        seen = self._seen[own]
+        rarest = min(self._seen[label] for label in labels)
+        weights = [math.exp(rarest - self._seen[label]) for label in labels]
         # A label that is new, or that has been driven out, is wanted in any case.
-        rates = torch.where(self._counts[own] > 0, (self.capacity * shares[own] / seen.clamp(min=1)).clamp(max=1), 1.0)
-        return float((torch.softmax(-seen, 0) * rates).sum())
+        rates = [
+            min(1.0, self.capacity * self._powers[label] / total / max(1, self._seen[label]))
+            if self._counts[label]
+            else 1.0
+            for label in labels
+        ]
+        return sum(w * r for w, r in zip(weights, rates, strict=True)) / sum(weights)
 
-    def _gives_way(self, counts: Tensor, shares: Tensor, label: float, tie: float) -> int:
+    def _gives_way(self, shares: Tensor, label: float, tie: float) -> int:
         """The slot to give up (equations 3 to 5); `label` and `tie` are uniform in [0, 1)."""
+        counts = torch.tensor(self._counts, dtype=torch.float64)
         excess = counts - shares * counts.sum()  # delta_u
         odds = torch.softmax(torch.where(counts > 0, excess, -torch.inf), 0)
         sums = odds.cumsum(0)
@@ -113,12 +140,25 @@ class PartitioningReservoir(Policy):
 
     def state_dict(self) -> dict[str, Any]:
         """The label sets of the slots, and how often each label came."""
-        return super().state_dict() | {"seen": self._seen.clone(), "stored": self._stored[: self.size].clone()}
+        return super().state_dict() | {"seen": list(self._seen), "stored": self._stored[: self.size].clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         super().load_state_dict(state)
-        self._seen, self._n_labels = state["seen"].clone(), len(state["seen"])
-        self._stored = torch.zeros(self.capacity, self._n_labels, dtype=torch.bool)
+        self._seen = list(state["seen"])
+        self._stored = torch.zeros(self.capacity, len(self._seen), dtype=torch.bool)
         self._stored[: self.size] = state["stored"]
-        self._counts = self._stored.sum(0, dtype=torch.float64)
+        self._counts = self._stored.sum(0).tolist()
+        self._powers = [0.0] * len(self._seen)
+        for label in range(len(self._seen)):
+            self._update_power(label)
+
+
+def _names(labels: Tensor) -> list[list[int]]:
+    """The labels of each sample."""
+    if labels.dim() == 1:
+        return [[label] for label in labels.tolist()]
+    names: list[list[int]] = [[] for _ in range(len(labels))]
+    for position, label in labels.nonzero().tolist():
+        names[position].append(label)
+    return names

@@ -15,11 +15,10 @@ from tests.samples import numbered
 
 # Method: the nodes it applies to, written out so that a changed target does not go unnoticed.
 BELOW_CLASS_INCREMENTAL = set(SETTINGS) - {"continual", "task_agnostic"}
-APPLIES_TO = {
-    "random": set(SETTINGS),
-    "finetune": set(SETTINGS),
-    "rehearsal": set(SETTINGS),
+EVERYWHERE = ("random", "finetune", "rehearsal", "er_ace", "der", "der_pp", "agem", "mir", "gdumb")
+APPLIES_TO = {method: set(SETTINGS) for method in EVERYWHERE} | {
     "joint": {"cumulative"},
+    "icarl": BELOW_CLASS_INCREMENTAL,
     "ewc": BELOW_CLASS_INCREMENTAL,
 }
 

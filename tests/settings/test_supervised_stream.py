@@ -131,7 +131,7 @@ class TestEvaluationChangesNothing:
 def snapshot(method):
     network = [tensor.clone() for tensor in method.network.state_dict().values()]
     stored = method.buffer.state_dict()
-    buffer = [stored["generator"], *stored["rows"].values(), torch.tensor(stored["n_seen"])]
+    buffer = [stored["step"], stored["policy"], *stored["rows"].values()]
     return [*network, *buffer, torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()]
 
 

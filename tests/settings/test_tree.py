@@ -103,9 +103,10 @@ class TestTables:
         assert public_classes_below(redwood.settings, Setting) - scaffolding == set(map(get_setting, SETTINGS))
 
     def test_every_method_class_is_registered(self):
+        from redwood.methods.buffered import BufferedMethod
         from redwood.methods.lightning import LightningMethod
 
-        assert public_classes_below(redwood.methods, Method) - {Method, LightningMethod} == set(
+        assert public_classes_below(redwood.methods, Method) - {Method, LightningMethod, BufferedMethod} == set(
             map(get_method, METHODS)
         )
 
