@@ -6,6 +6,9 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
+from redwood.methods.agem import AGEM
+from redwood.methods.gdumb import GDumb
+from redwood.methods.icarl import ICaRL
 from redwood.methods.rehearsal import Rehearsal
 from tests.runs import comparable, run_here, small_setting
 
@@ -23,15 +26,36 @@ class CutAt(Callback):
             raise PowerCut
 
 
-@dataclass
-class CutRehearsal(Rehearsal):
+class Cut:
     """Ends the process before a step of the second phase."""
 
-    buffer_size: int = 31
     cut = None
 
     def callbacks(self):
-        return [CutAt(self.cut)] if self.cut is not None and self.phase.index == 1 else []
+        cut = [CutAt(self.cut)] if self.cut is not None and self.phase.index == 1 else []
+        return [*super().callbacks(), *cut]
+
+
+@dataclass
+class CutRehearsal(Cut, Rehearsal):
+    buffer_size: int = 31
+
+
+@dataclass
+class CutAGEM(Cut, AGEM):
+    buffer_size: int = 31
+
+
+@dataclass
+class CutGDumb(Cut, GDumb):
+    buffer_size: int = 31
+    memory_passes: int = 4
+
+
+@dataclass
+class CutICaRL(Cut, ICaRL):
+    buffer_size: int = 31
+    herding_candidates: int = 30
 
 
 def run(method, **options):
@@ -42,22 +66,25 @@ def run(method, **options):
     return comparable(results), [p.detach() for p in method.network.parameters()], [rows["x"], rows["y"]]
 
 
-def run_and_resume(folder, step):
-    method = CutRehearsal()
+def run_and_resume(kind, folder, step):
+    method = kind()
     method.cut = step
     with pytest.raises(PowerCut):
         run(method, run_dir=str(folder))
     torch.manual_seed(99)  # another process
-    return run(CutRehearsal(), run_dir=str(folder), resume=True)
+    return run(kind(), run_dir=str(folder), resume=True)
 
 
-def run_whole():
-    return run(CutRehearsal())
+def run_whole(kind):
+    return run(kind())
 
 
-@pytest.mark.parametrize("step", [1, 5])
-def test_each_worker_goes_on_with_its_own_shard_and_buffer(two_workers, tmp_path, step):
-    resumed, whole = two_workers.run(run_and_resume, tmp_path / "run", step), two_workers.run(run_whole)
+@pytest.mark.parametrize(
+    ("kind", "step"), [(CutRehearsal, 1), (CutRehearsal, 5), (CutAGEM, 4), (CutGDumb, 4), (CutICaRL, 4)]
+)
+def test_each_worker_goes_on_with_its_own_shard_and_buffer(two_workers, tmp_path, kind, step):
+    resumed = two_workers.run(run_and_resume, kind, tmp_path / "run", step)
+    whole = two_workers.run(run_whole, kind)
     for mine, expected in zip(resumed, whole, strict=True):
         assert mine[0] == expected[0]
         assert all(map(torch.equal, mine[1] + mine[2], expected[1] + expected[2]))
