@@ -153,7 +153,7 @@ class RehearsalBuffer:
         self.sampler.came(offer.tasks)
         if not slots.numel():
             return
-        rows.write_leaves(slots, [_pick(tensor, positions) for _, tensor in leaves])
+        rows.write_leaves(slots, [tensor for _, tensor in leaves], None if _all(positions, n) else positions)
         self._records.written(slots, positions + first)
         if self.sampler.needs:
             labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
@@ -356,8 +356,6 @@ class RehearsalBuffer:
         self._capacity, self._seed, self._step = state["capacity"], state["seed"], state["step"]
 
 
-def _pick(tensor: Tensor, positions: Tensor) -> Tensor:
-    """The samples at some positions (r,) of a batch (n, ...)."""
-    if len(positions) == len(tensor) and torch.equal(positions, torch.arange(len(tensor))):
-        return tensor
-    return tensor.detach().index_select(0, positions.to(tensor.device, non_blocking=True))
+def _all(positions: Tensor, n: int) -> bool:
+    """Whether these are all positions of a batch, in order."""
+    return len(positions) == n and torch.equal(positions, torch.arange(n))

@@ -36,14 +36,19 @@ class RowBatch:
         return self.rows.shape[0]
 
 
-def as_whole_rows(rows: Tensor) -> Any:
-    """View rows (n, w), contiguous within each, as a NumPy array (n,) of rows; None on a GPU, or without NumPy.
+def as_whole_rows(leaf: Tensor) -> Any:
+    """View samples (n, ...) on the host as a NumPy array (n,) of rows; None on a GPU, of nothing, or without NumPy.
 
     NumPy moves a row with one copy, where torch scatters word by word and takes twice as long.
     """
-    if np is None or rows.device.type != "cpu" or not rows.shape[1]:
+    n = len(leaf)
+    if np is None or not leaf.is_cpu or not leaf.numel():
         return None
-    # Bytes first: NumPy knows no bfloat16.
+    leaf = leaf.detach()
+    if leaf.is_conj():
+        leaf = leaf.resolve_conj()
+    # Bytes first: NumPy knows no bfloat16. Rows of a storage are contiguous one by one, and stay views.
+    rows = leaf if leaf.dim() == 2 and leaf.stride(1) == 1 else leaf.contiguous().view(n, -1)
     return rows.view(torch.uint8).numpy().view(_row_type(rows.shape[1] * rows.element_size()))[:, 0]
 
 

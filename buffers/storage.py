@@ -83,26 +83,35 @@ class RowStorage:
 
     def _here(self, slots: Tensor) -> Tensor:
         """Slots where the rows are; copies to the host are waited for: they would be read before they have arrived."""
+        if slots.device == self._rows.device:
+            return slots
         return slots.to(self.device, non_blocking=self._rows.is_cuda)
 
-    def write_leaves(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
-        """Overwrite rows by leaves (n, ...) in the order of the layout."""
+    def write_leaves(self, slots: Tensor, leaves: Sequence[Tensor], positions: Tensor | None = None) -> None:
+        """Overwrite rows by leaves (n, ...) in the order of the layout, or by those at some positions (r,)."""
         slots = self._here(slots)
-        if self._whole is not None and self.layout.stride >= DIRECT_FROM:
-            self._write_directly(slots, leaves)
+        if self._whole is not None and (positions is not None or self.layout.stride >= DIRECT_FROM):
+            self._write_directly(slots, leaves, positions)
             return
+        if positions is not None:
+            leaves = [leaf.detach().index_select(0, positions.to(leaf.device, non_blocking=True)) for leaf in leaves]
         n, step = len(slots), max(1, (STAGE_ON_GPU if self._rows.is_cuda else STAGE) // self.layout.stride)
         for start in range(0, n, step):
             part = slice(start, start + step)
             self._write_part(slots[part], leaves if n <= step else [leaf[part] for leaf in leaves])
 
-    def _write_directly(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
-        # Large rows are moved but once.
+    def _write_directly(self, slots: Tensor, leaves: Sequence[Tensor], positions: Tensor | None) -> None:
+        # Leaf by leaf: each row is moved but once.
         index = slots.numpy()
+        chosen = slice(None) if positions is None else positions.numpy()
         for column, leaf in zip(self._columns, leaves, strict=True):
-            if column is not None:
-                words = leaf.detach().resolve_conj().cpu().contiguous().view(len(index), -1)
-                column[index] = as_whole_rows(words)
+            if column is None:
+                continue
+            if not leaf.is_cpu and positions is not None:  # only what is kept need be copied to the host
+                moved = leaf.index_select(0, positions.to(leaf.device, non_blocking=True)).cpu()
+                column[index] = as_whole_rows(moved)
+            else:
+                column[index] = as_whole_rows(leaf.cpu())[chosen]
 
     def _write_part(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
         # Rows are put together where the cache holds them, and then moved whole.
