@@ -1,5 +1,6 @@
 """What all methods have in common that keep samples of the stream."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ class BufferedMethod(LightningMethod):
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty buffer."""
         super().configure(setting)
+        self._check_place()
         option = "buffer_bytes" if self.buffer_bytes else "buffer_size"
         total = getattr(self, option)
         if total < world_size():
@@ -61,6 +63,17 @@ class BufferedMethod(LightningMethod):
             raise InvalidOptionError(
                 f"--buffer_sampler {name} needs task ids, which {type(setting).__name__} does not give; "
                 "choose another one, such as uniform."
+            )
+
+    def _check_place(self) -> None:
+        """Find out before the run has begun what would end it at the first batch."""
+        if self.buffer_tier in ("cuda", "pinned") and not torch.cuda.is_available():
+            raise InvalidOptionError(
+                f"--buffer_tier {self.buffer_tier} needs a CUDA device, and there is none; choose host or mmap."
+            )
+        if self.buffer_dir and not (os.path.isdir(self.buffer_dir) and os.access(self.buffer_dir, os.W_OK)):
+            raise InvalidOptionError(
+                f"--buffer_dir {self.buffer_dir} is no folder that can be written to; make it, or choose another one."
             )
 
     def make_buffer(

@@ -9,6 +9,7 @@ from redwood.cli import main
 from tests.cli.command import assert_one_sentence, content, run
 
 PAIR = ["--setting", "class_incremental", "--method", "finetune"]
+REHEARSAL = [*PAIR[:3], "rehearsal"]
 
 BROKEN_METHODS = {
     "syntax.py": "class Mine(:\n",
@@ -152,6 +153,19 @@ CASES = {
     "no default": ([*PAIR[:2], "--method", "needs.py:Needs"], "give each field a default"),
     "clash with the run": ([*PAIR[:2], "--method", "clash.py:WithRunOption"], "both have an option --quiet"),
     "clash with the setting": ([*PAIR[:2], "--method", "clash.py:WithSettingOption"], "both have an option --seed"),
+    # rehearsal buffers
+    "no room": ([*REHEARSAL, "--buffer_size", "0"], "--buffer_size 0 has to be at least 1"),
+    "unknown policy": ([*REHEARSAL, "--buffer_policy", "rong"], "'rong'. Did you mean ring?"),
+    "unknown argument": ([*REHEARSAL, "--buffer_policy", "ring:k=3"], "ring has no argument 'k'; it takes none"),
+    "negative ratio": ([*REHEARSAL, "--replay_ratio", "-1"], "--replay_ratio -1.0 has to be at least 0"),
+    "no folder for the buffer": (
+        [*REHEARSAL, "--buffer_tier", "mmap", "--buffer_dir", "nowhere"],
+        "--buffer_dir nowhere is no folder that can be written to",
+    ),
+    "hidden tasks": (
+        ["--setting", "task_agnostic", *REHEARSAL[2:], "--buffer_sampler", "old_tasks"],
+        "--buffer_sampler old_tasks needs task ids, which TaskAgnosticSetting does not give",
+    ),
     "clash with the CLI": ([*PAIR[:2], "--method", "clash.py:WithCliOption"], "both have an option --resume"),
 }
 
