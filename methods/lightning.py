@@ -39,9 +39,9 @@ SMALL_NETWORK = 1_000_000
 class LightningMethod(Method):
     """Train `self.network` on every batch of the stream by gradient descent.
 
-    A subclass overrides `loss`, or `augment` (to train on more than the incoming batch), adds `callbacks`, or chooses
-    a `strategy`. These compose: a class that inherits two methods, one of which augments and one of which adds a
-    penalty, does both.
+    A subclass overrides `loss`, `augment` (to train on more than the incoming batch) or `remember` (to keep it),
+    adds `callbacks`, or chooses a `strategy`. These compose: a class that inherits two methods, one of which augments
+    and one of which adds a penalty, does both.
 
     Attributes that a subclass may use:
         network: Maps samples (B, ...) in their storage dtype to scores (B, K).
