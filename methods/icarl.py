@@ -47,6 +47,7 @@ class ICaRL(Rehearsal):
                 "choose another one, such as herding."
             )
         self._known = torch.zeros(int(setting.action_space.n), dtype=torch.bool)  # type: ignore[attr-defined]
+        self._seen = torch.ones_like(self._known).to(self.device)  # nothing is known to be out of the question yet
         self._old: nn.Module | None = None
         self._candidates_bytes = 0  # that they took at most
         self._means: Tensor | None = None
@@ -118,9 +119,12 @@ class ICaRL(Rehearsal):
 
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Minus the distances (B, K) to the means of exemplars; before there are any, the network's scores."""
+        """Minus the distances (B, K) to the means of exemplars; until there are any, the scores of the classes so far.
+
+        The loss does not reach the outputs of other classes, which would outweigh those that were taught to say no.
+        """
         if self._means is None:
-            return super().predict(x, task_id)
+            return super().predict(x, task_id).masked_fill(~self._seen, -torch.inf)
         features = F.normalize(self.features(x.to(self.device)), dim=1)
         # By way of a matrix product, infinite means would give no number.
         scores = -torch.cdist(features, self._means, compute_mode="donot_use_mm_for_euclid_dist")
