@@ -232,7 +232,7 @@ class RehearsalBuffer:
         return self._filled().rows_like(n)
 
     def _filled(self) -> RowStorage:
-        if self._storage.rows is None:
+        if self._storage.rows is None or not len(self):
             raise ValueError("Cannot sample from an empty buffer; call `add` first.")
         return self._storage.rows
 
@@ -249,8 +249,6 @@ class RehearsalBuffer:
         Raises:
             ValueError: If the buffer is empty, `n` is less than 1, or `rate` is missing.
         """
-        if not len(self):
-            raise ValueError("Cannot sample from an empty buffer; call `add` first.")
         return self.read(self.draw(n, rate=rate, tasks=tasks), device=device)
 
     def all(self, *, device: torch.device | None = None) -> Any:

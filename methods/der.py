@@ -15,7 +15,8 @@ from redwood.settings.checks import check_range
 class DER(Rehearsal):
     """Replay the network's own outputs: what it answered when a sample came in is what it should answer now.
 
-    L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6).
+    L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6). With an augmentation the stored outputs
+    are those of the augmented sample, and what is stored is the sample before it, as in the authors' code.
     """
 
     # The outputs of a first pass are those of a network that has learned little of the task.

@@ -9,6 +9,7 @@ from redwood.methods.random import Random
 from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.results import Results
 from redwood.settings.run import Position, Run, write_atomically
+from tests.cli.command import RUN_FILES
 from tests.runs import run_here, small_setting
 
 
@@ -40,14 +41,7 @@ class TestRunDirectory:
 
     def test_files(self, written):
         folder, _ = written
-        assert {path.name for path in folder.iterdir()} == {
-            "config.yaml",
-            "results.json",
-            "metrics.csv",
-            "accuracy_matrix.png",
-            "accuracy_curve.png",
-            "checkpoints",
-        }
+        assert {path.name for path in folder.iterdir()} == RUN_FILES
         assert [path.name for path in (folder / "checkpoints").iterdir()] == ["boundary.pt"]
 
     def test_results(self, written):
