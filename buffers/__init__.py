@@ -8,10 +8,17 @@ Policies
     Which samples are kept, and where: `POLICIES`.
 Samplers
     Which stored rows form a draw: `SAMPLERS`.
+
+`AsyncRehearsalBuffer` spreads one over the workers of a data-parallel run, and `AsyncRehearsalStrategy` puts that into
+a Lightning Trainer; it is the only part that needs Lightning, which is imported when it is asked for.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.errors import StorageError
+from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.options import check_policy, check_sampler
+from redwood.buffers.errors import StorageError, WorkerLostError
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import (
     POLICIES,
@@ -39,10 +46,15 @@ from redwood.buffers.samplers import (
 from redwood.buffers.storage import RowStorage
 from redwood.buffers.tiers import TIERS
 
+if TYPE_CHECKING:
+    from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy
+
 __all__ = [
     "POLICIES",
     "SAMPLERS",
     "TIERS",
+    "AsyncRehearsalBuffer",
+    "AsyncRehearsalStrategy",
     "ClassBalanced",
     "ClassBalancedReservoir",
     "Grasp",
@@ -63,5 +75,16 @@ __all__ = [
     "StorageError",
     "TaskBalanced",
     "Uniform",
+    "WorkerLostError",
+    "check_policy",
+    "check_sampler",
     "herd",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "AsyncRehearsalStrategy":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy
+
+    return AsyncRehearsalStrategy

@@ -11,7 +11,7 @@ from redwood.buffers.layout import RowLayout, batch_size
 from redwood.buffers.lazy_storage import LazyStorage
 from redwood.buffers.offers import find, make_offer
 from redwood.buffers.parts import claim
-from redwood.buffers.policies import POLICIES, Policy
+from redwood.buffers.policies import POLICIES, Offer, Placement, Policy
 from redwood.buffers.records import Records
 from redwood.buffers.row_batch import RowBatch
 from redwood.buffers.samplers import SAMPLERS, Sampler
@@ -83,7 +83,7 @@ class RehearsalBuffer:
         self._storage = LazyStorage(tier, directory)
         self._step = 0
         self._warned = False
-        self._records = Records(0)
+        self._records = Records(capacity or 0)
         self.sampler.bind(seed)
         self.policy.bind(capacity or 0, seed)
 
@@ -110,6 +110,17 @@ class RehearsalBuffer:
         task, and the features that herding goes by.
         """
         return self._storage.rows.nbytes if self._storage.rows else 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are rows, filled or not."""
+        return self._storage.rows is not None
+
+    @property
+    def open_rows(self) -> RowStorage:
+        """The rows, filled or not."""
+        assert self._storage.rows is not None
+        return self._storage.rows
 
     def __len__(self) -> int:
         """Number of samples stored."""
@@ -142,25 +153,61 @@ class RehearsalBuffer:
             StorageError: If the rows cannot be allocated.
         """
         leaves = list(flatten(samples))
-        n = batch_size(leaves)
-        given = {"labels": labels, "tasks": tasks, "losses": losses, "features": features}
-        offer = make_offer(self.policy, self.sampler, samples, n, given, self._n_classes)
-        rows = self._opened(samples, leaves)
-        if n == 0:
-            return
-        first = self.n_seen
-        positions, slots = self.policy.place(offer)
-        self.sampler.came(offer.tasks)
-        if not slots.numel():
-            return
-        rows.write_leaves(slots, [tensor for _, tensor in leaves], None if _all(positions, n) else positions)
-        self._records.written(slots, positions + first)
-        if self.sampler.needs:
-            labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
-            self.sampler.placed(slots, labels, tasks)
+        offer = self.offer(samples, labels=labels, tasks=tasks, losses=losses, features=features)
+        self._opened(samples, leaves)
+        if offer.n:
+            self._write(leaves, self.decide(offer), offer.n)
 
-    def _rows_of(self, layout: RowLayout) -> int:
-        """How many rows of a layout there are to be."""
+    # The steps of putting in, for callers that have something to do in between.
+
+    def offer(self, samples: Any, **given: Tensor | None) -> Offer:
+        """What the policy and the sampler need to know of samples; see `add` for the arguments and for what is raised.
+
+        Samples may lack leaves that come later, as far as neither policy nor sampler needs them.
+        """
+        n = batch_size(list(flatten(samples)))
+        told = dict.fromkeys(("labels", "tasks", "losses", "features")) | given
+        return make_offer(self.policy, self.sampler, samples, n, told, self._n_classes)
+
+    def open(self, samples: Any) -> RowStorage:
+        """The rows, which the first samples (B, ...) decide on; later ones are checked against these.
+
+        Raises:
+            ValueError: If the samples do not fit to each other or to earlier ones.
+            StorageError: If the rows cannot be allocated.
+        """
+        return self._opened(samples, list(flatten(samples)))
+
+    def decide(self, offer: Offer) -> Placement:
+        """Decide which of the offered samples are kept, and where; `write` them before anything is read or saved."""
+        first = self.n_seen
+        placement = self.policy.place(offer)
+        positions, slots = placement
+        self.sampler.came(offer.tasks)
+        if slots.numel():
+            self._records.written(slots, positions + first)
+            if self.sampler.needs:
+                labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
+                self.sampler.placed(slots, labels, tasks)
+        return placement
+
+    def write(self, samples: Any, placement: Placement) -> None:
+        """Copy those of the offered samples (B, ...) that were decided to be kept."""
+        leaves = list(flatten(samples))
+        self._write(leaves, placement, batch_size(leaves))
+
+    def _write(self, leaves: list[tuple[str, Tensor]], placement: Placement, n: int) -> None:
+        positions, slots = placement
+        if slots.numel():
+            chosen = None if _all(positions, n) else positions
+            self._filled().write_leaves(slots, [tensor for _, tensor in leaves], chosen)
+
+    def rows_of(self, layout: RowLayout) -> int:
+        """How many rows of a layout there are to be.
+
+        Raises:
+            ValueError: If the capacity was given in bytes, and is less than one row takes.
+        """
         if self._capacity is not None:
             return self._capacity
         assert self._n_bytes is not None
@@ -170,14 +217,12 @@ class RehearsalBuffer:
 
     def _opened(self, samples: Any, leaves: list[tuple[str, Tensor]]) -> RowStorage:
         """The rows, which the first samples decide on."""
-        is_first = self._storage.rows is None
-        self._storage.open(samples, leaves, self._rows_of)
+        self._storage.open(samples, leaves, self.rows_of)
         rows = self._storage.rows
         assert rows is not None
-        if is_first:
-            self._records = Records(rows.capacity)
         if self._capacity is None:
             self._capacity = rows.capacity
+            self._records = Records(rows.capacity)
             self.policy.bind(rows.capacity, self._seed)
         return rows
 
@@ -215,6 +260,10 @@ class RehearsalBuffer:
         self._step += 1
         self._records.drawn(slots)
         return slots
+
+    def drawn(self, slots: Tensor) -> None:
+        """Count rows (n,) as drawn by somebody who chose them without `draw`."""
+        self._records.drawn(slots)
 
     def read(self, slots: Tensor, *, out: RowBatch | None = None, device: torch.device | None = None) -> Any:
         """Copies of the samples in some slots (n,): a tree of tensors (n, ...), as they were added.
@@ -327,16 +376,26 @@ class RehearsalBuffer:
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot of tensors and plain values, from which `load_state_dict` goes on exactly."""
-        n = len(self)
+        return self.bookkeeping() | {"rows": self._storage.snapshot(len(self))}
+
+    def bookkeeping(self) -> dict[str, Any]:
+        """All of a snapshot but the rows."""
         return {
             "capacity": self._capacity,
             "seed": self._seed,
             "step": self._step,
             "policy": describe(self.policy) | self.policy.state_dict(),
             "sampler": describe(self.sampler) | self.sampler.state_dict(),
-            "rows": self._storage.snapshot(n),
-            "records": self._records.state_dict(n),
+            "records": self._records.state_dict(len(self)),
         }
+
+    def spare(self, n_words: int) -> Tensor:
+        """Words (n_words,) to keep copies of rows in: in a file if the rows are to be in one, else on the host.
+
+        Raises:
+            StorageError: If they cannot be allocated.
+        """
+        return self._storage.spare(n_words)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a snapshot; where rows are kept is up to this buffer.

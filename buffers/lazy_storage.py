@@ -9,7 +9,7 @@ from torch import Tensor
 
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.storage import RowStorage
-from redwood.buffers.tiers import TIERS, resolve
+from redwood.buffers.tiers import TIERS, allocate, resolve
 from redwood.buffers.tree import flatten, plain
 
 
@@ -82,6 +82,14 @@ class LazyStorage:
         """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""
         # Leaf by leaf: a view would be saved with all of the storage behind it.
         return None if self.rows is None else plain(self.rows.first(n), _on_host)
+
+    def spare(self, n_words: int) -> Tensor:
+        """Words (n_words,) to keep copies of rows in: in a file if the rows are to be in one, else on the host.
+
+        Raises:
+            StorageError: If they cannot be allocated.
+        """
+        return allocate(n_words, "mmap" if self._tier == "mmap" else "host", directory=self._directory)
 
     def restored(self, snapshot: Any, capacity: int) -> "LazyStorage":
         """Another one of this kind that holds a snapshot.

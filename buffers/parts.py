@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
+from torch import Tensor
+
 
 class Part:
     """A replaceable part of a buffer.
@@ -23,6 +25,18 @@ class Part:
     def covers(self, size: int) -> bool:
         """Whether all that it knows of slots is about the first `size` ones, and each of them once."""
         return True
+
+    def recall(self) -> dict[str, Tensor]:
+        """What it knows of each stored sample (size, ...), by name, in the order of the slots.
+
+        Samples that move to other workers take it along.
+
+        Raises:
+            ValueError: If it goes by more than what it knows of samples one by one.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot move to another number of workers; resume on as many as saved it."
+        )
 
 
 P = TypeVar("P", bound=Part)

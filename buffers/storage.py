@@ -154,6 +154,10 @@ class RowStorage:
         to_gpu = device is not None and device.type == "cuda" and out is None
         return self.layout.typed(rows if device is None else rows.to(device, non_blocking=to_gpu))
 
+    def gather(self, slots: Tensor, out: Tensor) -> None:
+        """Copy rows, as words, into memory (n, words) on the same device."""
+        torch.index_select(self._rows, 0, self._here(slots), out=out)
+
     def rows_like(self, n: int) -> RowBatch:
         """Memory for `n` rows: on the same device, pinned if the storage is."""
         shape = (n, self.layout.words)
@@ -163,6 +167,10 @@ class RowStorage:
     def first(self, n: int) -> Any:
         """The samples in the first `n` slots, as views of the storage itself."""
         return self.layout.typed(self._rows[:n])
+
+    def words(self, n: int) -> Tensor:
+        """The first `n` rows as they lie in memory (n, words), as a view of the storage itself."""
+        return self._rows[:n]
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` rows; those that are there stay where they are."""

@@ -1,7 +1,7 @@
 """What a policy is: it decides which samples are kept, and where."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
@@ -84,6 +84,20 @@ class Policy(Part, ABC):
     def grow(self, capacity: int) -> None:
         """Decide from now on for more slots."""
         self.capacity = capacity
+
+    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+        """Start with samples that policies of other workers kept, and with a share of what else these have seen.
+
+        Where there is not enough room for the samples, they are decided on as if they came anew.
+
+        Args:
+            offer: The samples that this worker is to go on with, in the order of their arrival.
+            others: The policies of all workers whose samples are dealt out.
+            share: How many of so many further samples fall to this worker.
+        """
+        placement = self.place(offer)
+        self.n_seen += share(sum(other.n_seen - other.size for other in others))
+        return placement
 
     def state_dict(self) -> dict[str, Any]:
         """What the next decisions depend on, as tensors and plain values."""

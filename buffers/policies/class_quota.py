@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from collections import Counter
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -122,6 +123,21 @@ class ClassQuota(Policy):
     def covers(self, size: int) -> bool:
         """Whether each of the slots is in one group."""
         return self.groups.covers(size)
+
+    def recall(self) -> dict[str, Tensor]:
+        """The classes."""
+        return {"labels": integers([self.groups.group_of(slot) for slot in range(self.size)])}
+
+    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+        """Start with samples of other workers; those seen before are counted class by class."""
+        placement = self.place(offer)
+        for group in sorted(set().union(*(other._seen for other in others))):
+            n = share(sum(other._seen[group] - other.groups.size(group) for other in others))
+            self._seen[group] += n
+            self.n_seen += n
+        if self.size == self.capacity:  # else every class may fill what is free, as when it grows
+            self._full.update(*(other._full for other in others))
+        return placement
 
     def state_dict(self) -> dict[str, Any]:
         """The slots of each class, and how many samples of it there were."""

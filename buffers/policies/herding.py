@@ -1,12 +1,14 @@
 """Herding: the samples whose mean feature is nearest to that of their class."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.randomness import integers
 
 
 def herd(features: Tensor, mean: Tensor, k: int) -> Tensor:
@@ -113,6 +115,32 @@ class Herding(Policy):
     def covers(self, size: int) -> bool:
         """Whether each of the slots holds one exemplar."""
         return sorted(slot for slots in self.exemplars.values() for slot in slots) == list(range(size))
+
+    def recall(self) -> dict[str, Tensor]:
+        """The classes and the features."""
+        labels = {slot: name for name, slots in self.exemplars.items() for slot in slots}
+        return {
+            "labels": integers([labels[slot] for slot in range(self.size)]),
+            "features": self._features[: self.size].clone(),
+        }
+
+    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+        """Choose among samples of other workers, for the means of all that these have seen."""
+        for name in dict.fromkeys(name for other in others for name in other.exemplars):
+            self.exemplars[name] = []
+            knowing = [other for other in others if name in other.exemplars]
+            total = sum((other._not_stored(name)[0] for other in knowing), start=torch.zeros(()))
+            count = sum(other._not_stored(name)[1] for other in knowing)
+            n = share(count)
+            if n:
+                self._sums[name], self._counts[name] = total * (n / count), n
+            self.n_seen += n
+        return self.place(offer)
+
+    def _not_stored(self, name: int) -> tuple[Tensor, int]:
+        """Sum of the features of a class over the samples that are not stored, and their number."""
+        slots = self.exemplars[name]
+        return self._sums[name] - self._features[slots].sum(0), self._counts[name] - len(slots)
 
     def state_dict(self) -> dict[str, Any]:
         """The exemplars, their features, and the means."""

@@ -60,6 +60,10 @@ class LossAwareReservoir(Policy):
         """Take note of the losses of replayed rows."""
         self._losses[slots] = losses.double()
 
+    def recall(self) -> dict[str, Tensor]:
+        """The losses."""
+        return {"losses": self._losses[: self.size].clone()}
+
     def state_dict(self) -> dict[str, Any]:
         """The losses, too."""
         return super().state_dict() | {"losses": self._losses[: self.size].clone()}

@@ -1,7 +1,8 @@
 """Partitioning reservoir sampling, for long tails and for samples with several labels."""
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -137,6 +138,19 @@ class PartitioningReservoir(Policy):
             distance = (after - shares * after.sum(1, keepdim=True)).abs().sum(1)
             members = members[distance <= distance.min() + 1e-9]
         return int(members[int(tie * len(members))])
+
+    def recall(self) -> dict[str, Tensor]:
+        """The label sets."""
+        return {"labels": self._stored[: self.size].clone()}
+
+    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+        """Start with samples of other workers; those seen before are counted label by label."""
+        placement = super().resume(offer, others, share)
+        for label in range(len(self._seen)):
+            known = [other for other in others if label < len(other._seen)]
+            self._seen[label] += share(sum(other._seen[label] - other._counts[label] for other in known))
+            self._update_power(label)
+        return placement
 
     def state_dict(self) -> dict[str, Any]:
         """The label sets of the slots, and how often each label came."""

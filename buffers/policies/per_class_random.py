@@ -1,8 +1,11 @@
 """Random replacement within a class, at a fixed rate."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
+from redwood.buffers.policies.base import Offer, Placement
 from redwood.buffers.policies.class_quota import ClassQuota
+from redwood.buffers.randomness import CounterRandom
 
 
 class PerClassRandom(ClassQuota):
@@ -27,6 +30,18 @@ class PerClassRandom(ClassQuota):
             if value < 1:
                 raise ValueError(f"{name} has to be at least 1, got {value}.")
         self.candidates, self.quota = candidates, quota
+
+    def bind(self, capacity: int, seed: int) -> None:
+        """Start with no sample."""
+        super().bind(capacity, seed)
+        self._orders = CounterRandom(seed, "order of those who resume")
+
+    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+        """Start with samples of other workers, in random order: those that come first are the likelier to stay."""
+        assert offer.labels is not None
+        order = self._orders.run(0, offer.n).argsort()
+        positions, slots = super().resume(offer._replace(labels=offer.labels[order]), others, share)
+        return Placement(order[positions], slots)
 
     def chance(self, arrival: Any, kept: Any, n: int) -> Any:
         """The rate c / b."""

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 
 import torch
+from torch import Tensor
 
 from redwood.buffers.policies.base import Offer, Placement, Policy
 from redwood.buffers.randomness import CounterRandom
@@ -44,6 +45,10 @@ class Reservoir(Policy):
         for arrival, slot in self._accepted(start + n_fill, start + offer.n):
             taken[slot] = arrival - start
         return Placement.of(taken)
+
+    def recall(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
 
     def _accepted(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Arrival numbers in start..stop that are accepted, with their slots; of 4,096 arrivals at once."""

@@ -1,6 +1,7 @@
 """From easy to hard: typical rows first."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class Grasp(ClassBalanced):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "features"})
+    shared: ClassVar[bool] = False  # distances are known to the worker that stores the rows
 
     def bind(self, seed: int) -> None:
         """Start with no row."""
@@ -62,6 +64,15 @@ class Grasp(ClassBalanced):
                 weights[pick] = 0
             self.distances[slots] = distances
         return integers(chosen)
+
+    def recall(self) -> dict[str, Tensor]:
+        """The distances, too."""
+        return super().recall() | {"distances": self.distances.clone()}
+
+    def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
+        """The distances were measured on other workers, and stay until the features are told anew."""
+        super().resume(slots, told, others)
+        self.distances[slots] = told["distances"]
 
     def state_dict(self) -> dict[str, Any]:
         """The distances, too."""

@@ -1,15 +1,18 @@
 """Rows of earlier tasks only."""
 
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from redwood.buffers.randomness import integers
+from redwood.buffers.randomness import CounterRandom, integers
 from redwood.buffers.samplers.balanced import TaskBalanced
 from redwood.buffers.samplers.base import Rate
+from redwood.buffers.samplers.inventory import Draws, Inventory
+from redwood.buffers.samplers.union import plan_old
 
 
 class OldTasks(TaskBalanced):
@@ -38,6 +41,21 @@ class OldTasks(TaskBalanced):
             index = bisect_right(ends, number)
             chosen.append(self.groups.slots(names[index])[number - ends[index]])
         return integers(chosen)
+
+    def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
+        """The current task stays the one that it was on the first worker that knows one."""
+        super().resume(slots, told, others)
+        self._current = next((other._current for other in others if other._current is not None), None)
+
+    @property
+    def current(self) -> int:
+        """The task that the latest sample came from; -1 before the first one."""
+        return -1 if self._current is None else self._current
+
+    @classmethod
+    def plan(cls, random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+        """Uniform over the rows of all workers but those of the drawing worker's current task."""
+        return plan_old(random, step, n, inventory)
 
     def state_dict(self) -> dict[str, Any]:
         """The current task, too."""

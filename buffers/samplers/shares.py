@@ -3,6 +3,28 @@
 from collections.abc import Mapping, Sequence
 
 
+def fair_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
+    """How many draws `fair_shares` gives to every group that has so many rows.
+
+    Args:
+        sizes: Rows of each group.
+        n: Draws, at most as many as there are rows.
+
+    Returns:
+        That number, and how many of the groups with more rows give one more.
+
+    Example:
+        >>> fair_level([1, 9, 9], 6)
+        (2, 1)
+    """
+    for i, size in enumerate(sorted(sizes)):
+        level, rest = divmod(n, len(sizes) - i)
+        if size > level:
+            return level, rest
+        n -= size
+    return max(sizes, default=0), 0
+
+
 def fair_shares(sizes: Mapping[int, int], n: int, order: Sequence[int]) -> dict[int, int]:
     """Share out `n` draws over groups as evenly as their sizes allow.
 

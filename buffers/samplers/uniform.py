@@ -1,13 +1,33 @@
 """Every stored row equally often."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
+from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.base import Rate, Sampler
+from redwood.buffers.samplers.inventory import Draws, Inventory
+from redwood.buffers.samplers.union import plan_uniform
 
 
 class Uniform(Sampler):
     """Draw uniformly over rows."""
 
+    shared: ClassVar[bool] = True
+
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """Uniform over rows, without replacement."""
         return self.random.distinct(step, min(n, size), size)
+
+    def inventory(self, size: int) -> dict[int, int]:
+        """All rows are one group."""
+        return {0: size}
+
+    def locate(self, groups: list[int] | Tensor, numbers: Tensor) -> Tensor:
+        """A row's number is its slot."""
+        return numbers
+
+    @classmethod
+    def plan(cls, random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+        """Uniform over the rows of all workers."""
+        return plan_uniform(random, step, n, inventory)

@@ -1,0 +1,319 @@
+"""A rehearsal buffer that is spread over the workers of a data-parallel run and hides behind their training steps."""
+
+import hashlib
+from copy import copy
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from redwood.buffers.buffer import RehearsalBuffer
+from redwood.buffers.distributed.accounts import Accounts
+from redwood.buffers.distributed.background import Job
+from redwood.buffers.distributed.courier import Delivery
+from redwood.buffers.distributed.options import check_sampler, make_policy
+from redwood.buffers.distributed.peers import Peers
+from redwood.buffers.distributed.pipeline import Decision, Pipeline, Request
+from redwood.buffers.policies import Policy
+from redwood.buffers.randomness import CounterRandom, derive_key
+from redwood.buffers.samplers import Sampler
+from redwood.buffers.tiers import resolve
+
+
+class AsyncRehearsalBuffer:
+    """Asynchronous distributed rehearsal (Bouvier et al., 2024), for any training loop.
+
+    Every worker keeps a part of the buffer, filled from its share of the stream. In each step a worker gets `replay`
+    representatives, drawn uniformly without replacement from what *all* workers stored in the steps before. They are
+    prepared while the step before trains: all workers compute the same plan of who draws what from the seed, the number
+    of the step and the counts of rows that they exchange, so that no row has to be asked for; one `all_to_all` moves
+    the rows. The draw of step t + 1 sees all that came in up to step t.
+
+    Attributes:
+        buffer: This worker's part; there is none before `open`.
+        accounts: Times, bytes and counts of what was done.
+
+    Example:
+        >>> memory = AsyncRehearsalBuffer(100, replay=2)
+        >>> memory.open()
+        >>> memory.collect() is None
+        True
+        >>> memory.submit({"x": torch.arange(5.0)})
+        >>> memory.collect()["x"].shape
+        torch.Size([2])
+        >>> memory.close()
+    """
+
+    buffer: RehearsalBuffer
+
+    def __init__(
+        self,
+        buffer_size: int,
+        *,
+        replay: int,
+        candidates: int | None = None,
+        policy: Policy | str | None = None,
+        sampler: Sampler | str = "uniform",
+        tier: str = "auto",
+        directory: str | None = None,
+        seed: int = 0,
+        overlap: bool = True,
+    ) -> None:
+        """Choose the options, which have to be the same on all workers.
+
+        Args:
+            buffer_size: Samples stored, over all workers.
+            replay: Representatives r that each worker gets in each step.
+            candidates: Candidates c of each batch that may replace others of their class (the rule of the paper:
+                `per_class_random`); default: as the policy says.
+            policy: Which samples are kept: one of `reservoir` (the default), `class_balanced`, `ring`,
+                `greedy_balanced`, `per_class_random`, `partitioning`, or a new object of one.
+            sampler: What is drawn: `uniform`, `class_balanced`, `task_balanced` or `old_tasks`, or a new object.
+            tier: Where rows are kept: `cuda`, `pinned`, `host`, `mmap`, or `auto`, where the training is.
+            directory: Folder of the file of the tier `mmap`.
+            seed: Seed of all decisions.
+            overlap: False: exchange within the step that hands its samples in, with the same results.
+
+        Raises:
+            ValueError: If an argument is out of range, or a policy or sampler cannot serve several workers.
+        """
+        for name, value in (("buffer_size", buffer_size), ("replay", replay)):
+            if value < 1:
+                raise ValueError(f"{name} has to be at least 1, got {value}.")
+        self.buffer_size, self.replay, self.overlap = buffer_size, replay, overlap
+        check_sampler(sampler)
+        self._policy, self._sampler = make_policy(policy, candidates), sampler
+        self._tier, self._directory, self._seed = tier, directory, seed
+        self._random = CounterRandom(seed, "shared draws")
+        self.accounts = Accounts()
+        self.peers: Peers | None = None
+        self._steps = 0  # handed in so far
+        self._decided: Job[Decision] | None = None
+        self._delivered: Job[Delivery] | None = None
+        self._held: Request | None = None
+        self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
+        self._fingerprint = 0
+        self._refill = False
+
+    # Before and after training.
+
+    def open(
+        self,
+        group: ProcessGroup | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        rows_group: ProcessGroup | None = None,
+        timeout: timedelta | None = None,
+    ) -> None:
+        """Join the other workers; all of them have to call this, and again after each `close`.
+
+        Args:
+            group: The workers; default: all of the run, or this one alone without a process group.
+            device: Where training is, and representatives are wanted.
+            rows_group: An NCCL group of the same workers to exchange rows in, from the thread that trains, if they are
+                on GPUs; default: rows are exchanged on the host, in the background.
+            timeout: How long to wait for others; default: as torch's.
+
+        Raises:
+            ValueError: If there are more workers than `buffer_size`, or not as many as before.
+            WorkerLostError: If another worker does not take part.
+        """
+        device = torch.device(device)
+        self.peers = peers = Peers(group, timeout, self.accounts)
+        self._timeout, self._device = timeout, device
+        self.prepare(peers.rank, peers.world, device)
+        self._pipeline = Pipeline(
+            self.buffer,
+            peers,
+            self.accounts,
+            device=device,
+            rows_group=rows_group if self.on_gpu and peers.world > 1 else None,
+            overlap=self.overlap,
+            timeout=timeout,
+        )
+        if self._refill:
+            self._draw_again()
+
+    def prepare(self, rank: int, world: int, device: torch.device | str) -> None:
+        """Make this worker's part of the buffer, if that has not been done yet.
+
+        Raises:
+            ValueError: If there are more workers than `buffer_size`, or not as many as before.
+        """
+        if hasattr(self, "buffer"):
+            if len(self._drawn) != world:
+                raise ValueError(f"This buffer was shared by {len(self._drawn)} workers and now there are {world}.")
+            return
+        if self.buffer_size < world:
+            raise ValueError(
+                f"buffer_size={self.buffer_size} has to be at least the number of workers, {world}; enlarge it."
+            )
+        share, rest = divmod(self.buffer_size, world)
+        tier, _ = resolve(self._tier, torch.device(device))
+        self.on_gpu = tier == "cuda"
+        self.buffer = RehearsalBuffer(
+            share + (rank < rest),
+            policy=copy(self._policy),
+            sampler=copy(self._sampler),
+            tier=tier,
+            directory=self._directory,
+            seed=derive_key(self._seed, "worker", rank),
+        )
+        self._drawn = torch.zeros(world, dtype=torch.int64)
+        self._rank = rank
+
+    def close(self) -> None:
+        """Leave the other workers; what is stored and what was drawn for the next step stay.
+
+        Raises:
+            WorkerLostError: If another worker was lost meanwhile.
+        """
+        if self.peers is None:
+            return
+        try:
+            self.drain()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Leave at once, whatever is under way: after an error there may be nobody left to wait for."""
+        if self.peers is not None:
+            self._pipeline.close()
+            self.peers = None
+            self.accounts.pause()
+
+    def drain(self) -> None:
+        """Wait until all that was handed in is stored, and the next draw is there."""
+        for job in (self._decided, self._delivered):
+            if job is not None:
+                job.result(self._timeout)
+
+    # A step.
+
+    def collect(self) -> Any:
+        """The representatives of this step: a tree of tensors (r, ...), or None if there are none.
+
+        Their memory is used again two steps later. Waits if they are not there yet, and notes how long.
+
+        Raises:
+            WorkerLostError: If another worker was lost.
+        """
+        self.accounts.step_begins()
+        if self._delivered is None:
+            return None
+        with self.accounts.clock("wait"):
+            delivery = self._delivered.result(self._timeout)
+        assert self._decided is not None
+        self._drawn = self._decided.result().plan.drawn
+        if not len(delivery.rows):
+            return None
+        self.accounts.drawn += len(delivery.rows)
+        return self._pipeline.receive(delivery)
+
+    def submit(self, samples: Any, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> None:
+        """Hand in the samples that came in with this step: a tree of tensors (B, ...), as for `RehearsalBuffer.add`.
+
+        They are stored, and the next draw is prepared, while this step trains. Not to be changed in place meanwhile.
+
+        Raises:
+            ValueError: If they do not fit to each other or to earlier ones.
+        """
+        self.announce(samples, labels=labels, tasks=tasks)
+        self.store(samples)
+
+    def announce(
+        self,
+        samples: Any,
+        *,
+        labels: Tensor | None = None,
+        tasks: Tensor | None = None,
+        offered: bool = True,
+        counted: bool = True,
+    ) -> None:
+        """First half of `submit`, for samples of which some leaves are only known after the forward pass.
+
+        Args:
+            samples: The leaves that are known; those that decisions need are among them, or passed.
+            labels: See `RehearsalBuffer.add`.
+            tasks: Likewise.
+            offered: False: the samples are trained on, but not to be stored.
+            counted: False: they are not even trained on, and `weight` is 0, whatever is replayed with them.
+        """
+        assert self.peers is not None
+        offer = self.buffer.offer(samples, labels=labels, tasks=tasks)
+        n = offer.n if counted else -int(self._drawn[self.peers.rank])
+        request = Request(self._steps, n, offer, offered, self._fingerprint)
+        self._steps += 1
+        if self._fingerprint:
+            self._decided = self._pipeline.decide(request, self._random, self.replay)
+        else:  # the first samples say how large rows are, which the others have to know
+            self._held = request
+
+    def store(self, samples: Any) -> None:
+        """Second half of `submit`: the samples with all leaves."""
+        storage = self.buffer.open(samples)
+        if self._held is not None:
+            self._fingerprint = self._held.fingerprint = self._describe_rows(storage.layout)
+            self._decided = self._pipeline.decide(self._held, self._random, self.replay)
+            self._held = None
+        assert self._decided is not None
+        self._delivered = self._pipeline.move(self._decided, samples)
+
+    def weight(self) -> float:
+        """What to multiply this worker's mean loss by, so that the mean over workers is the one over all samples.
+
+        It is N n_i / (n_1 + ... + n_N), n_i being the samples, incoming and replayed ones, that worker i trains on.
+        Waits for the others' numbers, and notes how long; alone, it is 1.
+        """
+        if self.peers is None or self.peers.world == 1 or self._decided is None:
+            return 1.0
+        with self.accounts.clock("wait"):
+            sizes = self._decided.result(self._timeout).incoming + self._drawn
+        total = int(sizes.sum())
+        return self.peers.world * int(sizes[self.peers.rank]) / total if total else 1.0
+
+    def _describe_rows(self, layout: Any) -> int:
+        """A number that workers agree in if they store the same rows and draw them in the same way."""
+        leaves = [(leaf.path, leaf.shape, str(leaf.dtype)) for leaf in layout.leaves]
+        told = (leaves, self._seed, self.replay, type(self.buffer.sampler).__name__)
+        return int.from_bytes(hashlib.blake2b(repr(told).encode(), digest_size=7).digest())
+
+    # Saving it.
+
+    def renew(self) -> None:
+        """Start with an empty buffer, as if nothing had come yet."""
+        self.drain()
+        world, rank = len(self._drawn), self._rank
+        del self.buffer
+        self._decided = self._delivered = self._held = None
+        self._steps = self._fingerprint = 0
+        self.prepare(rank, world, self._device)
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a snapshot needs beside this worker's buffer: equal on all workers."""
+        return {"steps": self._steps, "seed": self._seed}
+
+    def go_on(self, extra: dict[str, Any]) -> None:
+        """Go on from what `extra_state` returned, once `buffer` has its state: the draw in flight is prepared again.
+
+        If the buffer is open, all workers have to call this.
+        """
+        self._steps, self._seed = extra["steps"], extra["seed"]
+        self._random = CounterRandom(self._seed, "shared draws")
+        self._refill = self._steps > 0
+        if self.peers is not None:
+            self._draw_again()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: without what is under way, which `open` prepares again."""
+        gone = {"peers": None, "_decided": None, "_delivered": None, "_held": None, "_refill": self._steps > 0}
+        return {name: value for name, value in vars(self).items() if name != "_pipeline"} | gone
+
+    def _draw_again(self) -> None:
+        self._refill = False
+        self._fingerprint = self._describe_rows(self.buffer.open_rows.layout)
+        request = Request(self._steps - 1, fingerprint=self._fingerprint)
+        self._decided = self._pipeline.decide(request, self._random, self.replay)
+        self._delivered = self._pipeline.move(self._decided, None)

@@ -1,0 +1,149 @@
+"""The workers that share their rehearsal buffers, and the two collectives of a step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from redwood.buffers.distributed.accounts import Accounts
+from redwood.buffers.errors import WorkerLostError
+
+
+class Peers:
+    """This worker and the others; alone, it exchanges nothing.
+
+    Attributes:
+        rank: Number of this worker, from 0.
+        world: Number of workers.
+    """
+
+    def __init__(self, group: ProcessGroup | None, timeout: timedelta | None, accounts: Accounts) -> None:
+        """Join the workers of a group; every one of them has to call this.
+
+        Args:
+            group: The workers; None: all, or this one alone without a process group.
+            timeout: How long to wait for the others before they count as lost; None: as torch's default.
+            accounts: Where bytes are noted.
+        """
+        together = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank(group) if together else 0
+        self.world = dist.get_world_size(group) if together else 1
+        self._accounts = accounts
+        self.group: ProcessGroup | None = None
+        if self.world > 1:
+            # A group of its own: what a background thread sends must not get in between the gradients.
+            ranks = dist.get_process_group_ranks(group) if group else None
+            made = dist.new_group(ranks, timeout, backend="gloo", use_local_synchronization=ranks is not None)
+            self.group = cast(ProcessGroup, made)
+
+    def gather(self, ticket: Tensor) -> Tensor:
+        """The tickets (W,) of all workers: (N, W).
+
+        Raises:
+            WorkerLostError: If another worker does not take part.
+        """
+        if self.group is None:
+            return ticket[None]
+        everyone = ticket.new_empty(self.world * len(ticket))
+        with lost_workers():
+            dist.all_gather_into_tensor(everyone, ticket, group=self.group)
+        self._accounts.count(counts=ticket.nbytes)
+        return everyone.view(self.world, -1)
+
+    def exchange(
+        self,
+        received: Tensor,
+        sent: Tensor,
+        received_splits: list[int],
+        sent_splits: list[int],
+        group: ProcessGroup | None = None,
+    ) -> None:
+        """Send rows to all other workers and receive theirs, with one collective.
+
+        Args:
+            received: Where rows (n, words) go, in the order of the workers that they come from.
+            sent: Rows (m, words), in the order of the workers that they go to.
+            received_splits: How many come from each worker.
+            sent_splits: How many go to each worker.
+            group: Another group of the same workers to do it in; default: the own one, on the host.
+
+        Raises:
+            WorkerLostError: If another worker does not take part.
+        """
+        if self.group is None:
+            return
+        with lost_workers():
+            # As integers: no backend knows complex numbers everywhere.
+            dist.all_to_all_single(
+                received.view(torch.int64),
+                sent.view(torch.int64),
+                received_splits,
+                sent_splits,
+                group=group or self.group,
+            )
+        self._accounts.count(sent=sent.nbytes, received=received.nbytes)
+
+    def leave(self) -> None:
+        """Give up the group; the others learn of it, if they wait for this worker."""
+        if self.group is not None and dist.is_initialized():
+            dist.destroy_process_group(self.group)
+        self.group = None
+
+
+@contextmanager
+def lost_workers() -> Iterator[None]:
+    """Say in one sentence that another worker is gone, in place of what a backend says of its sockets.
+
+    Raises:
+        WorkerLostError: In place of any error of a collective.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if not is_of_a_collective(error):
+            raise
+        text = str(error).lower()
+        reason = next((sign for sign in _SIGNS if sign in text), "no connection")
+        raise WorkerLostError(
+            f"Another worker has ended or stopped answering ({reason}); look for the first error among the workers, "
+            "then start all of them anew from the last checkpoint."
+        ) from error
+
+
+_SIGNS = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "connection was likely closed",
+    "broken pipe",
+    "timed out",
+    "timeout",
+    "socket",
+    "gloo",
+    "nccl",
+    "aborted",
+    "shut down",
+    "process group",
+)
+
+
+def is_of_a_collective(error: BaseException) -> bool:
+    """Whether an error says that other workers cannot be reached."""
+    if isinstance(error, dist.DistError):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in _SIGNS)
+
+
+def everyone(value: Any, group: ProcessGroup | None = None) -> list[Any]:
+    """The value of each worker, in the order of their ranks; every worker has to call it."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size(group) == 1:
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size(group)
+    with lost_workers():
+        dist.all_gather_object(values, value, group=group)
+    return values

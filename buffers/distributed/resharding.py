@@ -1,0 +1,164 @@
+"""Deal out what the buffers of some workers hold to another number of workers."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from redwood.buffers.buffer import RehearsalBuffer
+from redwood.buffers.layout import RowLayout
+from redwood.buffers.policies import Offer
+from redwood.buffers.randomness import derive_key
+from redwood.buffers.snapshots import describe, restored_parts
+from redwood.buffers.tree import plain
+
+
+class Resharded(NamedTuple):
+    """What a worker goes on with.
+
+    Attributes:
+        state: For `RehearsalBuffer.load_state_dict`, but that `rows` is still to be set.
+        layout: How the rows lie in memory; None if there never were any.
+        workers: Which worker's buffer the row of each new slot is in (k,), int64.
+        slots: Which slot of that buffer it is in (k,), int64.
+    """
+
+    state: dict[str, Any]
+    layout: RowLayout | None
+    workers: Tensor
+    slots: Tensor
+
+
+def reshard(states: Sequence[Mapping[str, Any]], buffer: RehearsalBuffer, rank: int, world: int) -> Resharded:
+    """The share of one worker, which follows without a word to the others.
+
+    Rows are dealt out class by class (and task by task), and in the order of their arrival, as policy and sampler know
+    them: all workers get as many rows, and as many of each class, but for one. Those of lower ranks get the one more.
+    Of a worker with less room the policy decides which rows are kept. The seed is a new one, since a policy must not
+    meet the same random numbers again.
+
+    Args:
+        states: `RehearsalBuffer.bookkeeping` of each worker before, and `rows`: samples (0, ...), or None.
+        buffer: The new buffer of this worker, which is left as it is.
+        rank: Number of this worker.
+        world: Number of workers now.
+
+    Raises:
+        ValueError: If the states are damaged, of another policy or sampler than the buffer's or of different kinds of
+            samples, or if policy or sampler cannot move to another number of workers.
+    """
+    parts = [restored_parts(_with_blank_rows(state), buffer.policy, buffer.sampler, None) for state in states]
+    policies, samplers = [policy for policy, _ in parts], [sampler for _, sampler in parts]
+    sizes, total = torch.tensor([policy.size for policy in policies]), sum(policy.n_seen for policy in policies)
+    workers = torch.arange(len(states)).repeat_interleave(sizes)
+    slots = torch.cat([torch.arange(policy.size) for policy in policies])
+    draws = torch.cat([state["records"]["draws"] for state in states])
+    # Workers go side by side: a sample's place in the stream of all of them follows from that in its worker's.
+    times = torch.cat(
+        [
+            _scaled(state["records"]["arrivals"], total, policy.n_seen)
+            for state, policy in zip(states, policies, strict=True)
+        ]
+    )
+    told = _joined([policy.recall() for policy in policies])
+    told_of_rows = _joined([sampler.recall() for sampler in samplers])
+    mine = _dealt(told_of_rows | told, times, rank, world)
+
+    layout = _common_layout([state["rows"] for state in states])
+    capacity = buffer.capacity if layout is None else buffer.rows_of(layout)
+    seed = derive_key(*(state["seed"] for state in states), "resharded", world, rank)
+    policy, sampler = copy(buffer.policy), copy(buffer.sampler)
+    policy.bind(capacity, seed)
+    sampler.bind(seed)
+    offer = Offer(len(mine), **{name: known[mine] for name, known in told.items()})
+    placement = policy.resume(offer, policies, _Turns(rank, world, len(times)).share)
+    order = placement.slots.argsort()
+    mine = mine[placement.positions[order]]
+    sampler.resume(placement.slots[order], {name: known[mine] for name, known in told_of_rows.items()}, samplers)
+    state = {
+        "capacity": capacity or None,
+        "seed": seed,
+        "step": max(state["step"] for state in states),
+        "policy": describe(policy) | policy.state_dict(),
+        "sampler": describe(sampler) | sampler.state_dict(),
+        "records": {"arrivals": _scaled(times[mine], policy.n_seen, total), "draws": draws[mine]},
+    }
+    return Resharded(state, layout, workers[mine], slots[mine])
+
+
+def _with_blank_rows(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state with rows that take no memory."""
+    n = len(state["records"]["arrivals"])
+    rows = state["rows"]
+    blank = rows if rows is None else plain(rows, lambda leaf: leaf.new_zeros(()).expand(n, *leaf.shape[1:]))
+    return {**state, "rows": blank}
+
+
+def _common_layout(samples: Sequence[Any]) -> RowLayout | None:
+    layouts = [RowLayout.of(some) for some in samples if some is not None]
+    for layout in layouts:
+        if layout.leaves != layouts[0].leaves:
+            raise ValueError(
+                f"Some workers saved the leaves {_leaves_of(layouts[0])}, others {_leaves_of(layout)}; "
+                f"resume on {len(samples)} workers."
+            )
+    return layouts[0] if layouts else None
+
+
+def _leaves_of(layout: RowLayout) -> str:
+    return ", ".join(f"{leaf.path} {leaf.shape} {leaf.dtype}" for leaf in layout.leaves)
+
+
+def _scaled(times: Tensor, total: int, n: int) -> Tensor:
+    """Places (...) in a stream of `n` samples, as places in one of `total`."""
+    return (times.double() * (total / max(1, n))).long()
+
+
+def _joined(told: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What is known of the rows of all workers, one worker after the other."""
+    joined = {}
+    for name in told[0]:
+        known = [one[name] for one in told]
+        if known[0].dim() == 2:  # label sets grow with the labels that come, and features are not known before
+            width = max(one.shape[1] for one in known)
+            known = [pad(one, (0, width - one.shape[1])) for one in known]
+        joined[name] = torch.cat(known)
+    return joined
+
+
+def _dealt(told: Mapping[str, Tensor], times: Tensor, rank: int, world: int) -> Tensor:
+    """The rows that fall to a worker, in the order of their times."""
+    order = times.argsort(stable=True)
+    for key in _sort_keys(told):
+        order = order[key[order].argsort(stable=True)]
+    mine = order[rank::world]
+    return mine[times[mine].argsort(stable=True)]
+
+
+def _sort_keys(told: Mapping[str, Tensor]) -> list[Tensor]:
+    """What rows are ordered by, the least important first, so that classes and tasks lie together."""
+    keys = [told["tasks"]] if "tasks" in told else []
+    if "labels" in told:
+        labels = told["labels"] if told["labels"].numel() else torch.zeros(len(told["labels"]))
+        classes = labels.unique(dim=0, return_inverse=True)[1]  # each label set is a class of its own
+        keys.append(classes)
+        if "tasks" in told:  # classes of one task after each other
+            first = torch.full_like(classes, torch.iinfo(torch.int64).max)
+            keys.append(first.scatter_reduce(0, classes, told["tasks"].long(), "amin")[classes])
+    return keys
+
+
+class _Turns:
+    """Deals out samples to workers in turn, going on where it stopped."""
+
+    def __init__(self, rank: int, world: int, n_dealt: int) -> None:
+        self._rank, self._world, self._n_dealt = rank, world, n_dealt
+
+    def share(self, n: int) -> int:
+        """How many of the next `n` samples fall to this worker."""
+        before = (self._rank - self._n_dealt) % self._world
+        self._n_dealt += n
+        return max(0, -(-(n - before) // self._world))

@@ -1,0 +1,122 @@
+"""The buffer beside Lightning's checkpoints."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch.distributed as dist
+
+from redwood.buffers.distributed.background import Background, Job
+from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.shards import read_shards, take_snapshot, write_shards
+
+# The entry of a checkpoint that names the folder of its buffer.
+ENTRY = "async_rehearsal"
+
+
+class BufferCheckpoints:
+    """Saves the buffer of all workers in the folder `<checkpoint>.rehearsal`, while training goes on.
+
+    Each save goes to a folder of its own, which the checkpoint names; the checkpoint appears, in place of an older one
+    of its name, once that folder is complete. Whenever a save is cut short, the checkpoint before it is still whole.
+    """
+
+    def __init__(self, memory: AsyncRehearsalBuffer) -> None:
+        """Save and load the buffer of a strategy."""
+        self._memory = memory
+        self._group: Any = None
+        self._background: Background | None = None
+        self._job: Job[None] | None = None
+
+    def join(self) -> None:
+        """Make a group for saving; every worker has to call this, from the thread that trains."""
+        if self._background is None:
+            self._background = Background(threaded=True)
+        if self._group is None and dist.is_initialized() and dist.get_world_size() > 1:
+            self._group = dist.new_group(backend="gloo")
+
+    def save(self, checkpoint: dict[str, Any], path: Path, token: str, write: Callable[[Path], None]) -> None:
+        """Take a private copy of the buffer, and save it in the background; every worker has to call this.
+
+        Args:
+            checkpoint: Lightning's; gets the entry that names the buffer's folder.
+            path: Where it goes.
+            token: Name of a new folder, the same on all workers.
+            write: Writes the checkpoint on the first worker, and nothing on others.
+        """
+        self.wait()
+        self.join()
+        self._memory.drain()
+        rank, world = (dist.get_rank(), dist.get_world_size()) if self._group is not None else (0, 1)
+        checkpoint[ENTRY] = {"folder": token, "workers": world}
+        snapshot = take_snapshot(self._memory.buffer, self._memory.extra_state())
+        pending = path.with_name(f"{path.name}.{token}.pending")
+        write(pending)
+
+        def finish() -> None:
+            folder = folder_of(path) / token
+            write_shards(snapshot, folder, rank, world, self._group)
+            if rank == 0:
+                os.replace(pending, path)
+                _remove_others(folder)
+
+        assert self._background is not None
+        self._job = self._background.submit(finish)
+
+    def wait(self) -> None:
+        """Wait until the latest checkpoint is complete."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
+
+    def load(self, checkpoint: dict[str, Any], path: Path) -> bool:
+        """Go on with the buffer of a checkpoint, if it has one; every worker has to call this.
+
+        Raises:
+            ValueError: If the folder of the buffer is missing, or not whole.
+        """
+        if ENTRY not in checkpoint:
+            return False
+        # A link to the last checkpoint has no folder of its own.
+        folder = folder_of(path.resolve()) / checkpoint[ENTRY]["folder"]
+        if not folder.is_dir():
+            raise ValueError(f"The buffer of the checkpoint {path} is missing; put its folder {folder} back.")
+        memory = self._memory
+        rank, world = (memory.peers.rank, memory.peers.world) if memory.peers else (0, 1)
+        memory.renew()
+        memory.go_on(read_shards(folder, memory.buffer, rank, world))
+        return True
+
+    def remove(self, path: Path) -> None:
+        """Remove the folder of a checkpoint."""
+        shutil.rmtree(folder_of(path), ignore_errors=True)
+
+
+def new_token() -> str:
+    """A name that no other save has."""
+    return uuid4().hex[:12]
+
+
+def local_path(path: Any) -> Path:
+    """A path on a file system that all workers share.
+
+    Raises:
+        ValueError: If it is the address of an object store.
+    """
+    if "://" in str(path):
+        raise ValueError(f"A buffer is saved to a shared file system, got {path}; choose a folder there.")
+    return Path(path)
+
+
+def folder_of(path: Path) -> Path:
+    """Where the buffer of a checkpoint is."""
+    return path.with_name(f"{path.name}.rehearsal")
+
+
+def _remove_others(folder: Path) -> None:
+    for other in folder.parent.iterdir():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
