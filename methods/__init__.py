@@ -15,6 +15,7 @@ METHODS: dict[str, str] = {
     "finetune": "redwood.methods.finetune:Finetune",
     "joint": "redwood.methods.joint:Joint",
     "rehearsal": "redwood.methods.rehearsal:Rehearsal",
+    "async_rehearsal": "redwood.methods.async_rehearsal:AsyncRehearsal",
     "er_ace": "redwood.methods.er_ace:ERACE",
     "der": "redwood.methods.der:DER",
     "der_pp": "redwood.methods.der_pp:DERpp",

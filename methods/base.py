@@ -78,6 +78,6 @@ class Method(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
 
-    def costs(self) -> dict[str, float]:
-        """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker."""
+    def costs(self) -> dict[str, Any]:
+        """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker; see `rehearsal_cost` for more."""
         return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": 0}

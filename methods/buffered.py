@@ -143,7 +143,7 @@ class BufferedMethod(LightningMethod):
             raise RedwoodError(str(error)) from error
         buffer.to(self.device)
 
-    def costs(self) -> dict[str, float]:
+    def costs(self) -> dict[str, Any]:
         """The costs of training, and the bytes of the buffer."""
         costs = super().costs()
         return costs | {"buffer_bytes": costs["buffer_bytes"] + self.buffer.nbytes}

@@ -21,6 +21,7 @@ class DER(Rehearsal):
 
     # The outputs of a first pass are those of a network that has learned little of the task.
     offers_repeats: ClassVar[bool] = True
+    stores_outputs: ClassVar[bool] = True
 
     alpha: float = 0.5  # weight of the stored outputs
 

@@ -1,6 +1,7 @@
 """Dark experience replay with labels (Buzzega et al., 2020)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,6 +18,8 @@ class DERpp(DER):
 
     L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) + beta * CE(replayed again) (equation 7).
     """
+
+    draws: ClassVar[int] = 2
 
     beta: float = 0.5  # weight of the labels of replayed samples
 

@@ -154,7 +154,7 @@ class EWC(LightningMethod):
         self._aside.load_state_dict(ewc["aside"])
         self._aside.to(self.device)
 
-    def costs(self) -> dict[str, float]:
+    def costs(self) -> dict[str, Any]:
         """The costs of training; the weights' parabola and the samples put aside count as buffer."""
         parabola = sum(t.nbytes for part in (self.curvature, self.minimum) for t in part.values())
         costs = super().costs()

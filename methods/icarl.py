@@ -153,7 +153,7 @@ class ICaRL(Rehearsal):
         self.load_buffer(self.candidates, own["candidates"])
         self._candidates_bytes = own["candidates_bytes"]
 
-    def costs(self) -> dict[str, float]:
+    def costs(self) -> dict[str, Any]:
         """The costs of rehearsal; the candidates and the old network count as buffer."""
         costs = super().costs()
         old = 0 if self._old is None else sum(p.nbytes for p in self._old.parameters())

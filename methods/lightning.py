@@ -219,6 +219,10 @@ class LightningMethod(Method):
             "kept": self.kept,
         }
 
+    def inside_state(self) -> dict[str, Any]:
+        """What a checkpoint inside a phase holds of it, beside what Lightning and the strategy save."""
+        return self.state_dict()
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an earlier network."""
         self.network.load_state_dict(state["network"])
@@ -226,7 +230,7 @@ class LightningMethod(Method):
         self.heads.load_state_dict(state["heads"])
         self.flops.load_counts(state["flops"])
 
-    def costs(self) -> dict[str, float]:
+    def costs(self) -> dict[str, Any]:
         """FLOPs of training so far, and the size of the network."""
         return {
             "training_flops": self.flops.total(),

@@ -74,7 +74,7 @@ class LearnerModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that Lightning does not know: the method, the position in the stream, the random generators."""
-        state = self.method.state_dict()
+        state = self.method.inside_state()
         del state["network"]
         own = {
             "method": state,

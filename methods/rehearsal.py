@@ -1,23 +1,45 @@
 """Experience replay (Chaudhry et al., 2019, "On Tiny Episodic Memories in Continual Learning")."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
+from pytorch_lightning.strategies import Strategy
 from torch import Tensor
 
-from redwood.buffers import POLICIES, SAMPLERS, Policy, Sampler
+from redwood.buffers import (
+    POLICIES,
+    SAMPLERS,
+    AsyncRehearsalBuffer,
+    Policy,
+    Sampler,
+    StorageError,
+    WorkerLostError,
+    check_policy,
+    check_sampler,
+)
 from redwood.methods.buffered import BufferedMethod
 from redwood.methods.interference import interference
+from redwood.methods.lightning import LightningMethod
 from redwood.methods.parts import make_part
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
 from redwood.settings.continual import ContinualSetting
+from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.phase import Phase
+from redwood.settings.results import Results
+from redwood.settings.seeding import derive_seed
+from redwood.settings.workers import rank, world_size
 
 REFRESH_EVERY = 50
 
 Rows = dict[str, Tensor]
+
+
+def async_option(*, default: bool) -> Any:
+    """The field of the option `--async`, which is no name that Python allows."""
+    return field(default=default, metadata={"alias": ["--async"]})
 
 
 @dataclass
@@ -30,6 +52,8 @@ class Rehearsal(BufferedMethod):
 
     target = ContinualSetting
     offers_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too
+    stores_outputs: ClassVar[bool] = False  # whether more is stored than a sample, known only after the forward pass
+    draws: ClassVar[int] = 1  # draws per step
 
     # What is kept: reservoir, class_balanced, ring, greedy_balanced, per_class_random, partitioning, herding or
     # loss_aware; with arguments: per_class_random:candidates=7,quota=24 or partitioning:rho=0.5.
@@ -38,6 +62,7 @@ class Rehearsal(BufferedMethod):
     # mir:candidates=100.
     buffer_sampler: str = "uniform"
     replay_ratio: float = 1.0  # samples drawn from the buffer for each incoming one
+    asynchronous: bool = async_option(default=False)  # draw from all workers' buffers, one step ahead
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
@@ -45,6 +70,8 @@ class Rehearsal(BufferedMethod):
         check_range(self, "replay_ratio", 0)
         self.policy()
         self.sampler()
+        if self.asynchronous:
+            check_async(self)
 
     def policy(self) -> Policy:
         """As the option says."""
@@ -57,15 +84,42 @@ class Rehearsal(BufferedMethod):
     def configure(self, setting: Setting) -> None:
         """Build the network and an empty buffer."""
         super().configure(setting)
+        self.memory: AsyncRehearsalBuffer | None = None
+        if self.asynchronous:
+            self.memory = self._shared_memory(setting)
+            self.buffer = self.memory.buffer
         # For subclasses: how many samples came in with the batch that is trained on, and what was drawn for it.
         self.n_incoming = 0
         self.replayed: Rows | None = None
         self._losses: Tensor | None = None
 
+    def _shared_memory(self, setting: Setting) -> AsyncRehearsalBuffer:
+        n = max(1, round(self.replay_ratio * setting.batch_size))  # type: ignore[attr-defined]
+        memory = AsyncRehearsalBuffer(
+            self.buffer_size,
+            replay=self.draws * n,
+            policy=self.policy(),
+            sampler=self.sampler(),
+            tier=self.buffer_tier,
+            directory=self.buffer_dir or None,
+            seed=derive_seed(setting.seed, "buffer"),
+        )
+        memory.prepare(rank(), world_size(), self.device)
+        return memory
+
+    def strategy(self) -> Strategy | str:
+        """The Lightning strategy of each phase."""
+        if self.memory is None:
+            return super().strategy()
+        from redwood.methods.async_strategy import MethodStrategy
+
+        self._strategy = MethodStrategy(self)
+        return self._strategy
+
     def augment(self, batch: Batch) -> Batch:
         """The incoming samples, followed by representatives from the buffer."""
         augmented = super().augment(batch)
-        self.n_incoming, self._losses = len(batch.y), None
+        self.n_incoming, self._losses, self._n_drawn = len(batch.y), None, 0
         self.replayed, self._slots = self.draw(batch)
         return augmented if self.replayed is None else self.mix(augmented, self.replayed)
 
@@ -75,7 +129,12 @@ class Rehearsal(BufferedMethod):
         return Batch(torch.cat([batch.x, replayed["x"]]), torch.cat([batch.y, replayed["y"]]), ids)
 
     def draw(self, batch: Batch) -> tuple[Rows | None, Tensor]:
-        """Samples to replay with an incoming batch, by leaf, on the network's device, and their slots (r,)."""
+        """Samples to replay with an incoming batch, by leaf, on the network's device, and their slots (r,).
+
+        Those that were drawn ahead have none: they are in several workers' buffers.
+        """
+        if self.memory is not None:
+            return self._drawn_ahead(), torch.empty(0, dtype=torch.int64)
         if not len(self.buffer) or not self.replay_ratio:
             return None, torch.empty(0, dtype=torch.int64)
         if "features" in self.buffer.sampler.needs and self.buffer.n_draws % REFRESH_EVERY == 0:
@@ -84,6 +143,14 @@ class Rehearsal(BufferedMethod):
         tasks = (self.host_batch or batch).task_id
         slots = self.buffer.draw(n, rate=lambda rows: self._interference(batch, rows), tasks=tasks)
         return (self.buffer.read(slots, device=self.device) if len(slots) else None), slots
+
+    def _drawn_ahead(self) -> Rows | None:
+        """The next of the draws that this step makes: every so many rows of those that came for all of them."""
+        rows, number = self._strategy.replayed, self._n_drawn
+        self._n_drawn += 1
+        if rows is None or len(rows["y"]) <= number:
+            return None
+        return {name: leaf[number :: self.draws] for name, leaf in rows.items()}
 
     def _interference(self, batch: Batch, rows: Rows) -> Tensor:
         x, y, ids = (rows[leaf].to(self.device) if leaf in rows else None for leaf in Batch._fields)
@@ -112,8 +179,12 @@ class Rehearsal(BufferedMethod):
     def remember(self, batch: Batch) -> None:
         """Offer the incoming samples to the buffer."""
         super().remember(batch)
-        if self.phase.train.first_pass or self.offers_repeats:
+        if self.memory is None and self.offers_now():
             self.keep(batch)
+
+    def offers_now(self) -> bool:
+        """Whether the incoming samples are offered to the buffer."""
+        return self.phase.train.first_pass or self.offers_repeats
 
     def keep(self, batch: Batch) -> None:
         """Offer the incoming samples to the buffer."""
@@ -127,3 +198,71 @@ class Rehearsal(BufferedMethod):
     def more_leaves(self) -> Rows:
         """What else to store of the incoming samples of the loss computed last."""
         return {}
+
+    def fit(self, phase: Phase) -> None:
+        """Train on one phase."""
+        try:
+            super().fit(phase)
+        except (WorkerLostError, StorageError) as error:
+            raise RedwoodError(str(error)) from error
+
+    def on_finish(self, results: Results) -> None:
+        """Let go of the data and of the last phase's strategy."""
+        super().on_finish(results)
+        self.__dict__.pop("_strategy", None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's state, the buffer, and how far draws from all workers' buffers are."""
+        state = super().state_dict()
+        return state if self.memory is None else state | {"memory": self.memory.extra_state()}
+
+    def inside_state(self) -> dict[str, Any]:
+        """The same without a shared buffer, which the strategy saves."""
+        if self.memory is None:
+            return super().inside_state()
+        return LightningMethod.state_dict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with an earlier network and buffer."""
+        if self.memory is None:
+            super().load_state_dict(state)
+        elif "memory" in state:
+            super().load_state_dict(state)
+            self.memory.go_on(state["memory"])
+        else:
+            LightningMethod.load_state_dict(self, state)
+            self.buffer = self.memory.buffer
+
+    def costs(self) -> dict[str, Any]:
+        """The costs of training and of the buffer, and what hiding it behind the training steps took."""
+        costs = super().costs()
+        if self.memory is None:
+            return costs
+        accounts = self.memory.accounts
+        return costs | {
+            "rehearsal": accounts.costs()
+            | {
+                "stored": len(self.buffer),
+                "stored_by_class": self.buffer.class_counts(),
+                "timeline": accounts.timeline(),
+            }
+        }
+
+
+def check_async(method: Rehearsal) -> None:
+    """Refuse options that samples cannot be drawn ahead with.
+
+    Raises:
+        InvalidOptionError: It says which.
+    """
+    if not method.replay_ratio:
+        raise InvalidOptionError("--async has nothing to draw with --replay_ratio 0; raise it, or choose finetune.")
+    if method.buffer_bytes:
+        raise InvalidOptionError("--async needs the number of samples stored; give --buffer_size, not --buffer_bytes.")
+    for check, option in ((check_policy, "buffer_policy"), (check_sampler, "buffer_sampler")):
+        try:
+            check(getattr(method, option.removeprefix("buffer_"))())
+        except ValueError as error:
+            raise InvalidOptionError(
+                f"--{option} {getattr(method, option)} does not go with --async: {error}"
+            ) from error

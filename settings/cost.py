@@ -1,7 +1,9 @@
-"""What a run costs in memory."""
+"""What a run costs in memory, and what rehearsal costs that hides behind the training steps."""
 
 import resource
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -12,3 +14,26 @@ def peak_memory_bytes() -> int:
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def rehearsal_cost(workers: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """What all workers' rehearsal cost together.
+
+    Args:
+        workers: What each of them measured: times and bytes per step, the samples `stored`, also `stored_by_class`, and
+            the `timeline` of its last steps; None if it did not measure any.
+
+    Returns:
+        The mean of the times and bytes, the samples stored by each worker, and the first worker's time line.
+    """
+    told = [worker for worker in workers if worker is not None]
+    if not told:
+        return None
+    by_worker = ("stored", "stored_by_class")
+    means = [name for name in told[0] if name not in (*by_worker, "timeline")]
+    return {
+        **{name: sum(worker[name] for worker in told) / len(told) for name in means},
+        "stored": [worker["stored"] for worker in told],
+        "stored_by_class": [{str(label): n for label, n in worker["stored_by_class"].items()} for worker in told],
+        "timeline": [list(span) for span in told[0]["timeline"]],
+    }

@@ -12,7 +12,7 @@ import torch
 
 from redwood.settings.base import Learner, Scores, Setting, Stream
 from redwood.settings.config import describe_run, name_of_setting
-from redwood.settings.cost import peak_memory_bytes
+from redwood.settings.cost import peak_memory_bytes, rehearsal_cost
 from redwood.settings.errors import NotTrainedError, RedwoodError
 from redwood.settings.phase import Phase
 from redwood.settings.progress import Reporter, make_reporter
@@ -210,5 +210,6 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str
             parameters=int(costs["parameters"]),
             peak_memory_bytes=memory,
             buffer_bytes=int(totals[1]),
+            rehearsal=rehearsal_cost(gather_objects(costs.get("rehearsal"))),
         ),
     )

@@ -49,6 +49,9 @@ class Cost:
         parameters: Number of parameters of the network.
         peak_memory_bytes: Largest memory in use.
         buffer_bytes: Memory of the rehearsal buffer.
+        rehearsal: Of rehearsal that hides behind the training steps: milliseconds and bytes per step, representatives
+            `replayed` per step, samples `stored` by each worker and class, and a `timeline` of the last steps (name,
+            start and end in milliseconds); None otherwise.
     """
 
     wall_time_s: float = 0.0
@@ -58,6 +61,7 @@ class Cost:
     parameters: int = 0
     peak_memory_bytes: int = 0
     buffer_bytes: int = 0
+    rehearsal: dict[str, Any] | None = None
 
 
 def installed_versions() -> dict[str, str]:

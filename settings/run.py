@@ -142,8 +142,12 @@ class Run:
         path = self.directory / "checkpoints" / "boundary.pt"
         torch.save(state, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
+        coming = self.checkpoint_path(state["next_phase"])
+        assert coming is not None
         for inside in path.parent.glob("inside-phase-*"):
-            if inside != self.checkpoint_path(state["next_phase"]):
+            if inside.is_dir() and not inside.name.startswith(coming.name):
+                shutil.rmtree(inside)
+            elif not inside.name.startswith(coming.name):
                 inside.unlink()
 
     def load_boundary(self) -> dict[str, Any] | None:
@@ -205,11 +209,15 @@ class Run:
         """Write results and plots, and close the loggers."""
         from redwood.settings.loggers import close_loggers, log_outcome
         from redwood.settings.plots import plot_accuracy_curve, plot_accuracy_matrix
+        from redwood.settings.timeline import plot_timeline
 
         if self.writes:
             assert self.directory is not None
             plot_accuracy_matrix(results, self.directory / "accuracy_matrix.png")
             plot_accuracy_curve(results, self.directory / "accuracy_curve.png")
+            timeline = (results.cost.rehearsal or {}).get("timeline", ())
+            if any(name == "step" for name, _, _ in timeline):
+                plot_timeline(timeline, self.directory / "rehearsal_timeline.png")
             results.save(self.directory / "results.json")
         log_outcome(self, results)
         close_loggers(self.loggers, failed=False)
