@@ -6,9 +6,15 @@ So there is no state to save, and it does not matter how a stream was cut into b
 import zlib
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+try:
+    import numpy as np
+except ImportError:  # torch does without it, and so can this package
+    np = None  # type: ignore[assignment]
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -41,6 +47,15 @@ def mix_(values: Tensor) -> Tensor:
     return values
 
 
+def _mix_array(values: Any, shifted: Any) -> None:
+    """The same in place on a NumPy array of unsigned integers, given memory for another one."""
+    for shift, factor in _ROUNDS:
+        np.right_shift(values, np.uint64(shift), out=shifted)
+        values ^= shifted
+        if factor != 1:
+            values *= np.uint64(factor)
+
+
 def derive_key(*parts: int | str) -> int:
     """A key of 64 bits that depends on every part and on their order."""
     key = len(parts)
@@ -68,6 +83,23 @@ class CounterRandom:
 
     def uniforms(self, counters: Tensor) -> Tensor:
         """One draw for each counter (...), int64."""
+        return self._by_torch(counters) if np is None else self._by_numpy(counters)
+
+    def _by_numpy(self, counters: Tensor) -> Tensor:
+        """The same numbers in half the time: shifts of unsigned integers need no mask, and calls cost less."""
+        bits = counters.numpy().astype(np.uint64)
+        shifted = np.empty_like(bits)
+        bits *= np.uint64(_GOLDEN)
+        bits += np.uint64(self._inner & _MASK)
+        _mix_array(bits, shifted)
+        bits ^= np.uint64(self._outer & _MASK)
+        _mix_array(bits, shifted)
+        bits >>= np.uint64(11)
+        draws = shifted.view(np.float64)
+        np.multiply(bits.view(np.int64), 2.0**-53, out=draws)
+        return torch.from_numpy(draws)
+
+    def _by_torch(self, counters: Tensor) -> Tensor:
         bits = counters * self._golden
         bits += self._inner
         mix_(bits)

@@ -1,75 +1,212 @@
-"""Two processes that stay alive for a whole test session, since starting one takes seconds."""
+"""Processes that stay alive for a whole test session, since starting one takes seconds."""
 
+import contextlib
+import gc
 import multiprocessing
 import os
 import pickle
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-TIMEOUT_S = 60
-N_WORKERS = 2
+from tests.stacks import stacks_of, write_when_asked
+
+COLLECTIVE_S = 60
+JOB_S = 120
+# What the others have to notice that one has failed, and a process to leave its group or to end.
+GRACE_S = 10
 
 
-class TwoWorkers:
-    """Runs functions on two workers that are joined by gloo, as `redwood.settings.launch` would start them."""
+class Answer(NamedTuple):
+    """What a job has come to on a worker: what it returned, pickled, or a traceback."""
+
+    failed: bool
+    content: Any
+
+
+@dataclass
+class Worker:
+    """A process, and the means to hear of it."""
+
+    process: SpawnProcess
+    pipe: Connection
+    stacks: Path
+
+    def receive(self) -> Answer:
+        try:
+            return Answer(*pickle.loads(self.pipe.recv_bytes()))
+        except (EOFError, ConnectionError):
+            self.process.join()
+            return Answer(True, f"it died with exit status {self.process.exitcode}")
+
+    def has_left(self) -> bool:
+        """Whether it is out of its group after a failure."""
+        return self.pipe.poll(GRACE_S) and self.process.is_alive() and self.receive() == Answer(True, "left")
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+class GlooWorkers:
+    """Runs functions on any number of workers that are joined by gloo, as `redwood.settings.launch` would start them.
+
+    Worker r is the same process in worlds of all sizes; it is started when one first needs it.
+    """
 
     def __enter__(self) -> Self:
-        context = multiprocessing.get_context("spawn")
         self._folder = tempfile.TemporaryDirectory()
-        meeting_point = Path(self._folder.name) / "meeting_point"
-        self._pipes, self._processes = [], []
-        for rank in range(N_WORKERS):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, meeting_point, there), daemon=True)
-            process.start()
-            self._pipes.append(here)
-            self._processes.append(process)
+        self._workers: dict[int, Worker] = {}
+        self._world = self._n_meetings = self._n_started = 0
         return self
 
     def __exit__(self, *error: object) -> None:
-        for pipe in self._pipes:
-            pipe.send_bytes(pickle.dumps(None))
-        for process in self._processes:
-            process.join(TIMEOUT_S)
+        for worker in self._workers.values():
+            with contextlib.suppress(BrokenPipeError):
+                worker.pipe.send_bytes(pickle.dumps(None))
+        for worker in self._workers.values():
+            worker.process.join(GRACE_S)
+            worker.end()
         self._folder.cleanup()
 
-    def run(self, job: Callable[..., Any], *args: Any) -> list[Any]:
-        """What `job(*args)` returns on each worker; both have to be found by importing their module."""
-        for pipe in self._pipes:
-            pipe.send_bytes(pickle.dumps((job, args)))
-        answers = []
-        for rank, pipe in enumerate(self._pipes):
-            assert pipe.poll(2 * TIMEOUT_S), f"worker {rank} hangs in {job.__name__}"
-            answers.append(pickle.loads(pipe.recv_bytes()))
-        for failed, answer in answers:
-            assert not failed, answer
-        return [answer for _, answer in answers]
+    def run(self, world: int, job: Callable[..., Any], *args: Any, timeout_s: float = JOB_S) -> list[Any]:
+        """What `job(*args)` returns on each of `world` workers; both have to be found by importing their module.
+
+        Raises:
+            AssertionError: If it fails or dies on a worker, or gives no answer in time. The next job then finds a new
+                process group, and new processes in the place of those that are lost.
+        """
+        self._meet(world)
+        meeting_point = Path(self._folder.name) / f"meeting_point_{self._n_meetings}"
+        request = pickle.dumps((meeting_point, world, pickle.dumps((job, args))))
+        for rank in range(world):
+            with contextlib.suppress(BrokenPipeError):  # it has died; there will be no answer
+                self._workers[rank].pipe.send_bytes(request)
+        answers: dict[int, Answer] = {}
+        try:
+            failures = self._listen(answers, job.__name__, timeout_s)
+        finally:
+            self._tidy(answers)
+        assert not failures, "\n".join(failures)
+        return [pickle.loads(answers[rank].content) for rank in range(world)]
+
+    def _meet(self, world: int) -> None:
+        """Have enough processes, and a new group if they are not the ones of the last job."""
+        lost = [rank for rank, worker in self._workers.items() if not worker.process.is_alive()]
+        for rank in lost:
+            self._workers.pop(rank).end()
+        missing = [rank for rank in range(world) if rank not in self._workers]
+        for rank in missing:
+            self._workers[rank] = self._started(rank)
+        if missing or world != self._world:
+            self._world = world
+            self._n_meetings += 1
+
+    def _started(self, rank: int) -> Worker:
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        self._n_started += 1
+        stacks = Path(self._folder.name) / f"stacks_{self._n_started}"
+        process = context.Process(target=_serve, args=(rank, there, stacks), daemon=True)
+        process.start()
+        there.close()  # so that the end of the process is an end of file here
+        return Worker(process, here, stacks)
+
+    def _listen(self, answers: dict[int, Answer], name: str, timeout_s: float) -> list[str]:
+        """Collect answers until all are there or time is over; what went wrong, the first failure first."""
+        failures: list[str] = []
+        deadline = time.monotonic() + timeout_s
+        while len(answers) < self._world:
+            silent = {self._workers[rank].pipe: rank for rank in range(self._world) if rank not in answers}
+            ready = wait(list(silent), max(0.0, deadline - time.monotonic()))
+            for rank in (silent[pipe] for pipe in ready if isinstance(pipe, Connection)):
+                answers[rank] = self._workers[rank].receive()
+                if answers[rank].failed:
+                    failures.append(f"{name} fails on worker {rank} of {self._world}: {answers[rank].content}")
+                    deadline = min(deadline, time.monotonic() + GRACE_S)
+            if not ready:
+                hanging = [(rank, self._workers[rank]) for rank in silent.values()]
+                return failures + [
+                    f"{name} hangs on worker {rank} of {self._world}\n{stacks_of(worker.process, worker.stacks)}"
+                    for rank, worker in hanging
+                ]
+        return failures
+
+    def _tidy(self, answers: dict[int, Answer]) -> None:
+        """After a failure, give up the group, and end the processes that are stuck in it."""
+        if len(answers) == self._world and not any(answer.failed for answer in answers.values()):
+            return
+        for rank in range(self._world):
+            is_lost = rank not in answers or (answers[rank].failed and not self._workers[rank].has_left())
+            if is_lost:
+                self._workers.pop(rank).end()
+        self._world = 0
 
 
-def _serve(rank: int, meeting_point: Path, pipe: Connection) -> None:
-    # These make Lightning take the process for a worker that somebody else has started.
-    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", RANK=str(rank), WORLD_SIZE=str(N_WORKERS))
+class TwoWorkers:
+    """The first two of them."""
+
+    def __init__(self, workers: GlooWorkers) -> None:
+        self._workers = workers
+
+    def run(self, job: Callable[..., Any], *args: Any, timeout_s: float = JOB_S) -> list[Any]:
+        """What `job(*args)` returns on each; see `GlooWorkers.run`."""
+        return self._workers.run(2, job, *args, timeout_s=timeout_s)
+
+
+def _serve(rank: int, pipe: Connection, stacks: Path) -> None:
+    write_when_asked(stacks)
+    # These make Lightning take the process for a worker that somebody else has started; it reads them on import, too.
+    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", RANK=str(rank))
     import torch
-    import torch.distributed as dist
 
     torch.set_num_threads(1)
+    joined = None
+    while (request := pickle.loads(pipe.recv_bytes())) is not None:
+        meeting_point, world, payload = request
+        try:
+            if meeting_point != joined:
+                leave()
+                join(meeting_point, rank, world)
+                joined = meeting_point
+            job, args = pickle.loads(payload)
+            answer = pickle.dumps((False, pickle.dumps(job(*args))))
+        except BaseException:  # a failed assertion of pytest is no Exception
+            joined = None
+            answer = pickle.dumps((True, traceback.format_exc()))
+        pipe.send_bytes(answer)
+        if joined is None:
+            leave()  # now, so that the others need not wait for this one until their time is over
+            pipe.send_bytes(pickle.dumps((True, "left")))
+    leave()
+
+
+def join(meeting_point: Path, rank: int, world: int, timeout_s: float = COLLECTIVE_S) -> None:
+    """Become a worker of a world of some size."""
+    import torch.distributed as dist
+
+    os.environ.update(WORLD_SIZE=str(world))
     dist.init_process_group(
         "gloo",
         init_method=meeting_point.as_uri(),
         rank=rank,
-        world_size=N_WORKERS,
-        timeout=timedelta(seconds=TIMEOUT_S),
+        world_size=world,
+        timeout=timedelta(seconds=timeout_s),
     )
-    while (request := pickle.loads(pipe.recv_bytes())) is not None:
-        job, args = request
-        try:
-            answer = (False, job(*args))
-        except BaseException:  # a failed assertion of pytest is no Exception
-            answer = (True, traceback.format_exc())
-        pipe.send_bytes(pickle.dumps(answer))
-    dist.destroy_process_group()
+
+
+def leave() -> None:
+    """End all groups, if there are any."""
+    import torch.distributed as dist
+
+    gc.collect()  # of what holds on to a group: its connections end with it
+    if dist.is_initialized():
+        dist.destroy_process_group()

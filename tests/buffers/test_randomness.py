@@ -4,6 +4,7 @@ from itertools import permutations
 import pytest
 import torch
 
+from redwood.buffers import randomness
 from redwood.buffers.randomness import CounterRandom, StepRandom, choose, derive_key, integers, mix, mix_
 from tests.buffers.statistics import ALPHA, share_p_value
 
@@ -46,6 +47,17 @@ class TestCounterRandom:
             assert torch.equal(random.uniforms(counters), whole[counters])
         assert not torch.equal(CounterRandom(4, "test").run(0, 100), whole[:100])
         assert not torch.equal(CounterRandom(3, "other").run(0, 100), whole[:100])
+
+    @pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 4)])
+    def test_the_same_without_numpy(self, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+        random = CounterRandom(3, "test")
+        for counters in (torch.randint(-(1 << 63), (1 << 63) - 1, shape), torch.ones(shape).long() << 40):
+            kept = counters.clone()
+            draws = random.uniforms(counters)
+            with monkeypatch.context() as context:
+                context.setattr(randomness, "np", None)
+                assert torch.equal(random.uniforms(counters), draws)
+            assert torch.equal(counters, kept)
 
     @pytest.mark.parametrize("start", [0, 1 << 40])
     def test_uniform(self, start: int) -> None:
