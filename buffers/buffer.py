@@ -83,7 +83,7 @@ class RehearsalBuffer:
         self._storage = LazyStorage(tier, directory)
         self._step = 0
         self._warned = False
-        self._records = Records(capacity or 0)
+        self._records = Records(0)  # none before there are rows: what cannot be allocated is to be found out there
         self.sampler.bind(seed)
         self.policy.bind(capacity or 0, seed)
 
@@ -185,6 +185,8 @@ class RehearsalBuffer:
         positions, slots = placement
         self.sampler.came(offer.tasks)
         if slots.numel():
+            if not len(self._records.arrivals):
+                self._records = Records(self.capacity)
             self._records.written(slots, positions + first)
             if self.sampler.needs:
                 labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
@@ -222,7 +224,6 @@ class RehearsalBuffer:
         assert rows is not None
         if self._capacity is None:
             self._capacity = rows.capacity
-            self._records = Records(rows.capacity)
             self.policy.bind(rows.capacity, self._seed)
         return rows
 

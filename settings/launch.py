@@ -52,7 +52,7 @@ def run_in_workers(setting: Setting, method: Learner, run: "Run") -> "Results":
 
 
 def _launch(fabric: Any, payload: bytes) -> tuple["Results", Learner]:
-    from torch.multiprocessing.spawn import ProcessRaisedException
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
     # Not through the launcher's return queue: it waits for the workers to end before it reads what they send.
     with tempfile.TemporaryDirectory() as folder:
@@ -64,6 +64,12 @@ def _launch(fabric: Any, payload: bytes) -> tuple["Results", Learner]:
             if ours:
                 raise RedwoodError(ours[1]) from error
             raise
+        except ProcessExitedException as error:
+            end = f"signal {error.signal_name}" if error.signal_name else f"exit status {error.exit_code}"
+            raise RedwoodError(
+                f"Worker {error.error_index} was ended by {end}, and the others with it; "
+                "go on from the last checkpoint with --resume."
+            ) from error
         results, trained = pickle.loads(answer.read_bytes())
     return results, trained
 

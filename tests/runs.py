@@ -16,7 +16,7 @@ from redwood.settings.results import Results
 from redwood.settings.run import Run
 from tests.samples import few_digits
 
-MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes")
+MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes", "rehearsal")
 
 
 @dataclass

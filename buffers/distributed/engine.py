@@ -290,6 +290,8 @@ class AsyncRehearsalBuffer:
         self._decided = self._delivered = self._held = None
         self._steps = self._fingerprint = 0
         self.prepare(rank, world, self._device)
+        if self.peers is not None:
+            self._pipeline.buffer = self.buffer
 
     def extra_state(self) -> dict[str, Any]:
         """What a snapshot needs beside this worker's buffer: equal on all workers."""

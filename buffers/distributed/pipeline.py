@@ -64,6 +64,9 @@ class Pipeline:
     Each step is two jobs: `decide`, which needs nothing but counts and so can run before the forward pass, and `move`,
     which needs the samples with all leaves. Where rows are exchanged by NCCL, `move` is done by the thread that trains:
     two threads that issue its collectives can block each other.
+
+    Attributes:
+        buffer: This worker's part of the buffer.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Pipeline:
         timeout: timedelta | None,
     ) -> None:
         """Serve a worker's part of the buffer; see `AsyncRehearsalBuffer.open` for the other arguments."""
-        self._buffer, self._peers, self._accounts, self._timeout = buffer, peers, accounts, timeout
+        self.buffer, self._peers, self._accounts, self._timeout = buffer, peers, accounts, timeout
         self._device = device
         self._ledger = Ledger(peers)
         self._courier = Courier(peers, device, accounts, rows_group)
@@ -91,7 +94,7 @@ class Pipeline:
         return self._background.submit(lambda: self._decide(request, random, replay))
 
     def _decide(self, request: Request, random: CounterRandom, replay: int) -> Decision:
-        buffer, clock = self._buffer, self._accounts.clock
+        buffer, clock = self.buffer, self._accounts.clock
         sampler, offer = buffer.sampler, request.offer
         placement = None
         with clock("insert"):
@@ -131,14 +134,14 @@ class Pipeline:
             decision = decided.result()
             if decision.placement is not None:
                 with self._accounts.clock("insert"), self._courier.sees(leaves, arrived):
-                    self._buffer.write(samples, decision.placement)
-            return self._courier.deliver(self._buffer, decision.plan, again=samples is None)
+                    self.buffer.write(samples, decision.placement)
+            return self._courier.deliver(self.buffer, decision.plan, again=samples is None)
 
         return work
 
     def receive(self, delivery: Delivery) -> Any:
         """The samples of the latest delivery, for the thread that trains: a tree of tensors (r, ...)."""
-        return self._buffer.open_rows.layout.typed(self._courier.receive(delivery))
+        return self.buffer.open_rows.layout.typed(self._courier.receive(delivery))
 
     def close(self) -> None:
         """Let the background end, and leave the other workers."""

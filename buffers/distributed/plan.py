@@ -34,6 +34,7 @@ def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
     """The part of worker `rank` out of `world`; the parts of all workers fit together.
 
     Example:
+        >>> import torch
         >>> draws = Draws(torch.tensor([1, 2]), torch.tensor([4, 0, 3]), torch.tensor([7]), torch.tensor([[3], [2]]))
         >>> plan = exchange_plan(draws, 1, 2)
         >>> plan.send_numbers.tolist(), plan.send_splits, plan.recv_splits, plan.own_numbers.tolist()

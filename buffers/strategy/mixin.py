@@ -11,15 +11,17 @@ from torch import Tensor
 
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
 from redwood.buffers.distributed.peers import lost_workers
+from redwood.buffers.strategy.alone import AloneMixin
 from redwood.buffers.strategy.batches import labels_of, merged, shell, tasks_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.buffers.strategy.even_epochs import EvenEpochs, even_epochs
 from redwood.buffers.strategy.saving import SavingMixin
+from redwood.buffers.tree import flatten, rebuild
 
 BUFFER_SIZE, REPLAY = 1000, 8
 
 
-class RehearsalMixin(SavingMixin):
+class RehearsalMixin(SavingMixin, AloneMixin):
     """Adds representatives of what all workers have stored to each training batch.
 
     Once per batch (`on_train_batch_start`), the representatives that were prepared during the step before are taken,
@@ -96,6 +98,7 @@ class RehearsalMixin(SavingMixin):
         self._checkpoints = BufferCheckpoints(self.memory)
         self.replayed_extras: dict[str, Tensor] = {}
         self._raw: Any = None
+        self._structure: Any = None
         self.replayed: Any = None
         self._unstored: Any = None
         self._told: dict[str, Tensor] = {}
@@ -145,26 +148,6 @@ class RehearsalMixin(SavingMixin):
     def _trainer(self) -> Any:
         return self.lightning_module.trainer  # type: ignore[attr-defined]
 
-    @property
-    def _is_alone(self) -> bool:
-        return self.num_processes * self.num_nodes == 1  # type: ignore[attr-defined,no-any-return]
-
-    def _configure_launcher(self) -> None:
-        if not self._is_alone:
-            super()._configure_launcher()  # type: ignore[misc]
-
-    def setup_distributed(self) -> None:
-        """Join the other processes, if there are any."""
-        if self._is_alone:
-            self.set_world_ranks()  # type: ignore[attr-defined]
-        else:
-            super().setup_distributed()  # type: ignore[misc]
-
-    def configure_ddp(self) -> None:
-        """Average gradients over the workers, if there are several."""
-        if not self._is_alone:
-            super().configure_ddp()  # type: ignore[misc]
-
     def setup_environment(self) -> None:
         """Join the other workers, and prepare the draw that a loaded buffer had ready."""
         super().setup_environment()  # type: ignore[misc]
@@ -203,6 +186,7 @@ class RehearsalMixin(SavingMixin):
         self.store_rest()
         self.replayed = self.memory.collect()
         raw, self._raw = self._raw, None
+        self._structure = rebuild(raw, iter(range(len(list(flatten(raw))))))
         is_new = self._even is None or not self._even.is_repeating
         self.memory.announce(
             raw,
@@ -238,7 +222,10 @@ class RehearsalMixin(SavingMixin):
             replayed, self.replayed_extras = replayed
         if replayed is not None:
             hook = _overridden(self._trainer, "on_after_batch_transfer")
-            batch = self.merge(batch, replayed if hook is None else hook(replayed, 0))
+            if hook is not None:  # a loaded buffer does not know the types of tuples
+                leaves = iter([leaf for _, leaf in flatten(replayed)])
+                replayed = hook(rebuild(self._structure, leaves), 0)
+            batch = self.merge(batch, replayed)
         output = super().training_step(batch, *args, **kwargs)  # type: ignore[misc]
         self.store_rest()
         return output

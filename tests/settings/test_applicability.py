@@ -15,7 +15,7 @@ from tests.samples import numbered
 
 # Method: the nodes it applies to, written out so that a changed target does not go unnoticed.
 BELOW_CLASS_INCREMENTAL = set(SETTINGS) - {"continual", "task_agnostic"}
-EVERYWHERE = ("random", "finetune", "rehearsal", "er_ace", "der", "der_pp", "agem", "mir", "gdumb")
+EVERYWHERE = ("random", "finetune", "rehearsal", "async_rehearsal", "er_ace", "der", "der_pp", "agem", "mir", "gdumb")
 APPLIES_TO = {method: set(SETTINGS) for method in EVERYWHERE} | {
     "joint": {"cumulative"},
     "icarl": BELOW_CLASS_INCREMENTAL,

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback
 
 from redwood.methods.agem import AGEM
+from redwood.methods.async_rehearsal import AsyncRehearsal
 from redwood.methods.gdumb import GDumb
 from redwood.methods.icarl import ICaRL
 from redwood.methods.rehearsal import Rehearsal
@@ -38,6 +39,11 @@ class Cut:
 
 @dataclass
 class CutRehearsal(Cut, Rehearsal):
+    buffer_size: int = 31
+
+
+@dataclass
+class CutAsyncRehearsal(Cut, AsyncRehearsal):
     buffer_size: int = 31
 
 
@@ -80,7 +86,8 @@ def run_whole(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "step"), [(CutRehearsal, 1), (CutRehearsal, 5), (CutAGEM, 4), (CutGDumb, 4), (CutICaRL, 4)]
+    ("kind", "step"),
+    [(CutRehearsal, 1), (CutRehearsal, 5), (CutAsyncRehearsal, 4), (CutAGEM, 4), (CutGDumb, 4), (CutICaRL, 4)],
 )
 def test_each_worker_goes_on_with_its_own_shard_and_buffer(two_workers, tmp_path, kind, step):
     resumed = two_workers.run(run_and_resume, kind, tmp_path / "run", step)
