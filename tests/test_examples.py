@@ -2,10 +2,12 @@
 
 import importlib.util
 import inspect
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 
 from redwood.methods import get_method
@@ -15,7 +17,15 @@ from redwood.settings.incremental import CumulativeSetting, TaskIncrementalSetti
 from redwood.settings.online import Online, OnlineClassIncrementalSetting
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-TESTED = {"label_smoothing", "new_setting", "python_api", "own_network_and_data", "nearest_mean", "plain_pytorch"}
+TESTED = {
+    "async_rehearsal",
+    "label_smoothing",
+    "nearest_mean",
+    "new_setting",
+    "own_network_and_data",
+    "plain_pytorch",
+    "python_api",
+}
 
 
 def load(name: str) -> ModuleType:
@@ -77,3 +87,18 @@ def test_the_buffer_in_plain_pytorch_keeps_the_past() -> None:
     first, labels = stream[0]
     assert (network(first).argmax(1) == labels).float().mean() > 0.8
     assert inspect.getsource(train) in (EXAMPLES.parent / "docs" / "buffers.md").read_text()
+
+
+def test_a_strangers_module_keeps_the_past_with_asynchronous_rehearsal() -> None:
+    accuracies = load("async_rehearsal").main()
+    assert accuracies["without rehearsal"] < 0.3 < 0.8 < accuracies["with rehearsal"]
+
+
+@pytest.mark.slow
+def test_it_does_so_on_two_workers_that_are_started_by_torchrun() -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launcher, str(EXAMPLES / "async_rehearsal.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    without, rehearsed = (float(line.split()[-1]) for line in done.stdout.splitlines() if "accuracy" in line)
+    assert without < 0.3 < 0.7 < rehearsed

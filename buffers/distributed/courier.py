@@ -139,7 +139,7 @@ class _Memory:
 
     def __init__(self, device: torch.device, *, pinned: bool = False) -> None:
         self._device, self._pinned = device, pinned
-        self._words = torch.empty(0, dtype=WORD)
+        self._words = torch.empty(0, dtype=WORD, device=device)
 
     def rows(self, n: int, words: int) -> Tensor:
         """Memory (n, words), with what was there before."""

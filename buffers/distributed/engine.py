@@ -1,6 +1,5 @@
 """A rehearsal buffer that is spread over the workers of a data-parallel run and hides behind their training steps."""
 
-import hashlib
 from copy import copy
 from datetime import timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from redwood.buffers.distributed.background import Job
 from redwood.buffers.distributed.courier import Delivery
 from redwood.buffers.distributed.options import check_sampler, make_policy
 from redwood.buffers.distributed.peers import Peers
-from redwood.buffers.distributed.pipeline import Decision, Pipeline, Request
+from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
 from redwood.buffers.policies import Policy
 from redwood.buffers.randomness import CounterRandom, derive_key
 from redwood.buffers.samplers import Sampler
@@ -85,8 +84,8 @@ class AsyncRehearsalBuffer:
         self.buffer_size, self.replay, self.overlap = buffer_size, replay, overlap
         check_sampler(sampler)
         self._policy, self._sampler = make_policy(policy, candidates), sampler
-        self._tier, self._directory, self._seed = tier, directory, seed
-        self._random = CounterRandom(seed, "shared draws")
+        self._tier, self._directory = tier, directory
+        self._draw = _draw_settings(seed, replay)
         self.accounts = Accounts()
         self.peers: Peers | None = None
         self._steps = 0  # handed in so far
@@ -94,7 +93,7 @@ class AsyncRehearsalBuffer:
         self._delivered: Job[Delivery] | None = None
         self._held: Request | None = None
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
-        self._fingerprint = 0
+        self._is_open = False  # whether it is known how large rows are
         self._refill = False
 
     # Before and after training.
@@ -159,7 +158,7 @@ class AsyncRehearsalBuffer:
             sampler=copy(self._sampler),
             tier=tier,
             directory=self._directory,
-            seed=derive_key(self._seed, "worker", rank),
+            seed=derive_key(self._draw.seed, "worker", rank),
         )
         self._drawn = torch.zeros(world, dtype=torch.int64)
         self._rank = rank
@@ -241,25 +240,22 @@ class AsyncRehearsalBuffer:
             offered: False: the samples are trained on, but not to be stored.
             counted: False: they are not even trained on, and `weight` is 0, whatever is replayed with them.
         """
-        assert self.peers is not None
-        offer = self.buffer.offer(samples, labels=labels, tasks=tasks)
-        n = offer.n if counted else -int(self._drawn[self.peers.rank])
-        request = Request(self._steps, n, offer, offered, self._fingerprint)
+        request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted)
         self._steps += 1
-        if self._fingerprint:
-            self._decided = self._pipeline.decide(request, self._random, self.replay)
+        if self._is_open:
+            self._decided = self._pipeline.decide(request, self._draw)
         else:  # the first samples say how large rows are, which the others have to know
             self._held = request
 
     def store(self, samples: Any) -> None:
         """Second half of `submit`: the samples with all leaves."""
-        storage = self.buffer.open(samples)
         if self._held is not None:
-            self._fingerprint = self._held.fingerprint = self._describe_rows(storage.layout)
-            self._decided = self._pipeline.decide(self._held, self._random, self.replay)
-            self._held = None
+            self._decided = self._pipeline.decide(self._held, self._draw, samples)
+            self._held, self._is_open = None, True
         assert self._decided is not None
         self._delivered = self._pipeline.move(self._decided, samples)
+        if self._delivered.is_over:  # nothing runs in the background: say at once what is wrong
+            self._delivered.result()
 
     def weight(self) -> float:
         """What to multiply this worker's mean loss by, so that the mean over workers is the one over all samples.
@@ -270,15 +266,7 @@ class AsyncRehearsalBuffer:
         if self.peers is None or self.peers.world == 1 or self._decided is None:
             return 1.0
         with self.accounts.clock("wait"):
-            sizes = self._decided.result(self._timeout).incoming + self._drawn
-        total = int(sizes.sum())
-        return self.peers.world * int(sizes[self.peers.rank]) / total if total else 1.0
-
-    def _describe_rows(self, layout: Any) -> int:
-        """A number that workers agree in if they store the same rows and draw them in the same way."""
-        leaves = [(leaf.path, leaf.shape, str(leaf.dtype)) for leaf in layout.leaves]
-        told = (leaves, self._seed, self.replay, type(self.buffer.sampler).__name__)
-        return int.from_bytes(hashlib.blake2b(repr(told).encode(), digest_size=7).digest())
+            return self._decided.result(self._timeout).weight
 
     # Saving it.
 
@@ -288,22 +276,21 @@ class AsyncRehearsalBuffer:
         world, rank = len(self._drawn), self._rank
         del self.buffer
         self._decided = self._delivered = self._held = None
-        self._steps = self._fingerprint = 0
+        self._steps, self._is_open = 0, False
         self.prepare(rank, world, self._device)
         if self.peers is not None:
             self._pipeline.buffer = self.buffer
 
     def extra_state(self) -> dict[str, Any]:
         """What a snapshot needs beside this worker's buffer: equal on all workers."""
-        return {"steps": self._steps, "seed": self._seed}
+        return {"steps": self._steps, "seed": self._draw.seed}
 
     def go_on(self, extra: dict[str, Any]) -> None:
         """Go on from what `extra_state` returned, once `buffer` has its state: the draw in flight is prepared again.
 
         If the buffer is open, all workers have to call this.
         """
-        self._steps, self._seed = extra["steps"], extra["seed"]
-        self._random = CounterRandom(self._seed, "shared draws")
+        self._steps, self._draw = extra["steps"], _draw_settings(extra["seed"], self.replay)
         self._refill = self._steps > 0
         if self.peers is not None:
             self._draw_again()
@@ -315,7 +302,10 @@ class AsyncRehearsalBuffer:
 
     def _draw_again(self) -> None:
         self._refill = False
-        self._fingerprint = self._describe_rows(self.buffer.open_rows.layout)
-        request = Request(self._steps - 1, fingerprint=self._fingerprint)
-        self._decided = self._pipeline.decide(request, self._random, self.replay)
+        self._is_open = True
+        self._decided = self._pipeline.decide(Request(self._steps - 1, self._drawn), self._draw)
         self._delivered = self._pipeline.move(self._decided, None)
+
+
+def _draw_settings(seed: int, replay: int) -> DrawSettings:
+    return DrawSettings(seed, replay, CounterRandom(seed, "shared draws"))

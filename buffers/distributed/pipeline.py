@@ -1,6 +1,8 @@
 """What happens behind a training step: decide, plan, and bring the rows that are drawn."""
 
+import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,9 +18,25 @@ from redwood.buffers.distributed.courier import Courier, Delivery
 from redwood.buffers.distributed.ledger import Ledger
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.distributed.plan import ExchangePlan, exchange_plan
-from redwood.buffers.policies import Offer, Placement
+from redwood.buffers.layout import RowLayout
+from redwood.buffers.policies import Placement
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.tree import flatten
+
+
+@dataclass
+class DrawSettings:
+    """What draws depend on beside the step; the same on all workers.
+
+    Attributes:
+        seed: The seed of all decisions.
+        replay: Rows that each worker draws.
+        random: The numbers that draws are made with.
+    """
+
+    seed: int
+    replay: int
+    random: CounterRandom
 
 
 @dataclass
@@ -27,16 +45,13 @@ class Decision:
 
     Attributes:
         placement: Which incoming samples are kept; None if none were offered.
-        incoming: Samples that each worker trains on beside the replayed ones (N,).
+        weight: See `AsyncRehearsalBuffer.weight`.
         plan: This worker's part of the next draw.
     """
 
     placement: Placement | None
-    incoming: Tensor
+    weight: float
     plan: ExchangePlan
-
-
-NOTHING = Offer(0)
 
 
 @dataclass
@@ -45,17 +60,21 @@ class Request:
 
     Attributes:
         step: Number of the step.
-        incoming: Samples that this worker trains on beside the replayed ones.
-        offer: What is known of its samples.
+        drawn: Rows that each worker replays in this step (N,).
+        samples: The incoming samples, as far as they are known; None: there are none.
+        labels: Their labels, if these are not among them.
+        tasks: Their tasks, likewise.
         is_offered: Whether they are to be stored.
-        fingerprint: Says which kind of rows are stored, and how they are drawn; the same on all workers.
+        is_counted: Whether they are trained on.
     """
 
     step: int
-    incoming: int = 0
-    offer: Offer = NOTHING
+    drawn: Tensor
+    samples: Any = None
+    labels: Tensor | None = None
+    tasks: Tensor | None = None
     is_offered: bool = False
-    fingerprint: int = 0
+    is_counted: bool = True
 
 
 class Pipeline:
@@ -86,29 +105,68 @@ class Pipeline:
         self._ledger = Ledger(peers)
         self._courier = Courier(peers, device, accounts, rows_group)
         self._moves_itself = rows_group is not None
+        self._known_layout: RowLayout | None = None
+        self._fingerprint = 0
         # Alone, there is nobody to wait for: a GPU works by itself, and on the host a thread costs more than it hides.
         self._background = Background(threaded=overlap and peers.world > 1)
 
-    def decide(self, request: Request, random: CounterRandom, replay: int) -> Job[Decision]:
-        """Decide what is kept, tell the others how much there is, and plan who draws what."""
-        return self._background.submit(lambda: self._decide(request, random, replay))
+    def decide(self, request: Request, draw: DrawSettings, first: Any = None) -> Job[Decision]:
+        """Decide what is kept, tell the others how much there is, and plan who draws what.
 
-    def _decide(self, request: Request, random: CounterRandom, replay: int) -> Decision:
-        buffer, clock = self.buffer, self._accounts.clock
-        sampler, offer = buffer.sampler, request.offer
-        placement = None
-        with clock("insert"):
-            if request.is_offered and offer.n:
-                placement = buffer.decide(offer)
-            elif offer.tasks is not None:
-                sampler.came(offer.tasks)
-        with clock("counts"):
-            groups = sampler.inventory(len(buffer))
-            account = self._ledger.exchange(request.fingerprint, request.incoming, sampler.current, groups)
-        with clock("plan"):
-            draws = sampler.plan(random, request.step, replay, account.inventory)
-            plan = exchange_plan(draws, self._peers.rank, self._peers.world)
-        return Decision(placement, account.incoming, plan)
+        Args:
+            request: What the step hands in.
+            draw: What a draw depends on beside its step.
+            first: In the first step: samples with all leaves, which say how large rows are.
+        """
+
+        def work() -> Decision:
+            with self._on_device():
+                return self._decide(request, draw, first)
+
+        return self._background.submit(work)
+
+    def _on_device(self) -> AbstractContextManager[Any]:
+        # Another thread does not know which of several GPUs is this worker's.
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+
+    def _decide(self, request: Request, draw: DrawSettings, first: Any) -> Decision:
+        if first is not None:
+            self.buffer.open(first)
+        with self._accounts.clock("insert"):
+            placement, n = self._placement(request)
+        sampler, rank = self.buffer.sampler, self._peers.rank
+        with self._accounts.clock("counts"):
+            # Repeated samples are taken off what is replayed with them, so that this worker's part of all is none.
+            incoming = n if request.is_counted else -int(request.drawn[rank])
+            groups = sampler.inventory(len(self.buffer))
+            account = self._ledger.exchange(self._kind_of_rows(draw), incoming, sampler.current, groups)
+        sizes = (account.incoming + request.drawn).tolist()
+        weight = self._peers.world * sizes[rank] / (sum(sizes) or 1)
+        with self._accounts.clock("plan"):
+            draws = sampler.plan(draw.random, request.step, draw.replay, account.inventory)
+            plan = exchange_plan(draws, rank, self._peers.world)
+        return Decision(placement, weight, plan)
+
+    def _placement(self, request: Request) -> tuple[Placement | None, int]:
+        """What is kept of the incoming samples, and how many these are."""
+        if request.samples is None:
+            return None, 0
+        offer = self.buffer.offer(request.samples, labels=request.labels, tasks=request.tasks)
+        if request.is_offered and offer.n:
+            return self.buffer.decide(offer), offer.n
+        if offer.tasks is not None:
+            self.buffer.sampler.came(offer.tasks)
+        return None, offer.n
+
+    def _kind_of_rows(self, draw: DrawSettings) -> int:
+        """A number that workers agree in if they store the same rows and draw them in the same way."""
+        layout = self.buffer.open_rows.layout
+        if layout is not self._known_layout:
+            leaves = [(leaf.path, leaf.shape, str(leaf.dtype)) for leaf in layout.leaves]
+            told = repr((leaves, draw.seed, draw.replay, type(self.buffer.sampler).__name__))
+            self._known_layout = layout
+            self._fingerprint = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=7).digest())
+        return self._fingerprint
 
     def move(self, decided: Job[Decision], samples: Any) -> Job[Delivery]:
         """Store the samples that were decided to be kept, and bring those that are drawn.
@@ -132,10 +190,13 @@ class Pipeline:
 
         def work() -> Delivery:
             decision = decided.result()
-            if decision.placement is not None:
-                with self._accounts.clock("insert"), self._courier.sees(leaves, arrived):
-                    self.buffer.write(samples, decision.placement)
-            return self._courier.deliver(self.buffer, decision.plan, again=samples is None)
+            with self._on_device():
+                if samples is not None:
+                    self.buffer.open(samples)
+                if decision.placement is not None:
+                    with self._accounts.clock("insert"), self._courier.sees(leaves, arrived):
+                        self.buffer.write(samples, decision.placement)
+                return self._courier.deliver(self.buffer, decision.plan, again=samples is None)
 
         return work
 

@@ -49,6 +49,6 @@ def merged(batch: Any, replayed: Any) -> Any:
     return rebuild(batch, iter([torch.cat([incoming, old]) for (_, incoming), (_, old) in pairs]))
 
 
-def shell(batch: Any) -> Any:
-    """The same tensors in new containers, which hooks that change a batch in place leave alone."""
-    return rebuild(batch, iter([leaf for _, leaf in flatten(batch)]))
+def shell(batch: Any, *, copied: bool = False) -> Any:
+    """The same tensors, or copies, in new containers, which hooks that change a batch in place leave alone."""
+    return rebuild(batch, iter([leaf.clone() if copied else leaf for _, leaf in flatten(batch)]))

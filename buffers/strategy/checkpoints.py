@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,6 +13,7 @@ import torch.distributed as dist
 
 from redwood.buffers.distributed.background import Background, Job
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.distributed.shards import read_shards, take_snapshot, write_shards
 
 # The entry of a checkpoint that names the folder of its buffer.
@@ -24,9 +27,9 @@ class BufferCheckpoints:
     of its name, once that folder is complete. Whenever a save is cut short, the checkpoint before it is still whole.
     """
 
-    def __init__(self, memory: AsyncRehearsalBuffer) -> None:
-        """Save and load the buffer of a strategy."""
-        self._memory = memory
+    def __init__(self, memory: AsyncRehearsalBuffer, timeout: timedelta | None = None) -> None:
+        """Save and load the buffer of a strategy, and wait that long for other workers (default: as torch does)."""
+        self._memory, self._timeout = memory, timeout
         self._group: Any = None
         self._background: Background | None = None
         self._job: Job[None] | None = None
@@ -36,7 +39,7 @@ class BufferCheckpoints:
         if self._background is None:
             self._background = Background(threaded=True)
         if self._group is None and dist.is_initialized() and dist.get_world_size() > 1:
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(timeout=self._timeout, backend="gloo")
 
     def save(self, checkpoint: dict[str, Any], path: Path, token: str, write: Callable[[Path], None]) -> None:
         """Take a private copy of the buffer, and save it in the background; every worker has to call this.
@@ -58,7 +61,12 @@ class BufferCheckpoints:
 
         def finish() -> None:
             folder = folder_of(path) / token
-            write_shards(snapshot, folder, rank, world, self._group)
+            try:
+                write_shards(snapshot, folder, rank, world, self._group)
+            except BaseException:
+                if rank == 0:
+                    pending.unlink(missing_ok=True)
+                raise
             if rank == 0:
                 os.replace(pending, path)
                 _remove_others(folder)
@@ -67,10 +75,23 @@ class BufferCheckpoints:
         self._job = self._background.submit(finish)
 
     def wait(self) -> None:
-        """Wait until the latest checkpoint is complete."""
+        """Wait until the latest checkpoint is complete.
+
+        Raises:
+            WorkerLostError: If another worker was lost meanwhile.
+        """
         job, self._job = self._job, None
         if job is not None:
-            job.result()
+            with lost_workers():
+                job.result()
+
+    def wait_after_error(self) -> None:
+        """Likewise if training has failed; other workers may be gone by then, and are not waited for."""
+        if self._group is None:
+            try:
+                self.wait()
+            except Exception as error:  # not to hide what training has failed of
+                warnings.warn(f"The latest checkpoint is not complete: {error}", stacklevel=2)
 
     def load(self, checkpoint: dict[str, Any], path: Path) -> bool:
         """Go on with the buffer of a checkpoint, if it has one; every worker has to call this.

@@ -14,6 +14,7 @@ from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.strategy.alone import AloneMixin
 from redwood.buffers.strategy.batches import labels_of, merged, shell, tasks_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
+from redwood.buffers.strategy.collectives import CollectivesMixin
 from redwood.buffers.strategy.even_epochs import EvenEpochs, even_epochs
 from redwood.buffers.strategy.saving import SavingMixin
 from redwood.buffers.tree import flatten, rebuild
@@ -21,7 +22,7 @@ from redwood.buffers.tree import flatten, rebuild
 BUFFER_SIZE, REPLAY = 1000, 8
 
 
-class RehearsalMixin(SavingMixin, AloneMixin):
+class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
     """Adds representatives of what all workers have stored to each training batch.
 
     Once per batch (`on_train_batch_start`), the representatives that were prepared during the step before are taken,
@@ -95,11 +96,12 @@ class RehearsalMixin(SavingMixin, AloneMixin):
         )
         self._rehearsal_timeout = timeout
         self._labels, self._tasks, self._extra_names = labels, tasks, tuple(extras)
-        self._checkpoints = BufferCheckpoints(self.memory)
+        self._checkpoints = BufferCheckpoints(self.memory, timeout)
         self.replayed_extras: dict[str, Tensor] = {}
         self._raw: Any = None
         self._structure: Any = None
         self.replayed: Any = None
+        self._transferred: Any = None  # the same as the hook has left it
         self._unstored: Any = None
         self._told: dict[str, Tensor] = {}
         self._even: EvenEpochs | None = None
@@ -174,12 +176,16 @@ class RehearsalMixin(SavingMixin, AloneMixin):
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
         """Move a batch, and keep it as it was before if it is a training batch."""
         if self._trainer.training and self.memory.peers is not None:
-            self._raw = shell(self.samples_of(batch)) if batch is not None else None
+            # On the host, the hook gets the tensors that are stored, and may change them in place.
+            shared = self.root_device.type == "cpu"  # type: ignore[attr-defined]
+            copied = shared and _overridden(self._trainer, "on_after_batch_transfer") is not None
+            self._raw = shell(self.samples_of(batch), copied=copied) if batch is not None else None
         return super().batch_to_device(batch, device, dataloader_idx)  # type: ignore[misc]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Take the representatives of this step, and hand in its samples."""
         super().on_train_batch_start(batch, batch_idx)  # type: ignore[misc]
+        self._transferred = None
         if self._trainer.fit_loop._skip_backward:  # batch-norm statistics of averaged weights: no step of training
             self.replayed = None
             return
@@ -222,16 +228,18 @@ class RehearsalMixin(SavingMixin, AloneMixin):
             replayed, self.replayed_extras = replayed
         if replayed is not None:
             hook = _overridden(self._trainer, "on_after_batch_transfer")
-            if hook is not None:  # a loaded buffer does not know the types of tuples
+            if hook is not None and self._transferred is None:  # a loaded buffer does not know the types of tuples
                 leaves = iter([leaf for _, leaf in flatten(replayed)])
-                replayed = hook(rebuild(self._structure, leaves), 0)
-            batch = self.merge(batch, replayed)
+                self._transferred = hook(rebuild(self._structure, leaves), 0)
+            batch = self.merge(batch, replayed if hook is None else self._transferred)
         output = super().training_step(batch, *args, **kwargs)  # type: ignore[misc]
         self.store_rest()
         return output
 
     def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Weigh the loss by the samples that this worker trains on; see `AsyncRehearsalBuffer.weight`."""
+        if self._told.keys() == set(self._extra_names):  # backward by hand, from within training_step
+            self.store_rest()
         weight = self.memory.weight()
         if weight != 1.0:
             closure_loss = closure_loss * weight
@@ -249,6 +257,7 @@ class RehearsalMixin(SavingMixin, AloneMixin):
         """Leave the other workers at once, so that they end, too."""
         self._unstored = None
         self.memory.abandon()
+        self._checkpoints.wait_after_error()
         super().on_exception(exception)  # type: ignore[misc]
 
     def teardown(self) -> None:

@@ -27,6 +27,7 @@ class SavingMixin:
         """Save a checkpoint with the buffer, while training goes on; it appears once it is complete."""
         save = super().save_checkpoint  # type: ignore[misc]
         if "optimizer_states" not in checkpoint or not hasattr(self.memory, "buffer"):  # weights alone, or no training
+            self._checkpoints.wait()  # it may be of the same name
             save(checkpoint, filepath, storage_options)
             return
         path = local_path(filepath)

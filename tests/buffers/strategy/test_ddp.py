@@ -1,0 +1,137 @@
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
+from torch.nn.parallel import DistributedDataParallel
+
+from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy
+from redwood.buffers.strategy.mixin import BUFFER_SIZE, REPLAY
+from tests.buffers.strategy.strangers import Stranger, loader_of, rank, strategy_of, trainer_of
+from tests.workers import GlooWorkers, TwoWorkers
+
+
+class Looking(Stranger):
+    """Looks at what it is wrapped in."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        self.wrapper = type(self.trainer.strategy.model)
+        return super().training_step(batch, batch_idx)
+
+
+class TestByName:
+    def test_is_known(self) -> None:
+        assert "async_rehearsal" in StrategyRegistry
+        strategy = Trainer(strategy="async_rehearsal", accelerator="cpu", logger=False).strategy
+        assert isinstance(strategy, AsyncRehearsalStrategy)
+        assert isinstance(strategy, DDPStrategy)
+        assert strategy.strategy_name == "async_rehearsal"
+        assert (strategy.memory.buffer_size, strategy.memory.replay) == (BUFFER_SIZE, REPLAY)
+
+    def test_trains_with_default_options(self) -> None:
+        module = Looking()
+        trainer = trainer_of("async_rehearsal", max_epochs=2)
+        trainer.fit(module, loader_of(range(18)))
+        assert [len(ids) for ids in module.replayed] == [0, 4] + 8 * [8]
+
+
+class TestAlone:
+    def test_needs_no_process_group_and_no_wrapper(self) -> None:
+        module, strategy = Looking(), strategy_of()
+        trainer = trainer_of(strategy, devices=1)
+        assert strategy.launcher is None
+        trainer.fit(module, loader_of(range(8)))
+        assert not dist.is_initialized()
+        assert module.wrapper is Looking
+        assert (trainer.world_size, trainer.global_rank) == (1, 0)
+
+    def test_is_evaluated_without_training(self) -> None:
+        class Tested(Stranger):
+            def test_step(self, batch: Any, batch_idx: int) -> None:
+                self.log("n", float(len(batch["id"])), reduce_fx="sum")
+
+        (result,) = trainer_of(strategy_of()).test(Tested(), loader_of(range(10)), verbose=False)
+        assert result == {"n": 10.0}
+        assert not dist.is_initialized()
+
+
+def wrapper_of(strategy: Any) -> tuple[bool, int, int]:
+    module = Looking()
+    trainer = trainer_of(strategy_of() if strategy is None else strategy)
+    trainer.fit(module, loader_of(range(8)))
+    return module.wrapper is DistributedDataParallel, trainer.world_size, trainer.global_rank
+
+
+@pytest.mark.parametrize("strategy", [None, "async_rehearsal"])
+def test_workers_are_wrapped(two_workers: TwoWorkers, strategy: str | None) -> None:
+    assert two_workers.run(wrapper_of, strategy) == [(True, 2, 0), (True, 2, 1)]
+
+
+def refused_buffer() -> str:
+    """The message for a buffer that another number of workers shared."""
+    strategy = strategy_of()
+    strategy.memory.prepare(0, 1, "cpu")
+    with pytest.raises(ValueError) as raised:
+        trainer_of(strategy_of(buffer=strategy.memory)).fit(Stranger(), loader_of(range(8)))
+    return str(raised.value)
+
+
+def test_buffer_of_another_number_of_workers(two_workers: TwoWorkers) -> None:
+    message = "This buffer was shared by 1 workers and now there are 2."
+    assert two_workers.run(refused_buffer) == [message, message]
+
+
+def too_small() -> str:
+    with pytest.raises(ValueError) as raised:
+        trainer_of(strategy_of(buffer_size=1)).fit(Stranger(), loader_of(range(8)))
+    return str(raised.value)
+
+
+def test_fewer_rows_than_workers(two_workers: TwoWorkers) -> None:
+    message = "buffer_size=1 has to be at least the number of workers, 2; enlarge it."
+    assert two_workers.run(too_small) == [message, message]
+
+
+def unlike() -> str:
+    """The message if workers store samples of other dtypes."""
+    module = Stranger()
+    with pytest.raises(Exception) as raised:
+        trainer_of(strategy_of(replay=3 + rank())).fit(module, loader_of(range(8)))
+    return str(raised.value)
+
+
+def test_options_that_differ_between_workers(gloo_workers: GlooWorkers) -> None:
+    messages = gloo_workers.run(2, unlike)
+    wanted = (
+        "Worker 1 and worker 0 do not store the same leaves in the same way; "
+        "give all of them samples of one structure, shape and dtype, and the same options."
+    )
+    assert messages == [wanted, wanted]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"buffer_size": 0}, "^buffer_size has to be at least 1, got 0"),
+        ({"replay": 0}, "^replay has to be at least 1, got 0"),
+        ({"policy": "herding"}, "^The policy Herding has to be told"),
+        ({"sampler": "grasp"}, "^The sampler .* looks at stored rows"),
+        ({"policy": "reservoir", "candidates": 3}, "^candidates=3 chooses the policy per_class_random"),
+    ],
+    ids=str,
+)
+def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        strategy_of(**options)
+
+
+def test_serves_the_other_package_too() -> None:
+    pytest.importorskip("lightning")
+    from lightning.pytorch.strategies import DDPStrategy as OtherDDPStrategy
+    from lightning.pytorch.strategies import StrategyRegistry as OtherRegistry
+
+    from redwood.buffers.strategy import lightning_ddp, mixin
+
+    assert issubclass(lightning_ddp.AsyncRehearsalStrategy, (mixin.RehearsalMixin, OtherDDPStrategy))
+    assert "async_rehearsal" in OtherRegistry

@@ -1,0 +1,144 @@
+from typing import Any
+
+import pytest
+from torch.utils.data import DataLoader, DistributedSampler
+
+from redwood.buffers.strategy.even_epochs import EvenEpochs, even_epochs
+from tests.buffers.strategy.strangers import (
+    Numbers,
+    Stranger,
+    batch_of,
+    loader_of_batches,
+    rank,
+    stored,
+    strategy_of,
+    trainer_of,
+)
+from tests.workers import TwoWorkers
+
+
+class Weighed(Stranger):
+    """Notes what its loss is multiplied by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors: list[float] = []
+
+    def on_after_backward(self) -> None:
+        self.factors.append(self.trainer.strategy.memory.weight())
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        assert len(batch["id"])
+
+
+def trained_on(sizes: list[list[int]], training: dict[str, Any]) -> tuple[Any, ...]:
+    module, strategy = Weighed(), strategy_of(buffer_size=400, replay=2)
+    trainer = trainer_of(strategy, **training)
+    loader = loader_of_batches(sizes[rank()], start=100 * rank())
+    trainer.fit(module, loader, loader_of_batches([3], start=900))
+    return module.incoming, module.factors, stored(strategy), trainer.global_step, trainer.current_epoch
+
+
+@pytest.mark.parametrize("sizes", [[[4, 4], [4, 4, 4, 2]], [[3, 4, 4, 4, 1], [2]], [[4, 1], [4, 4]]])
+@pytest.mark.parametrize("training", [{"max_epochs": 2}, {"max_epochs": 2, "val_check_interval": 0.5}], ids=str)
+def test_all_batches_count_once(two_workers: TwoWorkers, sizes: list[list[int]], training: dict[str, Any]) -> None:
+    longest = max(map(len, sizes))
+    answers = two_workers.run(trained_on, sizes, training)
+    for worker, (incoming, factors, kept, steps, epochs) in enumerate(answers):
+        ids = list(range(100 * worker, 100 * worker + sum(sizes[worker])))
+        ends = [sum(sizes[worker][: step + 1]) for step in range(len(sizes[worker]))]
+        batches = [ids[end - size : end] for end, size in zip(ends, sizes[worker], strict=True)]
+        n_repeated = longest - len(batches)
+        assert incoming == 2 * (batches + n_repeated * batches[-1:])
+        assert [factor > 0 for factor in factors] == 2 * ([True] * len(batches) + [False] * n_repeated)
+        assert kept == sorted(2 * ids)
+        assert (steps, epochs) == (2 * longest, 2)
+    for one, other in zip(answers[0][1], answers[1][1], strict=True):
+        assert one + other == pytest.approx(2)
+
+
+def tasks_of_other_lengths() -> list[list[list[int]]]:
+    """Three fits with one trainer and one buffer, of which only the second one has unequal epochs."""
+    strategy, seen = strategy_of(buffer_size=400), []
+    for sizes in ([[4, 4], [4, 4]], [[4], [4, 4, 4]], [[4, 2], [4, 3]]):
+        module = Stranger()
+        trainer = trainer_of(strategy)
+        trainer.fit(module, loader_of_batches(sizes[rank()]))
+        seen.append(module.incoming)
+        strategy = strategy_of(buffer=strategy.memory)
+    return seen
+
+
+def test_lengths_may_change_between_fits(two_workers: TwoWorkers) -> None:
+    first, second = two_workers.run(tasks_of_other_lengths)
+    assert [list(map(len, task)) for task in first] == [[4, 4], [4, 4, 4], [4, 2]]
+    assert [list(map(len, task)) for task in second] == [[4, 4], [4, 4, 4], [4, 3]]
+
+
+class Reloading(Stranger):
+    """Has another loader in each epoch, and so have others."""
+
+    def train_dataloader(self) -> DataLoader[int]:
+        epoch = self.trainer.current_epoch
+        sizes = [[[4, 4], [4, 4]], [[4], [4, 4]], [[4, 4], [1]]][epoch]
+        return loader_of_batches(sizes[rank()], start=100 * epoch)
+
+
+def reloaded() -> tuple[list[list[int]], list[int]]:
+    module, strategy = Reloading(), strategy_of(buffer_size=400)
+    trainer_of(strategy, max_epochs=3, reload_dataloaders_every_n_epochs=1).fit(module)
+    return module.incoming, stored(strategy)
+
+
+def test_loaders_may_change_between_epochs(two_workers: TwoWorkers) -> None:
+    (first, kept), (second, others) = two_workers.run(reloaded)
+    assert list(map(len, first)) == [4, 4, 4, 4, 4, 4]
+    assert list(map(len, second)) == [4, 4, 4, 4, 1, 1]
+    assert kept == [*range(8), *range(100, 104), *range(200, 208)]
+    assert others == [*range(8), *range(100, 108), 200]
+
+
+def shuffled_by_lightning() -> tuple[list[list[int]], bool]:
+    """A loader whose length is unequal, with a sampler that has to be told of each epoch."""
+    module = Stranger()
+    sampler = DistributedSampler(Numbers(range(12)), num_replicas=1, rank=0, shuffle=True)
+    loader = DataLoader(sampler.dataset, batch_size=4 if rank() else 3, sampler=sampler, collate_fn=batch_of)
+    trainer = trainer_of(strategy_of(), max_epochs=2)
+    trainer.fit(module, loader)
+    return module.incoming, isinstance(trainer.train_dataloader, EvenEpochs)
+
+
+def test_sampler_is_told_of_each_epoch(two_workers: TwoWorkers) -> None:
+    (first, is_wrapped), (second, _) = two_workers.run(shuffled_by_lightning)
+    assert is_wrapped
+    for incoming, n_own in ((first, 4), (second, 3)):
+        one, other = incoming[:n_own], incoming[4 : 4 + n_own]
+        assert all(sorted(i for batch in epoch for i in batch) == list(range(12)) for epoch in (one, other))
+        assert one != other
+
+
+class Endless:
+    """A loader that does not know its length."""
+
+    def __iter__(self) -> Any:
+        return iter([batch_of([i]) for i in range(3)])
+
+
+class TestLoader:
+    def test_repeats_the_last_batch(self) -> None:
+        loader = EvenEpochs([1, 2], 4)
+        assert [(batch, loader.is_repeating) for batch in loader] == [(1, False), (2, False), (2, True), (2, True)]
+        assert [(batch, loader.is_repeating) for batch in loader][:2] == [(1, False), (2, False)]
+        assert len(loader) == 4
+
+    def test_is_the_same_where_all_are_alike(self) -> None:
+        loader = [1, 2]
+        assert even_epochs(loader) is loader
+
+    def test_does_without_a_length(self) -> None:
+        loader = Endless()
+        assert even_epochs(loader) is loader
+
+    def test_answers_for_the_loader(self) -> None:
+        inner = loader_of_batches([2, 2])
+        assert EvenEpochs(inner, 3).dataset is inner.dataset
