@@ -1,5 +1,6 @@
 """One thread that works off jobs in order."""
 
+import atexit
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,6 +10,9 @@ from typing import Any, Generic, TypeVar
 from redwood.buffers.errors import WorkerLostError
 
 Result = TypeVar("Result")
+
+# How long the end of the process waits for a job.
+GRACE_S = 2.0
 
 
 class Job(Generic[Result]):
@@ -54,13 +58,16 @@ class Job(Generic[Result]):
 class Background:
     """A thread for jobs, or none: then each is done at once.
 
-    The thread ends with the process, even if it waits for another worker that will never answer.
+    The thread ends with the process, even if it waits for another worker that will never answer. The process gives it
+    a moment first: a collective that is interrupted while the interpreter is shut down aborts the process.
     """
 
     def __init__(self, *, threaded: bool) -> None:
         self._jobs: SimpleQueue[Job[Any] | None] | None = SimpleQueue() if threaded else None
         if threaded:
-            threading.Thread(target=self._serve, name="rehearsal", daemon=True).start()
+            self._thread = threading.Thread(target=self._serve, name="rehearsal", daemon=True)
+            self._thread.start()
+            atexit.register(self._end)
 
     def submit(self, work: Callable[[], Result]) -> Job[Result]:
         """Do this once all earlier jobs are over."""
@@ -81,3 +88,8 @@ class Background:
         while (job := self._jobs.get()) is not None:
             job.run()
             del job
+        atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        self.close()
+        self._thread.join(GRACE_S)

@@ -15,6 +15,7 @@ from redwood.buffers.distributed.courier import Delivery
 from redwood.buffers.distributed.options import check_sampler, make_policy
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
+from redwood.buffers.distributed.plan import ExchangePlan
 from redwood.buffers.policies import Policy
 from redwood.buffers.randomness import CounterRandom, derive_key
 from redwood.buffers.samplers import Sampler
@@ -90,6 +91,7 @@ class AsyncRehearsalBuffer:
         self.peers: Peers | None = None
         self._steps = 0  # handed in so far
         self._decided: Job[Decision] | None = None
+        self._planned: Job[ExchangePlan] | None = None
         self._delivered: Job[Delivery] | None = None
         self._held: Request | None = None
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
@@ -185,7 +187,7 @@ class AsyncRehearsalBuffer:
 
     def drain(self) -> None:
         """Wait until all that was handed in is stored, and the next draw is there."""
-        for job in (self._decided, self._delivered):
+        for job in (self._decided, self._planned, self._delivered):
             if job is not None:
                 job.result(self._timeout)
 
@@ -204,8 +206,8 @@ class AsyncRehearsalBuffer:
             return None
         with self.accounts.clock("wait"):
             delivery = self._delivered.result(self._timeout)
-        assert self._decided is not None
-        self._drawn = self._decided.result().plan.drawn
+        assert self._planned is not None
+        self._drawn = self._planned.result().drawn
         if not len(delivery.rows):
             return None
         self.accounts.drawn += len(delivery.rows)
@@ -243,17 +245,17 @@ class AsyncRehearsalBuffer:
         request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted)
         self._steps += 1
         if self._is_open:
-            self._decided = self._pipeline.decide(request, self._draw)
+            self._decide(request)
         else:  # the first samples say how large rows are, which the others have to know
             self._held = request
 
     def store(self, samples: Any) -> None:
         """Second half of `submit`: the samples with all leaves."""
         if self._held is not None:
-            self._decided = self._pipeline.decide(self._held, self._draw, samples)
+            self._decide(self._held, samples)
             self._held, self._is_open = None, True
-        assert self._decided is not None
-        self._delivered = self._pipeline.move(self._decided, samples)
+        self._move(samples)
+        assert self._delivered is not None
         if self._delivered.is_over:  # nothing runs in the background: say at once what is wrong
             self._delivered.result()
 
@@ -268,6 +270,15 @@ class AsyncRehearsalBuffer:
         with self.accounts.clock("wait"):
             return self._decided.result(self._timeout).weight
 
+    def _decide(self, request: Request, first: Any = None) -> None:
+        self._decided = self._pipeline.decide(request, self._draw, first)
+        self._planned = self._pipeline.plan(self._decided, request.step, self._draw)
+
+    def _move(self, samples: Any) -> None:
+        assert self._decided is not None
+        assert self._planned is not None
+        self._delivered = self._pipeline.move(self._decided, self._planned, samples)
+
     # Saving it.
 
     def renew(self) -> None:
@@ -275,7 +286,7 @@ class AsyncRehearsalBuffer:
         self.drain()
         world, rank = len(self._drawn), self._rank
         del self.buffer
-        self._decided = self._delivered = self._held = None
+        self._decided = self._planned = self._delivered = self._held = None
         self._steps, self._is_open = 0, False
         self.prepare(rank, world, self._device)
         if self.peers is not None:
@@ -297,14 +308,15 @@ class AsyncRehearsalBuffer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: without what is under way, which `open` prepares again."""
-        gone = {"peers": None, "_decided": None, "_delivered": None, "_held": None, "_refill": self._steps > 0}
-        return {name: value for name, value in vars(self).items() if name != "_pipeline"} | gone
+        gone = dict.fromkeys(("peers", "_decided", "_planned", "_delivered", "_held"))
+        kept = {name: value for name, value in vars(self).items() if name != "_pipeline"}
+        return kept | gone | {"_refill": self._steps > 0}
 
     def _draw_again(self) -> None:
         self._refill = False
         self._is_open = True
-        self._decided = self._pipeline.decide(Request(self._steps - 1, self._drawn), self._draw)
-        self._delivered = self._pipeline.move(self._decided, None)
+        self._decide(Request(self._steps - 1, self._drawn))
+        self._move(None)
 
 
 def _draw_settings(seed: int, replay: int) -> DrawSettings:

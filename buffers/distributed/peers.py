@@ -11,7 +11,11 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from redwood.buffers.distributed.accounts import Accounts
+from redwood.buffers.distributed.messages import exchange_in_pairs, gather_in_rounds
 from redwood.buffers.errors import WorkerLostError
+
+# Workers from which gloo's collectives are worth taking apart.
+MANY = 16
 
 
 class Peers:
@@ -49,10 +53,12 @@ class Peers:
         """
         if self.group is None:
             return ticket[None]
-        everyone = ticket.new_empty(self.world * len(ticket))
-        with lost_workers():
-            dist.all_gather_into_tensor(everyone, ticket, group=self.group)
         self._accounts.count(counts=ticket.nbytes)
+        with lost_workers():
+            if self.world >= MANY:
+                return gather_in_rounds(ticket, self.rank, self.world, self.group)
+            everyone = ticket.new_empty(self.world * len(ticket))
+            dist.all_gather_into_tensor(everyone, ticket, group=self.group)
         return everyone.view(self.world, -1)
 
     def exchange(
@@ -63,7 +69,7 @@ class Peers:
         sent_splits: list[int],
         group: ProcessGroup | None = None,
     ) -> None:
-        """Send rows to all other workers and receive theirs, with one collective.
+        """Send rows to all other workers and receive theirs, with one collective, or one message for each pair of many.
 
         Args:
             received: Where rows (n, words) go, in the order of the workers that they come from.
@@ -77,15 +83,13 @@ class Peers:
         """
         if self.group is None:
             return
+        # As integers: no backend knows complex numbers everywhere.
+        numbers = received.view(torch.int64), sent.view(torch.int64)
         with lost_workers():
-            # As integers: no backend knows complex numbers everywhere.
-            dist.all_to_all_single(
-                received.view(torch.int64),
-                sent.view(torch.int64),
-                received_splits,
-                sent_splits,
-                group=group or self.group,
-            )
+            if self.world >= MANY and group is None:
+                exchange_in_pairs(*numbers, received_splits, sent_splits, self.group)
+            else:
+                dist.all_to_all_single(*numbers, received_splits, sent_splits, group=group or self.group)
         self._accounts.count(sent=sent.nbytes, received=received.nbytes)
 
     def leave(self) -> None:

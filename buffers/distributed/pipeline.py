@@ -21,6 +21,7 @@ from redwood.buffers.distributed.plan import ExchangePlan, exchange_plan
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import Placement
 from redwood.buffers.randomness import CounterRandom
+from redwood.buffers.samplers.inventory import Inventory
 from redwood.buffers.tree import flatten
 
 
@@ -46,12 +47,12 @@ class Decision:
     Attributes:
         placement: Which incoming samples are kept; None if none were offered.
         weight: See `AsyncRehearsalBuffer.weight`.
-        plan: This worker's part of the next draw.
+        inventory: What all workers store from now on.
     """
 
     placement: Placement | None
     weight: float
-    plan: ExchangePlan
+    inventory: Inventory
 
 
 @dataclass
@@ -80,9 +81,9 @@ class Request:
 class Pipeline:
     """Works off the steps of one worker, one after the other, in the background.
 
-    Each step is two jobs: `decide`, which needs nothing but counts and so can run before the forward pass, and `move`,
-    which needs the samples with all leaves. Where rows are exchanged by NCCL, `move` is done by the thread that trains:
-    two threads that issue its collectives can block each other.
+    Each step is three jobs: `decide` and `plan`, which need nothing but counts and so can run before the forward pass,
+    and `move`, which needs the samples with all leaves. Where rows are exchanged by NCCL, `move` is done by the thread
+    that trains: two threads that issue its collectives can block each other.
 
     Attributes:
         buffer: This worker's part of the buffer.
@@ -111,7 +112,7 @@ class Pipeline:
         self._background = Background(threaded=overlap and peers.world > 1)
 
     def decide(self, request: Request, draw: DrawSettings, first: Any = None) -> Job[Decision]:
-        """Decide what is kept, tell the others how much there is, and plan who draws what.
+        """Decide what is kept, and tell the others how much there is.
 
         Args:
             request: What the step hands in.
@@ -142,10 +143,18 @@ class Pipeline:
             account = self._ledger.exchange(self._kind_of_rows(draw), incoming, sampler.current, groups)
         sizes = (account.incoming + request.drawn).tolist()
         weight = self._peers.world * sizes[rank] / (sum(sizes) or 1)
-        with self._accounts.clock("plan"):
-            draws = sampler.plan(draw.random, request.step, draw.replay, account.inventory)
-            plan = exchange_plan(draws, rank, self._peers.world)
-        return Decision(placement, weight, plan)
+        return Decision(placement, weight, account.inventory)
+
+    def plan(self, decided: Job[Decision], step: int, draw: DrawSettings) -> Job[ExchangePlan]:
+        """Plan who draws what of what all workers store now, and find this worker's part."""
+
+        def work() -> ExchangePlan:
+            inventory = decided.result().inventory
+            with self._accounts.clock("plan"):
+                draws = self.buffer.sampler.plan(draw.random, step, draw.replay, inventory)
+                return exchange_plan(draws, self._peers.rank, self._peers.world)
+
+        return self._background.submit(work)
 
     def _placement(self, request: Request) -> tuple[Placement | None, int]:
         """What is kept of the incoming samples, and how many these are."""
@@ -168,35 +177,36 @@ class Pipeline:
             self._fingerprint = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=7).digest())
         return self._fingerprint
 
-    def move(self, decided: Job[Decision], samples: Any) -> Job[Delivery]:
+    def move(self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Any) -> Job[Delivery]:
         """Store the samples that were decided to be kept, and bring those that are drawn.
 
         Args:
             decided: What was decided.
+            planned: What was planned.
             samples: The samples with all leaves; None: the draw has been counted before, and is made again.
         """
-        work = self._mover(decided, samples)
+        work = self._mover(decided, planned, samples)
         if not self._moves_itself:
             return self._background.submit(work)
         with self._accounts.clock("wait"):
-            decided.result(self._timeout)
+            planned.result(self._timeout)
         job = Job(work)
         job.run()
         return job
 
-    def _mover(self, decided: Job[Decision], samples: Any) -> Callable[[], Delivery]:
+    def _mover(self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Any) -> Callable[[], Delivery]:
         leaves = [] if samples is None else [leaf for _, leaf in flatten(samples)]
         arrived = torch.cuda.current_stream(self._device).record_event() if self._device.type == "cuda" else None
 
         def work() -> Delivery:
-            decision = decided.result()
+            decision, plan = decided.result(), planned.result()
             with self._on_device():
                 if samples is not None:
                     self.buffer.open(samples)
                 if decision.placement is not None:
                     with self._accounts.clock("insert"), self._courier.sees(leaves, arrived):
                         self.buffer.write(samples, decision.placement)
-                return self._courier.deliver(self.buffer, decision.plan, again=samples is None)
+                return self._courier.deliver(self.buffer, plan, again=samples is None)
 
         return work
 

@@ -6,6 +6,9 @@ import torch.distributed as dist
 
 from redwood.buffers.distributed.peers import lost_workers
 
+# It raises plain errors: where in its source something went wrong, or after a timeout this.
+_OF_GLOO = ("/gloo/", "Application timeout caused pair closure")
+
 
 class CollectivesMixin:
     """Raises `WorkerLostError` where any Lightning strategy for data-parallel training waits for others in vain."""
@@ -41,7 +44,7 @@ class CollectivesMixin:
             return super().training_step(*args, **kwargs)  # type: ignore[misc]
         except RuntimeError as error:
             # Whatever else the user's code raises is to be seen as it is.
-            if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+            if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _OF_GLOO):
                 raise
             with lost_workers():
                 raise
