@@ -122,9 +122,13 @@ class AsyncRehearsalBuffer:
             WorkerLostError: If another worker does not take part.
         """
         device = torch.device(device)
-        self.peers = peers = Peers(group, timeout, self.accounts)
+        peers = Peers(group, timeout, self.accounts)
         self._timeout, self._device = timeout, device
-        self.prepare(peers.rank, peers.world, device)
+        try:
+            self.prepare(peers.rank, peers.world, device)
+        except ValueError:
+            peers.leave()
+            raise
         self._pipeline = Pipeline(
             self.buffer,
             peers,
@@ -134,6 +138,7 @@ class AsyncRehearsalBuffer:
             overlap=self.overlap,
             timeout=timeout,
         )
+        self.peers = peers
         if self._refill:
             self._draw_again()
 
@@ -303,7 +308,7 @@ class AsyncRehearsalBuffer:
         """
         self._steps, self._draw = extra["steps"], _draw_settings(extra["seed"], self.replay)
         self._refill = self._steps > 0
-        if self.peers is not None:
+        if self._refill and self.peers is not None:
             self._draw_again()
 
     def __getstate__(self) -> dict[str, Any]:

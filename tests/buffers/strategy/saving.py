@@ -91,3 +91,14 @@ def goes_on(whole: SavedRun, rest: SavedRun, steps: int) -> bool:
     same_weights = all(map(torch.equal, whole.weights, rest.weights))
     then, trained = whole.stored_then == rest.stored_then, whole.trained[steps:] == rest.trained
     return then and trained and whole.stored == rest.stored and same_weights
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the buffer of a checkpoint is there, and no other one, nor a part of one."""
+    folder = path.resolve().with_name(f"{path.resolve().name}.rehearsal")
+    entry = torch.load(path, weights_only=False)["async_rehearsal"]
+    return names(folder) == [entry["folder"]] and (folder / entry["folder"] / ".metadata").is_file()

@@ -138,3 +138,12 @@ def stored(strategy: AsyncRehearsalStrategy) -> list[int]:
     samples = strategy.memory.buffer.all()
     assert torch.equal(samples["x"], features_of(samples["id"]).to(samples["x"].dtype))
     return sorted(samples["id"].tolist())
+
+
+BATCHES = [list(range(start, min(start + 4, 18))) for start in range(0, 18, 4)]
+
+
+def is_complete(module: Stranger, epochs: int = 1) -> bool:
+    """Whether a module saw all batches once per epoch, with three more samples in all steps but the first."""
+    drawn = [len(ids) for ids in module.replayed]
+    return module.incoming == epochs * BATCHES and drawn == [0] + [3] * (len(drawn) - 1)

@@ -1,0 +1,133 @@
+"""Checkpoints of all kinds, loaded before and during a fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import LearningRateFinder
+
+from redwood.buffers.strategy import checkpoints
+from tests.buffers.strategy.saving import Momentum, batches_of, goes_on, is_whole, names, resumed, saved, slots
+from tests.buffers.strategy.strangers import Resumable, Stranger, loader_of, stored, strategy_of, trainer_of
+
+SIZES = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]
+ENDS = "on_train_batch_end"
+
+
+class TestOtherCheckpoints:
+    def test_weights_only(self, tmp_path: Path) -> None:
+        path, strategy, module = tmp_path / "a.ckpt", strategy_of(), Stranger()
+        trainer = trainer_of(strategy)
+        trainer.fit(module, loader_of(range(8)))
+        trainer.save_checkpoint(path, weights_only=True)
+        assert names(tmp_path) == ["a.ckpt"]
+        other = Stranger(seed=3)
+        other.load_state_dict(torch.load(path)["state_dict"])
+        assert all(map(torch.equal, other.weights, module.weights))
+
+    def test_weights_only_in_place_of_one_under_way(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ckpt"
+
+        class Saving(Callback):
+            def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+                trainer.save_checkpoint(path, weights_only=trainer.global_step == 5)
+
+        trainer_of(strategy_of(), callbacks=[Saving()]).fit(Stranger(), loader_of(range(20)))
+        assert "optimizer_states" not in torch.load(path, weights_only=False)
+
+    def test_without_buffer_starts_with_an_empty_one(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ckpt"
+        plain = trainer_of("auto")
+        plain.fit(Stranger(), loader_of(range(8)))
+        plain.save_checkpoint(path)
+        module, strategy = Stranger(), strategy_of()
+        with pytest.warns(UserWarning, match=r"holds no rehearsal buffer; it starts empty\.$"):
+            trainer_of(strategy, max_epochs=2).fit(module, loader_of(range(8)), ckpt_path=path)
+        assert module.replayed == [[], [*module.replayed[1]]]
+        assert stored(strategy) == list(range(8))
+
+    def test_buffer_is_no_burden_to_others(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ckpt"
+        saved({3: path}, SIZES, ENDS, {})
+        module = Momentum()
+        trainer_of("auto").fit(module, Resumable(batches_of(SIZES)), ckpt_path=path)
+        assert len(module.trained) == 2
+
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ckpt"
+        saved({3: path}, SIZES, ENDS, {})
+        (tmp_path / "a.ckpt.rehearsal").rename(tmp_path / "elsewhere")
+        with pytest.raises(ValueError, match=r"^The buffer of the checkpoint .* is missing; put its folder .* back\.$"):
+            resumed(path, SIZES, {}, {})
+
+    def test_moved_together(self, tmp_path: Path) -> None:
+        path, other = tmp_path / "a.ckpt", tmp_path / "elsewhere" / "b.ckpt"
+        whole = saved({3: path}, SIZES, ENDS, {})
+        other.parent.mkdir()
+        path.rename(other)
+        (tmp_path / "a.ckpt.rehearsal").rename(other.with_name("b.ckpt.rehearsal"))
+        assert goes_on(whole, resumed(other, SIZES, {}, {}), 3)
+
+    def test_evaluation_leaves_the_buffer_alone(self, tmp_path: Path) -> None:
+        path, strategy = tmp_path / "a.ckpt", strategy_of()
+        saved({3: path}, SIZES, ENDS, {})
+        trainer = trainer_of(strategy)
+        module = Momentum()
+        trainer.fit(module, loader_of(range(500, 508)))
+        trainer.validate(module, loader_of([1]), ckpt_path=path, verbose=False, weights_only=False)
+        assert stored(strategy) == list(range(500, 508))
+
+    def test_after_training(self, tmp_path: Path) -> None:
+        path, strategy, module = tmp_path / "a.ckpt", strategy_of(), Momentum()
+        trainer = trainer_of(strategy)
+        trainer.fit(module, loader_of(range(18)))
+        kept = slots(strategy)
+        trainer.save_checkpoint(path)
+        assert is_whole(path)
+        rest = resumed(path, SIZES, {}, {})
+        assert rest.stored_then == kept
+        assert len(rest.trained) == 10
+
+    def test_object_stores_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"^A buffer is saved to a shared file system, got s3://a/b; "):
+            checkpoints.local_path("s3://a/b")
+
+
+class TestDuringAFit:
+    def test_loading_goes_back(self, tmp_path: Path) -> None:
+        path, module, strategy = tmp_path / "a.ckpt", Stranger(), strategy_of(buffer_size=200)
+
+        class Back(Callback):
+            """Saves after two steps, and returns there after four."""
+
+            def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+                if trainer.global_step == 2 and not path.exists():
+                    trainer.save_checkpoint(path)
+                elif trainer.global_step == 4:
+                    trainer.strategy.load_checkpoint(path)
+
+        trainer_of(strategy, callbacks=[Back()]).fit(module, loader_of(range(24)))
+        assert stored(strategy) == [*range(8), *range(16, 24)]
+        # The draw that was in flight when it was saved is there again.
+        assert module.replayed[4] == module.replayed[2]
+
+    def test_learning_rate_finder_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        class Tuned(Stranger):
+            def __init__(self) -> None:
+                super().__init__()
+                self.lr = 0.1
+
+            def configure_optimizers(self) -> Any:
+                return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+        module, strategy = Tuned(), strategy_of(buffer_size=200)
+        finder = LearningRateFinder(num_training_steps=4, update_attr=False, early_stop_threshold=None)
+        trainer_of(strategy, callbacks=[finder], default_root_dir=tmp_path).fit(module, loader_of(range(20)))
+        n_tried = len(module.trained) - 5
+        assert n_tried >= 4
+        assert stored(strategy) == list(range(20))
+        assert [ids[:4] for ids in module.trained[n_tried:]] == [list(range(i, i + 4)) for i in range(0, 20, 4)]
+        assert len(module.trained[n_tried]) == 4
+        assert names(tmp_path) == []
