@@ -2,14 +2,17 @@
 
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
+from redwood.buffers import AsyncRehearsalBuffer
 from redwood.methods import get_method
 from redwood.methods.random import Random
 from redwood.settings import get_setting
@@ -102,3 +105,17 @@ def test_it_does_so_on_two_workers_that_are_started_by_torchrun() -> None:
     assert done.returncode == 0, done.stderr
     without, rehearsed = (float(line.split()[-1]) for line in done.stdout.splitlines() if "accuracy" in line)
     assert without < 0.3 < 0.7 < rehearsed
+
+
+def test_the_loop_on_the_page_on_distributed_rehearsal_keeps_the_past() -> None:
+    page = (EXAMPLES.parent / "docs" / "distributed.md").read_text()
+    block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def train(" in block)
+    names: dict[str, Any] = {"__name__": "loop"}
+    exec(block, names)
+    memory, network = AsyncRehearsalBuffer(20, replay=4, policy="class_balanced"), torch.nn.Linear(3, 2)
+    memory.open()
+    batches = [(torch.randn(8, 3), torch.full((8,), label)) for label in (0, 1) for _ in range(5)]
+    names["train"](network, torch.optim.SGD(network.parameters(), lr=0.1), batches, memory)
+    memory.close()
+    assert memory.buffer.class_counts() == {0: 10, 1: 10}
+    assert memory.accounts.drawn == 9 * 4

@@ -1,0 +1,87 @@
+"""What the training waits for: the pipeline of asynchronous rehearsal as a formula, and as a simulation of all workers.
+
+As in the code, a step begins once its rows are there, and its backward pass once all workers' counts are: the loss is
+weighed by them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Times = NDArray[np.float64]
+
+# Of a training step: the forward pass, and how far a worker's steps scatter (standard deviation of each half).
+FORWARD, JITTER = 1 / 3, 0.05
+
+
+@dataclass(frozen=True)
+class Background:
+    """What happens behind a training step, in seconds.
+
+    Attributes:
+        decide: What each worker decides before the counts are exchanged.
+        counts: The exchange of counts, once all workers have come to it.
+        plan: The plan.
+        write: Storing what is kept.
+        serve: Gathering what each worker sends (S, N), in S steps that are repeated.
+        exchange: The exchange of rows (S,), once all workers have come to it.
+        receive: Putting the own rows together, and copying them to where training is.
+    """
+
+    decide: float
+    counts: float
+    plan: float
+    write: float
+    serve: Times
+    exchange: Times
+    receive: float
+
+    @property
+    def before(self) -> float:
+        """Until a worker knows how to weigh its loss: what the forward pass has to hide."""
+        return self.decide + self.counts
+
+    @property
+    def after(self) -> float:
+        """From there until the rows are ready, on average: what the rest of the step has to hide."""
+        return self.plan + self.write + float(self.serve.max(1).mean() + self.exchange.mean()) + self.receive
+
+
+def exposed(background: Background, step: float, *, overlap: bool) -> float:
+    """Seconds by which a step of `step` seconds gets longer, if all workers keep the same pace."""
+    if not overlap:
+        return background.before + background.after
+    forward = FORWARD * step
+    before = max(0.0, background.before - forward)
+    hidden = step - forward  # by the backward pass, which does not begin before the weights are known
+    return before + max(0.0, background.after - hidden - max(0.0, forward - background.before))
+
+
+def simulate(background: Background, step: float, *, overlap: bool, n_steps: int = 200, seed: int = 0) -> float:
+    """The same where the workers' steps scatter: seconds by which the mean step gets longer.
+
+    All workers end a step together, since gradients are averaged. The halves of a step take each worker a time of its
+    own, the same with rehearsal and without.
+    """
+    n_workers = background.serve.shape[1]
+    random = np.random.default_rng(seed)
+    shape = (n_steps, n_workers)
+    forward, backward = (
+        share * step * np.clip(1 + JITTER * random.standard_normal(shape), 0.5, 2.0) for share in (FORWARD, 1 - FORWARD)
+    )
+    bare = float((forward + backward).max(1).sum())
+    end, ready = 0.0, np.zeros(n_workers)
+    for number in range(n_steps):
+        begin = np.maximum(end, ready)
+        row = number % len(background.serve)
+        decided = float((begin + background.decide).max()) + background.counts
+        served = decided + background.plan + background.write + float(background.serve[row].max())
+        moved = served + float(background.exchange[row]) + background.receive
+        if overlap:
+            ready = np.full(n_workers, moved)
+            half = np.maximum(begin + forward[number], decided)
+        else:
+            half = moved + forward[number]
+        end = float((half + backward[number]).max())
+    return max(0.0, end - bare) / n_steps
