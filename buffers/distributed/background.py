@@ -11,8 +11,8 @@ from redwood.buffers.errors import WorkerLostError
 
 Result = TypeVar("Result")
 
-# How long the end of the process waits for a job.
-GRACE_S = 2.0
+# How long the end of the process waits for a job: the others, which it may hang on, are about to end as well.
+GRACE_S = 10.0
 
 
 class Job(Generic[Result]):

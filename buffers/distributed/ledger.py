@@ -56,7 +56,7 @@ class Ledger:
             return Account(integers([incoming]), Inventory(integers(ids), counts[None], integers([current])))
         head = [fingerprint, incoming, current, len(groups)]
         while True:
-            entries = [number for entry in list(groups.items())[: self._room] for number in entry]
+            entries = [number for entry in sorted(groups.items())[: self._room] for number in entry]
             ticket = torch.zeros(_HEAD + 2 * self._room, dtype=torch.int64)
             ticket[: _HEAD + len(entries)] = torch.tensor(head + entries)
             tickets = self._peers.gather(ticket)
@@ -74,8 +74,9 @@ def _account(tickets: Tensor) -> Account:
             "give all of them samples of one structure, shape and dtype, and the same options."
         )
     names, counts = tickets[:, _HEAD::2], tickets[:, _HEAD + 1 :: 2]
-    if names.shape[1] == 1 and bool((tickets[:, 3] == 1).all()) and bool((names == names[0]).all()):
-        return Account(tickets[:, 1], Inventory(names[0], counts, tickets[:, 2]))
+    n = int(tickets[0, 3])
+    if bool((tickets[:, 3] == n).all()) and bool((names == names[0]).all()):  # as in most steps: all have the same ones
+        return Account(tickets[:, 1], Inventory(names[0, :n], counts[:, :n], tickets[:, 2]))
     filled = torch.arange(names.shape[1]) < tickets[:, 3:4]
     groups, columns = names[filled].unique(return_inverse=True)
     table = torch.zeros(len(tickets), len(groups), dtype=torch.int64)

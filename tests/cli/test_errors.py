@@ -166,6 +166,23 @@ CASES = {
         ["--setting", "task_agnostic", *REHEARSAL[2:], "--buffer_sampler", "old_tasks"],
         "--buffer_sampler old_tasks needs task ids, which TaskAgnosticSetting does not give",
     ),
+    # draws from all workers' buffers
+    "async, nothing to draw": ([*REHEARSAL, "--async", "--replay_ratio", "0"], "nothing to draw with --replay_ratio 0"),
+    "async, bytes": ([*REHEARSAL, "--async", "--buffer_bytes", "999"], "give --buffer_size, not --buffer_bytes"),
+    "async, policy": (
+        [*REHEARSAL[:2], "--method", "async_rehearsal", "--buffer_policy", "herding"],
+        "--buffer_policy herding does not go with --async: .* choose one of reservoir",
+    ),
+    "async, sampler": (
+        [*REHEARSAL, "--async", "--buffer_sampler", "grasp"],
+        "--buffer_sampler grasp does not go with --async: .* choose one of uniform",
+    ),
+    "async, method": ([*PAIR[:2], "--method", "mir", "--async"], "--buffer_sampler mir does not go with --async"),
+    "async, hidden tasks": (
+        ["--setting", "task_agnostic", *REHEARSAL[2:], "--async", "--buffer_sampler", "old_tasks"],
+        "--buffer_sampler old_tasks needs task ids, which TaskAgnosticSetting does not give",
+    ),
+    "async, method without a buffer": ([*PAIR, "--async"], "no option --async for"),
     "clash with the CLI": ([*PAIR[:2], "--method", "clash.py:WithCliOption"], "both have an option --resume"),
 }
 

@@ -71,6 +71,13 @@ class TestPrintResults:
         assert words(text, "parameters") == ["270", "k"]
         assert words(text, "peak memory") == ["345", "MB"]
         assert words(text, "rehearsal buffer") == ["2.05", "kB"]
+        assert "waited" not in text
+
+    @pytest.mark.parametrize(("wait_ms", "step_ms", "share"), [(0.25, 20.0, "1.2%"), (0.0, 0.0, "0.0%")])
+    def test_cost_of_rehearsal_that_hides(self, wait_ms, step_ms, share):
+        cost = Cost(rehearsal={"wait_ms": wait_ms, "step_ms": step_ms})
+        text = printed(print_results, run([[0.5]], cost=cost))
+        assert words(text, "waited for replay") == [share, "of", "a", "step"]
 
     @pytest.mark.parametrize(
         ("seconds", "expected"), [(0.04, "0.0 s"), (99.94, "99.9 s"), (125, "2 min 05 s"), (3_599.6, "1 h 00 min")]

@@ -1,16 +1,22 @@
 """`setting.apply` over two workers; starting them takes seconds, so everything else is tested on workers that last."""
 
+import os
+import signal
 import traceback
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from redwood.methods import get_method
+from redwood.methods.async_rehearsal import AsyncRehearsal
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.errors import InvalidOptionError, NotTrainedError, RedwoodError
 from redwood.settings.launch import run_in_workers
 from redwood.settings.run import Run
+from redwood.settings.workers import rank
+from tests.methods.helpers import one_sentence
 from tests.runs import FixedRule, comparable, run_here, small_setting
 
 SOURCE = """
@@ -36,6 +42,23 @@ def test_a_method_from_a_file_is_trained_by_two_workers_and_comes_back(tmp_path,
     assert comparable(results)["cost"] == comparable(expected)["cost"]
     assert all(map(torch.equal, method.network.parameters(), weights))
     assert setting.open_stream().evaluate(method).accuracy == results.accuracy_matrix[-1]
+
+
+@dataclass
+class Killed(AsyncRehearsal):
+    """Is ended on the second worker, as if by a scheduler, after some steps."""
+
+    def augment(self, batch):
+        if rank() == 1 and self.run.global_step == 0 and self.buffer.n_seen > 40:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().augment(batch)
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_one_sentence():
+    setting = small_setting("class_incremental", workers=2, nb_tasks=1, batch_size=8)
+    with pytest.raises(RedwoodError, match=r"^Worker 1 was ended by signal SIGKILL, and the others with it;") as caught:
+        setting.apply(Killed(), quiet=True, accelerator="cpu")
+    assert one_sentence(caught.value)
 
 
 class TestErrors:

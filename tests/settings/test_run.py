@@ -109,6 +109,22 @@ class TestBoundary:
         run.save_boundary({"next_phase": 1})
         assert [run.checkpoint_path(phase).exists() for phase in (0, 1)] == [False, True]
 
+    def test_it_drops_all_that_belongs_to_it(self, tmp_path):
+        """The folder of a shared buffer, and what a save that was cut short has left."""
+        run = Run(run_dir=str(tmp_path))
+        run.create({})
+        for phase in (0, 1):
+            path = run.checkpoint_path(phase)
+            folder = path.with_name(f"{path.name}.rehearsal") / "token"
+            folder.mkdir(parents=True)
+            for file in (path, folder / "rows", path.with_name(f"{path.name}.token.pending")):
+                file.write_bytes(b"")
+        run.save_boundary({"next_phase": 1})
+        left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+        name = "inside-phase-001.ckpt"
+        assert left == ["boundary.pt", name, f"{name}.rehearsal", f"{name}.token.pending"]
+        assert (tmp_path / "checkpoints" / f"{name}.rehearsal" / "token" / "rows").exists()
+
     def test_a_damaged_file(self, tmp_path):
         run = Run(run_dir=str(tmp_path), resume=True)
         run.create({})

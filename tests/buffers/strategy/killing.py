@@ -16,10 +16,12 @@ from tests.buffers.strategy.strangers import N_CLASSES, Resumable, rank, strateg
 from tests.doomed import Doomed, Fate
 from tests.workers import GlooWorkers
 
-WORLD, BATCHES, EPOCHS, SAVE_EVERY = 4, 6, 4, 3
-STEPS = BATCHES * EPOCHS
+WORLD, N_BATCHES, EPOCHS, SAVE_EVERY = 4, 6, 4, 3
+STEPS = N_BATCHES * EPOCHS
 TIMEOUT_S = 15
 LONGEST_DELAY_S = 0.02
+
+Tell = Callable[[Any], None]
 
 
 class Delayed(Momentum):
@@ -28,7 +30,7 @@ class Delayed(Momentum):
     Its batch normalisation is synchronised in each forward pass.
     """
 
-    def __init__(self, seed: int, tell: Callable[[int], None] | None = None) -> None:
+    def __init__(self, seed: int = 0, tell: Tell | None = None) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, N_CLASSES))
         self._random, self._tell = random.Random(f"{seed} {rank()}"), tell
@@ -48,27 +50,29 @@ class Ending(NamedTuple):
     weights: list[Tensor]
 
 
-def fitted(module: Momentum, folder: Path, path: Path | None = None, loader: Any = None) -> Ending:
+def batches(n: int = N_BATCHES) -> list[list[int]]:
+    """Numbers of the samples in the batches of this worker."""
+    first = 1000 * rank()
+    return [list(range(first + 4 * number, first + 4 * number + 4)) for number in range(n)]
+
+
+def fitted(
+    module: Momentum, folder: Path, path: Path | None = None, loader: Any = None, timeout_s: float = TIMEOUT_S
+) -> Ending:
     """Train to the end, or on from a checkpoint, and save every few steps."""
     saving = ModelCheckpoint(folder, "{step}", every_n_train_steps=SAVE_EVERY)
-    trainer = trainer_of(
-        strategy_of(timeout=timedelta(seconds=TIMEOUT_S)),
-        max_epochs=EPOCHS,
-        callbacks=[saving],
-        enable_checkpointing=True,
-    )
-    first = 1000 * rank()
-    batches = [list(range(first + 4 * number, first + 4 * number + 4)) for number in range(BATCHES)]
-    trainer.fit(module, loader or Resumable(batches), ckpt_path=path)
+    strategy = strategy_of(timeout=timedelta(seconds=timeout_s))
+    trainer = trainer_of(strategy, max_epochs=EPOCHS, callbacks=[saving], enable_checkpointing=True)
+    trainer.fit(module, Resumable(batches()) if loader is None else loader, ckpt_path=path)
     return Ending(trainer.global_step, module.trained, module.weights)
 
 
-def train(rank: int, world: int, tell: Callable[[Any], None], folder: Path, seed: int) -> None:
+def train(rank: int, world: int, tell: Tell, folder: Path, seed: int) -> None:
     """What each of the processes does of which one is killed."""
     fitted(Delayed(seed, tell), folder)
 
 
-def go_on(folder: Path, path: Path | None, seed: int) -> Ending:
+def go_on(folder: Path, path: Path | None, seed: int = 0) -> Ending:
     """The same in processes that nobody kills."""
     return fitted(Delayed(seed), folder, path)
 
@@ -99,7 +103,7 @@ def kill_and_resume(workers: GlooWorkers, folder: Path, seed: int, world: int = 
     worker, step = generator.randrange(WORLD), generator.randrange(SAVE_EVERY + 2, STEPS - 2)
     delay_s = generator.uniform(0, 2 * LONGEST_DELAY_S)
     with Doomed(WORLD, train, folder, seed, collective_s=TIMEOUT_S) as processes:
-        while max(processes.hear()) < step:
+        while processes.hear()[0] < step:
             pass
         time.sleep(delay_s)
         processes.kill(worker)
@@ -121,7 +125,14 @@ def step_of(path: Path) -> int:
 def goes_on(whole: Ending, rest: Ending, step: int) -> bool:
     """Whether a run that was resumed at some step did what the whole one did from there on.
 
-    Sums over four workers are taken in another order in the first step after DDP was set up.
+    In the first step of a run, DDP adds up the gradients of four workers in another order than later.
     """
     same_weights = all(map(torch.allclose, whole.weights, rest.weights))
     return (rest.step, rest.trained) == (whole.step, whole.trained[step:]) and same_weights
+
+
+def says_that_a_worker_is_lost(fate: Fate) -> bool:
+    """Whether a process ended with one sentence on it."""
+    text = fate.message or ""
+    one_sentence = text.endswith(".") and "\n" not in text and text.count(". ") == 0
+    return (fate.status, fate.error, one_sentence) == (1, "WorkerLostError", True)
