@@ -68,7 +68,7 @@ def _launch(fabric: Any, payload: bytes) -> tuple["Results", Learner]:
             end = f"signal {error.signal_name}" if error.signal_name else f"exit status {error.exit_code}"
             raise RedwoodError(
                 f"Worker {error.error_index} was ended by {end}, and the others with it; "
-                "go on from the last checkpoint with --resume."
+                "go on with --resume and its run directory, or start it anew."
             ) from error
         results, trained = pickle.loads(answer.read_bytes())
     return results, trained

@@ -5,6 +5,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from glob import escape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -56,6 +57,9 @@ class BufferCheckpoints:
         rank, world = (dist.get_rank(), dist.get_world_size()) if self._group is not None else (0, 1)
         checkpoint[ENTRY] = {"folder": token, "workers": world}
         snapshot = take_snapshot(self._memory.buffer, self._memory.extra_state())
+        if rank == 0:  # what a process that was killed has left
+            for stale in path.parent.glob(f"{escape(path.name)}.*.pending"):
+                stale.unlink()
         pending = path.with_name(f"{path.name}.{token}.pending")
         write(pending)
 
@@ -111,9 +115,34 @@ class BufferCheckpoints:
         memory.go_on(read_shards(folder, memory.buffer, rank, world))
         return True
 
-    def remove(self, path: Path) -> None:
-        """Remove the folder of a checkpoint."""
-        shutil.rmtree(folder_of(path), ignore_errors=True)
+    def remove(self, path: Path, remove: Callable[[], None]) -> None:
+        """Remove a checkpoint, by `remove`, and its folder: in the background, once the latest save is complete.
+
+        If that fails, there is nothing yet to take the place of the older one, which stays.
+        """
+        latest = self._job
+
+        def work() -> None:
+            if latest is not None:
+                latest.result()
+            remove()
+            shutil.rmtree(folder_of(path), ignore_errors=True)
+
+        if latest is None:
+            work()
+        else:
+            assert self._background is not None
+            self._job = self._background.submit(work)
+
+    def close(self) -> None:
+        """Give up the group for saving; every worker has to call this. `save` makes another one."""
+        if self._job is not None:  # after an error: nobody is waited for
+            return
+        if self._background is not None:
+            self._background.close()
+        if self._group is not None and dist.is_initialized():
+            dist.destroy_process_group(self._group)
+        self._background = self._group = None
 
 
 def new_token() -> str:

@@ -10,11 +10,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
-from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.strategy.alone import AloneMixin
 from redwood.buffers.strategy.batches import labels_of, merged, shell, tasks_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
-from redwood.buffers.strategy.collectives import CollectivesMixin
+from redwood.buffers.strategy.collectives import CollectivesMixin, lost_in_training
 from redwood.buffers.strategy.even_epochs import EvenEpochs, even_epochs
 from redwood.buffers.strategy.saving import SavingMixin
 from redwood.buffers.tree import flatten, rebuild
@@ -243,7 +242,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         weight = self.memory.weight()
         if weight != 1.0:
             closure_loss = closure_loss * weight
-        with lost_workers():
+        with lost_in_training():
             return super().backward(closure_loss, *args, **kwargs)  # type: ignore[misc,no-any-return]
 
     def on_train_end(self) -> None:
@@ -263,6 +262,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
     def teardown(self) -> None:
         """Leave the other workers; the buffer stays."""
         self.memory.close()
+        self._checkpoints.close()
         super().teardown()  # type: ignore[misc]
 
     def log_costs(self) -> None:

@@ -37,6 +37,7 @@ class SavingMixin:
         self._checkpoints.save(checkpoint, path, token, lambda place: save(checkpoint, place, storage_options))
         if self.memory.peers is None:  # training is over: there is nothing to hide behind
             self._checkpoints.wait()
+            self._checkpoints.close()
 
     def load_checkpoint(self, checkpoint_path: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint, and go on with its buffer, draw in flight included, if training is to go on."""
@@ -49,7 +50,6 @@ class SavingMixin:
 
     def remove_checkpoint(self, filepath: Any) -> None:
         """Remove a checkpoint and its buffer, once the one that takes its place is complete."""
-        self._checkpoints.wait()
-        super().remove_checkpoint(filepath)  # type: ignore[misc]
+        remove = super().remove_checkpoint  # type: ignore[misc]
         if self.is_global_zero:  # type: ignore[attr-defined]
-            self._checkpoints.remove(local_path(filepath))
+            self._checkpoints.remove(local_path(filepath), lambda: remove(filepath))
