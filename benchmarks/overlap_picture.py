@@ -39,7 +39,9 @@ def draw_timeline(axes: Any, spans: list[tuple[str, float, float]], steps: int, 
             continue
         lane = 1 if name in ("step", "wait") else 0
         left, right = max(start, zero), min(stop, end)
-        axes.barh(lane, right - left, left=left - zero, height=0.6, color=COLOURS[name], label=name)
+        edge = "white" if name == "step" else "none"
+        place = {"left": left - zero, "height": 0.6, "color": COLOURS[name], "edgecolor": edge}
+        axes.barh(lane, right - left, label=name, **place)
     axes.set_yticks([0, 1], ["rehearsal", "training"])
     axes.set_xlabel("ms")
     axes.set_title(title)
