@@ -127,7 +127,9 @@ def log_outcome(run: "Run", results: "Results") -> None:
 
         experiment = logger.experiment
         experiment.summary.update({key: value for key, value in results.metrics.items() if value is not None})
-        experiment.summary.update({f"cost/{key}": value for key, value in asdict(results.cost).items()})
+        experiment.summary.update(
+            {f"cost/{key}": value for key, value in asdict(results.cost).items() if value is not None}
+        )
         if run.directory is None:
             continue
         experiment.log({path.stem: wandb.Image(str(path)) for path in sorted(run.directory.glob("*.png"))})

@@ -181,7 +181,7 @@ class Results:
             "accuracy_matrix": [[float(value) for value in row] for row in self.accuracy_matrix],
             "online_accuracy": [[int(samples), float(accuracy)] for samples, accuracy in self.online_curve],
             "metrics": self.metrics,
-            "cost": asdict(self.cost),
+            "cost": {name: value for name, value in asdict(self.cost).items() if value is not None},
             "versions": dict(self.versions),
             "config": plain(self.config),
         }
