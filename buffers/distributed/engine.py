@@ -129,13 +129,16 @@ class AsyncRehearsalBuffer:
         except ValueError:
             peers.leave()
             raise
+        # Alone, there is nobody to wait for: a GPU works by itself, and on the host a thread costs more than it hides.
+        # Rows that go from the host to a GPU have to be waited for.
+        waits = peers.world > 1 or (device.type == "cuda" and not self.on_gpu)
         self._pipeline = Pipeline(
             self.buffer,
             peers,
             self.accounts,
             device=device,
             rows_group=rows_group if self.on_gpu and peers.world > 1 else None,
-            overlap=self.overlap,
+            overlap=self.overlap and waits,
             timeout=timeout,
         )
         self.peers = peers

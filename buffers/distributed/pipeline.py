@@ -108,8 +108,7 @@ class Pipeline:
         self._moves_itself = rows_group is not None
         self._known_layout: RowLayout | None = None
         self._fingerprint = 0
-        # Alone, there is nobody to wait for: a GPU works by itself, and on the host a thread costs more than it hides.
-        self._background = Background(threaded=overlap and peers.world > 1)
+        self._background = Background(threaded=overlap)
 
     def decide(self, request: Request, draw: DrawSettings, first: Any = None) -> Job[Decision]:
         """Decide what is kept, and tell the others how much there is.
