@@ -7,7 +7,7 @@ import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-WRITING_S = 0.5
+WRITING_S = 2.0
 
 
 def write_when_asked(path: Path) -> None:

@@ -7,7 +7,7 @@ from tests.cli.command import environment
 
 IMPORT_ALL = """
 import builtins, os, pkgutil, random, socket, sys
-import numpy, torch, pytorch_lightning
+import gymnasium, numpy, torch, pytorch_lightning
 
 def refuse(*args, **kwargs):
     raise AssertionError("an import uses the network")
