@@ -11,8 +11,12 @@ WRITING_S = 2.0
 
 
 def write_when_asked(path: Path) -> None:
-    """Make this process answer `stacks_of`, whatever it is busy with."""
-    faulthandler.register(signal.SIGUSR1, file=path.open("w"), all_threads=True)
+    """Make this process answer `stacks_of`, whatever it is busy with.
+
+    To be called anew after a `Trainer` has run: it puts back the handlers that Python knows of, and this is not one.
+    """
+    faulthandler.unregister(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR1, file=path.open("a"), all_threads=True)
 
 
 def stacks_of(process: BaseProcess, path: Path) -> str:

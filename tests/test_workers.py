@@ -42,6 +42,11 @@ def fail_on(rank, others_wait):
         dist.all_reduce(torch.ones(1))
 
 
+def put_handlers_back():
+    """As a `Trainer` does when it ends."""
+    signal.signal(signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
+
+
 def hang_on(rank):
     if dist.get_rank() == rank:
         time.sleep(600)
@@ -92,6 +97,7 @@ class TestFailures:
 
     def test_a_job_that_hangs_is_told_with_its_stack_and_its_process_replaced(self, gloo_workers):
         before = world_of(gloo_workers, 2)
+        gloo_workers.run(2, put_handlers_back)
         with pytest.raises(AssertionError, match=r"^hang_on hangs on worker 1 of 2\n(?s:.*)in hang_on") as error:
             gloo_workers.run(2, hang_on, 1, timeout_s=1)
         assert "worker 0" not in str(error.value)

@@ -163,7 +163,6 @@ class TwoWorkers:
 
 
 def _serve(rank: int, pipe: Connection, stacks: Path) -> None:
-    write_when_asked(stacks)
     # These make Lightning take the process for a worker that somebody else has started; it reads them on import, too.
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", RANK=str(rank))
     import torch
@@ -172,6 +171,7 @@ def _serve(rank: int, pipe: Connection, stacks: Path) -> None:
     joined = None
     while (request := pickle.loads(pipe.recv_bytes())) is not None:
         meeting_point, world, payload = request
+        write_when_asked(stacks)
         try:
             if meeting_point != joined:
                 leave()
