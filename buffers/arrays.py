@@ -9,10 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-try:
-    import numpy as np
-except ImportError:  # torch does without it, and so can this package
-    np = None  # type: ignore[assignment]
+from redwood.buffers.optional_numpy import np
 
 # A NumPy array, or a tensor on the host.
 Array = Any

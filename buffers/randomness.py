@@ -11,10 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-try:
-    import numpy as np
-except ImportError:  # torch does without it, and so can this package
-    np = None  # type: ignore[assignment]
+from redwood.buffers.optional_numpy import np
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -7,12 +7,8 @@ import torch
 from torch import Tensor
 
 from redwood.buffers.layout import RowLayout
+from redwood.buffers.optional_numpy import np
 from redwood.buffers.tree import rebuild
-
-try:
-    import numpy as np
-except ImportError:  # torch does without it, and so can this package
-    np = None  # type: ignore[assignment]
 
 
 class RowBatch:

@@ -110,9 +110,9 @@ class BufferCheckpoints:
         if not folder.is_dir():
             raise ValueError(f"The buffer of the checkpoint {path} is missing; put its folder {folder} back.")
         memory = self._memory
-        rank, world = (memory.peers.rank, memory.peers.world) if memory.peers else (0, 1)
+        assert memory.peers is not None  # a strategy opens the buffer before it loads a checkpoint
         memory.renew()
-        memory.go_on(read_shards(folder, memory.buffer, rank, world))
+        memory.go_on(read_shards(folder, memory.buffer, memory.peers.rank, memory.peers.world))
         return True
 
     def remove(self, path: Path, remove: Callable[[], None]) -> None:
