@@ -1,11 +1,13 @@
 """Redwood's command line: `python cli.py --setting class_incremental --method rehearsal`."""
 
+import argparse
 import sys
 import warnings
 
 from redwood.experiments.arguments import UsageError, as_arguments, general_help, parse_selection
 from redwood.settings.errors import RedwoodError
 
+FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -30,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
     chosen, rest = parse_selection(argv)
     if chosen.resume:
-        return _resume(chosen.resume, argv)
+        return _resume(chosen, rest)
     if (chosen.list or chosen.version) and rest:
         raise UsageError(f"{'--list' if chosen.list else '--version'} goes alone; leave {rest[0]} out.")
     if chosen.version:
@@ -51,7 +53,7 @@ def _dispatch(argv: list[str]) -> int:
     if not (chosen.setting and chosen.method):
         missing = "--setting" if not chosen.setting else "--method"
         raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
-    return _run(chosen.setting, chosen.method, rest, chosen.seeds, help_only=chosen.help)
+    return _run(chosen, rest)
 
 
 def _read_config(file: str) -> list[str]:
@@ -80,33 +82,43 @@ def _list(as_json: bool) -> int:
     return 0
 
 
-def _resume(folder: str, argv: list[str]) -> int:
+def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
     from pathlib import Path
 
     from rich.console import Console
 
+    from redwood.experiments.comparison import resume_comparison
+    from redwood.experiments.plan import is_comparison
     from redwood.experiments.runner import resume
 
-    if argv not in (["--resume", folder], [f"--resume={folder}"]):
-        raise UsageError(f"--resume goes on with a run as it was started; give --resume {folder} alone.")
-    resume(Path(folder), Console())
+    folder = Path(chosen.resume)
+    nothing, _ = parse_selection(["--resume", chosen.resume])
+    several = is_comparison(folder)
+    if several:
+        nothing.jobs = chosen.jobs
+    if rest or chosen != nothing:
+        also = ", with --jobs at most" if several else ""
+        raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone{also}.")
+    if several:
+        return 0 if resume_comparison(folder, Console(), chosen.jobs) else FAILED
+    resume(folder, Console())
     return 0
 
 
-def _run(settings: str, methods: str, rest: list[str], seeds: int, help_only: bool) -> int:
+def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
     from rich.console import Console
 
     from redwood.experiments.comparison import compare, select_pairs
     from redwood.experiments.options import check_arguments, pair_help, parse_options
     from redwood.experiments.runner import run_pair
 
-    pairs = select_pairs(settings, methods)
-    if help_only:
+    pairs = select_pairs(chosen.setting, chosen.method)
+    if chosen.help:
         print(pair_help(pairs[0]))
         return 0
     console = Console()
-    if len(pairs) > 1 or seeds > 1 or "all" in (settings, methods):
-        return 0 if compare(pairs, rest, seeds, console) else 1
+    if len(pairs) > 1 or chosen.seeds > 1 or "all" in (chosen.setting, chosen.method):
+        return 0 if compare(pairs, rest, chosen.seeds, console, chosen.jobs) else FAILED
     check_arguments(pairs, rest)
     run_pair(pairs[0], parse_options(pairs[0], rest), console)
     return 0

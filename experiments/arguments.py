@@ -24,8 +24,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--setting", metavar="KEY", help="setting, or several: a,b or all; see --list")
     group.add_argument("--method", metavar="KEY", help="method, or several: a,b or all; also path/to/file.py:Class")
     group.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
+    group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
-    group.add_argument("--resume", metavar="DIR", help="go on with the run in this folder where it stopped")
+    group.add_argument("--resume", metavar="DIR", help="go on with the run or comparison in this folder")
     group.add_argument("--list", action="store_true", help="show the tree of settings and the methods of each")
     group.add_argument("--json", action="store_true", help="with --list: as JSON")
     group.add_argument("--version", action="store_true", help="show the version")
@@ -39,6 +40,8 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     chosen, rest = parser.parse_known_args(argv)
     if chosen.seeds < 1:
         raise UsageError(f"--seeds {chosen.seeds} has to be at least 1.")
+    if chosen.jobs is not None and chosen.jobs < 1:
+        raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
     return chosen, rest
 
 
@@ -57,7 +60,7 @@ def general_help(settings: list[str], methods: list[str]) -> str:
                 "examples:",
                 "  python cli.py --setting class_incremental --method rehearsal",
                 "  python cli.py --setting class_incremental --method rehearsal --help    the options of these two",
-                "  python cli.py --setting all --method rehearsal,ewc,finetune            one comparison table",
+                "  python cli.py --setting all --method rehearsal,ewc,finetune            one table, one picture",
                 "  python cli.py --resume runs/2026...                                    go on where it stopped",
             ]
         ),

@@ -1,23 +1,31 @@
 """Many runs, one table: every pair that applies, with as many seeds as asked for."""
 
-import traceback
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from redwood.experiments.arguments import UsageError
+from redwood.experiments.jobs import Failure, Job
+from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, Pair, check_arguments, parse_options
-from redwood.experiments.report import Row, print_comparison
-from redwood.experiments.runner import execute, label_of, new_run_dir, refuse_used
+from redwood.experiments.overview import print_table
+from redwood.experiments.places import find_places
+from redwood.experiments.plan import Plan
+from redwood.experiments.pool import Pool, ThisProcess
+from redwood.experiments.report import Row
+from redwood.experiments.runner import InterruptedRun, label_of, new_run_dir, refuse_used, short_names
 from redwood.experiments.table import write_comparison
 from redwood.methods import method_names
 from redwood.settings import setting_names
 from redwood.settings.base import why_not_applicable
+from redwood.settings.comparison_plot import Cell, draw_comparison
 from redwood.settings.errors import NotApplicableError, RedwoodError
-from redwood.settings.plots import plot_comparison
+from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.results import Results
+from redwood.settings.run import Run
 
 
 def select_pairs(settings: str, methods: str) -> list[Pair]:
@@ -62,77 +70,112 @@ def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | Redwo
     return parsed
 
 
-def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Console) -> bool:
-    """Run every pair with every seed, one after the other, and end in a table and a plot.
+def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Console, jobs: int | None = None) -> bool:
+    """Run every pair with every seed, and end in a table, a file and a picture.
 
-    A pair that fails is reported, and the others go on.
+    A run that fails is reported, and the others go on; pairs that the data does not suit are left out.
+
+    Args:
+        pairs: What to compare.
+        arguments: Options of the command line; each pair takes those that it has.
+        n_seeds: Runs per pair.
+        console: Where to print.
+        jobs: Runs at once; 1 runs them in this process, None as many as there are cores or GPUs, in processes of
+            their own.
 
     Returns:
         Whether all of them succeeded.
 
     Raises:
         RedwoodError: If the folder to write to holds files already, or no pair can have its options.
+        NotApplicableError: If the data suits no pair.
+        InterruptedRun: If the user interrupts it; it can be gone on with.
     """
     parsed = parse_pairs(pairs, arguments)
-    given = next(options.run.run_dir for options in parsed if isinstance(options, Options))
+    given = _first(parsed).run.run_dir
     folder = new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison") if given is None else Path(given)
-    refuse_used(folder)
-    for pair, options in zip(pairs, parsed, strict=True):
+    plan = Plan.of(folder, pairs, arguments, n_seeds)
+    if is_first_process():
+        refuse_used(folder)
+        plan.save()
+    return _carry_out(plan, parsed, console, jobs)
+
+
+def resume_comparison(folder: Path, console: Console, jobs: int | None = None) -> bool:
+    """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
+
+    Args, result and errors are those of `compare`.
+    """
+    plan = Plan.load(folder)
+    return _carry_out(plan, parse_pairs(plan.pairs, plan.arguments), console, jobs)
+
+
+def _carry_out(plan: Plan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None) -> bool:
+    for pair, options in zip(plan.pairs, parsed, strict=True):
         if isinstance(options, RedwoodError):
-            _announce(console, pair, f"left out: {options}")
+            console.print(Text(f"{pair.setting} / {pair.method}, left out: {options}", style="bold"), soft_wrap=True)
+    by_pair = list(plan.jobs(parsed))
+    try:
+        ends = _run_all([job for group in by_pair for job in group], _first(parsed).run, console, jobs)
+    except KeyboardInterrupt:
+        raise InterruptedRun(plan.folder) from None
+    left_out = {job.pair: end for job, end in ends.items() if isinstance(end, Failure) and not end.applies}
+    if len(left_out) == len(plan.pairs):
+        raise NotApplicableError(left_out[plan.pairs[0]].reason)
     rows = [
         Row(pair.setting, pair.method, failure=str(options))
         if isinstance(options, RedwoodError)
-        else _run_seeds(pair, options, n_seeds, folder / name, console)
-        for pair, options, name in zip(pairs, parsed, _folder_names(pairs), strict=True)
+        else _row(pair, {job: ends[job] for job in group})
+        for pair, options, group in zip(plan.pairs, parsed, by_pair, strict=True)
+        if pair not in left_out
     ]
-    print_comparison(rows, console)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_comparison(rows, folder / "comparison.csv")
-    one_setting = len({row.setting for row in rows}) == 1
-    complete = [(row.method if one_setting else row.label, row.results) for row in rows if row.results]
-    if complete:
-        plot_comparison(complete, folder / "comparison.png")
-    console.print(f"written to {folder}", markup=False, highlight=False, soft_wrap=True)
+    if is_first_process():
+        _report(rows, ends, plan.folder, console)
     return all(row.failure is None for row in rows)
 
 
-def _folder_names(pairs: list[Pair]) -> list[str]:
-    """A folder for each pair; methods of one class name, from two files, are numbered."""
-    labels = [label_of(pair) for pair in pairs]
-    return [
-        label if labels.count(label) == 1 else f"{label}-{1 + labels[:number].count(label)}"
-        for number, label in enumerate(labels)
-    ]
+def _report(rows: list[Row], ends: dict[Job, Results | Failure], folder: Path, console: Console) -> None:
+    """Print the table, and write the file and the picture."""
+    write_comparison(rows, folder / "comparison.csv")
+    settings = short_names(row.setting for row in rows)
+    methods = short_names(row.method for row in rows)
+    shown = [replace(row, setting=settings[row.setting], method=methods[row.method]) for row in rows]
+    print_table(shown, console)
+    for job, end in ends.items():
+        if isinstance(end, Failure) and end.applies and job.log.exists():
+            console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)
+    cells = [Cell(row.setting, row.method, row.results, row.failure is not None) for row in shown]
+    if any(cell.results for cell in cells):
+        draw_comparison(cells, folder / "comparison.png")
+    console.print(Text(f"written to {folder}"), soft_wrap=True)
 
 
-def _announce(console: Console, pair: Pair, text: str) -> None:
-    console.print(
-        f"{pair.setting} / {pair.method}, {text}", style="bold", markup=False, highlight=False, soft_wrap=True
-    )
+def _run_all(jobs: list[Job], run: Run, console: Console, at_once: int | None) -> dict[Job, Results | Failure]:
+    """How each job ended; those that are complete are only read."""
+    ends: dict[Job, Results | Failure] = {job: job.results() for job in jobs if job.complete}
+    left = [job for job in jobs if job not in ends]
+    here = at_once == 1 or launched_processes() > 1
+    with (
+        make_monitor(console, len(jobs), len(ends), here, run.quiet) as monitor,
+        ThisProcess() if here else Pool(find_places(run, at_once)) as pool,
+    ):
+        for job, end in pool.run(left, monitor.started):
+            ends[job] = end
+            monitor.ended(job, end)
+    return {job: ends[job] for job in jobs}
 
 
-def _run_seeds(pair: Pair, options: Options, n_seeds: int, run_dir: Path, console: Console) -> Row:
-    results: list[Results] = []
-    for seed in range(options.setting.seed, options.setting.seed + n_seeds):
-        suffix = f"-seed{seed}" if n_seeds > 1 else ""
-        _announce(console, pair, f"seed {seed}")
-        try:
-            results.append(_run_one(options, seed, run_dir.with_name(run_dir.name + suffix)))
-        except RedwoodError as error:
-            return Row(pair.setting, pair.method, results, failure=str(error))
-        except Exception as error:
-            traceback.print_exc()
-            return Row(pair.setting, pair.method, results, failure=f"{type(error).__name__}: {error}")
-    return Row(pair.setting, pair.method, results, failure=None)
+def _row(pair: Pair, ends: dict[Job, Results | Failure]) -> Row:
+    results = [end for end in ends.values() if isinstance(end, Results)]
+    reasons = {job.seed: end.reason for job, end in ends.items() if isinstance(end, Failure)}
+    if not reasons:
+        failure = None
+    elif len(set(reasons.values())) == 1 and not results:
+        failure = next(iter(reasons.values()))
+    else:
+        failure = "; ".join(f"seed {seed}: {reason}" for seed, reason in reasons.items())
+    return Row(pair.setting, pair.method, results, failure)
 
 
-def _run_one(options: Options, seed: int, run_dir: Path) -> Results:
-    """Each seed gets a setting and a method of its own: both change while they run."""
-    return execute(
-        Options(
-            setting=replace(options.setting, seed=seed),
-            method=replace(options.method),
-            run=replace(options.run, run_dir=str(run_dir)),
-        )
-    )
+def _first(parsed: list[Options | RedwoodError]) -> Options:
+    return next(options for options in parsed if isinstance(options, Options))

@@ -34,5 +34,5 @@ def polish(parser: argparse.ArgumentParser) -> None:
             continue
         if action.nargs == "?":
             action.nargs = None
-        if action.option_strings != ["--seeds"]:
+        if action.option_strings not in (["--seeds"], ["--jobs"]):
             action.metavar = f"{name} ..." if action.nargs == "*" else name

@@ -32,20 +32,41 @@ def describe_settings() -> list[dict[str, Any]]:
 
 
 def setting_tree() -> Any:
-    """The tree as a `rich.tree.Tree`; a node with two parents stands under its first registered one."""
+    """The tree as a `rich.tree.Tree`; a node with two parents stands under its first registered one.
+
+    Methods are named where they begin to apply.
+    """
     from rich.tree import Tree
 
     records = describe_settings()
     by_key = {record["key"]: record for record in records}
-    root = Tree("[bold]settings[/] [dim]what each adds; the methods that apply[/]")
+    root = Tree("[bold]settings[/] [dim]what each adds; the methods that apply from there on down[/]")
     branches: dict[str, Any] = {}
     for record in records:
-        parents = [parent for parent in record["parents"] if parent in by_key]
-        branch = branches[parents[0]] if parents else root
-        inherited = {promise for parent in parents for promise in by_key[parent]["assumptions"]}
-        added = [promise for promise in record["assumptions"] if promise not in inherited]
-        also = f" [dim](also under {', '.join(parents[1:])})[/]" if parents[1:] else ""
-        adds = f"[green]+ {', '.join(added)}[/]" if added else ""
-        text = f"[bold]{record['key']}[/] {adds}{also}\n[dim]{', '.join(record['methods'])}[/]"
-        branches[record["key"]] = branch.add(text)
+        parents = [by_key[parent] for parent in record["parents"] if parent in by_key]
+        branch = branches[parents[0]["key"]] if parents else root
+        lines = [_headline(record, parents), *_method_lines(record, parents)]
+        branches[record["key"]] = branch.add("\n".join(lines))
     return root
+
+
+def _headline(record: dict[str, Any], parents: list[dict[str, Any]]) -> str:
+    inherited = {promise for parent in parents for promise in parent["assumptions"]}
+    added = [promise for promise in record["assumptions"] if promise not in inherited]
+    also = ", ".join(parent["key"] for parent in parents[1:])
+    return " ".join(
+        [
+            f"[bold]{record['key']}[/]",
+            *([f"[green]+ {', '.join(added)}[/]"] if added else []),
+            *([f"[dim](also under {also})[/]"] if also else []),
+        ]
+    )
+
+
+def _method_lines(record: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]:
+    """The methods that do not apply to any parent, and those of parents that do not apply any more."""
+    above = dict.fromkeys(name for parent in parents for name in parent["methods"])
+    new = [name for name in record["methods"] if name not in above]
+    gone = [name for name in above if name not in record["methods"]]
+    lines = [f"[dim]{', '.join(new)}[/]"] if new else []
+    return [*lines, f"[dim]not {', '.join(gone)}[/]"] if gone else lines

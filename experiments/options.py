@@ -21,7 +21,7 @@ from redwood.settings.errors import RedwoodError
 from redwood.settings.run import Run
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pair:
     """A setting and a method by the names under which the user knows them."""
 
@@ -91,8 +91,11 @@ def parse_options(pair: Pair, arguments: list[str]) -> Options:
 
 def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
     """Raise `UsageError` for the first argument that no pair takes."""
+    by_setting, by_method = ({getattr(pair, part): pair for pair in pairs} for part in ("setting", "method"))
+    # A pair has the options of its two classes: some pairs with all of the classes have all of the options.
+    some = dict.fromkeys((*by_setting.values(), *by_method.values()))
     known = {
-        option: action for pair in pairs for action in make_parser(pair)._actions for option in action.option_strings
+        option: action for pair in some for action in make_parser(pair)._actions for option in action.option_strings
     }
     refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs")
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redwood.settings.measure import ACCURACY, Measure
 from redwood.settings.results import METRICS, Cost, Results, mean_and_std
 
 NOT_DEFINED = "\N{EN DASH}"
@@ -15,7 +16,7 @@ _GAP = "…"
 _MAX_ROWS = 24
 _CELL = len("100.0")
 _SIGNED = {"backward_transfer", "forward_transfer"}
-_COLUMNS = ("", "accuracy", "incr.", "forget", "BWT", "FWT", "online", "time", "seeds")
+_COLUMNS = ("incr.", "forget", "BWT", "FWT", "online", "time", "seeds")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def print_results(results: Results, console: Console) -> None:
     console.print(Text(" · ".join(name for name in names if name), style="bold"))
     if results.accuracy_matrix:
         _print_matrix(results, console)
-    for title, lines in (("metrics (%)", _metric_lines(results)), ("cost", _cost_lines(results.cost))):
+    unit = f" ({results.measure.unit})" if results.measure.unit else ""
+    for title, lines in ((f"metrics{unit}", _metric_lines(results)), ("cost", _cost_lines(results.cost))):
         table = _new_table(title, padding=1, show_header=False)
         table.add_column()
         table.add_column(justify="right")
@@ -62,7 +64,9 @@ def print_results(results: Results, console: Console) -> None:
 
 
 def print_comparison(rows: Sequence[Row], console: Console) -> None:
-    """Print one line per pair of setting and method, grouped by setting; metrics are means over seeds, in percent.
+    """Print one line per pair of setting and method, grouped by setting; metrics are means over seeds.
+
+    Accuracies are in percent.
 
     If all rows are of one method, they are its settings' in one table instead.
 
@@ -74,7 +78,9 @@ def print_comparison(rows: Sequence[Row], console: Console) -> None:
     """
     one_method = len({row.method for row in rows}) == 1 < len({row.setting for row in rows})
     cells = [_comparison_cells(row, row.setting if one_method else row.method) for row in rows]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *cells, strict=True)]
+    measure = next((run.measure for row in rows for run in row.results), ACCURACY)
+    columns = ("", measure.name, *_COLUMNS)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
     left = console.width - sum(widths[1:]) - len(widths)  # for the method and the status
     widths[0] = max(min(widths[0], left - len("failed")), len("rehearsal"))
@@ -84,7 +90,7 @@ def print_comparison(rows: Sequence[Row], console: Console) -> None:
     for group in dict.fromkeys(groups):
         table = _new_table(group, padding=0)
         table.add_column("", width=widths[0], overflow="fold")
-        for name, width in zip(_COLUMNS[1:], widths[1:], strict=True):
+        for name, width in zip(columns[1:], widths[1:], strict=True):
             table.add_column(name, width=width, justify="right", no_wrap=True)
         table.add_column("status", no_wrap=True)
         for belongs_to, line, state in zip(groups, cells, cut, strict=True):
@@ -104,34 +110,34 @@ def _print_matrix(results: Results, console: Console) -> None:
     first = max(len(name) for name in [*names, "top-5 at the end"])
     columns = shortened(tasks, (console.width - first - 1) // (_CELL + 1))
     shown = shortened(len(matrix), _MAX_ROWS)
-    table = _new_table("accuracy (%) on task", padding=0)
+    table = _new_table(f"{results.measure.label} on task", padding=0)
     table.add_column()
     for task in columns:
         table.add_column(_GAP if task is None else str(task), justify="right", no_wrap=True, min_width=_CELL)
     for phase in shown:
         name, values = (_GAP, None) if phase is None else (names[phase], matrix[phase])
-        table.add_row(name, *(_cell(values, task, phase, results.n_phases) for task in columns))
+        table.add_row(name, *(_cell(values, task, phase, results) for task in columns))
     if results.top5_accuracy is not None:
         table.add_section()
-        table.add_row("top-5 at the end", *(_cell(results.top5_accuracy, task, None, 1) for task in columns))
+        table.add_row("top-5 at the end", *(_cell(results.top5_accuracy, task, None, results) for task in columns))
     console.print(table)
     if None in columns or None in shown:
         console.print("The rest of the matrix is in results.json.")
     console.print()
 
 
-def _cell(values: Sequence[float] | None, task: int | None, phase: int | None, n_phases: int) -> Text:
+def _cell(values: Sequence[float] | None, task: int | None, phase: int | None, results: Results) -> Text:
     if values is None or task is None:
         return Text(_GAP, style="dim")
-    unseen = n_phases > 1 and phase is not None and task > phase
-    return Text(_percent(values[task]), style="dim" if unseen else "")
+    unseen = results.n_phases > 1 and phase is not None and task > phase
+    return Text(results.measure.show(values[task]), style="dim" if unseen else "")
 
 
 def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     for name, value in results.metrics.items():
-        yield name.replace("_", " "), _percent(value, signed=name in _SIGNED)
+        yield name.replace("_", " ").replace("rmse", "RMSE"), _shown(results.measure, value, signed=name in _SIGNED)
     if results.top5_accuracy is not None:
-        yield "average top-5 accuracy", _percent(sum(results.top5_accuracy) / len(results.top5_accuracy))
+        yield "average top-5 accuracy", _shown(ACCURACY, sum(results.top5_accuracy) / len(results.top5_accuracy))
 
 
 def _cost_lines(cost: Cost) -> Iterable[tuple[str, str]]:
@@ -161,11 +167,11 @@ def _new_table(title: str, padding: int, show_header: bool = True) -> Table:
 def _comparison_cells(row: Row, name: str) -> list[str]:
     if not row.results:
         return [name, *[NOT_DEFINED] * (len(METRICS) + 1), "0"]
-    cells = [name]
+    cells, measure = [name], row.results[0].measure
     for metric, statistic in mean_and_std(row.results).items():
-        text = _percent(statistic and statistic[0], signed=metric in _SIGNED)
-        if metric == "average_accuracy" and statistic is not None and len(row.results) > 1:
-            text += f" ± {_percent(statistic[1])}"
+        text = _shown(measure, statistic and statistic[0], signed=metric in _SIGNED)
+        if metric == measure.metrics[0] and statistic is not None and len(row.results) > 1:
+            text += f" ± {measure.show(statistic[1])}"
         cells.append(text)
     seconds = sum(run.cost.wall_time_s for run in row.results) / len(row.results)
     return [*cells, _clock(seconds), str(len(row.results))]
@@ -184,11 +190,8 @@ def _cut(text: str, width: int) -> str:
     return text[:width] if width <= len("failed: ") else text[: width - 1].rstrip() + _GAP
 
 
-def _percent(value: float | None, signed: bool = False) -> str:
-    if value is None:
-        return NOT_DEFINED
-    # Adding zero makes a rounded -0.0 a plain zero.
-    return f"{round(100 * value, 1) + 0.0:{'+' if signed else ''}.1f}"
+def _shown(measure: Measure, value: float | None, signed: bool = False) -> str:
+    return NOT_DEFINED if value is None else measure.show(value, signed=signed)
 
 
 def _seconds(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,19 @@ def new_run_dir(label: str) -> Path:
 
 def label_of(pair: Pair) -> str:
     """A pair as part of a folder name: keys as they are, classes without their module or file."""
-    return "-".join(name.rpartition(":")[2] for name in (pair.setting, pair.method))
+    return "-".join(short_name(name) for name in (pair.setting, pair.method))
+
+
+def short_name(name: str) -> str:
+    """The name of a setting or method without its module or file; of a composed one, each part's."""
+    return "+".join(part.rpartition(":")[2].rpartition("/")[2] for part in name.split("+"))
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """The short name of each, or the whole where two would have the same."""
+    short = {name: short_name(name) for name in dict.fromkeys(names)}
+    taken = list(short.values())
+    return {name: text if taken.count(text) == 1 else name for name, text in short.items()}
 
 
 def execute(options: Options) -> Results:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from redwood.settings.run import Run
 
 # Not part of what reproduces a run: where it writes, how it is watched.
-_NOT_CONFIG = {"run_dir", "resume", "quiet"}
+_NOT_CONFIG = {"run_dir", "group", "resume", "quiet"}
 
 
 def name_of_setting(cls: "type[Setting]") -> str:

@@ -30,9 +30,15 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    """Write a figure; the folder is made if missing, the suffix decides the format."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, bbox_inches="tight", pad_inches=0.1)
+    """Write a figure, atomically; the folder is made if missing, the suffix decides the format."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        figure.savefig(temporary, dpi=160, bbox_inches="tight", pad_inches=0.1)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def style_axes(axes: "Axes", x: str, y: str) -> None:
@@ -56,18 +62,24 @@ def name_average(axes: "Axes") -> None:
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0.1, fontsize=9)
 
 
-def label_ends(axes: "Axes", labels: Sequence[tuple[float, float, str, str]], height: float) -> None:
+def label_ends(
+    axes: "Axes",
+    labels: Sequence[tuple[float, float, str, str]],
+    height: float,
+    limits: tuple[float, float] = PERCENT_LIMITS,
+) -> None:
     """Write beside the ends of lines, all at one x, moved apart where texts would overlap.
 
     Args:
-        axes: Where the lines are; vertically it spans `PERCENT_LIMITS`.
+        axes: Where the lines are.
         labels: `(x, y, text, colour)` of each line, the end point in data units.
         height: Height of the panel in inches, roughly.
+        limits: What the panel spans vertically.
     """
     from matplotlib.transforms import ScaledTranslation
 
     ordered = sorted(labels, key=lambda label: label[1])
-    low, high = PERCENT_LIMITS
+    low, high = limits
     gap = (high - low) * min(_LINE_HEIGHT / height, 1 / len(ordered))
     figure = axes.get_figure(root=True)
     assert figure is not None

@@ -87,6 +87,7 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
         with contextlib.redirect_stderr(io.StringIO()):
             experiment = wandb.init(
                 name=name,
+                group=run.group,
                 project=run.project,
                 dir=str(run.directory or "."),
                 mode="offline" if run.wandb == "offline" else "online",
@@ -134,7 +135,8 @@ def log_outcome(run: "Run", results: "Results") -> None:
             continue
         experiment.log({path.stem: wandb.Image(str(path)) for path in sorted(run.directory.glob("*.png"))})
         artifact = wandb.Artifact(f"run-{experiment.id}", type="run")
-        for name in ("config.yaml", "results.json", "metrics.csv", "accuracy_matrix.png", "accuracy_curve.png"):
+        pictures = (f"{results.measure.key}_matrix.png", f"{results.measure.key}_curve.png")
+        for name in ("config.yaml", "results.json", "metrics.csv", *pictures):
             artifact.add_file(str(run.directory / name))
         experiment.log_artifact(artifact)
 

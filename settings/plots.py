@@ -1,4 +1,4 @@
-"""Pictures of results: the accuracy matrix, accuracy over the run, and methods side by side.
+"""Pictures of results: the accuracy (or RMSE) matrix, accuracy over the run, and methods side by side.
 
 The suffix of the file decides the format (png, pdf, svg, ...). Tasks are numbered from 0, as everywhere.
 """
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from redwood.settings.drawing import (
     COLOURS,
-    PERCENT_LIMITS,
     label_ends,
     name_average,
     new_figure,
@@ -20,8 +19,10 @@ from redwood.settings.drawing import (
     save_figure,
     style_axes,
 )
+from redwood.settings.measure import Measure
 from redwood.settings.metrics import average_accuracy_curve
 from redwood.settings.results import Results, mean_and_std
+from redwood.settings.trade_off import draw_trade_off, has_trade_off
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 # More tasks than this are told apart by a colour bar, or shown without the numbers in the cells.
 _MAX_LABELLED_TASKS = 10
 _MAX_ANNOTATED_TASKS = 25
+_ROOM = 1.04  # for markers at the end of a scale
 
 
 def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None:
-    """Draw the accuracy matrix as a heat map: a row per phase trained, a column per task tested, values in percent.
+    """Draw the matrix of results as a heat map: a row per phase trained, a column per task tested.
+
+    Accuracies are in percent.
 
     Args:
         results: A run with at least one evaluated phase; of an unfinished run, the rows there are.
@@ -42,14 +46,14 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
     Raises:
         ValueError: If no phase has been evaluated yet.
     """
-    percent = _percent(results)
-    phases, tasks = percent.shape
+    shown, measure = _shown(results), results.measure
+    phases, tasks = shown.shape
     cell = 0.62 if tasks <= _MAX_LABELLED_TASKS else 0.4 if tasks <= _MAX_ANNOTATED_TASKS else 9.0 / tasks
     figure = new_figure(max(cell * tasks + 1.8, 4.0), max(cell * phases + 1.3, 1.7))
     axes = figure.add_subplot()
-    image = axes.imshow(percent, cmap="cividis", vmin=0, vmax=100)
+    image = axes.imshow(shown, cmap="cividis", vmin=0, vmax=_top(measure, shown))
     if tasks <= _MAX_ANNOTATED_TASKS:
-        _annotate_cells(axes, percent)
+        _annotate_cells(axes, shown, measure)
     number_tasks(axes, tasks)
     axes.set_xlabel("tested on task")
     if results.n_phases == 1:
@@ -60,8 +64,8 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if phases > 1:
-        figure.colorbar(image, ax=axes, label="accuracy (%)", fraction=0.05, pad=0.02).outline.set_linewidth(0)
-    _title(figure, results, "Accuracy in % on each task")
+        figure.colorbar(image, ax=axes, label=measure.label, fraction=0.05, pad=0.02).outline.set_linewidth(0)
+    _title(figure, results, f"{measure.title}{f' in {measure.unit}' if measure.unit else ''} on each task")
     save_figure(figure, path)
 
 
@@ -77,22 +81,24 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: If no phase has been evaluated yet.
     """
-    percent = _percent(results)
+    shown, measure = _shown(results), results.measure
     panels = 2 if results.online_curve else 1
     figure = new_figure(7.4, 4.0 if panels == 1 else 7.2)
     axes = figure.add_subplot(panels, 1, 1)
     if results.n_phases == 1:
-        _draw_task_bars(axes, percent[0])
+        _draw_task_bars(axes, shown[0], measure)
     else:
-        _draw_task_lines(axes, percent, 100 * average_accuracy_curve(results.learned))
+        _draw_task_lines(axes, shown, measure.factor * average_accuracy_curve(results.learned), measure)
     if panels == 2:
         _draw_online(figure.add_subplot(panels, 1, 2), results)
-    _title(figure, results, "Accuracy after training" if results.n_phases == 1 else "Accuracy as tasks are learned")
+    _title(figure, results, f"{measure.title} {'after training' if results.n_phases == 1 else 'as tasks are learned'}")
     save_figure(figure, path)
 
 
 def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | os.PathLike[str]) -> None:
     """Draw the final average accuracy of several methods as bars and, where there are several phases, its course.
+
+    If all of them are under one setting, a further panel has it against what they computed.
 
     Bars are sorted, best on top. Bars and lines are means over seeds; error bars and shades are one standard deviation.
 
@@ -105,54 +111,62 @@ def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | o
     """
     if not runs:
         raise ValueError("There are no results to compare; pass at least one label with its runs.")
-    best_last = sorted(runs, key=lambda entry: float(np.mean([run.objective for run in entry[1]])))
+    lower_is_better = runs[0][1][0].lower_is_better
+    best_last = sorted(
+        runs, key=lambda entry: float(np.mean([run.objective for run in entry[1]])), reverse=lower_is_better
+    )
     colours = {label: COLOURS[rank % len(COLOURS)] for rank, (label, _) in enumerate(reversed(best_last))}
     courses = [(label, group) for label, group in best_last if all(len(run.learned) > 1 for run in group)]
-    panels = 2 if courses else 1
+    traded = len({run.setting for _, group in runs for run in group}) == 1 and has_trade_off(runs)
+    panels = 1 + bool(courses) + traded
     width = 3.8 + 0.08 * max(len(label) for label, _ in runs)
-    figure = new_figure(panels * width, max(0.36 * len(runs) + 1.0, 4.0 if courses else 1.6))
+    height = max(0.36 * len(runs) + 1.0, 4.0 if panels > 1 else 1.6)
+    figure = new_figure(panels * width, height)
     _draw_ranking(figure.add_subplot(1, panels, 1), best_last, colours)
     if courses:
         _draw_courses(figure.add_subplot(1, panels, 2), courses, colours)
-    _comparison_title(figure, [run for _, group in runs for run in group])
+    if traded:
+        draw_trade_off(figure.add_subplot(1, panels, panels), runs, (width - 0.8, height - 0.8), colours)
+    title_comparison(figure, [run for _, group in runs for run in group])
     save_figure(figure, path)
 
 
-def _annotate_cells(axes: "Axes", percent: NDArray[np.float64]) -> None:
-    few = percent.shape[1] <= _MAX_LABELLED_TASKS
-    for (phase, task), value in np.ndenumerate(percent):
+def _annotate_cells(axes: "Axes", shown: NDArray[np.float64], measure: Measure) -> None:
+    few, middle = shown.shape[1] <= _MAX_LABELLED_TASKS, _top(measure, shown) / 2
+    for (phase, task), value in np.ndenumerate(shown):
         axes.text(
             task,
             phase,
-            f"{value:.{1 if few else 0}f}",
+            f"{value:.{measure.decimals - (not few)}f}",
             ha="center",
             va="center",
             fontsize=10 if few else 8,
             # The middle of cividis is the grey on which black and white read equally well.
-            color="black" if value > 50 else "white",
+            color="black" if value > middle else "white",
         )
 
 
-def _draw_task_lines(axes: "Axes", percent: NDArray[np.float64], average: NDArray[np.float64]) -> None:
+def _draw_task_lines(axes: "Axes", shown: NDArray[np.float64], average: NDArray[np.float64], measure: Measure) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    phases, tasks = percent.shape
+    phases, tasks = shown.shape
+    limits = (0.0, _ROOM * _top(measure, shown))
     # Tasks are ordered, so their colours are, too; the palest end of the map would be lost on white.
     colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0.0, 0.8, tasks))]
     size = 3.5 if tasks <= _MAX_LABELLED_TASKS else 2.0
     for task in range(phases):
-        axes.plot(range(task, phases), percent[task:, task], color=colours[task], marker="o", markersize=size, lw=1.2)
+        axes.plot(range(task, phases), shown[task:, task], color=colours[task], marker="o", markersize=size, lw=1.2)
     axes.plot(range(phases), average, color="black", marker="o", markersize=4.5, lw=2.8, label="average so far")
     if tasks <= _MAX_LABELLED_TASKS:
-        ends = [(phases - 1, percent[-1, task], f"task {task}", colours[task]) for task in range(phases)]
-        label_ends(axes, [*ends, (phases - 1, average[-1], "average so far", "black")], height=3.0)
+        ends = [(phases - 1, shown[-1, task], f"task {task}", colours[task]) for task in range(phases)]
+        label_ends(axes, [*ends, (phases - 1, average[-1], "average so far", "black")], height=3.0, limits=limits)
     else:
         _add_task_colours(axes, colours)
-    axes.set_ylim(*PERCENT_LIMITS)
+    axes.set_ylim(*limits)
     axes.set_xlim(-0.02 * tasks, 1.02 * tasks - 1)
     number_tasks(axes, tasks)
-    style_axes(axes, "trained up to task", "accuracy (%)")
+    style_axes(axes, "trained up to task", measure.label)
 
 
 def _add_task_colours(axes: "Axes", colours: Sequence[str]) -> None:
@@ -167,78 +181,91 @@ def _add_task_colours(axes: "Axes", colours: Sequence[str]) -> None:
     name_average(axes)
 
 
-def _draw_task_bars(axes: "Axes", percent: NDArray[np.float64]) -> None:
-    tasks = len(percent)
-    bars = axes.bar(range(tasks), percent, color=COLOURS[0], width=0.7)
+def _draw_task_bars(axes: "Axes", shown: NDArray[np.float64], measure: Measure) -> None:
+    tasks = len(shown)
+    bars = axes.bar(range(tasks), shown, color=COLOURS[0], width=0.7)
     if tasks <= _MAX_ANNOTATED_TASKS:
-        decimals = 1 if tasks <= _MAX_LABELLED_TASKS else 0
+        decimals = measure.decimals - (tasks > _MAX_LABELLED_TASKS)
         # A line through a number is hard to read: the numbers get a ground of their own, above the line.
         ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 0.8}
         axes.bar_label(bars, fmt=f"%.{decimals}f", padding=3, fontsize=9, bbox=ground, zorder=4)
-    axes.axhline(percent.mean(), color="black", lw=1.2, ls="--", label=f"average {percent.mean():.1f}")
+    average = f"average {shown.mean():.{measure.decimals}f}"
+    axes.axhline(shown.mean(), color="black", lw=1.2, ls="--", label=average)
     name_average(axes)
     margin = max(0.6, (4 - tasks) / 2)
     axes.set_xlim(-margin, tasks - 1 + margin)
-    axes.set_ylim(0, 109)
+    axes.set_ylim(0, 1.09 * _top(measure, shown))
     number_tasks(axes, tasks)
-    style_axes(axes, "tested on task", "accuracy (%)")
+    style_axes(axes, "tested on task", measure.label)
     axes.grid(axis="x", visible=False)
 
 
 def _draw_online(axes: "Axes", results: Results) -> None:
-    samples, accuracy = np.array(results.online_curve, dtype=np.float64).T
-    average = results.metrics["online_accuracy"]
+    measure = results.measure
+    samples, values = np.array(results.online_curve, dtype=np.float64).T
+    average, shown = results.metrics[f"online_{measure.key}"], measure.factor * values
     assert average is not None
-    axes.plot(samples, 100 * accuracy, color=COLOURS[0], lw=1.3)
-    axes.axhline(100 * average, color="black", lw=1.2, ls="--", label=f"average {100 * average:.1f}")
+    axes.plot(samples, shown, color=COLOURS[0], lw=1.3)
+    label = f"average {measure.show(average)}"
+    axes.axhline(measure.factor * average, color="black", lw=1.2, ls="--", label=label)
     name_average(axes)
-    axes.set_ylim(*PERCENT_LIMITS)
+    axes.set_ylim(0, _ROOM * _top(measure, shown))
     axes.set_xlim(0, samples[-1])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    style_axes(axes, "training samples seen", "online accuracy (%)")
+    style_axes(axes, "training samples seen", f"online {measure.label}")
 
 
 def _draw_ranking(axes: "Axes", best_last: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
+    measure, longest = best_last[0][1][0].measure, 0.0
     for row, (label, group) in enumerate(best_last):
-        summary = mean_and_std(group)["average_accuracy"]
+        summary = mean_and_std(group)[f"average_{measure.key}"]
         assert summary is not None
-        mean, deviation = 100 * summary[0], 100 * summary[1]
+        mean, deviation = measure.factor * summary[0], measure.factor * summary[1]
+        longest = max(longest, mean)
         several = len(group) > 1
         axes.barh(row, mean, xerr=deviation if several else None, color=colours[label], height=0.68, capsize=3)
-        text = f"{mean:.1f} ± {deviation:.1f}" if several else f"{mean:.1f}"
+        text = measure.show(summary[0]) + (f" ± {measure.show(summary[1])}" if several else "")
         axes.annotate(text, (mean + deviation, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(best_last)), [label for label, _ in best_last])
-    axes.set_xlim(0, 100)
-    style_axes(axes, "average accuracy (%)", "")
+    axes.set_xlim(0, _top(measure, np.array(longest)))
+    style_axes(axes, f"average {measure.label}", "")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
 def _draw_courses(axes: "Axes", courses: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
     ends: list[tuple[float, float, str, str]] = []
+    measure, highest = courses[0][1][0].measure, 0.0
     for label, group in courses:
         phases = min(len(run.learned) for run in group)
-        curves = 100 * np.array([average_accuracy_curve(run.learned)[:phases] for run in group])
-        mean = curves.mean(axis=0)
+        curves = measure.factor * np.array([average_accuracy_curve(run.learned)[:phases] for run in group])
+        mean, highest = curves.mean(axis=0), max(highest, float(curves.max()))
         axes.plot(range(phases), mean, color=colours[label], marker="o", markersize=3.5, lw=1.8)
         if len(group) > 1:
             deviation = curves.std(axis=0, ddof=1)
             axes.fill_between(range(phases), mean - deviation, mean + deviation, color=colours[label], alpha=0.2, lw=0)
         ends.append((phases - 1, float(mean[-1]), label, colours[label]))
     tasks = int(max(x for x, *_ in ends)) + 1
+    limits = (0.0, _ROOM * _top(measure, np.array(highest)))
     for last in {x for x, *_ in ends}:
-        label_ends(axes, [end for end in ends if end[0] == last], height=3.0)
-    axes.set_ylim(*PERCENT_LIMITS)
+        label_ends(axes, [end for end in ends if end[0] == last], height=3.0, limits=limits)
+    axes.set_ylim(*limits)
     axes.set_xlim(-0.02 * tasks, 1.02 * tasks - 1)
     number_tasks(axes, tasks, most=10)
-    style_axes(axes, "trained up to task", "average accuracy on tasks so far (%)")
+    unit = f" ({measure.unit})" if measure.unit else ""
+    style_axes(axes, "trained up to task", f"average {measure.name} on tasks so far{unit}")
 
 
-def _percent(results: Results) -> NDArray[np.float64]:
-    """Every measured accuracy in percent, those on tasks yet to be learned included."""
+def _shown(results: Results) -> NDArray[np.float64]:
+    """Every measured value as it is shown (accuracies in percent), those on tasks yet to be learned included."""
     if not results.accuracy_matrix:
         raise ValueError("There is no accuracy to draw: no phase has been evaluated yet.")
-    return 100 * np.array(results.accuracy_matrix, dtype=np.float64)
+    return results.measure.factor * np.array(results.accuracy_matrix, dtype=np.float64)
+
+
+def _top(measure: Measure, shown: NDArray[np.float64]) -> float:
+    """The end of a scale for these values: all that is possible for percentages, else the largest of them."""
+    return 100.0 if measure.unit == "%" else float(shown.max()) or 1.0
 
 
 def _title(figure: "Figure", results: Results, what: str) -> None:
@@ -249,10 +276,12 @@ def _title(figure: "Figure", results: Results, what: str) -> None:
     figure.suptitle(f"{what}\n{subtitle}", fontsize=11)
 
 
-def _comparison_title(figure: "Figure", results: Sequence[Results]) -> None:
+def title_comparison(figure: "Figure", results: Sequence[Results], deviations: bool = True) -> None:
+    """Write above a figure what all results have in common, and what it shows of how many seeds."""
     settings = sorted({run.setting for run in results})
     datasets = sorted({run.dataset for run in results})
     seeds = len({run.seed for run in results})
     scope = " · ".join([*(settings if len(settings) == 1 else []), *(datasets if len(datasets) == 1 else [])])
-    counted = f"{seeds} seeds: mean and standard deviation" if seeds > 1 else f"seed {results[0].seed}"
+    shown = "mean and standard deviation" if deviations else "mean"
+    counted = f"{seeds} seeds: {shown}" if seeds > 1 else f"seed {results[0].seed}"
     figure.suptitle(" · ".join(part for part in (scope, counted) if part), fontsize=11)

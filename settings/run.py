@@ -45,7 +45,7 @@ class Run:
     """Options of a run that change neither the protocol nor the method, and the run directory.
 
     A run directory holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
-    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` and `checkpoints/`.
+    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (regression: `rmse_...`) and `checkpoints/`.
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
@@ -58,6 +58,7 @@ class Run:
     threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else torch's choice)
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
     quiet: bool = False  # print no progress
+    group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
     resume: bool = field(default=False, metadata={"cmd": False})
 
     def __post_init__(self) -> None:
@@ -213,8 +214,9 @@ class Run:
 
         if self.writes:
             assert self.directory is not None
-            plot_accuracy_matrix(results, self.directory / "accuracy_matrix.png")
-            plot_accuracy_curve(results, self.directory / "accuracy_curve.png")
+            measure = results.measure.key
+            plot_accuracy_matrix(results, self.directory / f"{measure}_matrix.png")
+            plot_accuracy_curve(results, self.directory / f"{measure}_curve.png")
             timeline = (results.cost.rehearsal or {}).get("timeline", ())
             if any(name == "step" for name, _, _ in timeline):
                 plot_timeline(timeline, self.directory / "rehearsal_timeline.png")

@@ -9,6 +9,7 @@ import pytest
 from redwood.cli import main
 from tests.cli.command import QUICK, RUN_FILES, content
 
+HERE = [*QUICK, "--jobs", "1"]
 FAILING = """
 from dataclasses import dataclass
 from redwood.methods.finetune import Finetune
@@ -56,6 +57,8 @@ class TestPairs:
                 "--run_dir",
                 str(folder),
                 "--quiet",
+                "--jobs",
+                "1",
                 "--accelerator",
                 "cpu",
                 "--batch_size",
@@ -74,7 +77,11 @@ class TestPairs:
             for setting in ("class_incremental", "online_task_incremental")
             for method in ("finetune", "ewc")
         }
-        assert {path.name for path in folder.iterdir()} == names | {"comparison.csv", "comparison.png"}
+        assert {path.name for path in folder.iterdir()} == names | {
+            "comparison.yaml",
+            "comparison.csv",
+            "comparison.png",
+        }
         for name in names:
             assert {path.name for path in (folder / name).iterdir()} == RUN_FILES
 
@@ -104,9 +111,7 @@ class TestPairs:
 
 def test_what_does_not_apply_is_left_out(tmp_path, capsys):
     folder = tmp_path / "compared"
-    assert (
-        main(["--setting", "cumulative,continual", "--method", "joint,random", *QUICK, "--run_dir", str(folder)]) == 0
-    )
+    assert main(["--setting", "cumulative,continual", "--method", "joint,random", *HERE, "--run_dir", str(folder)]) == 0
     assert [(row["setting"], row["method"]) for row in table(folder)] == [
         ("cumulative", "joint"),
         ("cumulative", "random"),
@@ -121,13 +126,30 @@ def test_what_does_not_apply_is_left_out(tmp_path, capsys):
     assert lines[-1] == f"written to {folder}"
 
 
+class TestData:
+    """Whether a method applies may depend on what there is to predict."""
+
+    ARGUMENTS = ("--dataset", "drift_regression:abrupt", "--passes", "1", "--accelerator", "cpu", "--jobs", "1")
+
+    def test_pairs_that_it_does_not_suit_are_left_out(self, tmp_path):
+        folder = tmp_path / "compared"
+        pairs = ["--setting", "domain_incremental,class_incremental", "--method", "random,ncm"]
+        assert main([*pairs, *self.ARGUMENTS, "--run_dir", str(folder)]) == 0
+        assert [(row["setting"], row["method"]) for row in table(folder)] == [("domain_incremental", "random")]
+
+    def test_all_of_them(self, tmp_path, capsys):
+        pairs = ["--setting", "domain_incremental,class_incremental", "--method", "ncm"]
+        assert main([*pairs, *self.ARGUMENTS, "--run_dir", str(tmp_path / "compared")]) == 2
+        assert "ncm predicts classes, but the targets of" in capsys.readouterr().err
+
+
 class TestFailures:
     def test_are_reported_and_the_rest_goes_on(self, tmp_path, capsys):
         """One fails with a mistake in its code, one with a sentence, one cannot have an option; the last is fine."""
         (tmp_path / "bad.py").write_text(FAILING)
         folder = tmp_path / "compared"
         methods = [f"{tmp_path}/bad.py:Failing", f"{tmp_path}/bad.py:Refusing", "ewc", "finetune"]
-        arguments = ["--setting", "class_incremental", "--method", ",".join(methods), *QUICK, "--run_dir", str(folder)]
+        arguments = ["--setting", "class_incremental", "--method", ",".join(methods), *HERE, "--run_dir", str(folder)]
         assert main([*arguments, "--ewc_lambda", "-1"]) == 1
         reasons = {row["method"].rpartition(":")[2]: row["failure"] for row in table(folder)}
         assert reasons == {
@@ -145,7 +167,10 @@ class TestFailures:
         assert not (folder / "class_incremental-Failing" / "results.json").exists()
         out, err = capsys.readouterr()
         assert "failed" in out and "It does not want to." in out
-        assert "in on_task_start" in err, "a mistake in the code needs its traceback"
+        log = folder / "class_incremental-Failing" / "log.txt"
+        assert all("in on_task_start" in text for text in (err, log.read_text())), "a mistake needs its traceback"
+        assert f"class_incremental / Failing, seed 0 failed: what it printed is in {log}\n" in out
+        assert str(tmp_path / "bad.py") not in out, "the table has the names of classes"
         assert out.index("ewc, left out: --ewc_lambda -1.0") < out.index("Failing, seed 0"), (
             "it is said before the hours"
         )
@@ -153,16 +178,17 @@ class TestFailures:
     def test_contradiction_of_one_setting(self, tmp_path):
         folder = tmp_path / "compared"
         arguments = ["--setting", "class_incremental,online_class_incremental", "--method", "random", "--passes", "2"]
-        assert main([*arguments, "--run_dir", str(folder), "--quiet"]) == 1
+        assert main([*arguments, "--run_dir", str(folder), "--quiet", "--jobs", "1"]) == 1
         assert [bool(row["failure"]) for row in table(folder)] == [False, True]
 
     def test_all_of_them(self, tmp_path, monkeypatch):
         """Without a run there is nothing to plot, but still a table."""
         monkeypatch.chdir(tmp_path)
         np.savez("bad.npz", x=np.zeros((18, 2)), y=np.arange(18) % 3 * 2)
-        assert main(["--setting", "class_incremental", "--method", "random,finetune", "--dataset", "bad.npz"]) == 1
+        arguments = ["--setting", "class_incremental", "--method", "random,finetune", "--jobs", "1"]
+        assert main([*arguments, "--dataset", "bad.npz"]) == 1
         (folder,) = (tmp_path / "runs").iterdir()
-        assert [path.name for path in folder.iterdir()] == ["comparison.csv"]
+        assert {path.name for path in folder.iterdir()} == {"comparison.yaml", "comparison.csv"}
         assert all("labels must be" in row["failure"] for row in table(folder))
 
 
@@ -174,14 +200,15 @@ def test_methods_of_one_name_from_two_files(tmp_path):
         )
     folder = tmp_path / "compared"
     methods = ",".join(f"{tmp_path}/{name}.py:Mine" for name in ("one", "two"))
-    assert main(["--setting", "continual", "--method", methods, "--run_dir", str(folder), "--quiet"]) == 0
+    arguments = ["--setting", "continual", "--method", methods, "--jobs", "1", "--quiet"]
+    assert main([*arguments, "--run_dir", str(folder)]) == 0
     assert sum(path.is_dir() for path in folder.iterdir()) == 2
 
 
 class TestSeeds:
     def test_mean_and_deviation(self, tmp_path, capsys):
         folder = tmp_path / "seeds"
-        arguments = ["--setting", "class_incremental", "--method", "finetune", *QUICK, "--seeds", "3", "--seed", "5"]
+        arguments = ["--setting", "class_incremental", "--method", "finetune", *HERE, "--seeds", "3", "--seed", "5"]
         assert main([*arguments, "--run_dir", str(folder)]) == 0
         names = [f"class_incremental-finetune-seed{seed}" for seed in (5, 6, 7)]
         values = [final_accuracy(folder / name) for name in names]
@@ -196,7 +223,7 @@ class TestSeeds:
     def test_one_of_them_is_the_run_of_that_seed(self, tmp_path):
         folder, alone = tmp_path / "seeds", tmp_path / "alone"
         arguments = ["--setting", "traditional", "--method", "finetune", "--passes", "1", "--quiet"]
-        assert main([*arguments, "--seeds", "2", "--run_dir", str(folder)]) == 0
+        assert main([*arguments, "--seeds", "2", "--jobs", "1", "--run_dir", str(folder)]) == 0
         assert main([*arguments, "--seed", "1", "--run_dir", str(alone)]) == 0
         assert content(alone)["metrics.csv"] == content(folder / "traditional-finetune-seed1")["metrics.csv"]
 
@@ -208,11 +235,13 @@ def test_all_is_every_pair_that_applies():
     from redwood.settings import SETTINGS, get_setting
     from redwood.settings.base import why_not_applicable
 
+    settings = {name: get_setting(name) for name in SETTINGS}
+    methods = {name: get_method(name) for name in METHODS}
     expected = [
         (setting, method)
-        for setting in SETTINGS
-        for method in METHODS
-        if why_not_applicable(get_setting(setting), get_method(method)) is None
+        for setting in settings
+        for method in methods
+        if why_not_applicable(settings[setting], methods[method]) is None
     ]
     assert [(pair.setting, pair.method) for pair in select_pairs("all", "all")] == expected
     assert 60 < len(expected) < len(SETTINGS) * len(METHODS)

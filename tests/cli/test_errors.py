@@ -66,6 +66,8 @@ def bad_files(tmp_path_factory):
     (folder / "resume.yaml").write_text("setting: class_incremental\nmethod: finetune\nresume: somewhere\n")
     (folder / "file").write_text("")
     (folder / "no_run").mkdir()
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "comparison.yaml").write_text("pairs: 3\n")
     (folder / "full").mkdir()
     (folder / "full" / "results.json").write_text("mine")
     return folder
@@ -83,6 +85,7 @@ CASES = {
     "incompatible pair": (["--setting", "continual", "--method", "ewc"], "EWC targets ClassIncrementalSetting"),
     "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),
     "no seeds": ([*PAIR, "--seeds", "0"], "--seeds 0 has to be at least 1"),
+    "no jobs": ([*PAIR, "--jobs", "0"], "--jobs 0 has to be at least 1"),
     "list with options": (["--list", "--lr", "3"], "--list goes alone; leave --lr out"),
     # options
     "unknown option": ([*PAIR, "--batch_sise", "3"], "no option --batch_sise for .*; did you mean --batch_size?"),
@@ -133,6 +136,9 @@ CASES = {
     "no run": (["--resume", "no_run"], "--resume no_run: there is no run in this folder"),
     "no folder": (["--resume", "nowhere"], "--resume nowhere: there is no run in this folder"),
     "resume and more": (["--resume", "no_run", "--lr", "3"], "give --resume no_run alone"),
+    "resume and jobs": (["--resume", "no_run", "--jobs", "2"], "give --resume no_run alone"),
+    "damaged comparison": (["--resume", "damaged"], "damaged/comparison.yaml is damaged"),
+    "resume a comparison and more": (["--resume", "damaged", "--seeds", "2"], "alone, with --jobs at most"),
     "resume and seeds": (["--seeds=3", "--resume=no_run"], "give --resume no_run alone"),
     "invalid YAML": (["--config", "invalid.yaml"], "invalid.yaml is not valid YAML"),
     "YAML list": (["--config", "list.yaml"], "list.yaml has to hold lines like `lr: 0.1`"),

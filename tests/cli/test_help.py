@@ -14,9 +14,10 @@ from redwood.methods import METHODS, get_method
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
 from redwood.settings.run import Run
+from redwood.settings.supervised import SupervisedSetting
 from tests.cli.command import environment
 
-SELECTION = {"setting", "method", "seeds", "config", "resume", "list", "json", "version", "help"}
+SELECTION = {"setting", "method", "seeds", "jobs", "config", "resume", "list", "json", "version", "help"}
 
 METHOD_FILE = """
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class TestPair:
     def test_options_of_these_two_only(self, pair, capsys):
         text = printed(capsys, "--setting", pair[0], "--method", pair[1], "--help")
         parts = (get_setting(pair[0]), get_method(pair[1]), Run)
-        expected = {f.name for part in parts for f in fields(part)} - {"resume"} | SELECTION
+        expected = {f.name for part in parts for f in fields(part)} - {"resume", "group"} | SELECTION
         if "asynchronous" in expected:  # shown by its short name
             expected = expected - {"asynchronous"} | {"async"}
         assert shown_options(text).keys() == expected
@@ -111,19 +112,23 @@ def test_version(capsys):
 class TestList:
     def test_tree(self, capsys, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
-        lines = printed(capsys, "--list").splitlines()
-        depth = {}
-        for number, line in enumerate(lines):
+        lines = printed(capsys, "--list").splitlines()[1:]
+        depth, named = {}, {}
+        for line in lines:
             found = re.search(r"── (\w+)", line)
-            if not found:
-                continue
-            name = found[1]
-            depth[name] = found.start()
-            methods = re.split(r"[ │]{2,}", lines[number + 1])[-1].strip(" │")
-            applicable = [
-                method for method in METHODS if why_not_applicable(get_setting(name), get_method(method)) is None
+            if found:
+                name = found[1]
+                depth[name], named[name] = found.start(), []
+            else:
+                named[name] += line.strip(" │,").split(", ")
+        for name, methods in named.items():
+            parents = [parent for parent in get_setting(name).__bases__ if parent is not SupervisedSetting]
+            assert methods == [
+                key
+                for key, method in ((key, get_method(key)) for key in METHODS)
+                if why_not_applicable(get_setting(name), method) is None
+                and all(why_not_applicable(parent, method) for parent in parents)
             ]
-            assert methods.split(", ") == applicable
         assert depth.keys() == SETTINGS.keys()
         chain = ["continual", "task_agnostic", "class_incremental", "task_incremental", "multi_task"]
         assert [depth[name] for name in chain] == sorted({depth[name] for name in chain})

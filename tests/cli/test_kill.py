@@ -51,12 +51,35 @@ def whole(folder: Path, *options: str) -> Path:
 
 
 QUICK = ("rehearsal", "async_rehearsal", "gdumb", "icarl", "ewc")  # each keeps state of another kind
-SLOW = ("er_ace", "der", "der_pp", "agem", "mir")
+SLOW = (
+    "dtp",
+    "er_ace",
+    "der",
+    "der_pp",
+    "agem",
+    "mir",
+    "lwf",
+    "lwf_mc",
+    "bic",
+    "wa",
+    "stable_sgd",
+    "widen",
+    "si",
+    "mas",
+    "rwalk",
+    "packnet",
+    "hat",
+    "pnn",
+    "hard_moe",
+)
+NEEDS_IDS = ("packnet", "hat", "pnn")
 
 
 @pytest.mark.parametrize("method", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     options = ["--method", method, "--checkpoint_every", "7"]
+    if method in NEEDS_IDS:
+        options += ["--setting", "task_incremental"]
     folder = tmp_path / "killed"
     process = start(*LONG, *options, "--run_dir", str(folder))
     wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process)

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,17 @@ def own_folders(tmp_path_factory):
 
 
 def records(run_dir: Path, number: int = 0) -> list[dict]:
-    """What an offline run has recorded, by W&B's own reader."""
+    """What an offline run has recorded, by W&B's own reader, once W&B's own process has written all of it."""
     pytest.importorskip("wandb", minversion="0.31", reason="older ones have no reader for offline runs")
     path = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))[number]
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment())
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    for _ in range(10):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment())
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        if of("exit", found):
+            return found
+        time.sleep(2)
+    raise AssertionError(f"{path} lacks the record of the run's end")
 
 
 def of(kind: str, found: list[dict]) -> list[dict]:
@@ -121,12 +127,13 @@ def test_failed_and_resumed(tmp_path, monkeypatch, capfd):
     methods = f"{tmp_path}/fragile.py:Fragile,finetune"
     folder = tmp_path / "compared"
     monkeypatch.setenv("BREAK_FRAGILE", "1")
-    arguments = ["--setting", "class_incremental", "--method", methods, *QUICK, "--wandb", "offline", "--quiet"]
-    assert main([*arguments, "--run_dir", str(folder)]) == 1
+    arguments = ["--setting", "class_incremental", "--method", methods, *QUICK, "--jobs", "1", "--wandb", "offline"]
+    assert main([*arguments, "--quiet", "--run_dir", str(folder)]) == 1
     broken, fine = folder / "class_incremental-Fragile", folder / "class_incremental-finetune"
     first, other = records(broken), records(fine)
     assert [record["exit_code"] for record in of("exit", first) + of("exit", other)] == [1, 0]
     assert [of("run", found)[0]["config"]["update"]["method"] for found in (first, other)] == methods.split(",")
+    assert [of("run", found)[0]["run_group"] for found in (first, other)] == ["compared", "compared"]
     monkeypatch.delenv("BREAK_FRAGILE")
     assert main(["--resume", str(broken)]) == 0
     second = records(broken, 1)

@@ -19,8 +19,8 @@ def test_each_node_shows_what_it_adds_and_its_other_parents():
     console.print(setting_tree())
     lines = [line.strip(" │├└─") for line in console.file.getvalue().splitlines()]
     assert "task_incremental + task_ids_at_test" in lines
-    assert "online_traditional  (also under online_class_incremental)" in lines
-    assert "multi_task  (also under traditional)" in lines
+    assert "online_traditional (also under online_class_incremental)" in lines
+    assert "multi_task (also under traditional)" in lines
 
 
 def test_a_setting_of_another_package_is_listed(monkeypatch):

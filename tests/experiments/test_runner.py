@@ -5,7 +5,15 @@ import time
 import pytest
 
 from redwood.experiments.options import Pair, parse_options
-from redwood.experiments.runner import InterruptedRun, execute, label_of, load_config, new_run_dir, refuse_used
+from redwood.experiments.runner import (
+    InterruptedRun,
+    execute,
+    label_of,
+    load_config,
+    new_run_dir,
+    refuse_used,
+    short_names,
+)
 from redwood.methods.finetune import Finetune
 from redwood.settings.errors import RedwoodError
 
@@ -23,6 +31,11 @@ class TestFolders:
             names.append(str(folder))
         stem = "runs/20261231-235959-class_incremental-finetune"
         assert names == [stem, f"{stem}-2", f"{stem}-3"]
+
+    def test_parts_of_a_composition(self):
+        assert label_of(Pair("a.py:A", "ewc+/some/b.py:B")) == "A-ewc+B"
+        names = ["ewc", "x.py:Mine", "y.py:Mine", "ewc", "x.py:Other+si"]
+        assert short_names(names) == {name: name for name in names} | {"x.py:Other+si": "Other+si"}
 
     @pytest.mark.parametrize("method", ["my_file.py:Mine", "/some/where/my_file.py:Mine", "package.module:Mine"])
     def test_a_class_is_named_without_its_file(self, method):

@@ -1,0 +1,121 @@
+"""One run of a comparison, as whoever does it is told about it."""
+
+import gc
+import re
+import sys
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from redwood.experiments.options import Options, Pair, parse_options
+from redwood.experiments.runner import execute, short_name
+from redwood.settings.cost import restart_peak_memory
+from redwood.settings.errors import NotApplicableError, RedwoodError
+from redwood.settings.results import Results
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pair with one seed, in a folder of its own.
+
+    Attributes:
+        pair: What to run.
+        arguments: Options of the comparison, of which the pair takes its own.
+        seed: Seed of this run.
+        folder: Its run directory; it goes on with what it finds there.
+        width: Places that it takes while it runs, see `redwood.experiments.places`.
+        devices: Numbers of the GPUs that it is to use, as `--devices` has them; None leaves the option as given.
+    """
+
+    pair: Pair
+    arguments: tuple[str, ...]
+    seed: int
+    folder: Path
+    width: int = 1
+    devices: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The run's name for the user."""
+        return f"{short_name(self.pair.setting)} / {short_name(self.pair.method)}, seed {self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """Where what it prints is kept if it has a process of its own; else, the traceback of an unforeseen failure."""
+        return self.folder / "log.txt"
+
+    @property
+    def complete(self) -> bool:
+        """Whether its results are there."""
+        return (self.folder / "results.json").exists()
+
+    def results(self) -> Results:
+        """What it measured, once it is complete.
+
+        Raises:
+            DataError: If the file is damaged.
+        """
+        return Results.load(self.folder / "results.json")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a run failed.
+
+    Attributes:
+        reason: One sentence for the user.
+        unforeseen: Whether it was a mistake in the code; the process may hold a broken device or worse since then.
+        traceback: Where in the code it was, if that is known; it has been printed already.
+        applies: Whether the method applies to the setting; with some data, such as numbers to predict, it may not.
+    """
+
+    reason: str
+    unforeseen: bool
+    traceback: str = ""
+    applies: bool = True
+
+
+def run_job(job: Job) -> Results | Failure:
+    """Run it in this process, from where it stopped if it has been started before.
+
+    Returns:
+        What it measured. A failure is printed to standard error as well, an unforeseen one with its traceback.
+
+    Raises:
+        InterruptedRun: If the user interrupts it.
+    """
+    restart_peak_memory()
+    try:
+        options = parse_options(job.pair, list(job.arguments))
+        return execute(
+            Options(
+                setting=replace(options.setting, seed=job.seed),
+                method=options.method,
+                run=replace(
+                    options.run,
+                    run_dir=str(job.folder),
+                    devices=job.devices or options.run.devices,
+                    group=job.folder.resolve().parent.name,
+                    resume=True,
+                ),
+            )
+        )
+    except RedwoodError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
+    except (Exception, SystemExit) as error:
+        details = traceback.format_exc()
+        print(details, end="", file=sys.stderr)
+        return Failure(_in_one_line(error), unforeseen=True, traceback=details)
+    finally:
+        gc.collect()
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What went wrong; the error of one of several workers is a text that ends in that worker's traceback."""
+    from torch.multiprocessing.spawn import ProcessRaisedException
+
+    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    if lines and isinstance(error, ProcessRaisedException):
+        return next((line for line in reversed(lines) if re.match(r"[\w.]+(:|$)", line)), lines[-1])
+    return ": ".join([type(error).__name__, *lines[:1]])

@@ -1,0 +1,188 @@
+"""Run jobs: one after the other in this process, or side by side in processes that may die of any of them."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from typing import Any, Self
+
+from redwood.experiments.jobs import Failure, Job, run_job
+from redwood.experiments.places import Places
+from redwood.experiments.worker import serve
+from redwood.settings.results import Results
+
+End = Results | Failure
+
+LOOK_S = 2.0  # between looks at which processes are alive
+GRACE_S = 10.0  # for runs to close their loggers when the user interrupts
+
+
+class ThisProcess:
+    """Runs jobs one after the other, where the user sees what they print; they share the fate of this process."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, End]]:
+        """Run all of them, see `Pool.run`."""
+        for job in jobs:
+            started(job)
+            end = run_job(job)
+            if isinstance(end, Failure) and end.traceback:
+                job.folder.mkdir(parents=True, exist_ok=True)
+                with job.log.open("a") as log:
+                    log.write(end.traceback)
+            yield job, end
+
+
+class Pool:
+    """Spawned processes, as many as there is room for, each of which does one job at a time.
+
+    A process that ends while it has a job, by whatever signal or exit, fails this job alone: another process takes its
+    place. `concurrent.futures` would give up all jobs then. After an unforeseen failure a process is replaced, too.
+    """
+
+    def __init__(self, places: Places) -> None:
+        """Start nothing yet."""
+        self._places = places
+        self._context = multiprocessing.get_context("spawn")
+        self._idle: list[_Process] = []
+        self._busy: list[_Process] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+
+    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, End]]:
+        """Run all of them; a job that needs more places than are free lets others pass.
+
+        Args:
+            jobs: What to run.
+            started: Called with each job as it starts.
+
+        Yields:
+            Each job as it ends, and how.
+        """
+        waiting = list(jobs)
+        while waiting or self._busy:
+            for job in list(waiting):
+                places = self._places.take(job.width)
+                if places is not None:
+                    waiting.remove(job)
+                    self._start(job, places)
+                    started(job)
+            yield from self._ended()
+
+    def _start(self, job: Job, places: list[int | None]) -> None:
+        alive = [each for each in self._idle if each.process.is_alive()]
+        process = alive[-1] if alive else _Process(self._context, one_thread=self._places.total > 1)
+        self._idle = [each for each in self._idle if each is not process]
+        self._busy.append(process)
+        process.start(job, places)
+
+    def _ended(self) -> Iterator[tuple[Job, End]]:
+        """Wait until jobs have ended, and for a while at most."""
+        # What a job has left behind may hold the other ends open, of a process that is dead: so it is looked after.
+        ready = wait([source for each in self._busy for source in (each.pipe, each.process.sentinel)], LOOK_S)
+        for process in [each for each in self._busy if each.pipe in ready or not each.process.is_alive()]:
+            job, end = process.finish()
+            self._busy.remove(process)
+            self._places.give_back(process.places)
+            if isinstance(end, Failure) and end.unforeseen:
+                process.end()
+            else:
+                self._idle.append(process)
+            yield job, end
+
+    def _stop(self) -> None:
+        """End all processes; those with a job, of an interrupted comparison, are told first, to close their logs."""
+        everyone = self._busy + self._idle
+        try:
+            for process in self._busy:
+                process.signal(signal.SIGINT)
+            for process in everyone:
+                process.pipe.close()
+            deadline = time.monotonic() + GRACE_S
+            for process in everyone:
+                process.process.join(max(0.0, deadline - time.monotonic()))
+        finally:
+            for process in everyone:
+                process.end()
+            self._busy, self._idle = [], []
+
+
+class _Process:
+    """One of the processes, and the job that it has."""
+
+    def __init__(self, context: Any, one_thread: bool) -> None:
+        self.pipe, other = context.Pipe()
+        # No daemon: these may not have children, as a run of several workers has.
+        self.process = context.Process(target=serve, args=(other, one_thread))
+        resource_tracker.ensure_running()  # its start would lift the mask below
+        # Until it leads a group of its own, an interrupt on the terminal reaches it, too, and would show a traceback.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        other.close()
+        self.job: Job | None = None
+        self.places: list[int | None] = []
+
+    def start(self, job: Job, places: list[int | None]) -> None:
+        """Hand it a job."""
+        self.job, self.places = job, places
+        with contextlib.suppress(ConnectionError):  # it is dead, which shows when its end is waited for
+            self.pipe.send(replace(job, devices=_devices(places)))
+
+    def finish(self) -> tuple[Job, End]:
+        """The job that has ended, and how."""
+        job, self.job = self.job, None
+        assert job is not None
+        try:
+            if self.pipe.poll():
+                return job, self.pipe.recv()
+        except (EOFError, OSError):
+            pass
+        self.process.join(LOOK_S)  # it may be on its way out, with an exit status of its own
+        self.signal(signal.SIGKILL)
+        self.process.join()
+        return job, Failure(f"Its process was ended by {_end(self.process.exitcode)}", unforeseen=True)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and to all that it has started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS may not signal a group of zombies
+            os.killpg(self.process.pid, number)
+
+    def end(self) -> None:
+        """End it, with all that it has started."""
+        self.signal(signal.SIGKILL)
+        self.process.kill()  # it may not lead a group yet
+        self.process.join()
+        self.pipe.close()
+
+
+def _devices(places: list[int | None]) -> str | None:
+    numbers = [number for number in places if number is not None]
+    return "".join(f"{number}," for number in numbers) if numbers and len(set(numbers)) == len(numbers) else None
+
+
+def _end(status: int | None) -> str:
+    if status is None or status >= 0:
+        return f"exit status {status}."
+    if status == -signal.SIGKILL:
+        return "signal SIGKILL, as the system does when memory runs out; use fewer --jobs then."
+    try:
+        return f"signal {signal.Signals(-status).name}."
+    except ValueError:
+        return f"signal {-status}."

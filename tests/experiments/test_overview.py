@@ -1,0 +1,89 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from redwood.experiments.overview import FAILED, outcome, print_table
+from redwood.experiments.report import NOT_DEFINED, Row
+from redwood.settings.results import Cost, RegressionResults, Results
+
+SETTINGS = ["continual", "class_incremental", *(f"setting_{n}" for n in range(3, 23))]
+METHODS = ["random", "ewc+rehearsal", *(f"method_{n}" for n in range(3, 31))]
+
+
+def results(value, kind=Results):
+    options = {"setting": "s", "method": "m", "dataset": "d", "seed": 0, "n_phases": 1, "versions": {}}
+    return kind(accuracy_matrix=[[value]], cost=Cost(2.0), **options)
+
+
+def printed(rows, width=80):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_table(rows, console)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def many():
+    rows = [
+        Row(setting, method, [results((s + m) / 100)])
+        for s, setting in enumerate(SETTINGS)
+        for m, method in enumerate(METHODS)
+        if (s, m) != (0, 2)
+    ]
+    rows[1] = Row("continual", "ewc+rehearsal", [], failure="It does [not]\nwant to.")
+    rows[2] = Row("continual", "method_4", rows[2].results, failure="seed 1: no")
+    return rows
+
+
+class TestMany:
+    @pytest.mark.parametrize("width", [80, 100, 200])
+    def test_fits_the_line(self, many, width):
+        lines = printed(many, width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert len(lines) < 31 * (3 if width < 200 else 1) + 40
+
+    def test_a_line_per_method_and_a_column_per_setting(self, many):
+        lines = printed(many, 200).splitlines()
+        assert lines[0] == "average accuracy (%) of each method (line) under each setting (column)"
+        assert "1 continual" in lines[1] and "2 class_incremental" in lines[1]
+        values = {line.split()[0]: line.split()[1:] for line in lines if line.split()}
+        assert values["random"] == [f"{s}.0" for s in range(22)]
+        assert values["method_5"] == [f"{s + 4}.0" for s in range(22)]
+
+    def test_marks(self, many):
+        text = printed(many, 200)
+        values = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.split()}
+        assert values["ewc+rehearsal"][:2] == [FAILED, "2.0"]
+        assert values["method_3"][:2] == [NOT_DEFINED, "3.0"]
+        assert values["method_4"][:2] == ["3.0*", "4.0"]
+        assert f"{NOT_DEFINED} does not apply; {FAILED} failed; * mean of the seeds that did not fail" in text
+        assert "continual / ewc+rehearsal failed: It does [not] want to.\n" in text
+
+    def test_the_best_of_each_setting_stands_out(self, many):
+        console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard")
+        print_table(many, console)
+        (last,) = [line for line in console.file.getvalue().splitlines() if line.startswith("method_30")]
+        assert last.count("\x1b[1;32m") == 22
+
+    def test_errors(self):
+        rows = [
+            Row(f"setting_{s}", f"method_{m}", [results(10.0 + s + m, RegressionResults)])
+            for s in range(8)
+            for m in range(8)
+        ]
+        console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
+        print_table(rows, console)
+        lines = console.file.getvalue().splitlines()
+        assert lines[0].startswith("average RMSE of each method")
+        (best,) = [line for line in lines if line.startswith("method_0")]
+        assert "10.000" in best and best.count("\x1b[1;32m") == 8
+
+
+def test_few_have_all_their_metrics():
+    text = printed([Row("continual", "random", [results(0.5)]), Row("traditional", "random", [results(0.25)])])
+    assert "forget" in text and "50.0" in text
+
+
+def test_outcome():
+    assert outcome(results(0.4567)) == "average accuracy 45.7 %, 2.0 s"
+    assert outcome(results(45.67, RegressionResults)) == "average RMSE 45.670, 2.0 s"
