@@ -26,6 +26,7 @@ class Learner(Protocol):
 
     target: ClassVar[type["Setting"]]
     requires: ClassVar[frozenset[str]]
+    regression: ClassVar[bool]
 
     def attach(self, run: "Run") -> None:
         """Receive the run: device, loggers, checkpoints."""
@@ -43,7 +44,7 @@ class Learner(Protocol):
         """A task is over."""
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Return classes (B,) or scores (B, K) for samples (B, ...)."""
+        """Return classes (B,) or scores (B, K), or numbers (B,) or (B, d), for samples (B, ...)."""
 
     def on_finish(self, results: "Results") -> None:
         """The run is over."""
@@ -67,7 +68,7 @@ class Stream(Protocol):
 
     n_phases: int
     n_tasks: int
-    n_classes: int
+    results_type: "type[Results]"
 
     def phase(self, index: int) -> "Phase":
         """Build one phase."""
@@ -81,11 +82,11 @@ class Scores:
     """How a method does on each task.
 
     Attributes:
-        accuracy: Share of right predictions per task.
+        per_task: Accuracy, the share of right predictions, on each task; where numbers are predicted, the RMSE.
         top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
     """
 
-    accuracy: list[float]
+    per_task: list[float]
     top5: list[float] | None = None
 
 

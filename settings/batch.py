@@ -10,7 +10,7 @@ class Batch(NamedTuple):
 
     Attributes:
         x: Samples (B, ...) in their storage dtype; networks scale them on their own device.
-        y: Labels (B,), int64.
+        y: Labels (B,), int64; or targets (B,) or (B, d) of regression, float32.
         task_id: Task of each sample (B,), int64, or None where the setting hides it.
     """
 

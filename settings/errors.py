@@ -24,7 +24,7 @@ class UnknownNameError(RedwoodError):
 
 
 class NotApplicableError(RedwoodError):
-    """A method asks for promises that the setting does not make."""
+    """A method asks for promises that the setting does not make, or one of the two for targets of another kind."""
 
 
 class DataError(RedwoodError):

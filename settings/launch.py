@@ -97,15 +97,25 @@ def _user_files() -> list[str]:
     return [str(m.__file__) for name, m in sys.modules.items() if name.startswith(USER_FILE_PREFIX)]
 
 
-def _started_by_a_launcher(workers: int) -> bool:
+def launched_processes() -> int:
+    """How many processes torchrun or SLURM has started, of which this is one; 1 if neither has."""
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     if not (TorchElasticEnvironment.detect() or SLURMEnvironment.detect()):
-        return False
-    count = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1")
-    if int(count) not in (1, workers):
+        return 1
+    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this process is the first of those that torchrun or SLURM has started, or the only one."""
+    return launched_processes() == 1 or int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID", "0")) == 0
+
+
+def _started_by_a_launcher(workers: int) -> bool:
+    count = launched_processes()
+    if count not in (1, workers):
         raise InvalidOptionError(
             f"The launcher started {count} processes, but --workers is {workers}; make them equal."
         )
-    return int(count) > 1
+    return count > 1

@@ -13,10 +13,11 @@ import torch
 from redwood.settings.base import Learner, Scores, Setting, Stream
 from redwood.settings.config import describe_run, name_of_setting
 from redwood.settings.cost import peak_memory_bytes, rehearsal_cost
-from redwood.settings.errors import NotTrainedError, RedwoodError
+from redwood.settings.errors import NotApplicableError, NotTrainedError, RedwoodError
+from redwood.settings.measure import Measure
 from redwood.settings.phase import Phase
 from redwood.settings.progress import Reporter, make_reporter
-from redwood.settings.results import Cost, Results
+from redwood.settings.results import Cost, RegressionResults, Results
 from redwood.settings.run import Run
 from redwood.settings.seeding import seed_everything
 from redwood.settings.workers import gather_objects, rank, sum_over_workers
@@ -83,16 +84,17 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
     run.n_phases = stream.n_phases
+    _check_targets(setting, stream, method)
     method.attach(run)
     method.configure(setting.for_method())
     config = describe_run(setting, method, run)
     state = run.load_boundary()
     progress = _restore(state, method)
-    if state is None and not run.resume:
+    if state is None:
         run.create(config)
     run.start_logging(config)
     run.global_step = progress.global_step
-    reporter = make_reporter(run, stream.n_phases, stream.n_tasks)
+    reporter = make_reporter(run, stream.n_phases, stream.n_tasks, stream.results_type.measure)
     started -= progress.wall_time_s
     try:
         with reporter:
@@ -104,7 +106,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
                 started -= run.earlier_s
                 progress.wall_time_s = time.perf_counter() - started
                 # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
-                run.log(_row_metrics(scores, index))
+                run.log(_row_metrics(scores, stream.results_type.measure, index))
                 run.save_logs()
                 _save(progress, method, run)
     except BaseException:
@@ -117,10 +119,19 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     return results
 
 
+def _check_targets(setting: Setting, stream: Stream, method: Learner) -> None:
+    """Raise `NotApplicableError` if numbers are to be predicted and the method predicts classes only."""
+    if stream.results_type is RegressionResults and not method.regression:
+        raise NotApplicableError(
+            f"{method.reference()} predicts classes, but the targets of {getattr(setting, 'dataset_name', '')} "
+            "are numbers; choose a method that predicts numbers, such as finetune."
+        )
+
+
 def _evaluate_untrained(stream: Stream, method: Learner) -> list[float] | None:
-    """The accuracy before any training, which forward transfer is measured against."""
+    """The scores before any training, which forward transfer is measured against."""
     try:
-        return stream.evaluate(method).accuracy
+        return stream.evaluate(method).per_task
     except NotTrainedError:
         return None
 
@@ -147,11 +158,11 @@ def _run_phase(
     progress.training_time_s += run.phase_seconds()
     scores = stream.evaluate(method)
     _count(phase, progress)
-    progress.rows.append(scores.accuracy)
+    progress.rows.append(scores.per_task)
     progress.top5 = scores.top5
     progress.next_phase = index + 1
     progress.global_step = run.global_step
-    reporter.phase_finished(index, scores.accuracy)
+    reporter.phase_finished(index, scores.per_task)
     return scores
 
 
@@ -159,14 +170,14 @@ def _count(phase: Phase, progress: Progress) -> None:
     served = sum_over_workers(torch.tensor(phase.train.samples_served))
     progress.training_samples += int(served)
     curve = phase.online.curve()
-    progress.curve += [(progress.curve_samples + seen, accuracy) for seen, accuracy in curve]
+    progress.curve += [(progress.curve_samples + seen, value) for seen, value in curve]
     if curve:
         progress.curve_samples += curve[-1][0]
 
 
-def _row_metrics(scores: Scores, index: int) -> dict[str, float]:
-    row = {f"accuracy/task_{task}": accuracy for task, accuracy in enumerate(scores.accuracy)}
-    return row | {"phase": index, "average_accuracy": sum(scores.accuracy) / len(scores.accuracy)}
+def _row_metrics(scores: Scores, measure: Measure, index: int) -> dict[str, float]:
+    row = {f"{measure.key}/task_{task}": value for task, value in enumerate(scores.per_task)}
+    return row | {"phase": index, f"average_{measure.key}": sum(scores.per_task) / len(scores.per_task)}
 
 
 def _save(progress: Progress, method: Learner, run: Run) -> None:
@@ -191,7 +202,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str
     costs = method.costs()
     totals = sum_over_workers(torch.tensor([costs["training_flops"], costs["buffer_bytes"]], dtype=torch.float64))
     memory = max(gather_objects(peak_memory_bytes()))
-    return Results(
+    return stream.results_type(
         setting=name_of_setting(type(setting)),
         method=method.reference(),
         dataset=getattr(setting, "dataset_name", ""),

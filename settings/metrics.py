@@ -2,6 +2,7 @@
 
 `R` is the accuracy matrix of shape (P, T): `R[i, j]` is the accuracy in [0, 1] on the test samples of task `j` after
 phase `i`. Where tasks are learned one after the other, P = T; a protocol with one phase for the whole stream has P = 1.
+Of errors, the averages are taken as they are, and forgetting and transfer of the negated matrix.
 """
 
 from collections.abc import Sequence
@@ -176,6 +177,20 @@ def online_accuracy(curve: Sequence[tuple[int, float]]) -> float | None:
         return None
     samples, accuracies = np.array(curve, dtype=np.float64).T
     return float(np.average(accuracies, weights=np.diff(samples, prepend=0.0)))
+
+
+def online_rmse(curve: Sequence[tuple[int, float]]) -> float | None:
+    """Return the prequential root mean squared error: `sqrt(1/n_K sum_k (n_k - n_{k-1}) e_k^2)` with `n_0 = 0`.
+
+    Args:
+        curve: Points `(n_k, e_k)`: training samples seen so far, increasing, and the RMSE on those since the previous
+            point, before they were learned.
+
+    Returns:
+        A value, lower is better; None if nothing was measured.
+    """
+    mean = online_accuracy([(samples, error**2) for samples, error in curve])
+    return None if mean is None else mean**0.5
 
 
 def _accuracy_matrix(R: Matrix) -> NDArray[np.float64]:

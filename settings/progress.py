@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Self
 
+from redwood.settings.measure import ACCURACY, Measure
 from redwood.settings.workers import rank
 
 if TYPE_CHECKING:
@@ -24,15 +25,15 @@ class Reporter:
     def step(self, done: int) -> None:
         """`done` training steps of the phase are over."""
 
-    def phase_finished(self, index: int, accuracy: list[float]) -> None:
-        """A phase is trained; `accuracy` per task."""
+    def phase_finished(self, index: int, scores: list[float]) -> None:
+        """A phase is trained; accuracy (or another measure) per task."""
 
 
 class LineReporter(Reporter):
     """A line per phase."""
 
-    def __init__(self, n_phases: int, n_tasks: int) -> None:
-        self._n_phases, self._n_tasks = n_phases, n_tasks
+    def __init__(self, n_phases: int, n_tasks: int, measure: Measure = ACCURACY) -> None:
+        self._n_phases, self._n_tasks, self._measure = n_phases, n_tasks, measure
         self._started = 0.0
 
     def phase_started(self, index: int, steps: int) -> None:
@@ -40,16 +41,17 @@ class LineReporter(Reporter):
         self._started = time.perf_counter()
         self._steps = steps
 
-    def phase_finished(self, index: int, accuracy: list[float]) -> None:
+    def phase_finished(self, index: int, scores: list[float]) -> None:
         """Print the line."""
-        self.print(self.line(index, accuracy))
+        self.print(self.line(index, scores))
 
-    def line(self, index: int, accuracy: list[float]) -> str:
+    def line(self, index: int, scores: list[float]) -> str:
         """What there is to say about a finished phase."""
-        seen = accuracy[: index + 1] if self._n_phases == self._n_tasks else accuracy
+        seen = scores[: index + 1] if self._n_phases == self._n_tasks else scores
+        average = f"{self._measure.show(sum(seen) / len(seen))} {self._measure.unit}".rstrip()
         return (
             f"phase {index + 1}/{self._n_phases}: {self._steps} steps in {time.perf_counter() - self._started:.1f} s, "
-            f"accuracy on the tasks so far {100 * sum(seen) / len(seen):.1f} %"
+            f"{self._measure.name} on the tasks so far {average}"
         )
 
     def print(self, line: str) -> None:
@@ -60,8 +62,8 @@ class LineReporter(Reporter):
 class BarReporter(LineReporter):
     """A live bar below a line per phase."""
 
-    def __init__(self, n_phases: int, n_tasks: int) -> None:
-        super().__init__(n_phases, n_tasks)
+    def __init__(self, n_phases: int, n_tasks: int, measure: Measure = ACCURACY) -> None:
+        super().__init__(n_phases, n_tasks, measure)
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar: Progress = Progress(
@@ -90,10 +92,10 @@ class BarReporter(LineReporter):
         self._bar.console.print(line, highlight=False)
 
 
-def make_reporter(run: "Run", n_phases: int, n_tasks: int) -> Reporter:
+def make_reporter(run: "Run", n_phases: int, n_tasks: int, measure: Measure = ACCURACY) -> Reporter:
     """The reporter that fits: a bar on a terminal, lines in a file; none if quiet, or on any worker but the first."""
     if run.quiet or rank() != 0:
         return Reporter()
     from rich.console import Console
 
-    return BarReporter(n_phases, n_tasks) if Console().is_terminal else LineReporter(n_phases, n_tasks)
+    return (BarReporter if Console().is_terminal else LineReporter)(n_phases, n_tasks, measure)

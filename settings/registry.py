@@ -44,7 +44,7 @@ def resolve(kind: str, name: str, table: Mapping[str, str], group: str) -> Any:
         UnknownNameError: If there is no such key; the nearest one is named.
         RedwoodError: If the module, file or attribute cannot be loaded.
     """
-    if ":" in name:
+    if ":" in name and name not in table:
         return load_object(kind, name)
     names = known_names(kind, table, group)
     if name not in names:

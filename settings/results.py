@@ -1,4 +1,4 @@
-"""What a run measured: the accuracy matrix, the metrics that follow from it, the cost, and their JSON file."""
+"""What a run measured: the accuracy (or RMSE) matrix, the metrics that follow from it, the cost, and their file."""
 
 import os
 import platform
@@ -14,27 +14,9 @@ from numpy.typing import NDArray
 from redwood.settings import metrics
 from redwood.settings.errors import DataError
 from redwood.settings.json_file import plain, read_json, write_json
+from redwood.settings.measure import ACCURACY, RMSE, Measure
 
-METRICS = (
-    "average_accuracy",
-    "average_incremental_accuracy",
-    "forgetting",
-    "backward_transfer",
-    "forward_transfer",
-    "online_accuracy",
-)
-_KEYS = (
-    "setting",
-    "method",
-    "dataset",
-    "seed",
-    "accuracy_matrix",
-    "online_accuracy",
-    "metrics",
-    "cost",
-    "versions",
-    "config",
-)
+METRICS = ACCURACY.metrics
 
 
 @dataclass
@@ -94,6 +76,7 @@ class Results:
     """
 
     lower_is_better: ClassVar[bool] = False
+    measure: ClassVar[Measure] = ACCURACY
 
     setting: str
     method: str
@@ -136,23 +119,25 @@ class Results:
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """Every metric of `METRICS` over the phases evaluated so far; None where it is not defined or not measured."""
-        online = metrics.online_accuracy(self.online_curve)
+        """Every metric of `measure` over the phases evaluated so far; None where it is not defined or not measured."""
+        names, online = self.measure.metrics, self._online()
         if not self.accuracy_matrix:
-            return {**dict.fromkeys(METRICS), "online_accuracy": online}
+            return {**dict.fromkeys(names), names[-1]: online}
         matrix = self.learned
-        return {
-            "average_accuracy": metrics.average_accuracy(matrix),
-            "average_incremental_accuracy": metrics.average_incremental_accuracy(matrix),
-            "forgetting": metrics.forgetting(matrix),
-            "backward_transfer": metrics.backward_transfer(matrix),
-            "forward_transfer": self._forward_transfer(matrix),
-            "online_accuracy": online,
-        }
+        gains = self._as_gains(matrix)
+        values = (
+            metrics.average_accuracy(matrix),
+            metrics.average_incremental_accuracy(matrix),
+            metrics.forgetting(gains),
+            metrics.backward_transfer(gains),
+            self._forward_transfer(gains),
+            online,
+        )
+        return dict(zip(names, values, strict=True))
 
     @property
     def objective(self) -> float:
-        """The number that runs are compared by: the average accuracy.
+        """The number that runs are compared by: the average of the last row.
 
         Raises:
             ValueError: If no phase has been evaluated yet.
@@ -178,8 +163,8 @@ class Results:
             "method": self.method,
             "dataset": self.dataset,
             "seed": self.seed,
-            "accuracy_matrix": [[float(value) for value in row] for row in self.accuracy_matrix],
-            "online_accuracy": [[int(samples), float(accuracy)] for samples, accuracy in self.online_curve],
+            f"{self.measure.key}_matrix": [[float(value) for value in row] for row in self.accuracy_matrix],
+            f"online_{self.measure.key}": [[int(samples), float(value)] for samples, value in self.online_curve],
             "metrics": self.metrics,
             "cost": {name: value for name, value in asdict(self.cost).items() if value is not None},
             "versions": dict(self.versions),
@@ -193,18 +178,22 @@ class Results:
         Raises:
             DataError: If a key is missing, unknown, or has a value of the wrong type.
         """
-        if not isinstance(data, dict) or data.keys() != set(_KEYS):
+        if isinstance(data, dict):
+            cls = next((kind for kind in (cls, *cls.__subclasses__()) if f"{kind.measure.key}_matrix" in data), cls)
+        matrix, online = f"{cls.measure.key}_matrix", f"online_{cls.measure.key}"
+        keys = ("setting", "method", "dataset", "seed", matrix, online, "metrics", "cost", "versions", "config")
+        if not isinstance(data, dict) or data.keys() != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
-            raise DataError(f"Results have exactly the keys {', '.join(_KEYS)}, got {got}; pass what redwood wrote.")
+            raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
         try:
             results = cls(
                 setting=data["setting"],
                 method=data["method"],
                 dataset=data["dataset"],
                 seed=data["seed"],
-                n_phases=_planned_phases(data["accuracy_matrix"], data["metrics"]),
-                accuracy_matrix=[[float(value) for value in row] for row in data["accuracy_matrix"]],
-                online_curve=[(int(samples), float(accuracy)) for samples, accuracy in data["online_accuracy"]],
+                n_phases=_planned_phases(data[matrix], data["metrics"]),
+                accuracy_matrix=[[float(value) for value in row] for row in data[matrix]],
+                online_curve=[(int(samples), float(value)) for samples, value in data[online]],
                 cost=Cost(**data["cost"]),
                 config=dict(data["config"]),
                 versions=dict(data["versions"]),
@@ -241,19 +230,45 @@ class Results:
         except DataError as error:
             raise DataError(f"In the file {path}: {error}") from error
 
-    def _forward_transfer(self, matrix: NDArray[np.float64]) -> float | None:
+    def _online(self) -> float | None:
+        return metrics.online_accuracy(self.online_curve)
+
+    def _as_gains(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The values, negated where lower is better: transfer counts what got better, forgetting what got worse."""
+        return -values if self.lower_is_better else values
+
+    def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.untrained_accuracy is not None:
-            return metrics.forward_transfer(matrix, self.untrained_accuracy[: matrix.shape[1]])
-        if self._loaded_forward_transfer is not None and self._loaded_forward_transfer[0] == len(matrix):
+            return metrics.forward_transfer(gains, self._as_gains(np.array(self.untrained_accuracy[: gains.shape[1]])))
+        if self._loaded_forward_transfer is not None and self._loaded_forward_transfer[0] == len(gains):
             return self._loaded_forward_transfer[1]
         return None
 
 
+@dataclass(kw_only=True)
+class RegressionResults(Results):
+    """The outcome of a run that predicts numbers: what is said of accuracies above is about RMSEs here.
+
+    The RMSE of a task is the root of the mean squared error over its samples and the components of their targets.
+    """
+
+    lower_is_better: ClassVar[bool] = True
+    measure: ClassVar[Measure] = RMSE
+
+    @property
+    def rmse_matrix(self) -> list[list[float]]:
+        """R (P, T): RMSE on task j after phase i."""
+        return self.accuracy_matrix
+
+    def _online(self) -> float | None:
+        return metrics.online_rmse(self.online_curve)
+
+
 def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | None]:
-    """Return mean and sample standard deviation (n - 1 in the denominator) over runs, for each metric of `METRICS`.
+    """Return mean and sample standard deviation (n - 1 in the denominator) over runs, for each of their metrics.
 
     Args:
-        results: Runs that differ in their seed.
+        results: Runs of one measure that differ in their seed.
 
     Returns:
         Metric -> (mean, standard deviation); the deviation of one run is 0.0; None if a run lacks the metric.
@@ -265,7 +280,7 @@ def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | 
         raise ValueError("There are no results to average; pass at least one run.")
     runs = [result.metrics for result in results]
     summary: dict[str, tuple[float, float] | None] = {}
-    for name in METRICS:
+    for name in results[0].measure.metrics:
         values = [run[name] for run in runs]
         known = [value for value in values if value is not None]
         deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0

@@ -20,7 +20,7 @@ TRANSITIONS = ("abrupt", "blurry", "gradual")
 
 @dataclass
 class SupervisedSetting(Setting, labels=True):
-    """Learn to predict labels; base of all supervised settings."""
+    """Learn to predict classes, or numbers where the data set holds these; base of all supervised settings."""
 
     dataset: Any = "digits"  # name of the data set, .npz/.h5 file, continuum:NAME, or module:function
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
@@ -88,9 +88,9 @@ class SupervisedSetting(Setting, labels=True):
         return self._stream.observation_space
 
     @cached_property
-    def action_space(self) -> gymnasium.spaces.Discrete:
-        """The classes that a prediction chooses from."""
-        return gymnasium.spaces.Discrete(self._stream.n_classes)
+    def action_space(self) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
+        """The classes that a prediction chooses from, or the range of the numbers to predict, () or (d,)."""
+        return self._stream.action_space
 
     def open_stream(self) -> SupervisedStream:
         """Load the data and cut it into tasks and phases."""

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Learner, Scores
+from redwood.settings.config import name_of_setting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.settings.phase import Phase
+from redwood.settings.prequential import OnlineAccuracy, OnlineRMSE
+from redwood.settings.results import RegressionResults, Results
 from redwood.settings.seeding import derive_seed, generator, preserved_random_state
 from redwood.settings.streams.batches import split_evenly
 from redwood.settings.streams.loader import BatchLoader, Source
@@ -33,14 +36,22 @@ class SupervisedStream:
 
         Raises:
             InvalidOptionError: If an option does not fit the data.
+            NotApplicableError: If tasks are to bring classes of their own, but the data has no classes.
             DataError: If a task would be empty.
         """
         self._setting, self._data = setting, data
         self._promised = setting.assumptions
+        if data.is_regression and self._adds_classes():
+            raise NotApplicableError(
+                f"{name_of_setting(type(setting))} adds classes from task to task, but the targets of {data.name} are "
+                "numbers; choose a setting whose tasks share their outputs, such as domain_incremental."
+            )
         stream = setting.stream
         if stream == "auto":
-            stream = "class_split" if data.contexts is None else "contexts"
-        tasks, self.n_classes = make_tasks(
+            uncut = "instance" if data.is_regression else "class_split"
+            stream = uncut if data.contexts is None else "contexts"
+        self.results_type: type[Results] = RegressionResults if data.is_regression else Results
+        tasks, self.n_outputs = make_tasks(
             data,
             TaskOptions(
                 stream=stream,
@@ -66,6 +77,13 @@ class SupervisedStream:
                 f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
             )
 
+    def _adds_classes(self) -> bool:
+        """Whether tasks differ by their classes, and nothing but these: neither ids at test nor old data is given."""
+        promised = self._promised
+        pooled = promised.context == Context.STATIONARY or promised.past_accessible
+        told = promised.shared_outputs or promised.task_ids >= TaskIds.TEST
+        return promised.boundaries and not pooled and not told
+
     @property
     def observation_space(self) -> gymnasium.spaces.Box:
         """Shape, dtype and range of one sample; for floats the range in training (per feature for vectors)."""
@@ -77,6 +95,14 @@ class SupervisedStream:
         if len(shape) == 1:
             return gymnasium.spaces.Box(data.x.amin(0).numpy(), data.x.amax(0).numpy(), dtype=np.float32)
         return gymnasium.spaces.Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
+
+    @property
+    def action_space(self) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
+        """The classes; of regression the range of the targets in training, () or (d,)."""
+        y = self._data.y
+        if not self._data.is_regression:
+            return gymnasium.spaces.Discrete(self.n_outputs)
+        return gymnasium.spaces.Box(y.amin(0).numpy(), y.amax(0).numpy(), tuple(y.shape[1:]), dtype=np.float32)
 
     def _hold_out(self, tasks: list[Entries]) -> tuple[list[Entries], list[Entries]]:
         """Split each task's samples into training and validation."""
@@ -115,9 +141,12 @@ class SupervisedStream:
             task_classes=self._task_classes(entries) if self._promised.task_ids >= TaskIds.TRAINING else None,
             train=self._loader(entries, index, passes=self._setting.passes, shuffle=announced),
             validation=self._validation_loader(index),
+            online=OnlineRMSE if self._data.is_regression else OnlineAccuracy,
         )
 
-    def _task_classes(self, entries: Entries) -> dict[int, tuple[int, ...]]:
+    def _task_classes(self, entries: Entries) -> dict[int, tuple[int, ...]] | None:
+        if self._data.is_regression:
+            return None
         labels = self._source.labels(entries)
         return {
             task: tuple(torch.unique(labels[entries.tasks == task]).tolist())
@@ -153,8 +182,8 @@ class SupervisedStream:
         The method gets samples, and task ids where they are promised at test; labels stay here. Workers share the
         samples out and add up their counts.
         """
-        counts = torch.zeros(3, self.n_tasks, dtype=torch.long)
-        ranked = self.n_classes > 10
+        counts = torch.zeros(3, self.n_tasks, dtype=torch.float64)
+        ranked = self.n_outputs > 10 and not self._data.is_regression
         shard = torch.arange(len(self._test))[split_evenly(len(self._test), rank(), world_size())]
         with preserved_random_state(), torch.no_grad():
             for index in shard.split(TEST_BATCH):
@@ -163,12 +192,24 @@ class SupervisedStream:
                 y = self._test_source.labels(entries)
                 answer = method.predict(self._test_source.samples(entries), shown).cpu()
                 ranked = ranked and answer.dim() == 2
-                top1, top5 = _hits(answer, y, self.n_classes)
-                for row, counted in enumerate((torch.ones_like(y, dtype=torch.bool), top1, top5)):
-                    counts[row] += torch.bincount(entries.tasks[counted], minlength=self.n_tasks)
+                scored = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y, self.n_outputs)
+                for row, values in enumerate((torch.ones(len(y)), *scored)):
+                    counts[row].index_add_(0, entries.tasks, values.double())
         counts = sum_over_workers(counts)
-        shares = (counts[1:].double() / counts[0]).tolist()
-        return Scores(accuracy=shares[0], top5=shares[1] if ranked else None)
+        means = counts[1:] / counts[0]
+        if self._data.is_regression:
+            return Scores(means[0].sqrt().tolist())
+        return Scores(means[0].tolist(), top5=means[1].tolist() if ranked else None)
+
+
+def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:
+    """The squared error (B,) of each sample's prediction, a mean over the components of its target."""
+    if answer.shape != y.shape:
+        raise RedwoodError(
+            f"predict returned a tensor of shape {tuple(answer.shape)} for {len(y)} samples; "
+            f"return the numbers {tuple(y.shape)}."
+        )
+    return ((answer.double() - y).square().view(len(y), -1).mean(1),)
 
 
 def _hits(answer: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redwood.settings.errors import DataError, InvalidOptionError
+from redwood.settings.errors import DataError, InvalidOptionError, UnknownNameError
 from redwood.settings.registry import resolve
 
 if TYPE_CHECKING:  # importing the table must not import torch
@@ -23,6 +23,10 @@ DATASETS: dict[str, str] = {
     "tiny_imagenet": "redwood.settings.data.folders:tiny_imagenet",
     "core50": "redwood.settings.data.folders:core50",
     "image_folder": "redwood.settings.data.folders:image_folder",
+} | {
+    f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"
+    for task in ("regression", "classification")
+    for kind in ("stationary", "gradual", "abrupt", "recurring", "regional")
 }
 """Key -> `module:function`; each is a data source `(data_dir, seed, image_size) -> Dataset`."""
 
@@ -64,6 +68,10 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int) -> "Dataset":
 
         path, beside = Path(name).expanduser(), data_dir / name
         return files.load(beside if beside.is_file() and not path.is_file() else path, seed)
+    kind = f"{name.partition(':')[0]}:"
+    kinds = [key for key in DATASETS if key.startswith(kind)]
+    if kinds and name not in DATASETS:
+        raise UnknownNameError("data set", name, kinds)
     return _call(name, resolve("data set", name, DATASETS, GROUP), data_dir, seed, image_size)
 
 

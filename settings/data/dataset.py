@@ -1,4 +1,4 @@
-"""A labelled data set in memory (or in image files): what every stream is cut from."""
+"""A data set in memory (or in image files), with classes or numbers to predict: what every stream is cut from."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,9 +35,9 @@ class Dataset:
     Attributes:
         name: What results are filed under.
         x: Training samples (N, ...).
-        y: Training labels (N,), int64 in 0..K-1.
+        y: Training labels (N,), int64 in 0..K-1; or, for regression, targets (N,) or (N, d), float32.
         x_test: Test samples (M, ...).
-        y_test: Test labels (M,).
+        y_test: Test labels (M,), or targets (M,) or (M, d).
         contexts: Task of each training sample (N,), if the data says so itself; else None.
         contexts_test: Task of each test sample (M,), exactly where `contexts` is given.
         max_value: Largest storable value of integer samples; samples are scaled by it. None: as they are.
@@ -64,7 +64,10 @@ class Dataset:
                 f"Data set {self.name}: training samples are {tuple(self.x.shape[1:])} {self.x.dtype}, "
                 f"test samples {tuple(self.x_test.shape[1:])} {self.x_test.dtype}; make them alike."
             )
-        _check_labels(self.name, self.y, self.y_test)
+        if self.is_regression or self.y_test.dtype.is_floating_point:
+            _check_targets(self.name, self.y, self.y_test)
+        else:
+            _check_labels(self.name, self.y, self.y_test)
         if (self.contexts is None) != (self.contexts_test is None):
             raise DataError(
                 f"Data set {self.name}: give task ids for both the training and the test samples, or for neither."
@@ -73,9 +76,19 @@ class Dataset:
             _check_contexts(self.name, self.contexts, self.contexts_test)
 
     @property
+    def is_regression(self) -> bool:
+        """Whether numbers are to be predicted, not classes."""
+        return self.y.dtype.is_floating_point
+
+    @property
     def n_classes(self) -> int:
         """Number of classes K."""
         return int(self.y.max()) + 1
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes K, or of numbers to predict of each sample."""
+        return self.y[0].numel() if self.is_regression else self.n_classes
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -99,9 +112,9 @@ class Dataset:
 
         Args:
             x: Training samples (N, ...); integer samples keep their dtype, floats become float32.
-            y: Training labels (N,), integers 0..K-1.
+            y: Training labels (N,), integers 0..K-1; or targets (N,) or (N, d) of regression, floats.
             x_test: Test samples (M, ...).
-            y_test: Test labels (M,).
+            y_test: Test labels (M,), or targets (M,) or (M, d).
             t: Task of each training sample (N,), integers 0..T-1; None lets the setting cut the tasks.
             t_test: Task of each test sample (M,).
             name: What results are filed under.
@@ -113,9 +126,9 @@ class Dataset:
         return cls(
             name=name,
             x=samples,
-            y=_labels(name, y),
+            y=_targets(name, y),
             x_test=samples_test,
-            y_test=_labels(name, y_test),
+            y_test=_targets(name, y_test),
             contexts=None if t is None else _labels(name, t),
             contexts_test=None if t_test is None else _labels(name, t_test),
             max_value=max_value,
@@ -125,6 +138,11 @@ class Dataset:
 def _samples(x: np.ndarray | Tensor) -> Tensor:
     tensor = _own(x)
     return (tensor.float() if tensor.dtype.is_floating_point else tensor).contiguous()
+
+
+def _targets(name: str, y: np.ndarray | Tensor) -> Tensor:
+    tensor = _own(y)
+    return tensor.float() if tensor.dtype.is_floating_point else _labels(name, tensor)
 
 
 def _labels(name: str, y: np.ndarray | Tensor) -> Tensor:
@@ -142,10 +160,11 @@ def _own(values: np.ndarray | Tensor) -> Tensor:
 
 
 def _check_split(name: str, split: str, x: Rows, y: Tensor, contexts: Tensor | None) -> None:
-    if y.dim() != 1 or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape):
+    dims = (1, 2) if y.dtype.is_floating_point else (1,)
+    if y.dim() not in dims or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape[:1]):
         raise DataError(
-            f"Data set {name}: {len(x)} {split} samples need as many labels (and task ids) in one dimension, "
-            f"got labels of shape {tuple(y.shape)}."
+            f"Data set {name}: {len(x)} {split} samples need as many labels (and task ids) in one dimension"
+            f"{' or two' if len(dims) > 1 else ''}, got labels of shape {tuple(y.shape)}."
         )
     if len(y) == 0:
         raise DataError(f"Data set {name}: the {split} split is empty.")
@@ -153,6 +172,16 @@ def _check_split(name: str, split: str, x: Rows, y: Tensor, contexts: Tensor | N
         raise DataError(f"Data set {name}: the {split} samples hold negative integers; convert them to floats.")
     if isinstance(x, Tensor) and x.dtype.is_floating_point and not bool(torch.isfinite(x).all()):
         raise DataError(f"Data set {name}: the {split} samples hold NaN or infinite values; clean them first.")
+
+
+def _check_targets(name: str, y: Tensor, y_test: Tensor) -> None:
+    if y.shape[1:] != y_test.shape[1:] or y.dtype != y_test.dtype:
+        raise DataError(
+            f"Data set {name}: training targets are {tuple(y.shape[1:])} {y.dtype}, test targets "
+            f"{tuple(y_test.shape[1:])} {y_test.dtype}; make them alike."
+        )
+    if not y[0].numel() or not all(bool(torch.isfinite(values).all()) for values in (y, y_test)):
+        raise DataError(f"Data set {name}: the targets are empty, or hold NaN or infinite values; clean them first.")
 
 
 def _check_labels(name: str, y: Tensor, y_test: Tensor) -> None:

@@ -19,10 +19,10 @@ _NAMES = ("x", "y", "t", "x_test", "y_test", "t_test")
 def load(path: Path, seed: int) -> Dataset:
     """Read a data set from `path` (.npz, .h5 or .hdf5).
 
-    The file holds the arrays `x` (N, ...), images as (N, C, H, W), and `y` (N,), integers 0..K-1; optionally the task
-    of each sample `t` (N,), integers 0..T-1; and `x_test`, `y_test`, `t_test` likewise. Without these, one fifth of
-    the samples of each class (and task), drawn by `seed`, is the test split. Bytes are scaled by 255, wider integers
-    by their largest training value.
+    The file holds the arrays `x` (N, ...), images as (N, C, H, W), and `y` (N,), integers 0..K-1, or floats (N,) or
+    (N, d) for regression; optionally the task of each sample `t` (N,), integers 0..T-1; and `x_test`, `y_test`,
+    `t_test` likewise. Without these, one fifth of the samples of each class (and task), drawn by `seed`, is the test
+    split. Bytes are scaled by 255, wider integers by their largest training value.
 
     Raises:
         DataError: If the file is missing, unreadable or truncated, lacks an array, or holds values that are no numbers.
@@ -87,10 +87,12 @@ def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
 def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     """Hold out test samples of `x`, `y` and `t`, in the same proportion for every class and task."""
     arrays = {key: arrays[key] for key in ("x", "y", "t") if key in arrays}
-    if len({array.shape[:1] for array in arrays.values()}) > 1 or arrays["y"].ndim != 1:
+    numbers = arrays["y"].dtype.kind == "f"
+    if len({array.shape[:1] for array in arrays.values()}) > 1 or (arrays["y"].ndim != 1 and not numbers):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
         raise DataError(f"Data set {name}: the arrays need as many labels as samples, in one dimension; got {shapes}.")
-    keys = np.stack([arrays[key] for key in ("y", "t") if key in arrays], axis=1)
+    classes = np.zeros(len(arrays["y"]), np.int64) if numbers else arrays["y"]
+    keys = np.stack([classes, *(arrays[key] for key in ("t",) if key in arrays)], axis=1)
     strata = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     train, test = hold_out(name, strata, seed)
     parts = {key: array[train.numpy()] for key, array in arrays.items()}

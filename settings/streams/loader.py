@@ -19,7 +19,7 @@ class Source:
 
     Attributes:
         x: Samples of the data set (N, ...).
-        y: Labels of the data set (N,).
+        y: Labels of the data set (N,), or targets (N,) or (N, d) of regression.
         tasks: All tasks of the stream; they say how samples and labels are transformed.
     """
 
@@ -28,7 +28,9 @@ class Source:
     tasks: Sequence[Task]
 
     def labels(self, entries: Entries) -> Tensor:
-        """Labels of the entries (n,) as their tasks define them."""
+        """Labels of the entries (n,) as their tasks define them; targets (n,) or (n, d) are the same in all tasks."""
+        if self.y.is_floating_point():
+            return self.y[entries.rows]
         label_maps = torch.stack([task.label_map for task in self.tasks])
         return label_maps[entries.tasks, self.y[entries.rows]]
 

@@ -19,7 +19,7 @@ class Task:
     Attributes:
         rows: Its training rows of the data set (n,).
         rows_test: Its test rows (m,).
-        label_map: What the data set's label k becomes in this task (K,).
+        label_map: What the data set's label k becomes in this task (K,); of no meaning for regression.
         transform: What happens to its samples; None leaves them as they are.
     """
 
@@ -45,7 +45,8 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
     """Cut `data` into tasks.
 
     Returns:
-        The tasks in stream order, and the number of outputs that tell all their labels apart.
+        The tasks in stream order, and the number of outputs: as many as tell all their labels apart; of regression,
+        whose tasks share their outputs, the numbers to predict.
 
     Raises:
         InvalidOptionError: If an option is out of range for this data set, or has no effect on this stream.
@@ -58,6 +59,11 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
         "instance": _instances,
         "contexts": _contexts,
     }
+    if data.is_regression and options.stream == "class_split":
+        raise InvalidOptionError(
+            f"--stream class_split splits classes, but the targets of {data.name} are numbers; "
+            "use --stream instance, permuted, rotated or contexts."
+        )
     if options.stream != "class_split" and (options.increment or options.class_order):
         given = "--increment" if options.increment else "--class_order"
         raise InvalidOptionError(f"{given} splits classes, but --stream {options.stream} does not; leave it out.")
@@ -149,14 +155,15 @@ def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
 
 
 def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
-    nb_tasks, n_classes = _count(options), data.n_classes
+    nb_tasks, n_outputs = _count(options), data.n_outputs
+    shared = options.shared_outputs or data.is_regression
     everything = torch.arange(len(data.y)), torch.arange(len(data.y_test))
     tasks = []
     for number in range(nb_tasks):
-        offset = 0 if options.shared_outputs else number * n_classes
+        offset = 0 if shared else number * n_outputs
         transform = _nth_transform(options.stream, number, data.sample_shape, options.seed)
-        tasks.append(Task(*everything, torch.arange(n_classes) + offset, transform))
-    return tasks, n_classes if options.shared_outputs else n_classes * nb_tasks
+        tasks.append(Task(*everything, torch.arange(n_outputs) + offset, transform))
+    return tasks, n_outputs if shared else n_outputs * nb_tasks
 
 
 def _nth_transform(stream: str, number: int, sample_shape: tuple[int, ...], seed: int) -> Transform | None:
@@ -172,18 +179,18 @@ def _nth_transform(stream: str, number: int, sample_shape: tuple[int, ...], seed
 
 def _instances(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
     nb_tasks = _count(options)
-    label_map = torch.arange(data.n_classes)
+    label_map = torch.arange(data.n_outputs)
     parts = [
         _deal_by_class(y, nb_tasks, derive_seed(options.seed, "instances", split))
         for split, y in (("training", data.y), ("test", data.y_test))
     ]
-    return [Task(rows, rows_test, label_map) for rows, rows_test in zip(*parts, strict=True)], data.n_classes
+    return [Task(rows, rows_test, label_map) for rows, rows_test in zip(*parts, strict=True)], data.n_outputs
 
 
 def _deal_by_class(y: Tensor, hands: int, seed: int) -> list[Tensor]:
-    """Deal the rows to `hands` tasks so that each gets an equal share of every class."""
+    """Deal the rows to `hands` tasks so that each gets an equal share of every class, if there are any."""
     shuffled = torch.randperm(len(y), generator=generator(seed))
-    by_class = shuffled[torch.argsort(y[shuffled], stable=True)]
+    by_class = shuffled if y.is_floating_point() else shuffled[torch.argsort(y[shuffled], stable=True)]
     return [by_class[hand::hands].sort().values for hand in range(hands)]
 
 
@@ -191,18 +198,18 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
     if data.contexts is None or data.contexts_test is None:
         raise InvalidOptionError(
             f"--stream contexts takes the tasks from the data, but {data.name} carries no task ids; "
-            "use --stream class_split."
+            f"use --stream {'instance' if data.is_regression else 'class_split'}."
         )
     count = int(data.contexts.max()) + 1
     if options.nb_tasks not in (None, count):
         raise InvalidOptionError(f"--nb_tasks {options.nb_tasks} contradicts {data.name}, which has {count} tasks.")
-    label_map = torch.arange(data.n_classes)
+    label_map = torch.arange(data.n_outputs)
     return [
         Task(
             (data.contexts == number).nonzero().flatten(), (data.contexts_test == number).nonzero().flatten(), label_map
         )
         for number in range(count)
-    ], data.n_classes
+    ], data.n_outputs
 
 
 def _count(options: TaskOptions) -> int:

@@ -15,11 +15,31 @@ from tests.samples import numbered
 
 # Method: the nodes it applies to, written out so that a changed target does not go unnoticed.
 BELOW_CLASS_INCREMENTAL = set(SETTINGS) - {"continual", "task_agnostic"}
+BELOW_TASK_INCREMENTAL = {key for key in SETTINGS if "task_incremental" in key} | {"multi_task"}
 EVERYWHERE = ("random", "finetune", "rehearsal", "async_rehearsal", "er_ace", "der", "der_pp", "agem", "mir", "gdumb")
 APPLIES_TO = {method: set(SETTINGS) for method in EVERYWHERE} | {
+    "stable_sgd": set(SETTINGS),
+    "widen": set(SETTINGS),
+    "dtp": set(SETTINGS),
     "joint": {"cumulative"},
+    "moving_window": set(SETTINGS),
+    "just_in_time": set(SETTINGS),
     "icarl": BELOW_CLASS_INCREMENTAL,
+    "lwf": BELOW_CLASS_INCREMENTAL,
+    "lwf_mc": BELOW_CLASS_INCREMENTAL,
+    "bic": BELOW_CLASS_INCREMENTAL,
+    "wa": BELOW_CLASS_INCREMENTAL,
     "ewc": BELOW_CLASS_INCREMENTAL,
+    "si": BELOW_CLASS_INCREMENTAL,
+    "mas": BELOW_CLASS_INCREMENTAL,
+    "rwalk": BELOW_CLASS_INCREMENTAL,
+    "packnet": BELOW_TASK_INCREMENTAL,
+    "hat": BELOW_TASK_INCREMENTAL,
+    "pnn": BELOW_TASK_INCREMENTAL,
+    "hard_moe": BELOW_CLASS_INCREMENTAL,
+    "ncm": set(SETTINGS),
+    "slda": set(SETTINGS),
+    "ranpac": set(SETTINGS),
 }
 
 

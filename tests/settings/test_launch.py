@@ -13,7 +13,7 @@ from redwood.methods import get_method
 from redwood.methods.async_rehearsal import AsyncRehearsal
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.errors import InvalidOptionError, NotTrainedError, RedwoodError
-from redwood.settings.launch import run_in_workers
+from redwood.settings.launch import is_first_process, launched_processes, run_in_workers
 from redwood.settings.run import Run
 from redwood.settings.workers import rank
 from tests.methods.helpers import one_sentence
@@ -41,7 +41,7 @@ def test_a_method_from_a_file_is_trained_by_two_workers_and_comes_back(tmp_path,
     assert results.accuracy_matrix == expected.accuracy_matrix
     assert comparable(results)["cost"] == comparable(expected)["cost"]
     assert all(map(torch.equal, method.network.parameters(), weights))
-    assert setting.open_stream().evaluate(method).accuracy == results.accuracy_matrix[-1]
+    assert setting.open_stream().evaluate(method).per_task == results.accuracy_matrix[-1]
 
 
 @dataclass
@@ -102,3 +102,20 @@ class TestLaunchers:
         monkeypatch.setenv("WORLD_SIZE", "3")
         with pytest.raises(InvalidOptionError, match="The launcher started 3 processes, but --workers is 2"):
             run_in_workers(small_setting("traditional", workers=2), FixedRule(), Run(accelerator="cpu"))
+
+    @pytest.mark.parametrize(
+        ("environment", "processes", "first"),
+        [
+            ({}, 1, True),
+            ({"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "3", "RANK": "0"}, 3, True),
+            ({"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "3", "RANK": "2"}, 3, False),
+            ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "mine", "SLURM_PROCID": "1"}, 2, False),
+            ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 1, True),
+        ],
+    )
+    def test_how_many_they_started(self, environment, processes, first, monkeypatch):
+        for name in ("RANK", "WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert (launched_processes(), is_first_process()) == (processes, first)

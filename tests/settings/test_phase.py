@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from redwood.settings.phase import CURVE_POINTS, OnlineAccuracy
+from redwood.settings.prequential import CURVE_POINTS, OnlineAccuracy
 from tests.runs import small_setting
 
 

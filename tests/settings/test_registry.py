@@ -84,7 +84,7 @@ class TestErrors:
         ("name", "sentence"),
         [
             ("finetoon", "There is no method named 'finetoon'. Did you mean finetune?"),
-            ("xyz", "There is no method named 'xyz'. Known: agem, async_rehearsal, der, der_pp, er_ace, ewc, finetune"),
+            ("xyz", "There is no method named 'xyz'. Known: agem, async_rehearsal, bic, der, der_pp, dtp, er_ace, ewc"),
             ("no_such_package.module:Name", "The method module 'no_such_package.module' cannot be found"),
             ("redwood.methods.finetune:Finetun", "Did you mean Finetune?"),
             ("no_such_file.py:Name", "does not exist"),

@@ -15,21 +15,40 @@ import torch
 from torch import Tensor
 
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
-from redwood.methods import callbacks
 from redwood.methods.agem import AGEM
 from redwood.methods.async_rehearsal import AsyncRehearsal
 from redwood.methods.base import Method
+from redwood.methods.bic import BiC
 from redwood.methods.der import DER
 from redwood.methods.der_pp import DERpp
+from redwood.methods.dtp import DTP
 from redwood.methods.er_ace import ERACE
 from redwood.methods.ewc import EWC
 from redwood.methods.finetune import Finetune
 from redwood.methods.gdumb import GDumb
+from redwood.methods.hard_moe import HardMoE
+from redwood.methods.hat import HAT
 from redwood.methods.icarl import ICaRL
 from redwood.methods.joint import Joint
+from redwood.methods.just_in_time import JustInTime
+from redwood.methods.lwf import LwF
+from redwood.methods.lwf_mc import LwFMC
+from redwood.methods.mas import MAS
 from redwood.methods.mir import MIR
+from redwood.methods.moving_window import MovingWindow
+from redwood.methods.ncm import NCM
+from redwood.methods.packnet import PackNet
+from redwood.methods.pnn import PNN
 from redwood.methods.random import Random
+from redwood.methods.ranpac import RanPAC
 from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.rwalk import RWalk
+from redwood.methods.si import SI
+from redwood.methods.slda import SLDA
+from redwood.methods.stable_sgd import StableSGD
+from redwood.methods.training import callbacks
+from redwood.methods.wa import WA
+from redwood.methods.widen import Widen
 from redwood.settings import get_setting
 from redwood.settings.errors import RedwoodError
 from redwood.settings.results import Results
@@ -75,6 +94,9 @@ CASES = {
     "rehearsal": ("class_incremental", {"passes": 3}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "ewc": ("class_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
     "ewc, task ids": ("task_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
+    "si": ("class_incremental", {}, partial(SI, momentum=0.9)),
+    "mas": ("task_incremental", {}, partial(MAS, mas_samples=10)),
+    "rwalk": ("class_incremental", {}, partial(RWalk, rwalk_interval=3)),
     "momentum and cosine, kept": (
         "class_incremental",
         {},
@@ -94,6 +116,11 @@ CASES = {
     "mir": ("task_incremental", {}, partial(MIR, buffer_size=20, buffer_sampler="mir:candidates=18")),
     "gdumb": ("class_incremental", {}, partial(GDumb, buffer_size=25, memory_passes=3)),
     "gdumb, drift": ("continual", {}, partial(GDumb, buffer_size=25, memory_passes=3)),
+    "lwf": ("task_incremental", {}, partial(LwF, divergence="js")),
+    "lwf_mc": ("class_incremental", {}, LwFMC),
+    "bic": ("class_incremental", {}, partial(BiC, buffer_size=20, bias_samples=8)),
+    "wa": ("class_incremental", {}, partial(WA, buffer_size=20)),
+    "dtp": ("class_incremental", {}, partial(DTP, feedback_steps=2)),
     "icarl, herding": ("class_incremental", {}, partial(ICaRL, buffer_size=20, herding_candidates=30)),
     "class_balanced, grasp": (
         "class_incremental",
@@ -127,7 +154,32 @@ CASES = {
         partial(DER, buffer_size=20, buffer_policy="per_class_random:quota=2"),
     ),
     "one pass": ("online_class_incremental", {"passes": 1, "batch_size": 8}, partial(Rehearsal, buffer_size=20)),
+    "packnet": ("task_incremental", {}, partial(PackNet, momentum=0.9, optimizer_state="keep")),
+    "packnet, normalisation": ("task_incremental", {"passes": 1}, partial(normalised, PackNet, prune_share=0.5)),
+    "hat": ("task_incremental", {}, partial(HAT, optimizer="adam", lr=0.01)),
+    "pnn": ("task_incremental", {"passes": 1}, partial(PNN, momentum=0.9, optimizer_state="keep")),
     "from scratch": ("cumulative", {}, Joint),
+    "hard_moe": (
+        "task_incremental",
+        {"passes": 1},
+        partial(HardMoE, experts=2, splits=1, gate_samples=20, backbone="trained"),
+    ),
+    "ncm": ("class_incremental", {}, NCM),
+    "slda": ("continual", {}, SLDA),
+    "ranpac": ("cumulative", {}, partial(RanPAC, projection_dim=50)),
+    "moving_window": ("class_incremental", {"passes": 1}, partial(MovingWindow, window=30, refit_every=2)),
+    "just_in_time": ("task_incremental", {}, partial(JustInTime, neighbours=8, buffer_policy="partitioning")),
+    "stable_sgd": ("class_incremental", {}, partial(StableSGD, optimizer_state="keep")),
+    "widen, kept": (
+        "class_incremental",
+        {},
+        partial(Widen, widen_units=5, widen_mode="net2wider", optimizer="adam", lr=0.001, optimizer_state="keep"),
+    ),
+    "widen, event": (
+        "task_agnostic",
+        {"batch_size": 8},
+        partial(Widen, widen_units=5, widen_window=2, widen_patience=1, momentum=0.9),
+    ),
     "no network": ("class_incremental", {}, Counting),
     "no state": ("class_incremental", {}, Random),
 }
@@ -223,7 +275,7 @@ def test_killed_after_any_step(case, tmp_path, monkeypatch):
     """The last step of an epoch and of a phase included, and between phases."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=1)
     n_phases, n_steps = len(expected.accuracy_matrix), int(rows_of(tmp_path / "run")[-1]["step"])
-    stateless = case in ("no network", "no state")
+    stateless = case in ("no network", "no state", "moving_window", "just_in_time", "ncm", "slda", "ranpac")
     assert len(folders) >= n_phases + 1 + (0 if stateless else n_steps)
     for folder in folders:
         start(case, folder, checkpoint_every=1, resume=True)

@@ -39,7 +39,7 @@ def many_classes(n_classes):
 class TestEvaluate:
     def accuracy(self, answer):
         stream = ClassIncrementalSetting(dataset=numbered(), nb_tasks=3, class_order=list(range(6))).open_stream()
-        return stream.evaluate(Answer(answer)).accuracy
+        return stream.evaluate(Answer(answer)).per_task
 
     def truth(self, x):
         return numbered().y_test[x[:, 0].long() - 1000]
@@ -65,7 +65,7 @@ class TestEvaluate:
             sizes.append(len(x))
             return data.y_test[x[:, 0].long() - 1000]
 
-        assert stream.evaluate(Answer(answer)).accuracy == [1, 1, 1]
+        assert stream.evaluate(Answer(answer)).per_task == [1, 1, 1]
         assert (sum(sizes), len(sizes)) == (2_500, 3)
 
     @pytest.mark.parametrize(("n_classes", "expected"), [(10, None), (12, [1, 0, 1])])
@@ -85,7 +85,7 @@ class TestEvaluate:
     def test_no_top_five_where_only_classes_are_answered(self):
         stream = ClassIncrementalSetting(dataset=many_classes(12)).open_stream()
         scores = stream.evaluate(Answer(lambda x: x[:, 0].long()))
-        assert (scores.accuracy, scores.top5) == ([1] * 5, None)
+        assert (scores.per_task, scores.top5) == ([1] * 5, None)
 
 
 class TestEvaluationChangesNothing:
