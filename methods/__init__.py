@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "random": "redwood.methods.random:Random",
     "finetune": "redwood.methods.finetune:Finetune",
+    "stable_sgd": "redwood.methods.stable_sgd:StableSGD",
+    "widen": "redwood.methods.widen:Widen",
     "joint": "redwood.methods.joint:Joint",
+    "moving_window": "redwood.methods.moving_window:MovingWindow",
+    "just_in_time": "redwood.methods.just_in_time:JustInTime",
+    "dtp": "redwood.methods.dtp:DTP",
     "rehearsal": "redwood.methods.rehearsal:Rehearsal",
     "async_rehearsal": "redwood.methods.async_rehearsal:AsyncRehearsal",
     "er_ace": "redwood.methods.er_ace:ERACE",
@@ -23,7 +28,21 @@ METHODS: dict[str, str] = {
     "mir": "redwood.methods.mir:MIR",
     "gdumb": "redwood.methods.gdumb:GDumb",
     "icarl": "redwood.methods.icarl:ICaRL",
+    "lwf": "redwood.methods.lwf:LwF",
+    "lwf_mc": "redwood.methods.lwf_mc:LwFMC",
+    "bic": "redwood.methods.bic:BiC",
+    "wa": "redwood.methods.wa:WA",
     "ewc": "redwood.methods.ewc:EWC",
+    "si": "redwood.methods.si:SI",
+    "mas": "redwood.methods.mas:MAS",
+    "rwalk": "redwood.methods.rwalk:RWalk",
+    "packnet": "redwood.methods.packnet:PackNet",
+    "hat": "redwood.methods.hat:HAT",
+    "pnn": "redwood.methods.pnn:PNN",
+    "hard_moe": "redwood.methods.hard_moe:HardMoE",
+    "ncm": "redwood.methods.ncm:NCM",
+    "slda": "redwood.methods.slda:SLDA",
+    "ranpac": "redwood.methods.ranpac:RanPAC",
 }
 
 ENTRY_POINTS = "redwood.methods"
@@ -31,6 +50,8 @@ ENTRY_POINTS = "redwood.methods"
 _EXPORTS = {
     "Method": "redwood.methods.base:Method",
     "LightningMethod": "redwood.methods.lightning:LightningMethod",
+    "Composition": "redwood.methods.base:Composition",
+    "compose": "redwood.methods.composition:compose",
 } | {reference.rpartition(":")[2]: reference for reference in METHODS.values()}
 
 __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names", *_EXPORTS]
@@ -39,12 +60,18 @@ __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names", *_EXPORTS]
 def get_method(name: str) -> "type[Method]":
     """Return the method class of a key, `package.module:Class`, `path/to/file.py:Class` or entry point.
 
+    Several of these with plus signs between them, such as `ewc+rehearsal`, stand for a method that does all of it.
+
     Raises:
-        RedwoodError: If there is no such method, or the name stands for something else.
+        RedwoodError: If there is no such method, the name stands for something else, or methods cannot be joined.
     """
     from redwood.methods.base import Method
     from redwood.settings.errors import RedwoodError
 
+    if "+" in name:
+        from redwood.methods.composition import compose
+
+        return compose(*map(get_method, name.split("+")))
     found = resolve("method", name, METHODS, ENTRY_POINTS)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")

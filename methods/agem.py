@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 from torch.nn import functional as F
 
-from redwood.methods.augmentations import AUGMENTATIONS
-from redwood.methods.evaluation import evaluating
+from redwood.methods.base import Composition
 from redwood.methods.rehearsal import Rehearsal, Rows
+from redwood.methods.training.augmentations import AUGMENTATIONS
+from redwood.methods.training.evaluation import evaluating
 from redwood.settings.batch import Batch
 from redwood.settings.workers import sum_over_workers, world_size
 
@@ -60,6 +61,8 @@ class AGEM(Rehearsal):
 
     The buffer is a reservoir of the stream, so that no task boundary is needed.
     """
+
+    composition: ClassVar[Composition] = Composition.LAST
 
     def mix(self, batch: Batch, replayed: Rows) -> Batch:
         """The incoming samples alone."""

@@ -1,6 +1,7 @@
 """Asynchronous distributed rehearsal (Bouvier et al., 2024)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from redwood.methods.rehearsal import Rehearsal, async_option
 
@@ -13,5 +14,7 @@ class AsyncRehearsal(Rehearsal):
     mini-batch is followed by samples drawn uniformly from what all workers have stored; they were drawn and sent while
     the step before was training. On one worker it is experience replay, with the next draw prepared ahead.
     """
+
+    regression: ClassVar[bool] = True
 
     asynchronous: bool = async_option(default=True)  # draw from all workers' buffers, one step ahead

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -14,6 +15,22 @@ from redwood.settings.results import Results
 from redwood.settings.run import Run
 
 
+class Composition(Enum):
+    """Where a method may stand among several that are joined to one, as `ewc+rehearsal` is.
+
+    Attributes:
+        NEVER: Nowhere: it is a procedure of its own.
+        FIRST: Before all others: all that they do to the loss has to pass through what it does.
+        LAST: Behind all others: its loss or its predictions take the place of what a method behind it would do.
+        ANYWHERE: All that it overrides adds to what the method behind it does.
+    """
+
+    NEVER = "never"
+    FIRST = "first"
+    LAST = "last"
+    ANYWHERE = "anywhere"
+
+
 @dataclass
 class Method(ABC):
     """A learning algorithm; its dataclass fields are its hyper-parameters, and its command-line options.
@@ -21,6 +38,8 @@ class Method(ABC):
     Set in a subclass:
         target: The most general setting whose promises suffice; the method applies to it and to all its descendants.
         requires: Free parameters that a setting must not pin: `many_passes`, `one_worker`.
+        composition: Where it may stand in a composition; see `redwood.methods.composition`.
+        regression: Whether it can predict numbers, too. This is not inherited: a subclass may have another loss.
 
     A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
     `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
@@ -29,6 +48,13 @@ class Method(ABC):
 
     target: ClassVar[type[Setting]] = Setting
     requires: ClassVar[frozenset[str]] = frozenset()
+    composition: ClassVar[Composition] = Composition.NEVER
+    regression: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A subclass that predicts numbers says so itself."""
+        super().__init_subclass__(**options)
+        cls.regression = cls.__dict__.get("regression", False)
 
     @classmethod
     def reference(cls) -> str:
@@ -52,7 +78,9 @@ class Method(ABC):
 
     @abstractmethod
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Return classes (B,) or scores (B, K) for samples (B, ...) in their storage dtype.
+        """Return classes (B,) or scores (B, K) for samples (B, ...) in their storage dtype; of regression, numbers.
+
+        Numbers are of the shape of the targets, (B,) or (B, d): where `setting.action_space` is a `Box`.
 
         Args:
             x: Samples (B, ...), on the CPU.

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
+from redwood.methods.base import Composition
 from redwood.methods.rehearsal import Rehearsal, Rows
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
@@ -18,6 +19,8 @@ class DER(Rehearsal):
     L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6). With an augmentation the stored outputs
     are those of the augmented sample, and what is stored is the sample before it, as in the authors' code.
     """
+
+    composition: ClassVar[Composition] = Composition.LAST
 
     # The outputs of a first pass are those of a network that has learned little of the task.
     offers_repeats: ClassVar[bool] = True

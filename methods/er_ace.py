@@ -1,11 +1,13 @@
 """Experience replay with asymmetric cross-entropy (Caccia et al., 2022)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from redwood.methods.base import Composition
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.batch import Batch
 
@@ -17,6 +19,8 @@ class ERACE(Rehearsal):
     L = CE(incoming; classes of the incoming batch) + CE(replayed; all classes), from "New Insights on Reducing Abrupt
     Representation Change in Online Continual Learning", equation 2.
     """
+
+    composition: ClassVar[Composition] = Composition.LAST
 
     def loss(self, batch: Batch) -> Tensor:
         """The mean of the incoming samples' losses, plus the mean of the replayed ones'."""

@@ -1,10 +1,12 @@
 """GDumb (Prabhu et al., 2020, "GDumb: A Simple Approach that Questions Our Progress in Continual Learning")."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from redwood.buffers import GreedyBalanced, Policy
-from redwood.methods.buffered import BufferedMethod
-from redwood.methods.memory_phase import MemoryLoader, MemoryPhase
+from redwood.methods.base import Composition
+from redwood.methods.memory.buffered import BufferedMethod
+from redwood.methods.memory.memory_phase import MemoryLoader, MemoryPhase
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
@@ -22,6 +24,7 @@ class GDumb(BufferedMethod):
     """
 
     target = ContinualSetting
+    composition: ClassVar[Composition] = Composition.NEVER
 
     momentum: float = 0.9  # momentum of sgd
     lr_schedule: str = "cosine"  # constant or cosine (to zero at the end)

@@ -1,34 +1,31 @@
 """iCaRL (Rebuffi et al., 2017, "iCaRL: Incremental Classifier and Representation Learning")."""
 
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from redwood.methods.lwf_mc import LwFMC
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
 from redwood.settings.errors import InvalidOptionError
-from redwood.settings.incremental import ClassIncrementalSetting
-from redwood.settings.phase import Phase
 from redwood.settings.workers import sum_over_workers
 
 
 @dataclass
-class ICaRL(Rehearsal):
+class ICaRL(LwFMC, Rehearsal):
     """Nearest-mean-of-exemplars classification on features that are trained with exemplars and distillation.
 
-    At the end of a task herding chooses exemplars of its classes from samples that were kept meanwhile, as many as the
-    memory has for a class (algorithms 4 and 5; with `--buffer_policy class_balanced` they are random ones). A class is
-    predicted by the nearest mean of exemplars (algorithm 1), and while a task is being trained by the network.
+    The loss (algorithm 3) is that of LwF.MC, on exemplars, too. At the end of a task herding chooses exemplars of its
+    classes from samples that were kept meanwhile, as many as the memory has for a class (algorithms 4 and 5; with
+    `--buffer_policy class_balanced` they are random ones). A class is predicted by the nearest mean of exemplars
+    (algorithm 1), and while a task is being trained by the network.
     The average with features of mirrored images, which the authors' code takes, is left out.
     """
-
-    target = ClassIncrementalSetting
 
     buffer_policy: str = "herding"  # which exemplars are kept: herding, class_balanced (random ones), ...
     herding_candidates: int = 2000  # samples of a task kept until its end, per worker, to choose exemplars from
@@ -46,9 +43,6 @@ class ICaRL(Rehearsal):
                 f"--buffer_policy {self.buffer_policy} needs losses, but icarl chooses by features or at random; "
                 "choose another one, such as herding."
             )
-        self._known = torch.zeros(int(setting.action_space.n), dtype=torch.bool)  # type: ignore[attr-defined]
-        self._seen = torch.ones_like(self._known).to(self.device)  # nothing is known to be out of the question yet
-        self._old: nn.Module | None = None
         self._candidates_bytes = 0  # that they took at most
         self._means: Tensor | None = None
         self._open_candidates()
@@ -63,43 +57,17 @@ class ICaRL(Rehearsal):
         self._means = None
         self._open_candidates()
 
-    def fit(self, phase: Phase) -> None:
-        """Train the network on a task."""
-        current = torch.zeros_like(self._known)
-        assert phase.task_classes is not None
-        for classes in phase.task_classes.values():
-            current[list(classes)] = True
-        self._current = current
-        self._taught = (self._known & ~current).to(self.device)
-        self._seen = (self._known | current).to(self.device)
-        super().fit(phase)
-
     def keep(self, batch: Batch) -> None:
         """Any sample of the task may become an exemplar."""
         self.store(self.candidates, batch, {})
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Binary cross-entropy summed over the classes seen so far, for old ones with the old network's answers.
-
-        Algorithm 3; its sum over samples is a mean here.
-        """
-        outputs = self.network(batch.x)
-        targets = F.one_hot(batch.y, outputs.shape[1]).to(outputs.dtype)
-        if self._old is not None:
-            with torch.no_grad():
-                targets = torch.where(self._taught, self._old(batch.x).sigmoid(), targets)
-        losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
-        return (losses * self._seen).sum(1).mean()
-
     def on_task_end(self, task_id: int | None) -> None:
-        """Choose exemplars, take their means, and keep the network as the next task's teacher."""
+        """Keep the network as the next task's teacher, choose exemplars, and take their means."""
         super().on_task_end(task_id)
-        self._known |= self._current
         self._candidates_bytes = max(self._candidates_bytes, self.candidates.nbytes)
         with self.flops.count():
             self._choose_exemplars()
             self._means = self._class_means()
-        self._old = deepcopy(self.network).requires_grad_(False).eval()
         self._open_candidates()
 
     def _choose_exemplars(self) -> None:
@@ -112,30 +80,25 @@ class ICaRL(Rehearsal):
         """Normalised means (K, d) of the exemplars' normalised features; infinitely far for classes without any."""
         features = F.normalize(self.stored_features(self.buffer), dim=1)
         labels = self.buffer.all()["y"].to(self.device)
-        sums = features.new_zeros(len(self._known), features.shape[1]).index_add_(0, labels, features)
+        sums = features.new_zeros(len(self._seen), features.shape[1]).index_add_(0, labels, features)
         sums = sum_over_workers(sums.cpu()).to(self.device)
         means = F.normalize(sums, dim=1)
         return torch.where(sums.any(1, keepdim=True), means, torch.inf)
 
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Minus the distances (B, K) to the means of exemplars; until there are any, the scores of the classes so far.
-
-        The loss does not reach the outputs of other classes, which would outweigh those that were taught to say no.
-        """
+        """Minus the distances (B, K) to the means of exemplars; until there are any, the network's scores."""
         if self._means is None:
-            return super().predict(x, task_id).masked_fill(~self._seen, -torch.inf)
+            return super().predict(x, task_id)
         features = F.normalize(self.features(x.to(self.device)), dim=1)
         # By way of a matrix product, infinite means would give no number.
         scores = -torch.cdist(features, self._means, compute_mode="donot_use_mm_for_euclid_dist")
         return scores if task_id is None else self.heads.mask(scores, task_id.to(self.device))
 
     def state_dict(self) -> dict[str, Any]:
-        """The network's state, the memory, the candidates, the means and the teacher."""
+        """The network's state, the teacher, the memory, the candidates and the means."""
         own = {
-            "known": self._known.clone(),
             "means": self._means,
-            "old": None if self._old is None else self._old.state_dict(),
             "candidates": self.candidates.state_dict(),
             "candidates_bytes": self._candidates_bytes,
         }
@@ -145,17 +108,12 @@ class ICaRL(Rehearsal):
         """Go on from a state."""
         super().load_state_dict(state)
         own = state["icarl"]
-        self._known = own["known"].clone()
         self._means = None if own["means"] is None else own["means"].to(self.device)
-        if own["old"] is not None:
-            self._old = deepcopy(self.network).requires_grad_(False).eval()
-            self._old.load_state_dict(own["old"])
         self.load_buffer(self.candidates, own["candidates"])
         self._candidates_bytes = own["candidates_bytes"]
 
     def costs(self) -> dict[str, Any]:
-        """The costs of rehearsal; the candidates and the old network count as buffer."""
+        """The costs of rehearsal and of the teacher; the candidates count as buffer."""
         costs = super().costs()
-        old = 0 if self._old is None else sum(p.nbytes for p in self._old.parameters())
         candidates = max(self._candidates_bytes, self.candidates.nbytes)
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + candidates + old}
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + candidates}

@@ -4,23 +4,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from redwood.methods.augmentations import AUGMENTATIONS, check_augmentation
-from redwood.methods.base import Method
-from redwood.methods.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
-from redwood.methods.evaluation import evaluating
-from redwood.methods.flops import FlopMeter
-from redwood.methods.heads import TaskHeads
-from redwood.methods.module import LearnerModule
+from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
-from redwood.methods.optimizers import OPTIMIZERS, SCHEDULES
+from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmentation
+from redwood.methods.training.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
+from redwood.methods.training.dropout import check_dropout, set_dropout
+from redwood.methods.training.evaluation import evaluating
+from redwood.methods.training.flops import FlopMeter
+from redwood.methods.training.heads import TaskHeads
+from redwood.methods.training.module import LearnerModule
+from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
+from redwood.methods.training.outputs import as_predictions, count_outputs, sample_losses
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
@@ -41,7 +42,8 @@ class LightningMethod(Method):
 
     A subclass overrides `loss`, `augment` (to train on more than the incoming batch) or `remember` (to keep it),
     adds `callbacks`, or chooses a `strategy`. These compose: a class that inherits two methods, one of which augments
-    and one of which adds a penalty, does both.
+    and one of which adds a penalty, does both (`compose` makes such classes of any methods). A subclass whose overrides
+    all call `super()` says so with `composition = Composition.ANYWHERE`.
 
     Attributes that a subclass may use:
         network: Maps samples (B, ...) in their storage dtype to scores (B, K).
@@ -51,12 +53,16 @@ class LightningMethod(Method):
     """
 
     target = ContinualSetting
+    composition: ClassVar[Composition] = Composition.LAST
 
     model: Any = "auto"  # network by name (mlp, simple_cnn, slim_resnet18, resnet18, any of torchvision's)
     optimizer: str = "sgd"  # sgd, adam or adamw
     lr: float = 0.05  # learning rate
     momentum: float = 0.0  # momentum of sgd
     weight_decay: float = 0.0  # weight decay
+    dropout: float = 0.0  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
+    lr_decay: float = 1.0  # factor of the learning rate from phase to phase: phase t has max(lr * lr_decay^t, lr_floor)
+    lr_floor: float = 5e-5  # learning rate below which lr_decay does not go
     lr_schedule: str = "constant"  # constant or cosine (to zero at the end)
     augmentation: str = "none"  # of images, new and replayed ones, anew each time: none, flip or crop_flip
     optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
@@ -69,8 +75,12 @@ class LightningMethod(Method):
         check_choice(self, "optimizer_state", ("reset", "keep"))
         check_range(self, "momentum", 0)
         check_range(self, "weight_decay", 0)
+        check_dropout(self.dropout)
+        check_range(self, "lr_floor", 0)
         if not 0 < self.lr < math.inf:
             raise InvalidOptionError(f"--lr {self.lr} has to be greater than 0, and finite.")
+        if not 0 < self.lr_decay <= 1:
+            raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 
     def configure(self, setting: Setting) -> None:
         """Build the network for the setting's spaces."""
@@ -80,13 +90,11 @@ class LightningMethod(Method):
         self.phase_count = 0
         self.kept: dict[str, Any] | None = None
         self.host_batch: Batch | None = None
-        space, n_outputs = setting.observation_space, int(setting.action_space.n)  # type: ignore[attr-defined]
-        check_augmentation(self.augmentation, space.shape or ())
+        check_augmentation(self.augmentation, setting.observation_space.shape or ())
+        n_outputs = count_outputs(setting.action_space)
         self.heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
-        if isinstance(self.model, nn.Module):
-            network = adapt_module(self.model, space, n_outputs)  # type: ignore[arg-type]
-        else:
-            network = build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
+        network = self.make_network()
+        set_dropout(network, self.dropout)
         self.module = LearnerModule(self, network.to(self.device))
         self._set_threads()
 
@@ -101,6 +109,16 @@ class LightningMethod(Method):
         """The network: samples (B, ...) in their storage dtype to scores (B, K)."""
         return self.module.network
 
+    @property
+    def phase_lr(self) -> float:
+        """Learning rate of the phase that is being trained (once it is over: of the next), before `lr_schedule`.
+
+        The rate of phase t is max(lr * lr_decay^t, lr_floor), counted from t = 0; the paper's script counts from 1, so
+        that its first task is trained at lr * lr_decay already. A floor above `lr` raises nothing. Where boundaries are
+        not announced there is one phase, and so no decay.
+        """
+        return max(self.lr * self.lr_decay**self.phase_count, min(self.lr, self.lr_floor))
+
     def reset_network(self) -> None:
         """Give the network new weights: those that a run with another seed might have started from."""
         seed_everything(self.setting.seed, "new weights", self.phase_count)
@@ -110,11 +128,16 @@ class LightningMethod(Method):
                 if callable(reset):
                     reset()
             return
-        space, n_outputs = self.setting.observation_space, int(self.setting.action_space.n)  # type: ignore[attr-defined]
-        fresh = build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
-        self.network.load_state_dict(fresh.state_dict())
+        self.network.load_state_dict(self.make_network().state_dict())
 
     # What a subclass changes.
+
+    def make_network(self) -> nn.Module:
+        """The network for the setting's spaces, with weights drawn from torch's global generator if not given."""
+        space, n_outputs = self.setting.observation_space, count_outputs(self.setting.action_space)
+        if isinstance(self.model, nn.Module):
+            return adapt_module(self.model, space, n_outputs)  # type: ignore[arg-type]
+        return build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
 
     def augment(self, batch: Batch) -> Batch:
         """What to train on when `batch` comes in: its samples first, then any others."""
@@ -125,8 +148,8 @@ class LightningMethod(Method):
         return self.losses(batch).mean()
 
     def losses(self, batch: Batch) -> Tensor:
-        """The loss of each sample (B,) of an augmented batch."""
-        return F.cross_entropy(self.logits(batch.x, batch.task_id), batch.y, reduction="none")
+        """The loss of each sample (B,) of an augmented batch: cross-entropy, or the squared error of numbers."""
+        return sample_losses(self.logits(batch.x, batch.task_id), batch.y)
 
     def remember(self, batch: Batch) -> None:
         """Take note of the incoming `batch`, once the loss of what it was augmented to has been computed."""
@@ -195,9 +218,10 @@ class LightningMethod(Method):
 
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K) of the network in evaluation mode."""
+        """Scores (B, K), or numbers (B,) or (B, d), of the network in evaluation mode."""
         with evaluating(self.network):
-            return self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
+            outputs = self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
+        return as_predictions(outputs, self.setting.action_space)
 
     @classmethod
     def predicts_by_network(cls) -> bool:

@@ -1,24 +1,29 @@
 """Guessing: the floor that every method has to beat."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from redwood.methods.base import Method
+from redwood.methods.training.outputs import count_outputs
 from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
 
 
 @dataclass
 class Random(Method):
-    """Draw an action at random, whatever the observation."""
+    """Draw a class, or numbers of the range of the targets, at random, whatever the observation."""
 
     target = Setting
+    regression: ClassVar[bool] = True
 
     def configure(self, setting: Setting) -> None:
-        """Learn how many actions there are to choose from."""
-        self._n_classes = int(setting.action_space.n)  # type: ignore[attr-defined]
+        """Learn what there is to choose from."""
+        self._space = setting.action_space
+        self._n_classes = count_outputs(setting.action_space)
 
     def fit(self, phase: Phase) -> None:
         """Learn nothing, but guess each sample once, so that the online accuracy of guessing is known."""
@@ -27,5 +32,8 @@ class Random(Method):
                 phase.score(self.predict(batch.x, batch.task_id), batch.y)
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Return random classes (B,), each of the K classes alike likely."""
-        return torch.randint(self._n_classes, (len(x),))
+        """Return random classes (B,), each of the K classes alike likely; numbers (B,) or (B, d), uniform in range."""
+        if not isinstance(self._space, Box):
+            return torch.randint(self._n_classes, (len(x),))
+        low, high = torch.as_tensor(self._space.low), torch.as_tensor(self._space.high)
+        return low + (high - low) * torch.rand(len(x), *low.shape)

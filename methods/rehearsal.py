@@ -1,5 +1,6 @@
 """Experience replay (Chaudhry et al., 2019, "On Tiny Episodic Memories in Continual Learning")."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -18,10 +19,11 @@ from redwood.buffers import (
     check_policy,
     check_sampler,
 )
-from redwood.methods.buffered import BufferedMethod
-from redwood.methods.interference import interference
-from redwood.methods.lightning import LightningMethod
-from redwood.methods.parts import make_part
+from redwood.methods.base import Composition
+from redwood.methods.memory.buffered import BufferedMethod
+from redwood.methods.memory.interference import interference
+from redwood.methods.memory.parts import make_part
+from redwood.methods.training.outputs import predicts_numbers
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range
@@ -51,6 +53,8 @@ class Rehearsal(BufferedMethod):
     """
 
     target = ContinualSetting
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+    regression: ClassVar[bool] = True
     offers_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too
     stores_outputs: ClassVar[bool] = False  # whether more is stored than a sample, known only after the forward pass
     draws: ClassVar[int] = 1  # draws per step
@@ -92,6 +96,7 @@ class Rehearsal(BufferedMethod):
         self.n_incoming = 0
         self.replayed: Rows | None = None
         self._losses: Tensor | None = None
+        self._saved_apart = False
 
     def _shared_memory(self, setting: Setting) -> AsyncRehearsalBuffer:
         n = max(1, round(self.replay_ratio * setting.batch_size))  # type: ignore[attr-defined]
@@ -111,7 +116,7 @@ class Rehearsal(BufferedMethod):
         """The Lightning strategy of each phase."""
         if self.memory is None:
             return super().strategy()
-        from redwood.methods.async_strategy import MethodStrategy
+        from redwood.methods.memory.async_strategy import MethodStrategy
 
         self._strategy = MethodStrategy(self)
         return self._strategy
@@ -160,7 +165,7 @@ class Rehearsal(BufferedMethod):
         def mask(scores: Tensor, tasks: Tensor | None) -> Tensor:
             return scores if tasks is None else self.heads.mask(scores, tasks)
 
-        return interference(self.network, batch, Batch(x, y, ids), self.lr, mask)
+        return interference(self.network, batch, Batch(x, y, ids), self.phase_lr, mask)
 
     def losses(self, batch: Batch) -> Tensor:
         """The loss of each sample; what is kept may depend on it."""
@@ -211,26 +216,29 @@ class Rehearsal(BufferedMethod):
         super().on_finish(results)
         self.__dict__.pop("_strategy", None)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, the buffer, and how far draws from all workers' buffers are."""
-        state = super().state_dict()
+    def inside_state(self) -> dict[str, Any]:
+        """The state without a shared buffer, which the strategy saves."""
+        self._saved_apart = self.memory is not None
+        try:
+            return super().inside_state()
+        finally:
+            self._saved_apart = False
+
+    def buffer_state(self) -> dict[str, Any]:
+        """The buffer, and how far draws from all workers' buffers are."""
+        if self._saved_apart:
+            return {}
+        state = super().buffer_state()
         return state if self.memory is None else state | {"memory": self.memory.extra_state()}
 
-    def inside_state(self) -> dict[str, Any]:
-        """The same without a shared buffer, which the strategy saves."""
+    def load_buffer_state(self, state: dict[str, Any]) -> None:
+        """Go on with an earlier buffer."""
         if self.memory is None:
-            return super().inside_state()
-        return LightningMethod.state_dict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with an earlier network and buffer."""
-        if self.memory is None:
-            super().load_state_dict(state)
+            super().load_buffer_state(state)
         elif "memory" in state:
-            super().load_state_dict(state)
+            super().load_buffer_state(state)
             self.memory.go_on(state["memory"])
         else:
-            LightningMethod.load_state_dict(self, state)
             self.buffer = self.memory.buffer
 
     def costs(self) -> dict[str, Any]:
@@ -243,7 +251,7 @@ class Rehearsal(BufferedMethod):
             "rehearsal": accounts.costs()
             | {
                 "stored": len(self.buffer),
-                "stored_by_class": self.buffer.class_counts(),
+                "stored_by_class": {} if predicts_numbers(self.setting.action_space) else self.buffer.class_counts(),
                 "timeline": accounts.timeline(),
             }
         }
@@ -259,9 +267,13 @@ def check_async(method: Rehearsal) -> None:
         raise InvalidOptionError("--async has nothing to draw with --replay_ratio 0; raise it, or choose finetune.")
     if method.buffer_bytes:
         raise InvalidOptionError("--async needs the number of samples stored; give --buffer_size, not --buffer_bytes.")
-    for check, option in ((check_policy, "buffer_policy"), (check_sampler, "buffer_sampler")):
+    parts: tuple[tuple[str, Callable[[Any], None], Any], ...] = (
+        ("buffer_policy", check_policy, method.policy()),
+        ("buffer_sampler", check_sampler, method.sampler()),
+    )
+    for option, check, part in parts:
         try:
-            check(getattr(method, option.removeprefix("buffer_"))())
+            check(part)
         except ValueError as error:
             raise InvalidOptionError(
                 f"--{option} {getattr(method, option)} does not go with --async: {error}"

@@ -14,6 +14,8 @@ from redwood.settings.results import Results
 from tests.runs import comparable, small_setting, train_pair
 
 N_TASKS, N_TRAIN = 3, 160
+READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")
+KEEP_NOTHING = ("random", "finetune", "stable_sgd", "widen", "joint", "pnn")
 PAIRS = [
     (setting, method)
     for setting in SETTINGS
@@ -31,14 +33,14 @@ def check_results(results, setting_key, method_key):
     assert [len(row) for row in results.accuracy_matrix] == [N_TASKS] * phases
     assert all(0 <= value <= 1 for row in results.accuracy_matrix for value in row)
     seen = results.online_curve[-1][0]
-    reads_once = method_key == "gdumb" and setting.assumptions.boundaries
+    reads_once = method_key in READ_ONCE and setting.assumptions.boundaries
     assert results.cost.training_samples == (1 if reads_once else setting.passes) * seen
     assert seen == N_TRAIN or (setting.assumptions.past_accessible and seen > N_TRAIN)
     assert (results.metrics["forward_transfer"] is None) == (phases == 1)
     if issubclass(get_method(method_key), LightningMethod):
         assert results.cost.training_flops > 0
         assert results.cost.parameters > 0
-    assert (results.cost.buffer_bytes > 0) == (method_key not in ("random", "finetune", "joint"))
+    assert (results.cost.buffer_bytes > 0) == (method_key not in KEEP_NOTHING)
     content = json.loads(json.dumps(results.to_dict()))
     assert Results.from_dict(content).to_dict() == content
 

@@ -177,6 +177,7 @@ def _serve(rank: int, pipe: Connection, stacks: Path) -> None:
                 leave()
                 join(meeting_point, rank, world)
                 joined = meeting_point
+            os.environ.update(WORLD_SIZE=str(world))  # the job before may have taken it away, as a Trainer does
             job, args = pickle.loads(payload)
             answer = pickle.dumps((False, pickle.dumps(job(*args))))
         except BaseException:  # a failed assertion of pytest is no Exception

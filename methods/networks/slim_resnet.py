@@ -4,7 +4,6 @@ from collections import OrderedDict
 
 from gymnasium.spaces import Box
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from redwood.methods.networks.check import image_shape
 from redwood.methods.networks.scale import Scale
@@ -26,16 +25,19 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(n_out)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(n_out)
+        self.relu2 = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or n_in != n_out:
             self.shortcut = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, n_in, H, W) to (B, n_out, ceil(H / stride), ceil(W / stride))."""
-        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(out + self.shortcut(x))
+        out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        activated: Tensor = self.relu2(out + self.shortcut(x))
+        return activated
 
 
 def slim_resnet18(observation_space: Box, n_outputs: int) -> nn.Sequential:

@@ -25,6 +25,23 @@ def test_twenty_exemplars_do_more_for_icarl_than_for_rehearsal():
     assert icarl >= 0.85
 
 
+@pytest.mark.slow
+def test_distillation_needs_exemplars_and_exemplars_need_distillation():
+    """The order of Rebuffi et al. (2017), with 20 samples stored."""
+
+    def mean(method, **options):
+        setting = get_setting("class_incremental")
+        runs = (setting(seed=s).apply(get_method(method)(**options), quiet=True, accelerator="cpu") for s in range(3))
+        return sum(run.metrics["average_accuracy"] for run in runs) / 3
+
+    icarl, rehearsal = (mean(method, buffer_size=20) for method in ("icarl", "rehearsal"))
+    lwf_mc, finetune = mean("lwf_mc"), mean("finetune")
+    assert icarl >= rehearsal + 0.15
+    assert icarl >= lwf_mc + 0.25
+    assert rehearsal > lwf_mc > finetune
+    assert finetune <= 0.25
+
+
 @pytest.mark.parametrize(
     ("method", "bound"), [("er_ace", 0.8), ("der", 0.8), ("der_pp", 0.85), ("mir", 0.8), ("gdumb", 0.85)]
 )

@@ -206,7 +206,7 @@ class TestRefused:
         assert one_sentence(caught.value)
 
     def test_a_buffer_smaller_than_the_workers(self, monkeypatch):
-        monkeypatch.setattr("redwood.methods.buffered.world_size", lambda: 2)
+        monkeypatch.setattr("redwood.methods.memory.buffered.world_size", lambda: 2)
         method = AsyncRehearsal(buffer_size=1)
         method.attach(Run(accelerator="cpu"))
         with pytest.raises(InvalidOptionError, match="--buffer_size 1 has to be at least --workers 2"):

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from redwood.methods.ewc import EWC, fisher_diagonal
 from redwood.methods.finetune import Finetune
 from redwood.settings.errors import InvalidOptionError
 from redwood.settings.online import OnlineClassIncrementalSetting
-from redwood.settings.run import Run
+from tests.methods.helpers import configured
+from tests.methods.regularisation.linear import Linear, linear, mean_product
 from tests.runs import NormalisedNetwork, run_here, small_setting
 from tests.samples import few_digits
 
@@ -22,15 +24,8 @@ class Given(EWC):
         super().__post_init__()
         self.given = []
 
-    def _fisher(self):
+    def importance(self):
         return self.given.pop(0)
-
-
-def ready(method):
-    """A method as it is before its first task."""
-    method.attach(Run(accelerator="cpu"))
-    method.configure(small_setting("class_incremental").for_method())
-    return method
 
 
 def random_weights(network, seed, zeros=0.3):
@@ -74,20 +69,20 @@ def gradients(value, network):
 
 class TestPenalty:
     def test_there_is_none_in_the_first_task(self):
-        assert float(ready(EWC()).penalty()) == 0
+        assert float(configured(EWC()).penalty()) == 0
         held, free = EWC(ewc_lambda=1e6), Finetune()
         for method in (held, free):
             run_here(small_setting("traditional"), method)
         assert all(map(torch.equal, held.network.parameters(), free.network.parameters()))
 
     def test_one_task_is_a_parabola_around_its_weights(self):
-        method = ready(Given(ewc_lambda=3.0))
+        method = configured(Given(ewc_lambda=3.0))
         tasks = end_tasks(method, 1)
         torch.testing.assert_close(method.penalty(), explicit_penalty(method, tasks))
 
     @pytest.mark.parametrize("count", [1, 2, 3])
     def test_merged_parabolas_pull_as_the_sum_over_tasks_does(self, count):
-        method = ready(Given(ewc_lambda=3.0))
+        method = configured(Given(ewc_lambda=3.0))
         tasks = end_tasks(method, count)
         merged = gradients(method.penalty(), method.network)
         summed = gradients(explicit_penalty(method, tasks), method.network)
@@ -96,7 +91,7 @@ class TestPenalty:
             assert bool(expected.any())
 
     def test_memory_does_not_grow_with_the_tasks(self):
-        method = ready(Given())
+        method = configured(Given())
         end_tasks(method, 1)
         before = method.costs()["buffer_bytes"]
         end_tasks(method, 4)
@@ -104,7 +99,7 @@ class TestPenalty:
 
     def test_a_quadratic_loss_is_minimised_where_the_closed_form_says(self):
         """min over w of a/2 (w - c)^2 + lambda/2 F (w - m)^2 is at (a c + lambda F m) / (a + lambda F)."""
-        method = ready(Given(ewc_lambda=2.0))
+        method = configured(Given(ewc_lambda=2.0))
         ((fisher, anchor),) = end_tasks(method, 1)
         parameters = dict(method.network.named_parameters())
         optimizer = torch.optim.SGD(parameters.values(), lr=0.2)
@@ -190,10 +185,10 @@ class TestEstimate:
                 super().configure(setting)
                 self.used = []
 
-            def _fisher(self):
+            def importance(self):
                 rows = self._aside.state_dict()
                 self.used.append((self._aside.n_seen, set(rows["rows"]["task_id"].tolist()), len(rows["rows"]["y"])))
-                return super()._fisher()
+                return super().importance()
 
         method = Watched(fisher_samples=30)
         setting = small_setting("class_incremental", passes=3)
@@ -207,6 +202,22 @@ class TestEstimate:
         last = method.curvature["head.weight"]
         assert bool(torch.isfinite(last).all())
         assert bool((last.sum(1) > 0).all())
+
+
+class TestClosedForm:
+    """For the softmax of a linear map, d log p_y / dW_ij = (1[y = i] - p_i) x_j."""
+
+    def test_with_given_labels(self):
+        method, batch, pixels, scores = linear(EWC(model=Linear(), fisher_labels="given"))
+        error = F.one_hot(batch.y, 10) - scores.softmax(1)
+        found = method.importance_on(batch.x, batch.y, batch.task_id)
+        torch.testing.assert_close(found["1.weight"], mean_product(error.square(), pixels.square()))
+        torch.testing.assert_close(found["1.bias"], error.square().mean(0))
+
+    def test_with_labels_of_its_own(self):
+        method, batch, *_ = linear(EWC(model=Linear()))
+        found, other = (method.importance_on(batch.x, y, batch.task_id) for y in (batch.y, 9 - batch.y))
+        assert all(torch.equal(found[name], other[name]) for name in found)
 
 
 def consolidate():

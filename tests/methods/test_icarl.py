@@ -39,7 +39,7 @@ class Watched(ICaRL):
 
     def configure(self, setting):
         super().configure(setting)
-        self.classes, self.losses, self.teacher, self.heads_after = [], [], None, []
+        self.classes, self.losses, self.previous, self.heads_after = [], [], None, []
         self.found, self.expected = [], []
         self.initial_head = self.network.head.weight.detach().clone()
 
@@ -60,7 +60,7 @@ class Watched(ICaRL):
         loss = super().loss(batch)
         self.check_answer(seen=self.classes)
         taught = {label for group in self.classes[:-1] for label in group}
-        old = None if self.teacher is None else self.teacher(batch.x).detach()
+        old = None if self.previous is None else self.previous(batch.x).detach()
         seen = sorted(taught | set(self.classes[-1]))
         outputs = self.network(batch.x).detach()
         self.losses.append((float(loss.detach()), by_hand(outputs, batch.y, seen, old, taught - set(self.classes[-1]))))
@@ -86,7 +86,7 @@ class Watched(ICaRL):
 
     def on_task_end(self, task_id):
         super().on_task_end(task_id)
-        self.teacher = deepcopy(self.network)
+        self.previous = deepcopy(self.network)
         self.heads_after.append(self.network.head.weight.detach().clone())
 
 
@@ -150,8 +150,8 @@ class TestPrediction:
                 for n in (1, 20, 30, 100):
                     scores = self.predict(few_digits().x_test[:n], None)
                     assert not bool(scores.isnan().any())
-                    assert bool((scores[:, ~self._known] == -torch.inf).all())
-                    assert bool(torch.isfinite(scores[:, self._known]).all())
+                    assert bool((scores[:, ~self.teacher.known] == -torch.inf).all())
+                    assert bool(torch.isfinite(scores[:, self.teacher.known]).all())
 
         results = run_here(small_setting("class_incremental", passes=8), Looking(buffer_size=30))
         assert results.accuracy_matrix[0][0] > 0.8

@@ -20,7 +20,7 @@ def rises(method, batch):
             return F.cross_entropy(network(rows["x"]), rows["y"], reduction="none")
 
     before = losses()
-    optimizer = torch.optim.SGD(network.parameters(), method.lr)
+    optimizer = torch.optim.SGD(network.parameters(), method.phase_lr)
     F.cross_entropy(network(batch.x), batch.y).backward()
     optimizer.step()
     return losses() - before
@@ -64,6 +64,17 @@ def test_all_that_is_replayed_is_hurt_more_than_all_that_is_not():
     assert max(method.gaps) > 1e-4
     assert len(method.gaps) > 15
     assert max(method.candidates) == 40
+
+
+def test_the_step_that_is_looked_at_is_one_of_the_phase():
+    """With the learning rate that `lr_decay` has left of the first one."""
+    method = filled(configured(MIR(buffer_size=20, lr=0.1, lr_decay=0.2)))
+    batch, rows = batch_of(40, 50), method.buffer.all()
+    found = []
+    for method.phase_count in (0, 2):
+        found.append(method._interference(batch, rows))
+        torch.testing.assert_close(found[-1], rises(method, batch), atol=1e-5, rtol=1e-3)
+    assert float(found[0].abs().max()) > 5 * float(found[1].abs().max())
 
 
 def test_statistics_of_normalisation_stay_as_they_are():

@@ -113,8 +113,8 @@ class TestTwoWorkers:
     @pytest.mark.parametrize("rank", [0, 1])
     def test_a_buffer_smaller_than_the_workers_is_refused_by_all_of_them(self, monkeypatch, rank):
         """If only some refused it, the others would wait for these."""
-        monkeypatch.setattr("redwood.methods.buffered.rank", lambda: rank)
-        monkeypatch.setattr("redwood.methods.buffered.world_size", lambda: 2)
+        monkeypatch.setattr("redwood.methods.memory.buffered.rank", lambda: rank)
+        monkeypatch.setattr("redwood.methods.memory.buffered.world_size", lambda: 2)
         method = Rehearsal(buffer_size=1)
         method.attach(Run(accelerator="cpu"))
         with pytest.raises(InvalidOptionError, match="--buffer_size 1 has to be at least --workers 2"):

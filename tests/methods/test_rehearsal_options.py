@@ -12,9 +12,9 @@ from redwood.methods import rehearsal
 from redwood.methods.der import DER
 from redwood.methods.der_pp import DERpp
 from redwood.methods.er_ace import ERACE
-from redwood.methods.features import features_of
 from redwood.methods.finetune import Finetune
 from redwood.methods.mir import MIR
+from redwood.methods.networks.features import features_of
 from redwood.methods.rehearsal import Rehearsal
 from tests.methods.helpers import batch_of, configured, filled, numbers, weights_of
 from tests.runs import run_here, small_setting

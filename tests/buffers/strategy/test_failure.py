@@ -48,7 +48,8 @@ def check_kill(workers: GlooWorkers, folder: Path, whole: list[Ending], seed: in
     for fate in outcome.fates.values():
         assert says_that_a_worker_is_lost(fate), fate
         assert fate.seconds < TIMEOUT_S + SLACK_S
-    assert outcome.step - SAVE_EVERY <= outcome.saved < STEPS
+    # One checkpoint may have been on its way to the disk; the next one waits for it.
+    assert outcome.step - 2 * SAVE_EVERY <= outcome.saved < STEPS
     assert [ending.step for ending in outcome.resumed] == world * [STEPS]
     if world == WORLD:
         assert all(goes_on(*endings, outcome.saved) for endings in zip(whole, outcome.resumed, strict=True))

@@ -1,0 +1,1 @@
+"""Parts of networks that are frozen, added or widened."""

@@ -1,0 +1,114 @@
+"""Several methods as one, such as `ewc+rehearsal`: their options, their losses, their memories."""
+
+import dataclasses
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from redwood.methods import get_method
+from redwood.methods.base import Composition, Method
+from redwood.settings.base import Setting
+from redwood.settings.errors import InvalidOptionError
+
+SIGN = "+"
+PLACES = (Composition.FIRST, Composition.ANYWHERE, Composition.LAST)
+
+
+def compose(*methods: type[Method]) -> type[Method]:
+    """A method that does all that several ones do.
+
+    It inherits all of them, so that each one's overrides call the next one's. It targets the most special of their
+    targets, has the options of all, and of an option whose defaults differ the default of the method that comes first.
+
+    Args:
+        *methods: The classes. Their order says nothing but which default counts: what has to come first or last does.
+
+    Returns:
+        A dataclass; the same one for the same methods in the same order.
+
+    Raises:
+        InvalidOptionError: If they cannot be joined.
+    """
+    reference = SIGN.join(method.reference() for method in methods)
+    for method in methods:
+        if method.composition is Composition.NEVER:
+            raise InvalidOptionError(
+                f"The method {reference} cannot be made: {method.reference()} is a procedure of its own, "
+                "which nothing can be added to; leave it out."
+            )
+    _refuse_relatives(reference, methods)
+    last = [method for method in methods if method.composition is Composition.LAST]
+    if len(last) > 1:
+        names = " and ".join(method.reference() for method in last)
+        raise InvalidOptionError(
+            f"The method {reference} cannot be made: {names} each have a loss of their own, in which the others' "
+            "has no place; choose one of them."
+        )
+    return _composed(tuple(sorted(methods, key=lambda method: PLACES.index(method.composition))))
+
+
+def _refuse_relatives(reference: str, methods: tuple[type[Method], ...]) -> None:
+    for position, method in enumerate(methods):
+        for other in methods[:position] + methods[position + 1 :]:
+            if issubclass(method, other):
+                what = "is named twice" if method is other else f"is {other.reference()} and more"
+                raise InvalidOptionError(
+                    f"The method {reference} cannot be made: {method.reference()} {what}; leave the latter out."
+                )
+
+
+@cache
+def _composed(methods: tuple[type[Method], ...]) -> type[Method]:
+    reference = SIGN.join(method.reference() for method in methods)
+    namespace: dict[str, Any] = {
+        "__doc__": f"{' and '.join(method.__name__ for method in methods)}, joined.",
+        "__module__": __name__,
+        "__reduce__": _reduce,
+        "reference": classmethod(lambda cls: reference),
+        "target": _common_target(reference, methods),
+        "requires": frozenset().union(*(method.requires for method in methods)),
+        "regression": all(method.regression for method in methods),
+        "composition": max((method.composition for method in methods), key=lambda one: one is Composition.LAST),
+    }
+    name = SIGN.join(method.__name__ for method in methods)
+    return dataclasses.make_dataclass(name, _options(methods), bases=methods, namespace=namespace)
+
+
+def _common_target(reference: str, methods: Sequence[type[Method]]) -> type[Setting]:
+    targets = [method.target for method in methods]
+    for target in targets:
+        if all(issubclass(target, other) for other in targets):
+            return target
+    names = ", ".join(sorted({target.__name__ for target in targets}))
+    raise InvalidOptionError(
+        f"The method {reference} cannot be made: no setting suits all of it, which targets {names}."
+    )
+
+
+def _options(methods: tuple[type[Method], ...]) -> list[tuple[str, Any, Any]]:
+    """Name, type and default of all fields, as Python's inheritance would have them.
+
+    A dataclass takes over all fields of its first base, inherited ones included, even if the second base gave some of
+    them another default.
+    """
+    options: dict[str, tuple[str, Any, Any]] = {}
+    for base in reversed(type("Joined", methods, {}).__mro__[1:]):
+        own = inspect.get_annotations(base)
+        for f in dataclasses.fields(base) if dataclasses.is_dataclass(base) else ():
+            if f.name in own:
+                copy = dataclasses.field(default=f.default, metadata=f.metadata)
+                if f.default is dataclasses.MISSING:
+                    copy = dataclasses.field(default_factory=f.default_factory, metadata=f.metadata)
+                options[f.name] = (f.name, f.type, copy)
+    return list(options.values())
+
+
+def _reduce(method: Method) -> tuple[Any, ...]:
+    """For pickle, which finds no class that was made on the way: workers compose it again by its name."""
+    return _new, (method.reference(),), vars(method)
+
+
+def _new(reference: str) -> Method:
+    cls = get_method(reference)
+    return cls.__new__(cls)

@@ -1,0 +1,1 @@
+"""Earlier networks as teachers, and outputs that are biased towards new classes."""

@@ -1,0 +1,1 @@
+"""What methods share that keep samples of the stream."""

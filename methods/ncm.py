@@ -1,0 +1,31 @@
+"""Nearest class mean (Mensink et al., 2013, "Distance-Based Image Classification").
+
+The paper's subtitle is "Generalizing to New Classes at Near-Zero Cost".
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from redwood.methods.streaming.statistics import StreamingMethod, Sums
+
+
+@dataclass
+class NCM(StreamingMethod):
+    """Predict the class whose mean feature is nearest (equations 1 and 2, with the Euclidean distance).
+
+    |f - mu|^2 = |f|^2 - 2 mu.f + |mu|^2, so the nearest mean has the highest 2 mu.f - |mu|^2.
+    """
+
+    def empty(self) -> Sums:
+        """The features of each class (K, d), added up."""
+        return {"by_class": self._zeros(self.n_classes, self.backbone_network.dim)}
+
+    def learn(self, features: Tensor, y: Tensor) -> None:
+        """Add the features to their classes'."""
+        self.add_products("by_class", self.one_hot(y), features)
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """Twice the means, and minus their squared lengths."""
+        means = self.sums["by_class"] / self.sums["counts"].clamp(min=1)[:, None]
+        return 2 * means.T, -means.square().sum(1)

@@ -1,0 +1,1 @@
+"""How important weights are to earlier tasks, and the penalty that follows from it."""

@@ -1,0 +1,151 @@
+"""What methods share that pull weights back to where earlier tasks left them."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from redwood.methods.base import Composition
+from redwood.methods.lightning import LightningMethod
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.incremental import ClassIncrementalSetting
+
+# One tensor per parameter, by its name.
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class WeightImportance(LightningMethod):
+    """Add a parabola in each weight to the loss, as steep as earlier tasks depend on the weight.
+
+    A subclass measures the `importance` of each weight to the task that is over, and says in `strength` how much that
+    counts. Curvature and minimum of the parabola, two numbers per weight, stand for any number of tasks.
+
+    Attributes that a subclass may use:
+        curvature: Curvature of each weight's parabola, without the strength; empty before the first task is over.
+        minimum: Where each weight is pulled to.
+    """
+
+    target = ClassIncrementalSetting
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+    state_key: ClassVar[str] = "importance"  # under which the state holds what this method adds
+
+    def configure(self, setting: Setting) -> None:
+        """Build the network; no weight matters yet.
+
+        Raises:
+            InvalidOptionError: If two methods of this family are combined.
+        """
+        kinds = [kind for kind in type(self).__mro__ if "strength" in vars(kind)]
+        for kind, other in pairwise(kinds):
+            if not issubclass(kind, other):
+                raise InvalidOptionError(
+                    f"{kind.__name__} and {other.__name__} cannot be combined, as each weight has one importance; "
+                    "leave one of them out."
+                )
+        super().configure(setting)
+        self.curvature: Weights = {}
+        self.minimum: Weights = {}
+
+    @property
+    @abstractmethod
+    def strength(self) -> float:
+        """What the curvature is multiplied by in the penalty."""
+
+    @abstractmethod
+    def importance(self) -> Weights:
+        """How much the task that is over depends on each weight, at least 0; the same on all workers."""
+
+    def trained_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that are trained, and their names."""
+        return ((name, p) for name, p in self.network.named_parameters() if p.requires_grad)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of the batch and the penalty."""
+        return super().loss(batch) + self.penalty()
+
+    def pulls(self) -> Iterator[tuple[str, nn.Parameter, Tensor, Tensor]]:
+        """Name of a parameter, the parameter, the pull on each of its weights, and where to: m_i.
+
+        The pull is the curvature of the penalty, min(strength * curvature_i, 1 / lr), with the learning rate of the
+        phase. The bound is no part of the papers. A step of gradient descent on a parabola of curvature c takes the
+        weight past its minimum if lr * c > 1, and further away than it was if lr * c > 2: important weights would blow
+        up.
+        """
+        for name, parameter in self.network.named_parameters():
+            if name in self.curvature:
+                pull = (self.strength * self.curvature[name]).clamp(max=1 / self.phase_lr)
+                yield name, parameter, pull, self.minimum[name]
+
+    def penalty(self) -> Tensor:
+        """1/2 * sum_i pull_i (w_i - m_i)^2, up to a constant that has no gradient; a scalar. See `pulls`."""
+        total = torch.zeros((), device=self.device)
+        for _, parameter, pull, minimum in self.pulls():
+            total = total + (pull * (parameter - minimum).square()).sum()
+        return total / 2
+
+    def on_task_end(self, task_id: int | None) -> None:
+        """Measure how important the weights were to the task that is over, and take it in."""
+        super().on_task_end(task_id)
+        with self.flops.count():
+            importance = self.importance()
+        self.consolidate(importance)
+
+    def consolidate(self, importance: Weights) -> None:
+        """Take in the importance of the weights to the task that is over; by default by `move_parabola`."""
+        self.move_parabola(importance)
+
+    def add_parabola(self, importance: Weights) -> None:
+        """Add a parabola around the present weights; the sum of parabolas is a parabola."""
+        for name, parameter in self.trained_weights():
+            added, anchor = importance[name], parameter.detach()
+            if name not in self.curvature:
+                self.curvature[name], self.minimum[name] = added, anchor.clone()
+                continue
+            curvature = self.curvature[name] + added
+            moved = (self.curvature[name] * self.minimum[name] + added * anchor) / curvature
+            self.minimum[name] = torch.where(curvature > 0, moved, anchor)
+            self.curvature[name] = curvature
+
+    def move_parabola(self, importance: Weights, decay: float = 1.0) -> None:
+        """Let the one parabola that there is have its minimum at the present weights.
+
+        Args:
+            importance: What is added to its curvature.
+            decay: What its curvature is multiplied by before.
+        """
+        for name, parameter in self.trained_weights():
+            earlier = self.curvature.get(name)
+            self.curvature[name] = importance[name] if earlier is None else decay * earlier + importance[name]
+            self.minimum[name] = parameter.detach().clone()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's state and the parabola."""
+        parabola = {"curvature": dict(self.curvature), "minimum": dict(self.minimum)}
+        return super().state_dict() | {self.state_key: parabola}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with an earlier network and parabola."""
+        super().load_state_dict(state)
+        self.curvature = self.on_device(state[self.state_key]["curvature"])
+        self.minimum = self.on_device(state[self.state_key]["minimum"])
+
+    def on_device(self, weights: Weights) -> Weights:
+        """Tensors of a state, where the network is."""
+        return {name: value.to(self.device) for name, value in weights.items()}
+
+    def costs(self) -> dict[str, Any]:
+        """The costs of training; the parabola counts as buffer."""
+        costs = super().costs()
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + bytes_of(self.curvature) + bytes_of(self.minimum)}
+
+
+def bytes_of(weights: Weights) -> int:
+    """Bytes that the tensors take."""
+    return sum(value.nbytes for value in weights.values())

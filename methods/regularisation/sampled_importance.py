@@ -1,0 +1,122 @@
+"""Importance of weights that is measured on samples of the task that is over."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+
+from redwood.buffers import RehearsalBuffer
+from redwood.methods.regularisation.importance import WeightImportance, Weights
+from redwood.methods.training.evaluation import evaluating
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.seeding import derive_seed
+from redwood.settings.workers import rank, sum_over_workers, world_size
+
+CHUNK = 32
+
+
+def mean_over_samples(
+    network: nn.Module,
+    value: Callable[..., Tensor],
+    measure: Callable[[Tensor], Tensor],
+    *data: Tensor,
+) -> Weights:
+    """The mean over samples of a measure of each sample's gradient.
+
+    Args:
+        network: Its parameters are differentiated by, in evaluation mode.
+        value: Maps the network's parameters and one sample of each of `data` to a scalar.
+        measure: What to take the mean of, elementwise: maps gradients (B, ...) to a tensor of that shape.
+        *data: Tensors (n, ...), n samples.
+
+    Returns:
+        One tensor per parameter that is trained, of the parameter's shape.
+    """
+    weights = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
+    total = {name: torch.zeros_like(w) for name, w in weights.items()}
+    per_sample = vmap(grad(value), in_dims=(None,) + (0,) * len(data))
+    with evaluating(network):
+        for chunk in zip(*(tensor.split(CHUNK) for tensor in data), strict=True):
+            for name, gradients in per_sample(weights, *chunk).items():
+                total[name] += measure(gradients).sum(0)
+    return {name: summed / len(data[0]) for name, summed in total.items()}
+
+
+@dataclass
+class SampledImportance(WeightImportance):
+    """Measure the importance of weights on samples that were kept aside as they came.
+
+    They are a uniform sample of the task, taken in the first pass; so no sample is visited again after its task.
+    """
+
+    purpose: ClassVar[str]  # tells the random draws of methods apart
+
+    @property
+    @abstractmethod
+    def n_aside(self) -> int:
+        """How many samples of each task are put aside, by each worker."""
+
+    @abstractmethod
+    def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
+        """The importance of each weight, on the network's device.
+
+        Args:
+            x: Samples of the task (n, ...).
+            y: Their labels (n,).
+            task_id: Their tasks (n,); zeros where these are hidden.
+        """
+
+    def configure(self, setting: Setting) -> None:
+        """Build the network; nothing has been put aside yet."""
+        super().configure(setting)
+        self._aside = self._empty_sample()
+
+    def _empty_sample(self) -> RehearsalBuffer:
+        seed = derive_seed(self.setting.seed, f"{self.purpose} samples", self.phase_count, rank())
+        return RehearsalBuffer(self.n_aside, seed=seed)
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """Start a new sample of the task."""
+        super().on_task_start(task_id)
+        self._aside = self._empty_sample()
+
+    def augment(self, batch: Batch) -> Batch:
+        """Put some of the incoming samples aside."""
+        if self.phase.train.first_pass:
+            self._aside.add(batch.leaves())
+        return super().augment(batch)
+
+    def importance(self) -> Weights:
+        """The mean of what the workers find on their samples."""
+        sample = self._aside.sample(self.n_aside)
+        x, y = sample["x"].to(self.device), sample["y"].to(self.device)
+        ids = sample["task_id"].to(self.device) if "task_id" in sample else torch.zeros_like(y)
+        found = self.importance_on(x, y, ids)
+        return {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
+
+    def on_task_end(self, task_id: int | None) -> None:
+        """Measure the importance of the weights, and let go of the samples."""
+        super().on_task_end(task_id)
+        self._aside = self._empty_sample()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's state, the parabola, and the samples put aside."""
+        state = super().state_dict()
+        state[self.state_key]["aside"] = self._aside.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with an earlier network, parabola and samples."""
+        super().load_state_dict(state)
+        self._aside.load_state_dict(state[self.state_key]["aside"])
+        self._aside.to(self.device)
+
+    def costs(self) -> dict[str, Any]:
+        """The costs of training; the parabola and the samples put aside count as buffer."""
+        costs = super().costs()
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + self._aside.nbytes}

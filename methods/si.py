@@ -1,0 +1,43 @@
+"""Synaptic intelligence (Zenke et al., 2017, "Continual Learning Through Synaptic Intelligence")."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from redwood.methods.regularisation.importance import Weights
+from redwood.methods.regularisation.path_importance import PathImportance
+from redwood.settings.checks import check_range
+
+
+@dataclass
+class SI(PathImportance):
+    """Hold on to the weights whose moves lowered the loss of earlier tasks (equations 3 to 5).
+
+    Weight i's part in the drop of a task's loss is omega_i = - sum over steps of gradient times movement (equation 3).
+    With its movement Delta_i over the task, its importance grows by omega_i / (Delta_i^2 + xi) (equation 5), and the
+    penalty of later tasks is c * sum_i Omega_i (w_i - w*_i)^2 (equation 4), with the weights w* after the latest task,
+    as far as steps of the learning rate can follow it (see `pulls`). A weight whose moves raised the loss counts as not
+    important: a parabola that opens downwards would drive it away.
+    """
+
+    state_key: ClassVar[str] = "si"
+
+    si_c: float = 0.1  # strength of the penalty
+    si_xi: float = 0.1  # added to the square of each weight's movement, which importance is divided by
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "si_c", 0)
+        check_range(self, "si_xi", 1e-12)
+
+    @property
+    def strength(self) -> float:
+        """2 c: a curvature is twice the factor of the square."""
+        return 2 * self.si_c
+
+    def importance(self) -> Weights:
+        """What each weight did for the loss, by the square of how far it went."""
+        return {
+            name: self.path[name].clamp(min=0) / ((p.detach() - self.minimum[name]).square() + self.si_xi)
+            for name, p in self.trained_weights()
+        }

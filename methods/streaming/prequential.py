@@ -1,0 +1,112 @@
+"""The base of methods without a network that answer from the samples they keep: predict, be scored, then add."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from redwood.methods.base import Method
+from redwood.methods.networks import Scale
+from redwood.methods.training.heads import TaskHeads
+from redwood.methods.training.outputs import as_predictions, count_outputs, predicts_numbers
+from redwood.settings.assumptions import TaskIds
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.continual import ContinualSetting
+from redwood.settings.phase import Phase
+from redwood.settings.workers import gather_objects
+
+REPORT_EVERY = 10
+
+
+@dataclass
+class PrequentialMethod(Method):
+    """Predict each batch before its samples are added to those that predictions go by, classes or numbers.
+
+    The stream is read once, whatever its `passes`. Workers tell each other what came, so that all of them keep the same
+    samples and answer alike: as one worker whose batches are as large as all of theirs. It computes on the CPU.
+
+    Attributes that a subclass may use:
+        n_outputs: Classes, or numbers to predict.
+        flops: Operations of reading the stream so far, its predictions included.
+    """
+
+    target = ContinualSetting
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Start with no samples."""
+
+    @abstractmethod
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Take in samples (n, ...) in their storage dtype, with their labels (n,) or targets (n,) or (n, d)."""
+
+    @abstractmethod
+    def answer(self, x: Tensor) -> Tensor:
+        """Scores of classes, or numbers, (B, k) for inputs (B, d) as `inputs` makes them; there are samples."""
+
+    @abstractmethod
+    def kept(self) -> int:
+        """Number of samples kept."""
+
+    @abstractmethod
+    def query_flops(self, d: int) -> float:
+        """Operations of one answer for an input of d features."""
+
+    def configure(self, setting: Setting) -> None:
+        """Start with no samples."""
+        self.setting = setting
+        self.n_outputs = count_outputs(setting.action_space)
+        self.heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        self._scale = Scale(setting.observation_space)  # type: ignore[arg-type]
+        self.flops = 0.0
+        torch.set_num_threads(self.run.threads or 1)
+        self.forget()
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Samples (n, ...) as vectors (n, d), each feature scaled to [-1, 1], in double precision."""
+        scaled: Tensor = self._scale(x)
+        return scaled.flatten(1).double()
+
+    def targets(self, y: Tensor) -> Tensor:
+        """What is fitted (n, k), in double precision: one-hot classes, or the numbers."""
+        return (y.view(len(y), -1) if y.is_floating_point() else F.one_hot(y, self.n_outputs)).double()
+
+    def fit(self, phase: Phase) -> None:
+        """Read the phase."""
+        self.heads.learn(phase.task_classes)
+        if self.setting.assumptions.past_accessible:
+            self.forget()  # the phase holds all that was read in earlier ones
+        for step, batch in enumerate(phase.train, start=1):
+            if phase.train.first_pass:
+                self._read(batch, phase)
+            if step % REPORT_EVERY == 0:
+                self.run.reporter.step(step)
+        self.run.global_step += len(phase.train)
+
+    def _read(self, batch: Batch, phase: Phase) -> None:
+        answer = self.predict(batch.x, batch.task_id if self.heads.active else None)
+        phase.score(answer if predicts_numbers(self.setting.action_space) else answer.argmax(1), batch.y)
+        if self.kept():
+            self.flops += len(batch.y) * self.query_flops(batch.x[0].numel())
+        came = gather_objects((batch.x, batch.y))
+        self.add(torch.cat([x for x, _ in came]), torch.cat([y for _, y in came]))
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Scores (B, K) of classes, or numbers (B,) or (B, d); zeros as long as nothing has come."""
+        outputs = self.answer(self.inputs(x)) if self.kept() else torch.zeros(len(x), self.n_outputs)
+        outputs = as_predictions(outputs.float(), self.setting.action_space)
+        return outputs if task_id is None else self.heads.mask(outputs, task_id)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is known of the tasks, and accounts; a subclass adds its samples."""
+        return {"heads": self.heads.state_dict(), "flops": self.flops}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.heads.load_state_dict(state["heads"])
+        self.flops = state["flops"]

@@ -1,0 +1,199 @@
+"""The base of methods that classify by statistics of frozen features, read in one pass."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from redwood.methods.base import Method
+from redwood.methods.streaming.backbone import make_backbone
+from redwood.methods.training.heads import TaskHeads
+from redwood.settings.assumptions import TaskIds
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.continual import ContinualSetting
+from redwood.settings.phase import Phase
+from redwood.settings.workers import sum_over_workers, world_size
+
+Sums = dict[str, Tensor]
+
+# While a phase is read, a system of d equations is solved anew after d / 8 samples, or a tenth of those that were read.
+# What solving costs a sample is then of the order of d^2, as is learning it.
+SOLVES, FRESH = 8, 0.1
+REPORT_EVERY = 10
+
+
+@dataclass
+class StreamingMethod(Method):
+    """Add up statistics of frozen features, and classify by the linear function of the features that follows from them.
+
+    A subclass says which sums it keeps (`empty`), what a batch adds to them (`learn`), and which weights follow
+    (`solve`). Sums depend neither on the order of the samples nor, but for rounding, on which worker has read them: at
+    the end of a phase the workers add theirs up. The stream is read once, whatever its `passes`; nothing is trained.
+
+    Attributes that a subclass may use:
+        backbone_network: Maps samples (B, ...) to features (B, d).
+        n_classes: The number K of classes.
+        place: Where the sums are; they are in double precision.
+        sums: What has been read so far, `counts` (K,) of the classes among it.
+    """
+
+    target = ContinualSetting
+
+    backbone: Any = "identity"  # frozen features: identity (scaled input) or a network by name, such as resnet18
+    backbone_weights: str = ""  # file with the state dict of a network given by name (default: random weights)
+
+    @abstractmethod
+    def empty(self) -> Sums:
+        """The sums of no samples, all on `place`."""
+
+    @abstractmethod
+    def learn(self, features: Tensor, y: Tensor) -> None:
+        """Add the features (B, d) of samples of classes (B,) to the sums, in double precision."""
+
+    @abstractmethod
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """Weights (d, K) and biases (K,) of the linear classifier that follows from the sums."""
+
+    def equations(self) -> int:
+        """The size of the system that `solve` solves; 0 if there is none."""
+        return 0
+
+    def transform(self, features: Tensor) -> Tensor:
+        """What is made of the features (B, d) of the backbone before they are learned from, in double precision."""
+        return features
+
+    def add_products(self, name: str, left: Tensor, right: Tensor) -> None:
+        """Add left' right to a sum, in place; unlike `addmm_` this is among the operations that torch counts."""
+        torch.addmm(self.sums[name], left.T, right, out=self.sums[name])
+
+    def one_hot(self, y: Tensor) -> Tensor:
+        """Classes (B,) as rows (B, K): to sum by class by a matrix product, which is deterministic on GPUs, too."""
+        return F.one_hot(y, self.n_classes).double()
+
+    def configure(self, setting: Setting) -> None:
+        """Build the backbone; no class is known yet."""
+        self.setting = setting
+        self.device = self.run.device(setting.workers)
+        self.place = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no doubles
+        space, self.n_classes = setting.observation_space, int(setting.action_space.n)  # type: ignore[attr-defined]
+        network = make_backbone(self.backbone, self.backbone_weights, space, setting.seed)  # type: ignore[arg-type]
+        self.backbone_network = network.to(self.device)
+        if self.run.threads:
+            torch.set_num_threads(self.run.threads)
+        self.heads = TaskHeads(self.n_classes, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        self._flops, self._flops_of_batch = 0.0, dict[int, float]()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.sums = self.empty() | {"counts": self._zeros(self.n_classes)}
+        self._outdated()
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.place)
+
+    def _outdated(self) -> None:
+        """What follows from the sums has to be computed anew before the next prediction."""
+        self._weights: tuple[Tensor, Tensor] | None = None
+
+    def fit(self, phase: Phase) -> None:
+        """Read the stream once; each batch is predicted before it is learned from."""
+        self.heads.learn(phase.task_classes)
+        if self.setting.assumptions.past_accessible:
+            self._forget()  # the phase holds all that was read in earlier ones
+        self._outdated()
+        self._phase_read = self._solved_at = 0
+        before = {name: value.clone() for name, value in self.sums.items()} if world_size() > 1 else {}
+        for step, batch in enumerate(phase.train, start=1):
+            if phase.train.first_pass:
+                self._read(batch, phase)
+            if step % REPORT_EVERY == 0:
+                self.run.reporter.step(step)
+        for name, value in before.items():
+            self.sums[name] = value + sum_over_workers((self.sums[name] - value).cpu()).to(self.place)
+        self._outdated()
+        self.run.global_step += len(phase.train)
+
+    def _read(self, batch: Batch, phase: Phase) -> None:
+        if self._phase_read - self._solved_at >= min(self.equations() / SOLVES, FRESH * self._phase_read):
+            self._outdated()
+            self._solved_at = self._phase_read
+        y = batch.y.to(self.place)
+        self._solved()  # here, as it does not come with every batch of this size
+        with self._counted(len(y)):
+            features = self._features(batch.x)
+            scores = self._scores(features, batch.task_id if self.heads.active else None)
+            self.learn(features, y)
+        self.sums["counts"] += torch.bincount(y, minlength=self.n_classes)
+        self._phase_read += len(y)
+        phase.score(scores.argmax(1), y)
+
+    def _features(self, x: Tensor) -> Tensor:
+        return self.transform(self.backbone_network(x.to(self.device)).to(self.place).double())
+
+    def _solved(self) -> tuple[Tensor, Tensor]:
+        if self._weights is None:
+            self._weights = self.solve()
+        return self._weights
+
+    def count_solving(self) -> None:
+        """Count the operations of a Cholesky decomposition, and of solving for K classes; `solve` has to call it."""
+        n = self.equations()
+        self._flops += n**3 / 3 + 2 * n**2 * self.n_classes
+
+    @contextmanager
+    def _counted(self, n_samples: int) -> Iterator[None]:
+        """Count what the body computes; for as many samples that is always the same, so it is counted once."""
+        if n_samples in self._flops_of_batch:
+            yield
+        else:
+            with FlopCounterMode(display=False) as counter:
+                yield
+            self._flops_of_batch[n_samples] = float(counter.get_total_flops())
+        self._flops += self._flops_of_batch[n_samples]
+
+    def _scores(self, features: Tensor, task_id: Tensor | None) -> Tensor:
+        weights, biases = self._solved()
+        scores = features @ weights + biases
+        seen = self.sums["counts"] > 0
+        if not bool(seen.any()):
+            scores = torch.rand(scores.shape, dtype=scores.dtype).to(scores.device)
+        else:
+            # Last of all, but ahead of those that a task id rules out.
+            scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
+        return scores if task_id is None else self.heads.mask(scores, task_id.to(scores.device))
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Scores (B, K); a guess as long as nothing has been learned."""
+        return self._scores(self._features(x), task_id)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums, and accounts."""
+        sums = {name: value.cpu() for name, value in self.sums.items()}
+        return {"sums": sums, "heads": self.heads.state_dict(), "flops": self._flops}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from earlier sums."""
+        self.sums = {name: value.to(self.place, copy=True) for name, value in state["sums"].items()}
+        self.heads.load_state_dict(state["heads"])
+        self._flops = state["flops"]
+        self._outdated()
+
+    def costs(self) -> dict[str, Any]:
+        """FLOPs so far, the size of backbone and classifier, and the bytes of the sums."""
+        return {
+            "training_flops": self._flops,
+            "parameters": sum(p.numel() for p in self.backbone_network.parameters()) + self.classifier_parameters(),
+            "buffer_bytes": sum(value.nbytes for value in self.sums.values()),
+        }
+
+    def classifier_parameters(self) -> int:
+        """Weights and biases of the classifier."""
+        return (self.backbone_network.dim + 1) * self.n_classes

@@ -1,0 +1,1 @@
+"""Ways back through a network, and the targets that they lead to."""

@@ -1,0 +1,116 @@
+"""The LightningModule behind every gradient method: one training step, and the state of the run in its checkpoints."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from redwood.methods.training.augmentations import AUGMENTATIONS
+from redwood.methods.training.online_scorer import OnlineScorer
+from redwood.methods.training.optimizers import make_optimizer
+from redwood.methods.training.outputs import sample_losses
+from redwood.settings.batch import Batch
+from redwood.settings.seeding import random_state, set_random_state
+from redwood.settings.workers import gather_objects, rank
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
+
+
+class LearnerModule(LightningModule):
+    """Trains `network` by the loss of `method` on the batches that `method` augments."""
+
+    def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.method = method
+        self._random_state: dict[str, Any] | None = None
+        self._online = OnlineScorer(method, network)
+        self._distort = AUGMENTATIONS[method.augmentation]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; Lightning's note of the hook it is in skips torch's search for parameters in the value.
+
+        Lightning takes that note some fifty times a step, which was 4 % of the time of a small network's step.
+        """
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (B, K) of samples (B, ...)."""
+        scores: Tensor = self.network(x)
+        return scores
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The method's loss on the augmented batch; the incoming samples are scored before they are learned from."""
+        augmented = self.method.augment(batch)
+        augmented = augmented._replace(x=self._distort(augmented.x))
+        if self.method.phase.train.first_pass:
+            loss = self._online.loss(batch, augmented)
+        else:
+            loss = self.method.loss(augmented)
+        self.method.remember(batch)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the accuracy on held-out samples as `validation_accuracy`, for callbacks that watch it.
+
+        Of regression, it is the mean squared error, as `validation_mse`.
+        """
+        scores = self.method.logits(batch.x, batch.task_id)
+        if batch.y.is_floating_point():
+            name, value = "validation_mse", sample_losses(scores, batch.y).mean()
+        else:
+            name, value = "validation_accuracy", (scores.argmax(1) == batch.y).float().mean()
+        self.log(name, value, batch_size=len(batch.y), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and schedule, new or with the state kept from the phase before."""
+        return make_optimizer(self.method, self.network, int(self.trainer.estimated_stepping_batches))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the three tensors, which is all there is to move."""
+        if device.type == "cpu":
+            return batch
+        self.method.host_batch = batch
+        ids = None if batch.task_id is None else batch.task_id.to(device, non_blocking=True)
+        return Batch(batch.x.to(device, non_blocking=True), batch.y.to(device, non_blocking=True), ids)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add all that Lightning does not know: the method, the position in the stream, the random generators."""
+        state = self.method.inside_state()
+        del state["network"]
+        own = {
+            "method": state,
+            "phase": self.method.phase.state_dict(),
+            "random": random_state(),
+            "seconds": self.method.run.phase_seconds(),
+        }
+        checkpoint["redwood"] = gather_objects(own)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put it back; the generators only just before the next step, since starting up draws from them."""
+        own = checkpoint["redwood"][rank()]
+        prefix = "network."
+        weights = {
+            name.removeprefix(prefix): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(prefix)
+        }
+        self.method.load_state_dict({**own["method"], "network": weights})
+        self.method.phase.load_state_dict(own["phase"])
+        self.method.run.earlier_s = own["seconds"]
+        self._random_state = own["random"]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Restore the random generators of a resumed run."""
+        self.restore_random_state()
+
+    def restore_random_state(self) -> None:
+        """Put the random generators where the checkpoint left them, if that has not been done yet."""
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None

@@ -1,0 +1,54 @@
+"""Optimizers and learning-rate schedules by name."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "cosine")
+
+
+def make_optimizer(method: "LightningMethod", network: nn.Module, phase_steps: int) -> dict[str, Any]:
+    """What `LightningModule.configure_optimizers` returns for one phase of `phase_steps` steps.
+
+    With `optimizer_state="reset"` both start anew, and a cosine falls to zero within the phase. With `"keep"` the
+    optimizer goes on with its state from the phase before, and a cosine falls to zero at the end of the last phase,
+    by an equal part of the half wave in each. Both start each phase from its own learning rate (`lr_decay`).
+    """
+    optimizer = bare_optimizer(method, network)
+    keeps = method.optimizer_state == "keep"
+    done, phases = (method.phase_count, method.run.n_phases) if keeps else (0, 1)
+
+    def factor(step: int) -> float:
+        if method.lr_schedule == "constant":
+            return 1.0
+        return (1 + math.cos(math.pi * min(1.0, (done + step / phase_steps) / phases))) / 2
+
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+
+def bare_optimizer(method: "LightningMethod", network: nn.Module) -> Optimizer:
+    """The optimizer of one phase without its schedule, with the state that was kept, if any."""
+    optimizer = _new_optimizer(method, network)
+    if method.kept is not None:
+        optimizer.load_state_dict(method.kept)
+        for group in optimizer.param_groups:
+            # Schedules count from the initial rate, which came with the state of the phase before.
+            group["lr"] = group["initial_lr"] = method.phase_lr
+    return optimizer
+
+
+def _new_optimizer(method: "LightningMethod", network: nn.Module) -> Optimizer:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if method.optimizer == "sgd":
+        return torch.optim.SGD(parameters, method.phase_lr, momentum=method.momentum, weight_decay=method.weight_decay)
+    if method.optimizer == "adam":
+        return torch.optim.Adam(parameters, method.phase_lr, weight_decay=method.weight_decay)
+    return torch.optim.AdamW(parameters, method.phase_lr, weight_decay=method.weight_decay)

@@ -1,0 +1,123 @@
+"""A network that grows with the stream, by widening its hidden layers (Chen et al., 2016, "Net2Net")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+
+from redwood.methods.architecture.chains import hidden_pairs, take_shapes
+from redwood.methods.architecture.loss_watch import LossWatch
+from redwood.methods.architecture.widening import WIDENINGS, carry_over_state, widen
+from redwood.methods.base import Composition
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.training.optimizers import bare_optimizer
+from redwood.settings.base import Setting
+from redwood.settings.checks import check_choice, check_range
+from redwood.settings.continual import ContinualSetting
+from redwood.settings.seeding import generator
+from redwood.settings.workers import sum_over_workers, world_size
+
+NOISE = 0.01
+
+
+@dataclass
+class Widen(LightningMethod):
+    """Fine-tuning of a network whose hidden layers get more units at each new task, or when the loss shows a change.
+
+    What the network computes stays the same when it grows, and the optimizer goes on with its state. New units have
+    outgoing weights of zero, or are copies of old ones with noise (1 % of the weights' deviation), which the paper asks
+    for where nothing else would make equal units differ: with dropout there is none, and the copies are exact.
+
+    The loss shows a change if its moving average stays three standard deviations above its mean (`LossWatch`). Of each
+    mini-batch that is repeated only the first loss counts, the one before learning from it.
+    """
+
+    target = ContinualSetting
+    composition: ClassVar[Composition] = Composition.NEVER  # others' notes of each weight would not fit
+    regression: ClassVar[bool] = True
+
+    widen_units: int = 32  # units (channels) that each hidden layer gets when the network grows
+    widen_mode: str = "zero_outgoing"  # what new units are: zero_outgoing (fresh) or net2wider (copies)
+    widen_when: str = "boundary"  # boundary (event where none is announced), or event: when the loss shows a change
+    widen_window: int = 50  # event: mini-batches that the usual loss is taken from
+    widen_patience: int = 5  # event: successive mini-batches at which the loss has to be unusual
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "widen_units", 1)
+        check_choice(self, "widen_mode", WIDENINGS)
+        check_choice(self, "widen_when", ("boundary", "event"))
+        check_range(self, "widen_window", 2)
+        check_range(self, "widen_patience", 1)
+
+    def configure(self, setting: Setting) -> None:
+        """Build the network; it has not grown yet."""
+        super().configure(setting)
+        self.pairs = hidden_pairs(self.network)
+        self.growths = 0
+        self._by_event = self.widen_when == "event" or not setting.assumptions.boundaries
+        self._watch = LossWatch(self.widen_window, self.widen_patience)
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """Grow, unless it is the first task."""
+        super().on_task_start(task_id)
+        if self.phase_count and not self._by_event:
+            self.grow()
+
+    def callbacks(self) -> Sequence[Callback]:
+        """Further Lightning callbacks for each phase."""
+        return [*super().callbacks(), *([GrowOnEvent(self)] if self._by_event else [])]
+
+    def note_loss(self, loss: Tensor) -> bool:
+        """Take note of the training loss of a new mini-batch; whether it shows a change, on all workers alike."""
+        mean = float(sum_over_workers(loss.detach().double().cpu())) / world_size()
+        return self._watch.update(mean)
+
+    def grow(self, trainer: Trainer | None = None) -> None:
+        """Widen all hidden layers, alike on all workers; within a phase its `trainer` goes on with the new ones."""
+        random = generator(self.setting.seed, "widening", self.growths)
+        optimizers = [] if trainer is None else trainer.optimizers
+        if trainer is None and self.kept is not None:
+            optimizers = [bare_optimizer(self, self.network)]
+        for pair in self.pairs:
+            units = WIDENINGS[self.widen_mode](pair.n_units, self.widen_units, random)
+            changes = widen(pair, units, random, noise=0.0 if self.dropout else NOISE)
+            for optimizer in optimizers:
+                carry_over_state(optimizer, changes)
+        self.growths += 1
+        self.flops.start_anew()
+        if trainer is None and optimizers:
+            self.kept = optimizers[0].state_dict()
+        if trainer is not None and isinstance(trainer.strategy, DDPStrategy):
+            # DDP has arranged the gradients that it exchanges by the tensors that there were.
+            trainer.strategy.model = self.module
+            trainer.strategy.configure_ddp()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's state, how often it has grown, and what is known of the losses."""
+        return super().state_dict() | {"widen": {"growths": self.growths, "watch": self._watch.state_dict()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a network that may have grown."""
+        take_shapes(self.network, state["network"])
+        super().load_state_dict(state)
+        self.growths = state["widen"]["growths"]
+        self._watch.load_state_dict(state["widen"]["watch"])
+
+
+class GrowOnEvent(Callback):
+    """Looks at the loss of each new mini-batch after the step on it."""
+
+    def __init__(self, method: Widen) -> None:
+        self._method = method
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let the network grow if the loss shows a change."""
+        train = self._method.phase.train
+        is_new = batch_idx % (len(train) // train.steps_per_pass) == 0
+        if is_new and self._method.note_loss(outputs["loss"]):
+            self._method.grow(trainer)

@@ -1,0 +1,54 @@
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from redwood.methods.finetune import Finetune
+from redwood.methods.networks.features import features_of
+from redwood.settings.errors import InvalidOptionError
+from tests.methods.helpers import configured, one_sentence
+from tests.runs import NormalisedNetwork
+from tests.samples import few_digits
+
+
+def hooks(network):
+    return [hook for part in network.modules() for hook in part._forward_pre_hooks.values()]
+
+
+class TestFeatures:
+    def test_they_are_what_the_last_layer_is_given(self):
+        network, x = configured(Finetune()).network, few_digits(n_train=50).x
+        features = features_of(network, x)
+        torch.testing.assert_close(features, network.features(network.scale(x)).detach())
+        torch.testing.assert_close(network.head(features), network(x))
+        assert (features.shape, features.dtype) == ((50, 256), torch.float32)
+
+    @pytest.mark.parametrize("n", [1, 256, 257, 600])
+    def test_any_number_of_samples(self, n):
+        network, x = configured(Finetune()).network, few_digits(n_train=600).x[:n]
+        expected = torch.cat([network.features(network.scale(one[None])) for one in x]).detach()
+        torch.testing.assert_close(features_of(network, x), expected)
+
+    def test_in_evaluation_mode_and_without_a_trace(self):
+        torch.manual_seed(0)
+        network, x = NormalisedNetwork(), few_digits().x
+        network[4].eval()
+        state, modes = deepcopy(network.state_dict()), [part.training for part in network.modules()]
+        assert torch.equal(features_of(network, x), features_of(network, x))
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+        assert [part.training for part in network.modules()] == modes
+        assert hooks(network) == []
+        assert not features_of(network, x).requires_grad
+
+    def test_no_hook_is_left_where_the_network_fails(self):
+        network = NormalisedNetwork()
+        with pytest.raises(RuntimeError):
+            features_of(network, torch.zeros(2, 3))
+        assert hooks(network) == []
+        assert network.training
+
+    def test_a_network_without_a_linear_layer(self):
+        with pytest.raises(InvalidOptionError, match="--model Sequential has no linear layer") as error:
+            features_of(nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten()), torch.zeros(2, 1, 8, 8))
+        assert one_sentence(error.value)

@@ -1,0 +1,81 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from redwood.methods.ewc import EWC
+from redwood.methods.finetune import Finetune
+from redwood.methods.mas import MAS
+from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.rwalk import RWalk
+from redwood.methods.si import SI
+from redwood.settings.errors import InvalidOptionError
+from tests.methods.helpers import configured, move, one_sentence, weights_of
+from tests.runs import run_here, small_setting
+from tests.samples import few_digits
+
+FAMILY = (EWC, SI, MAS, RWalk)
+
+
+@dataclass
+class EWCRehearsal(EWC, Rehearsal):
+    """Both."""
+
+
+@dataclass
+class MASAndSI(MAS, SI):
+    """Which importance is meant?"""
+
+
+@pytest.mark.parametrize("method", FAMILY)
+class TestPenalty:
+    def test_there_is_none_in_the_first_task(self, method):
+        held, free = method(), Finetune()
+        for one in (held, free):
+            run_here(small_setting("online_traditional"), one)
+        assert all(map(torch.equal, held.network.parameters(), free.network.parameters()))
+
+    @pytest.mark.parametrize(("phase", "lr"), [(0, 0.5), (2, 0.5 * 0.1**2)])
+    def test_its_gradient_is_bounded_by_the_step_that_leads_to_the_minimum(self, method, phase, lr):
+        one = configured(method(lr=0.5, lr_decay=0.1))
+        one.phase_count = phase
+        one.move_parabola({name: torch.full_like(p, 1e9) for name, p in one.trained_weights()})
+        anchor = weights_of(one)
+        move(one)
+        gradients = torch.autograd.grad(one.penalty(), list(one.network.parameters()))
+        for weight, gradient, goal in zip(weights_of(one), gradients, anchor, strict=True):
+            torch.testing.assert_close(weight - lr * gradient, goal)
+
+    def test_it_changes_the_second_task(self, method):
+        held, free = method(), Finetune()
+        for one in (held, free):
+            run_here(small_setting("online_class_incremental", dataset=few_digits(60, 40), nb_tasks=2), one)
+        assert not any(map(torch.equal, held.network.parameters(), free.network.parameters()))
+
+
+def test_one_parabola_decays_and_moves():
+    method = configured(EWC(ewc_form="online", ewc_gamma=0.5, ewc_lambda=3.0, lr=0.1))
+    for value in (4.0, 1.0):
+        move(method)
+        method.consolidate({name: torch.full_like(p, value) for name, p in method.trained_weights()})
+    anchor = weights_of(method)
+    assert all(bool((value == 0.5 * 4 + 1).all()) for value in method.curvature.values())
+    assert all(map(torch.equal, method.minimum.values(), anchor))
+    move(method)
+    distance = sum((w - a).square().sum() for w, a in zip(weights_of(method), anchor, strict=True))
+    torch.testing.assert_close(method.penalty().detach(), 3 / 2 * 0.5 * 3 * distance, msg="gamma counts in the penalty")
+
+
+def test_with_rehearsal():
+    method = EWCRehearsal(buffer_size=20, fisher_samples=10)
+    run_here(small_setting("online_class_incremental"), method)
+    assert len(method.buffer) == 20
+    assert method.curvature.keys() == dict(method.network.named_parameters()).keys()
+    kept = method.costs()["buffer_bytes"] - method.buffer.nbytes
+    assert kept == 2 * 4 * method.costs()["parameters"]
+
+
+def test_two_of_the_family_are_refused():
+    with pytest.raises(InvalidOptionError, match="MAS and SI cannot be combined") as caught:
+        configured(MASAndSI())
+    assert one_sentence(caught.value)

@@ -1,0 +1,163 @@
+"""Several methods as one: `ewc+rehearsal`."""
+
+import copy
+import dataclasses
+import pickle
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from redwood.cli import main
+from redwood.methods import METHODS, Composition, compose, get_method
+from redwood.methods.base import Method
+from redwood.methods.ewc import EWC
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.rehearsal import Rehearsal
+from redwood.settings.errors import InvalidOptionError, UnknownNameError
+from redwood.settings.incremental import ClassIncrementalSetting
+from tests.runs import comparable, run_here, small_setting
+
+BOTH = "ewc+rehearsal"
+
+
+@dataclass
+class Written(EWC, Rehearsal):
+    """What `ewc+rehearsal` stands for, by hand."""
+
+
+@dataclass
+class OtherDefaults(LightningMethod):
+    composition = Composition.ANYWHERE
+    momentum: float = 0.9
+
+
+class TestClass:
+    def test_it_is_both(self):
+        cls = get_method(BOTH)
+        assert issubclass(cls, EWC)
+        assert issubclass(cls, Rehearsal)
+        assert cls.target is ClassIncrementalSetting
+        assert cls.reference() == BOTH
+        assert cls is get_method(BOTH) is compose(EWC, Rehearsal)
+        assert cls(ewc_lambda=3.0, buffer_size=7) == cls(buffer_size=7, ewc_lambda=3.0)
+
+    def test_what_comes_last_comes_last_in_whatever_order_it_is_named(self):
+        first, second = get_method("er_ace+ewc"), get_method("ewc+er_ace")
+        assert first is second
+        assert first.reference() == "ewc+er_ace"
+        assert first.composition is Composition.LAST
+        assert [cls.reference() for cls in first.__bases__] == ["ewc", "er_ace"]
+
+    def test_what_comes_first_comes_first(self):
+        cls = get_method("er_ace+ewc+dtp")
+        assert cls is get_method("dtp+ewc+er_ace")
+        assert cls.reference() == "dtp+ewc+er_ace"
+        assert get_method("ewc+dtp").composition is Composition.FIRST
+
+    def test_a_default_of_any_of_them_counts(self):
+        assert compose(EWC, OtherDefaults)().momentum == 0.9
+        assert compose(OtherDefaults, EWC)().momentum == 0.9
+
+    def test_three(self):
+        cls = compose(EWC, OtherDefaults, get_method("er_ace"))
+        assert {"ewc_lambda", "momentum", "buffer_size"} <= {f.name for f in dataclasses.fields(cls)}
+
+    def test_a_method_of_ones_own(self, tmp_path):
+        file = tmp_path / "own.py"
+        file.write_text(
+            "from dataclasses import dataclass\nfrom redwood.methods import Composition, LightningMethod\n\n"
+            "@dataclass\nclass Own(LightningMethod):\n    composition = Composition.ANYWHERE\n    weight: float = 1.0\n"
+        )
+        cls = get_method(f"{file}:Own+rehearsal")
+        assert cls.reference() == f"{file}:Own+rehearsal"
+        assert cls().weight == 1.0
+
+    @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+    def test_copies(self, copied):
+        method = get_method(BOTH)(ewc_lambda=3.0)
+        assert copied(method) == method
+        assert type(copied(method)) is type(method)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            ("er_ace+der", "er_ace and der each have a loss of their own"),
+            ("ewc+gdumb", "gdumb is a procedure of its own, which nothing can be added to"),
+            ("ewc+random", "random is a procedure of its own"),
+            ("ewc+ewc", "ewc is named twice"),
+            ("rehearsal+er_ace", "er_ace is rehearsal and more; leave the latter out"),
+            ("er_ace+rehearsal", "er_ace is rehearsal and more; leave the latter out"),
+        ],
+    )
+    def test_what_cannot_be_joined(self, name, sentence):
+        with pytest.raises(InvalidOptionError, match=sentence):
+            get_method(name)
+
+    def test_unknown_names(self):
+        with pytest.raises(UnknownNameError, match="no method named 'rehersal'"):
+            get_method("ewc+rehersal")
+
+    def test_exit_code(self, capsys):
+        assert main(["--setting", "class_incremental", "--method", "ewc+gdumb"]) == 2
+        assert capsys.readouterr().err.startswith("error: The method ewc+gdumb cannot be made")
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_every_method_says_where_it_may_stand(key):
+    cls = get_method(key)
+    if cls.composition is Composition.NEVER:
+        with pytest.raises(InvalidOptionError):
+            compose(cls, OtherDefaults)
+    else:
+        assert isinstance(compose(cls, OtherDefaults)(), Method)
+
+
+class TestRuns:
+    def test_it_does_what_the_class_written_by_hand_does(self):
+        first, second = (
+            run_here(small_setting("class_incremental"), cls(buffer_size=20)) for cls in (get_method(BOTH), Written)
+        )
+        assert first.accuracy_matrix == second.accuracy_matrix
+
+    @pytest.mark.parametrize("part", [{"ewc_lambda": 0.0}, {"replay_ratio": 0.0}])
+    def test_each_part_has_an_effect(self, part):
+        weights = []
+        for options in ({}, part):
+            method = get_method(BOTH)(**options)
+            run_here(small_setting("class_incremental"), method)
+            weights.append(torch.cat([weight.detach().flatten() for weight in method.network.parameters()]))
+        assert not torch.equal(*weights)
+
+    def test_without_the_other_part_it_is_the_one(self):
+        both = get_method(BOTH)(replay_ratio=0.0)
+        alone = EWC()
+        matrices = [run_here(small_setting("task_incremental"), method).accuracy_matrix for method in (both, alone)]
+        assert matrices[0] == matrices[1]
+
+    @pytest.mark.parametrize("name", [BOTH, "ewc+async_rehearsal", "ewc+der_pp"])
+    def test_two_workers(self, two_workers, name):
+        first, second = two_workers.run(run_named, name)
+        assert comparable(first) == comparable(second)
+
+
+def run_named(name):
+    return run_here(small_setting("distributed_class_incremental"), get_method(name)())
+
+
+class TestCommandLine:
+    def test_options_of_both_results_of_one(self, tmp_path, capsys):
+        options = ["--ewc_lambda", "5", "--buffer_size", "20", "--passes", "1", "--nb_tasks", "2", "--quiet"]
+        pair = ["--setting", "class_incremental", "--method", BOTH]
+        assert main([*pair, *options, "--run_dir", str(tmp_path / "run")]) == 0
+        assert f"class_incremental · {BOTH} · digits" in capsys.readouterr().out
+        assert main(["--config", str(tmp_path / "run" / "config.yaml"), "--run_dir", str(tmp_path / "again")]) == 0
+
+    def test_help(self, capsys):
+        assert main(["--setting", "class_incremental", "--method", BOTH, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert "strength of the penalty" in text
+        assert "samples that the buffer holds" in text
+        assert text.count("\n  --lr ") == 1
