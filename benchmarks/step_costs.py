@@ -23,9 +23,10 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from redwood.buffers import RehearsalBuffer
-from redwood.methods import lightning, optimizers
-from redwood.methods.module import LearnerModule
+from redwood.methods import lightning
 from redwood.methods.networks import build_network
+from redwood.methods.training import optimizers
+from redwood.methods.training.module import LearnerModule
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.loop import quiet_lightning
 from redwood.settings.online import OnlineClassIncrementalSetting
