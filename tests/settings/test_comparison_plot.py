@@ -8,6 +8,7 @@ from PIL import Image
 from redwood.settings import comparison_plot, plots
 from redwood.settings.comparison_plot import Cell, draw_comparison, methods_in_order
 from redwood.settings.results import Cost, RegressionResults, Results
+from tests.settings.figures import caught
 
 VALUES = {"random": (0.1, 0.0), "finetune": (0.3, 1e9), "ewc": (0.29, 2e9), "ewc+rehearsal": (0.8, 4e9)}
 
@@ -35,16 +36,7 @@ def cells(settings=("continual", "class_incremental"), methods=tuple(VALUES), **
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Figures as they are about to be written, drawn once so that the layout is done."""
-    seen = []
-
-    def keep(figure, _):
-        figure.draw_without_rendering()
-        seen.append(figure)
-
-    for module in (comparison_plot, plots):
-        monkeypatch.setattr(module, "save_figure", keep)
-    return seen
+    return caught(monkeypatch, comparison_plot, plots)
 
 
 def draw(figures, *arguments):

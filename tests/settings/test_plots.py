@@ -10,6 +10,7 @@ from PIL import Image
 from redwood.settings import plots
 from redwood.settings.drawing import spread
 from redwood.settings.results import Results
+from tests.settings.figures import caught
 
 
 def run(n_tasks, n_phases=None, rows=None, decay=0.1, online=False, seed=0, method="rehearsal"):
@@ -45,15 +46,7 @@ RUNS = {
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Figures as they are about to be written, drawn once so that the layout is done."""
-    seen = []
-
-    def keep(figure, _):
-        figure.draw_without_rendering()
-        seen.append(figure)
-
-    monkeypatch.setattr(plots, "save_figure", keep)
-    return seen
+    return caught(monkeypatch, plots)
 
 
 def texts(figure):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from redwood.settings import timeline
 from redwood.settings.timeline import SHOWN_STEPS, plot_timeline
+from tests.settings.figures import caught
 
 PARTS = ("insert", "counts", "plan", "gather", "exchange")
 
@@ -26,15 +27,7 @@ def steps_of(lengths, start=0.0):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Figures as they are about to be written."""
-    seen = []
-
-    def keep(figure, _):
-        figure.draw_without_rendering()
-        seen.append(figure)
-
-    monkeypatch.setattr(timeline, "save_figure", keep)
-    return seen
+    return caught(monkeypatch, timeline)
 
 
 def drawn(spans, figures):
