@@ -16,6 +16,8 @@ from redwood.settings.results import Results
 from redwood.settings.run import Run
 from tests.samples import few_digits
 
+# What would take long by default.
+OPTIONS = {"gdumb": {"memory_passes": 5}}
 MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes", "rehearsal")
 
 
@@ -51,7 +53,8 @@ def run_here(setting: Any, method: Method, **options: Any) -> Results:
 
 def train_pair(setting_key: str, method_key: str) -> Trained:
     """Run a pair; then load its state into a new method, which has to answer alike."""
-    setting, method, other = small_setting(setting_key), get_method(method_key)(), get_method(method_key)()
+    setting, options = small_setting(setting_key), OPTIONS.get(method_key, {})
+    method, other = (get_method(method_key)(**options) for _ in range(2))
     results = run_here(setting, method)
     other.attach(Run(quiet=True, accelerator="cpu"))
     other.configure(setting.for_method())

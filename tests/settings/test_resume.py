@@ -184,6 +184,24 @@ CASES = {
     "no state": ("class_incremental", {}, Random),
 }
 
+# Their state is of a kind that another case has, too.
+SLOW = {
+    "ewc, task ids",
+    "mas",
+    "rwalk",
+    "momentum and cosine, reset",
+    "er_ace",
+    "gdumb, drift",
+    "wa",
+    "class_balanced, grasp",
+    "loss_aware, old_tasks",
+    "partitioning, task_balanced",
+    "herding",
+    "one pass",
+    "stable_sgd",
+    "ncm",
+}
+
 
 def start(case: str, folder: Path, **options) -> Results:
     key, setting_options, method = CASES[case]
@@ -270,7 +288,9 @@ def assert_same(folder: Path, expected: Results, expected_folder: Path) -> None:
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["boundary.pt"]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else []) for case in CASES]
+)
 def test_killed_after_any_step(case, tmp_path, monkeypatch):
     """The last step of an epoch and of a phase included, and between phases."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=1)
