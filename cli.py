@@ -112,11 +112,14 @@ def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
     from redwood.experiments.options import check_arguments, pair_help, parse_options
     from redwood.experiments.runner import run_pair
 
-    pairs = select_pairs(chosen.setting, chosen.method)
+    pairs, reasons = select_pairs(chosen.setting, chosen.method)
     if chosen.help:
         print(pair_help(pairs[0]))
         return 0
     console = Console()
+    if "all" not in (chosen.setting, chosen.method):
+        for reason in reasons:
+            console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
     if len(pairs) > 1 or chosen.seeds > 1 or "all" in (chosen.setting, chosen.method):
         return 0 if compare(pairs, rest, chosen.seeds, console, chosen.jobs) else FAILED
     check_arguments(pairs, rest)

@@ -22,7 +22,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what to run."""
     group = parser.add_argument_group("what to run")
     group.add_argument("--setting", metavar="KEY", help="setting, or several: a,b or all; see --list")
-    group.add_argument("--method", metavar="KEY", help="method, or several: a,b or all; also path/to/file.py:Class")
+    group.add_argument(
+        "--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class"
+    )
     group.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
     group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")

@@ -28,8 +28,11 @@ from redwood.settings.results import Results
 from redwood.settings.run import Run
 
 
-def select_pairs(settings: str, methods: str) -> list[Pair]:
-    """The pairs that two comma lists (or `all`) stand for, of which those that do not apply are left out.
+def select_pairs(settings: str, methods: str) -> tuple[list[Pair], list[str]]:
+    """The pairs that two comma lists (or `all`) stand for.
+
+    Returns:
+        Those that apply; and why each of the others does not, in one sentence.
 
     Raises:
         NotApplicableError: If none applies; the reason of the first is given.
@@ -47,7 +50,7 @@ def select_pairs(settings: str, methods: str) -> list[Pair]:
             reasons.append(reason)
     if not pairs:
         raise NotApplicableError(reasons[0])
-    return pairs
+    return pairs, reasons
 
 
 def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | RedwoodError]:

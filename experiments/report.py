@@ -147,7 +147,7 @@ def _cost_lines(cost: Cost) -> Iterable[tuple[str, str]]:
     yield "training compute", _scaled(cost.training_flops, "FLOPs")
     yield "parameters", _scaled(cost.parameters, "")
     yield "peak memory", _scaled(cost.peak_memory_bytes, "B")
-    yield "rehearsal buffer", _scaled(cost.buffer_bytes, "B")
+    yield "stored beside network", _scaled(cost.buffer_bytes, "B")
     if cost.rehearsal is not None:
         yield "waited for replay", f"{cost.rehearsal['wait_ms'] / max(cost.rehearsal['step_ms'], 1e-9):.1%} of a step"
 

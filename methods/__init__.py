@@ -71,7 +71,10 @@ def get_method(name: str) -> "type[Method]":
     if "+" in name:
         from redwood.methods.composition import compose
 
-        return compose(*map(get_method, name.split("+")))
+        names = name.split("+")
+        if "" in names:
+            raise RedwoodError(f"In {name} a name is missing beside a plus sign; write it as in ewc+rehearsal.")
+        return compose(*map(get_method, names))
     found = resolve("method", name, METHODS, ENTRY_POINTS)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")

@@ -30,6 +30,8 @@ def compose(*methods: type[Method]) -> type[Method]:
     Raises:
         InvalidOptionError: If they cannot be joined.
     """
+    if not methods:
+        raise InvalidOptionError("There is nothing to compose; pass one method class at least.")
     reference = SIGN.join(method.reference() for method in methods)
     for method in methods:
         if method.composition is Composition.NEVER:

@@ -50,7 +50,7 @@ class EWC(SampledImportance):
     ewc_form: str = "per_task"  # per_task: one term for each earlier task; online: one for all, which decays
     ewc_gamma: float = 0.95  # online: share of the importance for earlier tasks that is kept at each task's end
     fisher_samples: int = 200  # samples of each task that the Fisher information is estimated on
-    fisher_labels: str = "sampled"  # its labels: sampled from the network's predictions, or the given ones
+    fisher_labels: str = "sampled"  # its labels: sampled (from the network's predictions) or given (the true ones)
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""

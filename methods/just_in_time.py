@@ -34,8 +34,8 @@ class JustInTime(PrequentialMethod):
     local_model: str = "ridge"  # ridge (linear) or vote (a weighted mean; of classes, a vote)
     ridge: float = 0.01  # penalty of the squared weights of a local model
     buffer_size: int = 1000  # samples that are stored
-    # Which are: ring (the latest), reservoir, or by classes class_balanced, greedy_balanced, per_class_random or
-    # partitioning; with arguments as in rehearsal.
+    # Which samples are stored: ring (the latest), reservoir, or by classes class_balanced, greedy_balanced,
+    # per_class_random or partitioning; with arguments as in rehearsal.
     buffer_policy: str = "ring"
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ class SI(PathImportance):
     state_key: ClassVar[str] = "si"
 
     si_c: float = 0.1  # strength of the penalty
-    si_xi: float = 0.1  # added to the square of each weight's movement, which importance is divided by
+    si_xi: float = 0.1  # damping: added to the squared movement that importance is divided by
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""

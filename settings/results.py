@@ -30,7 +30,7 @@ class Cost:
         training_flops: Floating-point operations of all training steps.
         parameters: Number of parameters of the network.
         peak_memory_bytes: Largest memory in use.
-        buffer_bytes: Memory of the rehearsal buffer.
+        buffer_bytes: Memory of what is stored beside the network: samples, importances, earlier networks.
         rehearsal: Of rehearsal that hides behind the training steps: milliseconds and bytes per step, representatives
             `replayed` per step, samples `stored` by each worker and class, and a `timeline` of the last steps (name,
             start and end in milliseconds); None otherwise.

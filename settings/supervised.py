@@ -22,7 +22,7 @@ TRANSITIONS = ("abrupt", "blurry", "gradual")
 class SupervisedSetting(Setting, labels=True):
     """Learn to predict classes, or numbers where the data set holds these; base of all supervised settings."""
 
-    dataset: Any = "digits"  # name of the data set, .npz/.h5 file, continuum:NAME, or module:function
+    dataset: Any = "digits"  # name, .npz/.h5 file, drift_regression:KIND, continuum:NAME, or file.py:function
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
     stream: str = "auto"  # what a task is: class_split, permuted, rotated, instance, contexts (the data's own task ids)

@@ -81,6 +81,7 @@ CASES = {
         ["--setting", "clas_incremental", *PAIR[2:]],
         "'clas_incremental'. Did you mean class_incremen",
     ),
+    "half a method": ([*PAIR[:2], "--method", "ewc+"], r"In ewc\+ a name is missing beside a plus sign"),
     "unknown method": ([*PAIR[:2], "--method", "rehersal"], "named 'rehersal'. Did you mean rehearsal?"),
     "incompatible pair": (["--setting", "continual", "--method", "ewc"], "EWC targets ClassIncrementalSetting"),
     "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),

@@ -70,7 +70,7 @@ class TestPrintResults:
         assert words(text, "training compute") == ["2.50", "TFLOPs"]
         assert words(text, "parameters") == ["270", "k"]
         assert words(text, "peak memory") == ["345", "MB"]
-        assert words(text, "rehearsal buffer") == ["2.05", "kB"]
+        assert words(text, "stored beside network") == ["2.05", "kB"]
         assert "waited" not in text
 
     @pytest.mark.parametrize(("wait_ms", "step_ms", "share"), [(0.25, 20.0, "1.2%"), (0.0, 0.0, "0.0%")])

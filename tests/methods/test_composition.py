@@ -96,6 +96,10 @@ class TestRefusals:
         with pytest.raises(InvalidOptionError, match=sentence):
             get_method(name)
 
+    def test_nothing(self):
+        with pytest.raises(InvalidOptionError, match="nothing to compose"):
+            compose()
+
     def test_unknown_names(self):
         with pytest.raises(UnknownNameError, match="no method named 'rehersal'"):
             get_method("ewc+rehersal")
