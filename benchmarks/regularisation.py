@@ -19,14 +19,14 @@ from redwood.methods import get_method
 from redwood.methods.networks import Scale
 from redwood.settings import get_setting
 
-SEEDS = range(3, 6)  # setups and strengths were chosen on seeds 0 to 2
+SEEDS = range(6, 9)  # setups and strengths were chosen on smaller ones
 MARGIN = 0.10
 # Setting and stream, and with which tasks, network and learning rate fine-tuning forgets there.
 CELLS: dict[tuple[str, str], dict[str, Any]] = {
-    ("task_incremental", "permuted"): {"nb_tasks": 10, "width": 32, "lr": 0.1},
+    ("task_incremental", "permuted"): {"nb_tasks": 10, "width": 32, "lr": 0.15},
     ("task_incremental", "rotated"): {"nb_tasks": 10, "width": 32, "lr": 0.15},
     ("domain_incremental", "permuted"): {"nb_tasks": 5, "width": 64, "lr": 0.3},
-    ("domain_incremental", "rotated"): {"nb_tasks": 10, "width": 64, "lr": 0.2},
+    ("domain_incremental", "rotated"): {"nb_tasks": 10, "width": 64, "lr": 0.3},
 }
 PASSES = 5
 FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
