@@ -33,3 +33,8 @@ class DataError(RedwoodError):
 
 class NotTrainedError(RedwoodError):
     """A method cannot predict yet; raised by `predict` before the first `fit`, if at all."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what a library's error says, or its kind if it says nothing, for use within a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

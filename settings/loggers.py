@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from redwood.settings.errors import RedwoodError
+from redwood.settings.errors import RedwoodError, reason_of
 
 if TYPE_CHECKING:
     from redwood.settings.results import Results
@@ -99,7 +99,7 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
             )
     except (wandb.errors.Error, ValueError) as error:
         raise RedwoodError(
-            f"--wandb {run.wandb}: Weights & Biases cannot be used ({str(error).splitlines()[0].rstrip('.')}); "
+            f"--wandb {run.wandb}: Weights & Biases cannot be used ({reason_of(error)}); "
             "log in with `wandb login`, or use --wandb offline."
         ) from error
     experiment.define_metric("trainer/global_step")

@@ -5,7 +5,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.settings.errors import InvalidOptionError
+from redwood.settings.errors import InvalidOptionError, reason_of
 
 
 def adapt_module(module: nn.Module, observation_space: Box, n_outputs: int) -> nn.Module:
@@ -45,9 +45,8 @@ def check_scores(module: nn.Module, observation_space: Box, n_outputs: int, *, n
         with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             scores = module(batch)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InvalidOptionError(
-            f"{name} cannot take samples {observation_space.shape} {observation_space.dtype} ({reason}); "
+            f"{name} cannot take samples {observation_space.shape} {observation_space.dtype} ({reason_of(error)}); "
             "choose another network or other observations."
         ) from error
     finally:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from redwood.methods.networks import Scale, build_network
 from redwood.methods.networks.features import CHUNK, features_of
 from redwood.methods.training.evaluation import evaluating
-from redwood.settings.errors import InvalidOptionError
+from redwood.settings.errors import InvalidOptionError, reason_of
 from redwood.settings.seeding import preserved_random_state, seed_everything
 
 COUNTER = ".num_batches_tracked"
@@ -46,10 +46,9 @@ class Backbone(nn.Module):
         try:
             features = self(samples)
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise InvalidOptionError(
-                f"The backbone cannot take samples {observation_space.shape} {observation_space.dtype} ({reason}); "
-                "choose another --backbone."
+                f"The backbone cannot take samples {observation_space.shape} {observation_space.dtype} "
+                f"({reason_of(error)}); choose another --backbone."
             ) from error
         if len(features) != 2:
             raise InvalidOptionError(
