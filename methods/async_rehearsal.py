@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from redwood.methods.base import Composition
 from redwood.methods.rehearsal import Rehearsal, async_option
 
 
@@ -15,6 +16,7 @@ class AsyncRehearsal(Rehearsal):
     the step before was training. On one worker it is experience replay, with the next draw prepared ahead.
     """
 
+    composition: ClassVar[Composition] = Composition.ANYWHERE
     regression: ClassVar[bool] = True
 
     asynchronous: bool = async_option(default=True)  # draw from all workers' buffers, one step ahead

@@ -39,7 +39,10 @@ class Method(ABC):
         target: The most general setting whose promises suffice; the method applies to it and to all its descendants.
         requires: Free parameters that a setting must not pin: `many_passes`, `one_worker`.
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
-        regression: Whether it can predict numbers, too. This is not inherited: a subclass may have another loss.
+        regression: Whether it can predict numbers, too.
+
+    The last two are not inherited where that would promise too much, since a subclass may have a loss of its own: it
+    predicts no numbers, and may only stand last, unless it says so itself.
 
     A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
     `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
@@ -52,9 +55,11 @@ class Method(ABC):
     regression: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """A subclass that predicts numbers says so itself."""
+        """A subclass says itself that it predicts numbers, and that others may follow it in a composition."""
         super().__init_subclass__(**options)
         cls.regression = cls.__dict__.get("regression", False)
+        if "composition" not in cls.__dict__ and cls.composition is not Composition.NEVER:
+            cls.composition = Composition.LAST
 
     @classmethod
     def reference(cls) -> str:

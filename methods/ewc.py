@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from redwood.methods.base import Composition
 from redwood.methods.regularisation.importance import Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 from redwood.settings.checks import check_choice, check_range
@@ -43,6 +44,7 @@ class EWC(SampledImportance):
     the network's own predictions, or with the given ones (the empirical Fisher information).
     """
 
+    composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "ewc"
     purpose: ClassVar[str] = "fisher"
 

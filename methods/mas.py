@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from redwood.methods.base import Composition
 from redwood.methods.regularisation.importance import Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 from redwood.settings.checks import check_range
@@ -22,6 +23,7 @@ class MAS(SampledImportance):
     any softmax, where ids are given at test only those of the sample's task.
     """
 
+    composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "mas"
     purpose: ClassVar[str] = "mas"
 

@@ -1,7 +1,9 @@
 """Maximally interfered retrieval (Aljundi et al., 2019)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from redwood.methods.base import Composition
 from redwood.methods.rehearsal import Rehearsal
 
 
@@ -12,5 +14,7 @@ class MIR(Rehearsal):
     Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--buffer_sampler
     mir:candidates=100` considers more of them.
     """
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
 
     buffer_sampler: str = "mir"  # what is drawn: mir, mir:candidates=100, or any sampler of rehearsal

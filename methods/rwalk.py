@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from redwood.methods.base import Composition
 from redwood.methods.regularisation.importance import Weights, bytes_of
 from redwood.methods.regularisation.path_importance import PathImportance
 from redwood.settings.base import Setting
@@ -27,6 +28,7 @@ class RWalk(PathImportance):
     far as steps of the learning rate can follow it (see `pulls`).
     """
 
+    composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "rwalk"
 
     rwalk_lambda: float = 1.0  # strength of the penalty

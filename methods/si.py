@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from redwood.methods.base import Composition
 from redwood.methods.regularisation.importance import Weights
 from redwood.methods.regularisation.path_importance import PathImportance
 from redwood.settings.checks import check_range
@@ -19,6 +20,7 @@ class SI(PathImportance):
     important: a parabola that opens downwards would drive it away.
     """
 
+    composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "si"
 
     si_c: float = 0.1  # strength of the penalty

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from redwood.methods.base import Composition
 from redwood.methods.finetune import Finetune
 
 
@@ -19,6 +20,7 @@ class StableSGD(Finetune):
     where the script decays it already.
     """
 
+    composition: ClassVar[Composition] = Composition.ANYWHERE
     regression: ClassVar[bool] = True
 
     lr: float = 0.1  # learning rate of the first phase

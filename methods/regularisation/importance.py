@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
@@ -33,7 +32,6 @@ class WeightImportance(LightningMethod):
     """
 
     target = ClassIncrementalSetting
-    composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "importance"  # under which the state holds what this method adds
 
     def configure(self, setting: Setting) -> None:

@@ -59,6 +59,23 @@ class TestClass:
         assert compose(EWC, OtherDefaults)().momentum == 0.9
         assert compose(OtherDefaults, EWC)().momentum == 0.9
 
+    def test_a_subclass_with_a_loss_of_its_own_stands_last(self):
+        @dataclasses.dataclass
+        class Flat(get_method("finetune")):
+            def loss(self, batch):
+                return self.losses(batch).sum()
+
+        assert Flat.composition is Composition.LAST
+        for cls in (compose(Flat, EWC), compose(EWC, Flat)):
+            assert cls.__mro__.index(EWC) < cls.__mro__.index(Flat)
+
+    def test_what_may_stand_anywhere(self):
+        anywhere = {key for key in METHODS if get_method(key).composition is Composition.ANYWHERE}
+        assert anywhere == {
+            *("finetune", "stable_sgd", "rehearsal", "async_rehearsal", "mir"),
+            *("lwf", "bic", "wa", "ewc", "si", "mas", "rwalk"),
+        }
+
     def test_three(self):
         cls = compose(EWC, OtherDefaults, get_method("er_ace"))
         assert {"ewc_lambda", "momentum", "buffer_size"} <= {f.name for f in dataclasses.fields(cls)}
