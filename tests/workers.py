@@ -179,6 +179,8 @@ def _serve(rank: int, pipe: Connection, stacks: Path) -> None:
                 joined = meeting_point
             os.environ.update(WORLD_SIZE=str(world))  # the job before may have taken it away, as a Trainer does
             job, args = pickle.loads(payload)
+            # Importing the job takes a fresh process seconds, which must not count against the job's own timeouts.
+            torch.distributed.barrier()
             answer = pickle.dumps((False, pickle.dumps(job(*args))))
         except BaseException:  # a failed assertion of pytest is no Exception
             joined = None

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from tests.buffers.strategy.saving import Momentum
 from tests.buffers.strategy.strangers import N_CLASSES, Resumable, rank, strategy_of, trainer_of
 from tests.doomed import Doomed, Fate
-from tests.workers import GlooWorkers
+from tests.workers import COLLECTIVE_S, GlooWorkers
 
 WORLD, N_BATCHES, EPOCHS, SAVE_EVERY = 4, 6, 4, 3
 STEPS = N_BATCHES * EPOCHS
-TIMEOUT_S = 15
+TIMEOUT_S = 30
 LONGEST_DELAY_S = 0.02
 
 Tell = Callable[[Any], None]
@@ -74,7 +74,7 @@ def train(rank: int, world: int, tell: Tell, folder: Path, seed: int) -> None:
 
 def go_on(folder: Path, path: Path | None, seed: int = 0) -> Ending:
     """The same in processes that nobody kills."""
-    return fitted(Delayed(seed), folder, path)
+    return fitted(Delayed(seed), folder, path, timeout_s=COLLECTIVE_S)
 
 
 class Outcome(NamedTuple):

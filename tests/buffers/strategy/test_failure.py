@@ -31,7 +31,7 @@ from tests.buffers.strategy.strangers import batch_of, rank
 from tests.doomed import LIMIT_S, Doomed
 from tests.workers import GlooWorkers
 
-SHORT_S = 5
+SHORT_S = 8
 # What a process takes to end once it knows, on a machine that does a lot else.
 SLACK_S = 10
 
