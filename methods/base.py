@@ -9,7 +9,6 @@ from torch import Tensor
 
 from redwood.methods import ENTRY_POINTS, METHODS
 from redwood.settings.base import Setting
-from redwood.settings.phase import Phase
 from redwood.settings.registry import known_names, reference_of
 from redwood.settings.results import Results
 from redwood.settings.run import Run
@@ -75,10 +74,15 @@ class Method(ABC):
         """Prepare for `setting`: `setting.observation_space` and `setting.action_space` say what goes in and out."""
 
     @abstractmethod
-    def fit(self, phase: Phase) -> None:
-        """Learn from the batches of `phase.train`, iterated `phase.train.epochs` times.
+    def fit(self, phase: Any) -> None:
+        """Learn from one phase.
 
-        Pass predictions made before learning from a batch to `phase.score`, so that online accuracy can be reported.
+        Args:
+            phase: Under supervised settings a `redwood.settings.phase.Phase`: iterate its batches, `phase.train`,
+                `phase.train.epochs` times, and pass predictions made before learning from a batch to `phase.score`, so
+                that online accuracy can be reported. Under reinforcement settings a
+                `redwood.settings.rl.phase.ReinforcementPhase`: interact with `phase.train` as long as
+                `phase.budget.left`.
         """
 
     @abstractmethod
@@ -88,7 +92,7 @@ class Method(ABC):
         Numbers are of the shape of the targets, (B,) or (B, d): where `setting.action_space` is a `Box`.
 
         Args:
-            x: Samples (B, ...), on the CPU.
+            x: Samples (B, ...), or observations to return actions for, on the CPU.
             task_id: Task of each sample (B,), or None where the setting hides it.
 
         Raises:

@@ -11,11 +11,12 @@ from redwood.methods.base import Method
 from redwood.methods.training.outputs import count_outputs
 from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
+from redwood.settings.rl.phase import ReinforcementPhase
 
 
 @dataclass
 class Random(Method):
-    """Draw a class, or numbers of the range of the targets, at random, whatever the observation."""
+    """Draw a class, an action, or numbers of the range of the targets, at random, whatever the observation."""
 
     target = Setting
     regression: ClassVar[bool] = True
@@ -25,8 +26,12 @@ class Random(Method):
         self._space = setting.action_space
         self._n_classes = count_outputs(setting.action_space)
 
-    def fit(self, phase: Phase) -> None:
-        """Learn nothing, but guess each sample once, so that the online accuracy of guessing is known."""
+    def fit(self, phase: Phase | ReinforcementPhase) -> None:
+        """Learn nothing, but guess each sample once, or act, so that the online accuracy or return is known."""
+        if isinstance(phase, ReinforcementPhase):
+            phase.play(self.predict)
+            self.run.global_step += phase.steps
+            return
         for _ in range(phase.train.epochs):
             for batch in phase.train:
                 phase.score(self.predict(batch.x, batch.task_id), batch.y)

@@ -12,6 +12,14 @@
           └─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
                                              distributed_traditional, distributed_online_class_incremental)
 
+    continual_rl                             an environment whose physics may drift; one phase, nothing announced
+    └─ task_agnostic_rl                      contexts are discrete
+       └─ incremental_rl                     boundaries, and ids in training
+          ├─ task_incremental_rl             ids at test, too
+          │  └─ multi_task_rl                ... and stationary (also a child of traditional_rl)
+          ├─ traditional_rl                  stationary: each episode of a task drawn at random
+          └─ distributed_incremental_rl      many workers (also distributed_{task_incremental,traditional}_rl)
+
 Importing this package imports no heavy library: `SETTINGS` names the classes, which are loaded when asked for.
 """
 
@@ -40,6 +48,15 @@ SETTINGS: dict[str, str] = {
     "distributed_task_incremental": "redwood.settings.distributed:DistributedTaskIncrementalSetting",
     "distributed_traditional": "redwood.settings.distributed:DistributedTraditionalSetting",
     "distributed_online_class_incremental": "redwood.settings.distributed:DistributedOnlineClassIncrementalSetting",
+    "continual_rl": "redwood.settings.rl.continual:ContinualRLSetting",
+    "task_agnostic_rl": "redwood.settings.rl.continual:TaskAgnosticRLSetting",
+    "incremental_rl": "redwood.settings.rl.incremental:IncrementalRLSetting",
+    "task_incremental_rl": "redwood.settings.rl.incremental:TaskIncrementalRLSetting",
+    "traditional_rl": "redwood.settings.rl.stationary:TraditionalRLSetting",
+    "multi_task_rl": "redwood.settings.rl.stationary:MultiTaskRLSetting",
+    "distributed_incremental_rl": "redwood.settings.rl.distributed:DistributedIncrementalRLSetting",
+    "distributed_task_incremental_rl": "redwood.settings.rl.distributed:DistributedTaskIncrementalRLSetting",
+    "distributed_traditional_rl": "redwood.settings.rl.distributed:DistributedTraditionalRLSetting",
 }
 
 ENTRY_POINTS = "redwood.settings"
@@ -47,12 +64,14 @@ ENTRY_POINTS = "redwood.settings"
 _OTHERS = {
     "Setting": "redwood.settings.base:Setting",
     "SupervisedSetting": "redwood.settings.supervised:SupervisedSetting",
+    "ReinforcementSetting": "redwood.settings.rl.setting:ReinforcementSetting",
     "Online": "redwood.settings.online:Online",
     "Distributed": "redwood.settings.distributed:Distributed",
     "Assumptions": "redwood.settings.assumptions:Assumptions",
     "Batch": "redwood.settings.batch:Batch",
     "Dataset": "redwood.settings.data.dataset:Dataset",
     "Phase": "redwood.settings.phase:Phase",
+    "ReinforcementPhase": "redwood.settings.rl.phase:ReinforcementPhase",
     "Results": "redwood.settings.results:Results",
 }
 _EXPORTS = _OTHERS | {reference.rpartition(":")[2]: reference for reference in SETTINGS.values()}

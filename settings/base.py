@@ -13,7 +13,6 @@ from redwood.settings.assumptions import Assumptions, merge_assumptions
 from redwood.settings.errors import InvalidOptionError, NotApplicableError
 
 if TYPE_CHECKING:
-    from redwood.settings.phase import Phase
     from redwood.settings.results import Results
     from redwood.settings.run import Run
 
@@ -37,14 +36,14 @@ class Learner(Protocol):
     def on_task_start(self, task_id: int | None) -> None:
         """A task starts; its id where ids are given."""
 
-    def fit(self, phase: "Phase") -> None:
-        """Learn from one phase."""
+    def fit(self, phase: Any) -> None:
+        """Learn from one phase: a `Phase`, or in the reinforcement limb a `ReinforcementPhase`."""
 
     def on_task_end(self, task_id: int | None) -> None:
         """A task is over."""
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Return classes (B,) or scores (B, K), or numbers (B,) or (B, d), for samples (B, ...)."""
+        """Return classes (B,) or scores (B, K), or numbers (B,) or (B, d), for samples (B, ...); or actions."""
 
     def on_finish(self, results: "Results") -> None:
         """The run is over."""
@@ -63,6 +62,31 @@ class Learner(Protocol):
         """`training_flops`, `parameters` and `buffer_bytes` of this worker so far."""
 
 
+class OnlineCurve(Protocol):
+    """What is measured while a phase is trained."""
+
+    def curve(self) -> list[tuple[int, float]]:
+        """Points: samples of this phase seen, value since the point before; every worker has to ask."""
+
+
+class AnyPhase(Protocol):
+    """What the loop needs of a phase, whichever limb of the tree it is of."""
+
+    task_id: int | None
+
+    @property
+    def online(self) -> OnlineCurve:
+        """What is measured while it is trained."""
+
+    @property
+    def steps(self) -> int:
+        """Training steps, or environment steps, of the phase."""
+
+    @property
+    def samples_served(self) -> int:
+        """Samples trained on, or environment steps taken, so far by this worker."""
+
+
 class Stream(Protocol):
     """The data of one run. It stays with the setting: a method sees only the phases and the test samples."""
 
@@ -70,8 +94,17 @@ class Stream(Protocol):
     n_tasks: int
     results_type: "type[Results]"
 
-    def phase(self, index: int) -> "Phase":
+    def phase(self, index: int) -> AnyPhase:
         """Build one phase."""
+
+    def check(self, method: Learner) -> None:
+        """Raise `NotApplicableError` if the method cannot learn from data of this kind."""
+
+    def baseline(self, method: Learner) -> list[float] | None:
+        """What each task is scored without any training, if that is known."""
+
+    def result_fields(self) -> dict[str, Any]:
+        """Fields of the results that the stream knows of."""
 
     def evaluate(self, method: Learner) -> "Scores":
         """Score the method on every task's test set."""
@@ -82,7 +115,8 @@ class Scores:
     """How a method does on each task.
 
     Attributes:
-        per_task: Accuracy, the share of right predictions, on each task; where numbers are predicted, the RMSE.
+        per_task: Accuracy, the share of right predictions, on each task; where numbers are predicted, the RMSE; of
+            environments, the mean return.
         top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
     """
 
@@ -150,7 +184,7 @@ class Setting(ABC):
     def open_stream(self) -> Stream:
         """Load the data and cut it into this worker's stream."""
 
-    def phases(self) -> Iterator["Phase"]:
+    def phases(self) -> Iterator[Any]:
         """The phases of the stream, for a training loop of one's own."""
         stream = self.open_stream()
         return (stream.phase(index) for index in range(stream.n_phases))

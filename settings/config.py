@@ -23,10 +23,13 @@ def describe_run(setting: "Setting", method: "Learner", run: "Run") -> dict[str,
     """All options of a run, flat, by the names that the command line uses."""
     config: dict[str, Any] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
     for part in (setting, method, run):
-        for f in fields(part):  # type: ignore[arg-type]
-            if f.name not in _NOT_CONFIG:
-                config[f.name] = _plain(getattr(part, f.name))
+        config |= describe_options(part)
     return config
+
+
+def describe_options(part: Any) -> dict[str, Any]:
+    """The options of a setting, a method or a run."""
+    return {f.name: _plain(getattr(part, f.name)) for f in fields(part) if f.name not in _NOT_CONFIG}
 
 
 def _plain(value: Any) -> Any:

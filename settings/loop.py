@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 
-from redwood.settings.base import Learner, Scores, Setting, Stream
+from redwood.settings.base import AnyPhase, Learner, Scores, Setting, Stream
 from redwood.settings.config import describe_run, name_of_setting
 from redwood.settings.cost import peak_memory_bytes, rehearsal_cost
-from redwood.settings.errors import NotApplicableError, NotTrainedError, RedwoodError
+from redwood.settings.errors import RedwoodError
 from redwood.settings.measure import Measure
-from redwood.settings.phase import Phase
 from redwood.settings.progress import Reporter, make_reporter
-from redwood.settings.results import Cost, RegressionResults, Results
+from redwood.settings.results import Cost, Results
 from redwood.settings.run import Run
 from redwood.settings.seeding import seed_everything
 from redwood.settings.workers import gather_objects, rank, sum_over_workers
@@ -84,7 +83,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
     run.n_phases = stream.n_phases
-    _check_targets(setting, stream, method)
+    stream.check(method)
     method.attach(run)
     method.configure(setting.for_method())
     config = describe_run(setting, method, run)
@@ -99,7 +98,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     try:
         with reporter:
             if state is None:
-                progress.untrained = _evaluate_untrained(stream, method)
+                progress.untrained = stream.baseline(method)
                 _save(progress, method, run)
             for index in range(progress.next_phase, stream.n_phases):
                 scores = _run_phase(setting, stream, index, method, run, progress, reporter)
@@ -117,23 +116,6 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     method.on_finish(results)
     run.finish(results)
     return results
-
-
-def _check_targets(setting: Setting, stream: Stream, method: Learner) -> None:
-    """Raise `NotApplicableError` if numbers are to be predicted and the method predicts classes only."""
-    if stream.results_type is RegressionResults and not method.regression:
-        raise NotApplicableError(
-            f"{method.reference()} predicts classes, but the targets of {getattr(setting, 'dataset_name', '')} "
-            "are numbers; choose a method that predicts numbers, such as finetune."
-        )
-
-
-def _evaluate_untrained(stream: Stream, method: Learner) -> list[float] | None:
-    """The scores before any training, which forward transfer is measured against."""
-    try:
-        return stream.evaluate(method).per_task
-    except NotTrainedError:
-        return None
 
 
 def _run_phase(
@@ -166,8 +148,8 @@ def _run_phase(
     return scores
 
 
-def _count(phase: Phase, progress: Progress) -> None:
-    served = sum_over_workers(torch.tensor(phase.train.samples_served))
+def _count(phase: AnyPhase, progress: Progress) -> None:
+    served = sum_over_workers(torch.tensor(phase.samples_served))
     progress.training_samples += int(served)
     curve = phase.online.curve()
     progress.curve += [(progress.curve_samples + seen, value) for seen, value in curve]
@@ -223,4 +205,5 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str
             buffer_bytes=int(totals[1]),
             rehearsal=rehearsal_cost(gather_objects(costs.get("rehearsal"))),
         ),
+        **stream.result_fields(),
     )

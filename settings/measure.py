@@ -13,6 +13,8 @@ class Measure:
         factor: What a value is multiplied by to be shown.
         unit: Behind a value that is shown; empty if there is none.
         decimals: Digits that are shown after the point.
+        samples: What a stream consists of.
+        more: Metrics beside those that all measures have.
     """
 
     key: str
@@ -20,6 +22,8 @@ class Measure:
     factor: float
     unit: str
     decimals: int
+    samples: str = "samples"
+    more: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -31,6 +35,7 @@ class Measure:
             "backward_transfer",
             "forward_transfer",
             f"online_{self.key}",
+            *self.more,
         )
 
     @property
@@ -52,3 +57,4 @@ class Measure:
 
 ACCURACY = Measure("accuracy", "accuracy", factor=100.0, unit="%", decimals=1)
 RMSE = Measure("rmse", "RMSE", factor=1.0, unit="", decimals=3)
+RETURN = Measure("return", "return", factor=1.0, unit="", decimals=2, samples="steps", more=("normalised_return",))

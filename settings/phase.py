@@ -43,6 +43,11 @@ class Phase:
         """Training steps of the phase: batches per epoch times epochs."""
         return len(self.train) * self.train.epochs
 
+    @property
+    def samples_served(self) -> int:
+        """Samples trained on so far by this worker, repeats included."""
+        return self.train.samples_served
+
     def score(self, predictions: Tensor, y: Tensor) -> None:
         """Count the predictions of the last batch, made before learning from it; repeats do not count.
 

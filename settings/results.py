@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from redwood.settings import metrics
 from redwood.settings.errors import DataError
 from redwood.settings.json_file import plain, read_json, write_json
-from redwood.settings.measure import ACCURACY, RMSE, Measure
+from redwood.settings.measure import ACCURACY, RETURN, RMSE, Measure
 
 METRICS = ACCURACY.metrics
 
@@ -77,6 +77,7 @@ class Results:
 
     lower_is_better: ClassVar[bool] = False
     measure: ClassVar[Measure] = ACCURACY
+    own_entries: ClassVar[tuple[str, ...]] = ()  # of a subclass: what its file holds besides
 
     setting: str
     method: str
@@ -122,7 +123,7 @@ class Results:
         """Every metric of `measure` over the phases evaluated so far; None where it is not defined or not measured."""
         names, online = self.measure.metrics, self._online()
         if not self.accuracy_matrix:
-            return {**dict.fromkeys(names), names[-1]: online}
+            return {**dict.fromkeys(names), f"online_{self.measure.key}": online}
         matrix = self.learned
         gains = self._as_gains(matrix)
         values = (
@@ -133,7 +134,7 @@ class Results:
             self._forward_transfer(gains),
             online,
         )
-        return dict(zip(names, values, strict=True))
+        return dict.fromkeys(names) | dict(zip(names, values, strict=False))
 
     @property
     def objective(self) -> float:
@@ -169,6 +170,7 @@ class Results:
             "cost": {name: value for name, value in asdict(self.cost).items() if value is not None},
             "versions": dict(self.versions),
             "config": plain(self.config),
+            **{name: getattr(self, name) for name in self.own_entries},
         }
 
     @classmethod
@@ -179,9 +181,21 @@ class Results:
             DataError: If a key is missing, unknown, or has a value of the wrong type.
         """
         if isinstance(data, dict):
-            cls = next((kind for kind in (cls, *cls.__subclasses__()) if f"{kind.measure.key}_matrix" in data), cls)
+            cls = _kind_of(data, cls)
         matrix, online = f"{cls.measure.key}_matrix", f"online_{cls.measure.key}"
-        keys = ("setting", "method", "dataset", "seed", matrix, online, "metrics", "cost", "versions", "config")
+        keys = (
+            "setting",
+            "method",
+            "dataset",
+            "seed",
+            matrix,
+            online,
+            "metrics",
+            "cost",
+            "versions",
+            "config",
+            *cls.own_entries,
+        )
         if not isinstance(data, dict) or data.keys() != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
@@ -198,6 +212,8 @@ class Results:
                 config=dict(data["config"]),
                 versions=dict(data["versions"]),
             )
+            for name in cls.own_entries:
+                setattr(results, name, data[name])
             results._loaded_forward_transfer = (len(results.accuracy_matrix), data["metrics"]["forward_transfer"])
             results.to_dict()
         except (KeyError, TypeError, ValueError) as error:
@@ -286,6 +302,15 @@ def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | 
         deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
         summary[name] = (float(np.mean(known)), deviation) if len(known) == len(values) else None
     return summary
+
+
+def _kind_of(data: dict[str, Any], kind: Any) -> Any:
+    """The class of results that has these entries, among `kind` and those derived from it."""
+    if f"{RETURN.key}_matrix" in data:
+        from redwood.settings.rl.results import ReturnResults
+
+        return ReturnResults if issubclass(ReturnResults, kind) else kind
+    return next((one for one in (kind, *kind.__subclasses__()) if f"{one.measure.key}_matrix" in data), kind)
 
 
 def _planned_phases(matrix: list[list[float]], stored: dict[str, float | None]) -> int:

@@ -1,6 +1,6 @@
 """Interprets the assumptions of a supervised node: which phases there are, what a batch shows, how it is scored."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -11,7 +11,7 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Learner, Scores
 from redwood.settings.config import name_of_setting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.settings.errors import InvalidOptionError, NotApplicableError, NotTrainedError, RedwoodError
 from redwood.settings.phase import Phase
 from redwood.settings.prequential import OnlineAccuracy, OnlineRMSE
 from redwood.settings.results import RegressionResults, Results
@@ -144,6 +144,13 @@ class SupervisedStream:
             online=OnlineRMSE if self._data.is_regression else OnlineAccuracy,
         )
 
+    def samples_of(self, task: int, test: bool = False) -> tuple[Tensor, Tensor]:
+        """All training or test samples (n, ...) of a task, as it shows them, and their labels (n,) or targets."""
+        source = self._test_source if test else self._source
+        rows = source.tasks[task].rows_test if test else source.tasks[task].rows
+        entries = Entries(rows, torch.full_like(rows, task))
+        return source.samples(entries), source.labels(entries)
+
     def _task_classes(self, entries: Entries) -> dict[int, tuple[int, ...]] | None:
         if self._data.is_regression:
             return None
@@ -175,6 +182,25 @@ class SupervisedStream:
         if len(entries) < world_size():
             return None
         return self._loader(entries, index, passes=1, shuffle=False)
+
+    def check(self, method: Learner) -> None:
+        """Raise `NotApplicableError` if numbers are to be predicted and the method predicts classes only."""
+        if self._data.is_regression and not method.regression:
+            raise NotApplicableError(
+                f"{method.reference()} predicts classes, but the targets of {self._data.name} are numbers; "
+                "choose a method that predicts numbers, such as finetune."
+            )
+
+    def baseline(self, method: Learner) -> list[float] | None:
+        """The scores before any training, which forward transfer is measured against."""
+        try:
+            return self.evaluate(method).per_task
+        except NotTrainedError:
+            return None
+
+    def result_fields(self) -> dict[str, Any]:
+        """Nothing to add to the results."""
+        return {}
 
     def evaluate(self, method: Learner) -> Scores:
         """Score `method` on every task's test set, each sample once, by the task that the sample belongs to.

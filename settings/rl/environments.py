@@ -1,0 +1,98 @@
+"""Make gymnasium environments by name, without the wrappers that a setting has its own ones for."""
+
+import importlib
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+from gymnasium import error
+
+from redwood.settings.errors import InvalidOptionError, RedwoodError, UnknownNameError, reason_of
+
+# Packages whose environments are registered once they are imported, by what the names begin with.
+PROVIDERS = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
+
+
+@dataclass(frozen=True)
+class EnvironmentMaker:
+    """Makes copies of one environment.
+
+    Attributes:
+        name: What it is called.
+        make: Makes a copy without a limit of steps per episode.
+        limit: Steps per episode, or None if it has no limit of its own.
+        n_test_episodes: Episodes that score it, which `reset(options={"episode": k})` chooses from; None if any number
+            of episodes can be played.
+    """
+
+    name: str
+    make: Callable[[], gymnasium.Env[Any, Any]]
+    limit: int | None
+    n_test_episodes: int | None = None
+    make_test: Callable[[], gymnasium.Env[Any, Any]] | None = None
+
+
+def find_environment(environment: Any) -> EnvironmentMaker:
+    """The maker of an environment given by its gymnasium name, or by a function that makes it.
+
+    Raises:
+        UnknownNameError: If gymnasium knows no environment of this name.
+        RedwoodError: If a package is missing that it needs.
+    """
+    if callable(environment):
+        made = environment()
+        limit = made.spec.max_episode_steps if made.spec is not None else None
+        return EnvironmentMaker(getattr(environment, "__name__", type(made).__name__), environment, limit)
+    if not isinstance(environment, str):
+        raise InvalidOptionError(
+            f"--env {environment!r} has to be the name of a gymnasium environment, or a function that makes one."
+        )
+    spec = _find_spec(environment)
+    bare = deepcopy(spec)
+    # The settings count steps and check the order of calls themselves; each layer less makes a step cheaper.
+    bare.order_enforce = False
+    bare.max_episode_steps = None
+
+    def make() -> gymnasium.Env[Any, Any]:
+        return _adapted(environment, gymnasium.make(bare, disable_env_checker=True))
+
+    try:
+        make().close()
+    except error.DependencyNotInstalled as missing:
+        raise RedwoodError(f"--env {environment} needs a package that is missing: {reason_of(missing)}.") from missing
+    return EnvironmentMaker(environment, make, spec.max_episode_steps)
+
+
+def _find_spec(name: str) -> Any:
+    provider = next((package for prefix, package in PROVIDERS.items() if name.startswith(prefix)), None)
+    if provider is not None:
+        try:
+            module = importlib.import_module(provider)
+        except ModuleNotFoundError as missing:
+            raise RedwoodError(f"--env {name} needs the package {provider}; pip install {provider}.") from missing
+        gymnasium.register_envs(module)
+    try:
+        return gymnasium.spec(name)
+    except ModuleNotFoundError as missing:
+        raise RedwoodError(f"--env {name} needs the package {missing.name}, which is not installed.") from missing
+    except error.Error as unknown:
+        known = [spec.id for spec in gymnasium.registry.values() if not _is_hidden(spec.id)]
+        raise UnknownNameError("environment", name, known) from unknown
+
+
+def _is_hidden(name: str) -> bool:
+    # Environments of other frameworks that gymnasium would wrap, and its tabular ones written for JAX.
+    return name.startswith(("GymV", "phys2d/", "tabular/"))
+
+
+def _adapted(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Of environments that show a picture and a text, the picture alone."""
+    if isinstance(env.observation_space, gymnasium.spaces.Dict) and "image" in env.observation_space.spaces:
+        return gymnasium.wrappers.TransformObservation(env, _image, env.observation_space["image"])
+    return env
+
+
+def _image(observation: dict[str, Any]) -> Any:
+    return observation["image"]

@@ -1,0 +1,49 @@
+"""The return of each training episode, as a curve over the steps of a phase."""
+
+from typing import Any
+
+from redwood.settings.prequential import CURVE_POINTS
+from redwood.settings.workers import gather_objects, world_size
+
+
+class OnlineReturn:
+    """Notes what the episodes of a phase returned while it was trained.
+
+    An episode that the end of the budget cut off does not count: how much it would have returned is not known.
+    """
+
+    def __init__(self, steps: int) -> None:
+        """Expect `steps` steps of this worker."""
+        self._steps = steps
+        self._ends: list[int] = []
+        self._returns: list[float] = []
+
+    def add(self, step: int, value: float) -> None:
+        """An episode that ended after `step` steps of this worker returned `value` in all."""
+        self._ends.append(step)
+        self._returns.append(value)
+
+    def curve(self) -> list[tuple[int, float]]:
+        """At most `CURVE_POINTS` pairs: steps of this phase, mean return of the episodes that ended since the last.
+
+        Steps and episodes of all workers count, so every worker has to ask. The last point is at the end of the phase,
+        so that phases can be told apart; a phase in which no episode ended has none.
+        """
+        workers = gather_objects((self._ends, self._returns))
+        total = self._steps * world_size()
+        points = min(CURVE_POINTS, total)
+        bins: list[list[float]] = [[] for _ in range(points)]
+        for ends, returns in workers:
+            for end, value in zip(ends, returns, strict=True):
+                bins[min((end - 1) * points // self._steps, points - 1)].append(value)
+        filled = [index for index, values in enumerate(bins) if values]
+        edges = [(index + 1) * total // points for index in filled[:-1]] + [total]
+        return [(edge, sum(bins[index]) / len(bins[index])) for edge, index in zip(edges, filled, strict=False)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes so far."""
+        return {"ends": list(self._ends), "returns": list(self._returns)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from earlier episodes."""
+        self._ends, self._returns = list(state["ends"]), list(state["returns"])

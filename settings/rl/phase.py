@@ -1,0 +1,106 @@
+"""One phase of a reinforcement run: what `Method.fit` gets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from redwood.settings.rl.budget import Budget
+from redwood.settings.rl.environment import TaskEnvironment
+from redwood.settings.rl.online import OnlineReturn
+
+Act = Callable[[Tensor, Tensor | None], Tensor]
+MakeEnvironment = Callable[[int, Budget, OnlineReturn], TaskEnvironment]
+
+
+class ReinforcementPhase:
+    """The environments of one call of `Method.fit`, and the steps that they may take.
+
+    Attributes:
+        index: Number of the phase, from 0.
+        task_id: The task that the phase trains, or None where it is hidden or the phase holds several.
+        budget: The steps of this worker, which all environments of the phase share.
+        online: Returns of the training episodes.
+        validation: None; there is nothing to hold out from an environment.
+    """
+
+    validation = None
+
+    def __init__(self, index: int, task_id: int | None, steps: int, make: MakeEnvironment) -> None:
+        """Take the steps of this worker, and what makes a copy of the environment by its number."""
+        self.index, self.task_id = index, task_id
+        self.budget, self.online = Budget(steps), OnlineReturn(steps)
+        self._make = make
+        self._environments: list[TaskEnvironment] = []
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of this worker."""
+        return self.budget.total
+
+    @property
+    def samples_served(self) -> int:
+        """Steps taken so far by this worker."""
+        return self.budget.spent
+
+    @property
+    def train(self) -> gymnasium.Env[Any, Any]:
+        """The environment, if one copy is enough."""
+        return self.environments(1)[0]
+
+    def environments(self, n: int) -> list[TaskEnvironment]:
+        """`n` copies of the environment, each of whose steps counts; the same ones for each call.
+
+        Raises:
+            ValueError: If another number of them is in use already.
+        """
+        if not self._environments:
+            self._environments = [self._make(number, self.budget, self.online) for number in range(n)]
+        if len(self._environments) != n:
+            raise ValueError(f"The phase has {len(self._environments)} environments already; ask for as many.")
+        return self._environments
+
+    def play(self, act: Act) -> None:
+        """Interact until the budget is spent.
+
+        Args:
+            act: Maps observations (1, ...) and task ids (1,), None where they are hidden, to actions (1, ...), as
+                `Method.predict` does.
+        """
+        env = self.train
+        observation, info = env.reset()
+        while self.budget.left:
+            observation, _, terminated, truncated, info = env.step(one_action(act, observation, info["task_id"]))
+            if (terminated or truncated) and self.budget.left:
+                observation, info = env.reset()
+
+    def close(self) -> None:
+        """Close the environments."""
+        for environment in self._environments:
+            environment.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint inside the phase needs beside the method: steps, returns, and where the episodes are."""
+        return {
+            "spent": self.budget.spent,
+            "online": self.online.state_dict(),
+            "environments": [environment.state_dict() for environment in self._environments],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on inside the phase, with as many environments as there were."""
+        self.budget.spent = state["spent"]
+        self.online.load_state_dict(state["online"])
+        for environment, saved in zip(
+            self.environments(len(state["environments"])), state["environments"], strict=True
+        ):
+            environment.load_state_dict(saved)
+
+
+def one_action(act: Act, observation: Any, task_id: int | None) -> Any:
+    """The action for one observation."""
+    x = torch.as_tensor(np.asarray(observation))[None]
+    return act(x, None if task_id is None else torch.tensor([task_id]))[0].numpy()

@@ -1,0 +1,113 @@
+"""The physics of environments: numbers that a task may change, such as gravity, masses and lengths."""
+
+import copy
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from redwood.settings.errors import InvalidOptionError
+
+# What tasks change unless told otherwise, by the name of the environment's class.
+KNOWN: dict[str, tuple[str, ...]] = {
+    "CartPoleEnv": ("gravity", "masscart", "masspole", "length", "force_mag"),
+    "PendulumEnv": ("g", "m", "l"),
+    "MountainCarEnv": ("force", "gravity"),
+    "Continuous_MountainCarEnv": ("power",),
+    "AcrobotEnv": ("LINK_LENGTH_1", "LINK_LENGTH_2", "LINK_MASS_1", "LINK_MASS_2", "LINK_MOI"),
+}
+MUJOCO = ("gravity", "mass", "friction")
+
+
+def _update_cart_pole(env: Any) -> None:
+    # It computes these from the others once, when it is made.
+    env.total_mass = env.masspole + env.masscart
+    env.polemass_length = env.masspole * env.length
+
+
+_DEPENDENT: dict[str, Callable[[Any], None]] = {"CartPoleEnv": _update_cart_pole}
+
+
+class Physics:
+    """Reads and changes the physics of one environment.
+
+    Of MuJoCo's bodies these are `gravity` (m/s^2, downwards positive), and factors of all masses, `mass`, and of all
+    sliding frictions, `friction`; of any other environment, its numeric attributes.
+
+    Attributes:
+        known: Names of what tasks change unless told otherwise; empty for environments that redwood does not know.
+        names: Names of all that may be changed.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Look at `env` before anything of it is changed."""
+        self._env: Any = env.unwrapped
+        kind = type(self._env).__name__
+        self._update = _DEPENDENT.get(kind)
+        model = getattr(self._env, "model", None)
+        self._model = model if hasattr(model, "body_mass") and hasattr(model, "opt") else None
+        if self._model is not None:
+            self._masses, self._frictions = np.copy(self._model.body_mass), np.copy(self._model.geom_friction)
+            self.names: tuple[str, ...] = MUJOCO
+            self.known: tuple[str, ...] = MUJOCO[:2]
+        else:
+            self.names = tuple(name for name in dir(self._env) if _is_number(self._env, name))
+            self.known = next((KNOWN[base.__name__] for base in type(self._env).__mro__ if base.__name__ in KNOWN), ())
+
+    def moved_to(self, env: gymnasium.Env[Any, Any]) -> "Physics":
+        """The same for a copy of the environment that may have been changed."""
+        moved = copy.copy(self)
+        moved._env = env.unwrapped
+        if self._model is not None:
+            moved._model = moved._env.model
+        return moved
+
+    def check(self, name: str, option: str, env_name: str) -> None:
+        """Raise `InvalidOptionError` unless the environment has a number of this name."""
+        if name in self.names:
+            return
+        near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        known = ", ".join(self.names) or "none"
+        raise InvalidOptionError(f"--{option} {name}: {env_name} has no number of that name.{hint} It has: {known}.")
+
+    def read(self, name: str) -> float:
+        """The value as it is now."""
+        if self._model is None:
+            return float(getattr(self._env, name))
+        if name == "gravity":
+            return -float(self._model.opt.gravity[2])
+        now, first = (
+            (self._model.body_mass, self._masses) if name == "mass" else (self._model.geom_friction, self._frictions)
+        )
+        changed = first.nonzero()
+        return float(now[changed][0] / first[changed][0]) if len(changed[0]) else 1.0
+
+    def change(self, values: Mapping[str, float]) -> None:
+        """Set some values; all others stay."""
+        if self._model is not None:
+            self._change_model(values)
+            return
+        for name, value in values.items():
+            setattr(self._env, name, value)
+        if self._update is not None:
+            self._update(self._env)
+
+    def _change_model(self, values: Mapping[str, float]) -> None:
+        model: Any = self._model
+        for name, value in values.items():
+            if name == "gravity":
+                model.opt.gravity[2] = -value
+            elif name == "mass":
+                model.body_mass[:] = value * self._masses
+            else:
+                model.geom_friction[:, 0] = value * self._frictions[:, 0]
+
+
+def _is_number(env: Any, name: str) -> bool:
+    if name.startswith("_"):
+        return False
+    value = getattr(env, name, None)
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -1,0 +1,50 @@
+"""The single-task reference of a run: what a fresh agent reached on each task, as another run measured it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.results import Results
+
+if TYPE_CHECKING:
+    from redwood.settings.rl.setting import ReinforcementSetting
+
+# What decides the tasks; a reference with other ones would be one for something else.
+SAME = ("env", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks", "max_episode_steps")
+
+
+def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float]]:
+    """Returns and areas of the run that `setting.reference` names, or of the one in that folder with the same seed.
+
+    Raises:
+        InvalidOptionError: If there is none, or it had other tasks.
+    """
+    from redwood.settings.rl.results import ReturnResults
+
+    folder = Path(setting.reference)
+    files = sorted([*folder.glob("results.json"), *folder.glob("*/results.json")])
+    found = [results for results in map(Results.load, files) if isinstance(results, ReturnResults)]
+    if not found:
+        raise InvalidOptionError(
+            f"--reference {folder} holds no results of a reinforcement setting; name the folder of a finished run, "
+            "such as one of --setting incremental_rl --method ppo+scratch."
+        )
+    alike = [results for results in found if results.seed == setting.seed]
+    if not alike:
+        raise InvalidOptionError(
+            f"--reference {folder} holds no run with --seed {setting.seed}, which decides the tasks; run it with that."
+        )
+    results = alike[0]
+    if results.n_phases != setting.n_tasks or results.n_phases != len(results.accuracy_matrix):
+        raise InvalidOptionError(
+            f"--reference {folder} has {results.n_phases} phases, but {setting.n_tasks} tasks need one phase each; "
+            "run the reference under incremental_rl."
+        )
+    own = setting.described()
+    for name in SAME:
+        if results.config.get(name) != own[name]:
+            raise InvalidOptionError(
+                f"--reference {folder} was run with --{name} {results.config.get(name)}, this run has {own[name]}; "
+                "make them equal."
+            )
+    return {"returns": [row[task] for task, row in enumerate(results.accuracy_matrix)], "areas": results.areas}

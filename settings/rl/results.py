@@ -1,0 +1,75 @@
+"""What a reinforcement run measured: returns in the place of accuracies, and scores relative to references."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redwood.settings.measure import RETURN, Measure
+from redwood.settings.results import Results
+from redwood.settings.rl.metrics import area_under_curve, forward_transfer_from_areas, normalised
+
+
+@dataclass(kw_only=True)
+class ReturnResults(Results):
+    """The outcome of a run in environments: what is said of accuracies above is about mean returns of episodes here.
+
+    `untrained_accuracy` holds the mean return of random actions, and `online_curve` points (environment steps, mean
+    return of the training episodes that ended since the point before).
+
+    Attributes:
+        reference: What a fresh agent reaches on each task alone, with the same budget: `returns` (T,), and the `areas`
+            (T,) under its curves of training returns; None if the run was given no reference.
+    """
+
+    measure: ClassVar[Measure] = RETURN
+    own_entries: ClassVar[tuple[str, ...]] = ("random_return", "reference")
+
+    reference: dict[str, list[float]] | None = None
+
+    @property
+    def return_matrix(self) -> list[list[float]]:
+        """R (P, T): mean return on task j after phase i."""
+        return self.accuracy_matrix
+
+    @property
+    def random_return(self) -> list[float] | None:
+        """Mean return (T,) of random actions."""
+        return self.untrained_accuracy
+
+    @random_return.setter
+    def random_return(self, value: list[float] | None) -> None:
+        self.untrained_accuracy = value
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """As of accuracies, but for forward transfer, which is Continual World's, and with the normalised return.
+
+        Both are None without a reference.
+        """
+        return super().metrics | {"normalised_return": self._normalised_return()}
+
+    @property
+    def areas(self) -> list[float]:
+        """Mean training return over the steps of each phase (P,): the area under its curve."""
+        return area_under_curve(self.online_curve, self.n_phases)
+
+    def _normalised_return(self) -> float | None:
+        if self.reference is None or self.random_return is None or not self.accuracy_matrix:
+            return None
+        last = self.learned[-1]
+        n = len(last)
+        return float(normalised(last, self.random_return[:n], self.reference["returns"][:n]).mean())
+
+    def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
+        if self.reference is None or self.random_return is None or len(gains) < self.n_phases or self.n_phases == 1:
+            return None
+        references = self.reference["returns"]
+        own, single = (
+            normalised(areas, self.random_return, references) for areas in (self.areas, self.reference["areas"])
+        )
+        return forward_transfer_from_areas(own, single)
+
+    def _own_values(self) -> dict[str, Any]:
+        return {"random_return": self.random_return, "reference": self.reference}

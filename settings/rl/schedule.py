@@ -1,0 +1,116 @@
+"""Which task an environment is at, step by step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from redwood.settings.rl.tasks import Task
+
+NEVER = 2**62
+
+
+class Context(NamedTuple):
+    """What an environment is at some step.
+
+    Attributes:
+        task: The task; of a smooth drift the one that it left last.
+        values: The physics.
+        until: The step from which on this may no longer hold.
+    """
+
+    task: int
+    values: dict[str, float]
+    until: int
+
+
+class Schedule(ABC):
+    """Says what an environment is at each step of its phase; steps count from 0, all copies together."""
+
+    @abstractmethod
+    def at(self, step: int, episode_seed: int) -> Context:
+        """The context of a step.
+
+        Args:
+            step: Steps of the phase that have been taken before it.
+            episode_seed: Differs from episode to episode.
+        """
+
+
+class Fixed(Schedule):
+    """One task all the time."""
+
+    def __init__(self, task: int, tasks: Sequence[Task]) -> None:
+        self._context = Context(task, tasks[task].values, NEVER)
+
+    def at(self, step: int, episode_seed: int) -> Context:
+        """The task."""
+        return self._context
+
+
+class Switching(Schedule):
+    """One task after the other, each for the same number of steps."""
+
+    def __init__(self, tasks: Sequence[Task], steps_per_task: int) -> None:
+        self._tasks, self._steps = tasks, steps_per_task
+
+    def at(self, step: int, episode_seed: int) -> Context:
+        """The task whose turn it is."""
+        index = min(step // self._steps, len(self._tasks) - 1)
+        until = NEVER if index == len(self._tasks) - 1 else (index + 1) * self._steps
+        return Context(index, self._tasks[index].values, until)
+
+
+class Drifting(Schedule):
+    """The physics move from task to task in straight lines, a little at every step.
+
+    The first step is at the first task, the last step at the last one.
+    """
+
+    def __init__(self, tasks: Sequence[Task], total: int) -> None:
+        names = tasks[0].values
+        corners = [*tasks, tasks[-1]]
+        # Plain numbers: this is asked for at every step, of environments whose steps take microseconds.
+        self._lines = [
+            [(name, here.values[name], there.values[name] - here.values[name]) for name in names]
+            for here, there in pairwise(corners)
+        ]
+        self._pace = (len(tasks) - 1) / max(total - 1, 1)
+
+    def at(self, step: int, episode_seed: int) -> Context:
+        """Between two tasks."""
+        position = step * self._pace
+        index = min(int(position), len(self._lines) - 1)
+        share = position - index
+        return Context(index, {name: start + share * change for name, start, change in self._lines[index]}, step + 1)
+
+
+class RandomPerEpisode(Schedule):
+    """Each episode is of a task drawn at random, all alike likely."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+
+    def at(self, step: int, episode_seed: int) -> Context:
+        """The task of the episode."""
+        index = int(np.random.default_rng(episode_seed).integers(len(self._tasks)))
+        return Context(index, self._tasks[index].values, NEVER)
+
+
+class Blending(Schedule):
+    """Episodes are of one environment or the next, and more and more often of the latter.
+
+    It is to environments that cannot be changed into each other what `Drifting` is to physics.
+    """
+
+    def __init__(self, tasks: Sequence[Task], total: int) -> None:
+        self._tasks, self._pace = tasks, (len(tasks) - 1) / max(total - 1, 1)
+
+    def at(self, step: int, episode_seed: int) -> Context:
+        """The task of the episode that begins at this step."""
+        position = step * self._pace
+        index = int(position)
+        index += int(np.random.default_rng(episode_seed).random() < position - index)
+        return Context(index, self._tasks[index].values, NEVER)

@@ -1,0 +1,137 @@
+"""Interprets the assumptions of a reinforcement node: phases, what an environment shows, how a method is scored."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from redwood.settings.assumptions import Context, TaskIds
+from redwood.settings.base import Learner, Scores
+from redwood.settings.results import Results
+from redwood.settings.rl.actions import random_actions
+from redwood.settings.rl.budget import Budget
+from redwood.settings.rl.environment import TaskEnvironment
+from redwood.settings.rl.environments import EnvironmentMaker
+from redwood.settings.rl.evaluation import Predict, total_return
+from redwood.settings.rl.online import OnlineReturn
+from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.rl.reference import read_reference
+from redwood.settings.rl.results import ReturnResults
+from redwood.settings.rl.schedule import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching
+from redwood.settings.rl.tasks import Task
+from redwood.settings.seeding import derive_seed, generator, preserved_random_state
+from redwood.settings.streams.batches import split_evenly
+from redwood.settings.workers import rank, sum_over_workers, world_size
+
+if TYPE_CHECKING:
+    from redwood.settings.rl.setting import ReinforcementSetting
+
+
+class ReinforcementStream:
+    """The environments of one run, as phases to train in and episodes to be scored by."""
+
+    results_type: type[Results] = ReturnResults
+
+    def __init__(self, setting: "ReinforcementSetting", makers: list[EnvironmentMaker], tasks: list[Task]) -> None:
+        """Arrange the tasks as `setting` promises."""
+        self._setting, self._makers, self._tasks = setting, makers, tasks
+        self._promised = setting.assumptions
+        self._reference = read_reference(setting) if setting.reference else None
+        self.n_tasks = len(tasks)
+        one_phase = self._promised.context == Context.STATIONARY or not self._promised.boundaries
+        self.n_phases = 1 if one_phase else self.n_tasks
+
+    def phase(self, index: int) -> ReinforcementPhase:
+        """Build one phase for this worker."""
+        shows_task = self._promised.task_ids >= TaskIds.TRAINING and self.n_phases == self.n_tasks
+        steps = self._setting.steps_per_task // world_size()
+        if self.n_phases < self.n_tasks:
+            steps *= self.n_tasks
+        return ReinforcementPhase(index, index if shows_task else None, steps, partial(self._environment, index))
+
+    def _environment(self, index: int, copy: int, budget: Budget, online: OnlineReturn) -> TaskEnvironment:
+        """A copy of a phase's training environment."""
+        return TaskEnvironment(
+            [maker.make() for maker in self._makers],
+            [task.environment for task in self._tasks],
+            self._schedule(index),
+            limits=self._limits,
+            seed=derive_seed(self._setting.seed, "training", index, rank(), copy),
+            budget=budget,
+            show_ids=self._promised.task_ids >= TaskIds.TRAINING,
+            online=online,
+        )
+
+    def _schedule(self, index: int) -> Schedule:
+        steps = self._setting.steps_per_task // world_size()
+        if self._promised.context == Context.STATIONARY:
+            return RandomPerEpisode(self._tasks)
+        if self._promised.boundaries:
+            return Fixed(index, self._tasks)
+        if self._promised.context == Context.DISCRETE:
+            return Switching(self._tasks, steps)
+        if len(self._makers) > 1:
+            return Blending(self._tasks, steps * self.n_tasks)
+        return Drifting(self._tasks, steps * self.n_tasks)
+
+    @property
+    def _limits(self) -> list[int]:
+        return [self._setting.max_episode_steps or maker.limit or 0 for maker in self._makers]
+
+    def check(self, method: Learner) -> None:
+        """Any method that applies can act."""
+
+    def result_fields(self) -> dict[str, Any]:
+        """The single-task reference, if there is one."""
+        return {"reference": self._reference}
+
+    def baseline(self, method: Learner) -> list[float]:
+        """The mean return of random actions on each task: what normalised scores call 0."""
+        space, choice = self._setting.action_space, generator(self._setting.seed, "random actions", rank())
+
+        def act(x: torch.Tensor, task_id: torch.Tensor | None) -> torch.Tensor:
+            return random_actions(space, len(x), choice)
+
+        return self._score(act)
+
+    def evaluate(self, method: Learner) -> Scores:
+        """The mean return of `method` over episodes of every task, the same ones each time.
+
+        Workers share the episodes out and add up their returns.
+        """
+        with torch.no_grad():
+            return Scores(self._score(method.predict))
+
+    def _score(self, predict: Predict) -> list[float]:
+        sums = torch.zeros(2, self.n_tasks, dtype=torch.float64)
+        with preserved_random_state():
+            for task in range(self.n_tasks):
+                episodes = self._episodes(task)
+                mine = episodes[split_evenly(len(episodes), rank(), world_size())]
+                told = task if self._promised.task_ids >= TaskIds.TEST else None
+                sums[0, task] = total_return(predict, partial(self._test_environment, task), mine, told) if mine else 0
+                sums[1, task] = len(mine)
+        returns, counts = sum_over_workers(sums)
+        means: list[float] = (returns / counts).tolist()
+        return means
+
+    def _episodes(self, task: int) -> list[tuple[int, dict[str, Any] | None]]:
+        """Seed and options of the episodes that score a task."""
+        given = self._makers[self._tasks[task].environment].n_test_episodes
+        seeds = (
+            derive_seed(self._setting.seed, "test episode", task, episode) % 2**31
+            for episode in range(given or self._setting.test_episodes)
+        )
+        return [(seed, None if given is None else {"episode": episode}) for episode, seed in enumerate(seeds)]
+
+    def _test_environment(self, task: int) -> TaskEnvironment:
+        number = self._tasks[task].environment
+        maker = self._makers[number]
+        return TaskEnvironment(
+            [(maker.make_test or maker.make)()],
+            [0] * self.n_tasks,
+            Fixed(task, self._tasks),
+            limits=[self._limits[number]],
+            seed=0,
+            show_ids=self._promised.task_ids >= TaskIds.TEST,
+        )
