@@ -112,7 +112,7 @@ def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
     from redwood.experiments.options import check_arguments, pair_help, parse_options
     from redwood.experiments.runner import run_pair
 
-    pairs, reasons = select_pairs(chosen.setting, chosen.method)
+    pairs, reasons = select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(pair_help(pairs[0]))
         return 0

@@ -1,6 +1,7 @@
 """Many runs, one table: every pair that applies, with as many seeds as asked for."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
@@ -28,8 +29,16 @@ from redwood.settings.results import Results
 from redwood.settings.run import Run
 
 
-def select_pairs(settings: str, methods: str) -> tuple[list[Pair], list[str]]:
+def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> tuple[list[Pair], list[str]]:
     """The pairs that two comma lists (or `all`) stand for.
+
+    Of several settings, those are left out that lack an option which another one has and which is given: `--dataset`
+    says that environments are not meant, and `--env` that data sets are not.
+
+    Args:
+        settings: Keys of settings.
+        methods: Keys of methods.
+        arguments: The other arguments.
 
     Returns:
         Those that apply; and why each of the others does not, in one sentence.
@@ -50,7 +59,24 @@ def select_pairs(settings: str, methods: str) -> tuple[list[Pair], list[str]]:
             reasons.append(reason)
     if not pairs:
         raise NotApplicableError(reasons[0])
-    return pairs, reasons
+    meant, others = _with_options(pairs, arguments)
+    return meant, reasons + others
+
+
+def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:
+    """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
+    given = {argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")}
+    of_settings = {pair.setting: {f.name for f in fields(pair.load()[0])} for pair in pairs}
+    of_methods = {pair.method: {f.name for f in fields(pair.load()[1])} for pair in pairs}
+    known = set().union(*of_settings.values())
+    meant, reasons = [], []
+    for pair in pairs:
+        lacking = sorted(given & known - of_settings[pair.setting] - of_methods[pair.method])
+        if lacking:
+            reasons.append(f"{pair.setting} has no option --{lacking[0]}.")
+        else:
+            meant.append(pair)
+    return (meant, reasons) if meant else (pairs, [])
 
 
 def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | RedwoodError]:
@@ -143,14 +169,25 @@ def _report(rows: list[Row], ends: dict[Job, Results | Failure], folder: Path, c
     settings = short_names(row.setting for row in rows)
     methods = short_names(row.method for row in rows)
     shown = [replace(row, setting=settings[row.setting], method=methods[row.method]) for row in rows]
-    print_table(shown, console)
+    for number, (measure, group) in enumerate(_by_measure(shown).items()):
+        print_table(group, console)
+        cells = [Cell(row.setting, row.method, row.results, row.failure is not None) for row in group]
+        if any(cell.results for cell in cells):
+            draw_comparison(cells, folder / f"comparison{f'_{measure}' if number else ''}.png")
     for job, end in ends.items():
         if isinstance(end, Failure) and end.applies and job.log.exists():
             console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)
-    cells = [Cell(row.setting, row.method, row.results, row.failure is not None) for row in shown]
-    if any(cell.results for cell in cells):
-        draw_comparison(cells, folder / "comparison.png")
     console.print(Text(f"written to {folder}"), soft_wrap=True)
+
+
+def _by_measure(rows: list[Row]) -> dict[str, list[Row]]:
+    """The rows of each measure, since accuracies and returns have no place in one table."""
+    measures = {row.setting: row.results[0].measure.key for row in rows if row.results}
+    usual = next(iter(measures.values()), "")
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(measures.get(row.setting, usual), []).append(row)
+    return groups
 
 
 def _run_all(jobs: list[Job], run: Run, console: Console, at_once: int | None) -> dict[Job, Results | Failure]:

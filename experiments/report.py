@@ -53,7 +53,10 @@ def print_results(results: Results, console: Console) -> None:
     if results.accuracy_matrix:
         _print_matrix(results, console)
     unit = f" ({results.measure.unit})" if results.measure.unit else ""
-    for title, lines in ((f"metrics{unit}", _metric_lines(results)), ("cost", _cost_lines(results.cost))):
+    for title, lines in (
+        (f"metrics{unit}", _metric_lines(results)),
+        ("cost", _cost_lines(results.cost, results.measure.samples)),
+    ):
         table = _new_table(title, padding=1, show_header=False)
         table.add_column()
         table.add_column(justify="right")
@@ -140,10 +143,10 @@ def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
         yield "average top-5 accuracy", _shown(ACCURACY, sum(results.top5_accuracy) / len(results.top5_accuracy))
 
 
-def _cost_lines(cost: Cost) -> Iterable[tuple[str, str]]:
+def _cost_lines(cost: Cost, samples: str) -> Iterable[tuple[str, str]]:
     yield "wall time", _seconds(cost.wall_time_s)
-    yield "training samples", f"{cost.training_samples:,}"
-    yield "training speed", f"{cost.samples_per_s:,.0f} samples/s"
+    yield f"training {samples}", f"{cost.training_samples:,}"
+    yield "training speed", f"{cost.samples_per_s:,.0f} {samples}/s"
     yield "training compute", _scaled(cost.training_flops, "FLOPs")
     yield "parameters", _scaled(cost.parameters, "")
     yield "peak memory", _scaled(cost.peak_memory_bytes, "B")
@@ -168,7 +171,9 @@ def _comparison_cells(row: Row, name: str) -> list[str]:
     if not row.results:
         return [name, *[NOT_DEFINED] * (len(METRICS) + 1), "0"]
     cells, measure = [name], row.results[0].measure
-    for metric, statistic in mean_and_std(row.results).items():
+    statistics = mean_and_std(row.results)
+    for metric in measure.metrics[: len(METRICS)]:
+        statistic = statistics[metric]
         text = _shown(measure, statistic and statistic[0], signed=metric in _SIGNED)
         if metric == measure.metrics[0] and statistic is not None and len(row.results) > 1:
             text += f" ± {measure.show(statistic[1])}"

@@ -121,7 +121,7 @@ def _draw_map(axes: "Axes", cells: Sequence[Cell], settings: list[str], methods:
     measure, lower = done[0].results[0].measure, done[0].results[0].lower_is_better
     means = {(c.setting, c.method): measure.factor * float(np.mean([r.objective for r in c.results])) for c in done}
     values = np.array([[means.get((setting, method), np.nan) for method in methods] for setting in settings])
-    limits = (0.0, measure.factor) if not lower else (float(np.nanmin(values)), float(np.nanmax(values)))
+    limits = (0.0, measure.factor) if measure.unit == "%" else (float(np.nanmin(values)), float(np.nanmax(values)))
     norm = Normalize(*limits)
     # Dark is bad, light is good, whichever way the measure goes.
     colours = colormaps["cividis_r" if lower else "cividis"].with_extremes(bad=_NOT_APPLICABLE)

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+
+from redwood.settings.measure import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,3 +124,19 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> l
     n = len(wanted)
     fitted = [max(min(wanted[j : k + 1].mean() for k in range(i, n)) for j in range(i + 1)) for i in range(n)]
     return [float(y) for y in np.clip(fitted, low, high - gap * (n - 1)) + steps]
+
+
+def scale_of(measure: Measure, shown: NDArray[np.float64], room: float = 1.0) -> tuple[float, float]:
+    """The ends of a scale for these values: all that is possible for percentages, else zero and the outermost of them.
+
+    Args:
+        measure: What they are values of.
+        shown: The values as they are shown.
+        room: How much longer the scale is than it has to be.
+    """
+    if measure.unit == "%":
+        return 0.0, 100.0 * room
+    low, high = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
+    if low == high:
+        return 0.0, room
+    return low * room, high * room + (0.0 if high else (room - 1) * -low)

@@ -17,10 +17,12 @@ from redwood.settings.drawing import (
     new_figure,
     number_tasks,
     save_figure,
+    scale_of,
     style_axes,
 )
 from redwood.settings.measure import Measure
 from redwood.settings.metrics import average_accuracy_curve
+from redwood.settings.online_plot import draw_online
 from redwood.settings.results import Results, mean_and_std
 from redwood.settings.trade_off import draw_trade_off, has_trade_off
 
@@ -51,7 +53,8 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
     cell = 0.62 if tasks <= _MAX_LABELLED_TASKS else 0.4 if tasks <= _MAX_ANNOTATED_TASKS else 9.0 / tasks
     figure = new_figure(max(cell * tasks + 1.8, 4.0), max(cell * phases + 1.3, 1.7))
     axes = figure.add_subplot()
-    image = axes.imshow(shown, cmap="cividis", vmin=0, vmax=_top(measure, shown))
+    low, high = scale_of(measure, shown)
+    image = axes.imshow(shown, cmap="cividis", vmin=low, vmax=high)
     if tasks <= _MAX_ANNOTATED_TASKS:
         _annotate_cells(axes, shown, measure)
     number_tasks(axes, tasks)
@@ -90,7 +93,7 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     else:
         _draw_task_lines(axes, shown, measure.factor * average_accuracy_curve(results.learned), measure)
     if panels == 2:
-        _draw_online(figure.add_subplot(panels, 1, 2), results)
+        draw_online(figure.add_subplot(panels, 1, 2), results)
     _title(figure, results, f"{measure.title} {'after training' if results.n_phases == 1 else 'as tasks are learned'}")
     save_figure(figure, path)
 
@@ -132,7 +135,7 @@ def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | o
 
 
 def _annotate_cells(axes: "Axes", shown: NDArray[np.float64], measure: Measure) -> None:
-    few, middle = shown.shape[1] <= _MAX_LABELLED_TASKS, _top(measure, shown) / 2
+    few, middle = shown.shape[1] <= _MAX_LABELLED_TASKS, sum(scale_of(measure, shown)) / 2
     for (phase, task), value in np.ndenumerate(shown):
         axes.text(
             task,
@@ -151,7 +154,7 @@ def _draw_task_lines(axes: "Axes", shown: NDArray[np.float64], average: NDArray[
     from matplotlib.colors import to_hex
 
     phases, tasks = shown.shape
-    limits = (0.0, _ROOM * _top(measure, shown))
+    limits = scale_of(measure, shown, _ROOM)
     # Tasks are ordered, so their colours are, too; the palest end of the map would be lost on white.
     colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0.0, 0.8, tasks))]
     size = 3.5 if tasks <= _MAX_LABELLED_TASKS else 2.0
@@ -194,40 +197,25 @@ def _draw_task_bars(axes: "Axes", shown: NDArray[np.float64], measure: Measure) 
     name_average(axes)
     margin = max(0.6, (4 - tasks) / 2)
     axes.set_xlim(-margin, tasks - 1 + margin)
-    axes.set_ylim(0, 1.09 * _top(measure, shown))
+    axes.set_ylim(*scale_of(measure, shown, 1.09))
     number_tasks(axes, tasks)
     style_axes(axes, "tested on task", measure.label)
     axes.grid(axis="x", visible=False)
 
 
-def _draw_online(axes: "Axes", results: Results) -> None:
-    measure = results.measure
-    samples, values = np.array(results.online_curve, dtype=np.float64).T
-    average, shown = results.metrics[f"online_{measure.key}"], measure.factor * values
-    assert average is not None
-    axes.plot(samples, shown, color=COLOURS[0], lw=1.3)
-    label = f"average {measure.show(average)}"
-    axes.axhline(measure.factor * average, color="black", lw=1.2, ls="--", label=label)
-    name_average(axes)
-    axes.set_ylim(0, _ROOM * _top(measure, shown))
-    axes.set_xlim(0, samples[-1])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    style_axes(axes, "training samples seen", f"online {measure.label}")
-
-
 def _draw_ranking(axes: "Axes", best_last: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
-    measure, longest = best_last[0][1][0].measure, 0.0
+    measure, longest, shortest = best_last[0][1][0].measure, 0.0, 0.0
     for row, (label, group) in enumerate(best_last):
         summary = mean_and_std(group)[f"average_{measure.key}"]
         assert summary is not None
         mean, deviation = measure.factor * summary[0], measure.factor * summary[1]
-        longest = max(longest, mean)
+        longest, shortest = max(longest, mean), min(shortest, mean)
         several = len(group) > 1
         axes.barh(row, mean, xerr=deviation if several else None, color=colours[label], height=0.68, capsize=3)
         text = measure.show(summary[0]) + (f" ± {measure.show(summary[1])}" if several else "")
         axes.annotate(text, (mean + deviation, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(best_last)), [label for label, _ in best_last])
-    axes.set_xlim(0, _top(measure, np.array(longest)))
+    axes.set_xlim(*scale_of(measure, np.array([longest, shortest])))
     style_axes(axes, f"average {measure.label}", "")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -235,18 +223,19 @@ def _draw_ranking(axes: "Axes", best_last: Sequence[tuple[str, Sequence[Results]
 
 def _draw_courses(axes: "Axes", courses: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
     ends: list[tuple[float, float, str, str]] = []
-    measure, highest = courses[0][1][0].measure, 0.0
+    measure, highest, lowest = courses[0][1][0].measure, 0.0, 0.0
     for label, group in courses:
         phases = min(len(run.learned) for run in group)
         curves = measure.factor * np.array([average_accuracy_curve(run.learned)[:phases] for run in group])
-        mean, highest = curves.mean(axis=0), max(highest, float(curves.max()))
+        mean = curves.mean(axis=0)
+        highest, lowest = max(highest, float(curves.max())), min(lowest, float(curves.min()))
         axes.plot(range(phases), mean, color=colours[label], marker="o", markersize=3.5, lw=1.8)
         if len(group) > 1:
             deviation = curves.std(axis=0, ddof=1)
             axes.fill_between(range(phases), mean - deviation, mean + deviation, color=colours[label], alpha=0.2, lw=0)
         ends.append((phases - 1, float(mean[-1]), label, colours[label]))
     tasks = int(max(x for x, *_ in ends)) + 1
-    limits = (0.0, _ROOM * _top(measure, np.array(highest)))
+    limits = scale_of(measure, np.array([highest, lowest]), _ROOM)
     for last in {x for x, *_ in ends}:
         label_ends(axes, [end for end in ends if end[0] == last], height=3.0, limits=limits)
     axes.set_ylim(*limits)
@@ -261,11 +250,6 @@ def _shown(results: Results) -> NDArray[np.float64]:
     if not results.accuracy_matrix:
         raise ValueError("There is no accuracy to draw: no phase has been evaluated yet.")
     return results.measure.factor * np.array(results.accuracy_matrix, dtype=np.float64)
-
-
-def _top(measure: Measure, shown: NDArray[np.float64]) -> float:
-    """The end of a scale for these values: all that is possible for percentages, else the largest of them."""
-    return 100.0 if measure.unit == "%" else float(shown.max()) or 1.0
 
 
 def _title(figure: "Figure", results: Results, what: str) -> None:

@@ -25,7 +25,8 @@ class Cost:
 
     Attributes:
         wall_time_s: Seconds of training and evaluation.
-        training_samples: Samples of the stream trained on, once for each pass; replayed samples are not counted.
+        training_samples: Samples of the stream trained on, once for each pass; replayed samples are not counted. Of
+            environments: steps.
         samples_per_s: Training samples per second of training.
         training_flops: Floating-point operations of all training steps.
         parameters: Number of parameters of the network.

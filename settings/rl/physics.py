@@ -16,7 +16,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "PendulumEnv": ("g", "m", "l"),
     "MountainCarEnv": ("force", "gravity"),
     "Continuous_MountainCarEnv": ("power",),
-    "AcrobotEnv": ("LINK_LENGTH_1", "LINK_LENGTH_2", "LINK_MASS_1", "LINK_MASS_2", "LINK_MOI"),
+    "AcrobotEnv": ("LINK_LENGTH_1", "LINK_COM_POS_1", "LINK_COM_POS_2", "LINK_MASS_1", "LINK_MASS_2", "LINK_MOI"),
 }
 MUJOCO = ("gravity", "mass", "friction")
 

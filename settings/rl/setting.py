@@ -33,7 +33,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     env: Any = "CartPole-v1"  # gymnasium name; a,b,c: one environment per task; supervised:DATASET: see the docs
     nb_tasks: int = FROM_NODE  # number of tasks (default: 3, or one for each environment or each of --tasks)
-    steps_per_task: int = 20_480  # environment steps that each task may be trained for, over all workers
+    steps_per_task: int = 10_240  # environment steps that each task may be trained for, over all workers
     attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: what is known of env)
     task_noise: float = 0.2  # standard deviation of the factors by which tasks change the physics
     tasks: list[str] = field(default_factory=list)  # each task's physics by hand: default length=2.0,gravity=20 ...

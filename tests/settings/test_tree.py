@@ -20,6 +20,7 @@ from redwood.settings.assumptions import Assumptions, Context, Range, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.distributed import Distributed
 from redwood.settings.online import Online
+from redwood.settings.rl.setting import ReinforcementSetting
 from redwood.settings.run import Run
 from redwood.settings.supervised import SupervisedSetting
 
@@ -27,6 +28,7 @@ NODES = {key: get_setting(key) for key in SETTINGS} | {
     "supervised": SupervisedSetting,
     "online": Online,
     "distributed": Distributed,
+    "reinforcement": ReinforcementSetting,
 }
 
 # Key: parents, and what it adds. The table of the design, row by row.
@@ -48,8 +50,22 @@ TREE = {
     "distributed_task_incremental": (["task_incremental", "distributed_class_incremental"], {}),
     "distributed_traditional": (["traditional", "distributed_class_incremental"], {}),
     "distributed_online_class_incremental": (["distributed_class_incremental", "online_class_incremental"], {}),
+    "continual_rl": (["reinforcement"], {}),
+    "task_agnostic_rl": (["continual_rl"], {"context": Context.DISCRETE}),
+    "incremental_rl": (["task_agnostic_rl"], {"boundaries": True, "task_ids": TaskIds.TRAINING}),
+    "task_incremental_rl": (["incremental_rl"], {"task_ids": TaskIds.TEST}),
+    "traditional_rl": (["incremental_rl"], {"context": Context.STATIONARY}),
+    "multi_task_rl": (["task_incremental_rl", "traditional_rl"], {}),
+    "distributed_incremental_rl": (["distributed", "incremental_rl"], {}),
+    "distributed_task_incremental_rl": (["task_incremental_rl", "distributed_incremental_rl"], {}),
+    "distributed_traditional_rl": (["traditional_rl", "distributed_incremental_rl"], {}),
 }
-ADDED_ABOVE = {"supervised": {"labels": True}, "online": {"passes": Range(1, 1)}, "distributed": {"workers": Range(2)}}
+ADDED_ABOVE = {
+    "supervised": {"labels": True},
+    "reinforcement": {"rewards": True, "passes": Range(1, 1)},
+    "online": {"passes": Range(1, 1)},
+    "distributed": {"workers": Range(2)},
+}
 
 
 class TestNodes:
@@ -100,7 +116,7 @@ def public_classes_below(package, base):
 
 class TestTables:
     def test_every_setting_class_is_registered(self):
-        scaffolding = {Setting, SupervisedSetting, Online, Distributed}
+        scaffolding = {Setting, SupervisedSetting, ReinforcementSetting, Online, Distributed}
         assert public_classes_below(redwood.settings, Setting) - scaffolding == set(map(get_setting, SETTINGS))
 
     def test_every_method_class_is_registered(self):

@@ -1,0 +1,51 @@
+"""The curve of what a run measured while it was trained."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from redwood.settings.drawing import COLOURS, name_average, scale_of, style_axes
+from redwood.settings.measure import RETURN
+from redwood.settings.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROOM = 1.04
+MAX_LABELLED_TASKS = 10
+
+
+def draw_online(axes: "Axes", results: Results) -> None:
+    """Draw what was measured while a run was trained, over the samples or steps seen, and its average."""
+    measure = results.measure
+    samples, values = np.array(results.online_curve, dtype=np.float64).T
+    average, shown = results.metrics[f"online_{measure.key}"], measure.factor * values
+    assert average is not None
+    axes.plot(samples, shown, color=COLOURS[0], lw=1.3)
+    label = f"average {measure.show(average)}"
+    axes.axhline(measure.factor * average, color="black", lw=1.2, ls="--", label=label)
+    name_average(axes)
+    axes.set_ylim(*scale_of(measure, shown, ROOM))
+    axes.set_xlim(0, samples[-1])
+    if results.n_phases > 1 and measure.samples == RETURN.samples:
+        _draw_task_bands(axes, results.n_phases, float(samples[-1]))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    style_axes(axes, f"training {measure.samples} seen", f"online {measure.label}")
+
+
+def _draw_task_bands(axes: "Axes", tasks: int, end: float) -> None:
+    """Shade every second task behind a curve over steps, of which each task has as many, and number them."""
+    for task in range(tasks):
+        left, right = task * end / tasks, (task + 1) * end / tasks
+        if task % 2:
+            axes.axvspan(left, right, color="black", alpha=0.06, lw=0)
+        if tasks <= MAX_LABELLED_TASKS:
+            axes.annotate(
+                f"task {task}",
+                ((left + right) / 2, 1.0),
+                (0, 3),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+            )
