@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from redwood.settings.errors import RedwoodError, reason_of
+from redwood.settings.rl.actions import ActionCheck
 from redwood.settings.rl.budget import Budget, BudgetSpentError
 from redwood.settings.rl.online import OnlineReturn
 from redwood.settings.rl.physics import Physics
-from redwood.settings.rl.schedule import Schedule
-from redwood.settings.seeding import derive_seed
+from redwood.settings.rl.schedule import Context, Schedule
 
 
 class InvalidActionError(RedwoodError):
@@ -59,14 +59,16 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._bases, self._environments, self._schedule = list(bases), list(environments), schedule
         self._physics = [Physics(base) for base in bases]
         self._limits, self._limit = list(limits), limits[0]
-        self._seed, self._show_ids = seed, show_ids
+        self._show_ids = show_ids
         self._budget = Budget(2**62) if budget is None else budget
         self._online = online
-        space = self.action_space
-        self._n_actions = int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else 0
-        self._first_action = int(space.start) if isinstance(space, gymnasium.spaces.Discrete) else 0
+        self._actions = ActionCheck(bases[0].action_space)
+        self._context: Context | None = None
         # What changes from step to step, and is kept in a checkpoint.
-        self._episode, self._length, self._return = 0, 0, 0.0
+        self._random = np.random.default_rng(seed)
+        self._seeded = [False] * len(bases)
+        self._several = len(bases) > 1
+        self._length, self._return = 0, 0.0
         self._task: int = -1
         self._until, self._over = -1, True
 
@@ -74,7 +76,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Start an episode.
 
         Args:
-            seed: How it starts; by default it follows from the seed of the run and the number of the episode.
+            seed: How it starts; by default that follows from the seed of the run.
             options: As in gymnasium.
 
         Raises:
@@ -82,11 +84,11 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         """
         if self._budget.spent >= self._budget.total:
             raise BudgetSpentError(self._budget.total)
-        if seed is None:
-            seed = derive_seed(self._seed, "episode", self._episode) % 2**31
         self._over = False
-        self._enter_context(seed)
-        self._episode += 1
+        index = self._enter_context(self._random.random())
+        if seed is None and not self._seeded[index]:  # only once: a new generator costs more than some steps
+            seed = int(self._random.integers(2**31))
+        self._seeded[index] = True
         self._length, self._return = 0, 0.0
         observation, info = self.env.reset(seed=seed, options=options)
         info["task_id"] = self._task if self._show_ids else None
@@ -103,10 +105,13 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         budget = self._budget
         if self._over:
             self._refuse_step()
-        if budget.spent >= self._until and not self._leaves():
-            self._enter_context(self._episode)
-        if not (self._is_choice(action) if self._n_actions else self._in_box(action)):
-            self._refuse_action(action)
+        if budget.spent >= self._until and not (self._several and self._leaves()):
+            self._enter_context(0.0)
+        if not self._actions.allow(action):
+            raise InvalidActionError(
+                f"The action {action!r} is outside the environment's action space {self.action_space}; "
+                "return actions that lie in it."
+            )
         observation, reward, terminated, truncated, info = self.env.step(action)
         budget.spent += 1
         self._length += 1
@@ -117,49 +122,30 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._over = True
             if self._online is not None:
                 self._online.add(budget.spent, self._return)
-        elif budget.spent >= budget.total or (budget.spent >= self._until and self._leaves()):
+        elif budget.spent >= budget.total or (self._several and budget.spent >= self._until and self._leaves()):
             self._over = truncated = True  # cut off: what the episode would have returned is not known
         return observation, reward, terminated, truncated, info
 
-    def _enter_context(self, episode_seed: int) -> None:
-        context = self._schedule.at(self._budget.spent, episode_seed)
+    def _enter_context(self, draw: float) -> int:
+        """Become what the schedule says for the next step; the index of the environment."""
+        context = self._schedule.at(self._budget.spent, draw)
         index = self._environments[context.task]
-        self._task, self._until = context.task, context.until
-        self.env, self._limit = self._bases[index], self._limits[index]
-        if context.values:
-            self._physics[index].change(context.values)
+        if context is not self._context:
+            self._context, self._task, self._until = context, context.task, context.until
+            self.env, self._limit = self._bases[index], self._limits[index]
+            if context.values:
+                self._physics[index].change(context.values)
+        return index
 
     def _leaves(self) -> bool:
         """Whether the next step would be in another environment, which the episode cannot go on in."""
-        if len(self._bases) == 1:
-            return False
-        coming = self._schedule.at(self._budget.spent, self._episode).task
+        coming = self._schedule.at(self._budget.spent, 0.0).task
         return self._bases[self._environments[coming]] is not self.env
 
     def _refuse_step(self) -> None:
         if self._budget.spent >= self._budget.total:
             raise BudgetSpentError(self._budget.total)
         raise gymnasium.error.ResetNeeded("The episode is over; call reset before the next step.")
-
-    def _is_choice(self, action: Any) -> bool:
-        try:
-            return bool(self._first_action <= action < self._first_action + self._n_actions)
-        except (TypeError, ValueError):  # it is no number, or several
-            return False
-
-    def _in_box(self, action: Any) -> bool:
-        space = self.action_space
-        values = np.asarray(action)
-        if not isinstance(space, gymnasium.spaces.Box):
-            return bool(space.contains(action))
-        # Not its `contains`, which takes no float64 for a float32, though environments do.
-        return values.shape == space.shape and bool((values >= space.low).all() and (values <= space.high).all())
-
-    def _refuse_action(self, action: Any) -> None:
-        raise InvalidActionError(
-            f"The action {action!r} is outside the environment's action space {self.action_space}; "
-            "return actions that lie in it."
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """Where the episode is, exactly; the environments themselves as pickled bytes.
@@ -168,12 +154,12 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             RedwoodError: If the environment cannot be pickled.
         """
         try:
-            content = pickle.dumps(self._bases)
+            content = pickle.dumps((self._bases, self._random, self._seeded))
         except Exception as error:
             raise RedwoodError(
                 f"{self.env} cannot be saved in a checkpoint ({reason_of(error)}); use --checkpoint_every 0."
             ) from error
-        counts = [self._episode, self._length, self._task, self._until, int(self._over)]
+        counts = [self._length, self._task, self._until, int(self._over)]
         return {
             "bases": torch.frombuffer(bytearray(content), dtype=torch.uint8),
             "current": self._bases.index(self.env),
@@ -185,9 +171,9 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Go on in the middle of an episode; the bytes have to be those of a run of one's own."""
         content: Tensor = state["bases"]
         physics = self._physics
-        self._bases = pickle.loads(content.numpy().tobytes())
+        self._bases, self._random, self._seeded = pickle.loads(content.numpy().tobytes())
         self.env, self._limit = self._bases[state["current"]], self._limits[state["current"]]
         # Factors of MuJoCo's bodies are of the unchanged ones, which the environments made first have.
         self._physics = [old.moved_to(base) for old, base in zip(physics, self._bases, strict=True)]
-        self._episode, self._length, self._task, self._until, over = state["counts"]
+        self._length, self._task, self._until, over = state["counts"]
         self._over, self._return = bool(over), state["return"]

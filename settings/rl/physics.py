@@ -90,8 +90,7 @@ class Physics:
         if self._model is not None:
             self._change_model(values)
             return
-        for name, value in values.items():
-            setattr(self._env, name, value)
+        vars(self._env).update(values)  # at once, since a drift does this at every step
         if self._update is not None:
             self._update(self._env)
 
@@ -108,6 +107,8 @@ class Physics:
 
 def _is_number(env: Any, name: str) -> bool:
     if name.startswith("_"):
+        return False
+    if isinstance(getattr(type(env), name, None), property):
         return False
     value = getattr(env, name, None)
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)

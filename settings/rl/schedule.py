@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
-
 from redwood.settings.rl.tasks import Task
 
 NEVER = 2**62
@@ -30,12 +28,12 @@ class Schedule(ABC):
     """Says what an environment is at each step of its phase; steps count from 0, all copies together."""
 
     @abstractmethod
-    def at(self, step: int, episode_seed: int) -> Context:
+    def at(self, step: int, draw: float) -> Context:
         """The context of a step.
 
         Args:
             step: Steps of the phase that have been taken before it.
-            episode_seed: Differs from episode to episode.
+            draw: Uniform in [0, 1), for what is drawn at the start of an episode.
         """
 
 
@@ -45,7 +43,7 @@ class Fixed(Schedule):
     def __init__(self, task: int, tasks: Sequence[Task]) -> None:
         self._context = Context(task, tasks[task].values, NEVER)
 
-    def at(self, step: int, episode_seed: int) -> Context:
+    def at(self, step: int, draw: float) -> Context:
         """The task."""
         return self._context
 
@@ -54,13 +52,15 @@ class Switching(Schedule):
     """One task after the other, each for the same number of steps."""
 
     def __init__(self, tasks: Sequence[Task], steps_per_task: int) -> None:
-        self._tasks, self._steps = tasks, steps_per_task
+        ends = [*((index + 1) * steps_per_task for index in range(len(tasks) - 1)), NEVER]
+        self._contexts = [
+            Context(index, task.values, end) for index, (task, end) in enumerate(zip(tasks, ends, strict=True))
+        ]
+        self._steps = steps_per_task
 
-    def at(self, step: int, episode_seed: int) -> Context:
+    def at(self, step: int, draw: float) -> Context:
         """The task whose turn it is."""
-        index = min(step // self._steps, len(self._tasks) - 1)
-        until = NEVER if index == len(self._tasks) - 1 else (index + 1) * self._steps
-        return Context(index, self._tasks[index].values, until)
+        return self._contexts[min(step // self._steps, len(self._contexts) - 1)]
 
 
 class Drifting(Schedule):
@@ -79,10 +79,10 @@ class Drifting(Schedule):
         ]
         self._pace = (len(tasks) - 1) / max(total - 1, 1)
 
-    def at(self, step: int, episode_seed: int) -> Context:
+    def at(self, step: int, draw: float) -> Context:
         """Between two tasks."""
         position = step * self._pace
-        index = min(int(position), len(self._lines) - 1)
+        index = int(position)
         share = position - index
         return Context(index, {name: start + share * change for name, start, change in self._lines[index]}, step + 1)
 
@@ -91,26 +91,25 @@ class RandomPerEpisode(Schedule):
     """Each episode is of a task drawn at random, all alike likely."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = tasks
+        self._contexts = [Context(index, task.values, NEVER) for index, task in enumerate(tasks)]
 
-    def at(self, step: int, episode_seed: int) -> Context:
+    def at(self, step: int, draw: float) -> Context:
         """The task of the episode."""
-        index = int(np.random.default_rng(episode_seed).integers(len(self._tasks)))
-        return Context(index, self._tasks[index].values, NEVER)
+        return self._contexts[int(draw * len(self._contexts))]
 
 
-class Blending(Schedule):
+class Blending(RandomPerEpisode):
     """Episodes are of one environment or the next, and more and more often of the latter.
 
     It is to environments that cannot be changed into each other what `Drifting` is to physics.
     """
 
     def __init__(self, tasks: Sequence[Task], total: int) -> None:
-        self._tasks, self._pace = tasks, (len(tasks) - 1) / max(total - 1, 1)
+        super().__init__(tasks)
+        self._pace = (len(tasks) - 1) / max(total - 1, 1)
 
-    def at(self, step: int, episode_seed: int) -> Context:
+    def at(self, step: int, draw: float) -> Context:
         """The task of the episode that begins at this step."""
         position = step * self._pace
         index = int(position)
-        index += int(np.random.default_rng(episode_seed).random() < position - index)
-        return Context(index, self._tasks[index].values, NEVER)
+        return self._contexts[index + int(draw < position - index)]
