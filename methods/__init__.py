@@ -43,6 +43,22 @@ METHODS: dict[str, str] = {
     "ncm": "redwood.methods.ncm:NCM",
     "slda": "redwood.methods.slda:SLDA",
     "ranpac": "redwood.methods.ranpac:RanPAC",
+    "ppo": "redwood.methods.ppo:PPO",
+    "a2c": "redwood.methods.a2c:A2C",
+    "dqn": "redwood.methods.dqn:DQN",
+    "sac": "redwood.methods.sac:SAC",
+    "td3": "redwood.methods.td3:TD3",
+}
+
+# What a plus sign joins to an agent, as in dqn+ewc. Some share their name with a method, whose idea they carry over.
+AGENT_PARTS: dict[str, str] = {
+    "ewc": "redwood.methods.agents.ewc:AgentEWC",
+    "l2": "redwood.methods.agents.l2:AgentL2",
+    "packnet": "redwood.methods.agents.packnet:AgentPackNet",
+    "perfect_memory": "redwood.methods.agents.perfect_memory:AgentPerfectMemory",
+    "reset_buffer": "redwood.methods.agents.reset_buffer:AgentResetBuffer",
+    "rehearsal": "redwood.methods.agents.rehearsal:AgentRehearsal",
+    "scratch": "redwood.methods.agents.scratch:AgentScratch",
 }
 
 ENTRY_POINTS = "redwood.methods"
@@ -74,11 +90,23 @@ def get_method(name: str) -> "type[Method]":
         names = name.split("+")
         if "" in names:
             raise RedwoodError(f"In {name} a name is missing beside a plus sign; write it as in ewc+rehearsal.")
-        return compose(*map(get_method, names))
+        return compose(*_joined(names))
+    if name in AGENT_PARTS and name not in METHODS:
+        raise RedwoodError(f"{name} is no method of its own; join it to an agent, as in dqn+{name}.")
     found = resolve("method", name, METHODS, ENTRY_POINTS)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")
     return found
+
+
+def _joined(names: list[str]) -> "list[type[Method]]":
+    """The classes of names that are joined; beside an agent the parts of agents are meant."""
+    from redwood.methods.agents.agent import Agent
+
+    others = [name for name in names if name not in AGENT_PARTS]
+    if not any(issubclass(get_method(name), Agent) for name in others):
+        return [get_method(name) for name in names]
+    return [load_object("method", AGENT_PARTS[name]) if name in AGENT_PARTS else get_method(name) for name in names]
 
 
 def method_names() -> list[str]:

@@ -62,7 +62,9 @@ def _refuse_relatives(reference: str, methods: tuple[type[Method], ...]) -> None
 
 @cache
 def _composed(methods: tuple[type[Method], ...]) -> type[Method]:
-    reference = SIGN.join(method.reference() for method in methods)
+    # What the others are added to is named before them, as in dqn+ewc, whatever order was asked for.
+    named = sorted(methods, key=lambda method: method.composition is Composition.ANYWHERE)
+    reference = SIGN.join(method.reference() for method in named)
     namespace: dict[str, Any] = {
         "__doc__": f"{' and '.join(method.__name__ for method in methods)}, joined.",
         "__module__": __name__,

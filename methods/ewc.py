@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.importance import Weights
-from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
+from redwood.methods.regularisation.parabola import Weights
+from redwood.methods.regularisation.per_sample import mean_over_samples
+from redwood.methods.regularisation.sampled_importance import SampledImportance
 from redwood.settings.checks import check_choice, check_range
 from redwood.settings.seeding import generator
 from redwood.settings.workers import rank

@@ -4,18 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from redwood.methods.architecture.frozen_weights import FrozenWeights
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
+from redwood.methods.architecture.packing import frozen_entries, keep_largest, nobody, weights_until
 from redwood.settings.base import Setting
 from redwood.settings.checks import check_range
 from redwood.settings.phase import Phase
-
-FREE = 0
 
 
 @dataclass
@@ -45,7 +43,7 @@ class PackNet(NetworkPerPhase):
     def configure(self, setting: Setting) -> None:
         """Build the network, all of which is free."""
         super().configure(setting)
-        self.owner = {name: torch.zeros(p.shape, dtype=torch.int16, device=p.device) for name, p in self._packed()}
+        self.owner = {name: nobody(p) for name, p in self._packed()}
         self.pruned = False
         self._frozen = FrozenWeights(self.frozen)
 
@@ -69,8 +67,7 @@ class PackNet(NetworkPerPhase):
     def frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """What training must not change: weights of earlier tasks; after pruning all that is not the task's own."""
         for name, parameter in self._packed():
-            owner = self.owner[name]
-            yield parameter, owner != self._mine if self.pruned else owner != FREE
+            yield parameter, frozen_entries(self.owner[name], self._mine, pruned=self.pruned)
 
     def callbacks(self) -> Sequence[Callback]:
         """Further Lightning callbacks for each phase."""
@@ -81,17 +78,10 @@ class PackNet(NetworkPerPhase):
         super().begin(phase)
         self.pruned = False
 
-    @torch.no_grad()
     def prune(self) -> None:
         """Keep the largest of each layer's free weights, and set the others to 0."""
         for name, parameter in self._packed():
-            owner = self.owner[name].view(-1)
-            free = (owner == FREE).nonzero()[:, 0]
-            # Stable, so that workers with equal weights keep the same ones.
-            order = parameter.view(-1)[free].abs().sort(stable=True).indices
-            n_pruned = int(self.prune_share * len(free))
-            owner[free[order[n_pruned:]]] = self._mine
-            parameter.view(-1)[free[order[:n_pruned]]] = 0
+            keep_largest(parameter, self.owner[name], self._mine, self.prune_share)
         self.pruned = True
         self._frozen.hold()
 
@@ -99,8 +89,7 @@ class PackNet(NetworkPerPhase):
         """Scores (B, K) by the weights that this phase and earlier ones own."""
         values = dict(self.own_values[phase])
         for name, parameter in self._packed():
-            owner = self.owner[name]
-            values[name] = torch.where((owner != FREE) & (owner <= phase + 1), parameter, 0)
+            values[name] = weights_until(parameter, self.owner[name], phase + 1)
         scores: Tensor = functional_call(self.network, values, (x,))
         return scores
 

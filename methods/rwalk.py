@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.importance import Weights, bytes_of
+from redwood.methods.regularisation.parabola import Weights, bytes_of
 from redwood.methods.regularisation.path_importance import PathImportance
 from redwood.settings.base import Setting
 from redwood.settings.checks import check_range

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.importance import Weights
+from redwood.methods.regularisation.parabola import Weights
 from redwood.methods.regularisation.path_importance import PathImportance
 from redwood.settings.checks import check_range
 

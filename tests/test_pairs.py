@@ -1,4 +1,4 @@
-"""Every method runs on every setting that it applies to."""
+"""Every method runs on every supervised setting that it applies to; for environments see test_rl_pairs.py."""
 
 import json
 import math
@@ -20,7 +20,7 @@ PAIRS = [
     (setting, method)
     for setting in SETTINGS
     for method in METHODS
-    if why_not_applicable(get_setting(setting), get_method(method)) is None
+    if get_setting(setting).assumptions.labels and why_not_applicable(get_setting(setting), get_method(method)) is None
 ]
 ALONE = [pair for pair in PAIRS if get_setting(pair[0]).assumptions.workers.low == 1]
 TOGETHER = [pair for pair in PAIRS if pair not in ALONE]

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from redwood.methods.architecture.phases import NOT_TRAINED, rows_by_phase
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.evaluation import evaluating
 from redwood.settings.base import Setting
 from redwood.settings.incremental import TaskIncrementalSetting
 from redwood.settings.phase import Phase
-
-NOT_TRAINED = -1
 
 
 @dataclass
@@ -64,18 +63,13 @@ class NetworkPerPhase(LightningMethod):
 
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K), each sample's by the network of its task.
-
-        The samples of a phase go through its network together, and without those of tasks that were not trained yet:
-        the last bits of a product depend on how many rows it has, and those of old tasks are to stay as they are.
-        """
+        """Scores (B, K), each sample's by the network of its task; see `rows_by_phase`."""
         assert task_id is not None
         x, task_id = x.to(self.device), task_id.to(self.device)
-        phases = torch.tensor([self.phase_of.get(task, NOT_TRAINED) for task in task_id.tolist()], dtype=torch.long)
         rows, scores = [], []
         with evaluating(self.network):
-            for phase in phases.unique().tolist() or [NOT_TRAINED]:
-                rows.append((phases == phase).nonzero()[:, 0].to(self.device))
+            for phase, numbers in rows_by_phase(task_id, self.phase_of):
+                rows.append(numbers.to(self.device))
                 is_latest = phase in (NOT_TRAINED, len(self.own_values))
                 chosen = x[rows[-1]]
                 scores.append(self.network(chosen) if is_latest else self.scores_of_phase(chosen, phase))

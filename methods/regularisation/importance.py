@@ -3,32 +3,24 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.regularisation.parabola import WeightParabola, Weights
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.errors import InvalidOptionError
 from redwood.settings.incremental import ClassIncrementalSetting
-
-# One tensor per parameter, by its name.
-Weights = dict[str, Tensor]
 
 
 @dataclass
-class WeightImportance(LightningMethod):
+class WeightImportance(WeightParabola, LightningMethod):
     """Add a parabola in each weight to the loss, as steep as earlier tasks depend on the weight.
 
     A subclass measures the `importance` of each weight to the task that is over, and says in `strength` how much that
-    counts. Curvature and minimum of the parabola, two numbers per weight, stand for any number of tasks.
-
-    Attributes that a subclass may use:
-        curvature: Curvature of each weight's parabola, without the strength; empty before the first task is over.
-        minimum: Where each weight is pulled to.
+    counts.
     """
 
     target = ClassIncrementalSetting
@@ -40,21 +32,8 @@ class WeightImportance(LightningMethod):
         Raises:
             InvalidOptionError: If two methods of this family are combined.
         """
-        kinds = [kind for kind in type(self).__mro__ if "strength" in vars(kind)]
-        for kind, other in pairwise(kinds):
-            if not issubclass(kind, other):
-                raise InvalidOptionError(
-                    f"{kind.__name__} and {other.__name__} cannot be combined, as each weight has one importance; "
-                    "leave one of them out."
-                )
+        self.flatten_parabola()
         super().configure(setting)
-        self.curvature: Weights = {}
-        self.minimum: Weights = {}
-
-    @property
-    @abstractmethod
-    def strength(self) -> float:
-        """What the curvature is multiplied by in the penalty."""
 
     @abstractmethod
     def importance(self) -> Weights:
@@ -99,40 +78,14 @@ class WeightImportance(LightningMethod):
         """Take in the importance of the weights to the task that is over; by default by `move_parabola`."""
         self.move_parabola(importance)
 
-    def add_parabola(self, importance: Weights) -> None:
-        """Add a parabola around the present weights; the sum of parabolas is a parabola."""
-        for name, parameter in self.trained_weights():
-            added, anchor = importance[name], parameter.detach()
-            if name not in self.curvature:
-                self.curvature[name], self.minimum[name] = added, anchor.clone()
-                continue
-            curvature = self.curvature[name] + added
-            moved = (self.curvature[name] * self.minimum[name] + added * anchor) / curvature
-            self.minimum[name] = torch.where(curvature > 0, moved, anchor)
-            self.curvature[name] = curvature
-
-    def move_parabola(self, importance: Weights, decay: float = 1.0) -> None:
-        """Let the one parabola that there is have its minimum at the present weights.
-
-        Args:
-            importance: What is added to its curvature.
-            decay: What its curvature is multiplied by before.
-        """
-        for name, parameter in self.trained_weights():
-            earlier = self.curvature.get(name)
-            self.curvature[name] = importance[name] if earlier is None else decay * earlier + importance[name]
-            self.minimum[name] = parameter.detach().clone()
-
     def state_dict(self) -> dict[str, Any]:
         """The network's state and the parabola."""
-        parabola = {"curvature": dict(self.curvature), "minimum": dict(self.minimum)}
-        return super().state_dict() | {self.state_key: parabola}
+        return super().state_dict() | {self.state_key: self.parabola_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an earlier network and parabola."""
         super().load_state_dict(state)
-        self.curvature = self.on_device(state[self.state_key]["curvature"])
-        self.minimum = self.on_device(state[self.state_key]["minimum"])
+        self.load_parabola(state[self.state_key], self.device)
 
     def on_device(self, weights: Weights) -> Weights:
         """Tensors of a state, where the network is."""
@@ -141,9 +94,4 @@ class WeightImportance(LightningMethod):
     def costs(self) -> dict[str, Any]:
         """The costs of training; the parabola counts as buffer."""
         costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + bytes_of(self.curvature) + bytes_of(self.minimum)}
-
-
-def bytes_of(weights: Weights) -> int:
-    """Bytes that the tensors take."""
-    return sum(value.nbytes for value in weights.values())
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + self.parabola_bytes()}

@@ -9,7 +9,8 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from redwood.methods.regularisation.importance import WeightImportance, Weights, bytes_of
+from redwood.methods.regularisation.importance import WeightImportance
+from redwood.methods.regularisation.parabola import Weights, bytes_of
 from redwood.settings.base import Setting
 
 

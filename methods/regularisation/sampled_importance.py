@@ -1,50 +1,19 @@
 """Importance of weights that is measured on samples of the task that is over."""
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.func import grad, vmap
+from torch import Tensor
 
 from redwood.buffers import RehearsalBuffer
-from redwood.methods.regularisation.importance import WeightImportance, Weights
-from redwood.methods.training.evaluation import evaluating
+from redwood.methods.regularisation.importance import WeightImportance
+from redwood.methods.regularisation.parabola import Weights
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.seeding import derive_seed
 from redwood.settings.workers import rank, sum_over_workers, world_size
-
-CHUNK = 32
-
-
-def mean_over_samples(
-    network: nn.Module,
-    value: Callable[..., Tensor],
-    measure: Callable[[Tensor], Tensor],
-    *data: Tensor,
-) -> Weights:
-    """The mean over samples of a measure of each sample's gradient.
-
-    Args:
-        network: Its parameters are differentiated by, in evaluation mode.
-        value: Maps the network's parameters and one sample of each of `data` to a scalar.
-        measure: What to take the mean of, elementwise: maps gradients (B, ...) to a tensor of that shape.
-        *data: Tensors (n, ...), n samples.
-
-    Returns:
-        One tensor per parameter that is trained, of the parameter's shape.
-    """
-    weights = {name: p.detach() for name, p in network.named_parameters() if p.requires_grad}
-    total = {name: torch.zeros_like(w) for name, w in weights.items()}
-    per_sample = vmap(grad(value), in_dims=(None,) + (0,) * len(data))
-    with evaluating(network):
-        for chunk in zip(*(tensor.split(CHUNK) for tensor in data), strict=True):
-            for name, gradients in per_sample(weights, *chunk).items():
-                total[name] += measure(gradients).sum(0)
-    return {name: summed / len(data[0]) for name, summed in total.items()}
 
 
 @dataclass

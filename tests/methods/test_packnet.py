@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.packnet import FREE, PackNet
+from redwood.methods.architecture.packing import FREE
+from redwood.methods.packnet import PackNet
 from redwood.settings.errors import InvalidOptionError
 from tests.methods.helpers import configured
 from tests.methods.rows import N_TASKS, forgets, watched

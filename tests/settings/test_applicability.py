@@ -14,33 +14,40 @@ from redwood.settings.online import OnlineClassIncrementalSetting
 from tests.samples import numbered
 
 # Method: the nodes it applies to, written out so that a changed target does not go unnoticed.
-BELOW_CLASS_INCREMENTAL = set(SETTINGS) - {"continual", "task_agnostic"}
-BELOW_TASK_INCREMENTAL = {key for key in SETTINGS if "task_incremental" in key} | {"multi_task"}
-EVERYWHERE = ("random", "finetune", "rehearsal", "async_rehearsal", "er_ace", "der", "der_pp", "agem", "mir", "gdumb")
-APPLIES_TO = {method: set(SETTINGS) for method in EVERYWHERE} | {
-    "stable_sgd": set(SETTINGS),
-    "widen": set(SETTINGS),
-    "dtp": set(SETTINGS),
-    "joint": {"cumulative"},
-    "moving_window": set(SETTINGS),
-    "just_in_time": set(SETTINGS),
-    "icarl": BELOW_CLASS_INCREMENTAL,
-    "lwf": BELOW_CLASS_INCREMENTAL,
-    "lwf_mc": BELOW_CLASS_INCREMENTAL,
-    "bic": BELOW_CLASS_INCREMENTAL,
-    "wa": BELOW_CLASS_INCREMENTAL,
-    "ewc": BELOW_CLASS_INCREMENTAL,
-    "si": BELOW_CLASS_INCREMENTAL,
-    "mas": BELOW_CLASS_INCREMENTAL,
-    "rwalk": BELOW_CLASS_INCREMENTAL,
-    "packnet": BELOW_TASK_INCREMENTAL,
-    "hat": BELOW_TASK_INCREMENTAL,
-    "pnn": BELOW_TASK_INCREMENTAL,
-    "hard_moe": BELOW_CLASS_INCREMENTAL,
-    "ncm": set(SETTINGS),
-    "slda": set(SETTINGS),
-    "ranpac": set(SETTINGS),
-}
+RL = {key for key in SETTINGS if key.endswith("_rl")}
+SUPERVISED = set(SETTINGS) - RL
+BELOW_CLASS_INCREMENTAL = SUPERVISED - {"continual", "task_agnostic"}
+BELOW_TASK_INCREMENTAL = {key for key in SUPERVISED if "task_incremental" in key} | {"multi_task"}
+ALL_SUPERVISED = ("finetune", "rehearsal", "async_rehearsal", "er_ace", "der", "der_pp", "agem", "mir", "gdumb")
+APPLIES_TO = (
+    {method: SUPERVISED for method in ALL_SUPERVISED}
+    | {
+        "random": set(SETTINGS),
+        "stable_sgd": SUPERVISED,
+        "widen": SUPERVISED,
+        "dtp": SUPERVISED,
+        "joint": {"cumulative"},
+        "moving_window": SUPERVISED,
+        "just_in_time": SUPERVISED,
+        "icarl": BELOW_CLASS_INCREMENTAL,
+        "lwf": BELOW_CLASS_INCREMENTAL,
+        "lwf_mc": BELOW_CLASS_INCREMENTAL,
+        "bic": BELOW_CLASS_INCREMENTAL,
+        "wa": BELOW_CLASS_INCREMENTAL,
+        "ewc": BELOW_CLASS_INCREMENTAL,
+        "si": BELOW_CLASS_INCREMENTAL,
+        "mas": BELOW_CLASS_INCREMENTAL,
+        "rwalk": BELOW_CLASS_INCREMENTAL,
+        "packnet": BELOW_TASK_INCREMENTAL,
+        "hat": BELOW_TASK_INCREMENTAL,
+        "pnn": BELOW_TASK_INCREMENTAL,
+        "hard_moe": BELOW_CLASS_INCREMENTAL,
+        "ncm": SUPERVISED,
+        "slda": SUPERVISED,
+        "ranpac": SUPERVISED,
+    }
+    | dict.fromkeys(("ppo", "a2c", "dqn", "sac", "td3"), RL)
+)
 
 
 class ManyPasses(Random):
@@ -74,7 +81,7 @@ class TestTargets:
 class TestRequirements:
     @pytest.mark.parametrize(("method", "pinned_by"), [(ManyPasses, "online"), (OneWorker, "distributed")])
     def test_nodes_that_pin_the_parameter_are_refused(self, method, pinned_by):
-        for key in SETTINGS:
+        for key in SUPERVISED:
             assert (why_not_applicable(get_setting(key), method) is None) == (pinned_by not in key), key
 
     def test_the_sentence_names_the_pin(self):

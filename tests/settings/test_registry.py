@@ -84,7 +84,7 @@ class TestErrors:
         ("name", "sentence"),
         [
             ("finetoon", "There is no method named 'finetoon'. Did you mean finetune?"),
-            ("xyz", "There is no method named 'xyz'. Known: agem, async_rehearsal, bic, der, der_pp, dtp, er_ace, ewc"),
+            ("xyz", "There is no method named 'xyz'. Known: a2c, agem, async_rehearsal, bic, der, der_pp, dqn, dtp"),
             ("no_such_package.module:Name", "The method module 'no_such_package.module' cannot be found"),
             ("redwood.methods.finetune:Finetun", "Did you mean Finetune?"),
             ("no_such_file.py:Name", "does not exist"),

@@ -1,0 +1,33 @@
+"""A replay memory of Stable-Baselines3, as far as it is filled."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def _arrays(memory: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Its arrays of transitions, (capacity, copies of the environment, ...)."""
+    arrays = {name: value for name, value in vars(memory).items() if isinstance(value, np.ndarray)}
+    return {name: array for name, array in arrays.items() if array.shape[:1] == (memory.buffer_size,)}
+
+
+def memory_state(memory: Any) -> dict[str, Any]:
+    """What it holds, as tensors and plain values."""
+    size = memory.size()
+    rows = {name: torch.from_numpy(array[:size]) for name, array in _arrays(memory).items()}
+    return {"rows": rows, "pos": memory.pos, "full": memory.full}
+
+
+def load_memory(memory: Any, state: dict[str, Any]) -> None:
+    """Hold what an earlier one held."""
+    for name, array in _arrays(memory).items():
+        rows = state["rows"][name]
+        array[: len(rows)] = rows.numpy()
+    memory.pos, memory.full = state["pos"], state["full"]
+
+
+def filled_bytes(memory: Any) -> int:
+    """Bytes of the transitions that it holds."""
+    size = memory.size()
+    return sum(array[:size].nbytes for array in _arrays(memory).values())

@@ -1,0 +1,132 @@
+"""The training of an agent in one phase: the library's loop, watched, and checkpoints inside it."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+from stable_baselines3.common.logger import Logger
+
+from redwood.methods.agents.phase_vec_env import PhaseVecEnv, StepsSpentError
+from redwood.methods.agents.reports import Progress, run_logger
+from redwood.methods.agents.state import load_position, position_state
+from redwood.settings.checkpoints import read_checkpoint
+from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.seeding import random_state, set_random_state
+from redwood.settings.workers import gather_objects, rank
+
+if TYPE_CHECKING:
+    from redwood.methods.agents.agent import Agent
+
+
+# What is written in checkpoints for each step that is taken: about a hundredth of the time that steps take.
+BYTES_PER_STEP = 4096
+
+
+class Session:
+    """Trains an agent on the environments of one phase."""
+
+    def __init__(self, agent: "Agent", phase: ReinforcementPhase) -> None:
+        """Give the algorithm the environments."""
+        self._agent, self._phase, self._run = agent, phase, agent.run
+        self._algorithm = agent.algorithm
+        self._environments = PhaseVecEnv(phase, agent.n_envs, agent.newest)
+        self._environments.clips = self._algorithm.policy.squash_output
+        self._algorithm.set_env(self._environments)
+        self._algorithm.set_logger(run_logger(agent.run, phase))
+        self._next_save = self._after_interval()
+        self._random: dict[str, Any] | None = None
+        self._goes_on = False
+
+    def resume(self) -> None:
+        """Go on inside the phase, if the run is one that is resumed there."""
+        path = self._run.checkpoint_path(self._phase.index)
+        if not self._run.resume or path is None or not path.exists():
+            return
+        state = read_checkpoint(path, "remove it to go on from the start of its phase")["workers"][rank()]
+        self._agent.load_state_dict(state["method"])
+        self._phase.load_state_dict(state["phase"])
+        load_position(self._algorithm, state["position"])
+        self._run.earlier_s = state["seconds"]
+        self._next_save = self._after_interval()
+        # Set only when the next rollout begins, since getting there may draw.
+        self._random, self._goes_on = state["random"], True
+
+    def learn(self, steps: int) -> None:
+        """Run the library's loop for `steps` steps; from where a checkpoint left it if there was one."""
+        algorithm, goes_on = self._algorithm, self._goes_on
+        self._goes_on = False
+        self._environments.stop_at = self._phase.budget.spent + steps
+        # The library adds what is done to the steps of a loop that goes on.
+        total = algorithm._total_timesteps - algorithm.num_timesteps if goes_on else steps
+        progress = Progress(self._run, self._phase)
+        watched = {
+            "collect_rollouts": self._after_checkpoint(algorithm.collect_rollouts),
+            "train": self._counted(algorithm.train),
+        }
+        vars(algorithm).update(watched)
+        try:
+            with suppress(StepsSpentError):
+                algorithm.learn(total, callback=progress, reset_num_timesteps=not goes_on)
+        finally:
+            for name in watched:
+                del vars(algorithm)[name]
+
+    def close(self) -> None:
+        """Log what is left, and take away what belongs to the phase."""
+        self._algorithm.logger.dump(self._phase.budget.spent)
+        self._algorithm.set_logger(Logger(folder=None, output_formats=[]))
+        self._algorithm.env = self._algorithm._last_obs = None
+        self._run.reporter.step(self._phase.budget.spent)
+
+    def _counted(self, train: Callable[..., None]) -> Callable[..., None]:
+        flops = self._agent.flops
+
+        def counted(*args: Any, **kwargs: Any) -> None:
+            flops.start()
+            try:
+                train(*args, **kwargs)
+            finally:
+                flops.stop()
+
+        return counted
+
+    def _after_checkpoint(self, collect: Callable[..., Any]) -> Callable[..., Any]:
+        """A rollout, before which all is between two steps of the loop, as it is nowhere else."""
+        checkpoints = self._run.directory is not None and self._run.checkpoint_every > 0
+
+        def collect_after_checkpoint(*args: Any, **kwargs: Any) -> Any:
+            if self._random is not None:
+                set_random_state(self._random)
+                self._random = None
+            if checkpoints and self._phase.budget.spent >= self._next_save:
+                self._save()
+            self._agent.before_rollout(self._phase)
+            return collect(*args, **kwargs)
+
+        return collect_after_checkpoint
+
+    def _after_interval(self) -> int:
+        """The step of the next checkpoint: later than asked for where a large memory takes long to be written."""
+        interval = max(self._run.checkpoint_every, self._agent.memory_bytes() // BYTES_PER_STEP)
+        return self._phase.budget.spent + interval
+
+    def _save(self) -> None:
+        self._next_save = self._after_interval()
+        # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
+        self._run.save_logs()
+        own = {
+            "method": self._agent.inside_state(),
+            "phase": self._phase.state_dict(),
+            "position": position_state(self._algorithm),
+            "random": random_state(),
+            "seconds": self._run.phase_seconds(),
+        }
+        states = gather_objects(own)
+        path = self._run.checkpoint_path(self._phase.index)
+        if not self._run.writes or path is None:
+            return
+        temporary = path.with_name(path.name + ".tmp")
+        torch.save({"global_step": self._phase.budget.spent, "workers": states}, temporary)
+        os.replace(temporary, path)

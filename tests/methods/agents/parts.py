@@ -1,0 +1,34 @@
+"""Agents with parts, by the names that join them."""
+
+from functools import partial
+from typing import Any
+
+from redwood.methods import get_method
+from redwood.settings.rl.incremental import TaskIncrementalRLSetting
+from tests.methods.agents.runs import SMALL, configured, small_setting
+from tests.runs import run_here
+
+
+def joined(name: str, **options: Any) -> Any:
+    """An agent with parts, such as `dqn+ewc`, with updates from early on."""
+    make, _ = SMALL[name.split("+")[0]]
+    small = dict(make.keywords) if isinstance(make, partial) else {}
+    return get_method(name)(**small | options)
+
+
+def setting_for(name: str, **options: Any) -> Any:
+    """A small setting that the agent can act in, and that has what its parts need."""
+    cls = {"cls": TaskIncrementalRLSetting} if "packnet" in name else {}
+    return small_setting(SMALL[name.split("+")[0]][1], **cls | options)
+
+
+def untrained(name: str, setting: dict[str, Any] | None = None, **options: Any) -> Any:
+    """An agent with parts as it is before its first task."""
+    return configured(joined(name, **options), setting_for(name, **setting or {}))
+
+
+def trained(name: str, setting: dict[str, Any] | None = None, **options: Any) -> Any:
+    """An agent with parts after a small run."""
+    agent = joined(name, **options)
+    run_here(setting_for(name, **setting or {}), agent)
+    return agent

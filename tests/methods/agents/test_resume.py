@@ -1,0 +1,86 @@
+"""A run that is killed inside a phase and resumed ends as if nothing had happened, bit for bit."""
+
+import csv
+import pickle
+import shutil
+from functools import partial
+
+import pytest
+
+from redwood.methods.agents.session import Session
+from redwood.methods.ppo import PPO
+from redwood.methods.sac import SAC
+from redwood.settings.results import Results
+from redwood.settings.rl.incremental import TaskIncrementalRLSetting
+from redwood.settings.run import Run
+from tests.methods.agents.parts import joined
+from tests.methods.agents.runs import SMALL, same, small_setting
+from tests.runs import comparable, run_here
+
+CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
+    "ppo, environments": (partial(SMALL["ppo"][0], n_envs=3), "CartPole-v1", {}),
+    "dqn, environments": (partial(SMALL["dqn"][0], n_envs=2, n_steps=3), "CartPole-v1", {}),
+    "ppo, noise by state": (partial(PPO, n_steps=16, batch_size=8, use_sde=True), "Pendulum-v1", {}),
+    "sac, noise by state": (partial(SAC, learning_starts=8, batch_size=4, use_sde=True), "Pendulum-v1", {}),
+    "a2c, choice of places": (SMALL["a2c"][0], "CliffWalking-v1", {"nb_tasks": 1}),
+    "dqn+ewc+rehearsal": (partial(joined, "dqn+ewc+rehearsal", buffer_size=30), "CartPole-v1", {}),
+    "ppo+l2": (partial(joined, "ppo+l2"), "CartPole-v1", {}),
+    "ppo+packnet": (partial(joined, "ppo+packnet"), "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
+    "dqn+packnet": (partial(joined, "dqn+packnet"), "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
+    "dqn+perfect_memory": (partial(joined, "dqn+perfect_memory", buffer_size=16), "CartPole-v1", {}),
+    "dqn+reset_buffer": (partial(joined, "dqn+reset_buffer"), "CartPole-v1", {}),
+    "dqn+scratch": (partial(joined, "dqn+scratch"), "CartPole-v1", {}),
+}
+# The state of the others is of a kind that one of these has, too.
+SLOW = CASES.keys() - {"ppo", "dqn, environments", "sac", "dqn+ewc+rehearsal"}
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch):
+    for name in ("plot_accuracy_matrix", "plot_accuracy_curve"):
+        monkeypatch.setattr(f"redwood.settings.plots.{name}", lambda results, path: None)
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c in SLOW)) for c in CASES])
+def test_killed_inside_and_between_phases(case, tmp_path, monkeypatch):
+    make, env, options = CASES[case]
+    setting = small_setting(env, **{"steps_per_task": 50} | options)
+    copies = []
+
+    def copying(function):
+        def wrapped(self, *args):
+            function(self, *args)
+            copies.append(tmp_path / f"copy_{len(copies)}")
+            shutil.copytree(tmp_path / "run", copies[-1])
+
+        return wrapped
+
+    agent = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_save", copying(Session._save))
+        patch.setattr(Run, "save_boundary", copying(Run.save_boundary))
+        results = run_here(setting, agent, run_dir=str(tmp_path / "run"), checkpoint_every=20)
+    assert len(copies) >= 2 * setting.n_tasks + 1
+    for copy in copies:
+        resumed = make()
+        assert comparable(run_here(setting, resumed, run_dir=str(copy), checkpoint_every=20, resume=True)) == (
+            comparable(results)
+        )
+        assert same(resumed.state_dict(), agent.state_dict())
+        assert rows(copy) == rows(tmp_path / "run")
+        assert [path.name for path in (copy / "checkpoints").iterdir()] == ["boundary.pt"]
+    assert comparable(Results.load(copies[0] / "results.json")) == comparable(results)
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_can_be_sent_to_another_process():
+    """As it is from the first of several workers, when the run is over."""
+    agent = SMALL["dqn"][0]()
+    setting = small_setting("CartPole-v1")
+    run_here(setting, agent)
+    received = pickle.loads(pickle.dumps(agent))
+    assert same(received.state_dict(), agent.state_dict())

@@ -1,0 +1,64 @@
+"""Two workers with environments of their own train one agent: their weights are the same, bit for bit."""
+
+import shutil
+from functools import partial
+
+import pytest
+import torch
+
+from redwood.methods.agents.session import Session
+from redwood.methods.ppo import PPO
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.rl.distributed import DistributedIncrementalRLSetting
+from redwood.settings.workers import rank
+from tests.methods.agents.runs import SMALL, configured, same, small_setting
+from tests.runs import comparable, run_here
+
+SETTING = partial(small_setting, cls=DistributedIncrementalRLSetting, steps_per_task=80)
+
+
+def train(name, **options):
+    make, env = SMALL[name]
+    agent = make()
+    results = run_here(SETTING(env), agent, **options)
+    return comparable(results), agent.state_dict()
+
+
+def train_and_resume(name, folder):
+    """What a run comes to, and one that is killed inside the second phase, on a worker of two."""
+    copies = []
+    save = Session._save
+
+    def copying(self):
+        save(self)
+        torch.distributed.barrier()
+        copies.append(folder / f"copy_{len(copies)}")
+        if rank() == 0:
+            shutil.copytree(folder / "run", copies[-1])
+        torch.distributed.barrier()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_save", copying)
+        whole = train(name, run_dir=str(folder / "run"), checkpoint_every=15)
+    return whole, train(name, run_dir=str(copies[-1]), checkpoint_every=15, resume=True)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ("a2c", "td3") else []) for name in SMALL]
+)
+def test_weights_are_equal_and_experience_is_not(name, two_workers):
+    (results, first), (others, second) = two_workers.run(train, name)
+    assert results == others
+    for learned in ("parameters", "variables"):
+        assert same(first["algorithm"][learned], second["algorithm"][learned])
+    assert not torch.equal(first["newest"], second["newest"])
+
+
+def test_resumed_inside_a_phase(two_workers, tmp_path):
+    for whole, resumed in two_workers.run(train_and_resume, "dqn", tmp_path):
+        assert same(whole, resumed)
+
+
+def test_updates_have_to_be_as_many_on_all_workers():
+    with pytest.raises(InvalidOptionError, match=r"--target_kl 0\.1 .* but 2 workers .*; leave it out\.$"):
+        configured(PPO(target_kl=0.1), SETTING("CartPole-v1"))
