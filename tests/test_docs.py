@@ -1,4 +1,4 @@
-"""What docs/streams.md shows works: its Python runs, and its commands run or, if they need files, are understood."""
+"""What docs/streams.md and docs/reinforcement.md show works: Python runs, commands run or are understood."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,14 @@ import pytest
 
 from redwood.cli import main
 from redwood.experiments.options import Pair, parse_options
-from redwood.methods import METHODS, get_method
+from redwood.methods import AGENT_PARTS, METHODS, get_method
+from redwood.methods.agents.agent import Agent
+from redwood.settings import SETTINGS, get_setting
 from redwood.settings.data.drift import CONTEXTS
 
-TEXT = (Path(__file__).parent.parent / "docs" / "streams.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+TEXT = (DOCS / "streams.md").read_text()
+ENVIRONMENTS = (DOCS / "reinforcement.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = re.findall(r"^python cli\.py (.*)$", TEXT, re.MULTILINE)
 
@@ -47,3 +51,48 @@ def test_the_kinds_of_drift_and_their_contexts():
 def test_the_methods_that_predict_numbers():
     (sentence,) = re.findall(r"^- ([^-]*?) predict numbers", TEXT, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", sentence)) == {name for name in METHODS if get_method(name).regression}
+
+
+class TestEnvironments:
+    def test_code(self):
+        (code,) = re.findall(r"```python\n(.*?)```", ENVIRONMENTS, re.DOTALL)
+        names = {}
+        exec(code, names)
+        assert 5 < names["results"].metrics["average_return"] < 15
+
+    def test_commands(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        commands = [line.split()[2:] for line in ENVIRONMENTS.splitlines() if line.startswith("python cli.py")]
+        assert len(commands) == 3
+        few = [
+            "--steps_per_task",
+            "32",
+            "--n_steps",
+            "16",
+            "--batch_size",
+            "8",
+            "--test_episodes",
+            "1",
+            "--nb_tasks",
+            "2",
+        ]
+        for command in commands:
+            assert main([*command, *few, "--accelerator", "cpu"]) == 0
+        assert len(list(tmp_path.glob("runs/*"))) == 3
+
+    def test_the_settings_and_methods_of_the_tables_exist(self):
+        keys = set(re.findall(r"^\| `(\w+)`", ENVIRONMENTS, re.MULTILINE))
+        agents = {key for key in METHODS if issubclass(get_method(key), Agent)}
+        assert agents == keys & METHODS.keys()
+        parts = set(re.findall(r"`\+(\w+)` \|", ENVIRONMENTS))
+        assert parts == AGENT_PARTS.keys()
+        for key in keys - METHODS.keys():
+            assert key in SETTINGS
+
+
+def test_targets_in_the_tables():
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", ENVIRONMENTS, re.MULTILINE)
+    for method, setting in rows:
+        assert get_method(method).target is get_setting(setting)
+    for part, setting in re.findall(r"`\+(\w+)` \| `(\w+)` \|", ENVIRONMENTS):
+        assert get_method(f"dqn+{part}").target is get_setting(setting)

@@ -25,6 +25,7 @@ TESTED = {
     "label_smoothing",
     "nearest_mean",
     "new_setting",
+    "own_environment",
     "own_network_and_data",
     "plain_pytorch",
     "python_api",

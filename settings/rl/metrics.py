@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Vector: TypeAlias = Sequence[float] | NDArray[np.float64]
+Vector: TypeAlias = Sequence[float] | Sequence[float | None] | NDArray[np.float64]
 
 
 def normalised(returns: Vector, random: Vector, reference: Vector) -> NDArray[np.float64]:
@@ -52,7 +52,7 @@ def forward_transfer_from_areas(areas: Vector, references: Vector) -> float | No
         At most 1; None if no task counts.
     """
     own, single = np.asarray(areas, dtype=np.float64), np.asarray(references, dtype=np.float64)
-    counts = np.isfinite(own) & (single < 1)
+    counts = np.isfinite(own) & np.isfinite(single) & (single < 1)
     if not counts.any():
         return None
     return float(((own - single)[counts] / (1 - single)[counts]).mean())

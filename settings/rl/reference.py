@@ -1,5 +1,6 @@
 """The single-task reference of a run: what a fresh agent reached on each task, as another run measured it."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 SAME = ("env", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks", "max_episode_steps")
 
 
-def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float]]:
+def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | None]]:
     """Returns and areas of the run that `setting.reference` names, or of the one in that folder with the same seed.
 
     Raises:
@@ -47,4 +48,5 @@ def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float]]:
                 f"--reference {folder} was run with --{name} {results.config.get(name)}, this run has {own[name]}; "
                 "make them equal."
             )
-    return {"returns": [row[task] for task, row in enumerate(results.accuracy_matrix)], "areas": results.areas}
+    areas = [area if math.isfinite(area) else None for area in results.areas]
+    return {"returns": [row[task] for task, row in enumerate(results.accuracy_matrix)], "areas": areas}

@@ -1,7 +1,7 @@
 """What a reinforcement run measured: returns in the place of accuracies, and scores relative to references."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ class ReturnResults(Results):
 
     Attributes:
         reference: What a fresh agent reaches on each task alone, with the same budget: `returns` (T,), and the `areas`
-            (T,) under its curves of training returns; None if the run was given no reference.
+            (T,) under its curves of training returns, None where no episode ended; None if no reference was given.
     """
 
     measure: ClassVar[Measure] = RETURN
     own_entries: ClassVar[tuple[str, ...]] = ("random_return", "reference")
 
-    reference: dict[str, list[float]] | None = None
+    reference: dict[str, list[float | None]] | None = None
 
     @property
     def return_matrix(self) -> list[list[float]]:
@@ -46,7 +46,7 @@ class ReturnResults(Results):
     def metrics(self) -> dict[str, float | None]:
         """As of accuracies, but for forward transfer, which is Continual World's, and with the normalised return.
 
-        Both are None without a reference.
+        Both are None without a reference. A task on which that is no better than random actions does not count.
         """
         return super().metrics | {"normalised_return": self._normalised_return()}
 
@@ -60,7 +60,9 @@ class ReturnResults(Results):
             return None
         last = self.learned[-1]
         n = len(last)
-        return float(normalised(last, self.random_return[:n], self.reference["returns"][:n]).mean())
+        scores = normalised(last, self.random_return[:n], self.reference["returns"][:n])
+        known = scores[np.isfinite(scores)]
+        return float(known.mean()) if len(known) else None
 
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.reference is None or self.random_return is None or len(gains) < self.n_phases or self.n_phases == 1:
@@ -70,6 +72,3 @@ class ReturnResults(Results):
             normalised(areas, self.random_return, references) for areas in (self.areas, self.reference["areas"])
         )
         return forward_transfer_from_areas(own, single)
-
-    def _own_values(self) -> dict[str, Any]:
-        return {"random_return": self.random_return, "reference": self.reference}
