@@ -59,10 +59,12 @@ def find_environment(environment: Any) -> EnvironmentMaker:
         return _adapted(environment, gymnasium.make(bare, disable_env_checker=True))
 
     try:
-        make().close()
+        made = make()
     except error.DependencyNotInstalled as missing:
         raise RedwoodError(f"--env {environment} needs a package that is missing: {reason_of(missing)}.") from missing
-    return EnvironmentMaker(environment, make, spec.max_episode_steps)
+    made.close()
+    # Some environments, such as MiniGrid's, end their episodes by themselves.
+    return EnvironmentMaker(environment, make, spec.max_episode_steps or getattr(made.unwrapped, "max_steps", None))
 
 
 def _find_spec(name: str) -> Any:
@@ -71,7 +73,9 @@ def _find_spec(name: str) -> Any:
         try:
             module = importlib.import_module(provider)
         except ModuleNotFoundError as missing:
-            raise RedwoodError(f"--env {name} needs the package {provider}; pip install {provider}.") from missing
+            raise RedwoodError(
+                f"--env {name} needs the package {missing.name}, which is not installed; pip install 'redwood[games]'."
+            ) from missing
         gymnasium.register_envs(module)
     try:
         return gymnasium.spec(name)
