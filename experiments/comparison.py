@@ -19,7 +19,7 @@ from redwood.experiments.pool import Pool, ThisProcess
 from redwood.experiments.report import Row
 from redwood.experiments.runner import InterruptedRun, label_of, new_run_dir, refuse_used, short_names
 from redwood.experiments.table import write_comparison
-from redwood.methods import method_names
+from redwood.methods import AGENT_PARTS, method_names
 from redwood.settings import setting_names
 from redwood.settings.base import why_not_applicable
 from redwood.settings.comparison_plot import Cell, draw_comparison
@@ -56,11 +56,18 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
         if reason is None:
             pairs.append(pair)
         else:
-            reasons.append(reason)
+            reasons.append(reason + _hint(pair))
     if not pairs:
         raise NotApplicableError(reasons[0])
     meant, others = _with_options(pairs, arguments)
     return meant, reasons + others
+
+
+def _hint(pair: Pair) -> str:
+    """What else could be meant by a method that does not apply."""
+    if pair.method in AGENT_PARTS and pair.load()[0].assumptions.rewards:
+        return f" In environments, join it to an agent, as in dqn+{pair.method}."
+    return ""
 
 
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:

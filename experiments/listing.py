@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from redwood.methods import get_method, method_names
+from redwood.methods import AGENT_PARTS, get_method, method_names
 from redwood.methods.base import Method
 from redwood.settings import get_setting, setting_names
 from redwood.settings.base import Setting, why_not_applicable
@@ -40,7 +40,8 @@ def setting_tree() -> Any:
 
     records = describe_settings()
     by_key = {record["key"]: record for record in records}
-    root = Tree("[bold]settings[/] [dim]what each adds; the methods that apply from there on down[/]")
+    parts = f"to agents in environments, + joins {', '.join(AGENT_PARTS)}"
+    root = Tree(f"[bold]settings[/] [dim]what each adds; the methods that apply from there on down ({parts})[/]")
     branches: dict[str, Any] = {}
     for record in records:
         parents = [by_key[parent] for parent in record["parents"] if parent in by_key]

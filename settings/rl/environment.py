@@ -1,6 +1,5 @@
 """A gymnasium environment as a setting promises it: tasks, ids, budget and limits, in one layer."""
 
-import pickle
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
@@ -15,6 +14,7 @@ from redwood.settings.rl.budget import Budget, BudgetSpentError
 from redwood.settings.rl.online import OnlineReturn
 from redwood.settings.rl.physics import Physics
 from redwood.settings.rl.schedule import Context, Schedule
+from redwood.settings.rl.snapshot import from_bytes, to_bytes
 
 
 class InvalidActionError(RedwoodError):
@@ -154,7 +154,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             RedwoodError: If the environment cannot be pickled.
         """
         try:
-            content = pickle.dumps((self._bases, self._random, self._seeded))
+            content = to_bytes((self._bases, self._random, self._seeded))
         except Exception as error:
             raise RedwoodError(
                 f"{self.env} cannot be saved in a checkpoint ({reason_of(error)}); use --checkpoint_every 0."
@@ -171,7 +171,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Go on in the middle of an episode; the bytes have to be those of a run of one's own."""
         content: Tensor = state["bases"]
         physics = self._physics
-        self._bases, self._random, self._seeded = pickle.loads(content.numpy().tobytes())
+        self._bases, self._random, self._seeded = from_bytes(content.numpy().tobytes())
         self.env, self._limit = self._bases[state["current"]], self._limits[state["current"]]
         # Factors of MuJoCo's bodies are of the unchanged ones, which the environments made first have.
         self._physics = [old.moved_to(base) for old, base in zip(physics, self._bases, strict=True)]

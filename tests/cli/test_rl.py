@@ -81,7 +81,7 @@ class TestSeveral:
         (["--setting", "incremental_rl", "--method", "sac"], "sac"),
         (["--setting", "incremental_rl", "--method", "ppo+reset_buffer"], "no replay memory"),
         (["--setting", "incremental_rl", "--method", "l2"], "join it to an agent, as in dqn+l2"),
-        (["--setting", "incremental_rl", "--method", "ewc"], "targets ClassIncrementalSetting"),
+        (["--setting", "incremental_rl", "--method", "ewc"], "In environments, join it to an agent, as in dqn+ewc."),
         (["--setting", "class_incremental", "--method", "ppo"], "targets ContinualRLSetting"),
         (["--setting", "continual_rl", "--method", "ppo+ewc"], "targets IncrementalRLSetting"),
         ([*RANDOM, "--passes", "2"], "--passes"),
