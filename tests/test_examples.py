@@ -72,6 +72,11 @@ def test_own_network_and_data_learn() -> None:
     assert load("own_network_and_data").main() > 0.85
 
 
+def test_an_environment_of_ones_own_is_learned() -> None:
+    returns = load("own_environment").main()
+    assert returns["random"] < 12 < 18 < returns["ppo"]
+
+
 def test_a_method_without_lightning_has_no_forward_transfer() -> None:
     method = load("nearest_mean").NearestMean()
     results = OnlineClassIncrementalSetting().apply(method, quiet=True)
