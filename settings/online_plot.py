@@ -42,10 +42,12 @@ def _draw_task_bands(axes: "Axes", tasks: int, end: float) -> None:
         if tasks <= MAX_LABELLED_TASKS:
             axes.annotate(
                 f"task {task}",
-                ((left + right) / 2, 1.0),
-                (0, 3),
+                ((left + right) / 2, 0.0),
+                (0, 4),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 ha="center",
                 fontsize=9,
+                color="#555555",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
             )

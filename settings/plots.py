@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # More tasks than this are told apart by a colour bar, or shown without the numbers in the cells.
 _MAX_LABELLED_TASKS = 10
 _MAX_ANNOTATED_TASKS = 25
+_LARGE = 100.0  # values without a unit that need no digits behind the point
 _ROOM = 1.04  # for markers at the end of a scale
 
 
@@ -136,11 +137,12 @@ def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | o
 
 def _annotate_cells(axes: "Axes", shown: NDArray[np.float64], measure: Measure) -> None:
     few, middle = shown.shape[1] <= _MAX_LABELLED_TASKS, sum(scale_of(measure, shown)) / 2
+    large = not measure.unit and float(np.abs(shown).max()) >= _LARGE
     for (phase, task), value in np.ndenumerate(shown):
         axes.text(
             task,
             phase,
-            f"{value:.{measure.decimals - (not few)}f}",
+            f"{value:.{0 if large else measure.decimals - (not few)}f}",
             ha="center",
             va="center",
             fontsize=10 if few else 8,
