@@ -86,6 +86,9 @@ class AnyPhase(Protocol):
     def samples_served(self) -> int:
         """Samples trained on, or environment steps taken, so far by this worker."""
 
+    def close(self) -> None:
+        """The phase is over: let go of what it holds open."""
+
 
 class Stream(Protocol):
     """The data of one run. It stays with the setting: a method sees only the phases and the test samples."""

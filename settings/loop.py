@@ -137,6 +137,7 @@ def _run_phase(
     method.fit(phase)
     if setting.assumptions.boundaries:
         method.on_task_end(phase.task_id)
+    phase.close()
     progress.training_time_s += run.phase_seconds()
     scores = stream.evaluate(method)
     _count(phase, progress)

@@ -58,6 +58,9 @@ class Phase:
         if self.train.first_pass:
             self.online.update(predictions, y)
 
+    def close(self) -> None:
+        """Nothing is left open, unlike in a phase of environments."""
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint inside the phase needs beside the method: position and counts."""
         return {"train": self.train.state_dict(), "online": self.online.state_dict()}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
+from redwood.settings.rl.incremental import IncrementalRLSetting
 from tests.settings.rl.clock import LIMIT, N_TASKS, STEPS, Clock, OtherClock, clock, record
 
 GAINS = [task.values["gain"] for task in clock(ContinualRLSetting)._made[1]]
@@ -189,6 +190,17 @@ def test_vectorised_environments_count_every_step():
         gains += [env.step(1)[4]["gain"] for env in environments]
     assert gains == [GAINS[0]] * STEPS + [GAINS[1]], "they switch together, by the steps of all"
     assert environments[0].reset()[0].tolist() != environments[1].reset()[0].tolist()
+
+
+def test_environments_are_closed_after_each_phase():
+    closed = []
+
+    class Watched(Clock):
+        def close(self):
+            closed.append(self.gain)
+
+    record(clock(IncrementalRLSetting, env=Watched))
+    assert set(GAINS) <= set(closed)
 
 
 def test_an_episode_that_is_over_has_to_be_reset():
