@@ -13,7 +13,7 @@ from redwood.buffers.distributed.accounts import Accounts
 from redwood.buffers.distributed.background import Job
 from redwood.buffers.distributed.courier import Delivery
 from redwood.buffers.distributed.options import check_sampler, make_policy
-from redwood.buffers.distributed.peers import Peers
+from redwood.buffers.distributed.peers import Peers, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
 from redwood.buffers.distributed.plan import ExchangePlan
 from redwood.buffers.policies import Policy
@@ -122,13 +122,10 @@ class AsyncRehearsalBuffer:
             WorkerLostError: If another worker does not take part.
         """
         device = torch.device(device)
-        peers = Peers(group, timeout, self.accounts)
         self._timeout, self._device = timeout, device
-        try:
-            self.prepare(peers.rank, peers.world, device)
-        except ValueError:
-            peers.leave()
-            raise
+        # Before the workers connect: who is refused and ends must not take the connections of the others along.
+        self.prepare(*place_in(group), device)
+        peers = Peers(group, timeout, self.accounts)
         # Alone, there is nobody to wait for: a GPU works by itself, and on the host a thread costs more than it hides.
         # Rows that go from the host to a GPU have to be waited for.
         waits = peers.world > 1 or (device.type == "cuda" and not self.on_gpu)

@@ -18,6 +18,13 @@ from redwood.buffers.errors import WorkerLostError
 MANY = 16
 
 
+def place_in(group: ProcessGroup | None) -> tuple[int, int]:
+    """Number of this worker in a group (None: all), from 0, and how many there are."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(group), dist.get_world_size(group)
+
+
 class Peers:
     """This worker and the others; alone, it exchanges nothing.
 
@@ -34,9 +41,7 @@ class Peers:
             timeout: How long to wait for the others before they count as lost; None: as torch's default.
             accounts: Where bytes are noted.
         """
-        together = dist.is_available() and dist.is_initialized()
-        self.rank = dist.get_rank(group) if together else 0
-        self.world = dist.get_world_size(group) if together else 1
+        self.rank, self.world = place_in(group)
         self._accounts = accounts
         self.group: ProcessGroup | None = None
         if self.world > 1:

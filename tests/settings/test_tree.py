@@ -17,7 +17,7 @@ from redwood.methods.base import Method
 from redwood.methods.lightning import LightningMethod
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.assumptions import Assumptions, Context, Range, TaskIds
-from redwood.settings.base import Setting
+from redwood.settings.base import Setting, why_not_applicable
 from redwood.settings.distributed import Distributed
 from redwood.settings.online import Online
 from redwood.settings.rl.setting import ReinforcementSetting
@@ -157,6 +157,8 @@ class TestOptionNames:
             return {f.name for f in dataclasses.fields(cls)}
 
         for setting, method in itertools.product(map(get_setting, SETTINGS), map(get_method, METHODS)):
+            if why_not_applicable(setting, method) is not None:
+                continue
             for a, b in itertools.combinations((Run, setting, method), 2):
                 assert not names(a) & names(b), (a, b)
             assert not (names(setting) | names(method) | names(Run)) & {"setting", "method"}
