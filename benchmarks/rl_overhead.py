@@ -22,9 +22,9 @@ from redwood.settings import get_setting
 from redwood.settings.run import Run
 
 ENVIRONMENTS = ("CartPole-v1", "Pendulum-v1", "Acrobot-v1")
-STEPS, ROUNDS = 30_000, 11
+STEPS, ROUNDS = 10_000, 11
 AGENTS = {"ppo": 8192, "dqn": 8000}
-TRAINING_ROUNDS = 7
+TRAINING_ROUNDS = 5
 STEP_BAR, TRAINING_BAR = 0.9, 1.05
 
 

@@ -90,7 +90,9 @@ class Physics:
         if self._model is not None:
             self._change_model(values)
             return
-        vars(self._env).update(values)  # at once, since a drift does this at every step
+        for name, value in values.items():
+            # Not all at once in its `__dict__`: Python keeps attributes faster as long as nobody asks for that.
+            setattr(self._env, name, value)
         if self._update is not None:
             self._update(self._env)
 
