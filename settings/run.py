@@ -45,7 +45,8 @@ class Run:
     """Options of a run that change neither the protocol nor the method, and the run directory.
 
     A run directory holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
-    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (regression: `rmse_...`) and `checkpoints/`.
+    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (regression: `rmse_...`, environments:
+    `return_...`) and `checkpoints/`.
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
