@@ -1,6 +1,6 @@
 """A gymnasium environment as a setting promises it: tasks, ids, budget and limits, in one layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from redwood.settings.errors import RedwoodError, reason_of
-from redwood.settings.rl.actions import ActionCheck
+from redwood.settings.rl.actions import action_check
 from redwood.settings.rl.budget import Budget, BudgetSpentError
 from redwood.settings.rl.online import OnlineReturn
 from redwood.settings.rl.physics import Physics
 from redwood.settings.rl.schedule import Context, Schedule
 from redwood.settings.rl.snapshot import from_bytes, to_bytes
+
+_OVER = -1  # stands for the end of a context: any step is after it, and no step comes before the next reset
 
 
 class InvalidActionError(RedwoodError):
@@ -62,15 +64,16 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._show_ids = show_ids
         self._budget = Budget(2**62) if budget is None else budget
         self._online = online
-        self._actions = ActionCheck(bases[0].action_space)
+        self._allows = action_check(bases[0].action_space)
         self._context: Context | None = None
+        self._move: Callable[[int], None] | None = None
         # What changes from step to step, and is kept in a checkpoint.
         self._random = np.random.default_rng(seed)
         self._seeded = [False] * len(bases)
-        self._several = len(bases) > 1
         self._length, self._return = 0, 0.0
         self._task: int = -1
-        self._until, self._over = -1, True
+        self._shown_task: int | None = None
+        self._until = self._may_end = _OVER
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
@@ -84,14 +87,13 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         """
         if self._budget.spent >= self._budget.total:
             raise BudgetSpentError(self._budget.total)
-        self._over = False
         index = self._enter_context(self._random.random())
         if seed is None and not self._seeded[index]:  # only once: a new generator costs more than some steps
             seed = int(self._random.integers(2**31))
         self._seeded[index] = True
         self._length, self._return = 0, 0.0
         observation, info = self.env.reset(seed=seed, options=options)
-        info["task_id"] = self._task if self._show_ids else None
+        info["task_id"] = self._shown_task
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -103,39 +105,59 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             gymnasium.error.ResetNeeded: If the episode is over.
         """
         budget = self._budget
-        if self._over:
-            self._refuse_step()
-        if budget.spent >= self._until and not (self._several and self._leaves()):
-            self._enter_context(0.0)
-        if not self._actions.allow(action):
+        spent = budget.spent
+        if spent >= self._until:
+            self._go_on()
+        if self._move is not None:
+            self._move(spent)
+        if not self._allows(action):
             raise InvalidActionError(
                 f"The action {action!r} is outside the environment's action space {self.action_space}; "
                 "return actions that lie in it."
             )
         observation, reward, terminated, truncated, info = self.env.step(action)
-        budget.spent += 1
-        self._length += 1
+        budget.spent = spent = spent + 1
+        self._length = length = self._length + 1
         self._return += float(reward)
-        info["task_id"] = self._task if self._show_ids else None
-        truncated = truncated or self._length >= self._limit
+        info["task_id"] = self._shown_task
+        if length >= self._limit:
+            truncated = True
         if terminated or truncated:
-            self._over = True
+            self._until = _OVER
             if self._online is not None:
-                self._online.add(budget.spent, self._return)
-        elif budget.spent >= budget.total or (self._several and budget.spent >= self._until and self._leaves()):
-            self._over = truncated = True  # cut off: what the episode would have returned is not known
+                self._online.add(spent, self._return)
+        elif spent >= self._may_end and (spent >= budget.total or self._leaves()):
+            truncated = True  # cut off: what the episode would have returned is not known
+            self._until = _OVER
         return observation, reward, terminated, truncated, info
+
+    def _go_on(self) -> None:
+        """Become what the schedule says for the step to come, in the middle of an episode."""
+        if self._until == _OVER:
+            self._refuse_step()
+        if not self._leaves():
+            self._enter_context(0.0)
 
     def _enter_context(self, draw: float) -> int:
         """Become what the schedule says for the next step; the index of the environment."""
         context = self._schedule.at(self._budget.spent, draw)
         index = self._environments[context.task]
+        self._hold_until(context.until)
         if context is not self._context:
-            self._context, self._task, self._until = context, context.task, context.until
+            self._context, self._task = context, context.task
+            self._shown_task = context.task if self._show_ids else None
             self.env, self._limit = self._bases[index], self._limits[index]
-            if context.values:
+            self._move = self._physics[index].line(context.values, context.slopes) if context.slopes else None
+            if context.values and self._move is None:
                 self._physics[index].change(context.values)
+        if self._move is not None:
+            self._move(self._budget.spent)
         return index
+
+    def _hold_until(self, step: int) -> None:
+        """The context holds until this step; there the episode may have to end, as it has with the budget."""
+        self._until = step
+        self._may_end = self._budget.total if len(self._bases) == 1 else min(self._budget.total, step)
 
     def _leaves(self) -> bool:
         """Whether the next step would be in another environment, which the episode cannot go on in."""
@@ -159,11 +181,12 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise RedwoodError(
                 f"{self.env} cannot be saved in a checkpoint ({reason_of(error)}); use --checkpoint_every 0."
             ) from error
-        counts = [self._length, self._task, self._until, int(self._over)]
+        # Where physics drift, the line that they are on is found again at the step to come.
+        until = 0 if self._move is not None and self._until != _OVER else self._until
         return {
             "bases": torch.frombuffer(bytearray(content), dtype=torch.uint8),
             "current": self._bases.index(self.env),
-            "counts": counts,
+            "counts": [self._length, self._task, until],
             "return": self._return,
         }
 
@@ -175,5 +198,8 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.env, self._limit = self._bases[state["current"]], self._limits[state["current"]]
         # Factors of MuJoCo's bodies are of the unchanged ones, which the environments made first have.
         self._physics = [old.moved_to(base) for old, base in zip(physics, self._bases, strict=True)]
-        self._length, self._task, self._until, over = state["counts"]
-        self._over, self._return = bool(over), state["return"]
+        self._context = self._move = None
+        self._length, self._task, until = state["counts"]
+        self._hold_until(until)
+        self._shown_task = self._task if self._show_ids else None
+        self._return = state["return"]

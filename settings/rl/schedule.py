@@ -1,5 +1,6 @@
 """Which task an environment is at, step by step."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,11 +18,13 @@ class Context(NamedTuple):
         task: The task; of a smooth drift the one that it left last.
         values: The physics.
         until: The step from which on this may no longer hold.
+        slopes: What is added to the physics with each step, where they drift; `values` are those of step 0 then.
     """
 
     task: int
     values: dict[str, float]
     until: int
+    slopes: dict[str, float] | None = None
 
 
 class Schedule(ABC):
@@ -70,21 +73,19 @@ class Drifting(Schedule):
     """
 
     def __init__(self, tasks: Sequence[Task], total: int) -> None:
-        names = tasks[0].values
-        corners = [*tasks, tasks[-1]]
-        # Plain numbers: this is asked for at every step, of environments whose steps take microseconds.
-        self._lines = [
-            [(name, here.values[name], there.values[name] - here.values[name]) for name in names]
-            for here, there in pairwise(corners)
-        ]
         self._pace = (len(tasks) - 1) / max(total - 1, 1)
+        self._contexts = [self._line(index, *ends) for index, ends in enumerate(pairwise([*tasks, tasks[-1]]))]
 
     def at(self, step: int, draw: float) -> Context:
-        """Between two tasks."""
-        position = step * self._pace
-        index = int(position)
-        share = position - index
-        return Context(index, {name: start + share * change for name, start, change in self._lines[index]}, step + 1)
+        """The line that the step lies on."""
+        return self._contexts[int(step * self._pace)]
+
+    def _line(self, index: int, here: Task, there: Task) -> Context:
+        changes = {name: there.values[name] - value for name, value in here.values.items()}
+        begin = {name: value - index * changes[name] for name, value in here.values.items()}
+        slopes = {name: change * self._pace for name, change in changes.items()}
+        end = math.ceil((index + 1) / self._pace) if any(changes.values()) else NEVER
+        return Context(index, begin, end, slopes)
 
 
 class RandomPerEpisode(Schedule):

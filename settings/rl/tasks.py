@@ -1,5 +1,6 @@
 """The tasks of a reinforcement stream: one environment with changed physics, or one environment each."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -88,10 +89,10 @@ def _parse(text: str) -> dict[str, float]:
     for part in text.split(","):
         name, sign, value = part.partition("=")
         try:
-            change[name.strip()] = float(value)
+            change[name.strip()] = number = float(value)
         except ValueError:
-            sign = ""
-        if not sign:
+            number = math.nan
+        if not sign or not math.isfinite(number):
             raise InvalidOptionError(
                 f"--tasks {text} has to be {UNCHANGED}, or changes of the physics such as length=2.0,gravity=20."
             )

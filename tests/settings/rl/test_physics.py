@@ -49,6 +49,22 @@ def test_numbers_that_follow_from_others_are_updated():
     assert cart_pole.polemass_length == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize("name", [*ENVIRONMENTS, "Hopper-v5"])
+def test_a_line_is_a_change_at_every_step(name):
+    if name == "Hopper-v5":
+        pytest.importorskip("mujoco")
+    followed, changed = gymnasium.make(name), gymnasium.make(name)
+    physics, reference = Physics(followed), Physics(changed)
+    start = {attribute: physics.read(attribute) for attribute in physics.known}
+    slopes = {attribute: 0.01 * (index + 1) for index, attribute in enumerate(start)}
+    move = physics.line(start, slopes)
+    for step in (0, 7, 100):
+        move(step)
+        reference.change({attribute: value + step * slopes[attribute] for attribute, value in start.items()})
+        assert [physics.read(attribute) for attribute in start] == [reference.read(attribute) for attribute in start]
+        assert after(followed) == after(changed)
+
+
 def test_an_attribute_that_does_not_exist():
     with pytest.raises(
         InvalidOptionError, match=r"--attributes lenght: CartPole-v1 has no number of that name\. Did you"

@@ -23,6 +23,7 @@ NO_LIMIT = "--max_episode_steps is missing: episodes of Clock have no limit of t
         ({"env": Clock, "max_episode_steps": 0, "nb_tasks": 1}, NO_LIMIT),
         ({"tasks": ["gravity"]}, "--tasks gravity has to be default, or changes of the physics such as length=2.0"),
         ({"tasks": ["gravity=x"]}, "--tasks gravity=x has to be default"),
+        ({"tasks": ["gravity=nan"]}, "--tasks gravity=nan has to be default"),
         ({"tasks": ["default"], "nb_tasks": 2}, "--nb_tasks 2 contradicts --tasks, which has 1"),
         ({"tasks": ["default"], "attributes": ["length"]}, "leave --attributes out"),
         ({"env": "CartPole-v1,CartPole-v0", "attributes": ["length"]}, "--attributes changes one environment"),
