@@ -23,7 +23,7 @@ from redwood.settings import get_setting
 from redwood.settings.run import Run
 
 ENVIRONMENTS = ("CartPole-v1", "Pendulum-v1", "Acrobot-v1")
-STEPS, ROUNDS = 2_000, 101
+STEPS, ROUNDS = 2_000, 151
 AGENTS = {"ppo": 8192, "dqn": 8000}
 TRAINING_ROUNDS = 11
 STEP_BAR, TRAINING_BAR = 0.9, 1.05

@@ -49,17 +49,26 @@ def _number_check(space: gymnasium.Space[Any]) -> Callable[[Any], bool]:
     assert isinstance(space, Box)
     shape = space.shape
     bounds = list(zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True))
+    if len(bounds) == 1:
+        return _one_number_check(shape, *bounds[0])
 
     def allows(action: Any) -> bool:
         values = np.asarray(action)
         if values.shape != shape:
             return False
         # Compared as plain numbers, in a plain loop: NumPy takes longer for the few that actions have.
-        numbers = values.tolist() if len(shape) == 1 else values.ravel().tolist()
-        for (low, high), value in zip(bounds, numbers, strict=True):  # noqa: SIM110
+        for (low, high), value in zip(bounds, values.ravel().tolist(), strict=True):  # noqa: SIM110
             if not low <= value <= high:
                 return False
         return True
+
+    return allows
+
+
+def _one_number_check(shape: tuple[int, ...], low: float, high: float) -> Callable[[Any], bool]:
+    def allows(action: Any) -> bool:
+        value = np.asarray(action)
+        return value.shape == shape and bool(low <= value.item() <= high)
 
     return allows
 

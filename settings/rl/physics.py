@@ -124,10 +124,12 @@ def _compiled_line(
     env: Any, start: Mapping[str, float], slopes: Mapping[str, float], update: Callable[[Any], None] | None
 ) -> Callable[[int], None]:
     """Assignments written out as source: a loop over `setattr` takes a tenth of a whole step of CartPole."""
-    lines = [f"        env.{name} = {value!r} + step * {slopes[name]!r}" for name, value in start.items()]
-    lines += ["        update(env)"] if update is not None else []
+    lines = ["step = float(step)"]
+    lines += [f"env.{name} = {value!r} + step * {slopes[name]!r}" for name, value in start.items()]
+    lines += ["update(env)"] if update is not None else []
+    source = ["def make(env, update):", " def move(step):", *(f"  {line}" for line in lines), " return move"]
     made: dict[str, Any] = {}
-    exec("\n".join(["def make(env, update):", "    def move(step):", *lines, "    return move"]), made)
+    exec("\n".join(source), made)
     move: Callable[[int], None] = made["make"](env, update)
     return move
 
