@@ -1,6 +1,5 @@
 """Processes of a test's own, of which it may kill or stop one to see what becomes of the others."""
 
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -12,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
+from tests.starting import become_worker, start_context
 from tests.stacks import stacks_of, write_when_asked
 from tests.workers import COLLECTIVE_S, join
 
@@ -71,7 +71,7 @@ class Doomed:
         self._collective_s, self.limit_s = collective_s, limit_s
 
     def __enter__(self) -> Self:
-        context = multiprocessing.get_context("spawn")
+        context = start_context()
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         self._stacks = [folder / f"stacks_{rank}" for rank in range(self._world)]
@@ -169,7 +169,7 @@ def _run(
     args: tuple[Any, ...],
 ) -> None:
     write_when_asked(stacks)
-    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", RANK=str(rank))
+    become_worker(rank)
     import torch
 
     torch.set_num_threads(1)

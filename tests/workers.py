@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import multiprocessing
 import os
 import pickle
 import tempfile
@@ -12,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from tests.starting import become_worker, start_context
 from tests.stacks import stacks_of, write_when_asked
 
 COLLECTIVE_S = 60
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 class Worker:
     """A process, and the means to hear of it."""
 
-    process: SpawnProcess
+    process: ForkServerProcess
     pipe: Connection
     stacks: Path
 
@@ -111,7 +111,7 @@ class GlooWorkers:
             self._n_meetings += 1
 
     def _started(self, rank: int) -> Worker:
-        context = multiprocessing.get_context("spawn")
+        context = start_context()
         here, there = context.Pipe()
         self._n_started += 1
         stacks = Path(self._folder.name) / f"stacks_{self._n_started}"
@@ -163,8 +163,7 @@ class TwoWorkers:
 
 
 def _serve(rank: int, pipe: Connection, stacks: Path) -> None:
-    # These make Lightning take the process for a worker that somebody else has started; it reads them on import, too.
-    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", RANK=str(rank))
+    become_worker(rank)
     import torch
 
     torch.set_num_threads(1)
