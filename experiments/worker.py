@@ -51,7 +51,7 @@ def serve(pipe: Any, one_thread: bool) -> None:
 
 def _import() -> None:
     """Load what every run needs before the clock of the first one starts."""
-    import redwood.methods.lightning
+    import redwood.methods.training.module
     import redwood.settings.loggers  # noqa: F401
 
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from pytorch_lightning import Callback
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,45 +12,9 @@ from redwood.methods.rehearsal import Rehearsal, Rows
 from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.evaluation import evaluating
 from redwood.settings.batch import Batch
-from redwood.settings.workers import sum_over_workers, world_size
 
-
-def project(gradient: Tensor, reference: Tensor) -> Tensor:
-    """The gradient (p,) nearest to `gradient` that does not raise the loss behind `reference` (p,) (equation 11).
-
-    Decided without looking at the values on the host, so that a GPU is not waited for.
-    """
-    overlap = (gradient @ reference).clamp(max=0)
-    return gradient - overlap / (reference @ reference).clamp(min=torch.finfo(reference.dtype).tiny) * reference
-
-
-class GradientProjection(Callback):
-    """Project the gradients of each step, once they have been computed."""
-
-    def __init__(self, method: "AGEM") -> None:
-        self._method = method
-
-    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        """Replace the gradients of all parameters."""
-        replayed = self._method.replayed
-        if replayed is None and world_size() == 1:
-            return
-        parameters = [p for p in self._method.network.parameters() if p.grad is not None]
-        reference = self._reference(trainer, parameters, replayed)
-        if world_size() > 1:
-            reference = sum_over_workers(reference.cpu()).to(reference.device) / world_size()
-        projected = project(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), reference)
-        for p, part in zip(parameters, projected.split([p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p)
-
-    def _reference(self, trainer: Any, parameters: Sequence[Tensor], replayed: Rows | None) -> Tensor:
-        """The gradient (p,) of the replayed samples' loss; zero without any, as other workers may have some."""
-        if replayed is None:
-            return torch.cat([torch.zeros_like(p).flatten() for p in parameters])
-        with trainer.precision_plugin.forward_context():
-            loss = self._method.reference_loss(replayed)
-        parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
-        return torch.cat([part.flatten() for part in parts])
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback
 
 
 @dataclass
@@ -74,6 +36,8 @@ class AGEM(Rehearsal):
         with evaluating(self.network):
             return F.cross_entropy(self.logits(x, replayed.get("task_id")), replayed["y"])
 
-    def callbacks(self) -> Sequence[Callback]:
+    def callbacks(self) -> "Sequence[Callback]":
         """The projection, too."""
+        from redwood.methods.memory.gradient_projection import GradientProjection
+
         return (*super().callbacks(), GradientProjection(self))

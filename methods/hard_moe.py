@@ -5,17 +5,15 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
 from redwood.methods.architecture.mixture import HardMixture
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.streaming.backbone import Backbone, make_backbone
 from redwood.methods.training.dropout import set_dropout
-from redwood.methods.training.module import LearnerModule
 from redwood.settings.assumptions import Context
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
@@ -24,6 +22,9 @@ from redwood.settings.errors import InvalidOptionError
 from redwood.settings.incremental import ClassIncrementalSetting
 from redwood.settings.phase import Phase
 from redwood.settings.seeding import derive_seed, preserved_random_state, seed_everything
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
 
 STATIONARY_EXPERTS = 8
 # The features of the gate are trained in this share of the first phase.
@@ -68,7 +69,7 @@ class HardMoE(LightningMethod):
         self._add = self.experts or (STATIONARY_EXPERTS if setting.assumptions.context == Context.STATIONARY else 1)
         self._batch: int = setting.batch_size * setting.workers  # type: ignore[attr-defined]
         mixture = HardMixture(self._make_backbone(setting)).to(self.device)
-        self.module = LearnerModule(self, mixture)
+        self.module = self.make_module(mixture)
         self._grown, self._tasks = 0, list[list[int]]()  # phases that have added experts; each expert's tasks
         self._most_aside = 0
         self._start_gate()
@@ -107,10 +108,12 @@ class HardMoE(LightningMethod):
         set_dropout(expert, self.dropout)
         return expert.to(self.device)
 
-    def strategy(self) -> Strategy | str:
+    def strategy(self) -> "Strategy | str":
         """With several experts, a batch may leave some of them out."""
         if self.setting.workers == 1:
             return "auto"
+        from pytorch_lightning.strategies import DDPStrategy
+
         return DDPStrategy(find_unused_parameters=self._add + self.splits > 1)
 
     def fit(self, phase: Phase) -> None:

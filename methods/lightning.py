@@ -1,25 +1,23 @@
-"""The base of gradient methods: a network trained by Lightning, of which a subclass changes the loss or the batch."""
+"""The base of gradient methods: a network trained by Lightning, of which a subclass changes the loss or the batch.
+
+Lightning is imported when a network is built, not before: it takes seconds, which lists, help and messages do without.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor, nn
 
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmentation
-from redwood.methods.training.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
 from redwood.methods.training.dropout import check_dropout, set_dropout
 from redwood.methods.training.evaluation import evaluating
-from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads
-from redwood.methods.training.module import LearnerModule
 from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
 from redwood.methods.training.outputs import as_predictions, count_outputs, sample_losses
 from redwood.settings.assumptions import TaskIds
@@ -32,6 +30,12 @@ from redwood.settings.phase import Phase
 from redwood.settings.results import Results
 from redwood.settings.run import Run
 from redwood.settings.seeding import seed_everything
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
+    from pytorch_lightning.strategies import Strategy
+
+    from redwood.methods.training.module import LearnerModule
 
 SMALL_NETWORK = 1_000_000
 
@@ -84,6 +88,8 @@ class LightningMethod(Method):
 
     def configure(self, setting: Setting) -> None:
         """Build the network for the setting's spaces."""
+        from redwood.methods.training.flops import FlopMeter
+
         self.setting = setting
         self.device = self.run.device(setting.workers)
         self.flops = FlopMeter()
@@ -95,8 +101,14 @@ class LightningMethod(Method):
         self.heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
         network = self.make_network()
         set_dropout(network, self.dropout)
-        self.module = LearnerModule(self, network.to(self.device))
+        self.module = self.make_module(network.to(self.device))
         self._set_threads()
+
+    def make_module(self, network: nn.Module) -> "LearnerModule":
+        """What Lightning trains: `network` by this method."""
+        from redwood.methods.training.module import LearnerModule
+
+        return LearnerModule(self, network)
 
     def _set_threads(self) -> None:
         # Small networks are several times slower on many threads than on one.
@@ -154,13 +166,17 @@ class LightningMethod(Method):
     def remember(self, batch: Batch) -> None:
         """Take note of the incoming `batch`, once the loss of what it was augmented to has been computed."""
 
-    def callbacks(self) -> Sequence[Callback]:
+    def callbacks(self) -> "Sequence[Callback]":
         """Further Lightning callbacks for each phase."""
         return ()
 
-    def strategy(self) -> Strategy | str:
+    def strategy(self) -> "Strategy | str":
         """The Lightning strategy of each phase."""
-        return "auto" if self.setting.workers == 1 else DDPStrategy()
+        if self.setting.workers == 1:
+            return "auto"
+        from pytorch_lightning.strategies import DDPStrategy
+
+        return DDPStrategy()
 
     # What the setting calls.
 
@@ -192,8 +208,12 @@ class LightningMethod(Method):
         inside = self.run.checkpoint_path(phase.index)
         return inside if self.run.resume and inside is not None and inside.exists() else None
 
-    def make_trainer(self, phase: Phase) -> Trainer:
+    def make_trainer(self, phase: Phase) -> "Trainer":
         """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
+        from pytorch_lightning import Trainer
+
+        from redwood.methods.training.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
+
         run: Run = self.run
         callbacks: list[Callback] = [self.flops, TrainingLog(run), *self.callbacks()]
         if run.directory is not None and run.checkpoint_every:

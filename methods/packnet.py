@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from redwood.methods.architecture.frozen_weights import FrozenWeights
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.architecture.packing import frozen_entries, keep_largest, nobody, weights_until
 from redwood.settings.base import Setting
 from redwood.settings.checks import check_range
 from redwood.settings.phase import Phase
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback
 
 
 @dataclass
@@ -42,6 +43,8 @@ class PackNet(NetworkPerPhase):
 
     def configure(self, setting: Setting) -> None:
         """Build the network, all of which is free."""
+        from redwood.methods.architecture.frozen_weights import FrozenWeights
+
         super().configure(setting)
         self.owner = {name: nobody(p) for name, p in self._packed()}
         self.pruned = False
@@ -69,8 +72,10 @@ class PackNet(NetworkPerPhase):
         for name, parameter in self._packed():
             yield parameter, frozen_entries(self.owner[name], self._mine, pruned=self.pruned)
 
-    def callbacks(self) -> Sequence[Callback]:
+    def callbacks(self) -> "Sequence[Callback]":
         """Further Lightning callbacks for each phase."""
+        from redwood.methods.architecture.prune_after import PruneAfter
+
         return [*super().callbacks(), self._frozen, PruneAfter(self, self.retrain_share)]
 
     def begin(self, phase: Phase) -> None:
@@ -108,16 +113,3 @@ class PackNet(NetworkPerPhase):
         """The costs of training; the table of owners counts as buffer, too."""
         costs = super().costs()
         return costs | {"buffer_bytes": costs["buffer_bytes"] + sum(owner.nbytes for owner in self.owner.values())}
-
-
-class PruneAfter(Callback):
-    """Prunes once, so that a share of the phase's steps is left."""
-
-    def __init__(self, method: PackNet, share_left: float) -> None:
-        self._method, self._share_left = method, share_left
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Prune if it is time."""
-        steps = trainer.estimated_stepping_batches
-        if not self._method.pruned and trainer.global_step >= steps - int(self._share_left * steps):
-            self._method.prune()

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pytorch_lightning.strategies import Strategy
 from torch import Tensor
 
 from redwood.buffers import (
@@ -33,6 +32,9 @@ from redwood.settings.phase import Phase
 from redwood.settings.results import Results
 from redwood.settings.seeding import derive_seed
 from redwood.settings.workers import rank, world_size
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
 
 REFRESH_EVERY = 50
 
@@ -112,7 +114,7 @@ class Rehearsal(BufferedMethod):
         memory.prepare(rank(), world_size(), self.device)
         return memory
 
-    def strategy(self) -> Strategy | str:
+    def strategy(self) -> "Strategy | str":
         """The Lightning strategy of each phase."""
         if self.memory is None:
             return super().strategy()

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from redwood.methods.architecture.chains import hidden_pairs, take_shapes
@@ -19,6 +17,9 @@ from redwood.settings.checks import check_choice, check_range
 from redwood.settings.continual import ContinualSetting
 from redwood.settings.seeding import generator
 from redwood.settings.workers import sum_over_workers, world_size
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
 
 NOISE = 0.01
 
@@ -68,8 +69,10 @@ class Widen(LightningMethod):
         if self.phase_count and not self._by_event:
             self.grow()
 
-    def callbacks(self) -> Sequence[Callback]:
+    def callbacks(self) -> "Sequence[Callback]":
         """Further Lightning callbacks for each phase."""
+        from redwood.methods.architecture.grow_on_event import GrowOnEvent
+
         return [*super().callbacks(), *([GrowOnEvent(self)] if self._by_event else [])]
 
     def note_loss(self, loss: Tensor) -> bool:
@@ -77,7 +80,7 @@ class Widen(LightningMethod):
         mean = float(sum_over_workers(loss.detach().double().cpu())) / world_size()
         return self._watch.update(mean)
 
-    def grow(self, trainer: Trainer | None = None) -> None:
+    def grow(self, trainer: "Trainer | None" = None) -> None:
         """Widen all hidden layers, alike on all workers; within a phase its `trainer` goes on with the new ones."""
         random = generator(self.setting.seed, "widening", self.growths)
         optimizers = [] if trainer is None else trainer.optimizers
@@ -92,8 +95,14 @@ class Widen(LightningMethod):
         self.flops.start_anew()
         if trainer is None and optimizers:
             self.kept = optimizers[0].state_dict()
-        if trainer is not None and isinstance(trainer.strategy, DDPStrategy):
-            # DDP has arranged the gradients that it exchanges by the tensors that there were.
+        if trainer is not None:
+            self._arrange_exchange(trainer)
+
+    def _arrange_exchange(self, trainer: "Trainer") -> None:
+        """DDP has arranged the gradients that it exchanges by the tensors that there were."""
+        from pytorch_lightning.strategies import DDPStrategy
+
+        if isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy.model = self.module
             trainer.strategy.configure_ddp()
 
@@ -107,17 +116,3 @@ class Widen(LightningMethod):
         super().load_state_dict(state)
         self.growths = state["widen"]["growths"]
         self._watch.load_state_dict(state["widen"]["watch"])
-
-
-class GrowOnEvent(Callback):
-    """Looks at the loss of each new mini-batch after the step on it."""
-
-    def __init__(self, method: Widen) -> None:
-        self._method = method
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Let the network grow if the loss shows a change."""
-        train = self._method.phase.train
-        is_new = batch_idx % (len(train) // train.steps_per_pass) == 0
-        if is_new and self._method.note_loss(outputs["loss"]):
-            self._method.grow(trainer)

@@ -53,6 +53,9 @@ def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     Raises:
         RedwoodError: If an option or the data is unusable. Nothing has been written then.
     """
+    # Takes seconds, which are not the run's, and sets the level of the messages that are kept back below.
+    import pytorch_lightning  # noqa: F401
+
     threads = torch.get_num_threads()
     try:
         with quiet_lightning():

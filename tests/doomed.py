@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
-from tests.starting import become_worker, start_context
 from tests.stacks import stacks_of, write_when_asked
+from tests.starting import become_worker, start_context
 from tests.workers import COLLECTIVE_S, join
 
 LIMIT_S = 60

@@ -15,8 +15,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tests.starting import become_worker, start_context
 from tests.stacks import stacks_of, write_when_asked
+from tests.starting import become_worker, start_context
 
 COLLECTIVE_S = 60
 JOB_S = 120

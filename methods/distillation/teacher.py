@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from redwood.methods.training.flops import FlopMeter
+if TYPE_CHECKING:
+    from redwood.methods.training.flops import FlopMeter
 
 
 class Teacher:
@@ -19,7 +20,7 @@ class Teacher:
         network: The copy, in evaluation mode; None as long as no task has ended.
     """
 
-    def __init__(self, n_outputs: int, flops: FlopMeter) -> None:
+    def __init__(self, n_outputs: int, flops: "FlopMeter") -> None:
         """Know nothing; what answers cost is told to `flops`."""
         self.known = torch.zeros(n_outputs, dtype=torch.bool)
         self.network: nn.Module | None = None

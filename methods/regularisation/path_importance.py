@@ -3,46 +3,17 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import Callback
 from torch import Tensor
 
 from redwood.methods.regularisation.importance import WeightImportance
 from redwood.methods.regularisation.parabola import Weights, bytes_of
 from redwood.settings.base import Setting
 
-
-class StepWatch(Callback):
-    """Tells the method with which gradient each weight went how far in each step of the optimizer."""
-
-    def __init__(self, method: "PathImportance") -> None:
-        self._method = method
-        self._before: list[tuple[str, Tensor, Tensor, Tensor]] = []
-
-    @torch.no_grad()
-    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Note gradients and weights, once the gradients are complete: accumulated, averaged over workers, unscaled.
-
-        The penalty's gradient is known without a second backward pass, so that it can be taken out.
-        """
-        self._before = [
-            (name, parameter, parameter.grad - pull * (parameter - minimum), parameter.detach().clone())
-            for name, parameter, pull, minimum in self._method.pulls()
-            if parameter.grad is not None
-        ]
-
-    @torch.no_grad()
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Tell of the step, if there was one."""
-        for name, parameter, gradient, before in self._before:
-            moved = parameter - before
-            # A step that is left out as its gradients overflowed has moved nothing.
-            self._method.note_step(name, gradient.masked_fill(moved == 0, 0), moved)
-        if self._before:
-            self._before = []
-            self._method.after_step()
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback
 
 
 @dataclass
@@ -81,8 +52,10 @@ class PathImportance(WeightImportance):
         super().on_task_end(task_id)
         self.start_path()
 
-    def callbacks(self) -> Sequence[Callback]:
+    def callbacks(self) -> "Sequence[Callback]":
         """The watch over steps, too."""
+        from redwood.methods.regularisation.step_watch import StepWatch
+
         return (*super().callbacks(), StepWatch(self))
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import torch
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
-from redwood.methods.agem import AGEM, project
+from redwood.methods.agem import AGEM
 from redwood.methods.finetune import Finetune
+from redwood.methods.memory.gradient_projection import project
 from redwood.settings.workers import sum_over_workers, world_size
 from tests.methods.helpers import batch_of, configured, filled, weights_of
 from tests.runs import run_here, small_setting

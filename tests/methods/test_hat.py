@@ -5,7 +5,8 @@ import torch
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
-from redwood.methods.hat import HAT, compensation
+from redwood.methods.architecture.annealing import compensation
+from redwood.methods.hat import HAT
 from redwood.settings.errors import InvalidOptionError
 from tests.methods.helpers import batch_of, configured
 from tests.methods.rows import N_TASKS, answers, normalised_row, plain, watched

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from redwood.methods.regularisation.path_importance import StepWatch
+from redwood.methods.regularisation.step_watch import StepWatch
 from redwood.methods.si import SI
 from redwood.settings.errors import InvalidOptionError
 from tests.methods.helpers import batch_of, configured, move, weights_of
