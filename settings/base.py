@@ -68,6 +68,9 @@ class OnlineCurve(Protocol):
     def curve(self) -> list[tuple[int, float]]:
         """Points: samples of this phase seen, value since the point before; every worker has to ask."""
 
+    def span(self) -> int:
+        """Samples of this phase that the curve is over; every worker has to ask."""
+
 
 class AnyPhase(Protocol):
     """What the loop needs of a phase, whichever limb of the tree it is of."""

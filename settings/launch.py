@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redwood.settings.base import Learner, Setting
-from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.errors import InvalidOptionError, RedwoodError, reason_of
 from redwood.settings.registry import USER_FILE_PREFIX, load_file
 
 if TYPE_CHECKING:
@@ -46,9 +46,19 @@ def run_in_workers(setting: Setting, method: Learner, run: "Run") -> "Results":
     if external:
         fabric.launch()
         return run_protocol(setting, method, run)
-    results, trained = _launch(fabric, pickle.dumps((setting, method, run)))
+    results, trained = _launch(fabric, _packed(setting, method, run))
     method.__dict__.update(trained.__dict__)
     return results
+
+
+def _packed(*content: Any) -> bytes:
+    try:
+        return pickle.dumps(content)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InvalidOptionError(
+            f"--workers takes processes of their own, to which something cannot be sent ({reason_of(error)}); "
+            "define functions and classes at the top of a module."
+        ) from error
 
 
 def _launch(fabric: Any, payload: bytes) -> tuple["Results", Learner]:
@@ -60,7 +70,7 @@ def _launch(fabric: Any, payload: bytes) -> tuple["Results", Learner]:
         try:
             fabric.launch(_work, payload, _user_files(), answer)
         except ProcessRaisedException as error:
-            ours = re.search(r"^redwood\.settings\.errors\.\w+: (.*)$", str(error), re.MULTILINE)
+            ours = re.match(r"redwood\.[\w.]+: (.*)", str(error).strip().splitlines()[-1])
             if ours:
                 raise RedwoodError(ours[1]) from error
             raise

@@ -155,10 +155,8 @@ def _run_phase(
 def _count(phase: AnyPhase, progress: Progress) -> None:
     served = sum_over_workers(torch.tensor(phase.samples_served))
     progress.training_samples += int(served)
-    curve = phase.online.curve()
-    progress.curve += [(progress.curve_samples + seen, value) for seen, value in curve]
-    if curve:
-        progress.curve_samples += curve[-1][0]
+    progress.curve += [(progress.curve_samples + seen, value) for seen, value in phase.online.curve()]
+    progress.curve_samples += phase.online.span()
 
 
 def _row_metrics(scores: Scores, measure: Measure, index: int) -> dict[str, float]:

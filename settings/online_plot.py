@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from redwood.settings.drawing import COLOURS, name_average, scale_of, style_axes
-from redwood.settings.measure import RETURN
 from redwood.settings.results import Results
+from redwood.settings.rl.results import ReturnResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,16 +27,17 @@ def draw_online(axes: "Axes", results: Results) -> None:
     name_average(axes)
     axes.set_ylim(*scale_of(measure, shown, ROOM))
     axes.set_xlim(0, samples[-1])
-    if results.n_phases > 1 and measure.samples == RETURN.samples:
-        _draw_task_bands(axes, results.n_phases, float(samples[-1]))
+    if isinstance(results, ReturnResults) and results.n_phases > 1:
+        axes.set_xlim(0, results.steps_per_phase * len(results.accuracy_matrix))
+        _draw_task_bands(axes, len(results.accuracy_matrix), results.steps_per_phase)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     style_axes(axes, f"training {measure.samples} seen", f"online {measure.label}")
 
 
-def _draw_task_bands(axes: "Axes", tasks: int, end: float) -> None:
-    """Shade every second task behind a curve over steps, of which each task has as many, and number them."""
+def _draw_task_bands(axes: "Axes", tasks: int, steps: int) -> None:
+    """Shade every second task behind a curve over steps, of which each task has `steps`, and number them."""
     for task in range(tasks):
-        left, right = task * end / tasks, (task + 1) * end / tasks
+        left, right = task * steps, (task + 1) * steps
         if task % 2:
             axes.axvspan(left, right, color="black", alpha=0.06, lw=0)
         if tasks <= MAX_LABELLED_TASKS:

@@ -60,6 +60,10 @@ class OnlineScore(ABC):
             points.append((seen, self.summary(hits.sum().item(), n)))
         return points
 
+    def span(self) -> int:
+        """Samples that the curve is over: those that all workers have scored."""
+        return int(sum_over_workers(self._sizes.sum()))
+
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
         return {"hits": self._hits.cpu(), "sizes": self._sizes, "step": self._step}

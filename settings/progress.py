@@ -28,6 +28,9 @@ class Reporter:
     def phase_finished(self, index: int, scores: list[float]) -> None:
         """A phase is trained; accuracy (or another measure) per task."""
 
+    def note(self, text: str) -> None:
+        """Something that the user should know has come up."""
+
 
 class LineReporter(Reporter):
     """A line per phase."""
@@ -53,6 +56,10 @@ class LineReporter(Reporter):
             f"phase {index + 1}/{self._n_phases}: {self._steps} steps in {time.perf_counter() - self._started:.1f} s, "
             f"{self._measure.name} on the tasks so far {average}"
         )
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self.print(text)
 
     def print(self, line: str) -> None:
         """Print a line to standard output, at once."""

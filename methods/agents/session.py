@@ -12,6 +12,7 @@ from redwood.methods.agents.phase_vec_env import PhaseVecEnv, StepsSpentError
 from redwood.methods.agents.reports import Progress, run_logger
 from redwood.methods.agents.state import load_position, position_state
 from redwood.settings.checkpoints import read_checkpoint
+from redwood.settings.errors import RedwoodError
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.seeding import random_state, set_random_state
 from redwood.settings.workers import gather_objects, rank
@@ -94,9 +95,9 @@ class Session:
 
     def _after_checkpoint(self, collect: Callable[..., Any]) -> Callable[..., Any]:
         """A rollout, before which all is between two steps of the loop, as it is nowhere else."""
-        checkpoints = self._run.directory is not None and self._run.checkpoint_every > 0
 
         def collect_after_checkpoint(*args: Any, **kwargs: Any) -> Any:
+            checkpoints = self._run.directory is not None and self._run.checkpoint_every > 0
             if self._random is not None:
                 set_random_state(self._random)
                 self._random = None
@@ -108,17 +109,37 @@ class Session:
         return collect_after_checkpoint
 
     def _after_interval(self) -> int:
-        """The step of the next checkpoint: later than asked for where a large memory takes long to be written."""
-        interval = max(self._run.checkpoint_every, self._agent.memory_bytes() // BYTES_PER_STEP)
-        return self._phase.budget.spent + interval
+        """The step of the next checkpoint: later than asked for where a large memory takes long to be written.
+
+        It is the same for all workers, who save together, whatever the share of the memory that each has.
+        """
+        most: int = max(gather_objects(self._agent.memory_bytes()))
+        return self._phase.budget.spent + max(self._run.checkpoint_every, most // BYTES_PER_STEP)
+
+    def _phase_state(self) -> dict[str, Any] | None:
+        """The state of the phase; None if an environment of any worker cannot be saved, which ends checkpoints."""
+        own, why = None, None
+        try:
+            own = self._phase.state_dict()
+        except RedwoodError as error:
+            why = str(error)
+        reasons = [reason for reason in gather_objects(why) if reason is not None]
+        if not reasons:
+            return own
+        self._run.reporter.note(reasons[0])
+        self._run.checkpoint_every = 0
+        return None
 
     def _save(self) -> None:
         self._next_save = self._after_interval()
+        phase = self._phase_state()
+        if phase is None:
+            return
         # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
         self._run.save_logs()
         own = {
             "method": self._agent.inside_state(),
-            "phase": self._phase.state_dict(),
+            "phase": phase,
             "position": position_state(self._algorithm),
             "random": random_state(),
             "seconds": self._run.phase_seconds(),

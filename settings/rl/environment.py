@@ -112,7 +112,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._move(spent)
         if not self._allows(action):
             raise InvalidActionError(
-                f"The action {action!r} is outside the environment's action space {self.action_space}; "
+                f"The action {action} is outside the environment's action space {self.action_space}; "
                 "return actions that lie in it."
             )
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -133,7 +133,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _go_on(self) -> None:
         """Become what the schedule says for the step to come, in the middle of an episode."""
-        if self._until == _OVER:
+        if self._until == _OVER or self._budget.spent >= self._budget.total:
             self._refuse_step()
         if not self._leaves():
             self._enter_context(0.0)
@@ -155,9 +155,9 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         return index
 
     def _hold_until(self, step: int) -> None:
-        """The context holds until this step; there the episode may have to end, as it has with the budget."""
-        self._until = step
-        self._may_end = self._budget.total if len(self._bases) == 1 else min(self._budget.total, step)
+        """The context holds until this step, and the budget at most; there the episode may have to end."""
+        self._until = min(step, self._budget.total)
+        self._may_end = self._budget.total if len(self._bases) == 1 else self._until
 
     def _leaves(self) -> bool:
         """Whether the next step would be in another environment, which the episode cannot go on in."""
@@ -179,7 +179,8 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             content = to_bytes((self._bases, self._random, self._seeded))
         except Exception as error:
             raise RedwoodError(
-                f"{self.env} cannot be saved in a checkpoint ({reason_of(error)}); use --checkpoint_every 0."
+                f"{self.env} cannot be saved ({reason_of(error)}): a run that is interrupted goes on from the start of "
+                "its phase."
             ) from error
         # Where physics drift, the line that they are on is found again at the step to come.
         until = 0 if self._move is not None and self._until != _OVER else self._until

@@ -19,12 +19,30 @@ def normalised(returns: Vector, random: Vector, reference: Vector) -> NDArray[np
     return np.asarray((np.asarray(returns, dtype=np.float64) - np.asarray(random, dtype=np.float64)) / scale)
 
 
-def area_under_curve(curve: Sequence[tuple[int, float]], n_phases: int) -> list[float]:
+def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64]) -> float | None:
+    """The mean over tasks of what each has lost since it was trained: `F = 1/T sum_j (R[j, j] - R[T-1, j])`.
+
+    From Wołczyk et al. (2021), section 4.2; the last task, which counts as 0, included.
+
+    Args:
+        R: Mean returns (P, T), P in {1, T}.
+
+    Returns:
+        Negative if earlier tasks improved; None if one phase trained several tasks (P = 1 < T).
+    """
+    matrix = np.asarray(R, dtype=np.float64)
+    if len(matrix) < matrix.shape[1]:
+        return None
+    return float((matrix.diagonal() - matrix[-1]).mean())
+
+
+def area_under_curve(curve: Sequence[tuple[int, float]], n_phases: int, steps_per_phase: int) -> list[float]:
     """The mean over the steps of each phase of a curve that holds each value back to the point before: (P,).
 
     Args:
-        curve: Points (steps so far, mean return since the point before), the last one at the end of the last phase.
-        n_phases: Phases, all of the same number of steps.
+        curve: Points (steps so far, mean return since the point before), one at the end of each phase that has any.
+        n_phases: Phases.
+        steps_per_phase: Steps of each.
 
     Returns:
         NaN for a phase without a point.
@@ -32,8 +50,10 @@ def area_under_curve(curve: Sequence[tuple[int, float]], n_phases: int) -> list[
     if not curve:
         return [float("nan")] * n_phases
     steps, values = np.array(curve, dtype=np.float64).T
-    widths = np.diff(steps, prepend=0.0)
-    phases = np.minimum((steps - 1) * n_phases // steps[-1], n_phases - 1)
+    phases = (steps - 1) // steps_per_phase
+    # The first point of a phase is of the steps since the phase began, whatever the point before it is of.
+    begins = np.maximum(np.concatenate([[0.0], steps[:-1]]), phases * steps_per_phase)
+    widths = steps - begins
     return [
         float(np.average(values[phases == phase], weights=widths[phases == phase]))
         if (phases == phase).any()

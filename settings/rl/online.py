@@ -23,6 +23,10 @@ class OnlineReturn:
         self._ends.append(step)
         self._returns.append(value)
 
+    def span(self) -> int:
+        """Steps of all workers that the curve is over, whether or not an episode ends in them."""
+        return self._steps * world_size()
+
     def curve(self) -> list[tuple[int, float]]:
         """At most `CURVE_POINTS` pairs: steps of this phase, mean return of the episodes that ended since the last.
 
@@ -30,7 +34,7 @@ class OnlineReturn:
         so that phases can be told apart; a phase in which no episode ended has none.
         """
         workers = gather_objects((self._ends, self._returns))
-        total = self._steps * world_size()
+        total = self.span()
         points = min(CURVE_POINTS, total)
         bins: list[list[float]] = [[] for _ in range(points)]
         for ends, returns in workers:

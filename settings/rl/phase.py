@@ -103,4 +103,5 @@ class ReinforcementPhase:
 def one_action(act: Act, observation: Any, task_id: int | None) -> Any:
     """The action for one observation."""
     x = torch.as_tensor(np.asarray(observation))[None]
-    return act(x, None if task_id is None else torch.tensor([task_id]))[0].numpy()
+    action = act(x, None if task_id is None else torch.tensor([task_id]))[0].detach().cpu().numpy()
+    return action[()]  # a choice as a number: some environments look it up in a table

@@ -11,29 +11,39 @@ if TYPE_CHECKING:
     from redwood.settings.rl.setting import ReinforcementSetting
 
 # What decides the tasks; a reference with other ones would be one for something else.
-SAME = ("env", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks", "max_episode_steps")
+SAME = ("env", "steps_per_task", "attributes", "task_noise", "tasks", "max_episode_steps")
 
 
 def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | None]]:
     """Returns and areas of the run that `setting.reference` names, or of the one in that folder with the same seed.
 
+    In a folder of runs, only those with a method joined to `scratch` count; one that is named itself may have any.
+
     Raises:
-        InvalidOptionError: If there is none, or it had other tasks.
+        InvalidOptionError: If there is none, there are several, or it had other tasks.
     """
     from redwood.settings.rl.results import ReturnResults
 
     folder = Path(setting.reference)
-    files = sorted([*folder.glob("results.json"), *folder.glob("*/results.json")])
+    named = folder / "results.json"
+    files = [named] if named.exists() else sorted(folder.glob("*/results.json"))
     found = [results for results in map(Results.load, files) if isinstance(results, ReturnResults)]
+    if not named.exists():
+        found = [results for results in found if "scratch" in results.method.split("+")]
     if not found:
         raise InvalidOptionError(
-            f"--reference {folder} holds no results of a reinforcement setting; name the folder of a finished run, "
+            f"--reference {folder} holds no results of fresh agents; name the folder of a finished run, "
             "such as one of --setting incremental_rl --method ppo+scratch."
         )
     alike = [results for results in found if results.seed == setting.seed]
     if not alike:
         raise InvalidOptionError(
             f"--reference {folder} holds no run with --seed {setting.seed}, which decides the tasks; run it with that."
+        )
+    if len(alike) > 1:
+        methods = ", ".join(results.method for results in alike)
+        raise InvalidOptionError(
+            f"--reference {folder} holds several runs with --seed {setting.seed} ({methods}); name the folder of one."
         )
     results = alike[0]
     if results.n_phases != setting.n_tasks or results.n_phases != len(results.accuracy_matrix):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from redwood.settings.measure import RETURN, Measure
 from redwood.settings.results import Results
-from redwood.settings.rl.metrics import area_under_curve, forward_transfer_from_areas, normalised
+from redwood.settings.rl.metrics import area_under_curve, forgetting, forward_transfer_from_areas, normalised
 
 
 @dataclass(kw_only=True)
@@ -44,16 +44,23 @@ class ReturnResults(Results):
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """As of accuracies, but for forward transfer, which is Continual World's, and with the normalised return.
+        """As of accuracies, but for forgetting and forward transfer, which are Continual World's, and one more.
 
-        Both are None without a reference. A task on which that is no better than random actions does not count.
+        Forgetting is in the unit of returns. Forward transfer and the normalised return are None without a reference; a
+        task on which that is no better than random actions does not count.
         """
-        return super().metrics | {"normalised_return": self._normalised_return()}
+        own = {"normalised_return": self._normalised_return()}
+        return super().metrics | own | ({"forgetting": forgetting(self.learned)} if self.accuracy_matrix else {})
+
+    @property
+    def steps_per_phase(self) -> int:
+        """Environment steps that each phase may take, over all workers."""
+        return int(self.config["steps_per_task"]) * (len(self.accuracy_matrix[0]) if self.n_phases == 1 else 1)
 
     @property
     def areas(self) -> list[float]:
         """Mean training return over the steps of each phase (P,): the area under its curve."""
-        return area_under_curve(self.online_curve, self.n_phases)
+        return area_under_curve(self.online_curve, self.n_phases, self.steps_per_phase)
 
     def _normalised_return(self) -> float | None:
         if self.reference is None or self.random_return is None or not self.accuracy_matrix:

@@ -84,8 +84,7 @@ class Drifting(Schedule):
         changes = {name: there.values[name] - value for name, value in here.values.items()}
         begin = {name: value - index * changes[name] for name, value in here.values.items()}
         slopes = {name: change * self._pace for name, change in changes.items()}
-        end = math.ceil((index + 1) / self._pace) if any(changes.values()) else NEVER
-        return Context(index, begin, end, slopes)
+        return Context(index, begin, math.ceil((index + 1) / self._pace) if self._pace else NEVER, slopes)
 
 
 class RandomPerEpisode(Schedule):

@@ -141,9 +141,9 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         """What an action looks like; the same for all tasks."""
         return self._spaces[1]
 
-    @property
+    @cached_property
     def n_tasks(self) -> int:
-        """Number of tasks."""
+        """Number of tasks; None for a method where boundaries are not announced."""
         return len(self._made[1])
 
     def open_stream(self) -> ReinforcementStream:
@@ -152,18 +152,23 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     def for_method(self) -> Self:
         """A copy with the spaces and the options, without the environments and without what the node hides."""
-        _ = self._spaces
+        _ = self._spaces, self.n_tasks
         view = super().for_method()
-        view.env = self.dataset_name
+        if view.env is not None:
+            view.env = self.dataset_name
         view.reference = ""
-        del view.__dict__["_made"]
         return view
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the environments, which are made anew where they are needed; a method's view never has them."""
+        return {name: value for name, value in self.__dict__.items() if name != "_made"}
 
     def hidden_fields(self) -> frozenset[str]:
         """Where boundaries are not announced, neither is how many there are or what comes next."""
         if self.assumptions.boundaries:
             return frozenset()
-        return frozenset({"nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks"})
+        hidden = frozenset({"n_tasks", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks"})
+        return hidden | {"env"} if self._gives_environments else hidden
 
     def described(self) -> dict[str, Any]:
         """The options as results keep them."""

@@ -14,10 +14,13 @@ from redwood.methods.async_rehearsal import AsyncRehearsal
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.errors import InvalidOptionError, NotTrainedError, RedwoodError
 from redwood.settings.launch import is_first_process, launched_processes, run_in_workers
+from redwood.settings.rl.distributed import DistributedIncrementalRLSetting
+from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.run import Run
 from redwood.settings.workers import rank
 from tests.methods.helpers import one_sentence
 from tests.runs import FixedRule, comparable, run_here, small_setting
+from tests.settings.rl.clock import Clock
 
 SOURCE = """
 from redwood.methods.rehearsal import Rehearsal
@@ -86,10 +89,26 @@ class TestErrors:
         assert isinstance(found, RedwoodError)
         assert str(found) == "Nothing fits; use something else."
 
+    def test_ours_arrive_from_wherever_they_are_defined(self, monkeypatch):
+        found = self.caught(monkeypatch, InvalidActionError("The action 9 is too much."))
+        assert isinstance(found, RedwoodError) and str(found) == "The action 9 is too much."
+
+    def test_the_last_of_several_counts(self, monkeypatch):
+        error = KeyError("missing")
+        error.__context__ = NotTrainedError("Nothing fits; use something else.")
+        assert isinstance(self.caught(monkeypatch, error), ProcessRaisedException)
+
     def test_others_arrive_with_their_traceback(self, monkeypatch):
         found = self.caught(monkeypatch, KeyError("missing"))
         assert isinstance(found, ProcessRaisedException)
         assert "KeyError: 'missing'" in str(found)
+
+
+def test_what_no_other_process_can_have_is_refused():
+    setting = DistributedIncrementalRLSetting(env=lambda: Clock(), max_episode_steps=5)
+    with pytest.raises(InvalidOptionError, match="define functions and classes at the top of a module") as caught:
+        setting.apply(FixedRule(), quiet=True, accelerator="cpu")
+    assert one_sentence(caught.value)
 
 
 class TestLaunchers:

@@ -14,6 +14,7 @@ from redwood.settings.rl.stationary import TraditionalRLSetting
 from redwood.settings.seeding import derive_seed, seed_everything
 from tests.methods.agents.runs import SMALL, configured, small_setting
 from tests.runs import run_here
+from tests.settings.rl.test_environment import Closed
 
 # Of 70 steps of the environments together: those taken, and how many updates they are good for.
 BUDGETS = {
@@ -43,6 +44,22 @@ def test_budget_is_kept_to_the_step(case):
     agent, phase = trained(agent)
     assert phase.budget.spent == agent.run.global_step == spent
     assert agent.flops.counts()["steps"] == [updates]
+
+
+def test_environments_that_cannot_be_saved_are_trained_without_checkpoints_inside(tmp_path, capsys):
+    setting = small_setting(Closed, attributes=["gain"])
+    results = setting.apply(A2C(), run_dir=str(tmp_path), accelerator="cpu", checkpoint_every=10)
+    assert len(results.return_matrix) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("goes on from the start of its phase" in line for line in lines) == 1
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["boundary.pt"]
+
+
+def test_workers_save_at_the_same_steps(monkeypatch):
+    """However much memory each of them has to write."""
+    agent, phase = trained(DQN(learning_starts=10))
+    monkeypatch.setattr("redwood.methods.agents.session.gather_objects", lambda own: [own, 1000 * BYTES_PER_STEP])
+    assert Session(agent, phase)._after_interval() == phase.budget.spent + 1000
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])

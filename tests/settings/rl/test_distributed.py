@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from redwood.settings.errors import InvalidOptionError
@@ -29,6 +31,14 @@ class TestDistributedTraditionalRL(TestDistributedIncrementalRL):
     phases = 1
     announced_task = test_stationary.TestTraditionalRL.announced_task
     check_gains = test_stationary.TestTraditionalRL.check_gains
+
+
+def test_a_setting_that_was_looked_at_can_be_sent_to_other_processes():
+    setting = DistributedIncrementalRLSetting(env="CartPole-v1", steps_per_task=20)
+    assert setting.n_tasks == 3 and len(list(setting.phases())) == 3
+    sent = pickle.loads(pickle.dumps(setting))
+    assert sent.n_tasks == 3 and sent.observation_space == setting.observation_space
+    assert sent._made[1] == setting._made[1]
 
 
 def test_budgets_have_to_be_shared_out_evenly():

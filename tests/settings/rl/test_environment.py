@@ -83,5 +83,5 @@ def test_bodies_of_mujoco_change_and_go_on():
 def test_what_cannot_be_saved_is_told():
     phase = next(clock(IncrementalRLSetting, env=Closed).phases())
     phase.train.reset()
-    with pytest.raises(RedwoodError, match="cannot be saved in a checkpoint"):
+    with pytest.raises(RedwoodError, match="goes on from the start of its phase"):
         phase.state_dict()

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,10 +7,27 @@ import pytest
 from redwood.settings.errors import InvalidOptionError
 from redwood.settings.results import Results
 from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
-from redwood.settings.rl.metrics import area_under_curve, forward_transfer_from_areas, normalised
+from redwood.settings.rl.metrics import area_under_curve, forgetting, forward_transfer_from_areas, normalised
 from redwood.settings.rl.online import OnlineReturn
 from redwood.settings.rl.results import ReturnResults
-from tests.settings.rl.clock import LIMIT, Recorder, clock, record
+from tests.settings.rl.clock import LIMIT, N_TASKS, Clock, Recorder, clock, record
+
+
+class Ending(Clock):
+    """Its episodes end by themselves after some steps."""
+
+    def __init__(self, n):
+        super().__init__()
+        self._n = n
+
+    def reset(self, **options):
+        self._left = self._n
+        return super().reset(**options)
+
+    def step(self, action):
+        self._left -= 1
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, self._left == 0, truncated, info
 
 
 class TestNormalised:
@@ -26,11 +44,50 @@ class TestNormalised:
 class TestAreas:
     def test_values_hold_back_to_the_point_before(self):
         curve = [(5, 1.0), (10, 3.0), (12, 10.0), (20, 5.0)]
-        assert area_under_curve(curve, 2) == [2.0, 6.0]
+        assert area_under_curve(curve, 2, 10) == [2.0, 6.0]
 
     def test_nothing_measured(self):
-        assert np.isnan(area_under_curve([], 2)).all()
+        assert np.isnan(area_under_curve([], 2, 10)).all()
 
+    @pytest.mark.parametrize("empty", [0, 1, 2])
+    def test_a_phase_without_an_episode_is_not_confused_with_its_neighbours(self, empty):
+        curve = [point for phase in range(3) if phase != empty for point in self.points(phase)]
+        areas = area_under_curve(curve, 3, 10)
+        assert np.isnan(areas[empty])
+        assert [areas[phase] for phase in range(3) if phase != empty] == [
+            1.6 + phase for phase in range(3) if phase != empty
+        ]
+
+    def points(self, phase):
+        return [(10 * phase + 4, 1.0 + phase), (10 * phase + 10, 2.0 + phase)]
+
+    def test_the_curve_of_a_run_keeps_the_place_of_such_a_phase(self):
+        env = [partial(Ending, 5), partial(Ending, 1000), partial(Ending, 4)]
+        results, _ = record(IncrementalRLSetting(env=env, steps_per_task=20, max_episode_steps=50, test_episodes=1))
+        assert results.online_curve[-1][0] == 60
+        assert not any(20 < step <= 40 for step, _ in results.online_curve)
+        assert results.areas == pytest.approx([10, np.nan, 8], nan_ok=True)
+
+
+class TestForgetting:
+    def test_is_what_was_lost_since_training(self):
+        assert forgetting([[100, 0, 9], [120, 50, 9], [90, 30, 80]]) == pytest.approx((10 + 20 + 0) / 3)
+
+    def test_negative_if_earlier_tasks_improved(self):
+        assert forgetting([[1, 0], [3, 9]]) == -1
+
+    def test_one_phase(self):
+        assert forgetting([[7]]) == 0
+        assert forgetting([[7, 8]]) is None
+
+    def test_results_have_it(self):
+        results = ReturnResults(setting="incremental_rl", method="ppo", dataset="any", seed=0, n_phases=2)
+        assert results.metrics["forgetting"] is None
+        results.accuracy_matrix = [[5, 0], [1, 9]]
+        assert results.metrics["forgetting"] == 2
+
+
+class TestForwardTransfer:
     def test_forward_transfer_is_continual_worlds(self):
         expected = ((0.8 - 0.5) / 0.5 + (0.2 - 0.6) / 0.4) / 2
         assert forward_transfer_from_areas([0.8, 0.2], [0.5, 0.6]) == pytest.approx(expected)
@@ -46,6 +103,7 @@ class TestOnlineReturn:
 
     def test_no_episode(self):
         assert OnlineReturn(10).curve() == []
+        assert OnlineReturn(10).span() == 10
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +136,7 @@ class TestResults:
 class TestReference:
     def with_reference(self, tmp_path, setting=IncrementalRLSetting, **options):
         clock(IncrementalRLSetting).apply(Recorder(), quiet=True, run_dir=str(tmp_path / "reference"))
-        return record(clock(setting, reference=str(tmp_path), **options))[0]
+        return record(clock(setting, reference=str(tmp_path / "reference"), **options))[0]
 
     def test_a_method_is_its_own_equal(self, tmp_path):
         results = self.with_reference(tmp_path, TaskIncrementalRLSetting)
@@ -90,6 +148,22 @@ class TestReference:
 
     def gains(self):
         return [task.values["gain"] for task in clock(IncrementalRLSetting)._made[1]]
+
+    def test_of_a_folder_of_runs_those_of_fresh_agents_count(self, tmp_path):
+        setting = clock(IncrementalRLSetting)
+        setting.apply(Recorder(), quiet=True, run_dir=str(tmp_path / "a2c"))
+        with pytest.raises(InvalidOptionError, match="holds no results of fresh agents"):
+            clock(IncrementalRLSetting, reference=str(tmp_path)).open_stream()
+        found = Results.load(tmp_path / "a2c" / "results.json")
+        found.method, found.accuracy_matrix = "a2c+scratch", [[7.0] * N_TASKS] * N_TASKS
+        for folder in ("b", "c"):
+            (tmp_path / folder).mkdir()
+            found.save(tmp_path / folder / "results.json")
+            if folder == "b":
+                stream = clock(IncrementalRLSetting, reference=str(tmp_path), nb_tasks=N_TASKS).open_stream()
+                assert stream.result_fields()["reference"]["returns"] == [7.0] * N_TASKS
+        with pytest.raises(InvalidOptionError, match=r"several runs with --seed 3 \(a2c\+scratch, a2c\+scratch\)"):
+            clock(IncrementalRLSetting, reference=str(tmp_path)).open_stream()
 
     def test_other_tasks_are_refused(self, tmp_path):
         with pytest.raises(InvalidOptionError, match=r"was run with --task_noise 0\.2, this run has 0\.5"):

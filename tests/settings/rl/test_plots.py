@@ -21,6 +21,7 @@ def results(sign=1, **options):
             "n_phases": 2,
             "accuracy_matrix": [[sign * value for value in row] for row in matrix],
             "online_curve": [(step, sign * value) for step, value in curve],
+            "config": {"steps_per_task": 200},
         }
         | options
     )
@@ -54,6 +55,13 @@ def test_tasks_are_bands_behind_the_training_returns():
     assert (band.get_x(), band.get_width()) == (200, 200)
     assert [text.get_text() for text in axes.texts] == ["task 0", "task 1"]
     assert axes.get_xlabel() == "training steps seen"
+
+
+def test_bands_stay_where_the_last_task_ends_no_episode():
+    axes = Figure().add_subplot()
+    draw_online(axes, results(online_curve=[(100, 20), (200, 300)]))
+    assert axes.get_xlim() == (0, 400)
+    assert [band.get_x() for band in axes.patches] == [200]
 
 
 def test_one_phase_has_no_bands():

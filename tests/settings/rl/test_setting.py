@@ -2,12 +2,15 @@
 
 import gymnasium
 import pytest
+import torch
 
 from redwood.methods.random import Random
 from redwood.settings.errors import InvalidOptionError, NotApplicableError, RedwoodError, UnknownNameError
+from redwood.settings.rl.budget import BudgetSpentError
+from redwood.settings.rl.continual import ContinualRLSetting
 from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
-from tests.settings.rl.clock import Clock, clock
+from tests.settings.rl.clock import Clock, OtherClock, clock
 
 NO_LIMIT = "--max_episode_steps is missing: episodes of Clock have no limit of their own"
 
@@ -29,7 +32,7 @@ NO_LIMIT = "--max_episode_steps is missing: episodes of Clock have no limit of t
         ({"env": "CartPole-v1,CartPole-v0", "attributes": ["length"]}, "--attributes changes one environment"),
         ({"env": "CartPole-v1,CartPole-v0", "nb_tasks": 3}, "--nb_tasks 3 contradicts --env, which has 2 environments"),
         ({"env": "supervised:diabetes"}, "no data set named|are numbers"),
-        ({"reference": "/nowhere"}, "--reference /nowhere holds no results of a reinforcement setting"),
+        ({"reference": "/nowhere"}, "--reference /nowhere holds no results of fresh agents"),
         ({"steps_per_task": 0}, "--steps_per_task 0 has to be at least 1"),
         ({"test_episodes": 0}, "--test_episodes 0 has to be at least 1"),
         ({"task_noise": -1.0}, "--task_noise -1.0 has to be at least 0"),
@@ -73,7 +76,7 @@ def test_a_prediction_outside_the_action_space():
         def predict(self, x, task_id):
             return super().predict(x, task_id) + 5
 
-    with pytest.raises(InvalidActionError, match="The action array"):
+    with pytest.raises(InvalidActionError, match=r"The action [56] is outside"):
         clock(TaskIncrementalRLSetting).apply(Wrong(), quiet=True)
 
 
@@ -87,6 +90,44 @@ def test_a_prediction_for_too_few():
 
     with pytest.raises(RedwoodError, match="return one action for each"):
         clock(IncrementalRLSetting).apply(TooFew(), quiet=True)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_copies_share_the_budget_to_the_step(n):
+    phase = next(clock(IncrementalRLSetting, max_episode_steps=50).phases())
+    environments, taken = phase.environments(n), []
+    for env in environments:
+        env.reset()
+    with pytest.raises(BudgetSpentError):
+        while True:
+            for env in environments:
+                taken.append(env.step(1))
+    assert len(taken) == phase.budget.spent == phase.budget.total
+    for env in environments:
+        with pytest.raises(BudgetSpentError):
+            env.step(1)
+
+
+def test_environments_that_look_actions_up_in_a_table():
+    setting = IncrementalRLSetting(env="FrozenLake-v1", nb_tasks=1, steps_per_task=20, test_episodes=2)
+    assert setting.apply(Random(), quiet=True).cost.training_samples == 20
+
+
+def test_actions_may_have_a_gradient():
+    phase = next(IncrementalRLSetting(env="Pendulum-v1", steps_per_task=20).phases())
+    phase.play(lambda x, task_id: torch.zeros(1, 1, requires_grad=True))
+    assert phase.budget.left == 0
+
+
+@pytest.mark.parametrize("cls", [IncrementalRLSetting, ContinualRLSetting])
+@pytest.mark.parametrize("env", [Clock, [Clock, OtherClock]])
+def test_a_method_sees_how_many_tasks_there_are_where_these_are_announced(cls, env):
+    attributes = [] if isinstance(env, list) else ["gain"]
+    setting = clock(cls, env=env, nb_tasks=None, attributes=attributes)
+    view, announced = setting.for_method(), cls is IncrementalRLSetting
+    assert view.n_tasks == (None if not announced else 2 if isinstance(env, list) else 3)
+    # The names of several environments would tell.
+    assert view.env == (None if isinstance(env, list) and not announced else setting.dataset_name)
 
 
 def test_several_names_are_a_task_each():
