@@ -1,23 +1,31 @@
 """Redwood's command line: `python cli.py --setting class_incremental --method rehearsal`."""
 
 import argparse
+import os
 import sys
 import warnings
 
 from redwood.experiments.arguments import UsageError, as_arguments, general_help, parse_selection
+from redwood.experiments.unknown import UnknownOptionError
 from redwood.settings.errors import RedwoodError
 
 FAILED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 if a run of several failed, 2 for a usage error."""
+    """Run the command line and return its exit code.
+
+    0, 1 if a run of several failed, 2 for a usage error, 130 after an interrupt, 143 after SIGTERM.
+    """
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
-        return _dispatch(sys.argv[1:] if argv is None else argv)
+        status = _dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return status
     except RedwoodError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
@@ -25,6 +33,17 @@ def main(argv: list[str] | None = None) -> int:
         go_on = "".join(f"; go on with --resume {folder}" for folder in interrupt.args)
         print(f"interrupted{go_on}", file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as stop:
+        from redwood.experiments.runner import TerminatedRun
+
+        if not isinstance(stop, TerminatedRun):
+            raise
+        print(f"terminated; go on with --resume {stop.code}", file=sys.stderr)
+        return TERMINATED
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has seen enough; what is left must not fail when Python ends, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     finally:
         warnings.formatwarning = usual
 
@@ -42,8 +61,10 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if chosen.list:
         return _list(as_json=chosen.json)
-    if chosen.config:
-        chosen, rest = parse_selection(_read_config(chosen.config) + argv)
+    file, in_file = chosen.config, list[str]()
+    if file:
+        in_file = _read_config(file)
+        chosen, rest = parse_selection(in_file + argv)
     if chosen.help and not (chosen.setting and chosen.method):
         from redwood.methods import method_names
         from redwood.settings import setting_names
@@ -53,7 +74,12 @@ def _dispatch(argv: list[str]) -> int:
     if not (chosen.setting and chosen.method):
         missing = "--setting" if not chosen.setting else "--method"
         raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
-    return _run(chosen, rest)
+    try:
+        return _run(chosen, rest)
+    except UnknownOptionError as error:
+        if error.option not in {argument.partition("=")[0] for argument in in_file}:
+            raise
+        raise UsageError(f"{error} It is set in {file}; remove that line if it is another method's.") from None
 
 
 def _read_config(file: str) -> list[str]:

@@ -1,5 +1,7 @@
 """A network and a data set of one's own: any nn.Module, any arrays."""
 
+from pathlib import Path
+
 import torch
 from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
@@ -10,12 +12,12 @@ from redwood.methods.rehearsal import Rehearsal
 from redwood.settings import Dataset, OnlineClassIncrementalSetting
 
 
-def wine() -> Dataset:
+def wine(data_dir: Path = Path(), seed: int = 0, image_size: int = 0) -> Dataset:
     """The wine data of scikit-learn: 13 measurements of 178 wines from three cultivars.
 
-    Also usable from the command line: --dataset examples/own_network_and_data.py:from_command_line
+    With these three arguments it serves the command line, too: --dataset examples/own_network_and_data.py:wine
     """
-    x, x_test, y, y_test = train_test_split(*load_wine(return_X_y=True), test_size=0.25, random_state=0)
+    x, x_test, y, y_test = train_test_split(*load_wine(return_X_y=True), test_size=0.25, random_state=seed)
     return Dataset.from_arrays(x, y, x_test, y_test, name="wine")
 
 

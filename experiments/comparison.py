@@ -17,7 +17,7 @@ from redwood.experiments.places import find_places
 from redwood.experiments.plan import Plan
 from redwood.experiments.pool import Pool, ThisProcess
 from redwood.experiments.report import Row
-from redwood.experiments.runner import InterruptedRun, label_of, new_run_dir, refuse_used, short_names
+from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used, short_names
 from redwood.experiments.table import write_comparison
 from redwood.methods import AGENT_PARTS, method_names
 from redwood.settings import setting_names
@@ -126,6 +126,7 @@ def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Cons
         RedwoodError: If the folder to write to holds files already, or no pair can have its options.
         NotApplicableError: If the data suits no pair.
         InterruptedRun: If the user interrupts it; it can be gone on with.
+        TerminatedRun: If it is told to end; likewise.
     """
     parsed = parse_pairs(pairs, arguments)
     given = _first(parsed).run.run_dir
@@ -155,6 +156,8 @@ def _carry_out(plan: Plan, parsed: list[Options | RedwoodError], console: Consol
         ends = _run_all([job for group in by_pair for job in group], _first(parsed).run, console, jobs)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
+    except TerminatedRun:
+        raise TerminatedRun(plan.folder) from None
     left_out = {job.pair: end for job, end in ends.items() if isinstance(end, Failure) and not end.applies}
     if len(left_out) == len(plan.pairs):
         raise NotApplicableError(left_out[plan.pairs[0]].reason)

@@ -1,6 +1,7 @@
 """How the options of a pair are shown."""
 
 import argparse
+from collections.abc import Mapping
 
 from simple_parsing import SimpleHelpFormatter
 
@@ -15,15 +16,21 @@ class HelpFormatter(SimpleHelpFormatter):
         return f"{text} (default: {'none' if action.default == [] else '%(default)s'})"
 
 
-def polish(parser: argparse.ArgumentParser) -> None:
+def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
     """Take back what simple-parsing does of its own accord.
 
     It lets an option whose default is None go without a value, and shows groups and some types by the names of
     variables and functions.
+
+    Args:
+        parser: The parser.
+        texts: What is said of options, by their names without dashes.
     """
     for group in parser._action_groups:
         group.title = group.title and group.title.partition(" ['")[0]
     for action in parser._actions:
+        name = action.option_strings[-1].removeprefix("--") if action.option_strings else ""
+        action.help = texts.get(name, action.help)
         # A percent sign in the comment of a field is no placeholder; simple-parsing puts that of switches there itself.
         action.help = action.help and action.help.replace("%", "%%").replace("%%(default)s", "%(default)s")
         if action.type in (int, float, str):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from redwood.experiments.options import Options, Pair, parse_options
-from redwood.experiments.runner import execute, short_name
+from redwood.experiments.runner import TerminatedRun, execute, short_name
 from redwood.settings.cost import restart_peak_memory
 from redwood.settings.errors import NotApplicableError, RedwoodError
 from redwood.settings.results import Results
@@ -83,6 +83,7 @@ def run_job(job: Job) -> Results | Failure:
 
     Raises:
         InterruptedRun: If the user interrupts it.
+        TerminatedRun: If it is told to end.
     """
     restart_peak_memory()
     try:
@@ -103,6 +104,8 @@ def run_job(job: Job) -> Results | Failure:
     except RedwoodError as error:
         print(f"error: {error}", file=sys.stderr)
         return Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
+    except TerminatedRun:
+        raise
     except (Exception, SystemExit) as error:
         details = traceback.format_exc()
         print(details, end="", file=sys.stderr)

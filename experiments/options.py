@@ -2,13 +2,15 @@
 
 import argparse
 import functools
+import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 import simple_parsing
+from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.experiments.arguments import UsageError, add_selection
 from redwood.experiments.help import HelpFormatter, polish
@@ -75,7 +77,7 @@ def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
     parser.add_arguments(method, "method_options", default=_with_defaults(method))
     parser.add_arguments(Run, "run_options", default=Run())
     parser.parse_known_args([])  # the options are not there before
-    polish(parser)
+    polish(parser, {f.name: comment for cls in (setting, method, Run) for f, comment in _comments(cls)})
     return parser
 
 
@@ -120,7 +122,18 @@ def _load(get: Callable[[str], Any], name: str) -> Any:
         raise UsageError(f"{name} cannot be imported ({type(error).__name__}: {error}{where}).") from error
 
 
+def _comments(cls: type[Any]) -> Iterator[tuple[Any, str]]:
+    """The fields of a class that have a comment at their end; simple-parsing prefers one on the line above."""
+    for f in fields(cls):
+        comment = get_attribute_docstring(cls, f.name).comment_inline
+        if comment:
+            yield f, comment
+
+
 def _with_defaults(cls: type[Any]) -> Any:
+    forgotten = [name for name in inspect.get_annotations(cls) if name not in {f.name for f in fields(cls)}]
+    if forgotten and "__dataclass_fields__" not in vars(cls):
+        raise UsageError(f"{cls.__name__} has the option {forgotten[0]} but is no dataclass; put @dataclass above it.")
     try:
         return cls()
     except TypeError as error:

@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from redwood.experiments.arguments import as_arguments
+from redwood.experiments.arguments import UsageError, as_arguments
 from redwood.experiments.options import Options, Pair, check_arguments, parse_options
 from redwood.experiments.report import print_results
 from redwood.settings.errors import RedwoodError
+from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.results import Results
 
 RUNS = Path("runs")
@@ -22,8 +23,19 @@ class InterruptedRun(KeyboardInterrupt):
     """The user stopped a run; its argument is the folder of the run."""
 
 
+class TerminatedRun(SystemExit):
+    """Signal SIGTERM stopped a run, as schedulers send it; its argument is the folder of the run."""
+
+
 def new_run_dir(label: str) -> Path:
-    """A folder under `runs/` that does not exist yet, named by the time and what is run."""
+    """A folder under `runs/` that does not exist yet, named by the time and what is run.
+
+    Raises:
+        UsageError: If a launcher has started several processes, each of which would find another one.
+    """
+    count = launched_processes()
+    if count > 1:
+        raise UsageError(f"--run_dir is missing: {count} processes that a launcher has started share one; name it.")
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{label}"
     path, count = RUNS / stem, 1
     while path.exists():
@@ -54,10 +66,15 @@ def execute(options: Options) -> Results:
 
     Raises:
         InterruptedRun: If the user interrupts it.
+        TerminatedRun: If it is told to end while it trains.
     """
     try:
         return options.setting.apply(options.method, **vars_of_run(options.run))
     except (KeyboardInterrupt, SystemExit) as stop:
+        from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+        if isinstance(stop, SIGTERMException):
+            raise TerminatedRun(options.run.run_dir) from None
         # Lightning makes an exit of an interrupt, and leaves interrupts switched off.
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
@@ -83,8 +100,9 @@ def run_pair(pair: Pair, options: Options, console: Console) -> Results:
     if options.run.run_dir is None:
         options.run.run_dir = str(new_run_dir(label_of(pair)))
     results = execute(options)
-    print_results(results, console)
-    console.print(f"written to {options.run.run_dir}", markup=False, highlight=False, soft_wrap=True)
+    if is_first_process():
+        print_results(results, console)
+        console.print(f"written to {options.run.run_dir}", markup=False, highlight=False, soft_wrap=True)
     return results
 
 
@@ -94,6 +112,8 @@ def load_config(path: Path) -> dict[str, Any]:
     Raises:
         RedwoodError: If the file is missing or is no such mapping.
     """
+    if path.is_dir():
+        raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -119,8 +139,11 @@ def resume(folder: Path, console: Console) -> Results:
         raise RedwoodError(f"--resume {folder}: there is no run in this folder (no config.yaml).")
     if (folder / "results.json").exists():
         results = Results.load(folder / "results.json")
-        print_results(results, console)
-        console.print(f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True)
+        if is_first_process():
+            print_results(results, console)
+            console.print(
+                f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True
+            )
         return results
     config = load_config(folder / "config.yaml")
     if not {"setting", "method"} <= config.keys():

@@ -6,6 +6,21 @@ from collections.abc import Iterable, Mapping
 
 from redwood.experiments.arguments import UsageError
 
+# How alike a name has to be to be named as what may have been meant: at .6, `--epsilon` is like `--version`.
+ALIKE = 0.7
+
+
+class UnknownOptionError(UsageError):
+    """Nobody has this option.
+
+    Attributes:
+        option: Its name.
+    """
+
+    def __init__(self, option: str, whose: str, hint: str) -> None:
+        super().__init__(f"There is no option {option} for {whose}; {hint}")
+        self.option = option
+
 
 def refuse_unknown(arguments: Iterable[str], actions: Mapping[str, argparse.Action], whose: str) -> None:
     """Check that every argument is an option, or a value that the option before it takes.
@@ -27,9 +42,9 @@ def refuse_unknown(arguments: Iterable[str], actions: Mapping[str, argparse.Acti
             continue
         name, equals, _ = argument.partition("=")
         if name not in actions:
-            near = difflib.get_close_matches(name, actions, n=1, cutoff=0.6)
+            near = difflib.get_close_matches(name, actions, n=1, cutoff=ALIKE)
             hint = f"did you mean {near[0]}?" if near else "see --help."
-            raise UsageError(f"There is no option {name} for {whose}; {hint}")
+            raise UnknownOptionError(name, whose, hint)
         room = 0.0 if equals else _room(actions[name])
 
 

@@ -81,6 +81,7 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
     import wandb
 
     name = run.directory.name if run.directory else f"{config['setting']}-{config['method']}"
+    offline = "offline" in (run.wandb, os.environ.get("WANDB_MODE"))
     limit = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
     try:
         # It greets on stderr whatever it is told; a WandbLogger that starts the run itself changes the environment.
@@ -90,7 +91,7 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
                 group=run.group,
                 project=run.project,
                 dir=str(run.directory or "."),
-                mode="offline" if run.wandb == "offline" else "online",
+                mode="offline" if offline else "online",
                 id=_wandb_id(run),
                 resume="allow",
                 reinit="create_new",
@@ -105,7 +106,7 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
     experiment.define_metric("trainer/global_step")
     experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     if not run.quiet:
-        print(f"Weights & Biases: {experiment.settings.sync_dir if run.wandb == 'offline' else experiment.url}")
+        print(f"Weights & Biases: {experiment.settings.sync_dir if offline else experiment.url}")
     return WandbLogger(experiment=experiment)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from redwood.settings.drawing import COLOURS, name_average, scale_of, style_axes
+from redwood.settings.measure import RETURN
 from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
 
@@ -31,7 +32,9 @@ def draw_online(axes: "Axes", results: Results) -> None:
         axes.set_xlim(0, results.steps_per_phase * len(results.accuracy_matrix))
         _draw_task_bands(axes, len(results.accuracy_matrix), results.steps_per_phase)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    style_axes(axes, f"training {measure.samples} seen", f"online {measure.label}")
+    # Of several passes, only the first is scored: later ones have learned from the samples already.
+    first = " in the first pass" if results.cost.training_samples > samples[-1] and measure is not RETURN else ""
+    style_axes(axes, f"training {measure.samples} seen{first}", f"online {measure.label}")
 
 
 def _draw_task_bands(axes: "Axes", tasks: int, steps: int) -> None:

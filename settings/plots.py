@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _MAX_LABELLED_TASKS = 10
 _MAX_ANNOTATED_TASKS = 25
 _LARGE = 100.0  # values without a unit that need no digits behind the point
+# Of methods that have to share a colour.
+_LINES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 _ROOM = 1.04  # for markers at the end of a scale
 
 
@@ -227,11 +229,12 @@ def _draw_courses(axes: "Axes", courses: Sequence[tuple[str, Sequence[Results]]]
     ends: list[tuple[float, float, str, str]] = []
     measure, highest, lowest = courses[0][1][0].measure, 0.0, 0.0
     for label, group in courses:
+        line, marker = _LINES[list(colours).index(label) // len(COLOURS) % len(_LINES)]
         phases = min(len(run.learned) for run in group)
         curves = measure.factor * np.array([average_accuracy_curve(run.learned)[:phases] for run in group])
         mean = curves.mean(axis=0)
         highest, lowest = max(highest, float(curves.max())), min(lowest, float(curves.min()))
-        axes.plot(range(phases), mean, color=colours[label], marker="o", markersize=3.5, lw=1.8)
+        axes.plot(range(phases), mean, color=colours[label], ls=line, marker=marker, markersize=3.5, lw=1.8)
         if len(group) > 1:
             deviation = curves.std(axis=0, ddof=1)
             axes.fill_between(range(phases), mean - deviation, mean + deviation, color=colours[label], alpha=0.2, lw=0)

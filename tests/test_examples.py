@@ -72,6 +72,14 @@ def test_own_network_and_data_learn() -> None:
     assert load("own_network_and_data").main() > 0.85
 
 
+def test_own_data_serve_the_command_line() -> None:
+    name = f"{EXAMPLES / 'own_network_and_data.py'}:wine"
+    assert name.rpartition("/")[2] in load("own_network_and_data").wine.__doc__
+    setting = OnlineClassIncrementalSetting(dataset=name, nb_tasks=3)
+    assert setting.observation_space.shape == (13,)
+    assert setting.apply(Random(), quiet=True).cost.training_samples == 133
+
+
 def test_an_environment_of_ones_own_is_learned() -> None:
     returns = load("own_environment").main()
     assert returns["random"] < 12 < 18 < returns["ppo"]

@@ -54,6 +54,22 @@ def test_numbers_that_a_command_line_would_take_for_options(run_config, tmp_path
     assert "--lr -1e-05 has to be greater than 0" in capsys.readouterr().err
 
 
+def test_another_method_may_lack_an_option(run_config, tmp_path, capsys):
+    config = run_config(FILE)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    assert main(["--config", str(tmp_path / "run.yaml"), "--method", "finetune", "--run_dir", str(tmp_path / "b")]) == 2
+    message = capsys.readouterr().err
+    assert "There is no option --" in message
+    assert f"It is set in {tmp_path / 'run.yaml'}; remove that line if it is another method's." in message
+    assert main(["--config", str(tmp_path / "run.yaml"), "--lrr", "1"]) == 2
+    assert "It is set in" not in capsys.readouterr().err
+
+
+def test_a_folder_is_no_file(tmp_path, capsys):
+    assert main(["--config", str(tmp_path)]) == 2
+    assert f"is a folder; name the file in it, {tmp_path / 'config.yaml'}." in capsys.readouterr().err
+
+
 def test_seeds_and_lists_of_pairs(tmp_path):
     config = {"setting": "traditional", "method": "random,finetune", "seeds": 2, "passes": 1, "quiet": True}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))

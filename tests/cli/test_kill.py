@@ -172,6 +172,19 @@ def test_ctrl_c_on_a_terminal(tmp_path):
     assert content(folder)["metrics.csv"] == content(expected)["metrics.csv"]
 
 
+def test_a_scheduler_ends_a_run(tmp_path):
+    """By SIGTERM; what comes after it must not take the run for complete."""
+    folder = tmp_path / "run"
+    options = ["--method", "finetune", "--passes", "400", "--checkpoint_every", "10", "--run_dir", str(folder)]
+    process = start(*LONG, *options)
+    wait_for(folder / "checkpoints" / "inside-phase-000.ckpt", process)
+    process.terminate()
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 143
+    assert err == f"terminated; go on with --resume {folder}\n"
+    assert not (folder / "results.json").exists()
+
+
 def read_all(terminal: int, parts: list[bytes]) -> None:
     """Collect what is written to a terminal, until nobody has it open any more."""
     with contextlib.suppress(OSError):  # Linux says so that the other end is closed

@@ -28,6 +28,32 @@ class Many(Finetune):
 MANY = Pair("class_incremental", f"{__name__}:Many")
 
 
+@dataclass
+class Commented(Finetune):
+    """An option below a line that has a comment as well."""
+
+    target = Finetune.target  # the most general setting
+
+    softness: float = 0.1  # how soft it is
+
+
+class Undecorated(Finetune):
+    """What its author has forgotten is the decorator."""
+
+    softness: float = 0.1
+
+
+def test_the_comment_of_an_option_is_its_help():
+    helped = " ".join(make_parser(Pair("class_incremental", f"{__name__}:Commented")).format_help().split())
+    assert "--softness float how soft it is (default: 0.1)" in helped
+    assert "the most general setting" not in helped
+
+
+def test_a_forgotten_decorator():
+    with pytest.raises(UsageError, match="Undecorated has the option softness but is no dataclass; put @dataclass"):
+        make_parser(Pair("class_incremental", f"{__name__}:Undecorated"))
+
+
 class TestParse:
     def test_defaults_are_those_of_the_classes(self):
         options = parse_options(PAIR, [])

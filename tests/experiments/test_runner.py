@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from redwood.experiments.arguments import UsageError
 from redwood.experiments.options import Pair, parse_options
 from redwood.experiments.runner import (
     InterruptedRun,
@@ -31,6 +32,12 @@ class TestFolders:
             names.append(str(folder))
         stem = "runs/20261231-235959-class_incremental-finetune"
         assert names == [stem, f"{stem}-2", f"{stem}-3"]
+
+    def test_processes_of_a_launcher_need_one_that_is_named(self, monkeypatch):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        with pytest.raises(UsageError, match="--run_dir is missing: 3 processes"):
+            new_run_dir(label_of(PAIR))
 
     def test_parts_of_a_composition(self):
         assert label_of(Pair("a.py:A", "ewc+/some/b.py:B")) == "A-ewc+B"
