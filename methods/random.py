@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from gymnasium.spaces import Box
 from torch import Tensor
 
 from redwood.methods.base import Method
-from redwood.methods.training.outputs import count_outputs
 from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
+from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.phase import ReinforcementPhase
 
 
@@ -24,7 +23,6 @@ class Random(Method):
     def configure(self, setting: Setting) -> None:
         """Learn what there is to choose from."""
         self._space = setting.action_space
-        self._n_classes = count_outputs(setting.action_space)
 
     def fit(self, phase: Phase | ReinforcementPhase) -> None:
         """Learn nothing, but guess each sample once, or act, so that the online accuracy or return is known."""
@@ -38,7 +36,4 @@ class Random(Method):
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Return random classes (B,), each of the K classes alike likely; numbers (B,) or (B, d), uniform in range."""
-        if not isinstance(self._space, Box):
-            return torch.randint(self._n_classes, (len(x),))
-        low, high = torch.as_tensor(self._space.low), torch.as_tensor(self._space.high)
-        return low + (high - low) * torch.rand(len(x), *low.shape)
+        return random_actions(self._space, len(x), torch.default_generator)

@@ -26,7 +26,7 @@ class FixedRule(Random):
     """Predicts by a fixed function of the sample, where `Random` guesses; scored online as it is."""
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        return x.flatten(1).long().sum(1) % self._n_classes
+        return x.flatten(1).long().sum(1) % int(self._space.n)
 
 
 @dataclass

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from redwood.methods import AGENT_PARTS
+from redwood.methods.agents.divergence import divergence_told
+from redwood.methods.agents.options import check_options
 from redwood.methods.agents.spaces import POLICIES, channels_first, check_spaces, choose_policy
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
@@ -67,6 +69,7 @@ class Agent(Method):
         """Refuse options that are out of range."""
         check_choice(self, "policy", ("auto", *POLICIES))
         check_range(self, "n_envs", 1)
+        check_options(self)
 
     @classmethod
     def reference(cls) -> str:
@@ -111,6 +114,11 @@ class Agent(Method):
         except (AssertionError, ValueError) as error:
             raise InvalidOptionError(
                 f"Stable-Baselines3 refuses the options of {self.reference()} ({reason_of(error)}); change them."
+            ) from error
+        except MemoryError as error:
+            name = "buffer_size" if hasattr(self, "buffer_size") else "n_steps"
+            raise InvalidOptionError(
+                f"--{name} {getattr(self, name)} is too much for the memory ({reason_of(error)}); use a smaller one."
             ) from error
         self.algorithm.env = None
         self._watch_optimizers()
@@ -230,8 +238,9 @@ class Agent(Method):
         self.algorithm.action_space.seed(derive_seed(self.setting.seed, "exploration", phase.index, rank()) % 2**31)
         self.session = Session(self, phase)
         self.session.resume()
-        self.learn(phase, phase.budget.left)
-        self.session.close()
+        with divergence_told(self, phase):
+            self.learn(phase, phase.budget.left)
+            self.session.close()
         del self.session
         self.run.global_step += phase.budget.spent
         self.phase_count += 1
@@ -255,13 +264,12 @@ class Agent(Method):
         return {
             "algorithm": algorithm_state(self.algorithm),
             "phase_count": self.phase_count,
-            "newest": torch.from_numpy(np.stack(self.newest)) if self.newest else None,
             "flops": self.flops.counts(),
         }
 
     def inside_state(self) -> dict[str, Any]:
         """What a checkpoint inside a phase holds of it, beside the position in the phase."""
-        return self.state_dict()
+        return self.state_dict() | {"newest": torch.from_numpy(np.stack(self.newest)) if self.newest else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an earlier agent."""
@@ -270,7 +278,7 @@ class Agent(Method):
         load_algorithm(self.algorithm, state["algorithm"])
         self.phase_count = state["phase_count"]
         self.newest.clear()
-        if state["newest"] is not None:
+        if state.get("newest") is not None:
             self.newest.extend(state["newest"].numpy())
         self.flops.load_counts(state["flops"])
 

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from redwood.methods.agents.decision import Decision
 from redwood.methods.agents.on_policy import OnPolicyAgent
+from redwood.methods.agents.spaces import one_hot_choices
 from redwood.methods.regularisation.parabola import Weights
 from redwood.methods.regularisation.per_sample import mean_over_samples
 
@@ -58,18 +59,20 @@ def kind_of(agent: "Agent", n_outputs: int) -> Outputs:
 def fisher_information(agent: "Agent", observations: Tensor) -> Weights:
     """Its diagonal, on observations (n, ...): one tensor for each parameter that decides the actions, by name."""
     decision = Decision(agent)
+    deciding = decision.weights()
     with torch.no_grad():
         outputs = decision(observations)
     kind = kind_of(agent, outputs.shape[1])
     scales = terms(outputs, kind)[1].sqrt()
     n_terms = scales.shape[1]
-    # One sample for each term: its gradient, squared, is that term's share.
-    repeated = observations.to(scales.device).repeat_interleave(n_terms, 0)
     chosen = torch.diag_embed(scales).flatten(0, 1)
 
     def term(weights: Weights, one: Tensor, scale: Tensor) -> Tensor:
         y, _ = terms(functional_call(decision, weights, (one[None],)), kind)
         return (y[0] * scale).sum()
 
-    found = mean_over_samples(decision, term, torch.square, repeated, chosen, names=decision.weights())
+    with one_hot_choices(agent, observations.to(scales.device)) as inputs:
+        # One sample for each term: its gradient, squared, is that term's share.
+        repeated = inputs.repeat_interleave(n_terms, 0)
+        found = mean_over_samples(decision, term, torch.square, repeated, chosen, names=deciding)
     return {name: n_terms * value for name, value in found.items()}

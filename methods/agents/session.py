@@ -113,7 +113,8 @@ class Session:
 
         It is the same for all workers, who save together, whatever the share of the memory that each has.
         """
-        most: int = max(gather_objects(self._agent.memory_bytes()))
+        newest = sum(observations.nbytes for observations in self._agent.newest)
+        most: int = max(gather_objects(self._agent.memory_bytes() + newest))
         return self._phase.budget.spent + max(self._run.checkpoint_every, most // BYTES_PER_STEP)
 
     def _phase_state(self) -> dict[str, Any] | None:

@@ -1,9 +1,13 @@
 """Which spaces an agent can handle, and with which network."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
+from torch import Tensor
+from torch.nn import functional as F
 
 from redwood.settings.base import Setting
 from redwood.settings.errors import NotApplicableError
@@ -38,6 +42,11 @@ def check_spaces(agent: "Agent", setting: Setting) -> None:
             f"{agent.reference()} needs bounds of the actions, but those of {env} are {actions}; "
             "wrap the environment in gymnasium's RescaleAction or ClipAction."
         )
+    if isinstance(observations, spaces.Discrete) and observations.start != 0:
+        raise NotApplicableError(
+            f"{agent.reference()} counts observations from 0, but those of {env} start at {observations.start}; "
+            "wrap the environment so that they start at 0."
+        )
     if not isinstance(observations, spaces.Box | spaces.Discrete):
         raise NotApplicableError(
             f"{agent.reference()} cannot see {env}, whose observations are {observations}; "
@@ -61,3 +70,26 @@ def channels_first(algorithm: Any, setting: Setting) -> bool:
     """Whether the library moves the channels of the setting's images to the front."""
     shape: Any = algorithm.observation_space.shape
     return bool(shape != setting.observation_space.shape)
+
+
+@contextmanager
+def one_hot_choices(agent: "Agent", observations: Tensor) -> Iterator[Tensor]:
+    """Observations (n, ...), choices among them one-hot encoded, as the networks take them for so long.
+
+    The library encodes them itself in each forward pass, which it cannot do under `vmap`.
+    """
+    space = agent.setting.observation_space
+    if not isinstance(space, spaces.Discrete):
+        yield observations
+        return
+    networks: list[Any] = [
+        network for network in agent.algorithm.policy.modules() if getattr(network, "observation_space", None) == space
+    ]
+    encoded = spaces.Box(0, 1, (int(space.n),))
+    for network in networks:
+        network.observation_space = encoded
+    try:
+        yield F.one_hot(observations.long(), int(space.n)).float()
+    finally:
+        for network in networks:
+            network.observation_space = space

@@ -1,6 +1,7 @@
 """What acting in an environment takes: the action spaces that methods can rely on, and random actions."""
 
 from collections.abc import Callable
+from operator import index
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -38,9 +39,9 @@ def _choice_check(space: Discrete[Any]) -> Callable[[Any], bool]:
 
     def allows(action: Any) -> bool:
         try:
-            return action in choices
-        except TypeError:  # an array has no hash, not even of a single number
-            return np.ndim(action) == 0 and np.asarray(action).item() in choices
+            return index(action) in choices  # floats have no index, though 1.0 would be found among the choices
+        except TypeError:
+            return False
 
     return allows
 

@@ -60,7 +60,7 @@ def find_environment(environment: Any) -> EnvironmentMaker:
 
     try:
         made = make()
-    except error.DependencyNotInstalled as missing:
+    except (error.DependencyNotInstalled, ImportError) as missing:
         raise RedwoodError(f"--env {environment} needs a package that is missing: {reason_of(missing)}.") from missing
     made.close()
     # Some environments, such as MiniGrid's, end their episodes by themselves.
@@ -82,13 +82,15 @@ def _find_spec(name: str) -> Any:
     except ModuleNotFoundError as missing:
         raise RedwoodError(f"--env {name} needs the package {missing.name}, which is not installed.") from missing
     except error.Error as unknown:
-        known = [spec.id for spec in gymnasium.registry.values() if not _is_hidden(spec.id)]
+        known = [spec.id for spec in gymnasium.registry.values() if not _is_hidden(spec)]
         raise UnknownNameError("environment", name, known) from unknown
 
 
-def _is_hidden(name: str) -> bool:
-    # Environments of other frameworks that gymnasium would wrap, and its tabular ones written for JAX.
-    return name.startswith(("GymV", "phys2d/", "tabular/"))
+def _is_hidden(spec: Any) -> bool:
+    # Environments of other frameworks that gymnasium would wrap, its own ones written for JAX, and those that it only
+    # names to say where they have gone.
+    gone = getattr(spec.entry_point, "__name__", "") == "_raise_mujoco_py_error"
+    return gone or spec.id.startswith(("GymV", "phys2d/", "tabular/"))
 
 
 def _adapted(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:

@@ -23,19 +23,22 @@ MUJOCO = ("gravity", "mass", "friction")
 
 
 def _update_cart_pole(env: Any) -> None:
-    # It computes these from the others once, when it is made.
     env.total_mass = env.masspole + env.masscart
     env.polemass_length = env.masspole * env.length
 
 
-_DEPENDENT: dict[str, Callable[[Any], None]] = {"CartPoleEnv": _update_cart_pole}
+# What an environment computes from its other numbers once, when it is made, and what computes it again.
+_DEPENDENT: dict[str, tuple[tuple[str, ...], Callable[[Any], None]]] = {
+    "CartPoleEnv": (("total_mass", "polemass_length"), _update_cart_pole)
+}
 
 
 class Physics:
     """Reads and changes the physics of one environment.
 
     Of MuJoCo's bodies these are `gravity` (m/s^2, downwards positive), and factors of all masses, `mass`, and of all
-    sliding frictions, `friction`; of any other environment, its numeric attributes.
+    sliding frictions, `friction`; of any other environment, its numeric attributes but those that follow from others.
+    What is an integer stays one: it is set to the nearest integer.
 
     Attributes:
         known: Names of what tasks change unless told otherwise; empty for environments that redwood does not know.
@@ -44,15 +47,14 @@ class Physics:
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         """Look at `env` before anything of it is changed."""
         self._env: Any = env.unwrapped
-        kind = type(self._env).__name__
-        self._update = _DEPENDENT.get(kind)
+        self._dependent, self._update = _of_class(self._env, _DEPENDENT, ((), None))
         model = getattr(self._env, "model", None)
         self._model = model if hasattr(model, "body_mass") and hasattr(model, "opt") else None
         if self._model is not None:
             self._masses, self._frictions = np.copy(self._model.body_mass), np.copy(self._model.geom_friction)
             self.known: tuple[str, ...] = MUJOCO[:2]
         else:
-            self.known = next((KNOWN[base.__name__] for base in type(self._env).__mro__ if base.__name__ in KNOWN), ())
+            self.known = _of_class(self._env, KNOWN, ())
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -62,7 +64,7 @@ class Physics:
         """
         if self._model is not None:
             return MUJOCO
-        return tuple(name for name in dir(self._env) if _is_number(self._env, name))
+        return tuple(name for name in dir(self._env) if name not in self._dependent and _is_number(self._env, name))
 
     def moved_to(self, env: gymnasium.Env[Any, Any]) -> "Physics":
         """The same for a copy of the environment that may have been changed."""
@@ -76,15 +78,20 @@ class Physics:
         """Raise `InvalidOptionError` unless the environment has a number of this name."""
         if name in self.names:
             return
+        known = ", ".join(self.names) or "none"
+        if name in self._dependent:
+            raise InvalidOptionError(
+                f"--{option} {name}: {env_name} computes it from other numbers; change those instead, among {known}."
+            )
         near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        known = ", ".join(self.names) or "none"
         raise InvalidOptionError(f"--{option} {name}: {env_name} has no number of that name.{hint} It has: {known}.")
 
     def read(self, name: str) -> float:
         """The value as it is now."""
         if self._model is None:
-            return float(getattr(self._env, name))
+            value = getattr(self._env, name)
+            return int(value) if _is_whole(self._env, name) else float(value)
         if name == "gravity":
             return -float(self._model.opt.gravity[2])
         now, first = (
@@ -99,7 +106,8 @@ class Physics:
             self._change_model(values)
             return
         for name, value in values.items():
-            setattr(self._env, name, value)  # not all at once in its `__dict__`, for the reason told at `names`
+            # Not all at once in its `__dict__`, for the reason told at `names`.
+            setattr(self._env, name, round(value) if _is_whole(self._env, name) else value)
         if self._update is not None:
             self._update(self._env)
 
@@ -125,13 +133,25 @@ def _compiled_line(
 ) -> Callable[[int], None]:
     """Assignments written out as source: a loop over `setattr` takes a tenth of a whole step of CartPole."""
     lines = ["step = float(step)"]
-    lines += [f"env.{name} = {value!r} + step * {slopes[name]!r}" for name, value in start.items()]
+    for name, value in start.items():
+        moved = f"{value!r} + step * {slopes[name]!r}"
+        lines.append(f"env.{name} = round({moved})" if _is_whole(env, name) else f"env.{name} = {moved}")
     lines += ["update(env)"] if update is not None else []
     source = ["def make(env, update):", " def move(step):", *(f"  {line}" for line in lines), " return move"]
     made: dict[str, Any] = {}
     exec("\n".join(source), made)
     move: Callable[[int], None] = made["make"](env, update)
     return move
+
+
+def _of_class(env: Any, table: Mapping[str, Any], default: Any) -> Any:
+    """What a table by names of classes holds for the class of an environment, or for one that it is derived from."""
+    return next((table[base.__name__] for base in type(env).__mro__ if base.__name__ in table), default)
+
+
+def _is_whole(env: Any, name: str) -> bool:
+    """Whether the attribute is an integer, which it stays however often it is changed."""
+    return isinstance(getattr(env, name), int | np.integer)
 
 
 def _is_number(env: Any, name: str) -> bool:

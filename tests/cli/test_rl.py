@@ -75,6 +75,12 @@ class TestSeveral:
     ("arguments", "sentence"),
     [
         ([*RANDOM, "--env", "CartPoll-v1"], "Did you mean CartPole-v1?"),
+        ([*RANDOM, "--env", "Hopper-v3"], "--env Hopper-v3 needs a package that is missing"),
+        ([*RANDOM, "--attributes", "total_mass"], "CartPole-v1 computes it from other numbers"),
+        (
+            ["--setting", "incremental_rl", "--method", "dqn", "--train_freq", "0"],
+            "--train_freq 0 has to be at least 1",
+        ),
         ([*RANDOM, "--attributes", "lenght"], "has no number of that name. Did you mean length?"),
         ([*RANDOM, "--env", "CartPole-v1,Acrobot-v1"], "tasks share their observations and actions"),
         (["--setting", "incremental_rl", "--method", "dqn", "--env", "Pendulum-v1"], "dqn"),

@@ -1,7 +1,9 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 
 from redwood.methods.random import Random
 from redwood.settings.stationary import TraditionalSetting
@@ -24,6 +26,12 @@ def test_all_classes_are_alike_likely():
     counts = torch.bincount(method.predict(torch.zeros(10_000, 1), None), minlength=10)
     statistic = float(((counts - 1_000) ** 2 / 1_000).sum())
     assert statistic < 27.9  # 99.9 % of chi-squared with 9 degrees of freedom
+
+
+def test_choices_may_start_anywhere():
+    method, actions = Random(), Discrete(3, start=-1)
+    method.configure(SimpleNamespace(action_space=actions))
+    assert method.predict(torch.zeros(100, 1), None).unique().tolist() == [-1, 0, 1]
 
 
 def test_guessing_is_scored_online():

@@ -15,6 +15,7 @@ from redwood.methods.ppo import PPO
 from redwood.methods.sac import SAC
 from redwood.methods.td3 import TD3
 from redwood.settings.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.settings.rl.incremental import IncrementalRLSetting
 from tests.methods.agents.runs import SMALL, configured, small_setting
 
 
@@ -176,14 +177,36 @@ class TestRefusals:
         with pytest.raises(NotApplicableError, match=r"counts actions from 0, but .* start at 1; wrap"):
             configured(PPO(), pictures(actions=spaces.Discrete(3, start=1)))
 
+    def test_observations_that_do_not_start_at_0(self):
+        class Late(gymnasium.Env):
+            observation_space, action_space = spaces.Discrete(3, start=1), spaces.Discrete(2)
+
+        setting = IncrementalRLSetting(env=Late, nb_tasks=1, max_episode_steps=5)
+        with pytest.raises(NotApplicableError, match=r"counts observations from 0, but .* start at 1; wrap"):
+            configured(PPO(), setting)
+
     def test_convolutions_without_pictures(self):
         with pytest.raises(InvalidOptionError, match=r"Stable-Baselines3 refuses the options of ppo \(.*NatureCNN"):
             configured(PPO(policy="CnnPolicy"), small_setting("CartPole-v1"))
 
-    @pytest.mark.parametrize("options", [{"batch_size": 1}, {"learning_rate": -1.0}, {"clip_range_vf": -1.0}])
+    @pytest.mark.parametrize("options", [{"batch_size": 1}, {"clip_range_vf": -1.0}])
     def test_what_the_library_refuses(self, options):
         with pytest.raises(InvalidOptionError, match=r"^Stable-Baselines3 refuses the options of ppo"):
             configured(PPO(**options), small_setting("CartPole-v1"))
+
+    @pytest.mark.parametrize(
+        ("agent", "sentence"),
+        [
+            (
+                DQN(buffer_size=10**14),
+                r"^--buffer_size 100000000000000 is too much for the memory \(.*\); use a smaller",
+            ),
+            (PPO(n_steps=10**14), r"^--n_steps 100000000000000 is too much for the memory"),
+        ],
+    )
+    def test_more_than_the_memory_holds(self, agent, sentence):
+        with pytest.raises(InvalidOptionError, match=sentence):
+            configured(agent, small_setting("CartPole-v1"))
 
     def test_unknown_network(self):
         with pytest.raises(

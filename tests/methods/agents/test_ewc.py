@@ -1,5 +1,7 @@
+from functools import partial
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,22 @@ from redwood.methods.ppo import PPO
 from redwood.settings.errors import InvalidOptionError
 from tests.methods.agents.parts import joined, setting_for, trained, untrained
 from tests.methods.agents.runs import configured, same, small_setting
+from tests.runs import run_here
 
 OBSERVATIONS = spaces.Box(-2, 2, (3,), np.float32)
 CHOICE, NUMBERS = spaces.Discrete(4), spaces.Box(-1, 1, (2,), np.float32)
 AGENTS = {"ppo": "CartPole-v1", "a2c": "Pendulum-v1", "dqn": "CartPole-v1", "sac": "Pendulum-v1", "td3": "Pendulum-v1"}
+
+
+class Rooms(gymnasium.ObservationWrapper):
+    """An environment of which no more is seen than which of six parts its first number lies in."""
+
+    def __init__(self, name):
+        super().__init__(gymnasium.make(name))
+        self.observation_space = spaces.Discrete(6)
+
+    def observation(self, observation):
+        return int(np.clip(3 * observation[0] + 3, 0, 5))
 
 
 def linear(cls, action_space, n_outputs=4):
@@ -62,10 +76,11 @@ class TestFisherInformation:
         self.check(linear(DQN, CHOICE), torch.ones(33, 4))
 
     @pytest.mark.parametrize("name", AGENTS)
-    def test_of_the_librarys_networks(self, name):
+    @pytest.mark.parametrize("numbered", [False, True], ids=["numbers", "rooms"])
+    def test_of_the_librarys_networks(self, name, numbered):
         """Against one backward pass for each observation and term."""
-        agent = configured(joined(name), small_setting(AGENTS[name]))
-        x = torch.randn(3, *agent.setting.observation_space.shape)
+        agent = configured(joined(name), small_setting(partial(Rooms, AGENTS[name]) if numbered else AGENTS[name]))
+        x = torch.tensor([1, 5, 1]) if numbered else torch.randn(3, *agent.setting.observation_space.shape)
         found = fisher_information(agent, x)
         decision = Decision(agent)
         weights = decision.weights()
@@ -168,6 +183,17 @@ def test_a_state_holds_what_was_learned():
     assert agent.costs() == other.costs()
     n_deciding = sum(p.numel() for _, p in agent.trained_weights())
     assert agent.costs()["buffer_bytes"] - untrained("ppo").costs()["buffer_bytes"] == 2 * 4 * n_deciding
+
+
+@pytest.mark.parametrize("name", ["ppo+ewc", "dqn+ewc"])
+def test_observations_may_be_choices(name):
+    agent = joined(name)
+    results = run_here(small_setting("FrozenLake-v1", nb_tasks=1), agent)
+    assert agent.curvature
+    assert all(bool(curvature.any()) for curvature in agent.curvature.values())
+    # The networks take the numbers of rooms as before.
+    assert agent.predict(torch.arange(16), None).shape == (16,)
+    assert len(results.return_matrix) == 1
 
 
 def test_each_weight_has_one_importance():

@@ -8,7 +8,7 @@ from redwood.methods.a2c import A2C
 from redwood.methods.agents.session import BYTES_PER_STEP, Session
 from redwood.methods.dqn import DQN
 from redwood.methods.ppo import PPO
-from redwood.settings.errors import RedwoodError
+from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.rl.continual import TaskAgnosticRLSetting
 from redwood.settings.rl.stationary import TraditionalRLSetting
 from redwood.settings.seeding import derive_seed, seed_everything
@@ -21,7 +21,6 @@ BUDGETS = {
     "ppo": (PPO(n_steps=16, batch_size=8, n_epochs=2), 70, 4 * 2 * 2),
     "ppo, last rollout complete": (PPO(n_steps=14, batch_size=7, n_epochs=1), 70, 5 * 2),
     "ppo, environments": (PPO(n_steps=8, batch_size=8, n_epochs=1, n_envs=3), 69, 2 * 3),
-    "ppo, no rollout": (PPO(), 70, 0),
     "a2c": (A2C(), 70, 14),
     "a2c, environments": (A2C(n_envs=4), 68, 3),
     "dqn": (DQN(learning_starts=10, batch_size=4), 70, 15),
@@ -60,6 +59,12 @@ def test_workers_save_at_the_same_steps(monkeypatch):
     agent, phase = trained(DQN(learning_starts=10))
     monkeypatch.setattr("redwood.methods.agents.session.gather_objects", lambda own: [own, 1000 * BYTES_PER_STEP])
     assert Session(agent, phase)._after_interval() == phase.budget.spent + 1000
+
+
+@pytest.mark.parametrize(("options", "rollout"), [({}, "2,048"), ({"n_steps": 24, "n_envs": 3}, "72")])
+def test_a_budget_without_a_single_rollout_is_refused(options, rollout):
+    with pytest.raises(InvalidOptionError, match=f"a rollout of {rollout} steps, but a phase has 70; use a smaller"):
+        trained(PPO(**options))
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])

@@ -21,7 +21,7 @@ def train(name, **options):
     make, env = SMALL[name]
     agent = make()
     results = run_here(SETTING(env), agent, **options)
-    return comparable(results), agent.state_dict()
+    return comparable(results), agent.inside_state()
 
 
 def train_and_resume(name, folder):

@@ -1,7 +1,10 @@
 import gymnasium
+import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from redwood.settings.errors import InvalidOptionError
+from redwood.settings.rl.continual import ContinualRLSetting
 from redwood.settings.rl.incremental import IncrementalRLSetting
 from redwood.settings.rl.physics import KNOWN, Physics
 
@@ -47,6 +50,82 @@ def test_numbers_that_follow_from_others_are_updated():
     cart_pole = env.unwrapped
     assert cart_pole.total_mass == pytest.approx(1.3)
     assert cart_pole.polemass_length == pytest.approx(0.6)
+
+
+def test_numbers_that_follow_from_others_also_of_a_derived_class():
+    class Own(CartPoleEnv):
+        pass
+
+    env = Own()
+    Physics(env).change({"masspole": 0.3})
+    assert env.total_mass == pytest.approx(1.3)
+
+
+@pytest.mark.parametrize(
+    "options", [{"attributes": ["total_mass"]}, {"tasks": ["total_mass=2"]}, {"attributes": ["polemass_length"]}]
+)
+def test_numbers_that_follow_from_others_are_not_given(options):
+    with pytest.raises(
+        InvalidOptionError, match=r"(total_mass|polemass_length): CartPole-v1 computes it from other numbers; change"
+    ):
+        IncrementalRLSetting(**options).open_stream()
+    assert {"masscart", "length"} <= set(Physics(gymnasium.make("CartPole-v1")).names)
+    assert not {"total_mass", "polemass_length"} & set(Physics(gymnasium.make("CartPole-v1")).names)
+
+
+class Row(gymnasium.Env):
+    """A row of cells; its sizes are what NumPy makes arrays of."""
+
+    def __init__(self):
+        self.observation_space = gymnasium.spaces.Box(0, 100, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Discrete(2)
+        self.size, self.width, self.gain = 4, np.int64(2**60 + 1), 1.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._seen(), {}
+
+    def step(self, action):
+        return self._seen(), self.gain, False, False, {}
+
+    def _seen(self):
+        return np.array([len(np.zeros(self.size)), self.gain], np.float32)
+
+
+class TestIntegers:
+    def seen(self, cls=IncrementalRLSetting, **options):
+        """What the training environment of each phase shows, for some steps."""
+        setting = cls(env=Row, nb_tasks=2, steps_per_task=5, max_episode_steps=20, test_episodes=1, **options)
+        return [after(phase.train, 5 * (2 if cls is ContinualRLSetting else 1)) for phase in setting.phases()]
+
+    @pytest.mark.parametrize("options", [{"attributes": ["size"]}, {"tasks": ["default", "size=8"]}])
+    def test_they_stay_integers(self, options):
+        first, second = self.seen(**options)
+        assert {size for size, _ in first} == {4}
+        if "tasks" in options:
+            assert {size for size, _ in second} == {8}
+
+    def test_they_are_rounded(self):
+        env = Row()
+        physics = Physics(env)
+        for value, rounded in ((4.4, 4), (4.6, 5), (-1.2, -1)):
+            physics.change({"size": value, "gain": value})
+            assert (env.size, env.gain) == (rounded, value)
+            assert (type(env.size), type(env.gain)) == (int, float)
+
+    def test_the_first_task_has_them_exactly(self):
+        env = Row()
+        physics = Physics(env)
+        physics.change({name: physics.read(name) for name in ("size", "width")})
+        assert (env.size, env.width) == (4, 2**60 + 1)
+
+    def test_they_drift_in_whole_numbers(self):
+        (seen,) = self.seen(ContinualRLSetting, tasks=["default", "size=8,gain=2"])
+        sizes, gains = zip(*seen, strict=True)
+        assert sizes[0] == 4
+        assert sizes[-1] == 8
+        assert list(sizes) == sorted(sizes)
+        assert len(set(gains)) > len(set(sizes)) > 2
 
 
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, "Hopper-v5"])
