@@ -114,6 +114,23 @@ class TestOffline:
         assert files == {name: (folder / name).stat().st_size for name in names}
 
 
+def test_environments_are_logged_alike_and_offline_if_the_environment_says_so(tmp_path, monkeypatch):
+    """`WANDB_MODE=offline` is what clusters without a network set."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    folder = tmp_path / "run"
+    options = ["--steps_per_task", "400", "--nb_tasks", "2", "--test_episodes", "2", "--run_dir", str(folder)]
+    assert main(["--setting", "incremental_rl", "--method", "a2c", *options, "--wandb", "online", "--quiet"]) == 0
+    found = records(folder)
+    results = json.loads((folder / "results.json").read_text())
+    history = [record["item"] for record in of("history", found)]
+    rows = [[item[f"return/task_{task}"] for task in range(2)] for item in history if "phase" in item]
+    assert rows == results["return_matrix"]
+    assert any(name.startswith("train/") for item in history for name in item)
+    assert any("return_curve.path" in item for item in history)
+    summary = {name: value for record in of("summary", found) for name, value in record["update"].items()}
+    assert summary["average_return"] == results["metrics"]["average_return"]
+
+
 def test_it_says_where_and_nothing_else(tmp_path, capfd):
     assert main([*PAIR, *QUICK, "--run_dir", str(tmp_path / "run"), "--wandb", "offline"]) == 0
     out, err = capfd.readouterr()
