@@ -61,9 +61,9 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if chosen.list:
         return _list(as_json=chosen.json)
-    file, in_file = chosen.config, list[str]()
+    file: str | None = chosen.config
+    in_file = _read_config(file) if file else []
     if file:
-        in_file = _read_config(file)
         chosen, rest = parse_selection(in_file + argv)
     if chosen.help and not (chosen.setting and chosen.method):
         from redwood.methods import method_names

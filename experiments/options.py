@@ -4,7 +4,7 @@ import argparse
 import functools
 import inspect
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -77,7 +77,7 @@ def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
     parser.add_arguments(method, "method_options", default=_with_defaults(method))
     parser.add_arguments(Run, "run_options", default=Run())
     parser.parse_known_args([])  # the options are not there before
-    polish(parser, {f.name: comment for cls in (setting, method, Run) for f, comment in _comments(cls)})
+    polish(parser, _comments(setting) | _comments(method) | _comments(Run))
     return parser
 
 
@@ -122,12 +122,10 @@ def _load(get: Callable[[str], Any], name: str) -> Any:
         raise UsageError(f"{name} cannot be imported ({type(error).__name__}: {error}{where}).") from error
 
 
-def _comments(cls: type[Any]) -> Iterator[tuple[Any, str]]:
-    """The fields of a class that have a comment at their end; simple-parsing prefers one on the line above."""
-    for f in fields(cls):
-        comment = get_attribute_docstring(cls, f.name).comment_inline
-        if comment:
-            yield f, comment
+def _comments(cls: type[Any]) -> dict[str, str]:
+    """What the lines of a class's fields end in, where that is a comment; simple-parsing prefers the line above."""
+    found = {f.name: get_attribute_docstring(cls, f.name).comment_inline for f in fields(cls)}
+    return {name: comment for name, comment in found.items() if comment}
 
 
 def _with_defaults(cls: type[Any]) -> Any:
