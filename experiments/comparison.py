@@ -25,6 +25,7 @@ from redwood.settings.base import why_not_applicable
 from redwood.settings.comparison_plot import Cell, draw_comparison
 from redwood.settings.errors import NotApplicableError, RedwoodError
 from redwood.settings.launch import is_first_process, launched_processes
+from redwood.settings.lock import FolderLock
 from redwood.settings.results import Results
 from redwood.settings.run import Run
 
@@ -148,6 +149,16 @@ def resume_comparison(folder: Path, console: Console, jobs: int | None = None) -
 
 
 def _carry_out(plan: Plan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None) -> bool:
+    lock = FolderLock()
+    if is_first_process():
+        lock.acquire(plan.folder)
+    try:
+        return _run_and_report(plan, parsed, console, jobs)
+    finally:
+        lock.release()
+
+
+def _run_and_report(plan: Plan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None) -> bool:
     for pair, options in zip(plan.pairs, parsed, strict=True):
         if isinstance(options, RedwoodError):
             console.print(Text(f"{pair.setting} / {pair.method}, left out: {options}", style="bold"), soft_wrap=True)

@@ -62,6 +62,7 @@ def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
             return _run_protocol(setting, method, run)
     finally:
         torch.set_num_threads(threads)
+        run.unlock()
 
 
 @contextmanager

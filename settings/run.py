@@ -15,6 +15,7 @@ from redwood.settings.checkpoints import read_checkpoint
 from redwood.settings.checks import check_choice, check_range
 from redwood.settings.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.lock import FolderLock
 from redwood.settings.progress import Reporter
 from redwood.settings.workers import rank
 
@@ -79,6 +80,7 @@ class Run:
         self.global_step = 0
         self.n_phases = 1
         self.position: Position | None = None
+        self._lock = FolderLock()
         self.start_phase()
 
     @property
@@ -126,12 +128,13 @@ class Run:
             )
 
     def create(self, config: dict[str, Any]) -> None:
-        """Make the run directory, or raise `RedwoodError` if that cannot be done."""
+        """Make the run directory and lock it, or raise `RedwoodError` if that cannot be done."""
         if not self.writes:
             return
         assert self.directory is not None
         try:
             (self.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(self.directory)
             write_atomically(self.directory / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
         except OSError as error:
             raise RedwoodError(f"--run_dir {self.directory} cannot be written ({error.strerror}).") from error
@@ -156,10 +159,13 @@ class Run:
         """The state saved last between two phases, or None if there is none or this is not a resumed run.
 
         Raises:
-            RedwoodError: If the file is damaged, or the later one inside the phase is.
+            RedwoodError: If the file is damaged, or the later one inside the phase is; or if another process is still
+                writing to the run directory.
         """
         if not self.resume or self.directory is None:
             return None
+        if self.writes and self.directory.exists():
+            self._lock.acquire(self.directory)
         path = self.directory / "checkpoints" / "boundary.pt"
         if not path.exists():
             return None
@@ -225,6 +231,10 @@ class Run:
         log_outcome(self, results)
         close_loggers(self.loggers, failed=False)
         self.loggers, self.reporter = [], Reporter()
+
+    def unlock(self) -> None:
+        """Let other processes write to the run directory."""
+        self._lock.release()
 
     def abandon(self) -> None:
         """Close the loggers of a run that failed or was interrupted."""
