@@ -107,7 +107,7 @@ def pair_help(pair: Pair) -> str:
     return make_parser(pair).format_help()
 
 
-@functools.cache  # a comparison asks for the same few names again and again, and each look-up reads all entry points
+@functools.cache  # a comparison asks for the same few names again and again
 def _load(get: Callable[[str], Any], name: str) -> Any:
     try:
         return get(name)

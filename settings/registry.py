@@ -1,11 +1,12 @@
 """Look things up by key, by `package.module:Name`, by `path/to/file.py:Name`, or by entry point."""
 
+import functools
 import importlib
 import importlib.util
 import sys
 import zlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from redwood.settings.errors import RedwoodError, UnknownNameError
 USER_FILE_PREFIX = "redwood_user_"
 
 
+@functools.cache  # it takes 10 ms, and each name that is looked up asks for it
+def entry_points(group: str) -> metadata.EntryPoints:
+    """What the installed packages offer under the name of a group."""
+    return metadata.entry_points(group=group)
+
+
 def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, str]:
     """Return `table` (key -> `module:Name`) joined by the entry points of `group`.
 
@@ -22,7 +29,7 @@ def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, st
         RedwoodError: If another package's entry point takes a key of ours.
     """
     names = dict(table)
-    for entry in entry_points(group=group):
+    for entry in entry_points(group):
         if entry.name in table:
             raise RedwoodError(
                 f"The entry point {entry.value} takes the name of redwood's own {kind} {entry.name!r}; rename it."

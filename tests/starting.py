@@ -4,7 +4,7 @@ import multiprocessing
 from multiprocessing.context import ForkServerContext
 
 # Nothing of redwood, so that a job finds it as a fresh process does.
-_LARGE = ["torch", "torch.distributed", "torchvision", "pytorch_lightning", "torchmetrics", "sklearn", "continuum"]
+_LARGE = ["torch", "torchvision", "pytorch_lightning", "torchmetrics", "sklearn", "stable_baselines3"]
 
 
 def start_context() -> ForkServerContext:

@@ -71,7 +71,7 @@ def test_a_folder_is_no_file(tmp_path, capsys):
 
 
 def test_seeds_and_lists_of_pairs(tmp_path):
-    config = {"setting": "traditional", "method": "random,finetune", "seeds": 2, "passes": 1, "quiet": True}
+    config = {"setting": "traditional", "method": "random,finetune", "seeds": 2, "jobs": 1, "passes": 1, "quiet": True}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     assert main(["--config", str(tmp_path / "run.yaml"), "--run_dir", str(tmp_path / "run"), "--method", "random"]) == 0
     assert {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()} == {

@@ -50,8 +50,11 @@ def whole(folder: Path, *options: str) -> Path:
     return folder
 
 
-QUICK = ("rehearsal", "async_rehearsal", "gdumb", "icarl", "ewc")  # each keeps state of another kind
+QUICK = ("rehearsal", "async_rehearsal")  # the state of every method is tested in tests/settings/test_resume.py
 SLOW = (
+    "gdumb",
+    "icarl",
+    "ewc",
     "dtp",
     "er_ace",
     "der",
