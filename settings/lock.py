@@ -1,11 +1,15 @@
 """A folder that one process at a time may write to."""
 
-import fcntl
 import os
 import time
 from pathlib import Path
 
 from redwood.settings.errors import RedwoodError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 PATIENCE_S, LOOK_S = 5.0, 0.1
 
@@ -13,8 +17,8 @@ PATIENCE_S, LOOK_S = 5.0, 0.1
 class FolderLock:
     """Held from `acquire` to `release`, or to the end of the process, whichever way that ends.
 
-    It is the operating system's lock of the folder itself, so nothing is left in it. File systems that have none, as
-    some network ones, are written to without.
+    It is the operating system's lock of the folder itself, so nothing is left in it. Where there is none, as on Windows
+    and on some network file systems, folders are written to without.
     """
 
     def __init__(self) -> None:
@@ -28,7 +32,7 @@ class FolderLock:
             RedwoodError: If another process holds it, and still does after a few seconds: one that has just been killed
                 may have processes that are yet to end.
         """
-        if self._descriptor is None:
+        if self._descriptor is None and fcntl is not None:
             self._descriptor = os.open(folder, os.O_RDONLY)
             deadline = time.monotonic() + PATIENCE_S
             while not self._locks(self._descriptor):
@@ -46,8 +50,8 @@ class FolderLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # there are no locks here
-            return True
+        except OSError:
+            pass  # the file system has no locks
         return True
 
     def release(self) -> None:

@@ -66,6 +66,13 @@ def test_folders_without_locks_are_written_to(tmp_path, monkeypatch):
     FolderLock().acquire(tmp_path)
 
 
+def test_systems_without_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "fcntl", None)
+    own = FolderLock()
+    own.acquire(tmp_path)
+    own.release()
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_a_run_or_comparison_is_not_gone_on_with_twice(tmp_path, seeds, capsys):
     folder = tmp_path / "run"
