@@ -97,6 +97,7 @@ class TestBoundary:
         run.create({})
         run.save_boundary(state)
         assert run.load_boundary() is None
+        run.unlock()
         resumed = Run(run_dir=str(tmp_path), resume=True)
         assert resumed.load_boundary() == state
         assert resumed.position == Position(step=7, phase=1)
