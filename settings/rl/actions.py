@@ -34,7 +34,7 @@ def action_check(space: gymnasium.Space[Any]) -> Callable[[Any], bool]:
     return _choice_check(space) if isinstance(space, Discrete) else _number_check(space)
 
 
-def _choice_check(space: Discrete[Any]) -> Callable[[Any], bool]:
+def _choice_check(space: "Discrete[Any]") -> Callable[[Any], bool]:
     choices = frozenset(range(int(space.start), int(space.start + space.n)))
 
     def allows(action: Any) -> bool:
