@@ -2,18 +2,17 @@
 
 import importlib.util
 
+import gymnasium
 import pytest
 
 from redwood.settings.errors import RedwoodError, UnknownNameError
 from redwood.settings.rl.environments import find_environment
 
-GONE = "The mujoco v2 and v3 based environments have been moved"
-
 
 @pytest.mark.filterwarnings("ignore:.*is out of date")
 @pytest.mark.parametrize("name", ["Hopper-v3", "HalfCheetah-v2"])
 def test_environments_that_are_only_named(name):
-    with pytest.raises(RedwoodError, match=rf"^--env {name} needs a package that is missing: {GONE} .*\.$"):
+    with pytest.raises(RedwoodError, match=rf"^--env {name} needs a package that is missing: .*[Mm]u[Jj]o[Cc]o.*\.$"):
         find_environment(name)
 
 
@@ -28,4 +27,6 @@ def test_those_that_can_be_made_are_known():
         find_environment("Hopper-v9")
     known = str(caught.value).partition("Known: ")[2].rstrip(".").split(", ")
     assert {"CartPole-v1", "Hopper-v4", "Hopper-v5"} <= set(known)
-    assert not {"Hopper-v2", "Hopper-v3", "Reacher-v2", "phys2d/CartPole-v1"} & set(known)
+    # Where later versions of gymnasium only name them, a function that raises an error stands for them.
+    gone = {name for name in ("Hopper-v2", "Hopper-v3", "Reacher-v2") if callable(gymnasium.spec(name).entry_point)}
+    assert not (gone | {"phys2d/CartPole-v1"}) & set(known)
