@@ -130,7 +130,7 @@ class Results:
         values = (
             metrics.average_accuracy(matrix),
             metrics.average_incremental_accuracy(matrix),
-            metrics.forgetting(gains),
+            self._forgetting(gains),
             metrics.backward_transfer(gains),
             self._forward_transfer(gains),
             online,
@@ -253,6 +253,9 @@ class Results:
     def _as_gains(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The values, negated where lower is better: transfer counts what got better, forgetting what got worse."""
         return -values if self.lower_is_better else values
+
+    def _forgetting(self, gains: NDArray[np.float64]) -> float | None:
+        return metrics.forgetting(gains)
 
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.untrained_accuracy is not None:

@@ -49,8 +49,7 @@ class ReturnResults(Results):
         Forgetting is in the unit of returns. Forward transfer and the normalised return are None without a reference; a
         task on which that is no better than random actions does not count.
         """
-        own = {"normalised_return": self._normalised_return()}
-        return super().metrics | own | ({"forgetting": forgetting(self.learned)} if self.accuracy_matrix else {})
+        return super().metrics | {"normalised_return": self._normalised_return()}
 
     @property
     def steps_per_phase(self) -> int:
@@ -70,6 +69,9 @@ class ReturnResults(Results):
         scores = normalised(last, self.random_return[:n], self.reference["returns"][:n])
         known = scores[np.isfinite(scores)]
         return float(known.mean()) if len(known) else None
+
+    def _forgetting(self, gains: NDArray[np.float64]) -> float | None:
+        return forgetting(gains)
 
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.reference is None or self.random_return is None or len(gains) < self.n_phases or self.n_phases == 1:
