@@ -3,7 +3,6 @@
 Lightning is imported when a network is built, not before: it takes seconds, which lists, help and messages do without.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from redwood.methods.training.outputs import as_predictions, count_outputs, samp
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.checks import check_choice, check_range
+from redwood.settings.checks import check_choice, check_positive, check_range
 from redwood.settings.continual import ContinualSetting
 from redwood.settings.errors import InvalidOptionError
 from redwood.settings.phase import Phase
@@ -81,8 +80,7 @@ class LightningMethod(Method):
         check_range(self, "weight_decay", 0)
         check_dropout(self.dropout)
         check_range(self, "lr_floor", 0)
-        if not 0 < self.lr < math.inf:
-            raise InvalidOptionError(f"--lr {self.lr} has to be greater than 0, and finite.")
+        check_positive(self, "lr")
         if not 0 < self.lr_decay <= 1:
             raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 

@@ -14,6 +14,13 @@ def check_choice(options: Any, name: str, known: Collection[str]) -> None:
         raise InvalidOptionError(f"--{name} {value} is unknown; choose one of {', '.join(known)}.")
 
 
+def check_positive(options: Any, name: str) -> None:
+    """Raise `InvalidOptionError` unless the option `name` is greater than 0, and finite."""
+    value = getattr(options, name)
+    if not 0 < value < math.inf:
+        raise InvalidOptionError(f"--{name} {value} has to be greater than 0, and finite.")
+
+
 def check_range(options: Any, name: str, low: float, high: float | None = None) -> None:
     """Raise `InvalidOptionError` unless the option `name` is finite and in `low..high` (`high=None`: no limit)."""
     value = getattr(options, name)

@@ -1,10 +1,8 @@
 """What values the library's options may have, most of which it does not check, or only once it trains."""
 
-import math
 from typing import TYPE_CHECKING
 
-from redwood.settings.checks import check_range
-from redwood.settings.errors import InvalidOptionError
+from redwood.settings.checks import check_positive, check_range
 
 if TYPE_CHECKING:
     from redwood.methods.agents.agent import Agent
@@ -42,6 +40,5 @@ def check_options(agent: "Agent") -> None:
     for name, (low, high) in RANGES.items():
         if getattr(agent, name, None) is not None:
             check_range(agent, name, low, high)
-    learning_rate = getattr(agent, "learning_rate", 1.0)
-    if not 0 < learning_rate < math.inf:
-        raise InvalidOptionError(f"--learning_rate {learning_rate} has to be greater than 0, and finite.")
+    if hasattr(agent, "learning_rate"):
+        check_positive(agent, "learning_rate")
