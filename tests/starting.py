@@ -1,6 +1,7 @@
 """How tests start processes: as copies of one that has imported the large libraries, which takes seconds, before."""
 
 import multiprocessing
+import os
 from multiprocessing.context import ForkServerContext
 
 # Nothing of redwood, so that a job finds it as a fresh process does.
@@ -16,8 +17,6 @@ def start_context() -> ForkServerContext:
 
 def become_worker(rank: int) -> None:
     """Have Lightning take this process for a worker that somebody else has started."""
-    import os
-
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", RANK=str(rank))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redwood.cli import main
-from tests.cli.command import assert_one_sentence, content, run
+from tests.cli.command import assert_one_sentence, content, run, start
 
 PAIR = ["--setting", "class_incremental", "--method", "finetune"]
 REHEARSAL = [*PAIR[:3], "rehearsal"]
@@ -205,6 +205,15 @@ def test_one_sentence(case, bad_files, monkeypatch, capsys):
     assert_one_sentence(output.err)
     assert re.search(sentence, output.err), output.err
     assert content(bad_files) == before
+
+
+def test_nobody_reads_on():
+    """As in `--list --json | head -1`, only that nothing is read at all."""
+    process = start("--list", "--json")
+    process.stdout.close()
+    assert process.wait(60) == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()
 
 
 def test_from_a_shell(bad_files):

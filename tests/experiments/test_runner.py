@@ -3,6 +3,7 @@ import signal
 import time
 
 import pytest
+from rich.console import Console
 
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.options import Pair, parse_options
@@ -13,6 +14,7 @@ from redwood.experiments.runner import (
     load_config,
     new_run_dir,
     refuse_used,
+    resume,
     short_names,
 )
 from redwood.methods.finetune import Finetune
@@ -72,6 +74,18 @@ def test_configuration_files_that_are_none(text, sentence, tmp_path):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(RedwoodError, match=sentence):
         load_config(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_the_processes_of_a_launcher_the_first_one_prints(rank, tmp_path, monkeypatch, capsys):
+    arguments = ["--run_dir", str(tmp_path / "run"), "--quiet", "--accelerator", "cpu", "--passes", "1"]
+    execute(parse_options(PAIR, arguments))
+    for name, value in (("TORCHELASTIC_RUN_ID", "any"), ("WORLD_SIZE", "2"), ("RANK", str(rank))):
+        monkeypatch.setenv(name, value)
+    results = resume(tmp_path / "run", Console())
+    assert len(results.accuracy_matrix) == 5
+    printed = capsys.readouterr().out
+    assert ("nothing is left to do" in printed, "average accuracy" in printed) == (rank == 0, rank == 0)
 
 
 @pytest.mark.parametrize("where", ["in the training loop", "in an evaluation"])

@@ -208,3 +208,18 @@ def luminance(colour):
     """Relative luminance of sRGB, as the Web Content Accessibility Guidelines define it."""
     linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_methods_that_share_a_colour_differ_in_their_lines(figures, tmp_path):
+    plots.plot_comparison([(f"method {n}", [run(5, decay=0.01 * n)]) for n in range(20)], tmp_path / "many.png")
+    lines = [line for line in figures[-1].axes[1].lines if len(line.get_xdata()) == 5]
+    looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}
+    assert len(lines) == len(looks) == 20
+
+
+@pytest.mark.parametrize(("passes", "more"), [(1, ""), (3, " in the first pass")])
+def test_only_the_first_of_several_passes_is_scored_online(passes, more, figures, tmp_path):
+    results = run(5, online=True)
+    results.cost.training_samples = passes * results.online_curve[-1][0]
+    plots.plot_accuracy_curve(results, tmp_path / "curve.png")
+    assert figures[-1].axes[-1].get_xlabel() == f"training samples seen{more}"
