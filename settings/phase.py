@@ -15,8 +15,8 @@ class Phase:
     Attributes:
         index: Number of the phase, from 0.
         task_id: The task that the phase trains, or None where it is hidden or the phase holds several.
-        task_classes: The labels of each task of the phase, ascending, or None where ids are hidden in training, or
-            numbers are predicted.
+        task_classes: Of each task that the phase holds samples of: all labels that the task has, ascending, whichever
+            of them this phase shows. None where ids are hidden in training, or numbers are predicted.
         train: Loader of the training batches; iterate it `train.epochs` times.
         validation: Loader of the samples held out from this phase, or None if the setting holds none out.
         online: Accuracy (regression: RMSE) of the predictions made before learning; see `score`.

@@ -64,6 +64,7 @@ class SupervisedStream:
         )
         self.n_tasks = len(tasks)
         self._source = Source(data.x, data.y, tasks)
+        self._classes = self._classes_of_tasks()
         self._test_source = Source(data.x_test, data.y_test, tasks)
         # Mixed, since the neighbours of a sample in its batch would tell its task.
         test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
@@ -138,7 +139,7 @@ class SupervisedStream:
         return Phase(
             index,
             task_id=index if shows_task else None,
-            task_classes=self._task_classes(entries) if self._promised.task_ids >= TaskIds.TRAINING else None,
+            task_classes=self._task_classes(entries),
             train=self._loader(entries, index, passes=self._setting.passes, shuffle=announced),
             validation=self._validation_loader(index),
             online=OnlineRMSE if self._data.is_regression else OnlineAccuracy,
@@ -151,14 +152,17 @@ class SupervisedStream:
         entries = Entries(rows, torch.full_like(rows, task))
         return source.samples(entries), source.labels(entries)
 
-    def _task_classes(self, entries: Entries) -> dict[int, tuple[int, ...]] | None:
+    def _classes_of_tasks(self) -> list[tuple[int, ...]] | None:
+        """The labels of all training samples of each task, ascending: what a phase shows of a task may lack some."""
         if self._data.is_regression:
             return None
-        labels = self._source.labels(entries)
-        return {
-            task: tuple(torch.unique(labels[entries.tasks == task]).tolist())
-            for task in torch.unique(entries.tasks).tolist()
-        }
+        entries = task_entries([task.rows for task in self._source.tasks])
+        return [tuple(torch.unique(self._source.labels(own)).tolist()) for own in entries]
+
+    def _task_classes(self, entries: Entries) -> dict[int, tuple[int, ...]] | None:
+        if self._classes is None or self._promised.task_ids < TaskIds.TRAINING:
+            return None
+        return {task: self._classes[task] for task in torch.unique(entries.tasks).tolist()}
 
     def _loader(self, entries: Entries, index: int, passes: int, shuffle: bool) -> BatchLoader:
         return BatchLoader(

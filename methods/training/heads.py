@@ -11,27 +11,32 @@ class TaskHeads:
     """Which outputs belong to which task, as the training phases tell.
 
     One output layer serves all tasks; the head of a task is the part of it that the task's classes use (the multi-head
-    network of van de Ven & Tolias, 2019).
+    network of van de Ven & Tolias, 2019). A task may use all outputs, so what was met is recorded apart.
     """
 
     def __init__(self, n_outputs: int, *, active: bool) -> None:
         """Start with no task known; unless `active`, nothing is ever masked."""
         self.active = active
-        # Row k: the outputs of task k; the last row, for all tasks not met yet, allows everything.
+        # Row k: the outputs of task k. The last row stands for all later tasks; tasks that were not met allow all.
         self._allowed = torch.ones(1, n_outputs, dtype=torch.bool)
+        self._met = torch.zeros(1, dtype=torch.bool)
 
     def learn(self, task_classes: Mapping[int, tuple[int, ...]] | None) -> None:
         """Take in the classes of each task of a phase."""
         if not self.active or not task_classes:
             return
         for task, classes in task_classes.items():
-            if task >= len(self._allowed) - 1:
-                unknown = torch.ones(task + 2 - len(self._allowed), self._allowed.shape[1], dtype=torch.bool)
-                self._allowed = torch.cat([self._allowed, unknown.to(self._allowed.device)])
-            first_met = bool(self._allowed[task].all())
-            if first_met:
+            self._make_room(task)
+            if not self._met[task]:
+                self._met[task] = True
                 self._allowed[task] = False
             self._allowed[task, list(classes)] = True
+
+    def _make_room(self, task: int) -> None:
+        missing = task + 2 - len(self._allowed)
+        if missing > 0:
+            self._allowed = torch.cat([self._allowed, torch.ones_like(self._allowed[:1]).expand(missing, -1)])
+            self._met = torch.cat([self._met, torch.zeros(missing, dtype=torch.bool)])
 
     def mask(self, scores: Tensor, task_id: Tensor) -> Tensor:
         """Set the scores (B, K) of outputs outside each sample's task (B,) to minus infinity."""
@@ -42,13 +47,13 @@ class TaskHeads:
         return scores.masked_fill(~self._allowed[rows], -torch.inf)
 
     def outputs(self) -> Tensor:
-        """The outputs of each task up to the last one met (T, K), bool, on the CPU: all for one that was skipped."""
-        return self._allowed[:-1].cpu()
+        """The outputs of each task that was met (T, K), bool, on the CPU."""
+        return self._allowed.cpu()[self._met]
 
     def state_dict(self) -> dict[str, Any]:
         """What is known of the tasks."""
-        return {"allowed": self._allowed.cpu()}
+        return {"allowed": self._allowed.cpu(), "met": self._met.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with what was known."""
-        self._allowed = state["allowed"].clone()
+        self._allowed, self._met = state["allowed"].clone(), state["met"].clone()

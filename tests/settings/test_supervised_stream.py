@@ -161,6 +161,42 @@ class TestValidation:
         assert next(ClassIncrementalSetting(dataset=numbered()).phases()).validation is None
 
 
+class TestTaskClasses:
+    """A task has the labels of all of its training samples, whichever of them a phase shows."""
+
+    def lists(self, key, **options):
+        setting = small_setting(key, **{"dataset": numbered(), "class_order": range(6)} | options)
+        return [phase.task_classes for phase in setting.phases()]
+
+    @pytest.mark.parametrize("key", ["class_incremental", "domain_incremental", "task_incremental"])
+    @pytest.mark.parametrize("stream", ["instance", "permuted", "contexts"])
+    def test_stray_samples_do_not_narrow_them(self, key, stream):
+        options = {"stream": stream, "transition": "blurry", "blur": 0.1, "class_order": []}
+        lists = self.lists(key, dataset=numbered(contexts=3), **options)
+        apart = stream == "permuted" and key != "domain_incremental"
+        assert all(len(classes) == 3 for classes in lists)
+        for classes in lists:
+            assert classes == {task: tuple(range(6 * task, 6 * task + 6) if apart else range(6)) for task in range(3)}
+
+    def test_blurry_splits(self):
+        expected = {0: (0, 1), 1: (2, 3), 2: (4, 5)}
+        assert self.lists("class_incremental", transition="blurry", blur=0.1) == [expected] * 3
+
+    def test_held_out_samples_count(self):
+        data = many_classes(6)
+        (first, _) = self.lists("class_incremental", dataset=data, nb_tasks=2, validation=0.9)
+        assert first == {0: (0, 1, 2)}
+
+    @pytest.mark.parametrize(("key", "n_lists"), [("cumulative", 3), ("multi_task", 1), ("traditional", 1)])
+    def test_phases_of_several_tasks_list_each(self, key, n_lists):
+        lists = self.lists(key)
+        assert (len(lists), lists[-1]) == (n_lists, {0: (0, 1), 1: (2, 3), 2: (4, 5)})
+
+    @pytest.mark.parametrize("key", ["continual", "task_agnostic"])
+    def test_hidden_ids(self, key):
+        assert self.lists(key) == [None]
+
+
 class TestSpaces:
     def test_integers_range_from_zero_to_the_largest_storable_value(self):
         setting = ClassIncrementalSetting(dataset=few_digits())

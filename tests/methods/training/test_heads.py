@@ -4,6 +4,7 @@ import torch
 from redwood.methods.finetune import Finetune
 from redwood.methods.training.heads import TaskHeads
 from tests.runs import run_here, small_setting
+from tests.samples import few_digits
 
 SCORES = torch.arange(12.0).view(2, 6)
 
@@ -49,6 +50,16 @@ class TestMask:
         assert allowed(heads, 0) == [1, 4, 5]
         assert allowed(heads, 1) == [2, 3]
 
+    def test_a_task_that_uses_all_outputs_is_met(self, heads):
+        heads.learn({3: tuple(range(6))})
+        heads.learn({3: (2,)})
+        assert allowed(heads, 3) == list(range(6))
+
+    def test_outputs_are_of_tasks_that_were_met(self):
+        heads = TaskHeads(6, active=True)
+        heads.learn({0: (1,), 2: (3, 4)})
+        assert [row.nonzero()[:, 0].tolist() for row in heads.outputs()] == [[1], [3, 4]]
+
     def test_inactive_heads_mask_nothing(self):
         heads = TaskHeads(6, active=False)
         heads.learn({0: (1,)})
@@ -64,6 +75,13 @@ class TestMask:
         heads.learn({3: (5,)})
         assert [allowed(other, task) for task in range(4)] == [[1, 4], [2, 3], [0], list(range(6))]
 
+    def test_what_was_met_is_part_of_the_state(self, heads):
+        heads.learn({3: tuple(range(6))})
+        other = TaskHeads(6, active=True)
+        other.load_state_dict(heads.state_dict())
+        other.learn({3: (0,)})
+        assert allowed(other, 3) == list(range(6))
+
 
 class TestInARun:
     def test_predictions_stay_within_the_task(self):
@@ -74,6 +92,12 @@ class TestInARun:
         for task, group in enumerate(groups):
             predicted = method.predict(x, torch.full((len(x),), task)).argmax(1)
             assert set(predicted.tolist()) <= group
+
+    def test_stray_samples_do_not_narrow_the_classes_of_a_task(self):
+        options = {"stream": "instance", "transition": "blurry", "blur": 0.02, "passes": 1, "dataset": few_digits(320)}
+        setting, method = small_setting("task_incremental", **options), Finetune()
+        run_here(setting, method)
+        assert method.heads.outputs().all()
 
     def test_ids_that_a_test_hides_mask_nothing(self):
         setting, method = small_setting("class_incremental", passes=1), Finetune()
