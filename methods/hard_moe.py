@@ -104,7 +104,7 @@ class HardMoE(LightningMethod):
     def _new_expert(self, number: int) -> nn.Module:
         with preserved_random_state():
             seed_everything(self.setting.seed, "expert", number)
-            expert = deepcopy(self.make_network())
+            expert = self.make_network()
         set_dropout(expert, self.dropout)
         return expert.to(self.device)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
@@ -47,6 +48,8 @@ class LightningMethod(Method):
     adds `callbacks`, or chooses a `strategy`. These compose: a class that inherits two methods, one of which augments
     and one of which adds a penalty, does both (`compose` makes such classes of any methods). A subclass whose overrides
     all call `super()` says so with `composition = Composition.ANYWHERE`.
+
+    A module given as `model` is never trained itself: each run trains a copy of it, which is `network` afterwards.
 
     Attributes that a subclass may use:
         network: Maps samples (B, ...) in their storage dtype to scores (B, K).
@@ -94,6 +97,7 @@ class LightningMethod(Method):
         self.phase_count = 0
         self.kept: dict[str, Any] | None = None
         self.host_batch: Batch | None = None
+        self._resumed_from: dict[str, Tensor] | None = None
         check_augmentation(self.augmentation, setting.observation_space.shape or ())
         n_outputs = count_outputs(setting.action_space)
         self.heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
@@ -130,23 +134,30 @@ class LightningMethod(Method):
         return max(self.lr * self.lr_decay**self.phase_count, min(self.lr, self.lr_floor))
 
     def reset_network(self) -> None:
-        """Give the network new weights: those that a run with another seed might have started from."""
+        """Give the network weights to start from, as at the beginning of a run.
+
+        A network by name gets new ones, which a run with another seed might have started from. A module given from
+        Python gets back all that it was given with, pretrained weights included.
+        """
         seed_everything(self.setting.seed, "new weights", self.phase_count)
-        if isinstance(self.model, nn.Module):
-            for part in self.network.modules():
-                reset = getattr(part, "reset_parameters", None)
-                if callable(reset):
-                    reset()
-            return
-        self.network.load_state_dict(self.make_network().state_dict())
+        fresh = self.make_network()
+        state = fresh.state_dict()
+        self.network.load_state_dict(state)
+        for name, value in fresh.named_buffers():
+            if name not in state:
+                owner, _, buffer = name.rpartition(".")
+                setattr(self.network.get_submodule(owner), buffer, value.to(self.device))
 
     # What a subclass changes.
 
     def make_network(self) -> nn.Module:
-        """The network for the setting's spaces, with weights drawn from torch's global generator if not given."""
+        """A copy of the given module, or a network for the setting's spaces, drawn from torch's global generator."""
         space, n_outputs = self.setting.observation_space, count_outputs(self.setting.action_space)
         if isinstance(self.model, nn.Module):
-            return adapt_module(self.model, space, n_outputs)  # type: ignore[arg-type]
+            network = adapt_module(self.model, space, n_outputs)  # type: ignore[arg-type]
+            if self._resumed_from is not None:
+                network.load_state_dict(self._resumed_from)
+            return network
         return build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
 
     def augment(self, batch: Batch) -> Batch:
@@ -252,14 +263,24 @@ class LightningMethod(Method):
         self.host_batch = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Network, kept optimizer state, and accounts."""
+        """Network, what a given one was like at the start, kept optimizer state, and accounts."""
         return {
             "network": self.network.state_dict(),
+            "initial": self._initial_state(),
             "phase_count": self.phase_count,
             "heads": self.heads.state_dict(),
             "flops": self.flops.counts(),
             "kept": self.kept,
         }
+
+    def _initial_state(self) -> dict[str, Tensor] | None:
+        """What a given module started from, on the CPU and without a copy there: `reset_network` goes back to it."""
+        if self._resumed_from is not None:
+            return self._resumed_from
+        # A lazy module has no weights yet: its copies draw them from the seed, as networks by name do.
+        if not isinstance(self.model, nn.Module) or any(map(is_lazy, self.model.parameters())):
+            return None
+        return {name: value.cpu() for name, value in self.model.state_dict().items()}
 
     def inside_state(self) -> dict[str, Any]:
         """What a checkpoint inside a phase holds of it, beside what Lightning and the strategy save."""
@@ -268,6 +289,8 @@ class LightningMethod(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an earlier network."""
         self.network.load_state_dict(state["network"])
+        if "initial" in state:  # a checkpoint inside a phase is without it
+            self._resumed_from = state["initial"]
         self.phase_count, self.kept = state["phase_count"], state["kept"]
         self.heads.load_state_dict(state["heads"])
         self.flops.load_counts(state["flops"])

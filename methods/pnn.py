@@ -1,7 +1,6 @@
 """Progressive neural networks (Rusu et al., 2016)."""
 
 import warnings
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,9 +19,10 @@ from redwood.settings.seeding import preserved_random_state, seed_everything
 class PNN(NetworkPerPhase):
     """Add a column for each task, which also reads the hidden layers of the earlier, frozen ones (equation 1).
 
-    Each column is a whole network (`--model`). The lateral connections are plain layers from the second layer on, that
-    is without the paper's adapters (equation 2). The network grows with the square of the number of tasks. A new column
-    starts with a new optimizer, whatever `optimizer_state` says.
+    Each column is a whole network (`--model`); columns of a module given from Python all start as it is given. The
+    lateral connections are plain layers from the second layer on, that is without the paper's adapters (equation 2).
+    The network grows with the square of the number of tasks. A new column starts with a new optimizer, whatever
+    `optimizer_state` says.
     """
 
     composition: ClassVar[Composition] = Composition.NEVER
@@ -59,15 +59,8 @@ class PNN(NetworkPerPhase):
             self.kept = None
 
     def _new_column(self) -> nn.Module:
-        if not isinstance(self.model, nn.Module):
-            column = as_row(super().make_network(), self)
-            set_dropout(column, self.dropout)
-            return column
-        column = deepcopy(self.progressive.columns[0]).requires_grad_(True)
-        for part in column.modules():
-            reset = getattr(part, "reset_parameters", None)
-            if callable(reset):
-                reset()
+        column = as_row(super().make_network(), self)
+        set_dropout(column, self.dropout)
         return column
 
     def scores_of_phase(self, x: Tensor, phase: int) -> Tensor:

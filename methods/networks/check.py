@@ -1,5 +1,7 @@
 """Checks that a network takes the observations of a setting, made once when it is built."""
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 from gymnasium.spaces import Box
@@ -9,7 +11,7 @@ from redwood.settings.errors import InvalidOptionError, reason_of
 
 
 def adapt_module(module: nn.Module, observation_space: Box, n_outputs: int) -> nn.Module:
-    """Return a user's own module unchanged, once it is known to fit.
+    """Return a copy of a user's own module, once it is known to fit; the module itself is never trained.
 
     Args:
         module: Maps a batch (B, ...) in storage dtype (it scales its input itself) to scores (B, n_outputs).
@@ -17,10 +19,18 @@ def adapt_module(module: nn.Module, observation_space: Box, n_outputs: int) -> n
         n_outputs: Number of scores.
 
     Raises:
-        InvalidOptionError: If the module fails on such a batch or returns anything else.
+        InvalidOptionError: If the module cannot be copied, fails on such a batch or returns anything else.
     """
-    check_scores(module, observation_space, n_outputs, name=f"The network {type(module).__name__}")
-    return module
+    name = f"The network {type(module).__name__}"
+    try:
+        network = deepcopy(module)
+    except Exception as error:
+        raise InvalidOptionError(
+            f"{name} cannot be copied ({reason_of(error)}), and every run trains a copy of what it was given; "
+            "make all that it holds copyable, or give --model file.py:function."
+        ) from error
+    check_scores(network, observation_space, n_outputs, name=name)
+    return network
 
 
 def check_scores(module: nn.Module, observation_space: Box, n_outputs: int, *, name: str) -> None:

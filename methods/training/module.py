@@ -82,7 +82,7 @@ class LearnerModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that Lightning does not know: the method, the position in the stream, the random generators."""
         state = self.method.inside_state()
-        del state["network"]
+        del state["network"], state["initial"]  # Lightning saves the one, the checkpoint between phases the other
         own = {
             "method": state,
             "phase": self.method.phase.state_dict(),

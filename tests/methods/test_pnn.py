@@ -88,13 +88,6 @@ class TestGrowth:
         assert not any(map(torch.equal, first, other))
         assert not any(map(torch.equal, first, networks[0].network.columns[1].parameters()))
 
-    def test_a_network_that_was_given_is_drawn_anew_for_each_column(self):
-        method = configured(PNN(model=normalised_row(), dropout=0.5), "task_incremental")
-        method._grow(3)
-        weights = [layers_of(column)[0].weight for column in method.network.columns]
-        assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
-        assert weights[2].requires_grad
-
     def test_steps_cost_more_with_each_column(self):
         method = watched(PNN, setting={"increment": [2], "nb_tasks": None, "class_order": range(10), "passes": 1})
         spent = torch.tensor(method.spent).diff()

@@ -22,25 +22,27 @@ class OfBytes(nn.Module):
         return scores
 
 
-def test_returns_the_module_itself() -> None:
+def test_returns_a_copy() -> None:
     module = OfBytes(5)
-    assert adapt_module(module, images(3, 4, 4), 5) is module
+    network = adapt_module(module, images(3, 4, 4), 5)
+    assert network is not module and torch.equal(network.linear.weight, module.linear.weight)
+    assert network.linear.weight.data_ptr() != module.linear.weight.data_ptr()
 
 
 def test_leaves_modes_generator_and_gradients_alone() -> None:
     module = OfBytes(5).train()
     module.dropout.eval()
     before = torch.get_rng_state()
-    adapt_module(module, images(3, 4, 4), 5)
+    network = adapt_module(module, images(3, 4, 4), 5)
     assert torch.equal(torch.get_rng_state(), before)
-    assert module.training and module.linear.training and not module.dropout.training
-    assert module.linear.weight.grad is None
+    for part in (module, network):
+        assert part.training and part.linear.training and not part.dropout.training
+        assert part.linear.weight.grad is None
 
 
 def test_batch_statistics_are_untouched() -> None:
     module = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
-    adapt_module(module, vectors(4), 2)
-    assert module[0].num_batches_tracked == 0
+    assert adapt_module(module, vectors(4), 2)[0].num_batches_tracked == 0
 
 
 def test_wrong_number_of_scores() -> None:
