@@ -1,5 +1,6 @@
 """The return of each training episode, as a curve over the steps of a phase."""
 
+from bisect import bisect_left
 from typing import Any
 
 from redwood.settings.prequential import CURVE_POINTS
@@ -30,19 +31,23 @@ class OnlineReturn:
     def curve(self) -> list[tuple[int, float]]:
         """At most `CURVE_POINTS` pairs: steps of this phase, mean return of the episodes that ended since the last.
 
-        Steps and episodes of all workers count, so every worker has to ask. The last point is at the end of the phase,
-        so that phases can be told apart; a phase in which no episode ended has none.
+        Steps and episodes of all workers count, so every worker has to ask. An episode belongs to the bin that holds
+        the step it ended on. Bins are as equal as whole steps allow. The last point is at the end of the phase, so
+        that phases can be told apart; a phase in which no episode ended has none.
         """
         workers = gather_objects((self._ends, self._returns))
         total = self.span()
         points = min(CURVE_POINTS, total)
+        # The last step of each bin.
+        edges = [(index + 1) * total // points for index in range(points)]
         bins: list[list[float]] = [[] for _ in range(points)]
         for ends, returns in workers:
             for end, value in zip(ends, returns, strict=True):
-                bins[min((end - 1) * points // self._steps, points - 1)].append(value)
+                # Workers step side by side: when one has taken `end` steps, all together have taken this many.
+                bins[bisect_left(edges, end * len(workers))].append(value)
         filled = [index for index, values in enumerate(bins) if values]
-        edges = [(index + 1) * total // points for index in filled[:-1]] + [total]
-        return [(edge, sum(bins[index]) / len(bins[index])) for edge, index in zip(edges, filled, strict=False)]
+        shown = [edges[index] for index in filled[:-1]] + [total]
+        return [(edge, sum(bins[index]) / len(bins[index])) for edge, index in zip(shown, filled, strict=False)]
 
     def state_dict(self) -> dict[str, Any]:
         """The episodes so far."""

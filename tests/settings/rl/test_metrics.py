@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,6 +101,33 @@ class TestOnlineReturn:
         for step, value in ((1, 4.0), (2, 6.0), (3, 10.0), (98, 1.0)):
             online.add(step, value)
         assert online.curve() == [(2, 5.0), (4, 10.0), (100, 1.0)]
+
+    def test_an_episode_belongs_to_the_bin_that_holds_its_last_step(self):
+        """120 steps have 50 bins, which end at 2, 4, 7, 9, 12, ...: step 3 is in the second, step 5 in the third."""
+        online = OnlineReturn(120)
+        for step in (2, 3, 5, 8, 120):
+            online.add(step, float(step))
+        assert online.curve() == [(2, 2.0), (4, 3.0), (7, 5.0), (9, 8.0), (120, 120.0)]
+
+    @pytest.mark.parametrize("steps", [1, 7, 49, 50, 51, 99, 101, 120, 10_241])
+    def test_no_step_is_cut_off(self, steps):
+        """Each step ends an episode that returns its number: the means say which steps a bin holds."""
+        online = OnlineReturn(steps)
+        for step in range(1, steps + 1):
+            online.add(step, float(step))
+        curve = online.curve()
+        ends = [0, *(end for end, _ in curve)]
+        assert ends[-1] == steps
+        assert len(curve) == min(50, steps)
+        assert set(np.diff(ends)) <= {steps // len(curve), -(-steps // len(curve))}
+        assert [value for _, value in curve] == [(a + 1 + b) / 2 for a, b in pairwise(ends)]
+
+    def test_steps_of_several_workers_are_counted_together(self, monkeypatch):
+        online = OnlineReturn(10)
+        workers = [([1, 5, 10], [1.0, 5.0, 10.0]), ([5, 6], [7.0, 6.0])]
+        monkeypatch.setattr("redwood.settings.rl.online.gather_objects", lambda own: workers)
+        monkeypatch.setattr("redwood.settings.rl.online.world_size", lambda: 2)
+        assert online.curve() == [(2, 1.0), (10, 6.0), (12, 6.0), (20, 10.0)]
 
     def test_no_episode(self):
         assert OnlineReturn(10).curve() == []
