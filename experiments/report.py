@@ -109,7 +109,8 @@ def print_comparison(rows: Sequence[Row], console: Console) -> None:
 def _print_matrix(results: Results, console: Console) -> None:
     matrix = results.accuracy_matrix
     tasks = len(matrix[0])
-    names = [f"after task {phase}" if results.n_phases > 1 else "after training" for phase in range(len(matrix))]
+    order = results.order or range(len(matrix))
+    names = [f"after task {task}" if results.n_phases > 1 else "after training" for task in order]
     first = max(len(name) for name in [*names, "top-5 at the end"])
     columns = shortened(tasks, (console.width - first - 1) // (_CELL + 1))
     shown = shortened(len(matrix), _MAX_ROWS)
@@ -132,7 +133,7 @@ def _print_matrix(results: Results, console: Console) -> None:
 def _cell(values: Sequence[float] | None, task: int | None, phase: int | None, results: Results) -> Text:
     if values is None or task is None:
         return Text(_GAP, style="dim")
-    unseen = results.n_phases > 1 and phase is not None and task > phase
+    unseen = phase is not None and task >= results.tasks_seen(phase)
     return Text(results.measure.show(values[task]), style="dim" if unseen else "")
 
 

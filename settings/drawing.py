@@ -15,7 +15,10 @@ from redwood.settings.measure import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+
+    from redwood.settings.results import Results
 
 # Okabe & Ito's colours, which people with any colour vision can tell apart; black is kept for averages, and their
 # yellow is darkened, as it would be lost on white.
@@ -58,6 +61,14 @@ def style_axes(axes: "Axes", x: str, y: str) -> None:
 def number_tasks(axes: "Axes", tasks: int, most: int = 20) -> None:
     """Put task numbers on the horizontal axis, at most `most` of them."""
     axes.set_xticks(range(0, tasks, -(-tasks // most)))
+
+
+def number_phases(axis: "Axis", results: "Results", phases: int) -> None:
+    """Put on an axis the task that each of the first phases trains, at most 20 of them."""
+    shown = range(0, phases, -(-phases // 20))
+    axis.set_ticks(
+        shown, [str(phase if results.phase_tasks is None else results.phase_tasks[phase]) for phase in shown]
+    )
 
 
 def name_average(axes: "Axes") -> None:

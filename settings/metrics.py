@@ -2,6 +2,7 @@
 
 `R` is the accuracy matrix of shape (P, T): `R[i, j]` is the accuracy in [0, 1] on the test samples of task `j` after
 phase `i`. Where tasks are learned one after the other, P = T; a protocol with one phase for the whole stream has P = 1.
+Where tasks come back, P > T, and `order` (P,) is the task that each phase trained; tasks are numbered as they come.
 Of errors, the averages are taken as they are, and forgetting and transfer of the negated matrix.
 """
 
@@ -13,122 +14,136 @@ from numpy.typing import NDArray
 
 Vector: TypeAlias = Sequence[float] | NDArray[np.float64]
 Matrix: TypeAlias = Sequence[Vector] | NDArray[np.float64]
+Order: TypeAlias = Sequence[int]
 
 
-def average_accuracy(R: Matrix) -> float:
+def average_accuracy(R: Matrix, order: Order | None = None) -> float:
     """Return the accuracy after the last phase, averaged over tasks: `ACC = 1/T sum_j R[P-1, j]`.
 
     From Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning" (NeurIPS 2017).
 
     Args:
-        R: Accuracy matrix (P, T), P in {1, T}.
+        R: Accuracy matrix (P, T).
+        order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Raises:
-        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+        ValueError: If `R` is ragged or empty, or P fits neither T nor `order`.
     """
-    return float(_accuracy_matrix(R)[-1].mean())
+    return float(_accuracy_matrix(R, order)[-1].mean())
 
 
-def average_accuracy_curve(R: Matrix) -> NDArray[np.float64]:
+def average_accuracy_curve(R: Matrix, order: Order | None = None) -> NDArray[np.float64]:
     """Return the average accuracy on the tasks learned so far, after each phase: `A_i = 1/(i+1) sum_{j<=i} R[i, j]`.
 
     With one phase (P = 1) all T tasks are learned at once: `A_0` is their mean. From Rebuffi et al., "iCaRL:
     Incremental Classifier and Representation Learning" (CVPR 2017), section 4, for tasks of equal size.
 
     Args:
-        R: Accuracy matrix (P, T), P in {1, T}.
+        R: Accuracy matrix (P, T).
+        order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Returns:
         Array (P,).
 
     Raises:
-        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+        ValueError: If `R` is ragged or empty, or P fits neither T nor `order`.
     """
-    matrix = _accuracy_matrix(R)
+    matrix = _accuracy_matrix(R, order)
     if len(matrix) == 1:
         return np.array([matrix.mean()])
-    return np.array([row[: i + 1].mean() for i, row in enumerate(matrix)])
+    seen = np.maximum.accumulate(_order(matrix, order)) + 1
+    return np.array([row[:n].mean() for row, n in zip(matrix, seen, strict=True)])
 
 
-def average_incremental_accuracy(R: Matrix) -> float:
+def average_incremental_accuracy(R: Matrix, order: Order | None = None) -> float:
     """Return the mean over phases of the average accuracy on the tasks learned so far: `1/P sum_i A_i`.
 
     `A_i` is that of `average_accuracy_curve`; with one phase this is the average accuracy. From Rebuffi et al., "iCaRL"
     (CVPR 2017), section 4.
 
     Args:
-        R: Accuracy matrix (P, T), P in {1, T}.
+        R: Accuracy matrix (P, T).
+        order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Raises:
-        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+        ValueError: If `R` is ragged or empty, or P fits neither T nor `order`.
     """
-    return float(average_accuracy_curve(R).mean())
+    return float(average_accuracy_curve(R, order).mean())
 
 
-def forgetting(R: Matrix) -> float | None:
+def forgetting(R: Matrix, order: Order | None = None) -> float | None:
     """Return how far each task fell from its best: `F = 1/(T-1) sum_{j<T-1} (max_{l<T-1} R[l, j] - R[T-1, j])`.
 
     From Chaudhry et al., "Riemannian Walk for Incremental Learning" (ECCV 2018): the maximum is over all phases before
-    the last, the last task is left out, and a negative value means that earlier tasks improved.
+    the last, the task trained last is left out, and a negative value means that earlier tasks improved.
 
     Args:
-        R: Accuracy matrix (P, T), P in {1, T}.
+        R: Accuracy matrix (P, T).
+        order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Returns:
         A value in [-1, 1], lower is better; 0.0 for a single task; None if one phase trained several tasks (P = 1 < T),
         as nothing was measured before.
 
     Raises:
-        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+        ValueError: If `R` is ragged or empty, or P fits neither T nor `order`.
     """
-    matrix = _accuracy_matrix(R)
+    matrix = _accuracy_matrix(R, order)
     if len(matrix) < matrix.shape[1]:
         return None
-    if len(matrix) == 1:
+    earlier = _all_but(matrix, _order(matrix, order)[-1])
+    if not len(earlier):
         return 0.0
-    best = matrix[:-1, :-1].max(axis=0)
-    return float((best - matrix[-1, :-1]).mean())
+    best = matrix[:-1, earlier].max(axis=0)
+    return float((best - matrix[-1, earlier]).mean())
 
 
-def backward_transfer(R: Matrix) -> float | None:
+def backward_transfer(R: Matrix, order: Order | None = None) -> float | None:
     """Return the change of each task since it was learned: `BWT = 1/(T-1) sum_{j<T-1} (R[T-1, j] - R[j, j])`.
 
-    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017).
+    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017). A task that comes back was learned last when it
+    was trained last.
 
     Args:
-        R: Accuracy matrix (P, T), P in {1, T}.
+        R: Accuracy matrix (P, T).
+        order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Returns:
         A value in [-1, 1], higher is better; 0.0 for a single task; None if one phase trained several (P = 1 < T).
 
     Raises:
-        ValueError: If `R` is ragged or empty, or P is neither 1 nor T.
+        ValueError: If `R` is ragged or empty, or P fits neither T nor `order`.
     """
-    matrix = _accuracy_matrix(R)
+    matrix = _accuracy_matrix(R, order)
     if len(matrix) < matrix.shape[1]:
         return None
-    if len(matrix) == 1:
+    trained = _order(matrix, order)
+    earlier = _all_but(matrix, trained[-1])
+    if not len(earlier):
         return 0.0
-    return float((matrix[-1, :-1] - matrix.diagonal()[:-1]).mean())
+    last = [int(np.flatnonzero(trained == task)[-1]) for task in earlier]
+    return float((matrix[-1, earlier] - matrix[last, earlier]).mean())
 
 
-def forward_transfer(R: Matrix, untrained: Vector | None) -> float | None:
+def forward_transfer(R: Matrix, untrained: Vector | None, order: Order | None = None) -> float | None:
     """Return what earlier tasks taught about each next one: `FWT = 1/(T-1) sum_{j>=1} (R[j-1, j] - b[j])`.
 
-    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017).
+    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017). Of a task that comes back, the row before
+    it was trained first counts.
 
     Args:
-        R: Accuracy matrix (P, T), P in {1, T}.
+        R: Accuracy matrix (P, T).
         untrained: Accuracy `b` (T,) of the untrained network on each task, or None if it was not measured.
+        order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Returns:
         A value in [-1, 1], higher is better; 0.0 for a single task; None if `untrained` is None or one phase trained
         several tasks (P = 1 < T).
 
     Raises:
-        ValueError: If `R` is ragged or empty, P is neither 1 nor T, or `untrained` does not hold T values.
+        ValueError: If `R` is ragged or empty, P fits neither T nor `order`, or `untrained` does not hold T values.
     """
-    matrix = _accuracy_matrix(R)
+    matrix = _accuracy_matrix(R, order)
     if untrained is None or len(matrix) < matrix.shape[1]:
         return None
     baseline = np.asarray(untrained, dtype=np.float64)
@@ -137,9 +152,11 @@ def forward_transfer(R: Matrix, untrained: Vector | None) -> float | None:
             f"The accuracy matrix has {matrix.shape[1]} tasks but the untrained accuracies have shape "
             f"{baseline.shape}; give one per task."
         )
-    if len(matrix) == 1:
+    if matrix.shape[1] == 1:
         return 0.0
-    return float((matrix.diagonal(offset=1) - baseline[1:]).mean())
+    trained, later = _order(matrix, order), np.arange(1, matrix.shape[1])
+    before = [int(np.flatnonzero(trained == task)[0]) - 1 for task in later]
+    return float((matrix[before, later] - baseline[1:]).mean())
 
 
 def learning_curve_area(Z: Matrix) -> float:
@@ -193,9 +210,26 @@ def online_rmse(curve: Sequence[tuple[int, float]]) -> float | None:
     return None if mean is None else mean**0.5
 
 
-def _accuracy_matrix(R: Matrix) -> NDArray[np.float64]:
+def _order(matrix: NDArray[np.float64], order: Order | None) -> NDArray[np.int64]:
+    """The task (P,) that each phase trained."""
+    return np.arange(len(matrix)) if order is None else np.asarray(order, dtype=np.int64)
+
+
+def _all_but(matrix: NDArray[np.float64], task: int) -> NDArray[np.int64]:
+    tasks = np.arange(matrix.shape[1])
+    return tasks[tasks != task]
+
+
+def _accuracy_matrix(R: Matrix, order: Order | None = None) -> NDArray[np.float64]:
     matrix = _matrix("accuracy matrix", R)
     phases, tasks = matrix.shape
+    if order is not None:
+        if len(order) != phases or list(dict.fromkeys(order)) != list(range(tasks)):
+            raise ValueError(
+                f"The accuracy matrix has {phases} phases and {tasks} tasks, which the order {list(order)} does not "
+                "fit; give the task of each phase, numbered as they come."
+            )
+        return matrix
     if phases not in (1, tasks):
         raise ValueError(
             f"The accuracy matrix has {phases} phases for {tasks} tasks; metrics need one phase, or one for each task."

@@ -1,5 +1,6 @@
 """The curve of what a run measured while it was trained."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,20 +31,21 @@ def draw_online(axes: "Axes", results: Results) -> None:
     axes.set_xlim(0, samples[-1])
     if isinstance(results, ReturnResults) and results.n_phases > 1:
         axes.set_xlim(0, results.steps_per_phase * len(results.accuracy_matrix))
-        _draw_task_bands(axes, len(results.accuracy_matrix), results.steps_per_phase)
+        order = results.order or range(len(results.accuracy_matrix))
+        _draw_task_bands(axes, order, results.steps_per_phase)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     # Of several passes, only the first is scored: later ones have learned from the samples already.
     first = " in the first pass" if results.cost.training_samples > samples[-1] and measure is not RETURN else ""
     style_axes(axes, f"training {measure.samples} seen{first}", f"online {measure.label}")
 
 
-def _draw_task_bands(axes: "Axes", tasks: int, steps: int) -> None:
-    """Shade every second task behind a curve over steps, of which each task has `steps`, and number them."""
-    for task in range(tasks):
-        left, right = task * steps, (task + 1) * steps
-        if task % 2:
+def _draw_task_bands(axes: "Axes", order: Sequence[int], steps: int) -> None:
+    """Shade every second phase behind a curve over steps, of which each phase has `steps`, and number the tasks."""
+    for phase, task in enumerate(order):
+        left, right = phase * steps, (phase + 1) * steps
+        if phase % 2:
             axes.axvspan(left, right, color="black", alpha=0.06, lw=0)
-        if tasks <= MAX_LABELLED_TASKS:
+        if len(order) <= MAX_LABELLED_TASKS:
             axes.annotate(
                 f"task {task}",
                 ((left + right) / 2, 0.0),

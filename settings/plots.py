@@ -15,13 +15,13 @@ from redwood.settings.drawing import (
     label_ends,
     name_average,
     new_figure,
+    number_phases,
     number_tasks,
     save_figure,
     scale_of,
     style_axes,
 )
 from redwood.settings.measure import Measure
-from redwood.settings.metrics import average_accuracy_curve
 from redwood.settings.online_plot import draw_online
 from redwood.settings.results import Results, mean_and_std
 from redwood.settings.trade_off import draw_trade_off, has_trade_off
@@ -65,8 +65,8 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
     if results.n_phases == 1:
         axes.set_yticks([])
     else:
-        axes.set_yticks(range(0, phases, -(-phases // 20)))
-        axes.set_ylabel("trained up to task")
+        number_phases(axes.yaxis, results, phases)
+        axes.set_ylabel("trained on task" if results.phase_tasks else "trained up to task")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if phases > 1:
@@ -94,7 +94,7 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     if results.n_phases == 1:
         _draw_task_bars(axes, shown[0], measure)
     else:
-        _draw_task_lines(axes, shown, measure.factor * average_accuracy_curve(results.learned), measure)
+        _draw_task_lines(axes, shown, results)
     if panels == 2:
         draw_online(figure.add_subplot(panels, 1, 2), results)
     _title(figure, results, f"{measure.title} {'after training' if results.n_phases == 1 else 'as tasks are learned'}")
@@ -153,27 +153,30 @@ def _annotate_cells(axes: "Axes", shown: NDArray[np.float64], measure: Measure) 
         )
 
 
-def _draw_task_lines(axes: "Axes", shown: NDArray[np.float64], average: NDArray[np.float64], measure: Measure) -> None:
+def _draw_task_lines(axes: "Axes", shown: NDArray[np.float64], results: Results) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    phases, tasks = shown.shape
+    phases, tasks, measure = *shown.shape, results.measure
+    average = measure.factor * results.average_curve
+    order = results.order or list(range(phases))
     limits = scale_of(measure, shown, _ROOM)
     # Tasks are ordered, so their colours are, too; the palest end of the map would be lost on white.
     colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0.0, 0.8, tasks))]
     size = 3.5 if tasks <= _MAX_LABELLED_TASKS else 2.0
-    for task in range(phases):
-        axes.plot(range(task, phases), shown[task:, task], color=colours[task], marker="o", markersize=size, lw=1.2)
+    for task in set(order):
+        first = order.index(task)
+        axes.plot(range(first, phases), shown[first:, task], color=colours[task], marker="o", markersize=size, lw=1.2)
     axes.plot(range(phases), average, color="black", marker="o", markersize=4.5, lw=2.8, label="average so far")
     if tasks <= _MAX_LABELLED_TASKS:
-        ends = [(phases - 1, shown[-1, task], f"task {task}", colours[task]) for task in range(phases)]
+        ends = [(phases - 1, shown[-1, task], f"task {task}", colours[task]) for task in sorted(set(order))]
         label_ends(axes, [*ends, (phases - 1, average[-1], "average so far", "black")], height=3.0, limits=limits)
     else:
         _add_task_colours(axes, colours)
     axes.set_ylim(*limits)
-    axes.set_xlim(-0.02 * tasks, 1.02 * tasks - 1)
-    number_tasks(axes, tasks)
-    style_axes(axes, "trained up to task", measure.label)
+    axes.set_xlim(-0.02 * results.n_phases, 1.02 * results.n_phases - 1)
+    number_phases(axes.xaxis, results, results.n_phases)
+    style_axes(axes, "trained on task" if results.phase_tasks else "trained up to task", measure.label)
 
 
 def _add_task_colours(axes: "Axes", colours: Sequence[str]) -> None:
@@ -231,7 +234,7 @@ def _draw_courses(axes: "Axes", courses: Sequence[tuple[str, Sequence[Results]]]
     for label, group in courses:
         line, marker = _LINES[list(colours).index(label) // len(COLOURS) % len(_LINES)]
         phases = min(len(run.learned) for run in group)
-        curves = measure.factor * np.array([average_accuracy_curve(run.learned)[:phases] for run in group])
+        curves = measure.factor * np.array([run.average_curve[:phases] for run in group])
         mean = curves.mean(axis=0)
         highest, lowest = max(highest, float(curves.max())), min(lowest, float(curves.min()))
         axes.plot(range(phases), mean, color=colours[label], ls=line, marker=marker, markersize=3.5, lw=1.8)

@@ -66,7 +66,7 @@ class Results:
         method: Key of the method.
         dataset: Name of the data set.
         seed: Seed of the run.
-        n_phases: Planned phases: one for each task, or 1 for the whole stream.
+        n_phases: Planned phases: one for each task, or for each time that a task comes, or 1 for the whole stream.
         accuracy_matrix: R (P, T), P <= `n_phases`: accuracy in [0, 1] on task j after phase i.
         untrained_accuracy: Accuracy (T,) of the untrained network; None if not measured. Not in the JSON file.
         online_curve: Points (training samples seen, accuracy on those since the previous point, before learning them).
@@ -74,6 +74,8 @@ class Results:
         config: Options that reproduce the run.
         versions: Versions of the software.
         top5_accuracy: Top-5 accuracy (T,) after the last phase; None for up to ten classes. Not in the JSON file.
+        phase_tasks: The task (P,) that each phase trains, where tasks come back, numbered as they come; None where
+            phase i trains task i, or one phase all of them. In the JSON file unless it is None.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -92,6 +94,7 @@ class Results:
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed_versions)
     top5_accuracy: list[float] | None = None
+    phase_tasks: list[int] | None = None
     # A file keeps the forward transfer but not the untrained accuracies: how many rows it was true for, and its value.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -112,12 +115,30 @@ class Results:
             raise ValueError(f"The accuracy matrix has {rows} rows for {self.n_phases} phases; it needs one for each.")
         if self.n_phases == 1:
             return np.array(self.accuracy_matrix, dtype=np.float64)
-        if any(len(row) != self.n_phases for row in self.accuracy_matrix):
+        n_tasks = self.n_phases if self.phase_tasks is None else max(self.phase_tasks) + 1
+        if any(len(row) != n_tasks for row in self.accuracy_matrix):
             lengths = sorted({len(row) for row in self.accuracy_matrix})
             raise ValueError(
                 f"Rows of {lengths} accuracies do not fit {self.n_phases} phases; give one per task to each."
             )
-        return np.array([row[:rows] for row in self.accuracy_matrix], dtype=np.float64)
+        seen = self.tasks_seen(rows - 1)
+        return np.array([row[:seen] for row in self.accuracy_matrix], dtype=np.float64)
+
+    def tasks_seen(self, phase: int) -> int:
+        """How many tasks have been trained by the end of a phase."""
+        if self.n_phases == 1:
+            return len(self.accuracy_matrix[0])
+        return phase + 1 if self.phase_tasks is None else max(self.phase_tasks[: phase + 1]) + 1
+
+    @property
+    def order(self) -> list[int] | None:
+        """What the metrics take as `order`: the task of each phase so far, where tasks come back."""
+        return None if self.phase_tasks is None else self.phase_tasks[: len(self.accuracy_matrix)]
+
+    @property
+    def average_curve(self) -> NDArray[np.float64]:
+        """The average accuracy on the tasks so far after each phase (P,)."""
+        return metrics.average_accuracy_curve(self.learned, self.order)
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -128,10 +149,10 @@ class Results:
         matrix = self.learned
         gains = self._as_gains(matrix)
         values = (
-            metrics.average_accuracy(matrix),
-            metrics.average_incremental_accuracy(matrix),
+            metrics.average_accuracy(matrix, self.order),
+            metrics.average_incremental_accuracy(matrix, self.order),
             self._forgetting(gains),
-            metrics.backward_transfer(gains),
+            metrics.backward_transfer(gains, self.order),
             self._forward_transfer(gains),
             online,
         )
@@ -144,7 +165,7 @@ class Results:
         Raises:
             ValueError: If no phase has been evaluated yet.
         """
-        return metrics.average_accuracy(self.learned)
+        return metrics.average_accuracy(self.learned, self.order)
 
     def __lt__(self, other: object) -> bool:
         """Say whether these results are worse than the other ones."""
@@ -172,6 +193,7 @@ class Results:
             "versions": dict(self.versions),
             "config": plain(self.config),
             **{name: getattr(self, name) for name in self.own_entries},
+            **({} if self.phase_tasks is None else {"phase_tasks": list(self.phase_tasks)}),
         }
 
     @classmethod
@@ -197,21 +219,23 @@ class Results:
             "config",
             *cls.own_entries,
         )
-        if not isinstance(data, dict) or data.keys() != set(keys):
+        if not isinstance(data, dict) or data.keys() - {"phase_tasks"} != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
         try:
+            order = [int(task) for task in data["phase_tasks"]] if "phase_tasks" in data else None
             results = cls(
                 setting=data["setting"],
                 method=data["method"],
                 dataset=data["dataset"],
                 seed=data["seed"],
-                n_phases=_planned_phases(data[matrix], data["metrics"]),
+                n_phases=len(order) if order else _planned_phases(data[matrix], data["metrics"]),
                 accuracy_matrix=[[float(value) for value in row] for row in data[matrix]],
                 online_curve=[(int(samples), float(value)) for samples, value in data[online]],
                 cost=Cost(**data["cost"]),
                 config=dict(data["config"]),
                 versions=dict(data["versions"]),
+                phase_tasks=order,
             )
             for name in cls.own_entries:
                 setattr(results, name, data[name])
@@ -255,11 +279,12 @@ class Results:
         return -values if self.lower_is_better else values
 
     def _forgetting(self, gains: NDArray[np.float64]) -> float | None:
-        return metrics.forgetting(gains)
+        return metrics.forgetting(gains, self.order)
 
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.untrained_accuracy is not None:
-            return metrics.forward_transfer(gains, self._as_gains(np.array(self.untrained_accuracy[: gains.shape[1]])))
+            untrained = self._as_gains(np.array(self.untrained_accuracy[: gains.shape[1]]))
+            return metrics.forward_transfer(gains, untrained, self.order)
         if self._loaded_forward_transfer is not None and self._loaded_forward_transfer[0] == len(gains):
             return self._loaded_forward_transfer[1]
         return None

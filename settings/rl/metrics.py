@@ -19,13 +19,15 @@ def normalised(returns: Vector, random: Vector, reference: Vector) -> NDArray[np
     return np.asarray((np.asarray(returns, dtype=np.float64) - np.asarray(random, dtype=np.float64)) / scale)
 
 
-def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64]) -> float | None:
-    """The mean over tasks of what each has lost since it was trained: `F = 1/T sum_j (R[j, j] - R[T-1, j])`.
+def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64], order: Sequence[int] | None = None) -> float | None:
+    """The mean over phases of what the task has lost since that phase: `F = 1/P sum_i (R[i, c_i] - R[P-1, c_i])`.
 
-    From Wołczyk et al. (2021), section 4.2; the last task, which counts as 0, included.
+    From Wołczyk et al. (2021), section 4.2; the last phase, which counts as 0, included. A task that comes back counts
+    once for each of its phases, as in their sequence CW20.
 
     Args:
-        R: Mean returns (P, T), P in {1, T}.
+        R: Mean returns (P, T).
+        order: The task `c` (P,) of each phase where tasks come back; else phase i trains task i, and P in {1, T}.
 
     Returns:
         Negative if earlier tasks improved; None if one phase trained several tasks (P = 1 < T).
@@ -33,7 +35,8 @@ def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64]) -> float | No
     matrix = np.asarray(R, dtype=np.float64)
     if len(matrix) < matrix.shape[1]:
         return None
-    return float((matrix.diagonal() - matrix[-1]).mean())
+    trained = np.arange(len(matrix)) if order is None else np.asarray(order)
+    return float((matrix[np.arange(len(matrix)), trained] - matrix[-1, trained]).mean())
 
 
 def area_under_curve(curve: Sequence[tuple[int, float]], n_phases: int, steps_per_phase: int) -> list[float]:
@@ -63,13 +66,13 @@ def area_under_curve(curve: Sequence[tuple[int, float]], n_phases: int, steps_pe
 
 
 def forward_transfer_from_areas(areas: Vector, references: Vector) -> float | None:
-    """The mean over tasks of `(AUC_i - AUC_i^ref) / (1 - AUC_i^ref)`, of normalised areas under the training curves.
+    """The mean over phases of `(AUC_i - AUC_i^ref) / (1 - AUC_i^ref)`, of normalised areas under the training curves.
 
-    From Wołczyk et al. (2021), section 4.2: how much faster a task is learned than by a fresh agent. Tasks on which the
-    reference leaves nothing to gain, or nothing was measured, do not count.
+    From Wołczyk et al. (2021), section 4.2: how much faster a task is learned than by a fresh agent. Phases in which
+    the reference leaves nothing to gain, or nothing was measured, do not count.
 
     Returns:
-        At most 1; None if no task counts.
+        At most 1; None if no phase counts.
     """
     own, single = np.asarray(areas, dtype=np.float64), np.asarray(references, dtype=np.float64)
     counts = np.isfinite(own) & np.isfinite(single) & (single < 1)

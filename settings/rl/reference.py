@@ -46,9 +46,10 @@ def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | No
             f"--reference {folder} holds several runs with --seed {setting.seed} ({methods}); name the folder of one."
         )
     results = alike[0]
-    if results.n_phases != setting.n_tasks or results.n_phases != len(results.accuracy_matrix):
+    order = setting.order
+    if (results.phase_tasks or list(range(results.n_phases))) != order or len(results.accuracy_matrix) != len(order):
         raise InvalidOptionError(
-            f"--reference {folder} has {results.n_phases} phases, but {setting.n_tasks} tasks need one phase each; "
+            f"--reference {folder} has {results.n_phases} phases, but {len(order)} tasks need one phase each; "
             "run the reference under incremental_rl."
         )
     own = setting.described()
@@ -58,5 +59,10 @@ def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | No
                 f"--reference {folder} was run with --{name} {results.config.get(name)}, this run has {own[name]}; "
                 "make them equal."
             )
-    areas = [area if math.isfinite(area) else None for area in results.areas]
-    return {"returns": [row[task] for task, row in enumerate(results.accuracy_matrix)], "areas": areas}
+    # Of a task that comes back, a fresh agent that met it first.
+    first = [order.index(task) for task in range(setting.n_tasks)]
+    areas = [results.areas[phase] for phase in first]
+    return {
+        "returns": [results.accuracy_matrix[phase][task] for task, phase in enumerate(first)],
+        "areas": [area if math.isfinite(area) else None for area in areas],
+    }

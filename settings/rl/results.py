@@ -54,7 +54,8 @@ class ReturnResults(Results):
     @property
     def steps_per_phase(self) -> int:
         """Environment steps that each phase may take, over all workers."""
-        return int(self.config["steps_per_task"]) * (len(self.accuracy_matrix[0]) if self.n_phases == 1 else 1)
+        tasks = len(self.config.get("tasks") or self.accuracy_matrix[0])
+        return int(self.config["steps_per_task"]) * (tasks if self.n_phases == 1 else 1)
 
     @property
     def areas(self) -> list[float]:
@@ -71,13 +72,17 @@ class ReturnResults(Results):
         return float(known.mean()) if len(known) else None
 
     def _forgetting(self, gains: NDArray[np.float64]) -> float | None:
-        return forgetting(gains)
+        return forgetting(gains, self.order)
 
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.reference is None or self.random_return is None or len(gains) < self.n_phases or self.n_phases == 1:
             return None
-        references = self.reference["returns"]
-        own, single = (
-            normalised(areas, self.random_return, references) for areas in (self.areas, self.reference["areas"])
+        # Areas of the run are per phase, those of the reference per task.
+        trained = range(self.n_phases) if self.order is None else self.order
+        random, references, single = (
+            [values[task] for task in trained]
+            for values in (self.random_return, self.reference["returns"], self.reference["areas"])
         )
-        return forward_transfer_from_areas(own, single)
+        return forward_transfer_from_areas(
+            normalised(self.areas, random, references), normalised(single, random, references)
+        )

@@ -88,10 +88,10 @@ class Drifting(Schedule):
 
 
 class RandomPerEpisode(Schedule):
-    """Each episode is of a task drawn at random, all alike likely."""
+    """Each episode is of a task drawn at random, all alike likely, but for those that `order` names several times."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._contexts = [Context(index, task.values, NEVER) for index, task in enumerate(tasks)]
+    def __init__(self, tasks: Sequence[Task], order: Sequence[int]) -> None:
+        self._contexts = [Context(task, tasks[task].values, NEVER) for task in order]
 
     def at(self, step: int, draw: float) -> Context:
         """The task of the episode."""
@@ -105,7 +105,7 @@ class Blending(RandomPerEpisode):
     """
 
     def __init__(self, tasks: Sequence[Task], total: int) -> None:
-        super().__init__(tasks)
+        super().__init__(tasks, range(len(tasks)))
         self._pace = (len(tasks) - 1) / max(total - 1, 1)
 
     def at(self, step: int, draw: float) -> Context:

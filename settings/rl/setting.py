@@ -15,7 +15,7 @@ from redwood.settings.rl.actions import check_spaces
 from redwood.settings.rl.bridge import PREFIX, makers_of
 from redwood.settings.rl.environments import EnvironmentMaker, find_environment
 from redwood.settings.rl.stream import ReinforcementStream
-from redwood.settings.rl.tasks import Task, given_tasks, sample_tasks
+from redwood.settings.rl.tasks import Task, given_tasks, sample_tasks, without_repeats
 from redwood.settings.supervised import SupervisedSetting
 
 N_TASKS = 3
@@ -36,7 +36,9 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     steps_per_task: int = 10_240  # environment steps that each task may be trained for, over all workers
     attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: what is known of env)
     task_noise: float = 0.2  # standard deviation of the factors by which tasks change the physics
-    tasks: list[str] = field(default_factory=list)  # each task's physics by hand: default length=2.0,gravity=20 ...
+    tasks: list[str] = field(
+        default_factory=list
+    )  # each task's physics: default length=2,gravity=20 (what is repeated comes back)
     max_episode_steps: int = 0  # steps after which an episode is cut off (0: the environment's own limit)
     test_episodes: int = 10  # episodes that each task is scored by
     reference: str = ""  # folder of a run of METHOD+scratch, for normalised returns and forward transfer
@@ -62,8 +64,6 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
                 )
         if self.tasks and self.attributes:
             raise InvalidOptionError("--tasks says what each task changes; leave --attributes out.")
-        if self.tasks and self.nb_tasks not in (None, len(self.tasks)):
-            raise InvalidOptionError(f"--nb_tasks {self.nb_tasks} contradicts --tasks, which has {len(self.tasks)}.")
 
     @property
     def _gives_environments(self) -> bool:
@@ -83,7 +83,8 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         return ",".join(part if isinstance(part, str) else getattr(part, "__name__", "environment") for part in parts)
 
     @cached_property
-    def _made(self) -> tuple[list[EnvironmentMaker], list[Task]]:
+    def _made(self) -> tuple[list[EnvironmentMaker], list[Task], list[int]]:
+        """The environments, the tasks, and which of them are met one after the other."""
         makers = self._makers()
         self._check_makers(makers)
         if self._gives_environments:
@@ -91,10 +92,16 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
                 raise InvalidOptionError(
                     f"--nb_tasks {self.nb_tasks} contradicts --env, which has {len(makers)} environments; leave it out."
                 )
-            return makers, [Task(index) for index in range(len(makers))]
+            return makers, [Task(index) for index in range(len(makers))], list(range(len(makers)))
         if self.tasks:
-            return makers, given_tasks(makers[0], self.tasks)
-        return makers, sample_tasks(makers[0], self.nb_tasks or N_TASKS, self.attributes, self.task_noise, self.seed)
+            tasks, order = without_repeats(given_tasks(makers[0], self.tasks))
+            if self.nb_tasks not in (None, len(tasks)):
+                raise InvalidOptionError(
+                    f"--nb_tasks {self.nb_tasks} contradicts --tasks, which has {len(tasks)}; leave it out."
+                )
+            return makers, tasks, order
+        n = self.nb_tasks or N_TASKS
+        return makers, sample_tasks(makers[0], n, self.attributes, self.task_noise, self.seed), list(range(n))
 
     def _makers(self) -> list[EnvironmentMaker]:
         if isinstance(self.env, SupervisedSetting):
@@ -145,6 +152,11 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     def n_tasks(self) -> int:
         """Number of tasks; None for a method where boundaries are not announced."""
         return len(self._made[1])
+
+    @property
+    def order(self) -> list[int]:
+        """The tasks in the order in which they are met."""
+        return self._made[2]
 
     def open_stream(self) -> ReinforcementStream:
         """Make the tasks, and cut them into phases."""

@@ -32,29 +32,33 @@ class ReinforcementStream:
 
     results_type: type[Results] = ReturnResults
 
-    def __init__(self, setting: "ReinforcementSetting", makers: list[EnvironmentMaker], tasks: list[Task]) -> None:
-        """Arrange the tasks as `setting` promises."""
-        self._setting, self._makers, self._tasks = setting, makers, tasks
+    def __init__(
+        self, setting: "ReinforcementSetting", makers: list[EnvironmentMaker], tasks: list[Task], order: list[int]
+    ) -> None:
+        """Arrange the tasks as `setting` promises; `order` says which are met one after the other."""
+        self._setting, self._makers, self._tasks, self._order = setting, makers, tasks, order
         self._promised = setting.assumptions
         self._reference = read_reference(setting) if setting.reference else None
         self.n_tasks = len(tasks)
         one_phase = self._promised.context == Context.STATIONARY or not self._promised.boundaries
-        self.n_phases = 1 if one_phase else self.n_tasks
+        self.n_phases = 1 if one_phase else len(order)
 
     def phase(self, index: int) -> ReinforcementPhase:
         """Build one phase for this worker."""
-        shows_task = self._promised.task_ids >= TaskIds.TRAINING and self.n_phases == self.n_tasks
+        shows_task = self._promised.task_ids >= TaskIds.TRAINING and self.n_phases == len(self._order)
+        task_id = self._order[index] if shows_task else None
         steps = self._setting.steps_per_task // world_size()
-        if self.n_phases < self.n_tasks:
-            steps *= self.n_tasks
-        return ReinforcementPhase(index, index if shows_task else None, steps, partial(self._environment, index))
+        if self.n_phases < len(self._order):
+            steps *= len(self._order)
+        return ReinforcementPhase(index, task_id, steps, partial(self._environment, index))
 
     def _environment(self, index: int, copy: int, budget: Budget, online: OnlineReturn) -> TaskEnvironment:
         """A copy of a phase's training environment."""
+        schedule, tasks = self._schedule(index)
         return TaskEnvironment(
             [maker.make() for maker in self._makers],
-            [task.environment for task in self._tasks],
-            self._schedule(index),
+            [task.environment for task in tasks],
+            schedule,
             limits=self._limits,
             seed=derive_seed(self._setting.seed, "training", index, rank(), copy),
             budget=budget,
@@ -62,17 +66,17 @@ class ReinforcementStream:
             online=online,
         )
 
-    def _schedule(self, index: int) -> Schedule:
-        steps = self._setting.steps_per_task // world_size()
+    def _schedule(self, index: int) -> tuple[Schedule, list[Task]]:
+        """When which task is on, and what its numbers stand for."""
         if self._promised.context == Context.STATIONARY:
-            return RandomPerEpisode(self._tasks)
+            return RandomPerEpisode(self._tasks, self._order), self._tasks
         if self._promised.boundaries:
-            return Fixed(index, self._tasks)
+            return Fixed(self._order[index], self._tasks), self._tasks
+        # No id is shown here: the places in the stream are numbered.
+        met, steps = [self._tasks[task] for task in self._order], self._setting.steps_per_task // world_size()
         if self._promised.context == Context.DISCRETE:
-            return Switching(self._tasks, steps)
-        if len(self._makers) > 1:
-            return Blending(self._tasks, steps * self.n_tasks)
-        return Drifting(self._tasks, steps * self.n_tasks)
+            return Switching(met, steps), met
+        return (Blending if len(self._makers) > 1 else Drifting)(met, steps * len(met)), met
 
     @property
     def _limits(self) -> list[int]:
@@ -82,8 +86,9 @@ class ReinforcementStream:
         """Any method that applies can act."""
 
     def result_fields(self) -> dict[str, Any]:
-        """The single-task reference, if there is one."""
-        return {"reference": self._reference}
+        """The single-task reference, if there is one, and which task each phase trains, if tasks come back."""
+        comes_back = self.n_phases > 1 and self.n_phases > self.n_tasks
+        return {"reference": self._reference, "phase_tasks": list(self._order) if comes_back else None}
 
     def baseline(self, method: Learner) -> list[float]:
         """The mean return of random actions on each task: what normalised scores call 0."""

@@ -82,6 +82,15 @@ def given_tasks(maker: EnvironmentMaker, texts: Sequence[str]) -> list[Task]:
     return [Task(0, defaults | change) for change in changes]
 
 
+def without_repeats(met: Sequence[Task]) -> tuple[list[Task], list[int]]:
+    """The tasks of a stream, numbered as they come, and the number of each that it meets: a b a b is a b, 0 1 0 1."""
+    tasks: list[Task] = []
+    for task in met:
+        if task not in tasks:
+            tasks.append(task)
+    return tasks, [tasks.index(task) for task in met]
+
+
 def _parse(text: str) -> dict[str, float]:
     if text == UNCHANGED:
         return {}

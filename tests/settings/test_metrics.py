@@ -163,3 +163,41 @@ def test_lists_and_arrays_give_the_same_and_stay_as_they_were():
         assert metric(R) == metric(array)
         assert isinstance(metric(array), float)
     assert (array == np.array(R)).all()
+
+
+class TestTasksThatComeBack:
+    """Tasks a b a b: four rows, one for each phase, and two columns."""
+
+    R = ((0.9, 0.2), (0.6, 0.7), (0.8, 0.5), (0.4, 1.0))
+    ORDER = (0, 1, 0, 1)
+
+    def test_averages(self):
+        assert average_accuracy(self.R, self.ORDER) == pytest.approx((0.4 + 1.0) / 2)
+        expected = [0.9, (0.6 + 0.7) / 2, (0.8 + 0.5) / 2, (0.4 + 1.0) / 2]
+        assert average_accuracy_curve(self.R, self.ORDER) == pytest.approx(expected)
+        assert average_incremental_accuracy(self.R, self.ORDER) == pytest.approx(sum(expected) / 4)
+
+    def test_forgetting_leaves_out_the_task_trained_last(self):
+        assert forgetting(self.R, self.ORDER) == pytest.approx(0.9 - 0.4)
+        assert forgetting(self.R[:3], self.ORDER[:3]) == pytest.approx(0.7 - 0.5)
+
+    def test_backward_transfer_counts_from_the_last_phase_of_a_task(self):
+        assert backward_transfer(self.R, self.ORDER) == pytest.approx(0.4 - 0.8)
+
+    def test_forward_transfer_counts_up_to_the_first_phase_of_a_task(self):
+        assert forward_transfer(self.R, [0.5, 0.1], self.ORDER) == pytest.approx(0.2 - 0.1)
+
+    def test_one_task_again_and_again(self):
+        R, order = [[0.5], [0.9]], [0, 0]
+        assert forgetting(R, order) == backward_transfer(R, order) == forward_transfer(R, [0.1], order) == 0
+        assert average_incremental_accuracy(R, order) == pytest.approx(0.7)
+
+    def test_an_order_of_distinct_tasks_changes_nothing(self):
+        for metric in (average_accuracy, average_incremental_accuracy, forgetting, backward_transfer):
+            assert metric(R, range(4)) == metric(R)
+        assert forward_transfer(R, UNTRAINED, range(4)) == forward_transfer(R, UNTRAINED)
+
+    @pytest.mark.parametrize("order", [(0, 1, 0), (1, 0, 1, 0), (0, 2, 0, 2), (0, 0, 0, 0)])
+    def test_refuses_an_order_that_does_not_fit(self, order):
+        with pytest.raises(ValueError, match="4 phases and 2 tasks, which the order"):
+            average_accuracy(self.R, order)

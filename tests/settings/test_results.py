@@ -266,3 +266,34 @@ def test_versions_name_what_is_installed():
     versions = installed_versions()
     assert versions["numpy"] == np.__version__
     assert all(versions.values())
+
+
+class TestTasksThatComeBack:
+    R = ((0.9, 0.2), (0.6, 0.7), (0.8, 0.5), (0.4, 1.0))
+
+    def results(self, rows):
+        return make(self.R[:rows], n_phases=4, phase_tasks=[0, 1, 0, 1], untrained_accuracy=[0.5, 0.1])
+
+    def test_metrics_know_the_task_of_each_phase(self):
+        metrics = self.results(4).metrics
+        assert metrics["average_accuracy"] == pytest.approx(0.7)
+        assert metrics["forgetting"] == pytest.approx(0.5)
+        assert metrics["backward_transfer"] == pytest.approx(-0.4)
+        assert metrics["forward_transfer"] == pytest.approx(0.1)
+
+    def test_tasks_seen_so_far(self):
+        results = self.results(3)
+        assert [results.tasks_seen(phase) for phase in range(3)] == [1, 2, 2]
+        assert self.results(1).learned.tolist() == [[0.9]]
+        assert self.results(3).metrics["average_accuracy"] == pytest.approx(0.65)
+
+    @pytest.mark.parametrize("rows", [1, 3, 4])
+    def test_the_file_holds_the_order(self, rows, tmp_path):
+        results = self.results(rows)
+        results.save(tmp_path / "results.json")
+        loaded = Results.load(tmp_path / "results.json")
+        assert (loaded.n_phases, loaded.phase_tasks) == (4, [0, 1, 0, 1])
+        assert loaded.to_dict() == results.to_dict()
+
+    def test_without_repeats_the_file_says_nothing_of_it(self):
+        assert "phase_tasks" not in full().to_dict()
