@@ -14,7 +14,7 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.errors import InvalidOptionError
 from redwood.settings.supervised_stream import SupervisedStream
 
-STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "contexts")
+STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts")
 TRANSITIONS = ("abrupt", "blurry", "gradual")
 
 
@@ -25,7 +25,7 @@ class SupervisedSetting(Setting, labels=True):
     dataset: Any = "digits"  # name, .npz/.h5 file, drift_regression:KIND, continuum:NAME, or file.py:function
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
-    stream: str = "auto"  # what a task is: class_split, permuted, rotated, instance, contexts (the data's own task ids)
+    stream: str = "auto"  # what a task is: class_split, permuted, rotated, instance, ordered, contexts (the data's own)
     nb_tasks: int = FROM_NODE  # number of tasks (default: 5)
     increment: list[int] = field(default_factory=list)  # classes per task: one number, or one per task
     class_order: list[int] = field(default_factory=list)  # order in which classes come (default: drawn from the seed)

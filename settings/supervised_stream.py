@@ -48,8 +48,14 @@ class SupervisedStream:
             )
         stream = setting.stream
         if stream == "auto":
-            uncut = "instance" if data.is_regression else "class_split"
+            uncut = "ordered" if data.keeps_order else "class_split"
             stream = uncut if data.contexts is None else "contexts"
+        if stream == "ordered" and setting.transition == "blurry":
+            raise InvalidOptionError(
+                "--transition blurry mixes the samples of tasks, but --stream ordered keeps their order; "
+                "leave it out or use --stream instance."
+            )
+        self._in_order = stream == "ordered" and self._can_keep_order()
         self.results_type: type[Results] = RegressionResults if data.is_regression else Results
         tasks, self.n_outputs = make_tasks(
             data,
@@ -77,6 +83,12 @@ class SupervisedStream:
             raise InvalidOptionError(
                 f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
             )
+
+    def _can_keep_order(self) -> bool:
+        """Whether samples come one after the other; a task that is gone through several times is shuffled."""
+        promised = self._promised
+        pooled = promised.context == Context.STATIONARY or promised.past_accessible
+        return not pooled and (not promised.boundaries or self._setting.passes == 1)
 
     def _adds_classes(self) -> bool:
         """Whether tasks differ by their classes, and nothing but these: neither ids at test nor old data is given."""
@@ -120,6 +132,8 @@ class SupervisedStream:
         setting, seed = self._setting, derive_seed(self._setting.seed, "order") % 2**48
         if self._promised.context == Context.STATIONARY:
             return [Entries.concatenate(tasks)]
+        if self._in_order and not self._promised.boundaries:
+            return [Entries.concatenate(tasks)]
         if setting.transition == "gradual":
             return [gradual(tasks, setting.drift_width, seed)]
         if setting.transition == "blurry":
@@ -140,7 +154,7 @@ class SupervisedStream:
             index,
             task_id=index if shows_task else None,
             task_classes=self._task_classes(entries),
-            train=self._loader(entries, index, passes=self._setting.passes, shuffle=announced),
+            train=self._loader(entries, index, passes=self._setting.passes, shuffle=announced and not self._in_order),
             validation=self._validation_loader(index),
             online=OnlineRMSE if self._data.is_regression else OnlineAccuracy,
         )

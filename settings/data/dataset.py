@@ -41,6 +41,9 @@ class Dataset:
         contexts: Task of each training sample (N,), if the data says so itself; else None.
         contexts_test: Task of each test sample (M,), exactly where `contexts` is given.
         max_value: Largest storable value of integer samples; samples are scaled by it. None: as they are.
+        time: When each training sample was taken (N,), float64. None: in the order of the rows.
+        time_test: When each test sample was taken (M,), exactly where `time` is given.
+        ordered: Whether the order of classified samples matters. That of regression always does.
 
     Raises:
         DataError: If shapes disagree, labels are not 0..K-1, or a value is not finite.
@@ -54,6 +57,9 @@ class Dataset:
     contexts: Tensor | None = None
     contexts_test: Tensor | None = None
     max_value: float | None = None
+    time: Tensor | None = None
+    time_test: Tensor | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be learned from, before anything is trained on it."""
@@ -74,11 +80,17 @@ class Dataset:
             )
         if self.contexts is not None and self.contexts_test is not None:
             _check_contexts(self.name, self.contexts, self.contexts_test)
+        _check_times(self.name, (self.time, self.y), (self.time_test, self.y_test))
 
     @property
     def is_regression(self) -> bool:
         """Whether numbers are to be predicted, not classes."""
         return self.y.dtype.is_floating_point
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether `--stream auto` serves the samples in their order, unless the data names its tasks."""
+        return self.ordered or self.is_regression
 
     @property
     def n_classes(self) -> int:
@@ -107,6 +119,9 @@ class Dataset:
         *,
         name: str = "arrays",
         max_value: float | None = None,
+        time: np.ndarray | Tensor | None = None,
+        time_test: np.ndarray | Tensor | None = None,
+        ordered: bool | None = None,
     ) -> "Dataset":
         """Make a data set of NumPy arrays or tensors.
 
@@ -119,6 +134,9 @@ class Dataset:
             t_test: Task of each test sample (M,).
             name: What results are filed under.
             max_value: Largest value of integer samples (default: 255 for bytes, else the largest in training).
+            time: When each training sample was taken (N,), any numbers or dates; None: in the order of the rows.
+            time_test: When each test sample was taken (M,).
+            ordered: Whether the order of the samples matters (default: if `time` is given).
         """
         samples, samples_test = _samples(x), _samples(x_test)
         if max_value is None and not samples.dtype.is_floating_point and samples.numel():
@@ -132,6 +150,9 @@ class Dataset:
             contexts=None if t is None else _labels(name, t),
             contexts_test=None if t_test is None else _labels(name, t_test),
             max_value=max_value,
+            time=None if time is None else _times(name, time),
+            time_test=None if time_test is None else _times(name, time_test),
+            ordered=time is not None if ordered is None else ordered,
         )
 
 
@@ -150,6 +171,16 @@ def _labels(name: str, y: np.ndarray | Tensor) -> Tensor:
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
         raise DataError(f"Data set {name}: labels and task ids must be integers, got {tensor.dtype}.")
     return tensor.long()
+
+
+def _times(name: str, time: np.ndarray | Tensor) -> Tensor:
+    array = np.asarray(time)
+    if array.dtype.kind in "mM":
+        unit = f"{array.dtype.kind}8[us]"  # days and seconds may have to be compared
+        array = np.where(np.isnat(array), np.nan, array.astype(unit).astype(np.int64))
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"Data set {name}: times must be numbers or dates, got {array.dtype}; convert them.")
+    return torch.from_numpy(array.astype(np.float64))
 
 
 def _own(values: np.ndarray | Tensor) -> Tensor:
@@ -203,6 +234,17 @@ def _check_contexts(name: str, contexts: Tensor, contexts_test: Tensor) -> None:
             f"Data set {name}: task ids must be 0..T-1 and each needs training and test samples, "
             f"got {_shorten(present)} in training and {_shorten(tested)} at test."
         )
+
+
+def _check_times(name: str, *splits: tuple[Tensor | None, Tensor]) -> None:
+    given = [(time, y) for time, y in splits if time is not None]
+    if len(given) == 1:
+        raise DataError(f"Data set {name}: give times for both the training and the test samples, or for neither.")
+    for time, y in given:
+        if time.shape != y.shape[:1]:
+            raise DataError(f"Data set {name}: {len(y)} samples need as many times, got shape {tuple(time.shape)}.")
+        if not bool(torch.isfinite(time).all()):
+            raise DataError(f"Data set {name}: the times hold NaN or infinite values; clean them first.")
 
 
 def _shorten(values: Tensor) -> str:

@@ -10,19 +10,24 @@ from typing import Any
 import numpy as np
 
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.holdout import hold_out
+from redwood.settings.data.holdout import hold_out, hold_out_along
 from redwood.settings.errors import DataError
 
-_NAMES = ("x", "y", "t", "x_test", "y_test", "t_test")
+_OF_SAMPLES = ("x", "y", "t", "time")
+_NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test")
 
 
 def load(path: Path, seed: int) -> Dataset:
     """Read a data set from `path` (.npz, .h5 or .hdf5).
 
     The file holds the arrays `x` (N, ...), images as (N, C, H, W), and `y` (N,), integers 0..K-1, or floats (N,) or
-    (N, d) for regression; optionally the task of each sample `t` (N,), integers 0..T-1; and `x_test`, `y_test`,
-    `t_test` likewise. Without these, one fifth of the samples of each class (and task), drawn by `seed`, is the test
-    split. Bytes are scaled by 255, wider integers by their largest training value.
+    (N, d) for regression; optionally the task of each sample `t` (N,), integers 0..T-1, and when it was taken, `time`
+    (N,), numbers or dates. Bytes are scaled by 255, wider integers by their largest training value.
+
+    The test split is `x_test`, `y_test`, `t_test` and `time_test` likewise; or the samples that the mask `test` (N,)
+    marks. Without either, one fifth of the samples of each class (and task), drawn by `seed`, is the test split. Where
+    order matters (regression, or a file with `time`), it is one of about five consecutive samples, all along the
+    stream.
 
     Raises:
         DataError: If the file is missing, unreadable or truncated, lacks an array, or holds values that are no numbers.
@@ -30,18 +35,29 @@ def load(path: Path, seed: int) -> Dataset:
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist; give the path of an .npz, .h5 or .hdf5 file.")
     arrays = _read(path)
-    pairs = (("x", "y"), ("y", "x"), ("x_test", "y_test"), ("y_test", "x_test"), ("x_test", "t_test"))
+    pairs = (
+        ("x", "y"),
+        ("y", "x"),
+        ("x_test", "y_test"),
+        ("y_test", "x_test"),
+        ("x_test", "t_test"),
+        ("x_test", "time_test"),
+    )
     for name, partner in pairs:
         if name not in arrays and (partner in arrays or name == "x"):
             raise DataError(
                 f"The data file {path} has no array {name!r}, only {sorted(arrays)}; it needs x and y, and may have t, "
-                "x_test, y_test and t_test."
+                "time, x_test, y_test, t_test, time_test and test."
             )
+    if "x_test" in arrays and "test" in arrays:
+        raise DataError(f"The data file {path} has both x_test and the mask test; leave one of them out.")
+    ordered = "time" in arrays
     if "x_test" not in arrays:
         arrays = _split(path.stem, arrays, seed)
     x = arrays["x"]
     wide = x.dtype.kind in "iu" and x.dtype.itemsize > 1
-    return Dataset.from_arrays(**arrays, name=path.stem, max_value=max(1.0, float(x.max(initial=0))) if wide else None)
+    max_value = max(1.0, float(x.max(initial=0))) if wide else None
+    return Dataset.from_arrays(**arrays, name=path.stem, max_value=max_value, ordered=ordered)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -72,7 +88,11 @@ def _open(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
-    """Return `array` in a dtype that torch computes with."""
+    """Return `array` in a dtype that torch computes with; times and masks as they are."""
+    if name == "test" and array.dtype == bool:
+        return array
+    if name.startswith("time"):
+        return array  # 32 bits would make one of many; `Dataset.from_arrays` checks them
     if array.dtype.kind not in "iuf":
         raise DataError(
             f"The array {name!r} of {path} holds {array.dtype}, not numbers; save it as integers or floats."
@@ -85,15 +105,42 @@ def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """Hold out test samples of `x`, `y` and `t`, in the same proportion for every class and task."""
-    arrays = {key: arrays[key] for key in ("x", "y", "t") if key in arrays}
-    numbers = arrays["y"].dtype.kind == "f"
-    if len({array.shape[:1] for array in arrays.values()}) > 1 or (arrays["y"].ndim != 1 and not numbers):
+    """Hold out test samples, in the same proportion for every class and task, or those of the mask; keep the order."""
+    mask = arrays.get("test")
+    arrays = {key: arrays[key] for key in _OF_SAMPLES if key in arrays}
+    y = arrays["y"]
+    numbers = y.dtype.kind == "f"
+    if len({array.shape[:1] for array in arrays.values()}) > 1 or (y.ndim != 1 and not numbers):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
         raise DataError(f"Data set {name}: the arrays need as many labels as samples, in one dimension; got {shapes}.")
-    classes = np.zeros(len(arrays["y"]), np.int64) if numbers else arrays["y"]
+    if mask is not None:
+        is_test = _checked_mask(name, mask, len(y))
+    else:
+        is_test = np.zeros(len(y), dtype=bool)
+        is_test[_held_out(name, arrays, seed)] = True
+    # Test samples belong to the tasks in whose stretches of the file they lie.
+    arrays.setdefault("time", np.arange(len(y)))
+    parts = {key: array[~is_test] for key, array in arrays.items()}
+    return parts | {f"{key}_test": array[is_test] for key, array in arrays.items()}
+
+
+def _held_out(name: str, arrays: dict[str, np.ndarray], seed: int) -> np.ndarray:
+    """The rows to test on."""
+    y = arrays["y"]
+    numbers = y.dtype.kind == "f"
+    classes = np.zeros(len(y), np.int64) if numbers else y
     keys = np.stack([classes, *(arrays[key] for key in ("t",) if key in arrays)], axis=1)
     strata = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-    train, test = hold_out(name, strata, seed)
-    parts = {key: array[train.numpy()] for key, array in arrays.items()}
-    return parts | {f"{key}_test": array[test.numpy()] for key, array in arrays.items()}
+    if numbers or "time" in arrays:
+        order = np.argsort(arrays["time"], kind="stable") if "time" in arrays else np.arange(len(y))
+        return hold_out_along(name, strata, order, seed)[1].numpy()
+    return hold_out(name, strata, seed)[1].numpy()
+
+
+def _checked_mask(name: str, mask: np.ndarray, n: int) -> np.ndarray:
+    if mask.shape != (n,) or not np.isin(mask, (0, 1)).all():
+        raise DataError(
+            f"Data set {name}: the mask test needs one value, 0 or 1, for each of the {n} samples; "
+            f"got shape {mask.shape} and values from {mask.min(initial=0):g} to {mask.max(initial=0):g}."
+        )
+    return mask.astype(bool)

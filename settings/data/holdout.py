@@ -28,13 +28,43 @@ def hold_out(name: str, strata: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
     """
     from sklearn.model_selection import train_test_split
 
+    present = _strata_to_split(name, strata)
+    # Many small strata need more than the usual share, or some would have no test sample at all.
+    size = max(ceil(TEST_SHARE * len(strata)), len(present))
+    train, test = train_test_split(np.arange(len(strata)), test_size=size, stratify=strata, random_state=seed)
+    return torch.from_numpy(train), torch.from_numpy(test)
+
+
+def hold_out_along(name: str, strata: np.ndarray, order: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+    """Hold out one of about five consecutive samples of each stratum, so that every stretch of time has test samples.
+
+    Args:
+        name: Name of the data set, for the error message.
+        strata: Stratum of each sample (N,), its task for example.
+        order: The samples (N,) in the order of time.
+        seed: Draws which of the consecutive samples is held out.
+
+    Returns:
+        Index of the training samples and of the test samples, int64, in the order of time.
+
+    Raises:
+        DataError: If a stratum has a single sample, which cannot be on both sides.
+    """
+    random = np.random.default_rng(seed)
+    is_test = np.zeros(len(order), dtype=bool)
+    for stratum in _strata_to_split(name, strata):
+        places = np.flatnonzero(strata[order] == stratum)
+        groups = max(round(TEST_SHARE * len(places)), 1)
+        for group in np.array_split(places, groups):
+            is_test[random.choice(group)] = True
+    return torch.from_numpy(order[~is_test]), torch.from_numpy(order[is_test])
+
+
+def _strata_to_split(name: str, strata: np.ndarray) -> np.ndarray:
     present, counts = np.unique(strata, return_counts=True)
     if len(strata) == 0 or counts.min() < 2:
         raise DataError(
             f"Data set {name}: a class (or a class within a task) with fewer than 2 samples cannot be split into "
             "training and test samples; add samples or give the test samples yourself."
         )
-    # Many small strata need more than the usual share, or some would have no test sample at all.
-    size = max(ceil(TEST_SHARE * len(strata)), len(present))
-    train, test = train_test_split(np.arange(len(strata)), test_size=size, stratify=strata, random_state=seed)
-    return torch.from_numpy(train), torch.from_numpy(test)
+    return np.asarray(present)

@@ -1,4 +1,4 @@
-"""Cut a data set into tasks: by class, by permutation, by rotation, by instance, or as the data says."""
+"""Cut a data set into tasks: by class, by permutation, by rotation, by instance, in order, or as the data says."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from torch import Tensor
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.errors import DataError, InvalidOptionError
 from redwood.settings.seeding import derive_seed, generator
+from redwood.settings.streams.batches import split_evenly
 from redwood.settings.streams.transforms import Permutation, Rotation, Transform
 
 
@@ -57,12 +58,13 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
         "permuted": _transformed,
         "rotated": _transformed,
         "instance": _instances,
+        "ordered": _ordered,
         "contexts": _contexts,
     }
     if data.is_regression and options.stream == "class_split":
         raise InvalidOptionError(
             f"--stream class_split splits classes, but the targets of {data.name} are numbers; "
-            "use --stream instance, permuted, rotated or contexts."
+            "use --stream ordered, instance, permuted, rotated or contexts."
         )
     if options.stream != "class_split" and (options.increment or options.class_order):
         given = "--increment" if options.increment else "--class_order"
@@ -194,11 +196,33 @@ def _deal_by_class(y: Tensor, hands: int, seed: int) -> list[Tensor]:
     return [by_class[hand::hands].sort().values for hand in range(hands)]
 
 
+def _ordered(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+    nb_tasks = _count(options)
+    label_map = torch.arange(data.n_outputs)
+    parts = _consecutive(_by_time(data.time, len(data.y)), nb_tasks)
+    if data.time is None or data.time_test is None:
+        parts_test = _consecutive(torch.arange(len(data.y_test)), nb_tasks)
+    else:
+        begins = torch.stack([data.time[part[0]] for part in parts if len(part)])
+        belongs_to = torch.searchsorted(begins[1:], data.time_test, right=True)
+        parts_test = [(belongs_to == number).nonzero().flatten() for number in range(nb_tasks)]
+    return [Task(*rows, label_map) for rows in zip(parts, parts_test, strict=True)], data.n_outputs
+
+
+def _by_time(time: Tensor | None, n: int) -> Tensor:
+    return torch.arange(n) if time is None else torch.argsort(time, stable=True)
+
+
+def _consecutive(rows: Tensor, parts: int) -> list[Tensor]:
+    """Cut rows into consecutive parts whose sizes differ by at most one."""
+    return [rows[split_evenly(len(rows), part, parts)] for part in range(parts)]
+
+
 def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
     if data.contexts is None or data.contexts_test is None:
         raise InvalidOptionError(
             f"--stream contexts takes the tasks from the data, but {data.name} carries no task ids; "
-            f"use --stream {'instance' if data.is_regression else 'class_split'}."
+            f"use --stream {'ordered' if data.is_regression else 'class_split'}."
         )
     count = int(data.contexts.max()) + 1
     if options.nb_tasks not in (None, count):

@@ -184,7 +184,8 @@ class TestMethods:
     )
     @pytest.mark.parametrize("components", [0, 2])
     def test_networks_learn_numbers(self, key, method, options, components):
-        setting = small_setting(key, dataset=line(n_train=300, components=components), passes=4, validation=0.1)
+        data = line(n_train=300, components=components)
+        setting = small_setting(key, dataset=data, stream="instance", passes=4, validation=0.1)
         results = run_here(setting, get_method(method)(**options))
         guessed = float(setting.dataset.y.std())
         assert results.objective < 0.5 * guessed

@@ -131,3 +131,74 @@ def test_single_array_is_refused(tmp_path):
         np.save(file, np.zeros(3))
     with pytest.raises(DataError, match="single array"):
         load(tmp_path / "a.npz", 0)
+
+
+class TestOrder:
+    N = 100
+
+    @pytest.fixture
+    def rows(self):
+        """Each sample is the number of its row; regression."""
+        return {"x": np.arange(self.N, dtype=np.float64)[:, None], "y": np.linspace(0, 1, self.N)}
+
+    def test_test_samples_of_numbers_lie_all_along_the_file(self, tmp_path, rows):
+        path = write(tmp_path / "a.npz", rows)
+        data, again, other = load(path, 0), load(path, 0), load(path, 1)
+        found = data.x_test.flatten().tolist()
+        assert [int(row) // 5 for row in found] == list(range(self.N // 5))
+        assert data.x.flatten().tolist() == sorted(set(range(self.N)) - set(found))
+        assert torch.equal(data.x_test, again.x_test)
+        assert not torch.equal(data.x_test, other.x_test)
+
+    def test_of_every_task(self, tmp_path, rows):
+        data = load(write(tmp_path / "a.npz", rows | {"t": np.arange(self.N) % 4}), 0)
+        assert torch.bincount(data.contexts_test).tolist() == [5, 5, 5, 5]
+
+    def test_along_the_times_of_the_file_of_every_class(self, tmp_path):
+        time = np.random.default_rng(0).permutation(self.N) + 1.7e9
+        arrays = {"x": np.eye(self.N), "y": np.arange(self.N) % 2, "time": time}
+        data = load(write(tmp_path / "a.npz", arrays), 0)
+        assert data.keeps_order
+        assert torch.bincount(data.y_test).tolist() == [10, 10]
+        for label in (0, 1):
+            of_class = np.sort(time[arrays["y"] == label])
+            places = np.searchsorted(of_class, data.time_test[data.y_test == label].numpy())
+            assert sorted(places // 5) == list(range(10))
+
+    @pytest.mark.parametrize("dtype", [bool, np.int64])
+    @pytest.mark.parametrize("name", ["a.npz", "a.h5"])
+    def test_a_mask_says_which_they_are(self, tmp_path, rows, name, dtype):
+        mask = np.zeros(self.N, dtype)
+        mask[[3, 50, 97]] = 1
+        data = load(write(tmp_path / name, rows | {"test": mask}), 0)
+        assert data.x_test.flatten().tolist() == data.time_test.tolist() == [3, 50, 97]
+        assert len(data.x) == 97
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [
+            ({"test": np.full(100, 2)}, "mask test needs one value, 0 or 1"),
+            ({"test": np.ones(7, bool)}, "mask test needs one value, 0 or 1"),
+            ({"test": np.zeros(100, bool)}, "test split is empty"),
+            ({"test": np.ones(100, bool), "x_test": np.eye(1), "y_test": np.ones(1)}, "both x_test and the mask"),
+            ({"time": np.full(100, np.nan)}, "times hold NaN"),
+            ({"time": np.arange(7)}, "as many labels as samples"),
+            ({"time": np.array(["a"] * 100)}, "times must be numbers or dates"),
+            ({"time": np.arange(100), "x_test": np.eye(1), "y_test": np.ones(1)}, "times for both"),
+            ({"time_test": np.arange(100)}, "no array 'x_test'"),
+        ],
+    )
+    def test_what_cannot_be_is_one_sentence(self, tmp_path, rows, more, sentence):
+        with pytest.raises(DataError, match=sentence):
+            load(write(tmp_path / "a.npz", rows | more), 0)
+
+    def test_dates_are_times(self, tmp_path, rows):
+        days = np.datetime64("2024-01-01") + np.arange(self.N)[::-1]
+        data = load(write(tmp_path / "a.npz", rows | {"time": days}), 0)
+        assert (data.time.diff() < 0).all()
+        assert (data.time + data.x.flatten().double() * 86_400_000_000).unique().numel() == 1
+
+    def test_rows_of_classes_stay_in_order(self, tmp_path):
+        data = load(write(tmp_path / "a.npz", {"x": np.arange(60.0)[:, None], "y": np.arange(60) % 3}), 0)
+        assert data.x.flatten().tolist() == sorted(data.x.flatten().tolist())
+        assert not data.keeps_order
