@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
+from redwood.methods.networks.check import check_weights
 from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmentation
 from redwood.methods.training.dropout import check_dropout, set_dropout
 from redwood.methods.training.evaluation import evaluating
@@ -222,6 +223,7 @@ class LightningMethod(Method):
         from pytorch_lightning import Trainer
 
         from redwood.methods.training.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
+        from redwood.methods.training.checkpoint_io import SealedIO
 
         run: Run = self.run
         callbacks: list[Callback] = [self.flops, TrainingLog(run), *self.callbacks()]
@@ -235,6 +237,7 @@ class LightningMethod(Method):
             strategy=self.strategy(),
             max_epochs=phase.train.epochs,
             callbacks=callbacks,
+            plugins=[SealedIO()],
             logger=False,
             profiler=NoProfiler(),
             enable_checkpointing=any(isinstance(c, CheckpointInsidePhase) for c in callbacks),
@@ -288,6 +291,7 @@ class LightningMethod(Method):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an earlier network."""
+        check_weights(state["network"], self.network)
         self.network.load_state_dict(state["network"])
         if "initial" in state:  # a checkpoint inside a phase is without it
             self._resumed_from = state["initial"]

@@ -112,6 +112,9 @@ class Stream(Protocol):
     def result_fields(self) -> dict[str, Any]:
         """Fields of the results that the stream knows of."""
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What the stream is made of, as plain values that differ where the data or the environments do."""
+
     def evaluate(self, method: Learner) -> "Scores":
         """Score the method on every task's test set."""
 

@@ -15,7 +15,7 @@ from redwood.settings.errors import RedwoodError, reason_of
 
 if TYPE_CHECKING:
     from redwood.settings.results import Results
-    from redwood.settings.run import Position, Run
+    from redwood.settings.run import Run
 
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
 
@@ -26,14 +26,16 @@ class CSVMetrics(Logger):
     Lightning's CSVLogger deletes the file of an earlier run of the same folder, so a resumed run would lose its past.
     """
 
-    def __init__(self, path: Path, position: "Position | None") -> None:
-        """Open `path`; a resumed run keeps the rows up to its `position`, since it will log the later ones again."""
+    def __init__(self, path: Path, logged: str = "") -> None:
+        """Write to `path`, after the rows that a resumed run has `logged` up to its checkpoint, which holds them.
+
+        The file itself is not read: it may hold rows that the run will log again, or be another run's.
+        """
         super().__init__()
         self._path = path
-        self._rows: list[dict[str, Any]] = []
-        if path.exists() and position is not None:
-            with path.open(newline="") as file:
-                self._rows = [row for row in csv.DictReader(file) if _is_past(row, position)]
+        self._rows: list[dict[str, Any]] = [
+            {name: value for name, value in row.items() if value} for row in csv.DictReader(io.StringIO(logged))
+        ]
 
     @property
     def name(self) -> str:
@@ -52,26 +54,27 @@ class CSVMetrics(Logger):
         """Add one row."""
         self._rows.append({"step": step, **metrics})
 
-    def save(self) -> None:
-        """Write all rows; the columns are those of any row."""
+    def text(self) -> str:
+        """All rows; the columns are those of any row."""
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        return text.getvalue()
+
+    def save(self) -> None:
+        """Write all rows."""
         temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
+        temporary.write_text(self.text(), newline="")
         temporary.replace(self._path)
-
-
-def _is_past(row: dict[str, Any], position: "Position") -> bool:
-    return int(row["step"]) <= position.step and not (row.get("phase") and int(row["phase"]) >= position.phase)
 
 
 def make_loggers(run: "Run", config: dict[str, Any]) -> list[Logger]:
     """The loggers of a run."""
     loggers: list[Logger] = []
     if run.directory is not None:
-        loggers.append(CSVMetrics(run.directory / "metrics.csv", run.position))
+        loggers.append(CSVMetrics(run.directory / "metrics.csv", run.logged))
     if run.wandb != "disabled":
         loggers.append(_wandb_logger(run, config))
     return loggers

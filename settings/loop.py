@@ -18,10 +18,11 @@ from redwood.settings.measure import Measure
 from redwood.settings.progress import Reporter, make_reporter
 from redwood.settings.results import Cost, Results
 from redwood.settings.run import Run
+from redwood.settings.schema import ANYTHING, ListOf, MapOf, Number, Record, check, check_alike
 from redwood.settings.seeding import seed_everything
-from redwood.settings.workers import gather_objects, rank, sum_over_workers
+from redwood.settings.workers import gather_objects, rank, sum_over_workers, world_size
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -91,8 +92,9 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     method.attach(run)
     method.configure(setting.for_method())
     config = describe_run(setting, method, run)
+    run.fingerprint.config, run.fingerprint.data = config, stream.fingerprint()
     state = run.load_boundary()
-    progress = _restore(state, method)
+    progress = _restore(state, stream, method)
     if state is None:
         run.create(config)
     run.start_logging(config)
@@ -172,15 +174,41 @@ def _save(progress: Progress, method: Learner, run: Run) -> None:
     run.save_boundary({"format": STATE_FORMAT, **vars(progress), "method": states})
 
 
-def _restore(state: dict[str, Any] | None, method: Learner) -> Progress:
+def _restore(state: dict[str, Any] | None, stream: Stream, method: Learner) -> Progress:
+    """All of the state is looked at before any of it is taken over."""
     if state is None:
         return Progress()
-    if state.pop("format", None) != STATE_FORMAT:
+    if state.get("format") != STATE_FORMAT:
         raise RedwoodError("The run was saved by another version of redwood; start it anew.")
-    states = state.pop("method")
-    method.load_state_dict(states[rank()])
+    check(state, _state_spec(stream), "The state in checkpoints/boundary.pt")
+    del state["format"]
+    own = state.pop("method")[rank()]
+    check_alike(own, method.state_dict(), "The checkpoint checkpoints/boundary.pt")
+    method.load_state_dict(own)
     state["curve"] = [tuple(point) for point in state["curve"]]
     return Progress(**state)
+
+
+def _state_spec(stream: Stream) -> Record:
+    """What a checkpoint between two phases holds."""
+    values = ListOf(Number(), length=stream.n_tasks, optional=True)
+    count, seconds = Number(low=0, whole=True), Number(low=0)
+    return Record(
+        {
+            "format": count,
+            "next_phase": Number(low=0, high=stream.n_phases, whole=True),
+            "rows": ListOf(ListOf(Number(optional=True), length=stream.n_tasks)),
+            "untrained": values,
+            "top5": values,
+            "curve": ListOf(ListOf(Number(), length=2)),
+            "curve_samples": count,
+            "training_samples": count,
+            "training_time_s": seconds,
+            "wall_time_s": seconds,
+            "global_step": count,
+            "method": ListOf(MapOf(ANYTHING), length=world_size()),
+        }
+    )
 
 
 def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str, Any], progress: Progress) -> Results:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from redwood.settings.checkpoints import read_checkpoint
+from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
 from redwood.settings.checks import check_choice, check_range
 from redwood.settings.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.settings.errors import InvalidOptionError, RedwoodError
+from redwood.settings.fingerprint import STAMP, Fingerprint
 from redwood.settings.lock import FolderLock
 from redwood.settings.progress import Reporter
 from redwood.settings.workers import rank
@@ -28,17 +29,8 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 WANDB_MODES = ("disabled", "offline", "online")
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where a resumed run goes on.
-
-    Attributes:
-        step: Training steps of the run that are done.
-        phase: The first phase that is not over.
-    """
-
-    step: int
-    phase: int
+ANEW = "start the run anew"
+FROM_ITS_START = "remove it to go on from the start of its phase"
 
 
 @dataclass
@@ -79,7 +71,8 @@ class Run:
         self.reporter = Reporter()
         self.global_step = 0
         self.n_phases = 1
-        self.position: Position | None = None
+        self.fingerprint = Fingerprint()
+        self.logged = ""
         self._lock = FolderLock()
         self.start_phase()
 
@@ -145,8 +138,7 @@ class Run:
             return
         assert self.directory is not None
         path = self.directory / "checkpoints" / "boundary.pt"
-        torch.save(state, path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
+        write_checkpoint({**state, STAMP: self.stamp(state["next_phase"])}, path)
         coming = self.checkpoint_path(state["next_phase"])
         assert coming is not None
         for inside in path.parent.glob("inside-phase-*"):
@@ -159,23 +151,57 @@ class Run:
         """The state saved last between two phases, or None if there is none or this is not a resumed run.
 
         Raises:
-            RedwoodError: If the file is damaged, or the later one inside the phase is; or if another process is still
-                writing to the run directory.
+            RedwoodError: If the file, or the later one inside the phase, is damaged or of a run with other options or
+                data; or if another process is still writing to the run directory.
         """
         if not self.resume or self.directory is None:
             return None
         if self.writes and self.directory.exists():
             self._lock.acquire(self.directory)
+        self._refuse_folders()
         path = self.directory / "checkpoints" / "boundary.pt"
         if not path.exists():
+            self._refuse_headless()
             return None
-        state = read_checkpoint(path, "start the run anew")
-        self.position = Position(state["global_step"], state["next_phase"])
-        inside = self.checkpoint_path(state["next_phase"])
+        state = read_checkpoint(path, ANEW)
+        stamp = self._check_stamp(state, path, ANEW)
+        self.fingerprint.identity, self.logged = stamp["id"], stamp["log"]
+        inside = self.checkpoint_path(stamp["phase"])
         if inside is not None and inside.exists():
-            steps = read_checkpoint(inside, "remove it to go on from the start of its phase")["global_step"]
-            self.position = Position(state["global_step"] + steps, state["next_phase"])
+            own = self._check_stamp(read_checkpoint(inside, FROM_ITS_START), inside, FROM_ITS_START)
+            if (own["id"], own["phase"]) != (stamp["id"], stamp["phase"]):
+                raise RedwoodError(
+                    f"The checkpoint {inside} is of another run, or of another phase, than {path}; {FROM_ITS_START}."
+                )
+            self.logged = own["log"]
         return state
+
+    def stamp(self, phase: int) -> dict[str, Any]:
+        """What ties a checkpoint of `phase` to this run."""
+        from redwood.settings.loggers import CSVMetrics
+
+        texts = [logger.text() for logger in self.loggers if isinstance(logger, CSVMetrics)]
+        return self.fingerprint.stamp(phase, texts[0] if texts else self.logged)
+
+    def _check_stamp(self, content: dict[str, Any], path: Path, remedy: str) -> dict[str, Any]:
+        stamp: dict[str, Any] = content.pop(STAMP, None)
+        options = "config.yaml" if self.group is None else "the comparison"
+        self.fingerprint.check(stamp, path, options, remedy)
+        return stamp
+
+    def _refuse_folders(self) -> None:
+        """Find out before anything is trained that a file of the run cannot be written since a folder has its name."""
+        assert self.directory is not None
+        for pattern in ("metrics.csv", "results.json", "*.png", "config.yaml"):
+            for path in self.directory.glob(pattern):
+                if path.is_dir():
+                    raise RedwoodError(f"{path} is a folder, where the run has a file of that name; remove it.")
+
+    def _refuse_headless(self) -> None:
+        """A run that has begun its first phase has a checkpoint from before it."""
+        assert self.directory is not None
+        for inside in (self.directory / "checkpoints").glob("inside-phase-*.ckpt"):
+            raise RedwoodError(f"The checkpoint {inside} goes on from boundary.pt, which is missing; {ANEW}.")
 
     def start_phase(self) -> None:
         """Start the clock of a phase."""

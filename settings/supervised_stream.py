@@ -12,6 +12,7 @@ from redwood.settings.base import Learner, Scores
 from redwood.settings.config import name_of_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.errors import InvalidOptionError, NotApplicableError, NotTrainedError, RedwoodError
+from redwood.settings.fingerprint import describe_data
 from redwood.settings.phase import Phase
 from redwood.settings.prequential import OnlineAccuracy, OnlineRMSE
 from redwood.settings.results import RegressionResults, Results
@@ -215,6 +216,10 @@ class SupervisedStream:
             return self.evaluate(method).per_task
         except NotTrainedError:
             return None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Of the data set: what is done with it follows from the options."""
+        return describe_data(self._data)
 
     def result_fields(self) -> dict[str, Any]:
         """Nothing to add to the results."""

@@ -1,19 +1,19 @@
 """The training of an agent in one phase: the library's loop, watched, and checkpoints inside it."""
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import torch
 from stable_baselines3.common.logger import Logger
 
 from redwood.methods.agents.phase_vec_env import PhaseVecEnv, StepsSpentError
 from redwood.methods.agents.reports import Progress, run_logger
 from redwood.methods.agents.state import load_position, position_state
-from redwood.settings.checkpoints import read_checkpoint
+from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
 from redwood.settings.errors import RedwoodError
+from redwood.settings.fingerprint import STAMP
 from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.run import FROM_ITS_START
 from redwood.settings.seeding import random_state, set_random_state
 from redwood.settings.workers import gather_objects, rank
 
@@ -45,7 +45,7 @@ class Session:
         path = self._run.checkpoint_path(self._phase.index)
         if not self._run.resume or path is None or not path.exists():
             return
-        state = read_checkpoint(path, "remove it to go on from the start of its phase")["workers"][rank()]
+        state = read_checkpoint(path, FROM_ITS_START)["workers"][rank()]
         self._agent.load_state_dict(state["method"])
         self._phase.load_state_dict(state["phase"])
         load_position(self._algorithm, state["position"])
@@ -149,6 +149,4 @@ class Session:
         path = self._run.checkpoint_path(self._phase.index)
         if not self._run.writes or path is None:
             return
-        temporary = path.with_name(path.name + ".tmp")
-        torch.save({"global_step": self._phase.budget.spent, "workers": states}, temporary)
-        os.replace(temporary, path)
+        write_checkpoint({"workers": states, STAMP: self._run.stamp(self._phase.index)}, path)

@@ -1,5 +1,6 @@
 """Checks that a network takes the observations of a setting, made once when it is built."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.settings.errors import InvalidOptionError, reason_of
+from redwood.settings.errors import DataError, InvalidOptionError, reason_of
 
 
 def adapt_module(module: nn.Module, observation_space: Box, n_outputs: int) -> nn.Module:
@@ -90,3 +91,15 @@ def image_shape(network: str, observation_space: Box, *, min_side: int = 1) -> t
         )
     channels, height, width = shape
     return channels, height, width
+
+
+def check_weights(weights: Mapping[str, torch.Tensor], network: nn.Module) -> None:
+    """Raise `DataError` unless the weights of a checkpoint, by name, have the names and shapes of the network's."""
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items() if isinstance(value, torch.Tensor)}
+    others = {name: tuple(value.shape) for name, value in weights.items() if isinstance(value, torch.Tensor)}
+    for name in {**own, **others}:
+        if own.get(name) != others.get(name):
+            raise DataError(
+                f"The checkpoint is of another network: {name} is {others.get(name, 'missing')} in the checkpoint and "
+                f"{own.get(name, 'missing')} in the network; use the network that it was written with."
+            )

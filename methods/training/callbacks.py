@@ -25,11 +25,16 @@ class TrainingLog(Callback):
         self._first_step = run.global_step
         self._reported = 0.0
         self._loss: Any = None
+        self._logged = self._last_step = 0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Find the last step: its loss is logged with the step, as a checkpoint of it leaves no step to train."""
+        self._last_step = int(trainer.estimated_stepping_batches)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Report and log."""
         step, self._loss = trainer.global_step, outputs["loss"]
-        if step % LOG_EVERY == 0:
+        if step % LOG_EVERY == 0 or step == self._last_step:
             self._log(step)
         now = time.perf_counter()
         if now - self._reported > REPORT_EVERY_S:
@@ -37,8 +42,8 @@ class TrainingLog(Callback):
             self._reported = now
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Log the last loss of the phase."""
-        if self._loss is not None and trainer.global_step % LOG_EVERY:
+        """Log the last loss of a phase that ends early."""
+        if self._loss is not None and self._logged != trainer.global_step:
             self._log(trainer.global_step)
 
     def _log(self, step: int) -> None:
@@ -46,6 +51,7 @@ class TrainingLog(Callback):
         if not torch.isfinite(torch.tensor(loss)):
             raise RedwoodError(f"Training diverged: the loss is {loss} after {step} steps; use a smaller --lr.")
         self._run.log({"loss": loss}, self._first_step + step)
+        self._logged = step
 
 
 class CheckpointInsidePhase(ModelCheckpoint):

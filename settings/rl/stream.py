@@ -85,6 +85,15 @@ class ReinforcementStream:
     def check(self, method: Learner) -> None:
         """Any method that applies can act."""
 
+    def fingerprint(self) -> dict[str, Any]:
+        """The environment and the physics of each task, and the spaces."""
+        told: dict[str, Any] = {
+            f"task {number}": f"{self._makers[task.environment].name} {task.values}"
+            for number, task in enumerate(self._tasks)
+        }
+        spaces = {"observations": self._setting.observation_space, "actions": self._setting.action_space}
+        return told | {name: str(space) for name, space in spaces.items()} | {"episode limits": list(self._limits)}
+
     def result_fields(self) -> dict[str, Any]:
         """The single-task reference, if there is one, and which task each phase trains, if tasks come back."""
         comes_back = self.n_phases > 1 and self.n_phases > self.n_tasks

@@ -3,7 +3,6 @@ import csv
 import pytest
 
 from redwood.settings.loggers import CSVMetrics
-from redwood.settings.run import Position
 
 
 @pytest.fixture
@@ -37,29 +36,24 @@ class TestCSVMetrics:
 
     def test_a_new_run_starts_empty(self, path):
         written(path)
-        CSVMetrics(path, None).save()
+        CSVMetrics(path).save()
         assert rows(path) == []
 
-    @pytest.mark.parametrize(
-        ("position", "kept"),
-        [
-            (Position(step=0, phase=0), 0),
-            (Position(60, 0), 1),
-            (Position(60, 1), 2),
-            (Position(99, 1), 2),
-            (Position(100, 1), 3),
-        ],
-    )
-    def test_a_resumed_run_keeps_what_it_will_not_log_again(self, path, position, kept):
-        written(path)
+    def test_a_resumed_run_goes_on_from_what_its_checkpoint_holds(self, path):
+        metrics = written(path)
+        logged = metrics.text()
+        metrics.log_metrics({"loss": 0.1}, step=130)  # after the checkpoint: it will be logged again
+        metrics.save()
         before = rows(path)
-        resumed = CSVMetrics(path, position)
+        resumed = CSVMetrics(path, logged)
         resumed.log_metrics({"loss": 0.125}, step=150)
         resumed.save()
-        after = [{name: value for name, value in row.items() if value} for row in rows(path)]
-        assert after == [{name: value for name, value in row.items() if value} for row in before[:kept]] + [
-            {"step": "150", "loss": "0.125"}
-        ]
+        assert rows(path)[:-1] == before[:3] and rows(path)[-1]["loss"] == "0.125"
+
+    def test_the_file_itself_is_not_read(self, path):
+        path.write_bytes(b"\x00 of no interest")
+        CSVMetrics(path, "step,loss\r\n50,0.5\r\n").save()
+        assert path.read_text() == "step,loss\n50,0.5\n"
 
     def test_saving_twice_writes_nothing_twice(self, path):
         metrics = written(path)

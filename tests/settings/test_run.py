@@ -8,7 +8,7 @@ from redwood.methods.finetune import Finetune
 from redwood.methods.random import Random
 from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.results import Results
-from redwood.settings.run import Position, Run, write_atomically
+from redwood.settings.run import Run, write_atomically
 from tests.cli.command import RUN_FILES
 from tests.runs import run_here, small_setting
 
@@ -100,7 +100,7 @@ class TestBoundary:
         run.unlock()
         resumed = Run(run_dir=str(tmp_path), resume=True)
         assert resumed.load_boundary() == state
-        assert resumed.position == Position(step=7, phase=1)
+        assert resumed.fingerprint.identity == run.fingerprint.identity
 
     def test_it_drops_the_checkpoint_inside_the_phase_before(self, tmp_path):
         run = Run(run_dir=str(tmp_path))
