@@ -123,5 +123,5 @@ def describe_data(data: "Dataset") -> dict[str, Any]:
 
 def _hash(values: Tensor) -> str:
     digest = hashlib.sha256(f"{tuple(values.shape)} {values.dtype}".encode())
-    digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy())
+    digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
