@@ -36,6 +36,9 @@ CLASSES = "class-incremental, split"
 PERMUTED = "domain-incremental, permuted"
 # What Avalanche's replay does by default: equal parts for all classes so far, nothing of the task that is trained.
 AS_THEIRS = {"buffer_policy": "class_balanced", "buffer_sampler": "old_tasks"}
+# The penalties of the papers, in which Avalanche's strengths count, too.
+AS_PAPER = {"importance_scale": "none"}
+AS_EWC = {"ewc_form": "per_task", **AS_PAPER}
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ CONTESTS = (
     Contest(CLASSES, "icarl", None, (1.0,), None, (1.0,), {"buffer_size": MEMORY}),
     Contest(CLASSES, "lwf", "lwf_alpha", (0.5, 1, 2, 5), avalanche_methods.lwf, (0.5, 1, 2, 5), {}),
     Contest(PERMUTED, "lwf", "lwf_alpha", (0.5, 1, 2, 5), avalanche_methods.lwf, (0.5, 1, 2, 5), {}),
-    Contest(PERMUTED, "ewc", "ewc_lambda", (10, 30, 100, 300), avalanche_methods.ewc, (1, 10, 100, 1000), {}),
-    Contest(PERMUTED, "si", "si_c", (0.1, 0.3, 1, 3), avalanche_methods.si, (0.001, 0.01, 0.1, 1), {}),
+    Contest(PERMUTED, "ewc", "ewc_lambda", (10, 30, 100, 300), avalanche_methods.ewc, (1, 10, 100, 1000), AS_EWC),
+    Contest(PERMUTED, "si", "si_c", (0.1, 0.3, 1, 3), avalanche_methods.si, (0.001, 0.01, 0.1, 1), AS_PAPER),
 )
 
 

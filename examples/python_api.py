@@ -16,7 +16,7 @@ class EWCRehearsal(EWC, Rehearsal):
 def main(passes: int = 20) -> dict[str, float]:
     """Return the average accuracy of each method after five tasks of two digits."""
     accuracy = {}
-    for method in (Finetune(), EWC(), Rehearsal(buffer_size=100), EWCRehearsal(buffer_size=100, ewc_lambda=1.0)):
+    for method in (Finetune(), EWC(), Rehearsal(buffer_size=100), EWCRehearsal(buffer_size=100)):
         results = ClassIncrementalSetting(nb_tasks=5, passes=passes, seed=0).apply(method, quiet=True)
         accuracy[type(method).__name__] = results.objective
         forgetting = results.metrics["forgetting"]

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.methods.base import Composition
-from redwood.methods.distillation.distilling import TwoSide
 from redwood.methods.distillation.output_layer import output_layer
 from redwood.methods.memory.held_out import HeldOut
 from redwood.methods.rehearsal import Rehearsal
 from redwood.methods.training.evaluation import evaluating
+from redwood.methods.two_side import TwoSide
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_range

@@ -35,11 +35,16 @@ def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *
 class EWC(SampledImportance):
     """Pull each weight back to where earlier tasks left it, as hard as they depend on it (equation 3).
 
-    The penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2, as far as steps of the learning
-    rate can follow it (see `pulls`). The sum over tasks is itself a parabola in each w_i.
+    Per task, the penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2, as far as steps of the
+    learning rate can follow it (see `pulls`). The sum over tasks is itself a parabola in each w_i.
 
     Online ("Progress & Compress", section 4), only the latest weights w* count: after task k the Fisher information is
-    F*_k = gamma F*_(k-1) + F_k, and the penalty of the next one lambda/2 * sum_i gamma F*_ki (w_i - w*_i)^2.
+    F*_k = gamma F*_(k-1) + F_k, and the penalty of the next one lambda/2 * sum_i gamma F*_ki (w_i - w*_i)^2. This is
+    the default: the latest weights were held to those of earlier tasks already, so that a pull back to each of these
+    counts earlier tasks twice (Huszar, 2018). On ten permuted tasks that ends below fine-tuning.
+
+    The Fisher information F_k of each task is divided by its mean over all weights, unless `importance_scale` is none.
+    In one pass over a few dozen batches little is forgotten, and the penalty changes next to nothing.
 
     The Fisher information is estimated on samples of the task that were kept aside as they came, with labels drawn from
     the network's own predictions, or with the given ones (the empirical Fisher information).
@@ -49,8 +54,8 @@ class EWC(SampledImportance):
     state_key: ClassVar[str] = "ewc"
     purpose: ClassVar[str] = "fisher"
 
-    ewc_lambda: float = 100.0  # strength of the penalty
-    ewc_form: str = "per_task"  # per_task: one term for each earlier task; online: one for all, which decays
+    ewc_lambda: float = 0.1  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)
+    ewc_form: str = "online"  # online: one term for all earlier tasks, which decays; per_task: one for each
     ewc_gamma: float = 0.95  # online: share of the importance for earlier tasks that is kept at each task's end
     fisher_samples: int = 200  # samples of each task that the Fisher information is estimated on
     fisher_labels: str = "sampled"  # its labels: sampled (from the network's predictions) or given (the true ones)

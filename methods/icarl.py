@@ -67,7 +67,7 @@ class ICaRL(LwFMC, Rehearsal):
         self._candidates_bytes = max(self._candidates_bytes, self.candidates.nbytes)
         with self.flops.count():
             self._choose_exemplars()
-            self._means = self._class_means()
+            self._means = self.class_means()
         self._open_candidates()
 
     def _choose_exemplars(self) -> None:
@@ -76,7 +76,7 @@ class ICaRL(LwFMC, Rehearsal):
             told["features"] = self.stored_features(self.candidates)
         self.offer(self.buffer, self.candidates.all(), **told)
 
-    def _class_means(self) -> Tensor:
+    def class_means(self) -> Tensor | None:
         """Normalised means (K, d) of the exemplars' normalised features; infinitely far for classes without any."""
         features = F.normalize(self.stored_features(self.buffer), dim=1)
         labels = self.buffer.all()["y"].to(self.device)

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from redwood.methods.base import Composition
+from redwood.methods.regularisation.importance import ScaledImportance
 from redwood.methods.regularisation.parabola import Weights
 from redwood.methods.regularisation.path_importance import PathImportance
 from redwood.settings.checks import check_range
 
 
 @dataclass
-class SI(PathImportance):
+class SI(PathImportance, ScaledImportance):
     """Hold on to the weights whose moves lowered the loss of earlier tasks (equations 3 to 5).
 
     Weight i's part in the drop of a task's loss is omega_i = - sum over steps of gradient times movement (equation 3).
@@ -18,12 +19,15 @@ class SI(PathImportance):
     penalty of later tasks is c * sum_i Omega_i (w_i - w*_i)^2 (equation 4), with the weights w* after the latest task,
     as far as steps of the learning rate can follow it (see `pulls`). A weight whose moves raised the loss counts as not
     important: a parabola that opens downwards would drive it away.
+
+    Importances are divided by their mean over all weights, unless `importance_scale` is none. In one pass over a few
+    dozen batches little is forgotten, and the penalty changes next to nothing.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "si"
 
-    si_c: float = 0.1  # strength of the penalty
+    si_c: float = 0.05  # strength of the penalty (with importance_scale none, as in the paper: 0.1 to 1)
     si_xi: float = 0.1  # damping: added to the squared movement that importance is divided by
 
     def __post_init__(self) -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from redwood.methods.base import Composition
-from redwood.methods.distillation.distilling import TwoSide
 from redwood.methods.distillation.output_layer import output_layer
 from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.two_side import TwoSide
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 

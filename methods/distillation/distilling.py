@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.methods.distillation.losses import DIVERGENCES, old_share, two_side
+from redwood.methods.distillation.losses import DIVERGENCES
 from redwood.methods.distillation.teacher import Teacher, outputs_kept
 from redwood.methods.lightning import LightningMethod
-from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.checks import check_choice, check_range
@@ -52,6 +51,10 @@ class Distilling(LightningMethod):
     def on_task_end(self, task_id: int | None) -> None:
         """Keep the network as the next task's teacher."""
         super().on_task_end(task_id)
+        self.keep_teacher()
+
+    def keep_teacher(self) -> None:
+        """Copy the network, which has been trained on the classes of the phase."""
         self.teacher.copy(self.network, self.current)
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,30 +117,3 @@ class SoftmaxDistilling(Distilling):
         divergence = DIVERGENCES[self.divergence]
         parts = [divergence(outputs[:, group], taught[:, group], self.temperature) for group in self.groups]
         return torch.stack(parts).sum(0)
-
-
-@dataclass
-class TwoSide(SoftmaxDistilling):
-    """Weigh the loss against the distance from the teacher: (1 - lambda) * loss + lambda * distance.
-
-    Lambda is the number of classes that the teacher knows, divided by that number and the number of the task's. As it
-    grows the labels count less and less, so that larger steps are needed than for the loss alone.
-
-    Attributes that a subclass may use:
-        competing: Whether new classes compete with old ones, so that the outputs of one kind can be too large.
-    """
-
-    def configure(self, setting: Setting) -> None:
-        """Build the network."""
-        super().configure(setting)
-        promised = setting.assumptions
-        self.competing = (
-            promised.context < Context.STATIONARY and promised.task_ids < TaskIds.TEST and not promised.shared_outputs
-        )
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Both sides; in the first task, the loss alone."""
-        loss, distance = self.loss_and_distance(batch, super().loss)
-        if distance is None:
-            return loss
-        return two_side(loss, distance, old_share(int(self.teacher.known.sum()), int(self.current.sum())))

@@ -93,3 +93,8 @@ class WeightParabola(ABC):
 def bytes_of(weights: Weights) -> int:
     """Bytes that the tensors take."""
     return sum(value.nbytes for value in weights.values())
+
+
+def mean_of(weights: Weights) -> float:
+    """The mean over all entries of the tensors."""
+    return float(sum(value.double().sum() for value in weights.values())) / sum(v.numel() for v in weights.values())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import RehearsalBuffer
-from redwood.methods.regularisation.importance import WeightImportance
+from redwood.methods.regularisation.importance import ScaledImportance
 from redwood.methods.regularisation.parabola import Weights
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
@@ -17,7 +17,7 @@ from redwood.settings.workers import rank, sum_over_workers, world_size
 
 
 @dataclass
-class SampledImportance(WeightImportance):
+class SampledImportance(ScaledImportance):
     """Measure the importance of weights on samples that were kept aside as they came.
 
     They are a uniform sample of the task, taken in the first pass; so no sample is visited again after its task.

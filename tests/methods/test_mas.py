@@ -36,7 +36,7 @@ class TestImportance:
                 return found[-1]
 
         found: list = []
-        method = Watched(model=Linear(), mas_samples=20)
+        method = Watched(model=Linear(), mas_samples=20, importance_scale="none")
         run_here(small_setting("online_class_incremental"), method)
         assert len(found) == 3
         for name, value in method.curvature.items():

@@ -45,7 +45,7 @@ class TestPath:
     @pytest.fixture(scope="class")
     @classmethod
     def notes(cls):
-        method = Quadratic(model=Linear(), lr=0.001, si_c=50000.0)
+        method = Quadratic(model=Linear(), lr=0.001, si_c=50000.0, importance_scale="none")
         run_here(small_setting("domain_incremental", nb_tasks=2, stream="permuted", batch_size=160, passes=40), method)
         return method.notes
 
@@ -91,7 +91,7 @@ class TestStepWatch:
 
 def test_importance():
     """Equation 5, but for weights whose moves raised the loss."""
-    method = configured(SI(si_xi=0.5))
+    method = configured(SI(si_xi=0.5, importance_scale="none"))
     before = weights_of(method)
     for sign in (1, -1):
         move(method)

@@ -25,9 +25,11 @@ from redwood.methods.dtp import DTP
 from redwood.methods.er_ace import ERACE
 from redwood.methods.ewc import EWC
 from redwood.methods.finetune import Finetune
+from redwood.methods.fixed import Fixed
 from redwood.methods.gdumb import GDumb
 from redwood.methods.hard_moe import HardMoE
 from redwood.methods.hat import HAT
+from redwood.methods.hybrid1 import Hybrid1
 from redwood.methods.icarl import ICaRL
 from redwood.methods.joint import Joint
 from redwood.methods.just_in_time import JustInTime
@@ -47,6 +49,7 @@ from redwood.methods.si import SI
 from redwood.methods.slda import SLDA
 from redwood.methods.stable_sgd import StableSGD
 from redwood.methods.training import callbacks
+from redwood.methods.two_side import TwoSide
 from redwood.methods.wa import WA
 from redwood.methods.widen import Widen
 from redwood.settings import get_setting
@@ -118,6 +121,9 @@ CASES = {
     "gdumb, drift": ("continual", {}, partial(GDumb, buffer_size=25, memory_passes=3)),
     "lwf": ("task_incremental", {}, partial(LwF, divergence="js")),
     "lwf_mc": ("class_incremental", {}, LwFMC),
+    "fixed": ("class_incremental", {}, partial(normalised, Fixed)),
+    "hybrid1": ("class_incremental", {}, partial(Hybrid1, buffer_size=20)),
+    "two_side": ("class_incremental", {}, TwoSide),
     "bic": ("class_incremental", {}, partial(BiC, buffer_size=20, bias_samples=8)),
     "wa": ("class_incremental", {}, partial(WA, buffer_size=20)),
     "dtp": ("class_incremental", {}, partial(DTP, feedback_steps=2)),

@@ -15,6 +15,7 @@ from tests.runs import run_here, small_setting
 from tests.samples import few_digits
 
 FAMILY = (EWC, SI, MAS, RWalk)
+SCALED = (EWC, SI, MAS)
 
 
 @dataclass
@@ -64,6 +65,68 @@ def test_one_parabola_decays_and_moves():
     move(method)
     distance = sum((w - a).square().sum() for w, a in zip(weights_of(method), anchor, strict=True))
     torch.testing.assert_close(method.penalty().detach(), 3 / 2 * 0.5 * 3 * distance, msg="gamma counts in the penalty")
+
+
+def given(method, *scales, **options):
+    """A method that has ended tasks of random importances, multiplied by `scales`.
+
+    The weights have moved since by the same way in all cases.
+
+    Returns:
+        The method, the importances, and the weights after the last task.
+    """
+
+    class Given(method):
+        def importance(self):
+            return found.pop(0)
+
+    one = configured(Given(**options))
+    draw = torch.Generator().manual_seed(0)
+    found = [
+        {name: scale * torch.rand(p.shape, generator=draw) for name, p in one.trained_weights()} for scale in scales
+    ]
+    importances = list(found)
+    for task in range(len(scales)):
+        one.on_task_end(task)
+    anchor = weights_of(one)
+    move(one)
+    return one, importances, anchor
+
+
+@pytest.mark.parametrize("method", SCALED)
+class TestScale:
+    def test_the_mean_importance_to_all_tasks_is_one(self, method):
+        """By hand, for two tasks, whose importances differ by a factor of a thousand."""
+        one, (first, second), anchor = given(method, 1.0, 1e-3)
+        distances = [(w - a).square() for w, a in zip(weights_of(one), anchor, strict=True)]
+        n = sum(value.numel() for value in first.values())
+        means = [sum(float(value.sum()) for value in task.values()) / n for task in (first, second)]
+        gamma = getattr(one, "ewc_gamma", 1.0)
+        expected = sum(
+            ((gamma * a / means[0] + b / means[1]) / (gamma + 1) * distance).sum()
+            for a, b, distance in zip(first.values(), second.values(), distances, strict=True)
+        )
+        torch.testing.assert_close(one.penalty().detach(), one.strength / 2 * expected)
+
+    def test_how_large_importances_are_counts_only_if_they_are_not_scaled(self, method):
+        ratios = {}
+        for scale in ("mean", "none"):
+            small, large = (given(method, size, importance_scale=scale)[0].penalty().item() for size in (1e-4, 1e-2))
+            ratios[scale] = large / small
+        assert ratios == {"mean": pytest.approx(1), "none": pytest.approx(100)}
+
+    def test_no_importance_at_all_is_no_error(self, method):
+        assert float(given(method, 0.0)[0].penalty()) == 0
+
+    def test_it_is_known_after_a_resume(self, method):
+        one, _, _ = given(method, 1.0, 1e-3)
+        other = configured(method())
+        other.load_state_dict(one.state_dict())
+        assert float(other.penalty()) == float(one.penalty()) > 0
+
+    def test_an_unknown_scale_is_refused(self, method):
+        with pytest.raises(InvalidOptionError, match="importance_scale"):
+            method(importance_scale="max")
 
 
 def test_with_rehearsal():

@@ -2,9 +2,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from redwood.methods.distillation.distilling import TwoSide
+from redwood.methods import compose
+from redwood.methods.bic import BiC
 from redwood.methods.distillation.losses import kd
-from tests.methods.helpers import batch_of, configured, move
+from redwood.methods.finetune import Finetune
+from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.two_side import TwoSide
+from tests.methods.helpers import batch_of, configured, move, weights_of
+from tests.runs import run_here, small_setting
 
 CLASSES = torch.arange(10)
 
@@ -43,3 +48,21 @@ class TestTwoSide:
     )
     def test_new_classes_compete_with_old_ones_where_a_test_tells_them_not_apart(self, key, competing):
         assert configured(TwoSide(), key).competing is competing
+
+
+def test_with_rehearsal_it_is_bic_where_nothing_is_corrected():
+    """Where ids are given at test, `bic` keeps no sample aside."""
+    both, bic = compose(TwoSide, Rehearsal)(buffer_size=20, momentum=0.9), BiC(buffer_size=20)
+    for method in (both, bic):
+        run_here(small_setting("task_incremental"), method)
+    assert all(map(torch.equal, both.network.parameters(), bic.network.parameters()))
+
+
+def test_it_changes_what_is_learned_from_the_second_task_on():
+    runs = {nb_tasks: (TwoSide(), Finetune()) for nb_tasks in (1, 2)}
+    for nb_tasks, methods in runs.items():
+        for method in methods:
+            run_here(small_setting("online_class_incremental", nb_tasks=nb_tasks), method)
+    first, second = ([*map(torch.equal, *map(weights_of, methods))] for methods in runs.values())
+    assert all(first)
+    assert not any(second)
