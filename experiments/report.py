@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from redwood.settings.measure import ACCURACY, Measure
+from redwood.settings.measure import ACCURACY, RETURN, Measure
 from redwood.settings.results import METRICS, Cost, Results, mean_and_std
 
 NOT_DEFINED = "\N{EN DASH}"
@@ -64,6 +64,19 @@ def print_results(results: Results, console: Console) -> None:
             table.add_row(*line)
         console.print(table)
         console.print()
+    print_untested([results], console)
+
+
+def print_untested(runs: Iterable[Results], console: Console) -> None:
+    """Say what is not known of runs that left tasks untested, if any did."""
+    untested = [run for run in runs if not run.all_tested]
+    if not untested:
+        return
+    note = f"{NOT_DEFINED} was not measured: --eval_tasks seen tests a task from the phase on that trains it."
+    if any(run.measure is not RETURN for run in untested):
+        note += " Forward transfer needs --eval_tasks all."
+    console.print(Text(note), soft_wrap=True)
+    console.print()
 
 
 def print_comparison(rows: Sequence[Row], console: Console) -> None:
@@ -101,6 +114,7 @@ def print_comparison(rows: Sequence[Row], console: Console) -> None:
                 table.add_row(*map(Text, (*line, state)))
         console.print(table)
         console.print()
+    print_untested((run for row in rows for run in row.results), console)
     for row, whole, shown in zip(rows, status, cut, strict=True):
         if shown != whole:
             console.print(Text(f"{row.label} {whole}"), soft_wrap=True)
@@ -130,18 +144,19 @@ def _print_matrix(results: Results, console: Console) -> None:
     console.print()
 
 
-def _cell(values: Sequence[float] | None, task: int | None, phase: int | None, results: Results) -> Text:
+def _cell(values: Sequence[float | None] | None, task: int | None, phase: int | None, results: Results) -> Text:
     if values is None or task is None:
         return Text(_GAP, style="dim")
     unseen = phase is not None and task >= results.tasks_seen(phase)
-    return Text(results.measure.show(values[task]), style="dim" if unseen else "")
+    return Text(_shown(results.measure, values[task]), style="dim" if unseen else "")
 
 
 def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     for name, value in results.metrics.items():
         yield name.replace("_", " ").replace("rmse", "RMSE"), _shown(results.measure, value, signed=name in _SIGNED)
     if results.top5_accuracy is not None:
-        yield "average top-5 accuracy", _shown(ACCURACY, sum(results.top5_accuracy) / len(results.top5_accuracy))
+        top5 = [value for value in results.top5_accuracy if value is not None]
+        yield "average top-5 accuracy", _shown(ACCURACY, sum(top5) / len(top5))
 
 
 def _cost_lines(cost: Cost, samples: str) -> Iterable[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The root of the tree: what a setting is, and what it asks of a learner."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -10,11 +11,14 @@ import gymnasium
 from torch import Tensor
 
 from redwood.settings.assumptions import Assumptions, merge_assumptions
+from redwood.settings.checks import check_choice
 from redwood.settings.errors import InvalidOptionError, NotApplicableError
 
 if TYPE_CHECKING:
     from redwood.settings.results import Results
     from redwood.settings.run import Run
+
+EVAL_TASKS = ("all", "seen")
 
 # The default of a field that depends on the node: `__post_init__` puts in the value that the node implies.
 FROM_NODE: Any = None
@@ -115,8 +119,11 @@ class Stream(Protocol):
     def fingerprint(self) -> dict[str, Any]:
         """What the stream is made of, as plain values that differ where the data or the environments do."""
 
-    def evaluate(self, method: Learner) -> "Scores":
-        """Score the method on every task's test set."""
+    def tasks_seen(self, phase: int) -> int:
+        """How many tasks, the first ones, have been trained by the end of a phase."""
+
+    def evaluate(self, method: Learner, n_tasks: int | None = None) -> "Scores":
+        """Score the method on the test sets of the first `n_tasks` tasks (default: all)."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +132,17 @@ class Scores:
 
     Attributes:
         per_task: Accuracy, the share of right predictions, on each task; where numbers are predicted, the RMSE; of
-            environments, the mean return.
+            environments, the mean return. None: not tested.
         top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
     """
 
-    per_task: list[float]
-    top5: list[float] | None = None
+    per_task: list[float | None]
+    top5: list[float | None] | None = None
+
+
+def known(means: Tensor) -> list[float | None]:
+    """The values (T,) as a list: None for a task without samples, whose mean is NaN."""
+    return [None if math.isnan(mean) else mean for mean in means.tolist()]
 
 
 @dataclass
@@ -146,6 +158,7 @@ class Setting(ABC):
 
     seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
     workers: int = FROM_NODE  # data-parallel processes that share the stream (default: 1; distributed settings: 2)
+    eval_tasks: str = "all"  # tasks that are tested after each phase: all, or those seen so far
 
     def __init_subclass__(cls, **added: Any) -> None:
         """Merge the assumptions of the bases with the added ones.
@@ -166,6 +179,7 @@ class Setting(ABC):
         if self.seed < 0:
             raise InvalidOptionError(f"--seed {self.seed} has to be at least 0.")
         self.workers = self.within("workers", self.workers, default=1)
+        check_choice(self, "eval_tasks", EVAL_TASKS)
 
     def within(self, name: str, value: int | None, default: int) -> int:
         """The value of a free parameter, checked against what this node promises about it."""

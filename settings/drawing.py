@@ -142,12 +142,12 @@ def scale_of(measure: Measure, shown: NDArray[np.float64], room: float = 1.0) ->
 
     Args:
         measure: What they are values of.
-        shown: The values as they are shown.
+        shown: The values as they are shown; NaN where there is none.
         room: How much longer the scale is than it has to be.
     """
     if measure.unit == "%":
         return 0.0, 100.0 * room
-    low, high = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
+    low, high = min(float(np.nanmin(shown)), 0.0), max(float(np.nanmax(shown)), 0.0)
     if low == high:
         return 0.0, room
     return low * room, high * room + (0.0 if high else (room - 1) * -low)

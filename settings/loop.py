@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,6 @@ from redwood.settings.base import AnyPhase, Learner, Scores, Setting, Stream
 from redwood.settings.config import describe_run, name_of_setting
 from redwood.settings.cost import peak_memory_bytes, rehearsal_cost
 from redwood.settings.errors import RedwoodError
-from redwood.settings.measure import Measure
 from redwood.settings.progress import Reporter, make_reporter
 from redwood.settings.results import Cost, Results
 from redwood.settings.run import Run
@@ -37,9 +36,9 @@ class Progress:
     """What a run has reached so far, besides the method's own state."""
 
     next_phase: int = 0
-    rows: list[list[float]] = field(default_factory=list)
+    rows: list[list[float | None]] = field(default_factory=list)
     untrained: list[float] | None = None
-    top5: list[float] | None = None
+    top5: list[float | None] | None = None
     curve: list[tuple[int, float]] = field(default_factory=list)
     curve_samples: int = 0
     training_samples: int = 0
@@ -99,7 +98,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
         run.create(config)
     run.start_logging(config)
     run.global_step = progress.global_step
-    reporter = make_reporter(run, stream.n_phases, stream.n_tasks, stream.results_type.measure)
+    reporter = make_reporter(run, stream.n_phases, stream.results_type.measure)
     started -= progress.wall_time_s
     try:
         with reporter:
@@ -111,7 +110,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
                 started -= run.earlier_s
                 progress.wall_time_s = time.perf_counter() - started
                 # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
-                run.log(_row_metrics(scores, stream.results_type.measure, index))
+                run.log(_row_metrics(scores, stream, index))
                 run.save_logs()
                 _save(progress, method, run)
     except BaseException:
@@ -145,13 +144,14 @@ def _run_phase(
         method.on_task_end(phase.task_id)
     phase.close()
     progress.training_time_s += run.phase_seconds()
-    scores = stream.evaluate(method)
+    seen = stream.tasks_seen(index)
+    scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
     _count(phase, progress)
     progress.rows.append(scores.per_task)
     progress.top5 = scores.top5
     progress.next_phase = index + 1
     progress.global_step = run.global_step
-    reporter.phase_finished(index, scores.per_task)
+    reporter.phase_finished(index, _mean(scores.per_task[:seen]))
     return scores
 
 
@@ -162,9 +162,20 @@ def _count(phase: AnyPhase, progress: Progress) -> None:
     progress.curve_samples += phase.online.span()
 
 
-def _row_metrics(scores: Scores, measure: Measure, index: int) -> dict[str, float]:
-    row = {f"{measure.key}/task_{task}": value for task, value in enumerate(scores.per_task)}
-    return row | {"phase": index, f"average_{measure.key}": sum(scores.per_task) / len(scores.per_task)}
+def _row_metrics(scores: Scores, stream: Stream, index: int) -> dict[str, float]:
+    """What is logged of a phase; names mean what they do in `results.json`, which averages over the tasks so far."""
+    key, values = stream.results_type.measure.key, scores.per_task
+    row = {f"{key}/task_{task}": value for task, value in enumerate(values) if value is not None}
+    row |= {"phase": index, f"average_{key}": _mean(values[: stream.tasks_seen(index)])}
+    if None not in values:
+        row[f"average_{key}_all_tasks"] = _mean(values)
+    return row
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """The mean of what was measured."""
+    measured = [value for value in values if value is not None]
+    return sum(measured) / len(measured)
 
 
 def _save(progress: Progress, method: Learner, run: Run) -> None:

@@ -78,7 +78,7 @@ def forgetting(R: Matrix, order: Order | None = None) -> float | None:
     the last, the task trained last is left out, and a negative value means that earlier tasks improved.
 
     Args:
-        R: Accuracy matrix (P, T).
+        R: Accuracy matrix (P, T), NaN where a task was not tested; such phases do not count.
         order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Returns:
@@ -94,7 +94,7 @@ def forgetting(R: Matrix, order: Order | None = None) -> float | None:
     earlier = _all_but(matrix, _order(matrix, order)[-1])
     if not len(earlier):
         return 0.0
-    best = matrix[:-1, earlier].max(axis=0)
+    best = np.nanmax(matrix[:-1, earlier], axis=0)
     return float((best - matrix[-1, earlier]).mean())
 
 
@@ -137,8 +137,8 @@ def forward_transfer(R: Matrix, untrained: Vector | None, order: Order | None = 
         order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Returns:
-        A value in [-1, 1], higher is better; 0.0 for a single task; None if `untrained` is None or one phase trained
-        several tasks (P = 1 < T).
+        A value in [-1, 1], higher is better; 0.0 for a single task; None if `untrained` is None, one phase trained
+        several tasks (P = 1 < T), or a task was not tested before it was trained (NaN).
 
     Raises:
         ValueError: If `R` is ragged or empty, P fits neither T nor `order`, or `untrained` does not hold T values.
@@ -156,7 +156,8 @@ def forward_transfer(R: Matrix, untrained: Vector | None, order: Order | None = 
         return 0.0
     trained, later = _order(matrix, order), np.arange(1, matrix.shape[1])
     before = [int(np.flatnonzero(trained == task)[0]) - 1 for task in later]
-    return float((matrix[before, later] - baseline[1:]).mean())
+    transfer = float((matrix[before, later] - baseline[1:]).mean())
+    return None if np.isnan(transfer) else transfer
 
 
 def learning_curve_area(Z: Matrix) -> float:

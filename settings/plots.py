@@ -42,7 +42,7 @@ _ROOM = 1.04  # for markers at the end of a scale
 def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None:
     """Draw the matrix of results as a heat map: a row per phase trained, a column per task tested.
 
-    Accuracies are in percent.
+    Accuracies are in percent. Cells of tasks that were not tested are blank.
 
     Args:
         results: A run with at least one evaluated phase; of an unfinished run, the rows there are.
@@ -139,8 +139,10 @@ def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | o
 
 def _annotate_cells(axes: "Axes", shown: NDArray[np.float64], measure: Measure) -> None:
     few, middle = shown.shape[1] <= _MAX_LABELLED_TASKS, sum(scale_of(measure, shown)) / 2
-    large = not measure.unit and float(np.abs(shown).max()) >= _LARGE
+    large = not measure.unit and float(np.nanmax(np.abs(shown))) >= _LARGE
     for (phase, task), value in np.ndenumerate(shown):
+        if np.isnan(value):
+            continue
         axes.text(
             task,
             phase,

@@ -25,8 +25,8 @@ class Reporter:
     def step(self, done: int) -> None:
         """`done` training steps of the phase are over."""
 
-    def phase_finished(self, index: int, scores: list[float]) -> None:
-        """A phase is trained; accuracy (or another measure) per task."""
+    def phase_finished(self, index: int, average: float) -> None:
+        """A phase is trained; accuracy (or another measure), averaged over the tasks so far."""
 
     def note(self, text: str) -> None:
         """Something that the user should know has come up."""
@@ -35,8 +35,8 @@ class Reporter:
 class LineReporter(Reporter):
     """A line per phase."""
 
-    def __init__(self, n_phases: int, n_tasks: int, measure: Measure = ACCURACY) -> None:
-        self._n_phases, self._n_tasks, self._measure = n_phases, n_tasks, measure
+    def __init__(self, n_phases: int, measure: Measure = ACCURACY) -> None:
+        self._n_phases, self._measure = n_phases, measure
         self._started = 0.0
 
     def phase_started(self, index: int, steps: int) -> None:
@@ -44,17 +44,16 @@ class LineReporter(Reporter):
         self._started = time.perf_counter()
         self._steps = steps
 
-    def phase_finished(self, index: int, scores: list[float]) -> None:
+    def phase_finished(self, index: int, average: float) -> None:
         """Print the line."""
-        self.print(self.line(index, scores))
+        self.print(self.line(index, average))
 
-    def line(self, index: int, scores: list[float]) -> str:
+    def line(self, index: int, average: float) -> str:
         """What there is to say about a finished phase."""
-        seen = scores[: index + 1] if self._n_phases == self._n_tasks else scores
-        average = f"{self._measure.show(sum(seen) / len(seen))} {self._measure.unit}".rstrip()
+        shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
         return (
             f"phase {index + 1}/{self._n_phases}: {self._steps} steps in {time.perf_counter() - self._started:.1f} s, "
-            f"{self._measure.name} on the tasks so far {average}"
+            f"{self._measure.name} on the tasks so far {shown}"
         )
 
     def note(self, text: str) -> None:
@@ -69,8 +68,8 @@ class LineReporter(Reporter):
 class BarReporter(LineReporter):
     """A live bar below a line per phase."""
 
-    def __init__(self, n_phases: int, n_tasks: int, measure: Measure = ACCURACY) -> None:
-        super().__init__(n_phases, n_tasks, measure)
+    def __init__(self, n_phases: int, measure: Measure = ACCURACY) -> None:
+        super().__init__(n_phases, measure)
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar: Progress = Progress(
@@ -99,10 +98,10 @@ class BarReporter(LineReporter):
         self._bar.console.print(line, highlight=False)
 
 
-def make_reporter(run: "Run", n_phases: int, n_tasks: int, measure: Measure = ACCURACY) -> Reporter:
+def make_reporter(run: "Run", n_phases: int, measure: Measure = ACCURACY) -> Reporter:
     """The reporter that fits: a bar on a terminal, lines in a file; none if quiet, or on any worker but the first."""
     if run.quiet or rank() != 0:
         return Reporter()
     from rich.console import Console
 
-    return (BarReporter if Console().is_terminal else LineReporter)(n_phases, n_tasks, measure)
+    return (BarReporter if Console().is_terminal else LineReporter)(n_phases, measure)

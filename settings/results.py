@@ -67,7 +67,7 @@ class Results:
         dataset: Name of the data set.
         seed: Seed of the run.
         n_phases: Planned phases: one for each task, or for each time that a task comes, or 1 for the whole stream.
-        accuracy_matrix: R (P, T), P <= `n_phases`: accuracy in [0, 1] on task j after phase i.
+        accuracy_matrix: R (P, T), P <= `n_phases`: accuracy in [0, 1] on task j after phase i; None if not tested.
         untrained_accuracy: Accuracy (T,) of the untrained network; None if not measured. Not in the JSON file.
         online_curve: Points (training samples seen, accuracy on those since the previous point, before learning them).
         cost: What the run spent.
@@ -87,13 +87,13 @@ class Results:
     dataset: str
     seed: int
     n_phases: int
-    accuracy_matrix: list[list[float]] = field(default_factory=list)
+    accuracy_matrix: list[list[float | None]] = field(default_factory=list)
     untrained_accuracy: list[float] | None = None
     online_curve: list[tuple[int, float]] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed_versions)
-    top5_accuracy: list[float] | None = None
+    top5_accuracy: list[float | None] | None = None
     phase_tasks: list[int] | None = None
     # A file keeps the forward transfer but not the untrained accuracies: how many rows it was true for, and its value.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
@@ -129,6 +129,11 @@ class Results:
         if self.n_phases == 1:
             return len(self.accuracy_matrix[0])
         return phase + 1 if self.phase_tasks is None else max(self.phase_tasks[: phase + 1]) + 1
+
+    @property
+    def all_tested(self) -> bool:
+        """Whether every task was tested after every phase so far; not so under `--eval_tasks seen`."""
+        return not any(None in row for row in self.accuracy_matrix)
 
     @property
     def order(self) -> list[int] | None:
@@ -186,7 +191,7 @@ class Results:
             "method": self.method,
             "dataset": self.dataset,
             "seed": self.seed,
-            f"{self.measure.key}_matrix": [[float(value) for value in row] for row in self.accuracy_matrix],
+            f"{self.measure.key}_matrix": [_numbers(row) for row in self.accuracy_matrix],
             f"online_{self.measure.key}": [[int(samples), float(value)] for samples, value in self.online_curve],
             "metrics": self.metrics,
             "cost": {name: value for name, value in asdict(self.cost).items() if value is not None},
@@ -230,7 +235,7 @@ class Results:
                 dataset=data["dataset"],
                 seed=data["seed"],
                 n_phases=len(order) if order else _planned_phases(data[matrix], data["metrics"]),
-                accuracy_matrix=[[float(value) for value in row] for row in data[matrix]],
+                accuracy_matrix=[_numbers(row) for row in data[matrix]],
                 online_curve=[(int(samples), float(value)) for samples, value in data[online]],
                 cost=Cost(**data["cost"]),
                 config=dict(data["config"]),
@@ -301,7 +306,7 @@ class RegressionResults(Results):
     measure: ClassVar[Measure] = RMSE
 
     @property
-    def rmse_matrix(self) -> list[list[float]]:
+    def rmse_matrix(self) -> list[list[float | None]]:
         """R (P, T): RMSE on task j after phase i."""
         return self.accuracy_matrix
 
@@ -342,7 +347,11 @@ def _kind_of(data: dict[str, Any], kind: Any) -> Any:
     return next((one for one in (kind, *kind.__subclasses__()) if f"{one.measure.key}_matrix" in data), kind)
 
 
-def _planned_phases(matrix: list[list[float]], stored: dict[str, float | None]) -> int:
+def _numbers(row: Sequence[float | None]) -> list[float | None]:
+    return [None if value is None else float(value) for value in row]
+
+
+def _planned_phases(matrix: list[list[float | None]], stored: dict[str, float | None]) -> int:
     # The file does not hold the number of phases. One row of several tasks is either all of a single-phase run, whose
     # forgetting is undefined, or the start of a longer one, whose forgetting is that of one task: 0.
     single = not matrix or (len(matrix) == 1 and stored["forgetting"] is None)

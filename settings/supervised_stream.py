@@ -1,6 +1,6 @@
 """Interprets the assumptions of a supervised node: which phases there are, what a batch shows, how it is scored."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from redwood.settings.assumptions import Context, TaskIds
-from redwood.settings.base import Learner, Scores
+from redwood.settings.base import Learner, Scores, known
 from redwood.settings.config import name_of_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.errors import InvalidOptionError, NotApplicableError, NotTrainedError, RedwoodError
@@ -211,9 +211,11 @@ class SupervisedStream:
             )
 
     def baseline(self, method: Learner) -> list[float] | None:
-        """The scores before any training, which forward transfer is measured against."""
+        """The scores before any training, which forward transfer is measured against; None if that is undefined."""
+        if self._setting.eval_tasks == "seen":
+            return None
         try:
-            return self.evaluate(method).per_task
+            return cast("list[float]", self.evaluate(method).per_task)
         except NotTrainedError:
             return None
 
@@ -225,18 +227,23 @@ class SupervisedStream:
         """Nothing to add to the results."""
         return {}
 
-    def evaluate(self, method: Learner) -> Scores:
-        """Score `method` on every task's test set, each sample once, by the task that the sample belongs to.
+    def tasks_seen(self, phase: int) -> int:
+        """One more with each phase, or all at once where one phase holds them; strays of a blurry one do not count."""
+        return phase + 1 if self.n_phases == self.n_tasks else self.n_tasks
+
+    def evaluate(self, method: Learner, n_tasks: int | None = None) -> Scores:
+        """Score `method` on the test sets of the first `n_tasks` tasks, each sample once, by the task it belongs to.
 
         The method gets samples, and task ids where they are promised at test; labels stay here. Workers share the
         samples out and add up their counts.
         """
+        tested = self._test if n_tasks is None else self._test[(self._test.tasks < n_tasks).nonzero().flatten()]
         counts = torch.zeros(3, self.n_tasks, dtype=torch.float64)
         ranked = self.n_outputs > 10 and not self._data.is_regression
-        shard = torch.arange(len(self._test))[split_evenly(len(self._test), rank(), world_size())]
+        shard = torch.arange(len(tested))[split_evenly(len(tested), rank(), world_size())]
         with preserved_random_state(), torch.no_grad():
             for index in shard.split(TEST_BATCH):
-                entries = self._test[index]
+                entries = tested[index]
                 shown = entries.tasks.clone() if self._promised.task_ids >= TaskIds.TEST else None
                 y = self._test_source.labels(entries)
                 answer = method.predict(self._test_source.samples(entries), shown).cpu()
@@ -247,8 +254,8 @@ class SupervisedStream:
         counts = sum_over_workers(counts)
         means = counts[1:] / counts[0]
         if self._data.is_regression:
-            return Scores(means[0].sqrt().tolist())
-        return Scores(means[0].tolist(), top5=means[1].tolist() if ranked else None)
+            return Scores(known(means[0].sqrt()))
+        return Scores(known(means[0]), top5=known(means[1]) if ranked else None)
 
 
 def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:

@@ -29,7 +29,7 @@ class ReturnResults(Results):
     reference: dict[str, list[float | None]] | None = None
 
     @property
-    def return_matrix(self) -> list[list[float]]:
+    def return_matrix(self) -> list[list[float | None]]:
         """R (P, T): mean return on task j after phase i."""
         return self.accuracy_matrix
 

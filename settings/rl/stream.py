@@ -1,12 +1,12 @@
 """Interprets the assumptions of a reinforcement node: phases, what an environment shows, how a method is scored."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from redwood.settings.assumptions import Context, TaskIds
-from redwood.settings.base import Learner, Scores
+from redwood.settings.base import Learner, Scores, known
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.budget import Budget
@@ -100,34 +100,37 @@ class ReinforcementStream:
         return {"reference": self._reference, "phase_tasks": list(self._order) if comes_back else None}
 
     def baseline(self, method: Learner) -> list[float]:
-        """The mean return of random actions on each task: what normalised scores call 0."""
+        """The mean return of random actions on each task, whatever `--eval_tasks`: what normalised scores call 0."""
         space, choice = self._setting.action_space, generator(self._setting.seed, "random actions", rank())
 
         def act(x: torch.Tensor, task_id: torch.Tensor | None) -> torch.Tensor:
             return random_actions(space, len(x), choice)
 
-        return self._score(act)
+        return cast("list[float]", self._score(act))
 
-    def evaluate(self, method: Learner) -> Scores:
-        """The mean return of `method` over episodes of every task, the same ones each time.
+    def tasks_seen(self, phase: int) -> int:
+        """Those that a phase has trained so far; all at once where one phase holds them."""
+        return self.n_tasks if self.n_phases == 1 else max(self._order[: phase + 1]) + 1
+
+    def evaluate(self, method: Learner, n_tasks: int | None = None) -> Scores:
+        """The mean return of `method` over episodes of the first `n_tasks` tasks, the same ones each time.
 
         Workers share the episodes out and add up their returns.
         """
         with torch.no_grad():
-            return Scores(self._score(method.predict))
+            return Scores(self._score(method.predict, n_tasks))
 
-    def _score(self, predict: Predict) -> list[float]:
+    def _score(self, predict: Predict, n_tasks: int | None = None) -> list[float | None]:
         sums = torch.zeros(2, self.n_tasks, dtype=torch.float64)
         with preserved_random_state():
-            for task in range(self.n_tasks):
+            for task in range(self.n_tasks if n_tasks is None else n_tasks):
                 episodes = self._episodes(task)
                 mine = episodes[split_evenly(len(episodes), rank(), world_size())]
                 told = task if self._promised.task_ids >= TaskIds.TEST else None
                 sums[0, task] = total_return(predict, partial(self._test_environment, task), mine, told) if mine else 0
                 sums[1, task] = len(mine)
         returns, counts = sum_over_workers(sums)
-        means: list[float] = (returns / counts).tolist()
-        return means
+        return known(returns / counts)
 
     def _episodes(self, task: int) -> list[tuple[int, dict[str, Any] | None]]:
         """Seed and options of the episodes that score a task."""
