@@ -210,7 +210,7 @@ def _state_spec(stream: Stream) -> Record:
             "next_phase": Number(low=0, high=stream.n_phases, whole=True),
             "rows": ListOf(ListOf(Number(optional=True), length=stream.n_tasks)),
             "untrained": values,
-            "top5": values,
+            "top5": ListOf(Number(optional=True), length=stream.n_tasks, optional=True),
             "curve": ListOf(ListOf(Number(), length=2)),
             "curve_samples": count,
             "training_samples": count,

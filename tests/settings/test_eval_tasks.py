@@ -5,11 +5,14 @@ import io
 import json
 
 import pytest
+import torch
 from rich.console import Console
+from torch.nn.functional import one_hot
 
 from redwood.cli import main
 from redwood.experiments.report import NOT_DEFINED, Row, print_comparison, print_results
 from redwood.experiments.table import write_comparison
+from redwood.settings.data.dataset import Dataset
 from redwood.settings.errors import InvalidOptionError
 from redwood.settings.plots import plot_accuracy_curve, plot_accuracy_matrix, plot_comparison
 from redwood.settings.results import Results
@@ -27,6 +30,25 @@ from tests.settings.test_regression import Shifted
 def both(key, method=FixedRule, **options):
     """The results of the same run with all tasks tested, and with those seen."""
     return [run_here(small_setting(key, eval_tasks=tasks, **options), method()) for tasks in ("all", "seen")]
+
+
+class Scoring(FixedRule):
+    """Knows the class of each sample, and may fail at the start of a task."""
+
+    def __init__(self, breaks_at=-1):
+        self.fails_at = breaks_at
+
+    def on_task_start(self, task_id):
+        if task_id == self.fails_at:
+            raise ArithmeticError
+
+    def fit(self, phase):
+        for _ in range(phase.train.epochs):
+            for _ in phase.train:
+                pass
+
+    def predict(self, x, task_id):
+        return one_hot(x[:, 0].long(), 12).float()
 
 
 def rows_of(folder):
@@ -112,6 +134,21 @@ class TestSupervised:
         for number, draw in enumerate((plot_accuracy_matrix, plot_accuracy_curve)):
             draw(seen, tmp_path / f"{number}.png")
         plot_comparison([("whole", [whole]), ("seen", [seen])], tmp_path / "comparison.png")
+
+    def test_a_run_goes_on_after_an_interruption(self, tmp_path):
+        """Top-5 accuracies, of more than ten classes, hold None in between."""
+        y = torch.arange(240) % 12
+        data = Dataset.from_arrays(y[:, None].float(), y, y[:60, None].float(), y[:60])
+        options = {"run_dir": str(tmp_path / "run"), "quiet": True, "accelerator": "cpu"}
+
+        def setting():
+            return small_setting("class_incremental", dataset=data, eval_tasks="seen")
+
+        with pytest.raises(ArithmeticError):
+            run_here(setting(), Scoring(breaks_at=2), **options)
+        results = run_here(setting(), Scoring(), resume=True, **options)
+        assert [row.count(None) for row in results.accuracy_matrix] == [2, 1, 0]
+        assert results.top5_accuracy == [1.0, 1.0, 1.0]
 
     def test_what_is_unknown_is_refused(self):
         with pytest.raises(InvalidOptionError, match="--eval_tasks some is unknown; choose one of all, seen"):
