@@ -116,10 +116,11 @@ class RowStorage:
     def _write_part(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
         # Rows are put together where the cache holds them, and then moved whole.
         stage = self._stages.get(len(slots)) or self._new_stage(len(slots))
+        _in_use(stage.rows)
         for staged, leaf in zip(stage.leaves, leaves, strict=True):
             staged.copy_(leaf.detach(), non_blocking=self._rows.is_cuda)
         if self._whole is None:
-            self._rows.index_copy_(0, slots, stage.rows)
+            _in_use(self._rows).index_copy_(0, slots, stage.rows)
         else:
             self._whole[slots.numpy()] = stage.whole
 
@@ -144,10 +145,10 @@ class RowStorage:
         """
         slots = self._here(slots)
         if out is None and self.tier != "pinned":
-            rows = self._rows.index_select(0, slots)
+            rows = _in_use(self._rows).index_select(0, slots)
         else:
             batch = out or self.rows_like(len(slots))
-            rows = torch.index_select(self._rows, 0, slots, out=batch.rows)
+            rows = torch.index_select(_in_use(self._rows), 0, slots, out=batch.rows)
             if device is None or device == self.device:
                 return batch.samples
         # What is copied to a GPU need not be waited for, unless the caller may overwrite it meanwhile.
@@ -156,7 +157,7 @@ class RowStorage:
 
     def gather(self, slots: Tensor, out: Tensor) -> None:
         """Copy rows, as words, into memory (n, words) on the same device."""
-        torch.index_select(self._rows, 0, self._here(slots), out=out)
+        torch.index_select(_in_use(self._rows), 0, self._here(slots), out=out)
 
     def rows_like(self, n: int) -> RowBatch:
         """Memory for `n` rows: on the same device, pinned if the storage is."""
@@ -175,12 +176,19 @@ class RowStorage:
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` rows; those that are there stay where they are."""
         rows = self._allocate(capacity, self.tier, self._device)
-        rows[: self.capacity].copy_(self._rows)
+        rows[: self.capacity].copy_(_in_use(self._rows))
         self._hold(rows)
 
     def move(self, tier: str, device: torch.device | None) -> None:
         """Move the rows to another tier."""
         rows = self._allocate(self.capacity, tier, device)
-        rows.copy_(self._rows)
+        rows.copy_(_in_use(self._rows))
         self.tier, self._device = tier, device
         self._hold(rows)
+
+
+def _in_use(rows: Tensor) -> Tensor:
+    """The same rows; on a GPU, their memory is not given to others before the current stream is through with them."""
+    if rows.is_cuda:
+        rows.record_stream(torch.cuda.current_stream(rows.device))
+    return rows

@@ -40,7 +40,7 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
         return _mapped(n_words, directory or tempfile.gettempdir())
     try:
         if tier == "cuda":
-            return torch.empty(n_words, dtype=WORD, device=device or torch.device("cuda"))
+            return torch.empty(n_words, dtype=WORD, device=device or indexed(torch.device("cuda")))
         if tier == "pinned":
             return torch.empty(n_words, dtype=WORD, pin_memory=True)
         huge = n_words >= HUGE_FROM and hasattr(mmap, "MADV_HUGEPAGE")  # Linux
@@ -55,7 +55,14 @@ def resolve(tier: str, device: torch.device) -> tuple[str, torch.device | None]:
     """The tier to use, `auto` standing for `cuda` if samples are there and else for `host`, and which GPU, if any."""
     if tier == "auto":
         tier = "cuda" if device.type == "cuda" else "host"
-    return tier, device if device.type == tier else None
+    return tier, indexed(device) if device.type == tier else None
+
+
+def indexed(device: torch.device) -> torch.device:
+    """The same device with its number: `cuda` names the current GPU, but does not compare equal to `cuda:0`."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def _on_huge_pages(n_words: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Bring the rows that are drawn to the workers that draw them."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ class Courier:
     """Gathers rows that others draw, exchanges them, and puts those together that this worker draws.
 
     There are two memories to receive into, used in turn: the rows of one step are trained on while those of the next
-    one come in. Where training is on a GPU, everything there happens on a stream of its own.
+    one come in. Where training is on a GPU, everything there happens on a side stream, and each side waits for what it
+    needs of the other: the side stream for `mark`, the stream that trains for `receive` and `settle`.
     """
 
     def __init__(self, peers: Peers, device: torch.device, accounts: Accounts, group: ProcessGroup | None) -> None:
@@ -44,15 +46,20 @@ class Courier:
             group: Exchange rows on the GPU in this NCCL group, from the thread that trains; None: on the host.
         """
         self._peers, self._device, self._accounts, self._group = peers, device, accounts, group
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)
+            # Rows may have been stored or restored by the thread that opens the buffer.
+            self._stream.wait_stream(torch.cuda.current_stream(device))
         self._wanted: list[_Memory] = [_Memory(device), _Memory(device)]
-        self._used: list[torch.cuda.Event | None] = [None, None]
         self._turn = 0
         self._to_send: _Memory | None = None  # on the device of the storage
         self._post: tuple[_Memory, _Memory] | None = None  # sent and received on the host, if the storage is elsewhere
 
     def deliver(self, buffer: RehearsalBuffer, plan: ExchangePlan, *, again: bool = False) -> Delivery:
-        """Exchange rows as planned; every worker has to call this.
+        """Exchange rows as planned, within `on_stream`; every worker has to call this.
+
+        The side stream has to have waited for the steps before the one that the latest delivery is trained on.
 
         Args:
             buffer: This worker's part.
@@ -66,33 +73,39 @@ class Courier:
         if not again:
             buffer.drawn(torch.cat([send, own]))
         self._turn = 1 - self._turn
-        stream = self._stream
-        with nullcontext() if stream is None else torch.cuda.stream(stream):
-            if stream is not None and (used := self._used[self._turn]) is not None:
-                stream.wait_event(used)
-            rows = self._rows(buffer.open_rows, plan, send, own)
-            ready = stream.record_event() if stream is not None else None
-        return Delivery(rows, ready)
+        rows = self._rows(buffer.open_rows, plan, send, own)
+        return Delivery(rows, self._stream.record_event() if self._stream is not None else None)
 
     def receive(self, delivery: Delivery) -> Tensor:
         """The rows of the latest delivery, for the current stream of the thread that trains."""
         if delivery.ready is not None:
             stream = torch.cuda.current_stream(self._device)
-            # All work on the rows before these is on the stream by now; their memory is the next to be used.
-            self._used[1 - self._turn] = stream.record_event()
             stream.wait_event(delivery.ready)
+            # The memory may be replaced by a larger one while these rows are still trained on.
+            delivery.rows.record_stream(stream)
         return delivery.rows
 
-    def sees(self, leaves: list[Tensor], arrived: torch.cuda.Event | None) -> AbstractContextManager[Any]:
-        """A context in which samples (B, ...) of the thread that trains may be copied, once they have arrived."""
-        if self._stream is None:
-            return nullcontext()
-        if arrived is not None:
-            self._stream.wait_event(arrived)
-            for leaf in leaves:
-                if leaf.is_cuda:
-                    leaf.record_stream(self._stream)
-        return torch.cuda.stream(self._stream)
+    def on_stream(self) -> AbstractContextManager[Any]:
+        """A context in which everything on a GPU is done on the side stream, and on its GPU of several."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def mark(self) -> torch.cuda.Event | None:
+        """All that the current stream of the thread that trains has been given so far; None without a GPU."""
+        return None if self._stream is None else torch.cuda.current_stream(self._device).record_event()
+
+    def wait_for(self, event: torch.cuda.Event | None, leaves: Iterable[Tensor] = ()) -> None:
+        """Let the side stream wait for the other one, and use leaves (B, ...) that were made there."""
+        if self._stream is None or event is None:
+            return
+        self._stream.wait_event(event)
+        for leaf in leaves:
+            if leaf.is_cuda:
+                leaf.record_stream(self._stream)
+
+    def settle(self) -> None:
+        """Let the current stream wait for the side stream, so that stored rows can be read or replaced."""
+        if self._stream is not None:
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
 
     def _rows(self, storage: RowStorage, plan: ExchangePlan, send: Tensor, own: Tensor) -> Tensor:
         words = storage.layout.words

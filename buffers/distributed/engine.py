@@ -19,7 +19,7 @@ from redwood.buffers.distributed.plan import ExchangePlan
 from redwood.buffers.policies import Policy
 from redwood.buffers.randomness import CounterRandom, derive_key
 from redwood.buffers.samplers import Sampler
-from redwood.buffers.tiers import resolve
+from redwood.buffers.tiers import indexed, resolve
 
 
 class AsyncRehearsalBuffer:
@@ -121,7 +121,7 @@ class AsyncRehearsalBuffer:
             ValueError: If there are more workers than `buffer_size`, or not as many as before.
             WorkerLostError: If another worker does not take part.
         """
-        device = torch.device(device)
+        device = indexed(torch.device(device))
         self._timeout, self._device = timeout, device
         # Before the workers connect: who is refused and ends must not take the connections of the others along.
         self.prepare(*place_in(group), device)
@@ -191,10 +191,15 @@ class AsyncRehearsalBuffer:
             self.accounts.pause()
 
     def drain(self) -> None:
-        """Wait until all that was handed in is stored, and the next draw is there."""
+        """Wait until all that was handed in is stored, and the next draw is there; then `buffer` can be read.
+
+        On a GPU, what the calling thread launches afterwards waits, not the thread.
+        """
         for job in (self._decided, self._planned, self._delivered):
             if job is not None:
                 job.result(self._timeout)
+        if self._decided is not None:  # on a GPU these jobs have only launched the work
+            self._pipeline.settle()
 
     # A step.
 
@@ -247,7 +252,7 @@ class AsyncRehearsalBuffer:
             offered: False: the samples are trained on, but not to be stored.
             counted: False: they are not even trained on, and `weight` is 0, whatever is replayed with them.
         """
-        request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted)
+        request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted, self._pipeline.mark())
         self._steps += 1
         if self._is_open:
             self._decide(request)
@@ -268,7 +273,8 @@ class AsyncRehearsalBuffer:
         """What to multiply this worker's mean loss by, so that the mean over workers is the one over all samples.
 
         It is N n_i / (n_1 + ... + n_N), n_i being the samples, incoming and replayed ones, that worker i trains on.
-        Waits for the others' numbers, and notes how long; alone, it is 1.
+        Waits for the others' numbers, and notes how long; alone, it is 1. A loss that may not be finite is not to be
+        multiplied by 0, which gives nan: leave its gradients out.
         """
         if self.peers is None or self.peers.world == 1 or self._decided is None:
             return 1.0

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.distributed.distributed_c10d import get_backend_config
 
 from redwood.buffers.distributed.accounts import Accounts
 from redwood.buffers.distributed.messages import exchange_in_pairs, gather_in_rounds
@@ -23,6 +24,16 @@ def place_in(group: ProcessGroup | None) -> tuple[int, int]:
     if not (dist.is_available() and dist.is_initialized()):
         return 0, 1
     return dist.get_rank(group), dist.get_world_size(group)
+
+
+def nccl_group(device: torch.device) -> ProcessGroup | None:
+    """All workers of the run, if they exchange tensors on `device`, a GPU, by NCCL.
+
+    A process group may have another backend for each kind of device, such as `cpu:gloo,cuda:nccl`.
+    """
+    if device.type != "cuda" or not (dist.is_available() and dist.is_initialized()):
+        return None
+    return dist.group.WORLD if "cuda:nccl" in get_backend_config().split(",") else None
 
 
 class Peers:

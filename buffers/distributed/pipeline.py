@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -67,6 +66,8 @@ class Request:
         tasks: Their tasks, likewise.
         is_offered: Whether they are to be stored.
         is_counted: Whether they are trained on.
+        begun: On a GPU: what was launched before this step. Rows of earlier draws are no longer used then, and labels
+            are there; the forward pass is not part of it, since decisions must not wait for that.
     """
 
     step: int
@@ -76,6 +77,13 @@ class Request:
     tasks: Tensor | None = None
     is_offered: bool = False
     is_counted: bool = True
+    begun: torch.cuda.Event | None = None
+
+
+def _told_by(request: Request) -> list[Tensor]:
+    """All tensors that decisions may look at."""
+    leaves = [] if request.samples is None else [leaf for _, leaf in flatten(request.samples)]
+    return [*leaves, *(told for told in (request.labels, request.tasks) if told is not None)]
 
 
 class Pipeline:
@@ -120,14 +128,11 @@ class Pipeline:
         """
 
         def work() -> Decision:
-            with self._on_device():
+            with self._courier.on_stream():
+                self._courier.wait_for(request.begun, _told_by(request))
                 return self._decide(request, draw, first)
 
         return self._background.submit(work)
-
-    def _on_device(self) -> AbstractContextManager[Any]:
-        # Another thread does not know which of several GPUs is this worker's.
-        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
     def _decide(self, request: Request, draw: DrawSettings, first: Any) -> Decision:
         if first is not None:
@@ -195,15 +200,18 @@ class Pipeline:
 
     def _mover(self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Any) -> Callable[[], Delivery]:
         leaves = [] if samples is None else [leaf for _, leaf in flatten(samples)]
-        arrived = torch.cuda.current_stream(self._device).record_event() if self._device.type == "cuda" else None
+        arrived = self._courier.mark()
 
         def work() -> Delivery:
             decision, plan = decided.result(), planned.result()
-            with self._on_device():
-                if samples is not None:
+            with self._courier.on_stream():
+                if samples is None:  # the thread that trains has restored the rows
+                    self._courier.wait_for(arrived)
+                else:
                     self.buffer.open(samples)
                 if decision.placement is not None:
-                    with self._accounts.clock("insert"), self._courier.sees(leaves, arrived):
+                    with self._accounts.clock("insert"):
+                        self._courier.wait_for(arrived, leaves)
                         self.buffer.write(samples, decision.placement)
                 return self._courier.deliver(self.buffer, plan, again=samples is None)
 
@@ -212,6 +220,14 @@ class Pipeline:
     def receive(self, delivery: Delivery) -> Any:
         """The samples of the latest delivery, for the thread that trains: a tree of tensors (r, ...)."""
         return self.buffer.open_rows.layout.typed(self._courier.receive(delivery))
+
+    def mark(self) -> torch.cuda.Event | None:
+        """What the thread that trains has launched on a GPU so far."""
+        return self._courier.mark()
+
+    def settle(self) -> None:
+        """Let stored rows be read or replaced by the thread that trains, once all jobs are over."""
+        self._courier.settle()
 
     def close(self) -> None:
         """Let the background end, and leave the other workers."""

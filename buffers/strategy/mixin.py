@@ -1,15 +1,16 @@
 """Asynchronous distributed rehearsal as a part of any Lightning strategy for data-parallel training."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.peers import nccl_group
 from redwood.buffers.strategy.alone import AloneMixin
 from redwood.buffers.strategy.batches import labels_of, merged, shell, tasks_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
@@ -155,10 +156,10 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         if self._trainer.state.fn != "fit":
             return
         _refuse_dataloader_iter(self.lightning_module)  # type: ignore[attr-defined]
-        nccl = dist.is_initialized() and dist.get_backend() == "nccl"
+        device: torch.device = self.root_device  # type: ignore[attr-defined]
         self.memory.open(
-            device=self.root_device,  # type: ignore[attr-defined]
-            rows_group=dist.group.WORLD if nccl else None,
+            device=device,
+            rows_group=nccl_group(device),
             timeout=self._rehearsal_timeout,
         )
 
@@ -242,8 +243,22 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         weight = self.memory.weight()
         if weight != 1.0:
             closure_loss = closure_loss * weight
-        with lost_in_training():
+        with lost_in_training(), self._no_gradients() if weight == 0.0 else nullcontext():
             return super().backward(closure_loss, *args, **kwargs)  # type: ignore[misc,no-any-return]
+
+    @contextmanager
+    def _no_gradients(self) -> Iterator[None]:
+        """Let the backward pass within add nothing to any gradient, even if the loss is not finite: 0 * nan is nan.
+
+        It takes place all the same, since the other workers wait for its gradients.
+        """
+        parameters = [p for p in self.lightning_module.parameters() if p.requires_grad]  # type: ignore[attr-defined]
+        hooks = [parameter.register_hook(torch.zeros_like) for parameter in parameters]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def on_train_end(self) -> None:
         """Wait for what is under way."""

@@ -1,6 +1,8 @@
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from redwood.buffers.strategy.even_epochs import EvenEpochs, even_epochs
@@ -55,6 +57,37 @@ def test_all_batches_count_once(two_workers: TwoWorkers, sizes: list[list[int]],
         assert (steps, epochs) == (2 * longest, 2)
     for one, other in zip(answers[0][1], answers[1][1], strict=True):
         assert one + other == pytest.approx(2)
+
+
+class Spoiled(Stranger):
+    """Its loss of a repeated batch is told by how the forward pass ends."""
+
+    def __init__(self, ending: str) -> None:
+        super().__init__()
+        self._ending = ending
+
+    def loss(self, batch: Any) -> Tensor:
+        loss, even = super().loss(batch), self.trainer.strategy._even
+        if self._ending == "as ever" or even is None or not even.is_repeating:
+            return loss
+        # The loss is not a number, or it is one of which the derivative is not.
+        return loss * float("nan") if self._ending == "nan" else loss + (self.net[0].weight * 0).sum().sqrt()
+
+
+def weights_after(ending: str, training: dict[str, Any]) -> list[Tensor]:
+    module = Spoiled(ending)
+    loader = loader_of_batches([[4, 4, 4, 4], [4]][rank()], start=100 * rank())
+    trainer_of(strategy_of(buffer_size=400), **training).fit(module, loader)
+    return module.weights
+
+
+@pytest.mark.parametrize("training", [{}, {"accumulate_grad_batches": 3}], ids=str)
+@pytest.mark.parametrize("ending", ["nan", "infinite slope"])
+def test_a_repeated_batch_adds_nothing_even_if_its_loss_is_not_finite(
+    two_workers: TwoWorkers, ending: str, training: dict[str, Any]
+) -> None:
+    (first, _), (wanted, _) = (two_workers.run(weights_after, end, training) for end in (ending, "as ever"))
+    assert all(map(torch.equal, first, wanted))
 
 
 def tasks_of_other_lengths() -> list[list[list[int]]]:

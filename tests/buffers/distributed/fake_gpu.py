@@ -1,0 +1,352 @@
+"""A GPU that is not there: CPU tensors that say `cuda:0`, and streams and events that keep vector clocks.
+
+Every operation on a fake tensor is a kernel on the current stream of its thread. What is found:
+
+- a race: two accesses of one memory, one of them a write, that no event, stream or host orders;
+- a race with the allocator: memory that is freed while a stream which the allocator does not know of still uses it;
+- tensors on different devices in one operation;
+- a decision that waits for the forward pass of its own step.
+"""
+
+import contextlib
+import gc
+import itertools
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Self
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from redwood.buffers.distributed import background, pipeline
+
+GPU = torch.device("cuda", 0)
+# When something that cannot be asked for a device, or is not on one, meets a tensor on the GPU.
+MIXED = {"aten::copy_", "aten::_to_copy", "aten::index.Tensor"}
+READS_ON_HOST = {"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero"}
+
+Clock = dict[int, int]
+_ticks = itertools.count(1)
+_local = threading.local()
+_lock = threading.RLock()
+
+
+def _join(clock: Clock, other: Clock) -> None:
+    for agent, tick in other.items():
+        clock[agent] = max(clock.get(agent, 0), tick)
+
+
+def _host() -> Clock:
+    """What this thread has waited for."""
+    if not hasattr(_local, "host"):
+        _local.host = {}
+    return _local.host  # type: ignore[no-any-return]
+
+
+class Stream:
+    """Takes the place of `torch.cuda.Stream`."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.id, self.clock = next(_ticks), dict(_host())
+
+    def wait_event(self, event: "Event") -> None:
+        _join(self.clock, event.clock)
+
+    def wait_stream(self, other: "Stream") -> None:
+        _join(self.clock, other.clock)
+
+    def record_event(self) -> "Event":
+        return Event(self.clock)
+
+    def synchronize(self) -> None:
+        if getattr(_local, "deciding", False) and self.clock.get(_current.gpu.default.id, 0) >= _current.gpu.forward:
+            _current.gpu.found["a decision waits for the forward pass"] = where()
+        _join(_host(), self.clock)
+
+
+class Event:
+    """Takes the place of `torch.cuda.Event`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = dict(clock)
+
+
+class Memory:
+    """Memory on the GPU, or of the host if the GPU copies from it by itself."""
+
+    def __init__(self, name: str, gpu: "FakeGpu", *, pinned: bool = False) -> None:
+        self.name, self.gpu, self.pinned = name, gpu, pinned
+        self.owner = current_stream()
+        self.known = {self.owner.id}  # streams that the allocator waits for before it gives the memory to others
+        self.write: tuple[int, int, str] | None = None
+        self.reads: dict[int, tuple[int, str]] = {}
+        self.last: dict[int, tuple[int, str]] = {}
+
+    def access(self, agent: int, clock: Clock, action: str, *, writes: bool) -> None:
+        """Note an access by a stream or by a thread of the host."""
+        now, place = next(_ticks), where()
+        before = [] if self.write is None else [self.write]
+        if writes:
+            before += [(reader, tick, what) for reader, (tick, what) in self.reads.items()]
+        for other, tick, what in before:
+            if tick > clock.get(other, 0):
+                self.gpu.found[f"{self.name}: {action} races with {what}"] = place
+        clock[agent] = now
+        what = f"{action} at {place}"
+        self.last[agent] = now, what
+        if writes:
+            self.write, self.reads = (agent, now, what), {}
+        else:
+            self.reads[agent] = now, what
+
+    def __del__(self) -> None:
+        with _lock:
+            clock = dict(self.owner.clock)
+            _join(clock, _host())
+            for agent, (tick, what) in self.last.items():
+                if not self.pinned and agent not in self.known and tick > clock.get(agent, 0):
+                    self.gpu.found[f"{self.name}: freed during {what}"] = self.name
+
+
+class FakeTensor(Tensor):
+    """A tensor that says it is on the GPU, and works on the CPU."""
+
+    inner: Tensor
+    memory: Memory
+
+    @staticmethod
+    def __new__(cls, inner: Tensor, memory: Memory) -> Self:
+        fake = Tensor._make_wrapper_subclass(
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            device=torch.device("meta"),
+            dispatch_device=True,
+        )
+        fake.inner, fake.memory = inner, memory
+        return fake
+
+    def record_stream(self, stream: Any) -> None:
+        self.memory.known.add(stream.id)
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _current.gpu.run(func, args, kwargs or {})
+
+
+class _Current:
+    gpu: "FakeGpu"
+
+
+_current = _Current()
+
+
+class Watch(TorchDispatchMode):
+    """Sees the operations of a thread that begin with no tensor on the GPU."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _current.gpu.run(func, args, kwargs or {})
+
+
+def current_stream(device: Any = None) -> Stream:
+    return getattr(_local, "stream", _current.gpu.default)
+
+
+def default_stream() -> Stream:
+    return _current.gpu.default
+
+
+@contextlib.contextmanager
+def on_stream(stream: Stream) -> Iterator[None]:
+    before = current_stream()
+    _local.stream = stream
+    try:
+        yield
+    finally:
+        _local.stream = before
+
+
+def where() -> str:
+    """The lines of the buffers' code that an access comes from."""
+    lines: list[str] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and len(lines) < 3:
+        folder, _, file = frame.f_code.co_filename.rpartition("/")
+        if "/redwood/buffers" in folder:
+            lines.append(f"{file}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(lines)
+
+
+class FakeGpu:
+    """What happens on the GPU within the context that it is.
+
+    Attributes:
+        found: Races and the like, and where each was seen last.
+        forward: When the forward pass of the latest step was launched.
+        gate: Whether jobs may go on in the background.
+        copied: Operations that brought something from the GPU to the host.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+        self.forward, self.copied = sys.maxsize, 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self._pinned: dict[int, tuple[Memory, Tensor]] = {}
+
+    def begin_step(self) -> None:
+        """Let nothing happen in the background before the forward pass."""
+        self.forward = sys.maxsize
+        self.gate.clear()
+
+    def launch_forward(self, x: Tensor) -> Tensor:
+        """A forward pass."""
+        y = x * 2
+        self.forward = self.default.clock[self.default.id]
+        self.gate.set()
+        return y
+
+    def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Do an operation on the CPU, and note it where it would have been on the GPU."""
+        if func is torch.ops.prim.device.default:
+            return GPU
+        with _lock:
+            name = func._schema.name
+            fakes = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, FakeTensor)]
+            plain = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) is Tensor]
+            if fakes and name not in MIXED and any(leaf.dim() for leaf in plain):
+                raise RuntimeError(f"{func} of tensors on cuda:0 and the host at {where()}.")
+            pinned, device = kwargs.pop("pin_memory", None), kwargs.get("device")
+            on_gpu = bool(fakes) if device is None else torch.device(device).type == "cuda"
+            if name == "aten::copy_":
+                on_gpu = isinstance(args[0], FakeTensor)
+            is_kernel = on_gpu or bool(fakes)
+            inner_args, inner_kwargs = tree_map_only(FakeTensor, lambda leaf: leaf.inner, (args, kwargs))
+            if device is not None:
+                inner_kwargs["device"] = torch.device("cpu")
+            if name == "aten::_to_copy" and is_kernel:
+                inner_kwargs.pop("non_blocking", None)
+            out = func(*inner_args, **inner_kwargs)
+            views = any(value.alias_info and not value.alias_info.is_write for value in func._schema.returns)
+            if not views:
+                self._note(func, args, kwargs, is_kernel=is_kernel)
+            blocking = not (kwargs.get("non_blocking") or (name == "aten::copy_" and len(args) > 2 and args[2]))
+            if fakes and (name in READS_ON_HOST or (not on_gpu and name in MIXED)):
+                self.copied += 1
+                if blocking:
+                    current_stream().synchronize()
+            if pinned:
+                self._pinned[out.untyped_storage().data_ptr()] = Memory("pinned memory", self, pinned=True), out
+            return tree_map_only(
+                Tensor, lambda leaf: self._wrapped(leaf, fakes, views=views, name=name) if on_gpu else leaf, out
+            )
+
+    def _wrapped(self, out: Tensor, fakes: list[FakeTensor], *, views: bool, name: str) -> Tensor:
+        for fake in fakes:
+            if fake.inner is out:
+                return fake
+        if views:
+            return FakeTensor(out, fakes[0].memory)
+        memory = Memory(f"result of {name.removeprefix('aten::')} {tuple(out.shape)} at {where()}", self)
+        if "empty" not in name:
+            self._access(memory, name, writes=True, is_kernel=True)
+        return FakeTensor(out, memory)
+
+    def _note(self, func: Any, args: Any, kwargs: dict[str, Any], *, is_kernel: bool) -> None:
+        arguments = func._schema.arguments
+        given = [*zip(arguments, args, strict=False), *((a, kwargs[a.name]) for a in arguments if a.name in kwargs)]
+        for argument, value in given:
+            writes = argument.alias_info is not None and argument.alias_info.is_write
+            for leaf in tree_leaves(value):
+                memory = self._memory_of(leaf)
+                if memory is not None:
+                    self._access(memory, func._schema.name, writes=writes, is_kernel=is_kernel)
+
+    def _memory_of(self, leaf: Any) -> Memory | None:
+        if isinstance(leaf, FakeTensor):
+            return leaf.memory if leaf.numel() else None
+        if not self._pinned or not isinstance(leaf, Tensor):
+            return None
+        return self._pinned.get(leaf.untyped_storage().data_ptr(), (None,))[0]
+
+    def _access(self, memory: Memory, name: str, *, writes: bool, is_kernel: bool) -> None:
+        name = name.removeprefix("aten::")
+        if is_kernel:
+            stream = current_stream()
+            _join(stream.clock, _host())  # it starts after all that its thread has waited for
+            action = f"{name} on stream {'default' if stream is self.default else 'side'}"
+            memory.access(stream.id, stream.clock, action, writes=writes)
+        else:
+            memory.access(-threading.get_ident(), _host(), f"{name} on the host", writes=writes)
+
+    def __enter__(self) -> Self:
+        torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
+        _local.__dict__.clear()
+        _current.gpu = self
+        self.default = Stream()
+        self._stack = contextlib.ExitStack()
+        cuda: dict[str, Any] = {
+            "Stream": Stream,
+            "Event": Event,
+            "stream": on_stream,
+            "current_stream": current_stream,
+            "device": lambda device: contextlib.nullcontext(),
+            "current_device": lambda: 0,
+            "is_available": lambda: True,
+            "_lazy_init": lambda: None,
+        }
+        self._stack.enter_context(mock.patch.multiple(torch.cuda, **cuda))
+        self._stack.enter_context(mock.patch.multiple(background.Job, **_watched_job(self)))
+        decide = pipeline.Pipeline._decide
+
+        def deciding(*args: Any) -> Any:
+            _local.deciding = True
+            try:
+                return decide(*args)
+            finally:
+                _local.deciding = False
+
+        self._stack.enter_context(mock.patch.object(pipeline.Pipeline, "_decide", deciding))
+        self._stack.enter_context(Watch())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.gate.set()
+        gc.collect()  # memory that is freed now
+        self._stack.close()
+
+
+def _watched_job(gpu: FakeGpu) -> dict[str, Any]:
+    """Methods of a job that carry along what threads have waited for."""
+    begin, run, result = background.Job.__init__, background.Job.run, background.Job.result
+
+    def watched_begin(self: Any, work: Any) -> None:
+        begin(self, work)
+        self.clock = dict(_host())
+
+    def watched_run(self: Any) -> None:
+        if threading.current_thread().name == "rehearsal":
+            gpu.gate.wait(10)
+        with Watch():
+            _join(_host(), self.clock)
+            done = self._over.set
+            self._over.set = lambda: (setattr(self, "clock", dict(_host())), done())
+            run(self)
+
+    def watched_result(self: Any, timeout: Any = None) -> Any:
+        value = result(self, timeout)
+        _join(_host(), self.clock)
+        return value
+
+    return {"__init__": watched_begin, "run": watched_run, "result": watched_result}
