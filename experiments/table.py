@@ -28,7 +28,7 @@ def write_comparison(rows: Sequence[Row], path: Path) -> None:
     A metric that is undefined for the pair is left empty. Of costs that no clock or operating system measures, only
     the mean is written.
     """
-    known = dict.fromkeys(name for row in rows for run in row.results for name in run.measure.metrics) or METRICS
+    known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or METRICS
     columns = [f"{name}{suffix}" for name in known for suffix in ("", "_std")]
     columns += [f"{name}{suffix}" for name, varies in COSTS.items() for suffix in (("", "_std") if varies else ("",))]
     text = io.StringIO(newline="")

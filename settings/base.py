@@ -125,6 +125,9 @@ class Stream(Protocol):
     def evaluate(self, method: Learner, n_tasks: int | None = None) -> "Scores":
         """Score the method on the test sets of the first `n_tasks` tasks (default: all)."""
 
+    def validate(self, method: Learner, phase: int) -> float | None:
+        """Score the method on the samples held out from a phase; None if there are none."""
+
 
 @dataclass(frozen=True)
 class Scores:

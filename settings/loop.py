@@ -39,6 +39,7 @@ class Progress:
     rows: list[list[float | None]] = field(default_factory=list)
     untrained: list[float] | None = None
     top5: list[float | None] | None = None
+    validation: list[float | None] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     curve_samples: int = 0
     training_samples: int = 0
@@ -106,11 +107,11 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
                 progress.untrained = stream.baseline(method)
                 _save(progress, method, run)
             for index in range(progress.next_phase, stream.n_phases):
-                scores = _run_phase(setting, stream, index, method, run, progress, reporter)
+                row = _run_phase(setting, stream, index, method, run, progress, reporter)
                 started -= run.earlier_s
                 progress.wall_time_s = time.perf_counter() - started
                 # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
-                run.log(_row_metrics(scores, stream, index))
+                run.log(row)
                 run.save_logs()
                 _save(progress, method, run)
     except BaseException:
@@ -131,7 +132,8 @@ def _run_phase(
     run: Run,
     progress: Progress,
     reporter: Reporter,
-) -> Scores:
+) -> dict[str, float]:
+    """Train, evaluate and take note of both; what is logged of the phase comes back."""
     seed_everything(setting.seed, "phase", index, rank())
     phase = stream.phase(index)
     reporter.phase_started(index, phase.steps)
@@ -146,13 +148,15 @@ def _run_phase(
     progress.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)
     scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
+    held_out = stream.validate(method, index)
     _count(phase, progress)
+    progress.validation.append(held_out)
     progress.rows.append(scores.per_task)
     progress.top5 = scores.top5
     progress.next_phase = index + 1
     progress.global_step = run.global_step
     reporter.phase_finished(index, _mean(scores.per_task[:seen]))
-    return scores
+    return _row_metrics(scores, held_out, stream, index)
 
 
 def _count(phase: AnyPhase, progress: Progress) -> None:
@@ -162,13 +166,15 @@ def _count(phase: AnyPhase, progress: Progress) -> None:
     progress.curve_samples += phase.online.span()
 
 
-def _row_metrics(scores: Scores, stream: Stream, index: int) -> dict[str, float]:
+def _row_metrics(scores: Scores, held_out: float | None, stream: Stream, index: int) -> dict[str, float]:
     """What is logged of a phase; names mean what they do in `results.json`, which averages over the tasks so far."""
     key, values = stream.results_type.measure.key, scores.per_task
     row = {f"{key}/task_{task}": value for task, value in enumerate(values) if value is not None}
     row |= {"phase": index, f"average_{key}": _mean(values[: stream.tasks_seen(index)])}
     if None not in values:
         row[f"average_{key}_all_tasks"] = _mean(values)
+    if held_out is not None:
+        row[f"validation_{key}"] = held_out
     return row
 
 
@@ -211,6 +217,7 @@ def _state_spec(stream: Stream) -> Record:
             "rows": ListOf(ListOf(Number(optional=True), length=stream.n_tasks)),
             "untrained": values,
             "top5": ListOf(Number(optional=True), length=stream.n_tasks, optional=True),
+            "validation": ListOf(Number(optional=True)),
             "curve": ListOf(ListOf(Number(), length=2)),
             "curve_samples": count,
             "training_samples": count,
@@ -236,6 +243,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str
         untrained_accuracy=progress.untrained,
         online_curve=progress.curve,
         top5_accuracy=progress.top5,
+        validation=[] if set(progress.validation) == {None} else progress.validation,
         config=config,
         cost=Cost(
             wall_time_s=progress.wall_time_s,

@@ -74,6 +74,8 @@ class Results:
         config: Options that reproduce the run.
         versions: Versions of the software.
         top5_accuracy: Top-5 accuracy (T,) after the last phase; None for up to ten classes. Not in the JSON file.
+        validation: Accuracy (P,) after each phase on the samples held out from it, as `--validation` says; empty if
+            none were, None for a phase that was too small.
         phase_tasks: The task (P,) that each phase trains, where tasks come back, numbered as they come; None where
             phase i trains task i, or one phase all of them. In the JSON file unless it is None.
     """
@@ -94,6 +96,7 @@ class Results:
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed_versions)
     top5_accuracy: list[float | None] | None = None
+    validation: list[float | None] = field(default_factory=list)
     phase_tasks: list[int] | None = None
     # A file keeps the forward transfer but not the untrained accuracies: how many rows it was true for, and its value.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
@@ -147,8 +150,12 @@ class Results:
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """Every metric of `measure` over the phases evaluated so far; None where it is not defined or not measured."""
+        """Every metric of `measure` over the phases evaluated so far; None where it is not defined or not measured.
+
+        Where samples were held out, the value on those of the last phase is one more.
+        """
         names, online = self.measure.metrics, self._online()
+        held_out = {f"validation_{self.measure.key}": self.validation[-1]} if self.validation else {}
         if not self.accuracy_matrix:
             return {**dict.fromkeys(names), f"online_{self.measure.key}": online}
         matrix = self.learned
@@ -161,7 +168,7 @@ class Results:
             self._forward_transfer(gains),
             online,
         )
-        return dict.fromkeys(names) | dict(zip(names, values, strict=False))
+        return dict.fromkeys(names) | dict(zip(names, values, strict=False)) | held_out
 
     @property
     def objective(self) -> float:
@@ -198,6 +205,7 @@ class Results:
             "versions": dict(self.versions),
             "config": plain(self.config),
             **{name: getattr(self, name) for name in self.own_entries},
+            **({f"validation_{self.measure.key}": list(self.validation)} if self.validation else {}),
             **({} if self.phase_tasks is None else {"phase_tasks": list(self.phase_tasks)}),
         }
 
@@ -224,7 +232,8 @@ class Results:
             "config",
             *cls.own_entries,
         )
-        if not isinstance(data, dict) or data.keys() - {"phase_tasks"} != set(keys):
+        held_out = f"validation_{cls.measure.key}"
+        if not isinstance(data, dict) or data.keys() - {"phase_tasks", held_out} != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
         try:
@@ -240,6 +249,7 @@ class Results:
                 cost=Cost(**data["cost"]),
                 config=dict(data["config"]),
                 versions=dict(data["versions"]),
+                validation=_numbers(data.get(held_out, [])),
                 phase_tasks=order,
             )
             for name in cls.own_entries:
@@ -330,8 +340,8 @@ def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | 
         raise ValueError("There are no results to average; pass at least one run.")
     runs = [result.metrics for result in results]
     summary: dict[str, tuple[float, float] | None] = {}
-    for name in results[0].measure.metrics:
-        values = [run[name] for run in runs]
+    for name in dict.fromkeys(name for run in runs for name in run):
+        values = [run.get(name) for run in runs]
         known = [value for value in values if value is not None]
         deviation = float(np.std(known, ddof=1)) if len(known) > 1 else 0.0
         summary[name] = (float(np.mean(known)), deviation) if len(known) == len(values) else None

@@ -192,12 +192,15 @@ class SupervisedStream:
             workers=world_size(),
         )
 
-    def _validation_loader(self, index: int) -> BatchLoader | None:
+    def _held_out_from(self, index: int) -> Entries:
+        """The validation samples of a phase."""
         if self.n_phases < self.n_tasks or self.n_tasks == 1:
-            entries = Entries.concatenate(self._validation)
-        else:
-            first = 0 if self._promised.past_accessible else index
-            entries = Entries.concatenate(self._validation[first : index + 1])
+            return Entries.concatenate(self._validation)
+        first = 0 if self._promised.past_accessible else index
+        return Entries.concatenate(self._validation[first : index + 1])
+
+    def _validation_loader(self, index: int) -> BatchLoader | None:
+        entries = self._held_out_from(index)
         if len(entries) < world_size():
             return None
         return self._loader(entries, index, passes=1, shuffle=False)
@@ -238,24 +241,37 @@ class SupervisedStream:
         samples out and add up their counts.
         """
         tested = self._test if n_tasks is None else self._test[(self._test.tasks < n_tasks).nonzero().flatten()]
-        counts = torch.zeros(3, self.n_tasks, dtype=torch.float64)
-        ranked = self.n_outputs > 10 and not self._data.is_regression
-        shard = torch.arange(len(tested))[split_evenly(len(tested), rank(), world_size())]
-        with preserved_random_state(), torch.no_grad():
-            for index in shard.split(TEST_BATCH):
-                entries = tested[index]
-                shown = entries.tasks.clone() if self._promised.task_ids >= TaskIds.TEST else None
-                y = self._test_source.labels(entries)
-                answer = method.predict(self._test_source.samples(entries), shown).cpu()
-                ranked = ranked and answer.dim() == 2
-                scored = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y, self.n_outputs)
-                for row, values in enumerate((torch.ones(len(y)), *scored)):
-                    counts[row].index_add_(0, entries.tasks, values.double())
-        counts = sum_over_workers(counts)
+        counts, ranked = self._count(method, self._test_source, tested)
         means = counts[1:] / counts[0]
         if self._data.is_regression:
             return Scores(known(means[0].sqrt()))
         return Scores(known(means[0]), top5=known(means[1]) if ranked else None)
+
+    def validate(self, method: Learner, phase: int) -> float | None:
+        """Score `method` on all samples held out from a phase, as on test samples; None if there are none."""
+        held_out = self._held_out_from(phase)
+        if not len(held_out):
+            return None
+        counts, _ = self._count(method, self._source, held_out)
+        n, total = counts[:2].sum(1).tolist()
+        return float((total / n) ** 0.5 if self._data.is_regression else total / n)
+
+    def _count(self, method: Learner, source: Source, scored: Entries) -> tuple[Tensor, bool]:
+        """Samples of each task, and their hits and top-5 hits, or squared errors (3, T); and if top-5 hits count."""
+        counts = torch.zeros(3, self.n_tasks, dtype=torch.float64)
+        ranked = self.n_outputs > 10 and not self._data.is_regression
+        shard = torch.arange(len(scored))[split_evenly(len(scored), rank(), world_size())]
+        with preserved_random_state(), torch.no_grad():
+            for index in shard.split(TEST_BATCH):
+                entries = scored[index]
+                shown = entries.tasks.clone() if self._promised.task_ids >= TaskIds.TEST else None
+                y = source.labels(entries)
+                answer = method.predict(source.samples(entries), shown).cpu()
+                ranked = ranked and answer.dim() == 2
+                hits = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y, self.n_outputs)
+                for row, values in enumerate((torch.ones(len(y)), *hits)):
+                    counts[row].index_add_(0, entries.tasks, values.double())
+        return sum_over_workers(counts), ranked
 
 
 def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:

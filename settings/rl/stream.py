@@ -120,6 +120,9 @@ class ReinforcementStream:
         with torch.no_grad():
             return Scores(self._score(method.predict, n_tasks))
 
+    def validate(self, method: Learner, phase: int) -> None:
+        """Nothing is held out from environments."""
+
     def _score(self, predict: Predict, n_tasks: int | None = None) -> list[float | None]:
         sums = torch.zeros(2, self.n_tasks, dtype=torch.float64)
         with preserved_random_state():
