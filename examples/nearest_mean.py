@@ -25,10 +25,10 @@ class NearestMean(Method):
     def fit(self, phase: Phase) -> None:
         """Add the samples of the first pass to the sums of their classes."""
         for batch in phase.train:
-            if not phase.train.first_pass:
+            if not batch.first_pass:
                 continue
             if self.counts.any():
-                phase.score(self.predict(batch.x, batch.task_id), batch.y)
+                phase.score(self.predict(batch.x, batch.task_id), batch)
             self.sums.index_add_(0, batch.y, batch.x.flatten(1).float())
             self.counts.index_add_(0, batch.y, torch.ones(len(batch.y)))
 

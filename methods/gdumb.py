@@ -58,10 +58,10 @@ class GDumb(BufferedMethod):
     def _collect(self, phase: Phase) -> None:
         self.heads.learn(phase.task_classes)
         for batch in phase.train:
-            if phase.train.first_pass:
+            if batch.first_pass:
                 shown = batch.task_id if self.heads.active else None
                 scores = self.predict(batch.x, shown)
-                phase.score(scores.argmax(1).cpu(), batch.y)
+                phase.score(scores.argmax(1), batch)
                 self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:

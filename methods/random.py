@@ -32,7 +32,7 @@ class Random(Method):
             return
         for _ in range(phase.train.epochs):
             for batch in phase.train:
-                phase.score(self.predict(batch.x, batch.task_id), batch.y)
+                phase.score(self.predict(batch.x, batch.task_id), batch)
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Return random classes (B,), each of the K classes alike likely; numbers (B,) or (B, d), uniform in range."""

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from abc import ABC, abstractmethod
+from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from redwood.settings.assumptions import Assumptions, merge_assumptions
 from redwood.settings.checks import check_choice
-from redwood.settings.errors import InvalidOptionError, NotApplicableError
+from redwood.settings.errors import HiddenError, InvalidOptionError, NotApplicableError
 
 if TYPE_CHECKING:
     from redwood.settings.results import Results
@@ -148,13 +148,23 @@ def known(means: Tensor) -> list[float | None]:
     return [None if math.isnan(mean) else mean for mean in means.tolist()]
 
 
+class _Sealing(ABCMeta):
+    """Seals a setting once it is made, when all `__post_init__` have filled in and checked its options."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        setting = super().__call__(*args, **options)
+        vars(setting)["_is_sealed"] = True
+        return setting
+
+
 @dataclass
-class Setting(ABC):
+class Setting(ABC, metaclass=_Sealing):
     """An evaluation protocol: a set of assumptions about how data arrives and what the learner is told.
 
     A node of the tree is a subclass that names what it adds, `class Child(Parent, task_ids=TaskIds.TEST)`; the names
     are the fields of `Assumptions`. They are merged over all bases and can only grow, so that a method which works on
-    a setting works on all its descendants.
+    a setting works on all its descendants. Its options are fixed once it is made; a method gets a view of it, with the
+    options and spaces that it may know and without the data.
     """
 
     assumptions: ClassVar[Assumptions] = Assumptions()
@@ -184,6 +194,19 @@ class Setting(ABC):
         self.workers = self.within("workers", self.workers, default=1)
         check_choice(self, "eval_tasks", EVAL_TASKS)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute that is no option, or an option while the setting is made.
+
+        Raises:
+            InvalidOptionError: If the options have been checked, and stream and results may follow from them already.
+        """
+        if name in self.option_names() and "_is_sealed" in vars(self):
+            raise InvalidOptionError(
+                f"{name} of {type(self).__name__} is fixed once the setting is made; "
+                f"make another one by dataclasses.replace(setting, {name}={value!r})."
+            )
+        super().__setattr__(name, value)
+
     def within(self, name: str, value: int | None, default: int) -> int:
         """The value of a free parameter, checked against what this node promises about it."""
         allowed = getattr(self.assumptions, name)
@@ -212,6 +235,7 @@ class Setting(ABC):
 
     def phases(self) -> Iterator[Any]:
         """The phases of the stream, for a training loop of one's own."""
+        self.check_not_a_view("phases")
         stream = self.open_stream()
         return (stream.phase(index) for index in range(stream.n_phases))
 
@@ -232,6 +256,7 @@ class Setting(ABC):
         from redwood.settings.launch import run_in_workers
         from redwood.settings.run import Run
 
+        self.check_not_a_view("apply")
         self.check_applicable(method)
         return run_in_workers(self, method, Run(**run_options))
 
@@ -249,11 +274,23 @@ class Setting(ABC):
                 )
 
     def for_method(self) -> Self:
-        """A copy that is safe to hand to a method: what is hidden is None."""
+        """A copy that is safe to hand to a method: what is hidden is None, and no stream can be opened."""
         view = copy.copy(self)
-        for name in self.hidden_fields():
-            setattr(view, name, None)
+        hidden = self.hidden_fields()
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, list | dict) and _is_plain(value):
+                vars(view)[f.name] = copy.deepcopy(value)
+        vars(view).update(dict.fromkeys(hidden), _is_view=True)
         return view
+
+    def check_not_a_view(self, what: str) -> None:
+        """Raise `HiddenError` if this is what a method was given; `what` it asks for is in the message."""
+        if "_is_view" in vars(self):
+            raise HiddenError(
+                f"{what} is not for methods: their view of {type(self).__name__} has options and spaces only; "
+                "the data comes in phases, by `fit`."
+            )
 
     def hidden_fields(self) -> frozenset[str]:
         """Names of the fields that a method must not see."""
@@ -263,6 +300,15 @@ class Setting(ABC):
     def option_names(cls) -> list[str]:
         """Names of the fields, i.e. of the command-line options."""
         return [f.name for f in fields(cls)]
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value holds nothing but text and numbers."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, str | int | float)
 
 
 # What a method may require to stay open: the free parameter, and which of its values leave it open.

@@ -35,6 +35,18 @@ class NotTrainedError(RedwoodError):
     """A method cannot predict yet; raised by `predict` before the first `fit`, if at all."""
 
 
+class InvalidPredictionError(RedwoodError):
+    """A method has answered with something that cannot be scored."""
+
+
+class HiddenError(RedwoodError):
+    """A method asks for what its setting keeps from it."""
+
+
+class PhaseOverError(RedwoodError):
+    """A method asks for more of a phase than its passes, or for anything once it is over."""
+
+
 def reason_of(error: BaseException) -> str:
     """The first line of what a library's error says, or its kind if it says nothing, for use within a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
 from torch import Tensor
 
-from redwood.settings.prequential import OnlineAccuracy, OnlineScore
-from redwood.settings.streams.loader import BatchLoader
+from redwood.settings.batch import Batch
+from redwood.settings.prequential import online_score
+from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 
 
 class Phase:
@@ -17,8 +19,9 @@ class Phase:
         task_id: The task that the phase trains, or None where it is hidden or the phase holds several.
         task_classes: Of each task that the phase holds samples of: all labels that the task has, ascending, whichever
             of them this phase shows. None where ids are hidden in training, or numbers are predicted.
-        train: Loader of the training batches; iterate it `train.epochs` times.
-        validation: Loader of the samples held out from this phase, or None if the setting holds none out.
+        train: Loader of the training batches; it can be iterated `train.epochs` times, until the phase is over.
+        validation: Loader of the samples held out from this phase, or None if the setting holds none out. Where
+            boundaries are not announced, it yields those that the stream has come by so far, mixed.
         online: Accuracy (regression: RMSE) of the predictions made before learning; see `score`.
     """
 
@@ -28,15 +31,15 @@ class Phase:
         task_id: int | None,
         task_classes: Mapping[int, tuple[int, ...]] | None,
         train: BatchLoader,
-        validation: BatchLoader | None,
-        online: type[OnlineScore] = OnlineAccuracy,
+        validation: HeldOutLoader | None,
+        action_space: gymnasium.Space[Any],
     ) -> None:
         self.index = index
         self.task_id = task_id
         self.task_classes = task_classes
         self.train = train
         self.validation = validation
-        self.online = online(train.steps_per_pass)
+        self.online = online_score(train, action_space)
 
     @property
     def steps(self) -> int:
@@ -48,18 +51,28 @@ class Phase:
         """Samples trained on so far by this worker, repeats included."""
         return self.train.samples_served
 
-    def score(self, predictions: Tensor, y: Tensor) -> None:
-        """Count the predictions of the last batch, made before learning from it; repeats do not count.
+    def score(self, predictions: Tensor, batch: Batch) -> None:
+        """Count the predictions for a batch of `train`, made before learning from it; repeats do not count.
+
+        The setting compares them with its own labels. It reads their values later, at the end of the phase or at a
+        checkpoint, and refuses wrong ones then.
 
         Args:
-            predictions: Classes (B,), or the numbers predicted, of the shape of `y`.
-            y: Labels (B,), or targets (B,) or (B, d).
+            predictions: Classes (B,), integers, or the numbers predicted, of the shape of the targets.
+            batch: The whole batch as it came, or moved by `batch.to`; the loop may have read further meanwhile.
+
+        Raises:
+            InvalidPredictionError: If the predictions are of another form, or the batch is not one to score.
+            PhaseOverError: If the phase is over.
         """
-        if self.train.first_pass:
-            self.online.update(predictions, y)
+        self.online.update(predictions, batch)
 
     def close(self) -> None:
-        """Nothing is left open, unlike in a phase of environments."""
+        """The phase is over: its loaders serve nothing any more."""
+        self.online.settle()
+        self.train.close()
+        if self.validation is not None:
+            self.validation.close()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint inside the phase needs beside the method: position and counts."""

@@ -1,5 +1,6 @@
 """The supervised limb: interprets a node's assumptions as a stream of labelled mini-batches."""
 
+import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,7 @@ class SupervisedSetting(Setting, labels=True):
 
     @cached_property
     def _stream(self) -> SupervisedStream:
+        self.check_not_a_view("The stream")
         return SupervisedStream(self, self._load())
 
     def _load(self) -> Dataset:
@@ -97,15 +99,19 @@ class SupervisedSetting(Setting, labels=True):
         return self._stream
 
     def for_method(self) -> Self:
-        """A copy with the spaces and the options, without the data and without what the node hides."""
-        _ = self.observation_space, self.action_space
+        """A copy with the spaces and the options, without the data and without what the node hides.
+
+        Where boundaries are announced, `nb_tasks` is the number of tasks that the data was cut into.
+        """
+        spaces = {name: copy.deepcopy(getattr(self, name)) for name in ("observation_space", "action_space")}
         view = super().for_method()
-        view.dataset = self.dataset_name
-        del view.__dict__["_stream"]
+        vars(view).update(spaces, dataset=self.dataset_name)
+        del vars(view)["_stream"]
+        if self.assumptions.boundaries:
+            vars(view)["nb_tasks"] = self._stream.n_tasks
         return view
 
     def hidden_fields(self) -> frozenset[str]:
-        """Where boundaries are not announced, neither is how many there are or what comes next."""
-        if self.assumptions.boundaries:
-            return frozenset()
-        return frozenset({"nb_tasks", "increment", "class_order"})
+        """Which classes come next; where boundaries are not announced also how many tasks there are, and how large."""
+        hidden = frozenset({"class_order"})
+        return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment"}

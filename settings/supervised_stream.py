@@ -1,5 +1,6 @@
 """Interprets the assumptions of a supervised node: which phases there are, what a batch shows, how it is scored."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium
@@ -11,14 +12,16 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Learner, Scores, known
 from redwood.settings.config import name_of_setting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import InvalidOptionError, NotApplicableError, NotTrainedError, RedwoodError
+from redwood.settings.errors import InvalidOptionError, NotApplicableError, NotTrainedError
 from redwood.settings.fingerprint import describe_data
 from redwood.settings.phase import Phase
-from redwood.settings.prequential import OnlineAccuracy, OnlineRMSE
+from redwood.settings.predictions import check_form, check_values
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.seeding import derive_seed, generator, preserved_random_state
-from redwood.settings.streams.batches import split_evenly
-from redwood.settings.streams.loader import BatchLoader, Source
+from redwood.settings.streams.batches import batch_cuts, split_evenly
+from redwood.settings.streams.deck import Deck, Source
+from redwood.settings.streams.held_out import HeldOut, held_out_along
+from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, shuffled, task_entries
 from redwood.settings.streams.tasks import TaskOptions, make_tasks
 from redwood.settings.workers import rank, sum_over_workers, world_size
@@ -76,8 +79,7 @@ class SupervisedStream:
         # Mixed, since the neighbours of a sample in its batch would tell its task.
         test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
         self._test = shuffled(test, derive_seed(setting.seed, "test order") % 2**48)
-        train, self._validation = self._hold_out(task_entries([task.rows for task in tasks]))
-        self._phases = self._arrange(train)
+        self._phases, self._held_out = self._split(task_entries([task.rows for task in tasks]))
         self.n_phases = len(self._phases)
         smallest = min(map(len, self._phases))
         if smallest < setting.workers:
@@ -110,13 +112,28 @@ class SupervisedStream:
             return gymnasium.spaces.Box(data.x.amin(0).numpy(), data.x.amax(0).numpy(), dtype=np.float32)
         return gymnasium.spaces.Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
 
-    @property
+    @cached_property
     def action_space(self) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
         """The classes; of regression the range of the targets in training, () or (d,)."""
         y = self._data.y
         if not self._data.is_regression:
             return gymnasium.spaces.Discrete(self.n_outputs)
         return gymnasium.spaces.Box(y.amin(0).numpy(), y.amax(0).numpy(), tuple(y.shape[1:]), dtype=np.float32)
+
+    def _split(self, tasks: list[Entries]) -> tuple[list[Entries], list[HeldOut]]:
+        """The training samples of each phase, and what is held out from them."""
+        train, held_out = self._hold_out(tasks)
+        if self._in_order or not self._promised.boundaries:
+            aside, n_rows = Entries.concatenate(held_out), len(self._data.y)
+            pairs = [held_out_along(stream, aside, n_rows, self._setting.seed) for stream in self._arrange(tasks)]
+            return [rest for rest, _ in pairs], [along for _, along in pairs]
+        phases = self._arrange(train)
+        if self._promised.past_accessible:
+            held_out = [Entries.concatenate(held_out[: number + 1]) for number in range(len(tasks))]
+        if len(phases) < len(tasks):
+            held_out = [Entries.concatenate(held_out)]
+        seed = derive_seed(self._setting.seed, "held out") % 2**48
+        return phases, [HeldOut(shuffled(entries, seed)) for entries in held_out]
 
     def _hold_out(self, tasks: list[Entries]) -> tuple[list[Entries], list[Entries]]:
         """Split each task's samples into training and validation."""
@@ -147,7 +164,7 @@ class SupervisedStream:
 
     def phase(self, index: int) -> Phase:
         """Build one phase for this worker."""
-        entries = self._phases[index]
+        entries, deck = self._phases[index], self._deck(index)
         announced = self._promised.boundaries
         one_task = announced and self.n_phases == self.n_tasks and not self._promised.past_accessible
         shows_task = self._promised.task_ids >= TaskIds.TRAINING and (one_task or self._promised.past_accessible)
@@ -155,9 +172,9 @@ class SupervisedStream:
             index,
             task_id=index if shows_task else None,
             task_classes=self._task_classes(entries),
-            train=self._loader(entries, index, passes=self._setting.passes, shuffle=announced and not self._in_order),
-            validation=self._validation_loader(index),
-            online=OnlineRMSE if self._data.is_regression else OnlineAccuracy,
+            train=BatchLoader(deck),
+            validation=self._validation_loader(index, deck),
+            action_space=self.action_space,
         )
 
     def samples_of(self, task: int, test: bool = False) -> tuple[Tensor, Tensor]:
@@ -179,31 +196,34 @@ class SupervisedStream:
             return None
         return {task: self._classes[task] for task in torch.unique(entries.tasks).tolist()}
 
-    def _loader(self, entries: Entries, index: int, passes: int, shuffle: bool) -> BatchLoader:
-        return BatchLoader(
+    def _deck(self, index: int) -> Deck:
+        return Deck(
             self._source,
-            entries,
+            self._phases[index],
             self._setting.batch_size,
-            passes=passes,
-            shuffle=shuffle,
+            passes=self._setting.passes,
+            shuffle=self._promised.boundaries and not self._in_order,
             seed=derive_seed(self._setting.seed, "shuffling", index) % 2**48,
             show_ids=self._promised.task_ids >= TaskIds.TRAINING,
             rank=rank(),
             workers=world_size(),
         )
 
-    def _held_out_from(self, index: int) -> Entries:
-        """The validation samples of a phase."""
-        if self.n_phases < self.n_tasks or self.n_tasks == 1:
-            return Entries.concatenate(self._validation)
-        first = 0 if self._promised.past_accessible else index
-        return Entries.concatenate(self._validation[first : index + 1])
-
-    def _validation_loader(self, index: int) -> BatchLoader | None:
-        entries = self._held_out_from(index)
-        if len(entries) < world_size():
+    def _validation_loader(self, index: int, training: Deck) -> HeldOutLoader | None:
+        held_out, batch_size = self._held_out[index], self._setting.batch_size
+        if len(held_out.entries) < world_size():
             return None
-        return self._loader(entries, index, passes=1, shuffle=False)
+
+        def shown() -> Deck | None:
+            entries = held_out.shown(training)
+            if len(entries) < world_size():
+                return None
+            show_ids = self._promised.task_ids >= TaskIds.TRAINING
+            place = {"rank": rank(), "workers": world_size()}
+            return Deck(self._source, entries, batch_size, shuffle=False, seed=0, show_ids=show_ids, **place)
+
+        cuts = batch_cuts(len(held_out.entries), batch_size, world_size())
+        return HeldOutLoader(shown, (len(cuts) - 1) // world_size())
 
     def check(self, method: Learner) -> None:
         """Raise `NotApplicableError` if numbers are to be predicted and the method predicts classes only."""
@@ -249,7 +269,7 @@ class SupervisedStream:
 
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score `method` on all samples held out from a phase, as on test samples; None if there are none."""
-        held_out = self._held_out_from(phase)
+        held_out = self._held_out[phase].entries
         if not len(held_out):
             return None
         counts, _ = self._count(method, self._source, held_out)
@@ -266,32 +286,29 @@ class SupervisedStream:
                 entries = scored[index]
                 shown = entries.tasks.clone() if self._promised.task_ids >= TaskIds.TEST else None
                 y = source.labels(entries)
-                answer = method.predict(source.samples(entries), shown).cpu()
+                answer = self._answer(method, source.samples(entries), shown)
                 ranked = ranked and answer.dim() == 2
-                hits = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y, self.n_outputs)
+                hits = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
                 for row, values in enumerate((torch.ones(len(y)), *hits)):
                     counts[row].index_add_(0, entries.tasks, values.double())
         return sum_over_workers(counts), ranked
 
+    def _answer(self, method: Learner, x: Tensor, task_id: Tensor | None) -> Tensor:
+        n, answer, space = len(x), method.predict(x, task_id), self.action_space
+        check_form(answer, space, n, "predict returned", scores=True)
+        answer = answer.detach().cpu()
+        check_values(answer, space, "predict returned")
+        return answer
+
 
 def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:
     """The squared error (B,) of each sample's prediction, a mean over the components of its target."""
-    if answer.shape != y.shape:
-        raise RedwoodError(
-            f"predict returned a tensor of shape {tuple(answer.shape)} for {len(y)} samples; "
-            f"return the numbers {tuple(y.shape)}."
-        )
     return ((answer.double() - y).square().view(len(y), -1).mean(1),)
 
 
-def _hits(answer: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+def _hits(answer: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Which samples were predicted right, and which have their class among the five highest scores."""
-    if answer.shape == y.shape:
+    if answer.dim() == 1:
         return answer == y, answer == y
-    if answer.shape == (len(y), n_classes):
-        highest = answer.topk(min(5, n_classes), dim=1).indices == y[:, None]
-        return highest[:, 0], highest.any(1)
-    raise RedwoodError(
-        f"predict returned a tensor of shape {tuple(answer.shape)} for {len(y)} samples; "
-        f"return classes ({len(y)},) or scores ({len(y)}, {n_classes})."
-    )
+    highest = answer.topk(min(5, answer.shape[1]), dim=1).indices == y[:, None]
+    return highest[:, 0], highest.any(1)

@@ -83,7 +83,7 @@ class Recorder(Method):
             batches = iter(phase.train)
             for step, batch in enumerate(batches):
                 fitted.epochs[-1].append(batch)
-                phase.score(torch.zeros_like(batch.y), batch.y)
+                phase.score(torch.zeros_like(batch.y), batch)
                 if epoch == 0 and step == 0:
                     self.cheat(batches, batch)
 

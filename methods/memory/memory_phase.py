@@ -73,6 +73,9 @@ class MemoryPhase(Phase):
         self.online = stream.online
         self._stream = stream
 
+    def score(self, predictions: Tensor, batch: Batch) -> None:
+        """Count nothing: the stream has shown these samples before."""
+
     def state_dict(self) -> dict[str, Any]:
         """The position in the memory, and the state of the stream's phase."""
         return {"memory": self.train.state_dict(), "stream": self._stream.state_dict()}

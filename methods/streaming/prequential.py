@@ -81,7 +81,7 @@ class PrequentialMethod(Method):
         if self.setting.assumptions.past_accessible:
             self.forget()  # the phase holds all that was read in earlier ones
         for step, batch in enumerate(phase.train, start=1):
-            if phase.train.first_pass:
+            if batch.first_pass:
                 self._read(batch, phase)
             if step % REPORT_EVERY == 0:
                 self.run.reporter.step(step)
@@ -89,7 +89,7 @@ class PrequentialMethod(Method):
 
     def _read(self, batch: Batch, phase: Phase) -> None:
         answer = self.predict(batch.x, batch.task_id if self.heads.active else None)
-        phase.score(answer if predicts_numbers(self.setting.action_space) else answer.argmax(1), batch.y)
+        phase.score(answer if predicts_numbers(self.setting.action_space) else answer.argmax(1), batch)
         if self.kept():
             self.flops += len(batch.y) * self.query_flops(batch.x[0].numel())
         came = gather_objects((batch.x, batch.y))

@@ -111,7 +111,7 @@ class StreamingMethod(Method):
         self._phase_read = self._solved_at = 0
         before = {name: value.clone() for name, value in self.sums.items()} if world_size() > 1 else {}
         for step, batch in enumerate(phase.train, start=1):
-            if phase.train.first_pass:
+            if batch.first_pass:
                 self._read(batch, phase)
             if step % REPORT_EVERY == 0:
                 self.run.reporter.step(step)
@@ -132,7 +132,7 @@ class StreamingMethod(Method):
             self.learn(features, y)
         self.sums["counts"] += torch.bincount(y, minlength=self.n_classes)
         self._phase_read += len(y)
-        phase.score(scores.argmax(1), y)
+        phase.score(scores.argmax(1), batch)
 
     def _features(self, x: Tensor) -> Tensor:
         return self.transform(self.backbone_network(x.to(self.device)).to(self.place).double())

@@ -73,12 +73,11 @@ class LearnerModule(LightningModule):
         return make_optimizer(self.method, self.network, int(self.trainer.estimated_stepping_batches))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the three tensors, which is all there is to move."""
+        """Move the tensors, which is all there is to move."""
         if device.type == "cpu":
             return batch
         self.method.host_batch = batch
-        ids = None if batch.task_id is None else batch.task_id.to(device, non_blocking=True)
-        return Batch(batch.x.to(device, non_blocking=True), batch.y.to(device, non_blocking=True), ids)
+        return batch.to(device, non_blocking=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that Lightning does not know: the method, the position in the stream, the random generators."""

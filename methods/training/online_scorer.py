@@ -61,4 +61,4 @@ class OnlineScorer:
                 predictions = answer.view_as(batch.y)
             else:
                 predictions = answer.argmax(1) if answer.dim() == 2 else answer
-            self._method.phase.score(predictions, batch.y.to(predictions.device))
+            self._method.phase.score(predictions, batch)

@@ -1,5 +1,6 @@
 """Settings in which an environment answers actions with rewards."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,6 +86,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     @cached_property
     def _made(self) -> tuple[list[EnvironmentMaker], list[Task], list[int]]:
         """The environments, the tasks, and which of them are met one after the other."""
+        self.check_not_a_view("The stream")
         makers = self._makers()
         self._check_makers(makers)
         if self._gives_environments:
@@ -164,11 +166,14 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     def for_method(self) -> Self:
         """A copy with the spaces and the options, without the environments and without what the node hides."""
-        _ = self._spaces, self.n_tasks
+        _ = self.n_tasks
         view = super().for_method()
+        known: dict[str, Any] = {"reference": "", "_spaces": copy.deepcopy(self._spaces)}
         if view.env is not None:
-            view.env = self.dataset_name
-        view.reference = ""
+            known["env"] = self.dataset_name
+        if self.assumptions.boundaries:
+            known["nb_tasks"] = self.n_tasks
+        vars(view).update(known)
         return view
 
     def __getstate__(self) -> dict[str, Any]:

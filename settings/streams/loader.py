@@ -1,134 +1,141 @@
-"""A Lightning-ready loader over samples in memory: one index operation per batch, no copies per sample."""
+"""Lightning-ready loaders over samples in memory: one index operation per batch, no copies per sample."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from redwood.settings.batch import Batch
-from redwood.settings.data.dataset import Rows
-from redwood.settings.streams.batches import batch_cuts
-from redwood.settings.streams.order import Entries, shuffled
-from redwood.settings.streams.tasks import Task
+from redwood.settings.errors import PhaseOverError
+from redwood.settings.streams.deck import Deck
 
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where the samples behind entries come from, and what becomes of them.
-
-    Attributes:
-        x: Samples of the data set (N, ...).
-        y: Labels of the data set (N,), or targets (N,) or (N, d) of regression.
-        tasks: All tasks of the stream; they say how samples and labels are transformed.
-    """
-
-    x: Rows
-    y: Tensor
-    tasks: Sequence[Task]
-
-    def labels(self, entries: Entries) -> Tensor:
-        """Labels of the entries (n,) as their tasks define them; targets (n,) or (n, d) are the same in all tasks."""
-        if self.y.is_floating_point():
-            return self.y[entries.rows]
-        label_maps = torch.stack([task.label_map for task in self.tasks])
-        return label_maps[entries.tasks, self.y[entries.rows]]
-
-    def samples(self, entries: Entries) -> Tensor:
-        """Samples of the entries (n, ...) as their tasks show them."""
-        x = self.x.index_select(0, entries.rows) if isinstance(self.x, Tensor) else self.x[entries.rows]
-        if any(task.transform is not None for task in self.tasks):
-            for number in torch.unique(entries.tasks).tolist():
-                transform = self.tasks[number].transform
-                if transform is not None:
-                    members = entries.tasks == number
-                    x[members] = transform(x[members])
-        return x
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class BatchLoader:
-    """Iterates over the mini-batches of one worker.
+    """Iterates over the mini-batches of one worker; after its epochs, and once the phase is over, it serves no more.
 
-    Two ways to present each sample `passes` times: where order carries no meaning (`shuffle`), the sequence is gone
-    through `passes` times, newly shuffled each time, as that many epochs. Where the order is the stream's own, going
-    back would revisit the past, so each mini-batch is repeated `passes` times before the stream moves on.
-
-    It is resumable: `state_dict` names the next batch, as Lightning's checkpoints expect.
+    All iterators share one position, and go on from there. `state_dict` names the next batch, as Lightning's
+    checkpoints expect. A copy of a loader serves nothing.
 
     Attributes:
+        passes: How often each sample is presented.
         epochs: How often to iterate (what `Trainer(max_epochs=...)` wants).
-        first_pass: Whether the batch that was yielded last was shown for the first time.
-        samples_served: Samples yielded so far, repeats included.
+        steps_per_pass: Batches in which every sample of this worker's shard is shown once.
+        sizes: Samples of each of these batches.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        entries: Entries,
-        batch_size: int,
-        *,
-        passes: int = 1,
-        shuffle: bool,
-        seed: int,
-        show_ids: bool,
-        rank: int = 0,
-        workers: int = 1,
-    ) -> None:
-        """Cut `entries` into batches.
-
-        Args:
-            source: Where samples and labels come from.
-            entries: The sequence to present.
-            batch_size: Samples per batch of one worker.
-            passes: How often each sample is presented.
-            shuffle: Whether the order carries no meaning.
-            seed: Seed of the shuffling.
-            show_ids: Whether batches carry task ids.
-            rank: Which worker this is.
-            workers: Over how many workers the sequence is sharded.
-        """
-        cuts = batch_cuts(len(entries), batch_size, workers).tolist()
-        self._spans = list(zip(cuts[rank::workers], cuts[rank + 1 :: workers], strict=False))
-        self._source, self._entries, self._labels = source, entries, source.labels(entries)
-        self._shuffle, self._seed, self._show_ids = shuffle, seed, show_ids
-        self.passes = passes
-        self.epochs = passes if shuffle else 1
-        self.first_pass = True
-        self.samples_served = 0
-        self._epoch = 0
-        self._next = 0
-
-    @property
-    def steps_per_pass(self) -> int:
-        """Batches in which every sample of this worker's shard is shown once."""
-        return len(self._spans)
+    def __init__(self, deck: Deck) -> None:
+        """Serve what `deck` deals."""
+        _DECKS[self] = deck
+        self.passes, self.epochs = deck.passes, deck.epochs
+        self.sizes = [stop - start for start, stop in deck.spans]
+        self.steps_per_pass = len(deck.spans)
+        self._length, self._number = deck.length, deck.number
+        self._served = 0
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return self.steps_per_pass * self.passes // self.epochs
+        return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the current epoch, from the next one on."""
-        order = torch.arange(len(self._entries))
-        if self._shuffle:
-            order = shuffled(Entries(order, order), self._seed + self._epoch).rows
-        repeats = self.passes // self.epochs
-        for step in range(self._next, len(self)):
-            start, stop = self._spans[step // repeats]
-            index = order[start:stop]
-            entries = self._entries[index]
-            self.first_pass = self._epoch == 0 and step % repeats == 0
-            self.samples_served += stop - start
-            # The position is moved on before the yield: whoever stops here has had this batch.
-            self._next = step + 1
-            if self._next == len(self):
-                self._epoch, self._next = self._epoch + 1, 0
-            yield Batch(self._source.samples(entries), self._labels[index], entries.tasks if self._show_ids else None)
+        """Yield the batches of the current epoch, from the next one on.
+
+        Raises:
+            PhaseOverError: At the first batch, if all epochs are over; at any, if the phase is.
+        """
+        epoch, epochs = _held(_DECKS, self).epoch, _held(_DECKS, self).epochs
+        if epoch == epochs:
+            raise PhaseOverError(
+                f"The training samples of this phase have been gone through {epochs} times, which is all that the "
+                "setting allows; iterate phase.train as often as phase.train.epochs says."
+            )
+        while _held(_DECKS, self).epoch == epoch:
+            yield _held(_DECKS, self).deal()
+
+    @property
+    def first_pass(self) -> bool:
+        """Whether the batch that was yielded last was shown for the first time; see `Batch.first_pass`."""
+        return _held(_DECKS, self).first_pass
+
+    @property
+    def samples_served(self) -> int:
+        """Samples yielded so far, repeats included."""
+        return _DECKS[self].samples_served if self in _DECKS else self._served
+
+    def labels_shown(self) -> Tensor:
+        """The setting's own labels (n,), or targets, of all that was yielded for the first time, in that order."""
+        return _held(_DECKS, self).labels_shown()
+
+    def serves(self, batch: object) -> bool:
+        """Whether `batch` is one that this loader has yielded; raises `PhaseOverError` if the phase is over."""
+        _held(_DECKS, self)
+        showing = batch.showing if isinstance(batch, Batch) else None
+        return showing is not None and showing.loader == self._number
+
+    def close(self) -> None:
+        """Let go of the samples."""
+        self._served = self.samples_served
+        _DECKS.pop(self, None)
 
     def state_dict(self) -> dict[str, int]:
         """The position: epoch, next batch of it, and samples served."""
-        return {"epoch": self._epoch, "next": self._next, "samples_served": self.samples_served}
+        deck = _held(_DECKS, self)
+        return {"epoch": deck.epoch, "next": deck.next, "samples_served": deck.samples_served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a position."""
-        self._epoch, self._next, self.samples_served = state["epoch"], state["next"], state["samples_served"]
+        """Go on from a position.
+
+        Raises:
+            PhaseOverError: If batches have been yielded already: the stream does not go back.
+        """
+        deck = _held(_DECKS, self)
+        if deck.dealt:
+            raise PhaseOverError("A stream does not go back: the position can be set before the first batch only.")
+        deck.epoch, deck.next, deck.samples_served = state["epoch"], state["next"], state["samples_served"]
+
+
+class HeldOutLoader:
+    """Iterates over samples that are held out from training, from the first one each time, until the phase is over.
+
+    Where boundaries are not announced it yields what the stream has come by so far, so that there is nothing at first
+    and all of it in the end; `len` counts all of it.
+    """
+
+    def __init__(self, shown: Callable[[], Deck | None], length: int) -> None:
+        """Serve once what `shown` returns each time, None for nothing; `length` batches at most."""
+        _SHOWN[self] = shown
+        self._length = length
+
+    def __len__(self) -> int:
+        """Batches of all samples that are held out."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches.
+
+        Raises:
+            PhaseOverError: If the phase is over.
+        """
+        deck = _held(_SHOWN, self)()
+        while deck is not None and not deck.epoch:
+            _held(_SHOWN, self)
+            yield deck.deal().known_as(None)
+
+    def close(self) -> None:
+        """Let go of the samples."""
+        _SHOWN.pop(self, None)
+
+
+# Kept apart from the loaders, so that no attribute of one leads to samples that are still to come, or to hidden ids.
+_DECKS: WeakKeyDictionary[BatchLoader, Deck] = WeakKeyDictionary()
+_SHOWN: WeakKeyDictionary[HeldOutLoader, Callable[[], Deck | None]] = WeakKeyDictionary()
+
+
+def _held(table: WeakKeyDictionary[K, V], loader: K) -> V:
+    held = table.get(loader)
+    if held is None:
+        raise PhaseOverError("The phase is over, and serves no more samples; keep what is needed of it in `fit`.")
+    return held

@@ -196,7 +196,7 @@ class TestEstimate:
         method = Watched(fisher_samples=30)
         setting = small_setting("class_incremental", passes=3)
         run_here(setting, method)
-        sizes = [len(phase.train._entries) for phase in setting.phases()]
+        sizes = [sum(phase.train.sizes) for phase in setting.phases()]
         assert method.used == [(size, {task}, 30) for task, size in enumerate(sizes)]
 
     def test_heads_of_other_tasks_do_not_matter(self):

@@ -115,7 +115,7 @@ class TestOnlineAccuracy:
             run_here(setting, method).online_curve for method in (GDumb(buffer_size=20), Finetune(lr=1e-12))
         )
         assert trained[-1][0] == untrained[-1][0] == 160
-        first = [seen for seen, _ in trained].index(len(next(setting.phases()).train._entries))
+        first = [seen for seen, _ in trained].index(sum(next(setting.phases()).train.sizes))
         assert trained[: first + 1] == untrained[: first + 1]
         assert trained[first + 1 :] != untrained[first + 1 :]
 

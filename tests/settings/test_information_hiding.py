@@ -1,16 +1,30 @@
 """Test data stay out of reach; that each node hides what it should is tested with the node."""
 
+import copy
+import dataclasses
+import pickle
+
 import pytest
 import torch
 
+from redwood.methods.random import Random
+from redwood.settings import SETTINGS, get_setting
 from redwood.settings.continual import ContinualSetting
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.errors import HiddenError, InvalidOptionError
 from redwood.settings.incremental import ClassIncrementalSetting, TaskIncrementalSetting
+from redwood.settings.streams import loader
+from redwood.settings.streams.deck import Deck, Source
+from redwood.settings.streams.held_out import HeldOut
+from redwood.settings.streams.order import Entries
+from tests.methods.helpers import one_sentence
 from tests.reachable import finds_test_data, reachable
 from tests.recorder import record
+from tests.runs import small_setting
 from tests.samples import N_TRAIN, numbered
 
 DATA = numbered()
+SUPERVISED = [key for key in SETTINGS if get_setting(key).assumptions.labels]
 
 
 def sliced():
@@ -20,15 +34,29 @@ def sliced():
 
 
 class TestPhase:
-    @pytest.mark.parametrize("setting", [ContinualSetting, ClassIncrementalSetting])
-    def test_the_walk_gets_as_far_as_the_training_data(self, setting):
-        phase = next(setting(dataset=DATA, nb_tasks=3).phases())
-        found = [value for value in reachable(phase) if isinstance(value, torch.Tensor)]
-        assert any(value is DATA.x for value in found)
+    """Whatever hangs on a phase, nothing leads to samples that are still to come, or to ids that are hidden."""
+
+    @pytest.mark.parametrize("key", SUPERVISED)
+    @pytest.mark.parametrize("validation", [0, 0.2])
+    def test_what_is_still_to_come(self, key, validation):
+        phase = next(small_setting(key, dataset=DATA, validation=validation).phases())
+        started = iter(phase.train)
+        given = [phase, started, next(started), *vars(phase).values(), *vars(phase.train).values()]
+        assert [value for value in reachable(given) if isinstance(value, Deck | Source | Entries | HeldOut)] == []
+        batch = given[2]
+        for value in reachable(given):
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                assert value.shape[0] <= len(batch.y), "samples other than those of the batch"
+            if isinstance(value, torch.Tensor) and not value.is_floating_point():
+                assert len(value) <= len(batch.y) or not value.any(), "labels other than those of the batch"
+
+    def test_the_walk_would_find_it(self):
+        phase = next(ContinualSetting(dataset=DATA, nb_tasks=3).phases())
+        assert any(value is DATA.x for value in reachable(dict(loader._DECKS)[phase.train]))
 
     def test_samples_cut_from_one_array(self):
         phase = next(ClassIncrementalSetting(dataset=sliced(), nb_tasks=3).phases())
-        assert finds_test_data(DATA, phase) == []
+        assert finds_test_data(DATA, phase, dict(loader._DECKS)[phase.train]) == []
 
 
 class TestView:
@@ -43,9 +71,72 @@ class TestView:
         assert setting.dataset is DATA
 
     def test_changing_the_view_does_not_change_the_setting(self):
-        setting = TaskIncrementalSetting(dataset=DATA, nb_tasks=3)
-        setting.for_method().nb_tasks = 7
-        assert setting.nb_tasks == 3
+        setting = TaskIncrementalSetting(dataset=DATA, increment=[2], class_order=list(range(6)))
+        view, bounds = setting.for_method(), setting.observation_space.low.copy()
+        view.increment.append(9)
+        view.observation_space.low[:] = 7
+        vars(view)["nb_tasks"] = 8
+        assert (setting.increment, setting.nb_tasks) == ([2], None)
+        assert (setting.observation_space.low == bounds).all()
+        assert setting.for_method().increment == [2]
+
+    @pytest.mark.parametrize("key", SUPERVISED)
+    @pytest.mark.parametrize("dataset", [DATA, "digits"])
+    def test_it_opens_no_stream(self, key, dataset):
+        setting = get_setting(key)(dataset=dataset, nb_tasks=3)
+        cls, view = type(setting), setting.for_method()
+        ways = (
+            lambda: view.open_stream(),
+            lambda: view.phases(),
+            lambda: view._stream,
+            lambda: view.apply(Random()),
+            lambda: cls.open_stream(view),
+            lambda: copy.copy(view).open_stream(),
+        )
+        for way in ways:
+            with pytest.raises(HiddenError, match="is not for methods") as caught:
+                way()
+            assert one_sentence(caught.value)
+
+    def test_which_classes_come_next_is_hidden(self):
+        setting = TaskIncrementalSetting(dataset=DATA, nb_tasks=3, class_order=list(range(6)))
+        assert setting.for_method().class_order is None
+
+    @pytest.mark.parametrize("key", SUPERVISED)
+    @pytest.mark.parametrize("given", [{}, {"nb_tasks": 3}, {"increment": [1, 2, 3]}, {"stream": "contexts"}])
+    def test_the_number_of_tasks_where_boundaries_are_announced(self, key, given):
+        setting = get_setting(key)(dataset=numbered(contexts=4), **{"stream": "class_split"} | given)
+        expected = {"nb_tasks": 3, "increment": 3, "stream": 4}.get(next(iter(given), ""), 5)
+        assert setting.for_method().nb_tasks == (expected if setting.assumptions.boundaries else None)
+
+
+class TestOptions:
+    @pytest.mark.parametrize("view", [False, True])
+    def test_they_are_fixed_once_the_setting_is_made(self, view):
+        setting = ClassIncrementalSetting(dataset=DATA, nb_tasks=3)
+        with pytest.raises(InvalidOptionError, match=r"passes of ClassIncrementalSetting is fixed") as caught:
+            (setting.for_method() if view else setting).passes = 3
+        assert one_sentence(caught.value)
+        assert setting.passes == 20
+
+    def test_another_setting_can_be_made_of_one(self):
+        setting = dataclasses.replace(ClassIncrementalSetting(dataset=DATA, nb_tasks=3), passes=3)
+        assert (setting.passes, setting.nb_tasks, setting.dataset is DATA) == (3, 3, True)
+
+    def test_a_setting_of_ones_own_can_fill_in_its_options(self):
+        @dataclasses.dataclass
+        class Own(ClassIncrementalSetting):
+            extra: int = 1
+
+            def __post_init__(self):
+                super().__post_init__()
+                self.extra += 1
+
+        setting = pickle.loads(pickle.dumps(copy.deepcopy(ClassIncrementalSetting())))
+        for made, name in ((Own(), "extra"), (setting, "seed")):
+            with pytest.raises(InvalidOptionError, match="is fixed"):
+                setattr(made, name, 3)
+        assert Own().extra == 2
 
 
 def test_changing_test_samples_and_ids_does_not_change_the_scores():

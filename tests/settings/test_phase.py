@@ -1,17 +1,40 @@
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 
+from redwood.settings.batch import Batch
+from redwood.settings.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.prequential import CURVE_POINTS, OnlineAccuracy
+from redwood.settings.streams.deck import Deck, Source
+from redwood.settings.streams.loader import BatchLoader
+from redwood.settings.streams.order import Entries
+from tests.methods.helpers import one_sentence
+from tests.regression import line
 from tests.runs import small_setting
 
 
-def scored(hits, sizes):
-    online = OnlineAccuracy(len(hits))
-    for hit, size in zip(hits, sizes, strict=True):
-        y = torch.zeros(size, dtype=torch.long)
-        predictions = torch.ones(size, dtype=torch.long)
+class Sized(Deck):
+    """Batches of given sizes, whose labels are all 0."""
+
+    def __init__(self, sizes):
+        n = sum(sizes)
+        rows = torch.arange(n)
+        source = Source(torch.zeros(n, 1), torch.zeros(n), [])
+        super().__init__(source, Entries(rows, torch.zeros_like(rows)), n, shuffle=False, seed=0, show_ids=False)
+        stops = torch.tensor(sizes).cumsum(0).tolist()
+        self.spans = list(zip([0, *stops], stops, strict=False))
+        self.length = len(self.spans)
+
+
+def scored(hits, sizes, only=None):
+    """Score batches of these sizes, of which the first `hits` samples are predicted right."""
+    loader = BatchLoader(Sized(sizes))
+    online = OnlineAccuracy(loader, Discrete(2))
+    for step, (batch, hit) in enumerate(zip(loader, hits, strict=True)):
+        predictions = torch.ones(len(batch.y), dtype=torch.long)
         predictions[:hit] = 0
-        online.update(predictions, y)
+        if only is None or step in only:
+            online.update(predictions, batch)
     return online
 
 
@@ -20,7 +43,7 @@ class TestOnlineAccuracy:
         assert scored([1, 0, 2], [4, 2, 2]).curve() == [(4, 0.25), (6, 0.0), (8, 1.0)]
 
     def test_nothing_scored(self):
-        assert OnlineAccuracy(3).curve() == []
+        assert scored([1, 0, 2], [4, 2, 2], only=()).curve() == []
 
     @pytest.mark.parametrize("steps", [CURVE_POINTS, CURVE_POINTS + 1, 3 * CURVE_POINTS - 1, 1000])
     def test_a_long_curve_is_thinned_out_without_losing_a_sample(self, steps):
@@ -36,18 +59,24 @@ class TestOnlineAccuracy:
         assert total == pytest.approx(sum(hits))
 
     def test_steps_that_were_not_scored_are_left_out(self):
-        online = OnlineAccuracy(5)
-        online.update(torch.tensor([1, 1]), torch.tensor([1, 0]))
-        assert online.curve() == [(2, 0.5)]
+        online = scored([1, 0, 2], [4, 2, 2], only=(0, 2))
+        assert (online.curve(), online.span()) == ([(4, 0.25), (6, 1.0)], 6)
+
+    def test_asking_in_between_changes_nothing(self):
+        loader = BatchLoader(Sized([4, 2, 2]))
+        online = OnlineAccuracy(loader, Discrete(2))
+        for batch in loader:
+            online.update(torch.zeros_like(batch.y, dtype=torch.long), batch)
+            online.curve()
+        assert online.curve() == [(4, 1.0), (6, 1.0), (8, 1.0)]
 
     def test_state_is_gone_on_with(self):
         whole = scored([1, 0, 2], [4, 2, 2])
-        first = OnlineAccuracy(3)
-        first.update(torch.tensor([0, 1, 1, 1]), torch.zeros(4))
-        resumed = OnlineAccuracy(3)
-        resumed.load_state_dict(first.state_dict())
-        for hit, size in ((0, 2), (2, 2)):
-            resumed.update(torch.ones(size), torch.full((size,), hit / 2))
+        first, resumed = (scored([1, 0, 2], [4, 2, 2], only) for only in ((0,), ()))
+        rest = scored([1, 0, 2], [4, 2, 2], only=(1, 2))
+        resumed.load_state_dict(
+            {name: first.state_dict()[name] + rest.state_dict()[name] for name in ("hits", "sizes")}
+        )
         assert resumed.curve() == whole.curve()
         assert first.curve() == [(4, 0.25)]
 
@@ -58,7 +87,7 @@ class TestPhase:
         phase = next(small_setting(key, passes=3).phases())
         for _ in range(phase.train.epochs):
             for batch in phase.train:
-                phase.score(batch.y, batch.y)
+                phase.score(batch.y, batch)
         n_samples = phase.train.samples_served // 3
         assert phase.online.curve()[-1] == (n_samples, 1.0)
 
@@ -66,12 +95,180 @@ class TestPhase:
         setting = small_setting("class_incremental")
         phase, resumed, whole = (next(setting.phases()) for _ in range(3))
         for batch in whole.train:
-            whole.score(batch.y % 2, batch.y)
+            whole.score(batch.y % 2, batch)
         batches = iter(phase.train)
         batch = next(batches)
-        phase.score(batch.y % 2, batch.y)
+        phase.score(batch.y % 2, batch)
         resumed.load_state_dict(phase.state_dict())
         for batch in resumed.train:
-            resumed.score(batch.y % 2, batch.y)
+            resumed.score(batch.y % 2, batch)
         assert resumed.online.curve() == whole.online.curve()
         assert resumed.train.state_dict() == whole.train.state_dict()
+
+    @pytest.mark.parametrize("key", ["continual", "class_incremental"])
+    @pytest.mark.parametrize("ahead", [1, 3, 1000])
+    def test_reading_ahead_scores_the_right_samples(self, key, ahead):
+        phase = next(small_setting(key, passes=3).phases())
+        waiting = []
+        for _ in range(phase.train.epochs):
+            for batch in phase.train:
+                waiting.append(batch)
+                if len(waiting) > ahead:
+                    oldest = waiting.pop(0)
+                    phase.score(oldest.y, oldest)
+        for batch in waiting:
+            phase.score(batch.y, batch)
+        assert phase.online.curve()[-1][0] == phase.train.samples_served // 3
+        assert {accuracy for _, accuracy in phase.online.curve()} == {1.0}
+
+    def test_the_labels_are_those_of_the_setting(self):
+        phase = next(small_setting("class_incremental").phases())
+        for batch in phase.train:
+            truth = batch.y.clone()
+            batch.y.zero_()
+            phase.score(truth, batch._replace(y=torch.zeros_like(truth)))
+        assert {accuracy for _, accuracy in phase.online.curve()} == {1.0}
+
+    def test_predictions_are_taken_as_they_were(self):
+        phase = next(small_setting("class_incremental").phases())
+        for batch in phase.train:
+            predictions = batch.y.clone()
+            phase.score(predictions, batch)
+            predictions.zero_()
+        assert {accuracy for _, accuracy in phase.online.curve()} == {1.0}
+
+    @pytest.mark.parametrize(
+        "moved",
+        [
+            lambda batch: batch._replace(x=batch.x * 2),
+            lambda batch: batch.to("cpu"),
+            lambda batch: batch._replace(task_id=None).to("cpu", non_blocking=True),
+        ],
+    )
+    def test_a_batch_stays_known_where_it_is_changed_or_moved(self, moved):
+        phase = next(small_setting("class_incremental").phases())
+        batch = moved(next(iter(phase.train)))
+        phase.score(batch.y, batch)
+        assert phase.online.curve() == [(16, 1.0)]
+
+    def test_lightning_moves_a_batch_without_losing_what_it_is_known_by(self):
+        from lightning_fabric.utilities import move_data_to_device
+
+        phase = next(small_setting("class_incremental").phases())
+        batch = move_data_to_device(next(iter(phase.train)), torch.device("cpu"))
+        phase.score(batch.y, batch)
+
+    def test_a_batch_is_its_three_leaves(self):
+        batch = next(iter(next(small_setting("class_incremental").phases()).train))
+        x, y, task_id = batch
+        assert (x is batch.x, y is batch.y, task_id is batch.task_id) == (True, True, True)
+        assert batch.leaves().keys() == {"x", "y", "task_id"}
+
+
+WRONG = {
+    "None": lambda y: None,
+    "a list": lambda y: y.tolist(),
+    "NumPy": lambda y: y.numpy(),
+    "a column": lambda y: y[:, None],
+    "a part": lambda y: y[:-1],
+    "too many": lambda y: torch.cat([y, y]),
+    "a number": lambda y: y[0],
+    "scores": lambda y: torch.eye(10)[y],
+    "floats": lambda y: y.float(),
+    "truth values": lambda y: y > 0,
+}
+LATE = {
+    "a class too high": lambda y: y.clone().fill_(99),
+    "a class below zero": lambda y: y - 10,
+}
+
+
+class TestWrongPredictions:
+    @pytest.mark.parametrize("predict", WRONG.values(), ids=WRONG)
+    def test_form(self, predict):
+        phase = next(small_setting("class_incremental").phases())
+        batch = next(iter(phase.train))
+        with pytest.raises(InvalidPredictionError, match=r"phase.score got .*; return classes \(16,\)") as caught:
+            phase.score(predict(batch.y), batch)
+        assert one_sentence(caught.value)
+        phase.score(batch.y, batch)
+        assert phase.online.curve() == [(16, 1.0)]
+
+    def test_form_of_repeats(self):
+        phase = next(small_setting("continual").phases())
+        _, again = (next(iter(phase.train)) for _ in range(2))
+        with pytest.raises(InvalidPredictionError):
+            phase.score(None, again)
+
+    @pytest.mark.parametrize("end", [lambda phase: phase.close(), lambda phase: phase.state_dict()])
+    @pytest.mark.parametrize("predict", LATE.values(), ids=LATE)
+    def test_values(self, predict, end):
+        phase = next(small_setting("class_incremental").phases())
+        batch = next(iter(phase.train))
+        phase.score(predict(batch.y), batch)
+        with pytest.raises(InvalidPredictionError, match=r"phase.score got .*, but the classes are 0 to 9") as caught:
+            end(phase)
+        assert one_sentence(caught.value)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_numbers(self, value):
+        phase = next(small_setting("continual", dataset=line()).phases())
+        batch = next(iter(phase.train))
+        with pytest.raises(InvalidPredictionError, match=r"return the numbers \(16,\)"):
+            phase.score(batch.y[:, None], batch)
+        phase.score(torch.full_like(batch.y, value), batch)
+        with pytest.raises(InvalidPredictionError, match=f"phase.score got {value}"):
+            phase.close()
+
+    def test_batches_that_are_not_the_phases_own(self):
+        setting = small_setting("class_incremental", validation=0.2)
+        phase, other = (next(setting.phases()) for _ in range(2))
+        batch = next(iter(phase.train))
+        foreign = [next(iter(loader)) for loader in (other.train, phase.validation)]
+        made = [Batch(*batch), Batch(batch.x[:4], batch.y[:4], batch.task_id[:4]), batch.y, tuple(batch), None]
+        for wrong in [*foreign, *made]:
+            with pytest.raises(InvalidPredictionError, match=r"that phase\.train has not yielded") as caught:
+                phase.score(batch.y, wrong)
+            assert one_sentence(caught.value)
+
+    def test_a_slice_of_a_batch(self):
+        phase = next(small_setting("class_incremental").phases())
+        batch = next(iter(phase.train))
+        with pytest.raises(InvalidPredictionError, match="for 16 samples"):
+            phase.score(batch.y[:4], batch._replace(x=batch.x[:4], y=batch.y[:4]))
+
+    def test_a_second_call(self):
+        phase = next(small_setting("class_incremental").phases())
+        batch = next(iter(phase.train))
+        phase.score(batch.y, batch)
+        with pytest.raises(InvalidPredictionError, match="for the second time"):
+            phase.score(batch.y, batch)
+        assert phase.online.curve() == [(16, 1.0)]
+
+
+class TestClose:
+    @pytest.mark.parametrize("key", ["continual", "class_incremental", "traditional"])
+    def test_nothing_is_served_or_scored_any_more(self, key):
+        phase = next(small_setting(key, validation=0.2).phases())
+        batch, started = next(iter(phase.train)), iter(phase.validation)
+        phase.score(batch.y, batch)
+        phase.close()
+        for use in (
+            lambda: next(iter(phase.train)),
+            lambda: next(iter(phase.validation)),
+            lambda: next(started),
+            lambda: phase.score(batch.y, batch),
+            phase.train.state_dict,
+        ):
+            with pytest.raises(PhaseOverError, match="The phase is over") as caught:
+                use()
+            assert one_sentence(caught.value)
+        assert (phase.online.curve(), phase.samples_served) == ([(16, 1.0)], 16)
+        phase.close()
+
+    def test_held_out_samples_can_be_gone_through_any_number_of_times(self):
+        phase = next(small_setting("class_incremental", validation=0.2).phases())
+        next(iter(phase.validation))  # and stop, as a check before training does
+        first, again = (torch.cat([batch.y for batch in phase.validation]) for _ in range(2))
+        assert torch.equal(first, again)
+        assert len(first) > 0

@@ -15,7 +15,6 @@ from redwood.settings import SETTINGS, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.files import load
 from redwood.settings.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
-from redwood.settings.prequential import OnlineRMSE
 from redwood.settings.results import RegressionResults, Results
 from tests.cli.command import assert_one_sentence
 from tests.regression import line
@@ -69,13 +68,14 @@ class TestScores:
         assert results.metrics["online_rmse"] == pytest.approx(((0 + 0.25 + 1) / 3 * 2.5) ** 0.5)
 
     def test_the_curve_of_errors_is_resumable(self):
-        whole, part = OnlineRMSE(2), OnlineRMSE(2)
-        y = torch.tensor([1.0, 2.0, 5.0])
-        whole.update(y + 2, y)
+        whole, part = (next(small_setting("continual", dataset=line(32)).phases()) for _ in range(2))
+        batch = next(iter(whole.train))
+        whole.score(batch.y + 2, batch)
         part.load_state_dict(whole.state_dict())
-        for score in (whole, part):
-            score.update(y[:1], y[:1])
-            assert score.curve() == [(3, 2.0), (4, 0.0)]
+        for phase in (whole, part):
+            *_, last = (batch for batch in phase.train if batch.first_pass)
+            phase.score(last.y, last)
+            assert phase.online.curve() == [(16, pytest.approx(2.0)), (32, 0.0)]
 
     @pytest.mark.parametrize("shape", [(30,), (30, 2), (30, 1)])
     def test_answers_of_another_shape_are_refused(self, shape):

@@ -73,7 +73,7 @@ class Counting(Method):
     def fit(self, phase):
         for _ in range(phase.train.epochs):
             for batch in phase.train:
-                phase.score(self.predict(batch.x, None), batch.y)
+                phase.score(self.predict(batch.x, None), batch)
                 self.seen += torch.bincount(batch.y, minlength=len(self.seen))
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:

@@ -8,10 +8,12 @@ from gymnasium.spaces import Box
 from redwood.methods.random import Random
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import DataError, InvalidOptionError, RedwoodError
+from redwood.settings.errors import DataError, InvalidOptionError, InvalidPredictionError, RedwoodError
 from redwood.settings.incremental import ClassIncrementalSetting, CumulativeSetting
 from redwood.settings.stationary import TraditionalSetting
 from redwood.settings.supervised_stream import SupervisedStream
+from tests.methods.helpers import one_sentence
+from tests.regression import line
 from tests.runs import NormalisedNetwork, run_here, small_setting
 from tests.samples import few_digits, numbered
 
@@ -55,6 +57,30 @@ class TestEvaluate:
     def test_answers_of_another_shape_are_refused(self, shape):
         with pytest.raises(RedwoodError, match=r"return classes \(36,\) or scores \(36, 6\)"):
             self.accuracy(lambda x: torch.zeros(shape))
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            lambda n: None,
+            lambda n: [0] * n,
+            lambda n: np.zeros(n, dtype=int),
+            lambda n: torch.zeros(n),
+            lambda n: torch.zeros(n, dtype=torch.bool),
+            lambda n: torch.full((n,), 99),
+            lambda n: torch.full((n,), -1),
+            lambda n: torch.full((n, 6), torch.nan),
+        ],
+    )
+    def test_answers_that_are_no_classes_are_refused(self, answer):
+        with pytest.raises(InvalidPredictionError, match="predict returned ") as caught:
+            self.accuracy(lambda x: answer(len(x)))
+        assert one_sentence(caught.value)
+
+    def test_answers_that_are_no_numbers_are_refused(self):
+        stream = small_setting("continual", dataset=line()).open_stream()
+        for wrong in (torch.nan, -torch.inf):
+            with pytest.raises(InvalidPredictionError, match=f"predict returned {wrong}"):
+                stream.evaluate(Answer(lambda x, wrong=wrong: torch.full((len(x),), wrong)))
 
     def test_more_samples_than_fit_one_batch(self):
         data = numbered(n_test=2_500)

@@ -84,7 +84,7 @@ class TestResuming:
         setting = small_setting("class_incremental")
         stream = next(setting.phases())
         for batch in stream.train:
-            stream.score(batch.y, batch.y)
+            stream.score(batch.y, batch)
         phase, other = (MemoryPhase(one, loader(10)) for one in (stream, next(setting.phases())))
         next(iter(phase.train))
         other.load_state_dict(phase.state_dict())
@@ -96,7 +96,7 @@ class TestResuming:
         stream = next(small_setting("class_incremental").phases())
         phase = MemoryPhase(stream, loader(10))
         for batch in phase.train:
-            phase.score(batch.y, batch.y)
+            phase.score(batch.y, batch)
         assert stream.online.curve() == phase.online.curve() == []
 
 

@@ -1,10 +1,14 @@
+import copy
 import itertools
+import pickle
 
 import pytest
 import torch
 
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.streams.loader import BatchLoader, Source
+from redwood.settings.errors import PhaseOverError
+from redwood.settings.streams.deck import Deck, Source
+from redwood.settings.streams.loader import BatchLoader
 from redwood.settings.streams.order import task_entries
 from redwood.settings.streams.tasks import TaskOptions, make_tasks
 from tests.samples import few_digits, numbered
@@ -16,7 +20,7 @@ ENTRIES = task_entries([task.rows for task in TASKS])[0]
 
 def make(**options):
     defaults = {"shuffle": True, "seed": 3, "show_ids": True, "passes": 2}
-    return BatchLoader(Source(DATA.x, DATA.y, TASKS), ENTRIES, 4, **(defaults | options))
+    return BatchLoader(Deck(Source(DATA.x, DATA.y, TASKS), ENTRIES, 4, **(defaults | options)))
 
 
 def ids(batches):
@@ -91,12 +95,9 @@ class TestBothOrders:
     @pytest.mark.parametrize("shuffle", [True, False])
     def test_workers_see_together_what_one_worker_sees(self, shuffle):
         def sequence(rank, workers, batch_size):
-            source = Source(DATA.x, DATA.y, TASKS)
-            return ids(
-                BatchLoader(
-                    source, ENTRIES, batch_size, shuffle=shuffle, seed=3, show_ids=False, rank=rank, workers=workers
-                )
-            )
+            source, place = Source(DATA.x, DATA.y, TASKS), {"rank": rank, "workers": workers}
+            deck = Deck(source, ENTRIES, batch_size, shuffle=shuffle, seed=3, show_ids=False, **place)
+            return ids(BatchLoader(deck))
 
         alone = sequence(0, 1, 4)
         shared = list(zip(sequence(0, 2, 2), sequence(1, 2, 2), strict=True))
@@ -138,8 +139,65 @@ class TestBothOrders:
 
 
 def endless(loader):
-    while True:
+    for _ in range(loader.epochs):
         yield from loader
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+class TestEnd:
+    def test_there_are_no_more_epochs_than_announced(self, shuffle):
+        loader = make(shuffle=shuffle)
+        passes(loader)
+        for _ in range(2):
+            with pytest.raises(PhaseOverError, match=f"gone through {loader.epochs} times"):
+                next(iter(loader))
+
+    def test_iterators_share_one_position(self, shuffle):
+        loader = make(shuffle=shuffle)
+        iterators = [iter(loader) for _ in range(3)]
+        for _ in range(loader.epochs):
+            shown = [ids([next(iterators[step % 3])])[0] for step in range(len(loader))]
+            assert sorted(flat(shown)) == sorted(ENTRIES.rows.tolist() * (loader.passes // loader.epochs))
+            assert [list(iterator) for iterator in iterators] == [[], [], []]
+            iterators = [iter(loader) for _ in range(3)]
+
+    def test_a_closed_loader_serves_nothing(self, shuffle):
+        loader = make(shuffle=shuffle)
+        started, served = iter(loader), len(next(iter(loader)).y)
+        next(started)
+        loader.close()
+        for iterator in (started, iter(loader)):
+            with pytest.raises(PhaseOverError, match="The phase is over"):
+                next(iterator)
+        assert loader.samples_served > served
+        loader.close()
+
+    @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+    def test_a_copy_serves_nothing(self, shuffle, duplicate):
+        with pytest.raises(PhaseOverError):
+            next(iter(duplicate(make(shuffle=shuffle))))
+
+    def test_the_stream_does_not_go_back(self, shuffle):
+        loader = make(shuffle=shuffle)
+        start = loader.state_dict()
+        loader.load_state_dict(start)
+        next(iter(loader))
+        with pytest.raises(PhaseOverError, match="does not go back"):
+            loader.load_state_dict(start)
+
+
+class TestLabelsShown:
+    @pytest.mark.parametrize("shuffle", [True, False])
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_they_are_those_of_the_first_pass_so_far(self, shuffle, workers):
+        for rank in range(workers):
+            loader = make(shuffle=shuffle, rank=rank, workers=workers)
+            expected = []
+            assert loader.labels_shown().tolist() == []
+            for batch in endless(loader):
+                expected += batch.y.tolist() if batch.first_pass else []
+                assert loader.labels_shown().tolist() == expected
+            assert len(expected) == sum(loader.sizes)
 
 
 class TestSource:
@@ -150,7 +208,7 @@ class TestSource:
         data = Dataset("digits", data.x.to(dtype), data.y, data.x_test.to(dtype), data.y_test, max_value=16)
         tasks, _ = make_tasks(data, TaskOptions(stream, 2, [], [], False, 0))
         entries = task_entries([task.rows for task in tasks])[1]
-        loader = BatchLoader(Source(data.x, data.y, tasks), entries, 8, shuffle=True, seed=0, show_ids=False)
+        loader = BatchLoader(Deck(Source(data.x, data.y, tasks), entries, 8, shuffle=True, seed=0, show_ids=False))
         assert {batch.x.dtype for batch in loader} == {dtype}
 
     def test_samples_that_are_no_tensor_are_asked_for_by_index(self):
@@ -165,6 +223,6 @@ class TestSource:
                 return DATA.x[index]
 
         asked = []
-        loader = BatchLoader(Source(Files(), DATA.y, TASKS), ENTRIES, 4, shuffle=False, seed=0, show_ids=False)
+        loader = BatchLoader(Deck(Source(Files(), DATA.y, TASKS), ENTRIES, 4, shuffle=False, seed=0, show_ids=False))
         assert ids(loader) == asked
         assert flat(asked) == ENTRIES.rows.tolist()
