@@ -5,7 +5,14 @@ import os
 import sys
 import warnings
 
-from redwood.experiments.arguments import UsageError, as_arguments, general_help, parse_selection
+from redwood.experiments.arguments import (
+    UsageError,
+    as_arguments,
+    general_help,
+    option_names,
+    parse_selection,
+    refuse_repeated,
+)
 from redwood.experiments.unknown import UnknownOptionError
 from redwood.settings.errors import RedwoodError
 
@@ -49,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    refuse_repeated(argv)
     chosen, rest = parse_selection(argv)
     if chosen.resume:
         return _resume(chosen, rest)
@@ -62,7 +70,7 @@ def _dispatch(argv: list[str]) -> int:
     if chosen.list:
         return _list(as_json=chosen.json)
     file: str | None = chosen.config
-    in_file = _read_config(file) if file else []
+    in_file = _read_config(file, option_names(argv)) if file else []
     if file:
         chosen, rest = parse_selection(in_file + argv)
     if chosen.help and not (chosen.setting and chosen.method):
@@ -82,15 +90,18 @@ def _dispatch(argv: list[str]) -> int:
         raise UsageError(f"{error} It is set in {file}; remove that line if it is another method's.") from None
 
 
-def _read_config(file: str) -> list[str]:
+def _read_config(file: str, given: set[str]) -> list[str]:
+    """The options of a file as arguments; `given` are those that the command line has, too."""
     from pathlib import Path
 
     from redwood.experiments.runner import load_config
+    from redwood.settings.config import refuse_marked
 
     config = load_config(Path(file))
     for name in ("config", "resume", "list", "json", "version", "help"):
         if name in config:
             raise UsageError(f"In the configuration file {file}, {name} has no place; leave it out.")
+    refuse_marked({name: value for name, value in config.items() if name not in given}, Path(file))
     return as_arguments(config)
 
 

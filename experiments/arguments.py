@@ -1,6 +1,8 @@
 """The options that choose what to run; they are known before any setting or method is loaded."""
 
 import argparse
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, NoReturn
 
 from redwood.settings.errors import RedwoodError
@@ -45,6 +47,37 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if chosen.jobs is not None and chosen.jobs < 1:
         raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
     return chosen, rest
+
+
+def option_names(arguments: Sequence[str]) -> set[str]:
+    """Names of the options among arguments, without dashes."""
+    return {argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")}
+
+
+def refuse_repeated(arguments: Sequence[str]) -> None:
+    """Refuse an option that is given twice: only the last one would count.
+
+    Raises:
+        UsageError: If there is one; both of its values are named.
+    """
+    seen: dict[str, str] = {}
+    names = option_names(arguments)
+    for position, argument in enumerate(arguments):
+        if not argument.startswith("--") or argument == "--help":
+            continue
+        name = argument[2:].partition("=")[0]
+        # A switch has two names, such as --quiet and --noquiet.
+        name = name.removeprefix("no") if name.removeprefix("no") in names else name
+        written = _written(arguments, position)
+        if name in seen:
+            raise UsageError(f"--{name} is given twice, as {seen[name]} and as {written}; give it once.")
+        seen[name] = written
+
+
+def _written(arguments: Sequence[str], position: int) -> str:
+    """An option with its values as they are written."""
+    values = takewhile(lambda argument: not argument.startswith("--"), arguments[position + 1 :])
+    return " ".join([arguments[position], *values])
 
 
 def general_help(settings: list[str], methods: list[str]) -> str:

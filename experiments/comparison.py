@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from redwood.experiments.arguments import UsageError
+from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, Pair, check_arguments, parse_options
@@ -73,7 +73,7 @@ def _hint(pair: Pair) -> str:
 
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:
     """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
-    given = {argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")}
+    given = option_names(arguments)
     of_settings = {pair.setting: {f.name for f in fields(pair.load()[0])} for pair in pairs}
     of_methods = {pair.method: {f.name for f in fields(pair.load()[1])} for pair in pairs}
     known = set().union(*of_settings.values())

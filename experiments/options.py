@@ -3,10 +3,8 @@
 import argparse
 import functools
 import inspect
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, NoReturn
 
 import simple_parsing
@@ -19,7 +17,6 @@ from redwood.methods import get_method
 from redwood.methods.base import Method
 from redwood.settings import get_setting
 from redwood.settings.base import Setting
-from redwood.settings.errors import RedwoodError
 from redwood.settings.run import Run
 
 
@@ -109,17 +106,7 @@ def pair_help(pair: Pair) -> str:
 
 @functools.cache  # a comparison asks for the same few names again and again
 def _load(get: Callable[[str], Any], name: str) -> Any:
-    try:
-        return get(name)
-    except RedwoodError:
-        raise
-    except Exception as error:
-        if ":" not in name:  # one of ours: no mistake of the user
-            raise
-        own = str(Path(name.rpartition(":")[0]).resolve())
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
-        where = f", in line {lines[-1]}" if lines else ""
-        raise UsageError(f"{name} cannot be imported ({type(error).__name__}: {error}{where}).") from error
+    return get(name)
 
 
 def _comments(cls: type[Any]) -> dict[str, str]:
@@ -132,12 +119,16 @@ def _with_defaults(cls: type[Any]) -> Any:
     forgotten = [name for name in inspect.get_annotations(cls) if name not in {f.name for f in fields(cls)}]
     if forgotten and "__dataclass_fields__" not in vars(cls):
         raise UsageError(f"{cls.__name__} has the option {forgotten[0]} but is no dataclass; put @dataclass above it.")
+    if inspect.isabstract(cls):
+        missing = " and ".join(sorted(cls.__abstractmethods__))
+        raise UsageError(f"{cls.__name__} has no {missing}; define what is missing in the class.")
+    needed = [f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING]
+    if needed:
+        raise UsageError(f"{cls.__name__} gives {needed[0]} no default; write {needed[0]}: ... = ... in the class.")
     try:
         return cls()
     except TypeError as error:
-        raise UsageError(
-            f"{cls.__name__} cannot be made without arguments ({error}); give each field a default."
-        ) from error
+        raise UsageError(f"{cls.__name__} cannot be made without arguments ({error}).") from error
 
 
 def _refuse_clashes(setting: type[Setting], method: type[Method]) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from redwood.experiments.arguments import UsageError, as_arguments
 from redwood.experiments.options import Options, Pair, check_arguments, parse_options
 from redwood.experiments.report import print_results
+from redwood.settings.config import refuse_marked
 from redwood.settings.errors import RedwoodError
 from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.results import Results
@@ -148,6 +149,7 @@ def resume(folder: Path, console: Console) -> Results:
     config = load_config(folder / "config.yaml")
     if not {"setting", "method"} <= config.keys():
         raise RedwoodError(f"--resume {folder}: its config.yaml names no setting and method; it is damaged.")
+    refuse_marked(config, folder / "config.yaml")
     pair, arguments = Pair(config.pop("setting"), config.pop("method")), as_arguments(config)
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)

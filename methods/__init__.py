@@ -96,8 +96,12 @@ def get_method(name: str) -> "type[Method]":
         return compose(*_joined(names))
     if name in AGENT_PARTS and name not in METHODS:
         raise RedwoodError(f"{name} is no method of its own; join it to an agent, as in dqn+{name}.")
-    found = resolve("method", name, METHODS, ENTRY_POINTS)
-    if not (isinstance(found, type) and issubclass(found, Method)):
+
+    def suits(found: Any) -> bool:
+        return isinstance(found, type) and issubclass(found, Method)
+
+    found = resolve("method", name, METHODS, ENTRY_POINTS, suits)
+    if not suits(found):
         raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")
     return found
 

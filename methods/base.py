@@ -9,6 +9,7 @@ from torch import Tensor
 
 from redwood.methods import ENTRY_POINTS, METHODS
 from redwood.settings.base import Setting
+from redwood.settings.checks import refuse_untyped_options
 from redwood.settings.registry import known_names, reference_of
 from redwood.settings.results import Results
 from redwood.settings.run import Run
@@ -56,6 +57,7 @@ class Method(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         """A subclass says itself that it predicts numbers, and that others may follow it in a composition."""
         super().__init_subclass__(**options)
+        refuse_untyped_options(cls)
         cls.regression = cls.__dict__.get("regression", False)
         if "composition" not in cls.__dict__ and cls.composition is not Composition.NEVER:
             cls.composition = Composition.LAST

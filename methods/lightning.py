@@ -24,7 +24,7 @@ from redwood.methods.training.outputs import as_predictions, count_outputs, samp
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.checks import check_choice, check_positive, check_range
+from redwood.settings.checks import check_choice, check_positive, check_range, check_types
 from redwood.settings.continual import ContinualSetting
 from redwood.settings.errors import InvalidOptionError
 from redwood.settings.phase import Phase
@@ -62,7 +62,7 @@ class LightningMethod(Method):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.LAST
 
-    model: Any = "auto"  # network by name (mlp, simple_cnn, slim_resnet18, resnet18, any of torchvision's)
+    model: Any = "auto"  # network: mlp, simple_cnn, slim_resnet18, any of torchvision's by name, or file.py:function
     optimizer: str = "sgd"  # sgd, adam or adamw
     lr: float = 0.05  # learning rate
     momentum: float = 0.0  # momentum of sgd
@@ -76,6 +76,7 @@ class LightningMethod(Method):
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
+        check_types(self)
         check_choice(self, "optimizer", OPTIMIZERS)
         check_choice(self, "lr_schedule", SCHEDULES)
         check_choice(self, "augmentation", AUGMENTATIONS)
@@ -204,6 +205,7 @@ class LightningMethod(Method):
         self.heads.learn(phase.task_classes)
         trainer = self.make_trainer(phase)
         trainer.fit(self.module, phase.train, phase.validation, ckpt_path=self.checkpoint_inside(phase))
+        self.module.tell_stray_layers()  # of a phase of a single step
         # A checkpoint of the very last step leaves no step to train.
         self.module.restore_random_state()
         if self.optimizer_state == "keep":

@@ -88,8 +88,11 @@ def get_setting(name: str) -> "type[Setting]":
     from redwood.settings.base import Setting
     from redwood.settings.errors import RedwoodError
 
-    found = resolve("setting", name, SETTINGS, ENTRY_POINTS)
-    if not (isinstance(found, type) and issubclass(found, Setting)):
+    def suits(found: Any) -> bool:
+        return isinstance(found, type) and issubclass(found, Setting)
+
+    found = resolve("setting", name, SETTINGS, ENTRY_POINTS, suits)
+    if not suits(found):
         raise RedwoodError(f"{name} is not a setting: it has to be a subclass of redwood.settings.Setting.")
     return found
 

@@ -1,6 +1,7 @@
 """The root of the tree: what a setting is, and what it asks of a learner."""
 
 import copy
+import difflib
 import math
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import gymnasium
 from torch import Tensor
 
 from redwood.settings.assumptions import Assumptions, merge_assumptions
-from redwood.settings.checks import check_choice
+from redwood.settings.checks import check_choice, check_types, refuse_untyped_options
 from redwood.settings.errors import HiddenError, InvalidOptionError, NotApplicableError
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ class Setting(ABC, metaclass=_Sealing):
             TypeError: If the result contradicts itself, or an inherited promise is taken back.
         """
         super().__init_subclass__()
+        refuse_untyped_options(cls)
         inherited = [base.assumptions for base in cls.__bases__ if issubclass(base, Setting)]
         cls.assumptions = merge_assumptions(cls.__name__, inherited, added)
 
@@ -189,6 +191,7 @@ class Setting(ABC, metaclass=_Sealing):
         Raises:
             InvalidOptionError: If an option is out of range or contradicts the setting.
         """
+        check_types(self)
         if self.seed < 0:
             raise InvalidOptionError(f"--seed {self.seed} has to be at least 0.")
         self.workers = self.within("workers", self.workers, default=1)
@@ -239,7 +242,7 @@ class Setting(ABC, metaclass=_Sealing):
         stream = self.open_stream()
         return (stream.phase(index) for index in range(stream.n_phases))
 
-    def apply(self, method: Learner, **run_options: Any) -> "Results":
+    def apply(self, method: Learner | None = None, **run_options: Any) -> "Results":
         """Train and evaluate `method` under this protocol.
 
         Args:
@@ -251,12 +254,21 @@ class Setting(ABC, metaclass=_Sealing):
 
         Raises:
             NotApplicableError: If the method asks for promises that this setting does not make.
+            InvalidOptionError: If `method` is no method, or `Run` has no such option.
             RedwoodError: If an option or the data is unusable; nothing is written then.
         """
         from redwood.settings.launch import run_in_workers
         from redwood.settings.run import Run
 
+        method = _checked_method(self, method)
         self.check_not_a_view("apply")
+        known = {f.name for f in fields(Run)}
+        for name in run_options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}."
+                raise InvalidOptionError(f"apply has no option {name}={run_options[name]!r}; {hint}")
+        check_types(method)
         self.check_applicable(method)
         return run_in_workers(self, method, Run(**run_options))
 
@@ -309,6 +321,20 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_is_plain, value.values()))
     return value is None or isinstance(value, str | int | float)
+
+
+def _checked_method(setting: Any, method: Any) -> Learner:
+    """The method that `apply` was called with, once it is known to be one."""
+    if not isinstance(setting, Setting):  # apply was called on a class, which makes the method its `self`
+        raise InvalidOptionError(
+            "apply needs an instance of the setting; make one first, as in ClassIncrementalSetting().apply(...)."
+        )
+    if isinstance(method, type):
+        raise InvalidOptionError(f"apply needs a method, and {method.__name__} is a class; pass {method.__name__}().")
+    if not all(hasattr(method, name) for name in ("target", "configure", "fit", "predict")):
+        given = repr(method) if method is None or isinstance(method, str) else f"a {type(method).__name__}"
+        raise InvalidOptionError(f"apply needs a method, such as redwood.methods.Rehearsal(), but got {given}.")
+    return method  # type: ignore[no-any-return]
 
 
 # What a method may require to stay open: the free parameter, and which of its values leave it open.

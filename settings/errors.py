@@ -20,7 +20,8 @@ class UnknownNameError(RedwoodError):
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        super().__init__(f"There is no {kind} named {name!r}.{hint} Known: {', '.join(known)}.")
+        names = f"Known: {', '.join(known)}." if known else "There is none at all."
+        super().__init__(f"There is no {kind} named {name!r}.{hint} {names}")
 
 
 class NotApplicableError(RedwoodError):

@@ -4,11 +4,12 @@ import functools
 import importlib
 import importlib.util
 import sys
+import traceback
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from redwood.settings.errors import RedwoodError, UnknownNameError
 
@@ -38,7 +39,7 @@ def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, st
     return names
 
 
-def resolve(kind: str, name: str, table: Mapping[str, str], group: str) -> Any:
+def resolve(kind: str, name: str, table: Mapping[str, str], group: str, suits: Callable[[Any], bool] = callable) -> Any:
     """Return the object that `name` stands for.
 
     Args:
@@ -46,29 +47,84 @@ def resolve(kind: str, name: str, table: Mapping[str, str], group: str) -> Any:
         name: A key of `table`, an entry point of `group`, `package.module:Name` or `path/to/file.py:Name`.
         table: Key -> `module:Name`.
         group: Entry-point group that other packages extend.
+        suits: Whether something can be what is looked for; of a module, only such things are named as known.
 
     Raises:
         UnknownNameError: If there is no such key; the nearest one is named.
         RedwoodError: If the module, file or attribute cannot be loaded.
     """
-    if ":" in name and name not in table:
-        return load_object(kind, name)
+    if names_code(name) and name not in table:
+        return load_users_object(kind, name, suits)
     names = known_names(kind, table, group)
     if name not in names:
         raise UnknownNameError(kind, name, names)
-    return load_object(kind, names[name])
+    return load_object(kind, table[name]) if name in table else load_users_object(kind, names[name], suits)
+
+
+def names_code(name: str) -> bool:
+    """Whether a name that is in no table stands for something in a module or file of the user."""
+    return ":" in name or name.endswith(".py")
+
+
+def load_users_object(kind: str, reference: str, suits: Callable[[Any], bool] = callable) -> Any:
+    """Import what a user names by `package.module:Name` or `path/to/file.py:Name`.
+
+    Args:
+        kind: What is looked for, for the error message.
+        reference: Where it is.
+        suits: Whether something can be what is looked for.
+
+    Raises:
+        UnknownNameError: If the module has nothing of this name; what it has that suits is named.
+        RedwoodError: If the module or file cannot be found or imported.
+    """
+    if reference.endswith(".py"):
+        _refuse_bare_file(kind, reference, suits)
+    location, _, attribute = reference.rpartition(":")
+    if location == "__main__" or "<locals>" in attribute:
+        raise RedwoodError(
+            f"The {kind} {reference} was defined in a script or in a function, where it cannot be found again; "
+            "put it into a module or a file of its own, and name it as file.py:Name."
+        )
+    module = _load_users_module(kind, location, reference)
+    if not hasattr(module, attribute):
+        raise UnknownNameError(f"{kind} in {location}", attribute, _own_names(module, suits))
+    return getattr(module, attribute)
 
 
 def load_object(kind: str, reference: str) -> Any:
-    """Import `package.module:Name` or `path/to/file.py:Name`."""
+    """Import `module:Name` from one of our tables."""
     location, _, attribute = reference.rpartition(":")
-    module = load_file(kind, Path(location)) if location.endswith(".py") else _load_module(kind, location)
-    if not hasattr(module, attribute):
-        known = [
-            n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", None) == module.__name__
-        ]
-        raise UnknownNameError(f"{kind} in {location}", attribute, known)
-    return getattr(module, attribute)
+    return getattr(_load_module(kind, location), attribute)
+
+
+def line_of(error: BaseException, path: Path) -> str:
+    """Where in a file an error was raised, as the end of a clause; nothing if it was not raised there."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f", in line {lines[-1]}" if lines else ""
+
+
+def _load_users_module(kind: str, location: str, reference: str) -> Any:
+    try:
+        return load_file(kind, Path(location)) if location.endswith(".py") else _load_module(kind, location)
+    except RedwoodError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}{line_of(error, Path(location).resolve())}"
+        raise RedwoodError(f"{reference} cannot be imported ({reason}).") from error
+
+
+def _refuse_bare_file(kind: str, name: str, suits: Callable[[Any], bool]) -> NoReturn:
+    known = _own_names(_load_users_module(kind, name, name), suits)
+    example = f", as in {name}:{known[0]}" if known else ""
+    also = f" Known: {', '.join(known)}." if len(known) > 1 else "" if known else f" There is no {kind} in it."
+    raise RedwoodError(f"{name} is a file; add a colon and what in it is the {kind}{example}.{also}")
+
+
+def _own_names(module: Any, suits: Callable[[Any], bool]) -> list[str]:
+    """Names that a module gives to things of its own which suit."""
+    own = [(name, value) for name, value in vars(module).items() if not name.startswith("_")]
+    return sorted(n for n, v in own if getattr(v, "__module__", None) == module.__name__ and callable(v) and suits(v))
 
 
 def _load_module(kind: str, name: str) -> Any:

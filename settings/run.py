@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
-from redwood.settings.checks import check_choice, check_range
+from redwood.settings.checks import check_choice, check_range, check_types
 from redwood.settings.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.fingerprint import STAMP, Fingerprint
@@ -57,6 +57,7 @@ class Run:
 
     def __post_init__(self) -> None:
         """Refuse values that are out of range."""
+        check_types(self)
         check_choice(self, "precision", PRECISIONS)
         check_choice(self, "wandb", WANDB_MODES)
         check_choice(self, "accelerator", ACCELERATORS)

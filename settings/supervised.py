@@ -12,6 +12,7 @@ from redwood.settings.assumptions import Context
 from redwood.settings.base import FROM_NODE, Setting
 from redwood.settings.checks import check_choice, check_range
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.source import checked_source
 from redwood.settings.errors import InvalidOptionError
 from redwood.settings.supervised_stream import SupervisedStream
 
@@ -40,6 +41,7 @@ class SupervisedSetting(Setting, labels=True):
     def __post_init__(self) -> None:
         """Fill in what the node implies, and refuse what contradicts it."""
         super().__post_init__()
+        self.dataset = checked_source(self.dataset)
         self.passes = self.within("passes", self.passes, default=20)
         check_choice(self, "stream", STREAMS)
         self._check_transition()

@@ -7,22 +7,26 @@ Every network takes samples as they are stored (`uint8` images stay `uint8`) and
 - `simple_cnn`: three convolutions
 - `slim_resnet18`: the reduced ResNet-18 of continual learning
 - any classification model of torchvision (`resnet18`, `resnet50`, ...), untrained
+- `path/to/file.py:function` or `package.module:function`: what a function or class of the user makes
 """
 
 import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from gymnasium.spaces import Box
 from torch import nn
 
 from redwood.methods.networks.check import adapt_module
+from redwood.methods.networks.factory import call_factory, refuse_no_module
 from redwood.methods.networks.mlp import mlp
 from redwood.methods.networks.scale import Scale
 from redwood.methods.networks.simple_cnn import simple_cnn
 from redwood.methods.networks.slim_resnet import slim_resnet18
 from redwood.methods.networks.torchvision_models import classification_models, torchvision_model
 from redwood.settings.errors import UnknownNameError
+from redwood.settings.registry import names_code
 
 __all__ = ["NETWORKS", "Scale", "adapt_module", "auto", "build_network"]
 
@@ -49,11 +53,12 @@ NETWORKS: Mapping[str, Callable[[Box, int], nn.Module]] = {
 }
 
 
-def build_network(name: str, observation_space: Box, n_outputs: int) -> nn.Module:
+def build_network(name: Any, observation_space: Box, n_outputs: int) -> nn.Module:
     """Build a network with initial weights drawn from torch's global generator.
 
     Args:
-        name: A key of `NETWORKS` or the name of a classification model of torchvision.
+        name: A key of `NETWORKS`, the name of a classification model of torchvision, `file.py:function` or
+            `package.module:function`; see `call_factory` for what such a function takes.
         observation_space: Space of one observation; images are (C, H, W).
         n_outputs: Number of scores.
 
@@ -63,7 +68,12 @@ def build_network(name: str, observation_space: Box, n_outputs: int) -> nn.Modul
     Raises:
         UnknownNameError: If there is no such network.
         InvalidOptionError: If the network cannot take such observations.
+        RedwoodError: If a user's function cannot be loaded, or fails.
     """
+    if not isinstance(name, str):
+        refuse_no_module(name)
+    if names_code(name):
+        return adapt_module(call_factory(name, observation_space, n_outputs), observation_space, n_outputs)
     if name in NETWORKS:
         return NETWORKS[name](observation_space, n_outputs)
     known = classification_models()

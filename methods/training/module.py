@@ -1,5 +1,6 @@
 """The LightningModule behind every gradient method: one training step, and the state of the run in its checkpoints."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.online_scorer import OnlineScorer
 from redwood.methods.training.optimizers import make_optimizer
 from redwood.methods.training.outputs import sample_losses
+from redwood.methods.training.stray_layers import stray_layers
 from redwood.settings.batch import Batch
 from redwood.settings.fingerprint import STAMP
 from redwood.settings.seeding import random_state, set_random_state
@@ -27,6 +29,7 @@ class LearnerModule(LightningModule):
         self.network = network
         self.method = method
         self._random_state: dict[str, Any] | None = None
+        self._told = False
         self._online = OnlineScorer(method, network)
         self._distort = AUGMENTATIONS[method.augmentation]
 
@@ -107,8 +110,23 @@ class LearnerModule(LightningModule):
         self._random_state = own["random"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Restore the random generators of a resumed run."""
+        """Restore the random generators of a resumed run; after a step, tell of layers that it has left as they are."""
         self.restore_random_state()
+        if batch_idx == 1:
+            self.tell_stray_layers()
+
+    def tell_stray_layers(self) -> None:
+        """Warn once of layers among the method's attributes that get gradients, and that no optimizer moves."""
+        if self._told:
+            return
+        stray = stray_layers(self.method, self.network, self.trainer.optimizers)
+        if stray:
+            self._told = True
+            warnings.warn(
+                f"{type(self.method).__name__}.{stray[0]} holds layers that no optimizer trains; make them part of the "
+                "network, which make_network returns.",
+                stacklevel=2,
+            )
 
     def restore_random_state(self) -> None:
         """Put the random generators where the checkpoint left them, if that has not been done yet."""

@@ -72,7 +72,7 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int) -> "Dataset":
     kinds = [key for key in DATASETS if key.startswith(kind)]
     if kinds and name not in DATASETS:
         raise UnknownNameError("data set", name, kinds)
-    return _call(name, resolve("data set", name, DATASETS, GROUP), data_dir, seed, image_size)
+    return _call(name, resolve("data set", name, DATASETS, GROUP, inspect.isfunction), data_dir, seed, image_size)
 
 
 def _call(name: str, source: Callable[..., Any], data_dir: Path, seed: int, image_size: int) -> "Dataset":

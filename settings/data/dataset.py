@@ -1,13 +1,22 @@
 """A data set in memory (or in image files), with classes or numbers to predict: what every stream is cut from."""
 
+import warnings
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from redwood.settings.errors import DataError
+
+CHANNELS = (1, 3, 4)
+UNKNOWN_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # which torch can store, and hardly more
+MANY_CLASSES = 100  # whole numbers that differ more than this are hardly meant as classes
+REMEDIES = {
+    "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list or to_numpy of a table",
+    "labels": "give integers 0..K-1, as numpy.unique(y, return_inverse=True)[1] makes them of names",
+}
 
 
 class Rows(Protocol):
@@ -138,13 +147,16 @@ class Dataset:
             time_test: When each test sample was taken (M,).
             ordered: Whether the order of the samples matters (default: if `time` is given).
         """
-        samples, samples_test = _samples(x), _samples(x_test)
+        samples, samples_test = _samples(name, x), _samples(name, x_test)
+        targets = _targets(name, y)
+        _check_channels(name, samples)
+        _check_whole_numbers(name, targets)
         if max_value is None and not samples.dtype.is_floating_point and samples.numel():
             max_value = 255.0 if samples.dtype == torch.uint8 else float(samples.max())
         return cls(
             name=name,
             x=samples,
-            y=_targets(name, y),
+            y=targets,
             x_test=samples_test,
             y_test=_targets(name, y_test),
             contexts=None if t is None else _labels(name, t),
@@ -156,18 +168,24 @@ class Dataset:
         )
 
 
-def _samples(x: np.ndarray | Tensor) -> Tensor:
-    tensor = _own(x)
+def _samples(name: str, x: np.ndarray | Tensor) -> Tensor:
+    tensor = _own(name, "samples", x)
+    if tensor.is_complex() or tensor.dtype in UNKNOWN_DTYPES:
+        raise DataError(f"Data set {name}: samples of type {tensor.dtype} are not known; convert them to float32.")
+    if tensor.dim() == 1:
+        raise DataError(f"Data set {name}: samples need a second dimension; pass x[:, None] of single numbers.")
     return (tensor.float() if tensor.dtype.is_floating_point else tensor).contiguous()
 
 
 def _targets(name: str, y: np.ndarray | Tensor) -> Tensor:
-    tensor = _own(y)
-    return tensor.float() if tensor.dtype.is_floating_point else _labels(name, tensor)
+    tensor = _own(name, "labels", y)
+    if not tensor.dtype.is_floating_point:
+        return _labels(name, tensor)
+    return tensor.float()
 
 
 def _labels(name: str, y: np.ndarray | Tensor) -> Tensor:
-    tensor = _own(y)
+    tensor = _own(name, "labels", y)
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
         raise DataError(f"Data set {name}: labels and task ids must be integers, got {tensor.dtype}.")
     return tensor.long()
@@ -183,19 +201,55 @@ def _times(name: str, time: np.ndarray | Tensor) -> Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
 
-def _own(values: np.ndarray | Tensor) -> Tensor:
+def _own(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
     """A tensor with no memory beside its own: a slice would carry the rest of the array, such as the test samples."""
-    tensor = torch.as_tensor(values)
+    try:
+        tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"Data set {name}: the {what} are no array of numbers ({_kind(values)}); {REMEDIES[what]}."
+        ) from error
     part = tensor.untyped_storage().nbytes() > tensor.nbytes or getattr(values, "base", None) is not None
     return tensor.clone() if part else tensor
 
 
+def _kind(values: Any) -> str:
+    """What was given, for an error: its class and the type of its elements."""
+    dtype = str(getattr(values, "dtype", "object"))
+    of = type(next(iter(values))).__name__ if dtype == "object" and len(values) else dtype
+    return f"{type(values).__name__} of {of}"
+
+
+def _check_channels(name: str, samples: Tensor) -> None:
+    """Tell of images whose channels come last: networks would take their rows for channels."""
+    shape = samples.shape[1:]
+    if len(shape) != 3 or shape[2] not in CHANNELS or min(shape[:2]) <= max(CHANNELS):
+        return
+    found = f"Data set {name}: samples {tuple(shape)} look like images whose channels come last, not first"
+    if not samples.dtype.is_floating_point:
+        raise DataError(f"{found}; pass numpy.moveaxis(x, -1, 1).")
+    warnings.warn(f"{found}; if so, pass numpy.moveaxis(x, -1, 1).", stacklevel=3)
+
+
+def _check_whole_numbers(name: str, y: Tensor) -> None:
+    """Tell of classes given as floats, which are taken for numbers to predict."""
+    if not y.dtype.is_floating_point or not bool((y == y.round()).all()) or len(torch.unique(y)) > MANY_CLASSES:
+        return
+    warnings.warn(
+        f"Data set {name}: floats are numbers to predict (regression), and these labels are whole numbers; if they are "
+        f"classes, pass {'y.argmax(1) of one-hot rows' if y.dim() > 1 else 'y.astype(int)'}.",
+        stacklevel=3,
+    )
+
+
 def _check_split(name: str, split: str, x: Rows, y: Tensor, contexts: Tensor | None) -> None:
     dims = (1, 2) if y.dtype.is_floating_point else (1,)
+    if not len(x.shape) or not y.dim():
+        raise DataError(f"Data set {name}: the {split} samples and labels need a first dimension, one row for each.")
     if y.dim() not in dims or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape[:1]):
         raise DataError(
             f"Data set {name}: {len(x)} {split} samples need as many labels (and task ids) in one dimension"
-            f"{' or two' if len(dims) > 1 else ''}, got labels of shape {tuple(y.shape)}."
+            f"{' or two' if len(dims) > 1 else ''}, got labels of shape {tuple(y.shape)}{_flattening(y)}."
         )
     if len(y) == 0:
         raise DataError(f"Data set {name}: the {split} split is empty.")
@@ -203,6 +257,13 @@ def _check_split(name: str, split: str, x: Rows, y: Tensor, contexts: Tensor | N
         raise DataError(f"Data set {name}: the {split} samples hold negative integers; convert them to floats.")
     if isinstance(x, Tensor) and x.dtype.is_floating_point and not bool(torch.isfinite(x).all()):
         raise DataError(f"Data set {name}: the {split} samples hold NaN or infinite values; clean them first.")
+
+
+def _flattening(y: Tensor) -> str:
+    """How to make one dimension of labels with two, as the end of a sentence."""
+    if y.dim() != 2:
+        return ""
+    return "; pass y.argmax(1) of one-hot rows" if y.shape[1] > 1 else "; pass y[:, 0]"
 
 
 def _check_targets(name: str, y: Tensor, y_test: Tensor) -> None:

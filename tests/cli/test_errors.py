@@ -42,7 +42,12 @@ class Needs(Method):
     def configure(self, setting): ...
     def fit(self, phase): ...
     def predict(self, x, task_id): ...
+
+class Blind(Method):
+    def configure(self, setting): ...
+    def fit(self, phase): ...
 """,
+    "broken_net.py": "def net(:\n",
 }
 
 
@@ -64,6 +69,11 @@ def bad_files(tmp_path_factory):
     (folder / "unknown.yaml").write_text("setting: class_incremental\nmethod: finetune\nbatch_sise: 3\n")
     (folder / "nested.yaml").write_text("setting: class_incremental\nmethod: finetune\nlr: {a: 1}\n")
     (folder / "resume.yaml").write_text("setting: class_incremental\nmethod: finetune\nresume: somewhere\n")
+    (folder / "python.yaml").write_text(
+        "setting: class_incremental\nmethod: finetune\nmodel: <Sequential, given from Python>\n"
+    )
+    (folder / "python_run").mkdir()
+    (folder / "python_run" / "config.yaml").write_text((folder / "python.yaml").read_text())
     (folder / "file").write_text("")
     (folder / "no_run").mkdir()
     (folder / "damaged").mkdir()
@@ -110,6 +120,13 @@ CASES = {
         [*PAIR, "--wandb", "maybe"],
         "--wandb maybe is unknown; choose one of disabled, offline, online",
     ),
+    "given twice": (
+        [*PAIR, "--lr", "0.01", "--lr", "0.1"],
+        "--lr is given twice, as --lr 0.01 and as --lr 0.1; give it once",
+    ),
+    "given twice, =": ([*PAIR, "--increment", "2", "3", "--increment=5"], "as --increment 2 3 and as --increment=5"),
+    "on and off": ([*PAIR, "--quiet", "--noquiet"], "--quiet is given twice, as --quiet and as --noquiet"),
+    "two methods": ([*PAIR, "--method", "ewc"], "--method is given twice, as --method finetune and as --method ewc"),
     # contradictions
     "passes": (["--setting", "online_class_incremental", *PAIR[2:], "--passes", "3"], "--passes 3 contradicts"),
     "workers": (["--setting", "distributed_class_incremental", *PAIR[2:], "--workers", "1"], "--workers 1 contradicts"),
@@ -152,12 +169,21 @@ CASES = {
     "syntax error": ([*PAIR[:2], "--method", "syntax.py:Mine"], r"SyntaxError: .*\(syntax.py, line 1\)"),
     "missing library": ([*PAIR[:2], "--method", "missing.py:Mine"], "No module named 'no_such_library', in line 1"),
     "failing file": ([*PAIR[:2], "--method", "failing.py:Mine"], "ZeroDivisionError: division by zero, in line 2"),
-    "no such class": ([*PAIR[:2], "--method", "other.py:Mime"], "named 'Mime'. Did you mean Mine?"),
+    "no such class": ([*PAIR[:2], "--method", "needs.py:Nedds"], "named 'Nedds'. Did you mean Needs?"),
+    "no method in it": ([*PAIR[:2], "--method", "other.py:Mime"], "named 'Mime'. There is none at all"),
+    "file without a class": ([*PAIR[:2], "--method", "needs.py"], "is a file; .* is the method, as in needs.py:Blind"),
+    "no predict": ([*PAIR[:2], "--method", "needs.py:Blind"], "Blind has no predict; define what is missing"),
+    "network that cannot be imported": ([*PAIR, "--model", "broken_net.py:net"], "cannot be imported .SyntaxError"),
+    "network from Python": (["--config", "python.yaml"], "python.yaml cannot hold the model of its run, Sequential"),
+    "network from Python, resumed": (["--resume", "python_run"], "cannot hold the model of its run, Sequential"),
     "no Method": ([*PAIR[:2], "--method", "other.py:Mine"], "other.py:Mine is not a method"),
     "no class": ([*PAIR[:2], "--method", "other.py:number"], "other.py:number is not a method"),
     "no module": ([*PAIR[:2], "--method", "no_such_module:Mine"], "'no_such_module' cannot be found"),
-    "abstract": ([*PAIR[:2], "--method", "redwood.methods.base:Method"], "Method cannot be made without arguments"),
-    "no default": ([*PAIR[:2], "--method", "needs.py:Needs"], "give each field a default"),
+    "abstract": ([*PAIR[:2], "--method", "redwood.methods.base:Method"], "Method has no configure and fit and predict"),
+    "no default": (
+        [*PAIR[:2], "--method", "needs.py:Needs"],
+        "Needs gives temperature no default; write",
+    ),
     "clash with the run": ([*PAIR[:2], "--method", "clash.py:WithRunOption"], "both have an option --quiet"),
     "clash with the setting": ([*PAIR[:2], "--method", "clash.py:WithSettingOption"], "both have an option --seed"),
     # rehearsal buffers

@@ -123,5 +123,3 @@ class TestLoad:
         monkeypatch.setattr("redwood.experiments.options.get_method", broken)
         with pytest.raises(ImportError, match="a bug"):
             PAIR.load()
-        with pytest.raises(UsageError, match=r"module:Mine cannot be imported \(ImportError: a bug\)\."):
-            Pair("class_incremental", "module:Mine").load()

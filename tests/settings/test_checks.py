@@ -1,9 +1,15 @@
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from redwood.methods.finetune import Finetune
 from redwood.settings.checks import check_choice, check_range
 from redwood.settings.errors import InvalidOptionError, RedwoodError, UnknownNameError
+from redwood.settings.incremental import ClassIncrementalSetting
+from redwood.settings.run import Run
 
 
 def options(value):
@@ -48,3 +54,52 @@ class TestUnknownNameError:
 def test_all_errors_of_ours_are_value_errors():
     assert issubclass(RedwoodError, ValueError)
     assert issubclass(UnknownNameError, RedwoodError)
+
+
+class TestUntypedOptions:
+    def test_an_option_of_a_parent_is_refused(self):
+        for parent, name in ((Finetune, "lr"), (ClassIncrementalSetting, "passes")):
+            with pytest.raises(
+                TypeError, match=rf"Mine.{name} = 3 does not change the option {name}; write {name}: int = 3"
+            ):
+                type("Mine", (parent,), {name: 3})
+
+    def test_a_new_one_is_told(self):
+        with pytest.warns(
+            UserWarning, match=r"Mine.epsilon = 0.1 has no type, .* write epsilon: float = 0.1, or annotate"
+        ):
+            type("Mine", (Finetune,), {"epsilon": 0.1})
+
+    def test_what_is_no_option_is_not(self):
+        attributes = {"__annotations__": {"own": "ClassVar[int]", "lr": "float"}, "own": 3, "lr": 0.3}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            type("Mine", (Finetune,), attributes | {"LIMIT": 3, "_hidden": 2, "regression": True, "help": print})
+
+
+class TestTypes:
+    @pytest.mark.parametrize(
+        ("make", "sentence"),
+        [
+            (lambda: Finetune(lr="0.1"), "--lr has to be of type float, but '0.1' was given"),
+            (lambda: Finetune(lr=True), "--lr has to be of type float, but True was given"),
+            (lambda: Finetune(optimizer=print), "--optimizer has to be of type str"),
+            (
+                lambda: ClassIncrementalSetting(batch_size=16.0),
+                "--batch_size has to be of type int, but 16.0 was given",
+            ),
+            (
+                lambda: ClassIncrementalSetting(increment=2),
+                r"--increment has to be a list, but 2 was given; pass \[2\]",
+            ),
+            (lambda: Run(quiet="yes"), "--quiet has to be of type bool"),
+        ],
+    )
+    def test_other_values_are_refused(self, make, sentence):
+        with pytest.raises(InvalidOptionError, match=sentence):
+            make()
+
+    def test_what_stands_for_a_plain_value_becomes_one(self):
+        setting = ClassIncrementalSetting(seed=np.int64(3), data_dir=Path("data"), increment=range(2, 3))
+        assert (type(setting.seed), setting.data_dir) == (int, "data")
+        assert type(Finetune(lr=np.float32(0.5)).lr) is float and Finetune(lr=1).lr == 1

@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import yaml
 from torch import nn
@@ -9,7 +12,9 @@ from redwood.methods.finetune import Finetune
 from redwood.methods.random import Random
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings import ClassIncrementalSetting, ContinualSetting, OnlineClassIncrementalSetting
-from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.config import describe_options, describe_run, name_of_setting, refuse_marked
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.rl.continual import ContinualRLSetting
 from redwood.settings.run import Run
 from tests.samples import few_digits
 
@@ -44,7 +49,27 @@ def test_where_a_run_writes_is_no_part_of_it():
 def test_what_only_python_can_give_is_named():
     setting = ClassIncrementalSetting(dataset=few_digits())
     config = describe_run(setting, Finetune(model=nn.Sequential(nn.Flatten(), nn.Linear(64, 10))), Run())
-    assert (config["dataset"], config["model"]) == ("few_digits", "Sequential")
+    assert config["dataset"] == "<few_digits, given from Python>"
+    assert config["model"] == "<Sequential, given from Python>"
+    with pytest.raises(InvalidOptionError, match=r"c.yaml cannot hold the dataset of its run, few_digits, which was"):
+        refuse_marked(config, Path("c.yaml"))
+    refuse_marked(config | {"dataset": "digits", "model": "file.py:make"}, Path("c.yaml"))
+
+
+def test_lists_of_what_only_python_can_give():
+    def make():
+        """An environment."""
+
+    config = describe_options(ContinualRLSetting(env=["CartPole-v1", make]))
+    assert config["env"] == f"<CartPole-v1, {make.__qualname__}, given from Python>"
+
+
+def test_numbers_of_numpy_are_written_as_numbers():
+    """YAML has no names for them."""
+    method = Finetune(lr=np.float64(0.01), momentum=np.float32(0.5))
+    setting = ClassIncrementalSetting(seed=np.int64(3), increment=[np.int64(5), 5])
+    config = yaml.safe_load(yaml.safe_dump(describe_run(setting, method, Run())))
+    assert (config["lr"], config["momentum"], config["seed"], config["increment"]) == (0.01, 0.5, 3, [5, 5])
 
 
 def test_settings_by_key_or_reference():

@@ -104,17 +104,43 @@ class TestErrors:
     def test_an_import_error_inside_a_module_is_not_hidden(self, tmp_path, monkeypatch):
         (tmp_path / "needs_more.py").write_text("import no_such_library\n")
         monkeypatch.syspath_prepend(tmp_path)
-        with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        with pytest.raises(RedwoodError, match=r"needs_more:Name cannot be imported \(.*no_such_library") as raised:
             get_method("needs_more:Name")
+        assert isinstance(raised.value.__cause__, ModuleNotFoundError)
 
     def test_a_broken_file_can_be_loaded_once_it_is_repaired(self, file):
         file.write_text("1 / 0")
         before = set(sys.modules)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(RedwoodError, match=r"cannot be imported \(ZeroDivisionError: .*, in line 1\)"):
             get_method(f"{file}:Mine")
         assert set(sys.modules) == before
         file.write_text(SOURCE)
         assert get_method(f"{file}:Mine").__name__ == "Mine"
+
+
+class TestUsersFiles:
+    def test_a_file_alone_names_what_is_in_it(self, file):
+        with pytest.raises(RedwoodError, match=r"is a file; .* is the method, as in .*my_file.py:Mine\.$"):
+            get_method(str(file))
+        with pytest.raises(RedwoodError, match=r"is the setting, as in .*my_file.py:MySetting\.$"):
+            get_setting(str(file))
+
+    def test_only_what_suits_is_named(self, file):
+        file.write_text(SOURCE + "class Watch:\n    pass\ndef make(): ...\n")
+        with pytest.raises(UnknownNameError, match=r"Known: Mine\."):
+            get_method(f"{file}:Nope")
+        with pytest.raises(UnknownNameError, match=r"Known: MySetting\."):
+            get_setting(f"{file}:Nope")
+
+    def test_nothing_suits(self, file):
+        file.write_text("x = 1\n")
+        with pytest.raises(UnknownNameError, match=r"named 'Nope'. There is none at all\."):
+            get_method(f"{file}:Nope")
+
+    @pytest.mark.parametrize("name", ["__main__:Mine", "tests.somewhere:function.<locals>.Mine"])
+    def test_what_no_file_can_name(self, name):
+        with pytest.raises(RedwoodError, match="was defined in a script or in a function"):
+            get_method(name)
 
 
 class TestDescribeRun:
@@ -122,6 +148,10 @@ class TestDescribeRun:
         setting = ContinualSetting(dataset=numbered(), class_order=[1, 0])
         config = describe_run(setting, Finetune(lr=0.5), Run(run_dir="somewhere", quiet=True))
         assert (config["setting"], config["method"]) == ("continual", "finetune")
-        assert (config["dataset"], config["class_order"], config["lr"]) == ("numbered", [1, 0], 0.5)
+        assert (config["dataset"], config["class_order"], config["lr"]) == (
+            "<numbered, given from Python>",
+            [1, 0],
+            0.5,
+        )
         assert (config["passes"], config["precision"]) == (20, "32-true")
         assert not {"run_dir", "resume", "quiet"} & config.keys()

@@ -1,0 +1,75 @@
+"""Networks that a function or a class of the user makes."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gymnasium.spaces import Box
+from torch import nn
+
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.registry import line_of, load_users_object
+
+
+def call_factory(reference: str, observation_space: Box, n_outputs: int) -> nn.Module:
+    """What a function or class makes; its weights come from torch's global generator, as those of our networks do.
+
+    Args:
+        reference: `path/to/file.py:name` or `package.module:name` of a function or class. It gets those of
+            `observation_space` and `n_outputs` that it has parameters of the same name for; a function without such
+            parameters is called without arguments if it can be, else with these two.
+        observation_space: Space of one observation.
+        n_outputs: Number of scores.
+
+    Raises:
+        RedwoodError: If it cannot be loaded, takes something else, fails, or makes something else.
+    """
+    made_by = load_users_object("network", reference, _can_make_networks)
+    wanted = f"The network {reference} must be a function (observation_space, n_outputs) that makes an nn.Module"
+    if isinstance(made_by, nn.Module) or not callable(made_by):
+        raise InvalidOptionError(f"{wanted}, but it is a {type(made_by).__name__}.")
+    call = _call(made_by, {"observation_space": observation_space, "n_outputs": n_outputs})
+    if call is None:
+        raise InvalidOptionError(f"{wanted}, or one without arguments, but it takes {inspect.signature(made_by)}.")
+    try:
+        network = made_by(*call.args, **call.kwargs)
+    except Exception as error:
+        where = line_of(error, Path(reference.rpartition(":")[0]).resolve())
+        raise InvalidOptionError(f"The network {reference} fails ({type(error).__name__}: {error}{where}).") from error
+    if not isinstance(network, nn.Module):
+        raise InvalidOptionError(f"{wanted}, but it returned a {type(network).__name__}.")
+    return network
+
+
+def _can_make_networks(found: Any) -> bool:
+    return inspect.isfunction(found) or (isinstance(found, type) and issubclass(found, nn.Module))
+
+
+def _call(made_by: Callable[..., Any], offered: dict[str, Any]) -> inspect.BoundArguments | None:
+    """How to call it with what it takes of what is offered; None if it takes something else."""
+    signature = inspect.signature(made_by)
+    named = {name: value for name, value in offered.items() if name in signature.parameters}
+    # Without names, a default such as `width=64` must not be overwritten by a space.
+    for positional, keywords in (((), named), (tuple(offered.values()), {})):
+        try:
+            return signature.bind(*positional, **keywords)
+        except TypeError:
+            continue
+    return None
+
+
+def refuse_no_module(given: Any) -> NoReturn:
+    """Say what to pass instead of something that is neither a name nor a module.
+
+    Raises:
+        InvalidOptionError: Always.
+    """
+    if isinstance(given, type):
+        name, remedy = f"the class {given.__name__}", f"pass an instance, {given.__name__}(...)"
+    elif callable(given):
+        name = f"the function {getattr(given, '__name__', type(given).__name__)}"
+        remedy = "pass what it returns, or its name as in 'file.py:function'"
+    else:
+        name, remedy = f"a {type(given).__name__}", "pass an nn.Module or the name of a network"
+    raise InvalidOptionError(f"The network has to be an nn.Module or a name, but {name} was given; {remedy}.")

@@ -1,0 +1,70 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from redwood.settings import Dataset
+from redwood.settings.errors import DataError
+
+X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 3
+NAMES = np.array(["ash", "elm", "oak"])
+IMAGES = np.zeros((6, 8, 8, 3), np.uint8)
+
+
+def make(x=X, y=Y):
+    return Dataset.from_arrays(x, y, x, y)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"y": NAMES[Y]},
+            r"the labels are no array of numbers \(ndarray of <U3\); give integers 0..K-1, as",
+        ),
+        ({"y": list(NAMES[Y])}, r"the labels are no array of numbers \(list of str_?\)"),
+        ({"y": NAMES[Y].astype(object)}, r"the labels are no array of numbers \(ndarray of str\)"),
+        ({"x": NAMES[Y]}, "the samples are no array of numbers"),
+        (
+            {"x": [np.zeros(2), np.zeros(3)]},
+            r"samples .*\(list of ndarray\); give numbers of one shape for all",
+        ),
+        ({"x": X[:, 0]}, r"samples need a second dimension; pass x\[:, None\]"),
+        ({"x": 3, "y": 4}, "need a first dimension"),
+        ({"x": X.astype(complex)}, "samples of type torch.complex128 are not known"),
+        ({"x": X.astype(np.uint16)}, "samples of type torch.uint16 are not known; convert them to float32"),
+        ({"y": np.eye(3, dtype=int)[Y]}, r"labels of shape \(6, 3\); pass y.argmax\(1\) of one-hot rows"),
+        ({"y": Y[:, None]}, r"labels of shape \(6, 1\); pass y\[:, 0\]"),
+        ({"x": IMAGES}, r"\(8, 8, 3\) look like images whose channels come last, not first; pass numpy.moveaxis"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_told_with_a_remedy(given, sentence):
+    with pytest.raises(DataError, match=sentence):
+        make(**given)
+
+
+def test_the_remedies_work():
+    assert make(y=np.unique(NAMES[Y], return_inverse=True)[1]).n_classes == 3
+    assert make(x=np.moveaxis(IMAGES, -1, 1)).sample_shape == (3, 8, 8)
+    assert make(x=X[:, 0][:, None]).sample_shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"x": IMAGES / 255}, "channels come last, not first; if so, pass numpy.moveaxis"),
+        ({"y": Y.astype(float)}, r"floats are numbers to predict .* if they are classes, pass y.astype\(int\)"),
+        ({"y": np.eye(3)[Y]}, r"if they are classes, pass y.argmax\(1\) of one-hot rows"),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_told(given, sentence):
+    with pytest.warns(UserWarning, match=sentence) as told:
+        make(**given)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("given", [{"x": np.zeros((6, 3, 8, 8))}, {"x": np.zeros((6, 2, 4, 3))}, {"y": Y + 0.5}])
+def test_nothing_is_told_of_the_usual(given):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(**given)

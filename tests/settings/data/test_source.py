@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from redwood.settings import ClassIncrementalSetting, Dataset
+from redwood.settings.errors import InvalidOptionError
+from tests.samples import numbered
+
+X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 2
+
+
+class Samples(torch.utils.data.Dataset):
+    """A data set as torch has them."""
+
+    def __getitem__(self, index):
+        return X[index], Y[index]
+
+
+class Table(list):
+    """As a table of Hugging Face: known by the package that its class is of."""
+
+    __module__ = "datasets.arrow_dataset"
+
+
+def make(data_dir, seed, image_size):
+    return numbered()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((X, Y), r"got a tuple; make one by Dataset.from_arrays\(x, y, x_test, y_test\)\."),
+        (TensorDataset(torch.from_numpy(X)), "got a TensorDataset; .*, whose x and y are in its tensors"),
+        (Samples(), "got a Samples; stack its samples to arrays, and make one"),
+        (Table(), "got the Table of Hugging Face; .* of numpy.asarray of its columns"),
+        (Samples, "got the class Samples; pass an instance"),
+        (make, "got the function make; pass what it returns"),
+        (X, "got a ndarray; make one"),
+        (None, "got a NoneType; make one"),
+    ],
+)
+def test_what_is_no_data_set_is_told_with_the_way_to_make_one(given, sentence):
+    with pytest.raises(InvalidOptionError, match=sentence):
+        ClassIncrementalSetting(dataset=given)
+
+
+def test_a_data_set_stays_and_a_path_becomes_its_name():
+    data = Dataset.from_arrays(X, Y, X, Y)
+    assert ClassIncrementalSetting(dataset=data).dataset is data
+    assert ClassIncrementalSetting(dataset=Path("folder") / "data.npz").dataset == str(Path("folder/data.npz"))
