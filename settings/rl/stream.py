@@ -12,7 +12,7 @@ from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.budget import Budget
 from redwood.settings.rl.environment import TaskEnvironment
 from redwood.settings.rl.environments import EnvironmentMaker
-from redwood.settings.rl.evaluation import Predict, total_return
+from redwood.settings.rl.evaluation import Episode, Predict, TestedTask, total_returns
 from redwood.settings.rl.online import OnlineReturn
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.reference import read_reference
@@ -106,7 +106,7 @@ class ReinforcementStream:
         def act(x: torch.Tensor, task_id: torch.Tensor | None) -> torch.Tensor:
             return random_actions(space, len(x), choice)
 
-        return cast("list[float]", self._score(act))
+        return cast("list[float]", self._score(act, [[task] for task in range(self.n_tasks)]))
 
     def tasks_seen(self, phase: int) -> int:
         """Those that a phase has trained so far; all at once where one phase holds them."""
@@ -115,27 +115,38 @@ class ReinforcementStream:
     def evaluate(self, method: Learner, n_tasks: int | None = None) -> Scores:
         """The mean return of `method` over episodes of the first `n_tasks` tasks, the same ones each time.
 
-        Workers share the episodes out and add up their returns.
+        Workers share the episodes out and add up their returns. Where ids are hidden, all tasks are played together.
         """
+        tasks = range(self.n_tasks if n_tasks is None else n_tasks)
+        together = [[task] for task in tasks] if self._promised.task_ids >= TaskIds.TEST else [list(tasks)]
         with torch.no_grad():
-            return Scores(self._score(method.predict, n_tasks))
+            return Scores(self._score(method.predict, together))
 
     def validate(self, method: Learner, phase: int) -> None:
         """Nothing is held out from environments."""
 
-    def _score(self, predict: Predict, n_tasks: int | None = None) -> list[float | None]:
+    def _score(self, predict: Predict, together: list[list[int]]) -> list[float | None]:
+        """The mean return on each task; `together` says which tasks are played at the same time."""
         sums = torch.zeros(2, self.n_tasks, dtype=torch.float64)
         with preserved_random_state():
-            for task in range(self.n_tasks if n_tasks is None else n_tasks):
-                episodes = self._episodes(task)
-                mine = episodes[split_evenly(len(episodes), rank(), world_size())]
-                told = task if self._promised.task_ids >= TaskIds.TEST else None
-                sums[0, task] = total_return(predict, partial(self._test_environment, task), mine, told) if mine else 0
-                sums[1, task] = len(mine)
+            for group in together:
+                tested = [self._tested(task) for task in group]
+                if not any(test.scored for test in tested):
+                    continue
+                seed = derive_seed(self._setting.seed, "test order", rank())
+                tell = self._promised.task_ids >= TaskIds.TEST
+                sums[0, group] = torch.tensor(total_returns(predict, tested, tell=tell, seed=seed), dtype=torch.float64)
+                sums[1, group] = torch.tensor([len(test.scored) for test in tested], dtype=torch.float64)
         returns, counts = sum_over_workers(sums)
         return known(returns / counts)
 
-    def _episodes(self, task: int) -> list[tuple[int, dict[str, Any] | None]]:
+    def _tested(self, task: int) -> TestedTask:
+        """What this worker scores a task by."""
+        episodes = self._episodes(task)
+        mine = episodes[split_evenly(len(episodes), rank(), world_size())]
+        return TestedTask(task, partial(self._test_environment, task), mine, episodes)
+
+    def _episodes(self, task: int) -> list[Episode]:
         """Seed and options of the episodes that score a task."""
         given = self._makers[self._tasks[task].environment].n_test_episodes
         seeds = (
