@@ -1,20 +1,18 @@
 """A gymnasium environment as a setting promises it: tasks, ids, budget and limits, in one layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
-import torch
-from torch import Tensor
 
 from redwood.settings.errors import RedwoodError, reason_of
 from redwood.settings.rl.actions import action_check
-from redwood.settings.rl.budget import Budget, BudgetSpentError
+from redwood.settings.rl.budget import BudgetSpentError, PhaseOverError, Steps
 from redwood.settings.rl.online import OnlineReturn
 from redwood.settings.rl.physics import Physics
+from redwood.settings.rl.plain_state import NotPlainError, check_round_trip, load_state, save_state
 from redwood.settings.rl.schedule import Context, Schedule
-from redwood.settings.rl.snapshot import from_bytes, to_bytes
 
 _OVER = -1  # stands for the end of a context: any step is after it, and no step comes before the next reset
 
@@ -35,21 +33,21 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(
         self,
-        bases: Sequence[gymnasium.Env[Any, Any]],
-        environments: Sequence[int],
+        makes: Sequence[Callable[[], gymnasium.Env[Any, Any]]],
+        environments: Mapping[int, int],
         schedule: Schedule,
         *,
         limits: Sequence[int],
         seed: int,
-        budget: Budget | None = None,
+        budget: Steps | None = None,
         show_ids: bool = False,
         online: OnlineReturn | None = None,
     ) -> None:
         """Wrap the environments of a stream.
 
         Args:
-            bases: Its different environments.
-            environments: Which of them each task is of (T,).
+            makes: What makes its different environments.
+            environments: Which of them each task of the schedule is of.
             schedule: When which task is on.
             limits: Steps per episode of each of the environments.
             seed: Decides how episodes start.
@@ -57,12 +55,14 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             show_ids: Whether to tell the task.
             online: Where the returns of episodes are noted.
         """
+        bases = [make() for make in makes]
         super().__init__(bases[0])
-        self._bases, self._environments, self._schedule = list(bases), list(environments), schedule
+        self._makes, self._checked, self._closed = list(makes), False, False
+        self._bases, self._environments, self._schedule = bases, environments, schedule
         self._physics = [Physics(base) for base in bases]
         self._limits, self._limit = list(limits), limits[0]
         self._show_ids = show_ids
-        self._budget = Budget(2**62) if budget is None else budget
+        self._budget = Steps(2**62) if budget is None else budget
         self._online = online
         self._allows = action_check(bases[0].action_space)
         self._context: Context | None = None
@@ -84,9 +84,10 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
 
         Raises:
             BudgetSpentError: If the budget of the phase is spent.
+            PhaseOverError: If the phase is over.
         """
-        if self._budget.spent >= self._budget.total:
-            raise BudgetSpentError(self._budget.total)
+        if self._closed or self._budget.spent >= self._budget.total:
+            self._refuse_use()
         index = self._enter_context(self._random.random())
         if seed is None and not self._seeded[index]:  # only once: a new generator costs more than some steps
             seed = int(self._random.integers(2**31))
@@ -101,6 +102,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
 
         Raises:
             BudgetSpentError: If there is none left.
+            PhaseOverError: If the phase is over.
             InvalidActionError: If the action lies outside the action space.
             gymnasium.error.ResetNeeded: If the episode is over.
         """
@@ -134,7 +136,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _go_on(self) -> None:
         """Become what the schedule says for the step to come, in the middle of an episode."""
         if self._until == _OVER or self._budget.spent >= self._budget.total:
-            self._refuse_step()
+            self._refuse_use()
         if not self._leaves():
             self._enter_context(0.0)
 
@@ -164,20 +166,31 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         coming = self._schedule.at(self._budget.spent, 0.0).task
         return self._bases[self._environments[coming]] is not self.env
 
-    def _refuse_step(self) -> None:
+    def close(self) -> None:
+        """Close all environments of the stream; none can be used any more."""
+        self._closed, self._until = True, _OVER
+        for base in self._bases:
+            base.close()
+
+    def _refuse_use(self) -> None:
         if self._budget.spent >= self._budget.total:
             raise BudgetSpentError(self._budget.total)
+        if self._closed:
+            raise PhaseOverError
         raise gymnasium.error.ResetNeeded("The episode is over; call reset before the next step.")
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the episode is, exactly; the environments themselves as pickled bytes.
+        """Where the episode is, exactly, as tensors and plain values.
 
         Raises:
-            RedwoodError: If the environment cannot be pickled.
+            RedwoodError: If the environment has state of another kind.
         """
         try:
-            content = to_bytes((self._bases, self._random, self._seeded))
-        except Exception as error:
+            bases = save_state(self._bases)
+            if not self._checked:  # once: environments of a class have state of the same kinds
+                check_round_trip(self._makes, bases)
+                self._checked = True
+        except NotPlainError as error:
             raise RedwoodError(
                 f"{self.env} cannot be saved ({reason_of(error)}): a run that is interrupted goes on from the start of "
                 "its phase."
@@ -185,22 +198,28 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         # Where physics drift, the line that they are on is found again at the step to come.
         until = 0 if self._move is not None and self._until != _OVER else self._until
         return {
-            "bases": torch.frombuffer(bytearray(content), dtype=torch.uint8),
+            "bases": bases,
+            "random": save_state(self._random),
+            "seeded": list(self._seeded),
             "current": self._bases.index(self.env),
             "counts": [self._length, self._task, until],
             "return": self._return,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on in the middle of an episode; the bytes have to be those of a run of one's own."""
-        content: Tensor = state["bases"]
-        physics = self._physics
-        self._bases, self._random, self._seeded = from_bytes(content.numpy().tobytes())
-        self.env, self._limit = self._bases[state["current"]], self._limits[state["current"]]
-        # Factors of MuJoCo's bodies are of the unchanged ones, which the environments made first have.
-        self._physics = [old.moved_to(base) for old, base in zip(physics, self._bases, strict=True)]
+        """Go on in the middle of an episode.
+
+        Raises:
+            NotPlainError: If the state is not one of these environments.
+        """
+        load_state(self._bases, state["bases"])
+        self._random, self._seeded = load_state(self._random, state["random"]), list(map(bool, state["seeded"]))
+        current, (length, task, until) = int(state["current"]), map(int, state["counts"])
+        if not 0 <= current < len(self._bases) or len(self._seeded) != len(self._bases) or length < 0:
+            raise NotPlainError(f"the state is of other environments than {self._bases}")
+        self.env, self._limit = self._bases[current], self._limits[current]
         self._context = self._move = None
-        self._length, self._task, until = state["counts"]
+        self._length, self._task = length, task
         self._hold_until(until)
         self._shown_task = self._task if self._show_ids else None
-        self._return = state["return"]
+        self._return = float(state["return"])

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from typing import Any
 
 from redwood.settings.prequential import CURVE_POINTS
+from redwood.settings.rl.plain_state import NotPlainError
 from redwood.settings.workers import gather_objects, world_size
 
 
@@ -55,4 +56,24 @@ class OnlineReturn:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from earlier episodes."""
-        self._ends, self._returns = list(state["ends"]), list(state["returns"])
+        ends, returns = [int(end) for end in state["ends"]], [float(value) for value in state["returns"]]
+        if len(ends) != len(returns) or not all(0 < end <= self._steps for end in ends):
+            raise NotPlainError("the episodes are those of another phase")
+        self._ends, self._returns = ends, returns
+
+
+class ShownReturn:
+    """What the episodes of a phase returned, to be read: only its environments add to it."""
+
+    __slots__ = ("_online",)
+
+    def __init__(self, online: OnlineReturn) -> None:
+        self._online = online
+
+    def span(self) -> int:
+        """Steps of all workers that the curve is over, whether or not an episode ends in them."""
+        return self._online.span()
+
+    def curve(self) -> list[tuple[int, float]]:
+        """As of `OnlineReturn`; every worker has to ask."""
+        return self._online.curve()

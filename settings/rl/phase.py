@@ -1,19 +1,22 @@
 """One phase of a reinforcement run: what `Method.fit` gets."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
-from redwood.settings.rl.budget import Budget
+from redwood.settings.rl.budget import Budget, PhaseOverError, Steps
 from redwood.settings.rl.environment import TaskEnvironment
-from redwood.settings.rl.online import OnlineReturn
+from redwood.settings.rl.hidden import HiddenEnvironment
+from redwood.settings.rl.online import OnlineReturn, ShownReturn
+from redwood.settings.rl.plain_state import NotPlainError
 
 Act = Callable[[Tensor, Tensor | None], Tensor]
-MakeEnvironment = Callable[[int, Budget, OnlineReturn], TaskEnvironment]
+PhaseEnvironment: TypeAlias = TaskEnvironment | HiddenEnvironment
+MakeEnvironment = Callable[[int, Steps, OnlineReturn], PhaseEnvironment]
 
 
 class ReinforcementPhase:
@@ -22,8 +25,6 @@ class ReinforcementPhase:
     Attributes:
         index: Number of the phase, from 0.
         task_id: The task that the phase trains, or None where it is hidden or the phase holds several.
-        budget: The steps of this worker, which all environments of the phase share.
-        online: Returns of the training episodes.
         validation: None; there is nothing to hold out from an environment.
     """
 
@@ -32,33 +33,47 @@ class ReinforcementPhase:
     def __init__(self, index: int, task_id: int | None, steps: int, make: MakeEnvironment) -> None:
         """Take the steps of this worker, and what makes a copy of the environment by its number."""
         self.index, self.task_id = index, task_id
-        self.budget, self.online = Budget(steps), OnlineReturn(steps)
+        self._steps, self._online = Steps(steps), OnlineReturn(steps)
         self._make = make
-        self._environments: list[TaskEnvironment] = []
+        self._environments: list[PhaseEnvironment] = []
+        self._closed = False
+
+    @property
+    def budget(self) -> Budget:
+        """The steps of this worker, which all environments of the phase share."""
+        return Budget(self._steps)
+
+    @property
+    def online(self) -> ShownReturn:
+        """Returns of the training episodes."""
+        return ShownReturn(self._online)
 
     @property
     def steps(self) -> int:
         """Environment steps of this worker."""
-        return self.budget.total
+        return self._steps.total
 
     @property
     def samples_served(self) -> int:
         """Steps taken so far by this worker."""
-        return self.budget.spent
+        return self._steps.spent
 
     @property
     def train(self) -> gymnasium.Env[Any, Any]:
         """The environment, if one copy is enough."""
         return self.environments(1)[0]
 
-    def environments(self, n: int) -> list[TaskEnvironment]:
+    def environments(self, n: int) -> list[PhaseEnvironment]:
         """`n` copies of the environment, each of whose steps counts; the same ones for each call.
 
         Raises:
+            PhaseOverError: If the phase is over.
             ValueError: If another number of them is in use already.
         """
+        if self._closed:
+            raise PhaseOverError
         if not self._environments:
-            self._environments = [self._make(number, self.budget, self.online) for number in range(n)]
+            self._environments = [self._make(number, self._steps, self._online) for number in range(n)]
         if len(self._environments) != n:
             raise ValueError(f"The phase has {len(self._environments)} environments already; ask for as many.")
         return self._environments
@@ -78,22 +93,30 @@ class ReinforcementPhase:
                 observation, info = env.reset()
 
     def close(self) -> None:
-        """Close the environments."""
+        """The phase is over: neither its environments nor new ones can be used, whatever is left of the budget."""
+        self._closed = True
         for environment in self._environments:
             environment.close()
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint inside the phase needs beside the method: steps, returns, and where the episodes are."""
         return {
-            "spent": self.budget.spent,
-            "online": self.online.state_dict(),
+            "spent": self._steps.spent,
+            "online": self._online.state_dict(),
             "environments": [environment.state_dict() for environment in self._environments],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on inside the phase, with as many environments as there were."""
-        self.budget.spent = state["spent"]
-        self.online.load_state_dict(state["online"])
+        """Go on inside the phase, with as many environments as there were.
+
+        Raises:
+            NotPlainError: If the phase has begun, which would give steps back, or the state is of another one.
+        """
+        spent = int(state["spent"])
+        if self._closed or self._steps.spent or not 0 <= spent <= self._steps.total:
+            raise NotPlainError(f"the phase has begun, or has other steps than the {spent} that were taken")
+        self._online.load_state_dict(state["online"])
+        self._steps.spent = spent
         for environment, saved in zip(
             self.environments(len(state["environments"])), state["environments"], strict=True
         ):

@@ -1,6 +1,5 @@
 """The physics of environments: numbers that a task may change, such as gravity, masses and lengths."""
 
-import copy
 import difflib
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -65,14 +64,6 @@ class Physics:
         if self._model is not None:
             return MUJOCO
         return tuple(name for name in dir(self._env) if name not in self._dependent and _is_number(self._env, name))
-
-    def moved_to(self, env: gymnasium.Env[Any, Any]) -> "Physics":
-        """The same for a copy of the environment that may have been changed."""
-        moved = copy.copy(self)
-        moved._env = env.unwrapped
-        if self._model is not None:
-            moved._model = moved._env.model
-        return moved
 
     def check(self, name: str, option: str, env_name: str) -> None:
         """Raise `InvalidOptionError` unless the environment has a number of this name."""

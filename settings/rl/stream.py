@@ -9,12 +9,13 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Learner, Scores, known
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
-from redwood.settings.rl.budget import Budget
+from redwood.settings.rl.budget import Steps
 from redwood.settings.rl.environment import TaskEnvironment
 from redwood.settings.rl.environments import EnvironmentMaker
 from redwood.settings.rl.evaluation import Episode, Predict, TestedTask, total_returns
+from redwood.settings.rl.hidden import HiddenEnvironment, hide
 from redwood.settings.rl.online import OnlineReturn
-from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.rl.phase import MakeEnvironment, ReinforcementPhase
 from redwood.settings.rl.reference import read_reference
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.rl.schedule import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching
@@ -50,33 +51,46 @@ class ReinforcementStream:
         steps = self._setting.steps_per_task // world_size()
         if self.n_phases < len(self._order):
             steps *= len(self._order)
-        return ReinforcementPhase(index, task_id, steps, partial(self._environment, index))
+        return ReinforcementPhase(index, task_id, steps, self._training(index))
 
-    def _environment(self, index: int, copy: int, budget: Budget, online: OnlineReturn) -> TaskEnvironment:
-        """A copy of a phase's training environment."""
+    def _training(self, index: int) -> MakeEnvironment:
+        """What makes the copies of a phase's training environment; test episodes cannot be reached from it."""
         schedule, tasks = self._schedule(index)
-        return TaskEnvironment(
-            [maker.make() for maker in self._makers],
-            [task.environment for task in tasks],
-            schedule,
-            limits=self._limits,
-            seed=derive_seed(self._setting.seed, "training", index, rank(), copy),
-            budget=budget,
-            show_ids=self._promised.task_ids >= TaskIds.TRAINING,
-            online=online,
-        )
+        used = sorted({task.environment for task in tasks.values()})
+        makes = [self._makers[number].make for number in used]
+        environments = {number: used.index(task.environment) for number, task in tasks.items()}
+        limits = [self._limits[number] for number in used]
+        seed, show_ids = self._setting.seed, self._promised.task_ids >= TaskIds.TRAINING
+        hides_context = not self._promised.boundaries
 
-    def _schedule(self, index: int) -> tuple[Schedule, list[Task]]:
+        def make(copy: int, steps: Steps, online: OnlineReturn) -> TaskEnvironment | HiddenEnvironment:
+            env = TaskEnvironment(
+                makes,
+                environments,
+                schedule,
+                limits=limits,
+                seed=derive_seed(seed, "training", index, rank(), copy),
+                budget=steps,
+                show_ids=show_ids,
+                online=online,
+            )
+            return hide(env) if hides_context else env
+
+        return make
+
+    def _schedule(self, index: int) -> tuple[Schedule, dict[int, Task]]:
         """When which task is on, and what its numbers stand for."""
         if self._promised.context == Context.STATIONARY:
-            return RandomPerEpisode(self._tasks, self._order), self._tasks
+            return RandomPerEpisode(self._tasks, self._order), dict(enumerate(self._tasks))
         if self._promised.boundaries:
-            return Fixed(self._order[index], self._tasks), self._tasks
+            task = self._order[index]
+            return Fixed(task, self._tasks), {task: self._tasks[task]}
         # No id is shown here: the places in the stream are numbered.
         met, steps = [self._tasks[task] for task in self._order], self._setting.steps_per_task // world_size()
         if self._promised.context == Context.DISCRETE:
-            return Switching(met, steps), met
-        return (Blending if len(self._makers) > 1 else Drifting)(met, steps * len(met)), met
+            return Switching(met, steps), dict(enumerate(met))
+        drift = Blending if len(self._makers) > 1 else Drifting
+        return drift(met, steps * len(met)), dict(enumerate(met))
 
     @property
     def _limits(self) -> list[int]:
@@ -159,8 +173,8 @@ class ReinforcementStream:
         number = self._tasks[task].environment
         maker = self._makers[number]
         return TaskEnvironment(
-            [(maker.make_test or maker.make)()],
-            [0] * self.n_tasks,
+            [maker.make_test or maker.make],
+            {task: 0},
             Fixed(task, self._tasks),
             limits=[self._limits[number]],
             seed=0,

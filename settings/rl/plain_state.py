@@ -1,0 +1,263 @@
+"""The state of environments as plain values: a file of them can be read without running code that it holds.
+
+Values are saved by what they are: numbers, text, arrays, containers, generators of random numbers. An object is saved
+as its attributes, and read into the object at the same place of a new environment. Nothing is made by name.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from types import FunctionType, ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.envs.registration import EnvSpec, WrapperSpec
+
+from redwood.settings.errors import reason_of
+
+_ATOMS = (type(None), bool, int, float, str)
+_CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
+_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+_NUMERIC = "biufc"  # kinds of dtypes whose bytes are all that there is
+
+
+class NotPlainError(Exception):
+    """A state cannot be expressed as plain values, or plain values do not fit an environment."""
+
+
+class _Plain:
+    """Has the size of all objects that keep nothing beside their attributes."""
+
+
+def save_state(value: Any) -> Any:
+    """All that an environment, or several in a list, depend on.
+
+    Returns:
+        Numbers, strings, lists, dictionaries and tensors.
+
+    Raises:
+        NotPlainError: If some of it cannot be saved.
+    """
+    return _Saver().save(value, "")
+
+
+def load_state(fresh: Any, state: Any) -> Any:
+    """Bring a newly made environment, or several in a list, into a state from `save_state`.
+
+    Returns:
+        What was saved; objects are those of `fresh`.
+
+    Raises:
+        NotPlainError: If the state is not one of such an environment.
+    """
+    try:
+        return _Loader().load(state, fresh)
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise NotPlainError(f"{type(error).__name__}: {reason_of(error)}") from error
+
+
+def same_state(left: Any, right: Any) -> bool:
+    """Whether two saved states are equal, bit for bit."""
+    if isinstance(left, torch.Tensor):
+        return isinstance(right, torch.Tensor) and torch.equal(left, right)
+    if isinstance(left, dict):
+        return (
+            isinstance(right, dict) and left.keys() == right.keys() and all(same_state(left[k], right[k]) for k in left)
+        )
+    if isinstance(left, list):
+        return isinstance(right, list) and len(left) == len(right) and all(map(same_state, left, right))
+    return type(left) is type(right) and repr(left) == repr(right)
+
+
+class _Saver:
+    def __init__(self) -> None:
+        self._kept: list[Any] = []  # so that no address is used twice
+        self._numbers: dict[int, int] = {}
+
+    def save(self, value: Any, place: str) -> Any:
+        if type(value) in _ATOMS:
+            return value
+        if isinstance(value, EnvSpec | WrapperSpec):
+            return {"kind": "spec"}  # says how the environment was made, which stays so
+        if isinstance(value, FunctionType | type | ModuleType):
+            return {"kind": "name", "name": _name_of(value, place)}
+        if isinstance(value, np.dtype):
+            return {"kind": "dtype", "dtype": value.str}
+        if isinstance(value, np.generic):
+            return {"kind": "scalar", **_bytes_of(np.asarray(value), place)}
+        if id(value) in self._numbers:
+            return {"kind": "same", "number": self._numbers[id(value)]}
+        self._number(value)
+        return self._changing(value, place)
+
+    def _changing(self, value: Any, place: str) -> dict[str, Any]:
+        """What can change in place, so that it matters whether two attributes are the same one."""
+        if type(value) is np.ndarray:
+            return {"kind": "array", **self._array(value, place)}
+        if type(value) is deque:
+            return {"kind": "deque", "items": self._items(value, place), "maxlen": value.maxlen}
+        if type(value) in _CONTAINERS.values():
+            return {"kind": type(value).__name__, "items": self._items(value, place)}
+        if type(value) is dict:
+            items = [[self.save(key, place), self.save(item, f"{place}[{key!r}]")] for key, item in value.items()]
+            return {"kind": "dict", "items": items}
+        if type(value) is np.random.Generator:
+            return self._generator(value, place)
+        if type(value).__basicsize__ != _Plain.__basicsize__ or not hasattr(value, "__dict__"):
+            raise NotPlainError(f"{place or 'it'} is of {type(value).__module__}.{type(value).__qualname__}")
+        attributes = {name: self.save(item, f"{place}.{name}".lstrip(".")) for name, item in vars(value).items()}
+        return {"kind": "object", "class": type(value).__qualname__, "attributes": attributes}
+
+    def _items(self, values: Iterable[Any], place: str) -> list[Any]:
+        return [self.save(item, f"{place}[{index}]") for index, item in enumerate(values)]
+
+    def _number(self, value: Any) -> None:
+        self._numbers[id(value)] = len(self._kept)
+        self._kept.append(value)
+
+    def _array(self, value: np.ndarray[Any, Any], place: str) -> dict[str, Any]:
+        owner: Any = value
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if owner is not value:
+            if id(owner) in self._numbers:
+                raise NotPlainError(f"{place} is a view of another array")
+            self._number(owner)
+        return _bytes_of(value, place)
+
+    def _generator(self, value: np.random.Generator, place: str) -> dict[str, Any]:
+        name = type(value.bit_generator).__name__
+        if name not in _GENERATORS:
+            raise NotPlainError(f"{place} draws from {name}")
+        return {"kind": "generator", "name": name, "state": self.save(value.bit_generator.state, place)}
+
+
+class _Loader:
+    def __init__(self) -> None:
+        self._made: list[Any] = []
+
+    def load(self, saved: Any, fresh: Any) -> Any:
+        if type(saved) in _ATOMS:
+            return saved
+        kind = saved["kind"]
+        if kind in ("spec", "name"):
+            return _checked_constant(saved, fresh)
+        if kind == "dtype":
+            return _dtype_of(saved)
+        if kind == "scalar":
+            return _array_of(saved)[()]
+        if kind == "same":
+            return self._made[saved["number"]]
+        load: Callable[[Any, Any, int], Any] = {
+            "array": self._array,
+            "dict": self._dict,
+            "generator": self._generator,
+            "object": self._object,
+        }.get(kind, self._container)
+        self._made.append(None)
+        return load(saved, fresh, len(self._made) - 1)
+
+    def _array(self, saved: Any, fresh: Any, number: int) -> Any:
+        self._made[number] = _array_of(saved)
+        return self._made[number]
+
+    def _container(self, saved: Any, fresh: Any, number: int) -> Any:
+        make = _CONTAINERS[saved["kind"]]
+        old = list(fresh) if type(fresh) in (list, tuple, deque) else []
+        old += [None] * (len(saved["items"]) - len(old))
+        content: Any = make(maxlen=saved["maxlen"]) if make is deque else make()
+        self._made[number] = content
+        loaded = [self.load(item, before) for item, before in zip(saved["items"], old, strict=False)]
+        if make in (list, deque):
+            content.extend(loaded)
+        elif make is set:
+            content.update(loaded)
+        else:
+            self._made[number] = content = make(loaded)
+        return content
+
+    def _dict(self, saved: Any, fresh: Any, number: int) -> Any:
+        content: dict[Any, Any] = {}
+        self._made[number] = content
+        old = fresh if type(fresh) is dict else {}
+        for key, item in saved["items"]:
+            name = self.load(key, None)
+            content[name] = self.load(item, old.get(name))
+        return content
+
+    def _generator(self, saved: Any, fresh: Any, number: int) -> Any:
+        if saved["name"] not in _GENERATORS:
+            raise ValueError(saved["name"])
+        bits = getattr(np.random, saved["name"])()
+        self._made[number] = generator = np.random.Generator(bits)
+        bits.state = self.load(saved["state"], None)
+        return generator
+
+    def _object(self, saved: Any, fresh: Any, number: int) -> Any:
+        if type(fresh).__basicsize__ != _Plain.__basicsize__ or type(fresh).__qualname__ != saved["class"]:
+            raise ValueError(saved["class"])
+        self._made[number] = fresh
+        now = vars(fresh)
+        for name, item in saved["attributes"].items():
+            known = getattr(type(fresh), name, None)
+            if name not in now and (callable(known) or hasattr(known, "__get__")):
+                raise ValueError(f"the method {name}")
+            now[name] = self.load(item, now.get(name))
+        for name in now.keys() - saved["attributes"].keys():
+            del now[name]
+        return fresh
+
+
+def _name_of(value: Any, place: str) -> str:
+    """The name of a function, class or module that Python finds by its name, and which therefore stays as it is."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is not value:
+        raise NotPlainError(f"{place} is {value.__qualname__}, a function or class within another")
+    return f"{value.__module__}:{value.__qualname__}"
+
+
+def _checked_constant(saved: dict[str, Any], fresh: Any) -> Any:
+    """The constant of a new environment, which has to be the one that was saved."""
+    if saved["kind"] == "spec":
+        if not isinstance(fresh, EnvSpec | WrapperSpec):
+            raise ValueError("spec")
+    elif _name_of(fresh, "") != saved["name"]:
+        raise ValueError(saved["name"])
+    return fresh
+
+
+def _bytes_of(value: np.ndarray[Any, Any], place: str) -> dict[str, Any]:
+    if value.dtype.kind not in _NUMERIC:
+        raise NotPlainError(f"{place} is an array of {value.dtype}")
+    content = np.frombuffer(value.tobytes(), np.uint8)
+    return {"dtype": value.dtype.str, "shape": list(value.shape), "bytes": torch.from_numpy(content.copy())}
+
+
+def _array_of(saved: dict[str, Any]) -> np.ndarray[Any, Any]:
+    content: torch.Tensor = saved["bytes"]
+    return np.frombuffer(content.numpy().tobytes(), _dtype_of(saved)).reshape(saved["shape"]).copy()
+
+
+def _dtype_of(saved: dict[str, Any]) -> "np.dtype[Any]":
+    dtype = np.dtype(saved["dtype"])
+    if dtype.kind not in _NUMERIC:
+        raise ValueError(saved["dtype"])
+    return dtype
+
+
+def check_round_trip(makes: Sequence[Callable[[], gymnasium.Env[Any, Any]]], state: Any) -> None:
+    """Raise `NotPlainError` unless new environments can be brought into a state of such ones."""
+    fresh = [make() for make in makes]
+    try:
+        load_state(fresh, state)
+        if not same_state(save_state(fresh), state):
+            raise NotPlainError("a new environment cannot be brought into the same state")
+    finally:
+        for env in fresh:
+            env.close()
