@@ -276,10 +276,13 @@ class Agent(Method):
         from redwood.methods.agents.state import load_algorithm
 
         load_algorithm(self.algorithm, state["algorithm"])
-        self.phase_count = state["phase_count"]
+        self.phase_count = int(state["phase_count"])
         self.newest.clear()
         if state.get("newest") is not None:
-            self.newest.extend(state["newest"].numpy())
+            newest, space = state["newest"].numpy(), self.algorithm.observation_space
+            if newest.shape[1:] != (self.n_envs, *space.shape) or newest.dtype != space.dtype:
+                raise ValueError("its newest observations are those of other environments")
+            self.newest.extend(newest)
         self.flops.load_counts(state["flops"])
 
     def costs(self) -> dict[str, Any]:

@@ -20,11 +20,23 @@ def memory_state(memory: Any) -> dict[str, Any]:
 
 
 def load_memory(memory: Any, state: dict[str, Any]) -> None:
-    """Hold what an earlier one held."""
-    for name, array in _arrays(memory).items():
-        rows = state["rows"][name]
-        array[: len(rows)] = rows.numpy()
-    memory.pos, memory.full = state["pos"], state["full"]
+    """Hold what an earlier one held.
+
+    Raises:
+        ValueError: If that was a memory of another kind.
+    """
+    arrays, rows = _arrays(memory), {name: value.numpy() for name, value in state["rows"].items()}
+    pos, full = int(state["pos"]), bool(state["full"])
+    size = memory.buffer_size if full else pos
+    fits = arrays.keys() == rows.keys() and 0 <= pos < memory.buffer_size
+    if not fits or any(
+        (rows[name].shape, rows[name].dtype) != ((size, *array.shape[1:]), array.dtype)
+        for name, array in arrays.items()
+    ):
+        raise ValueError("its replay memory is another one")
+    for name, array in arrays.items():
+        array[:size] = rows[name]
+    memory.pos, memory.full = pos, full
 
 
 def filled_bytes(memory: Any) -> int:

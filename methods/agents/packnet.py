@@ -143,9 +143,13 @@ class AgentPackNet(Agent):
         """Go on from a state."""
         super().load_state_dict(state)
         own = state["packnet"]
+        for part, weights in [(own["owner"], self.owner), *((values, self._deciding) for values in own["own_values"])]:
+            if any(value.shape != weights[name].shape for name, value in part.items()):
+                raise ValueError("its shares are those of other weights")
         for name, owner in own["owner"].items():
             self.owner[name].copy_(owner)
-        self.pruned, self._mine, self.phase_of = own["pruned"], own["mine"], dict(own["phase_of"])
+        self.pruned, self._mine = bool(own["pruned"]), int(own["mine"])
+        self.phase_of = {int(task): int(phase) for task, phase in own["phase_of"].items()}
         self.own_values = [{name: value.to(self.device) for name, value in part.items()} for part in own["own_values"]]
         self._held.hold()
 

@@ -10,11 +10,13 @@ from redwood.methods.agents.phase_vec_env import PhaseVecEnv, StepsSpentError
 from redwood.methods.agents.reports import Progress, run_logger
 from redwood.methods.agents.state import load_position, position_state
 from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
-from redwood.settings.errors import RedwoodError
+from redwood.settings.errors import RedwoodError, reason_of
 from redwood.settings.fingerprint import STAMP
 from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.rl.plain_state import NotPlainError
 from redwood.settings.run import FROM_ITS_START
-from redwood.settings.seeding import random_state, set_random_state
+from redwood.settings.schema import check_alike
+from redwood.settings.seeding import preserved_random_state, random_state, set_random_state
 from redwood.settings.workers import gather_objects, rank
 
 if TYPE_CHECKING:
@@ -26,7 +28,13 @@ BYTES_PER_STEP = 4096
 
 
 class Session:
-    """Trains an agent on the environments of one phase."""
+    """Trains an agent on the environments of one phase.
+
+    Attributes:
+        FOREIGN: What loading a state raises that is not one of this agent and these environments.
+    """
+
+    FOREIGN = (AttributeError, IndexError, KeyError, NotPlainError, OverflowError, RuntimeError, TypeError, ValueError)
 
     def __init__(self, agent: "Agent", phase: ReinforcementPhase) -> None:
         """Give the algorithm the environments."""
@@ -45,12 +53,24 @@ class Session:
         path = self._run.checkpoint_path(self._phase.index)
         if not self._run.resume or path is None or not path.exists():
             return
-        state = read_checkpoint(path, FROM_ITS_START)["workers"][rank()]
+        content = read_checkpoint(path, FROM_ITS_START)
+        try:
+            self._go_on(content["workers"][rank()], str(path))
+        except self.FOREIGN as error:
+            raise RedwoodError(
+                f"The checkpoint {path} does not fit this run ({type(error).__name__}: {reason_of(error)}); "
+                f"{FROM_ITS_START}."
+            ) from error
+
+    def _go_on(self, state: dict[str, Any], source: str) -> None:
+        check_alike(state["method"], self._agent.state_dict(), source)
         self._agent.load_state_dict(state["method"])
         self._phase.load_state_dict(state["phase"])
         load_position(self._algorithm, state["position"])
-        self._run.earlier_s = state["seconds"]
+        self._run.earlier_s = float(state["seconds"])
         self._next_save = self._after_interval()
+        with preserved_random_state():
+            set_random_state(state["random"])
         # Set only when the next rollout begins, since getting there may draw.
         self._random, self._goes_on = state["random"], True
 

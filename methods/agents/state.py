@@ -1,10 +1,12 @@
 """All that an algorithm of Stable-Baselines3 depends on, as tensors and plain values."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.save_util import recursive_getattr
+from torch.optim import Optimizer
 
 # What only the library's measure of its own speed needs.
 CLOCK = ("start_time", "_num_timesteps_at_start")
@@ -25,12 +27,56 @@ def algorithm_state(algorithm: Any) -> dict[str, Any]:
 
 
 def load_algorithm(algorithm: Any, state: dict[str, Any]) -> None:
-    """Go on from an earlier `algorithm_state`."""
-    algorithm.set_parameters(state["parameters"], exact_match=True, device=algorithm.device)
+    """Go on from an earlier `algorithm_state`.
+
+    Raises:
+        ValueError: If the state is not one of such an algorithm.
+    """
+    parameters, numbers, variables = state["parameters"], state["numbers"], algorithm._get_torch_save_params()[1]
+    # The library takes a text for the name of a file, and unpickles it.
+    if not isinstance(parameters, dict) or not all(isinstance(part, dict) for part in parameters.values()):
+        raise ValueError("its parameters are no tensors by name")
+    known = vars(algorithm)
+    for name, value in numbers.items():
+        if not isinstance(known.get(name), bool | int | float) or type(value) not in (bool, int, float):
+            raise ValueError(f"{name} is no number of the algorithm")
+    if state["variables"].keys() != set(variables):
+        raise ValueError("its variables are those of another algorithm")
+    for name, optimizer in _optimizers(algorithm):
+        own, groups = optimizer.state_dict()["param_groups"], parameters[name]["param_groups"]
+        if [_kinds(group) for group in groups] != [_kinds(group) for group in own]:
+            raise ValueError(f"{name} has other options")
+    algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
+    _check_kept(algorithm)
     with torch.no_grad():
         for name, value in state["variables"].items():
-            recursive_getattr(algorithm, name).copy_(value)
-    vars(algorithm).update(state["numbers"])
+            own = recursive_getattr(algorithm, name)
+            own.copy_(value.view(own.shape))
+    known.update(numbers)
+
+
+def _optimizers(algorithm: Any) -> Iterator[tuple[str, Optimizer]]:
+    for name in algorithm._get_torch_save_params()[0]:
+        found = recursive_getattr(algorithm, name)
+        if isinstance(found, Optimizer):
+            yield name, found
+
+
+def _kinds(group: dict[str, Any]) -> dict[str, Any]:
+    """The kinds of an optimizer's options; which parameters it is for has to be equal."""
+    return {
+        name: value if name == "params" else [type(entry) for entry in (value if isinstance(value, tuple) else [value])]
+        for name, value in group.items()
+    }
+
+
+def _check_kept(algorithm: Any) -> None:
+    """Raise `ValueError` unless what optimizers keep of a parameter has its shape; they do not look themselves."""
+    for name, optimizer in _optimizers(algorithm):
+        for parameter, kept in optimizer.state.items():
+            shapes = [value.shape for value in kept.values() if isinstance(value, torch.Tensor)]
+            if any(shape not in (parameter.shape, ()) for shape in shapes) or len(shapes) != len(kept):
+                raise ValueError(f"{name} keeps something else than one number for each weight")
 
 
 def position_state(algorithm: Any) -> dict[str, Any]:
@@ -45,9 +91,25 @@ def position_state(algorithm: Any) -> dict[str, Any]:
 
 
 def load_position(algorithm: Any, state: dict[str, Any]) -> None:
-    """Go on from an earlier `position_state`."""
-    algorithm._last_obs = state["observation"].numpy()
-    algorithm._last_episode_starts = state["episode_starts"].numpy()
+    """Go on from an earlier `position_state`.
+
+    Raises:
+        ValueError: If the state is not one of such an algorithm.
+    """
+    observation, starts, space = (
+        state["observation"].numpy(),
+        state["episode_starts"].numpy(),
+        algorithm.env.observation_space,
+    )
+    shape = (algorithm.n_envs, *space.shape)
+    if (
+        observation.shape != shape
+        or observation.dtype != space.dtype
+        or starts.shape != shape[:1]
+        or starts.dtype != bool
+    ):
+        raise ValueError("its observations are those of other environments")
+    algorithm._last_obs, algorithm._last_episode_starts = observation, starts
     algorithm.action_space.np_random.bit_generator.state = state["action_choice"]
     for name, value in state["to_log"].items():
-        algorithm.logger.record(name, value)
+        algorithm.logger.record(str(name), float(value))

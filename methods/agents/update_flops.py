@@ -64,4 +64,8 @@ class UpdateFlops:
 
     def load_counts(self, state: dict[str, Any]) -> None:
         """Go on from earlier counts."""
-        self._steps, self._counted, self._apart = list(state["steps"]), dict(state["counted"]), state["apart"]
+        if len(state["steps"]) != self._n:
+            raise ValueError(f"it counts steps of {len(state['steps'])} optimizers")
+        self._steps = [int(steps) for steps in state["steps"]]
+        self._counted = {int(index): float(flops) for index, flops in state["counted"].items()}
+        self._apart = float(state["apart"])

@@ -79,6 +79,10 @@ class WeightPenalty(WeightParabola, Agent):
         """Go on with an earlier agent and parabola."""
         super().load_state_dict(state)
         self.load_parabola(state["parabola"], self.device)
+        shapes = {name: p.shape for name, p in self.trained_weights()}
+        for part in (self.curvature, self.minimum):
+            if any(value.shape != shapes.get(name) for name, value in part.items()):
+                raise ValueError("its parabola is one of other weights")
 
     def costs(self) -> dict[str, Any]:
         """The agent's costs; the parabola counts as buffer."""

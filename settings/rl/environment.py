@@ -1,5 +1,6 @@
 """A gymnasium environment as a setting promises it: tasks, ids, budget and limits, in one layer."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
@@ -212,11 +213,13 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         Raises:
             NotPlainError: If the state is not one of these environments.
         """
-        load_state(self._bases, state["bases"])
-        self._random, self._seeded = load_state(self._random, state["random"]), list(map(bool, state["seeded"]))
-        current, (length, task, until) = int(state["current"]), map(int, state["counts"])
-        if not 0 <= current < len(self._bases) or len(self._seeded) != len(self._bases) or length < 0:
+        bases, generator = load_state(self._bases, state["bases"]), load_state(self._random, state["random"])
+        current, (length, task, until), seeded = int(state["current"]), map(int, state["counts"]), list(state["seeded"])
+        same = len(bases) == len(self._bases) and all(map(operator.is_, bases, self._bases))
+        seeded_ones = len(seeded) == len(bases) and all(type(value) is bool for value in seeded)
+        if not (same and seeded_ones and 0 <= current < len(bases) and isinstance(generator, np.random.Generator)):
             raise NotPlainError(f"the state is of other environments than {self._bases}")
+        self._random, self._seeded = generator, seeded
         self.env, self._limit = self._bases[current], self._limits[current]
         self._context = self._move = None
         self._length, self._task = length, task
