@@ -217,8 +217,7 @@ def _order(matrix: NDArray[np.float64], order: Order | None) -> NDArray[np.int64
 
 
 def _all_but(matrix: NDArray[np.float64], task: int) -> NDArray[np.int64]:
-    tasks = np.arange(matrix.shape[1])
-    return tasks[tasks != task]
+    return np.delete(np.arange(matrix.shape[1], dtype=np.int64), task)
 
 
 def _accuracy_matrix(R: Matrix, order: Order | None = None) -> NDArray[np.float64]:

@@ -143,8 +143,8 @@ class AgentPackNet(Agent):
         """Go on from a state."""
         super().load_state_dict(state)
         own = state["packnet"]
-        for part, weights in [(own["owner"], self.owner), *((values, self._deciding) for values in own["own_values"])]:
-            if any(value.shape != weights[name].shape for name, value in part.items()):
+        for part in (own["owner"], *own["own_values"]):
+            if any(value.shape != self._deciding[name].shape for name, value in part.items()):
                 raise ValueError("its shares are those of other weights")
         for name, owner in own["owner"].items():
             self.owner[name].copy_(owner)

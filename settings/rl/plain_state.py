@@ -245,7 +245,7 @@ def _array_of(saved: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def _dtype_of(saved: dict[str, Any]) -> "np.dtype[Any]":
-    dtype = np.dtype(saved["dtype"])
+    dtype: np.dtype[Any] = np.dtype(saved["dtype"])
     if dtype.kind not in _NUMERIC:
         raise ValueError(saved["dtype"])
     return dtype
