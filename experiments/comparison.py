@@ -1,5 +1,6 @@
 """Many runs, one table: every pair that applies, with as many seeds as asked for."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import product
@@ -130,6 +131,7 @@ def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Cons
         TerminatedRun: If it is told to end; likewise.
     """
     parsed = parse_pairs(pairs, arguments)
+    _refuse_one_id(_first(parsed).run)
     given = _first(parsed).run.run_dir
     folder = new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison") if given is None else Path(given)
     plan = Plan.of(folder, pairs, arguments, n_seeds)
@@ -145,7 +147,9 @@ def resume_comparison(folder: Path, console: Console, jobs: int | None = None) -
     Args, result and errors are those of `compare`.
     """
     plan = Plan.load(folder)
-    return _carry_out(plan, parse_pairs(plan.pairs, plan.arguments), console, jobs)
+    parsed = parse_pairs(plan.pairs, plan.arguments)
+    _refuse_one_id(_first(parsed).run)
+    return _carry_out(plan, parsed, console, jobs)
 
 
 def _carry_out(plan: Plan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None) -> bool:
@@ -236,6 +240,12 @@ def _row(pair: Pair, ends: dict[Job, Results | Failure]) -> Row:
     else:
         failure = "; ".join(f"seed {seed}: {reason}" for seed, reason in reasons.items())
     return Row(pair.setting, pair.method, results, failure)
+
+
+def _refuse_one_id(run: Run) -> None:
+    """All runs would be logged as one."""
+    if run.wandb != "disabled" and os.environ.get("WANDB_RUN_ID"):
+        raise UsageError("WANDB_RUN_ID names one Weights & Biases run, but a comparison has several; unset it.")
 
 
 def _first(parsed: list[Options | RedwoodError]) -> Options:

@@ -84,19 +84,20 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
     import wandb
 
     name = run.directory.name if run.directory else f"{config['setting']}-{config['method']}"
-    offline = "offline" in (run.wandb, os.environ.get("WANDB_MODE"))
-    limit = float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
+    environment = os.environ  # what it says counts, so that sweeps and launchers can say it
+    offline = "offline" in (run.wandb, environment.get("WANDB_MODE"))
+    limit = float(environment.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
     try:
         # It greets on stderr whatever it is told; a WandbLogger that starts the run itself changes the environment.
         with contextlib.redirect_stderr(io.StringIO()):
             experiment = wandb.init(
-                name=name,
-                group=run.group,
+                name=environment.get("WANDB_NAME") or name,
+                group=environment.get("WANDB_RUN_GROUP") or run.group,
                 project=run.project,
-                dir=str(run.directory or "."),
+                dir=environment.get("WANDB_DIR") or str(run.directory or "."),
                 mode="offline" if offline else "online",
                 id=_wandb_id(run),
-                resume="allow",
+                resume=environment.get("WANDB_RESUME") or "allow",
                 reinit="create_new",
                 config=config,
                 settings=wandb.Settings(silent=True, init_timeout=limit),
@@ -115,11 +116,12 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
 
 def _wandb_id(run: "Run") -> str | None:
     """What makes a resumed run go on in its curve rather than begin another; None lets W&B choose."""
+    given = os.environ.get("WANDB_RUN_ID")
     if run.directory is None:
-        return None
+        return given
     path = run.directory / "checkpoints" / "wandb_id"
-    if not path.exists():
-        path.write_text(secrets.token_hex(4))
+    if given or not path.exists():
+        path.write_text(given or secrets.token_hex(4))
     return path.read_text()
 
 

@@ -44,7 +44,8 @@ class Run:
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
     wandb: str = "disabled"  # Weights & Biases: online, offline or disabled
-    project: str = "redwood"  # Weights & Biases project
+    # Weights & Biases project (default: what WANDB_PROJECT says, else redwood)
+    project: str = field(default_factory=lambda: os.environ.get("WANDB_PROJECT") or "redwood")
     accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, cuda or mps
     devices: str = "auto"  # handed to Lightning: which devices, such as 0,1 (default: one per worker)
     nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun

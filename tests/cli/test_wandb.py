@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from redwood.cli import main
+from redwood.settings.loggers import _wandb_id
+from redwood.settings.run import Run
 from tests.cli.command import QUICK, assert_one_sentence, content, environment, start
 
 PAIR = ["--setting", "class_incremental", "--method", "rehearsal"]
@@ -28,12 +30,13 @@ class Fragile(Finetune):
 
 @pytest.fixture(scope="module", autouse=True)
 def own_folders(tmp_path_factory):
-    """Nothing of the user's, and nothing for the user; the mode of the command line wins over the environment's."""
+    """Nothing of the user's, and nothing for the user; mode and project of the command line win over these."""
     folder = tmp_path_factory.mktemp("wandb")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CACHE", "CONFIG", "DATA"):
             patch.setenv(f"WANDB_{name}_DIR", str(folder))
         patch.setenv("WANDB_MODE", "disabled")
+        patch.setenv("WANDB_PROJECT", "of-the-environment")
         yield
 
 
@@ -129,6 +132,35 @@ def test_environments_are_logged_alike_and_offline_if_the_environment_says_so(tm
     assert any("return_curve.path" in item for item in history)
     summary = {name: value for record in of("summary", found) for name, value in record["update"].items()}
     assert summary["average_return"] == results["metrics"]["average_return"]
+
+
+def test_what_the_environment_says_wins_over_what_is_not_given(tmp_path, monkeypatch):
+    """As sweeps and launchers say it; a resumed run goes on with the id and the project that it began with."""
+    said = {"RUN_ID": "my-id", "PROJECT": "sweeping", "RUN_GROUP": "mine", "NAME": "first", "DIR": str(tmp_path)}
+    for name, value in said.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    options = [*PAIR, *QUICK, "--wandb", "offline", "--quiet", "--run_dir", str(tmp_path / "run")]
+    assert main(options) == 0
+    (logged,) = of("run", records(tmp_path))
+    assert (logged["run_id"], logged["project"]) == ("my-id", "sweeping")
+    assert (logged["run_group"], logged["display_name"]) == ("mine", "first")
+    assert not (tmp_path / "run" / "wandb").exists()
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["project"] == "sweeping"
+    monkeypatch.delenv("WANDB_RUN_ID")
+    again = Run(run_dir=str(tmp_path / "run"), wandb="offline")
+    assert _wandb_id(again) == "my-id"
+    monkeypatch.setenv("WANDB_RUN_ID", "another")
+    assert _wandb_id(again) == "another"
+
+
+def test_one_id_for_several_runs_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_RUN_ID", "my-id")
+    arguments = [*PAIR, *QUICK, "--seeds", "2", "--run_dir", str(tmp_path / "compared")]
+    assert main([*arguments, "--wandb", "offline"]) == 2
+    message = capsys.readouterr().err
+    assert_one_sentence(message)
+    assert "WANDB_RUN_ID names one" in message
+    assert not (tmp_path / "compared").exists()
 
 
 def test_it_says_where_and_nothing_else(tmp_path, capfd):
