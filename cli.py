@@ -70,7 +70,7 @@ def _dispatch(argv: list[str]) -> int:
     if chosen.list:
         return _list(as_json=chosen.json)
     file: str | None = chosen.config
-    in_file = _read_config(file, option_names(argv)) if file else []
+    in_file = _read_config(file, option_names(argv), trusted=chosen.trust) if file else []
     if file:
         chosen, rest = parse_selection(in_file + argv)
     if chosen.help and not (chosen.setting and chosen.method):
@@ -90,18 +90,19 @@ def _dispatch(argv: list[str]) -> int:
         raise UsageError(f"{error} It is set in {file}; remove that line if it is another method's.") from None
 
 
-def _read_config(file: str, given: set[str]) -> list[str]:
-    """The options of a file as arguments; `given` are those that the command line has, too."""
+def _read_config(file: str, given: set[str], *, trusted: bool) -> list[str]:
+    """The options of a file as arguments; `given` are those that the command line has, too, in their place."""
     from pathlib import Path
 
     from redwood.experiments.runner import load_config
+    from redwood.experiments.trust import refuse_untrusted
     from redwood.settings.config import refuse_marked
 
     config = load_config(Path(file))
-    for name in ("config", "resume", "list", "json", "version", "help"):
-        if name in config:
-            raise UsageError(f"In the configuration file {file}, {name} has no place; leave it out.")
-    refuse_marked({name: value for name, value in config.items() if name not in given}, Path(file))
+    own = {name: value for name, value in config.items() if name not in given}
+    refuse_marked(own, Path(file))
+    if not trusted:
+        refuse_untrusted(own, Path(file), "--config")
     return as_arguments(config)
 
 
@@ -131,14 +132,15 @@ def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
     folder = Path(chosen.resume)
     nothing, _ = parse_selection(["--resume", chosen.resume])
     several = is_comparison(folder)
+    nothing.trust = chosen.trust
     if several:
         nothing.jobs = chosen.jobs
     if rest or chosen != nothing:
-        also = ", with --jobs at most" if several else ""
+        also = ", with --jobs at most, or --trust" if several else ", with --trust at most"
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone{also}.")
     if several:
-        return 0 if resume_comparison(folder, Console(), chosen.jobs) else FAILED
-    resume(folder, Console())
+        return 0 if resume_comparison(folder, Console(), chosen.jobs, trusted=chosen.trust) else FAILED
+    resume(folder, Console(), trusted=chosen.trust)
     return 0
 
 

@@ -31,6 +31,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
     group.add_argument("--resume", metavar="DIR", help="go on with the run or comparison in this folder")
+    group.add_argument(
+        "--trust", action="store_true", help="with --resume or --config: run the code that the folder or file names"
+    )
     group.add_argument("--list", action="store_true", help="show the tree of settings and the methods of each")
     group.add_argument("--json", action="store_true", help="with --list: as JSON")
     group.add_argument("--version", action="store_true", help="show the version")
@@ -46,6 +49,8 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--seeds {chosen.seeds} has to be at least 1.")
     if chosen.jobs is not None and chosen.jobs < 1:
         raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
+    if chosen.trust and not (chosen.config or chosen.resume):
+        raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     return chosen, rest
 
 

@@ -141,14 +141,17 @@ def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Cons
     return _carry_out(plan, parsed, console, jobs)
 
 
-def resume_comparison(folder: Path, console: Console, jobs: int | None = None) -> bool:
+def resume_comparison(folder: Path, console: Console, jobs: int | None = None, *, trusted: bool = False) -> bool:
     """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
 
-    Args, result and errors are those of `compare`.
+    Args, result and errors are those of `compare`; code that its plan names is run only if it is `trusted`.
     """
     plan = Plan.load(folder)
+    if not trusted:
+        plan.refuse_untrusted()
     parsed = parse_pairs(plan.pairs, plan.arguments)
     _refuse_one_id(_first(parsed).run)
+    plan.refuse_other_runs(parsed)
     return _carry_out(plan, parsed, console, jobs)
 
 

@@ -1,7 +1,8 @@
 """What a comparison was asked for, as a file in its folder, so that it can be gone on with."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -10,13 +11,24 @@ import yaml
 from redwood.experiments.jobs import Job
 from redwood.experiments.options import Options, Pair
 from redwood.experiments.places import places_needed
-from redwood.experiments.runner import label_of
-from redwood.settings.config import name_of_setting
+from redwood.experiments.runner import label_of, refuse_other_results
+from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.settings.config import describe_run, name_of_setting
 from redwood.settings.errors import RedwoodError
-from redwood.settings.run import write_atomically
+from redwood.settings.json_file import plain
+from redwood.settings.run import Run, write_atomically
+from redwood.settings.schema import ListOf, Number, Record, Text, check
 
 FORMAT = 1
 FILE = "comparison.yaml"
+_PLAN = Record(
+    {
+        "comparison": Number(whole=True),
+        "pairs": ListOf(Record({"setting": Text(), "method": Text()}), least=1),
+        "arguments": ListOf(Text(empty=True)),
+        "seeds": Number(low=1, whole=True),
+    }
+)
 
 
 def is_comparison(folder: Path) -> bool:
@@ -54,13 +66,12 @@ class Plan:
         """
         try:
             content = yaml.safe_load((folder / FILE).read_text())
-            if content.pop("comparison") != FORMAT:
-                raise RedwoodError(f"{folder / FILE} was written by another version of redwood; start it anew.")
-            pairs = [Pair(**pair) for pair in content.pop("pairs")]
-            plan = cls(folder, pairs, content.pop("arguments"), content.pop("seeds"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise RedwoodError(f"{folder / FILE} is damaged; start the comparison anew.") from error
-        return plan
+        if isinstance(content, dict) and content.get("comparison", FORMAT) != FORMAT:
+            raise RedwoodError(f"{folder / FILE} was written by another version of redwood; start it anew.")
+        check(content, _PLAN, str(folder / FILE), "start the comparison anew")
+        return cls(folder, [Pair(**pair) for pair in content["pairs"]], content["arguments"], content["seeds"])
 
     def save(self) -> None:
         """Write the file, as the first one of the folder.
@@ -79,6 +90,28 @@ class Plan:
             write_atomically(self.folder / FILE, yaml.safe_dump(content, sort_keys=False).encode())
         except OSError as error:
             raise RedwoodError(f"--run_dir {self.folder} cannot be written ({error.strerror}).") from error
+
+    def refuse_untrusted(self) -> None:
+        """Raise `RedwoodError` if it names code, which would be run."""
+        for options in (*map(asdict, self.pairs), options_of(self.arguments)):
+            refuse_untrusted(options, self.folder / FILE, "--resume")
+
+    def refuse_other_runs(self, parsed: list[Options | RedwoodError]) -> None:
+        """Raise `RedwoodError` if the results or checkpoints in a run's folder are of a run with other options."""
+        for job, options in zip(chain(*self.jobs(parsed)), self._options(parsed), strict=True):
+            config = plain(describe_run(options.setting, options.method, options.run))
+            if job.complete:
+                refuse_other_results(job.results(), config, job.folder, FILE)
+            else:
+                Run(run_dir=str(job.folder), resume=True, group=self.folder.name).check_checkpoints(config)
+
+    def _options(self, parsed: list[Options | RedwoodError]) -> Iterator[Options]:
+        """Those of each run, in the order of `jobs`."""
+        for options in parsed:
+            if isinstance(options, Options):
+                first = options.setting.seed
+                for seed in range(first, first + self.n_seeds):
+                    yield replace(options, setting=replace(options.setting, seed=seed))
 
     def jobs(self, parsed: list[Options | RedwoodError]) -> Iterator[list[Job]]:
         """The runs of each pair, one per seed; none of a pair that cannot have its options."""

@@ -12,12 +12,15 @@ from rich.console import Console
 from redwood.experiments.arguments import UsageError, as_arguments
 from redwood.experiments.options import Options, Pair, check_arguments, parse_options
 from redwood.experiments.report import print_results
+from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.config import refuse_marked
 from redwood.settings.errors import RedwoodError
+from redwood.settings.fingerprint import differences
 from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.results import Results
 
 RUNS = Path("runs")
+NOT_IN_FILES = ("config", "resume", "trust", "list", "json", "version", "help")
 
 
 class InterruptedRun(KeyboardInterrupt):
@@ -111,7 +114,7 @@ def load_config(path: Path) -> dict[str, Any]:
     """Read a YAML mapping of option names to values.
 
     Raises:
-        RedwoodError: If the file is missing or is no such mapping.
+        RedwoodError: If the file is missing or is no such mapping, or names what only a command line can.
     """
     if path.is_dir():
         raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
@@ -119,10 +122,13 @@ def load_config(path: Path) -> dict[str, Any]:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
         raise RedwoodError(f"The configuration file {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RedwoodError(f"The configuration file {path} is not valid YAML; write lines like `lr: 0.1`.") from error
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise RedwoodError(f"The configuration file {path} has to hold lines like `lr: 0.1`.")
+    for name in NOT_IN_FILES:
+        if name in config:
+            raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
     for key, value in config.items():
         parts = value if isinstance(value, list) else [value]
         if any(isinstance(part, dict | list) for part in parts):
@@ -130,26 +136,43 @@ def load_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def resume(folder: Path, console: Console) -> Results:
+def refuse_other_results(results: Results, config: dict[str, Any], folder: Path, source: str) -> None:
+    """Raise `RedwoodError` if the results in a folder are those of a run with other options than `config`."""
+    changed = differences(results.config, config, "the results", source, names=config)
+    if changed:
+        raise RedwoodError(
+            f"{folder / 'results.json'} is of a run with other options ({changed}); undo that, or remove the file."
+        )
+
+
+def resume(folder: Path, console: Console, *, trusted: bool = False) -> Results:
     """Go on with the run in `folder`; a complete one is only shown.
 
+    Args:
+        folder: The run directory.
+        console: Where to print.
+        trusted: Whether code that its `config.yaml` names may be run.
+
     Raises:
-        RedwoodError: If `folder` is no run, or its files are damaged.
+        RedwoodError: If `folder` is no run, or its files are damaged, of another run, or not trusted.
     """
     if not (folder / "config.yaml").is_file():
         raise RedwoodError(f"--resume {folder}: there is no run in this folder (no config.yaml).")
+    config = load_config(folder / "config.yaml")
+    if not all(isinstance(config.get(name), str) for name in ("setting", "method")):
+        raise RedwoodError(f"--resume {folder}: its config.yaml names no setting and method; it is damaged.")
     if (folder / "results.json").exists():
         results = Results.load(folder / "results.json")
+        refuse_other_results(results, config, folder, "config.yaml")
         if is_first_process():
             print_results(results, console)
             console.print(
                 f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True
             )
         return results
-    config = load_config(folder / "config.yaml")
-    if not {"setting", "method"} <= config.keys():
-        raise RedwoodError(f"--resume {folder}: its config.yaml names no setting and method; it is damaged.")
     refuse_marked(config, folder / "config.yaml")
+    if not trusted:
+        refuse_untrusted(config, folder / "config.yaml", "--resume")
     pair, arguments = Pair(config.pop("setting"), config.pop("method")), as_arguments(config)
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)

@@ -15,6 +15,7 @@ from redwood.settings import metrics
 from redwood.settings.errors import DataError
 from redwood.settings.json_file import plain, read_json, write_json
 from redwood.settings.measure import ACCURACY, RETURN, RMSE, Measure
+from redwood.settings.results_schema import check_results
 
 METRICS = ACCURACY.metrics
 
@@ -236,6 +237,7 @@ class Results:
         if not isinstance(data, dict) or data.keys() - {"phase_tasks", held_out} != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
+        check_results(data, cls.measure, Cost)
         try:
             order = [int(task) for task in data["phase_tasks"]] if "phase_tasks" in data else None
             results = cls(

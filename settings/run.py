@@ -29,6 +29,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 WANDB_MODES = ("disabled", "offline", "online")
 
 
+BETWEEN, INSIDE = "between two phases", "inside a phase"  # the kinds of checkpoints
 ANEW = "start the run anew"
 FROM_ITS_START = "remove it to go on from the start of its phase"
 
@@ -140,7 +141,7 @@ class Run:
             return
         assert self.directory is not None
         path = self.directory / "checkpoints" / "boundary.pt"
-        write_checkpoint({**state, STAMP: self.stamp(state["next_phase"])}, path)
+        write_checkpoint({**state, STAMP: self.stamp(BETWEEN, state["next_phase"])}, path)
         coming = self.checkpoint_path(state["next_phase"])
         assert coming is not None
         for inside in path.parent.glob("inside-phase-*"):
@@ -166,11 +167,11 @@ class Run:
             self._refuse_headless()
             return None
         state = read_checkpoint(path, ANEW)
-        stamp = self._check_stamp(state, path, ANEW)
+        stamp = self._check_stamp(state, BETWEEN, path, ANEW)
         self.fingerprint.identity, self.logged = stamp["id"], stamp["log"]
         inside = self.checkpoint_path(stamp["phase"])
         if inside is not None and inside.exists():
-            own = self._check_stamp(read_checkpoint(inside, FROM_ITS_START), inside, FROM_ITS_START)
+            own = self._check_stamp(read_checkpoint(inside, FROM_ITS_START), INSIDE, inside, FROM_ITS_START)
             if (own["id"], own["phase"]) != (stamp["id"], stamp["phase"]):
                 raise RedwoodError(
                     f"The checkpoint {inside} is of another run, or of another phase, than {path}; {FROM_ITS_START}."
@@ -178,17 +179,25 @@ class Run:
             self.logged = own["log"]
         return state
 
-    def stamp(self, phase: int) -> dict[str, Any]:
-        """What ties a checkpoint of `phase` to this run."""
+    def check_checkpoints(self, config: dict[str, Any]) -> None:
+        """Raise `RedwoodError` if the checkpoints are damaged, or those of other options; data is not compared."""
+        self.fingerprint = Fingerprint(config, data=None)
+        try:
+            self.load_boundary()
+        finally:
+            self.unlock()
+
+    def stamp(self, kind: str, phase: int) -> dict[str, Any]:
+        """What ties a checkpoint, `BETWEEN` phases or `INSIDE` one, to this run."""
         from redwood.settings.loggers import CSVMetrics
 
         texts = [logger.text() for logger in self.loggers if isinstance(logger, CSVMetrics)]
-        return self.fingerprint.stamp(phase, texts[0] if texts else self.logged)
+        return self.fingerprint.stamp(kind, phase, texts[0] if texts else self.logged)
 
-    def _check_stamp(self, content: dict[str, Any], path: Path, remedy: str) -> dict[str, Any]:
+    def _check_stamp(self, content: dict[str, Any], kind: str, path: Path, remedy: str) -> dict[str, Any]:
         stamp: dict[str, Any] = content.pop(STAMP, None)
         options = "config.yaml" if self.group is None else "the comparison"
-        self.fingerprint.check(stamp, path, options, remedy)
+        self.fingerprint.check(stamp, kind, path, options, remedy)
         return stamp
 
     def _refuse_folders(self) -> None:

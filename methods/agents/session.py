@@ -14,7 +14,7 @@ from redwood.settings.errors import RedwoodError, reason_of
 from redwood.settings.fingerprint import STAMP
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.plain_state import NotPlainError
-from redwood.settings.run import FROM_ITS_START
+from redwood.settings.run import FROM_ITS_START, INSIDE
 from redwood.settings.schema import check_alike
 from redwood.settings.seeding import preserved_random_state, random_state, set_random_state
 from redwood.settings.workers import gather_objects, rank
@@ -169,4 +169,4 @@ class Session:
         path = self._run.checkpoint_path(self._phase.index)
         if not self._run.writes or path is None:
             return
-        write_checkpoint({"workers": states, STAMP: self._run.stamp(self._phase.index)}, path)
+        write_checkpoint({"workers": states, STAMP: self._run.stamp(INSIDE, self._phase.index)}, path)

@@ -69,6 +69,11 @@ class CheckpointInsidePhase(ModelCheckpoint):
         )
         self._run = run
 
+    @property
+    def state_key(self) -> str:
+        """Lightning's names the interval, and warns when a resumed run has another one, which it may."""
+        return type(self).__qualname__
+
     def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
         # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
         self._run.save_logs()

@@ -14,6 +14,7 @@ from redwood.methods.training.outputs import sample_losses
 from redwood.methods.training.stray_layers import stray_layers
 from redwood.settings.batch import Batch
 from redwood.settings.fingerprint import STAMP
+from redwood.settings.run import INSIDE
 from redwood.settings.seeding import random_state, set_random_state
 from redwood.settings.workers import gather_objects, rank
 
@@ -93,7 +94,7 @@ class LearnerModule(LightningModule):
             "seconds": self.method.run.phase_seconds(),
         }
         checkpoint["redwood"] = gather_objects(own)
-        checkpoint[STAMP] = self.method.run.stamp(self.method.phase.index)
+        checkpoint[STAMP] = self.method.run.stamp(INSIDE, self.method.phase.index)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put it back; the generators only just before the next step, since starting up draws from them."""

@@ -54,12 +54,12 @@ class TestFailed:
             patch.setenv("BREAK_FRAGILE", "1")
             assert main([*arguments, "--run_dir", "broken"]) == 1
             before = (base / "broken" / "class_incremental-random" / "results.json").stat().st_mtime_ns
-            codes = [main(["--resume", "broken", "--jobs", "1"])]
+            codes = [main(["--resume", "broken", "--jobs", "1", "--trust"])]
             patch.delenv("BREAK_FRAGILE")
             (base / "elsewhere").mkdir()
             patch.chdir(base / "elsewhere")
             (base / "broken").rename(base / "moved")
-            codes.append(main(["--resume", str(base / "moved"), "--jobs", "1"]))
+            codes.append(main(["--resume", str(base / "moved"), "--jobs", "1", "--trust"]))
         return base, codes, before
 
     def test_it_fails_again_as_long_as_there_is_a_reason(self, resumed):
@@ -79,10 +79,10 @@ class TestFailed:
         run = base / "moved" / "class_incremental-Fragile"
         (run / "results.json").rename(run / "kept.json")
         monkeypatch.chdir(base)
-        assert main(["--resume", str(base / "moved"), "--jobs", "1"]) == 0
+        assert main(["--resume", str(base / "moved"), "--jobs", "1", "--trust"]) == 0
         assert "task 1" not in capsys.readouterr().out, "its last state is that after all phases"
         assert (run / "results.json").exists()
-        assert main(["--resume", str(base / "moved")]) == 0
+        assert main(["--resume", str(base / "moved"), "--trust"]) == 0
         out = capsys.readouterr().out
         assert "seed 0" not in out and "class_incremental" in out and out.endswith(f"written to {base}/moved\n")
 

@@ -1,0 +1,74 @@
+"""Code that a file names runs only if the user has named it, too, or says that the file is to be trusted."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from redwood.experiments.arguments import UsageError
+from redwood.methods import ENTRY_POINTS as METHOD_GROUP
+from redwood.methods import METHODS
+from redwood.settings import ENTRY_POINTS as SETTING_GROUP
+from redwood.settings import SETTINGS
+from redwood.settings.data.catalog import DATASETS
+from redwood.settings.data.catalog import GROUP as DATASET_GROUP
+from redwood.settings.registry import known_names
+
+# Options that may name code, as `file.py:Name` or `package.module:Name`.
+_CODE = ("setting", "method", "model", "dataset", "env")
+# What stands before a colon that names no code: a kind of data set or of environment.
+_KINDS = ("continuum:", "drift_regression:", "supervised:")
+
+
+def refuse_untrusted(options: Mapping[str, Any], source: Path, option: str) -> None:
+    """Refuse options of a file that name code.
+
+    Args:
+        options: By name; texts, or lists of these.
+        source: The file that they come from.
+        option: How the file was given on the command line.
+
+    Raises:
+        UsageError: If one names code.
+    """
+    for name in _CODE:
+        for reference in _texts(options.get(name)):
+            if names_code(reference):
+                raise UsageError(
+                    f"{option} {source} names code that would be run, {name}: {reference}; look at it, then add "
+                    f"--trust{f', or --{name} {reference}' if option == '--config' else ''}."
+                )
+
+
+def names_code(text: str) -> bool:
+    """Whether an option's value names code beside redwood's own and that of installed packages' entry points."""
+    return any(_is_code(part) for whole in text.split(",") for part in whole.split("+"))
+
+
+def _is_code(name: str) -> bool:
+    for kind in _KINDS:
+        name = name.removeprefix(kind)
+    if ":" not in name or name.startswith(("redwood.settings.", "redwood.methods.")):
+        return False
+    tables = (
+        known_names("setting", SETTINGS, SETTING_GROUP),
+        known_names("method", METHODS, METHOD_GROUP),
+        known_names("data set", DATASETS, DATASET_GROUP),
+    )
+    return not any(name in table or name in table.values() for table in tables)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    return [str(part) for part in (value if isinstance(value, list | tuple) else [value]) if part is not None]
+
+
+def options_of(arguments: Iterable[str]) -> dict[str, list[str]]:
+    """What command-line arguments give each option, by its name, with as many values as there are."""
+    given: dict[str, list[str]] = {}
+    name = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            given.setdefault(name, []).extend([value] if equals else [])
+        elif name:
+            given[name].append(argument)
+    return given
