@@ -31,6 +31,7 @@ class SupervisedSetting(Setting, labels=True):
     nb_tasks: int = FROM_NODE  # number of tasks (default: 5)
     increment: list[int] = field(default_factory=list)  # classes per task: one number, or one per task
     class_order: list[int] = field(default_factory=list)  # order in which classes come (default: drawn from the seed)
+    angles: list[float] = field(default_factory=list)  # rotated: degrees of each task (default: drawn from the seed)
     transition: str = FROM_NODE  # from task to task: abrupt, blurry, or (only under continual, its default) gradual
     blur: float = 0.1  # blurry: share of a task's samples that turn up in other tasks
     drift_width: float = 1.0  # gradual: length of the overlap of two tasks, in tasks
@@ -115,5 +116,5 @@ class SupervisedSetting(Setting, labels=True):
 
     def hidden_fields(self) -> frozenset[str]:
         """Which classes come next; where boundaries are not announced also how many tasks there are, and how large."""
-        hidden = frozenset({"class_order"})
+        hidden = frozenset({"class_order", "angles"})
         return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment"}

@@ -70,6 +70,7 @@ class SupervisedStream:
                 class_order=setting.class_order,
                 shared_outputs=self._promised.shared_outputs,
                 seed=setting.seed,
+                angles=setting.angles,
             ),
         )
         self.n_tasks = len(tasks)

@@ -1,5 +1,6 @@
 """Cut a data set into tasks: by class, by permutation, by rotation, by instance, in order, or as the data says."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ class TaskOptions:
     class_order: Sequence[int]
     shared_outputs: bool
     seed: int
+    angles: Sequence[float] = ()
 
 
 def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
@@ -69,6 +71,8 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
     if options.stream != "class_split" and (options.increment or options.class_order):
         given = "--increment" if options.increment else "--class_order"
         raise InvalidOptionError(f"{given} splits classes, but --stream {options.stream} does not; leave it out.")
+    if options.stream != "rotated" and options.angles:
+        raise InvalidOptionError(f"--angles rotates images, but --stream {options.stream} does not; leave it out.")
     tasks, n_outputs = makers[options.stream](data, options)
     for number, task in enumerate(tasks):
         if len(task.rows) == 0 or len(task.rows_test) == 0:
@@ -157,15 +161,37 @@ def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
 
 
 def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
-    nb_tasks, n_outputs = _count(options), data.n_outputs
+    angles = _checked_angles(options)
+    nb_tasks, n_outputs = len(angles) or _count(options), data.n_outputs
     shared = options.shared_outputs or data.is_regression
     everything = torch.arange(len(data.y)), torch.arange(len(data.y_test))
     tasks = []
     for number in range(nb_tasks):
         offset = 0 if shared else number * n_outputs
-        transform = _nth_transform(options.stream, number, data.sample_shape, options.seed)
+        if angles:
+            transform = _turn(data.sample_shape, angles[number])
+        else:
+            transform = _nth_transform(options.stream, number, data.sample_shape, options.seed)
         tasks.append(Task(*everything, torch.arange(n_outputs) + offset, transform))
     return tasks, n_outputs if shared else n_outputs * nb_tasks
+
+
+def _checked_angles(options: TaskOptions) -> Sequence[float]:
+    angles, given = options.angles, " ".join(f"{angle:g}" for angle in options.angles)
+    if not all(map(math.isfinite, angles)):
+        raise InvalidOptionError(f"--angles {given} has to hold finite numbers of degrees.")
+    if len({angle % 360 for angle in angles}) < len(angles):
+        raise InvalidOptionError(f"--angles {given} names an angle twice; each task has one of its own.")
+    if angles and options.nb_tasks not in (None, len(angles)):
+        raise InvalidOptionError(
+            f"--nb_tasks {options.nb_tasks} contradicts --angles, which makes {len(angles)} tasks; leave it out."
+        )
+    return angles
+
+
+def _turn(sample_shape: tuple[int, ...], degrees: float) -> Transform | None:
+    rotation = Rotation(sample_shape, degrees)
+    return rotation if degrees % 360 else None
 
 
 def _nth_transform(stream: str, number: int, sample_shape: tuple[int, ...], seed: int) -> Transform | None:

@@ -2,7 +2,7 @@ from dataclasses import dataclass, field, fields
 
 import pytest
 
-from redwood.experiments.arguments import UsageError
+from redwood.experiments.arguments import UsageError, as_arguments
 from redwood.experiments.options import Pair, check_arguments, make_parser, parse_options
 from redwood.methods.ewc import EWC
 from redwood.methods.finetune import Finetune
@@ -123,3 +123,12 @@ class TestLoad:
         monkeypatch.setattr("redwood.experiments.options.get_method", broken)
         with pytest.raises(ImportError, match="a bug"):
             PAIR.load()
+
+
+def test_angles_are_numbers_of_any_sign():
+    options = parse_options(
+        Pair("domain_incremental", "random"), ["--stream", "rotated", "--angles", "-20", "0", "40.5"]
+    )
+    assert options.setting.angles == [-20.0, 0.0, 40.5]
+    assert options.setting.open_stream().n_tasks == 3
+    assert parse_options(Pair("domain_incremental", "random"), as_arguments({"angles": [-20.0, 0.0]})).setting.angles

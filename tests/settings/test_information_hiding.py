@@ -101,6 +101,7 @@ class TestView:
     def test_which_classes_come_next_is_hidden(self):
         setting = TaskIncrementalSetting(dataset=DATA, nb_tasks=3, class_order=list(range(6)))
         assert setting.for_method().class_order is None
+        assert TaskIncrementalSetting(stream="rotated", angles=[0.0, 30.0]).for_method().angles is None
 
     @pytest.mark.parametrize("key", SUPERVISED)
     @pytest.mark.parametrize("given", [{}, {"nb_tasks": 3}, {"increment": [1, 2, 3]}, {"stream": "contexts"}])

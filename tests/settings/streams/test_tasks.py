@@ -140,9 +140,33 @@ class TestTransformedStreams:
         tasks[1].transform.degrees = 90.0
         assert torch.equal(shown(data, tasks, 1)[0], torch.rot90(data.x, 1, (2, 3)))
 
+    def test_angles_are_the_tasks(self):
+        data = few_digits()
+        tasks, n_outputs = cut(data, "rotated", nb_tasks=None, angles=[-90.0, 0.0, 180.0, 20.0], shared_outputs=True)
+        assert (len(tasks), n_outputs) == (4, 10)
+        for number, turns in enumerate((-1, 0, 2)):
+            assert torch.equal(shown(data, tasks, number)[0], torch.rot90(data.x, turns, (2, 3)))
+        assert tasks[3].transform.degrees == 20
+
+    @pytest.mark.parametrize(
+        ("stream", "options", "sentence"),
+        [
+            ("rotated", {"angles": [0.0, 20.0], "nb_tasks": 3}, "--nb_tasks 3 contradicts --angles, which makes 2"),
+            ("rotated", {"angles": [0.0, 20.0, 380.0]}, "--angles 0 20 380 names an angle twice"),
+            ("rotated", {"angles": [0.0, float("inf")]}, "--angles 0 inf has to hold finite numbers"),
+            ("permuted", {"angles": [20.0]}, "--angles rotates images, but --stream permuted does not; leave it out"),
+            ("class_split", {"angles": [20.0]}, "but --stream class_split does not"),
+        ],
+    )
+    def test_angles_that_contradict_are_refused(self, stream, options, sentence):
+        with pytest.raises(InvalidOptionError, match=sentence):
+            cut(few_digits(), stream, **({"nb_tasks": None} | options))
+
     def test_rotation_needs_images(self):
         with pytest.raises(InvalidOptionError, match="use --stream permuted"):
             cut(numbered(), "rotated")
+        with pytest.raises(InvalidOptionError, match="use --stream permuted"):
+            cut(numbered(), "rotated", nb_tasks=None, angles=[0.0])
 
     def test_samples_of_several_tasks_in_one_batch(self):
         data = few_digits()
