@@ -87,6 +87,7 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
     environment = os.environ  # what it says counts, so that sweeps and launchers can say it
     offline = "offline" in (run.wandb, environment.get("WANDB_MODE"))
     limit = float(environment.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
+    resume: Any = environment.get("WANDB_RESUME") or "allow"
     try:
         # It greets on stderr whatever it is told; a WandbLogger that starts the run itself changes the environment.
         with contextlib.redirect_stderr(io.StringIO()):
@@ -97,7 +98,7 @@ def _wandb_logger(run: "Run", config: dict[str, Any]) -> WandbLogger:
                 dir=environment.get("WANDB_DIR") or str(run.directory or "."),
                 mode="offline" if offline else "online",
                 id=_wandb_id(run),
-                resume=environment.get("WANDB_RESUME") or "allow",
+                resume=resume,
                 reinit="create_new",
                 config=config,
                 settings=wandb.Settings(silent=True, init_timeout=limit),
