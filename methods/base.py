@@ -73,7 +73,10 @@ class Method(ABC):
 
     @abstractmethod
     def configure(self, setting: Setting) -> None:
-        """Prepare for `setting`: `setting.observation_space` and `setting.action_space` say what goes in and out."""
+        """Prepare for `setting`: `setting.observation_space` and `setting.action_space` say what goes in and out.
+
+        It is a view: options and spaces, `assumptions`, and `nb_tasks` where boundaries are announced, but no data.
+        """
 
     @abstractmethod
     def fit(self, phase: Any) -> None:
@@ -81,8 +84,9 @@ class Method(ABC):
 
         Args:
             phase: Under supervised settings a `redwood.settings.phase.Phase`: iterate its batches, `phase.train`,
-                `phase.train.epochs` times, and pass predictions made before learning from a batch to `phase.score`, so
-                that online accuracy can be reported. Under reinforcement settings a
+                `phase.train.epochs` times, and call `phase.score(predictions, batch)` before learning from a batch, so
+                that online accuracy can be reported. Once `fit` is over, its loaders serve nothing any more. Under
+                reinforcement settings a
                 `redwood.settings.rl.phase.ReinforcementPhase`: interact with `phase.train` as long as
                 `phase.budget.left`.
         """

@@ -13,6 +13,8 @@ from redwood.settings.continual import ContinualSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.errors import HiddenError, InvalidOptionError
 from redwood.settings.incremental import ClassIncrementalSetting, TaskIncrementalSetting
+from redwood.settings.rl.continual import TaskAgnosticRLSetting
+from redwood.settings.rl.incremental import IncrementalRLSetting
 from redwood.settings.streams import loader
 from redwood.settings.streams.deck import Deck, Source
 from redwood.settings.streams.held_out import HeldOut
@@ -22,6 +24,7 @@ from tests.reachable import finds_test_data, reachable
 from tests.recorder import record
 from tests.runs import small_setting
 from tests.samples import N_TRAIN, numbered
+from tests.settings.rl.clock import N_TASKS, clock
 
 DATA = numbered()
 SUPERVISED = [key for key in SETTINGS if get_setting(key).assumptions.labels]
@@ -109,6 +112,17 @@ class TestView:
         setting = get_setting(key)(dataset=numbered(contexts=4), **{"stream": "class_split"} | given)
         expected = {"nb_tasks": 3, "increment": 3, "stream": 4}.get(next(iter(given), ""), 5)
         assert setting.for_method().nb_tasks == (expected if setting.assumptions.boundaries else None)
+
+
+class TestViewOfEnvironments:
+    @pytest.mark.parametrize("cls", [IncrementalRLSetting, TaskAgnosticRLSetting])
+    def test_it_opens_no_stream_and_knows_the_number_of_tasks(self, cls):
+        setting = clock(cls)
+        view = setting.for_method()
+        assert view.nb_tasks == (N_TASKS if setting.assumptions.boundaries else None)
+        for way in (view.open_stream, view.phases, lambda: view._made, lambda: view.apply(Random())):
+            with pytest.raises(HiddenError, match="is not for methods"):
+                way()
 
 
 class TestOptions:
