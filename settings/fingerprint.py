@@ -124,13 +124,13 @@ def _shown(value: Any) -> str:
 
 
 def describe_data(data: "Dataset") -> dict[str, Any]:
-    """Size, shape and dtype of both splits, with hashes of all labels and of a few samples."""
+    """Size, shape and dtype of both splits, with hashes of all labels, task ids and times, and of a few samples."""
     told: dict[str, Any] = {}
     splits = (
-        ("training", data.x, data.y, data.contexts),
-        ("test", data.x_test, data.y_test, data.contexts_test),
+        ("training", data.x, data.y, data.contexts, data.time),
+        ("test", data.x_test, data.y_test, data.contexts_test, data.time_test),
     )
-    for name, x, y, contexts in splits:
+    for name, x, y, contexts, time in splits:
         rows = torch.linspace(0, len(x) - 1, min(_SAMPLED_ROWS, len(x))).long()
         told |= {
             f"{name} samples": f"{len(x)} of shape {tuple(x.shape[1:])}, {x.dtype}",
@@ -139,6 +139,8 @@ def describe_data(data: "Dataset") -> dict[str, Any]:
         }
         if contexts is not None:
             told[f"hash of {name} task ids"] = _hash(contexts)
+        if time is not None:
+            told[f"hash of {name} times"] = _hash(time)
     return told
 
 

@@ -28,6 +28,7 @@ def check_results(data: dict[str, Any], measure: Measure, cost: Any) -> None:
         "dataset": Text(empty=True),
         "seed": _COUNT,
         f"{measure.key}_matrix": ListOf(ListOf(Number(low, high, optional=True), least=1)),
+        f"validation_{measure.key}": ListOf(Number(low, high, optional=True)),
         f"online_{measure.key}": ListOf(ListOf(Number(), length=2)),
         "metrics": MapOf(_KNOWN_OR_NOT),
         "cost": Record(costs, optional=frozenset(costs)),

@@ -1,5 +1,6 @@
 """A user's stream keeps its order: rows as they come, with test samples of every stretch of time."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,6 +11,7 @@ from redwood.methods import MovingWindow
 from redwood.settings import ContinualSetting, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.errors import InvalidOptionError
+from redwood.settings.fingerprint import describe_data
 
 N = 600
 
@@ -126,6 +128,10 @@ class TestTimes:
         for (_, test), (later, _) in itertools.pairwise(spans):
             assert test.max() < later.min()
         assert sum(len(test) for _, test in spans) == 10
+
+    def test_checkpoints_know_them(self, classes):
+        later = dataclasses.replace(classes, time=classes.time + 1)
+        assert describe_data(later) != describe_data(classes) == describe_data(dataclasses.replace(classes))
 
     def test_without_times_classes_are_split(self, tmp_path):
         np.savez(tmp_path / "a.npz", x=np.eye(40), y=np.arange(40) % 4)

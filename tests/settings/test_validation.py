@@ -7,6 +7,7 @@ import pytest
 
 from redwood.experiments.report import Row
 from redwood.experiments.table import write_comparison
+from redwood.settings.errors import DataError
 from redwood.settings.results import Results, mean_and_std
 from redwood.settings.rl.incremental import IncrementalRLSetting
 from tests.recorder import Recorder
@@ -60,6 +61,13 @@ def test_every_file_says_the_same(tmp_path):
     write_comparison([Row("a", "b", [results]), Row("a", "c", [loaded])], tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [float(row["validation_accuracy"]) for row in csv.DictReader(file)] == [logged[-1]] * 2
+
+
+@pytest.mark.parametrize("entry", [[0.5, 2.0], [0.5, "x"], 0.5, [float("inf")]])
+def test_a_file_with_other_entries_is_refused(entry):
+    content = run("class_incremental", FixedRule)[0].to_dict() | {"validation_accuracy": entry}
+    with pytest.raises(DataError, match="validation_accuracy"):
+        Results.from_dict(content)
 
 
 def test_errors_of_numbers(tmp_path):
