@@ -114,6 +114,13 @@ class Method(ABC):
     def on_finish(self, results: Results) -> None:
         """The run is over."""
 
+    def never_acted(self) -> str | None:
+        """Why the part that tells the method from plain training did nothing in the run, in one sentence; else None.
+
+        The run is over. The sentence is given as a warning.
+        """
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """All that was learned, as tensors and plain values; a resumed run gets it back."""
         return {}

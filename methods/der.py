@@ -18,6 +18,9 @@ class DER(Rehearsal):
 
     L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6). With an augmentation the stored outputs
     are those of the augmented sample, and what is stored is the sample before it, as in the authors' code.
+
+    In one pass over a few dozen batches it does little more than fine-tuning: outputs are stored before the network has
+    learned the class, and no label is replayed. `der_pp` replays labels, too.
     """
 
     composition: ClassVar[Composition] = Composition.LAST

@@ -218,6 +218,12 @@ class Rehearsal(BufferedMethod):
         super().on_finish(results)
         self.__dict__.pop("_strategy", None)
 
+    def never_acted(self) -> str | None:
+        """Nothing may have been drawn from the buffer."""
+        if self.memory is None and not self.buffer.n_draws:
+            return f"Nothing was ever replayed, with --replay_ratio {self.replay_ratio}."
+        return super().never_acted()
+
     def inside_state(self) -> dict[str, Any]:
         """The state without a shared buffer, which the strategy saves."""
         self._saved_apart = self.memory is not None

@@ -15,6 +15,8 @@ from redwood.methods.training.optimizers import bare_optimizer
 from redwood.settings.base import Setting
 from redwood.settings.checks import check_choice, check_range
 from redwood.settings.continual import ContinualSetting
+from redwood.settings.errors import InvalidOptionError
+from redwood.settings.phase import Phase
 from redwood.settings.seeding import generator
 from redwood.settings.workers import sum_over_workers, world_size
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 
 NOISE = 0.01
+# The usual loss is that of so many mini-batches: few enough to know it early in a short stream.
+SMALLEST, LARGEST, SHARE = 5, 50, 5
 
 
 @dataclass
@@ -43,7 +47,8 @@ class Widen(LightningMethod):
     widen_units: int = 32  # units (channels) that each hidden layer gets when the network grows
     widen_mode: str = "zero_outgoing"  # what new units are: zero_outgoing (fresh) or net2wider (copies)
     widen_when: str = "boundary"  # boundary (event where none is announced), or event: when the loss shows a change
-    widen_window: int = 50  # event: mini-batches that the usual loss is taken from
+    # event: mini-batches that the usual loss is taken from (0: a fifth of those of a pass, but 5 to 50)
+    widen_window: int = 0
     widen_patience: int = 5  # event: successive mini-batches at which the loss has to be unusual
 
     def __post_init__(self) -> None:
@@ -52,7 +57,8 @@ class Widen(LightningMethod):
         check_range(self, "widen_units", 1)
         check_choice(self, "widen_mode", WIDENINGS)
         check_choice(self, "widen_when", ("boundary", "event"))
-        check_range(self, "widen_window", 2)
+        if self.widen_window < 0 or self.widen_window == 1:
+            raise InvalidOptionError(f"--widen_window {self.widen_window} has to be at least 2, or 0.")
         check_range(self, "widen_patience", 1)
 
     def configure(self, setting: Setting) -> None:
@@ -61,13 +67,18 @@ class Widen(LightningMethod):
         self.pairs = hidden_pairs(self.network)
         self.growths = 0
         self._by_event = self.widen_when == "event" or not setting.assumptions.boundaries
-        self._watch = LossWatch(self.widen_window, self.widen_patience)
+        self._watch = LossWatch(self.widen_window or LARGEST, self.widen_patience)
 
     def on_task_start(self, task_id: int | None) -> None:
         """Grow, unless it is the first task."""
         super().on_task_start(task_id)
         if self.phase_count and not self._by_event:
             self.grow()
+
+    def fit(self, phase: Phase) -> None:
+        """Train on one phase."""
+        self._watch.window = self.widen_window or min(max(phase.train.steps_per_pass // SHARE, SMALLEST), LARGEST)
+        super().fit(phase)
 
     def callbacks(self) -> "Sequence[Callback]":
         """Further Lightning callbacks for each phase."""
@@ -105,6 +116,17 @@ class Widen(LightningMethod):
         if isinstance(trainer.strategy, DDPStrategy):
             trainer.strategy.model = self.module
             trainer.strategy.configure_ddp()
+
+    def never_acted(self) -> str | None:
+        """The network may never have grown."""
+        if self.growths:
+            return super().never_acted()
+        if self._by_event:
+            return (
+                f"The network never grew: the loss never stayed unusual for --widen_patience {self.widen_patience} "
+                f"mini-batches in a row, after the {self._watch.window} of --widen_window."
+            )
+        return "The network never grew: it does so at the second task, and this run has only one."
 
     def state_dict(self) -> dict[str, Any]:
         """The network's state, how often it has grown, and what is known of the losses."""

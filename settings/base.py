@@ -53,6 +53,9 @@ class Learner(Protocol):
     def on_finish(self, results: "Results") -> None:
         """The run is over."""
 
+    def never_acted(self) -> str | None:
+        """Why the method did nothing that plain training does not do, in one sentence; None if it did."""
+
     def state_dict(self) -> dict[str, Any]:
         """All that was learned, as tensors and plain values."""
 

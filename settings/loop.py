@@ -120,6 +120,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     progress.wall_time_s = time.perf_counter() - started
     results = _results(setting, stream, method, config, progress)
     method.on_finish(results)
+    _tell_if_idle(method)
     run.finish(results)
     return results
 
@@ -157,6 +158,13 @@ def _run_phase(
     progress.global_step = run.global_step
     reporter.phase_finished(index, _mean(scores.per_task[:seen]))
     return _row_metrics(scores, held_out, stream, index)
+
+
+def _tell_if_idle(method: Learner) -> None:
+    """Warn of a method that did no more than plain training; results alone would not show why."""
+    reason = method.never_acted()
+    if reason is not None and rank() == 0:
+        warnings.warn(reason, stacklevel=2)
 
 
 def _count(phase: AnyPhase, progress: Progress) -> None:

@@ -31,6 +31,15 @@ class LossWatch:
         self._average: float | None = None
         self._above = 0
 
+    @property
+    def window(self) -> int:
+        """Losses that the range is taken from."""
+        return self._usual.maxlen or 0
+
+    @window.setter
+    def window(self, losses: int) -> None:
+        self._usual = deque(self._usual, maxlen=losses)
+
     def update(self, loss: float) -> bool:
         """Take in a loss; whether the stream has changed. The watch then starts anew."""
         limit, clip = self._limits()
@@ -48,7 +57,7 @@ class LossWatch:
 
     def _limits(self) -> tuple[float, float]:
         """The end of the range, and the value that larger losses count for; infinite until there is a range."""
-        if len(self._usual) < (self._usual.maxlen or 0):
+        if len(self._usual) < self.window:
             return inf, inf
         mean = fmean(self._usual)
         sigma = sqrt(fmean((loss - mean) ** 2 for loss in self._usual))
@@ -60,5 +69,5 @@ class LossWatch:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self._usual = deque(state["usual"], maxlen=self._usual.maxlen)
+        self._usual = deque(state["usual"], maxlen=self.window)
         self._average, self._above = state["average"], state["above"]

@@ -75,6 +75,12 @@ class NetworkPerPhase(LightningMethod):
                 scores.append(self.network(chosen) if is_latest else self.scores_of_phase(chosen, phase))
         return self.heads.mask(torch.cat(scores)[torch.cat(rows).argsort()], task_id)
 
+    def never_acted(self) -> str | None:
+        """Earlier tasks are protected from the second phase on."""
+        if self.phase_count < 2:
+            return "No task was protected from another one: this run has only one phase, and so one network."
+        return super().never_acted()
+
     def state_dict(self) -> dict[str, Any]:
         """The network's state, and what each phase keeps of its own."""
         own = {"phase_of": dict(self.phase_of), "values": list(self.own_values)}

@@ -90,6 +90,12 @@ class WeightImportance(WeightParabola, LightningMethod):
         """Take in the importance of the weights to the task that is over; by default by `move_parabola`."""
         self.move_parabola(importance)
 
+    def never_acted(self) -> str | None:
+        """The penalty needs a task that is over."""
+        if self.phase_count < 2:
+            return "The penalty on weights never acted: it begins with the second phase, and this run has only one."
+        return super().never_acted()
+
     def state_dict(self) -> dict[str, Any]:
         """The network's state and the parabola."""
         return super().state_dict() | {self.state_key: self.parabola_state()}

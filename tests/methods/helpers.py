@@ -64,7 +64,7 @@ def numbers(x: Tensor) -> list[int]:
     return [int(value) for value in x[:, 0]]
 
 
-def one_sentence(error: BaseException) -> bool:
+def one_sentence(error: BaseException | str) -> bool:
     """Whether an error is what a user can be shown."""
     text = str(error)
     return "\n" not in text and text.endswith(".") and text.count(". ") == 0

@@ -1,0 +1,43 @@
+"""A method that did no more than plain training says so at the end of the run."""
+
+import warnings
+
+import pytest
+
+from redwood.methods import get_method
+from tests.methods.helpers import one_sentence
+from tests.runs import run_here, small_setting
+from tests.samples import few_digits
+
+
+def warned(setting, name, nb_tasks=1, **options):
+    """What a short run warns of at its end."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        few = {"dataset": few_digits(40, 20), "nb_tasks": nb_tasks}
+        run_here(small_setting(setting, **few), get_method(name)(**options))
+    return [str(one.message) for one in caught if "redwood" in one.filename or "settings" in one.filename]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "options", "said"),
+    [
+        ("ewc", "online_traditional", {}, "The penalty on weights never acted"),
+        ("si", "online_traditional", {}, "The penalty on weights never acted"),
+        ("lwf", "online_traditional", {}, "Nothing of earlier tasks was kept up"),
+        ("packnet", "multi_task", {}, "No task was protected from another one"),
+        ("rehearsal", "online_class_incremental", {"replay_ratio": 0.0}, "Nothing was ever replayed, with --replay_r"),
+        ("widen", "task_agnostic", {}, "The network never grew: the loss never stayed unusual"),
+        ("widen", "online_class_incremental", {}, "The network never grew: it does so at the second task"),
+        ("ewc+rehearsal", "online_traditional", {}, "The penalty on weights never acted"),
+    ],
+)
+def test_it_is_told_once_in_a_sentence(name, setting, options, said):
+    (found,) = warned(setting, name, **options)
+    assert found.startswith(said)
+    assert one_sentence(found)
+
+
+@pytest.mark.parametrize("name", ["finetune", "ewc", "rwalk", "lwf", "icarl", "rehearsal", "packnet", "pnn", "widen"])
+def test_nothing_is_said_where_it_acted(name):
+    assert warned("online_task_incremental", name, nb_tasks=2) == []
