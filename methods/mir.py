@@ -14,8 +14,8 @@ class MIR(Rehearsal):
     Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--buffer_sampler
     mir:candidates=100` considers more of them.
 
-    In one pass over a few dozen batches more candidates do harm: the samples that a step would hurt most are then nearly
-    all of old classes, and the draw is no fair sample of the stream any more.
+    In one pass over a few dozen batches more candidates do harm: the samples that a step would hurt most are then
+    nearly all of old classes, and the draw is no fair sample of the stream any more.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
