@@ -1,124 +1,253 @@
-"""Named tensors in a folder that several workers write together, with torch.distributed.checkpoint (DCP)."""
+"""Named tensors in a folder that several workers write together.
 
-import warnings
-from collections.abc import Mapping
-from io import BytesIO
+Each worker writes its tensors into a file of its own, one after the other; the index, in JSON, says where each of them
+is and what its checksum is. The index is written last: a folder without one is not complete.
+"""
+
+import ctypes
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 
+from redwood.buffers.distributed.peers import everyone
+from redwood.buffers.distributed.plain_values import as_bytes, from_json, to_json
 from redwood.buffers.errors import StorageError
 
-# DCP writes it last, and under another name until it is whole.
-_INDEX = ".metadata"
+INDEX = "index.json"
+FORMAT = 2
+# What the first format, a pickle, was written to.
+_OLD_INDEX = ".metadata"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where a tensor is.
+
+    Attributes:
+        worker: Who has written it.
+        offset: Bytes from the start of that worker's file.
+        dtype: Its dtype, as `torch` names it.
+        shape: Its shape.
+        checksum: Of its bytes.
+    """
+
+    worker: int
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+    checksum: str
 
 
 def is_complete(directory: Path) -> bool:
     """Whether all workers have written all of their tensors."""
-    return (directory / _INDEX).is_file()
+    return (directory / INDEX).is_file()
 
 
-def write(tensors: dict[str, Tensor], directory: Path, group: ProcessGroup | None) -> None:
+def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: ProcessGroup | None) -> None:
     """Write the tensors of all workers; what was there before is gone.
 
     Args:
         tensors: Those of this worker, on the host; no other worker has one of the same name.
         directory: Folder that all workers see.
+        rank: Number of this worker.
         group: All of them; None if this one is alone.
 
     Raises:
         StorageError: If one of the workers cannot write.
     """
-    _allow_single_process()
-    try:
-        save(tensors, storage_writer=_CleanWriter(directory), process_group=group, no_dist=group is None)
-    except CheckpointException as error:
-        raise StorageError(
-            f"The buffers cannot be written to {directory} ({_reason(error)}); make room there, or choose another one."
-        ) from error
 
-
-class _CleanWriter(FileSystemWriter):
-    """Removes what was saved before, the index first: half of it and half of something new must not look complete."""
-
-    def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
-        super().set_up_storage_writer(is_coordinator, *args, **kwargs)
-        if is_coordinator:  # the others do not write before it has planned
-            directory = Path(self.path)
-            (directory / _INDEX).unlink(missing_ok=True)
-            for file in directory.glob("*.distcp"):
+    def clear() -> None:
+        if rank == 0:
+            directory.mkdir(parents=True, exist_ok=True)
+            # The index first: half of what was there and half of something new must not look complete.
+            (directory / INDEX).unlink(missing_ok=True)
+            for file in directory.glob("shard_*.bin"):
                 file.unlink()
 
+    _all_do(clear, directory, group)
+    found = _all_do(lambda: _write_shard(tensors, directory, rank), directory, group)
 
-def shapes(directory: Path) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of all tensors.
+    def finish() -> None:
+        if rank == 0:
+            pieces = {name: vars(piece) for shard in found for name, piece in shard.items()}
+            _write_index({"format": FORMAT, "tensors": pieces}, directory)
 
-    Raises:
-        ValueError: If they are not complete, or damaged.
-    """
-    if not is_complete(directory):
-        raise ValueError(f"The buffers in {directory} were not saved completely; resume from another checkpoint.")
-    try:
-        found = FileSystemReader(directory).read_metadata().state_dict_metadata
-        return {name: tuple(one.size) for name, one in found.items() if isinstance(one, TensorStorageMetadata)}
-    except Exception as error:  # what is no pickle raises anything
-        raise _damaged(directory, error) from error
+    _all_do(finish, directory, group)
 
 
-def read(tensors: Mapping[str, Tensor], directory: Path) -> None:
-    """Read some of the tensors into memory of the same shapes; no other worker has to.
+def _all_do(work: Callable[[], Any], directory: Path, group: ProcessGroup | None) -> list[Any]:
+    """What a part of the work comes to on each worker; all hear of one that fails.
 
     Raises:
-        ValueError: If they are damaged.
+        StorageError: If one of them cannot write.
     """
-    _allow_single_process()
+    value, failure, error = None, None, None
     try:
-        load(dict(tensors), storage_reader=FileSystemReader(directory), no_dist=True)
-    except (OSError, CheckpointException) as error:
-        raise _damaged(directory, error) from error
+        value = work()
+    except Exception as raised:  # the others must not wait for this worker
+        error, failure = raised, f"{type(raised).__name__}: {' '.join(str(raised).split())}"
+    answers = everyone((value, failure), group)
+    if error is not None and not isinstance(error, OSError):
+        raise error
+    reason = next((told for _, told in answers if told is not None), None)
+    if reason is not None:
+        raise StorageError(
+            f"The buffers cannot be written to {directory} ({reason}); make room there, or choose another one."
+        ) from error
+    return [value for value, _ in answers]
 
 
-def packed(value: dict[str, Any]) -> Tensor:
-    """Tensors and plain values as a tensor of bytes (m,)."""
-    memory = BytesIO()
-    torch.save(value, memory)
-    return torch.frombuffer(memory.getbuffer(), dtype=torch.uint8)
+def _write_shard(tensors: Mapping[str, Tensor], directory: Path, rank: int) -> dict[str, Piece]:
+    pieces = {}
+    with _shard(directory, rank).open("wb") as file:
+        for name, tensor in tensors.items():
+            data = _memory_of(tensor)
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            pieces[name] = Piece(rank, file.tell(), dtype, tuple(tensor.shape), _checksum(data))
+            file.write(data)
+        _flush(file)
+    return pieces
 
 
-def read_packed(name: str, n_bytes: int, directory: Path) -> dict[str, Any]:
-    """Read what was packed into a tensor of so many bytes.
+def _write_index(content: Any, directory: Path) -> None:
+    pending = directory / f"{INDEX}.pending"
+    with pending.open("wb") as file:
+        file.write(_sealed(content))
+        _flush(file)
+    os.replace(pending, directory / INDEX)
 
-    Raises:
-        ValueError: If it is damaged.
+
+def _flush(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sealed(content: Any) -> bytes:
+    """JSON of a content and its checksum, in the only way that is accepted when it is read."""
+    text = json.dumps(content, separators=(",", ":"))
+    return json.dumps({"checksum": _checksum(text.encode()), "content": content}, separators=(",", ":")).encode()
+
+
+class Shards:
+    """The tensors of a folder.
+
+    Attributes:
+        shapes: Their shapes by name.
     """
-    memory = bytearray(n_bytes)
-    read({name: torch.frombuffer(memory, dtype=torch.uint8)}, directory)
-    try:
-        value: dict[str, Any] = torch.load(BytesIO(memory), map_location="cpu", weights_only=True)
-    except Exception as error:  # as above
-        raise _damaged(directory, error) from error
-    return value
+
+    def __init__(self, directory: Path) -> None:
+        """Read the index.
+
+        Raises:
+            ValueError: If the tensors are not complete, or damaged.
+        """
+        self._directory = directory
+        if not is_complete(directory):
+            if (directory / _OLD_INDEX).exists():
+                raise ValueError(
+                    f"The buffers in {directory} were saved by an earlier version of redwood in a format that could "
+                    "run code when it is read; start the run anew."
+                )
+            raise ValueError(f"The buffers in {directory} were not saved completely; resume from another checkpoint.")
+        try:
+            self._pieces = _read_index(directory / INDEX)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        self.shapes = {name: piece.shape for name, piece in self._pieces.items()}
+
+    def read(self, name: str, out: Tensor | None = None) -> Tensor:
+        """A tensor, or its bytes in memory of as many, contiguous and on the host.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        if name not in self._pieces:
+            raise self._damaged(f"{name} is missing")
+        piece, dtype = self._pieces[name], getattr(torch, self._pieces[name].dtype)
+        n_bytes = prod(piece.shape) * dtype.itemsize
+        try:
+            with _shard(self._directory, piece.worker).open("rb") as file:
+                if os.fstat(file.fileno()).st_size < piece.offset + n_bytes:
+                    raise self._damaged(f"{name} is cut short")
+                tensor = torch.empty(piece.shape, dtype=dtype) if out is None else out
+                data = _memory_of(tensor)
+                file.seek(piece.offset)
+                file.readinto(data)
+        except OSError as error:
+            raise self._damaged(f"{type(error).__name__}: {error}") from error
+        if len(data) != n_bytes or _checksum(data) != piece.checksum:
+            raise self._damaged(f"the checksum of {name} is wrong")
+        return tensor
+
+    def unpacked(self, name: str) -> Any:
+        """What `packed` was given.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        text = self.read(name)
+        try:
+            value = json.loads(bytes(_memory_of(text)))
+        except (ValueError, RecursionError) as error:  # also if it is no text
+            raise self._damaged(f"{name} is no JSON") from error
+        try:
+            return from_json(value, lambda number: self.read(f"{name}/{number}"))
+        except TypeError as error:  # keys that no dictionary takes
+            raise self._damaged(f"{name} is no saved state") from error
+
+    def _damaged(self, reason: str) -> ValueError:
+        return ValueError(f"The buffers in {self._directory} are damaged ({reason}); resume from another checkpoint.")
 
 
-def _damaged(directory: Path, error: BaseException) -> ValueError:
-    return ValueError(f"The buffers in {directory} are damaged ({_reason(error)}); resume from another checkpoint.")
+def packed(name: str, value: dict[str, Any]) -> dict[str, Tensor]:
+    """Tensors and plain values as tensors to `write`, copied."""
+    tensors: list[Tensor] = []
+    text = as_bytes(to_json(value, tensors))
+    return {name: text} | {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
 
 
-def _reason(error: BaseException) -> str:
-    """What happened on the first worker on which something did."""
-    failures = getattr(error, "failures", None)
-    cause = next(iter(failures.values()))[0] if failures else error
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+def _read_index(file: Path) -> dict[str, Piece]:
+    data = file.read_bytes()
+    read = json.loads(data)
+    content = read["content"]
+    if _sealed(content) != data:
+        raise ValueError(f"the checksum of {INDEX} is wrong")
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']}, and this version reads format {FORMAT}")
+    return {name: _piece(entry) for name, entry in content["tensors"].items()}
 
 
-def _allow_single_process() -> None:
-    # DCP warns of what we ask for. `warnings.catch_warnings` is not to be used in a thread beside others.
-    warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized", UserWarning)
+def _piece(entry: Mapping[str, Any]) -> Piece:
+    piece = Piece(**{**entry, "shape": tuple(entry["shape"])})
+    numbers = (piece.worker, piece.offset, *piece.shape)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("a place is no number")
+    if not isinstance(getattr(torch, piece.dtype, None), torch.dtype):
+        raise ValueError(f"no dtype {piece.dtype}")
+    return piece
+
+
+def _shard(directory: Path, worker: int) -> Path:
+    return directory / f"shard_{worker}.bin"
+
+
+def _memory_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, which is contiguous and on the host, and has to be kept as long as they are used."""
+    assert tensor.is_contiguous()
+    return memoryview((ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr() or 0)) if tensor.nbytes else _NONE
+
+
+_NONE = memoryview(bytearray())
+
+
+def _checksum(data: bytes | memoryview) -> str:
+    return blake2b(data, digest_size=16).hexdigest()

@@ -1,7 +1,8 @@
 """Save the buffers of several workers, and go on with them on as many workers or on others."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.distributed import ProcessGroup
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed import shard_files
 from redwood.buffers.distributed.resharding import Resharded, reshard
-from redwood.buffers.distributed.shard_files import is_complete, packed, read_packed
+from redwood.buffers.distributed.shard_files import Shards, is_complete, packed
 from redwood.buffers.layout import WORD, RowLayout
 from redwood.buffers.tree import plain
 
@@ -29,12 +30,12 @@ class Snapshot:
     Attributes:
         state: `RehearsalBuffer.bookkeeping`, and `rows`: samples (0, ...), which tell the layout, or None.
         words: The rows (n, words) as they lie in memory; in a file if those of the buffer are.
-        extra: What was given to go with it, as bytes (m,).
+        extra: What was given to go with it, packed.
     """
 
     state: dict[str, Any]
     words: Tensor
-    extra: Tensor
+    extra: dict[str, Tensor]
 
 
 def take_snapshot(buffer: RehearsalBuffer, extra: dict[str, Any]) -> Snapshot:
@@ -48,12 +49,12 @@ def take_snapshot(buffer: RehearsalBuffer, extra: dict[str, Any]) -> Snapshot:
         StorageError: If the rows' copy cannot be allocated.
     """
     if not buffer.is_open:
-        return Snapshot(buffer.bookkeeping() | {"rows": None}, torch.empty(0, 1, dtype=WORD), packed(extra))
+        return Snapshot(buffer.bookkeeping() | {"rows": None}, torch.empty(0, 1, dtype=WORD), packed("extra", extra))
     rows = buffer.open_rows.words(len(buffer))
     words = buffer.spare(rows.numel()).view(rows.shape) if len(rows) else rows.new_empty(rows.shape, device="cpu")
     words.copy_(rows)
     samples = plain(buffer.open_rows.first(0), lambda leaf: torch.empty(leaf.shape, dtype=leaf.dtype))
-    return Snapshot(buffer.bookkeeping() | {"rows": samples}, words, packed(extra))
+    return Snapshot(buffer.bookkeeping() | {"rows": samples}, words, packed("extra", extra))
 
 
 def write_shards(snapshot: Snapshot, directory: Path, rank: int, world: int, group: ProcessGroup | None) -> None:
@@ -72,14 +73,12 @@ def write_shards(snapshot: Snapshot, directory: Path, rank: int, world: int, gro
         StorageError: If one of the workers cannot write.
     """
     assert (group is None) == (world == 1)
-    tensors = {f"shard_{rank}/state": packed(snapshot.state)}
-    if rank == 0:
-        tensors["extra"] = snapshot.extra
+    tensors = packed(_state_of(rank), snapshot.state) | (snapshot.extra if rank == 0 else {})
     raw = snapshot.words.view(torch.uint8)
     step = max(1, CHUNK // raw.shape[1])
     for number, start in enumerate(range(0, len(raw), step)):
         tensors[f"shard_{rank}/rows/{number}"] = raw[start : start + step]
-    shard_files.write(tensors, directory, group)
+    shard_files.write(tensors, directory, rank, group)
 
 
 def read_shards(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> dict[str, Any]:
@@ -102,50 +101,47 @@ def read_shards(directory: Path, buffer: RehearsalBuffer, rank: int, world: int)
             number of workers. The buffer is then as it was before.
         StorageError: If the rows cannot be allocated.
     """
-    shapes = shard_files.shapes(directory)
-    n_saved = sum(name.endswith("/state") for name in shapes)
+    shards = Shards(directory)
+    n_saved = next(worker for worker in count() if _state_of(worker) not in shards.shapes)
+    extra: dict[str, Any] = shards.unpacked("extra")
     if n_saved == world:
-        state = _state(directory, shapes, rank)
-        state["rows"] = _own_rows(directory, shapes, state["rows"], rank, buffer)
+        state = shards.unpacked(_state_of(rank))
+        state["rows"] = _own_rows(shards, state["rows"], rank, buffer)
     else:
-        states = [_state(directory, shapes, worker) for worker in range(n_saved)]
+        states = [shards.unpacked(_state_of(worker)) for worker in range(n_saved)]
         resharded = reshard(states, buffer, rank, world)
-        state = resharded.state | {"rows": _dealt_rows(directory, shapes, resharded, buffer)}
+        state = resharded.state | {"rows": _dealt_rows(shards, resharded, buffer)}
     buffer.load_state_dict(state)
-    return read_packed("extra", shapes["extra"][0], directory)
+    return extra
 
 
-def _state(directory: Path, shapes: Mapping[str, tuple[int, ...]], worker: int) -> dict[str, Any]:
-    name = f"shard_{worker}/state"
-    return read_packed(name, shapes[name][0], directory)
+def _state_of(worker: int) -> str:
+    return f"shard_{worker}/state"
 
 
-def _chunks(shapes: Mapping[str, tuple[int, ...]], worker: int) -> Iterator[tuple[str, int, int]]:
+def _chunks(shards: Shards, worker: int) -> Iterator[tuple[str, int, int]]:
     """The name, the first slot and the end of each chunk of a worker's rows."""
     start, number = 0, 0
-    while (name := f"shard_{worker}/rows/{number}") in shapes:
-        end = start + shapes[name][0]
+    while (name := f"shard_{worker}/rows/{number}") in shards.shapes:
+        end = start + shards.shapes[name][0]
         yield name, start, end
         start, number = end, number + 1
 
 
-def _own_rows(
-    directory: Path, shapes: Mapping[str, tuple[int, ...]], samples: Any, rank: int, buffer: RehearsalBuffer
-) -> Any:
+def _own_rows(shards: Shards, samples: Any, rank: int, buffer: RehearsalBuffer) -> Any:
     """The samples that this worker stored, given as in `Snapshot.state`."""
-    chunks = list(_chunks(shapes, rank))
+    chunks = list(_chunks(shards, rank))
     if not chunks:
         return samples
     layout = RowLayout.of(samples)
     words = buffer.spare(chunks[-1][2] * layout.words).view(-1, layout.words)
     raw = words.view(torch.uint8)
-    shard_files.read({name: raw[start:end] for name, start, end in chunks}, directory)
+    for name, start, end in chunks:
+        shards.read(name, raw[start:end])
     return layout.typed(words)
 
 
-def _dealt_rows(
-    directory: Path, shapes: Mapping[str, tuple[int, ...]], resharded: Resharded, buffer: RehearsalBuffer
-) -> Any:
+def _dealt_rows(shards: Shards, resharded: Resharded, buffer: RehearsalBuffer) -> Any:
     """The samples that fall to this worker."""
     layout = resharded.layout
     if layout is None:
@@ -153,12 +149,10 @@ def _dealt_rows(
     n = len(resharded.slots)
     words = (buffer.spare(n * layout.words) if n else torch.empty(0, dtype=WORD)).view(n, layout.words)
     for worker in range(int(resharded.workers.max()) + 1 if n else 0):
-        for name, start, end in _chunks(shapes, worker):
+        for name, start, end in _chunks(shards, worker):
             wanted = (resharded.workers == worker) & (resharded.slots >= start) & (resharded.slots < end)
             places = wanted.nonzero().view(-1)
             if not len(places):
                 continue
-            chunk = torch.empty(shapes[name], dtype=torch.uint8)
-            shard_files.read({name: chunk}, directory)
-            words[places] = chunk.view(WORD)[resharded.slots[places] - start]
+            words[places] = shards.read(name).view(WORD)[resharded.slots[places] - start]
     return layout.typed(words)

@@ -106,7 +106,7 @@ class BufferCheckpoints:
         if ENTRY not in checkpoint:
             return False
         # A link to the last checkpoint has no folder of its own.
-        folder = folder_of(path.resolve()) / checkpoint[ENTRY]["folder"]
+        folder = folder_of(path.resolve()) / _token_of(checkpoint[ENTRY], path)
         if not folder.is_dir():
             raise ValueError(f"The buffer of the checkpoint {path} is missing; put its folder {folder} back.")
         memory = self._memory
@@ -148,6 +148,18 @@ class BufferCheckpoints:
 def new_token() -> str:
     """A name that no other save has."""
     return uuid4().hex[:12]
+
+
+def _token_of(entry: Any, path: Path) -> str:
+    """What `new_token` returned when a checkpoint was saved: nothing else is taken for a folder.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    token = entry.get("folder") if isinstance(entry, dict) else None
+    if not isinstance(token, str) or not token.isalnum():
+        raise ValueError(f"The checkpoint {path} does not name the folder of its buffer; resume from another one.")
+    return token
 
 
 def local_path(path: Any) -> Path:

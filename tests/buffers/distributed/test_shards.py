@@ -1,17 +1,21 @@
 """Saved buffers come back bit for bit on as many workers, whole on others, and not at all if they are incomplete."""
 
 import os
+import pickle
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from redwood.buffers import POLICIES, SAMPLERS, RehearsalBuffer, StorageError
-from redwood.buffers.distributed import shards
+from redwood.buffers.distributed import shard_files, shards
 from redwood.buffers.distributed.shards import is_complete, read_shards, take_snapshot, write_shards
 from tests.buffers.distributed.moving import filled, ids_of, is_intact, offer, share_stream
+from tests.buffers.distributed.shard_bits import flipped, flips
 from tests.buffers.helpers import equal, losses_of, score, shuffled, unchanged
 from tests.workers import GlooWorkers
 
@@ -160,7 +164,7 @@ class TestSeveralWorkers:
         self, world: int, policy: str, sampler: str, tmp_path: Path, gloo_workers: GlooWorkers
     ) -> None:
         assert gloo_workers.run(world, save_mine, tmp_path, policy, sampler, 90) == [True] * world
-        assert len(list(tmp_path.glob("*.distcp"))) == world  # each has written its own rows
+        assert len(list(tmp_path.glob("shard_*.bin"))) == world  # each has written its own rows
         originals = [make(world, rank, policy, sampler) for rank in range(world)]
         share_stream(originals, LABELS)
         for rank, original in enumerate(originals):
@@ -195,12 +199,28 @@ class TestSeveralWorkers:
         restored = make(1, 0)
         read_shards(saved(full(), tmp_path), restored, 0, 1)
         assert equal(restored.state_dict(), full().state_dict())
-        assert [file.name for file in tmp_path.glob("*.distcp")] == ["__0_0.distcp"]
+        assert [file.name for file in tmp_path.glob("shard_*.bin")] == ["shard_0.bin"]
 
     def test_all_hear_of_one_that_cannot_write(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         (tmp_path / "file_1").touch()  # in place of a folder, on the second worker
         messages = gloo_workers.run(2, save_where_no_folder_is, tmp_path)
         assert all("cannot be written to" in message and "make room there" in message for message in messages)
+
+
+class Payload:
+    """Leaves a trace when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self._trace = trace
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self._trace,)
+
+
+def torch_saved(value: Any) -> bytes:
+    file = BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
 
 
 class TestRefused:
@@ -212,7 +232,7 @@ class TestRefused:
     def test_a_save_that_was_cut_short(self, tmp_path: Path) -> None:
         saved(full(), tmp_path)
         assert is_complete(tmp_path)
-        (tmp_path / ".metadata").rename(tmp_path / ".metadata.tmp")  # rows are there, but the index is not
+        (tmp_path / "index.json").rename(tmp_path / "index.json.pending")  # rows are there, but the index is not
         assert not is_complete(tmp_path)
         with pytest.raises(ValueError, match="were not saved completely"):
             read_shards(tmp_path, make(1, 0), 0, 1)
@@ -233,9 +253,9 @@ class TestRefused:
     @pytest.mark.parametrize("damage", ["index", "no rows", "cut rows", "zeros"])
     def test_damage(self, damage: str, world: int, tmp_path: Path) -> None:
         saved(full(), tmp_path)
-        rows = tmp_path / "__0_0.distcp"
+        rows = tmp_path / "shard_0.bin"
         if damage == "index":
-            (tmp_path / ".metadata").write_bytes(b"no pickle")
+            (tmp_path / "index.json").write_bytes(b"no pickle")
         elif damage == "no rows":
             rows.unlink()
         elif damage == "cut rows":
@@ -247,6 +267,43 @@ class TestRefused:
             ValueError, match=r"The buffers in .* are damaged \(.*\); resume from another checkpoint\.$"
         ):
             unchanged(buffer, lambda: read_shards(tmp_path, buffer, 0, world))()
+
+    @pytest.mark.parametrize(("n", "seed"), [(60, 0), pytest.param(1000, 1, marks=pytest.mark.slow)])
+    def test_a_flipped_bit(self, n: int, seed: int, tmp_path: Path) -> None:
+        saved(full(), tmp_path)
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["index.json", "shard_0.bin"]
+        for file, bit in flips(tmp_path, n, seed):
+            whole = file.read_bytes()
+            file.write_bytes(flipped(whole, bit))
+            buffer = make(1, 0)
+            with pytest.raises(
+                ValueError, match=r"The buffers in .* are damaged \(.*\); resume from another checkpoint"
+            ):
+                read_shards(tmp_path, buffer, 0, 1)
+            assert not buffer.is_open
+            file.write_bytes(whole)
+        read_shards(tmp_path, make(1, 0), 0, 1)
+
+    @pytest.mark.parametrize("name", ["index.json", "shard_0.bin", ".metadata"])
+    def test_code_in_a_file_is_not_run(self, name: str, tmp_path: Path) -> None:
+        folder, trace = tmp_path / "saved", tmp_path / "trace"
+        saved(full(), folder)
+        for payload in (pickle.dumps(Payload(trace)), torch_saved(Payload(trace))):
+            (folder / name).write_bytes(payload)
+            if name == ".metadata":
+                (folder / "index.json").unlink(missing_ok=True)
+            with pytest.raises(ValueError, match=r"are damaged|by an earlier version of redwood"):
+                read_shards(folder, make(1, 0), 0, 1)
+        assert not trace.exists()
+        torch.load(BytesIO(payload), weights_only=False)  # it would have been
+        assert trace.exists()
+
+    def test_a_state_with_a_right_checksum_that_is_no_state(self, tmp_path: Path) -> None:
+        for text in ("[1", '{"tensor": 7}', '{"dict": [[1]]}', '{"code": 1}', '{"dict": [[[], 1]]}', "[" * 10**5):
+            data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+            shard_files.write({"shard_0/state": data} | shard_files.packed("extra", {}), tmp_path, 0, None)
+            with pytest.raises(ValueError, match=r"are damaged \(.*\); resume from another checkpoint\.$"):
+                read_shards(tmp_path, make(1, 0), 0, 1)
 
     @pytest.mark.parametrize("world", [1, 2])
     def test_another_policy_or_capacity(self, world: int, tmp_path: Path) -> None:

@@ -101,4 +101,4 @@ def is_whole(path: Path) -> bool:
     """Whether the buffer of a checkpoint is there, and no other one, nor a part of one."""
     folder = path.resolve().with_name(f"{path.resolve().name}.rehearsal")
     entry = torch.load(path, weights_only=False)["async_rehearsal"]
-    return names(folder) == [entry["folder"]] and (folder / entry["folder"] / ".metadata").is_file()
+    return names(folder) == [entry["folder"]] and (folder / entry["folder"] / "index.json").is_file()

@@ -64,7 +64,7 @@ class TestSameName:
                 if 7 < trainer.global_step < 10:
                     assert torch.load(path, weights_only=False)["global_step"] == 2
                     folder = torch.load(path, weights_only=False)["async_rehearsal"]["folder"]
-                    assert (tmp_path / "a.ckpt.rehearsal" / folder / ".metadata").is_file()
+                    assert (tmp_path / "a.ckpt.rehearsal" / folder / "index.json").is_file()
                     steps.append(trainer.global_step)
                 elif trainer.global_step == 10:
                     go_on.set()
