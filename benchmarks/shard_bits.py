@@ -50,7 +50,7 @@ def main() -> None:
         f"{sum(told.values())} of {sum(tried.values())} turned bits ended in the sentence that the buffers are damaged."
     )
     text = [
-        f"A buffer of {CAPACITY} samples was saved; one random bit of its folder was turned at a time before it was loaded.",
+        f"A buffer of {CAPACITY} samples was saved; one bit of its folder was turned at a time before it was loaded.",
         f"- {verdict}",
         markdown_table(rows),
     ]

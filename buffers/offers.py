@@ -58,8 +58,9 @@ def find(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Ten
         ValueError: If it is not to be found, or does not fit to the samples.
     """
     leaf = LEAVES.get(name)
-    if given is None and leaf is not None and isinstance(samples, Mapping):
-        given = samples.get(leaf)
+    if given is None and leaf is not None:
+        named = samples.get(leaf) if isinstance(samples, Mapping) else getattr(samples, leaf, None)
+        given = named if isinstance(named, Tensor) else None
     if given is None:
         remedy = f"pass {name}=..." if leaf is None else f"add a leaf {leaf}, or pass {name}=..."
         raise ValueError(f"{who} needs the {name} of the samples; {remedy}")

@@ -42,6 +42,21 @@ class Part:
 P = TypeVar("P", bound=Part)
 
 
+def kind_of(part: P | str, known: Mapping[str, type[P]], kind: str) -> type[P]:
+    """The class of a part, which is given as an object or by name; see `claim`.
+
+    Raises:
+        ValueError: If there is no such part.
+    """
+    if isinstance(part, str):
+        if part not in known:
+            raise ValueError(f"There is no {kind} {part!r}; choose one of {', '.join(known)}.")
+        return known[part]
+    if not isinstance(part, Part):
+        raise ValueError(f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {part!r}.")
+    return type(part)
+
+
 def claim(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
     """A part for one buffer.
 
@@ -53,12 +68,9 @@ def claim(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
     Raises:
         ValueError: If there is no such part, or it serves another buffer already.
     """
+    made = kind_of(part, known, kind)
     if isinstance(part, str):
-        if part not in known:
-            raise ValueError(f"There is no {kind} {part!r}; choose one of {', '.join(known)}.")
-        part = known[part]()
-    if not isinstance(part, Part):
-        raise ValueError(f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {part!r}.")
+        part = made()
     if part.claimed:
         raise ValueError(f"This {type(part).__name__} serves another buffer already; make a new one.")
     part.claimed = True

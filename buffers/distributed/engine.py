@@ -80,6 +80,8 @@ class AsyncRehearsalBuffer:
             ValueError: If an argument is out of range, or a policy or sampler cannot serve several workers.
         """
         for name, value in (("buffer_size", buffer_size), ("replay", replay)):
+            if not hasattr(value, "__index__"):
+                raise ValueError(f"{name} has to be a whole number, got {value!r}.")
             if value < 1:
                 raise ValueError(f"{name} has to be at least 1, got {value}.")
         self.buffer_size, self.replay, self.overlap = buffer_size, replay, overlap

@@ -1,5 +1,6 @@
 """Which policies and samplers can serve several workers."""
 
+from redwood.buffers.parts import kind_of
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
 from redwood.buffers.samplers import SAMPLERS, Sampler
 
@@ -30,9 +31,9 @@ def make_policy(policy: Policy | str | None, candidates: int | None) -> Policy |
 
 
 def check_policy(policy: Policy | str) -> None:
-    """Raise `ValueError` if a policy has to be told what is only known after the forward pass."""
-    kind = POLICIES.get(policy) if isinstance(policy, str) else type(policy)
-    if kind is not None and not kind.needs <= _KNOWN:
+    """Raise `ValueError` if there is no such policy, or it has to be told what is only known after the forward pass."""
+    kind = kind_of(policy, POLICIES, "policy")
+    if not kind.needs <= _KNOWN:
         fit = ", ".join(name for name, known in POLICIES.items() if known.needs <= _KNOWN)
         raise ValueError(
             f"The policy {kind.__name__} has to be told {' and '.join(sorted(kind.needs - _KNOWN))}, which are only "
@@ -41,9 +42,9 @@ def check_policy(policy: Policy | str) -> None:
 
 
 def check_sampler(sampler: Sampler | str) -> None:
-    """Raise `ValueError` if a sampler cannot draw from several workers' buffers."""
-    kind = SAMPLERS.get(sampler) if isinstance(sampler, str) else type(sampler)
-    if kind is not None and not kind.shared:
+    """Raise `ValueError` if there is no such sampler, or if it cannot draw from several workers' buffers."""
+    kind = kind_of(sampler, SAMPLERS, "sampler")
+    if not kind.shared:
         fit = ", ".join(name for name, known in SAMPLERS.items() if known.shared)
         raise ValueError(
             f"The sampler {kind.__name__} looks at stored rows, which other workers have; choose one of {fit}."

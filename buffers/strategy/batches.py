@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.buffers.tree import flatten, rebuild
+from redwood.buffers.layout import batch_size
+from redwood.buffers.tree import changed, flatten, rebuild
 
 LABELS = ("y", "label", "labels", "target", "targets")
 TASKS = ("task_id", "task", "tasks", "task_ids")
@@ -33,20 +34,54 @@ def _named(batch: Any, names: tuple[str, ...]) -> Tensor | None:
     return None
 
 
+def tensors_of(batch: Any) -> Any:
+    """The same batch with None in place of all that is no tensor."""
+    return changed(batch, lambda leaf: leaf if isinstance(leaf, Tensor) else None)
+
+
 def merged(batch: Any, replayed: Any) -> Any:
     """A batch of the same structure: its samples (b, ...) first, then the replayed ones (r, ...).
 
+    What is no tensor stays as it came with the incoming samples: a list of b names has no entries for replayed ones.
+
     Raises:
-        ValueError: If a leaf of both is not of one dtype and sample shape.
+        ValueError: If a leaf of both is not of one dtype and sample shape, or only one of them has it.
     """
-    pairs = list(zip(flatten(batch), flatten(replayed), strict=True))
+    new, known = list(flatten(tensors_of(batch))), list(flatten(tensors_of(replayed)))
+    if [path for path, _ in new] != [path for path, _ in known]:
+        raise ValueError(
+            f"The batch has the tensors {_paths(new)}, what is replayed {_paths(known)}; override merge of the "
+            "strategy, which joins what samples_of returns to a batch."
+        )
+    pairs = list(zip(new, known, strict=True))
     for (path, incoming), (_, old) in pairs:
         if incoming.dtype != old.dtype or incoming.shape[1:] != old.shape[1:]:
             raise ValueError(
                 f"Leaf {path} of the incoming samples is {tuple(incoming.shape[1:])} {incoming.dtype}, that of the "
                 f"replayed ones {tuple(old.shape[1:])} {old.dtype}; let on_after_batch_transfer make them alike."
             )
-    return rebuild(batch, iter([torch.cat([incoming, old]) for (_, incoming), (_, old) in pairs]))
+    joined = iter([torch.cat([incoming, old]) for (_, incoming), (_, old) in pairs])
+    return changed(batch, lambda leaf: next(joined) if isinstance(leaf, Tensor) else leaf)
+
+
+def _paths(leaves: list[tuple[str, Tensor]]) -> str:
+    return ", ".join(path or "the sample itself" for path, _ in leaves) or "none"
+
+
+def stored_part(samples: Any) -> Any:
+    """What is to be stored of a batch, checked.
+
+    Raises:
+        ValueError: If it is no tree of tensors (B, ...) with one B.
+    """
+    try:
+        batch_size(list(flatten(samples)))
+    except ValueError as error:
+        raise ValueError(
+            f"{str(error).rstrip('.')}; override samples_of and merge of the strategy to choose what of a batch is "
+            "stored and replayed."
+        ) from error
+    return samples
 
 
 def shell(batch: Any, *, copied: bool = False) -> Any:

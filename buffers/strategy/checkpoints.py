@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from redwood.buffers.distributed.background import Background, Job
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
-from redwood.buffers.distributed.peers import lost_workers
+from redwood.buffers.distributed.peers import everyone, lost_workers
 from redwood.buffers.distributed.shards import read_shards, take_snapshot, write_shards
 
 # The entry of a checkpoint that names the folder of its buffer.
@@ -71,9 +71,12 @@ class BufferCheckpoints:
                 if rank == 0:
                     pending.unlink(missing_ok=True)
                 raise
-            if rank == 0:
-                os.replace(pending, path)
-                _remove_others(folder)
+            try:
+                if rank == 0:
+                    os.replace(pending, path)
+                    _remove_others(folder)
+            finally:
+                everyone(None, self._group)  # to be found by all workers when they have waited
 
         assert self._background is not None
         self._job = self._background.submit(finish)

@@ -12,10 +12,11 @@ from torch import Tensor
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
 from redwood.buffers.distributed.peers import nccl_group
 from redwood.buffers.strategy.alone import AloneMixin
-from redwood.buffers.strategy.batches import labels_of, merged, shell, tasks_of
+from redwood.buffers.strategy.arguments import check_arguments
+from redwood.buffers.strategy.batches import labels_of, merged, shell, stored_part, tasks_of, tensors_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.buffers.strategy.collectives import CollectivesMixin, lost_in_training
-from redwood.buffers.strategy.even_epochs import EvenEpochs, even_epochs
+from redwood.buffers.strategy.even_epochs import EpochEnds, EvenEpochs, even_epochs
 from redwood.buffers.strategy.saving import SavingMixin
 from redwood.buffers.tree import flatten, rebuild
 
@@ -31,7 +32,9 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
     hooks and everything but training see the batch as it came. What `weight` says is applied to the loss before
     `backward`: the gradient is that of the mean over all workers' samples, though some may have fewer.
 
-    Samples are stored as they come from the loader; replayed ones go through `on_after_batch_transfer` again.
+    Samples are stored as they come from the loader; replayed ones go through `on_after_batch_transfer` again. All
+    tensors of a batch are stored. What is no tensor, such as a list of names, is not: it stays as it came, and tells
+    of the incoming samples alone, which are the first ones of each tensor.
 
     Attributes:
         memory: The buffer. To go on with it in another `fit`, hand it to the next strategy as `buffer=`.
@@ -79,7 +82,9 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
 
         Raises:
             ValueError: If an argument is out of range.
+            TypeError: If there is no argument of that name, or it is of another kind.
         """
+        check_arguments(type(self), strategy, buffer=buffer, extras=extras, timeout=timeout, labels=labels, tasks=tasks)
         if timeout is not None:
             strategy["timeout"] = timeout
         super().__init__(**strategy)
@@ -105,12 +110,14 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         self._unstored: Any = None
         self._told: dict[str, Tensor] = {}
         self._even: EvenEpochs | None = None
+        self._is_repeated = False
+        self._epochs = EpochEnds(timeout)
 
     # What a subclass may change.
 
     def samples_of(self, batch: Any) -> Any:
-        """The part of a batch that is stored and replayed: a tree of tensors (B, ...)."""
-        return batch
+        """The part of a batch that is stored and replayed: a tree of tensors (B, ...); default: all tensors of it."""
+        return tensors_of(batch)
 
     def merge(self, batch: Any, replayed: Any) -> Any:
         """What to train on: the batch, and replayed samples as `samples_of` returned them."""
@@ -169,7 +176,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         loop = self._trainer.fit_loop
         is_for_training = self._trainer.training and (loop._combined_loader is None or loop._should_reload_train_dl)
         if is_for_training and not self._is_alone:
-            dataloader = even_epochs(dataloader)
+            dataloader = even_epochs(dataloader, self._epochs.tell)
             self._even = dataloader if isinstance(dataloader, EvenEpochs) else None
         return dataloader
 
@@ -177,9 +184,11 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         """Move a batch, and keep it as it was before if it is a training batch."""
         if self._trainer.training and self.memory.peers is not None:
             # On the host, the hook gets the tensors that are stored, and may change them in place.
+            self._is_repeated = self._even is not None and self._even.take()
             shared = self.root_device.type == "cpu"  # type: ignore[attr-defined]
             copied = shared and _overridden(self._trainer, "on_after_batch_transfer") is not None
-            self._raw = shell(self.samples_of(batch), copied=copied) if batch is not None else None
+            part = None if batch is None else stored_part(self.samples_of(batch))
+            self._raw = shell(part, copied=copied)
         return super().batch_to_device(batch, device, dataloader_idx)  # type: ignore[misc]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -193,7 +202,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         self.replayed = self.memory.collect()
         raw, self._raw = self._raw, None
         self._structure = rebuild(raw, iter(range(len(list(flatten(raw))))))
-        is_new = self._even is None or not self._even.is_repeating
+        is_new = not self._is_repeated
         self.memory.announce(
             raw,
             labels=self._labels(raw),
@@ -271,12 +280,14 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         """Leave the other workers at once, so that they end, too."""
         self._unstored = None
         self.memory.abandon()
+        self._epochs.leave()
         self._checkpoints.wait_after_error()
         super().on_exception(exception)  # type: ignore[misc]
 
     def teardown(self) -> None:
         """Leave the other workers; the buffer stays."""
         self.memory.close()
+        self._epochs.leave()
         self._checkpoints.close()
         super().teardown()  # type: ignore[misc]
 

@@ -1,5 +1,6 @@
 """Lightning's hooks for checkpoints, with the rehearsal buffer beside them."""
 
+import inspect
 import warnings
 from typing import Any
 
@@ -24,7 +25,11 @@ class SavingMixin:
         raise NotImplementedError
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        """Save a checkpoint with the buffer, while training goes on; it appears once it is complete."""
+        """Save a checkpoint with the buffer; it appears once it is complete.
+
+        What the Trainer's checkpoint callbacks save is written while training goes on, see `wait_for_checkpoints`. Who
+        calls `Trainer.save_checkpoint` by hand finds the file there when it returns.
+        """
         save = super().save_checkpoint  # type: ignore[misc]
         if "optimizer_states" not in checkpoint or not hasattr(self.memory, "buffer"):  # weights alone, or no training
             self._checkpoints.wait()  # it may be of the same name
@@ -38,6 +43,26 @@ class SavingMixin:
         if self.memory.peers is None:  # training is over: there is nothing to hide behind
             self._checkpoints.wait()
             self._checkpoints.close()
+        elif not self._is_callback_saving():
+            self._checkpoints.wait()
+
+    def wait_for_checkpoints(self) -> None:
+        """Wait until what callbacks have saved so far is complete.
+
+        Raises:
+            WorkerLostError: If another worker was lost meanwhile.
+        """
+        self._checkpoints.wait()
+
+    def _is_callback_saving(self) -> bool:
+        """Whether one of the Trainer's checkpoint callbacks has called for the checkpoint that is being saved."""
+        callbacks, frame = self._trainer.checkpoint_callbacks, inspect.currentframe()
+        while frame is not None:
+            caller = frame.f_locals.get("self") if "self" in frame.f_code.co_varnames else None
+            if any(caller is callback for callback in callbacks):
+                return True
+            frame = frame.f_back
+        return False
 
     def load_checkpoint(self, checkpoint_path: Any, **kwargs: Any) -> dict[str, Any]:
         """Load a checkpoint, and go on with its buffer, draw in flight included, if training is to go on."""

@@ -1,3 +1,5 @@
+from collections import OrderedDict, UserDict, defaultdict
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pytest
@@ -41,10 +43,40 @@ def test_plain_trees_are_of_dictionaries_and_lists() -> None:
     ("tree", "message"),
     [
         ({"x": {"a": 3}}, "got int for leaf x.a; convert it first"),
-        ([torch.tensor(0), None], "got NoneType for leaf 1"),
+        ([torch.tensor(0), 1.5], "got float for leaf 1"),
         ("text", "got str for the sample"),
     ],
 )
 def test_leaves_have_to_be_tensors(tree: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(flatten(tree))
+
+
+@dataclass(frozen=True)
+class Record:
+    x: torch.Tensor
+    note: object = None
+    more: list[torch.Tensor] = field(default_factory=list, init=False)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        UserDict({"x": torch.tensor(1), "y": torch.tensor(2)}),
+        OrderedDict(y=torch.tensor(1), x=torch.tensor(2)),
+        defaultdict(list, x=torch.tensor(1), y=[torch.tensor(2)]),
+        Record(torch.tensor(1), Record(torch.tensor(2))),
+        [None, torch.tensor(1), {"x": torch.tensor(2), "y": None}],
+    ],
+    ids=lambda tree: type(tree).__name__,
+)
+def test_containers_of_any_kind(tree: object) -> None:
+    assert [leaf.item() for _, leaf in flatten(tree)] == [1, 2]
+    before = repr(tree)
+    again = rebuild(tree, iter([torch.tensor(3), torch.tensor(4)]))
+    assert type(again) is type(tree)
+    assert repr(again) == before.replace("(2)", "(4)").replace("(1)", "(3)")
+    assert repr(tree) == before
+    simple = plain(tree, lambda leaf: leaf + 2)
+    assert [path for path, _ in flatten(simple)] == [path for path, _ in flatten(tree)]
+    assert type(simple) in (dict, list)

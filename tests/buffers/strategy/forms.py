@@ -1,6 +1,8 @@
 """Batches of any structure, and a module that trains on them."""
 
-from collections.abc import Callable
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +26,12 @@ def x_of(ids: Tensor) -> Tensor:
     return torch.cat([ids[:, None].float(), features_of(ids)], 1)
 
 
+@dataclass
+class Record:
+    x: Tensor
+    y: Tensor
+
+
 FORMS: dict[str, Callable[[Tensor], Any]] = {
     "pair": lambda ids: (x_of(ids), ids % 3),
     "list": lambda ids: [x_of(ids), ids % 3],
@@ -31,12 +39,16 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
     "dict": lambda ids: {"x": x_of(ids), "y": ids % 3},
     "nested": lambda ids: {"views": (x_of(ids), x_of(ids) / 2), "about": [ids % 3, {"id": ids}]},
     "tensor": x_of,
+    "mapping": lambda ids: UserDict({"x": x_of(ids), "y": ids % 3}),
+    "record": lambda ids: Record(x_of(ids), ids % 3),
 }
 
 
 def first_leaf(batch: Any) -> Tensor:
     while not isinstance(batch, Tensor):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
+        if is_dataclass(batch):
+            batch = vars(batch)
+        batch = next(iter(batch.values() if isinstance(batch, Mapping) else batch))
     return batch
 
 
@@ -50,7 +62,9 @@ def alike(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, Tensor):
         return torch.equal(a, b)
-    if isinstance(a, dict):
+    if is_dataclass(a):
+        return alike(vars(a), vars(b))
+    if isinstance(a, Mapping):
         return list(a) == list(b) and all(alike(a[name], b[name]) for name in a)
     return len(a) == len(b) and all(map(alike, a, b))
 

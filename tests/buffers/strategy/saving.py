@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from tests.buffers.strategy.strangers import Resumable, Stranger, rank, strategy_of, trainer_of
@@ -44,6 +45,10 @@ class SaveAt(Callback):
         if path is not None and not trainer.sanity_checking:
             trainer.save_checkpoint(path)
             self.stored = slots(trainer.strategy)
+
+
+class SaveAsCallback(SaveAt, Checkpoint):
+    """The same as one of the Trainer's checkpoint callbacks: training goes on meanwhile."""
 
 
 class AtStart(Callback):

@@ -1,6 +1,7 @@
 """While a checkpoint is being saved, the one before is whole."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import torch
 from pytorch_lightning import Callback
 
 from redwood.buffers.strategy import checkpoints
-from tests.buffers.strategy.saving import SaveAt, goes_on, is_whole, names, resumed, saved
-from tests.buffers.strategy.strangers import Stranger, loader_of, strategy_of, trainer_of
+from tests.buffers.strategy.saving import SaveAsCallback, goes_on, is_whole, names, resumed, saved
+from tests.buffers.strategy.strangers import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.workers import TwoWorkers
 
 SIZES = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]
@@ -75,8 +76,9 @@ class TestSameName:
             real(*args)
 
         monkeypatch.setattr(checkpoints, "write_shards", slow)
-        callbacks = [SaveAt({2: path, 7: path}), Looking()]
-        trainer_of(strategy_of(), max_epochs=3, callbacks=callbacks).fit(Stranger(), loader_of(range(18)))
+        callbacks = [SaveAsCallback({2: path, 7: path}), Looking()]
+        trainer = trainer_of(strategy_of(), max_epochs=3, callbacks=callbacks, enable_checkpointing=True)
+        trainer.fit(Stranger(), loader_of(range(18)))
         assert steps == [8, 9]
         assert torch.load(path, weights_only=False)["global_step"] == 7
         assert is_whole(path)
@@ -92,3 +94,51 @@ class TestSameName:
         with pytest.raises(OSError, match="no space left"):
             saved({2: path}, SIZES, ENDS, {})
         assert not path.exists()
+
+
+class Saving(Stranger):
+    """Saves by hand in a step, and notes what is there when the call returns, and when it has waited for callbacks."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self.found: list[bool] = []
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        if self.global_step == 2:
+            self.trainer.save_checkpoint(self._folder / "by_hand.ckpt")
+            self.found.append(is_whole(self._folder / "by_hand.ckpt"))
+        if self.global_step == 3:
+            self.trainer.strategy.wait_for_checkpoints()
+            self.found.append(is_whole(self._folder / "by_callback.ckpt"))
+
+
+def what_is_there(folder: Path) -> list[bool]:
+    module, callback = Saving(folder), SaveAsCallback({3: folder / "by_callback.ckpt"})
+    trainer = trainer_of(strategy_of(), callbacks=[callback], enable_checkpointing=True)
+    trainer.fit(module, loader_of(range(100 * rank(), 100 * rank() + 18)))
+    return module.found
+
+
+class TestWaiting:
+    def test_for_what_is_saved_by_hand_and_by_callbacks(
+        self, two_workers: TwoWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert two_workers.run(what_is_there, tmp_path) == 2 * [[True, True]]
+        real = checkpoints.write_shards
+
+        def slow(*args: Any) -> None:
+            time.sleep(0.3)
+            real(*args)
+
+        monkeypatch.setattr(checkpoints, "write_shards", slow)
+        assert what_is_there(tmp_path / "alone") == [True, True]
+
+    def test_a_folder_elsewhere_is_not_looked_at(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ckpt"
+        saved({2: path}, SIZES, ENDS, {})
+        checkpoint = torch.load(path, weights_only=False)
+        for entry in ({"folder": "../elsewhere"}, {"folder": ["a"]}, {}, "a"):
+            torch.save({**checkpoint, "async_rehearsal": entry}, path)
+            with pytest.raises(ValueError, match="does not name the folder of its buffer; resume from another one"):
+                resumed(path, SIZES, {}, {})

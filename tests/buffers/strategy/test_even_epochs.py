@@ -33,10 +33,22 @@ class Weighed(Stranger):
         assert len(batch["id"])
 
 
-def trained_on(sizes: list[list[int]], training: dict[str, Any]) -> tuple[Any, ...]:
+class OfUnknownLength:
+    """A loader that does not know its length."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Any:
+        return iter(self._loader)
+
+
+def trained_on(sizes: list[list[int]], training: dict[str, Any], unknown: tuple[int, ...] = ()) -> tuple[Any, ...]:
     module, strategy = Weighed(), strategy_of(buffer_size=400, replay=2)
     trainer = trainer_of(strategy, **training)
-    loader = loader_of_batches(sizes[rank()], start=100 * rank())
+    loader: Any = loader_of_batches(sizes[rank()], start=100 * rank())
+    if rank() in unknown:
+        loader = OfUnknownLength(loader)
     trainer.fit(module, loader, loader_of_batches([3], start=900))
     return module.incoming, module.factors, stored(strategy), trainer.global_step, trainer.current_epoch
 
@@ -44,8 +56,19 @@ def trained_on(sizes: list[list[int]], training: dict[str, Any]) -> tuple[Any, .
 @pytest.mark.parametrize("sizes", [[[4, 4], [4, 4, 4, 2]], [[3, 4, 4, 4, 1], [2]], [[4, 1], [4, 4]]])
 @pytest.mark.parametrize("training", [{"max_epochs": 2}, {"max_epochs": 2, "val_check_interval": 0.5}], ids=str)
 def test_all_batches_count_once(two_workers: TwoWorkers, sizes: list[list[int]], training: dict[str, Any]) -> None:
+    check_all_batches_count_once(two_workers.run(trained_on, sizes, training), sizes)
+
+
+@pytest.mark.parametrize(("unknown", "sizes"), [((0, 1), [[4, 4], [4, 4, 4, 2]]), ((1,), [[3, 4, 4, 4, 1], [2]])])
+def test_all_batches_count_once_where_nobody_knows_how_many_there_are(
+    two_workers: TwoWorkers, unknown: tuple[int, ...], sizes: list[list[int]]
+) -> None:
+    answers = two_workers.run(trained_on, sizes, {"max_epochs": 2}, unknown)
+    check_all_batches_count_once(answers, sizes)
+
+
+def check_all_batches_count_once(answers: list[Any], sizes: list[list[int]]) -> None:
     longest = max(map(len, sizes))
-    answers = two_workers.run(trained_on, sizes, training)
     for worker, (incoming, factors, kept, steps, epochs) in enumerate(answers):
         ids = list(range(100 * worker, 100 * worker + sum(sizes[worker])))
         ends = [sum(sizes[worker][: step + 1]) for step in range(len(sizes[worker]))]
@@ -88,6 +111,20 @@ def test_a_repeated_batch_adds_nothing_even_if_its_loss_is_not_finite(
 ) -> None:
     (first, _), (wanted, _) = (two_workers.run(weights_after, end, training) for end in (ending, "as ever"))
     assert all(map(torch.equal, first, wanted))
+
+
+def what_is_told_without_a_batch(unknown: tuple[int, ...]) -> str:
+    try:
+        trained_on([[], [4, 4]], {}, unknown)
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
+@pytest.mark.parametrize("unknown", [(), (0, 1)])
+def test_a_worker_without_a_batch(two_workers: TwoWorkers, unknown: tuple[int, ...]) -> None:
+    message = "Worker 0 has no training batch, and worker 1 has; give each of them at least one."
+    assert two_workers.run(what_is_told_without_a_batch, unknown) == [message] * 2
 
 
 def tasks_of_other_lengths() -> list[list[list[int]]]:
@@ -150,13 +187,6 @@ def test_sampler_is_told_of_each_epoch(two_workers: TwoWorkers) -> None:
         assert one != other
 
 
-class Endless:
-    """A loader that does not know its length."""
-
-    def __iter__(self) -> Any:
-        return iter([batch_of([i]) for i in range(3)])
-
-
 class TestLoader:
     def test_repeats_the_last_batch(self) -> None:
         loader = EvenEpochs([1, 2], 4)
@@ -166,11 +196,17 @@ class TestLoader:
 
     def test_is_the_same_where_all_are_alike(self) -> None:
         loader = [1, 2]
-        assert even_epochs(loader) is loader
+        assert even_epochs(loader, lambda has: [has]) is loader
 
     def test_does_without_a_length(self) -> None:
-        loader = Endless()
-        assert even_epochs(loader) is loader
+        loader = OfUnknownLength([1, 2])
+        assert even_epochs(loader, lambda has: [has]) is loader
+
+    def test_asks_before_each_batch(self) -> None:
+        others = iter([True, True, True, False, False])
+        loader = EvenEpochs(OfUnknownLength([1, 2]), None, lambda has: [has, next(others)])
+        assert list(loader) == [1, 2, 2]
+        assert [loader.take() for _ in range(4)] == [False, False, True, False]
 
     def test_answers_for_the_loader(self) -> None:
         inner = loader_of_batches([2, 2])

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from tests.buffers.strategy.killing import (
     Delayed,
     Ending,
     Tell,
-    batches,
     fitted,
     go_on,
     goes_on,
@@ -27,7 +25,7 @@ from tests.buffers.strategy.killing import (
     says_that_a_worker_is_lost,
     step_of,
 )
-from tests.buffers.strategy.strangers import batch_of, rank
+from tests.buffers.strategy.strangers import rank
 from tests.doomed import LIMIT_S, Doomed
 from tests.workers import GlooWorkers
 
@@ -164,36 +162,3 @@ def test_a_worker_raises_an_error(tmp_path: Path, victim: int, kind: type[Except
     for fate in fates.values():
         assert says_that_a_worker_is_lost(fate), fate
     assert max(ends) - ends[victim] < TIMEOUT_S, "the others end at once"
-
-
-class Endless:
-    """A loader that does not know its length."""
-
-    def __init__(self, ids: list[list[int]]) -> None:
-        self._ids = ids
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(batch_of, self._ids)
-
-
-def leave_early(rank: int, world: int, tell: Tell, folder: Path, early: int) -> None:
-    """Have fewer batches than the others, and do something else once these are through."""
-    ended = folder / "ended"
-    try:
-        fitted(Delayed(), folder, loader=Endless(batches(3 if rank == early else 7)), timeout_s=SHORT_S)
-    finally:
-        tell(time.monotonic())
-        if rank != early:
-            ended.touch()
-    deadline = time.monotonic() + LIMIT_S
-    while not ended.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-
-
-@pytest.mark.parametrize("early", [0, 1])
-def test_a_worker_has_fewer_batches_and_nobody_knows(tmp_path: Path, early: int) -> None:
-    with Doomed(2, leave_early, tmp_path, early, collective_s=SHORT_S) as processes:
-        ends, fates = processes.hear(), processes.fates()
-    assert fates[early].status == 0
-    assert says_that_a_worker_is_lost(fates[1 - early]), fates
-    assert ends[1 - early] - ends[early] < 2 * SHORT_S + SLACK_S

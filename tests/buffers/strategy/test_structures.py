@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from redwood.buffers import AsyncRehearsalStrategy, Ring
 from tests.buffers.helpers import features_of
 from tests.buffers.strategy.forms import EPOCH, FORMS, Keeping, alike, loader_as, x_of
 from tests.buffers.strategy.strangers import Numbers, loader_of, strategy_of, trainer_of
@@ -59,20 +60,35 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("loader", "message"),
         [
-            (
-                collated(lambda batch: {**batch, "name": ["a", "b", "c", "d"]}),
-                r"A buffer stores tensors, got str for leaf name\.0; convert it first\.",
-            ),
-            (collated(lambda batch: {**batch, "n": 4}), "A buffer stores tensors, got int for leaf n; "),
-            (collated(lambda batch: {**batch, "n": torch.tensor(4)}), r"n \(\)"),
+            (collated(lambda batch: {**batch, "n": torch.tensor(4)}), r"n \(\); override samples_of and merge of"),
+            (collated(lambda batch: {"name": ["a", "b"]}), "got no leaf; override samples_of and merge of the str"),
             ({"a": loader_of(range(8), 4), "b": loader_of(range(6), 3)}, "one B, got a.id .* b.id"),
             ([loader_of(range(8), 4), loader_of(range(6), 3)], "one B, got 0.id .* 1.id"),
         ],
-        ids=["strings", "number", "scalar", "two loaders", "list of loaders"],
+        ids=["scalar", "no tensor", "two loaders", "list of loaders"],
     )
     def test_batch(self, loader: Any, message: str) -> None:
         with pytest.raises(ValueError, match=message) as raised:
             trainer_of(strategy_of()).fit(Keeping(), loader)
+        assert is_one_sentence(str(raised.value))
+
+    def test_parts_that_are_no_tensors(self) -> None:
+        class OfNames(AsyncRehearsalStrategy):
+            def samples_of(self, batch: Any) -> Any:
+                return {"x": batch["x"], "name": "a"}
+
+        message = "A buffer stores tensors, got str for leaf name; convert it first; override samples_of and merge of"
+        with pytest.raises(ValueError, match=message):
+            trainer_of(OfNames(30, 3)).fit(Keeping(), loader_as("dict"))
+
+    def test_parts_that_merge_does_not_know(self) -> None:
+        class OfInputs(AsyncRehearsalStrategy):
+            def samples_of(self, batch: Any) -> Any:
+                return {"x": batch["x"]}
+
+        message = "The batch has the tensors x, y, what is replayed x; override merge of the strategy, which joins"
+        with pytest.raises(ValueError, match=message) as raised:
+            trainer_of(OfInputs(30, 3)).fit(Keeping(), loader_as("dict"))
         assert is_one_sentence(str(raised.value))
 
     def test_samples_that_change_their_shape(self) -> None:
@@ -104,6 +120,68 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"^Leaf y of the incoming samples is .*; let on_after_") as raised:
             trainer_of(strategy_of()).fit(Cropping(), loader_as("dict"))
         assert is_one_sentence(str(raised.value))
+
+
+class TestWhatIsNoTensor:
+    """It is not stored, and stays as it came."""
+
+    def test_is_left_to_the_incoming_samples(self, tmp_path: Any) -> None:
+        about = {"name": ["a", "b", "c", "d"], "n": 4, "none": None, "path": tmp_path, "scale": (1.5, torch.ones(4))}
+        loader, module = collated(lambda batch: {**batch, **about}), Keeping()
+        strategy = strategy_of()
+        trainer_of(strategy).fit(module, loader)
+        assert list(map(len, module.ids)) == [4, 7]
+        for batch, ids in zip(module.batches, module.ids, strict=True):
+            assert batch["name"] == about["name"]
+            assert (batch["n"], batch["none"], batch["path"], batch["scale"][0]) == (4, None, tmp_path, 1.5)
+            assert len(batch["scale"][1]) == len(ids)
+        assert strategy.memory.buffer.open_rows.layout.paths == ["x", "y", "scale.1"]
+
+    def test_is_none_where_a_hook_gets_what_is_replayed(self) -> None:
+        module = Hooked()
+        trainer_of(strategy_of()).fit(module, collated(lambda batch: {**batch, "name": ["a", "b", "c", "d"]}))
+        assert [batch["name"] for batch in module.transferred] == [list("abcd"), list("abcd"), [None] * 4]
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"polcy": "ring"}, r"AsyncRehearsalStrategy has no argument polcy; did you mean policy\?$"),
+            ({"find_unused_parameter": True}, r"did you mean find_unused_parameters\?$"),
+            ({"qqq": 1}, "has no argument qqq; choose from .*buffer_size.*static_graph"),
+            (
+                {"buffer": "last.ckpt"},
+                "buffer is the `memory` .*'last.ckpt'; to go on from .* Trainer.fit as ckpt_path",
+            ),
+            ({"extras": "logits"}, r"extras is a sequence of names, got the text 'logits'; write extras=\('logits',\)"),
+            ({"timeout": 30}, r"timeout is a datetime.timedelta, got 30; write timedelta\(seconds=...\)"),
+            ({"labels": "y"}, "labels is a function of a batch, got 'y'; write labels=lambda batch"),
+        ],
+        ids=str,
+    )
+    def test_of_no_use_are_refused(self, arguments: dict[str, Any], message: str) -> None:
+        with pytest.raises(TypeError, match=message):
+            AsyncRehearsalStrategy(20, 4, **arguments)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"buffer_size": "20"}, "buffer_size has to be a whole number, got '20'"),
+            ({"replay": 2.5}, "replay has to be a whole number, got 2.5"),
+            ({"policy": "rign"}, "There is no policy 'rign'; choose one of reservoir"),
+            ({"policy": Ring}, r"A policy is an object such as Reservoir\(\), got"),
+            ({"sampler": "unifrom"}, "There is no sampler 'unifrom'; choose one of uniform"),
+        ],
+        ids=str,
+    )
+    def test_of_other_kinds_are_refused(self, arguments: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            AsyncRehearsalStrategy(**arguments)
+
+    def test_of_lightning_are_passed_on(self) -> None:
+        strategy = AsyncRehearsalStrategy(20, 4, find_unused_parameters=True, start_method="popen")
+        assert strategy._ddp_kwargs == {"find_unused_parameters": True}
 
 
 def is_one_sentence(message: str) -> bool:

@@ -1,0 +1,66 @@
+"""The arguments of a strategy, of which Lightning would pass on or ignore what it does not know."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any
+
+from torch.nn.parallel import DistributedDataParallel
+
+from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+
+# Those of DistributedDataParallel that Lightning sets itself.
+_SET = {"self", "module", "device_ids"}
+
+
+def check_arguments(
+    kind: type,
+    others: Mapping[str, Any],
+    *,
+    buffer: Any,
+    extras: Sequence[str],
+    timeout: Any,
+    labels: Callable[[Any], Any],
+    tasks: Callable[[Any], Any],
+) -> None:
+    """Refuse what would be ignored, or fail only in training.
+
+    Args:
+        kind: The class of the strategy.
+        others: Arguments that it does not name itself.
+        buffer: See `RehearsalMixin`, as for the others.
+        extras: Likewise.
+        timeout: Likewise.
+        labels: Likewise.
+        tasks: Likewise.
+
+    Raises:
+        TypeError: If there is no argument of such a name, or it is of another kind.
+    """
+    known = _known(kind)
+    for name in others:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(known))}."
+            raise TypeError(f"{kind.__name__} has no argument {name}; {hint}")
+    if buffer is not None and not isinstance(buffer, AsyncRehearsalBuffer):
+        raise TypeError(
+            f"buffer is the `memory` of an earlier strategy, got {buffer!r}; to go on from a checkpoint, "
+            "give its path to Trainer.fit as ckpt_path."
+        )
+    if isinstance(extras, str):
+        raise TypeError(f"extras is a sequence of names, got the text {extras!r}; write extras=({extras!r},).")
+    if timeout is not None and not isinstance(timeout, timedelta):
+        raise TypeError(f"timeout is a datetime.timedelta, got {timeout!r}; write timedelta(seconds=...).")
+    for name, find in (("labels", labels), ("tasks", tasks)):
+        if not callable(find):
+            raise TypeError(f"{name} is a function of a batch, got {find!r}; write {name}=lambda batch: ...")
+
+
+def _known(kind: type) -> set[str]:
+    """The names of all arguments of a strategy, of those that it inherits from, and of DistributedDataParallel."""
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base) and base is not object]
+    parameters = [inspect.signature(make).parameters.values() for make in [*makers, DistributedDataParallel.__init__]]
+    return {one.name for some in parameters for one in some if one.kind in named} - _SET
