@@ -201,7 +201,8 @@ def _report(rows: list[Row], ends: dict[Job, Results | Failure], folder: Path, c
         print_table(group, console)
         cells = [Cell(row.setting, row.method, row.results, row.failure is not None) for row in group]
         if any(cell.results for cell in cells):
-            draw_comparison(cells, folder / f"comparison{f'_{measure}' if number else ''}.png")
+            picture = folder / f"comparison{f'_{measure}' if number else ''}.png"
+            draw_comparison(cells, picture, all_methods=methods.values())
     for job, end in ends.items():
         if isinstance(end, Failure) and end.applies and job.log.exists():
             console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from redwood.settings.drawing import new_figure, save_figure
+from redwood.settings.looks import height_of, looks_of, width_of, wrapped
 from redwood.settings.plots import plot_comparison, title_comparison
 from redwood.settings.results import Results
 from redwood.settings.trade_off import draw_trade_off, has_trade_off
@@ -20,8 +21,9 @@ PARTLY, SOME_FAILED = "*", "mean of the seeds that did not fail"
 _NOT_APPLICABLE, _FAILED = "#dddddd", "#b03030"
 # Inches, width and height: a cell of the map, a panel, and the labels around a panel.
 _CELL = (0.46, 0.3)
+_DEVIATION = 0.13  # more, where a cell has a deviation below its mean
 _PANEL = (3.0, 2.4)
-_AROUND = (0.5, 0.6)
+_AROUND = (0.7, 0.6)
 _MAX_PANELS_A_ROW = 6
 _DIGITS = 5  # that a cell of the map has room for
 
@@ -43,16 +45,19 @@ class Cell:
     failed: bool = False
 
 
-def draw_comparison(cells: Sequence[Cell], path: str | os.PathLike[str]) -> None:
+def draw_comparison(
+    cells: Sequence[Cell], path: str | os.PathLike[str], all_methods: Iterable[str] | None = None
+) -> None:
     """Draw several methods under several settings; of one setting or one method, bars, which suit these better.
 
-    Above is the mean objective over seeds of each pair, as a heat map; a pair that does not apply is grey, one that
-    failed is hatched, and one of which some seeds failed has a star. Below is a panel per setting: the objective
-    against the training FLOPs, and the Pareto front of the two.
+    Above is the mean objective of each pair, with its deviation over seeds, as a heat map; a pair that does not apply
+    is grey, one that failed is hatched, and one of which some seeds failed has a star. Below is a panel per setting:
+    the objective against the training FLOPs, and the Pareto front of the two.
 
     Args:
         cells: The pairs that apply; all results are of one measure.
         path: File to write.
+        all_methods: Methods of all pictures of the comparison, which decide what each looks like (default: those here).
 
     Raises:
         ValueError: If there are no results.
@@ -60,7 +65,9 @@ def draw_comparison(cells: Sequence[Cell], path: str | os.PathLike[str]) -> None
     settings, methods = list(dict.fromkeys(cell.setting for cell in cells)), methods_in_order(cells)
     if len(settings) == 1 or len(methods) == 1:
         names = [cell.method if len(settings) == 1 else cell.setting for cell in cells]
-        plot_comparison([(name, cell.results) for name, cell in zip(names, cells, strict=True) if cell.results], path)
+        looks = looks_of(all_methods or methods) if len(settings) == 1 else looks_of(settings)
+        runs = [(name, cell.results) for name, cell in zip(names, cells, strict=True) if cell.results]
+        plot_comparison(runs, path, looks)
         return
     if not any(cell.results for cell in cells):
         raise ValueError("There are no results to compare; pass at least one cell with its runs.")
@@ -69,8 +76,12 @@ def draw_comparison(cells: Sequence[Cell], path: str | os.PathLike[str]) -> None
         for setting in settings
         if has_trade_off(runs := [(c.method, c.results) for c in cells if c.setting == setting and c.results])
     }
-    width = 0.085 * max(map(len, settings)) + _CELL[0] * len(methods) + 1.0
-    height = 0.075 * max(map(len, methods)) + _CELL[1] * len(settings) + 0.5
+    looks = looks_of(all_methods or methods)
+    several = any(len(cell.results) > 1 for cell in cells)
+    row = _CELL[1] + several * _DEVIATION
+    names = [wrapped(method) for method in methods]
+    width = 0.085 * width_of(map(wrapped, settings)) + _CELL[0] * len(methods) + 1.0
+    height = 0.075 * width_of(names) + 0.12 * height_of(names) + row * len(settings) + 0.5
     rows = -(-len(panels) // min(_MAX_PANELS_A_ROW, round(max(width / _PANEL[0], 3))))
     columns = -(-len(panels) // max(rows, 1))
     width = max(width, columns * _PANEL[0])
@@ -82,13 +93,13 @@ def draw_comparison(cells: Sequence[Cell], path: str | os.PathLike[str]) -> None
         assert lower is not None
         axes = lower.add_subplot(rows, columns, number)
         axes.set_title(setting, fontsize=9)
-        draw_trade_off(axes, runs, size=(width / columns - _AROUND[0], _PANEL[1] - _AROUND[1]))
+        draw_trade_off(axes, runs, (width / columns - _AROUND[0], _PANEL[1] - _AROUND[1]), looks)
         _share_labels(axes, number, columns, len(panels))
     if lower is not None:
         measure = next(cell.results[0].measure for cell in cells if cell.results)
-        front = f"blue: the Pareto front, which no method beats in both {measure.name} and cost"
+        front = f"line: the Pareto front, which no method beats in both {measure.name} and cost"
         lower.suptitle(front, fontsize=10)
-    title_comparison(figure, [run for cell in cells for run in cell.results], deviations=False)
+    title_comparison(figure, [run for cell in cells for run in cell.results])
     save_figure(figure, path)
 
 
@@ -138,15 +149,15 @@ def _draw_map(axes: "Axes", cells: Sequence[Cell], settings: list[str], methods:
         axes.text(
             column,
             row,
-            f"{value:.{decimals}f}{PARTLY if cell.failed else ''}",
+            f"{value:.{decimals}f}{PARTLY if cell.failed else ''}{_deviation(cell, decimals)}",
             ha="center",
             va="center",
             fontsize=8,
             color="black" if light else "white",
         )
-    axes.set_xticks(range(len(methods)), methods, rotation=40, ha="left", rotation_mode="anchor")
+    axes.set_xticks(range(len(methods)), map(wrapped, methods), rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(settings)), settings)
+    axes.set_yticks(range(len(settings)), map(wrapped, settings))
     axes.set_xticks(np.arange(len(methods) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(settings) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1.2)
@@ -155,6 +166,14 @@ def _draw_map(axes: "Axes", cells: Sequence[Cell], settings: list[str], methods:
     bar = axes.figure.colorbar(image, ax=axes, label=f"average {measure.label}", fraction=0.03, pad=0.01)
     bar.outline.set_linewidth(0)
     _add_key(axes, cells, complete=len(cells) == values.size)
+
+
+def _deviation(cell: Cell, decimals: int) -> str:
+    """The standard deviation over seeds, as a second line of a cell; nothing of a single run."""
+    if len(cell.results) < 2:
+        return ""
+    values = cell.results[0].measure.factor * np.array([run.objective for run in cell.results])
+    return f"\n± {values.std(ddof=1):.{decimals}f}"
 
 
 def _add_key(axes: "Axes", cells: Sequence[Cell], complete: bool) -> None:

@@ -28,11 +28,12 @@ _LINE_HEIGHT = 0.19  # inches that a label of 9 points takes up
 _GREY = "#555555"
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """Return a figure of that many inches, whose layout makes room for all text."""
+def new_figure(width: float, height: float, between: float = 0.04) -> "Figure":
+    """Return a figure of that many inches, whose layout makes room for all text and `between` the panels."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=between))
 
 
 def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
@@ -94,7 +95,8 @@ def label_ends(
 
     ordered = sorted(labels, key=lambda label: label[1])
     low, high = limits
-    gap = (high - low) * min(_LINE_HEIGHT / height, 1 / len(ordered))
+    lines = max(text.count("\n") + 1 for _, _, text, _ in labels)
+    gap = (high - low) * min(lines * _LINE_HEIGHT / height, 1 / len(ordered))
     figure = axes.get_figure(root=True)
     assert figure is not None
     beside = axes.transData + ScaledTranslation(0.22, 0, figure.dpi_scale_trans)

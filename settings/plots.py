@@ -4,7 +4,7 @@ The suffix of the file decides the format (png, pdf, svg, ...). Tasks are number
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from redwood.settings.drawing import (
     scale_of,
     style_axes,
 )
+from redwood.settings.looks import Look, height_of, looks_of, title_name, width_of, wrapped
 from redwood.settings.measure import Measure
 from redwood.settings.online_plot import draw_online
 from redwood.settings.results import Results, mean_and_std
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
 _MAX_LABELLED_TASKS = 10
 _MAX_ANNOTATED_TASKS = 25
 _LARGE = 100.0  # values without a unit that need no digits behind the point
-# Of methods that have to share a colour.
-_LINES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 _ROOM = 1.04  # for markers at the end of a scale
+_BETWEEN = 0.12  # inches on either side of a panel, so that numbers behind bars keep off what stands beside them
 
 
 def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None:
@@ -101,7 +101,11 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     save_figure(figure, path)
 
 
-def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | os.PathLike[str]) -> None:
+def plot_comparison(
+    runs: Sequence[tuple[str, Sequence[Results]]],
+    path: str | os.PathLike[str],
+    looks: Mapping[str, Look] | None = None,
+) -> None:
     """Draw the final average accuracy of several methods as bars and, where there are several phases, its course.
 
     If all of them are under one setting, a further panel has it against what they computed.
@@ -111,6 +115,7 @@ def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | o
     Args:
         runs: Label and runs (one per seed) of each method.
         path: File to write.
+        looks: How each label looks (default: as `looks_of` these labels has it).
 
     Raises:
         ValueError: If there is nothing to compare, or a run has no evaluated phase.
@@ -121,18 +126,19 @@ def plot_comparison(runs: Sequence[tuple[str, Sequence[Results]]], path: str | o
     best_last = sorted(
         runs, key=lambda entry: float(np.mean([run.objective for run in entry[1]])), reverse=lower_is_better
     )
-    colours = {label: COLOURS[rank % len(COLOURS)] for rank, (label, _) in enumerate(reversed(best_last))}
+    looks = looks or looks_of(label for label, _ in runs)
+    names = [wrapped(label) for label, _ in runs]
     courses = [(label, group) for label, group in best_last if all(len(run.learned) > 1 for run in group)]
     traded = len({run.setting for _, group in runs for run in group}) == 1 and has_trade_off(runs)
     panels = 1 + bool(courses) + traded
-    width = 3.8 + 0.08 * max(len(label) for label, _ in runs)
-    height = max(0.36 * len(runs) + 1.0, 4.0 if panels > 1 else 1.6)
-    figure = new_figure(panels * width, height)
-    _draw_ranking(figure.add_subplot(1, panels, 1), best_last, colours)
+    width = 3.8 + 0.08 * width_of(names)
+    height = max((0.2 + 0.16 * height_of(names)) * len(runs) + 1.0, 4.0 if panels > 1 else 1.6)
+    figure = new_figure(panels * width, height, between=_BETWEEN)
+    _draw_ranking(figure.add_subplot(1, panels, 1), best_last, looks)
     if courses:
-        _draw_courses(figure.add_subplot(1, panels, 2), courses, colours)
+        _draw_courses(figure.add_subplot(1, panels, 2), courses, looks, height - 1.0)
     if traded:
-        draw_trade_off(figure.add_subplot(1, panels, panels), runs, (width - 0.8, height - 0.8), colours)
+        draw_trade_off(figure.add_subplot(1, panels, panels), runs, (width - 1.5, height - 0.8), looks, name_all=True)
     title_comparison(figure, [run for _, group in runs for run in group])
     save_figure(figure, path)
 
@@ -212,42 +218,45 @@ def _draw_task_bars(axes: "Axes", shown: NDArray[np.float64], measure: Measure) 
     axes.grid(axis="x", visible=False)
 
 
-def _draw_ranking(axes: "Axes", best_last: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
+def _draw_ranking(axes: "Axes", best_last: Sequence[tuple[str, Sequence[Results]]], looks: Mapping[str, Look]) -> None:
     measure, longest, shortest = best_last[0][1][0].measure, 0.0, 0.0
     for row, (label, group) in enumerate(best_last):
         summary = mean_and_std(group)[f"average_{measure.key}"]
         assert summary is not None
         mean, deviation = measure.factor * summary[0], measure.factor * summary[1]
-        longest, shortest = max(longest, mean), min(shortest, mean)
+        longest, shortest = max(longest, mean + deviation), min(shortest, mean)
         several = len(group) > 1
-        axes.barh(row, mean, xerr=deviation if several else None, color=colours[label], height=0.68, capsize=3)
+        style = {"color": looks[label].colour, "hatch": looks[label].hatch, "edgecolor": "white", "linewidth": 0}
+        axes.barh(row, mean, xerr=deviation if several else None, height=0.68, capsize=3, **style)
         text = measure.show(summary[0]) + (f" ± {measure.show(summary[1])}" if several else "")
         axes.annotate(text, (mean + deviation, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(best_last)), [label for label, _ in best_last])
+    axes.set_yticks(range(len(best_last)), [wrapped(label) for label, _ in best_last])
     axes.set_xlim(*scale_of(measure, np.array([longest, shortest])))
     style_axes(axes, f"average {measure.label}", "")
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_courses(axes: "Axes", courses: Sequence[tuple[str, Sequence[Results]]], colours: dict[str, str]) -> None:
+def _draw_courses(
+    axes: "Axes", courses: Sequence[tuple[str, Sequence[Results]]], looks: Mapping[str, Look], height: float
+) -> None:
     ends: list[tuple[float, float, str, str]] = []
     measure, highest, lowest = courses[0][1][0].measure, 0.0, 0.0
     for label, group in courses:
-        line, marker = _LINES[list(colours).index(label) // len(COLOURS) % len(_LINES)]
+        look = looks[label]
         phases = min(len(run.learned) for run in group)
         curves = measure.factor * np.array([run.average_curve[:phases] for run in group])
         mean = curves.mean(axis=0)
         highest, lowest = max(highest, float(curves.max())), min(lowest, float(curves.min()))
-        axes.plot(range(phases), mean, color=colours[label], ls=line, marker=marker, markersize=3.5, lw=1.8)
+        axes.plot(range(phases), mean, color=look.colour, ls=look.line, marker=look.marker, markersize=3.5, lw=1.8)
         if len(group) > 1:
             deviation = curves.std(axis=0, ddof=1)
-            axes.fill_between(range(phases), mean - deviation, mean + deviation, color=colours[label], alpha=0.2, lw=0)
-        ends.append((phases - 1, float(mean[-1]), label, colours[label]))
+            axes.fill_between(range(phases), mean - deviation, mean + deviation, color=look.colour, alpha=0.2, lw=0)
+        ends.append((phases - 1, float(mean[-1]), wrapped(label), look.colour))
     tasks = int(max(x for x, *_ in ends)) + 1
     limits = scale_of(measure, np.array([highest, lowest]), _ROOM)
     for last in {x for x, *_ in ends}:
-        label_ends(axes, [end for end in ends if end[0] == last], height=3.0, limits=limits)
+        label_ends(axes, [end for end in ends if end[0] == last], height=height, limits=limits)
     axes.set_ylim(*limits)
     axes.set_xlim(-0.02 * tasks, 1.02 * tasks - 1)
     number_tasks(axes, tasks, most=10)
@@ -265,17 +274,16 @@ def _shown(results: Results) -> NDArray[np.float64]:
 def _title(figure: "Figure", results: Results, what: str) -> None:
     done = len(results.accuracy_matrix)
     unfinished = "" if done == results.n_phases else f", {done} of {results.n_phases} phases"
-    names = (results.setting, results.method, results.dataset, f"seed {results.seed}{unfinished}")
+    names = (*map(title_name, (results.setting, results.method, results.dataset)), f"seed {results.seed}{unfinished}")
     subtitle = " · ".join(name for name in names if name)
     figure.suptitle(f"{what}\n{subtitle}", fontsize=11)
 
 
-def title_comparison(figure: "Figure", results: Sequence[Results], deviations: bool = True) -> None:
+def title_comparison(figure: "Figure", results: Sequence[Results]) -> None:
     """Write above a figure what all results have in common, and what it shows of how many seeds."""
-    settings = sorted({run.setting for run in results})
-    datasets = sorted({run.dataset for run in results})
+    settings = sorted({title_name(run.setting) for run in results})
+    datasets = sorted({title_name(run.dataset) for run in results})
     seeds = len({run.seed for run in results})
     scope = " · ".join([*(settings if len(settings) == 1 else []), *(datasets if len(datasets) == 1 else [])])
-    shown = "mean and standard deviation" if deviations else "mean"
-    counted = f"{seeds} seeds: {shown}" if seeds > 1 else f"seed {results[0].seed}"
+    counted = f"{seeds} seeds: mean and standard deviation" if seeds > 1 else f"seed {results[0].seed}"
     figure.suptitle(" · ".join(part for part in (scope, counted) if part), fontsize=11)

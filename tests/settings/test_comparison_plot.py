@@ -2,11 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
 from redwood.settings import comparison_plot, plots
 from redwood.settings.comparison_plot import Cell, draw_comparison, methods_in_order
+from redwood.settings.looks import looks_of
 from redwood.settings.results import Cost, RegressionResults, Results
 from tests.settings.figures import caught
 
@@ -39,8 +41,8 @@ def figures(monkeypatch):
     return caught(monkeypatch, comparison_plot, plots)
 
 
-def draw(figures, *arguments):
-    draw_comparison(*arguments, "unused.png")
+def draw(figures, some, all_methods=None):
+    draw_comparison(some, "unused.png", all_methods)
     figure = figures[-1]
     axes = {axes.get_title() or axes.get_label(): axes for axes in figure.axes}
     return figure.axes[0], axes
@@ -50,12 +52,16 @@ def names(axes):
     return [label.get_text() for label in axes]
 
 
+def means(chart):
+    return [text.get_text().partition("\n")[0] for text in chart.texts]
+
+
 class TestMap:
     def test_means_in_percent(self, figures):
         chart, _ = draw(figures, cells())
         assert names(chart.get_xticklabels()) == list(VALUES)
         assert names(chart.get_yticklabels()) == ["continual", "class_incremental"]
-        assert [text.get_text() for text in chart.texts] == ["10.2", "30.2", "29.2", "80.2"] * 2
+        assert means(chart) == ["10.2", "30.2", "29.2", "80.2"] * 2
         assert chart.get_legend() is None
 
     def test_what_does_not_apply_and_what_failed(self, figures):
@@ -64,7 +70,7 @@ class TestMap:
         some[2] = Cell("continual", "ewc+rehearsal", [], failed=True)
         some[5] = Cell("class_incremental", "ewc", some[5].results[:1], failed=True)
         chart, _ = draw(figures, some)
-        assert [text.get_text() for text in chart.texts] == ["10.2", "29.2", "10.2", "30.2", "29.0*", "80.2"]
+        assert means(chart) == ["10.2", "29.2", "10.2", "30.2", "29.0*", "80.2"]
         assert list(chart.images[0].get_array().mask[0]) == [False, True, False, True]
         hatched = [(patch.get_x() + 0.5, patch.get_y() + 0.5) for patch in chart.patches if patch.get_hatch()]
         assert hatched == [(3, 0)]
@@ -73,15 +79,25 @@ class TestMap:
 
     def test_large_errors_fit_their_cells(self, figures):
         chart, _ = draw(figures, cells(kind=RegressionResults, scale=12_345.0))
-        assert [text.get_text() for text in chart.texts][:4] == ["1265.4", "3734.4", "3610.9", "9906.9"]
+        assert means(chart)[:4] == ["1265.4", "3734.4", "3610.9", "9906.9"]
 
     def test_title(self, figures):
         draw(figures, cells())
-        assert figures[0].get_suptitle() == "digits · 2 seeds: mean"
+        assert figures[0].get_suptitle() == "digits · 2 seeds: mean and standard deviation"
+
+    def test_deviations_over_seeds_below_the_means(self, figures):
+        some = cells()
+        some[0] = Cell("continual", "random", some[0].results[:1])
+        some[1] = Cell("continual", "finetune", [run("continual", "finetune", seed) for seed in (0, 40)])
+        chart, _ = draw(figures, some)
+        below = [text.get_text().partition("\n")[2] for text in chart.texts]
+        assert below[:3] == ["", "± 14.1", "± 0.4"], "a single run has none"
+        height = chart.transData.transform((0, 0))[1] - chart.transData.transform((0, 1))[1]
+        assert all(text.get_window_extent().height < height for text in chart.texts)
 
     def test_of_errors(self, figures):
         chart, panels = draw(figures, cells(kind=RegressionResults, scale=100.0))
-        assert [text.get_text() for text in chart.texts][:4] == ["10.250", "30.250", "29.250", "80.250"]
+        assert means(chart)[:4] == ["10.250", "30.250", "29.250", "80.250"]
         image = chart.images[0]
         low, high = (sum(image.cmap(image.norm(value))[:3]) for value in (10.25, 80.25))
         assert low > high, "light is good, of errors as well"
@@ -124,6 +140,53 @@ class TestTradeOff:
             frame = axes.get_window_extent(renderer)
             if axes.lines:
                 assert all(box.x0 >= frame.x0 - 1 for box in boxes)
+
+    @pytest.mark.parametrize(("kind", "scale", "least"), [(Results, 1.0, 10.0), (RegressionResults, 7.0, 0.69)])
+    def test_noise_does_not_fill_the_panel(self, kind, scale, least, figures, monkeypatch):
+        close = {"a": (0.9, 1e9), "b": (0.9025, 2e9), "c": (0.901, 3e9)}
+        monkeypatch.setattr("tests.settings.test_comparison_plot.VALUES", close)
+        _, panels = draw(figures, cells(methods=tuple(close), kind=kind, scale=scale))
+        low, high = panels["continual"].get_ylim()
+        assert high - low > 0.9 * least
+
+    def test_long_names_stay_inside_and_ticks_keep_apart(self, figures, monkeypatch):
+        long = {"a_very_long_method_name_with_many_parts": (0.5, 1e10), "ewc+rehearsal+augmentation": (0.7, 2e10)}
+        monkeypatch.setattr("tests.settings.test_comparison_plot.VALUES", long)
+        _, panels = draw(figures, cells(methods=tuple(long)))
+        frame = panels["continual"].get_window_extent()
+        assert all(text.get_window_extent().x0 >= frame.x0 - 1 for text in panels["continual"].texts)
+        ticks = [label.get_window_extent() for label in panels["continual"].get_xticklabels()]
+        assert all(one.x1 < other.x0 for one, other in itertools.pairwise(ticks))
+
+
+class TestLooks:
+    def test_they_follow_names_whatever_the_results_are(self, figures, monkeypatch):
+        draw(figures, cells(("continual",)))
+        best_first = {method: (1 - value, flops) for method, (value, flops) in VALUES.items()}
+        monkeypatch.setattr("tests.settings.test_comparison_plot.VALUES", best_first)
+        draw(figures, cells(("continual",), tuple(reversed(best_first))))
+        first, second = (bars_of(figure.axes[0]) for figure in figures)
+        assert first == second and len(set(first.values())) == 4
+
+    def test_they_are_those_of_all_pictures_of_the_comparison(self, figures):
+        everyone = [f"agent_{n}" for n in range(9)] + list(VALUES)
+        draw(figures, cells(("continual",), ("finetune", "ewc")), everyone)
+        draw(figures, cells(("continual",)), everyone)
+        some, all_of_them = (bars_of(figure.axes[0]) for figure in figures)
+        assert some == {name: all_of_them[name] for name in some}
+
+    def test_the_panels_below_a_map_have_them_too(self, figures):
+        _, panels = draw(figures, cells())
+        looks = looks_of(VALUES)
+        shades = sorted(tuple(points.get_facecolor()[0]) for points in panels["continual"].collections)
+        assert shades == sorted(to_rgba(look.colour) for look in looks.values())
+
+
+def bars_of(axes):
+    """The colour and the hatch of each bar, by its name."""
+    rows = {round(patch.get_y() + patch.get_height() / 2): patch for patch in axes.patches}
+    labels = names(axes.get_yticklabels())
+    return {labels[row]: (patch.get_facecolor(), patch.get_hatch()) for row, patch in rows.items()}
 
 
 class TestOneSetting:

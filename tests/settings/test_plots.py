@@ -9,17 +9,17 @@ from PIL import Image
 
 from redwood.settings import plots
 from redwood.settings.drawing import spread
-from redwood.settings.results import Results
+from redwood.settings.results import RegressionResults, Results
 from tests.settings.figures import caught
 
 
-def run(n_tasks, n_phases=None, rows=None, decay=0.1, online=False, seed=0, method="rehearsal"):
+def run(n_tasks, n_phases=None, rows=None, decay=0.1, online=False, seed=0, method="rehearsal", kind=Results):
     phases = n_tasks if n_phases is None else n_phases
     since = np.arange(phases)[:, None] - np.arange(n_tasks)
     matrix = np.where(since >= 0, np.clip(0.95 - decay * since + 0.01 * seed, 0, 1), 0.02)
     if phases < n_tasks:
         matrix = np.linspace(0.7, 0.95, n_tasks)[None]
-    return Results(
+    return kind(
         setting="class_incremental",
         method=method,
         dataset="digits",
@@ -137,10 +137,21 @@ class TestComparison:
         plots.plot_comparison(self.RUNS, "unused.png")
         bars, courses = figures[0].axes
         names = [label.get_text() for label in bars.get_yticklabels()]
-        assert names == ["finetune", "ewc", "rehearsal", "a_method_with_a_rather_long_name"]
+        assert names == ["finetune", "ewc", "rehearsal", "a_method_with_a_\nrather_long_name"]
         assert [text.get_text() for text in bars.texts] == ["19.4 ± 0.2", "55.0", "86.8 ± 1.0", "87.0 ± 1.0"]
         assert len(courses.lines) == 4 and len(courses.collections) == 3
         assert_no_text_is_covered(figures[0])
+
+    @pytest.mark.parametrize("n_seeds", [1, 3])
+    def test_numbers_behind_bars_are_shown_and_keep_off_the_next_panel(self, n_seeds, figures):
+        for kind in (Results, RegressionResults):
+            runs = [(f"m{n}", [run(5, decay=0.02 * n, seed=s, kind=kind) for s in range(n_seeds)]) for n in range(3)]
+            plots.plot_comparison(runs, "unused.png")
+            bars, courses = figures[-1].axes[:2]
+            room = figures[-1].dpi * 0.1
+            for number in bars.texts:
+                assert bars.get_xlim()[1] >= number.xy[0], "else matplotlib leaves it out"
+                assert number.get_window_extent().x1 + room < courses.get_tightbbox().x0
 
     def test_single_phases_have_no_course(self, figures):
         plots.plot_comparison([("a", [run(5, n_phases=1)]), ("b", [run(5)])], "unused.png")
@@ -179,7 +190,7 @@ def test_neither_matplotlib_on_import_nor_pyplot_ever(tmp_path):
     code = """if True:
         import sys
         from redwood.settings import plots
-        from redwood.settings.results import Results
+        from redwood.settings.results import RegressionResults, Results
         assert "matplotlib" not in sys.modules
         results = Results(setting="s", method="m", dataset="d", seed=0, n_phases=1, accuracy_matrix=[[0.5]])
         plots.plot_accuracy_curve(results, sys.argv[1])
@@ -223,3 +234,13 @@ def test_only_the_first_of_several_passes_is_scored_online(passes, more, figures
     results.cost.training_samples = passes * results.online_curve[-1][0]
     plots.plot_accuracy_curve(results, tmp_path / "curve.png")
     assert figures[-1].axes[-1].get_xlabel() == f"training samples seen{more}"
+
+
+def test_titles_name_files_and_classes_without_their_place(figures):
+    results = run(3)
+    results.method, results.dataset = "/home/me/my_methods.py:Mine", "/data/of/mine/series.npz"
+    plots.plot_accuracy_matrix(results, "unused.png")
+    plots.plot_comparison([("Mine", [results])], "unused.png")
+    for figure in figures:
+        assert "series.npz" in figure.get_suptitle() and "/" not in figure.get_suptitle()
+    assert "· Mine ·" in figures[0].get_suptitle()
