@@ -1,0 +1,162 @@
+"""Methods that cheat by looking at what a setting keeps to itself, or at the order of a test."""
+
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from redwood.settings.errors import HiddenError, InvalidOptionError, InvalidPredictionError, RedwoodError
+from tests.cheats import EVERYWHERE, IDS_HIDDEN_AT_TEST, Honest, refused, run, scores_alike
+
+# What the setting keeps to itself.
+
+
+class AsksTheView(Honest):
+    def __init__(self, ask):
+        self.ask = ask
+
+    def configure(self, setting):
+        super().configure(setting)
+        self.ask(setting)
+
+
+ASKED = {
+    "the stream": lambda view: view.open_stream(),
+    "the stream, of the class": lambda view: type(view).open_stream(view),
+    "the stream, where it is cached": lambda view: view._stream,
+    "phases": lambda view: next(view.phases()),
+    "a run within the run": lambda view: view.apply(Honest(), quiet=True),
+    "test samples": lambda view: view.open_stream().samples_of(0, test=True),
+    "a copy": lambda view: pickle.loads(pickle.dumps(view)).open_stream(),
+}
+
+
+class MorePasses(Honest):
+    def configure(self, setting):
+        super().configure(setting)
+        setting.passes = 50
+
+
+class MorePassesByForce(Honest):
+    """The view is the method's own: what it writes into it is read by nobody else."""
+
+    def configure(self, setting):
+        super().configure(setting)
+        vars(setting).update(passes=50, seed=3, validation=0.5, nb_tasks=1)
+        for options in (setting.increment, setting.class_order):
+            if options is not None:
+                options.append(7)
+        for space in (setting.observation_space, setting.action_space):
+            vars(space).update(n=3, start=1)
+
+
+@pytest.mark.parametrize("key", EVERYWHERE)
+class TestView:
+    @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+    def test_no_data(self, key, ask):
+        refused(key, AsksTheView(ask), HiddenError, "is not for methods")
+        refused(key, AsksTheView(ask), HiddenError, "is not for methods", dataset="digits")
+
+    def test_options_are_fixed(self, key):
+        refused(key, MorePasses(), InvalidOptionError, "passes of .* is fixed once the setting is made")
+
+    def test_options_by_force(self, key):
+        scores_alike(key, MorePassesByForce())
+
+
+def attribute(value, name):
+    try:
+        return getattr(value, name)
+    except RedwoodError:
+        return None
+
+
+class LooksEverywhere(Honest):
+    """Follows all attributes of all that it is given, and notes down whatever is as long as a phase or a test set."""
+
+    def __init__(self):
+        self.found = []
+
+    def configure(self, setting):
+        super().configure(setting)
+        self.look(setting)
+
+    def fit(self, phase):
+        batches = iter(phase.train)
+        batch = next(batches)
+        self.look(phase, batches, batch)
+        self.score(phase, batch)
+        self.learn(batch)
+        if phase.train.samples_served < sum(phase.train.sizes) * phase.train.passes:
+            super().fit(phase)
+
+    def look(self, *given):
+        """Collect tensors that tell of more than one batch: samples, labels or tasks."""
+        waiting, seen = list(given), {}
+        while waiting:
+            value = waiting.pop()
+            if id(value) in seen or isinstance(value, type):
+                continue
+            seen[id(value)] = value
+            if isinstance(value, Tensor):
+                if len(value.shape) and len(value) > 16 and value.any():
+                    self.found.append(value)
+            elif isinstance(value, dict):
+                waiting += value.values()
+            elif isinstance(value, list | tuple | set):
+                waiting += value
+            elif type(value).__module__.startswith("redwood"):
+                waiting += vars(value).values() if hasattr(value, "__dict__") else ()
+                waiting += [attribute(value, name) for name in dir(value) if not name.startswith("__")]
+
+
+@pytest.mark.parametrize("key", EVERYWHERE)
+@pytest.mark.parametrize("validation", [0, 0.2])
+def test_no_attribute_leads_to_more_than_the_batch(key, validation):
+    method = LooksEverywhere()
+    run(key, method, validation=validation)
+    assert method.found == []
+
+
+# What the order of an evaluation could tell.
+
+
+class RulesOut(Honest):
+    """Rules out the classes of all tasks but one, which it guesses: of each sample alone, or by its place."""
+
+    def __init__(self, by_place):
+        self.by_place = by_place
+
+    def predict(self, x, task_id):
+        task = torch.arange(len(x)) * 3 // len(x) if self.by_place else torch.randint(3, (len(x),))
+        groups = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
+        return self.scores(x).masked_fill(groups != task[:, None], -torch.inf)
+
+
+@pytest.mark.parametrize("key", [key for key in IDS_HIDDEN_AT_TEST if "domain" not in key])
+def test_the_place_of_a_test_sample_tells_no_task(key):
+    """Sorted by task, place would be worth as much as an id: about .9."""
+    by_place, guessed = (run(key, RulesOut(by_place), class_order=range(10), passes=1) for by_place in (True, False))
+    assert by_place.objective <= guessed.objective + 0.15
+
+
+WRONG_ANSWERS = {
+    "a class that is none": lambda scores: torch.full((len(scores),), 99),
+    "a column": lambda scores: scores.argmax(1)[:, None],
+    "a part": lambda scores: scores.argmax(1)[:5],
+    "floats": lambda scores: scores.argmax(1).float(),
+    "no number": lambda scores: scores * torch.nan,
+    "an array": lambda scores: scores.numpy(),
+    "None": lambda scores: None,
+}
+
+
+@pytest.mark.parametrize("key", EVERYWHERE)
+@pytest.mark.parametrize("answer", WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
+def test_answers_of_another_form(key, answer):
+    class Answers(Honest):
+        def predict(self, x, task_id):
+            return answer(super().predict(x, task_id))
+
+    refused(key, Answers(), InvalidPredictionError, "predict returned ")
