@@ -16,6 +16,7 @@ from redwood.methods import AGENT_PARTS
 from redwood.methods.agents.divergence import divergence_told
 from redwood.methods.agents.options import check_options
 from redwood.methods.agents.spaces import POLICIES, channels_first, check_spaces, choose_policy
+from redwood.methods.agents.task_input import TASK_INPUTS, task_input
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
 from redwood.settings.base import Setting
@@ -50,6 +51,7 @@ class Agent(Method):
         action_spaces: The kinds of actions that it can choose.
 
     Attributes that a subclass may use:
+        input: What is appended to observations, so that networks are told the task.
         algorithm: The library's algorithm, with its `policy` and, off policy, its `replay_buffer`.
         setting: The setting, as far as it shows itself.
         phase: The phase that is being trained.
@@ -63,11 +65,15 @@ class Agent(Method):
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = ()
 
     policy: str = "auto"  # MlpPolicy, CnnPolicy, or auto: CnnPolicy for images of 36 pixels or more
+    task_input: str = (
+        "auto"  # how networks are told the task: none, one_hot, or auto (one_hot if ids are given at test)
+    )
     n_envs: int = 1  # copies of the environment that are stepped together; each step of each copy counts
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
         check_choice(self, "policy", ("auto", *POLICIES))
+        check_choice(self, "task_input", TASK_INPUTS)
         check_range(self, "n_envs", 1)
         check_options(self)
 
@@ -86,7 +92,7 @@ class Agent(Method):
         """What the library's class is called with: all fields that it has a parameter of the same name for."""
         known = inspect.signature(self.algorithm_class()).parameters
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name in known}
-        return options | {"policy": choose_policy(self.policy, self.setting.observation_space)}
+        return options | {"policy": choose_policy(self.policy, self.observation_space)}
 
     def configure(self, setting: Setting) -> None:
         """Build networks and memory for the setting's spaces.
@@ -107,7 +113,8 @@ class Agent(Method):
         self.device = self.run.device(setting.workers)
         self.phase_count = 0
         self.newest: deque[Any] = deque(maxlen=NEWEST)
-        env = no_environments(setting.observation_space, setting.action_space, self.n_envs)
+        self.input = task_input(self, setting)
+        env = no_environments(self.observation_space, setting.action_space, self.n_envs)
         options = self.algorithm_options()
         try:
             self.algorithm: Any = self.algorithm_class()(env=env, device=self.device, **options)
@@ -123,6 +130,11 @@ class Agent(Method):
         self.algorithm.env = None
         self._watch_optimizers()
         self._set_threads()
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """What the networks see: observations of the setting, with the code of the task where `task_input` says so."""
+        return self.input.space
 
     def _check_run(self, setting: Setting) -> None:
         if self.run.precision != "32-true":
@@ -202,26 +214,26 @@ class Agent(Method):
         """What decides the actions, differentiable: logits, Q-values, or means and logarithms of standard deviations.
 
         Args:
-            observations: (B, ...) as the setting shows them, on any device.
+            observations: (B, ...) of `observation_space`, on any device.
 
         Returns:
             (B, K), on the agent's device.
         """
 
     def policy_input(self, observations: Tensor) -> Tensor:
-        """Observations (B, ...) as the setting shows them, as the library's networks take them: images (B, C, H, W)."""
+        """Observations (B, ...) of `observation_space`, as the library's networks take them: images (B, C, H, W)."""
         observations = observations.to(self.device)
-        return observations.movedim(-1, 1) if channels_first(self.algorithm, self.setting) else observations
+        return observations.movedim(-1, 1) if channels_first(self) else observations
 
     def recent_observations(self, n: int) -> Tensor:
         """A random choice of `n` of the newest observations in the phase, or all of them if there are fewer.
 
         Returns:
-            (n, ...) as the setting shows them, on the CPU, of at most `NEWEST` steps before; the same ones whenever it
+            (n, ...) of `observation_space`, on the CPU, of at most `NEWEST` steps before; the same ones whenever it
             is asked in one phase.
         """
         if not self.newest:
-            space = self.setting.observation_space
+            space = self.observation_space
             return torch.from_numpy(np.empty((0, *(space.shape or ())), space.dtype))
         newest = torch.from_numpy(np.concatenate(self.newest))
         choice = generator(self.setting.seed, "recent observations", self.phase_count, rank())
@@ -247,7 +259,8 @@ class Agent(Method):
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """The best action for each observation: (B,) choices, or (B, d) numbers within the bounds."""
-        actions, _ = self.algorithm.predict(x.numpy(), deterministic=True)
+        seen = self.input.join(x.numpy(), None if task_id is None else task_id.numpy())
+        actions, _ = self.algorithm.predict(seen, deterministic=True)
         space = self.setting.action_space
         if isinstance(space, spaces.Box):
             actions = np.clip(actions, space.low, space.high)
@@ -279,8 +292,8 @@ class Agent(Method):
         self.phase_count = int(state["phase_count"])
         self.newest.clear()
         if state.get("newest") is not None:
-            newest, space = state["newest"].numpy(), self.algorithm.observation_space
-            if newest.shape[1:] != (self.n_envs, *space.shape) or newest.dtype != space.dtype:
+            newest, space = state["newest"].numpy(), self.observation_space
+            if newest.shape[1:] != (self.n_envs, *(space.shape or ())) or newest.dtype != space.dtype:
                 raise ValueError("its newest observations are those of other environments")
             self.newest.extend(newest)
         self.flops.load_counts(state["flops"])

@@ -20,7 +20,7 @@ class Decision(nn.Module):
         super().__init__()
         self.policy: nn.Module = agent.algorithm.policy
         self._outputs = agent.outputs
-        space = agent.setting.observation_space
+        space = agent.observation_space
         self._one = torch.as_tensor(np.zeros((1, *(space.shape or ())), space.dtype)).to(agent.device)
 
     def forward(self, observations: Tensor) -> Tensor:

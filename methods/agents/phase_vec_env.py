@@ -8,6 +8,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from redwood.methods.agents.task_input import OneHotTask, TaskInput
 from redwood.settings.rl.budget import Budget
 from redwood.settings.rl.phase import ReinforcementPhase
 
@@ -24,9 +25,12 @@ class PhaseVecEnv(DummyVecEnv):
         clips: Whether actions are put within their bounds; rounding brings scaled ones beyond.
     """
 
-    def __init__(self, phase: ReinforcementPhase, n: int, newest: deque[Any]) -> None:
-        """Take `n` copies, and where to put observations (n, ...) that have been acted on."""
-        environments = [_WithLastReset(env, phase.budget) for env in phase.environments(n)]
+    def __init__(self, phase: ReinforcementPhase, n: int, newest: deque[Any], task_input: TaskInput) -> None:
+        """Take `n` copies, where to put observations (n, ...) that have been acted on, and what is appended to them."""
+        copies: list[gymnasium.Env[Any, Any]] = list(phase.environments(n))
+        if isinstance(task_input, OneHotTask):
+            copies = [_WithTask(env, task_input) for env in copies]
+        environments = [_WithLastReset(env, phase.budget) for env in copies]
         super().__init__([lambda env=env: env for env in environments])  # type: ignore[misc]
         self._budget, self._newest = phase.budget, newest
         self.stop_at = phase.budget.total
@@ -64,6 +68,25 @@ class _WithLastReset(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
         return self.env.reset(**options) if self._budget.left > 0 else (self._last, {})
+
+
+class _WithTask(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Appends to each observation the code of the task."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], task_input: OneHotTask) -> None:
+        super().__init__(env)
+        self._input, self.observation_space = task_input, task_input.space
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._joined(observation, info), reward, terminated, truncated, info
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**options)
+        return self._joined(observation, info), info
+
+    def _joined(self, observation: Any, info: dict[str, Any]) -> Any:
+        return self._input.join(np.asarray(observation)[None], [info["task_id"]])[0]
 
 
 class _Spaces(gymnasium.Env[Any, Any]):

@@ -40,7 +40,7 @@ class Session:
         """Give the algorithm the environments."""
         self._agent, self._phase, self._run = agent, phase, agent.run
         self._algorithm = agent.algorithm
-        self._environments = PhaseVecEnv(phase, agent.n_envs, agent.newest)
+        self._environments = PhaseVecEnv(phase, agent.n_envs, agent.newest, agent.input)
         self._environments.clips = self._algorithm.policy.squash_output
         self._algorithm.set_env(self._environments)
         self._algorithm.set_logger(run_logger(agent.run, phase))

@@ -66,10 +66,10 @@ def choose_policy(policy: str, space: Any) -> str:
     return "CnnPolicy" if min(sides) >= SMALLEST_IMAGE else "MlpPolicy"
 
 
-def channels_first(algorithm: Any, setting: Setting) -> bool:
-    """Whether the library moves the channels of the setting's images to the front."""
-    shape: Any = algorithm.observation_space.shape
-    return bool(shape != setting.observation_space.shape)
+def channels_first(agent: "Agent") -> bool:
+    """Whether the library moves the channels of the agent's images to the front."""
+    shape: Any = agent.algorithm.observation_space.shape
+    return bool(shape != agent.observation_space.shape)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def one_hot_choices(agent: "Agent", observations: Tensor) -> Iterator[Tensor]:
 
     The library encodes them itself in each forward pass, which it cannot do under `vmap`.
     """
-    space = agent.setting.observation_space
+    space = agent.observation_space
     if not isinstance(space, spaces.Discrete):
         yield observations
         return

@@ -1,0 +1,139 @@
+"""Agents that are told the task make use of it."""
+
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from redwood.methods.agents.task_input import OneHotTask
+from redwood.methods.dqn import DQN
+from redwood.methods.ppo import PPO
+from redwood.settings.errors import InvalidOptionError, NotApplicableError
+from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
+from redwood.settings.rl.stationary import MultiTaskRLSetting
+from tests.methods.agents.parts import joined
+from tests.methods.agents.runs import SMALL, configured, small_setting
+from tests.runs import run_here
+
+
+class Contrary(gymnasium.Env):
+    """Always looks the same; each task pays for another of two actions."""
+
+    def __init__(self, right, space=None):
+        self.observation_space, self.action_space, self.right = space or Box(0, 1, (1,), np.float32), Discrete(2), right
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return self.shown(), {}
+
+    def step(self, action):
+        self.time += 1
+        return self.shown(), float(action == self.right), self.time == 4, False, {}
+
+    def shown(self):
+        return np.zeros(self.observation_space.shape, self.observation_space.dtype)
+
+
+def contrary(cls=MultiTaskRLSetting, space=None, steps=256):
+    return cls(
+        env=[lambda: Contrary(0, space), lambda: Contrary(1, space)],
+        steps_per_task=steps,
+        max_episode_steps=4,
+        test_episodes=2,
+    )
+
+
+QUICK = {"learning_starts": 32, "learning_rate": 1e-2, "train_freq": 1, "gamma": 0.0, "target_update_interval": 50}
+LEARNERS = {
+    "ppo": partial(PPO, n_steps=64, batch_size=32, n_epochs=20, learning_rate=1e-2, gamma=0.0),
+    "dqn": partial(DQN, **QUICK),
+    "dqn+rehearsal": partial(joined, "dqn+rehearsal", buffer_size=500, **QUICK),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        ("ppo", None),
+        ("dqn+rehearsal", Discrete(3)),
+        pytest.param("dqn", None, marks=pytest.mark.slow),
+        pytest.param("ppo", Discrete(3), marks=pytest.mark.slow),
+        pytest.param("dqn+rehearsal", None, marks=pytest.mark.slow),
+    ],
+)
+def test_tasks_that_contradict_each_other_are_solved_by_whoever_knows_the_task(name, space):
+    assert run_here(contrary(space=space), LEARNERS[name]()).return_matrix == [[4.0, 4.0]]
+    blind = run_here(contrary(space=space), LEARNERS[name](task_input="none")).return_matrix[0]
+    assert sum(blind) == 4.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ppo",
+        "dqn+rehearsal",
+        "sac+packnet",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("a2c", "dqn", "sac", "td3", "ppo+packnet", "ppo+ewc", "dqn+ewc", "td3+perfect_memory")
+        ),
+    ],
+)
+def test_every_agent_is_told_the_task_in_training_and_at_test(name, monkeypatch):
+    agent = joined(name)
+    setting = small_setting(SMALL[name.split("+")[0]][1], TaskIncrementalRLSetting, steps_per_task=48)
+    seen = []
+    join = OneHotTask.join
+
+    def watch(self, observations, task_id):
+        found = join(self, observations, task_id)
+        seen.append((list(task_id), found[:, -2:].argmax(1).tolist()))
+        return found
+
+    monkeypatch.setattr(OneHotTask, "join", watch)
+    run_here(setting, agent)
+    assert agent.algorithm.observation_space.shape == (setting.observation_space.shape[0] + 2,)
+    assert all(told == shown for told, shown in seen)
+    assert {task for told, _ in seen for task in told} == {0, 1}
+
+
+def test_without_ids_at_test_nothing_is_appended():
+    agent = configured(SMALL["ppo"][0](), small_setting("CartPole-v1", IncrementalRLSetting))
+    assert agent.observation_space == agent.setting.observation_space
+    with pytest.raises(InvalidOptionError, match="--task_input one_hot needs task ids at test, which IncrementalRL"):
+        configured(PPO(task_input="one_hot"), small_setting("CartPole-v1", IncrementalRLSetting))
+    with pytest.raises(InvalidOptionError, match="--task_input head is unknown; choose one of auto, none, one_hot"):
+        PPO(task_input="head")
+
+
+class TestSpaces:
+    def test_numbers(self):
+        told = OneHotTask(Box(-2, 3, (2, 2), np.float64), 3)
+        assert told.space == Box(np.array([-2.0] * 4 + [0] * 3), np.array([3.0] * 4 + [1] * 3), dtype=np.float64)
+        found = told.join(np.arange(8.0).reshape(2, 2, 2), torch.tensor([2, 0]).numpy())
+        assert found.tolist() == [[0, 1, 2, 3, 0, 0, 1], [4, 5, 6, 7, 1, 0, 0]]
+        assert found.dtype == np.float64
+
+    def test_choices(self):
+        told = OneHotTask(Discrete(3), 2)
+        assert told.join(np.array([2, 0]), [0, 1]).tolist() == [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1]]
+        assert told.space == Box(0, 1, (5,), np.float32)
+
+    @pytest.mark.parametrize(("shape", "joined"), [((40, 40, 3), (40, 40, 5)), ((3, 40, 40), (5, 40, 40))])
+    def test_images(self, shape, joined):
+        told = OneHotTask(Box(0, 255, shape, np.uint8), 2)
+        assert told.space == Box(0, 255, joined, np.uint8)
+        image = np.full((1, *shape), 7, np.uint8)
+        found = told.join(image, [1])
+        assert found.shape == (1, *joined)
+        channels = found[0] if shape[0] == 3 else found[0].transpose(2, 0, 1)
+        assert [set(channel.ravel().tolist()) for channel in channels] == [{7}, {7}, {7}, {0}, {255}]
+        assert told.space.contains(found[0])
+
+    def test_too_many_tasks_for_an_image(self):
+        with pytest.raises(NotApplicableError, match="--task_input one_hot appends a channel for each of 9 tasks"):
+            OneHotTask(Box(0, 255, (8, 8, 3), np.uint8), 9)
