@@ -120,6 +120,9 @@ class Stream(Protocol):
     def result_fields(self) -> dict[str, Any]:
         """Fields of the results that the stream knows of."""
 
+    def drawn(self) -> dict[str, Any]:
+        """What was drawn for the stream, as results keep it beside the options."""
+
     def fingerprint(self) -> dict[str, Any]:
         """What the stream is made of, as plain values that differ where the data or the environments do."""
 

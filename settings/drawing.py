@@ -6,7 +6,7 @@ No back end is chosen and no global state is touched, so that pictures can be dr
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 PERCENT_LIMITS = (0.0, 104.0)  # room for markers at 100 %
 _LINE_HEIGHT = 0.19  # inches that a label of 9 points takes up
 _GREY = "#555555"
+MAX_DESCRIBED_TASKS = 10
 
 
 def new_figure(width: float, height: float, between: float = 0.04) -> "Figure":
@@ -70,6 +71,22 @@ def number_phases(axis: "Axis", results: "Results", phases: int) -> None:
     axis.set_ticks(
         shown, [str(phase if results.phase_tasks is None else results.phase_tasks[phase]) for phase in shown]
     )
+
+
+def describe_tasks(figure: "Figure", results: "Results") -> None:
+    """Write below a figure what each task is, if results keep it and there are not too many tasks."""
+    tasks = results.config.get("task_physics", [])
+    if not any(tasks) or len(tasks) > MAX_DESCRIBED_TASKS:
+        return
+    lines = [
+        f"task {number}: " + ", ".join(f"{name} {_short(value)}" for name, value in task.items())
+        for number, task in enumerate(tasks)
+    ]
+    figure.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=8, color=_GREY)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
 def name_average(axes: "Axes") -> None:

@@ -252,7 +252,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str
         online_curve=progress.curve,
         top5_accuracy=progress.top5,
         validation=[] if set(progress.validation) == {None} else progress.validation,
-        config=config,
+        config=config | stream.drawn(),
         cost=Cost(
             wall_time_s=progress.wall_time_s,
             training_samples=progress.training_samples,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from redwood.settings.drawing import (
     COLOURS,
+    describe_tasks,
     label_ends,
     name_average,
     new_figure,
@@ -72,6 +73,7 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
     if phases > 1:
         figure.colorbar(image, ax=axes, label=measure.label, fraction=0.05, pad=0.02).outline.set_linewidth(0)
     _title(figure, results, f"{measure.title}{f' in {measure.unit}' if measure.unit else ''} on each task")
+    describe_tasks(figure, results)
     save_figure(figure, path)
 
 
@@ -98,6 +100,7 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     if panels == 2:
         draw_online(figure.add_subplot(panels, 1, 2), results)
     _title(figure, results, f"{measure.title} {'after training' if results.n_phases == 1 else 'as tasks are learned'}")
+    describe_tasks(figure, results)
     save_figure(figure, path)
 
 

@@ -86,7 +86,7 @@ def load_users_object(kind: str, reference: str, suits: Callable[[Any], bool] = 
             f"The {kind} {reference} was defined in a script or in a function, where it cannot be found again; "
             "put it into a module or a file of its own, and name it as file.py:Name."
         )
-    module = _load_users_module(kind, location, reference)
+    module = load_users_module(kind, location, reference)
     if not hasattr(module, attribute):
         raise UnknownNameError(f"{kind} in {location}", attribute, _own_names(module, suits))
     return getattr(module, attribute)
@@ -104,7 +104,8 @@ def line_of(error: BaseException, path: Path) -> str:
     return f", in line {lines[-1]}" if lines else ""
 
 
-def _load_users_module(kind: str, location: str, reference: str) -> Any:
+def load_users_module(kind: str, location: str, reference: str) -> Any:
+    """Import what stands before the colon of a user's reference: `package.module` or `path/to/file.py`."""
     try:
         return load_file(kind, Path(location)) if location.endswith(".py") else _load_module(kind, location)
     except RedwoodError:
@@ -115,7 +116,7 @@ def _load_users_module(kind: str, location: str, reference: str) -> Any:
 
 
 def _refuse_bare_file(kind: str, name: str, suits: Callable[[Any], bool]) -> NoReturn:
-    known = _own_names(_load_users_module(kind, name, name), suits)
+    known = _own_names(load_users_module(kind, name, name), suits)
     example = f", as in {name}:{known[0]}" if known else ""
     also = f" Known: {', '.join(known)}." if len(known) > 1 else "" if known else f" There is no {kind} in it."
     raise RedwoodError(f"{name} is a file; add a colon and what in it is the {kind}{example}.{also}")

@@ -251,6 +251,10 @@ class SupervisedStream:
         """Nothing to add to the results."""
         return {}
 
+    def drawn(self) -> dict[str, Any]:
+        """Nothing: tasks follow from the options."""
+        return {}
+
     def tasks_seen(self, phase: int) -> int:
         """One more with each phase, or all at once where one phase holds them; strays of a blurry one do not count."""
         return phase + 1 if self.n_phases == self.n_tasks else self.n_tasks

@@ -52,8 +52,9 @@ class OneHotTask(TaskInput):
             self._axis, high = (1 if first else 3), 255
         self._high = high
         low = self._joined(space.low[None], np.zeros((1, n_tasks)))[0]
-        super().__init__(spaces.Box(low, self._joined(space.high[None], np.ones((1, n_tasks)))[0], dtype=space.dtype))  # type: ignore[arg-type]
-        if self._image and is_image_space_channels_first(self.space) != first:
+        joined = spaces.Box(low, self._joined(space.high[None], np.ones((1, n_tasks)))[0], dtype=space.dtype)  # type: ignore[arg-type]
+        super().__init__(joined)
+        if self._image and is_image_space_channels_first(joined) != first:
             raise NotApplicableError(
                 f"--task_input one_hot appends a channel for each of {n_tasks} tasks, too many for images of the shape "
                 f"{space.shape}; use --task_input none."

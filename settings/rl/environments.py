@@ -1,6 +1,7 @@
 """Make gymnasium environments by name, without the wrappers that a setting has its own ones for."""
 
 import importlib
+import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import gymnasium
 from gymnasium import error
 
 from redwood.settings.errors import InvalidOptionError, RedwoodError, UnknownNameError, reason_of
+from redwood.settings.registry import load_users_module
 
 # Packages whose environments are registered once they are imported, by what the names begin with.
 PROVIDERS = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
@@ -35,20 +37,25 @@ class EnvironmentMaker:
 
 
 def find_environment(environment: Any) -> EnvironmentMaker:
-    """The maker of an environment given by its gymnasium name, or by a function that makes it.
+    """The maker of an environment given by its gymnasium name, or by a function that makes it, or the reference of one.
+
+    A reference is `file.py:make` or `package.module:make`, of a function or a class, or has the name of an environment
+    that the file or the module registers, as in `package.module:Env-v0`.
 
     Raises:
-        UnknownNameError: If gymnasium knows no environment of this name.
-        RedwoodError: If a package is missing that it needs.
+        UnknownNameError: If there is no environment of this name.
+        RedwoodError: If a package is missing that it needs, or a function makes something else.
     """
     if callable(environment):
-        made = environment()
-        limit = made.spec.max_episode_steps if made.spec is not None else None
-        return EnvironmentMaker(getattr(environment, "__name__", type(made).__name__), environment, limit)
+        return _maker_of(getattr(environment, "__name__", type(environment).__name__), environment)
     if not isinstance(environment, str):
         raise InvalidOptionError(
             f"--env {environment!r} has to be the name of a gymnasium environment, or a function that makes one."
         )
+    if ":" in environment:
+        found = _load_reference(environment)
+        if callable(found):
+            return _maker_of(environment, found)
     spec = _find_spec(environment)
     bare = deepcopy(spec)
     # The settings count steps and check the order of calls themselves; each layer less makes a step cheaper.
@@ -67,7 +74,40 @@ def find_environment(environment: Any) -> EnvironmentMaker:
     return EnvironmentMaker(environment, make, spec.max_episode_steps or getattr(made.unwrapped, "max_steps", None))
 
 
+def _maker_of(name: str, make: Callable[[], Any]) -> EnvironmentMaker:
+    """The maker for a function or a class."""
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise InvalidOptionError(
+            f"--env {name} is called without arguments, but it needs some ({reason_of(error)}); "
+            "give a function that makes the environment."
+        ) from error
+    made = make()
+    if not isinstance(made, gymnasium.Env):
+        raise InvalidOptionError(
+            f"--env {name} makes {made!r}, of the class {type(made).__name__}; it has to make a gymnasium.Env."
+        )
+    limit = made.spec.max_episode_steps if made.spec is not None else None
+    made.close()
+    return EnvironmentMaker(name, make, limit)
+
+
+def _load_reference(reference: str) -> Any:
+    """What a reference names: a function, a class, or the name of an environment that was registered by loading it."""
+    location, _, name = reference.rpartition(":")
+    known = set(gymnasium.registry)
+    module = load_users_module("environment", location, reference)
+    if hasattr(module, name):
+        return getattr(module, name)
+    if name in gymnasium.registry:
+        return name
+    functions = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    raise UnknownNameError(f"environment in {location}", name, [*functions, *(set(gymnasium.registry) - known)])
+
+
 def _find_spec(name: str) -> Any:
+    name = name.rpartition(":")[2]
     provider = next((package for prefix, package in PROVIDERS.items() if name.startswith(prefix)), None)
     if provider is not None:
         try:

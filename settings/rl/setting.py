@@ -32,7 +32,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     passes: ClassVar[int] = 1
 
-    env: Any = "CartPole-v1"  # gymnasium name; a,b,c: one environment per task; supervised:DATASET: see the docs
+    env: Any = "CartPole-v1"  # gymnasium name, file.py:function, module:Env-v0; a,b,c: one per task; supervised:DATASET
     nb_tasks: int = FROM_NODE  # number of tasks (default: 3, or one for each environment or each of --tasks)
     steps_per_task: int = 10_240  # environment steps that each task may be trained for, over all workers
     attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: what is known of env)

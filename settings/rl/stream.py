@@ -108,6 +108,12 @@ class ReinforcementStream:
         spaces = {"observations": self._setting.observation_space, "actions": self._setting.action_space}
         return told | {name: str(space) for name, space in spaces.items()} | {"episode limits": list(self._limits)}
 
+    def drawn(self) -> dict[str, Any]:
+        """The physics of each task, or the name of its environment where it has one of its own."""
+        several = len(self._makers) > 1
+        names = [{"env": self._makers[task.environment].name} if several else {} for task in self._tasks]
+        return {"task_physics": [name | task.values for name, task in zip(names, self._tasks, strict=True)]}
+
     def result_fields(self) -> dict[str, Any]:
         """The single-task reference, if there is one, and which task each phase trains, if tasks come back."""
         comes_back = self.n_phases > 1 and self.n_phases > self.n_tasks
