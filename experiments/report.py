@@ -153,7 +153,10 @@ def _cell(values: Sequence[float | None] | None, task: int | None, phase: int | 
 
 def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     for name, value in results.metrics.items():
-        yield name.replace("_", " ").replace("rmse", "RMSE"), _shown(results.measure, value, signed=name in _SIGNED)
+        label = name.replace("_", " ").replace("rmse", "RMSE")
+        if name.startswith("validation") and results.n_phases > 1:
+            label += " on the last phase"
+        yield label, _shown(results.measure, value, signed=name in _SIGNED)
     if results.top5_accuracy is not None:
         top5 = [value for value in results.top5_accuracy if value is not None]
         yield "average top-5 accuracy", _shown(ACCURACY, sum(top5) / len(top5))

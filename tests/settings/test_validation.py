@@ -1,11 +1,13 @@
 """`--validation`: after each phase the setting scores all methods on held-out samples, and says so in all files."""
 
 import csv
+import io
 import json
 
 import pytest
+from rich.console import Console
 
-from redwood.experiments.report import Row
+from redwood.experiments.report import Row, print_results
 from redwood.experiments.table import write_comparison
 from redwood.settings.errors import DataError
 from redwood.settings.results import Results, mean_and_std
@@ -61,6 +63,14 @@ def test_every_file_says_the_same(tmp_path):
     write_comparison([Row("a", "b", [results]), Row("a", "c", [loaded])], tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [float(row["validation_accuracy"]) for row in csv.DictReader(file)] == [logged[-1]] * 2
+
+
+@pytest.mark.parametrize(("key", "whose"), [("class_incremental", "on the last phase"), ("continual", "")])
+def test_the_table_says_whose_it_is(key, whose):
+    results, console = run(key, FixedRule)[0], Console(file=io.StringIO(), width=100)
+    print_results(results, console)
+    (line,) = [line for line in console.file.getvalue().splitlines() if line.startswith("validation")]
+    assert line.split() == ["validation", "accuracy", *whose.split(), f"{100 * results.validation[-1]:.1f}"]
 
 
 @pytest.mark.parametrize("entry", [[0.5, 2.0], [0.5, "x"], 0.5, [float("inf")]])
