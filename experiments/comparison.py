@@ -22,6 +22,7 @@ from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, 
 from redwood.experiments.table import write_comparison
 from redwood.methods import AGENT_PARTS, method_names
 from redwood.settings import setting_names
+from redwood.settings.atomic import remove_temporaries
 from redwood.settings.base import why_not_applicable
 from redwood.settings.comparison_plot import Cell, draw_comparison
 from redwood.settings.errors import NotApplicableError, RedwoodError
@@ -159,6 +160,7 @@ def _carry_out(plan: Plan, parsed: list[Options | RedwoodError], console: Consol
     lock = FolderLock()
     if is_first_process():
         lock.acquire(plan.folder)
+        remove_temporaries(plan.folder)
     try:
         return _run_and_report(plan, parsed, console, jobs)
     finally:

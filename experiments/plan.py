@@ -13,10 +13,11 @@ from redwood.experiments.options import Options, Pair
 from redwood.experiments.places import places_needed
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.settings.atomic import write_atomically
 from redwood.settings.config import describe_run, name_of_setting
 from redwood.settings.errors import RedwoodError
 from redwood.settings.json_file import plain
-from redwood.settings.run import Run, write_atomically
+from redwood.settings.run import Run
 from redwood.settings.schema import ListOf, Number, Record, Text, check
 
 FORMAT = 1

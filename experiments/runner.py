@@ -18,6 +18,7 @@ from redwood.settings.errors import RedwoodError
 from redwood.settings.fingerprint import differences
 from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.results import Results
+from redwood.settings.run import Run
 
 RUNS = Path("runs")
 NOT_IN_FILES = ("config", "resume", "trust", "list", "json", "version", "help")
@@ -164,6 +165,7 @@ def resume(folder: Path, console: Console, *, trusted: bool = False) -> Results:
     if (folder / "results.json").exists():
         results = Results.load(folder / "results.json")
         refuse_other_results(results, config, folder, "config.yaml")
+        Run(run_dir=str(folder), resume=True).tidy()
         if is_first_process():
             print_results(results, console)
             console.print(

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from redwood.experiments.report import Row
+from redwood.settings.atomic import write_atomically
 from redwood.settings.results import METRICS, mean_and_std
-from redwood.settings.run import write_atomically
 
 # The costs, and whether they differ from seed to seed.
 COSTS = {

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import torch
 
+from redwood.settings.atomic import replacing
 from redwood.settings.errors import RedwoodError
 from redwood.settings.fingerprint import STAMP
 
@@ -37,12 +38,10 @@ class _HashedFile:
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Save tensors and plain values with a seal, so that a reader finds the old file or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         hashed = _HashedFile(file)
         torch.save(content, hashed)  # type: ignore[arg-type]
         file.write(_SEAL + hashed.digest.hexdigest().encode() + b"\n")
-    os.replace(temporary, path)
 
 
 def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from redwood.settings.atomic import replacing
 from redwood.settings.measure import Measure
 
 if TYPE_CHECKING:
@@ -41,12 +42,8 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
     """Write a figure, atomically; the folder is made if missing, the suffix decides the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(temporary, dpi=160, bbox_inches="tight", pad_inches=0.1)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:] or None, dpi=160, bbox_inches="tight", pad_inches=0.1)
 
 
 def style_axes(axes: "Axes", x: str, y: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from redwood.settings.atomic import replacing
 from redwood.settings.errors import DataError
 
 
@@ -27,15 +28,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     except ValueError as error:
         raise DataError(f"What is meant for {path} holds NaN or infinity ({error}), which JSON cannot hold.") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write("{\n" + ",\n".join(lines) + "\n}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("{\n" + ",\n".join(lines) + "\n}\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_json(path: Path) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from redwood.settings.atomic import write_atomically
 from redwood.settings.errors import RedwoodError, reason_of
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ class CSVMetrics(Logger):
 
     def save(self) -> None:
         """Write all rows."""
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(self.text(), newline="")
-        temporary.replace(self._path)
+        write_atomically(self._path, self.text().encode())
 
 
 def make_loggers(run: "Run", config: dict[str, Any]) -> list[Logger]:
@@ -122,7 +121,7 @@ def _wandb_id(run: "Run") -> str | None:
         return given
     path = run.directory / "checkpoints" / "wandb_id"
     if given or not path.exists():
-        path.write_text(given or secrets.token_hex(4))
+        write_atomically(path, (given or secrets.token_hex(4)).encode())
     return path.read_text()
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
+from redwood.settings.atomic import remove_temporaries, write_atomically
 from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
 from redwood.settings.checks import check_choice, check_range, check_types
 from redwood.settings.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.fingerprint import STAMP, Fingerprint
-from redwood.settings.lock import FolderLock
+from redwood.settings.lock import LOCK_FILE, FolderLock
 from redwood.settings.progress import Reporter
 from redwood.settings.workers import rank
 
@@ -117,7 +119,7 @@ class Run:
         """Raise `RedwoodError` if the run directory of a new run is not empty: it may hold another run's results."""
         if self.resume or not self.writes or self.directory is None or not self.directory.exists():
             return
-        if not self.directory.is_dir() or any(self.directory.iterdir()):
+        if not self.directory.is_dir() or not _is_unused(self.directory):
             raise RedwoodError(
                 f"--run_dir {self.directory} exists and is not empty; choose another folder, "
                 f"or go on with that run by --resume {self.directory}."
@@ -130,7 +132,8 @@ class Run:
         assert self.directory is not None
         try:
             (self.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(self.directory)
+            self._own()
+            self.refuse_used_directory()  # another process may have had it since the first look
             write_atomically(self.directory / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
         except OSError as error:
             raise RedwoodError(f"--run_dir {self.directory} cannot be written ({error.strerror}).") from error
@@ -142,13 +145,29 @@ class Run:
         assert self.directory is not None
         path = self.directory / "checkpoints" / "boundary.pt"
         write_checkpoint({**state, STAMP: self.stamp(BETWEEN, state["next_phase"])}, path)
-        coming = self.checkpoint_path(state["next_phase"])
+        self._drop_checkpoints_before(state["next_phase"])
+
+    def _drop_checkpoints_before(self, phase: int) -> None:
+        coming = self.checkpoint_path(phase)
         assert coming is not None
-        for inside in path.parent.glob("inside-phase-*"):
+        for inside in coming.parent.glob("inside-phase-*"):
             if inside.is_dir() and not inside.name.startswith(coming.name):
                 shutil.rmtree(inside)
             elif not inside.name.startswith(coming.name):
                 inside.unlink()
+
+    def _own(self) -> None:
+        """Lock the run directory, and remove what an earlier process of the run was writing when it was killed."""
+        assert self.directory is not None
+        self._lock.acquire(self.directory)
+        for folder in (self.directory, self.directory / "checkpoints"):
+            remove_temporaries(folder)
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed has left of a complete run, unless another one is writing to it."""
+        with suppress(RedwoodError):
+            self._own()
+        self.unlock()
 
     def load_boundary(self) -> dict[str, Any] | None:
         """The state saved last between two phases, or None if there is none or this is not a resumed run.
@@ -160,7 +179,7 @@ class Run:
         if not self.resume or self.directory is None:
             return None
         if self.writes and self.directory.exists():
-            self._lock.acquire(self.directory)
+            self._own()
         self._refuse_folders()
         path = self.directory / "checkpoints" / "boundary.pt"
         if not path.exists():
@@ -177,6 +196,8 @@ class Run:
                     f"The checkpoint {inside} is of another run, or of another phase, than {path}; {FROM_ITS_START}."
                 )
             self.logged = own["log"]
+        if self.writes:
+            self._drop_checkpoints_before(stamp["phase"])
         return state
 
     def check_checkpoints(self, config: dict[str, Any]) -> None:
@@ -281,8 +302,7 @@ class Run:
         self.loggers, self.reporter = [], Reporter()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that whoever reads it sees the old or the new content, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+def _is_unused(folder: Path) -> bool:
+    """Whether a folder holds nothing, or only what a run leaves that is killed before it has written anything."""
+    names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")} - {LOCK_FILE}
+    return not names or (names == {"checkpoints"} and not any((folder / "checkpoints").iterdir()))

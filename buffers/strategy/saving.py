@@ -11,11 +11,9 @@ from redwood.buffers.strategy.checkpoints import BufferCheckpoints, local_path, 
 class SavingMixin:
     """Saves and loads `memory` with the checkpoints of any Lightning strategy.
 
-    Attributes:
-        writes_atomically: A checkpoint appears only once it is complete, in place of an older one of its name.
+    A checkpoint appears only once it is complete, in place of an older one of its name.
     """
 
-    writes_atomically = True
     memory: AsyncRehearsalBuffer
     _checkpoints: BufferCheckpoints
     _trainer: Any

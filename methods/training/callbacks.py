@@ -1,6 +1,5 @@
 """What happens around training steps: progress, the loss in the logs, checkpoints inside a phase, no profiling."""
 
-import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -77,14 +76,7 @@ class CheckpointInsidePhase(ModelCheckpoint):
     def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
         # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
         self._run.save_logs()
-        if getattr(trainer.strategy, "writes_atomically", False):
-            super()._save_checkpoint(trainer, filepath)
-            return
-        # Beside its place, then into it: Lightning moves the file from the system's temporary folder, which may be on
-        # another disk, and a copy that is cut short would leave neither the new checkpoint nor the one before.
-        super()._save_checkpoint(trainer, f"{filepath}.tmp")
-        if trainer.is_global_zero:
-            os.replace(f"{filepath}.tmp", filepath)
+        super()._save_checkpoint(trainer, filepath)
 
 
 class NoProfiler(PassThroughProfiler):

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -110,6 +111,9 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
 def test_resume_of_a_complete_run_only_shows_it(tmp_path, capsys):
     folder = whole(tmp_path / "run", "--method", "finetune", "--passes", "1")
     before = content(folder)
+    for name in (".lock", ".metrics.csv.1.tmp"):  # killed after the results were written
+        (folder / name).touch()
+    (folder / ".lock").write_text(f"1234567\n{socket.gethostname()}\n")
     capsys.readouterr()
     assert main(["--resume", str(folder)]) == 0
     output = capsys.readouterr().out

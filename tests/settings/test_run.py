@@ -6,9 +6,10 @@ import yaml
 
 from redwood.methods.finetune import Finetune
 from redwood.methods.random import Random
+from redwood.settings.atomic import temporary_path
 from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.results import Results
-from redwood.settings.run import Run, write_atomically
+from redwood.settings.run import Run
 from tests.cli.command import RUN_FILES
 from tests.runs import run_here, small_setting
 
@@ -79,6 +80,24 @@ class TestRunDirectory:
         small_setting("traditional").apply(Random(), quiet=True, run_dir=str(tmp_path))
         assert (tmp_path / "results.json").exists()
 
+    def test_a_folder_of_a_run_killed_before_it_wrote_anything_is_used(self, tmp_path):
+        (tmp_path / "checkpoints").mkdir()
+        for name in (".lock", temporary_path(tmp_path / "config.yaml").name):
+            (tmp_path / name).touch()
+        Run(run_dir=str(tmp_path)).refuse_used_directory()
+        (tmp_path / "checkpoints" / "boundary.pt").touch()
+        with pytest.raises(RedwoodError, match="exists and is not empty"):
+            Run(run_dir=str(tmp_path)).refuse_used_directory()
+
+    def test_of_two_runs_that_start_at_once_the_second_is_refused(self, tmp_path):
+        first, second = (Run(run_dir=str(tmp_path / "run")) for _ in range(2))
+        for run in (first, second):
+            run.refuse_used_directory()
+        first.create({})
+        first.unlock()  # it may even have ended while the second one waited
+        with pytest.raises(RedwoodError, match="exists and is not empty"):
+            second.create({})
+
     def test_nothing_is_written_without_one(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         small_setting("class_incremental").apply(Finetune(), quiet=True)
@@ -126,6 +145,21 @@ class TestBoundary:
         assert left == ["boundary.pt", name, f"{name}.rehearsal", f"{name}.token.pending"]
         assert (tmp_path / "checkpoints" / f"{name}.rehearsal" / "token" / "rows").exists()
 
+    def test_a_resumed_run_removes_what_a_killed_one_has_left(self, tmp_path):
+        """Files that were being written, and the checkpoint inside a phase whose end was saved just before."""
+        run = Run(run_dir=str(tmp_path))
+        run.create({})
+        run.save_boundary({"next_phase": 1, "global_step": 7})
+        run.checkpoint_path(0).touch()
+        for path in (tmp_path / "accuracy_curve.png", tmp_path / "metrics.csv", run.checkpoint_path(1)):
+            temporary_path(path).touch()
+        run.unlock()
+        resumed = Run(run_dir=str(tmp_path), resume=True)
+        resumed.load_boundary()
+        resumed.unlock()
+        files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+        assert files == {"config.yaml", "checkpoints/boundary.pt"}
+
     def test_a_damaged_file(self, tmp_path):
         run = Run(run_dir=str(tmp_path), resume=True)
         run.create({})
@@ -133,11 +167,3 @@ class TestBoundary:
         (tmp_path / "checkpoints" / "boundary.pt").write_bytes(b"PK\x03\x04 cut short")
         with pytest.raises(RedwoodError, match=r"is damaged .*; start the run anew"):
             run.load_boundary()
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path):
-    path = tmp_path / "file"
-    for content in (b"old", b"new"):
-        write_atomically(path, content)
-        assert path.read_bytes() == content
-    assert list(tmp_path.iterdir()) == [path]
