@@ -1,20 +1,10 @@
 """Redwood's command line: `python cli.py --setting class_incremental --method rehearsal`."""
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
-
-from redwood.experiments.arguments import (
-    UsageError,
-    as_arguments,
-    general_help,
-    option_names,
-    parse_selection,
-    refuse_repeated,
-)
-from redwood.experiments.unknown import UnknownOptionError
-from redwood.settings.errors import RedwoodError
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -25,37 +15,54 @@ TERMINATED = 143
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0, 1 if a run of several failed, 2 for a usage error, 130 after an interrupt, 143 after SIGTERM.
+    0, 1 if a run of several failed, 2 for a usage error, 130 after an interrupt, 143 after SIGTERM, SIGUSR1 or SIGHUP.
     """
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
-        status = _dispatch(sys.argv[1:] if argv is None else argv)
+        # Imported inside, as all else: an interrupt while that takes its time is told like any other.
+        from redwood.settings.signals import stop_signals
+
+        with stop_signals(interrupts=True):
+            return _answer(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt as interrupt:
+        _say("interrupted", *interrupt.args)
+        return INTERRUPTED
+    finally:
+        warnings.formatwarning = usual
+
+
+def _answer(argv: list[str]) -> int:
+    from redwood.settings.errors import RedwoodError
+    from redwood.settings.signals import Stopped
+
+    try:
+        status = _dispatch(argv)
         sys.stdout.flush()
         return status
     except RedwoodError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
-    except KeyboardInterrupt as interrupt:
-        go_on = "".join(f"; go on with --resume {folder}" for folder in interrupt.args)
-        print(f"interrupted{go_on}", file=sys.stderr)
-        return INTERRUPTED
-    except SystemExit as stop:
-        from redwood.experiments.runner import TerminatedRun
-
-        if not isinstance(stop, TerminatedRun):
-            raise
-        print(f"terminated; go on with --resume {stop.code}", file=sys.stderr)
-        return TERMINATED
+    except Stopped as stop:
+        folder = getattr(stop, "folder", None)
+        _say("interrupted" if stop.code == INTERRUPTED else "terminated", *([folder] if folder else []))
+        return int(str(stop.code))
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has seen enough; what is left must not fail when Python ends, either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    finally:
-        warnings.formatwarning = usual
+
+
+def _say(what: str, *folder: object) -> None:
+    """Tell that a signal has ended the run, and how to go on if there is something to go on with."""
+    with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
+        print(f"{what}{''.join(f'; go on with --resume {path}' for path in folder)}", file=sys.stderr)
 
 
 def _dispatch(argv: list[str]) -> int:
+    from redwood.experiments.arguments import UsageError, general_help, option_names, parse_selection, refuse_repeated
+    from redwood.experiments.unknown import UnknownOptionError
+
     refuse_repeated(argv)
     chosen, rest = parse_selection(argv)
     if chosen.resume:
@@ -94,6 +101,7 @@ def _read_config(file: str, given: set[str], *, trusted: bool) -> list[str]:
     """The options of a file as arguments; `given` are those that the command line has, too, in their place."""
     from pathlib import Path
 
+    from redwood.experiments.arguments import UsageError, as_arguments
     from redwood.experiments.runner import load_config
     from redwood.experiments.trust import refuse_untrusted
     from redwood.settings.config import refuse_marked
@@ -125,6 +133,7 @@ def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
 
     from rich.console import Console
 
+    from redwood.experiments.arguments import UsageError, parse_selection
     from redwood.experiments.comparison import resume_comparison
     from redwood.experiments.plan import is_comparison
     from redwood.experiments.runner import resume

@@ -1,6 +1,7 @@
 """Many runs, one table: every pair that applies, with as many seeds as asked for."""
 
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import product
@@ -30,6 +31,7 @@ from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.lock import FolderLock
 from redwood.settings.results import Results
 from redwood.settings.run import Run
+from redwood.settings.signals import Stopped
 
 
 def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> tuple[list[Pair], list[str]]:
@@ -176,8 +178,8 @@ def _run_and_report(plan: Plan, parsed: list[Options | RedwoodError], console: C
         ends = _run_all([job for group in by_pair for job in group], _first(parsed).run, console, jobs)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
-    except TerminatedRun:
-        raise TerminatedRun(plan.folder) from None
+    except Stopped as stop:
+        raise (InterruptedRun if stop.number == signal.SIGINT else TerminatedRun)(plan.folder) from None
     left_out = {job.pair: end for job, end in ends.items() if isinstance(end, Failure) and not end.applies}
     if len(left_out) == len(plan.pairs):
         raise NotApplicableError(left_out[plan.pairs[0]].reason)

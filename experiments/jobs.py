@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from redwood.experiments.options import Options, Pair, parse_options
-from redwood.experiments.runner import TerminatedRun, execute, short_name
+from redwood.experiments.runner import execute, short_name
 from redwood.settings.cost import restart_peak_memory
 from redwood.settings.errors import NotApplicableError, RedwoodError
 from redwood.settings.results import Results
+from redwood.settings.signals import Stopped
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def run_job(job: Job) -> Results | Failure:
     except RedwoodError as error:
         print(f"error: {error}", file=sys.stderr)
         return Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
-    except TerminatedRun:
+    except Stopped:
         raise
     except (Exception, SystemExit) as error:
         details = traceback.format_exc()

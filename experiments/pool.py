@@ -7,19 +7,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, Self
 
 from redwood.experiments.jobs import Failure, Job, run_job
 from redwood.experiments.places import Places
 from redwood.experiments.worker import serve
+from redwood.settings.processes import deaf_to_interrupts
 from redwood.settings.results import Results
 
 End = Results | Failure
 
 LOOK_S = 2.0  # between looks at which processes are alive
-GRACE_S = 10.0  # for runs to close their loggers when the user interrupts
+GRACE_S = 60.0  # for runs to save a checkpoint and to close their loggers when the comparison is stopped
 
 
 class ThisProcess:
@@ -105,11 +105,11 @@ class Pool:
             yield job, end
 
     def _stop(self) -> None:
-        """End all processes; those with a job, of an interrupted comparison, are told first, to close their logs."""
+        """End all processes; those with a job, of an interrupted comparison, are told first, to save themselves."""
         everyone = self._busy + self._idle
         try:
             for process in self._busy:
-                process.signal(signal.SIGINT)
+                process.signal(signal.SIGTERM)
             for process in everyone:
                 process.pipe.close()
             deadline = time.monotonic() + GRACE_S
@@ -128,13 +128,9 @@ class _Process:
         self.pipe, other = context.Pipe()
         # No daemon: these may not have children, as a run of several workers has.
         self.process = context.Process(target=serve, args=(other, one_thread))
-        resource_tracker.ensure_running()  # its start would lift the mask below
         # Until it leads a group of its own, an interrupt on the terminal reaches it, too, and would show a traceback.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with deaf_to_interrupts():
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         other.close()
         self.job: Job | None = None
         self.places: list[int | None] = []

@@ -19,6 +19,7 @@ from redwood.settings.fingerprint import differences
 from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.results import Results
 from redwood.settings.run import Run
+from redwood.settings.signals import Stopped
 
 RUNS = Path("runs")
 NOT_IN_FILES = ("config", "resume", "trust", "list", "json", "version", "help")
@@ -28,8 +29,16 @@ class InterruptedRun(KeyboardInterrupt):
     """The user stopped a run; its argument is the folder of the run."""
 
 
-class TerminatedRun(SystemExit):
-    """Signal SIGTERM stopped a run, as schedulers send it; its argument is the folder of the run."""
+class TerminatedRun(Stopped):
+    """A signal such as SIGTERM stopped a run, as schedulers send it.
+
+    Attributes:
+        folder: The folder of the run, or None if it has none yet.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        super().__init__(signal.SIGTERM)
+        self.folder = folder
 
 
 def new_run_dir(label: str) -> Path:
@@ -71,20 +80,21 @@ def execute(options: Options) -> Results:
 
     Raises:
         InterruptedRun: If the user interrupts it.
-        TerminatedRun: If it is told to end while it trains.
+        TerminatedRun: If another signal tells it to end.
     """
+    before = signal.getsignal(signal.SIGINT)
     try:
         return options.setting.apply(options.method, **vars_of_run(options.run))
     except (KeyboardInterrupt, SystemExit) as stop:
-        from pytorch_lightning.utilities.exceptions import SIGTERMException
-
-        if isinstance(stop, SIGTERMException):
-            raise TerminatedRun(options.run.run_dir) from None
+        folder = options.run.run_dir
+        begun = folder is not None and (Path(folder) / "config.yaml").exists()
+        if isinstance(stop, Stopped) and stop.number != signal.SIGINT:
+            raise TerminatedRun(folder if begun else None) from None
         # Lightning makes an exit of an interrupt, and leaves interrupts switched off.
-        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+        if not isinstance(stop, KeyboardInterrupt | Stopped) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise InterruptedRun(options.run.run_dir) from None
+        signal.signal(signal.SIGINT, before)
+        raise InterruptedRun(*([folder] if begun else [])) from None
 
 
 def vars_of_run(run: Any) -> dict[str, Any]:

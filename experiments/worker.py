@@ -1,14 +1,14 @@
 """A process that does one job after the other. It imports nothing heavy before the environment is set."""
 
 import faulthandler
-import multiprocessing
 import os
 import signal
 import sys
-import threading
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
+
+from redwood.settings.processes import end_with_parent
+from redwood.settings.signals import Stopped, stop_signals
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -28,38 +28,35 @@ def serve(pipe: Any, one_thread: bool) -> None:
     """
     os.setsid()
     job = None
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(group=True)
     if one_thread:
         os.environ.update(dict.fromkeys(THREADS, "1"))
     faulthandler.enable()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a crash is not to lose the lines before
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        while True:
-            job = pipe.recv()
-            _print_to(job.log)
-            _import()
-            from redwood.experiments.jobs import run_job
+        with stop_signals():
+            while True:
+                job = pipe.recv()
+                _print_to(job.log)
+                _import()
+                from redwood.experiments.jobs import run_job
 
-            pipe.send(run_job(job))
+                pipe.send(run_job(job))
     except (EOFError, ConnectionError):
         return
     except KeyboardInterrupt:
+        return
+    except Stopped as stop:
         if job is not None:
-            print("interrupted", file=sys.stderr)
+            print("stopped", file=sys.stderr)
+        os.kill(os.getpid(), stop.number)  # what it does by default: whoever waits for this process sees why it ended
 
 
 def _import() -> None:
     """Load what every run needs before the clock of the first one starts."""
     import redwood.methods.training.module
     import redwood.settings.loggers  # noqa: F401
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os.killpg(0, signal.SIGKILL)
 
 
 def _print_to(path: Path) -> None:

@@ -3,6 +3,7 @@
 Lightning is imported when a network is built, not before: it takes seconds, which lists, help and messages do without.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,12 @@ from redwood.settings.batch import Batch
 from redwood.settings.checks import check_choice, check_positive, check_range, check_types
 from redwood.settings.continual import ContinualSetting
 from redwood.settings.errors import InvalidOptionError
+from redwood.settings.launch import cluster_environment
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
 from redwood.settings.run import Run
 from redwood.settings.seeding import seed_everything
+from redwood.settings.signals import postponed
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
@@ -204,7 +207,8 @@ class LightningMethod(Method):
         self.phase = phase
         self.heads.learn(phase.task_classes)
         trainer = self.make_trainer(phase)
-        trainer.fit(self.module, phase.train, phase.validation, ckpt_path=self.checkpoint_inside(phase))
+        with postponed(self._saves_inside):
+            trainer.fit(self.module, phase.train, phase.validation, ckpt_path=self.checkpoint_inside(phase))
         self.module.tell_stray_layers()  # of a phase of a single step
         # A checkpoint of the very last step leaves no step to train.
         self.module.restore_random_state()
@@ -229,9 +233,9 @@ class LightningMethod(Method):
 
         run: Run = self.run
         callbacks: list[Callback] = [self.flops, TrainingLog(run), *self.callbacks()]
-        if run.directory is not None and run.checkpoint_every:
+        if self._saves_inside:
             callbacks.append(CheckpointInsidePhase(run, phase.index))
-        return Trainer(
+        trainer = Trainer(
             accelerator=run.accelerator,
             devices=run.device_numbers(self.setting.workers),
             num_nodes=run.nodes,
@@ -239,16 +243,24 @@ class LightningMethod(Method):
             strategy=self.strategy(),
             max_epochs=phase.train.epochs,
             callbacks=callbacks,
-            plugins=[SealedIO()],
+            plugins=[SealedIO(), cluster_environment()],
             logger=False,
             profiler=NoProfiler(),
-            enable_checkpointing=any(isinstance(c, CheckpointInsidePhase) for c in callbacks),
+            enable_checkpointing=self._saves_inside,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            default_root_dir=run.directory,
+            # Not the run directory or the current one: under SLURM, Lightning loads an `hpc_ckpt_*` that it finds.
+            default_root_dir=os.devnull if run.directory is None else run.directory / "lightning",
         )
+        # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return trainer
+
+    @property
+    def _saves_inside(self) -> bool:
+        return self.run.directory is not None and self.run.checkpoint_every > 0
 
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:

@@ -1,18 +1,19 @@
-"""Start the workers of a data-parallel run, with Lightning's own launchers."""
+"""Start the workers of a data-parallel run, or join those that a launcher has started."""
 
 import os
 import pickle
-import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redwood.settings.base import Learner, Setting
-from redwood.settings.errors import InvalidOptionError, RedwoodError, reason_of
+from redwood.settings.errors import InvalidOptionError, reason_of
+from redwood.settings.processes import Workers
 from redwood.settings.registry import USER_FILE_PREFIX, load_file
 
 if TYPE_CHECKING:
+    from lightning_fabric.plugins.environments import ClusterEnvironment
+
     from redwood.settings.results import Results
     from redwood.settings.run import Run
 
@@ -25,30 +26,38 @@ def run_in_workers(setting: Setting, method: Learner, run: "Run") -> "Results":
     """
     from redwood.settings.loop import run_protocol
 
-    numbers = run.device_numbers(setting.workers)
+    run.device_numbers(setting.workers)
     run.check_devices(setting.workers)
     run.refuse_used_directory()
     if setting.workers == 1:
         return run_protocol(setting, method, run)
-    from lightning_fabric import Fabric
-
     external = _started_by_a_launcher(setting.workers)
     if run.nodes > 1 and not external:
         raise InvalidOptionError(
             f"--nodes {run.nodes} needs one process per worker; start them with torchrun or srun on each machine."
         )
-    fabric = Fabric(
-        accelerator=run.accelerator,
-        devices=numbers,
-        num_nodes=run.nodes,
-        strategy="ddp" if external else "ddp_spawn",
-    )
     if external:
-        fabric.launch()
+        _join(setting, run)
         return run_protocol(setting, method, run)
-    results, trained = _launch(fabric, _packed(setting, method, run))
+    results, trained = _spawn(setting.workers, _packed(setting, method, run))
     method.__dict__.update(trained.__dict__)
     return results
+
+
+def _join(setting: Setting, run: "Run") -> None:
+    """Meet the other workers."""
+    from lightning_fabric import Fabric
+
+    from redwood.settings.loop import quiet_lightning
+
+    with quiet_lightning():
+        Fabric(
+            accelerator=run.accelerator,
+            devices=run.device_numbers(setting.workers),
+            num_nodes=run.nodes,
+            strategy="ddp",
+            plugins=[cluster_environment()],
+        ).launch()
 
 
 def _packed(*content: Any) -> bytes:
@@ -61,45 +70,72 @@ def _packed(*content: Any) -> bytes:
         ) from error
 
 
-def _launch(fabric: Any, payload: bytes) -> tuple["Results", Learner]:
-    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+def _spawn(count: int, payload: bytes) -> tuple["Results", Learner]:
+    import torch
+    from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
-    # Not through the launcher's return queue: it waits for the workers to end before it reads what they send.
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer"
-        try:
-            fabric.launch(_work, payload, _user_files(), answer)
-        except ProcessRaisedException as error:
-            ours = re.match(r"redwood\.[\w.]+: (.*)", str(error).strip().splitlines()[-1])
-            if ours:
-                raise RedwoodError(ours[1]) from error
-            raise
-        except ProcessExitedException as error:
-            end = f"signal {error.signal_name}" if error.signal_name else f"exit status {error.exit_code}"
-            raise RedwoodError(
-                f"Worker {error.error_index} was ended by {end}, and the others with it; "
-                "go on with --resume and its run directory, or start it anew."
-            ) from error
-        results, trained = pickle.loads(answer.read_bytes())
+    port = find_free_network_port()
+    exact = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with Workers(count, _work, count, port, _user_files(), exact, payload) as workers:
+        results, trained = workers.result()
     return results, trained
 
 
-def _work(fabric: Any, payload: bytes, user_files: list[str], answer: Path) -> None:
+def _work(rank: int, count: int, port: int, user_files: list[str], exact: tuple[bool, bool], payload: bytes) -> Any:
     """What a spawned worker does: become one that Lightning recognises, and run the protocol."""
+    import torch
+
     from redwood.settings.loop import run_protocol
 
+    _Spawned.here = True
     os.environ.update(
-        LOCAL_RANK=str(fabric.local_rank),
+        LOCAL_RANK=str(rank),
         NODE_RANK="0",
-        RANK=str(fabric.global_rank),
-        WORLD_SIZE=str(fabric.world_size),
+        RANK=str(rank),
+        WORLD_SIZE=str(count),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
     )
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, _cores() // count))
+    torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
     for path in user_files:
         load_file("class", Path(path))
     setting, method, run = pickle.loads(payload)
+    _join(setting, run)
     results = run_protocol(setting, method, run)
-    if fabric.global_rank == 0:
-        answer.write_bytes(pickle.dumps((results, method)))
+    return (results, method) if rank == 0 else None
+
+
+class _Spawned:
+    """Whether this process is a worker that `run_in_workers` has started."""
+
+    here = False
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cluster_environment() -> "ClusterEnvironment":
+    """What tells Lightning the place of this process among the workers.
+
+    Lightning would look for itself. Of SLURM it would take over more: on a signal it saves a checkpoint of its own and
+    sends the job to the queue again, and the next phase would train on from that checkpoint.
+
+    Raises:
+        InvalidOptionError: If SLURM was not told how many tasks each machine has.
+    """
+    from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
+    if _Spawned.here or launched_processes() == 1:
+        return LightningEnvironment()
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    try:
+        return SLURMEnvironment(auto_requeue=False)
+    except RuntimeError as error:
+        raise InvalidOptionError("With --ntasks, SLURM has to be given --ntasks-per-node, too.") from error
 
 
 def _user_files() -> list[str]:

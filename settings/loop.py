@@ -19,6 +19,7 @@ from redwood.settings.results import Cost, Results
 from redwood.settings.run import Run
 from redwood.settings.schema import ANYTHING, ListOf, MapOf, Number, Record, check, check_alike
 from redwood.settings.seeding import seed_everything
+from redwood.settings.signals import postponed, stop_if_asked, stop_signals
 from redwood.settings.workers import gather_objects, rank, sum_over_workers, world_size
 
 STATE_FORMAT = 3
@@ -59,7 +60,7 @@ def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
 
     threads = torch.get_num_threads()
     try:
-        with quiet_lightning():
+        with quiet_lightning(), stop_signals(), postponed(ready=world_size() > 1):
             return _run_protocol(setting, method, run)
     finally:
         torch.set_num_threads(threads)
@@ -107,6 +108,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
                 progress.untrained = stream.baseline(method)
                 _save(progress, method, run)
             for index in range(progress.next_phase, stream.n_phases):
+                stop_if_asked()
                 row = _run_phase(setting, stream, index, method, run, progress, reporter)
                 started -= run.earlier_s
                 progress.wall_time_s = time.perf_counter() - started

@@ -150,7 +150,8 @@ class BufferCheckpoints:
 
 def new_token() -> str:
     """A name that no other save has."""
-    return uuid4().hex[:12]
+    # Of letters: under SLURM, Lightning takes all digits behind `hpc_ckpt_` in any file name for its version.
+    return uuid4().hex[:12].translate(str.maketrans("0123456789", "ghijklmnop"))
 
 
 def _token_of(entry: Any, path: Path) -> str:

@@ -17,6 +17,7 @@ from redwood.settings.rl.plain_state import NotPlainError
 from redwood.settings.run import FROM_ITS_START, INSIDE
 from redwood.settings.schema import check_alike
 from redwood.settings.seeding import preserved_random_state, random_state, set_random_state
+from redwood.settings.signals import StopVote, postponed, stop
 from redwood.settings.workers import gather_objects, rank
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Session:
         self._next_save = self._after_interval()
         self._random: dict[str, Any] | None = None
         self._goes_on = False
+        self._vote = StopVote()
+
+    @property
+    def _saves(self) -> bool:
+        return self._run.directory is not None and self._run.checkpoint_every > 0
 
     def resume(self) -> None:
         """Go on inside the phase, if the run is one that is resumed there."""
@@ -88,7 +94,7 @@ class Session:
         }
         vars(algorithm).update(watched)
         try:
-            with suppress(StepsSpentError):
+            with postponed(ready=self._saves), suppress(StepsSpentError):
                 algorithm.learn(total, callback=progress, reset_num_timesteps=not goes_on)
         finally:
             for name in watched:
@@ -117,12 +123,14 @@ class Session:
         """A rollout, before which all is between two steps of the loop, as it is nowhere else."""
 
         def collect_after_checkpoint(*args: Any, **kwargs: Any) -> Any:
-            checkpoints = self._run.directory is not None and self._run.checkpoint_every > 0
             if self._random is not None:
                 set_random_state(self._random)
                 self._random = None
-            if checkpoints and self._phase.budget.spent >= self._next_save:
+            stops = self._vote.passed()
+            if self._saves and (stops or self._phase.budget.spent >= self._next_save):
                 self._save()
+            if stops:
+                stop()
             self._agent.before_rollout(self._phase)
             return collect(*args, **kwargs)
 

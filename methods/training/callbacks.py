@@ -11,6 +11,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 
 from redwood.settings.errors import RedwoodError
 from redwood.settings.run import Run
+from redwood.settings.signals import StopVote, stop
 
 LOG_EVERY = 50
 REPORT_EVERY_S = 0.1
@@ -66,7 +67,18 @@ class CheckpointInsidePhase(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        self._run = run
+        self._run, self._path = run, path
+        self._vote = StopVote()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save every so many steps; and, if a signal asks for an end, save and end."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self._vote.passed():
+            if self._last_global_step_saved != trainer.global_step:
+                self._save_checkpoint(trainer, str(self._path))
+            if hasattr(trainer.strategy, "wait_for_checkpoints"):  # it saves in the background
+                trainer.strategy.wait_for_checkpoints()
+            stop()
 
     @property
     def state_key(self) -> str:

@@ -2,20 +2,17 @@
 
 import os
 import signal
-import traceback
 from dataclasses import dataclass
 
 import pytest
 import torch
-from torch.multiprocessing.spawn import ProcessRaisedException
 
 from redwood.methods import get_method
 from redwood.methods.async_rehearsal import AsyncRehearsal
 from redwood.methods.rehearsal import Rehearsal
-from redwood.settings.errors import InvalidOptionError, NotTrainedError, RedwoodError
+from redwood.settings.errors import InvalidOptionError, RedwoodError
 from redwood.settings.launch import is_first_process, launched_processes, run_in_workers
 from redwood.settings.rl.distributed import DistributedIncrementalRLSetting
-from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.run import Run
 from redwood.settings.workers import rank
 from tests.methods.helpers import one_sentence
@@ -62,46 +59,6 @@ def test_a_worker_that_is_killed_ends_the_run_with_one_sentence():
     with pytest.raises(RedwoodError, match=r"^Worker 1 was ended by signal SIGKILL, and the others with it;") as caught:
         setting.apply(Killed(), quiet=True, accelerator="cpu")
     assert one_sentence(caught.value)
-
-
-class TestErrors:
-    """What a worker raises reaches the caller as torch wraps it: in the text of an exception."""
-
-    def caught(self, monkeypatch, error):
-        class FailingFabric:
-            def __init__(self, **options):
-                pass
-
-            def launch(self, *job):
-                try:
-                    raise error
-                except Exception:
-                    raise ProcessRaisedException(traceback.format_exc(), 1, 4242) from None
-
-        monkeypatch.setattr("lightning_fabric.Fabric", FailingFabric)
-        setting = small_setting("class_incremental", workers=2)
-        with pytest.raises(Exception) as caught:
-            setting.apply(FixedRule(), quiet=True, accelerator="cpu")
-        return caught.value
-
-    def test_ours_arrive_as_their_sentence(self, monkeypatch):
-        found = self.caught(monkeypatch, NotTrainedError("Nothing fits; use something else."))
-        assert isinstance(found, RedwoodError)
-        assert str(found) == "Nothing fits; use something else."
-
-    def test_ours_arrive_from_wherever_they_are_defined(self, monkeypatch):
-        found = self.caught(monkeypatch, InvalidActionError("The action 9 is too much."))
-        assert isinstance(found, RedwoodError) and str(found) == "The action 9 is too much."
-
-    def test_the_last_of_several_counts(self, monkeypatch):
-        error = KeyError("missing")
-        error.__context__ = NotTrainedError("Nothing fits; use something else.")
-        assert isinstance(self.caught(monkeypatch, error), ProcessRaisedException)
-
-    def test_others_arrive_with_their_traceback(self, monkeypatch):
-        found = self.caught(monkeypatch, KeyError("missing"))
-        assert isinstance(found, ProcessRaisedException)
-        assert "KeyError: 'missing'" in str(found)
 
 
 def test_what_no_other_process_can_have_is_refused():
