@@ -101,7 +101,7 @@ def _read_config(file: str, given: set[str], *, trusted: bool) -> list[str]:
     """The options of a file as arguments; `given` are those that the command line has, too, in their place."""
     from pathlib import Path
 
-    from redwood.experiments.arguments import UsageError, as_arguments
+    from redwood.experiments.arguments import as_arguments
     from redwood.experiments.runner import load_config
     from redwood.experiments.trust import refuse_untrusted
     from redwood.settings.config import refuse_marked
