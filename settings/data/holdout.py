@@ -55,8 +55,8 @@ def hold_out_along(name: str, strata: np.ndarray, order: np.ndarray, seed: int) 
     for stratum in _strata_to_split(name, strata):
         places = np.flatnonzero(strata[order] == stratum)
         groups = max(round(TEST_SHARE * len(places)), 1)
-        for group in np.array_split(places, groups):
-            is_test[random.choice(group)] = True
+        cuts = len(places) * np.arange(groups + 1) // groups
+        is_test[places[random.integers(cuts[:-1], cuts[1:])]] = True
     return torch.from_numpy(order[~is_test]), torch.from_numpy(order[is_test])
 
 
