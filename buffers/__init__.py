@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
 from redwood.buffers.distributed.options import check_policy, check_sampler
-from redwood.buffers.errors import StorageError, WorkerLostError
+from redwood.buffers.errors import BufferInputError, StorageError, WorkerLostError
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import (
     POLICIES,
@@ -55,6 +55,7 @@ __all__ = [
     "TIERS",
     "AsyncRehearsalBuffer",
     "AsyncRehearsalStrategy",
+    "BufferInputError",
     "ClassBalanced",
     "ClassBalancedReservoir",
     "Grasp",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.intake import Intake
 from redwood.buffers.offers import find
 from redwood.buffers.records import Records
@@ -56,9 +57,9 @@ class RehearsalBuffer(Intake):
             ValueError: If `n` is less than 1, or `rate` is missing.
         """
         if n < 1:
-            raise ValueError(f"The number of samples to draw must be at least 1, got {n}.")
+            raise BufferInputError(f"The number of samples to draw must be at least 1, got {n}.")
         if rate is None and "rate" in self.sampler.needs:
-            raise ValueError(f"{type(self.sampler).__name__} needs scores of the stored samples; pass rate=...")
+            raise BufferInputError(f"{type(self.sampler).__name__} needs scores of the stored samples; pass rate=...")
         if self._capacity is not None and n > self._capacity and not self._warned:
             self._warned = True
             warnings.warn(
@@ -113,7 +114,7 @@ class RehearsalBuffer(Intake):
 
     def _filled(self) -> RowStorage:
         if self._storage.rows is None or not len(self):
-            raise ValueError("Cannot sample from an empty buffer; call `add` first.")
+            raise BufferInputError("Cannot sample from an empty buffer; call `add` first.")
         return self._storage.rows
 
     # Telling it more.
@@ -125,7 +126,7 @@ class RehearsalBuffer(Intake):
             ValueError: If there is not one for each.
         """
         if losses.shape != slots.shape:
-            raise ValueError(f"There are {len(slots)} rows, but the losses are of shape {tuple(losses.shape)}.")
+            raise BufferInputError(f"There are {len(slots)} rows, but the losses are of shape {tuple(losses.shape)}.")
         self.policy.rated(slots.cpu(), losses.detach().cpu())
 
     def refresh(self, features: Tensor) -> None:
@@ -135,7 +136,9 @@ class RehearsalBuffer(Intake):
             ValueError: If there is not one for each.
         """
         if features.dim() != 2 or len(features) != len(self):
-            raise ValueError(f"There are {len(self)} rows, but the features are of shape {tuple(features.shape)}.")
+            raise BufferInputError(
+                f"There are {len(self)} rows, but the features are of shape {tuple(features.shape)}."
+            )
         self.sampler.refresh(features.detach().cpu())
 
     # Looking at it.
@@ -151,7 +154,7 @@ class RehearsalBuffer(Intake):
         assert self._storage.rows is not None
         leaves = dict(flatten(self._storage.rows.first(len(self))))
         if leaf not in leaves:
-            raise ValueError(f"This buffer has no leaf {leaf!r}; it stores {', '.join(leaves)}.")
+            raise BufferInputError(f"This buffer has no leaf {leaf!r}; it stores {', '.join(leaves)}.")
         values = leaves[leaf]
         names, counts = values.unique(return_counts=True)
         return dict(zip(names.tolist(), counts.tolist(), strict=True))

@@ -1,4 +1,11 @@
-"""What buffers raise beside `ValueError`."""
+"""What buffers raise."""
+
+
+class BufferInputError(ValueError):
+    """Something that was handed to a buffer does not fit: an argument, samples, or a saved state.
+
+    A `ValueError` of another kind is a fault of the program, not of its user.
+    """
 
 
 class StorageError(OSError):

@@ -5,6 +5,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.layout import RowLayout, batch_size
 from redwood.buffers.lazy_storage import LazyStorage
 from redwood.buffers.offers import make_offer
@@ -47,11 +48,11 @@ class Intake:
             ValueError: If an argument is out of range.
         """
         if (capacity is None) == (n_bytes is None):
-            raise ValueError("A buffer needs either capacity, in samples, or n_bytes.")
+            raise BufferInputError("A buffer needs either capacity, in samples, or n_bytes.")
         size, unit = (capacity, "sample") if capacity is not None else (n_bytes, "byte")
         assert size is not None
         if size < 1:
-            raise ValueError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
+            raise BufferInputError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
         self.policy: Policy = claim(policy, POLICIES, "policy")
         self.sampler: Sampler = claim(sampler, SAMPLERS, "sampler")
         self._capacity, self._n_bytes, self._seed = capacity, n_bytes, seed
@@ -192,7 +193,7 @@ class Intake:
             return self._capacity
         assert self._n_bytes is not None
         if self._n_bytes < layout.stride:
-            raise ValueError(f"n_bytes={self._n_bytes} is less than one sample takes, {layout.stride} bytes.")
+            raise BufferInputError(f"n_bytes={self._n_bytes} is less than one sample takes, {layout.stride} bytes.")
         return self._n_bytes // layout.stride
 
     def _opened(self, samples: Any, leaves: list[tuple[str, Tensor]]) -> RowStorage:
@@ -213,7 +214,7 @@ class Intake:
             StorageError: If the rows cannot be allocated; the buffer is then as it was.
         """
         if capacity <= self.capacity or self._capacity is None:
-            raise ValueError(f"A buffer of {self.capacity} samples cannot grow to {capacity}.")
+            raise BufferInputError(f"A buffer of {self.capacity} samples cannot grow to {capacity}.")
         if self._storage.rows is not None:
             self._storage.rows.grow(capacity)
             self._records.grow(capacity)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.tree import flatten, rebuild
 
 # Rows are moved in words of 16 bytes, the widest that torch has: its CPU scatter and gather go element by element.
@@ -117,13 +118,13 @@ class RowLayout:
             ValueError: If a leaf is missing, unknown, or of another shape or dtype; it says which.
         """
         if [path for path, _ in leaves] != self.paths:
-            raise ValueError(
+            raise BufferInputError(
                 f"This buffer stores the leaves {', '.join(self.paths)}, "
                 f"got {', '.join(path for path, _ in leaves)}; add the same ones."
             )
         for leaf, (_, tensor) in zip(self.leaves, leaves, strict=True):
             if tensor.shape[1:] != leaf.shape or tensor.dtype != leaf.dtype:
-                raise ValueError(
+                raise BufferInputError(
                     f"Leaf {leaf.path} of this buffer has samples {leaf.shape} {leaf.dtype}, "
                     f"got {tuple(tensor.shape[1:])} {tensor.dtype}; convert it first."
                 )
@@ -138,5 +139,5 @@ def batch_size(leaves: Sequence[tuple[str, Tensor]]) -> int:
     sizes = [tensor.shape[0] if tensor.dim() else -1 for _, tensor in leaves]
     if not sizes or sizes[0] < 0 or sizes.count(sizes[0]) != len(sizes):
         shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in leaves)
-        raise ValueError(f"A buffer needs leaves (B, ...) with one B, got {shapes or 'no leaf'}.")
+        raise BufferInputError(f"A buffer needs leaves (B, ...) with one B, got {shapes or 'no leaf'}.")
     return sizes[0]

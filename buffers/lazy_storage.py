@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.storage import RowStorage
 from redwood.buffers.tiers import TIERS, allocate, resolve
@@ -27,7 +28,7 @@ class LazyStorage:
             ValueError: If there is no such tier.
         """
         if tier not in ("auto", *TIERS):
-            raise ValueError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
+            raise BufferInputError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
         self._tier, self._directory = tier, directory
         self.rows: RowStorage | None = None
         self._structure_known = True
@@ -61,7 +62,7 @@ class LazyStorage:
         for path, tensor in leaves:
             # There is no tier for other accelerators' memory, so their samples are copied to the host.
             if tensor.device not in (device, torch.device("mps", 0)):
-                raise ValueError(
+                raise BufferInputError(
                     f"The rows of this buffer are on {device}, got leaf {path} on {tensor.device}; "
                     "move either with `to`."
                 )

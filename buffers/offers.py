@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.policies import Offer, Policy
 from redwood.buffers.samplers import Sampler
 
@@ -63,16 +64,20 @@ def find(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Ten
         given = named if isinstance(named, Tensor) else None
     if given is None:
         remedy = f"pass {name}=..." if leaf is None else f"add a leaf {leaf}, or pass {name}=..."
-        raise ValueError(f"{who} needs the {name} of the samples; {remedy}")
+        raise BufferInputError(f"{who} needs the {name} of the samples; {remedy}")
     if given.dim() == 0 or len(given) != n:
-        raise ValueError(f"There are {n} samples, but {name} is of shape {tuple(given.shape)}; give one for each.")
+        raise BufferInputError(
+            f"There are {n} samples, but {name} is of shape {tuple(given.shape)}; give one for each."
+        )
     if name in _DIMS and given.dim() != _DIMS[name][1]:
-        raise ValueError(f"The {name} have to be of shape {_DIMS[name][0]}, got {tuple(given.shape)}; reshape them.")
+        raise BufferInputError(
+            f"The {name} have to be of shape {_DIMS[name][0]}, got {tuple(given.shape)}; reshape them."
+        )
     if name == "tasks" and given.is_floating_point():
-        raise ValueError(f"The tasks have to be integers (B,), got {given.dtype}; convert them.")
+        raise BufferInputError(f"The tasks have to be integers (B,), got {given.dtype}; convert them.")
     given = given.detach().cpu()
     if name in ("losses", "features") and not bool(torch.isfinite(given).all()):
-        raise ValueError(f"The {name} of some samples are no finite numbers; look for what has diverged.")
+        raise BufferInputError(f"The {name} of some samples are no finite numbers; look for what has diverged.")
     return given
 
 
@@ -92,9 +97,11 @@ def checked_labels(labels: Tensor, n_classes: int | None, *, sets: bool) -> Tens
     """
     if labels.is_floating_point() or labels.dim() > 1 + sets:
         wanted = "integers (B,) or sets (B, L)" if sets else "integers (B,)"
-        raise ValueError(f"The labels have to be {wanted}, got {labels.dtype} {tuple(labels.shape)}; convert them.")
+        raise BufferInputError(
+            f"The labels have to be {wanted}, got {labels.dtype} {tuple(labels.shape)}; convert them."
+        )
     if labels.dim() == 2 and labels.dtype != torch.bool:
-        raise ValueError(f"Label sets (B, L) have to be bool, got {labels.dtype}; convert them.")
+        raise BufferInputError(f"Label sets (B, L) have to be bool, got {labels.dtype}; convert them.")
     labels = labels if labels.dim() == 2 else labels.long()
     if not labels.numel():
         return labels
@@ -103,7 +110,7 @@ def checked_labels(labels: Tensor, n_classes: int | None, *, sets: bool) -> Tens
     else:
         low, high = int(labels.min()), int(labels.max())
     if low < 0:
-        raise ValueError(f"The label {low} is negative; number classes from 0.")
+        raise BufferInputError(f"The label {low} is negative; number classes from 0.")
     if n_classes is not None and high >= n_classes:
-        raise ValueError(f"The label {high} has to be below {n_classes}, as n_classes={n_classes} says.")
+        raise BufferInputError(f"The label {high} has to be below {n_classes}, as n_classes={n_classes} says.")
     return labels

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
+
 
 class Part:
     """A replaceable part of a buffer.
@@ -34,7 +36,7 @@ class Part:
         Raises:
             ValueError: If it goes by more than what it knows of samples one by one.
         """
-        raise ValueError(
+        raise BufferInputError(
             f"{type(self).__name__} cannot move to another number of workers; resume on as many as saved it."
         )
 
@@ -50,10 +52,10 @@ def kind_of(part: P | str, known: Mapping[str, type[P]], kind: str) -> type[P]:
     """
     if isinstance(part, str):
         if part not in known:
-            raise ValueError(f"There is no {kind} {part!r}; choose one of {', '.join(known)}.")
+            raise BufferInputError(f"There is no {kind} {part!r}; choose one of {', '.join(known)}.")
         return known[part]
     if not isinstance(part, Part):
-        raise ValueError(f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {part!r}.")
+        raise BufferInputError(f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {part!r}.")
     return type(part)
 
 
@@ -72,6 +74,6 @@ def claim(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
     if isinstance(part, str):
         part = made()
     if part.claimed:
-        raise ValueError(f"This {type(part).__name__} serves another buffer already; make a new one.")
+        raise BufferInputError(f"This {type(part).__name__} serves another buffer already; make a new one.")
     part.claimed = True
     return part

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.layout import batch_size
 from redwood.buffers.parts import Part
 from redwood.buffers.policies import Policy
@@ -33,7 +34,9 @@ def restored_parts(
     try:
         return _restored(state, copy(policy), copy(sampler), capacity)
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        raise ValueError(f"The saved buffer is damaged ({type(error).__name__}: {error}); load another one.") from error
+        raise BufferInputError(
+            f"The saved buffer is damaged ({type(error).__name__}: {error}); load another one."
+        ) from error
 
 
 def _restored(
@@ -41,17 +44,17 @@ def _restored(
 ) -> tuple[Policy, Sampler]:
     saved, seed, rows, _ = (state[name] for name in ("capacity", "seed", "rows", "step"))
     if capacity is not None and saved != capacity:
-        raise ValueError(
+        raise BufferInputError(
             f"The saved buffer holds {saved} samples and this one {capacity}; make it with capacity={saved}."
         )
     for part, kind in ((policy, "policy"), (sampler, "sampler")):
         name = state[kind]["name"]
         if name != type(part).__name__:
-            raise ValueError(
+            raise BufferInputError(
                 f"The saved buffer has the {kind} {name} and this one {type(part).__name__}; make it with that one."
             )
         if state[kind]["options"] != part.options():
-            raise ValueError(
+            raise BufferInputError(
                 f"The saved buffer has a {name} with {state[kind]['options']} and this one with {part.options()}; "
                 "make it with those."
             )

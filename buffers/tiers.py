@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from redwood.buffers.errors import StorageError
+from redwood.buffers.errors import BufferInputError, StorageError
 from redwood.buffers.layout import WORD, WORD_BYTES
 
 Tier = Literal["cuda", "pinned", "host", "mmap"]
@@ -33,9 +33,9 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
         StorageError: If there is not enough memory or disk space.
     """
     if tier not in TIERS:
-        raise ValueError(f"There is no tier {tier!r}; choose one of {', '.join(TIERS)}.")
+        raise BufferInputError(f"There is no tier {tier!r}; choose one of {', '.join(TIERS)}.")
     if tier in ("cuda", "pinned") and not torch.cuda.is_available():
-        raise ValueError(f"The tier {tier} needs a CUDA device, and there is none; choose host or mmap.")
+        raise BufferInputError(f"The tier {tier} needs a CUDA device, and there is none; choose host or mmap.")
     if tier == "mmap":
         return _mapped(n_words, directory or tempfile.gettempdir())
     try:
@@ -46,6 +46,8 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
         huge = n_words >= HUGE_FROM and hasattr(mmap, "MADV_HUGEPAGE")  # Linux
         return _on_huge_pages(n_words) if huge else torch.empty(n_words, dtype=WORD)
     except (RuntimeError, OSError, OverflowError, TypeError) as error:  # the last two: more than can be addressed
+        if tier == "cuda" and isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+            raise  # the GPU tells here of work that has failed before
         raise StorageError(
             f"A buffer of {n_words * WORD_BYTES:,} bytes does not fit into the tier {tier}; make it smaller."
         ) from error

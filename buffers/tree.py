@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
+
 
 def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the path and the tensor of each leaf, in a fixed order.
@@ -31,7 +33,7 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from flatten(branch, f"{path}.{name}" if path else str(name))
     elif tree is not None:
         where = f"leaf {path}" if path else "the sample"
-        raise ValueError(f"A buffer stores tensors, got {type(tree).__name__} for {where}; convert it first.")
+        raise BufferInputError(f"A buffer stores tensors, got {type(tree).__name__} for {where}; convert it first.")
 
 
 def changed(tree: Any, change: Callable[[Any], Any]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from redwood.buffers import POLICIES, Policy, RehearsalBuffer, Ring, StorageError
+from redwood.buffers import POLICIES, BufferInputError, Policy, RehearsalBuffer, Ring, StorageError
 from redwood.methods.memory.parts import make_part
 from redwood.methods.streaming.prequential import PrequentialMethod
 from redwood.methods.streaming.ridge import predict_ridge, ridge_flops
@@ -81,7 +81,7 @@ class JustInTime(PrequentialMethod):
         labels = torch.zeros(len(y), dtype=torch.int64) if self._one_label else y
         try:
             self.buffer.add({"x": x, "y": y}, labels=labels)
-        except (StorageError, ValueError) as error:
+        except (StorageError, BufferInputError) as error:
             raise RedwoodError(str(error)) from error
         self._database = None
 
@@ -117,7 +117,7 @@ class JustInTime(PrequentialMethod):
         super().load_state_dict(state)
         try:
             self.buffer.load_state_dict(state["buffer"])
-        except (StorageError, ValueError) as error:
+        except (StorageError, BufferInputError) as error:
             raise RedwoodError(str(error)) from error
         self._database = None
 

@@ -11,6 +11,7 @@ from redwood.buffers import (
     POLICIES,
     SAMPLERS,
     AsyncRehearsalBuffer,
+    BufferInputError,
     Policy,
     Sampler,
     StorageError,
@@ -210,7 +211,7 @@ class Rehearsal(BufferedMethod):
         """Train on one phase."""
         try:
             super().fit(phase)
-        except (WorkerLostError, StorageError) as error:
+        except (WorkerLostError, StorageError, BufferInputError) as error:
             raise RedwoodError(str(error)) from error
 
     def on_finish(self, results: Results) -> None:
@@ -282,7 +283,7 @@ def check_async(method: Rehearsal) -> None:
     for option, check, part in parts:
         try:
             check(part)
-        except ValueError as error:
+        except BufferInputError as error:
             raise InvalidOptionError(
                 f"--{option} {getattr(method, option)} does not go with --async: {error}"
             ) from error

@@ -51,3 +51,11 @@ class PhaseOverError(RedwoodError):
 def reason_of(error: BaseException) -> str:
     """The first line of what a library's error says, or its kind if it says nothing, for use within a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def is_raised_in(error: BaseException, *packages: str) -> bool:
+    """Whether code of one of some packages has raised an error: what calls it, or it calls, is another's fault."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages

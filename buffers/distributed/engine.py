@@ -16,6 +16,7 @@ from redwood.buffers.distributed.options import check_sampler, make_policy
 from redwood.buffers.distributed.peers import Peers, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
 from redwood.buffers.distributed.plan import ExchangePlan
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.policies import Policy
 from redwood.buffers.randomness import CounterRandom, derive_key
 from redwood.buffers.samplers import Sampler
@@ -81,9 +82,9 @@ class AsyncRehearsalBuffer:
         """
         for name, value in (("buffer_size", buffer_size), ("replay", replay)):
             if not hasattr(value, "__index__"):
-                raise ValueError(f"{name} has to be a whole number, got {value!r}.")
+                raise BufferInputError(f"{name} has to be a whole number, got {value!r}.")
             if value < 1:
-                raise ValueError(f"{name} has to be at least 1, got {value}.")
+                raise BufferInputError(f"{name} has to be at least 1, got {value}.")
         self.buffer_size, self.replay, self.overlap = buffer_size, replay, overlap
         check_sampler(sampler)
         self._policy, self._sampler = make_policy(policy, candidates), sampler
@@ -152,10 +153,12 @@ class AsyncRehearsalBuffer:
         """
         if hasattr(self, "buffer"):
             if len(self._drawn) != world:
-                raise ValueError(f"This buffer was shared by {len(self._drawn)} workers and now there are {world}.")
+                raise BufferInputError(
+                    f"This buffer was shared by {len(self._drawn)} workers and now there are {world}."
+                )
             return
         if self.buffer_size < world:
-            raise ValueError(
+            raise BufferInputError(
                 f"buffer_size={self.buffer_size} has to be at least the number of workers, {world}; enlarge it."
             )
         share, rest = divmod(self.buffer_size, world)

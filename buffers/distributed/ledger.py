@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers.distributed.peers import Peers
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.randomness import integers
 from redwood.buffers.samplers.inventory import Inventory
 
@@ -69,7 +70,7 @@ class Ledger:
 def _account(tickets: Tensor) -> Account:
     strangers = (tickets[:, 0] != tickets[0, 0]).nonzero()
     if len(strangers):
-        raise ValueError(
+        raise BufferInputError(
             f"Worker {int(strangers[0])} and worker 0 do not store the same leaves in the same way; "
             "give all of them samples of one structure, shape and dtype, and the same options."
         )

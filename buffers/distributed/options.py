@@ -1,5 +1,6 @@
 """Which policies and samplers can serve several workers."""
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.parts import kind_of
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
 from redwood.buffers.samplers import SAMPLERS, Sampler
@@ -20,7 +21,7 @@ def make_policy(policy: Policy | str | None, candidates: int | None) -> Policy |
     """
     if candidates is not None:
         if policy is not None:
-            raise ValueError(
+            raise BufferInputError(
                 f"candidates={candidates} chooses the policy per_class_random; leave out policy={policy!r}."
             )
         return PerClassRandom(candidates)
@@ -35,7 +36,7 @@ def check_policy(policy: Policy | str) -> None:
     kind = kind_of(policy, POLICIES, "policy")
     if not kind.needs <= _KNOWN:
         fit = ", ".join(name for name, known in POLICIES.items() if known.needs <= _KNOWN)
-        raise ValueError(
+        raise BufferInputError(
             f"The policy {kind.__name__} has to be told {' and '.join(sorted(kind.needs - _KNOWN))}, which are only "
             f"known once it is too late to hide an exchange; choose one of {fit}."
         )
@@ -46,6 +47,6 @@ def check_sampler(sampler: Sampler | str) -> None:
     kind = kind_of(sampler, SAMPLERS, "sampler")
     if not kind.shared:
         fit = ", ".join(name for name, known in SAMPLERS.items() if known.shared)
-        raise ValueError(
+        raise BufferInputError(
             f"The sampler {kind.__name__} looks at stored rows, which other workers have; choose one of {fit}."
         )

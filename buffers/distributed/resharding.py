@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from redwood.buffers.buffer import RehearsalBuffer
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import Offer
 from redwood.buffers.randomness import derive_key
@@ -101,7 +102,7 @@ def _common_layout(samples: Sequence[Any]) -> RowLayout | None:
     layouts = [RowLayout.of(some) for some in samples if some is not None]
     for layout in layouts:
         if layout.leaves != layouts[0].leaves:
-            raise ValueError(
+            raise BufferInputError(
                 f"Some workers saved the leaves {_leaves_of(layouts[0])}, others {_leaves_of(layout)}; "
                 f"resume on {len(samples)} workers."
             )

@@ -20,7 +20,7 @@ from torch.distributed import ProcessGroup
 
 from redwood.buffers.distributed.peers import everyone
 from redwood.buffers.distributed.plain_values import as_bytes, from_json, to_json
-from redwood.buffers.errors import StorageError
+from redwood.buffers.errors import BufferInputError, StorageError
 
 INDEX = "index.json"
 FORMAT = 2
@@ -153,11 +153,13 @@ class Shards:
         self._directory = directory
         if not is_complete(directory):
             if (directory / _OLD_INDEX).exists():
-                raise ValueError(
+                raise BufferInputError(
                     f"The buffers in {directory} were saved by an earlier version of redwood in a format that could "
                     "run code when it is read; start the run anew."
                 )
-            raise ValueError(f"The buffers in {directory} were not saved completely; resume from another checkpoint.")
+            raise BufferInputError(
+                f"The buffers in {directory} were not saved completely; resume from another checkpoint."
+            )
         try:
             self._pieces = _read_index(directory / INDEX)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -205,7 +207,9 @@ class Shards:
             raise self._damaged(f"{name} is no saved state") from error
 
     def _damaged(self, reason: str) -> ValueError:
-        return ValueError(f"The buffers in {self._directory} are damaged ({reason}); resume from another checkpoint.")
+        return BufferInputError(
+            f"The buffers in {self._directory} are damaged ({reason}); resume from another checkpoint."
+        )
 
 
 def packed(name: str, value: dict[str, Any]) -> dict[str, Tensor]:
@@ -220,9 +224,9 @@ def _read_index(file: Path) -> dict[str, Piece]:
     read = json.loads(data)
     content = read["content"]
     if _sealed(content) != data:
-        raise ValueError(f"the checksum of {INDEX} is wrong")
+        raise BufferInputError(f"the checksum of {INDEX} is wrong")
     if content["format"] != FORMAT:
-        raise ValueError(f"format {content['format']}, and this version reads format {FORMAT}")
+        raise BufferInputError(f"format {content['format']}, and this version reads format {FORMAT}")
     return {name: _piece(entry) for name, entry in content["tensors"].items()}
 
 
@@ -230,9 +234,9 @@ def _piece(entry: Mapping[str, Any]) -> Piece:
     piece = Piece(**{**entry, "shape": tuple(entry["shape"])})
     numbers = (piece.worker, piece.offset, *piece.shape)
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError("a place is no number")
+        raise BufferInputError("a place is no number")
     if not isinstance(getattr(torch, piece.dtype, None), torch.dtype):
-        raise ValueError(f"no dtype {piece.dtype}")
+        raise BufferInputError(f"no dtype {piece.dtype}")
     return piece
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.policies.base import Offer, Placement, Policy
 from redwood.buffers.randomness import integers
 
@@ -69,7 +70,9 @@ class Herding(Policy):
         if not self._features.shape[1]:
             self._features = torch.zeros(self.capacity, features.shape[1])
         if features.shape[1] != self._features.shape[1]:
-            raise ValueError(f"The features had {self._features.shape[1]} entries so far, got {features.shape[1]}.")
+            raise BufferInputError(
+                f"The features had {self._features.shape[1]} entries so far, got {features.shape[1]}."
+            )
         self.n_seen += offer.n
         classes = offer.labels.unique().tolist()
         for name in classes:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.policies.base import Offer, Placement, Policy
 from redwood.buffers.randomness import StepRandom
 
@@ -30,7 +31,7 @@ class PartitioningReservoir(Policy):
             ValueError: If it is not.
         """
         if not -10 <= rho <= 10:
-            raise ValueError(f"rho has to be between -10 and 10, got {rho}.")
+            raise BufferInputError(f"rho has to be between -10 and 10, got {rho}.")
         self.rho = rho
 
     def bind(self, capacity: int, seed: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.policies.base import Offer, Placement
 from redwood.buffers.policies.class_quota import ClassQuota
 from redwood.buffers.randomness import CounterRandom
@@ -28,7 +29,7 @@ class PerClassRandom(ClassQuota):
         """
         for name, value in (("candidates", candidates), ("quota", 1 if quota is None else quota)):
             if value < 1:
-                raise ValueError(f"{name} has to be at least 1, got {value}.")
+                raise BufferInputError(f"{name} has to be at least 1, got {value}.")
         self.candidates, self.quota = candidates, quota
 
     def bind(self, capacity: int, seed: int) -> None:

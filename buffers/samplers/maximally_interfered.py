@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.samplers.base import Rate, Sampler
 
 
@@ -25,7 +26,7 @@ class MaximallyInterfered(Sampler):
             ValueError: If that is less than 1.
         """
         if candidates < 1:
-            raise ValueError(f"candidates has to be at least 1, got {candidates}.")
+            raise BufferInputError(f"candidates has to be at least 1, got {candidates}.")
         self.candidates = candidates
 
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:

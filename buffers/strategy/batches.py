@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.layout import batch_size
 from redwood.buffers.tree import changed, flatten, rebuild
 
@@ -49,14 +50,14 @@ def merged(batch: Any, replayed: Any) -> Any:
     """
     new, known = list(flatten(tensors_of(batch))), list(flatten(tensors_of(replayed)))
     if [path for path, _ in new] != [path for path, _ in known]:
-        raise ValueError(
+        raise BufferInputError(
             f"The batch has the tensors {_paths(new)}, what is replayed {_paths(known)}; override merge of the "
             "strategy, which joins what samples_of returns to a batch."
         )
     pairs = list(zip(new, known, strict=True))
     for (path, incoming), (_, old) in pairs:
         if incoming.dtype != old.dtype or incoming.shape[1:] != old.shape[1:]:
-            raise ValueError(
+            raise BufferInputError(
                 f"Leaf {path} of the incoming samples is {tuple(incoming.shape[1:])} {incoming.dtype}, that of the "
                 f"replayed ones {tuple(old.shape[1:])} {old.dtype}; let on_after_batch_transfer make them alike."
             )
@@ -77,7 +78,7 @@ def stored_part(samples: Any) -> Any:
     try:
         batch_size(list(flatten(samples)))
     except ValueError as error:
-        raise ValueError(
+        raise BufferInputError(
             f"{str(error).rstrip('.')}; override samples_of and merge of the strategy to choose what of a batch is "
             "stored and replayed."
         ) from error

@@ -16,6 +16,7 @@ from redwood.buffers.distributed.background import Background, Job
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
 from redwood.buffers.distributed.peers import everyone, lost_workers
 from redwood.buffers.distributed.shards import read_shards, take_snapshot, write_shards
+from redwood.buffers.errors import BufferInputError
 
 # The entry of a checkpoint that names the folder of its buffer.
 ENTRY = "async_rehearsal"
@@ -111,7 +112,7 @@ class BufferCheckpoints:
         # A link to the last checkpoint has no folder of its own.
         folder = folder_of(path.resolve()) / _token_of(checkpoint[ENTRY], path)
         if not folder.is_dir():
-            raise ValueError(f"The buffer of the checkpoint {path} is missing; put its folder {folder} back.")
+            raise BufferInputError(f"The buffer of the checkpoint {path} is missing; put its folder {folder} back.")
         memory = self._memory
         assert memory.peers is not None  # a strategy opens the buffer before it loads a checkpoint
         memory.renew()
@@ -162,7 +163,9 @@ def _token_of(entry: Any, path: Path) -> str:
     """
     token = entry.get("folder") if isinstance(entry, dict) else None
     if not isinstance(token, str) or not token.isalnum():
-        raise ValueError(f"The checkpoint {path} does not name the folder of its buffer; resume from another one.")
+        raise BufferInputError(
+            f"The checkpoint {path} does not name the folder of its buffer; resume from another one."
+        )
     return token
 
 
@@ -173,7 +176,7 @@ def local_path(path: Any) -> Path:
         ValueError: If it is the address of an object store.
     """
     if "://" in str(path):
-        raise ValueError(f"A buffer is saved to a shared file system, got {path}; choose a folder there.")
+        raise BufferInputError(f"A buffer is saved to a shared file system, got {path}; choose a folder there.")
     return Path(path)
 
 

@@ -1,15 +1,8 @@
 """The collectives of a Lightning strategy, which say in one sentence that a worker is lost."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import torch.distributed as dist
-
 from redwood.buffers.distributed.peers import lost_workers
-
-# It raises plain errors: where in its source something went wrong, or after a timeout this.
-_OF_GLOO = ("/gloo/", "Application timeout caused pair closure")
 
 
 class CollectivesMixin:
@@ -42,21 +35,5 @@ class CollectivesMixin:
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """The forward pass, in which DDP synchronises the module's buffers."""
-        with lost_in_training():
-            return super().training_step(*args, **kwargs)  # type: ignore[misc]
-
-
-@contextmanager
-def lost_in_training() -> Iterator[None]:
-    """The same where the user's code runs, too: what that raises is to be seen as it is.
-
-    Raises:
-        WorkerLostError: In place of an error that is surely a backend's.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and not any(sign in str(error) for sign in _OF_GLOO):
-            raise
         with lost_workers():
-            raise
+            return super().training_step(*args, **kwargs)  # type: ignore[misc]

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from redwood.buffers.distributed.peers import everyone, lost_workers
+from redwood.buffers.errors import BufferInputError
 
 # What a loader has after its last batch.
 _END = object()
@@ -137,7 +138,7 @@ def even_epochs(loader: Any, tell: Callable[[bool], list[bool]]) -> Any:
 
 def _check_first(lengths: list[int]) -> None:
     if 0 in lengths:
-        raise ValueError(
+        raise BufferInputError(
             f"Worker {lengths.index(0)} has no training batch, and worker {lengths.index(max(lengths))} has; "
             "give each of them at least one."
         )

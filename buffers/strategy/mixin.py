@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
-from redwood.buffers.distributed.peers import nccl_group
+from redwood.buffers.distributed.peers import lost_workers, nccl_group
+from redwood.buffers.errors import BufferInputError
 from redwood.buffers.strategy.alone import AloneMixin
 from redwood.buffers.strategy.arguments import check_arguments
 from redwood.buffers.strategy.batches import labels_of, merged, shell, stored_part, tasks_of, tensors_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
-from redwood.buffers.strategy.collectives import CollectivesMixin, lost_in_training
+from redwood.buffers.strategy.collectives import CollectivesMixin
 from redwood.buffers.strategy.even_epochs import EpochEnds, EvenEpochs, even_epochs
 from redwood.buffers.strategy.saving import SavingMixin
 from redwood.buffers.tree import flatten, rebuild
@@ -130,7 +131,9 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
     def more_leaves(self) -> dict[str, Tensor]:
         """Further leaves (b, ...) of the incoming samples, once their forward pass is over."""
         if self._told.keys() != set(self._extra_names):
-            raise ValueError(f"training_step has to hand in {', '.join(self._extra_names)} with strategy.remember.")
+            raise BufferInputError(
+                f"training_step has to hand in {', '.join(self._extra_names)} with strategy.remember."
+            )
         return self._told
 
     def rows_of(self, samples: Any, more: dict[str, Tensor]) -> Any:
@@ -146,7 +149,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
             ValueError: If these are not the ones announced as `extras=`.
         """
         if set(extras) != set(self._extra_names):
-            raise ValueError(
+            raise BufferInputError(
                 f"remember was given {', '.join(extras)}, but the strategy was told extras={self._extra_names!r}."
             )
         self._told = {name: leaf.detach() for name, leaf in extras.items()}
@@ -252,7 +255,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         weight = self.memory.weight()
         if weight != 1.0:
             closure_loss = closure_loss * weight
-        with lost_in_training(), self._no_gradients() if weight == 0.0 else nullcontext():
+        with lost_workers(), self._no_gradients() if weight == 0.0 else nullcontext():
             return super().backward(closure_loss, *args, **kwargs)  # type: ignore[misc,no-any-return]
 
     @contextmanager
@@ -312,7 +315,7 @@ def _overridden(trainer: Any, hook: str) -> Callable[..., Any] | None:
 
 def _refuse_dataloader_iter(module: Any) -> None:
     if "dataloader_iter" in inspect.signature(module.training_step).parameters:
-        raise ValueError(
+        raise BufferInputError(
             "training_step(dataloader_iter) takes its batches by itself, so that no samples can be added to them; "
             "write training_step(batch, batch_idx)."
         )

@@ -21,7 +21,7 @@ from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
 from redwood.settings.base import Setting
 from redwood.settings.checks import check_choice, check_range
-from redwood.settings.errors import InvalidOptionError, RedwoodError, reason_of
+from redwood.settings.errors import InvalidOptionError, RedwoodError, is_raised_in, reason_of
 from redwood.settings.registry import reference_of
 from redwood.settings.results import Results
 from redwood.settings.rl.continual import ContinualRLSetting
@@ -119,6 +119,8 @@ class Agent(Method):
         try:
             self.algorithm: Any = self.algorithm_class()(env=env, device=self.device, **options)
         except (AssertionError, ValueError) as error:
+            if not is_raised_in(error, "stable_baselines3", "torch"):
+                raise
             raise InvalidOptionError(
                 f"Stable-Baselines3 refuses the options of {self.reference()} ({reason_of(error)}); change them."
             ) from error

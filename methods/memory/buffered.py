@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.buffers import POLICIES, SAMPLERS, TIERS, Policy, RehearsalBuffer, Sampler, StorageError
+from redwood.buffers import POLICIES, SAMPLERS, TIERS, BufferInputError, Policy, RehearsalBuffer, Sampler, StorageError
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.features import CHUNK, features_of
 from redwood.methods.training.outputs import predicts_numbers
@@ -128,7 +128,7 @@ class BufferedMethod(LightningMethod):
         """
         try:
             buffer.add(samples, **told)
-        except (StorageError, ValueError) as error:
+        except (StorageError, BufferInputError) as error:
             raise RedwoodError(str(error)) from error
 
     def features(self, x: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class BufferedMethod(LightningMethod):
         """Go on with an earlier buffer, on the network's device."""
         try:
             buffer.load_state_dict(state)
-        except (StorageError, ValueError) as error:
+        except (StorageError, BufferInputError) as error:
             raise RedwoodError(str(error)) from error
         buffer.to(self.device)
 

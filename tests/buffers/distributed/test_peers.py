@@ -1,11 +1,13 @@
-"""Which group rows are exchanged in."""
+"""Which group rows are exchanged in, and which errors are those of a lost worker."""
 
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from redwood.buffers import WorkerLostError
 from redwood.buffers.distributed import peers
 
 GPU, WORLD = torch.device("cuda", 0), object()
@@ -28,3 +30,31 @@ def test_nccl_is_looked_for_among_the_backends_of_the_device(config: str, device
 
 def test_no_group_without_workers() -> None:
     assert peers.nccl_group(GPU) is None
+
+
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError(GLOO), RuntimeError("Application timeout caused pair closure"), dist.DistBackendError("NCCL")],
+)
+def test_errors_of_a_backend_tell_of_a_lost_worker(error: Exception) -> None:
+    with pytest.raises(WorkerLostError, match="Another worker has ended or stopped answering"), peers.lost_workers():
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("the socket of the sensor timed out"),
+        RuntimeError("Default process group has not been initialized"),
+        ValueError("Invalid process group specified"),
+        RuntimeError("aborted"),
+    ],
+    ids=str,
+)
+def test_other_errors_are_seen_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, peers.lost_workers():
+        raise error
+    assert raised.value is error

@@ -194,6 +194,18 @@ class TestRefusals:
         with pytest.raises(InvalidOptionError, match=r"^Stable-Baselines3 refuses the options of ppo"):
             configured(PPO(**options), small_setting("CartPole-v1"))
 
+    def test_a_fault_of_our_own_is_seen_as_it_is(self):
+        class Faulty(PPO):
+            def algorithm_class(self):
+                def make(**options):
+                    raise ValueError("a fault of the program")
+
+                return make
+
+        with pytest.raises(ValueError, match=r"^a fault of the program$") as raised:
+            configured(Faulty(), small_setting("CartPole-v1"))
+        assert type(raised.value) is ValueError
+
     @pytest.mark.parametrize(
         ("agent", "sentence"),
         [

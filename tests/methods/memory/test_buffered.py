@@ -4,6 +4,7 @@ import os
 import pytest
 import torch
 
+from redwood.buffers import Reservoir
 from redwood.methods.der_pp import DERpp
 from redwood.methods.gdumb import GDumb
 from redwood.methods.icarl import ICaRL
@@ -44,6 +45,17 @@ class TestTier:
         quick(Rehearsal, buffer_tier="mmap", buffer_dir=str(tmp_path))
         assert [os.path.dirname(path) for path in made] == [str(tmp_path)]
         assert list(tmp_path.iterdir()) == []  # it vanishes with the process
+
+    @pytest.mark.parametrize("fault", [ValueError, RuntimeError])
+    @pytest.mark.parametrize("options", [{}, {"asynchronous": True}], ids=str)
+    def test_a_fault_of_our_own_is_seen_as_it_is(self, fault, options, monkeypatch):
+        def faulty(*_):
+            raise fault("the socket of the process group timed out")
+
+        monkeypatch.setattr(Reservoir, "place", faulty)
+        with pytest.raises(fault, match=r"^the socket of the process group timed out$") as raised:
+            quick(Rehearsal, **options)
+        assert type(raised.value) is fault
 
     @pytest.mark.parametrize("cls", [Rehearsal, GDumb, ICaRL])
     def test_a_full_disk(self, cls, monkeypatch, tmp_path):
