@@ -1,3 +1,7 @@
+import gc
+import pickle
+import weakref
+
 import pytest
 import torch
 from gymnasium.spaces import Discrete
@@ -6,7 +10,7 @@ from redwood.settings.batch import Batch
 from redwood.settings.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.prequential import CURVE_POINTS, OnlineAccuracy
 from redwood.settings.streams.deck import Deck, Source
-from redwood.settings.streams.loader import BatchLoader
+from redwood.settings.streams.loader import _DECKS, BatchLoader
 from redwood.settings.streams.order import Entries
 from tests.methods.helpers import one_sentence
 from tests.regression import line
@@ -265,6 +269,17 @@ class TestClose:
             assert one_sentence(caught.value)
         assert (phase.online.curve(), phase.samples_served) == ([(16, 1.0)], 16)
         phase.close()
+
+    @pytest.mark.parametrize("key", ["continual", "class_incremental"])
+    def test_the_data_are_let_go(self, key):
+        """A method may keep its phases, and be sent to another process with them."""
+        phase = next(small_setting(key, validation=0.2).phases())
+        list(phase.train), list(phase.validation)
+        deck = weakref.ref(_DECKS[phase.train])
+        phase.close()
+        gc.collect()
+        assert deck() is None
+        assert pickle.loads(pickle.dumps(phase)).samples_served == phase.samples_served > 0
 
     def test_held_out_samples_can_be_gone_through_any_number_of_times(self):
         phase = next(small_setting("class_incremental", validation=0.2).phases())
