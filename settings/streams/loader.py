@@ -31,7 +31,7 @@ class BatchLoader:
         """Serve what `deck` deals."""
         _DECKS[self] = deck
         self.passes, self.epochs = deck.passes, deck.epochs
-        self.sizes = [stop - start for start, stop in deck.spans]
+        self.sizes = tuple(stop - start for start, stop in deck.spans)
         self.steps_per_pass = len(deck.spans)
         self._length, self._number = deck.length, deck.number
         self._served = 0
