@@ -9,6 +9,7 @@ from rich.text import Text
 
 from redwood.experiments.report import NOT_DEFINED, Row, print_comparison
 from redwood.settings.comparison_plot import PARTLY, SOME_FAILED, methods_in_order
+from redwood.settings.looks import wrapped
 from redwood.settings.results import Results
 
 FAILED = "\N{MULTIPLICATION SIGN}"
@@ -57,7 +58,7 @@ def _print_grid(rows: Sequence[Row], console: Console) -> None:
             table.add_column(numbers[setting], width=width, justify="right", no_wrap=True)
         for method in methods:
             table.add_row(
-                Text(method),
+                Text(wrapped(method, first)),
                 *(
                     Text(
                         cells.get((setting, method), NOT_DEFINED),

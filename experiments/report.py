@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redwood.settings.looks import wrapped
 from redwood.settings.measure import ACCURACY, RETURN, Measure
 from redwood.settings.results import METRICS, Cost, Results, mean_and_std
 
@@ -111,7 +112,7 @@ def print_comparison(rows: Sequence[Row], console: Console) -> None:
         table.add_column("status", no_wrap=True)
         for belongs_to, line, state in zip(groups, cells, cut, strict=True):
             if belongs_to == group:
-                table.add_row(*map(Text, (*line, state)))
+                table.add_row(*map(Text, (wrapped(line[0], widths[0]), *line[1:], state)))
         console.print(table)
         console.print()
     print_untested((run for row in rows for run in row.results), console)

@@ -121,6 +121,17 @@ def run_pair(pair: Pair, options: Options, console: Console) -> Results:
     return results
 
 
+class _KeysOnce(yaml.SafeLoader):
+    """Reads plain values, and refuses a key that is set twice: only the last one would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise RedwoodError(f"sets {key} twice; remove one of the lines.")
+        return super().construct_mapping(node, deep)
+
+
 def load_config(path: Path) -> dict[str, Any]:
     """Read a YAML mapping of option names to values.
 
@@ -130,7 +141,9 @@ def load_config(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.load(path.read_text(), Loader=_KeysOnce)
+    except RedwoodError as error:
+        raise RedwoodError(f"The configuration file {path} {error}") from None
     except OSError as error:
         raise RedwoodError(f"The configuration file {path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -14,7 +14,7 @@ from redwood.settings.data.catalog import GROUP as DATASET_GROUP
 from redwood.settings.registry import known_names
 
 # Options that may name code, as `file.py:Name` or `package.module:Name`.
-_CODE = ("setting", "method", "model", "dataset", "env")
+_CODE = ("setting", "method", "model", "backbone", "dataset", "env")
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
 
@@ -47,7 +47,10 @@ def names_code(text: str) -> bool:
 def _is_code(name: str) -> bool:
     for kind in _KINDS:
         name = name.removeprefix(kind)
-    if ":" not in name or name.startswith(("redwood.settings.", "redwood.methods.")):
+    # The name of a file alone is an error, which names what is in it: for that the file is run.
+    if ":" not in name and not name.endswith(".py"):
+        return False
+    if name.startswith(("redwood.settings.", "redwood.methods.")) and ".py" not in name:
         return False
     tables = (
         known_names("setting", SETTINGS, SETTING_GROUP),

@@ -100,7 +100,7 @@ def get_method(name: str) -> "type[Method]":
     def suits(found: Any) -> bool:
         return isinstance(found, type) and issubclass(found, Method)
 
-    found = resolve("method", name, METHODS, ENTRY_POINTS, suits)
+    found: type[Method] = resolve("method", name, METHODS, ENTRY_POINTS, suits)
     if not suits(found):
         raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")
     return found

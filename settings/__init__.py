@@ -91,7 +91,7 @@ def get_setting(name: str) -> "type[Setting]":
     def suits(found: Any) -> bool:
         return isinstance(found, type) and issubclass(found, Setting)
 
-    found = resolve("setting", name, SETTINGS, ENTRY_POINTS, suits)
+    found: type[Setting] = resolve("setting", name, SETTINGS, ENTRY_POINTS, suits)
     if not suits(found):
         raise RedwoodError(f"{name} is not a setting: it has to be a subclass of redwood.settings.Setting.")
     return found

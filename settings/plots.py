@@ -229,8 +229,17 @@ def _draw_ranking(axes: "Axes", best_last: Sequence[tuple[str, Sequence[Results]
         mean, deviation = measure.factor * summary[0], measure.factor * summary[1]
         longest, shortest = max(longest, mean + deviation), min(shortest, mean)
         several = len(group) > 1
-        style = {"color": looks[label].colour, "hatch": looks[label].hatch, "edgecolor": "white", "linewidth": 0}
-        axes.barh(row, mean, xerr=deviation if several else None, height=0.68, capsize=3, **style)
+        axes.barh(
+            row,
+            mean,
+            xerr=deviation if several else None,
+            height=0.68,
+            capsize=3,
+            color=looks[label].colour,
+            hatch=looks[label].hatch,
+            edgecolor="white",
+            linewidth=0,
+        )
         text = measure.show(summary[0]) + (f" ± {measure.show(summary[1])}" if several else "")
         axes.annotate(text, (mean + deviation, row), (6, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(best_last)), [wrapped(label) for label, _ in best_last])

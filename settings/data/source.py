@@ -21,7 +21,7 @@ def checked_source(given: Any) -> str | Dataset:
     if isinstance(given, str | Dataset):
         return given
     if isinstance(given, os.PathLike):
-        return os.fspath(given)
+        return str(os.fspath(given))
     raise InvalidOptionError(f"dataset has to be a name or a redwood.settings.Dataset, but got {_described(given)}.")
 
 

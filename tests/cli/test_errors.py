@@ -69,6 +69,7 @@ def bad_files(tmp_path_factory):
     (folder / "unknown.yaml").write_text("setting: class_incremental\nmethod: finetune\nbatch_sise: 3\n")
     (folder / "nested.yaml").write_text("setting: class_incremental\nmethod: finetune\nlr: {a: 1}\n")
     (folder / "resume.yaml").write_text("setting: class_incremental\nmethod: finetune\nresume: somewhere\n")
+    (folder / "twice.yaml").write_text("setting: class_incremental\nlr: 0.1\nmethod: finetune\nlr: 0.2\n")
     (folder / "python.yaml").write_text(
         "setting: class_incremental\nmethod: finetune\nmodel: <Sequential, given from Python>\n"
     )
@@ -159,6 +160,7 @@ CASES = {
     "resume a comparison and more": (["--resume", "damaged", "--seeds", "2"], "alone, with --jobs at most"),
     "resume and seeds": (["--seeds=3", "--resume=no_run"], "give --resume no_run alone"),
     "invalid YAML": (["--config", "invalid.yaml"], "invalid.yaml is not valid YAML"),
+    "key set twice": (["--config", "twice.yaml"], "The configuration file twice.yaml sets lr twice; remove one"),
     "YAML list": (["--config", "list.yaml"], "list.yaml has to hold lines like `lr: 0.1`"),
     "unknown key": (["--config", "unknown.yaml"], "no option --batch_sise .*; did you mean --batch_size?"),
     "nested value": (["--config", "nested.yaml"], "lr has to be a plain value"),

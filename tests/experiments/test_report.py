@@ -145,6 +145,11 @@ class TestPrintComparison:
         assert first[4:] == ["80.0", "50.0", "-50.0", dash, "25.0", "40.0", "s", "2", "ok"]
         assert last[1:] == ["60.0", "60.0", dash, dash, dash, dash, "1:06:40", "1", "ok"]
 
+    def test_long_names_are_broken_between_words(self):
+        rows = [Row("continual", "ewc+rehearsal+augmentation_of_everything", [run([[0.5, 0.7]])])]
+        first = [line.split(" ")[0] for line in printed(print_comparison, rows, width=70).splitlines()]
+        assert first[3:6] == ["ewc+rehearsal+", "augmentation_", "of_everything"]
+
     def test_is_grouped_by_setting(self):
         text = printed(print_comparison, self.rows()[::-1])
         headings = [line.strip() for line in text.splitlines() if line.strip() in ("class_incremental", "traditional")]
