@@ -98,13 +98,20 @@ class Plan:
             refuse_untrusted(options, self.folder / FILE, "--resume")
 
     def refuse_other_runs(self, parsed: list[Options | RedwoodError]) -> None:
-        """Raise `RedwoodError` if the results or checkpoints in a run's folder are of a run with other options."""
-        for job, options in zip(chain(*self.jobs(parsed)), self._options(parsed), strict=True):
+        """Raise `RedwoodError` if the results or checkpoints in a run's folder are of a run with other options.
+
+        The data is that of the first complete run, if there is anything left to do.
+        """
+        runs = list(zip(chain(*self.jobs(parsed)), self._options(parsed), strict=True))
+        complete = [job for job, _ in runs if job.complete]
+        first = complete[0] if 0 < len(complete) < len(runs) else None
+        for job, options in runs:
             config = plain(describe_run(options.setting, options.method, options.run))
             if job.complete:
                 refuse_other_results(job.results(), config, job.folder, FILE)
-            else:
-                Run(run_dir=str(job.folder), resume=True, group=self.folder.name).check_checkpoints(config)
+            if job is first or not job.complete:
+                data = options.setting.open_stream().fingerprint() if job is first else None
+                Run(run_dir=str(job.folder), resume=True, group=self.folder.name).check_checkpoints(config, data)
 
     def _options(self, parsed: list[Options | RedwoodError]) -> Iterator[Options]:
         """Those of each run, in the order of `jobs`."""

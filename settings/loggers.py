@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from redwood.settings.atomic import write_atomically
 from redwood.settings.errors import RedwoodError, reason_of
+from redwood.settings.schema import Text, check
 
 if TYPE_CHECKING:
     from redwood.settings.results import Results
@@ -34,6 +35,7 @@ class CSVMetrics(Logger):
         """
         super().__init__()
         self._path = path
+        self.changed = False
         self._rows: list[dict[str, Any]] = [
             {name: value for name, value in row.items() if value} for row in csv.DictReader(io.StringIO(logged))
         ]
@@ -54,6 +56,7 @@ class CSVMetrics(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add one row."""
         self._rows.append({"step": step, **metrics})
+        self.changed = True
 
     def text(self) -> str:
         """All rows; the columns are those of any row."""
@@ -122,7 +125,12 @@ def _wandb_id(run: "Run") -> str | None:
     path = run.directory / "checkpoints" / "wandb_id"
     if given or not path.exists():
         write_atomically(path, (given or secrets.token_hex(4)).encode())
-    return path.read_text()
+    try:
+        name = path.read_text()
+    except (OSError, ValueError) as error:
+        raise RedwoodError(f"{path} cannot be read ({reason_of(error)}); remove it to begin another curve.") from error
+    check(name, Text(pattern=r"[^/\\#?%:\s]{1,128}"), str(path), "remove it to begin another curve")
+    return name
 
 
 def log_outcome(run: "Run", results: "Results") -> None:
@@ -150,6 +158,8 @@ def log_outcome(run: "Run", results: "Results") -> None:
 def close_loggers(loggers: list[Logger], failed: bool) -> None:
     """Bring to the disk what was logged, and end the W&B run, so that another one can start in this process."""
     for logger in loggers:
-        logger.save()
+        # A run that fails before it logs anything leaves its folder as it was.
+        if not (failed and isinstance(logger, CSVMetrics) and not logger.changed):
+            logger.save()
         if isinstance(logger, WandbLogger):
             logger.experiment.finish(exit_code=int(failed))

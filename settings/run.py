@@ -200,9 +200,9 @@ class Run:
             self._drop_checkpoints_before(stamp["phase"])
         return state
 
-    def check_checkpoints(self, config: dict[str, Any]) -> None:
-        """Raise `RedwoodError` if the checkpoints are damaged, or those of other options; data is not compared."""
-        self.fingerprint = Fingerprint(config, data=None)
+    def check_checkpoints(self, config: dict[str, Any], data: dict[str, Any] | None = None) -> None:
+        """Raise `RedwoodError` if the checkpoints are damaged, or those of other options, or of other `data`."""
+        self.fingerprint = Fingerprint(config, data)
         try:
             self.load_boundary()
         finally:

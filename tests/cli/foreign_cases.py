@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,6 +54,19 @@ def checkpoint_cases() -> Iterator[Case]:
             ("a negative phase", set_in("run", "phase", value=-1)),
         ):
             yield Case(f"{told}: {name}", "stopped", edit(file, change, sealed=True), told)
+
+
+def state_cases() -> Iterator[Case]:
+    """Checkpoints with a seal, but of another run, another kind or another shape."""
+    for name, change in (
+        ("nothing of redwood's", lambda state: state.pop("redwood")),
+        ("nothing of Lightning's", lambda state: state.pop("loops")),
+        ("weights that are a list", set_in("state_dict", value=[1])),
+        ("a method that is a list", set_in("redwood", 0, "method", value=[1])),
+        ("another network's shapes", lambda state: _resize(state["state_dict"])),
+        ("another network's names", lambda state: _rename(state["state_dict"])),
+    ):
+        yield Case(f"inside-phase-001.ckpt: {name}", "stopped", edit(INSIDE, change, sealed=True))
     yield Case("inside: of a twin with equal options", "stopped", take("twin", INSIDE), "of another run")
     yield Case("boundary: of a twin with equal options", "stopped", take("twin", BOUNDARY), "of another run")
     yield Case(
@@ -247,10 +261,16 @@ def comparison_cases() -> Iterator[Case]:
             f"comparison: {file} of another run", "compared", take("stopped", file, f"{left}/{file}"), "method: "
         )
         yield Case(f"comparison: {file} holds a list", "compared", hold(f"{left}/{file}", [1]), Path(file).name)
+    other = edit(f"{done}/{BOUNDARY}", _other_data, sealed=True)
+    yield Case("comparison: a complete run on other data", "compared", other, "of a run on other data")
     yield Case("comparison: metrics.csv is bytes", "compared", write(f"{left}/metrics.csv", bytes(range(256))), None)
     yield Case("comparison: metrics.csv is a folder", "compared", folder_instead(f"{left}/metrics.csv"), "metrics.csv")
 
 
+def _other_data(state: dict[str, Any]) -> None:
+    state["run"]["data"]["hash of training labels"] = "0" * 16
+
+
 def all_cases() -> list[Case]:
     """Every case."""
-    return [*checkpoint_cases(), *option_cases(), *other_cases(), *comparison_cases()]
+    return [*checkpoint_cases(), *state_cases(), *option_cases(), *other_cases(), *comparison_cases()]

@@ -184,7 +184,7 @@ def test_failed_and_resumed(tmp_path, monkeypatch, capfd):
     assert [of("run", found)[0]["config"]["update"]["method"] for found in (first, other)] == methods.split(",")
     assert [of("run", found)[0]["run_group"] for found in (first, other)] == ["compared", "compared"]
     monkeypatch.delenv("BREAK_FRAGILE")
-    assert main(["--resume", str(broken)]) == 0
+    assert main(["--resume", str(broken), "--trust"]) == 0
     second = records(broken, 1)
     ids = [of("run", found)[0]["run_id"] for found in (first, second, other)]
     assert ids[0] == ids[1] != ids[2]
