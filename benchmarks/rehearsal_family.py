@@ -25,7 +25,7 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "rehearsal, 4 replayed per sample": ("rehearsal", {"replay_ratio": 4.0}),
     "er_ace": ("er_ace", {}),
     "der": ("der", {}),
-    "der_pp": ("der_pp", {}),
+    "der_pp": ("der_pp", {"beta": 0.5}),
     "agem": ("agem", {}),
     "mir": ("mir", {}),
     "gdumb": ("gdumb", {}),

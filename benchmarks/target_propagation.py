@@ -94,7 +94,7 @@ def compare() -> tuple[list[dict[str, Any]], dict[str, list[dict[str, float]]]]:
     methods: dict[str, Callable[[], LightningMethod]] = {
         "finetune (backpropagation)": Finetune,
         "finetune, its lr that of dtp's steps": partial(Finetune, lr=0.05 * 0.7),
-        "dtp": DTP,
+        "dtp": partial(DTP, feedback_steps=5, feedback_lr=0.03),
         "dtp, ways back left random": partial(DTP, feedback_steps=0),
     }
     raw: dict[str, list[dict[str, float]]] = {name: [] for name in methods}

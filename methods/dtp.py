@@ -37,9 +37,9 @@ class DTP(LightningMethod):
     composition: ClassVar[Composition] = Composition.FIRST  # what others add to the loss is learned by targets, too
 
     dtp_beta: float = 0.7  # how far the last block's target is from its output, in gradients of the loss
-    feedback_steps: int = 5  # steps that each way back is trained on each batch
+    feedback_steps: int = 10  # steps that each way back is trained on each batch
     feedback_noise: float = 0.1  # standard deviation of the noise that the ways back are trained with
-    feedback_lr: float = 0.03  # learning rate of the ways back
+    feedback_lr: float = 0.01  # learning rate of the ways back
     feedback_momentum: float = 0.9  # momentum of the ways back
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ class EWC(SampledImportance):
     state_key: ClassVar[str] = "ewc"
     purpose: ClassVar[str] = "fisher"
 
-    ewc_lambda: float = 0.1  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)
+    ewc_lambda: float = 0.5  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)
     ewc_form: str = "online"  # online: one term for all earlier tasks, which decays; per_task: one for each
     ewc_gamma: float = 0.95  # online: share of the importance for earlier tasks that is kept at each task's end
     fisher_samples: int = 200  # samples of each task that the Fisher information is estimated on

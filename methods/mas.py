@@ -31,7 +31,7 @@ class MAS(SampledImportance):
     state_key: ClassVar[str] = "mas"
     purpose: ClassVar[str] = "mas"
 
-    mas_lambda: float = 0.05  # strength of the penalty (with importance_scale none: the paper has 1)
+    mas_lambda: float = 0.25  # strength of the penalty (with importance_scale none: the paper has 1)
     mas_samples: int = 200  # samples of each task that the importance is measured on
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ class SI(PathImportance, ScaledImportance):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "si"
 
-    si_c: float = 0.05  # strength of the penalty (with importance_scale none, as in the paper: 0.1 to 1)
+    si_c: float = 0.25  # strength of the penalty (with importance_scale none, as in the paper: 0.1 to 1)
     si_xi: float = 0.1  # damping: added to the squared movement that importance is divided by
 
     def __post_init__(self) -> None:

@@ -77,6 +77,15 @@ class TestTheory:
     def test_angles_become_small(self):
         self.check(*aligned(4250, 256, feedback_lr=0.01), bound=5)
 
+    @pytest.mark.slow
+    def test_a_run_with_defaults_ends_near_backpropagation(self):
+        """Beside a network that moves; the paper's angles in training are about as large."""
+        method = DTP()
+        TraditionalSetting().apply(method, quiet=True, accelerator="cpu")
+        data = digits(None, seed=0, image_size=0)
+        degrees, _ = angles(method, Batch(data.x[:128], data.y[:128], None))
+        assert max(degrees) < 6
+
     def test_a_batch_is_learned_from_with_ways_back_that_were_trained_on_it(self):
         method = configured(DTP())
         before = [weight.clone() for weight in method._inverses.parameters()]
