@@ -54,6 +54,7 @@ from redwood.methods.wa import WA
 from redwood.methods.widen import Widen
 from redwood.settings import get_setting
 from redwood.settings.errors import RedwoodError
+from redwood.settings.lock import LOCK_FILE
 from redwood.settings.results import Results
 from redwood.settings.run import Run
 from tests.cli.command import content
@@ -450,7 +451,7 @@ class TestDamage:
     @pytest.mark.parametrize("damage", ["empty", "cut short", "flipped bit", "text"])
     def test_checkpoint(self, inside, name, damage, tmp_path):
         folder = tmp_path / "run"
-        shutil.copytree(inside, folder)
+        shutil.copytree(inside, folder, ignore=shutil.ignore_patterns(LOCK_FILE))  # which a dead process holds no more
         path = folder / "checkpoints" / name
         whole = path.read_bytes()
         middle = len(whole) // 2
