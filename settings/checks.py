@@ -62,6 +62,8 @@ def check_types(options: Any) -> None:
             value = value.item()
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
+        if str in wanted and isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)  # such as `devices=1`: on the command line all values are texts
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise InvalidOptionError(f"--{f.name} has to be of type {wanted[0].__name__}, but {value!r} was given.")
         setattr(options, f.name, value)

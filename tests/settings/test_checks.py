@@ -103,3 +103,4 @@ class TestTypes:
         setting = ClassIncrementalSetting(seed=np.int64(3), data_dir=Path("data"), increment=range(2, 3))
         assert (type(setting.seed), setting.data_dir) == (int, "data")
         assert type(Finetune(lr=np.float32(0.5)).lr) is float and Finetune(lr=1).lr == 1
+        assert Run(devices=1).devices == "1"
