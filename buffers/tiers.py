@@ -62,7 +62,7 @@ def resolve(tier: str, device: torch.device) -> tuple[str, torch.device | None]:
 
 def indexed(device: torch.device) -> torch.device:
     """The same device with its number: `cuda` names the current GPU, but does not compare equal to `cuda:0`."""
-    if device.type == "cuda" and device.index is None:
+    if device.type == "cuda" and device.index is None and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return device
 

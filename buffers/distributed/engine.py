@@ -121,10 +121,12 @@ class AsyncRehearsalBuffer:
             timeout: How long to wait for others; default: as torch's.
 
         Raises:
-            ValueError: If there are more workers than `buffer_size`, or not as many as before.
+            ValueError: If there are more workers than `buffer_size`, or not as many as before, or there is no GPU.
             WorkerLostError: If another worker does not take part.
         """
         device = indexed(torch.device(device))
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise BufferInputError(f"device={device} needs a CUDA device, and there is none; choose cpu.")
         self._timeout, self._device = timeout, device
         # Before the workers connect: who is refused and ends must not take the connections of the others along.
         self.prepare(*place_in(group), device)

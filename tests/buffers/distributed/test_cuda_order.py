@@ -252,3 +252,9 @@ def test_faults_are_found(fault: Callable[[], Patches], case: Case, sign: str, t
         except RuntimeError as error:
             signs = [str(error)]
     assert any(sign in found for found in signs), signs
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="device=cuda needs a CUDA device, and there is none; choose cpu"):
+        AsyncRehearsalBuffer(8, replay=2).open(device="cuda")
