@@ -82,6 +82,10 @@ def _mapped(n_words: int, directory: str) -> Tensor:
         handle, path = tempfile.mkstemp(prefix="rehearsal-", dir=directory)
     except OSError as error:
         raise StorageError(f"No file can be made in {directory}: {error.strerror}; choose another folder.") from error
+    nameless = f"/proc/self/fd/{handle}"
+    if os.path.exists(nameless):  # a process that is killed while space is reserved leaves no file then
+        os.unlink(path)
+        path = nameless
     try:
         _reserve(handle, n_bytes)
         return torch.from_file(path, shared=True, size=n_words, dtype=WORD)
@@ -93,7 +97,8 @@ def _mapped(n_words: int, directory: str) -> Tensor:
         ) from error
     finally:
         os.close(handle)
-        os.unlink(path)  # the mapping keeps the space until the process ends, however it ends
+        if path != nameless:
+            os.unlink(path)  # the mapping keeps the space until the process ends, however it ends
 
 
 def _reserve(handle: int, n_bytes: int) -> None:

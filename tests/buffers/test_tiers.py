@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from redwood.buffers import RehearsalBuffer, StorageError
+from redwood.buffers import RehearsalBuffer, StorageError, tiers
 from redwood.buffers.layout import WORD
 from redwood.buffers.tiers import allocate, resolve
 from tests.buffers.helpers import feed, unchanged
@@ -74,6 +74,21 @@ class TestMappedFile:
         words.zero_()
         del words
         assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files without a name are opened through /proc")
+    def test_a_process_killed_while_space_is_reserved_leaves_no_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[list[str]] = []
+        reserve = tiers._reserve
+
+        def look(handle: int, n_bytes: int) -> None:
+            seen.append(os.listdir(tmp_path))
+            reserve(handle, n_bytes)
+
+        monkeypatch.setattr(tiers, "_reserve", look)
+        allocate(10, "mmap", directory=str(tmp_path)).fill_(3)
+        assert seen == [[]]
 
     def test_no_such_folder(self, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=r"No file can be made in .*No such file.*choose another folder"):

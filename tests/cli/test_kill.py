@@ -16,6 +16,7 @@ import pytest
 
 from redwood.cli import main
 from tests.cli.command import content, start
+from tests.cli.killing import Place, kill_and_resume
 from tests.runs import MEASURED
 
 LONG = ["--setting", "class_incremental", "--nb_tasks", "2", "--passes", "8", "--accelerator", "cpu"]
@@ -106,6 +107,17 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     assert logged(moved) == logged(expected)
     assert content(moved)["config.yaml"] == content(expected)["config.yaml"]
     assert [path.name for path in (moved / "checkpoints").iterdir()] == ["boundary.pt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["main", "worker", "group"])
+def test_kill_9_of_two_workers_leaves_nothing(who, tmp_path):
+    """At a random moment; more of them, over more methods, in benchmarks/kill_runs.py."""
+    arguments = [*LONG, "--passes", "2", "--workers", "2", "--method", "async_rehearsal", "--quiet"]
+    whole = Place(tmp_path / "whole", "spawn")
+    assert whole.complete(*arguments, "--run_dir", str(whole.run)) == 0, whole.log.read_text()
+    killed = kill_and_resume(tmp_path / "killed", arguments, whole.run, 4.0, 0, who, "spawn")
+    assert (killed.left, killed.differs) == ([], []), killed.log
 
 
 def test_resume_of_a_complete_run_only_shows_it(tmp_path, capsys):
