@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -73,6 +74,7 @@ class Place:
             output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for descriptor in (1, 2):
                 os.dup2(output, descriptor)
+            sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
             os.environ["TMPDIR"], tempfile.tempdir = str(self.temporary), None
             signal.signal(signal.SIGINT, signal.default_int_handler)
             processes.multiprocessing = SimpleNamespace(  # type: ignore[assignment]
@@ -83,11 +85,12 @@ class Place:
         except BaseException:
             traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(status)
 
     def complete(self, *arguments: str) -> int:
         """Run the command line to its end; returns its exit status."""
-        return wait_for(self.start(*arguments))
+        return exit_status(self.start(*arguments))
 
     def left(self) -> list[str]:
         """What is left of the run that was started in this place, beside its folder."""
@@ -129,7 +132,7 @@ def kill_and_resume(
             who = "main"
         kill(random.choice(workers) if who == "worker" else leader)
     killed = time.monotonic()
-    wait_for(leader)
+    exit_status(leader)
     while session(leader) and time.monotonic() < killed + GONE_S:
         time.sleep(LOOK_S)
     seconds = time.monotonic() - killed
@@ -224,7 +227,7 @@ def user() -> str:
     return getpass.getuser()
 
 
-def wait_for(child: int) -> int:
+def exit_status(child: int) -> int:
     """The exit status of a child; -n after signal n."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 

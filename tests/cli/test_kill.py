@@ -16,11 +16,16 @@ import pytest
 
 from redwood.cli import main
 from tests.cli.command import content, start
-from tests.cli.killing import Place, kill_and_resume
+from tests.cli.killing import GONE_S, Place, differences, exit_status, is_worker, kill_and_resume, session, wait_until
 from tests.runs import MEASURED
 
-LONG = ["--setting", "class_incremental", "--nb_tasks", "2", "--passes", "8", "--accelerator", "cpu"]
+DEFAULTS = {"--setting": "class_incremental", "--nb_tasks": "2", "--passes": "8", "--accelerator": "cpu"}
 PATIENCE_S = 90
+
+
+def long(*options: str) -> list[str]:
+    """A run that takes a while, with these options or the defaults of this test."""
+    return [part for pair in DEFAULTS.items() if pair[0] not in options for part in pair] + list(options)
 
 
 def wait_for(path: Path, process) -> None:
@@ -48,7 +53,7 @@ def logged(folder: Path) -> list[dict[str, str]]:
 
 def whole(folder: Path, *options: str) -> Path:
     """The same run, never stopped."""
-    assert main([*LONG, *options, "--run_dir", str(folder), "--quiet"]) == 0
+    assert main(long(*options, "--run_dir", str(folder), "--quiet")) == 0
     return folder
 
 
@@ -89,7 +94,7 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     if method in NEEDS_IDS:
         options += ["--setting", "task_incremental"]
     folder = tmp_path / "killed"
-    process = start(*LONG, *options, "--run_dir", str(folder))
+    process = start(*long(*options, "--run_dir", str(folder)))
     wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process)
     process.kill()
     process.communicate()
@@ -113,7 +118,7 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
 @pytest.mark.parametrize("who", ["main", "worker", "group"])
 def test_kill_9_of_two_workers_leaves_nothing(who, tmp_path):
     """At a random moment; more of them, over more methods, in benchmarks/kill_runs.py."""
-    arguments = [*LONG, "--passes", "2", "--workers", "2", "--method", "async_rehearsal", "--quiet"]
+    arguments = long("--passes", "4", "--workers", "2", "--method", "async_rehearsal", "--quiet")
     whole = Place(tmp_path / "whole", "spawn")
     assert whole.complete(*arguments, "--run_dir", str(whole.run)) == 0, whole.log.read_text()
     killed = kill_and_resume(tmp_path / "killed", arguments, whole.run, 4.0, 0, who, "spawn")
@@ -171,7 +176,7 @@ def test_ctrl_c_on_a_terminal(tmp_path):
     terminal, end = pty.openpty()
     folder = tmp_path / "run"
     options = ["--method", "finetune", "--checkpoint_every", "10"]
-    arguments = [*LONG, *options, "--passes", "40", "--run_dir", str(folder)]
+    arguments = long(*options, "--passes", "40", "--run_dir", str(folder))
     process = start(*arguments, stdout=end, stderr=end, stdin=end)
     os.close(end)
     parts: list[bytes] = []
@@ -198,13 +203,40 @@ def test_a_scheduler_ends_a_run(tmp_path):
     """By SIGTERM; what comes after it must not take the run for complete."""
     folder = tmp_path / "run"
     options = ["--method", "finetune", "--passes", "400", "--checkpoint_every", "10", "--run_dir", str(folder)]
-    process = start(*LONG, *options)
+    process = start(*long(*options))
     wait_for(folder / "checkpoints" / "inside-phase-000.ckpt", process)
     process.terminate()
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 143
     assert err == f"terminated; go on with --resume {folder}\n"
     assert not (folder / "results.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["main", "worker", "all"])
+def test_a_scheduler_ends_two_workers(who, tmp_path):
+    """By SIGUSR1, which SLURM sends to all processes of a job step; a checkpoint is saved, and one line is told."""
+    arguments = long("--passes", "4", "--workers", "2", "--method", "async_rehearsal", "--quiet")
+    whole = Place(tmp_path / "whole", "fork")
+    assert whole.complete(*arguments, "--run_dir", str(whole.run)) == 0, whole.log.read_text()
+    place = Place(tmp_path / "stopped", "fork")
+    leader = place.start(*arguments, "--run_dir", str(place.run))
+    wait_until(lambda: (place.run / "checkpoints" / "boundary.pt").exists(), leader)
+    time.sleep(1)  # in the first phase, whose only checkpoint is the one of the signal
+    workers = [number for number in session(leader) if is_worker(number, leader)]
+    assert len(workers) == 2
+    for number in {"main": [leader], "worker": workers[1:], "all": [leader, *workers]}[who]:
+        os.kill(number, signal.SIGUSR1)
+    assert exit_status(leader) == 143
+    assert place.log.read_text().splitlines()[-1] == f"terminated; go on with --resume {place.run}"
+    assert "Traceback" not in place.log.read_text()
+    assert list((place.run / "checkpoints").glob("inside-phase-*.ckpt"))
+    deadline = time.monotonic() + GONE_S
+    while session(leader) and time.monotonic() < deadline:
+        time.sleep(0.01)  # the process that keeps track of semaphores ends after all others
+    assert not session(leader) and not place.left()
+    assert place.complete("--resume", str(place.run)) == 0
+    assert differences(place.run, whole.run) == []
 
 
 def read_all(terminal: int, parts: list[bytes]) -> None:
