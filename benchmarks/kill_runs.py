@@ -10,6 +10,7 @@ semaphores out.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import pytorch_lightning  # noqa: F401
 import stable_baselines3  # noqa: F401
 import torch
 import torchmetrics  # noqa: F401
-from common import environment, markdown_table, write
+from common import RESULTS, environment, markdown_table, write
 from sklearn.datasets import load_digits  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -50,19 +51,20 @@ FIRST_SEED = 100
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moments", type=int, default=60, help="how many runs are killed")
+    parser.add_argument("--go_on", action="store_true", help="after the moments that the results hold already")
     parser.add_argument("--start", choices=("fork", "spawn"), default="fork", help="how workers are started")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = []
+    rows = json.loads((RESULTS / "kill_runs.json").read_text())["moments"] if options.go_on else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wholes = {
             pair: whole(folder / f"whole-{number}", arguments) for number, (pair, arguments) in enumerate(PAIRS.items())
         }
-        for number in range(options.moments):
+        for number in range(len(rows), options.moments):
             pair = list(PAIRS)[number % len(PAIRS)]
-            # With eight pairs and three kinds of victims, each pair meets all of them.
-            who = WHO[(number + number // len(PAIRS)) % len(WHO)] if "workers" in pair else WHO[number % 2 * 2]
+            turn = number % len(PAIRS) + number // len(PAIRS)
+            who = WHO[turn % len(WHO)] if "workers" in pair else WHO[turn % 2 * 2]
             place = folder / str(number)
             run, seconds = wholes[pair]
             killed = kill_and_resume(
