@@ -12,7 +12,7 @@ from redwood.settings.processes import Workers
 from redwood.settings.registry import USER_FILE_PREFIX, load_file
 
 if TYPE_CHECKING:
-    from lightning_fabric.plugins.environments import ClusterEnvironment
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
     from redwood.settings.results import Results
     from redwood.settings.run import Run
@@ -126,7 +126,9 @@ def cluster_environment() -> "ClusterEnvironment":
     Raises:
         InvalidOptionError: If SLURM was not told how many tasks each machine has.
     """
-    from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     if _Spawned.here or launched_processes() == 1:
         return LightningEnvironment()
