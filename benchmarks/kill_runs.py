@@ -56,6 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = json.loads((RESULTS / "kill_runs.json").read_text())["moments"] if options.go_on else []
+    rows = [row for row in rows if row["killed"] != "nobody"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wholes = {

@@ -121,9 +121,10 @@ def kill_and_resume(
     time.sleep(random.uniform(0.0, whole_s))
     where = stage(place.run)
     members = session(leader)
-    if not members:
-        where, who = "complete", "nobody"
-    elif who == "group":
+    if not members:  # it was over before: earlier, then
+        exit_status(leader)
+        return kill_and_resume(folder / "again", arguments, whole, whole_s / 2, seed, who, start_method)
+    if who == "group":
         for number in members:
             kill(number)
     else:
