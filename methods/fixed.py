@@ -61,7 +61,8 @@ class Fixed(LwFMC):
         """The rows of the last layer that do not belong to the classes of the phase."""
         rows = ~self.current.to(self.device)
         for parameter in (self._layer.weight, self._layer.bias):
-            yield parameter, rows.view(-1, *[1] * (parameter.dim() - 1)).expand_as(parameter)
+            others = rows.view(-1, *[1] * (parameter.dim() - 1)).expand_as(parameter)
+            yield parameter, others  # type: ignore[misc]
 
     def callbacks(self) -> "Sequence[Callback]":
         """Further Lightning callbacks for each phase."""
