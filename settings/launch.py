@@ -10,6 +10,7 @@ from redwood.settings.base import Learner, Setting
 from redwood.settings.errors import InvalidOptionError, reason_of
 from redwood.settings.processes import Workers
 from redwood.settings.registry import USER_FILE_PREFIX, load_file
+from redwood.settings.sending import check_can_be_sent
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -103,8 +104,12 @@ def _work(rank: int, count: int, port: int, user_files: list[str], exact: tuple[
         load_file("class", Path(path))
     setting, method, run = pickle.loads(payload)
     _join(setting, run)
+    run.sends_back = True
     results = run_protocol(setting, method, run)
-    return (results, method) if rank == 0 else None
+    if rank != 0:
+        return None
+    check_can_be_sent(method, sure=True)
+    return results, method
 
 
 class _Spawned:

@@ -19,6 +19,7 @@ from redwood.settings.results import Cost, Results
 from redwood.settings.run import Run
 from redwood.settings.schema import ANYTHING, ListOf, MapOf, Number, Record, check, check_alike
 from redwood.settings.seeding import seed_everything
+from redwood.settings.sending import check_can_be_sent
 from redwood.settings.signals import postponed, stop_if_asked, stop_signals
 from redwood.settings.workers import gather_objects, rank, sum_over_workers, world_size
 
@@ -92,6 +93,8 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     stream.check(method)
     method.attach(run)
     method.configure(setting.for_method())
+    if run.sends_back:
+        check_can_be_sent(method)
     config = describe_run(setting, method, run)
     run.fingerprint.config, run.fingerprint.data = config, stream.fingerprint()
     state = run.load_boundary()
@@ -147,6 +150,8 @@ def _run_phase(
     method.fit(phase)
     if setting.assumptions.boundaries:
         method.on_task_end(phase.task_id)
+    if run.sends_back:
+        check_can_be_sent(method)
     phase.close()
     progress.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)

@@ -28,18 +28,33 @@ class SupervisedEnvironment(gymnasium.Env[Any, Any]):
     """
 
     def __init__(
-        self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any], x: Tensor, y: Tensor
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        x: Tensor,
+        y: Tensor,
+        *,
+        choice: bool = False,
     ) -> None:
-        """Take the spaces of a supervised setting, and samples (N, ...) with their labels (N,)."""
+        """Take the spaces of a supervised setting, and samples (N, ...) with their labels (N,).
+
+        Args:
+            observation_space: Space of the samples.
+            action_space: The classes.
+            x: Samples.
+            y: Labels.
+            choice: Whether `reset` can be asked for a sample; in training a known one could be answered forever.
+        """
+        self._choice = choice
         self.observation_space, self.action_space = observation_space, action_space
         self._x, self._y = x.numpy(), y.numpy()
         self._order, self._next = np.arange(0), 0
         self._index = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Show the next sample: all of them in random order, then again; or the one that `options["episode"]` names."""
+        """Show the next sample: all of them in random order, then again; at test, that of `options["episode"]`."""
         super().reset(seed=seed)
-        if options is not None and "episode" in options:
+        if self._choice and options is not None and "episode" in options:
             self._index = options["episode"]
         else:
             if self._next == len(self._order):
@@ -73,6 +88,6 @@ def _maker(setting: "SupervisedSetting", stream: "SupervisedStream", task: int) 
         name=f"{PREFIX}{setting.dataset_name}",
         make=partial(SupervisedEnvironment, setting.observation_space, setting.action_space, *train),
         limit=1,
-        make_test=partial(SupervisedEnvironment, setting.observation_space, setting.action_space, *test),
+        make_test=partial(SupervisedEnvironment, setting.observation_space, setting.action_space, *test, choice=True),
         n_test_episodes=len(test[1]),
     )
