@@ -4,6 +4,7 @@ import io
 import pickle
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from redwood.settings.base import Learner
@@ -31,9 +32,8 @@ class _Probe(pickle.Pickler):
 
     def persistent_id(self, value: Any) -> Any:
         """A name for what is not looked into."""
-        return (
-            id(value) if id(value) in self._known or (isinstance(value, Tensor) and type(value) in _TENSORS) else None
-        )
+        plain = type(value) in _TENSORS or (type(value) is np.ndarray and not value.dtype.hasobject)
+        return id(value) if plain or id(value) in self._known else None
 
 
 def check_can_be_sent(method: Learner, sure: bool = False) -> None:
