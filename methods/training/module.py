@@ -51,6 +51,8 @@ class LearnerModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The method's loss on the augmented batch; the incoming samples are scored before they are learned from."""
+        if batch.showing is None:  # a Trainer that converts numbers (64-true) builds a batch anew
+            batch.known_as(self.method.phase.train.showing)
         augmented = self.method.augment(batch)
         augmented = augmented._replace(x=self._distort(augmented.x))
         if self.method.phase.train.first_pass:

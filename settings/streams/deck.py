@@ -63,6 +63,7 @@ class Deck:
         length: Batches per epoch.
         spans: Where each batch of a pass starts and stops in the sequence.
         first_pass: Whether the batch that was dealt last was shown for the first time.
+        showing: What the batch that was dealt last is known by.
         samples_served: Samples dealt so far, repeats included.
         dealt: Whether a batch has been dealt in this process.
         epoch: The epoch that the next batch belongs to.
@@ -105,6 +106,7 @@ class Deck:
         self._repeats = passes // self.epochs
         self.length = len(self.spans) * self._repeats
         self.first_pass, self.dealt = True, False
+        self.showing: Showing | None = None
         self.samples_served = self.epoch = self.next = 0
         self._order = torch.empty(0)
         self._order_of = -1
@@ -125,8 +127,8 @@ class Deck:
             self.epoch, self.next = self.epoch + 1, 0
         entries = self._entries[index]
         ids = entries.tasks if self._show_ids else None
-        batch = Batch(self._source.samples(entries), self._labels[index], ids)
-        return batch.known_as(Showing(self.number, step, self.first_pass))
+        self.showing = Showing(self.number, step, self.first_pass)
+        return Batch(self._source.samples(entries), self._labels[index], ids).known_as(self.showing)
 
     def _order_in(self, epoch: int) -> Tensor:
         order = torch.arange(len(self._entries))

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from redwood.settings.batch import Batch
+from redwood.settings.batch import Batch, Showing
 from redwood.settings.errors import PhaseOverError
 from redwood.settings.streams.deck import Deck
 
@@ -59,6 +59,11 @@ class BatchLoader:
     def first_pass(self) -> bool:
         """Whether the batch that was yielded last was shown for the first time; see `Batch.first_pass`."""
         return _held(_DECKS, self).first_pass
+
+    @property
+    def showing(self) -> Showing | None:
+        """What the batch that was yielded last is known by."""
+        return _held(_DECKS, self).showing
 
     @property
     def samples_served(self) -> int:

@@ -7,7 +7,9 @@ from torch import nn
 from redwood.methods.finetune import Finetune
 from redwood.methods.rehearsal import Rehearsal
 from redwood.settings.seeding import seed_everything
+from tests.regression import line
 from tests.runs import NormalisedNetwork, run_here, small_setting
+from tests.samples import few_digits
 
 
 class AsFloats(nn.Module):
@@ -95,6 +97,11 @@ class TestBeforeLearning:
         untrained.configure(setting.for_method())
         accuracy = float((untrained.predict(first.x, None).argmax(1) == first.y).float().mean())
         assert results.online_curve[0] == (len(first.y), pytest.approx(accuracy))
+
+    @pytest.mark.parametrize("data", [few_digits(), line()], ids=["classes", "numbers"])
+    def test_in_double_precision(self, data):
+        results = run_here(small_setting("continual", dataset=data), Finetune(), precision="64-true")
+        assert results.online_curve[-1][0] == len(data.y)
 
     def test_rehearsed_samples_do_not_count(self):
         results = run_here(small_setting("class_incremental"), Rehearsal(buffer_size=50))
