@@ -5,6 +5,7 @@ that moment would have left behind; each is resumed, and everything is compared 
 """
 
 import csv
+import os
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -281,6 +282,7 @@ def moments_of(
             (Run, "finish"),
             (callbacks.CheckpointInsidePhase, "_save_checkpoint"),
             (callbacks.ModelCheckpoint, "_save_checkpoint"),
+            *([(os, "replace")] if every else []),  # before a written file takes its place, and after
         ):
             patch.setattr(owner, name, moments.around(getattr(owner, name)))
         results = start(case, folder / "run", **options)
