@@ -15,7 +15,7 @@ from tests.runs import comparable, small_setting, train_pair
 
 N_TASKS, N_TRAIN = 3, 160
 READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")
-KEEP_NOTHING = ("random", "finetune", "stable_sgd", "widen", "joint", "pnn")
+KEEP_NOTHING = ("random", "finetune", "stable_sgd", "widen", "joint", "pnn", "fixed")
 PAIRS = [
     (setting, method)
     for setting in SETTINGS

@@ -75,7 +75,7 @@ class TestClass:
         anywhere = {key for key in METHODS if get_method(key).composition is Composition.ANYWHERE}
         assert anywhere == {
             *("finetune", "stable_sgd", "rehearsal", "async_rehearsal", "mir"),
-            *("lwf", "bic", "wa", "ewc", "si", "mas", "rwalk"),
+            *("lwf", "two_side", "bic", "wa", "ewc", "si", "mas", "rwalk"),
         }
 
     def test_three(self):
