@@ -1,8 +1,15 @@
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.workers import GlooWorkers, TwoWorkers
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to jobs in the background and `nohup` does: tests send these signals."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

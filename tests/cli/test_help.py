@@ -18,7 +18,7 @@ from tests.cli.command import environment
 
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
-SELECTION = {"setting", "method", "seeds", "jobs", "config", "resume", "list", "json", "version", "help"}
+SELECTION = {"setting", "method", "seeds", "jobs", "config", "resume", "trust", "list", "json", "version", "help"}
 
 METHOD_FILE = """
 from dataclasses import dataclass

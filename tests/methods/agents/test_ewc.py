@@ -10,6 +10,7 @@ from torch import nn
 
 from redwood.methods.agents.decision import Decision
 from redwood.methods.agents.fisher import Outputs, fisher_information, kind_of, terms
+from redwood.methods.agents.task_input import TaskInput
 from redwood.methods.dqn import DQN
 from redwood.methods.ppo import PPO
 from redwood.settings.errors import InvalidOptionError
@@ -44,6 +45,7 @@ def linear(cls, action_space, n_outputs=4):
     agent = Linear()
     agent.algorithm = SimpleNamespace(policy=nn.Linear(3, n_outputs))
     agent.setting = SimpleNamespace(observation_space=OBSERVATIONS, action_space=action_space)
+    agent.input = TaskInput(OBSERVATIONS)
     agent.device = torch.device("cpu")
     return agent
 

@@ -28,7 +28,8 @@ LAST = {
 
 def watched(name, setting=None, **options):
     """An agent after a small run, and its answers and outputs for each task after each phase."""
-    agent = joined(f"{name}+packnet", **OPTIONS[name] | options)
+    # The outputs are asked for observations as the setting shows them, so no code of the task is appended.
+    agent = joined(f"{name}+packnet", task_input="none", **OPTIONS[name] | options)
     setting = setting_for(f"{name}+packnet", **FEW.get(name, {}) | {"nb_tasks": 3} | (setting or {}))
     x = torch.randn(20, *setting.observation_space.shape, generator=torch.Generator().manual_seed(0))
     end, answers = agent.on_task_end, []
@@ -114,7 +115,7 @@ def test_critics_and_targets_go_on_learning():
 
 
 def test_tasks_of_no_phase_are_answered_by_the_latest_network():
-    agent = configured(joined("ppo+packnet"), setting_for("ppo+packnet", cls=MultiTaskRLSetting))
+    agent = configured(joined("ppo+packnet", task_input="none"), setting_for("ppo+packnet", cls=MultiTaskRLSetting))
     run_here(setting_for("ppo+packnet", cls=MultiTaskRLSetting), agent)
     x = torch.randn(6, 4)
     with torch.no_grad():
@@ -132,7 +133,7 @@ def test_rows_of_several_tasks_keep_their_order():
 
 def test_a_state_holds_what_was_learned():
     agent, *_ = watched("dqn", {"nb_tasks": 2})
-    other = untrained("dqn+packnet", {"nb_tasks": 2})
+    other = untrained("dqn+packnet", {"nb_tasks": 2}, task_input="none")
     other.load_state_dict(agent.state_dict())
     assert same(agent.state_dict(), other.state_dict())
     x, tasks = torch.randn(30, 4), torch.arange(30) % 2
