@@ -34,7 +34,7 @@ FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "ewc, online": ("ewc", {"ewc_lambda": 2.0, **UNSCALED}),
     "si": ("si", {"si_c": 0.015, **UNSCALED}),
     "mas": ("mas", {"mas_lambda": 0.001, **UNSCALED}),
-    "rwalk": ("rwalk", {}),
+    "rwalk": ("rwalk", {"rwalk_lambda": 1.0}),
     "ewc, per task": ("ewc", {"ewc_form": "per_task", "ewc_lambda": 100.0, **UNSCALED}),
     "rehearsal of all samples": ("rehearsal", {"buffer_size": 20_000}),
 }

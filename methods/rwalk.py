@@ -31,7 +31,7 @@ class RWalk(PathImportance):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     state_key: ClassVar[str] = "rwalk"
 
-    rwalk_lambda: float = 1.0  # strength of the penalty
+    rwalk_lambda: float = 10.0  # strength of the penalty
     rwalk_alpha: float = 0.9  # weight of the newest steps in the running Fisher information
     rwalk_epsilon: float = 0.001  # added to the distance that a weight's part in the drop of the loss is divided by
     rwalk_interval: int = 10  # steps after which Fisher information and scores are updated
