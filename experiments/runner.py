@@ -154,15 +154,29 @@ def load_config(path: Path) -> dict[str, Any]:
         if name in config:
             raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
     for key, value in config.items():
-        parts = value if isinstance(value, list) else [value]
-        if any(isinstance(part, dict | list) for part in parts):
-            raise RedwoodError(f"In the configuration file {path}, {key} has to be a plain value or a list of these.")
+        problem = _problem_of_line(key, value)
+        if problem is not None:
+            raise RedwoodError(f"In the configuration file {path}, {key} {problem}.")
     return config
+
+
+def _problem_of_line(key: str, value: Any) -> str | None:
+    """What is wrong with a line of a configuration file: it sets one option, and holds no further ones."""
+    parts = value if isinstance(value, list) else [value]
+    if not key.isidentifier():
+        return "is no name of an option; remove that line"
+    if any(isinstance(part, dict | list) for part in parts):
+        return "has to be a plain value or a list of these"
+    # The command line would take it for another option, which nobody has looked at.
+    if any(isinstance(part, str) and part.startswith("--") for part in parts):
+        return "holds another option; give that a line of its own"
+    return None
 
 
 def refuse_other_results(results: Results, config: dict[str, Any], folder: Path, source: str) -> None:
     """Raise `RedwoodError` if the results in a folder are those of a run with other options than `config`."""
-    changed = differences(results.config, config, "the results", source, names=config)
+    known = [name for name in config if name in results.config]  # a later version may have more options
+    changed = differences(results.config, config, "the results", source, names=known)
     if changed:
         raise RedwoodError(
             f"{folder / 'results.json'} is of a run with other options ({changed}); undo that, or remove the file."

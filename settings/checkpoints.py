@@ -42,6 +42,9 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         hashed = _HashedFile(file)
         torch.save(content, hashed)  # type: ignore[arg-type]
         file.write(_SEAL + hashed.digest.hexdigest().encode() + b"\n")
+        # After a power cut the name must not stand for an empty file: older checkpoints are removed next.
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:

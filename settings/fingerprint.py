@@ -131,7 +131,7 @@ def describe_data(data: "Dataset") -> dict[str, Any]:
         ("test", data.x_test, data.y_test, data.contexts_test, data.time_test),
     )
     for name, x, y, contexts, time in splits:
-        rows = torch.linspace(0, len(x) - 1, min(_SAMPLED_ROWS, len(x))).long()
+        rows = torch.linspace(0, len(x) - 1, min(_SAMPLED_ROWS, len(x)), dtype=torch.float64).long()
         told |= {
             f"{name} samples": f"{len(x)} of shape {tuple(x.shape[1:])}, {x.dtype}",
             f"hash of {name} labels": _hash(y),

@@ -31,6 +31,7 @@ def run_in_workers(setting: Setting, method: Learner, run: "Run") -> "Results":
     run.check_devices(setting.workers)
     run.refuse_used_directory()
     if setting.workers == 1:
+        _refuse_joined_workers()
         return run_protocol(setting, method, run)
     external = _started_by_a_launcher(setting.workers)
     if run.nodes > 1 and not external:
@@ -43,6 +44,16 @@ def run_in_workers(setting: Setting, method: Learner, run: "Run") -> "Results":
     results, trained = _spawn(setting.workers, _packed(setting, method, run))
     method.__dict__.update(trained.__dict__)
     return results
+
+
+def _refuse_joined_workers() -> None:
+    """An earlier run of a comparison may have joined the processes of a launcher; they would share this run, too."""
+    from redwood.settings.workers import world_size
+
+    if world_size() > 1:
+        raise InvalidOptionError(
+            f"--workers 1 cannot be run by {world_size()} processes of a launcher; run that pair without the launcher."
+        )
 
 
 def _join(setting: Setting, run: "Run") -> None:

@@ -63,10 +63,10 @@ def end_with_parent(group: bool = False) -> None:
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
     """Start processes inside: Ctrl-C does not reach them until they have said what to do then."""
-    resource_tracker.ensure_running()  # its start would lift the mask below
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
+    resource_tracker.ensure_running()  # its start would lift the mask below
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -131,8 +131,15 @@ class Workers:
             raise
         if failed is None:
             return pickle.loads(self._answers[0].content)
-        stopped = [rank for rank, answer in self._answers.items() if answer.kind == "stopped"]
-        raise self._error_of(stopped[0] if stopped else failed)
+        raise self._error_of(self._first_cause(failed))
+
+    def _first_cause(self, failed: int) -> int:
+        """The worker whose error to show: those that lost another one only follow from the first error."""
+        for kind in ("stopped", "raised"):
+            for rank, answer in self._answers.items():
+                if answer.kind == kind:
+                    return rank
+        return failed
 
     def _wait_for_end(self) -> int | None:
         """The first worker that failed, or None; the others have had time to end by themselves."""

@@ -157,8 +157,8 @@ def _unlike(value: Any, like: Any, where: str) -> str | None:
     if isinstance(like, Mapping):
         return _unlike_mapping(value, like, where)
     if isinstance(like, Tensor):
-        if isinstance(value, Tensor) and (value.dtype, value.dim()) == (like.dtype, like.dim()):
-            return None
+        if isinstance(value, Tensor) and ((value.dtype, value.dim()) == (like.dtype, like.dim()) or like.numel() <= 1):
+            return None  # what starts empty, or as one number, may become anything
         return f"{where} has to be a tensor of {like.dim()} dimensions, {like.dtype}, not {_shown(value)}"
     for types, name in _KINDS:
         if isinstance(like, types):

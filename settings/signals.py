@@ -102,15 +102,16 @@ def stop() -> None:
 class StopVote:
     """Whether all workers are to stop between two steps, since one of them has had a signal."""
 
-    def __init__(self) -> None:
-        self._asked = 0
+    def __init__(self, every: int = STEPS_BETWEEN_VOTES) -> None:
+        """Vote at each `every`-th call; a call that stands for many steps may vote each time."""
+        self._asked, self._every = 0, every
 
     def passed(self) -> bool:
         """Ask; every worker has to do so after the same steps."""
         from redwood.settings.workers import world_size
 
         self._asked += 1
-        return (world_size() == 1 or self._asked % STEPS_BETWEEN_VOTES == 0) and _anyone_asked()
+        return (world_size() == 1 or self._asked % self._every == 0) and _anyone_asked()
 
 
 def _anyone_asked() -> bool:

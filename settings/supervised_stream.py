@@ -59,6 +59,11 @@ class SupervisedStream:
                 "--transition blurry mixes the samples of tasks, but --stream ordered keeps their order; "
                 "leave it out or use --stream instance."
             )
+        if stream == "ordered" and setting.drift_width != type(setting).drift_width:
+            raise InvalidOptionError(
+                f"--drift_width {setting.drift_width} has no effect on --stream ordered, which keeps the order; "
+                "leave it out or use --stream instance."
+            )
         self._in_order = stream == "ordered" and self._can_keep_order()
         self.results_type: type[Results] = RegressionResults if data.is_regression else Results
         tasks, self.n_outputs = make_tasks(

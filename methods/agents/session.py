@@ -48,7 +48,7 @@ class Session:
         self._next_save = self._after_interval()
         self._random: dict[str, Any] | None = None
         self._goes_on = False
-        self._vote = StopVote()
+        self._vote = StopVote(every=1)  # each rollout of some agents takes thousands of steps
 
     @property
     def _saves(self) -> bool:

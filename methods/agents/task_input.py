@@ -1,5 +1,6 @@
 """Tell an agent's networks the task: its one-hot code is appended to each observation."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -92,4 +93,10 @@ def task_input(agent: Any, setting: Setting) -> TaskInput:
         )
     if agent.task_input == "none" or not gives_ids:
         return TaskInput(setting.observation_space)
-    return OneHotTask(setting.observation_space, setting.n_tasks)  # type: ignore[attr-defined]
+    try:
+        return OneHotTask(setting.observation_space, setting.n_tasks)  # type: ignore[attr-defined]
+    except NotApplicableError as error:
+        if agent.task_input == "one_hot":
+            raise
+        warnings.warn(f"The agent is not told the task. {error}", stacklevel=2)
+        return TaskInput(setting.observation_space)

@@ -204,13 +204,20 @@ def _times(name: str, time: np.ndarray | Tensor) -> Tensor:
 def _own(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
     """A tensor with no memory beside its own: a slice would carry the rest of the array, such as the test samples."""
     try:
-        tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values))
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(_native(np.asarray(values)))
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"Data set {name}: the {what} are no array of numbers ({_kind(values)}); {REMEDIES[what]}."
         ) from error
     part = tensor.untyped_storage().nbytes() > tensor.nbytes or getattr(values, "base", None) is not None
     return tensor.clone() if part else tensor
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The same numbers as torch takes them: no reversed axes, no foreign byte order."""
+    if array.dtype.kind in "biuf" and (not array.dtype.isnative or min(array.strides, default=0) < 0):
+        return array.astype(array.dtype.newbyteorder("="), order="C")
+    return array
 
 
 def _kind(values: Any) -> str:

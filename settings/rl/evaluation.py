@@ -121,7 +121,7 @@ def total_returns(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, 
 
 
 def _checked(actions: Tensor, n: int) -> Any:
-    if not isinstance(actions, Tensor) or len(actions) != n:
+    if not isinstance(actions, Tensor) or not actions.dim() or len(actions) != n:
         got = f"a tensor of shape {tuple(actions.shape)}" if isinstance(actions, Tensor) else type(actions).__name__
         raise RedwoodError(f"predict returned {got} for {n} observations; return one action for each.")
     return actions.detach().cpu().numpy()

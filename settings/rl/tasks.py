@@ -61,7 +61,7 @@ def sample_tasks(maker: EnvironmentMaker, n: int, attributes: Sequence[str], noi
         generator = np.random.default_rng(derive_seed(seed, "physics", index))
         factors = np.clip(generator.normal(1.0, noise, len(names)), *FACTORS)
         values = {name: defaults[name] * float(factor) for name, factor in zip(names, factors, strict=True)}
-        tasks.append(Task(0, values))
+        tasks.append(Task(0, _as_set(values, defaults)))
     return tasks
 
 
@@ -79,7 +79,12 @@ def given_tasks(maker: EnvironmentMaker, texts: Sequence[str]) -> list[Task]:
         physics.check(name, "tasks", maker.name)
     defaults = {name: physics.read(name) for name in names}
     env.close()
-    return [Task(0, defaults | change) for change in changes]
+    return [Task(0, defaults | _as_set(change, defaults)) for change in changes]
+
+
+def _as_set(values: dict[str, float], defaults: dict[str, float]) -> dict[str, float]:
+    """The values that the environment will have: where it holds whole numbers, they are rounded."""
+    return {name: round(value) if isinstance(defaults[name], int) else value for name, value in values.items()}
 
 
 def without_repeats(met: Sequence[Task]) -> tuple[list[Task], list[int]]:

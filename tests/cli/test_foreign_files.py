@@ -187,6 +187,21 @@ class TestTrust:
         assert not (tmp_path / "executed").exists()
         assert list(path.parent.iterdir()) == [path]
 
+    @pytest.mark.parametrize("option", ["--config", "--resume"])
+    @pytest.mark.parametrize(
+        "hidden", [{"quiet": ["--method=FILE"]}, {"method=FILE": True}, {"seed": [1, "--method", "FILE"]}]
+    )
+    def test_no_line_hides_another_option(self, option, hidden, own, tmp_path):
+        lines = {
+            key.replace("FILE", own): [str(v).replace("FILE", own) for v in value] if isinstance(value, list) else value
+            for key, value in hidden.items()
+        }
+        path = self.config(tmp_path / "run", **lines)
+        code, said = call([option, str(path if option == "--config" else path.parent)])
+        assert_one_sentence(said)
+        assert code == 2 and ("holds another option" in said or "is no name of an option" in said)
+        assert not (tmp_path / "executed").exists()
+
     def test_trusted(self, own, tmp_path):
         path = self.config(tmp_path / "run", method=own)
         assert call(["--config", str(path), "--trust", "--run_dir", str(tmp_path / "new")])[0] == 0

@@ -57,3 +57,17 @@ class TestRun:
             run_here(small_setting("class_incremental", class_order=list(range(10)), passes=6), method)
             means.append(method.network(x[y < 4])[:, :4].amax(1).mean().item())
         assert means[0] > means[1] + 1
+
+    def test_stray_samples_do_not_make_their_classes_those_of_the_phase(self):
+        """Else nothing would be left to distil under blurry boundaries."""
+
+        class Noting(LwFMC):
+            def fit(self, phase):
+                shown.append(sum(map(len, phase.task_classes.values())))
+                super().fit(phase)
+                taught.append(int(self._taught.sum()))
+
+        taught, shown = [], []
+        run_here(small_setting("class_incremental", transition="blurry", blur=0.1), Noting())
+        assert max(shown) == 10, "samples of other tasks come in"
+        assert taught == [0, 4, 7]

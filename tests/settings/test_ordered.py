@@ -147,3 +147,8 @@ class TestTimes:
         middle = rows[len(rows) // 2]
         stream = setting.open_stream()
         assert stream.samples_of(0, test=True)[0].max() < middle < stream.samples_of(1, test=True)[0].max()
+
+
+def test_a_width_of_drift_that_changes_nothing_is_told():
+    with pytest.raises(InvalidOptionError, match=r"--drift_width 4.0 has no effect on --stream ordered"):
+        ContinualSetting(stream="ordered", drift_width=4.0).open_stream()

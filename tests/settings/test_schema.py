@@ -47,6 +47,7 @@ def test_whole_numbers_and_forms():
 
 
 LIKE = {"weights": {"a": torch.zeros(2, 3)}, "n": 1, "name": "x", "on": True, "rows": [1], "later": None}
+LIKE["kept"] = torch.empty(0)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ LIKE = {"weights": {"a": torch.zeros(2, 3)}, "n": 1, "name": "x", "on": True, "r
     [
         {"weights": {"a": torch.zeros(5, 1), "b": torch.zeros(1)}},
         {"n": 2.5},
+        {"kept": torch.zeros(3, 4, dtype=torch.int64)},
         {"rows": (1, 2)},
         {"later": {"a": torch.zeros(1)}},
         {"more": 1},

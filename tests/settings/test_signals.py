@@ -10,7 +10,7 @@ import pytest
 from redwood.cli import main
 from redwood.methods.finetune import Finetune
 from redwood.settings import plots
-from redwood.settings.signals import STEPS_BETWEEN_VOTES, Stopped, postponed, stop_if_asked, stop_signals
+from redwood.settings.signals import STEPS_BETWEEN_VOTES, Stopped, StopVote, postponed, stop_if_asked, stop_signals
 from redwood.settings.workers import rank
 from tests.cli.command import QUICK, content
 from tests.cli.test_kill import comparable, logged
@@ -201,3 +201,12 @@ def test_workers_stop_between_phases(two_workers, tmp_path):
     ends = two_workers.run(stopped, str(tmp_path / "run"), "finetune", last)
     assert ends == [(signal.SIGTERM, last), (signal.SIGUSR1, last)]
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["boundary.pt"]
+
+
+def test_steps_that_take_long_are_voted_on_each_time(monkeypatch):
+    """A rollout of an agent stands for thousands of steps."""
+    monkeypatch.setattr("redwood.settings.workers.world_size", lambda: 2)
+    monkeypatch.setattr("redwood.settings.signals._anyone_asked", lambda: True)
+    assert StopVote(every=1).passed()
+    vote = StopVote()
+    assert [vote.passed() for _ in range(STEPS_BETWEEN_VOTES)] == [False] * (STEPS_BETWEEN_VOTES - 1) + [True]

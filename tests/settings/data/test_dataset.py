@@ -68,3 +68,10 @@ def test_nothing_is_told_of_the_usual(given):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(**given)
+
+
+def test_reversed_and_foreign_arrays_are_numbers_like_others():
+    values = np.arange(24, dtype=np.float32).reshape(6, 4)
+    data = make(x=values[:, ::-1], y=Y[::-1])
+    assert data.x.tolist() == values[:, ::-1].tolist() and data.y.tolist() == Y[::-1].tolist()
+    assert make(x=values.astype(">f4")).x.tolist() == values.tolist()

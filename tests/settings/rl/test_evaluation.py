@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from redwood.methods.base import Method
+from redwood.settings.errors import RedwoodError
 from redwood.settings.incremental import ClassIncrementalSetting
 from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
 from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
@@ -163,3 +164,13 @@ def test_the_same_episodes_as_of_one_task_alone():
     ]
     assert rows[0] == rows[1]
     assert len(set(rows[0])) == 3
+
+
+@pytest.mark.parametrize("answer", [None, 0, torch.tensor(0), torch.zeros(2)])
+def test_answers_that_are_no_actions(answer):
+    class Wrong(Constant):
+        def answer(self, x):
+            return answer
+
+    with pytest.raises(RedwoodError, match="return one action for each"):
+        score(doors(HIDDEN[0]), Wrong())
