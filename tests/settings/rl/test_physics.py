@@ -106,7 +106,8 @@ class TestIntegers:
             assert {size for size, _ in second} == {8}
 
     def test_the_results_name_what_was_set(self):
-        setting = IncrementalRLSetting(env=Row, tasks=["default", "size=7.6,gain=1.5", "size=8,gain=1.5"])
+        tasks = ["default", "size=7.6,gain=1.5", "size=8,gain=1.5"]
+        setting = IncrementalRLSetting(env=Row, tasks=tasks, max_episode_steps=20)
         drawn = setting.open_stream().drawn()["task_physics"]
         assert drawn == [{"size": 4, "gain": 1.0}, {"size": 8, "gain": 1.5}]
         assert setting.order == [0, 1, 1]
