@@ -46,9 +46,9 @@ class Distilling(LightningMethod):
         Under blurry boundaries a few samples of other tasks come in. Their classes are not those of the phase.
         """
         assert phase.task_classes is not None
-        tasks = phase.task_classes.keys()
-        if phase.task_id in tasks and not self.setting.assumptions.past_accessible:
-            tasks = {phase.task_id}
+        tasks = list(phase.task_classes)
+        if phase.task_id is not None and phase.task_id in tasks and not self.setting.assumptions.past_accessible:
+            tasks = [phase.task_id]
         there = torch.zeros_like(self.current)
         for task in tasks:
             there[list(phase.task_classes[task])] = True
