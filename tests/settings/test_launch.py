@@ -95,3 +95,10 @@ class TestLaunchers:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         assert (launched_processes(), is_first_process()) == (processes, first)
+
+
+def test_one_worker_is_not_shared_by_the_processes_of_a_launcher(monkeypatch):
+    """They may have been joined by an earlier run of a comparison."""
+    monkeypatch.setattr("redwood.settings.workers.world_size", lambda: 2)
+    with pytest.raises(InvalidOptionError, match="--workers 1 cannot be run by 2 processes of a launcher"):
+        small_setting("class_incremental").apply(get_method("random")(), quiet=True)

@@ -11,7 +11,7 @@ import pytest
 
 from redwood.settings import processes
 from redwood.settings.errors import NotTrainedError, RedwoodError
-from redwood.settings.processes import Workers
+from redwood.settings.processes import Answer, Workers
 from redwood.settings.signals import Stopped, stop_signals
 
 PATIENCE_S = 60
@@ -80,6 +80,14 @@ def test_one_that_is_gone_ends_the_others(what, end):
     found = caught(what)
     assert isinstance(found, RedwoodError)
     assert str(found).startswith(f"Worker 1 was ended by {end}, and the others with it;")
+
+
+def test_the_first_error_is_shown_and_not_that_of_a_worker_that_lost_another():
+    workers = Workers(2, square, 7)
+    workers._answers = {0: Answer("refused", "Another worker has ended."), 1: Answer("raised", "ZeroDivisionError")}
+    assert workers._first_cause(0) == 1
+    workers._answers = {0: Answer("raised", "ZeroDivisionError"), 1: Answer("stopped", signal.SIGTERM)}
+    assert workers._first_cause(0) == 1
 
 
 def test_a_signal_to_one_stops_all():
