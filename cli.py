@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
         # Imported inside, as all else: an interrupt while that takes its time is told like any other.
-        from redwood.settings.signals import stop_signals
+        from redwood.runs.signals import stop_signals
 
         with stop_signals(interrupts=True):
             return _answer(sys.argv[1:] if argv is None else argv)
@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _answer(argv: list[str]) -> int:
-    from redwood.settings.errors import RedwoodError
-    from redwood.settings.signals import Stopped
+    from redwood.core.errors import RedwoodError
+    from redwood.runs.signals import Stopped
 
     try:
         status = _dispatch(argv)
@@ -60,8 +60,14 @@ def _say(what: str, *folder: object) -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
-    from redwood.experiments.arguments import UsageError, general_help, option_names, parse_selection, refuse_repeated
-    from redwood.experiments.unknown import UnknownOptionError
+    from redwood.experiments.arguments import (
+        UnknownOptionError,
+        UsageError,
+        general_help,
+        option_names,
+        parse_selection,
+        refuse_repeated,
+    )
 
     refuse_repeated(argv)
     chosen, rest = parse_selection(argv)

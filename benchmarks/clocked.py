@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from common import Seconds
 
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 
+from redwood.core.errors import DataError
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import DataError
 from redwood.settings.results import installed_versions
 
 RESULTS = Path(__file__).parent / "results"

@@ -17,10 +17,10 @@ from common import environment, markdown_table, write
 from torch import Tensor
 
 from redwood.methods.base import Method
-from redwood.methods.finetune import Finetune
-from redwood.methods.just_in_time import JustInTime
-from redwood.methods.moving_window import MovingWindow
-from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.baselines import Finetune
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.streaming.just_in_time import JustInTime
+from redwood.methods.streaming.moving_window import MovingWindow
 from redwood.settings import ContinualSetting
 from redwood.settings.data.drift import CONTEXTS, N_TRAIN
 

@@ -17,7 +17,7 @@ from common import environment, markdown_table, write
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.buffers.strategy.killing import (
+from tests.buffers.strategy.kill_runs import (
     SAVE_EVERY,
     STEPS,
     WORLD,

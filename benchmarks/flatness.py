@@ -19,7 +19,7 @@ from common import Seconds, environment, markdown_table, random_images, resident
 from redwood.methods.networks import build_network
 from redwood.settings.batch import Batch
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.online import OnlineClassIncrementalSetting
+from redwood.settings.tree import OnlineClassIncrementalSetting
 
 BATCH, BUFFER, WINDOW = 32, 500, 500
 # Bars: the last steps may take this much longer than the first, and all of them may add so much memory.

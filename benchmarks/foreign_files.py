@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.cli.foreign_cases import all_cases
 from tests.cli.foreign_files import BOUNDARY, INSIDE, Bench, Trap, call, outcome
 
-from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
-from redwood.settings.errors import RedwoodError
+from redwood.core.errors import RedwoodError
+from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
 
 
 def main() -> None:

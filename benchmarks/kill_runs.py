@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.cli.killing import Killed, Place, kill_and_resume, stat
+from tests.cli.kill_runs import Killed, Place, kill_and_resume, stat
 
 SHORT = ["--quiet", "--accelerator", "cpu", "--nb_tasks", "2", "--checkpoint_every", "5"]
 RL = ["--env", "CartPole-v1", "--steps_per_task", "1024", "--test_episodes", "2", "--n_steps", "128"]

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from redwood.buffers import AsyncRehearsalBuffer
-from redwood.buffers.tree import flatten
+from redwood.buffers.pytree import flatten
 
 STEPS, BATCH = 60, 24
 

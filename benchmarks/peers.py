@@ -23,11 +23,11 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import environment, markdown_table, write
 from gymnasium.spaces import Box
 
+from redwood.core.seeding import seed_everything
 from redwood.methods import get_method
 from redwood.methods.networks import build_network
 from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting
 from redwood.settings.data.catalog import load_dataset
-from redwood.settings.seeding import seed_everything
 from redwood.settings.streams.tasks import TaskOptions, make_tasks
 
 SEEDS, TUNING_SEEDS = range(5), (100, 101)

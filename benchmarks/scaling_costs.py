@@ -15,11 +15,11 @@ import torch.distributed as dist
 from common import Seconds
 
 from redwood.buffers import SAMPLERS, PerClassRandom, RehearsalBuffer, RowLayout, RowStorage
-from redwood.buffers.distributed.ledger import _HEAD, _account
-from redwood.buffers.distributed.messages import exchange_in_pairs, gather_in_rounds
-from redwood.buffers.distributed.plan import exchange_plan
+from redwood.buffers.distributed.count_exchange import _HEAD, _account
+from redwood.buffers.distributed.peers import exchange_in_pairs, gather_in_rounds
+from redwood.buffers.distributed.row_exchange import exchange_plan
 from redwood.buffers.randomness import CounterRandom
-from redwood.buffers.samplers.inventory import Draws, Inventory
+from redwood.buffers.samplers.counts import Draws, Inventory
 
 SHAPE, BATCH, CANDIDATES = (3, 224, 224), 56, 14
 # Bytes of the storage that rows are measured in: many times what the caches hold.

@@ -8,7 +8,7 @@ from scaling_costs import CANDIDATES, RowCosts, ticket_bytes
 from scaling_pipeline import Background
 
 from redwood.buffers.distributed.peers import MANY
-from redwood.buffers.samplers.inventory import Draws
+from redwood.buffers.samplers.counts import Draws
 
 Counts = NDArray[np.int64]
 

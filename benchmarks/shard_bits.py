@@ -15,12 +15,12 @@ from common import environment, markdown_table, write
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.buffers.distributed.moving import share_stream
+from tests.buffers.distributed.reshard_helpers import share_stream
 from tests.buffers.distributed.shard_bits import flipped, flips
 from tests.buffers.helpers import shuffled
 
 from redwood.buffers import RehearsalBuffer
-from redwood.buffers.distributed.shards import read_shards, take_snapshot, write_shards
+from redwood.buffers.distributed.checkpoint import read_shards, take_snapshot, write_shards
 
 CAPACITY = 24
 

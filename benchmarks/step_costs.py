@@ -27,11 +27,11 @@ from redwood.methods import lightning
 from redwood.methods.networks import build_network
 from redwood.methods.training import optimizers
 from redwood.methods.training.module import LearnerModule
+from redwood.runs.loop import quiet_lightning
+from redwood.runs.run import Run
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.loop import quiet_lightning
-from redwood.settings.online import OnlineClassIncrementalSetting
 from redwood.settings.phase import Phase
-from redwood.settings.run import Run
+from redwood.settings.tree import OnlineClassIncrementalSetting
 
 BATCH, BUFFER, SAMPLES = 32, 500, 20_000
 FULL = "redwood's fit"

@@ -15,9 +15,9 @@ from clocked import RUN_OPTIONS, ClockedRehearsal, use_one_thread
 from common import Seconds, environment, markdown_table, write
 
 from redwood.settings.batch import Batch
-from redwood.settings.incremental import ClassIncrementalSetting
 from redwood.settings.phase import Phase
 from redwood.settings.streams.loader import BatchLoader
+from redwood.settings.tree import ClassIncrementalSetting
 
 BUFFER = 500
 # Bars: the largest share of the time of `fit`, and the least average accuracy.

@@ -18,13 +18,13 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import Seconds, environment, markdown_table, write
 from torch import Tensor, nn
 
-from redwood.methods.dtp import DTP
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks import Scale
+from redwood.methods.target_propagation.dtp import DTP
+from redwood.runs.run import Run
 from redwood.settings.batch import Batch
-from redwood.settings.run import Run
-from redwood.settings.stationary import TraditionalSetting
+from redwood.settings.tree import TraditionalSetting
 
 BATCH, SEEDS = 128, 3
 MARKS = (0, 50, 250, 1250, 4250)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from redwood.buffers import RehearsalBuffer
 from redwood.methods.networks import build_network
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.online import OnlineClassIncrementalSetting
+from redwood.settings.tree import OnlineClassIncrementalSetting
 
 BUFFER = 500
 NB_TASKS = 5

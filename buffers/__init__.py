@@ -16,9 +16,7 @@ a Lightning Trainer; it is the only part that needs Lightning, which is imported
 from typing import TYPE_CHECKING, Any
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
-from redwood.buffers.distributed.options import check_policy, check_sampler
-from redwood.buffers.errors import BufferInputError, StorageError, WorkerLostError
+from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer, check_policy, check_sampler
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import (
     POLICIES,
@@ -45,6 +43,7 @@ from redwood.buffers.samplers import (
 )
 from redwood.buffers.storage import RowStorage
 from redwood.buffers.tiers import TIERS
+from redwood.core.errors import BufferInputError, StorageError, WorkerLostError
 
 if TYPE_CHECKING:
     from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy

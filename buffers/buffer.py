@@ -2,19 +2,236 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from redwood.buffers.errors import BufferInputError
-from redwood.buffers.intake import Intake
-from redwood.buffers.offers import find
-from redwood.buffers.records import Records
-from redwood.buffers.row_batch import RowBatch
-from redwood.buffers.snapshots import describe, restored_parts
-from redwood.buffers.storage import RowStorage
-from redwood.buffers.tree import flatten
+from redwood.buffers.component import claim
+from redwood.buffers.layout import RowLayout, batch_size
+from redwood.buffers.policies import POLICIES, Offer, Placement, Policy
+from redwood.buffers.pytree import flatten
+from redwood.buffers.samplers import SAMPLERS, Sampler
+from redwood.buffers.side_info import find, make_offer
+from redwood.buffers.slot_statistics import Records
+from redwood.buffers.state_validation import describe, restored_parts
+from redwood.buffers.storage import LazyStorage, RowBatch, RowStorage
+from redwood.core.errors import BufferInputError
+
+
+class Intake:
+    """Rows in which a policy places samples as they come; see `RehearsalBuffer`, which draws from them, too."""
+
+    def __init__(
+        self,
+        capacity: int | None = None,
+        *,
+        n_bytes: int | None = None,
+        policy: Policy | str = "reservoir",
+        sampler: Sampler | str = "uniform",
+        tier: str = "auto",
+        directory: str | None = None,
+        n_classes: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Make an empty buffer.
+
+        Args:
+            capacity: Largest number of samples stored.
+            n_bytes: Instead of `capacity`: how many bytes the rows may take.
+            policy: Which samples are kept: a new policy, or the name of one (`POLICIES`).
+            sampler: Which rows form a draw: a new sampler, or the name of one (`SAMPLERS`).
+            tier: Where rows are kept: `cuda`, `pinned`, `host`, `mmap`, or `auto`, where the first samples are.
+            directory: Folder of the file of the tier `mmap`; default: the one for temporary files.
+            n_classes: Labels have to be below it, if given.
+            seed: Seed of all decisions of this buffer; the global generator is never touched.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if (capacity is None) == (n_bytes is None):
+            raise BufferInputError("A buffer needs either capacity, in samples, or n_bytes.")
+        size, unit = (capacity, "sample") if capacity is not None else (n_bytes, "byte")
+        assert size is not None
+        if size < 1:
+            raise BufferInputError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
+        self.policy: Policy = claim(policy, POLICIES, "policy")
+        self.sampler: Sampler = claim(sampler, SAMPLERS, "sampler")
+        self._capacity, self._n_bytes, self._seed = capacity, n_bytes, seed
+        self._n_classes = n_classes
+        self.needs = self.policy.needs | self.sampler.needs
+        self._storage = LazyStorage(tier, directory)
+        self._step = 0
+        self._warned = False
+        self._records = Records(0)  # none before there are rows: what cannot be allocated is to be found out there
+        self.sampler.bind(seed)
+        self.policy.bind(capacity or 0, seed)
+
+    @property
+    def capacity(self) -> int:
+        """Largest number of samples stored; 0 while it was given in bytes and no sample has come."""
+        return self._capacity or 0
+
+    @property
+    def n_seen(self) -> int:
+        """Number of samples offered so far."""
+        return self.policy.n_seen
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws so far."""
+        return self._step
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated for rows, filled or not; 0 before the first `add`.
+
+        Bookkeeping on the host comes on top: 16 bytes per row, some 150 more where rows are told apart by class or
+        task, and the features that herding goes by.
+        """
+        return self._storage.rows.nbytes if self._storage.rows else 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are rows, filled or not."""
+        return self._storage.rows is not None
+
+    @property
+    def open_rows(self) -> RowStorage:
+        """The rows, filled or not."""
+        assert self._storage.rows is not None
+        return self._storage.rows
+
+    def __len__(self) -> int:
+        """Number of samples stored."""
+        return self.policy.size
+
+    def add(
+        self,
+        samples: Any,
+        *,
+        labels: Tensor | None = None,
+        tasks: Tensor | None = None,
+        losses: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> None:
+        """Offer a batch of samples; the first one fixes the structure, row shapes and dtypes.
+
+        Args:
+            samples: A tree of tensors (B, ...) with one B; gradients are not kept.
+            labels: Classes (B,), integers, or label sets (B, L), bool; default: the leaf `y`. To be given on the host
+                if the samples are on a GPU, as it has to be waited for otherwise.
+            tasks: Tasks (B,), integers; default: the leaf `task_id`. Likewise.
+            losses: Losses (B,), for policies that need them.
+            features: Features (B, d), for policies that need them.
+
+        Raises:
+            ValueError: If the samples do not fit to each other or to earlier ones, or if something is missing. The
+                buffer is then as it was before.
+            StorageError: If the rows cannot be allocated.
+        """
+        leaves = list(flatten(samples))
+        told = {"labels": labels, "tasks": tasks, "losses": losses, "features": features}
+        offer = self._offered(samples, leaves, told)
+        self._opened(samples, leaves)
+        if offer.n:
+            self._write(leaves, self.decide(offer), offer.n)
+
+    # The steps of putting in, for callers that have something to do in between.
+
+    def offer(self, samples: Any, **given: Tensor | None) -> Offer:
+        """What the policy and the sampler need to know of samples; see `add` for the arguments and for what is raised.
+
+        Samples may lack leaves that come later, as far as neither policy nor sampler needs them.
+        """
+        return self._offered(samples, list(flatten(samples)), given)
+
+    def _offered(self, samples: Any, leaves: list[tuple[str, Tensor]], given: dict[str, Tensor | None]) -> Offer:
+        told = dict.fromkeys(("labels", "tasks", "losses", "features")) | given
+        return make_offer(self.policy, self.sampler, samples, batch_size(leaves), told, self._n_classes)
+
+    def open(self, samples: Any) -> RowStorage:
+        """The rows, which the first samples (B, ...) decide on; later ones are checked against these.
+
+        Raises:
+            ValueError: If the samples do not fit to each other or to earlier ones.
+            StorageError: If the rows cannot be allocated.
+        """
+        return self._opened(samples, list(flatten(samples)))
+
+    def decide(self, offer: Offer) -> Placement:
+        """Decide which of the offered samples are kept, and where; `write` them before anything is read or saved."""
+        first = self.n_seen
+        placement = self.policy.place(offer)
+        positions, slots = placement
+        self.sampler.came(offer.tasks)
+        if slots.numel():
+            if not len(self._records.arrivals):
+                self._records = Records(self.capacity)
+            self._records.written(slots, positions + first)
+            if self.sampler.needs:
+                labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
+                self.sampler.placed(slots, labels, tasks)
+        return placement
+
+    def write(self, samples: Any, placement: Placement) -> None:
+        """Copy those of the offered samples (B, ...) that were decided to be kept."""
+        leaves = list(flatten(samples))
+        self._write(leaves, placement, batch_size(leaves))
+
+    def _write(self, leaves: list[tuple[str, Tensor]], placement: Placement, n: int) -> None:
+        positions, slots = placement
+        if slots.numel():
+            chosen = None if _all(positions, n) else positions
+            self.open_rows.write_leaves(slots, [tensor for _, tensor in leaves], chosen)
+
+    def rows_of(self, layout: RowLayout) -> int:
+        """How many rows of a layout there are to be.
+
+        Raises:
+            ValueError: If the capacity was given in bytes, and is less than one row takes.
+        """
+        if self._capacity is not None:
+            return self._capacity
+        assert self._n_bytes is not None
+        if self._n_bytes < layout.stride:
+            raise BufferInputError(f"n_bytes={self._n_bytes} is less than one sample takes, {layout.stride} bytes.")
+        return self._n_bytes // layout.stride
+
+    def _opened(self, samples: Any, leaves: list[tuple[str, Tensor]]) -> RowStorage:
+        """The rows, which the first samples decide on."""
+        self._storage.open(samples, leaves, self.rows_of)
+        rows = self._storage.rows
+        assert rows is not None
+        if self._capacity is None:
+            self._capacity = rows.capacity
+            self.policy.bind(rows.capacity, self._seed)
+        return rows
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more samples; those stored stay.
+
+        Raises:
+            ValueError: If that is not more than there is room for now.
+            StorageError: If the rows cannot be allocated; the buffer is then as it was.
+        """
+        if capacity <= self.capacity or self._capacity is None:
+            raise BufferInputError(f"A buffer of {self.capacity} samples cannot grow to {capacity}.")
+        if self._storage.rows is not None:
+            self._storage.rows.grow(capacity)
+            self._records.grow(capacity)
+        self._capacity = capacity
+        self.policy.grow(capacity)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the rows of the tiers `auto` and `cuda` to a device; others stay where they are."""
+        self._storage.to(torch.device(device))
+        return self
+
+
+def _all(positions: Tensor, n: int) -> bool:
+    """Whether these are all positions of a batch, in order."""
+    return len(positions) == n and torch.equal(positions, torch.arange(n))
 
 
 class RehearsalBuffer(Intake):

@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from redwood.buffers.errors import BufferInputError
-from redwood.buffers.tree import flatten, rebuild
+from redwood.buffers.pytree import flatten, rebuild
+from redwood.core.errors import BufferInputError
 
 # Rows are moved in words of 16 bytes, the widest that torch has: its CPU scatter and gather go element by element.
 WORD = torch.complex128

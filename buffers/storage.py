@@ -1,15 +1,61 @@
 """Preallocated rows, addressed by slot."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from redwood.buffers.layout import RowLayout
-from redwood.buffers.row_batch import RowBatch, as_whole_rows
-from redwood.buffers.tiers import allocate
-from redwood.buffers.tree import flatten
+from redwood.buffers.pytree import flatten, plain, rebuild
+from redwood.buffers.randomness import np
+from redwood.buffers.tiers import TIERS, allocate, resolve
+from redwood.core.errors import BufferInputError
+
+
+class RowBatch:
+    """Rows to read into, or to put together before they are written, with views of their leaves made once.
+
+    Attributes:
+        rows: The rows (n, words).
+        leaves: Their leaves (n, ...), in the order of the layout.
+        samples: The same as a tree, as samples are added.
+        whole: See `as_whole_rows`.
+    """
+
+    def __init__(self, layout: RowLayout, rows: Tensor) -> None:
+        self.rows = rows
+        self.leaves = layout.views(rows)
+        self.samples: Any = rebuild(layout.structure, iter(self.leaves))
+        self.whole = as_whole_rows(rows)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.rows.shape[0]
+
+
+def as_whole_rows(leaf: Tensor) -> Any:
+    """View samples (n, ...) on the host as a NumPy array (n,) of rows; None on a GPU, of nothing, or without NumPy.
+
+    NumPy moves a row with one copy, where torch scatters word by word and takes twice as long.
+    """
+    n = len(leaf)
+    if np is None or not leaf.is_cpu or not leaf.numel():
+        return None
+    leaf = leaf.detach()
+    if leaf.is_conj():
+        leaf = leaf.resolve_conj()
+    # Bytes first: NumPy knows no bfloat16. Rows of a storage are contiguous one by one, and stay views.
+    rows = leaf if leaf.dim() == 2 and leaf.stride(1) == 1 else leaf.contiguous().view(n, -1)
+    return rows.view(torch.uint8).numpy().view(_row_type(rows.shape[1] * rows.element_size()))[:, 0]
+
+
+@cache
+def _row_type(n_bytes: int) -> Any:
+    return np.dtype((np.void, n_bytes))
+
 
 # Bytes of rows that are put together at a time.
 STAGE, STAGE_ON_GPU, KEPT_STAGES = 2**19, 2**26, 2
@@ -192,3 +238,101 @@ def _in_use(rows: Tensor) -> Tensor:
     if rows.is_cuda:
         rows.record_stream(torch.cuda.current_stream(rows.device))
     return rows
+
+
+class LazyStorage:
+    """Rows on a tier, or none yet.
+
+    Attributes:
+        rows: The storage, or None before the first samples.
+    """
+
+    def __init__(self, tier: str, directory: str | None) -> None:
+        """Choose a tier, or `auto`, which is where the first samples are.
+
+        Raises:
+            ValueError: If there is no such tier.
+        """
+        if tier not in ("auto", *TIERS):
+            raise BufferInputError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
+        self._tier, self._directory = tier, directory
+        self.rows: RowStorage | None = None
+        self._structure_known = True
+
+    def open(self, samples: Any, leaves: Sequence[tuple[str, Tensor]], capacity: Callable[[RowLayout], int]) -> None:
+        """Make sure that there are rows, and that samples fit into them.
+
+        Args:
+            samples: A tree of tensors (B, ...).
+            leaves: The same, as `flatten` yields them.
+            capacity: How many rows to allocate of a layout.
+
+        Raises:
+            ValueError: If the samples do not fit.
+            StorageError: If the rows cannot be allocated.
+        """
+        if self.rows is not None:
+            self.rows.layout.check(leaves)
+        self._check_devices(leaves)
+        if self.rows is None:
+            layout = RowLayout.of(samples)
+            self.rows = self._allocate(layout, capacity(layout), leaves[0][1].device)
+        if not self._structure_known:
+            self.rows.layout = replace(self.rows.layout, structure=RowLayout.of(samples).structure)
+            self._structure_known = True
+
+    def _check_devices(self, leaves: Sequence[tuple[str, Tensor]]) -> None:
+        if self._tier != "auto":
+            return
+        device = self.rows.device if self.rows else leaves[0][1].device
+        for path, tensor in leaves:
+            # There is no tier for other accelerators' memory, so their samples are copied to the host.
+            if tensor.device not in (device, torch.device("mps", 0)):
+                raise BufferInputError(
+                    f"The rows of this buffer are on {device}, got leaf {path} on {tensor.device}; "
+                    "move either with `to`."
+                )
+
+    def _allocate(self, layout: RowLayout, capacity: int, near: torch.device) -> RowStorage:
+        tier, device = resolve(self._tier, near)
+        return RowStorage(layout, capacity, tier=tier, device=device, directory=self._directory)
+
+    def to(self, device: torch.device) -> None:
+        """Move the rows to a device, unless another tier than `auto` or `cuda` was chosen for them."""
+        if self.rows is None or self._tier not in ("auto", "cuda"):
+            return
+        tier, where = resolve("auto", device)
+        if (tier, where) != (self.rows.tier, self.rows.device if tier == "cuda" else None):
+            self.rows.move(tier, where)
+
+    def snapshot(self, n: int) -> Any:
+        """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""
+        # Leaf by leaf: a view would be saved with all of the storage behind it.
+        return None if self.rows is None else plain(self.rows.first(n), _on_host)
+
+    def spare(self, n_words: int) -> Tensor:
+        """Words (n_words,) to keep copies of rows in: in a file if the rows are to be in one, else on the host.
+
+        Raises:
+            StorageError: If they cannot be allocated.
+        """
+        return allocate(n_words, "mmap" if self._tier == "mmap" else "host", directory=self._directory)
+
+    def restored(self, snapshot: Any, capacity: int) -> "LazyStorage":
+        """Another one of this kind that holds a snapshot.
+
+        Raises:
+            StorageError: If the rows cannot be allocated.
+        """
+        storage = LazyStorage(self._tier, self._directory)
+        if snapshot is not None:
+            leaves = list(flatten(snapshot))
+            near = self.rows.device if self.rows is not None else leaves[0][1].device
+            storage.rows = storage._allocate(RowLayout.of(snapshot), capacity, near)
+            storage.rows.write(torch.arange(len(leaves[0][1])), snapshot)
+            storage._structure_known = False  # it does not tell tuples from lists
+        return storage
+
+
+def _on_host(leaf: Tensor) -> Tensor:
+    return torch.empty(leaf.shape, dtype=leaf.dtype).copy_(leaf)

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from redwood.buffers.errors import BufferInputError, StorageError
 from redwood.buffers.layout import WORD, WORD_BYTES
+from redwood.core.errors import BufferInputError, StorageError
 
 Tier = Literal["cuda", "pinned", "host", "mmap"]
 TIERS: tuple[str, ...] = get_args(Tier)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from redwood.core.errors import NotTrainedError
 from redwood.methods import Method
 from redwood.settings import ContinualSetting, Phase, Setting
-from redwood.settings.errors import NotTrainedError
 
 
 @dataclass

@@ -7,8 +7,8 @@ from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from redwood.methods.networks.scale import Scale
-from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.networks.builtin import Scale
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings import Dataset, OnlineClassIncrementalSetting
 
 

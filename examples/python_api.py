@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from redwood.methods.ewc import EWC
-from redwood.methods.finetune import Finetune
-from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.baselines import Finetune
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings import ClassIncrementalSetting
 
 

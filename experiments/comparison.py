@@ -10,28 +10,27 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.files import remove_temporaries
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, Pair, check_arguments, parse_options
 from redwood.experiments.overview import print_table
-from redwood.experiments.places import find_places
 from redwood.experiments.plan import Plan
 from redwood.experiments.pool import Pool, ThisProcess
-from redwood.experiments.report import Row
+from redwood.experiments.resources import find_places
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used, short_names
-from redwood.experiments.table import write_comparison
+from redwood.experiments.tables import Row, write_comparison
 from redwood.methods import AGENT_PARTS, method_names
+from redwood.runs.figures.comparison import Cell, draw_comparison
+from redwood.runs.launch import is_first_process, launched_processes
+from redwood.runs.lock import FolderLock
+from redwood.runs.run import Run
+from redwood.runs.signals import Stopped
 from redwood.settings import setting_names
-from redwood.settings.atomic import remove_temporaries
 from redwood.settings.base import why_not_applicable
-from redwood.settings.comparison_plot import Cell, draw_comparison
-from redwood.settings.errors import NotApplicableError, RedwoodError
-from redwood.settings.launch import is_first_process, launched_processes
-from redwood.settings.lock import FolderLock
 from redwood.settings.results import Results
-from redwood.settings.run import Run
-from redwood.settings.signals import Stopped
 
 
 def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> tuple[list[Pair], list[str]]:

@@ -7,12 +7,12 @@ import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.experiments.options import Options, Pair, parse_options
 from redwood.experiments.runner import execute, short_name
-from redwood.settings.cost import restart_peak_memory
-from redwood.settings.errors import NotApplicableError, RedwoodError
+from redwood.runs.devices import restart_peak_memory
+from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
-from redwood.settings.signals import Stopped
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Job:
         arguments: Options of the comparison, of which the pair takes its own.
         seed: Seed of this run.
         folder: Its run directory; it goes on with what it finds there.
-        width: Places that it takes while it runs, see `redwood.experiments.places`.
+        width: Places that it takes while it runs, see `redwood.experiments.resources`.
         devices: Numbers of the GPUs that it is to use, as `--devices` has them; None leaves the option as given.
     """
 

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from redwood.experiments.report import NOT_DEFINED, Row, print_comparison
-from redwood.settings.comparison_plot import PARTLY, SOME_FAILED, methods_in_order
-from redwood.settings.looks import wrapped
+from redwood.experiments.tables import NOT_DEFINED, Row, print_comparison
+from redwood.runs.figures.comparison import PARTLY, SOME_FAILED, methods_in_order
+from redwood.runs.figures.drawing import wrapped
 from redwood.settings.results import Results
 
 FAILED = "\N{MULTIPLICATION SIGN}"

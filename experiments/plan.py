@@ -8,17 +8,16 @@ from typing import Self
 
 import yaml
 
+from redwood.core.errors import RedwoodError
+from redwood.core.files import plain, write_atomically
+from redwood.core.schema import ListOf, Number, Record, Text, check
 from redwood.experiments.jobs import Job
 from redwood.experiments.options import Options, Pair
-from redwood.experiments.places import places_needed
+from redwood.experiments.resources import places_needed
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
-from redwood.settings.atomic import write_atomically
+from redwood.runs.run import Run
 from redwood.settings.config import describe_run, name_of_setting
-from redwood.settings.errors import RedwoodError
-from redwood.settings.json_file import plain
-from redwood.settings.run import Run
-from redwood.settings.schema import ListOf, Number, Record, Text, check
 
 FORMAT = 1
 FILE = "comparison.yaml"

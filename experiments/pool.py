@@ -11,9 +11,9 @@ from multiprocessing.connection import wait
 from typing import Any, Self
 
 from redwood.experiments.jobs import Failure, Job, run_job
-from redwood.experiments.places import Places
+from redwood.experiments.resources import Places
 from redwood.experiments.worker import serve
-from redwood.settings.processes import deaf_to_interrupts
+from redwood.runs.processes import deaf_to_interrupts
 from redwood.settings.results import Results
 
 End = Results | Failure

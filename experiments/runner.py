@@ -9,17 +9,17 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from redwood.core.errors import RedwoodError
 from redwood.experiments.arguments import UsageError, as_arguments
 from redwood.experiments.options import Options, Pair, check_arguments, parse_options
-from redwood.experiments.report import print_results
+from redwood.experiments.tables import print_results
 from redwood.experiments.trust import refuse_untrusted
+from redwood.runs.fingerprint import differences
+from redwood.runs.launch import is_first_process, launched_processes
+from redwood.runs.run import Run
+from redwood.runs.signals import Stopped
 from redwood.settings.config import refuse_marked
-from redwood.settings.errors import RedwoodError
-from redwood.settings.fingerprint import differences
-from redwood.settings.launch import is_first_process, launched_processes
 from redwood.settings.results import Results
-from redwood.settings.run import Run
-from redwood.settings.signals import Stopped
 
 RUNS = Path("runs")
 NOT_IN_FILES = ("config", "resume", "trust", "list", "json", "version", "help")

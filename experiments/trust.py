@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from redwood.core.registry import known_names
 from redwood.experiments.arguments import UsageError
 from redwood.methods import ENTRY_POINTS as METHOD_GROUP
 from redwood.methods import METHODS
@@ -11,7 +12,6 @@ from redwood.settings import ENTRY_POINTS as SETTING_GROUP
 from redwood.settings import SETTINGS
 from redwood.settings.data.catalog import DATASETS
 from redwood.settings.data.catalog import GROUP as DATASET_GROUP
-from redwood.settings.registry import known_names
 
 # Options that may name code, as `file.py:Name` or `package.module:Name`.
 _CODE = ("setting", "method", "model", "backbone", "dataset", "env")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from redwood.settings.processes import end_with_parent
-from redwood.settings.signals import Stopped, stop_signals
+from redwood.runs.processes import end_with_parent
+from redwood.runs.signals import Stopped, stop_signals
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -56,7 +56,7 @@ def serve(pipe: Any, one_thread: bool) -> None:
 def _import() -> None:
     """Load what every run needs before the clock of the first one starts."""
     import redwood.methods.training.module
-    import redwood.settings.loggers  # noqa: F401
+    import redwood.runs.loggers  # noqa: F401
 
 
 def _print_to(path: Path) -> None:

@@ -5,61 +5,61 @@ Importing this package imports no heavy library: `METHODS` names the classes, wh
 
 from typing import TYPE_CHECKING, Any
 
-from redwood.settings.registry import known_names, load_object, resolve
+from redwood.core.registry import known_names, load_object, resolve
 
 if TYPE_CHECKING:
     from redwood.methods.base import Method
 
 METHODS: dict[str, str] = {
-    "random": "redwood.methods.random:Random",
-    "finetune": "redwood.methods.finetune:Finetune",
-    "stable_sgd": "redwood.methods.stable_sgd:StableSGD",
-    "widen": "redwood.methods.widen:Widen",
-    "joint": "redwood.methods.joint:Joint",
-    "moving_window": "redwood.methods.moving_window:MovingWindow",
-    "just_in_time": "redwood.methods.just_in_time:JustInTime",
-    "dtp": "redwood.methods.dtp:DTP",
-    "rehearsal": "redwood.methods.rehearsal:Rehearsal",
-    "async_rehearsal": "redwood.methods.async_rehearsal:AsyncRehearsal",
-    "er_ace": "redwood.methods.er_ace:ERACE",
-    "der": "redwood.methods.der:DER",
-    "der_pp": "redwood.methods.der_pp:DERpp",
-    "agem": "redwood.methods.agem:AGEM",
-    "mir": "redwood.methods.mir:MIR",
-    "gdumb": "redwood.methods.gdumb:GDumb",
-    "icarl": "redwood.methods.icarl:ICaRL",
-    "hybrid1": "redwood.methods.hybrid1:Hybrid1",
-    "fixed": "redwood.methods.fixed:Fixed",
-    "lwf": "redwood.methods.lwf:LwF",
-    "lwf_mc": "redwood.methods.lwf_mc:LwFMC",
-    "two_side": "redwood.methods.two_side:TwoSide",
-    "bic": "redwood.methods.bic:BiC",
-    "wa": "redwood.methods.wa:WA",
-    "ewc": "redwood.methods.ewc:EWC",
-    "si": "redwood.methods.si:SI",
-    "mas": "redwood.methods.mas:MAS",
-    "rwalk": "redwood.methods.rwalk:RWalk",
-    "packnet": "redwood.methods.packnet:PackNet",
-    "hat": "redwood.methods.hat:HAT",
-    "pnn": "redwood.methods.pnn:PNN",
-    "hard_moe": "redwood.methods.hard_moe:HardMoE",
-    "ncm": "redwood.methods.ncm:NCM",
-    "slda": "redwood.methods.slda:SLDA",
-    "ranpac": "redwood.methods.ranpac:RanPAC",
-    "ppo": "redwood.methods.ppo:PPO",
-    "a2c": "redwood.methods.a2c:A2C",
-    "dqn": "redwood.methods.dqn:DQN",
-    "sac": "redwood.methods.sac:SAC",
-    "td3": "redwood.methods.td3:TD3",
+    "random": "redwood.methods.baselines:Random",
+    "finetune": "redwood.methods.baselines:Finetune",
+    "stable_sgd": "redwood.methods.baselines:StableSGD",
+    "widen": "redwood.methods.architecture.widen:Widen",
+    "joint": "redwood.methods.baselines:Joint",
+    "moving_window": "redwood.methods.streaming.moving_window:MovingWindow",
+    "just_in_time": "redwood.methods.streaming.just_in_time:JustInTime",
+    "dtp": "redwood.methods.target_propagation.dtp:DTP",
+    "rehearsal": "redwood.methods.replay.rehearsal:Rehearsal",
+    "async_rehearsal": "redwood.methods.replay.async_rehearsal:AsyncRehearsal",
+    "er_ace": "redwood.methods.replay.er_ace:ERACE",
+    "der": "redwood.methods.replay.der:DER",
+    "der_pp": "redwood.methods.replay.der:DERpp",
+    "agem": "redwood.methods.replay.agem:AGEM",
+    "mir": "redwood.methods.replay.mir:MIR",
+    "gdumb": "redwood.methods.replay.gdumb:GDumb",
+    "icarl": "redwood.methods.distillation.icarl:ICaRL",
+    "hybrid1": "redwood.methods.distillation.icarl:Hybrid1",
+    "fixed": "redwood.methods.distillation.lwf_mc:Fixed",
+    "lwf": "redwood.methods.distillation.lwf:LwF",
+    "lwf_mc": "redwood.methods.distillation.lwf_mc:LwFMC",
+    "two_side": "redwood.methods.distillation.two_side:TwoSide",
+    "bic": "redwood.methods.distillation.bic:BiC",
+    "wa": "redwood.methods.distillation.wa:WA",
+    "ewc": "redwood.methods.regularisation.ewc:EWC",
+    "si": "redwood.methods.regularisation.si:SI",
+    "mas": "redwood.methods.regularisation.mas:MAS",
+    "rwalk": "redwood.methods.regularisation.rwalk:RWalk",
+    "packnet": "redwood.methods.architecture.packnet:PackNet",
+    "hat": "redwood.methods.architecture.hat:HAT",
+    "pnn": "redwood.methods.architecture.pnn:PNN",
+    "hard_moe": "redwood.methods.modular.hard_moe:HardMoE",
+    "ncm": "redwood.methods.streaming.ncm:NCM",
+    "slda": "redwood.methods.streaming.slda:SLDA",
+    "ranpac": "redwood.methods.streaming.ranpac:RanPAC",
+    "ppo": "redwood.methods.agents.on_policy:PPO",
+    "a2c": "redwood.methods.agents.on_policy:A2C",
+    "dqn": "redwood.methods.agents.off_policy:DQN",
+    "sac": "redwood.methods.agents.off_policy:SAC",
+    "td3": "redwood.methods.agents.off_policy:TD3",
 }
 
 # What a plus sign joins to an agent, as in dqn+ewc. Some share their name with a method, whose idea they carry over.
 AGENT_PARTS: dict[str, str] = {
-    "ewc": "redwood.methods.agents.ewc:AgentEWC",
-    "l2": "redwood.methods.agents.l2:AgentL2",
+    "ewc": "redwood.methods.agents.weight_penalty:AgentEWC",
+    "l2": "redwood.methods.agents.weight_penalty:AgentL2",
     "packnet": "redwood.methods.agents.packnet:AgentPackNet",
-    "perfect_memory": "redwood.methods.agents.perfect_memory:AgentPerfectMemory",
-    "reset_buffer": "redwood.methods.agents.reset_buffer:AgentResetBuffer",
+    "perfect_memory": "redwood.methods.agents.replay_memory:AgentPerfectMemory",
+    "reset_buffer": "redwood.methods.agents.replay_memory:AgentResetBuffer",
     "rehearsal": "redwood.methods.agents.rehearsal:AgentRehearsal",
     "scratch": "redwood.methods.agents.scratch:AgentScratch",
 }
@@ -84,8 +84,8 @@ def get_method(name: str) -> "type[Method]":
     Raises:
         RedwoodError: If there is no such method, the name stands for something else, or methods cannot be joined.
     """
+    from redwood.core.errors import RedwoodError
     from redwood.methods.base import Method
-    from redwood.settings.errors import RedwoodError
 
     if "+" in name:
         from redwood.methods.composition import compose

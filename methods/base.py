@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from redwood.core.checks import refuse_untyped_options
+from redwood.core.registry import known_names, reference_of
 from redwood.methods import ENTRY_POINTS, METHODS
+from redwood.runs.run import Run
 from redwood.settings.base import Setting
-from redwood.settings.checks import refuse_untyped_options
-from redwood.settings.registry import known_names, reference_of
 from redwood.settings.results import Results
-from redwood.settings.run import Run
 
 
 class Composition(Enum):

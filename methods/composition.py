@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods import get_method
 from redwood.methods.base import Composition, Method
 from redwood.settings.base import Setting
-from redwood.settings.errors import InvalidOptionError
 
 SIGN = "+"
 PLACES = (Composition.FIRST, Composition.ANYWHERE, Composition.LAST)

@@ -13,27 +13,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from redwood.core.checks import check_choice, check_positive, check_range, check_types
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import seed_everything
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
 from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmentation
-from redwood.methods.training.dropout import check_dropout, set_dropout
-from redwood.methods.training.evaluation import evaluating
-from redwood.methods.training.heads import TaskHeads
+from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
+from redwood.methods.training.layers import check_dropout, evaluating, set_dropout
 from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
-from redwood.methods.training.outputs import as_predictions, count_outputs, sample_losses
+from redwood.runs.launch import cluster_environment
+from redwood.runs.run import Run
+from redwood.runs.signals import postponed
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.checks import check_choice, check_positive, check_range, check_types
-from redwood.settings.continual import ContinualSetting
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.launch import cluster_environment
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
-from redwood.settings.run import Run
-from redwood.settings.seeding import seed_everything
-from redwood.settings.signals import postponed
+from redwood.settings.tree import ContinualSetting
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
@@ -228,8 +226,7 @@ class LightningMethod(Method):
         """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
         from pytorch_lightning import Trainer
 
-        from redwood.methods.training.callbacks import CheckpointInsidePhase, NoProfiler, TrainingLog
-        from redwood.methods.training.checkpoint_io import SealedIO
+        from redwood.methods.training.callbacks import CheckpointInsidePhase, NoProfiler, SealedIO, TrainingLog
 
         run: Run = self.run
         callbacks: list[Callback] = [self.flops, TrainingLog(run), *self.callbacks()]

@@ -25,38 +25,38 @@ Importing this package imports no heavy library: `SETTINGS` names the classes, w
 
 from typing import TYPE_CHECKING, Any
 
-from redwood.settings.registry import known_names, load_object, resolve
+from redwood.core.registry import known_names, load_object, resolve
 
 if TYPE_CHECKING:
     from redwood.settings.base import Setting
 
 SETTINGS: dict[str, str] = {
-    "continual": "redwood.settings.continual:ContinualSetting",
-    "task_agnostic": "redwood.settings.continual:TaskAgnosticSetting",
-    "class_incremental": "redwood.settings.incremental:ClassIncrementalSetting",
-    "domain_incremental": "redwood.settings.incremental:DomainIncrementalSetting",
-    "task_incremental": "redwood.settings.incremental:TaskIncrementalSetting",
-    "cumulative": "redwood.settings.incremental:CumulativeSetting",
-    "traditional": "redwood.settings.stationary:TraditionalSetting",
-    "multi_task": "redwood.settings.stationary:MultiTaskSetting",
-    "online_class_incremental": "redwood.settings.online:OnlineClassIncrementalSetting",
-    "online_domain_incremental": "redwood.settings.online:OnlineDomainIncrementalSetting",
-    "online_task_incremental": "redwood.settings.online:OnlineTaskIncrementalSetting",
-    "online_traditional": "redwood.settings.online:OnlineTraditionalSetting",
-    "distributed_class_incremental": "redwood.settings.distributed:DistributedClassIncrementalSetting",
-    "distributed_domain_incremental": "redwood.settings.distributed:DistributedDomainIncrementalSetting",
-    "distributed_task_incremental": "redwood.settings.distributed:DistributedTaskIncrementalSetting",
-    "distributed_traditional": "redwood.settings.distributed:DistributedTraditionalSetting",
-    "distributed_online_class_incremental": "redwood.settings.distributed:DistributedOnlineClassIncrementalSetting",
-    "continual_rl": "redwood.settings.rl.continual:ContinualRLSetting",
-    "task_agnostic_rl": "redwood.settings.rl.continual:TaskAgnosticRLSetting",
-    "incremental_rl": "redwood.settings.rl.incremental:IncrementalRLSetting",
-    "task_incremental_rl": "redwood.settings.rl.incremental:TaskIncrementalRLSetting",
-    "traditional_rl": "redwood.settings.rl.stationary:TraditionalRLSetting",
-    "multi_task_rl": "redwood.settings.rl.stationary:MultiTaskRLSetting",
-    "distributed_incremental_rl": "redwood.settings.rl.distributed:DistributedIncrementalRLSetting",
-    "distributed_task_incremental_rl": "redwood.settings.rl.distributed:DistributedTaskIncrementalRLSetting",
-    "distributed_traditional_rl": "redwood.settings.rl.distributed:DistributedTraditionalRLSetting",
+    "continual": "redwood.settings.tree:ContinualSetting",
+    "task_agnostic": "redwood.settings.tree:TaskAgnosticSetting",
+    "class_incremental": "redwood.settings.tree:ClassIncrementalSetting",
+    "domain_incremental": "redwood.settings.tree:DomainIncrementalSetting",
+    "task_incremental": "redwood.settings.tree:TaskIncrementalSetting",
+    "cumulative": "redwood.settings.tree:CumulativeSetting",
+    "traditional": "redwood.settings.tree:TraditionalSetting",
+    "multi_task": "redwood.settings.tree:MultiTaskSetting",
+    "online_class_incremental": "redwood.settings.tree:OnlineClassIncrementalSetting",
+    "online_domain_incremental": "redwood.settings.tree:OnlineDomainIncrementalSetting",
+    "online_task_incremental": "redwood.settings.tree:OnlineTaskIncrementalSetting",
+    "online_traditional": "redwood.settings.tree:OnlineTraditionalSetting",
+    "distributed_class_incremental": "redwood.settings.tree:DistributedClassIncrementalSetting",
+    "distributed_domain_incremental": "redwood.settings.tree:DistributedDomainIncrementalSetting",
+    "distributed_task_incremental": "redwood.settings.tree:DistributedTaskIncrementalSetting",
+    "distributed_traditional": "redwood.settings.tree:DistributedTraditionalSetting",
+    "distributed_online_class_incremental": "redwood.settings.tree:DistributedOnlineClassIncrementalSetting",
+    "continual_rl": "redwood.settings.rl.tree:ContinualRLSetting",
+    "task_agnostic_rl": "redwood.settings.rl.tree:TaskAgnosticRLSetting",
+    "incremental_rl": "redwood.settings.rl.tree:IncrementalRLSetting",
+    "task_incremental_rl": "redwood.settings.rl.tree:TaskIncrementalRLSetting",
+    "traditional_rl": "redwood.settings.rl.tree:TraditionalRLSetting",
+    "multi_task_rl": "redwood.settings.rl.tree:MultiTaskRLSetting",
+    "distributed_incremental_rl": "redwood.settings.rl.tree:DistributedIncrementalRLSetting",
+    "distributed_task_incremental_rl": "redwood.settings.rl.tree:DistributedTaskIncrementalRLSetting",
+    "distributed_traditional_rl": "redwood.settings.rl.tree:DistributedTraditionalRLSetting",
 }
 
 ENTRY_POINTS = "redwood.settings"
@@ -65,8 +65,8 @@ _OTHERS = {
     "Setting": "redwood.settings.base:Setting",
     "SupervisedSetting": "redwood.settings.supervised:SupervisedSetting",
     "ReinforcementSetting": "redwood.settings.rl.setting:ReinforcementSetting",
-    "Online": "redwood.settings.online:Online",
-    "Distributed": "redwood.settings.distributed:Distributed",
+    "Online": "redwood.settings.tree:Online",
+    "Distributed": "redwood.settings.tree:Distributed",
     "Assumptions": "redwood.settings.assumptions:Assumptions",
     "Batch": "redwood.settings.batch:Batch",
     "Dataset": "redwood.settings.data.dataset:Dataset",
@@ -85,8 +85,8 @@ def get_setting(name: str) -> "type[Setting]":
     Raises:
         RedwoodError: If there is no such setting, or the name stands for something else.
     """
+    from redwood.core.errors import RedwoodError
     from redwood.settings.base import Setting
-    from redwood.settings.errors import RedwoodError
 
     def suits(found: Any) -> bool:
         return isinstance(found, type) and issubclass(found, Setting)

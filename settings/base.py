@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import gymnasium
 from torch import Tensor
 
+from redwood.core.checks import check_choice, check_types, refuse_untyped_options
+from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError
 from redwood.settings.assumptions import Assumptions, merge_assumptions
-from redwood.settings.checks import check_choice, check_types, refuse_untyped_options
-from redwood.settings.errors import HiddenError, InvalidOptionError, NotApplicableError
 
 if TYPE_CHECKING:
+    from redwood.runs.run import Run
     from redwood.settings.results import Results
-    from redwood.settings.run import Run
 
 EVAL_TASKS = ("all", "seen")
 
@@ -253,7 +253,7 @@ class Setting(ABC, metaclass=_Sealing):
 
         Args:
             method: The learner; afterwards it is in its trained state.
-            **run_options: Fields of `redwood.settings.run.Run`: where to write, which accelerator, which logger.
+            **run_options: Fields of `redwood.runs.run.Run`: where to write, which accelerator, which logger.
 
         Returns:
             Accuracy matrix, metrics and cost.
@@ -263,8 +263,8 @@ class Setting(ABC, metaclass=_Sealing):
             InvalidOptionError: If `method` is no method, or `Run` has no such option.
             RedwoodError: If an option or the data is unusable; nothing is written then.
         """
-        from redwood.settings.launch import run_in_workers
-        from redwood.settings.run import Run
+        from redwood.runs.launch import run_in_workers
+        from redwood.runs.run import Run
 
         method = _checked_method(self, method)
         self.check_not_a_view("apply")

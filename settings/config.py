@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from redwood.core.errors import InvalidOptionError
+from redwood.core.registry import known_names, reference_of
 from redwood.settings import ENTRY_POINTS, SETTINGS
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.registry import known_names, reference_of
 
 if TYPE_CHECKING:
+    from redwood.runs.run import Run
     from redwood.settings.base import Learner, Setting
-    from redwood.settings.run import Run
 
 # What stands for an object that only Python can give.
 _MARK = re.compile(r"<(.+), given from Python>")

@@ -1,6 +1,11 @@
 """What a run measures of each task: accuracy where classes are predicted, RMSE where numbers are."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from redwood.core.errors import DataError
+from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Spec, Text
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,39 @@ class Measure:
 ACCURACY = Measure("accuracy", "accuracy", factor=100.0, unit="%", decimals=1)
 RMSE = Measure("rmse", "RMSE", factor=1.0, unit="", decimals=3)
 RETURN = Measure("return", "return", factor=1.0, unit="", decimals=2, samples="steps", more=("normalised_return",))
+
+
+_COUNT, _AMOUNT, _KNOWN_OR_NOT = Number(low=0, whole=True), Number(low=0), Number(optional=True)
+
+
+def check_results(data: dict[str, Any], measure: Measure, cost: Any) -> None:
+    """Raise `DataError` unless the entries of a file of results are of the types and in the ranges that they have.
+
+    Args:
+        data: What was read, with the right keys.
+        measure: What the results measure.
+        cost: The dataclass of the costs.
+    """
+    low, high = (0 if measure in (ACCURACY, RMSE) else -math.inf), (1 if measure is ACCURACY else math.inf)
+    costs: dict[str, Spec] = {f.name: _COUNT if f.type in (int, "int") else _AMOUNT for f in fields(cost)}
+    costs["rehearsal"] = MapOf(ANYTHING)
+    entries = {
+        "setting": Text(),
+        "method": Text(),
+        "dataset": Text(empty=True),
+        "seed": _COUNT,
+        f"{measure.key}_matrix": ListOf(ListOf(Number(low, high, optional=True), least=1)),
+        f"validation_{measure.key}": ListOf(Number(low, high, optional=True)),
+        f"online_{measure.key}": ListOf(ListOf(Number(), length=2)),
+        "metrics": MapOf(_KNOWN_OR_NOT),
+        "cost": Record(costs, optional=frozenset(costs)),
+        "versions": MapOf(Text()),
+        "config": MapOf(ANYTHING),
+        "random_return": ListOf(Number(), optional=True),
+        "phase_tasks": ListOf(_COUNT),
+    }
+    for name, spec in entries.items():
+        if name in data:
+            problem = spec.problem(data[name], name)
+            if problem is not None:
+                raise DataError(f"Results hold an entry that redwood does not write ({problem}); pass them as written.")

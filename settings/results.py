@@ -11,11 +11,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from redwood.core.errors import DataError
+from redwood.core.files import plain, read_json, write_json
 from redwood.settings import metrics
-from redwood.settings.errors import DataError
-from redwood.settings.json_file import plain, read_json, write_json
-from redwood.settings.measure import ACCURACY, RETURN, RMSE, Measure
-from redwood.settings.results_schema import check_results
+from redwood.settings.measure import ACCURACY, RETURN, RMSE, Measure, check_results
 
 METRICS = ACCURACY.metrics
 

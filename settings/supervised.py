@@ -8,12 +8,12 @@ from typing import Any, Self
 
 import gymnasium
 
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context
 from redwood.settings.base import FROM_NODE, Setting
-from redwood.settings.checks import check_choice, check_range
+from redwood.settings.data.conversion import checked_source
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.source import checked_source
-from redwood.settings.errors import InvalidOptionError
 from redwood.settings.supervised_stream import SupervisedStream
 
 STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts")

@@ -8,23 +8,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrainedError
+from redwood.core.seeding import derive_seed, generator, preserved_random_state
+from redwood.core.workers import rank, sum_over_workers, world_size
+from redwood.runs.fingerprint import describe_data
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Learner, Scores, known
 from redwood.settings.config import name_of_setting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import InvalidOptionError, NotApplicableError, NotTrainedError
-from redwood.settings.fingerprint import describe_data
 from redwood.settings.phase import Phase
-from redwood.settings.predictions import check_form, check_values
+from redwood.settings.prequential import check_form, check_values
 from redwood.settings.results import RegressionResults, Results
-from redwood.settings.seeding import derive_seed, generator, preserved_random_state
-from redwood.settings.streams.batches import batch_cuts, split_evenly
-from redwood.settings.streams.deck import Deck, Source
-from redwood.settings.streams.held_out import HeldOut, held_out_along
+from redwood.settings.streams.deck import Deck, HeldOut, Source, held_out_along
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
-from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, shuffled, task_entries
+from redwood.settings.streams.order import (
+    Entries,
+    abrupt,
+    batch_cuts,
+    blurry,
+    gradual,
+    shuffled,
+    split_evenly,
+    task_entries,
+)
 from redwood.settings.streams.tasks import TaskOptions, make_tasks
-from redwood.settings.workers import rank, sum_over_workers, world_size
 
 if TYPE_CHECKING:
     from redwood.settings.supervised import SupervisedSetting

@@ -11,7 +11,7 @@ from redwood.settings import SETTINGS, get_setting
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.supervised import SupervisedSetting
 from tests.methods.helpers import one_sentence
-from tests.runs import run_here, small_setting
+from tests.small_runs import run_here, small_setting
 
 ALONE = [
     key for key in SETTINGS if get_setting(key).assumptions.labels and get_setting(key).assumptions.workers.low == 1

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from redwood.methods.base import Method
+from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
-from redwood.settings.run import Run
 from redwood.settings.supervised import SupervisedSetting
-from tests.reachable import finds_test_data
+from tests.leak_check import finds_test_data
 from tests.samples import numbered
 
 
@@ -103,7 +103,7 @@ class Recorder(Method):
 
 def record(setting: Setting) -> tuple[Results, Log]:
     """Run a recorder on this worker."""
-    from redwood.settings.loop import run_protocol
+    from redwood.runs.loop import run_protocol
 
     recorder = Recorder()
     results = run_protocol(setting, recorder, Run(quiet=True, accelerator="cpu"))

@@ -3,7 +3,7 @@
 import torch
 
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.digits import digits
+from redwood.settings.data.image_sets import digits
 
 N_CLASSES, N_TRAIN, N_TEST = 6, 66, 36
 FIRST_TEST_VALUE = 1000

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from redwood.core.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.batch import Batch
-from redwood.settings.errors import InvalidPredictionError, PhaseOverError
 from tests.cheats import EVERYWHERE, SEVERAL_PHASES, UNANNOUNCED, Honest, refused, run, scores_alike
 
 

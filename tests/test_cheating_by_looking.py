@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from redwood.settings.errors import HiddenError, InvalidOptionError, InvalidPredictionError, RedwoodError
+from redwood.core.errors import HiddenError, InvalidOptionError, InvalidPredictionError, RedwoodError
 from tests.cheats import EVERYWHERE, IDS_HIDDEN_AT_TEST, Honest, refused, run, scores_alike
 
 # What the setting keeps to itself.

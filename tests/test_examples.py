@@ -14,10 +14,9 @@ import torch
 
 from redwood.buffers import AsyncRehearsalBuffer
 from redwood.methods import get_method
-from redwood.methods.random import Random
+from redwood.methods.baselines import Random
 from redwood.settings import get_setting
-from redwood.settings.incremental import CumulativeSetting, TaskIncrementalSetting
-from redwood.settings.online import Online, OnlineClassIncrementalSetting
+from redwood.settings.tree import CumulativeSetting, Online, OnlineClassIncrementalSetting, TaskIncrementalSetting
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TESTED = {

@@ -11,7 +11,7 @@ from redwood.methods.lightning import LightningMethod
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
 from redwood.settings.results import Results
-from tests.runs import comparable, small_setting, train_pair
+from tests.small_runs import comparable, small_setting, train_pair
 
 N_TASKS, N_TRAIN = 3, 160
 READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")

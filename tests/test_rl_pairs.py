@@ -12,7 +12,7 @@ from redwood.settings.base import why_not_applicable
 from redwood.settings.results import Results
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL
-from tests.runs import comparable, run_here
+from tests.small_runs import comparable, run_here
 
 N_TASKS, STEPS = 2, 64
 NEEDS_A_MEMORY = {"reset_buffer", "perfect_memory", "rehearsal"}

@@ -15,8 +15,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tests.stacks import stacks_of, write_when_asked
-from tests.starting import become_worker, start_context
+from tests.fork_server import become_worker, start_context
+from tests.stack_dump import stacks_of, write_when_asked
 
 COLLECTIVE_S = 60
 JOB_S = 120
@@ -57,7 +57,7 @@ class Worker:
 
 
 class GlooWorkers:
-    """Runs functions on any number of workers that are joined by gloo, as `redwood.settings.launch` would start them.
+    """Runs functions on any number of workers that are joined by gloo, as `redwood.runs.launch` would start them.
 
     Worker r is the same process in worlds of all sizes; it is started when one first needs it.
     """

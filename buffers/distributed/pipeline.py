@@ -11,17 +11,16 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.distributed.accounts import Accounts
-from redwood.buffers.distributed.background import Background, Job
-from redwood.buffers.distributed.courier import Courier, Delivery
-from redwood.buffers.distributed.ledger import Ledger
+from redwood.buffers.distributed.count_exchange import Ledger
 from redwood.buffers.distributed.peers import Peers
-from redwood.buffers.distributed.plan import ExchangePlan, exchange_plan
+from redwood.buffers.distributed.profiling import Accounts
+from redwood.buffers.distributed.row_exchange import Courier, Delivery, ExchangePlan, exchange_plan
+from redwood.buffers.distributed.worker_thread import Background, Job
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import Placement
+from redwood.buffers.pytree import flatten
 from redwood.buffers.randomness import CounterRandom
-from redwood.buffers.samplers.inventory import Inventory
-from redwood.buffers.tree import flatten
+from redwood.buffers.samplers.counts import Inventory
 
 
 @dataclass

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.errors import BufferInputError
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import Offer
+from redwood.buffers.pytree import plain
 from redwood.buffers.randomness import derive_key
-from redwood.buffers.snapshots import describe, restored_parts
-from redwood.buffers.tree import plain
+from redwood.buffers.state_validation import describe, restored_parts
+from redwood.core.errors import BufferInputError
 
 
 class Resharded(NamedTuple):

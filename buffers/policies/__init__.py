@@ -1,15 +1,10 @@
 """Policies: which samples a buffer keeps, and where. They see labels, losses and features, never the samples."""
 
 from redwood.buffers.policies.base import Offer, Placement, Policy
-from redwood.buffers.policies.class_balanced import ClassBalancedReservoir
-from redwood.buffers.policies.class_quota import ClassQuota
-from redwood.buffers.policies.greedy_balanced import GreedyBalanced
 from redwood.buffers.policies.herding import Herding, herd
-from redwood.buffers.policies.loss_aware import LossAwareReservoir
 from redwood.buffers.policies.partitioning import PartitioningReservoir
-from redwood.buffers.policies.per_class_random import PerClassRandom
-from redwood.buffers.policies.reservoir import Reservoir
-from redwood.buffers.policies.ring import Ring
+from redwood.buffers.policies.per_class import ClassBalancedReservoir, ClassQuota, GreedyBalanced, PerClassRandom, Ring
+from redwood.buffers.policies.reservoir import LossAwareReservoir, Reservoir
 
 POLICIES: dict[str, type[Policy]] = {
     "reservoir": Reservoir,

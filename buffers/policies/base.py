@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from redwood.buffers.parts import Part
+from redwood.buffers.component import Part
 from redwood.buffers.randomness import integers
 
 _NONE = integers(())

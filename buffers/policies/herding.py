@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from redwood.buffers.errors import BufferInputError
 from redwood.buffers.policies.base import Offer, Placement, Policy
 from redwood.buffers.randomness import integers
+from redwood.core.errors import BufferInputError
 
 
 def herd(features: Tensor, mean: Tensor, k: int) -> Tensor:

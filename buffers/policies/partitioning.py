@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from redwood.buffers.errors import BufferInputError
 from redwood.buffers.policies.base import Offer, Placement, Policy
 from redwood.buffers.randomness import StepRandom
+from redwood.core.errors import BufferInputError
 
 
 class PartitioningReservoir(Policy):

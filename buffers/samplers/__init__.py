@@ -1,10 +1,9 @@
 """Samplers: which stored rows form a draw."""
 
-from redwood.buffers.samplers.balanced import ClassBalanced, TaskBalanced
+from redwood.buffers.samplers.balanced import ClassBalanced, OldTasks, TaskBalanced
 from redwood.buffers.samplers.base import Rate, Sampler
 from redwood.buffers.samplers.grasp import Grasp
 from redwood.buffers.samplers.maximally_interfered import MaximallyInterfered
-from redwood.buffers.samplers.old_tasks import OldTasks
 from redwood.buffers.samplers.uniform import Uniform
 
 SAMPLERS: dict[str, type[Sampler]] = {

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from redwood.buffers.parts import Part
+from redwood.buffers.component import Part
 from redwood.buffers.randomness import CounterRandom, StepRandom
-from redwood.buffers.samplers.inventory import Draws, Inventory
+from redwood.buffers.samplers.counts import Draws, Inventory
 
 # Maps slots (n,) to a score of each row stored there (n,).
 Rate = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from redwood.buffers.randomness import choose, integers
 from redwood.buffers.samplers.balanced import ClassBalanced
 from redwood.buffers.samplers.base import Rate
-from redwood.buffers.samplers.shares import fair_shares
+from redwood.buffers.samplers.counts import fair_shares
 
 
 class Grasp(ClassBalanced):

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from redwood.buffers.errors import BufferInputError
 from redwood.buffers.samplers.base import Rate, Sampler
+from redwood.core.errors import BufferInputError
 
 
 class MaximallyInterfered(Sampler):

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.base import Rate, Sampler
-from redwood.buffers.samplers.inventory import Draws, Inventory
-from redwood.buffers.samplers.union import plan_uniform
+from redwood.buffers.samplers.counts import Draws, Inventory
+from redwood.buffers.samplers.global_sampling import plan_uniform
 
 
 class Uniform(Sampler):

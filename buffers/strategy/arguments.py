@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
 
-from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 
 # Those of DistributedDataParallel that Lightning sets itself.
 _SET = {"self", "module", "device_ids"}

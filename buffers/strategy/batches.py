@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.buffers.errors import BufferInputError
 from redwood.buffers.layout import batch_size
-from redwood.buffers.tree import changed, flatten, rebuild
+from redwood.buffers.pytree import changed, flatten, rebuild
+from redwood.core.errors import BufferInputError
 
 LABELS = ("y", "label", "labels", "target", "targets")
 TASKS = ("task_id", "task", "tasks", "task_ids")

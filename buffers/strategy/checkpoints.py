@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import torch.distributed as dist
 
-from redwood.buffers.distributed.background import Background, Job
-from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
+from redwood.buffers.distributed.checkpoint import read_shards, take_snapshot, write_shards
 from redwood.buffers.distributed.peers import everyone, lost_workers
-from redwood.buffers.distributed.shards import read_shards, take_snapshot, write_shards
-from redwood.buffers.errors import BufferInputError
+from redwood.buffers.distributed.worker_thread import Background, Job
+from redwood.core.errors import BufferInputError
 
 # The entry of a checkpoint that names the folder of its buffer.
 ENTRY = "async_rehearsal"

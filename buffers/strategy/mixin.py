@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.distributed.peers import lost_workers, nccl_group
-from redwood.buffers.errors import BufferInputError
-from redwood.buffers.strategy.alone import AloneMixin
+from redwood.buffers.pytree import flatten, rebuild
 from redwood.buffers.strategy.arguments import check_arguments
 from redwood.buffers.strategy.batches import labels_of, merged, shell, stored_part, tasks_of, tensors_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.buffers.strategy.collectives import CollectivesMixin
-from redwood.buffers.strategy.even_epochs import EpochEnds, EvenEpochs, even_epochs
 from redwood.buffers.strategy.saving import SavingMixin
-from redwood.buffers.tree import flatten, rebuild
+from redwood.buffers.strategy.single_process import AloneMixin
+from redwood.buffers.strategy.uneven_inputs import EpochEnds, EvenEpochs, even_epochs
+from redwood.core.errors import BufferInputError
 
 BUFFER_SIZE, REPLAY = 1000, 8
 

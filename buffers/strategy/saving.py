@@ -4,7 +4,7 @@ import inspect
 import warnings
 from typing import Any
 
-from redwood.buffers.distributed.engine import AsyncRehearsalBuffer
+from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints, local_path, new_token
 
 

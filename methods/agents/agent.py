@@ -12,22 +12,21 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError, RedwoodError, is_raised_in, reason_of
+from redwood.core.registry import reference_of
+from redwood.core.seeding import derive_seed, generator
+from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods import AGENT_PARTS
-from redwood.methods.agents.divergence import divergence_told
-from redwood.methods.agents.options import check_options
-from redwood.methods.agents.spaces import POLICIES, channels_first, check_spaces, choose_policy
+from redwood.methods.agents.options import POLICIES, channels_first, check_options, check_spaces, choose_policy
+from redwood.methods.agents.sb3_callbacks import divergence_told
 from redwood.methods.agents.task_input import TASK_INPUTS, task_input
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
 from redwood.settings.base import Setting
-from redwood.settings.checks import check_choice, check_range
-from redwood.settings.errors import InvalidOptionError, RedwoodError, is_raised_in, reason_of
-from redwood.settings.registry import reference_of
 from redwood.settings.results import Results
-from redwood.settings.rl.continual import ContinualRLSetting
 from redwood.settings.rl.phase import ReinforcementPhase
-from redwood.settings.seeding import derive_seed, generator
-from redwood.settings.workers import rank, sum_over_workers, world_size
+from redwood.settings.rl.tree import ContinualRLSetting
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -101,7 +100,7 @@ class Agent(Method):
             RedwoodError: If Stable-Baselines3 is missing, or an option does not go with the setting or the run.
         """
         try:
-            from redwood.methods.agents.phase_vec_env import no_environments
+            from redwood.methods.agents.vec_env import no_environments
         except ModuleNotFoundError as missing:
             raise RedwoodError(
                 f"{self.reference()} needs the package {missing.name}, which is not installed; "
@@ -245,7 +244,7 @@ class Agent(Method):
 
     def fit(self, phase: ReinforcementPhase) -> None:
         """Learn from one phase."""
-        from redwood.methods.agents.session import Session
+        from redwood.methods.agents.sb3_loop import Session
 
         self.phase = phase
         self.newest.clear()

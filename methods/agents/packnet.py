@@ -9,16 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from redwood.core.checks import check_range
+from redwood.methods.agents.actor import Decision
 from redwood.methods.agents.agent import Agent
-from redwood.methods.agents.decision import Decision
-from redwood.methods.architecture.held_weights import HeldWeights
-from redwood.methods.architecture.packing import frozen_entries, keep_largest, nobody, weights_until
-from redwood.methods.architecture.phases import NOT_TRAINED, rows_by_phase
+from redwood.methods.architecture.masked_update import HeldWeights, frozen_entries, keep_largest, nobody, weights_until
+from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
 from redwood.settings.base import Setting
-from redwood.settings.checks import check_range
-from redwood.settings.rl.incremental import TaskIncrementalRLSetting
 from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.rl.tree import TaskIncrementalRLSetting
 
 
 @dataclass

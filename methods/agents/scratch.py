@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition
-from redwood.settings.rl.incremental import IncrementalRLSetting
-from redwood.settings.seeding import preserved_random_state, seed_everything
+from redwood.settings.rl.tree import IncrementalRLSetting
 
 
 @dataclass

@@ -7,10 +7,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from redwood.core.checks import check_choice
+from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
-from redwood.settings.checks import check_choice
-from redwood.settings.errors import InvalidOptionError, NotApplicableError
 
 TASK_INPUTS = ("auto", "none", "one_hot")
 

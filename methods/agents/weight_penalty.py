@@ -3,17 +3,20 @@
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from redwood.core.checks import check_range
+from redwood.core.workers import sum_over_workers, world_size
+from redwood.methods.agents.actor import Decision, fisher_information
 from redwood.methods.agents.agent import Agent
-from redwood.methods.agents.decision import Decision
-from redwood.methods.regularisation.parabola import WeightParabola, Weights
+from redwood.methods.base import Composition
+from redwood.methods.regularisation.quadratic_penalty import WeightParabola, Weights
 from redwood.settings.base import Setting
-from redwood.settings.rl.incremental import IncrementalRLSetting
+from redwood.settings.rl.tree import IncrementalRLSetting
 
 
 @dataclass
@@ -88,3 +91,65 @@ class WeightPenalty(WeightParabola, Agent):
         """The agent's costs; the parabola counts as buffer."""
         costs = super().costs()
         return costs | {"buffer_bytes": costs["buffer_bytes"] + self.parabola_bytes()}
+
+
+@dataclass
+class AgentL2(WeightPenalty):
+    """Pull each weight back to where the last task left it, all equally hard: lambda/2 * sum_i (w_i - w*_i)^2."""
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+
+    l2_lambda: float = 0.1  # strength of the penalty
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "l2_lambda", 0)
+
+    @property
+    def strength(self) -> float:
+        """Lambda."""
+        return self.l2_lambda
+
+    def importance(self) -> Weights:
+        """1 for each weight."""
+        return {name: torch.ones_like(parameter) for name, parameter in self.trained_weights()}
+
+    def consolidate(self, importance: Weights) -> None:
+        """Move the only parabola, which gets no steeper."""
+        self.move_parabola(importance, decay=0.0)
+
+
+@dataclass
+class AgentEWC(WeightPenalty):
+    """Pull each weight back to where earlier tasks left it, as hard as their actions depend on it.
+
+    The penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2 (Kirkpatrick et al., equation 3).
+    The Fisher information F is that of the policy, or of Q-values taken for means of Gaussians (see
+    `redwood.methods.agents.actor`), on the observations that came last in each task.
+    """
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+
+    ewc_lambda: float = 100.0  # strength of the penalty
+    fisher_samples: int = 1000  # observations of each task that the Fisher information is estimated on, by each worker
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "ewc_lambda", 0)
+        check_range(self, "fisher_samples", 1)
+
+    @property
+    def strength(self) -> float:
+        """Lambda."""
+        return self.ewc_lambda
+
+    def importance(self) -> Weights:
+        """The mean of what the workers find on their observations."""
+        found = fisher_information(self, self.recent_observations(self.fisher_samples))
+        return {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
+
+    def consolidate(self, importance: Weights) -> None:
+        """Add the parabola of the task that is over."""
+        self.add_parabola(importance)

@@ -6,7 +6,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from redwood.methods.networks.gated import GatedNetwork
+from redwood.methods.networks.row import GatedNetwork
 
 # Bounds of s * e and of e in the authors' code: beyond them, cosh overflows and gates no longer learn.
 MAX_EXPONENT = 50.0

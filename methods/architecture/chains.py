@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks.row import parts_of
-from redwood.methods.training.dropout import ACTIVATIONS
-from redwood.settings.errors import InvalidOptionError
+from redwood.methods.training.layers import ACTIVATIONS
 
 Layer = nn.Linear | nn.Conv2d
 

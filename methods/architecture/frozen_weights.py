@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from redwood.methods.architecture.held_weights import HeldWeights
+from redwood.methods.architecture.masked_update import HeldWeights
 
 
 class FrozenWeights(HeldWeights, Callback):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning import Callback
 
 if TYPE_CHECKING:
-    from redwood.methods.widen import Widen
+    from redwood.methods.architecture.widen import Widen
 
 
 class GrowOnEvent(Callback):

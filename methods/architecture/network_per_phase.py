@@ -1,18 +1,35 @@
 """What methods have in common that answer for each task by the network that its phase has made."""
 
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from redwood.methods.architecture.phases import NOT_TRAINED, rows_by_phase
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.training.evaluation import evaluating
+from redwood.methods.training.layers import evaluating
 from redwood.settings.base import Setting
-from redwood.settings.incremental import TaskIncrementalSetting
 from redwood.settings.phase import Phase
+from redwood.settings.tree import TaskIncrementalSetting
+
+NOT_TRAINED = -1
+
+
+def rows_by_phase(task_id: Tensor, phase_of: Mapping[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """Each phase, and the numbers of the rows (n,) whose task it trained; `NOT_TRAINED` for tasks of no phase.
+
+    The rows of a phase go through its network together, and without those of tasks that were not trained yet: the last
+    bits of a product depend on how many rows it has, and those of old tasks are to stay as they are.
+
+    Args:
+        task_id: Task of each row (B,). Of no row at all, one phase is returned.
+        phase_of: The phase that trained each task.
+    """
+    phases = torch.tensor([phase_of.get(task, NOT_TRAINED) for task in task_id.tolist()], dtype=torch.long)
+    for phase in phases.unique().tolist() or [NOT_TRAINED]:
+        yield phase, (phases == phase).nonzero()[:, 0]
 
 
 @dataclass

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning import Callback
 
 if TYPE_CHECKING:
-    from redwood.methods.packnet import PackNet
+    from redwood.methods.architecture.packnet import PackNet
 
 
 class PruneAfter(Callback):

@@ -18,15 +18,12 @@ from typing import Any
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.core.errors import UnknownNameError
+from redwood.core.registry import names_code
+from redwood.methods.networks.builtin import Scale, mlp, simple_cnn, slim_resnet18
 from redwood.methods.networks.check import adapt_module
 from redwood.methods.networks.factory import call_factory, refuse_no_module
-from redwood.methods.networks.mlp import mlp
-from redwood.methods.networks.scale import Scale
-from redwood.methods.networks.simple_cnn import simple_cnn
-from redwood.methods.networks.slim_resnet import slim_resnet18
 from redwood.methods.networks.torchvision_models import classification_models, torchvision_model
-from redwood.settings.errors import UnknownNameError
-from redwood.settings.registry import names_code
 
 __all__ = ["NETWORKS", "Scale", "adapt_module", "auto", "build_network"]
 

@@ -8,7 +8,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.settings.errors import DataError, InvalidOptionError, reason_of
+from redwood.core.errors import DataError, InvalidOptionError, reason_of
 
 
 def adapt_module(module: nn.Module, observation_space: Box, n_outputs: int) -> nn.Module:

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.registry import line_of, load_users_object
+from redwood.core.errors import InvalidOptionError
+from redwood.core.registry import line_of, load_users_object
 
 
 def call_factory(reference: str, observation_space: Box, n_outputs: int) -> nn.Module:

@@ -6,9 +6,9 @@ from typing import Any
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.networks.builtin import Scale
 from redwood.methods.networks.check import check_scores, image_shape
-from redwood.methods.networks.scale import Scale
-from redwood.settings.errors import InvalidOptionError
 
 # These two return a tuple with the scores of auxiliary heads in training, unless told not to.
 _OPTIONS: dict[str, dict[str, Any]] = {

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from redwood.core.checks import check_choice
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.regularisation.parabola import WeightParabola, Weights, mean_of
+from redwood.methods.regularisation.quadratic_penalty import WeightParabola, Weights, mean_of
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.checks import check_choice
-from redwood.settings.incremental import ClassIncrementalSetting
+from redwood.settings.tree import ClassIncrementalSetting
 
 SCALES = ("mean", "none")
 

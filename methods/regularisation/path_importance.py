@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from redwood.methods.regularisation.importance import WeightImportance
-from redwood.methods.regularisation.parabola import Weights, bytes_of
+from redwood.methods.regularisation.quadratic_penalty import Weights, bytes_of
 from redwood.settings.base import Setting
 
 if TYPE_CHECKING:

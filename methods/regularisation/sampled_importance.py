@@ -1,19 +1,57 @@
 """Importance of weights that is measured on samples of the task that is over."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import grad, vmap
 
 from redwood.buffers import RehearsalBuffer
+from redwood.core.seeding import derive_seed
+from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods.regularisation.importance import ScaledImportance
-from redwood.methods.regularisation.parabola import Weights
+from redwood.methods.regularisation.quadratic_penalty import Weights
+from redwood.methods.training.layers import evaluating
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.seeding import derive_seed
-from redwood.settings.workers import rank, sum_over_workers, world_size
+
+CHUNK = 32
+
+
+def mean_over_samples(
+    network: nn.Module,
+    value: Callable[..., Tensor],
+    measure: Callable[[Tensor], Tensor],
+    *data: Tensor,
+    names: Collection[str] | None = None,
+) -> Weights:
+    """The mean over samples of a measure of each sample's gradient.
+
+    Args:
+        network: Its parameters are differentiated by, in evaluation mode.
+        value: Maps the network's parameters and one sample of each of `data` to a scalar.
+        measure: What to take the mean of, elementwise: maps gradients (B, ...) to a tensor of that shape.
+        *data: Tensors (n, ...), n samples.
+        names: Which parameters; default: those that are trained.
+
+    Returns:
+        One tensor per parameter, of the parameter's shape.
+    """
+    weights = {
+        name: p.detach()
+        for name, p in network.named_parameters()
+        if (p.requires_grad if names is None else name in names)
+    }
+    total = {name: torch.zeros_like(w) for name, w in weights.items()}
+    per_sample = vmap(grad(value), in_dims=(None,) + (0,) * len(data))
+    with evaluating(network):
+        for chunk in zip(*(tensor.split(CHUNK) for tensor in data), strict=True):
+            for name, gradients in per_sample(weights, *chunk).items():
+                total[name] += measure(gradients).sum(0)
+    return {name: summed / len(data[0]) for name, summed in total.items()}
 
 
 @dataclass

@@ -10,11 +10,11 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from redwood.core.errors import InvalidOptionError, reason_of
+from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.methods.networks import Scale, build_network
-from redwood.methods.networks.features import CHUNK, features_of
-from redwood.methods.training.evaluation import evaluating
-from redwood.settings.errors import InvalidOptionError, reason_of
-from redwood.settings.seeding import preserved_random_state, seed_everything
+from redwood.methods.networks.last_layer import CHUNK, features_of
+from redwood.methods.training.layers import evaluating
 
 COUNTER = ".num_batches_tracked"
 """What batch normalisation counts, to no effect here; files older than it, as many of torchvision's, are without."""

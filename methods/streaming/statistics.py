@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Method
 from redwood.methods.streaming.backbone import make_backbone
 from redwood.methods.training.heads import TaskHeads
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
-from redwood.settings.continual import ContinualSetting
 from redwood.settings.phase import Phase
-from redwood.settings.workers import sum_over_workers, world_size
+from redwood.settings.tree import ContinualSetting
 
 Sums = dict[str, Tensor]
 

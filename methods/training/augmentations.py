@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
 
 
 def flip(x: Tensor) -> Tensor:

@@ -7,16 +7,16 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from redwood.core.seeding import random_state, set_random_state
+from redwood.core.workers import gather_objects, rank
 from redwood.methods.training.augmentations import AUGMENTATIONS
+from redwood.methods.training.heads import sample_losses
+from redwood.methods.training.layers import stray_layers
 from redwood.methods.training.online_scorer import OnlineScorer
 from redwood.methods.training.optimizers import make_optimizer
-from redwood.methods.training.outputs import sample_losses
-from redwood.methods.training.stray_layers import stray_layers
+from redwood.runs.fingerprint import STAMP
+from redwood.runs.run import INSIDE
 from redwood.settings.batch import Batch
-from redwood.settings.fingerprint import STAMP
-from redwood.settings.run import INSIDE
-from redwood.settings.seeding import random_state, set_random_state
-from redwood.settings.workers import gather_objects, rank
 
 if TYPE_CHECKING:
     from redwood.methods.lightning import LightningMethod

@@ -5,21 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redwood.settings.errors import DataError, InvalidOptionError, UnknownNameError
-from redwood.settings.registry import resolve
+from redwood.core.errors import DataError, InvalidOptionError, UnknownNameError
+from redwood.core.registry import resolve
 
 if TYPE_CHECKING:  # importing the table must not import torch
     from redwood.settings.data.dataset import Dataset
 
 DATASETS: dict[str, str] = {
-    "digits": "redwood.settings.data.digits:digits",
-    "mnist": "redwood.settings.data.torchvision_sets:mnist",
-    "fashion_mnist": "redwood.settings.data.torchvision_sets:fashion_mnist",
-    "kmnist": "redwood.settings.data.torchvision_sets:kmnist",
-    "emnist": "redwood.settings.data.torchvision_sets:emnist",
-    "cifar10": "redwood.settings.data.torchvision_sets:cifar10",
-    "cifar100": "redwood.settings.data.torchvision_sets:cifar100",
-    "svhn": "redwood.settings.data.torchvision_sets:svhn",
+    "digits": "redwood.settings.data.image_sets:digits",
+    "mnist": "redwood.settings.data.image_sets:mnist",
+    "fashion_mnist": "redwood.settings.data.image_sets:fashion_mnist",
+    "kmnist": "redwood.settings.data.image_sets:kmnist",
+    "emnist": "redwood.settings.data.image_sets:emnist",
+    "cifar10": "redwood.settings.data.image_sets:cifar10",
+    "cifar100": "redwood.settings.data.image_sets:cifar100",
+    "svhn": "redwood.settings.data.image_sets:svhn",
     "tiny_imagenet": "redwood.settings.data.folders:tiny_imagenet",
     "core50": "redwood.settings.data.folders:core50",
     "image_folder": "redwood.settings.data.folders:image_folder",
@@ -49,7 +49,7 @@ def load_dataset(name: str, data_dir: Path, seed: int, image_size: int) -> "Data
         DataError: If the data is missing or unreadable, or the source is no data source.
         InvalidOptionError: If `image_size` is negative, or given for data that is no images.
     """
-    from redwood.settings.data.resize import resized
+    from redwood.settings.data.conversion import resized
 
     if image_size < 0:
         raise InvalidOptionError(

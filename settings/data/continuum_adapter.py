@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redwood.core.errors import DataError, UnknownNameError
 from redwood.settings.data.continuum_tasks import (
     channels_first,
     kind_of,
@@ -23,7 +24,6 @@ from redwood.settings.data.continuum_tasks import (
 from redwood.settings.data.dataset import Dataset, Rows
 from redwood.settings.data.download import quiet, reason, staging
 from redwood.settings.data.folders import ImageFiles
-from redwood.settings.errors import DataError, UnknownNameError
 
 # These wrap data that is given to them, so they stand for no data set by themselves.
 _WRAPPERS = {"InMemoryDataset", "H5Dataset", "ImageFolderDataset", "PyTorchDataset", "Fellowship", "CTRL"}

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Rows
 from redwood.settings.data.download import reason
 from redwood.settings.data.folders import ImageFiles
-from redwood.settings.errors import DataError
 
 _KINDS = ("IMAGE_ARRAY", "IMAGE_PATH", "TENSOR", "H5")
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redwood.settings.errors import DataError
+from redwood.core.errors import DataError
 
 CHANNELS = (1, 3, 4)
 UNKNOWN_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # which torch can store, and hardly more

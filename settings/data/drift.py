@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from redwood.core.seeding import derive_seed, generator
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.seeding import derive_seed, generator
 
 N_FEATURES = 5
 NOISE = 0.1

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out, hold_out_along
-from redwood.settings.errors import DataError
 
 _OF_SAMPLES = ("x", "y", "t", "time")
 _NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test")

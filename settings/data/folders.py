@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out
-from redwood.settings.errors import DataError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redwood.settings.errors import DataError
+from redwood.core.errors import DataError
 
 TEST_SHARE = 0.2
 """Share of the samples that is held out."""

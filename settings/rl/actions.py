@@ -10,7 +10,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
-from redwood.settings.errors import NotApplicableError
+from redwood.core.errors import NotApplicableError
 
 ActionSpace: TypeAlias = Discrete | Box  # type: ignore[type-arg]
 

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from torch import Tensor
 
-from redwood.settings.errors import NotApplicableError
+from redwood.core.errors import NotApplicableError
 from redwood.settings.rl.environments import EnvironmentMaker
 
 if TYPE_CHECKING:

@@ -1,6 +1,12 @@
 """How many environment steps a phase may take."""
 
-from redwood.settings.errors import RedwoodError
+from bisect import bisect_left
+from typing import Any
+
+from redwood.core.errors import RedwoodError
+from redwood.core.workers import gather_objects, world_size
+from redwood.settings.prequential import CURVE_POINTS
+from redwood.settings.rl.plain_state import NotPlainError
 
 
 class BudgetSpentError(RedwoodError):
@@ -59,3 +65,74 @@ class Budget:
     def left(self) -> int:
         """Steps still to be taken."""
         return self._steps.total - self._steps.spent
+
+
+class OnlineReturn:
+    """Notes what the episodes of a phase returned while it was trained.
+
+    An episode that the end of the budget cut off does not count: how much it would have returned is not known.
+    """
+
+    def __init__(self, steps: int) -> None:
+        """Expect `steps` steps of this worker."""
+        self._steps = steps
+        self._ends: list[int] = []
+        self._returns: list[float] = []
+
+    def add(self, step: int, value: float) -> None:
+        """An episode that ended after `step` steps of this worker returned `value` in all."""
+        self._ends.append(step)
+        self._returns.append(value)
+
+    def span(self) -> int:
+        """Steps of all workers that the curve is over, whether or not an episode ends in them."""
+        return self._steps * world_size()
+
+    def curve(self) -> list[tuple[int, float]]:
+        """At most `CURVE_POINTS` pairs: steps of this phase, mean return of the episodes that ended since the last.
+
+        Steps and episodes of all workers count, so every worker has to ask. An episode belongs to the bin that holds
+        the step it ended on. Bins are as equal as whole steps allow. The last point is at the end of the phase, so
+        that phases can be told apart; a phase in which no episode ended has none.
+        """
+        workers = gather_objects((self._ends, self._returns))
+        total = self.span()
+        points = min(CURVE_POINTS, total)
+        # The last step of each bin.
+        edges = [(index + 1) * total // points for index in range(points)]
+        bins: list[list[float]] = [[] for _ in range(points)]
+        for ends, returns in workers:
+            for end, value in zip(ends, returns, strict=True):
+                # Workers step side by side: when one has taken `end` steps, all together have taken this many.
+                bins[bisect_left(edges, end * len(workers))].append(value)
+        filled = [index for index, values in enumerate(bins) if values]
+        shown = [edges[index] for index in filled[:-1]] + [total]
+        return [(edge, sum(bins[index]) / len(bins[index])) for edge, index in zip(shown, filled, strict=False)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes so far."""
+        return {"ends": list(self._ends), "returns": list(self._returns)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from earlier episodes."""
+        ends, returns = [int(end) for end in state["ends"]], [float(value) for value in state["returns"]]
+        if len(ends) != len(returns) or not all(0 < end <= self._steps for end in ends):
+            raise NotPlainError("the episodes are those of another phase")
+        self._ends, self._returns = ends, returns
+
+
+class ShownReturn:
+    """What the episodes of a phase returned, to be read: only its environments add to it."""
+
+    __slots__ = ("_online",)
+
+    def __init__(self, online: OnlineReturn) -> None:
+        self._online = online
+
+    def span(self) -> int:
+        """Steps of all workers that the curve is over, whether or not an episode ends in them."""
+        return self._online.span()
+
+    def curve(self) -> list[tuple[int, float]]:
+        """As of `OnlineReturn`; every worker has to ask."""
+        return self._online.curve()

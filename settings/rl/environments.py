@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium
 from gymnasium import error
 
-from redwood.settings.errors import InvalidOptionError, RedwoodError, UnknownNameError, reason_of
-from redwood.settings.registry import load_users_module
+from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError, reason_of
+from redwood.core.registry import load_users_module
 
 # Packages whose environments are registered once they are imported, by what the names begin with.
 PROVIDERS = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}

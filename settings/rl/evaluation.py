@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redwood.settings.errors import RedwoodError
+from redwood.core.errors import RedwoodError
 from redwood.settings.rl.environment import TaskEnvironment
 
 AT_ONCE = 64

@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from redwood.settings.rl.budget import Budget, PhaseOverError, Steps
-from redwood.settings.rl.environment import TaskEnvironment
-from redwood.settings.rl.hidden import HiddenEnvironment
-from redwood.settings.rl.online import OnlineReturn, ShownReturn
+from redwood.settings.rl.budget import Budget, OnlineReturn, PhaseOverError, ShownReturn, Steps
+from redwood.settings.rl.environment import HiddenEnvironment, TaskEnvironment
 from redwood.settings.rl.plain_state import NotPlainError
 
 Act = Callable[[Tensor, Tensor | None], Tensor]

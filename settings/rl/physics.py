@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
 
 # What tasks change unless told otherwise, by the name of the environment's class.
 KNOWN: dict[str, tuple[str, ...]] = {

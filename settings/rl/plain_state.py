@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
-from redwood.settings.errors import reason_of
+from redwood.core.errors import reason_of
 
 _ATOMS = (type(None), bool, int, float, str)
 _CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}

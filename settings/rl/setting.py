@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self
 
 import gymnasium
 
+from redwood.core.checks import check_range
+from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Range
 from redwood.settings.base import FROM_NODE, Setting
-from redwood.settings.checks import check_range
-from redwood.settings.errors import InvalidOptionError
 from redwood.settings.rl.actions import check_spaces
 from redwood.settings.rl.bridge import PREFIX, makers_of
 from redwood.settings.rl.environments import EnvironmentMaker, find_environment
@@ -109,7 +109,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         if isinstance(self.env, SupervisedSetting):
             return makers_of(self.env)
         if isinstance(self.env, str) and self.env.startswith(PREFIX):
-            from redwood.settings.incremental import ClassIncrementalSetting
+            from redwood.settings.tree import ClassIncrementalSetting
 
             dataset = self.env.removeprefix(PREFIX)
             return makers_of(ClassIncrementalSetting(seed=self.seed, dataset=dataset, nb_tasks=self.nb_tasks))

@@ -5,24 +5,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from redwood.core.seeding import derive_seed, generator, preserved_random_state
+from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Learner, Scores, known
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
-from redwood.settings.rl.budget import Steps
-from redwood.settings.rl.environment import TaskEnvironment
+from redwood.settings.rl.budget import OnlineReturn, Steps
+from redwood.settings.rl.environment import HiddenEnvironment, TaskEnvironment, hide
 from redwood.settings.rl.environments import EnvironmentMaker
 from redwood.settings.rl.evaluation import Episode, Predict, TestedTask, total_returns
-from redwood.settings.rl.hidden import HiddenEnvironment, hide
-from redwood.settings.rl.online import OnlineReturn
 from redwood.settings.rl.phase import MakeEnvironment, ReinforcementPhase
-from redwood.settings.rl.reference import read_reference
-from redwood.settings.rl.results import ReturnResults
-from redwood.settings.rl.schedule import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching
-from redwood.settings.rl.tasks import Task
-from redwood.settings.seeding import derive_seed, generator, preserved_random_state
-from redwood.settings.streams.batches import split_evenly
-from redwood.settings.workers import rank, sum_over_workers, world_size
+from redwood.settings.rl.results import ReturnResults, read_reference
+from redwood.settings.rl.tasks import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching, Task
+from redwood.settings.streams.order import split_evenly
 
 if TYPE_CHECKING:
     from redwood.settings.rl.setting import ReinforcementSetting

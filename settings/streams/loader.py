@@ -6,8 +6,8 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from redwood.core.errors import PhaseOverError
 from redwood.settings.batch import Batch, Showing
-from redwood.settings.errors import PhaseOverError
 from redwood.settings.streams.deck import Deck
 
 K = TypeVar("K")

@@ -3,15 +3,54 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from redwood.core.errors import DataError, InvalidOptionError
+from redwood.core.seeding import derive_seed, generator
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import DataError, InvalidOptionError
-from redwood.settings.seeding import derive_seed, generator
-from redwood.settings.streams.batches import split_evenly
-from redwood.settings.streams.transforms import Permutation, Rotation, Transform
+from redwood.settings.streams.order import split_evenly
+
+
+class Transform(Protocol):
+    """Maps samples (B, ...) to samples of the same shape and dtype."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Transform a batch."""
+
+
+class Permutation:
+    """Shuffle the values of each sample in one fixed order (permuted MNIST; Goodfellow et al., 2013)."""
+
+    def __init__(self, sample_shape: tuple[int, ...], seed: int) -> None:
+        size = int(torch.tensor(sample_shape).prod())
+        self.order = torch.randperm(size, generator=generator(seed))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Permute the values of samples (B, ...)."""
+        return x.flatten(1).index_select(1, self.order.to(x.device)).view_as(x)
+
+
+class Rotation:
+    """Rotate images by one fixed angle (rotated MNIST; Lopez-Paz & Ranzato, 2017)."""
+
+    def __init__(self, sample_shape: tuple[int, ...], degrees: float) -> None:
+        if len(sample_shape) != 3:
+            raise InvalidOptionError(
+                f"--stream rotated needs images (channels, height, width), but a sample has shape {sample_shape}; "
+                "use --stream permuted."
+            )
+        self.degrees = degrees
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rotate images (B, C, H, W) counter-clockwise about their centre, with bilinear interpolation."""
+        from torchvision.transforms.v2 import InterpolationMode
+        from torchvision.transforms.v2 import functional as images
+
+        rotated: Tensor = images.rotate(x, self.degrees, interpolation=InterpolationMode.BILINEAR)
+        return rotated
 
 
 @dataclass(frozen=True, eq=False)

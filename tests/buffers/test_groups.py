@@ -1,6 +1,6 @@
 from random import Random
 
-from redwood.buffers.groups import Groups
+from redwood.buffers.slot_statistics import Groups
 
 
 def test_against_a_plain_map() -> None:

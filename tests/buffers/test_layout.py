@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers.layout import WORD, RowLayout, batch_size
-from redwood.buffers.tree import flatten
+from redwood.buffers.pytree import flatten
 
 DTYPES = [
     torch.bool,

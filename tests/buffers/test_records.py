@@ -1,6 +1,6 @@
 import torch
 
-from redwood.buffers.records import Records
+from redwood.buffers.slot_statistics import Records
 
 
 def test_a_slot_tells_of_its_latest_sample() -> None:

@@ -16,11 +16,11 @@ import torch
 import yaml
 
 from redwood.cli import main
-from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
-from redwood.settings.fingerprint import MAY_CHANGE
-from redwood.settings.run import Run
+from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+from redwood.runs.fingerprint import MAY_CHANGE
+from redwood.runs.run import Run
 from tests.cli.command import content
-from tests.runs import MEASURED
+from tests.small_runs import MEASURED
 
 OPTIONS = ["--setting", "class_incremental", "--nb_tasks", "2", "--passes", "2", "--accelerator", "cpu", "--quiet"]
 OPTIONS += ["--checkpoint_every", "20"]

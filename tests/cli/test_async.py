@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 from redwood.cli import main
-from redwood.methods.memory import async_strategy
+from redwood.methods.replay import async_strategy
 from tests.cli.command import QUICK, RUN_FILES
 
 PAIR = ["--setting", "class_incremental", "--method", "rehearsal", "--buffer_size", "30"]

@@ -12,8 +12,8 @@ from tests.cli.command import QUICK, RUN_FILES, content
 HERE = [*QUICK, "--jobs", "1"]
 FAILING = """
 from dataclasses import dataclass
-from redwood.methods.finetune import Finetune
-from redwood.settings.errors import RedwoodError
+from redwood.methods.baselines import Finetune
+from redwood.core.errors import RedwoodError
 
 @dataclass
 class Failing(Finetune):
@@ -199,7 +199,7 @@ def test_methods_of_one_name_from_two_files(tmp_path):
     """Each has a folder of its own."""
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text(
-            "from redwood.methods.random import Random\nclass Mine(Random):\n    pass\n"
+            "from redwood.methods.baselines import Random\nclass Mine(Random):\n    pass\n"
         )
     folder = tmp_path / "compared"
     methods = ",".join(f"{tmp_path}/{name}.py:Mine" for name in ("one", "two"))

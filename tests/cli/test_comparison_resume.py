@@ -14,11 +14,11 @@ from redwood.cli import main
 from tests.cli.command import QUICK, start
 from tests.cli.test_comparison import table
 from tests.cli.test_kill import PATIENCE_S, read_all, wait_for
-from tests.runs import MEASURED
+from tests.small_runs import MEASURED
 
 FRAGILE = """
 import os
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
 
 class Fragile(Finetune):
     def on_task_start(self, task_id):

@@ -18,7 +18,7 @@ BROKEN_METHODS = {
     "other.py": "class Mine: pass\nnumber = 3\n",
     "clash.py": """
 from dataclasses import dataclass
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
 
 @dataclass
 class WithRunOption(Finetune):

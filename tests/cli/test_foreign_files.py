@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from redwood.cli import main
-from redwood.settings.checkpoints import read_checkpoint, write_checkpoint
-from redwood.settings.errors import RedwoodError
+from redwood.core.errors import RedwoodError
+from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
 from tests.cli.command import QUICK, assert_one_sentence, content
 from tests.cli.foreign_cases import all_cases
 from tests.cli.foreign_files import BOUNDARY, INSIDE, Bench, Trap, call, outcome
@@ -131,7 +131,7 @@ class TestPayloads:
         """It would, if it read the file itself."""
         from pytorch_lightning import Trainer
 
-        from redwood.methods.training.checkpoint_io import SealedIO
+        from redwood.methods.training.callbacks import SealedIO
 
         path = tmp_path / "some.ckpt"
         write_checkpoint({"state_dict": {}, "more": Trap(tmp_path / "executed")}, path)
@@ -154,7 +154,7 @@ class TestPayloads:
 
 OWN_METHOD = """
 from pathlib import Path
-from redwood.methods.random import Random
+from redwood.methods.baselines import Random
 
 Path(__file__).with_name("executed").touch()
 

@@ -11,9 +11,9 @@ import pytest
 from redwood import __version__
 from redwood.cli import main
 from redwood.methods import METHODS, get_method
+from redwood.runs.run import Run
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
-from redwood.settings.run import Run
 from tests.cli.command import environment
 
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
@@ -22,7 +22,7 @@ SELECTION = {"setting", "method", "seeds", "jobs", "config", "resume", "trust", 
 
 METHOD_FILE = """
 from dataclasses import dataclass
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
 
 @dataclass
 class Mine(Finetune):

@@ -32,7 +32,7 @@ for name in names:
 assert state() == before
 late = {"wandb", "continuum", "sklearn", "h5py", "matplotlib", "torchvision", "scipy", "yaml"}
 print({name for name in late if name in sys.modules} - {name for name in late if name in loaded}, file=sys.stderr)
-print(len(names), "redwood.methods.ewc" in names, "redwood.settings.data.catalog" in names)
+print(len(names), "redwood.methods.regularisation.ewc" in names, "redwood.settings.data.catalog" in names)
 """
 
 

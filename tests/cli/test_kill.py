@@ -16,8 +16,8 @@ import pytest
 
 from redwood.cli import main
 from tests.cli.command import content, start
-from tests.cli.killing import GONE_S, Place, differences, exit_status, is_worker, kill_and_resume, session, wait_until
-from tests.runs import MEASURED
+from tests.cli.kill_runs import GONE_S, Place, differences, exit_status, is_worker, kill_and_resume, session, wait_until
+from tests.small_runs import MEASURED
 
 DEFAULTS = {"--setting": "class_incremental", "--nb_tasks": "2", "--passes": "8", "--accelerator": "cpu"}
 PATIENCE_S = 90
@@ -57,7 +57,7 @@ def whole(folder: Path, *options: str) -> Path:
     return folder
 
 
-QUICK = ("rehearsal", "async_rehearsal")  # the state of every method is tested in tests/settings/test_resume.py
+QUICK = ("rehearsal", "async_rehearsal")  # the state of every method is tested in tests/runs/test_resume.py
 SLOW = (
     "gdumb",
     "icarl",

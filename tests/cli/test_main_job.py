@@ -11,7 +11,7 @@ import yaml
 from redwood.cli import main
 from redwood.settings.results import Results
 from tests.cli.command import QUICK, ROOT, RUN_FILES, content, run, start
-from tests.runs import MEASURED
+from tests.small_runs import MEASURED
 
 OPTIONS = ["--setting", "class_incremental", "--method", "rehearsal", "--passes", "3"]
 EXPECTED = {

@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from redwood.cli import main
-from redwood.settings.loggers import _wandb_id
-from redwood.settings.run import Run
+from redwood.runs.loggers import _wandb_id
+from redwood.runs.run import Run
 from tests.cli.command import QUICK, assert_one_sentence, content, environment, start
 
 PAIR = ["--setting", "class_incremental", "--method", "rehearsal"]
 
 FRAGILE = """
 import os
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
 
 class Fragile(Finetune):
     def on_task_start(self, task_id):

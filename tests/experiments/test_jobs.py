@@ -1,10 +1,10 @@
 import pytest
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from redwood.core.errors import RedwoodError
 from redwood.experiments import jobs
 from redwood.experiments.jobs import Failure, Job, run_job
 from redwood.experiments.options import Pair
-from redwood.settings.errors import RedwoodError
 
 WORKER = """
 

@@ -2,13 +2,13 @@ from dataclasses import dataclass, field, fields
 
 import pytest
 
+from redwood.core.errors import InvalidOptionError, UnknownNameError
 from redwood.experiments.arguments import UsageError, as_arguments
 from redwood.experiments.options import Pair, check_arguments, make_parser, parse_options
-from redwood.methods.ewc import EWC
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
+from redwood.methods.regularisation.ewc import EWC
+from redwood.runs.run import Run
 from redwood.settings import ClassIncrementalSetting
-from redwood.settings.errors import InvalidOptionError, UnknownNameError
-from redwood.settings.run import Run
 
 PAIR = Pair("class_incremental", "ewc")
 

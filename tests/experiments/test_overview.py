@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from redwood.experiments.overview import FAILED, outcome, print_table
-from redwood.experiments.report import NOT_DEFINED, Row
+from redwood.experiments.tables import NOT_DEFINED, Row
 from redwood.settings.results import Cost, RegressionResults, Results
 
 SETTINGS = ["continual", "class_incremental", *(f"setting_{n}" for n in range(3, 23))]

@@ -3,11 +3,11 @@ import os
 import pytest
 import yaml
 
+from redwood.core.errors import RedwoodError
 from redwood.experiments.options import Pair, parse_options
 from redwood.experiments.plan import Plan, is_comparison
-from redwood.settings.errors import RedwoodError
 
-MINE = "from redwood.methods.random import Random\nclass Mine(Random):\n    pass\n"
+MINE = "from redwood.methods.baselines import Random\nclass Mine(Random):\n    pass\n"
 
 
 def folders(plan):

@@ -10,11 +10,11 @@ import pytest
 from redwood.cli import main
 from redwood.experiments import pool
 from tests.cli.test_comparison import final_accuracy, table
-from tests.runs import MEASURED
+from tests.small_runs import MEASURED
 
 DYING = """
 import os, signal, sys
-from redwood.methods.random import Random
+from redwood.methods.baselines import Random
 
 class Killed(Random):
     def fit(self, phase):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from redwood.experiments.report import Row, print_comparison, print_results, shortened
+from redwood.experiments.tables import Row, print_comparison, print_results, shortened
 from redwood.settings.results import Cost, Results
 
 

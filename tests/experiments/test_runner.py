@@ -5,6 +5,7 @@ import time
 import pytest
 from rich.console import Console
 
+from redwood.core.errors import RedwoodError
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.options import Pair, parse_options
 from redwood.experiments.runner import (
@@ -17,8 +18,7 @@ from redwood.experiments.runner import (
     resume,
     short_names,
 )
-from redwood.methods.finetune import Finetune
-from redwood.settings.errors import RedwoodError
+from redwood.methods.baselines import Finetune
 
 PAIR = Pair("class_incremental", "finetune")
 

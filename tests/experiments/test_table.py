@@ -2,8 +2,7 @@ import csv
 
 import pytest
 
-from redwood.experiments.report import Row
-from redwood.experiments.table import write_comparison
+from redwood.experiments.tables import Row, write_comparison
 from redwood.settings.results import Cost, RegressionResults, Results
 
 

@@ -19,7 +19,7 @@ def test_whatever_would_run_code_is_refused(name, reference):
     [
         {"dataset": "data/file.npz", "model": "resnet18", "backbone": "identity", "env": "ALE/Pong-v5"},
         {"dataset": "drift_regression:gradual", "buffer_policy": "ring:k=3", "model": None},
-        {"dataset": "continuum:CORe50", "method": "redwood.methods.ewc:EWC"},
+        {"dataset": "continuum:CORe50", "method": "redwood.methods.regularisation.ewc:EWC"},
     ],
 )
 def test_names_and_data_are_not(options):

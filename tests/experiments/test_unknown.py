@@ -2,8 +2,7 @@ import argparse
 
 import pytest
 
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.unknown import refuse_unknown
+from redwood.experiments.arguments import UsageError, refuse_unknown
 
 PARSER = argparse.ArgumentParser(add_help=False)
 PARSER.add_argument("--lr", type=float)

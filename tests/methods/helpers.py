@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from redwood.methods.lightning import LightningMethod
+from redwood.runs.run import Run
 from redwood.settings.batch import Batch
-from redwood.settings.run import Run
-from tests.runs import run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
 
 M = TypeVar("M", bound=LightningMethod)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.networks import Scale
-from tests.runs import run_here, small_setting
+from tests.small_runs import run_here, small_setting
 
 N_TASKS = 3
 # Every test sample is shown with an id, whether it is its own or not: answers are compared, not labels.

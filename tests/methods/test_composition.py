@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from redwood.cli import main
+from redwood.core.errors import InvalidOptionError, UnknownNameError
 from redwood.methods import METHODS, Composition, compose, get_method
 from redwood.methods.agents.agent import Agent
-from redwood.methods.agents.l2 import AgentL2
+from redwood.methods.agents.weight_penalty import AgentL2
 from redwood.methods.base import Method
-from redwood.methods.ewc import EWC
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.rehearsal import Rehearsal
-from redwood.settings.errors import InvalidOptionError, UnknownNameError
-from redwood.settings.incremental import ClassIncrementalSetting
-from tests.runs import comparable, run_here, small_setting
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings.tree import ClassIncrementalSetting
+from tests.small_runs import comparable, run_here, small_setting
 
 BOTH = "ewc+rehearsal"
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from redwood.methods.just_in_time import JustInTime
-from redwood.methods.moving_window import MovingWindow
-from tests.runs import run_here, small_setting
+from redwood.methods.streaming.just_in_time import JustInTime
+from redwood.methods.streaming.moving_window import MovingWindow
+from tests.small_runs import run_here, small_setting
 
 
 @dataclass

@@ -4,20 +4,19 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods import compose, get_method
-from redwood.methods.ewc import EWC
-from redwood.methods.finetune import Finetune
-from redwood.methods.hard_moe import HardMoE
-from redwood.methods.hat import HAT
-from redwood.methods.joint import Joint
+from redwood.methods.architecture.hat import HAT
+from redwood.methods.architecture.pnn import PNN
+from redwood.methods.baselines import Finetune, Joint
+from redwood.methods.modular.hard_moe import HardMoE
 from redwood.methods.networks.row import layers_of
-from redwood.methods.pnn import PNN
-from redwood.methods.rehearsal import Rehearsal
-from redwood.methods.slda import SLDA
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.run import Run
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.streaming.slda import SLDA
+from redwood.runs.run import Run
 from tests.methods.helpers import configured, move
-from tests.runs import OPTIONS, comparable, run_here, small_setting
+from tests.small_runs import OPTIONS, comparable, run_here, small_setting
 
 
 class Tokens(nn.Module):

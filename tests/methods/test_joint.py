@@ -1,7 +1,7 @@
 import torch
 
-from redwood.methods.joint import Joint
-from tests.runs import NormalisedNetwork, run_here, small_setting
+from redwood.methods.baselines import Joint
+from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 
 class Watched(Joint):

@@ -9,13 +9,12 @@ import torch
 from pytorch_lightning import Callback
 from torch import nn
 
-from redwood.methods.finetune import Finetune
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
-from redwood.settings.continual import ContinualSetting
-from redwood.settings.errors import InvalidOptionError, RedwoodError
-from redwood.settings.incremental import ClassIncrementalSetting
-from tests.runs import NormalisedNetwork, run_here, small_setting
+from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting
 from tests.samples import N_TRAIN, numbered
+from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 
 class Watch(Callback):

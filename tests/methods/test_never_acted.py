@@ -6,8 +6,8 @@ import pytest
 
 from redwood.methods import get_method
 from tests.methods.helpers import one_sentence
-from tests.runs import run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
 
 
 def warned(setting, name, nb_tasks=1, **options):

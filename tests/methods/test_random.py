@@ -5,10 +5,10 @@ import pytest
 import torch
 from gymnasium.spaces import Discrete
 
-from redwood.methods.random import Random
-from redwood.settings.stationary import TraditionalSetting
-from tests.runs import run_here, small_setting
+from redwood.methods.baselines import Random
+from redwood.settings.tree import TraditionalSetting
 from tests.samples import numbered
+from tests.small_runs import run_here, small_setting
 
 
 def test_it_is_at_chance():

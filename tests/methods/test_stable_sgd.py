@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.finetune import Finetune
-from redwood.methods.stable_sgd import StableSGD
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.incremental import DomainIncrementalSetting
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.baselines import Finetune, StableSGD
+from redwood.settings.tree import DomainIncrementalSetting
 from tests.methods.test_lightning import Watched, watch
-from tests.runs import run_here
 from tests.samples import numbered
+from tests.small_runs import run_here
 
 
 class TestDecay:

@@ -2,15 +2,18 @@ from typing import ClassVar
 
 import pytest
 
+from redwood.core.errors import NotApplicableError
 from redwood.methods import METHODS, get_method
-from redwood.methods.random import Random
+from redwood.methods.baselines import Random
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
-from redwood.settings.continual import ContinualSetting
-from redwood.settings.distributed import DistributedClassIncrementalSetting
-from redwood.settings.errors import NotApplicableError
-from redwood.settings.incremental import ClassIncrementalSetting, CumulativeSetting
-from redwood.settings.online import OnlineClassIncrementalSetting
+from redwood.settings.tree import (
+    ClassIncrementalSetting,
+    ContinualSetting,
+    CumulativeSetting,
+    DistributedClassIncrementalSetting,
+    OnlineClassIncrementalSetting,
+)
 from tests.samples import numbered
 
 # Method: the nodes it applies to, written out so that a changed target does not go unnoticed.

@@ -5,10 +5,14 @@ import pytest
 
 from redwood.settings.assumptions import FREE, Assumptions, Context, Range, TaskIds, merge_assumptions
 from redwood.settings.base import Setting
-from redwood.settings.continual import ContinualSetting
-from redwood.settings.distributed import Distributed
-from redwood.settings.incremental import ClassIncrementalSetting, TaskIncrementalSetting
-from redwood.settings.online import Online, OnlineClassIncrementalSetting
+from redwood.settings.tree import (
+    ClassIncrementalSetting,
+    ContinualSetting,
+    Distributed,
+    Online,
+    OnlineClassIncrementalSetting,
+    TaskIncrementalSetting,
+)
 
 RANGES = [Range(low, high) for low in range(1, 5) for high in (None, 1, 2, 3, 4)]  # empty ones included
 

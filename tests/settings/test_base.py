@@ -1,10 +1,10 @@
 import pytest
 from torch import nn
 
-from redwood.methods.finetune import Finetune
-from redwood.methods.rehearsal import Rehearsal
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.incremental import ClassIncrementalSetting
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.baselines import Finetune
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings.tree import ClassIncrementalSetting
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,16 @@ import pytest
 import yaml
 from torch import nn
 
+from redwood.core.errors import InvalidOptionError
 from redwood.experiments.arguments import as_arguments
 from redwood.experiments.options import Pair, parse_options
-from redwood.methods.ewc import EWC
-from redwood.methods.finetune import Finetune
-from redwood.methods.random import Random
-from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.baselines import Finetune, Random
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.runs.run import Run
 from redwood.settings import ClassIncrementalSetting, ContinualSetting, OnlineClassIncrementalSetting
 from redwood.settings.config import describe_options, describe_run, name_of_setting, refuse_marked
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.rl.continual import ContinualRLSetting
-from redwood.settings.run import Run
+from redwood.settings.rl.tree import ContinualRLSetting
 from tests.samples import few_digits
 
 

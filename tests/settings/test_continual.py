@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 import pytest
 import torch
 
-from redwood.settings.continual import ContinualSetting, TaskAgnosticSetting
+from redwood.settings.tree import ContinualSetting, TaskAgnosticSetting
 from tests.recorder import record
 from tests.samples import N_CLASSES, N_TEST, numbered
 

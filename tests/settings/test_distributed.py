@@ -1,6 +1,6 @@
 import pytest
 
-from redwood.settings.distributed import (
+from redwood.settings.tree import (
     DistributedClassIncrementalSetting,
     DistributedDomainIncrementalSetting,
     DistributedOnlineClassIncrementalSetting,

@@ -10,21 +10,19 @@ from rich.console import Console
 from torch.nn.functional import one_hot
 
 from redwood.cli import main
-from redwood.experiments.report import NOT_DEFINED, Row, print_comparison, print_results
-from redwood.experiments.table import write_comparison
+from redwood.core.errors import InvalidOptionError
+from redwood.experiments.tables import NOT_DEFINED, Row, print_comparison, print_results, write_comparison
+from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix, plot_comparison
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.plots import plot_accuracy_curve, plot_accuracy_matrix, plot_comparison
 from redwood.settings.results import Results
-from redwood.settings.rl.continual import TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
+from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting, TaskIncrementalRLSetting
 from tests.cli.command import assert_one_sentence
 from tests.recorder import Recorder
 from tests.regression import line
-from tests.runs import FixedRule, run_here, small_setting
 from tests.settings.rl import clock as clock_module
 from tests.settings.rl.clock import LIMIT, clock, record
 from tests.settings.test_regression import Shifted
+from tests.small_runs import FixedRule, run_here, small_setting
 
 
 def both(key, method=FixedRule, **options):

@@ -1,4 +1,4 @@
-from redwood.settings.incremental import (
+from redwood.settings.tree import (
     ClassIncrementalSetting,
     CumulativeSetting,
     DomainIncrementalSetting,

@@ -7,24 +7,21 @@ import pickle
 import pytest
 import torch
 
-from redwood.methods.random import Random
+from redwood.core.errors import HiddenError, InvalidOptionError
+from redwood.methods.baselines import Random
 from redwood.settings import SETTINGS, get_setting
-from redwood.settings.continual import ContinualSetting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import HiddenError, InvalidOptionError
-from redwood.settings.incremental import ClassIncrementalSetting, TaskIncrementalSetting
-from redwood.settings.rl.continual import TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting
+from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting
 from redwood.settings.streams import loader
-from redwood.settings.streams.deck import Deck, Source
-from redwood.settings.streams.held_out import HeldOut
+from redwood.settings.streams.deck import Deck, HeldOut, Source
 from redwood.settings.streams.order import Entries
+from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting, TaskIncrementalSetting
+from tests.leak_check import finds_test_data, reachable
 from tests.methods.helpers import one_sentence
-from tests.reachable import finds_test_data, reachable
 from tests.recorder import record
-from tests.runs import small_setting
 from tests.samples import N_TRAIN, numbered
 from tests.settings.rl.clock import N_TASKS, clock
+from tests.small_runs import small_setting
 
 DATA = numbered()
 SUPERVISED = [key for key in SETTINGS if get_setting(key).assumptions.labels]

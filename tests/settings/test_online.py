@@ -1,4 +1,4 @@
-from redwood.settings.online import (
+from redwood.settings.tree import (
     OnlineClassIncrementalSetting,
     OnlineDomainIncrementalSetting,
     OnlineTaskIncrementalSetting,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods import MovingWindow
+from redwood.runs.fingerprint import describe_data
 from redwood.settings import ContinualSetting, get_setting
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.fingerprint import describe_data
 
 N = 600
 

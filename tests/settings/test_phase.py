@@ -6,15 +6,15 @@ import pytest
 import torch
 from gymnasium.spaces import Discrete
 
+from redwood.core.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.batch import Batch
-from redwood.settings.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.prequential import CURVE_POINTS, OnlineAccuracy
 from redwood.settings.streams.deck import Deck, Source
 from redwood.settings.streams.loader import _DECKS, BatchLoader
 from redwood.settings.streams.order import Entries
 from tests.methods.helpers import one_sentence
 from tests.regression import line
-from tests.runs import small_setting
+from tests.small_runs import small_setting
 
 
 class Sized(Deck):

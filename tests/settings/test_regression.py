@@ -9,16 +9,16 @@ import torch
 from gymnasium.spaces import Box
 
 from redwood.cli import main
+from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.methods import get_method
-from redwood.methods.random import Random
+from redwood.methods.baselines import Random
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.files import load
-from redwood.settings.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.settings.results import RegressionResults, Results
 from tests.cli.command import assert_one_sentence
 from tests.regression import line
-from tests.runs import comparable, run_here, small_setting
+from tests.small_runs import comparable, run_here, small_setting
 
 
 @dataclass

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from redwood.settings.errors import DataError
+from redwood.core.errors import DataError
 from redwood.settings.results import METRICS, Cost, Results, installed_versions, mean_and_std
 
 R = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.3], [0.5, 0.7, 1.0]]

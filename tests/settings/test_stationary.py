@@ -1,4 +1,4 @@
-from redwood.settings.stationary import MultiTaskSetting, TraditionalSetting
+from redwood.settings.tree import MultiTaskSetting, TraditionalSetting
 from tests.settings import test_incremental
 from tests.settings.test_continual import N_TASKS
 

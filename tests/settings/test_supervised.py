@@ -1,12 +1,15 @@
 import pytest
 
+from redwood.core.errors import InvalidOptionError
 from redwood.settings import SETTINGS, get_setting
-from redwood.settings.continual import ContinualSetting
-from redwood.settings.distributed import DistributedClassIncrementalSetting
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.incremental import ClassIncrementalSetting, CumulativeSetting
-from redwood.settings.online import OnlineClassIncrementalSetting
-from redwood.settings.stationary import TraditionalSetting
+from redwood.settings.tree import (
+    ClassIncrementalSetting,
+    ContinualSetting,
+    CumulativeSetting,
+    DistributedClassIncrementalSetting,
+    OnlineClassIncrementalSetting,
+    TraditionalSetting,
+)
 
 SUPERVISED = [key for key in SETTINGS if get_setting(key).assumptions.labels]
 

@@ -5,17 +5,16 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from redwood.methods.random import Random
-from redwood.methods.rehearsal import Rehearsal
+from redwood.core.errors import DataError, InvalidOptionError, InvalidPredictionError, RedwoodError
+from redwood.methods.baselines import Random
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import DataError, InvalidOptionError, InvalidPredictionError, RedwoodError
-from redwood.settings.incremental import ClassIncrementalSetting, CumulativeSetting
-from redwood.settings.stationary import TraditionalSetting
 from redwood.settings.supervised_stream import SupervisedStream
+from redwood.settings.tree import ClassIncrementalSetting, CumulativeSetting, TraditionalSetting
 from tests.methods.helpers import one_sentence
 from tests.regression import line
-from tests.runs import NormalisedNetwork, run_here, small_setting
 from tests.samples import few_digits, numbered
+from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 
 class Answer(Random):

@@ -15,14 +15,13 @@ import redwood.settings
 from redwood.methods import METHODS, get_method
 from redwood.methods.base import Method
 from redwood.methods.lightning import LightningMethod
+from redwood.runs.run import Run
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.assumptions import Assumptions, Context, Range, TaskIds
 from redwood.settings.base import Setting, why_not_applicable
-from redwood.settings.distributed import Distributed
-from redwood.settings.online import Online
 from redwood.settings.rl.setting import ReinforcementSetting
-from redwood.settings.run import Run
 from redwood.settings.supervised import SupervisedSetting
+from redwood.settings.tree import Distributed, Online
 
 NODES = {key: get_setting(key) for key in SETTINGS} | {
     "supervised": SupervisedSetting,

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from redwood.buffers.distributed import background, pipeline
+from redwood.buffers.distributed import pipeline
+from redwood.buffers.distributed import worker_thread as background
 
 GPU = torch.device("cuda", 0)
 # When something that cannot be asked for a device, or is not on one, meets a tensor on the GPU.

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import AsyncRehearsalBuffer, storage
-from redwood.buffers.distributed import courier, engine, pipeline
-from redwood.buffers.distributed.shards import read_shards, take_snapshot, write_shards
+from redwood.buffers.distributed import async_buffer as engine
+from redwood.buffers.distributed import pipeline
+from redwood.buffers.distributed import row_exchange as courier
+from redwood.buffers.distributed.checkpoint import read_shards, take_snapshot, write_shards
 from tests.buffers.distributed.fake_gpu import FakeGpu, Stream, default_stream, on_stream
 
 STEPS, BATCH = 8, 6

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from redwood.buffers import AsyncRehearsalBuffer
 from redwood.buffers.distributed import peers
-from redwood.buffers.distributed.messages import exchange_in_pairs, gather_in_rounds
+from redwood.buffers.distributed.peers import exchange_in_pairs, gather_in_rounds
 from tests.buffers.distributed.recorder import Record, record, samples
 from tests.buffers.distributed.streams import count, ragged
-from tests.buffers.strategy.killing import says_that_a_worker_is_lost
-from tests.doomed import Doomed
+from tests.buffers.strategy.kill_runs import says_that_a_worker_is_lost
+from tests.process_harness import Doomed
 from tests.workers import GlooWorkers
 
 WORLDS = (3, 8)

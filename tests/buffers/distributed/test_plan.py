@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from redwood.buffers import SAMPLERS, GreedyBalanced, RehearsalBuffer, arrays
-from redwood.buffers.distributed.plan import ExchangePlan, exchange_plan
+from redwood.buffers import SAMPLERS, GreedyBalanced, RehearsalBuffer
+from redwood.buffers import randomness as arrays
+from redwood.buffers.distributed.row_exchange import ExchangePlan, exchange_plan
 from redwood.buffers.randomness import CounterRandom
-from redwood.buffers.samplers.inventory import Inventory
+from redwood.buffers.samplers.counts import Inventory
 from tests.buffers.helpers import feed
 from tests.buffers.samplers.unions import inventory_of, planned, rows_of
 

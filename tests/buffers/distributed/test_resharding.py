@@ -15,7 +15,7 @@ from redwood.buffers import (
     RehearsalBuffer,
     Reservoir,
 )
-from tests.buffers.distributed.moving import (
+from tests.buffers.distributed.reshard_helpers import (
     LABELS,
     TOTAL,
     all_the_way,

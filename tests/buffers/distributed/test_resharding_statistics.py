@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import Policy, RehearsalBuffer
-from tests.buffers.distributed.moving import TOTAL, ids_of, maker, move, share_stream
+from tests.buffers.distributed.reshard_helpers import TOTAL, ids_of, maker, move, share_stream
 from tests.buffers.statistics import ALPHA, draw_p_value, share_p_value, z_score
 
 

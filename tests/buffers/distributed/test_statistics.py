@@ -14,7 +14,7 @@ from tests.buffers.distributed.checks import (
     overlap_z_score,
     rejections,
 )
-from tests.buffers.distributed.folding import folded
+from tests.buffers.distributed.neomem_reference import folded
 from tests.buffers.distributed.recorder import CLASSES_PER_TASK, record
 from tests.buffers.distributed.streams import NOTHING, count, filling, ragged
 from tests.buffers.statistics import ALPHA, draw_p_value

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import ClassBalanced, Grasp, GreedyBalanced, RehearsalBuffer, Sampler, TaskBalanced
-from redwood.buffers.samplers.shares import fair_shares
+from redwood.buffers.samplers.counts import fair_shares
 from tests.buffers.helpers import feed
 from tests.buffers.statistics import ALPHA, draw_p_value, share_p_value
 

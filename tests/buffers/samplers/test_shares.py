@@ -1,6 +1,6 @@
 import torch
 
-from redwood.buffers.samplers.shares import fair_level, fair_shares
+from redwood.buffers.samplers.counts import fair_level, fair_shares
 
 
 def test_level_is_what_fair_shares_gives() -> None:

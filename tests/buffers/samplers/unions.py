@@ -7,8 +7,8 @@ from torch import Tensor
 
 from redwood.buffers import Sampler
 from redwood.buffers.randomness import CounterRandom
-from redwood.buffers.samplers.inventory import Draws as Planned
-from redwood.buffers.samplers.inventory import Inventory
+from redwood.buffers.samplers.counts import Draws as Planned
+from redwood.buffers.samplers.counts import Inventory
 from tests.buffers.distributed.checks import Draws
 
 

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from tests.buffers.strategy.strangers import Resumable, Stranger, rank, strategy_of, trainer_of
+from tests.buffers.strategy.plain_modules import Resumable, Stranger, rank, strategy_of, trainer_of
 
 EPOCHS = 3
 

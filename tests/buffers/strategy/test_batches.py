@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from redwood.buffers.strategy.batches import labels_of, merged, shell, tasks_of
-from tests.buffers.strategy.forms import Pair, alike
+from tests.buffers.strategy.batch_structures import Pair, alike
 
 
 class TestParts:

@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning import Callback
 
 from redwood.buffers.strategy import checkpoints
+from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.buffers.strategy.saving import SaveAsCallback, goes_on, is_whole, names, resumed, saved
-from tests.buffers.strategy.strangers import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.workers import TwoWorkers
 
 SIZES = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]

@@ -8,7 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy
 from redwood.buffers.strategy.mixin import BUFFER_SIZE, REPLAY
-from tests.buffers.strategy.strangers import Stranger, loader_of, rank, strategy_of, trainer_of
+from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.workers import GlooWorkers, TwoWorkers
 
 

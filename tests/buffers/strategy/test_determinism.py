@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.buffers.strategy.strangers import Stranger, loader_of, rank, stored, strategy_of, trainer_of
+from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, stored, strategy_of, trainer_of
 from tests.workers import TwoWorkers
 
 

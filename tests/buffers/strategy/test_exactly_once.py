@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from tests.buffers.strategy.strangers import Stranger, loader_of, rank, stored, strategy_of, trainer_of
+from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, stored, strategy_of, trainer_of
 from tests.workers import TwoWorkers
 
 REPLAY, BATCH = 3, 4

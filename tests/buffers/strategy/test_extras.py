@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.buffers.strategy.saving import SaveAt
-from tests.buffers.strategy.strangers import (
+from tests.buffers.strategy.plain_modules import (
     Resumable,
     Stranger,
     batch_of,
@@ -18,6 +17,7 @@ from tests.buffers.strategy.strangers import (
     strategy_of,
     trainer_of,
 )
+from tests.buffers.strategy.saving import SaveAt
 from tests.buffers.strategy.test_gradients import ByHand, Graded, Step, check
 from tests.workers import TwoWorkers
 

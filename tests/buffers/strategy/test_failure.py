@@ -9,7 +9,7 @@ import pytest
 from torch import Tensor
 
 from redwood.buffers.strategy import checkpoints
-from tests.buffers.strategy.killing import (
+from tests.buffers.strategy.kill_runs import (
     SAVE_EVERY,
     STEPS,
     TIMEOUT_S,
@@ -25,8 +25,8 @@ from tests.buffers.strategy.killing import (
     says_that_a_worker_is_lost,
     step_of,
 )
-from tests.buffers.strategy.strangers import rank
-from tests.doomed import LIMIT_S, Doomed
+from tests.buffers.strategy.plain_modules import rank
+from tests.process_harness import LIMIT_S, Doomed
 from tests.workers import GlooWorkers
 
 SHORT_S = 8

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from tests.buffers.strategy.strangers import Stranger, batch_of, loader_of_batches, rank, strategy_of, trainer_of
+from tests.buffers.strategy.plain_modules import Stranger, batch_of, loader_of_batches, rank, strategy_of, trainer_of
 from tests.workers import TwoWorkers
 
 

@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from tests.buffers.strategy.strangers import (
+from tests.buffers.strategy.plain_modules import (
     BATCHES,
     Stranger,
     batch_of,

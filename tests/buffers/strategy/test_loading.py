@@ -9,8 +9,8 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import LearningRateFinder
 
 from redwood.buffers.strategy import checkpoints
+from tests.buffers.strategy.plain_modules import Resumable, Stranger, loader_of, stored, strategy_of, trainer_of
 from tests.buffers.strategy.saving import Momentum, batches_of, goes_on, is_whole, names, resumed, saved, slots
-from tests.buffers.strategy.strangers import Resumable, Stranger, loader_of, stored, strategy_of, trainer_of
 
 SIZES = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]
 ENDS = "on_train_batch_end"

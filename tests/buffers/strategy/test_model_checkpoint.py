@@ -7,8 +7,8 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.buffers.strategy.saving import is_whole, names
-from tests.buffers.strategy.strangers import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.workers import TwoWorkers
 
 

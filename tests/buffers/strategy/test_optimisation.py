@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.buffers.helpers import features_of
-from tests.buffers.strategy.strangers import (
+from tests.buffers.strategy.plain_modules import (
     BATCHES,
     Stranger,
     is_complete,

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from tests.buffers.strategy.strangers import Stranger, loader_of, strategy_of, trainer_of
-from tests.settings.test_signals import SLURM
+from tests.buffers.strategy.plain_modules import Stranger, loader_of, strategy_of, trainer_of
+from tests.runs.test_signals import SLURM
 
 
 class Preempted(Stranger):

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from redwood.buffers import AsyncRehearsalStrategy, Ring
 from tests.buffers.helpers import features_of
-from tests.buffers.strategy.forms import EPOCH, FORMS, Keeping, alike, loader_as, x_of
-from tests.buffers.strategy.strangers import Numbers, loader_of, strategy_of, trainer_of
+from tests.buffers.strategy.batch_structures import EPOCH, FORMS, Keeping, alike, loader_as, x_of
+from tests.buffers.strategy.plain_modules import Numbers, loader_of, strategy_of, trainer_of
 
 
 @pytest.mark.parametrize("form", FORMS)

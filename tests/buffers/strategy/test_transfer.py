@@ -7,8 +7,8 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from tests.buffers.strategy.forms import EPOCH, Keeping, loader_as, x_of
-from tests.buffers.strategy.strangers import strategy_of, trainer_of
+from tests.buffers.strategy.batch_structures import EPOCH, Keeping, loader_as, x_of
+from tests.buffers.strategy.plain_modules import strategy_of, trainer_of
 
 
 class Noise(NamedTuple):

@@ -4,9 +4,9 @@ from functools import partial
 from typing import Any
 
 from redwood.methods import get_method
-from redwood.settings.rl.incremental import TaskIncrementalRLSetting
+from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.runs import SMALL, configured, small_setting
-from tests.runs import run_here
+from tests.small_runs import run_here
 
 
 def joined(name: str, **options: Any) -> Any:

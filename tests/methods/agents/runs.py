@@ -5,14 +5,11 @@ from typing import Any
 
 import torch
 
-from redwood.methods.a2c import A2C
-from redwood.methods.dqn import DQN
-from redwood.methods.ppo import PPO
-from redwood.methods.sac import SAC
-from redwood.methods.td3 import TD3
-from redwood.settings.rl.incremental import IncrementalRLSetting
-from redwood.settings.run import Run
-from redwood.settings.seeding import seed_everything
+from redwood.core.seeding import seed_everything
+from redwood.methods.agents.off_policy import DQN, SAC, TD3
+from redwood.methods.agents.on_policy import A2C, PPO
+from redwood.runs.run import Run
+from redwood.settings.rl.tree import IncrementalRLSetting
 
 # Each agent with updates from early on, and what it can act in.
 SMALL = {

@@ -9,13 +9,10 @@ import torch
 from gymnasium import spaces
 from torch.distributions import Categorical
 
-from redwood.methods.a2c import A2C
-from redwood.methods.dqn import DQN
-from redwood.methods.ppo import PPO
-from redwood.methods.sac import SAC
-from redwood.methods.td3 import TD3
-from redwood.settings.errors import InvalidOptionError, NotApplicableError, RedwoodError
-from redwood.settings.rl.incremental import IncrementalRLSetting
+from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.methods.agents.off_policy import DQN, SAC, TD3
+from redwood.methods.agents.on_policy import A2C, PPO
+from redwood.settings.rl.tree import IncrementalRLSetting
 from tests.methods.agents.runs import SMALL, configured, small_setting
 
 
@@ -231,6 +228,6 @@ class TestRefusals:
             configured(PPO(), small_setting("CartPole-v1"), precision="16-mixed")
 
     def test_library_is_missing(self, monkeypatch):
-        monkeypatch.setitem(__import__("sys").modules, "redwood.methods.agents.phase_vec_env", None)
+        monkeypatch.setitem(__import__("sys").modules, "redwood.methods.agents.vec_env", None)
         with pytest.raises(RedwoodError, match=r"^ppo needs the package .*; pip install 'redwood\[rl\]'\.$"):
             configured(PPO(), small_setting("CartPole-v1"))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from redwood.methods.a2c import A2C
-from redwood.settings.errors import RedwoodError
+from redwood.core.errors import RedwoodError
+from redwood.methods.agents.on_policy import A2C
 from tests.methods.agents.runs import SMALL, configured, small_setting
 
 

@@ -8,15 +8,14 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from redwood.methods.agents.decision import Decision
-from redwood.methods.agents.fisher import Outputs, fisher_information, kind_of, terms
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.agents.actor import Decision, Outputs, fisher_information, kind_of, terms
+from redwood.methods.agents.off_policy import DQN
+from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.task_input import TaskInput
-from redwood.methods.dqn import DQN
-from redwood.methods.ppo import PPO
-from redwood.settings.errors import InvalidOptionError
 from tests.methods.agents.parts import joined, setting_for, trained, untrained
 from tests.methods.agents.runs import configured, same, small_setting
-from tests.runs import run_here
+from tests.small_runs import run_here
 
 OBSERVATIONS = spaces.Box(-2, 2, (3,), np.float32)
 CHOICE, NUMBERS = spaces.Discrete(4), spaces.Box(-1, 1, (2,), np.float32)

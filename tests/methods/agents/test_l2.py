@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
 from tests.methods.agents.parts import joined, trained, untrained
 
 

@@ -1,17 +1,17 @@
 import pytest
 import torch
 
-from redwood.methods.agents.decision import Decision
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.agents.actor import Decision
+from redwood.methods.agents.off_policy import SAC
 from redwood.methods.agents.packnet import AgentPackNet
-from redwood.methods.architecture.packing import FREE
+from redwood.methods.architecture.masked_update import FREE
 from redwood.methods.base import Composition
 from redwood.methods.composition import compose
-from redwood.methods.sac import SAC
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.rl.stationary import MultiTaskRLSetting
+from redwood.settings.rl.tree import MultiTaskRLSetting
 from tests.methods.agents.parts import joined, setting_for, untrained
 from tests.methods.agents.runs import SMALL, configured, same
-from tests.runs import run_here
+from tests.small_runs import run_here
 
 OPTIONS = {"ppo": {}, "a2c": {"n_steps": 5}, "dqn": {"learning_rate": 0.01}, "sac": {}, "td3": {}}
 # Steps of these take long.

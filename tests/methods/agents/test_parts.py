@@ -5,15 +5,15 @@ import pickle
 import pytest
 import torch
 
+from redwood.core.errors import InvalidOptionError
+from redwood.core.registry import load_object
 from redwood.methods import AGENT_PARTS, get_method
 from redwood.settings import get_setting
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.registry import load_object
-from redwood.settings.rl.distributed import DistributedIncrementalRLSetting, DistributedTaskIncrementalRLSetting
+from redwood.settings.rl.tree import DistributedIncrementalRLSetting, DistributedTaskIncrementalRLSetting
 from tests.methods.agents.parts import joined, setting_for, trained
 from tests.methods.agents.runs import same, small_setting
 from tests.methods.helpers import one_sentence
-from tests.runs import run_here
+from tests.small_runs import run_here
 
 OF_MEMORIES = {"perfect_memory", "reset_buffer", "rehearsal"}
 TARGETS = {

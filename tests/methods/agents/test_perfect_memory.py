@@ -2,9 +2,9 @@ import pytest
 import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from redwood.methods.agents.perfect_memory import GrowingMemory
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.rl.continual import ContinualRLSetting
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.agents.replay_memory import GrowingMemory
+from redwood.settings.rl.tree import ContinualRLSetting
 from tests.methods.agents.parts import joined, trained, untrained
 from tests.methods.agents.runs import same
 from tests.methods.agents.test_replay_memory import ACTIONS, OBSERVATIONS, step

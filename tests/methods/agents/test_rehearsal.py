@@ -2,10 +2,9 @@ import pytest
 import torch
 
 from redwood.buffers import RehearsalBuffer, Ring, TaskBalanced
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.rl.continual import ContinualRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting
-from redwood.settings.seeding import derive_seed
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import derive_seed
+from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
 from tests.methods.agents.parts import joined, trained, untrained
 from tests.methods.agents.runs import configured, same, small_setting
 

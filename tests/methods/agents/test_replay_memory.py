@@ -5,7 +5,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from redwood.buffers import RehearsalBuffer, TaskBalanced
-from redwood.methods.agents.replay_memory import BLOCK, RehearsalMemory
+from redwood.methods.agents.rehearsal import BLOCK, RehearsalMemory
 from tests.buffers.statistics import ALPHA, draw_p_value
 
 OBSERVATIONS = spaces.Box(-1e6, 1e6, (3,), np.float32)

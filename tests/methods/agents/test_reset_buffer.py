@@ -1,6 +1,6 @@
 import pytest
 
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
 from tests.methods.agents.parts import joined, trained
 
 

@@ -7,15 +7,15 @@ from functools import partial
 
 import pytest
 
-from redwood.methods.agents.session import Session
-from redwood.methods.ppo import PPO
-from redwood.methods.sac import SAC
+from redwood.methods.agents.off_policy import SAC
+from redwood.methods.agents.on_policy import PPO
+from redwood.methods.agents.sb3_loop import Session
+from redwood.runs.run import Run
 from redwood.settings.results import Results
-from redwood.settings.rl.incremental import TaskIncrementalRLSetting
-from redwood.settings.run import Run
+from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, same, small_setting
-from tests.runs import comparable, run_here
+from tests.small_runs import comparable, run_here
 
 CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
     "ppo, environments": (partial(SMALL["ppo"][0], n_envs=3), "CartPole-v1", {}),
@@ -38,7 +38,7 @@ SLOW = CASES.keys() - {"ppo", "dqn, environments", "sac", "dqn+ewc+rehearsal"}
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch):
     for name in ("plot_accuracy_matrix", "plot_accuracy_curve"):
-        monkeypatch.setattr(f"redwood.settings.plots.{name}", lambda results, path: None)
+        monkeypatch.setattr(f"redwood.runs.figures.plots.{name}", lambda results, path: None)
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c in SLOW)) for c in CASES])

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from redwood.core.seeding import seed_everything
+from redwood.runs.run import Run
 from redwood.settings.rl.phase import ReinforcementPhase
-from redwood.settings.run import Run
-from redwood.settings.seeding import seed_everything
 from tests.methods.agents.parts import joined, setting_for, trained, untrained
 from tests.methods.agents.runs import same
 

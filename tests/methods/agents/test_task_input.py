@@ -8,15 +8,14 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
+from redwood.core.errors import InvalidOptionError, NotApplicableError
+from redwood.methods.agents.off_policy import DQN
+from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.task_input import OneHotTask
-from redwood.methods.dqn import DQN
-from redwood.methods.ppo import PPO
-from redwood.settings.errors import InvalidOptionError, NotApplicableError
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
-from redwood.settings.rl.stationary import MultiTaskRLSetting
+from redwood.settings.rl.tree import IncrementalRLSetting, MultiTaskRLSetting, TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, configured, small_setting
-from tests.runs import run_here
+from tests.small_runs import run_here
 
 
 class Contrary(gymnasium.Env):

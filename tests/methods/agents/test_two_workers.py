@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 import torch
 
-from redwood.methods.agents.session import Session
-from redwood.methods.ppo import PPO
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.rl.distributed import DistributedIncrementalRLSetting
-from redwood.settings.workers import rank
+from redwood.core.errors import InvalidOptionError
+from redwood.core.workers import rank
+from redwood.methods.agents.on_policy import PPO
+from redwood.methods.agents.sb3_loop import Session
+from redwood.settings.rl.tree import DistributedIncrementalRLSetting
 from tests.methods.agents.runs import SMALL, configured, same, small_setting
-from tests.runs import comparable, run_here
+from tests.small_runs import comparable, run_here
 
 SETTING = partial(small_setting, cls=DistributedIncrementalRLSetting, steps_per_task=80)
 

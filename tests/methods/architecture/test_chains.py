@@ -8,11 +8,11 @@ import torch
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.chains import hidden_pairs, take_shapes
 from redwood.methods.networks import build_network
-from redwood.settings.errors import InvalidOptionError
 from tests.methods.helpers import one_sentence
-from tests.runs import NormalisedNetwork
+from tests.small_runs import NormalisedNetwork
 
 
 def image_network(name):

@@ -2,7 +2,7 @@
 
 import random
 
-from redwood.methods.architecture.loss_watch import LossWatch
+from redwood.methods.architecture.widen import LossWatch
 
 
 def lognormal(seed, n, scale=1.0):

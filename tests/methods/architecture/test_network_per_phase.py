@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from redwood.methods.finetune import Finetune
-from redwood.methods.hat import HAT
-from redwood.methods.packnet import PackNet
-from redwood.methods.pnn import PNN
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.architecture.hat import HAT
+from redwood.methods.architecture.packnet import PackNet
+from redwood.methods.architecture.pnn import PNN
+from redwood.methods.baselines import Finetune
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import InvalidOptionError
 from tests.methods.helpers import configured, one_sentence
 from tests.methods.rows import IDS, N_TASKS, answers, forgets, normalised_row, plain, watched
-from tests.runs import small_setting
+from tests.small_runs import small_setting
 
 METHODS = (PackNet, HAT, PNN)
 OPTIMIZERS = {

@@ -3,8 +3,8 @@ from torch import nn
 
 from redwood.methods.distillation.teacher import Teacher, outputs_kept
 from redwood.methods.training.flops import FlopMeter
-from tests.runs import NormalisedNetwork
 from tests.samples import few_digits
+from tests.small_runs import NormalisedNetwork
 
 X = few_digits().x[:20]
 FIRST, LATER = torch.arange(10) < 3, (torch.arange(10) >= 3) & (torch.arange(10) < 5)

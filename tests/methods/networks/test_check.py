@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import adapt_module
-from redwood.settings.errors import InvalidOptionError
 from tests.methods.networks.spaces import images, vectors
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.joint import Joint
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.methods.baselines import Joint
 from redwood.methods.networks import build_network
-from redwood.settings.errors import InvalidOptionError, RedwoodError
 from tests.methods.helpers import configured
 from tests.methods.networks.spaces import vectors
 

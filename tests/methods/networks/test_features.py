@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.finetune import Finetune
-from redwood.methods.networks.features import features_of
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.baselines import Finetune
+from redwood.methods.networks.last_layer import features_of
 from tests.methods.helpers import configured, one_sentence
-from tests.runs import NormalisedNetwork
 from tests.samples import few_digits
+from tests.small_runs import NormalisedNetwork
 
 
 def hooks(network):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.core.errors import UnknownNameError
 from redwood.methods.networks import NETWORKS, Scale, auto, build_network
-from redwood.settings.errors import UnknownNameError
 from tests.methods.networks.spaces import images, vectors
 
 EVERYWHERE = ["auto", "mlp"]

@@ -3,10 +3,9 @@ import torch
 from torch import nn
 
 from redwood.methods.networks import build_network
-from redwood.methods.networks.gated import GatedNetwork
-from redwood.methods.networks.row import is_row, layers_of
+from redwood.methods.networks.row import GatedNetwork, is_row, layers_of
 from tests.methods.rows import normalised_row
-from tests.runs import NormalisedNetwork, small_setting
+from tests.small_runs import NormalisedNetwork, small_setting
 
 
 def network(name):

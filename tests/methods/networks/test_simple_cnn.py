@@ -1,7 +1,7 @@
 import pytest
 
-from redwood.methods.networks.simple_cnn import simple_cnn
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.networks.builtin import simple_cnn
 from tests.methods.networks.spaces import images
 
 

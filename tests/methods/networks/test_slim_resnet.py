@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.networks.slim_resnet import BasicBlock, slim_resnet18
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.networks.builtin import BasicBlock, slim_resnet18
 from tests.methods.networks.spaces import images, vectors
 
 

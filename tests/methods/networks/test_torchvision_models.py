@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import build_network
 from redwood.methods.networks.torchvision_models import classification_models
-from redwood.settings.errors import InvalidOptionError
 from tests.methods.networks.spaces import images, vectors
 
 

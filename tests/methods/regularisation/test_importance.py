@@ -3,16 +3,16 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from redwood.methods.ewc import EWC
-from redwood.methods.finetune import Finetune
-from redwood.methods.mas import MAS
-from redwood.methods.rehearsal import Rehearsal
-from redwood.methods.rwalk import RWalk
-from redwood.methods.si import SI
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.baselines import Finetune
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.regularisation.mas import MAS
+from redwood.methods.regularisation.rwalk import RWalk
+from redwood.methods.regularisation.si import SI
+from redwood.methods.replay.rehearsal import Rehearsal
 from tests.methods.helpers import configured, move, one_sentence, weights_of
-from tests.runs import run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
 
 FAMILY = (EWC, SI, MAS, RWalk)
 SCALED = (EWC, SI, MAS)

@@ -8,14 +8,14 @@ from gymnasium.spaces import Box
 from torch import nn
 from torchvision import models
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import Scale, build_network
-from redwood.methods.networks.features import features_of
-from redwood.methods.slda import SLDA
+from redwood.methods.networks.last_layer import features_of
 from redwood.methods.streaming.backbone import ImageNetColours, make_backbone
-from redwood.settings.errors import InvalidOptionError
+from redwood.methods.streaming.slda import SLDA
 from tests.methods.helpers import one_sentence
-from tests.runs import NormalisedNetwork, run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 SPACE = small_setting("class_incremental").observation_space
 X = few_digits(n_train=40).x

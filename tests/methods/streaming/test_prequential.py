@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from redwood.methods.just_in_time import JustInTime
-from redwood.methods.moving_window import MovingWindow
+from redwood.methods.streaming.just_in_time import JustInTime
+from redwood.methods.streaming.moving_window import MovingWindow
 from tests.methods.helpers import numbers
 from tests.regression import line
-from tests.runs import comparable, run_here, small_setting
 from tests.samples import N_TRAIN, numbered
+from tests.small_runs import comparable, run_here, small_setting
 
 BOTH = [MovingWindow, JustInTime]
 

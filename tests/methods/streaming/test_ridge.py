@@ -3,7 +3,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch.utils.flop_counter import FlopCounterMode
 
-from redwood.methods.streaming.ridge import fit_ridge, predict_ridge, ridge_flops
+from redwood.methods.streaming.prequential import fit_ridge, predict_ridge, ridge_flops
 
 
 def drawn(n, d, k=2):

@@ -5,12 +5,12 @@ from functools import partial
 import pytest
 import torch
 
-from redwood.methods.ncm import NCM
-from redwood.methods.ranpac import RanPAC
-from redwood.methods.slda import SLDA
+from redwood.methods.streaming.ncm import NCM
+from redwood.methods.streaming.ranpac import RanPAC
+from redwood.methods.streaming.slda import SLDA
 from tests.methods.helpers import one_sentence
-from tests.runs import run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
 
 METHODS = {"ncm": NCM, "slda": SLDA, "ranpac": partial(RanPAC, projection_dim=40)}
 FIXED = METHODS | {"ranpac": partial(RanPAC, projection_dim=40, ridge=10.0)}  # no sample is held out

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from redwood.methods.networks import build_network
-from redwood.methods.target_propagation.blocks import blocks_of, cut
+from redwood.methods.target_propagation.inversion import blocks_of, cut
 from redwood.settings import get_setting
-from tests.runs import NormalisedNetwork
+from tests.small_runs import NormalisedNetwork
 
 
 def kinds(block):

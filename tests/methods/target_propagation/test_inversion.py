@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.target_propagation.inversion import invert
-from redwood.settings.errors import InvalidOptionError
 from tests.methods.helpers import one_sentence
 
 # A layer, and the shape of a sample that it takes.

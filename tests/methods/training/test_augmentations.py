@@ -3,14 +3,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from redwood.methods.agem import AGEM
-from redwood.methods.finetune import Finetune
-from redwood.methods.rehearsal import Rehearsal
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.baselines import Finetune
+from redwood.methods.replay.agem import AGEM
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.augmentations import AUGMENTATIONS, crop_flip, flip, none
-from redwood.settings.errors import InvalidOptionError
 from tests.methods.helpers import one_sentence
-from tests.runs import run_here, small_setting
 from tests.samples import few_digits, numbered
+from tests.small_runs import run_here, small_setting
 
 
 def images(n, channels=3, height=16, width=8):

@@ -9,10 +9,10 @@ import torch
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.methods.finetune import Finetune
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
-from redwood.methods.training.dropout import set_dropout
-from redwood.settings.errors import InvalidOptionError
+from redwood.methods.training.layers import set_dropout
 from tests.methods.helpers import batch_of, configured
 from tests.methods.training.test_online_scorer import curve, explicit
 

@@ -3,12 +3,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from redwood.methods.ewc import EWC
-from redwood.methods.finetune import Finetune
-from redwood.methods.rehearsal import Rehearsal
+from redwood.methods.baselines import Finetune
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.flops import FlopMeter
-from tests.runs import run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
 
 HIDDEN = 16
 FORWARD = 2 * (64 * HIDDEN + HIDDEN * 10)  # of one sample

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from redwood.methods.finetune import Finetune
+from redwood.methods.baselines import Finetune
 from redwood.methods.training.heads import TaskHeads
-from tests.runs import run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
 
 SCORES = torch.arange(12.0).view(2, 6)
 

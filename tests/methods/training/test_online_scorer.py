@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.finetune import Finetune
-from redwood.methods.rehearsal import Rehearsal
-from redwood.settings.seeding import seed_everything
+from redwood.core.seeding import seed_everything
+from redwood.methods.baselines import Finetune
+from redwood.methods.replay.rehearsal import Rehearsal
 from tests.regression import line
-from tests.runs import NormalisedNetwork, run_here, small_setting
 from tests.samples import few_digits
+from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 
 class AsFloats(nn.Module):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.finetune import Finetune
-from tests.runs import run_here, small_setting
+from redwood.methods.baselines import Finetune
+from tests.small_runs import run_here, small_setting
 
 
 class Stray(Finetune):

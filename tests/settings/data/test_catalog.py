@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from redwood.settings import registry
+from redwood.core import registry
+from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, UnknownNameError
+from redwood.core.registry import resolve
 from redwood.settings.data.catalog import DATASETS, load_dataset
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import DataError, InvalidOptionError, RedwoodError, UnknownNameError
-from redwood.settings.registry import resolve
 
 
 def tiny_source(data_dir, seed, image_size):

@@ -24,9 +24,9 @@ from continuum.tasks import TaskType
 from PIL import Image
 from torchvision import transforms
 
+from redwood.core.errors import DataError, UnknownNameError
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.continuum_adapter import from_scenarios
-from redwood.settings.errors import DataError, UnknownNameError
 from tests.settings.data.local_server import cut_network, tree
 from tests.settings.data.test_torchvision_sets import idx_arrays, write_idx
 

@@ -3,8 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
+from redwood.core.errors import DataError
 from redwood.settings import Dataset
-from redwood.settings.errors import DataError
 
 X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 3
 NAMES = np.array(["ash", "elm", "oak"])

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from redwood.core.errors import UnknownNameError
 from redwood.settings.data.catalog import DATASETS, load_dataset
 from redwood.settings.data.drift import CONTEXTS, N_TRAIN, NOISE, STRENGTH
-from redwood.settings.errors import UnknownNameError
 
 NAMES = [name for name in DATASETS if name.startswith("drift_")]
 
@@ -92,6 +92,6 @@ def test_an_unknown_kind_names_the_nearest():
 
 
 def test_a_source_of_ones_own_may_have_such_a_name(tmp_path, monkeypatch):
-    (tmp_path / "drift_mine.py").write_text("from redwood.settings.data.digits import digits as make\n")
+    (tmp_path / "drift_mine.py").write_text("from redwood.settings.data.image_sets import digits as make\n")
     monkeypatch.chdir(tmp_path)
     assert load("drift_mine.py:make").name == "digits"

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
+from redwood.core.errors import DataError
 from redwood.settings.data.files import load
-from redwood.settings.errors import DataError
 
 N = 50
 

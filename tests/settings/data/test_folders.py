@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from redwood.core.errors import DataError
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.folders import ImageFiles
-from redwood.settings.errors import DataError
 
 
 def save(path, value, size=(8, 8), mode="RGB"):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from redwood.core.errors import InvalidOptionError
 from redwood.settings import ClassIncrementalSetting, Dataset
-from redwood.settings.errors import InvalidOptionError
 from tests.samples import numbered
 
 X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 2

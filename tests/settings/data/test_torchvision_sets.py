@@ -12,9 +12,9 @@ import scipy.io
 import torch
 import torchvision
 
+from redwood.core.errors import DataError
 from redwood.settings.data.catalog import load_dataset
-from redwood.settings.data.torchvision_sets import cifar, house_numbers
-from redwood.settings.errors import DataError
+from redwood.settings.data.image_sets import cifar, house_numbers
 from tests.settings.data.local_server import cut_network, serving, tree
 
 IDX = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from redwood.methods.base import Method
-from redwood.settings.loop import run_protocol
+from redwood.runs.loop import run_protocol
+from redwood.runs.run import Run
 from redwood.settings.rl.setting import ReinforcementSetting
-from redwood.settings.run import Run
 
 LIMIT, N_TASKS, STEPS = 7, 3, 20
 

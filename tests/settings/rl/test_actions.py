@@ -5,8 +5,8 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
+from redwood.core.seeding import generator
 from redwood.settings.rl.actions import action_check, random_actions
-from redwood.settings.seeding import generator
 
 WHOLE = [1, np.int64(1), np.int32(1), np.uint8(1), np.array(1), np.array(1, np.int32)]
 FRACTIONS = [1.0, np.float64(1), np.float32(1), np.array(1.0), torch.tensor(1.0), 0.5]

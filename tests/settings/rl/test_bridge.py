@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from redwood.methods.random import Random
-from redwood.settings.incremental import ClassIncrementalSetting, TaskIncrementalSetting
+from redwood.methods.baselines import Random
 from redwood.settings.rl.bridge import makers_of
-from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
-from redwood.settings.rl.stationary import MultiTaskRLSetting
-from tests.runs import FixedRule
+from redwood.settings.rl.tree import (
+    ContinualRLSetting,
+    IncrementalRLSetting,
+    MultiTaskRLSetting,
+    TaskAgnosticRLSetting,
+    TaskIncrementalRLSetting,
+)
+from redwood.settings.tree import ClassIncrementalSetting, TaskIncrementalSetting
 from tests.samples import few_digits, numbered
+from tests.small_runs import FixedRule
 
 N_TASKS = 3
 

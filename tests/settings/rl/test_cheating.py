@@ -10,19 +10,24 @@ import numpy as np
 import pytest
 import torch
 
+from redwood.core.errors import RedwoodError
 from redwood.methods.base import Method
-from redwood.settings.errors import RedwoodError
-from redwood.settings.incremental import ClassIncrementalSetting
 from redwood.settings.rl.budget import BudgetSpentError, PhaseOverError
-from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
 from redwood.settings.rl.plain_state import NotPlainError
 from redwood.settings.rl.setting import ReinforcementSetting
-from redwood.settings.rl.stationary import MultiTaskRLSetting, TraditionalRLSetting
-from tests.reachable import finds_test_data
-from tests.runs import run_here
+from redwood.settings.rl.tree import (
+    ContinualRLSetting,
+    IncrementalRLSetting,
+    MultiTaskRLSetting,
+    TaskAgnosticRLSetting,
+    TaskIncrementalRLSetting,
+    TraditionalRLSetting,
+)
+from redwood.settings.tree import ClassIncrementalSetting
+from tests.leak_check import finds_test_data
 from tests.samples import numbered
 from tests.settings.rl.clock import Clock, OtherClock, clock
+from tests.small_runs import run_here
 
 ALONE = [
     ContinualRLSetting,

@@ -4,8 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting
+from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting, TaskAgnosticRLSetting
 from tests.settings.rl.clock import LIMIT, N_TASKS, STEPS, Clock, OtherClock, clock, record
 
 GAINS = [task.values["gain"] for task in clock(ContinualRLSetting)._made[1]]

@@ -2,8 +2,8 @@ import pickle
 
 import pytest
 
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.rl.distributed import (
+from redwood.core.errors import InvalidOptionError
+from redwood.settings.rl.tree import (
     DistributedIncrementalRLSetting,
     DistributedTaskIncrementalRLSetting,
     DistributedTraditionalRLSetting,

@@ -5,10 +5,13 @@ import importlib.util
 import pytest
 from gymnasium.utils import EzPickle
 
-from redwood.settings.errors import RedwoodError
-from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting
-from redwood.settings.rl.stationary import TraditionalRLSetting
+from redwood.core.errors import RedwoodError
+from redwood.settings.rl.tree import (
+    ContinualRLSetting,
+    IncrementalRLSetting,
+    TaskAgnosticRLSetting,
+    TraditionalRLSetting,
+)
 from tests.settings.rl.clock import Clock, OtherClock, clock
 
 

@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from redwood.core.errors import RedwoodError
 from redwood.methods.base import Method
-from redwood.settings.errors import RedwoodError
-from redwood.settings.incremental import ClassIncrementalSetting
-from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
 from redwood.settings.rl.setting import ReinforcementSetting
-from redwood.settings.rl.stationary import MultiTaskRLSetting, TraditionalRLSetting
-from tests.runs import run_here
+from redwood.settings.rl.tree import (
+    ContinualRLSetting,
+    IncrementalRLSetting,
+    MultiTaskRLSetting,
+    TaskAgnosticRLSetting,
+    TaskIncrementalRLSetting,
+    TraditionalRLSetting,
+)
+from redwood.settings.tree import ClassIncrementalSetting
+from tests.small_runs import run_here
 
 HIDDEN = [ContinualRLSetting, TaskAgnosticRLSetting, IncrementalRLSetting, TraditionalRLSetting]
 

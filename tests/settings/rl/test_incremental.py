@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
+from redwood.settings.rl.tree import IncrementalRLSetting, TaskIncrementalRLSetting
 from tests.settings.rl import test_continual
 from tests.settings.rl.clock import N_TASKS, clock, record
 from tests.settings.rl.test_continual import GAINS

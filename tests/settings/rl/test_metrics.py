@@ -5,12 +5,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from redwood.settings.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError
 from redwood.settings.results import Results
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
-from redwood.settings.rl.metrics import area_under_curve, forgetting, forward_transfer_from_areas, normalised
-from redwood.settings.rl.online import OnlineReturn
-from redwood.settings.rl.results import ReturnResults
+from redwood.settings.rl.budget import OnlineReturn
+from redwood.settings.rl.results import (
+    ReturnResults,
+    area_under_curve,
+    forgetting,
+    forward_transfer_from_areas,
+    normalised,
+)
+from redwood.settings.rl.tree import IncrementalRLSetting, TaskIncrementalRLSetting
 from tests.settings.rl.clock import LIMIT, N_TASKS, Clock, Recorder, clock, record
 
 
@@ -125,8 +130,8 @@ class TestOnlineReturn:
     def test_steps_of_several_workers_are_counted_together(self, monkeypatch):
         online = OnlineReturn(10)
         workers = [([1, 5, 10], [1.0, 5.0, 10.0]), ([5, 6], [7.0, 6.0])]
-        monkeypatch.setattr("redwood.settings.rl.online.gather_objects", lambda own: workers)
-        monkeypatch.setattr("redwood.settings.rl.online.world_size", lambda: 2)
+        monkeypatch.setattr("redwood.settings.rl.budget.gather_objects", lambda own: workers)
+        monkeypatch.setattr("redwood.settings.rl.budget.world_size", lambda: 2)
         assert online.curve() == [(2, 1.0), (10, 6.0), (12, 6.0), (20, 10.0)]
 
     def test_no_episode(self):

@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.rl.continual import ContinualRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting
+from redwood.core.errors import InvalidOptionError
 from redwood.settings.rl.physics import KNOWN, Physics
+from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
 
 ENVIRONMENTS = ("CartPole-v1", "Pendulum-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1")
 

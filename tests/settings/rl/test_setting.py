@@ -4,12 +4,11 @@ import gymnasium
 import pytest
 import torch
 
-from redwood.methods.random import Random
-from redwood.settings.errors import InvalidOptionError, NotApplicableError, RedwoodError, UnknownNameError
+from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError, UnknownNameError
+from redwood.methods.baselines import Random
 from redwood.settings.rl.budget import BudgetSpentError
-from redwood.settings.rl.continual import ContinualRLSetting
 from redwood.settings.rl.environment import InvalidActionError
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
+from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting, TaskIncrementalRLSetting
 from tests.settings.rl.clock import Clock, OtherClock, clock
 
 NO_LIMIT = "--max_episode_steps is missing: episodes of Clock have no limit of their own"

@@ -1,7 +1,7 @@
 from collections import Counter
 from itertools import pairwise
 
-from redwood.settings.rl.stationary import MultiTaskRLSetting, TraditionalRLSetting
+from redwood.settings.rl.tree import MultiTaskRLSetting, TraditionalRLSetting
 from tests.settings.rl import test_incremental
 from tests.settings.rl.clock import N_TASKS, clock
 from tests.settings.rl.test_continual import GAINS

@@ -2,14 +2,18 @@
 
 import pytest
 
-from redwood.settings.errors import InvalidOptionError
-from redwood.settings.plots import plot_accuracy_curve, plot_accuracy_matrix
+from redwood.core.errors import InvalidOptionError
+from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
 from redwood.settings.results import Results
-from redwood.settings.rl.continual import ContinualRLSetting, TaskAgnosticRLSetting
-from redwood.settings.rl.incremental import IncrementalRLSetting, TaskIncrementalRLSetting
 from redwood.settings.rl.results import ReturnResults
-from redwood.settings.rl.stationary import TraditionalRLSetting
 from redwood.settings.rl.tasks import Task, without_repeats
+from redwood.settings.rl.tree import (
+    ContinualRLSetting,
+    IncrementalRLSetting,
+    TaskAgnosticRLSetting,
+    TaskIncrementalRLSetting,
+    TraditionalRLSetting,
+)
 from tests.settings.rl.clock import LIMIT, STEPS, Recorder, clock, record
 
 A, B = "gain=1", "gain=5"
@@ -117,7 +121,7 @@ def test_pictures_name_the_task_of_each_phase(rows, tmp_path, monkeypatch):
             [label.get_text() for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
         )
 
-    monkeypatch.setattr("redwood.settings.plots.save_figure", keep)
+    monkeypatch.setattr("redwood.runs.figures.plots.save_figure", keep)
     results = returns(*TestMetrics.R[:rows], online_curve=[(10 * (row + 1), 1.0) for row in range(rows)])
     plot_accuracy_matrix(results, tmp_path / "matrix.png")
     plot_accuracy_curve(results, tmp_path / "curve.png")

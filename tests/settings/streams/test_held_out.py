@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from redwood.settings.streams.held_out import held_out_along
+from redwood.settings.streams.deck import held_out_along
 from redwood.settings.streams.order import Entries
-from tests.runs import small_setting
 from tests.samples import numbered
+from tests.small_runs import small_setting
 
 KEYS = ("continual", "task_agnostic")
 

@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
+from redwood.core.errors import PhaseOverError
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.errors import PhaseOverError
 from redwood.settings.streams.deck import Deck, Source
 from redwood.settings.streams.loader import BatchLoader
 from redwood.settings.streams.order import task_entries

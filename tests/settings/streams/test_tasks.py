@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from redwood.settings.errors import DataError, InvalidOptionError
+from redwood.core.errors import DataError, InvalidOptionError
 from redwood.settings.streams.deck import Source
 from redwood.settings.streams.order import task_entries
 from redwood.settings.streams.tasks import TaskOptions, class_groups, make_tasks

@@ -1,0 +1,158 @@
+"""Save the buffers of several workers, and go on with them on as many workers or on others."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from redwood.buffers.buffer import RehearsalBuffer
+from redwood.buffers.distributed import dcp_io as shard_files
+from redwood.buffers.distributed.dcp_io import Shards, is_complete, packed
+from redwood.buffers.distributed.resharding import Resharded, reshard
+from redwood.buffers.layout import WORD, RowLayout
+from redwood.buffers.pytree import plain
+
+__all__ = ["Snapshot", "is_complete", "read_shards", "take_snapshot", "write_shards"]
+
+# Bytes of rows in one tensor: readers of some rows hold that much beside them.
+CHUNK = 2**26
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of a worker's buffer, to be written while the buffer goes on changing.
+
+    Attributes:
+        state: `RehearsalBuffer.bookkeeping`, and `rows`: samples (0, ...), which tell the layout, or None.
+        words: The rows (n, words) as they lie in memory; in a file if those of the buffer are.
+        extra: What was given to go with it, packed.
+    """
+
+    state: dict[str, Any]
+    words: Tensor
+    extra: dict[str, Tensor]
+
+
+def take_snapshot(buffer: RehearsalBuffer, extra: dict[str, Any]) -> Snapshot:
+    """Copy a buffer, which takes as long as copying its rows.
+
+    Args:
+        buffer: The buffer of this worker; nothing may be written to it meanwhile.
+        extra: Tensors and plain values, the same on all workers.
+
+    Raises:
+        StorageError: If the rows' copy cannot be allocated.
+    """
+    if not buffer.is_open:
+        return Snapshot(buffer.bookkeeping() | {"rows": None}, torch.empty(0, 1, dtype=WORD), packed("extra", extra))
+    rows = buffer.open_rows.words(len(buffer))
+    words = buffer.spare(rows.numel()).view(rows.shape) if len(rows) else rows.new_empty(rows.shape, device="cpu")
+    words.copy_(rows)
+    samples = plain(buffer.open_rows.first(0), lambda leaf: torch.empty(leaf.shape, dtype=leaf.dtype))
+    return Snapshot(buffer.bookkeeping() | {"rows": samples}, words, packed("extra", extra))
+
+
+def write_shards(snapshot: Snapshot, directory: Path, rank: int, world: int, group: ProcessGroup | None) -> None:
+    """Write the snapshots of all workers; each has to call this, from any thread.
+
+    When it returns on any worker, all of them are written.
+
+    Args:
+        snapshot: That of this worker.
+        directory: Folder that all workers see; what was saved there before is gone.
+        rank: Number of this worker.
+        world: Number of workers.
+        group: A gloo group of all workers that nobody else uses meanwhile; None if there is only one.
+
+    Raises:
+        StorageError: If one of the workers cannot write.
+    """
+    assert (group is None) == (world == 1)
+    tensors = packed(_state_of(rank), snapshot.state) | (snapshot.extra if rank == 0 else {})
+    raw = snapshot.words.view(torch.uint8)
+    step = max(1, CHUNK // raw.shape[1])
+    for number, start in enumerate(range(0, len(raw), step)):
+        tensors[f"shard_{rank}/rows/{number}"] = raw[start : start + step]
+    shard_files.write(tensors, directory, rank, group)
+
+
+def read_shards(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> dict[str, Any]:
+    """Fill a buffer with what was saved; no other worker has to.
+
+    On as many workers as saved it, each goes on exactly. On others, see `resharding.reshard`: each reads the rows of
+    all, one chunk after the other, and keeps its own.
+
+    Args:
+        directory: Where `write_shards` wrote.
+        buffer: The buffer of this worker, new and empty.
+        rank: Number of this worker.
+        world: Number of workers.
+
+    Returns:
+        The `extra` that was given to `take_snapshot`.
+
+    Raises:
+        ValueError: If what was saved is incomplete, damaged, of another policy or sampler, or cannot move to this
+            number of workers. The buffer is then as it was before.
+        StorageError: If the rows cannot be allocated.
+    """
+    shards = Shards(directory)
+    n_saved = next(worker for worker in count() if _state_of(worker) not in shards.shapes)
+    extra: dict[str, Any] = shards.unpacked("extra")
+    if n_saved == world:
+        state = shards.unpacked(_state_of(rank))
+        state["rows"] = _own_rows(shards, state["rows"], rank, buffer)
+    else:
+        states = [shards.unpacked(_state_of(worker)) for worker in range(n_saved)]
+        resharded = reshard(states, buffer, rank, world)
+        state = resharded.state | {"rows": _dealt_rows(shards, resharded, buffer)}
+    buffer.load_state_dict(state)
+    return extra
+
+
+def _state_of(worker: int) -> str:
+    return f"shard_{worker}/state"
+
+
+def _chunks(shards: Shards, worker: int) -> Iterator[tuple[str, int, int]]:
+    """The name, the first slot and the end of each chunk of a worker's rows."""
+    start, number = 0, 0
+    while (name := f"shard_{worker}/rows/{number}") in shards.shapes:
+        end = start + shards.shapes[name][0]
+        yield name, start, end
+        start, number = end, number + 1
+
+
+def _own_rows(shards: Shards, samples: Any, rank: int, buffer: RehearsalBuffer) -> Any:
+    """The samples that this worker stored, given as in `Snapshot.state`."""
+    chunks = list(_chunks(shards, rank))
+    if not chunks:
+        return samples
+    layout = RowLayout.of(samples)
+    words = buffer.spare(chunks[-1][2] * layout.words).view(-1, layout.words)
+    raw = words.view(torch.uint8)
+    for name, start, end in chunks:
+        shards.read(name, raw[start:end])
+    return layout.typed(words)
+
+
+def _dealt_rows(shards: Shards, resharded: Resharded, buffer: RehearsalBuffer) -> Any:
+    """The samples that fall to this worker."""
+    layout = resharded.layout
+    if layout is None:
+        return None
+    n = len(resharded.slots)
+    words = (buffer.spare(n * layout.words) if n else torch.empty(0, dtype=WORD)).view(n, layout.words)
+    for worker in range(int(resharded.workers.max()) + 1 if n else 0):
+        for name, start, end in _chunks(shards, worker):
+            wanted = (resharded.workers == worker) & (resharded.slots >= start) & (resharded.slots < end)
+            places = wanted.nonzero().view(-1)
+            if not len(places):
+                continue
+            words[places] = shards.read(name).view(WORD)[resharded.slots[places] - start]
+    return layout.typed(words)

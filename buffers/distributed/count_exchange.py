@@ -1,0 +1,85 @@
+"""What the workers tell each other in every step: how many rows of which groups they store."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.distributed.peers import Peers
+from redwood.buffers.randomness import integers
+from redwood.buffers.samplers.counts import Inventory
+from redwood.core.errors import BufferInputError
+
+# Fingerprint, incoming samples, current task, number of groups.
+_HEAD = 4
+FIRST_WIDTH = 8
+
+
+class Account(NamedTuple):
+    """What all workers told.
+
+    Attributes:
+        incoming: Samples (N,) that each worker trains on beside the replayed ones.
+        inventory: What each of them stores.
+    """
+
+    incoming: Tensor
+    inventory: Inventory
+
+
+class Ledger:
+    """Exchanges a few numbers per worker and step, with one collective.
+
+    There is room for a number of groups, which all workers double at once when one of them has more; that takes a
+    second collective in the steps where it happens.
+    """
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+        self._room = 1
+
+    def exchange(self, fingerprint: int, incoming: int, current: int, groups: dict[int, int]) -> Account:
+        """Tell the others, and hear what they store.
+
+        Args:
+            fingerprint: Says which kind of rows are stored, and how they are drawn.
+            incoming: Samples that this worker trains on beside the replayed ones.
+            current: The task that it trains, or -1.
+            groups: Its rows of each group.
+
+        Raises:
+            ValueError: If the workers do not store the same kind of rows.
+            WorkerLostError: If another worker does not take part.
+        """
+        if self._peers.world == 1:
+            ids = sorted(groups)
+            counts = integers([groups[group] for group in ids])
+            return Account(integers([incoming]), Inventory(integers(ids), counts[None], integers([current])))
+        head = [fingerprint, incoming, current, len(groups)]
+        while True:
+            entries = [number for entry in sorted(groups.items())[: self._room] for number in entry]
+            ticket = torch.zeros(_HEAD + 2 * self._room, dtype=torch.int64)
+            ticket[: _HEAD + len(entries)] = torch.tensor(head + entries)
+            tickets = self._peers.gather(ticket)
+            most = int(tickets[:, 3].max())
+            if most <= self._room:
+                return _account(tickets)
+            self._room = max(FIRST_WIDTH, 1 << (most - 1).bit_length())
+
+
+def _account(tickets: Tensor) -> Account:
+    strangers = (tickets[:, 0] != tickets[0, 0]).nonzero()
+    if len(strangers):
+        raise BufferInputError(
+            f"Worker {int(strangers[0])} and worker 0 do not store the same leaves in the same way; "
+            "give all of them samples of one structure, shape and dtype, and the same options."
+        )
+    names, counts = tickets[:, _HEAD::2], tickets[:, _HEAD + 1 :: 2]
+    n = int(tickets[0, 3])
+    if bool((tickets[:, 3] == n).all()) and bool((names == names[0]).all()):  # as in most steps: all have the same ones
+        return Account(tickets[:, 1], Inventory(names[0, :n], counts[:, :n], tickets[:, 2]))
+    filled = torch.arange(names.shape[1]) < tickets[:, 3:4]
+    groups, columns = names[filled].unique(return_inverse=True)
+    table = torch.zeros(len(tickets), len(groups), dtype=torch.int64)
+    table[filled.nonzero()[:, 0], columns] = counts[filled]
+    return Account(tickets[:, 1], Inventory(groups, table, tickets[:, 2]))

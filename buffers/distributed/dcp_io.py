@@ -1,0 +1,303 @@
+"""Trees of tensors and plain values as JSON and tensors: nothing that is read back can name code."""
+
+import ctypes
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from redwood.buffers.distributed.peers import everyone
+from redwood.core.errors import BufferInputError, StorageError
+
+# The kinds of values that JSON does not know, each written as an object of one entry.
+_TENSOR, _TUPLE, _DICT = "tensor", "tuple", "dict"
+
+
+def to_json(value: Any, tensors: list[Tensor]) -> Any:
+    """A value as JSON knows it; its tensors are appended to `tensors`, copied to the host.
+
+    Raises:
+        TypeError: If a part of it is neither a tensor nor a plain value.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor):
+        tensors.append(value.detach().cpu().contiguous().clone())
+        return {_TENSOR: len(tensors) - 1}
+    if isinstance(value, list):
+        return [to_json(part, tensors) for part in value]
+    if isinstance(value, tuple):
+        return {_TUPLE: [to_json(part, tensors) for part in value]}
+    if isinstance(value, dict):  # keys may be numbers
+        return {_DICT: [[to_json(key, tensors), to_json(part, tensors)] for key, part in value.items()]}
+    raise TypeError(f"A saved buffer holds tensors and plain values, got {type(value).__name__}.")
+
+
+def from_json(value: Any, tensor: Callable[[int], Tensor]) -> Any:
+    """What `to_json` was given; `tensor` finds each of the tensors by its number.
+
+    Raises:
+        TypeError: If it is not what `to_json` returns.
+    """
+    if isinstance(value, list):
+        return [from_json(part, tensor) for part in value]
+    if not isinstance(value, dict):
+        return value
+    match list(value.items()):
+        case [(kind, int(number))] if kind == _TENSOR:
+            return tensor(number)
+        case [(kind, list(parts))] if kind == _TUPLE:
+            return tuple(from_json(part, tensor) for part in parts)
+        case [(kind, list(pairs))] if kind == _DICT and all(
+            isinstance(pair, list) and len(pair) == 2 for pair in pairs
+        ):
+            return {from_json(key, tensor): from_json(part, tensor) for key, part in pairs}
+    raise TypeError(f"an object of {', '.join(value)}")
+
+
+def as_bytes(value: Any) -> Tensor:
+    """JSON as a tensor of bytes (m,)."""
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+INDEX = "index.json"
+FORMAT = 2
+# What the first format, a pickle, was written to.
+_OLD_INDEX = ".metadata"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where a tensor is.
+
+    Attributes:
+        worker: Who has written it.
+        offset: Bytes from the start of that worker's file.
+        dtype: Its dtype, as `torch` names it.
+        shape: Its shape.
+        checksum: Of its bytes.
+    """
+
+    worker: int
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+    checksum: str
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether all workers have written all of their tensors."""
+    return (directory / INDEX).is_file()
+
+
+def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: ProcessGroup | None) -> None:
+    """Write the tensors of all workers; what was there before is gone.
+
+    Args:
+        tensors: Those of this worker, on the host; no other worker has one of the same name.
+        directory: Folder that all workers see.
+        rank: Number of this worker.
+        group: All of them; None if this one is alone.
+
+    Raises:
+        StorageError: If one of the workers cannot write.
+    """
+
+    def clear() -> None:
+        if rank == 0:
+            directory.mkdir(parents=True, exist_ok=True)
+            # The index first: half of what was there and half of something new must not look complete.
+            (directory / INDEX).unlink(missing_ok=True)
+            for file in directory.glob("shard_*.bin"):
+                file.unlink()
+
+    _all_do(clear, directory, group)
+    found = _all_do(lambda: _write_shard(tensors, directory, rank), directory, group)
+
+    def finish() -> None:
+        if rank == 0:
+            pieces = {name: vars(piece) for shard in found for name, piece in shard.items()}
+            _write_index({"format": FORMAT, "tensors": pieces}, directory)
+
+    _all_do(finish, directory, group)
+
+
+def _all_do(work: Callable[[], Any], directory: Path, group: ProcessGroup | None) -> list[Any]:
+    """What a part of the work comes to on each worker; all hear of one that fails.
+
+    Raises:
+        StorageError: If one of them cannot write.
+    """
+    value, failure, error = None, None, None
+    try:
+        value = work()
+    except Exception as raised:  # the others must not wait for this worker
+        error, failure = raised, f"{type(raised).__name__}: {' '.join(str(raised).split())}"
+    answers = everyone((value, failure), group)
+    if error is not None and not isinstance(error, OSError):
+        raise error
+    reason = next((told for _, told in answers if told is not None), None)
+    if reason is not None:
+        raise StorageError(
+            f"The buffers cannot be written to {directory} ({reason}); make room there, or choose another one."
+        ) from error
+    return [value for value, _ in answers]
+
+
+def _write_shard(tensors: Mapping[str, Tensor], directory: Path, rank: int) -> dict[str, Piece]:
+    pieces = {}
+    with _shard(directory, rank).open("wb") as file:
+        for name, tensor in tensors.items():
+            data = _memory_of(tensor)
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            pieces[name] = Piece(rank, file.tell(), dtype, tuple(tensor.shape), _checksum(data))
+            file.write(data)
+        _flush(file)
+    return pieces
+
+
+def _write_index(content: Any, directory: Path) -> None:
+    pending = directory / f"{INDEX}.pending"
+    with pending.open("wb") as file:
+        file.write(_sealed(content))
+        _flush(file)
+    os.replace(pending, directory / INDEX)
+
+
+def _flush(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sealed(content: Any) -> bytes:
+    """JSON of a content and its checksum, in the only way that is accepted when it is read."""
+    text = json.dumps(content, separators=(",", ":"))
+    return json.dumps({"checksum": _checksum(text.encode()), "content": content}, separators=(",", ":")).encode()
+
+
+class Shards:
+    """The tensors of a folder.
+
+    Attributes:
+        shapes: Their shapes by name.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Read the index.
+
+        Raises:
+            ValueError: If the tensors are not complete, or damaged.
+        """
+        self._directory = directory
+        if not is_complete(directory):
+            if (directory / _OLD_INDEX).exists():
+                raise BufferInputError(
+                    f"The buffers in {directory} were saved by an earlier version of redwood in a format that could "
+                    "run code when it is read; start the run anew."
+                )
+            raise BufferInputError(
+                f"The buffers in {directory} were not saved completely; resume from another checkpoint."
+            )
+        try:
+            self._pieces = _read_index(directory / INDEX)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        self.shapes = {name: piece.shape for name, piece in self._pieces.items()}
+
+    def read(self, name: str, out: Tensor | None = None) -> Tensor:
+        """A tensor, or its bytes in memory of as many, contiguous and on the host.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        if name not in self._pieces:
+            raise self._damaged(f"{name} is missing")
+        piece, dtype = self._pieces[name], getattr(torch, self._pieces[name].dtype)
+        n_bytes = prod(piece.shape) * dtype.itemsize
+        try:
+            with _shard(self._directory, piece.worker).open("rb") as file:
+                if os.fstat(file.fileno()).st_size < piece.offset + n_bytes:
+                    raise self._damaged(f"{name} is cut short")
+                tensor = torch.empty(piece.shape, dtype=dtype) if out is None else out
+                data = _memory_of(tensor)
+                file.seek(piece.offset)
+                file.readinto(data)
+        except OSError as error:
+            raise self._damaged(f"{type(error).__name__}: {error}") from error
+        if len(data) != n_bytes or _checksum(data) != piece.checksum:
+            raise self._damaged(f"the checksum of {name} is wrong")
+        return tensor
+
+    def unpacked(self, name: str) -> Any:
+        """What `packed` was given.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        text = self.read(name)
+        try:
+            value = json.loads(bytes(_memory_of(text)))
+        except (ValueError, RecursionError) as error:  # also if it is no text
+            raise self._damaged(f"{name} is no JSON") from error
+        try:
+            return from_json(value, lambda number: self.read(f"{name}/{number}"))
+        except TypeError as error:  # keys that no dictionary takes
+            raise self._damaged(f"{name} is no saved state") from error
+
+    def _damaged(self, reason: str) -> ValueError:
+        return BufferInputError(
+            f"The buffers in {self._directory} are damaged ({reason}); resume from another checkpoint."
+        )
+
+
+def packed(name: str, value: dict[str, Any]) -> dict[str, Tensor]:
+    """Tensors and plain values as tensors to `write`, copied."""
+    tensors: list[Tensor] = []
+    text = as_bytes(to_json(value, tensors))
+    return {name: text} | {f"{name}/{number}": tensor for number, tensor in enumerate(tensors)}
+
+
+def _read_index(file: Path) -> dict[str, Piece]:
+    data = file.read_bytes()
+    read = json.loads(data)
+    content = read["content"]
+    if _sealed(content) != data:
+        raise BufferInputError(f"the checksum of {INDEX} is wrong")
+    if content["format"] != FORMAT:
+        raise BufferInputError(f"format {content['format']}, and this version reads format {FORMAT}")
+    return {name: _piece(entry) for name, entry in content["tensors"].items()}
+
+
+def _piece(entry: Mapping[str, Any]) -> Piece:
+    piece = Piece(**{**entry, "shape": tuple(entry["shape"])})
+    numbers = (piece.worker, piece.offset, *piece.shape)
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise BufferInputError("a place is no number")
+    if not isinstance(getattr(torch, piece.dtype, None), torch.dtype):
+        raise BufferInputError(f"no dtype {piece.dtype}")
+    return piece
+
+
+def _shard(directory: Path, worker: int) -> Path:
+    return directory / f"shard_{worker}.bin"
+
+
+def _memory_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, which is contiguous and on the host, and has to be kept as long as they are used."""
+    assert tensor.is_contiguous()
+    return memoryview((ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr() or 0)) if tensor.nbytes else _NONE
+
+
+_NONE = memoryview(bytearray())
+
+
+def _checksum(data: bytes | memoryview) -> str:
+    return blake2b(data, digest_size=16).hexdigest()

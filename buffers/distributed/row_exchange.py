@@ -1,0 +1,227 @@
+"""One worker's part of a plan of who draws what."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from redwood.buffers.buffer import RehearsalBuffer
+from redwood.buffers.distributed.peers import Peers
+from redwood.buffers.distributed.profiling import Accounts
+from redwood.buffers.layout import WORD
+from redwood.buffers.randomness import Array, indices, intervals, library, to_array, to_tensor, whole
+from redwood.buffers.samplers.counts import Draws
+from redwood.buffers.storage import RowStorage
+
+
+class ExchangePlan(NamedTuple):
+    """What one worker sends, gets, and takes from its own buffer.
+
+    Attributes:
+        send_groups: Group ids of the rows to send (S,), int64, ordered by the worker that gets them.
+        send_numbers: Their numbers (S,), int64, within these groups.
+        send_splits: How many go to each of N workers; 0 for this one.
+        recv_splits: How many come from each of N workers; 0 for this one.
+        own_groups: Group ids of the rows (O,), int64, that this worker draws from its own buffer.
+        own_numbers: Their numbers (O,), int64, within these groups.
+        drawn: Rows that each worker draws in all (N,), int64.
+    """
+
+    send_groups: Tensor
+    send_numbers: Tensor
+    send_splits: list[int]
+    recv_splits: list[int]
+    own_groups: Tensor
+    own_numbers: Tensor
+    drawn: Tensor
+
+
+def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
+    """The part of worker `rank` out of `world`; the parts of all workers fit together.
+
+    Example:
+        >>> import torch
+        >>> draws = Draws(torch.tensor([1, 2]), torch.tensor([4, 0, 3]), torch.tensor([7]), torch.tensor([[3], [2]]))
+        >>> plan = exchange_plan(draws, 1, 2)
+        >>> plan.send_numbers.tolist(), plan.send_splits, plan.recv_splits, plan.own_numbers.tolist()
+        ([1], [1, 0], [1, 0], [0])
+    """
+    lib, rows = library(), to_array(draws.rows)
+    counts, groups = to_array(draws.counts), to_array(draws.groups)
+    owned, drawn = counts.sum(1).cumsum(0), to_array(draws.drawn).cumsum(0)
+    low, start = (int(ends[rank - 1]) if rank else 0 for ends in (owned, drawn))
+    asked = indices((rows >= low) & (rows < int(owned[rank])))
+    sends = _shares(asked, drawn)
+    recvs = _shares(whole(rows[start : int(drawn[rank])]), owned)
+    # This worker's own draws are a run among what it is asked for.
+    begin, end = sum(sends[:rank]), sum(sends[: rank + 1])
+    sends[rank] = recvs[rank] = 0
+    places = whole(rows[asked]) - low
+    ends = counts[rank].cumsum(0)
+    cells = intervals(places, ends)
+    ids, numbers = groups[cells], places - (ends - counts[rank])[cells]
+    return ExchangePlan(
+        to_tensor(lib.concatenate([ids[:begin], ids[end:]])),
+        to_tensor(lib.concatenate([numbers[:begin], numbers[end:]])),
+        sends,
+        recvs,
+        to_tensor(ids[begin:end]),
+        to_tensor(numbers[begin:end]),
+        draws.drawn,
+    )
+
+
+def _shares(values: Array, ends: Array) -> list[int]:
+    """How many of some integers (m,) are in each of consecutive intervals with these ends (N,)."""
+    counts: list[int] = library().bincount(intervals(values, ends), minlength=len(ends)).tolist()
+    return counts
+
+
+class Delivery(NamedTuple):
+    """Rows that were drawn.
+
+    Attributes:
+        rows: The rows (r, words); their memory is used again two steps later.
+        ready: On a GPU: what a stream has to wait for before it uses them.
+    """
+
+    rows: Tensor
+    ready: torch.cuda.Event | None
+
+
+class Courier:
+    """Gathers rows that others draw, exchanges them, and puts those together that this worker draws.
+
+    There are two memories to receive into, used in turn: the rows of one step are trained on while those of the next
+    one come in. Where training is on a GPU, everything there happens on a side stream, and each side waits for what it
+    needs of the other: the side stream for `mark`, the stream that trains for `receive` and `settle`.
+    """
+
+    def __init__(self, peers: Peers, device: torch.device, accounts: Accounts, group: ProcessGroup | None) -> None:
+        """Serve one worker.
+
+        Args:
+            peers: The workers.
+            device: Where the rows are wanted.
+            accounts: Where times are noted.
+            group: Exchange rows on the GPU in this NCCL group, from the thread that trains; None: on the host.
+        """
+        self._peers, self._device, self._accounts, self._group = peers, device, accounts, group
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)
+            # Rows may have been stored or restored by the thread that opens the buffer.
+            self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._wanted: list[_Memory] = [_Memory(device), _Memory(device)]
+        self._turn = 0
+        self._to_send: _Memory | None = None  # on the device of the storage
+        self._post: tuple[_Memory, _Memory] | None = None  # sent and received on the host, if the storage is elsewhere
+
+    def deliver(self, buffer: RehearsalBuffer, plan: ExchangePlan, *, again: bool = False) -> Delivery:
+        """Exchange rows as planned, within `on_stream`; every worker has to call this.
+
+        The side stream has to have waited for the steps before the one that the latest delivery is trained on.
+
+        Args:
+            buffer: This worker's part.
+            plan: Its part of the plan.
+            again: Whether these rows have been counted as drawn already.
+        """
+        send, own = (
+            buffer.sampler.locate(groups, numbers)
+            for groups, numbers in ((plan.send_groups, plan.send_numbers), (plan.own_groups, plan.own_numbers))
+        )
+        if not again:
+            buffer.drawn(torch.cat([send, own]))
+        self._turn = 1 - self._turn
+        rows = self._rows(buffer.open_rows, plan, send, own)
+        return Delivery(rows, self._stream.record_event() if self._stream is not None else None)
+
+    def receive(self, delivery: Delivery) -> Tensor:
+        """The rows of the latest delivery, for the current stream of the thread that trains."""
+        if delivery.ready is not None:
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(delivery.ready)
+            # The memory may be replaced by a larger one while these rows are still trained on.
+            delivery.rows.record_stream(stream)
+        return delivery.rows
+
+    def on_stream(self) -> AbstractContextManager[Any]:
+        """A context in which everything on a GPU is done on the side stream, and on its GPU of several."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def mark(self) -> torch.cuda.Event | None:
+        """All that the current stream of the thread that trains has been given so far; None without a GPU."""
+        return None if self._stream is None else torch.cuda.current_stream(self._device).record_event()
+
+    def wait_for(self, event: torch.cuda.Event | None, leaves: Iterable[Tensor] = ()) -> None:
+        """Let the side stream wait for the other one, and use leaves (B, ...) that were made there."""
+        if self._stream is None or event is None:
+            return
+        self._stream.wait_event(event)
+        for leaf in leaves:
+            if leaf.is_cuda:
+                leaf.record_stream(self._stream)
+
+    def settle(self) -> None:
+        """Let the current stream wait for the side stream, so that stored rows can be read or replaced."""
+        if self._stream is not None:
+            torch.cuda.current_stream(self._device).wait_stream(self._stream)
+
+    def _rows(self, storage: RowStorage, plan: ExchangePlan, send: Tensor, own: Tensor) -> Tensor:
+        words = storage.layout.words
+        n_received, n_own = sum(plan.recv_splits), len(own)
+        with self._accounts.clock("gather"):
+            self._to_send = self._to_send or _Memory(storage.device)
+            to_send = self._to_send.rows(len(send), words)
+            storage.gather(send, to_send)
+        wanted = self._wanted[self._turn].rows(n_received + n_own, words)
+        direct = storage.device == self._device
+        # Storage on the host and training on a GPU: what is drawn is put together on the host, and copied once.
+        place = wanted if direct else self._posted(0).rows(n_received + n_own, words)
+        with self._accounts.clock("exchange"):
+            self._exchange(place[:n_received], to_send, plan)
+        with self._accounts.clock("gather"):
+            storage.gather(own, place[n_received:])
+            if not direct:
+                wanted.copy_(place, non_blocking=True)
+        return wanted
+
+    def _exchange(self, received: Tensor, sent: Tensor, plan: ExchangePlan) -> None:
+        if self._group is not None or not sent.is_cuda or self._peers.world == 1:
+            self._peers.exchange(received, sent, plan.recv_splits, plan.send_splits, self._group)
+            return
+        # Rows on a GPU, exchange on the host: this thread waits for the copy, the one that trains does not.
+        there = self._posted(0).rows(len(received), sent.shape[1])
+        here = self._posted(1).rows(len(sent), sent.shape[1])
+        here.copy_(sent, non_blocking=True)
+        torch.cuda.current_stream(self._device).synchronize()
+        self._peers.exchange(there, here, plan.recv_splits, plan.send_splits)
+        received.copy_(there, non_blocking=True)
+
+    def _posted(self, index: int) -> "_Memory":
+        """Host memory next to a GPU; what was copied from it before has arrived."""
+        if self._post is None:
+            self._post = (_Memory(torch.device("cpu"), pinned=True), _Memory(torch.device("cpu"), pinned=True))
+        elif index == 0 and self._stream is not None:
+            self._stream.synchronize()
+        return self._post[index]
+
+
+class _Memory:
+    """Memory for rows that grows when more of them are asked for."""
+
+    def __init__(self, device: torch.device, *, pinned: bool = False) -> None:
+        self._device, self._pinned = device, pinned
+        self._words = torch.empty(0, dtype=WORD, device=device)
+
+    def rows(self, n: int, words: int) -> Tensor:
+        """Memory (n, words), with what was there before."""
+        if n * words > len(self._words):
+            # Some more than is needed: how many rows others draw here changes from step to step.
+            size = n * words * 5 // 4
+            self._words = torch.empty(size, dtype=WORD, device=self._device, pin_memory=self._pinned)
+        return self._words[: n * words].view(n, words)

@@ -1,0 +1,95 @@
+"""One thread that works off jobs in order."""
+
+import atexit
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from redwood.core.errors import WorkerLostError
+
+Result = TypeVar("Result")
+
+# How long the end of the process waits for a job: the others, which it may hang on, are about to end as well.
+GRACE_S = 10.0
+
+
+class Job(Generic[Result]):
+    """Something that is being done."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work = work
+        self._over = threading.Event()
+        self._result: Result
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Do it, here and now."""
+        try:
+            self._result = self._work()
+        except BaseException as error:  # raised again where the result is asked for
+            self._error = error
+        finally:
+            del self._work
+            self._over.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._over.is_set()
+
+    def result(self, timeout: timedelta | None = None) -> Result:
+        """The result, once it is there.
+
+        Raises:
+            WorkerLostError: If it takes longer than the timeout.
+        """
+        if not self._over.wait(timeout.total_seconds() if timeout else None):
+            raise WorkerLostError(
+                f"The exchange of samples has not come to an end for {timeout}; look for a worker that hangs, "
+                "then start all of them anew from the last checkpoint."
+            )
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+class Background:
+    """A thread for jobs, or none: then each is done at once.
+
+    The thread ends with the process, even if it waits for another worker that will never answer. The process gives it
+    a moment first: a collective that is interrupted while the interpreter is shut down aborts the process.
+    """
+
+    def __init__(self, *, threaded: bool) -> None:
+        self._jobs: SimpleQueue[Job[Any] | None] | None = SimpleQueue() if threaded else None
+        if threaded:
+            self._thread = threading.Thread(target=self._serve, name="rehearsal", daemon=True)
+            self._thread.start()
+            atexit.register(self._end)
+
+    def submit(self, work: Callable[[], Result]) -> Job[Result]:
+        """Do this once all earlier jobs are over."""
+        job = Job(work)
+        if self._jobs is None:
+            job.run()
+        else:
+            self._jobs.put(job)
+        return job
+
+    def close(self) -> None:
+        """Let the thread end once its jobs are over."""
+        if self._jobs is not None:
+            self._jobs.put(None)
+
+    def _serve(self) -> None:
+        assert self._jobs is not None
+        while (job := self._jobs.get()) is not None:
+            job.run()
+            del job
+        atexit.unregister(self._end)
+
+    def _end(self) -> None:
+        self.close()
+        self._thread.join(GRACE_S)

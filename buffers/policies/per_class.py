@@ -1,0 +1,264 @@
+"""Sharing the capacity over the classes seen so far; their number need not be known in advance."""
+
+from abc import abstractmethod
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.randomness import CounterRandom, integers
+from redwood.buffers.slot_statistics import Groups
+from redwood.core.errors import BufferInputError
+
+AT_ONCE = 256
+
+
+class ClassQuota(Policy):
+    """Keep equally many samples of each class, as far as the classes have that many.
+
+    While there are free slots, everything is kept. Then a class that was never the largest takes the slot of a sample
+    of the largest one; a class that was, and so has had its share, only replaces samples of its own, with a chance that
+    the subclass decides (Chrysakis and Moens, 2020, "Online Continual Learning from Imbalanced Data", algorithm 1).
+    What a class with few samples leaves free is handed on to the others.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    quota: int | None = None  # a fixed limit of each class; None: what all classes share
+
+    def bind(self, capacity: int, seed: int) -> None:
+        """Start with no sample."""
+        super().bind(capacity, seed)
+        self._choices = CounterRandom(seed, "which sample gives way")
+        self._lots = CounterRandom(seed, "whether a sample enters")
+        self.groups = Groups()
+        self._seen: Counter[int] = Counter()  # samples of each class offered so far
+        self._full: set[int] = set()  # classes that have been the largest while there was no free slot
+
+    def grow(self, capacity: int) -> None:
+        """Decide from now on for more slots; every class may fill them."""
+        super().grow(capacity)
+        self._full.clear()
+
+    @abstractmethod
+    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+        """Probability that a sample of a class with no more room replaces another one of its class.
+
+        Args:
+            arrival: Number of the sample among those of its class, from 1; a number or a tensor of them.
+            kept: Samples of its class that are stored; likewise.
+            n: Samples that come in together.
+        """
+
+    def gives_way(self, group: int, draw: float) -> int:
+        """The slot of a class that is given up: a random one, `draw` being uniform in [0, 1)."""
+        slots = self.groups.slots(group)
+        return slots[int(draw * len(slots))]
+
+    def put(self, slot: int, group: int) -> None:
+        """A sample of a class gets a slot."""
+        self.groups.assign([slot], [group])
+
+    def place(self, offer: Offer) -> Placement:
+        """Decide one sample after the other, in the order of arrival."""
+        assert offer.labels is not None
+        groups = offer.labels.tolist()
+        lots, draws = (random.run(self.n_seen, offer.n) for random in (self._lots, self._choices))
+        if offer.n > AT_ONCE:
+            positions, arrivals = self._undecided(offer.labels, lots)
+            self._seen.update(groups)
+        else:
+            positions, arrivals = list(range(offer.n)), [self._count(group) for group in groups]
+        taken: dict[int, int] = {}
+        for position, arrival, lot, draw in zip(
+            positions, arrivals, lots[positions].tolist(), draws[positions].tolist(), strict=True
+        ):
+            slot = self._slot(groups[position], arrival, lot, draw, offer.n)
+            if slot is not None:
+                self.put(slot, groups[position])
+                taken[slot] = position
+        self.n_seen += offer.n
+        return Placement.of(taken)
+
+    def _count(self, group: int) -> int:
+        self._seen[group] += 1
+        return self._seen[group]
+
+    def _undecided(self, labels: Tensor, lots: Tensor) -> tuple[list[int], list[int]]:
+        """All samples but those that have lost already: their class has no more room, nor will it get any.
+
+        Of a large batch most are among the latter, and they are found all at once.
+
+        Returns:
+            Their positions in the batch, and their numbers among the samples of their classes.
+        """
+        classes, inverse = labels.unique(return_inverse=True)
+        names = classes.tolist()
+        arrivals = integers([self._seen[name] for name in names])[inverse] + _numbers_within(inverse) + 1
+        kept = integers([self.groups.size(name) for name in names])[inverse]
+        has_room = torch.tensor([not self._has_its_share(name) for name in names])[inverse]
+        wins: Tensor = lots < self.chance(arrivals, kept, len(lots))
+        positions = (has_room | wins).nonzero().view(-1)
+        return positions.tolist(), arrivals[positions].tolist()
+
+    def _has_its_share(self, group: int) -> bool:
+        return group in self._full or (self.quota is not None and self.groups.size(group) >= self.quota)
+
+    def _slot(self, group: int, arrival: int, lot: float, draw: float, n: int) -> int | None:
+        """The slot that a sample gets, or None."""
+        if not self._has_its_share(group):
+            if self.size < self.capacity:
+                self.size += 1
+                return self.size - 1
+            sizes = self.groups.sizes()
+            most = max(sizes.values())
+            largest = [other for other, size in sizes.items() if size == most]
+            self._full.update(largest)
+            if group not in self._full:
+                return self.gives_way(largest[0], draw)
+        kept = self.groups.size(group)  # none, once more classes came than there are slots
+        return self.gives_way(group, draw) if kept and lot < self.chance(arrival, kept, n) else None
+
+    def covers(self, size: int) -> bool:
+        """Whether each of the slots is in one group."""
+        return self.groups.covers(size)
+
+    def recall(self) -> dict[str, Tensor]:
+        """The classes."""
+        return {"labels": integers([self.groups.group_of(slot) for slot in range(self.size)])}
+
+    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+        """Start with samples of other workers; those seen before are counted class by class."""
+        placement = self.place(offer)
+        for group in sorted(set().union(*(other._seen for other in others))):
+            n = share(sum(other._seen[group] - other.groups.size(group) for other in others))
+            self._seen[group] += n
+            self.n_seen += n
+        if self.size == self.capacity:  # else every class may fill what is free, as when it grows
+            self._full.update(*(other._full for other in others))
+        return placement
+
+    def state_dict(self) -> dict[str, Any]:
+        """The slots of each class, and how many samples of it there were."""
+        return super().state_dict() | {
+            "groups": self.groups.state_dict(),
+            "seen": dict(self._seen),
+            "full": sorted(self._full),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().load_state_dict(state)
+        self.groups.load_state_dict(state["groups"])
+        self._seen, self._full = Counter(state["seen"]), set(state["full"])
+
+
+def _numbers_within(groups: Tensor) -> Tensor:
+    """Number of each element (n,) among those of its group, from 0."""
+    order = groups.argsort(stable=True)
+    ordered = groups[order]
+    numbers = torch.empty_like(groups)
+    numbers[order] = torch.arange(len(groups)) - torch.searchsorted(ordered, ordered)
+    return numbers
+
+
+class ClassBalancedReservoir(ClassQuota):
+    """A reservoir for each class (CBRS: Chrysakis and Moens, 2020, algorithm 1).
+
+    Of the m samples of a class that are stored after n of it have come, each of the n is one with probability m / n.
+    """
+
+    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+        """The share m / n."""
+        return kept / arrival
+
+
+class GreedyBalanced(ClassQuota):
+    """Keep what comes first, class by class (the greedy sampler of GDumb: Prabhu et al., 2020, algorithm 1)."""
+
+    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+        """Never."""
+        return 0.0
+
+
+class Ring(ClassQuota):
+    """First in, first out, for each class (the ring buffer of Chaudhry et al., 2019, "On Tiny Episodic Memories").
+
+    With one label for all it holds the latest samples of the stream.
+    """
+
+    def bind(self, capacity: int, seed: int) -> None:
+        """Start with no sample."""
+        super().bind(capacity, seed)
+        self._queues: dict[int, OrderedDict[int, None]] = {}  # the slots of each class, oldest first
+
+    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+        """Always."""
+        return 1.0
+
+    def gives_way(self, group: int, draw: float) -> int:
+        """The oldest one."""
+        return next(iter(self._queues[group]))
+
+    def put(self, slot: int, group: int) -> None:
+        """The slot goes to the end of its class's queue."""
+        if slot < self.groups.total:
+            del self._queues[self.groups.group_of(slot)][slot]
+        self._queues.setdefault(group, OrderedDict())[slot] = None
+        super().put(slot, group)
+
+    def covers(self, size: int) -> bool:
+        """Whether each of the slots is in one queue, too."""
+        queued = sorted(slot for queue in self._queues.values() for slot in queue)
+        return super().covers(size) and queued == list(range(size))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The queues, too."""
+        return super().state_dict() | {"queues": {group: list(queue) for group, queue in self._queues.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().load_state_dict(state)
+        self._queues = {group: OrderedDict.fromkeys(slots) for group, slots in state["queues"].items()}
+
+
+class PerClassRandom(ClassQuota):
+    """Of each batch about c candidates replace random samples of their classes (Bouvier et al., 2024, algorithm 1).
+
+    Everything is kept while a class has room. After that a sample enters with probability c / b, b being the size of
+    the batch, in place of a random one of its class. That is no reservoir: a stored sample survives m further samples
+    of its class with probability (1 - c / (b S))^m, S being the size of the class, so recent samples prevail.
+    """
+
+    def __init__(self, candidates: int = 14, quota: int | None = None) -> None:
+        """Choose c, and S.
+
+        Args:
+            candidates: Samples c of each batch that may replace others.
+            quota: Samples S of each class; None: the capacity is shared by the classes seen so far.
+
+        Raises:
+            ValueError: If either is less than 1.
+        """
+        for name, value in (("candidates", candidates), ("quota", 1 if quota is None else quota)):
+            if value < 1:
+                raise BufferInputError(f"{name} has to be at least 1, got {value}.")
+        self.candidates, self.quota = candidates, quota
+
+    def bind(self, capacity: int, seed: int) -> None:
+        """Start with no sample."""
+        super().bind(capacity, seed)
+        self._orders = CounterRandom(seed, "order of those who resume")
+
+    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+        """Start with samples of other workers, in random order: those that come first are the likelier to stay."""
+        assert offer.labels is not None
+        order = self._orders.run(0, offer.n).argsort()
+        positions, slots = super().resume(offer._replace(labels=offer.labels[order]), others, share)
+        return Placement(order[positions], slots)
+
+    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+        """The rate c / b."""
+        return self.candidates / n

@@ -1,0 +1,84 @@
+"""Samples are trees of tensors: nested mappings, lists, tuples (named ones, too) and dataclasses.
+
+None stands for something that is not there: it is no leaf, and stays where it is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from redwood.core.errors import BufferInputError
+
+
+def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the path and the tensor of each leaf, in a fixed order.
+
+    Raises:
+        ValueError: If a leaf is no tensor.
+
+    Example:
+        >>> import torch
+        >>> [path for path, _ in flatten({"x": torch.zeros(2), "extra": (torch.zeros(2), torch.zeros(2))})]
+        ['x', 'extra.0', 'extra.1']
+    """
+    if isinstance(tree, Tensor):
+        yield path, tree
+        return
+    branches = _branches(tree)
+    if branches is not None:
+        for name, branch in branches:
+            yield from flatten(branch, f"{path}.{name}" if path else str(name))
+    elif tree is not None:
+        where = f"leaf {path}" if path else "the sample"
+        raise BufferInputError(f"A buffer stores tensors, got {type(tree).__name__} for {where}; convert it first.")
+
+
+def changed(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """A tree of the same structure with each leaf, whatever it is, changed in the order of `flatten`."""
+    if type(tree) is dict:
+        return {name: changed(branch, change) for name, branch in tree.items()}
+    if isinstance(tree, list | tuple):
+        branches = [changed(branch, change) for branch in tree]
+        return type(tree)(*branches) if hasattr(tree, "_fields") else type(tree)(branches)
+    if isinstance(tree, Mapping):
+        mapping: Any = copy(tree)
+        for name, branch in tree.items():
+            mapping[name] = changed(branch, change)
+        return mapping
+    if _is_dataclass(tree):
+        record = copy(tree)
+        for field in fields(tree):  # frozen ones, too
+            object.__setattr__(record, field.name, changed(getattr(tree, field.name), change))
+        return record
+    return None if tree is None else change(tree)
+
+
+def rebuild(tree: Any, leaves: Iterator[Any]) -> Any:
+    """A tree of the same structure with other leaves, taken in the order of `flatten`."""
+    return changed(tree, lambda _: next(leaves))
+
+
+def plain(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same tree with changed leaves, in dictionaries and lists alone: a checkpoint cannot name classes."""
+    if isinstance(tree, list | tuple):
+        return [plain(branch, change) for branch in tree]
+    branches = _branches(tree)
+    if branches is not None:
+        return {name: plain(branch, change) for name, branch in branches}
+    return None if tree is None else change(tree)
+
+
+def _branches(tree: Any) -> Iterable[tuple[Any, Any]] | None:
+    """The names and values of what a container holds; None for a leaf."""
+    if isinstance(tree, Mapping):
+        return tree.items()
+    if isinstance(tree, list | tuple):
+        return enumerate(tree)
+    return [(field.name, getattr(tree, field.name)) for field in fields(tree)] if _is_dataclass(tree) else None
+
+
+def _is_dataclass(tree: Any) -> bool:
+    return is_dataclass(tree) and not isinstance(tree, type)

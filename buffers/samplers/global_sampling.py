@@ -1,0 +1,96 @@
+"""Draws from the rows of all workers, planned by each of them in the same way."""
+
+from redwood.buffers.randomness import (
+    Array,
+    CounterRandom,
+    indices,
+    intervals,
+    library,
+    repeat,
+    sort_rows,
+    to_array,
+    to_tensor,
+)
+from redwood.buffers.samplers.counts import Draws, Inventory, fair_level
+from redwood.buffers.samplers.random_subsets import StepNumbers, equal_subsets, unequal_subsets
+
+
+def plan_uniform(random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+    """For each worker min(n, M) distinct ones of all M rows, every choice equally likely."""
+    counts = to_array(inventory.counts)
+    everyone = library().arange(len(counts))
+    return _draws(inventory, counts, _pool(StepNumbers(random, step), everyone, n, counts))
+
+
+def plan_old(random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+    """The same for each worker over the rows of all groups but its current one."""
+    lib, numbers = library(), StepNumbers(random, step)
+    groups, counts, current = map(to_array, inventory)
+    everyone, drawn, keys = lib.arange(len(counts)), lib.zeros(len(counts), dtype=lib.int64), []
+    if bool((current == current[0]).all()):
+        old = counts * (groups != current[0])
+        return _draws(inventory, old, _pool(numbers, everyone, n, old))
+    # Workers train different tasks: a key for each row drawn puts them in the order of the workers.
+    total = int(counts.sum())
+    for task in lib.unique(current).tolist():
+        old, workers = counts * (groups != task), everyone[current == task]
+        rows = _pool(numbers, workers, n, old)
+        drawn[workers] = rows.shape[1]
+        shifts = _shifts(rows, old.reshape(-1), _starts(counts.reshape(-1)))
+        keys.append((rows + shifts + workers[:, None] * total).reshape(-1))
+    key = lib.concatenate(keys)[None]
+    sort_rows(key)
+    rows = key[0] - repeat(everyone * total, drawn)
+    return Draws(to_tensor(drawn), to_tensor(rows), inventory.groups, inventory.counts)
+
+
+def plan_balanced(random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+    """For each worker min(n, M) distinct rows, as evenly from all groups as their sizes allow.
+
+    Who of the groups that have enough gives one more row is drawn for each worker, see `fair_shares`; within a group
+    every choice is equally likely.
+    """
+    lib, numbers, counts = library(), StepNumbers(random, step), to_array(inventory.counts)
+    everyone, sizes = lib.arange(len(counts)), counts.sum(0)
+    total = int(sizes.sum())
+    n = min(n, total)
+    level, rest = fair_level(sizes.tolist(), n)
+    shares = sizes.clip(max=level) + lib.zeros_like(counts)
+    if rest:
+        larger = indices(sizes > level)
+        more = equal_subsets(numbers, everyone, rest, len(larger), first=n)
+        shares[everyone[:, None], larger[more]] += 1
+    # Rows are numbered group by group here, and worker w has those from w * total on.
+    shares = shares.reshape(-1)
+    has = indices(shares)
+    workers = has // max(len(sizes), 1)
+    groups = has - workers * len(sizes)
+    starts = workers * total + _starts(sizes)[groups]
+    keys = unequal_subsets(numbers, workers, starts, sizes[groups], shares[has])
+    shifts = _starts(counts.reshape(-1)).reshape(counts.shape).T.reshape(-1)
+    keys += _shifts(keys % max(total, 1), counts.T.reshape(-1), shifts)
+    sort_rows(keys[None])
+    return _draws(inventory, counts, keys.reshape(len(counts), n) - everyone[:, None] * total)
+
+
+def _pool(numbers: StepNumbers, workers: Array, n: int, counts: Array) -> Array:
+    """For each of these workers (W,) at most `n` of all rows (W, n)."""
+    total = int(counts.sum())
+    return equal_subsets(numbers, workers, min(n, total), total)
+
+
+def _draws(inventory: Inventory, counts: Array, rows: Array) -> Draws:
+    """All workers draw as many: rows (N, n), numbered through `counts`."""
+    drawn = library().full((rows.shape[0],), rows.shape[1])
+    return Draws(to_tensor(drawn), to_tensor(rows.reshape(-1)), inventory.groups, to_tensor(counts))
+
+
+def _starts(sizes: Array) -> Array:
+    """Where each of consecutive intervals of these sizes (C,) starts."""
+    return sizes.cumsum(0) - sizes
+
+
+def _shifts(rows: Array, sizes: Array, starts: Array) -> Array:
+    """What to add to rows (...), numbered through cells of these sizes (C,), if the cells start elsewhere (C,)."""
+    ends = sizes.cumsum(0)
+    return (starts - ends + sizes)[intervals(rows, ends)]

@@ -1,0 +1,116 @@
+"""Random subsets, many at once: each of those of one size is equally likely."""
+
+from collections.abc import Callable
+
+from redwood.buffers.randomness import (
+    Array,
+    CounterRandom,
+    indices,
+    intervals,
+    library,
+    repeat,
+    sort_rows,
+    to_array,
+    to_tensor,
+    whole,
+)
+
+
+class StepNumbers:
+    """The uniform numbers in [0, 1) that all workers use in one step; none is used twice.
+
+    Number k of worker w in step t is that of the counter 2^32 t + 2^16 w + k, with k and w below 65,536 and t below
+    2^31. What has to be drawn again takes the numbers of negative counters, one after the other.
+    """
+
+    def __init__(self, random: CounterRandom, step: int) -> None:
+        self._random, self._first, self._again = random, step << 32, 0
+
+    def of(self, workers: Array, numbers: Array) -> Array:
+        """Some numbers (...) of workers (...), which are broadcast against each other."""
+        return to_array(self._random.uniforms(to_tensor(((workers << 16) + self._first) + numbers)))
+
+    def again(self, n: int) -> Array:
+        """`n` numbers (n,) that belong to no worker."""
+        start = -1 - self._first - self._again
+        self._again += n
+        return to_array(self._random.uniforms(to_tensor(library().arange(start, start - n, -1))))
+
+
+def equal_subsets(numbers: StepNumbers, workers: Array, n: int, size: int, first: int = 0) -> Array:
+    """For each worker `n` of the integers below `size` >= n: (W, n), ascending, int32 or int64.
+
+    Args:
+        numbers: What decides; at most `n` of each worker.
+        workers: Numbers of the workers (W,).
+        n: Size of the subsets.
+        size: How many integers there are to choose from.
+        first: First one of each worker's numbers to be used.
+    """
+    lib, workers = library(), workers[:, None]
+    if n > size - n:  # what is left out is less
+        left_out = whole(equal_subsets(numbers, workers[:, 0], size - n, size, first))
+        kept = lib.ones((len(workers), size), dtype=lib.bool)
+        kept[lib.arange(len(workers))[:, None], left_out] = False
+        return (indices(kept.reshape(-1)) % max(size, 1)).reshape(len(workers), n)
+    short = size < 1 << 31  # sorts twice as fast
+
+    def picks(uniforms: Array) -> Array:
+        uniforms *= size
+        return whole(uniforms, short=short)
+
+    rows = picks(numbers.of(workers, lib.arange(first, first + n)))
+    return _settled(rows, lambda repeated: picks(numbers.again(len(repeated))))
+
+
+def unequal_subsets(numbers: StepNumbers, workers: Array, starts: Array, sizes: Array, shares: Array) -> Array:
+    """Of each of S intervals of integers a subset of its own size, all in one array (D,), int64, in no order.
+
+    Args:
+        numbers: What decides; of each worker at most as many as it gets integers.
+        workers: Whose numbers decide for each interval (S,), ascending.
+        starts: First integer of each interval (S,), ascending; intervals do not overlap.
+        sizes: Length of each interval (S,).
+        shares: Size of each subset (S,).
+    """
+    lib = library()
+    by_rest = 2 * shares > sizes  # what is left out is less
+    segments = repeat(lib.arange(len(starts)), lib.where(by_rest, sizes - shares, shares))
+    drawers = workers[segments]
+    used = lib.bincount(drawers)
+    ranks = lib.arange(len(segments)) - (used.cumsum(0) - used)[drawers]
+
+    def picks(segments: Array, uniforms: Array) -> Array:
+        uniforms *= sizes[segments]
+        return whole(uniforms) + starts[segments]
+
+    def again(repeated: Array) -> Array:
+        return picks(intervals(repeated, starts) - 1, numbers.again(len(repeated)))
+
+    found = _settled(picks(segments, numbers.of(drawers, ranks))[None], again)[0]
+    if not by_rest.any():
+        return found
+    is_rest = by_rest[segments]
+    starts, sizes = starts[by_rest], sizes[by_rest]
+    ends = sizes.cumsum(0)
+    every = lib.arange(int(ends[-1])) + repeat(starts - ends + sizes, sizes)
+    kept = lib.ones(len(every), dtype=lib.bool)
+    kept[lib.searchsorted(every, found[is_rest])] = False
+    return lib.concatenate([found[~is_rest], every[kept]])
+
+
+def _settled(rows: Array, again: Callable[[Array], Array]) -> Array:
+    """Sort each row (R, n), contiguous, and draw anew what repeats another value of its row, until nothing does.
+
+    Only which values are equal decides what is drawn anew, not which they are: all subsets stay equally likely.
+    """
+    sort_rows(rows)
+    flat, width = rows.reshape(-1), rows.shape[1]
+    repeated = indices(flat[1:] == flat[:-1]) + 1
+    if len(repeated):
+        repeated = repeated[repeated % width != 0]
+    if len(repeated):
+        flat[repeated] = again(flat[repeated])
+        unsettled = library().unique(repeated // width)
+        rows[unsettled] = _settled(rows[unsettled], again)
+    return rows

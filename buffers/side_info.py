@@ -1,0 +1,116 @@
+"""What a buffer is told of samples beside the samples themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redwood.buffers.policies import Offer, Policy
+from redwood.buffers.samplers import Sampler
+from redwood.core.errors import BufferInputError
+
+# Where it is looked for if it is not passed.
+LEAVES = {"labels": "y", "tasks": "task_id"}
+_DIMS = {"tasks": ("(B,)", 1), "losses": ("(B,)", 1), "features": ("(B, d)", 2)}
+
+
+def make_offer(
+    policy: Policy, sampler: Sampler, samples: Any, n: int, given: dict[str, Tensor | None], n_classes: int | None
+) -> Offer:
+    """What a policy and a sampler need to know of `n` samples, and no more.
+
+    Args:
+        policy: Says what it needs.
+        sampler: Likewise.
+        samples: The samples themselves.
+        n: How many they are.
+        given: What was passed beside them, by name, or None.
+        n_classes: Labels have to be below it, if given.
+
+    Raises:
+        ValueError: If something is missing, or does not fit to the samples.
+    """
+    # The features that a sampler goes by come with `refresh`, the ratings with each draw.
+    needs = policy.needs | sampler.needs - {"features", "rate"}
+    if not needs:
+        return Offer(n)
+    told = {}
+    for name in given.keys() & needs:
+        part = policy if name in policy.needs else sampler
+        told[name] = find(name, given[name], samples, n, type(part).__name__)
+    if "labels" in told:
+        sets = policy.takes_sets and "labels" not in sampler.needs
+        told["labels"] = checked_labels(told["labels"], n_classes, sets=sets)
+    return Offer(n, **told)
+
+
+def find(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Tensor:
+    """What was told of the samples, on the host.
+
+    Args:
+        name: `labels`, `tasks`, `losses` or `features`.
+        given: What was passed, or None: the leaf of that meaning is taken.
+        samples: The samples themselves.
+        n: How many they are.
+        who: Name of the policy or sampler that needs it.
+
+    Raises:
+        ValueError: If it is not to be found, or does not fit to the samples.
+    """
+    leaf = LEAVES.get(name)
+    if given is None and leaf is not None:
+        named = samples.get(leaf) if isinstance(samples, Mapping) else getattr(samples, leaf, None)
+        given = named if isinstance(named, Tensor) else None
+    if given is None:
+        remedy = f"pass {name}=..." if leaf is None else f"add a leaf {leaf}, or pass {name}=..."
+        raise BufferInputError(f"{who} needs the {name} of the samples; {remedy}")
+    if given.dim() == 0 or len(given) != n:
+        raise BufferInputError(
+            f"There are {n} samples, but {name} is of shape {tuple(given.shape)}; give one for each."
+        )
+    if name in _DIMS and given.dim() != _DIMS[name][1]:
+        raise BufferInputError(
+            f"The {name} have to be of shape {_DIMS[name][0]}, got {tuple(given.shape)}; reshape them."
+        )
+    if name == "tasks" and given.is_floating_point():
+        raise BufferInputError(f"The tasks have to be integers (B,), got {given.dtype}; convert them.")
+    given = given.detach().cpu()
+    if name in ("losses", "features") and not bool(torch.isfinite(given).all()):
+        raise BufferInputError(f"The {name} of some samples are no finite numbers; look for what has diverged.")
+    return given
+
+
+def checked_labels(labels: Tensor, n_classes: int | None, *, sets: bool) -> Tensor:
+    """Make sure that labels can be told apart.
+
+    Args:
+        labels: Classes (n,), or label sets (n, L).
+        n_classes: Classes have to be below it, if given.
+        sets: Whether label sets will do.
+
+    Returns:
+        Classes as int64, label sets as bool.
+
+    Raises:
+        ValueError: If they are no integers, negative, or too large, or sets where these will not do.
+    """
+    if labels.is_floating_point() or labels.dim() > 1 + sets:
+        wanted = "integers (B,) or sets (B, L)" if sets else "integers (B,)"
+        raise BufferInputError(
+            f"The labels have to be {wanted}, got {labels.dtype} {tuple(labels.shape)}; convert them."
+        )
+    if labels.dim() == 2 and labels.dtype != torch.bool:
+        raise BufferInputError(f"Label sets (B, L) have to be bool, got {labels.dtype}; convert them.")
+    labels = labels if labels.dim() == 2 else labels.long()
+    if not labels.numel():
+        return labels
+    if labels.dim() == 2:
+        low, high = 0, labels.shape[1] - 1
+    else:
+        low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise BufferInputError(f"The label {low} is negative; number classes from 0.")
+    if n_classes is not None and high >= n_classes:
+        raise BufferInputError(f"The label {high} has to be below {n_classes}, as n_classes={n_classes} says.")
+    return labels

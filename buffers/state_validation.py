@@ -1,0 +1,73 @@
+"""Look at the snapshot of a buffer before anything is taken over from it."""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+from redwood.buffers.component import Part
+from redwood.buffers.layout import batch_size
+from redwood.buffers.policies import Policy
+from redwood.buffers.pytree import flatten
+from redwood.buffers.samplers import Sampler
+from redwood.core.errors import BufferInputError
+
+
+def describe(part: Part) -> dict[str, Any]:
+    """What a snapshot has to be loaded into."""
+    return {"name": type(part).__name__, "options": part.options()}
+
+
+def restored_parts(
+    state: Mapping[str, Any], policy: Policy, sampler: Sampler, capacity: int | None
+) -> tuple[Policy, Sampler]:
+    """Copies of a policy and a sampler in the state of a snapshot.
+
+    Args:
+        state: What `RehearsalBuffer.state_dict` returned.
+        policy: Left as it is.
+        sampler: Left as it is.
+        capacity: The capacity that the snapshot has to be of; None: any.
+
+    Raises:
+        ValueError: If the snapshot is damaged, or of another capacity, policy or sampler.
+    """
+    try:
+        return _restored(state, copy(policy), copy(sampler), capacity)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise BufferInputError(
+            f"The saved buffer is damaged ({type(error).__name__}: {error}); load another one."
+        ) from error
+
+
+def _restored(
+    state: Mapping[str, Any], policy: Policy, sampler: Sampler, capacity: int | None
+) -> tuple[Policy, Sampler]:
+    saved, seed, rows, _ = (state[name] for name in ("capacity", "seed", "rows", "step"))
+    if capacity is not None and saved != capacity:
+        raise BufferInputError(
+            f"The saved buffer holds {saved} samples and this one {capacity}; make it with capacity={saved}."
+        )
+    for part, kind in ((policy, "policy"), (sampler, "sampler")):
+        name = state[kind]["name"]
+        if name != type(part).__name__:
+            raise BufferInputError(
+                f"The saved buffer has the {kind} {name} and this one {type(part).__name__}; make it with that one."
+            )
+        if state[kind]["options"] != part.options():
+            raise BufferInputError(
+                f"The saved buffer has a {name} with {state[kind]['options']} and this one with {part.options()}; "
+                "make it with those."
+            )
+    # Both start anew, so that these copies share nothing with what they were copied from.
+    sampler.bind(seed)
+    sampler.load_state_dict(state["sampler"])
+    policy.bind(saved or 0, seed)
+    policy.load_state_dict(state["policy"])
+    n = 0 if rows is None else batch_size(list(flatten(rows)))
+    lengths = [n, *(len(state["records"][name]) for name in ("arrivals", "draws"))]
+    if any(length != policy.size for length in lengths) or n > (saved or 0):
+        raise KeyError(f"{policy.size} samples are missing")
+    for part in (policy, sampler):
+        if not part.covers(n):
+            raise KeyError(f"{type(part).__name__} does not know its {n} slots")
+    return policy, sampler

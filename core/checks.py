@@ -1,0 +1,100 @@
+"""Checks of option values, for the `__post_init__` of option dataclasses."""
+
+import dataclasses
+import inspect
+import math
+import os
+import warnings
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from redwood.core.errors import InvalidOptionError
+
+_PLAIN: dict[str, tuple[type[Any], ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
+
+
+def refuse_untyped_options(cls: type[Any]) -> None:
+    """Tell of attributes of a new class that look like options and are none, since they have no type.
+
+    Args:
+        cls: A subclass of a class with options, while it is being created.
+
+    Raises:
+        TypeError: If one has the name of an inherited option, whose default would silently stay as it is.
+    """
+    bases = cls.__mro__[1:]
+    options = {f.name for base in bases if dataclasses.is_dataclass(base) for f in dataclasses.fields(base)}
+    declared = {name for base in cls.__mro__ for name in inspect.get_annotations(base)}
+    own = inspect.get_annotations(cls)
+    for name, value in vars(cls).items():
+        if not isinstance(value, bool | int | float | str | list | tuple):
+            continue
+        typed = f"{name}: {type(value).__name__} = {value!r}"
+        if name in options and name not in own:
+            raise TypeError(f"{cls.__name__}.{name} = {value!r} does not change the option {name}; write {typed}.")
+        if name not in declared and not name.startswith("_") and name == name.lower():
+            warnings.warn(
+                f"{cls.__name__}.{name} = {value!r} has no type, and so it is no option; write {typed}, "
+                "or annotate it by ClassVar.",
+                stacklevel=4,
+            )
+
+
+def check_types(options: Any) -> None:
+    """Check plain options against their types, and make plain values of NumPy's numbers and of paths.
+
+    Args:
+        options: A dataclass; fields of type int, float, bool, str and list are looked at.
+
+    Raises:
+        InvalidOptionError: If one has a value of another type.
+    """
+    for f in dataclasses.fields(options):
+        value = getattr(options, f.name)
+        wanted = _PLAIN.get(f.type if isinstance(f.type, str) else getattr(f.type, "__name__", ""))
+        if str(f.type).startswith("list") and (isinstance(value, str) or not isinstance(value, Sequence)):
+            raise InvalidOptionError(f"--{f.name} has to be a list, but {value!r} was given; pass [{value!r}].")
+        if wanted is None or (value is None and f.default is None):
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if str in wanted and isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)  # such as `devices=1`: on the command line all values are texts
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            raise InvalidOptionError(f"--{f.name} has to be of type {wanted[0].__name__}, but {value!r} was given.")
+        setattr(options, f.name, value)
+
+
+def check_choice(options: Any, name: str, known: Collection[str]) -> None:
+    """Raise `InvalidOptionError` unless the option `name` has one of the `known` values."""
+    value = getattr(options, name)
+    if value not in known:
+        raise InvalidOptionError(f"--{name} {value} is unknown; choose one of {', '.join(known)}.")
+
+
+def check_positive(options: Any, name: str) -> None:
+    """Raise `InvalidOptionError` unless the option `name` is greater than 0, and finite."""
+    value = _number(options, name)
+    if not 0 < value < math.inf:
+        raise InvalidOptionError(f"--{name} {value} has to be greater than 0, and finite.")
+
+
+def check_range(options: Any, name: str, low: float, high: float | None = None) -> None:
+    """Raise `InvalidOptionError` unless the option `name` is finite and in `low..high` (`high=None`: no limit)."""
+    value = _number(options, name)
+    if not math.isfinite(value):
+        raise InvalidOptionError(f"--{name} {value} has to be a finite number.")
+    if value < low or (high is not None and value > high):
+        upper = "" if high is None else f" and at most {high:g}"
+        raise InvalidOptionError(f"--{name} {value} has to be at least {low:g}{upper}.")
+
+
+def _number(options: Any, name: str) -> float:
+    value = getattr(options, name)
+    if not isinstance(value, int | float | np.number):
+        raise InvalidOptionError(f"--{name} has to be a number, but {value!r} was given.")
+    return value  # type: ignore[return-value]

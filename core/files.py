@@ -1,0 +1,95 @@
+"""Files that appear whole: each is written beside its place under a known name, and then moved there."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from redwood.core.errors import DataError
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before it takes its place; `remove_temporaries` knows it by this name."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to; the file takes the place of `path` at the end, or is removed after an error."""
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the files that a killed process was writing in a folder; nobody else may be writing there."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` with one line a key, atomically: a reader finds the old file or the new one, never a part.
+
+    Args:
+        path: File to write; its folder is made if missing.
+        content: What to write.
+
+    Raises:
+        DataError: If a number is not finite; nothing is written then.
+    """
+    try:
+        # Indentation would give each number of a matrix a line of its own.
+        lines = [f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
+    except ValueError as error:
+        raise DataError(f"What is meant for {path} holds NaN or infinity ({error}), which JSON cannot hold.") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("{\n" + ",\n".join(lines) + "\n}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: If the file is missing, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}; check the path.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"The file {path} is damaged or no JSON ({error}); write it again.") from error
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON holds it: tuples as lists, keys, paths and unknown objects as their text."""
+    match value:
+        case dict():
+            return {str(key): plain(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [plain(entry) for entry in value]
+        case np.generic():
+            return plain(value.item())
+        case None | bool() | int() | str():
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case _:
+            return str(value)

@@ -1,0 +1,80 @@
+"""How many runs this machine can do at once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from redwood.runs.devices import device_type
+from redwood.runs.run import Run
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Places:
+    """What runs are given while they last: a core each, or a GPU.
+
+    On a machine with GPUs each run gets one of its own per worker, named by its number; with fewer GPUs than places,
+    as `--jobs` may ask for, runs share them. Where the numbers do not matter they are None.
+    """
+
+    def __init__(self, numbers: Sequence[int | None]) -> None:
+        """Offer these places."""
+        self._free = list(numbers)
+        self.total = len(self._free)
+        self._distinct = len(set(numbers)) if None not in numbers else None
+
+    def take(self, width: int) -> list[int | None] | None:
+        """Give away `width` places, all if there are fewer; None as long as too few are free.
+
+        Places of one run have different numbers, unless there are not as many numbers.
+        """
+        if self._distinct is None or width > self._distinct:
+            wanted = list(range(min(width, self.total)))
+        else:
+            wanted = sorted({number: index for index, number in reversed(list(enumerate(self._free)))}.values())[:width]
+        if len(wanted) > len(self._free) or len(wanted) < min(width, self.total):
+            return None
+        taken = [self._free[index] for index in wanted]
+        self._free = [number for index, number in enumerate(self._free) if index not in wanted]
+        return taken
+
+    def give_back(self, numbers: Sequence[int | None]) -> None:
+        """Offer places again that were taken."""
+        self._free += numbers
+
+
+def find_places(run: Run, jobs: int | None) -> Places:
+    """The places for runs with these options: a core each, or a GPU; `jobs` of them if that many are asked for.
+
+    Where `--devices` names devices, all runs share these, one after the other unless `jobs` says otherwise.
+    """
+    kind = device_type(run.accelerator)
+    if kind == "cuda" and run.devices == "auto":
+        import torch
+
+        gpus = max(torch.cuda.device_count(), 1)
+        return Places([index % gpus for index in range(jobs or gpus)])
+    return Places([None] * (jobs or (available_cores() if kind == "cpu" else 1)))
+
+
+def places_needed(run: Run, workers: int) -> int:
+    """How many places a run takes: one per worker, and on the CPU one per thread of each that was asked for."""
+    return workers * max(run.threads, 1) if device_type(run.accelerator) == "cpu" else workers
+
+
+def available_cores() -> int:
+    """The cores that this process may use: its affinity, and the quota of its control group on Linux."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def _quota() -> float | None:
+    """Cores' worth of time per period, by version 2 of the control groups or version 1; None if there is no limit."""
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((CGROUPS / name).read_text() for name in names).split()
+        except (OSError, ValueError):
+            continue
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    return None

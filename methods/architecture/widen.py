@@ -1,0 +1,211 @@
+"""A network that grows with the stream, by widening its hidden layers (Chen et al., 2016, "Net2Net")."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import generator
+from redwood.core.workers import sum_over_workers, world_size
+from redwood.methods.architecture.chains import hidden_pairs, take_shapes
+from redwood.methods.architecture.widening import WIDENINGS, carry_over_state, widen
+from redwood.methods.base import Composition
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.training.optimizers import bare_optimizer
+from redwood.settings.base import Setting
+from redwood.settings.phase import Phase
+from redwood.settings.tree import ContinualSetting
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
+
+
+SMOOTHING = 0.2
+SIGMAS = 3.0
+# Further from the mean a loss counts for no more: then the average needs several of them to leave the range.
+CLIP = 6.0
+
+
+class LossWatch:
+    """Fires once a moving average of the losses has left their usual range for some time.
+
+    The average is exponentially weighted (a control chart: Roberts, 1959), and the range ends three standard deviations
+    above the mean of a window of the latest losses that lay within it. Single losses deviate more than their average,
+    so that losses that merely scatter hardly ever get there; single outliers never do.
+    """
+
+    def __init__(self, window: int, patience: int) -> None:
+        """Start without a range.
+
+        Args:
+            window: Losses that the range is taken from; until there are as many, nothing fires.
+            patience: Successive losses at which the average has to lie above the range.
+        """
+        self._patience = patience
+        self._usual: deque[float] = deque(maxlen=window)
+        self._average: float | None = None
+        self._above = 0
+
+    @property
+    def window(self) -> int:
+        """Losses that the range is taken from."""
+        return self._usual.maxlen or 0
+
+    @window.setter
+    def window(self, losses: int) -> None:
+        self._usual = deque(self._usual, maxlen=losses)
+
+    def update(self, loss: float) -> bool:
+        """Take in a loss; whether the stream has changed. The watch then starts anew."""
+        limit, clip = self._limits()
+        counted = min(loss, clip)
+        average = counted if self._average is None else self._average + SMOOTHING * (counted - self._average)
+        self._average = average
+        self._above = self._above + 1 if average > limit else 0
+        if loss <= limit:
+            self._usual.append(loss)
+        if self._above < self._patience:
+            return False
+        self._usual.clear()
+        self._average, self._above = None, 0
+        return True
+
+    def _limits(self) -> tuple[float, float]:
+        """The end of the range, and the value that larger losses count for; infinite until there is a range."""
+        if len(self._usual) < self.window:
+            return inf, inf
+        mean = fmean(self._usual)
+        sigma = sqrt(fmean((loss - mean) ** 2 for loss in self._usual))
+        return mean + SIGMAS * sigma, mean + CLIP * sigma
+
+    def state_dict(self) -> dict[str, Any]:
+        """The losses of the window, their average, and how long it has lain above."""
+        return {"usual": list(self._usual), "average": self._average, "above": self._above}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._usual = deque(state["usual"], maxlen=self.window)
+        self._average, self._above = state["average"], state["above"]
+
+
+NOISE = 0.01
+# The usual loss is that of so many mini-batches: few enough to know it early in a short stream.
+SMALLEST, LARGEST, SHARE = 5, 50, 5
+
+
+@dataclass
+class Widen(LightningMethod):
+    """Fine-tuning of a network whose hidden layers get more units at each new task, or when the loss shows a change.
+
+    What the network computes stays the same when it grows, and the optimizer goes on with its state. New units have
+    outgoing weights of zero, or are copies of old ones with noise (1 % of the weights' deviation), which the paper asks
+    for where nothing else would make equal units differ: with dropout there is none, and the copies are exact.
+
+    The loss shows a change if its moving average stays three standard deviations above its mean (`LossWatch`). Of each
+    mini-batch that is repeated only the first loss counts, the one before learning from it.
+    """
+
+    target = ContinualSetting
+    composition: ClassVar[Composition] = Composition.NEVER  # others' notes of each weight would not fit
+    regression: ClassVar[bool] = True
+
+    widen_units: int = 32  # units (channels) that each hidden layer gets when the network grows
+    widen_mode: str = "zero_outgoing"  # what new units are: zero_outgoing (fresh) or net2wider (copies)
+    widen_when: str = "boundary"  # boundary (event where none is announced), or event: when the loss shows a change
+    # event: mini-batches that the usual loss is taken from (0: a fifth of those of a pass, but 5 to 50)
+    widen_window: int = 0
+    widen_patience: int = 5  # event: successive mini-batches at which the loss has to be unusual
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "widen_units", 1)
+        check_choice(self, "widen_mode", WIDENINGS)
+        check_choice(self, "widen_when", ("boundary", "event"))
+        if self.widen_window < 0 or self.widen_window == 1:
+            raise InvalidOptionError(f"--widen_window {self.widen_window} has to be at least 2, or 0.")
+        check_range(self, "widen_patience", 1)
+
+    def configure(self, setting: Setting) -> None:
+        """Build the network; it has not grown yet."""
+        super().configure(setting)
+        self.pairs = hidden_pairs(self.network)
+        self.growths = 0
+        self._by_event = self.widen_when == "event" or not setting.assumptions.boundaries
+        self._watch = LossWatch(self.widen_window or LARGEST, self.widen_patience)
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """Grow, unless it is the first task."""
+        super().on_task_start(task_id)
+        if self.phase_count and not self._by_event:
+            self.grow()
+
+    def fit(self, phase: Phase) -> None:
+        """Train on one phase."""
+        self._watch.window = self.widen_window or min(max(phase.train.steps_per_pass // SHARE, SMALLEST), LARGEST)
+        super().fit(phase)
+
+    def callbacks(self) -> "Sequence[Callback]":
+        """Further Lightning callbacks for each phase."""
+        from redwood.methods.architecture.grow_on_event import GrowOnEvent
+
+        return [*super().callbacks(), *([GrowOnEvent(self)] if self._by_event else [])]
+
+    def note_loss(self, loss: Tensor) -> bool:
+        """Take note of the training loss of a new mini-batch; whether it shows a change, on all workers alike."""
+        mean = float(sum_over_workers(loss.detach().double().cpu())) / world_size()
+        return self._watch.update(mean)
+
+    def grow(self, trainer: "Trainer | None" = None) -> None:
+        """Widen all hidden layers, alike on all workers; within a phase its `trainer` goes on with the new ones."""
+        random = generator(self.setting.seed, "widening", self.growths)
+        optimizers = [] if trainer is None else trainer.optimizers
+        if trainer is None and self.kept is not None:
+            optimizers = [bare_optimizer(self, self.network)]
+        for pair in self.pairs:
+            units = WIDENINGS[self.widen_mode](pair.n_units, self.widen_units, random)
+            changes = widen(pair, units, random, noise=0.0 if self.dropout else NOISE)
+            for optimizer in optimizers:
+                carry_over_state(optimizer, changes)
+        self.growths += 1
+        self.flops.start_anew()
+        if trainer is None and optimizers:
+            self.kept = optimizers[0].state_dict()
+        if trainer is not None:
+            self._arrange_exchange(trainer)
+
+    def _arrange_exchange(self, trainer: "Trainer") -> None:
+        """DDP has arranged the gradients that it exchanges by the tensors that there were."""
+        from pytorch_lightning.strategies import DDPStrategy
+
+        if isinstance(trainer.strategy, DDPStrategy):
+            trainer.strategy.model = self.module
+            trainer.strategy.configure_ddp()
+
+    def never_acted(self) -> str | None:
+        """The network may never have grown."""
+        if self.growths:
+            return super().never_acted()
+        if self._by_event:
+            return (
+                f"The network never grew: the loss never stayed unusual for --widen_patience {self.widen_patience} "
+                f"mini-batches in a row, after the {self._watch.window} of --widen_window."
+            )
+        return "The network never grew: it does so at the second task, and this run has only one."
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's state, how often it has grown, and what is known of the losses."""
+        return super().state_dict() | {"widen": {"growths": self.growths, "watch": self._watch.state_dict()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with a network that may have grown."""
+        take_shapes(self.network, state["network"])
+        super().load_state_dict(state)
+        self.growths = state["widen"]["growths"]
+        self._watch.load_state_dict(state["widen"]["watch"])

@@ -1,0 +1,86 @@
+"""Fine-tuning: train on what comes, with no defence against forgetting. The lower bound."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from redwood.methods.base import Composition, Method
+from redwood.methods.lightning import LightningMethod
+from redwood.settings.base import Setting
+from redwood.settings.phase import Phase
+from redwood.settings.rl.actions import random_actions
+from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.tree import ContinualSetting, CumulativeSetting
+
+
+@dataclass
+class Finetune(LightningMethod):
+    """Minimise the cross-entropy, or the squared error, of the current batch alone."""
+
+    target = ContinualSetting
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+    regression: ClassVar[bool] = True
+
+
+@dataclass
+class Joint(LightningMethod):
+    """Start from new weights in each phase and train on the data of all tasks so far."""
+
+    target = CumulativeSetting
+    composition: ClassVar[Composition] = Composition.NEVER
+    regression: ClassVar[bool] = True
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """Forget everything: new weights, drawn from the run's seed and the phase."""
+        super().on_task_start(task_id)
+        self.reset_network()
+
+
+@dataclass
+class Random(Method):
+    """Draw a class, an action, or numbers of the range of the targets, at random, whatever the observation."""
+
+    target = Setting
+    regression: ClassVar[bool] = True
+
+    def configure(self, setting: Setting) -> None:
+        """Learn what there is to choose from."""
+        self._space = setting.action_space
+
+    def fit(self, phase: Phase | ReinforcementPhase) -> None:
+        """Learn nothing, but guess each sample once, or act, so that the online accuracy or return is known."""
+        if isinstance(phase, ReinforcementPhase):
+            phase.play(self.predict)
+            self.run.global_step += phase.steps
+            return
+        for _ in range(phase.train.epochs):
+            for batch in phase.train:
+                phase.score(self.predict(batch.x, batch.task_id), batch)
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Return random classes (B,), each of the K classes alike likely; numbers (B,) or (B, d), uniform in range."""
+        return random_actions(self._space, len(x), torch.default_generator)
+
+
+@dataclass
+class StableSGD(Finetune):
+    """Fine-tuning under the paper's stable regime: nothing but other values of options that every method has.
+
+    Forgetting is bounded by 1/2 * lambda_max * |dw|^2 (section 3): dropout and a large learning rate with small batches
+    lead to flat minima, where the largest eigenvalue of the Hessian is small, and a learning rate that decays from task
+    to task keeps the change dw of the weights small. The paper's batches hold 16 samples; their size is the setting's
+    option: give `--batch_size 16`.
+
+    Dropout is 0.25, which the authors name where their script says 0.5, and the first task is trained at `lr` itself,
+    where the script decays it already.
+    """
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+    regression: ClassVar[bool] = True
+
+    lr: float = 0.1  # learning rate of the first phase
+    momentum: float = 0.8  # momentum of sgd
+    dropout: float = 0.25  # share of the hidden activations dropped in training
+    lr_decay: float = 0.4  # factor of the learning rate from phase to phase

@@ -1,1 +1,0 @@
-"""What methods share that keep samples of the stream."""

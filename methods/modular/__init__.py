@@ -1,0 +1,1 @@
+"""Methods whose networks consist of modules."""

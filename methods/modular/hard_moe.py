@@ -1,0 +1,211 @@
+"""Hard mixtures of experts (Gross, Ranzato & Szlam, 2017).
+
+"Hard Mixtures of Experts for Large Scale Weakly Supervised Vision".
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from redwood.core.checks import check_range
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import derive_seed, preserved_random_state, seed_everything
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.modular.mixture import HardMixture
+from redwood.methods.streaming.backbone import Backbone, make_backbone
+from redwood.methods.training.layers import set_dropout
+from redwood.settings.assumptions import Context
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.phase import Phase
+from redwood.settings.tree import ClassIncrementalSetting
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
+
+
+STATIONARY_EXPERTS = 8
+# The features of the gate are trained in this share of the first phase.
+WARM_UP = 0.1
+
+
+@dataclass
+class HardMoE(LightningMethod):
+    """A k-means gate shards the samples, and each expert is trained on its own shard (sections 3 and 4).
+
+    A sample is answered by the expert of the nearest prototype, whatever its task. Each phase adds experts and their
+    prototypes and leaves the earlier ones as they are, so that only the gate can confuse tasks; nothing of a sample is
+    kept after its phase. Until the features of enough samples have come to place the prototypes, the first new expert
+    learns from all samples, and the others start from its weights; afterwards mini-batch k-means moves the prototypes
+    till the end of the pass. The paper clusters and trains one after the other, on data at rest.
+    """
+
+    target = ClassIncrementalSetting
+
+    experts: int = 0  # experts that each phase adds (0: one where a phase brings a task, else 8)
+    prototypes: int = 4  # prototypes of the gate for each expert
+    splits: int = 0  # times that a phase splits its most loaded expert in two, evenly spaced
+    backbone: Any = "identity"  # features that the gate goes by: identity (scaled input), a network by name, or trained
+    backbone_weights: str = ""  # file with the state dict of a network given by name (default: random weights)
+    gate_samples: int = 256  # samples of a phase whose features are kept aside until the gate is placed
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "experts", 0)
+        check_range(self, "prototypes", 1)
+        check_range(self, "splits", 0)
+        check_range(self, "gate_samples", 1)
+        if self.splits and self.prototypes < 2:
+            raise InvalidOptionError(f"--splits {self.splits} needs experts with at least 2 --prototypes.")
+        if self.optimizer_state == "keep":
+            raise InvalidOptionError("--optimizer_state keep means nothing to new experts; use reset.")
+
+    def configure(self, setting: Setting) -> None:
+        """Build the gate and the experts of the first phase."""
+        super().configure(setting)
+        self._add = self.experts or (STATIONARY_EXPERTS if setting.assumptions.context == Context.STATIONARY else 1)
+        self._batch: int = setting.batch_size * setting.workers  # type: ignore[attr-defined]
+        mixture = HardMixture(self._make_backbone(setting)).to(self.device)
+        self.module = self.make_module(mixture)
+        self._grown, self._tasks = 0, list[list[int]]()  # phases that have added experts; each expert's tasks
+        self._most_aside = 0
+        self._start_gate()
+        self._grow()
+
+    @property
+    def mixture(self) -> HardMixture:
+        """The network, by its own type."""
+        assert isinstance(self.network, HardMixture)
+        return self.network
+
+    def _make_backbone(self, setting: Setting) -> Backbone:
+        space = setting.observation_space
+        if self.backbone == "trained":
+            if self.backbone_weights:
+                raise InvalidOptionError("--backbone_weights is for a network given by name; leave it out.")
+            return Backbone(deepcopy(self.network), space, before_last_layer=True)  # type: ignore[arg-type]
+        return make_backbone(self.backbone, self.backbone_weights, space, setting.seed)  # type: ignore[arg-type]
+
+    def _start_gate(self) -> None:
+        self._step = self._splits = 0
+        self._placed = False
+        self._aside: list[Tensor] = []
+
+    def _grow(self) -> None:
+        first = len(self.mixture.experts)
+        fresh = [self._new_expert(first + number) for number in range(self._add + self.splits)]
+        self.mixture.grow(fresh, [self.prototypes] * self._add + [0] * self.splits)
+        self._tasks += [[] for _ in fresh]
+        self._grown += 1
+
+    def _new_expert(self, number: int) -> nn.Module:
+        with preserved_random_state():
+            seed_everything(self.setting.seed, "expert", number)
+            expert = self.make_network()
+        set_dropout(expert, self.dropout)
+        return expert.to(self.device)
+
+    def strategy(self) -> "Strategy | str":
+        """With several experts, a batch may leave some of them out."""
+        if self.setting.workers == 1:
+            return "auto"
+        from pytorch_lightning.strategies import DDPStrategy
+
+        return DDPStrategy(find_unused_parameters=self._add + self.splits > 1)
+
+    def fit(self, phase: Phase) -> None:
+        """Train new experts on one phase."""
+        if self.phase_count:
+            self.mixture.freeze()
+            self._grow()
+        for tasks in self._tasks[self.mixture.n_frozen :]:
+            tasks[:] = phase.task_classes or {}
+        self._start_gate()
+        super().fit(phase)
+
+    def losses(self, batch: Batch) -> Tensor:
+        """The loss of each sample (B,), weighted so that an expert learns as from a batch that is all its own."""
+        self._guide(batch.x)
+        losses = super().losses(batch)
+        choice = self.mixture.choice
+        return losses * len(losses) / torch.bincount(choice)[choice]
+
+    def _guide(self, x: Tensor) -> None:
+        """Train the features of the gate, place its prototypes, move them, and split experts: each in its time."""
+        step, self._step = self._step, self._step + 1
+        start, per_pass = 0, self.phase.train.steps_per_pass
+        if self.backbone == "trained" and not self.phase_count:
+            start = max(1, int(WARM_UP * self.phase.steps))
+            if step == start:
+                self.mixture.backbone.network.load_state_dict(self.mixture.experts[0].state_dict())
+        if start <= step < start + per_pass:
+            features = self.mixture.backbone(x)
+            self.mixture.move(features)
+            if not self._placed:
+                self._aside.append(features)
+                if step - start + 1 >= min(-(-self.gate_samples // self._batch), -(-per_pass // 2)):
+                    self._place()
+        if self._splits < self.splits and self._placed:
+            due = self.phase.steps * (self._splits + 1) // (self.splits + 1)
+            if step >= due:
+                self._split()
+
+    def _place(self) -> None:
+        aside = torch.cat(self._aside)
+        self._most_aside = max(self._most_aside, aside.nbytes)
+        self.mixture.place(aside, derive_seed(self.setting.seed, "gate", self.phase_count))
+        teacher, *others = self.mixture.experts[self.mixture.n_frozen :]
+        for expert in others[: self._add - 1]:
+            expert.load_state_dict(teacher.state_dict())
+        self._aside, self._placed = [], True
+
+    def _split(self) -> None:
+        spare = len(self.mixture.experts) - self.splits + self._splits
+        self.mixture.split(spare, derive_seed(self.setting.seed, "split", self.phase_count, self._splits))
+        self._splits += 1
+
+    def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Scores (B, K); where ids are given at test, of experts that were trained on the task, if there are any."""
+        if task_id is None or not self.heads.active:
+            scores: Tensor = self.network(x)
+            return scores
+        known = torch.tensor([[task in tasks for tasks in self._tasks] for task in range(int(task_id.max()) + 1)])
+        known |= ~known.any(1, keepdim=True)
+        return self.heads.mask(self.network(x, known.to(x.device)[task_id]), task_id)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The experts, the gate, and how far it is in this phase."""
+        moe = {
+            "grown": self._grown,
+            "n_frozen": self.mixture.n_frozen,
+            "tasks": [list(tasks) for tasks in self._tasks],
+            "step": self._step,
+            "splits": self._splits,
+            "placed": self._placed,
+            "aside": [features.cpu() for features in self._aside],
+            "most_aside": self._most_aside,
+        }
+        return super().state_dict() | {"moe": moe}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with earlier experts."""
+        moe = state["moe"]
+        while self._grown < moe["grown"]:
+            self._grow()
+        super().load_state_dict(state)
+        self.mixture.n_frozen = moe["n_frozen"]
+        self._tasks = [list(tasks) for tasks in moe["tasks"]]
+        self._step, self._splits, self._placed = moe["step"], moe["splits"], moe["placed"]
+        self._aside = [features.to(self.device) for features in moe["aside"]]
+        self._most_aside = moe["most_aside"]
+
+    def costs(self) -> dict[str, Any]:
+        """The costs of training; the prototypes, and the features that placed them, count as buffer."""
+        gate = (self.mixture.prototypes, self.mixture.counts, self.mixture.owner)
+        costs = super().costs()
+        held = sum(part.nbytes for part in gate) + self._most_aside
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + held}

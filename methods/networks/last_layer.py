@@ -1,0 +1,73 @@
+"""What a network makes of samples before its last layer."""
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.training.layers import evaluating
+
+CHUNK = 256
+
+
+@torch.no_grad()
+def features_of(network: nn.Module, x: Tensor) -> Tensor:
+    """The input of the network's last linear layer, in evaluation mode.
+
+    Args:
+        network: Maps samples (B, ...) to scores.
+        x: Samples (n, ...), on the network's device; they go through it in chunks.
+
+    Returns:
+        Features (n, d), float32.
+
+    Raises:
+        InvalidOptionError: If the network has no linear layer.
+    """
+    layers = [part for part in network.modules() if isinstance(part, nn.Linear)]
+    if not layers:
+        raise InvalidOptionError(f"--model {type(network).__name__} has no linear layer to take features from.")
+    inputs: list[Tensor] = []
+    handle = layers[-1].register_forward_pre_hook(lambda layer, args: inputs.append(args[0].flatten(1).float()))
+    try:
+        with evaluating(network):
+            for chunk in x.split(CHUNK):
+                network(chunk)
+    finally:
+        handle.remove()
+    return torch.cat(inputs)
+
+
+@torch.no_grad()
+def output_layer(network: nn.Module, observation_space: Box, purpose: str) -> nn.Linear:
+    """The linear layer whose outputs are the network's, found by a forward pass in evaluation mode.
+
+    Args:
+        network: Maps samples (B, ...) in their storage dtype to scores (B, K).
+        observation_space: Space of one sample.
+        purpose: What the layer is needed for, for the error.
+
+    Returns:
+        A layer with a bias: its weight is (K, d), one row per class.
+
+    Raises:
+        InvalidOptionError: If the network ends in anything else.
+    """
+    layers = [part for part in network.modules() if isinstance(part, nn.Linear) and part.bias is not None]
+    if layers:
+        inputs: list[Tensor] = []
+        device = layers[-1].weight.device
+        samples = torch.from_numpy(np.zeros((2, *observation_space.shape), observation_space.dtype)).to(device)
+        handle = layers[-1].register_forward_pre_hook(lambda layer, args: inputs.append(args[0]))
+        try:
+            with evaluating(network):
+                scores = network(samples)
+                if inputs and torch.equal(layers[-1](inputs[0]), scores):
+                    return layers[-1]
+        finally:
+            handle.remove()
+    raise InvalidOptionError(
+        f"--model {type(network).__name__} does not end in a linear layer with a bias, which {purpose}; "
+        "choose another one, such as mlp."
+    )

@@ -1,0 +1,59 @@
+"""Memory aware synapses (Aljundi et al., 2018)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from redwood.core.checks import check_range
+from redwood.methods.base import Composition
+from redwood.methods.regularisation.quadratic_penalty import Weights
+from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
+
+
+@dataclass
+class MAS(SampledImportance):
+    """Hold on to the weights that the network's outputs depend on, whether these are right or wrong.
+
+    After each task the importance Omega_i grows by the mean over samples of |d ||F(x)||^2 / dw_i| (section 4.1); the
+    penalty is lambda * sum_i Omega_i (w_i - w*_i)^2 (section 4), with the weights w* after the latest task, as far as
+    steps of the learning rate can follow it (see `pulls`). No label is looked at, and of the outputs F(x), before
+    any softmax, where ids are given at test only those of the sample's task.
+
+    Importances are divided by their mean over all weights, unless `importance_scale` is none. In one pass over a few
+    dozen batches little is forgotten, and the penalty changes next to nothing.
+    """
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+    state_key: ClassVar[str] = "mas"
+    purpose: ClassVar[str] = "mas"
+
+    mas_lambda: float = 0.25  # strength of the penalty (with importance_scale none: the paper has 1)
+    mas_samples: int = 200  # samples of each task that the importance is measured on
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "mas_lambda", 0)
+        check_range(self, "mas_samples", 1)
+
+    @property
+    def strength(self) -> float:
+        """2 lambda: a curvature is twice the factor of the square."""
+        return 2 * self.mas_lambda
+
+    @property
+    def n_aside(self) -> int:
+        """As the option says."""
+        return self.mas_samples
+
+    def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
+        """How much the squared length of the outputs changes with each weight, on average."""
+
+        def squared_length(weights: Weights, one: Tensor, task: Tensor) -> Tensor:
+            outputs = self.heads.mask(functional_call(self.network, weights, (one[None],)), task[None])
+            return outputs.masked_fill(outputs == -torch.inf, 0).square().sum()
+
+        return mean_over_samples(self.network, squared_length, torch.abs, x, task_id)

@@ -1,0 +1,22 @@
+"""Asynchronous distributed rehearsal (Bouvier et al., 2024)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from redwood.methods.base import Composition
+from redwood.methods.replay.rehearsal import Rehearsal, async_option
+
+
+@dataclass
+class AsyncRehearsal(Rehearsal):
+    """Experience replay from the buffers of all workers, hidden behind the training steps.
+
+    "Efficient Data-Parallel Continual Learning with Asynchronous Distributed Rehearsal Buffers". Each worker's
+    mini-batch is followed by samples drawn uniformly from what all workers have stored; they were drawn and sent while
+    the step before was training. On one worker it is experience replay, with the next draw prepared ahead.
+    """
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+    regression: ClassVar[bool] = True
+
+    asynchronous: bool = async_option(default=True)  # draw from all workers' buffers, one step ahead

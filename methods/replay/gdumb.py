@@ -1,0 +1,147 @@
+"""GDumb (Prabhu et al., 2020, "GDumb: A Simple Approach that Questions Our Progress in Continual Learning")."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from redwood.buffers import GreedyBalanced, Policy, RehearsalBuffer
+from redwood.core.checks import check_range
+from redwood.core.seeding import derive_seed, generator, preserved_random_state
+from redwood.core.workers import gather_objects, rank
+from redwood.methods.base import Composition
+from redwood.methods.replay.buffered import BufferedMethod
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.phase import Phase
+from redwood.settings.streams.order import batch_cuts
+from redwood.settings.tree import ContinualSetting
+
+
+class MemoryLoader:
+    """Iterates over the samples in a buffer, newly shuffled in each epoch; it is resumable.
+
+    Attributes:
+        epochs: How often to iterate.
+        first_pass: Never: the stream has shown these samples before.
+        showing: None: no setting has handed these batches out.
+    """
+
+    first_pass = False
+    showing = None
+
+    def __init__(self, buffer: RehearsalBuffer, batch_size: int, epochs: int, seed: int) -> None:
+        self._buffer, self._batch_size, self._seed = buffer, batch_size, seed
+        self.epochs = epochs
+        self._shown = self._epoch = self._next = 0
+
+    def open(self) -> None:
+        """Agree with the other workers on the samples of an epoch; those that store fewer show some twice."""
+        self._shown = max(gather_objects(len(self._buffer)))
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(batch_cuts(self._shown, self._batch_size, workers=1)) - 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the current epoch, from the next one on."""
+        n = len(self._buffer)
+        order = torch.randperm(n, generator=generator(self._seed, "memory", self._epoch))
+        order = order[torch.arange(self._shown) % n]
+        cuts = batch_cuts(self._shown, self._batch_size, workers=1).tolist()
+        spans = list(pairwise(cuts))
+        for step in range(self._next, len(spans)):
+            self._next = step + 1
+            if self._next == len(spans):
+                self._epoch, self._next = self._epoch + 1, 0
+            yield self._batch(order[slice(*spans[step])])
+
+    def _batch(self, slots: Tensor) -> Batch:
+        rows = self._buffer.read(slots)
+        return Batch(rows["x"], rows["y"], rows.get("task_id"))
+
+    def state_dict(self) -> dict[str, int]:
+        """The position."""
+        return {"shown": self._shown, "epoch": self._epoch, "next": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a position."""
+        self._shown, self._epoch, self._next = state["shown"], state["epoch"], state["next"]
+
+
+class MemoryPhase(Phase):
+    """Stands in for a phase of the stream once that has been read; its accounts are kept with it."""
+
+    def __init__(self, stream: Phase, train: MemoryLoader) -> None:
+        self.index, self.task_id, self.task_classes = stream.index, stream.task_id, stream.task_classes
+        self.train, self.validation = train, stream.validation  # type: ignore[assignment]
+        self.online = stream.online
+        self._stream = stream
+
+    def score(self, predictions: Tensor, batch: Batch) -> None:
+        """Count nothing: the stream has shown these samples before."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the memory, and the state of the stream's phase."""
+        return {"memory": self.train.state_dict(), "stream": self._stream.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on inside the phase."""
+        self.train.load_state_dict(state["memory"])
+        self._stream.load_state_dict(state["stream"])
+
+
+@dataclass
+class GDumb(BufferedMethod):
+    """Keep a greedily balanced sample of the stream (Algorithm 1); at the end of each phase train on it from scratch.
+
+    The stream is read once, whatever its `passes`; nothing is learned before the end of a phase.
+    """
+
+    target = ContinualSetting
+    composition: ClassVar[Composition] = Composition.NEVER
+
+    momentum: float = 0.9  # momentum of sgd
+    lr_schedule: str = "cosine"  # constant or cosine (to zero at the end)
+    memory_passes: int = 50  # times that the stored samples are gone through
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_range(self, "memory_passes", 1)
+
+    def policy(self) -> Policy:
+        """The greedy sampler of the paper."""
+        return GreedyBalanced()
+
+    def configure(self, setting: Setting) -> None:
+        """Build the network and an empty buffer."""
+        super().configure(setting)
+        self._batch_size: int = setting.batch_size  # type: ignore[attr-defined]
+
+    def fit(self, phase: Phase) -> None:
+        """Store, then train on what is stored."""
+        seed = derive_seed(self.setting.seed, "memory", phase.index, rank())
+        loader = MemoryLoader(self.buffer, self._batch_size, self.memory_passes, seed)
+        if self.checkpoint_inside(phase) is None:
+            self._collect(phase)
+            loader.open()
+            with preserved_random_state():  # which differs between workers, where new weights do not
+                self.reset_network()
+        super().fit(MemoryPhase(phase, loader))
+
+    def _collect(self, phase: Phase) -> None:
+        self.heads.learn(phase.task_classes)
+        for batch in phase.train:
+            if batch.first_pass:
+                shown = batch.task_id if self.heads.active else None
+                scores = self.predict(batch.x, shown)
+                phase.score(scores.argmax(1), batch)
+                self._keep(batch)
+
+    def _keep(self, batch: Batch) -> None:
+        on_device = self.module.transfer_batch_to_device(batch, self.device, 0)
+        self.store(self.buffer, on_device, {})

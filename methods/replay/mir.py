@@ -1,0 +1,23 @@
+"""Maximally interfered retrieval (Aljundi et al., 2019)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from redwood.methods.base import Composition
+from redwood.methods.replay.rehearsal import Rehearsal
+
+
+@dataclass
+class MIR(Rehearsal):
+    """Replay the samples whose loss the step on the incoming ones would raise most (Algorithm 1).
+
+    Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--buffer_sampler
+    mir:candidates=100` considers more of them.
+
+    In one pass over a few dozen batches more candidates do harm: the samples that a step would hurt most are then
+    nearly all of old classes, and the draw is no fair sample of the stream any more.
+    """
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+
+    buffer_sampler: str = "mir"  # what is drawn: mir, mir:candidates=100, or any sampler of rehearsal

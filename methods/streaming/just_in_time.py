@@ -1,0 +1,125 @@
+"""Just-in-time learning: a model for each query, of its neighbours (Bottou and Vapnik, 1992, "Local Learning")."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from redwood.buffers import POLICIES, BufferInputError, Policy, RehearsalBuffer, Ring, StorageError
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.seeding import derive_seed
+from redwood.methods.replay.buffered import make_part
+from redwood.methods.streaming.prequential import PrequentialMethod, predict_ridge, ridge_flops
+from redwood.methods.training.heads import predicts_numbers
+from redwood.settings.base import Setting
+
+_ELEMENTS = 2**22  # that are gathered at a time
+
+
+@dataclass
+class JustInTime(PrequentialMethod):
+    """Find the nearest stored samples of each query, fit a local model to them, let it predict, and discard it.
+
+    A neighbour at distance d has the weight exp(-(d / h)^2), where h is the distance of the farthest one (Atkeson,
+    Moore and Schaal, 1997, "Locally Weighted Learning", section 4). Nothing is trained; a rule that returns is known
+    again, if its samples are still there and their inputs tell it from the others.
+    """
+
+    regression: ClassVar[bool] = True
+
+    neighbours: int = 40  # nearest samples that a local model is fitted to
+    local_model: str = "ridge"  # ridge (linear) or vote (a weighted mean; of classes, a vote)
+    ridge: float = 0.01  # penalty of the squared weights of a local model
+    buffer_size: int = 1000  # samples that are stored
+    # Which samples are stored: ring (the latest), reservoir, or by classes class_balanced, greedy_balanced,
+    # per_class_random or partitioning; with arguments as in rehearsal.
+    buffer_policy: str = "ring"
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        check_range(self, "neighbours", 1)
+        check_choice(self, "local_model", ("ridge", "vote"))
+        check_range(self, "ridge", 1e-9)
+        check_range(self, "buffer_size", 1)
+        needs = self._policy().needs & {"losses", "features"}
+        if needs:
+            raise InvalidOptionError(
+                f"--buffer_policy {self.buffer_policy} goes by {min(needs)}, and just_in_time trains no network that "
+                "has any; choose another one, such as ring or reservoir."
+            )
+
+    def _policy(self) -> Policy:
+        return make_part("buffer_policy", self.buffer_policy, POLICIES)
+
+    def configure(self, setting: Setting) -> None:
+        """Start with no samples."""
+        policy = self._policy()
+        # With one label for all, a ring holds the latest samples of the stream, and not of each class.
+        self._one_label = isinstance(policy, Ring)
+        if predicts_numbers(setting.action_space) and "labels" in policy.needs and not self._one_label:
+            raise InvalidOptionError(
+                f"--buffer_policy {self.buffer_policy} goes by classes, but the targets of {setting.dataset} are "  # type: ignore[attr-defined]
+                "numbers; choose another one, such as ring or reservoir."
+            )
+        super().configure(setting)
+
+    def forget(self) -> None:
+        """Start with an empty database."""
+        seed = derive_seed(self.setting.seed, "database")
+        self.buffer = RehearsalBuffer(self.buffer_size, policy=self._policy(), tier="host", seed=seed)
+        self._database: tuple[Tensor, Tensor] | None = None
+
+    def kept(self) -> int:
+        """Number of samples stored."""
+        return len(self.buffer)
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Offer samples to the database."""
+        labels = torch.zeros(len(y), dtype=torch.int64) if self._one_label else y
+        try:
+            self.buffer.add({"x": x, "y": y}, labels=labels)
+        except (StorageError, BufferInputError) as error:
+            raise RedwoodError(str(error)) from error
+        self._database = None
+
+    def answer(self, x: Tensor) -> Tensor:
+        """What the local models say (B, k)."""
+        if self._database is None:
+            rows = self.buffer.all()
+            self._database = self.inputs(rows["x"]), self.targets(rows["y"])
+        n = min(self.neighbours, len(self.buffer))
+        chunk = max(1, _ELEMENTS // (n * x.shape[1]))
+        return torch.cat([self._answer(part, *self._database, n) for part in x.split(chunk)])
+
+    def _answer(self, x: Tensor, stored: Tensor, targets: Tensor, n: int) -> Tensor:
+        distances, nearest = torch.cdist(x, stored).topk(n, dim=1, largest=False)
+        farthest = distances[:, -1:].clamp(min=torch.finfo(distances.dtype).tiny)
+        weights = torch.exp(-((distances / farthest) ** 2))
+        if self.local_model == "vote":
+            return torch.einsum("qn,qnk->qk", weights / weights.sum(1, keepdim=True), targets[nearest])
+        return predict_ridge(stored[nearest], targets[nearest], weights, x, self.ridge)
+
+    def query_flops(self, d: int) -> float:
+        """All distances, and a local model."""
+        n, k = min(self.neighbours, len(self.buffer)), self.n_outputs
+        model = ridge_flops(n, d, k) if self.local_model == "ridge" else 2.0 * n * k
+        return 3.0 * d * len(self.buffer) + model
+
+    def state_dict(self) -> dict[str, Any]:
+        """The database, too."""
+        return super().state_dict() | {"buffer": self.buffer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().load_state_dict(state)
+        try:
+            self.buffer.load_state_dict(state["buffer"])
+        except (StorageError, BufferInputError) as error:
+            raise RedwoodError(str(error)) from error
+        self._database = None
+
+    def costs(self) -> dict[str, Any]:
+        """FLOPs of predictions in the stream, and the bytes of the database."""
+        return {"training_flops": self.flops, "parameters": 0, "buffer_bytes": self.buffer.nbytes}

@@ -1,0 +1,137 @@
+"""The curve of what a run measured while it was trained."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+import numpy as np
+from redwood.runs.figures.drawing import COLOURS, name_average, scale_of, style_axes
+from redwood.settings.measure import RETURN
+from redwood.settings.results import Results
+from redwood.settings.rl.results import ReturnResults
+import os
+from typing import TYPE_CHECKING, NamedTuple
+from redwood.runs.figures.drawing import COLOURS, new_figure, save_figure, style_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes
+
+
+ROOM = 1.04
+MAX_LABELLED_TASKS = 10
+
+
+def draw_online(axes: "Axes", results: Results) -> None:
+    """Draw what was measured while a run was trained, over the samples or steps seen, and its average."""
+    measure = results.measure
+    samples, values = np.array(results.online_curve, dtype=np.float64).T
+    average, shown = results.metrics[f"online_{measure.key}"], measure.factor * values
+    assert average is not None
+    axes.plot(samples, shown, color=COLOURS[0], lw=1.3)
+    label = f"average {measure.show(average)}"
+    axes.axhline(measure.factor * average, color="black", lw=1.2, ls="--", label=label)
+    name_average(axes)
+    axes.set_ylim(*scale_of(measure, shown, ROOM))
+    axes.set_xlim(0, samples[-1])
+    if isinstance(results, ReturnResults) and results.n_phases > 1:
+        axes.set_xlim(0, results.steps_per_phase * len(results.accuracy_matrix))
+        order = results.order or range(len(results.accuracy_matrix))
+        _draw_task_bands(axes, order, results.steps_per_phase)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    # Of several passes, only the first is scored: later ones have learned from the samples already.
+    first = " in the first pass" if results.cost.training_samples > samples[-1] and measure is not RETURN else ""
+    style_axes(axes, f"training {measure.samples} seen{first}", f"online {measure.label}")
+
+
+def _draw_task_bands(axes: "Axes", order: Sequence[int], steps: int) -> None:
+    """Shade every second phase behind a curve over steps, of which each phase has `steps`, and number the tasks."""
+    for phase, task in enumerate(order):
+        left, right = phase * steps, (phase + 1) * steps
+        if phase % 2:
+            axes.axvspan(left, right, color="black", alpha=0.06, lw=0)
+        if len(order) <= MAX_LABELLED_TASKS:
+            axes.annotate(
+                f"task {task}",
+                ((left + right) / 2, 0.0),
+                (0, 4),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color="#555555",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
+            )
+
+
+SHOWN_STEPS = 4
+_STEP_COLOUR = "#d5d5d5"
+# Bottom and height of the bars of training, of waiting inside them, and of the background.
+_UPPER, _WITHIN, _LOWER = (1.0, 0.8), (1.0, 0.25), (0.0, 0.8)
+_BEHIND = ("insert", "counts", "plan", "gather", "exchange")
+_PARTS = {"wait": ("#000000", _WITHIN)} | {
+    name: (colour, _LOWER) for name, colour in zip(_BEHIND, COLOURS, strict=False)
+}
+_NARROW = 0.08  # of the width: a step is too short to be numbered
+
+
+class Span(NamedTuple):
+    """Something that took a while.
+
+    Attributes:
+        name: What it was.
+        start: When it began, in milliseconds.
+        end: When it was over.
+    """
+
+    name: str
+    start: float
+    end: float
+
+
+def plot_timeline(timeline: Sequence[Sequence[str | float]], path: str | os.PathLike[str]) -> None:
+    """Draw the last training steps of a worker, above what its background did meanwhile.
+
+    Args:
+        timeline: Spans as `cost.rehearsal["timeline"]` of results holds them.
+        path: File to write.
+
+    Raises:
+        ValueError: If there is no whole step in it.
+    """
+    spans = [Span(str(name), float(start), float(end)) for name, start, end in timeline]
+    steps = _last_steps(spans)
+    zero, width = steps[0].start, steps[-1].end - steps[0].start
+    figure = new_figure(8.0, 2.2)
+    axes = figure.add_subplot()
+    axes.set_xlim(0, width)
+    axes.set_ylim(-0.1, 1.9)
+    _draw(axes, steps, zero, _UPPER, facecolors=_STEP_COLOUR, edgecolor="white", linewidth=1.5)
+    for number, step in enumerate(steps):
+        if step.end - step.start > _NARROW * width:
+            middle = (step.start + step.end) / 2 - zero
+            axes.text(middle, 1.52, f"step {number + 1}", ha="center", va="center", fontsize=9)
+    for name, (colour, place) in _PARTS.items():
+        shown = [span for span in spans if span.name == name and span.end > zero and span.start < zero + width]
+        # The edge keeps what is shorter than a dot from vanishing.
+        _draw(axes, shown, zero, place, facecolors=colour, edgecolor=colour, linewidth=0.5, label=name)
+    style_axes(axes, "milliseconds", "")
+    axes.set_yticks([0.4, 1.4], ["in the background", "training"])
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(_PARTS), frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def _last_steps(spans: Sequence[Span]) -> list[Span]:
+    """The last steps without a pause between them, such as an evaluation."""
+    steps = [span for span in spans if span.name == "step"]
+    if not steps:
+        raise ValueError("A time line needs at least one whole step.")
+    first = len(steps) - 1
+    while first and len(steps) - first < SHOWN_STEPS and steps[first - 1].end == steps[first].start:
+        first -= 1
+    return steps[first:]
+
+
+def _draw(axes: "Axes", spans: Sequence[Span], zero: float, place: tuple[float, float], **style: object) -> None:
+    bars = [(span.start - zero, span.end - span.start) for span in spans]
+    axes.broken_barh(bars, place, **style)  # type: ignore[arg-type]

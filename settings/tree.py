@@ -1,0 +1,81 @@
+"""The top of the supervised tree: one phase, no task ids, no boundaries."""
+
+from redwood.settings.assumptions import Context, Range, TaskIds
+from redwood.settings.base import Setting
+from redwood.settings.supervised import SupervisedSetting
+
+
+class ContinualSetting(SupervisedSetting):
+    """A stream of labelled data whose distribution may drift continuously; nothing is announced."""
+
+
+class TaskAgnosticSetting(ContinualSetting, context=Context.DISCRETE):
+    """The stream switches between discrete tasks, without saying when or to which."""
+
+
+class ClassIncrementalSetting(TaskAgnosticSetting, boundaries=True, task_ids=TaskIds.TRAINING):
+    """One phase per task, task ids in training only; the classes accumulate."""
+
+
+class DomainIncrementalSetting(ClassIncrementalSetting, shared_outputs=True):
+    """All tasks share one output space: what changes is the domain of the inputs."""
+
+
+class TaskIncrementalSetting(ClassIncrementalSetting, task_ids=TaskIds.TEST):
+    """The task id is given at test, too, so that only the classes of one task compete."""
+
+
+class CumulativeSetting(ClassIncrementalSetting, past_accessible=True):
+    """Each phase holds the data of all tasks so far: home of the upper bound, training from scratch."""
+
+
+class TraditionalSetting(ClassIncrementalSetting, context=Context.STATIONARY):
+    """All tasks shuffled into one phase of independent, identically distributed samples."""
+
+
+class MultiTaskSetting(TaskIncrementalSetting, TraditionalSetting):
+    """All tasks shuffled into one phase; the task id of each sample is given in training and at test."""
+
+
+class Online(Setting, passes=Range(1, 1)):
+    """Mixin that pins `passes` to 1."""
+
+
+class OnlineClassIncrementalSetting(Online, ClassIncrementalSetting):
+    """Class-incremental learning in one pass."""
+
+
+class OnlineDomainIncrementalSetting(DomainIncrementalSetting, OnlineClassIncrementalSetting):
+    """Domain-incremental learning in one pass."""
+
+
+class OnlineTaskIncrementalSetting(TaskIncrementalSetting, OnlineClassIncrementalSetting):
+    """Task-incremental learning in one pass."""
+
+
+class OnlineTraditionalSetting(TraditionalSetting, OnlineClassIncrementalSetting):
+    """Ordinary supervised learning in one pass."""
+
+
+class Distributed(Setting, workers=Range(2)):
+    """Mixin that asks for at least two workers, each with its own shard."""
+
+
+class DistributedClassIncrementalSetting(Distributed, ClassIncrementalSetting):
+    """Class-incremental learning over several workers."""
+
+
+class DistributedDomainIncrementalSetting(DomainIncrementalSetting, DistributedClassIncrementalSetting):
+    """Domain-incremental learning over several workers."""
+
+
+class DistributedTaskIncrementalSetting(TaskIncrementalSetting, DistributedClassIncrementalSetting):
+    """Task-incremental learning over several workers."""
+
+
+class DistributedTraditionalSetting(TraditionalSetting, DistributedClassIncrementalSetting):
+    """Ordinary supervised learning over several workers."""
+
+
+class DistributedOnlineClassIncrementalSetting(DistributedClassIncrementalSetting, OnlineClassIncrementalSetting):
+    """Class-incremental learning in one pass, over several workers."""

@@ -1,0 +1,213 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+from redwood.buffers.strategy.uneven_inputs import EvenEpochs, even_epochs
+from tests.buffers.strategy.plain_modules import (
+    Numbers,
+    Stranger,
+    batch_of,
+    loader_of_batches,
+    rank,
+    stored,
+    strategy_of,
+    trainer_of,
+)
+from tests.workers import TwoWorkers
+
+
+class Weighed(Stranger):
+    """Notes what its loss is multiplied by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors: list[float] = []
+
+    def on_after_backward(self) -> None:
+        self.factors.append(self.trainer.strategy.memory.weight())
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        assert len(batch["id"])
+
+
+class OfUnknownLength:
+    """A loader that does not know its length."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Any:
+        return iter(self._loader)
+
+
+def trained_on(sizes: list[list[int]], training: dict[str, Any], unknown: tuple[int, ...] = ()) -> tuple[Any, ...]:
+    module, strategy = Weighed(), strategy_of(buffer_size=400, replay=2)
+    trainer = trainer_of(strategy, **training)
+    loader: Any = loader_of_batches(sizes[rank()], start=100 * rank())
+    if rank() in unknown:
+        loader = OfUnknownLength(loader)
+    trainer.fit(module, loader, loader_of_batches([3], start=900))
+    return module.incoming, module.factors, stored(strategy), trainer.global_step, trainer.current_epoch
+
+
+@pytest.mark.parametrize("sizes", [[[4, 4], [4, 4, 4, 2]], [[3, 4, 4, 4, 1], [2]], [[4, 1], [4, 4]]])
+@pytest.mark.parametrize("training", [{"max_epochs": 2}, {"max_epochs": 2, "val_check_interval": 0.5}], ids=str)
+def test_all_batches_count_once(two_workers: TwoWorkers, sizes: list[list[int]], training: dict[str, Any]) -> None:
+    check_all_batches_count_once(two_workers.run(trained_on, sizes, training), sizes)
+
+
+@pytest.mark.parametrize(("unknown", "sizes"), [((0, 1), [[4, 4], [4, 4, 4, 2]]), ((1,), [[3, 4, 4, 4, 1], [2]])])
+def test_all_batches_count_once_where_nobody_knows_how_many_there_are(
+    two_workers: TwoWorkers, unknown: tuple[int, ...], sizes: list[list[int]]
+) -> None:
+    answers = two_workers.run(trained_on, sizes, {"max_epochs": 2}, unknown)
+    check_all_batches_count_once(answers, sizes)
+
+
+def check_all_batches_count_once(answers: list[Any], sizes: list[list[int]]) -> None:
+    longest = max(map(len, sizes))
+    for worker, (incoming, factors, kept, steps, epochs) in enumerate(answers):
+        ids = list(range(100 * worker, 100 * worker + sum(sizes[worker])))
+        ends = [sum(sizes[worker][: step + 1]) for step in range(len(sizes[worker]))]
+        batches = [ids[end - size : end] for end, size in zip(ends, sizes[worker], strict=True)]
+        n_repeated = longest - len(batches)
+        assert incoming == 2 * (batches + n_repeated * batches[-1:])
+        assert [factor > 0 for factor in factors] == 2 * ([True] * len(batches) + [False] * n_repeated)
+        assert kept == sorted(2 * ids)
+        assert (steps, epochs) == (2 * longest, 2)
+    for one, other in zip(answers[0][1], answers[1][1], strict=True):
+        assert one + other == pytest.approx(2)
+
+
+class Spoiled(Stranger):
+    """Its loss of a repeated batch is told by how the forward pass ends."""
+
+    def __init__(self, ending: str) -> None:
+        super().__init__()
+        self._ending = ending
+
+    def loss(self, batch: Any) -> Tensor:
+        loss, even = super().loss(batch), self.trainer.strategy._even
+        if self._ending == "as ever" or even is None or not even.is_repeating:
+            return loss
+        # The loss is not a number, or it is one of which the derivative is not.
+        return loss * float("nan") if self._ending == "nan" else loss + (self.net[0].weight * 0).sum().sqrt()
+
+
+def weights_after(ending: str, training: dict[str, Any]) -> list[Tensor]:
+    module = Spoiled(ending)
+    loader = loader_of_batches([[4, 4, 4, 4], [4]][rank()], start=100 * rank())
+    trainer_of(strategy_of(buffer_size=400), **training).fit(module, loader)
+    return module.weights
+
+
+@pytest.mark.parametrize("training", [{}, {"accumulate_grad_batches": 3}], ids=str)
+@pytest.mark.parametrize("ending", ["nan", "infinite slope"])
+def test_a_repeated_batch_adds_nothing_even_if_its_loss_is_not_finite(
+    two_workers: TwoWorkers, ending: str, training: dict[str, Any]
+) -> None:
+    (first, _), (wanted, _) = (two_workers.run(weights_after, end, training) for end in (ending, "as ever"))
+    assert all(map(torch.equal, first, wanted))
+
+
+def what_is_told_without_a_batch(unknown: tuple[int, ...]) -> str:
+    try:
+        trained_on([[], [4, 4]], {}, unknown)
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
+@pytest.mark.parametrize("unknown", [(), (0, 1)])
+def test_a_worker_without_a_batch(two_workers: TwoWorkers, unknown: tuple[int, ...]) -> None:
+    message = "Worker 0 has no training batch, and worker 1 has; give each of them at least one."
+    assert two_workers.run(what_is_told_without_a_batch, unknown) == [message] * 2
+
+
+def tasks_of_other_lengths() -> list[list[list[int]]]:
+    """Three fits with one trainer and one buffer, of which only the second one has unequal epochs."""
+    strategy, seen = strategy_of(buffer_size=400), []
+    for sizes in ([[4, 4], [4, 4]], [[4], [4, 4, 4]], [[4, 2], [4, 3]]):
+        module = Stranger()
+        trainer = trainer_of(strategy)
+        trainer.fit(module, loader_of_batches(sizes[rank()]))
+        seen.append(module.incoming)
+        strategy = strategy_of(buffer=strategy.memory)
+    return seen
+
+
+def test_lengths_may_change_between_fits(two_workers: TwoWorkers) -> None:
+    first, second = two_workers.run(tasks_of_other_lengths)
+    assert [list(map(len, task)) for task in first] == [[4, 4], [4, 4, 4], [4, 2]]
+    assert [list(map(len, task)) for task in second] == [[4, 4], [4, 4, 4], [4, 3]]
+
+
+class Reloading(Stranger):
+    """Has another loader in each epoch, and so have others."""
+
+    def train_dataloader(self) -> DataLoader[int]:
+        epoch = self.trainer.current_epoch
+        sizes = [[[4, 4], [4, 4]], [[4], [4, 4]], [[4, 4], [1]]][epoch]
+        return loader_of_batches(sizes[rank()], start=100 * epoch)
+
+
+def reloaded() -> tuple[list[list[int]], list[int]]:
+    module, strategy = Reloading(), strategy_of(buffer_size=400)
+    trainer_of(strategy, max_epochs=3, reload_dataloaders_every_n_epochs=1).fit(module)
+    return module.incoming, stored(strategy)
+
+
+def test_loaders_may_change_between_epochs(two_workers: TwoWorkers) -> None:
+    (first, kept), (second, others) = two_workers.run(reloaded)
+    assert list(map(len, first)) == [4, 4, 4, 4, 4, 4]
+    assert list(map(len, second)) == [4, 4, 4, 4, 1, 1]
+    assert kept == [*range(8), *range(100, 104), *range(200, 208)]
+    assert others == [*range(8), *range(100, 108), 200]
+
+
+def shuffled_by_lightning() -> tuple[list[list[int]], bool]:
+    """A loader whose length is unequal, with a sampler that has to be told of each epoch."""
+    module = Stranger()
+    sampler = DistributedSampler(Numbers(range(12)), num_replicas=1, rank=0, shuffle=True)
+    loader = DataLoader(sampler.dataset, batch_size=4 if rank() else 3, sampler=sampler, collate_fn=batch_of)
+    trainer = trainer_of(strategy_of(), max_epochs=2)
+    trainer.fit(module, loader)
+    return module.incoming, isinstance(trainer.train_dataloader, EvenEpochs)
+
+
+def test_sampler_is_told_of_each_epoch(two_workers: TwoWorkers) -> None:
+    (first, is_wrapped), (second, _) = two_workers.run(shuffled_by_lightning)
+    assert is_wrapped
+    for incoming, n_own in ((first, 4), (second, 3)):
+        one, other = incoming[:n_own], incoming[4 : 4 + n_own]
+        assert all(sorted(i for batch in epoch for i in batch) == list(range(12)) for epoch in (one, other))
+        assert one != other
+
+
+class TestLoader:
+    def test_repeats_the_last_batch(self) -> None:
+        loader = EvenEpochs([1, 2], 4)
+        assert [(batch, loader.is_repeating) for batch in loader] == [(1, False), (2, False), (2, True), (2, True)]
+        assert [(batch, loader.is_repeating) for batch in loader][:2] == [(1, False), (2, False)]
+        assert len(loader) == 4
+
+    def test_is_the_same_where_all_are_alike(self) -> None:
+        loader = [1, 2]
+        assert even_epochs(loader, lambda has: [has]) is loader
+
+    def test_does_without_a_length(self) -> None:
+        loader = OfUnknownLength([1, 2])
+        assert even_epochs(loader, lambda has: [has]) is loader
+
+    def test_asks_before_each_batch(self) -> None:
+        others = iter([True, True, True, False, False])
+        loader = EvenEpochs(OfUnknownLength([1, 2]), None, lambda has: [has, next(others)])
+        assert list(loader) == [1, 2, 2]
+        assert [loader.take() for _ in range(4)] == [False, False, True, False]
+
+    def test_answers_for_the_loader(self) -> None:
+        inner = loader_of_batches([2, 2])
+        assert EvenEpochs(inner, 3).dataset is inner.dataset

@@ -1,0 +1,106 @@
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
+from redwood.methods.baselines import Finetune
+from redwood.runs.run import Run
+from redwood.settings.tree import ClassIncrementalSetting
+
+
+def options(value):
+    return SimpleNamespace(size=value)
+
+
+class TestCheckRange:
+    @pytest.mark.parametrize(("value", "high"), [(1, None), (10**9, None), (1, 1), (2.5, 3)])
+    def test_inside(self, value, high):
+        check_range(options(value), "size", 1, high)
+
+    @pytest.mark.parametrize(
+        ("value", "high", "sentence"),
+        [
+            (0, None, "--size 0 has to be at least 1."),
+            (4, 3, "--size 4 has to be at least 1 and at most 3."),
+            (float("nan"), None, "--size nan has to be a finite number."),
+        ],
+    )
+    def test_outside(self, value, high, sentence):
+        with pytest.raises(InvalidOptionError) as caught:
+            check_range(options(value), "size", 1, high)
+        assert str(caught.value) == sentence
+
+
+def test_check_choice():
+    check_choice(options("a"), "size", ("a", "b"))
+    with pytest.raises(InvalidOptionError) as caught:
+        check_choice(options("c"), "size", ("a", "b"))
+    assert str(caught.value) == "--size c is unknown; choose one of a, b."
+
+
+class TestUnknownNameError:
+    def test_it_names_the_nearest(self):
+        error = UnknownNameError("method", "rehersal", ["ewc", "rehearsal"])
+        assert str(error) == "There is no method named 'rehersal'. Did you mean rehearsal? Known: ewc, rehearsal."
+
+    def test_nothing_is_near(self):
+        assert "Did you mean" not in str(UnknownNameError("method", "qqq", ["ewc", "rehearsal"]))
+
+
+def test_all_errors_of_ours_are_value_errors():
+    assert issubclass(RedwoodError, ValueError)
+    assert issubclass(UnknownNameError, RedwoodError)
+
+
+class TestUntypedOptions:
+    def test_an_option_of_a_parent_is_refused(self):
+        for parent, name in ((Finetune, "lr"), (ClassIncrementalSetting, "passes")):
+            with pytest.raises(
+                TypeError, match=rf"Mine.{name} = 3 does not change the option {name}; write {name}: int = 3"
+            ):
+                type("Mine", (parent,), {name: 3})
+
+    def test_a_new_one_is_told(self):
+        with pytest.warns(
+            UserWarning, match=r"Mine.epsilon = 0.1 has no type, .* write epsilon: float = 0.1, or annotate"
+        ):
+            type("Mine", (Finetune,), {"epsilon": 0.1})
+
+    def test_what_is_no_option_is_not(self):
+        attributes = {"__annotations__": {"own": "ClassVar[int]", "lr": "float"}, "own": 3, "lr": 0.3}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            type("Mine", (Finetune,), attributes | {"LIMIT": 3, "_hidden": 2, "regression": True, "help": print})
+
+
+class TestTypes:
+    @pytest.mark.parametrize(
+        ("make", "sentence"),
+        [
+            (lambda: Finetune(lr="0.1"), "--lr has to be of type float, but '0.1' was given"),
+            (lambda: Finetune(lr=True), "--lr has to be of type float, but True was given"),
+            (lambda: Finetune(optimizer=print), "--optimizer has to be of type str"),
+            (
+                lambda: ClassIncrementalSetting(batch_size=16.0),
+                "--batch_size has to be of type int, but 16.0 was given",
+            ),
+            (
+                lambda: ClassIncrementalSetting(increment=2),
+                r"--increment has to be a list, but 2 was given; pass \[2\]",
+            ),
+            (lambda: Run(quiet="yes"), "--quiet has to be of type bool"),
+        ],
+    )
+    def test_other_values_are_refused(self, make, sentence):
+        with pytest.raises(InvalidOptionError, match=sentence):
+            make()
+
+    def test_what_stands_for_a_plain_value_becomes_one(self):
+        setting = ClassIncrementalSetting(seed=np.int64(3), data_dir=Path("data"), increment=range(2, 3))
+        assert (type(setting.seed), setting.data_dir) == (int, "data")
+        assert type(Finetune(lr=np.float32(0.5)).lr) is float and Finetune(lr=1).lr == 1
+        assert Run(devices=1).devices == "1"

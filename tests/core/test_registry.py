@@ -1,0 +1,157 @@
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from redwood.core.errors import RedwoodError, UnknownNameError
+from redwood.core.registry import known_names
+from redwood.methods import get_method, method_names
+from redwood.methods.baselines import Finetune
+from redwood.runs.run import Run
+from redwood.settings import get_setting, setting_names
+from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.tree import ContinualSetting
+from tests.samples import numbered
+
+SOURCE = """
+from redwood.methods import Finetune
+from redwood.settings import ContinualSetting
+
+class Mine(Finetune):
+    "Fine-tuning of my own."
+
+class MySetting(ContinualSetting):
+    "A setting of my own."
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "my_file.py"
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.fixture
+def entry_points(monkeypatch):
+    """Pretend that other packages are installed."""
+
+    def install(name, value):
+        found = [EntryPoint(name, value, "any")]
+        monkeypatch.setattr("redwood.core.registry.entry_points", lambda group: found)
+
+    return install
+
+
+class TestNames:
+    def test_keys(self):
+        assert get_method("finetune") is Finetune
+        assert get_setting("continual") is ContinualSetting
+
+    def test_module_and_class(self):
+        assert get_method("redwood.methods.baselines:Finetune") is Finetune
+
+    def test_file_and_class(self, file):
+        found = get_method(f"{file}:Mine")
+        assert issubclass(found, Finetune)
+        assert get_method(f"{file}:Mine") is found, "a class keeps its identity however often it is named"
+        assert issubclass(get_setting(f"{file}:MySetting"), ContinualSetting)
+
+    def test_the_reference_of_a_class_loads_it_again(self, file):
+        mine = get_method(f"{file}:Mine")
+        assert mine.reference() == f"{file}:Mine"
+        assert get_method(mine.reference()) is mine
+        assert Finetune.reference() == "finetune"
+        assert name_of_setting(ContinualSetting) == "continual"
+        assert name_of_setting(get_setting(f"{file}:MySetting")) == f"{file}:MySetting"
+
+    def test_entry_points_of_other_packages(self, entry_points):
+        entry_points("theirs", "redwood.methods.baselines:Random")
+        assert "theirs" in method_names()
+        assert get_method("theirs").__name__ == "Random"
+
+    def test_an_entry_point_must_not_take_our_name(self, entry_points):
+        entry_points("continual", "package:Class")
+        with pytest.raises(RedwoodError, match="takes the name of redwood's own setting 'continual'"):
+            setting_names()
+
+    def test_all_names_of_a_table(self):
+        assert known_names("thing", {"a": "m:A"}, "redwood.nothing") == {"a": "m:A"}
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            ("finetoon", "There is no method named 'finetoon'. Did you mean finetune?"),
+            ("xyz", "There is no method named 'xyz'. Known: a2c, agem, async_rehearsal, bic, der, der_pp, dqn, dtp"),
+            ("no_such_package.module:Name", "The method module 'no_such_package.module' cannot be found"),
+            ("redwood.methods.baselines:Finetun", "Did you mean Finetune?"),
+            ("no_such_file.py:Name", "does not exist"),
+            ("redwood.settings.tree:ContinualSetting", "is not a method"),
+        ],
+    )
+    def test_methods(self, name, sentence):
+        with pytest.raises(RedwoodError, match=sentence.replace("?", r"\?")):
+            get_method(name)
+
+    def test_settings(self):
+        with pytest.raises(UnknownNameError, match="Did you mean class_incremental"):
+            get_setting("class_incrementl")
+        with pytest.raises(RedwoodError, match="is not a setting"):
+            get_setting("redwood.methods.baselines:Finetune")
+
+    def test_an_import_error_inside_a_module_is_not_hidden(self, tmp_path, monkeypatch):
+        (tmp_path / "needs_more.py").write_text("import no_such_library\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        with pytest.raises(RedwoodError, match=r"needs_more:Name cannot be imported \(.*no_such_library") as raised:
+            get_method("needs_more:Name")
+        assert isinstance(raised.value.__cause__, ModuleNotFoundError)
+
+    def test_a_broken_file_can_be_loaded_once_it_is_repaired(self, file):
+        file.write_text("1 / 0")
+        before = set(sys.modules)
+        with pytest.raises(RedwoodError, match=r"cannot be imported \(ZeroDivisionError: .*, in line 1\)"):
+            get_method(f"{file}:Mine")
+        assert set(sys.modules) == before
+        file.write_text(SOURCE)
+        assert get_method(f"{file}:Mine").__name__ == "Mine"
+
+
+class TestUsersFiles:
+    def test_a_file_alone_names_what_is_in_it(self, file):
+        with pytest.raises(RedwoodError, match=r"is a file; .* is the method, as in .*my_file.py:Mine\.$"):
+            get_method(str(file))
+        with pytest.raises(RedwoodError, match=r"is the setting, as in .*my_file.py:MySetting\.$"):
+            get_setting(str(file))
+
+    def test_only_what_suits_is_named(self, file):
+        file.write_text(SOURCE + "class Watch:\n    pass\ndef make(): ...\n")
+        with pytest.raises(UnknownNameError, match=r"Known: Mine\."):
+            get_method(f"{file}:Nope")
+        with pytest.raises(UnknownNameError, match=r"Known: MySetting\."):
+            get_setting(f"{file}:Nope")
+
+    def test_nothing_suits(self, file):
+        file.write_text("x = 1\n")
+        with pytest.raises(UnknownNameError, match=r"named 'Nope'. There is none at all\."):
+            get_method(f"{file}:Nope")
+
+    @pytest.mark.parametrize("name", ["__main__:Mine", "tests.somewhere:function.<locals>.Mine"])
+    def test_what_no_file_can_name(self, name):
+        with pytest.raises(RedwoodError, match="was defined in a script or in a function"):
+            get_method(name)
+
+
+class TestDescribeRun:
+    def test_all_options_by_their_names_and_nothing_that_only_says_where_to(self):
+        setting = ContinualSetting(dataset=numbered(), class_order=[1, 0])
+        config = describe_run(setting, Finetune(lr=0.5), Run(run_dir="somewhere", quiet=True))
+        assert (config["setting"], config["method"]) == ("continual", "finetune")
+        assert (config["dataset"], config["class_order"], config["lr"]) == (
+            "<numbered, given from Python>",
+            [1, 0],
+            0.5,
+        )
+        assert (config["passes"], config["precision"]) == (20, "32-true")
+        assert not {"run_dir", "resume", "quiet"} & config.keys()

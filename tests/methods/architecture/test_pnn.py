@@ -1,0 +1,97 @@
+import copy
+
+import torch
+from torch import nn
+
+from redwood.methods.architecture.pnn import PNN
+from redwood.methods.networks import build_network
+from redwood.methods.networks.row import ProgressiveNetwork, layers_of
+from tests.methods.helpers import configured
+from tests.methods.rows import normalised_row, plain, watched
+from tests.small_runs import small_setting
+
+
+def column():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+
+
+def own_parameters(make, n_columns):
+    """How many parameters each column brings along."""
+    network, sizes = ProgressiveNetwork(make()), []
+    for number in range(n_columns):
+        if number:
+            network.add(make())
+        sizes.append(sum(p.numel() for p in network.parameters() if p.requires_grad))
+    return sizes
+
+
+class TestParameters:
+    def test_each_earlier_column_costs_as_many_as_the_lateral_layers_have(self):
+        expected = [3202 + t * (32 * 32 + 32 * 2) for t in range(5)]
+        assert own_parameters(column, 5) == expected == [3202, 4290, 5378, 6466, 7554]
+
+    def test_of_convolutions(self):
+        space = small_setting("task_incremental").observation_space
+        sizes = own_parameters(lambda: build_network("simple_cnn", space, 10), 3)
+        lateral = 9 * (32 * 64 + 64 * 128) + 128 * 10
+        assert [size - sizes[0] for size in sizes] == [0, lateral, 2 * lateral]
+
+    def test_a_run_has_a_column_per_phase(self):
+        method = plain(PNN)
+        base, lateral = 64 * 256 + 256 * 256 + 2560 + 522, 256 * 256 + 2560
+        assert method.costs()["parameters"] == 3 * base + (0 + 1 + 2) * lateral
+        assert method.costs()["buffer_bytes"] == 0
+
+
+class TestNetwork:
+    def test_each_layer_reads_what_its_like_in_earlier_columns_reads(self):
+        """Equation 1, written out."""
+        torch.manual_seed(0)
+        network = ProgressiveNetwork(column())
+        for _ in range(2):
+            network.add(column())
+        x = torch.randn(7, 64)
+        hidden = []
+        for k in range(3):
+            first, second, third = layers_of(network.columns[k])
+            h1 = torch.relu(first(x))
+            before = second(h1) + sum(h[0] @ network.laterals[k][0][j].weight.T for j, h in enumerate(hidden))
+            h2 = torch.relu(before)
+            scores = third(h2) + sum(h[1] @ network.laterals[k][1][j].weight.T for j, h in enumerate(hidden))
+            hidden.append((h1, h2))
+            torch.testing.assert_close(network(x, k), scores)
+        assert torch.equal(network(x), network(x, 2))
+
+    def test_earlier_columns_are_frozen_and_in_evaluation_mode(self):
+        network = ProgressiveNetwork(normalised_row())
+        network.add(normalised_row())
+        statistics = copy.deepcopy(network.columns[0].state_dict())
+        network.train()
+        network(torch.randint(0, 17, (5, 1, 8, 8)))
+        for name, value in network.columns[0].state_dict().items():
+            assert torch.equal(value, statistics[name])
+        assert not any(part.training for part in network.columns[0].modules())
+        assert all(part.training for part in network.columns[1].modules())
+        assert not any(p.requires_grad for p in network.columns[0].parameters())
+        assert all(p.requires_grad for p in network.columns[1].parameters())
+        assert all(p.requires_grad for p in network.laterals[1].parameters())
+
+
+class TestGrowth:
+    def test_columns_start_with_weights_of_their_own_from_the_seed(self):
+        networks = [configured(PNN(), "task_incremental", seed=seed) for seed in (0, 0, 1)]
+        for method in networks:
+            method._grow(3)
+        first, again, other = (list(method.network.columns[2].parameters()) for method in networks)
+        assert all(map(torch.equal, first, again))
+        assert not any(map(torch.equal, first, other))
+        assert not any(map(torch.equal, first, networks[0].network.columns[1].parameters()))
+
+    def test_steps_cost_more_with_each_column(self):
+        method = watched(PNN, setting={"increment": [2], "nb_tasks": None, "class_order": range(10), "passes": 1})
+        spent = torch.tensor(method.spent).diff()
+        assert len(spent) == 4 and float(spent[-1]) > 1.5 * float(spent[0])
+
+    def test_nothing_is_said_of_the_frozen_columns(self, recwarn):
+        watched(PNN)
+        assert not [str(w.message) for w in recwarn if "eval mode" in str(w.message)]

@@ -1,0 +1,126 @@
+"""A network that grows in a run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.architecture.widen import Widen
+from tests.methods.helpers import configured, one_sentence
+from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
+
+
+@dataclass
+class Planted(Widen):
+    """Takes the fourth and the sixth loss for a change."""
+
+    widen_when: str = "event"
+
+    def configure(self, setting: Any) -> None:
+        super().configure(setting)
+        self.noted = 0
+        self.widths: list[int] = []
+
+    def note_loss(self, loss: Tensor) -> bool:
+        super().note_loss(loss)
+        self.noted += 1
+        return self.noted in (4, 6)
+
+    def augment(self, batch: Any) -> Any:
+        self.widths.append(self.pairs[0].n_units)
+        return super().augment(batch)
+
+
+def run(method, key="class_incremental", **options):
+    results = run_here(small_setting(key, **options), method)
+    return results, [pair.n_units for pair in method.pairs]
+
+
+class TestBoundaries:
+    @pytest.mark.parametrize("mode", ["zero_outgoing", "net2wider"])
+    def test_it_grows_at_each_new_task(self, mode):
+        method = Widen(widen_units=5, widen_mode=mode)
+        results, widths = run(method)
+        assert widths == [266, 266]
+        sizes = 64 * 266 + 266 + 266 * 266 + 266 + 266 * 10 + 10
+        assert results.cost.parameters == sizes
+
+    def test_not_where_there_is_one_phase(self):
+        assert run(Widen(), "traditional")[1] == [256, 256]
+
+    def test_growth_does_not_change_the_answers(self):
+        method = configured(Widen())
+        x = few_digits().x_test
+        before = method.predict(x, None)
+        method.grow()
+        assert float((method.predict(x, None) - before).abs().max()) <= 1e-6
+
+    def test_moments_that_are_kept_grow_along(self):
+        method = Widen(widen_units=5, optimizer="adam", lr=0.001, optimizer_state="keep")
+        run(method)
+        assert method.kept is not None
+        for number, weights in enumerate(method.network.parameters()):
+            assert method.kept["state"][number]["exp_avg"].shape == weights.shape
+
+    def test_flops_follow_the_width(self):
+        narrow, wide = (run(Widen(widen_units=units), nb_tasks=2)[0].cost.training_flops for units in (1, 256))
+        assert wide > 1.5 * narrow
+
+
+class TestEvents:
+    @pytest.mark.parametrize("options", [{"momentum": 0.9}, {"optimizer": "adam", "lr": 0.001}])
+    def test_it_grows_inside_a_phase_and_goes_on(self, options):
+        method = Planted(widen_units=5, **options)
+        run(method, "continual", passes=1)
+        assert method.widths == [256] * 4 + [261] * 2 + [266] * 4
+        new = method.network.head.weight[:, 256:]
+        assert bool(new.any()), "new units are trained"
+
+    def test_repeats_of_a_batch_are_not_watched(self):
+        method = Planted()
+        run(method, "continual", passes=3)
+        assert method.noted == 10
+
+    def test_where_no_boundary_is_announced_the_loss_decides(self):
+        """It falls as long as the classes stay the same, and rises when there are others."""
+        options = {"widen_window": 10, "widen_patience": 2, "lr": 0.02}
+        for nb_tasks, growths in ((2, 1), (1, 0)):
+            method = Widen(**options)
+            run(method, "task_agnostic", nb_tasks=nb_tasks, passes=2, batch_size=4)
+            assert method.growths == growths
+
+    def test_two_workers_grow_alike(self, two_workers):
+        first, second = two_workers.run(grown_in_ddp)
+        assert first[0] == second[0] == [266, 266]
+        assert all(map(torch.equal, first[1], second[1]))
+
+
+def grown_in_ddp():
+    method = Planted(widen_units=5, momentum=0.9)
+    _, widths = run(method, "distributed_class_incremental")
+    return widths, [weights.detach() for weights in method.network.parameters()]
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"widen_units": 0}, "--widen_units 0 has to be at least 1"),
+            ({"widen_mode": "deeper"}, "--widen_mode deeper is unknown; choose one of zero_outgoing, net2wider"),
+            ({"widen_when": "never"}, "--widen_when never is unknown"),
+            ({"widen_window": 1}, "--widen_window 1 has to be at least 2"),
+            ({"widen_patience": 0}, "--widen_patience 0 has to be"),
+        ],
+    )
+    def test_values_out_of_range(self, options, sentence):
+        with pytest.raises(InvalidOptionError, match=sentence):
+            Widen(**options)
+
+    def test_a_network_that_cannot_be_widened(self):
+        with pytest.raises(InvalidOptionError, match="cannot be widened") as caught:
+            configured(Widen(model="slim_resnet18"))
+        assert one_sentence(caught.value)

@@ -1,0 +1,91 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.replay.der import DER, DERpp
+from tests.methods.helpers import batch_of, configured, filled, trained
+from tests.small_runs import run_here, small_setting
+
+
+def explicit_loss(method, batch):
+    """Equation 7."""
+    first, second = method.replayed, method._again
+    labels = F.cross_entropy(method.network(second["x"]), second["y"])
+    outputs = (method.network(first["x"]) - first["logits"]).square().mean()
+    return F.cross_entropy(method.network(batch.x), batch.y) + method.alpha * outputs + method.beta * labels
+
+
+class TestLoss:
+    @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (0.0, 2.0), (2.0, 0.0)])
+    @pytest.mark.parametrize("replay_ratio", [0.5, 1, 4])
+    def test_it_is_equation_7(self, alpha, beta, replay_ratio):
+        method = filled(configured(DERpp(buffer_size=20, alpha=alpha, beta=beta, replay_ratio=replay_ratio)))
+        batch = batch_of(40, 56)
+        loss = method.loss(method.augment(batch))
+        torch.testing.assert_close(loss, explicit_loss(method, batch))
+
+    def test_the_two_draws_are_independent(self):
+        method = filled(configured(DERpp(buffer_size=30)), 64)
+        before, batch, overlaps = method.buffer.n_draws, batch_of(64, 79), []
+        for _ in range(40):
+            method.augment(batch)
+            first, second = ({x.numpy().tobytes() for x in rows["x"]} for rows in (method.replayed, method._again))
+            assert len(first) == len(second) == 15
+            overlaps.append(len(first & second))
+        assert method.buffer.n_draws - before == 80
+        # Hypergeometric: 15 of 30 meet 15 of 30, mean 7.5, variance 1.94.
+        assert abs(sum(overlaps) / 40 - 7.5) < 4 * (1.94 / 40) ** 0.5
+
+    def test_without_beta_the_weights_are_those_of_der(self):
+        """But for the draws, which come twice as often."""
+        method, other = (filled(configured(cls)) for cls in (DERpp(buffer_size=16, beta=0.0), DER(buffer_size=16)))
+        batch = batch_of(40, 56)  # as many as there are in the buffer: each draw holds all of them
+        torch.testing.assert_close(method.loss(method.augment(batch)), other.loss(other.augment(batch)))
+
+    def test_without_replayed_samples_it_is_the_cross_entropy(self):
+        method, batch = configured(DERpp()), batch_of(0, 16)
+        torch.testing.assert_close(
+            method.loss(method.augment(batch)), F.cross_entropy(method.network(batch.x), batch.y)
+        )
+
+
+@dataclass
+class Both(EWC, DERpp):
+    """Dark experience replay, and weights that are held back."""
+
+
+class TestComposition:
+    def test_with_elastic_weight_consolidation_both_act(self):
+        both, free = trained(Both(ewc_lambda=5.0)), trained(Both(ewc_lambda=0.0))
+        assert all(map(torch.equal, free, trained(DERpp())))
+        assert not any(map(torch.equal, both, free))
+        assert not any(map(torch.equal, both, trained(EWC(ewc_lambda=5.0))))
+
+    def test_the_losses_add_up(self):
+        @dataclass
+        class Compared(Both):
+            def configure(self, setting):
+                super().configure(setting)
+                self.compared = []
+
+            def loss(self, batch):
+                loss = super().loss(batch)
+                if self._again is not None:
+                    own = batch._replace(x=batch.x[: self.n_incoming], y=batch.y[: self.n_incoming])
+                    self.compared.append((loss.detach(), explicit_loss(self, own).detach(), self.penalty().detach()))
+                return loss
+
+        method = Compared(buffer_size=20, ewc_lambda=5.0)
+        run_here(small_setting("class_incremental"), method)
+        for loss, own, penalty in method.compared:
+            torch.testing.assert_close(loss, own + penalty)
+        assert float(method.compared[-1][2]) > 0
+
+
+def test_options_out_of_range():
+    with pytest.raises(InvalidOptionError, match=r"--beta -1\.0 has to be at least 0"):
+        DERpp(beta=-1.0)

@@ -1,0 +1,150 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.regularisation.ewc import EWC
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.runs.run import Run
+from tests.samples import N_TRAIN, numbered
+from tests.small_runs import run_here, small_setting
+
+
+@dataclass
+class Watched(Rehearsal):
+    """Rehearsal that notes what comes in, what is trained on, and what was stored before."""
+
+    def configure(self, setting):
+        super().configure(setting)
+        self.seen = []
+
+    def augment(self, batch):
+        before = set(stored(self)) if len(self.buffer) else set()
+        augmented = super().augment(batch)
+        self.seen.append((batch, augmented, before, self.phase.train.first_pass))
+        return augmented
+
+
+def numbers(batch):
+    return [int(value) for value in batch.x[:, 0]]
+
+
+def stored(method):
+    rows = method.buffer.state_dict()["rows"]["x"]
+    return [int(value) for value in rows[:, 0]]
+
+
+def rehearse(key, data=None, method=None, **options):
+    method = method or Watched(buffer_size=20, replay_ratio=2)
+    run_here(small_setting(key, **{"dataset": data or numbered(), "batch_size": 4, "passes": 3} | options), method)
+    return method
+
+
+@pytest.mark.parametrize("key", ["continual", "class_incremental", "task_incremental"])
+class TestAugment:
+    def test_a_batch_is_the_incoming_one_followed_by_samples_from_the_buffer(self, key):
+        for incoming, augmented, before, _ in rehearse(key).seen:
+            assert numbers(augmented)[: len(incoming.y)] == numbers(incoming)
+            drawn = numbers(augmented)[len(incoming.y) :]
+            assert len(drawn) == len(set(drawn)) == min(2 * len(incoming.y), len(before))
+            assert set(drawn) <= before
+
+    def test_labels_and_ids_stay_with_their_samples(self, key):
+        data = numbered()
+        shown = {}
+        for incoming, augmented, _, _ in rehearse(key, data).seen:
+            assert augmented.y.tolist() == data.y[numbers(augmented)].tolist()
+            assert (augmented.task_id is None) == (incoming.task_id is None) == (key == "continual")
+            if incoming.task_id is not None:
+                shown |= dict(zip(numbers(incoming), incoming.task_id.tolist(), strict=True))
+                assert [shown[number] for number in numbers(augmented)] == augmented.task_id.tolist()
+
+    def test_the_buffer_is_offered_each_sample_once_however_many_passes(self, key):
+        method = rehearse(key)
+        offered = [number for batch, _, _, first in method.seen if first for number in numbers(batch)]
+        assert method.buffer.n_seen == len(offered)
+        assert sorted(offered) == list(range(N_TRAIN))
+        assert len(set(stored(method))) == 20
+
+
+class TestBuffer:
+    def test_what_is_stored_is_spread_over_the_stream(self):
+        method = rehearse("class_incremental", numbered(n_train=600), batch_size=20, passes=1)
+        tasks = method.buffer.state_dict()["rows"]["task_id"]
+        assert len(set(stored(method))) == 20
+        assert min(torch.bincount(tasks, minlength=3)) >= 2
+
+    def test_storage_dtype_is_kept(self):
+        method = Rehearsal(buffer_size=30)
+        run_here(small_setting("class_incremental"), method)
+        rows = method.buffer.state_dict()["rows"]
+        assert rows["x"].dtype == torch.uint8
+        assert method.costs()["buffer_bytes"] == 30 * (64 + 8 + 8)
+
+    def test_draws_follow_from_the_seed(self):
+        first, again, other = (
+            [numbers(batch) for _, batch, _, _ in rehearse("class_incremental", seed=seed, class_order=range(6)).seen]
+            for seed in (0, 0, 1)
+        )
+        assert first == again != other
+
+    @pytest.mark.parametrize("options", [{"buffer_size": 0}, {"replay_ratio": -0.5}, {"buffer_bytes": -1}])
+    def test_sizes_out_of_range(self, options):
+        with pytest.raises(InvalidOptionError, match=r"has to be at least [01]"):
+            Rehearsal(**options)
+
+
+def share(buffer_size):
+    method = Watched(buffer_size=buffer_size, replay_ratio=2)
+    rehearse("class_incremental", method=method, workers=2)
+    return method.buffer.capacity, method.buffer.n_seen, stored(method), method.costs()["buffer_bytes"]
+
+
+class TestTwoWorkers:
+    @pytest.mark.parametrize(("buffer_size", "parts"), [(20, [10, 10]), (7, [4, 3])])
+    def test_the_buffer_is_shared_out(self, two_workers, buffer_size, parts):
+        shares = two_workers.run(share, buffer_size)
+        assert [capacity for capacity, *_ in shares] == parts
+        assert sum(n_seen for _, n_seen, *_ in shares) == N_TRAIN
+        assert len({number for _, _, rows, _ in shares for number in rows}) == buffer_size
+        assert sum(nbytes for *_, nbytes in shares) == buffer_size * 32  # 8 + 8 + 8, and filled up to words of 16
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_a_buffer_smaller_than_the_workers_is_refused_by_all_of_them(self, monkeypatch, rank):
+        """If only some refused it, the others would wait for these."""
+        monkeypatch.setattr("redwood.methods.replay.buffered.rank", lambda: rank)
+        monkeypatch.setattr("redwood.methods.replay.buffered.world_size", lambda: 2)
+        method = Rehearsal(buffer_size=1)
+        method.attach(Run(accelerator="cpu"))
+        with pytest.raises(InvalidOptionError, match="--buffer_size 1 has to be at least --workers 2"):
+            method.configure(small_setting("class_incremental", workers=2).for_method())
+
+
+class TestComposition:
+    def test_rehearsal_with_elastic_weight_consolidation_is_two_lines(self):
+        @dataclass
+        class Both(EWC, Rehearsal):
+            """Rehearsal, and weights that are held back."""
+
+        method = Both(buffer_size=20, ewc_lambda=1.0)
+        results = run_here(small_setting("class_incremental"), method)
+        assert len(method.buffer) == 20
+        assert method.curvature
+        assert Both.target is EWC.target
+        assert results.cost.buffer_bytes > 2 * 4 * results.cost.parameters
+
+    def test_both_act(self):
+        @dataclass
+        class Both(Rehearsal, EWC):
+            """The other order of the two."""
+
+            target = EWC.target
+
+        matrices = [
+            run_here(small_setting("class_incremental", passes=4), method).accuracy_matrix
+            for method in (Both(ewc_lambda=5.0), Both(ewc_lambda=0.0), Rehearsal(), EWC(ewc_lambda=5.0))
+        ]
+        assert matrices[1] == matrices[2]
+        assert matrices[0] != matrices[1]
+        assert matrices[0] != matrices[3]

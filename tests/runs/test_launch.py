@@ -1,0 +1,104 @@
+"""`setting.apply` over two workers; starting them takes seconds, so everything else is tested on workers that last."""
+
+import os
+import signal
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.workers import rank
+from redwood.methods import get_method
+from redwood.methods.replay.async_rehearsal import AsyncRehearsal
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.runs.launch import is_first_process, launched_processes, run_in_workers
+from redwood.runs.run import Run
+from redwood.settings.rl.tree import DistributedIncrementalRLSetting
+from tests.methods.helpers import one_sentence
+from tests.settings.rl.clock import Clock
+from tests.small_runs import FixedRule, comparable, run_here, small_setting
+
+SOURCE = """
+from redwood.methods.replay.rehearsal import Rehearsal
+
+class Mine(Rehearsal):
+    "Rehearsal in a file of the user's."
+"""
+
+
+def rehearse():
+    method = Rehearsal()
+    return run_here(small_setting("class_incremental", workers=2), method), list(method.network.parameters())
+
+
+def test_a_method_from_a_file_is_trained_by_two_workers_and_comes_back(tmp_path, two_workers):
+    path = tmp_path / "mine.py"
+    path.write_text(SOURCE)
+    setting, method = small_setting("class_incremental", workers=2), get_method(f"{path}:Mine")()
+    results = setting.apply(method, quiet=True, accelerator="cpu")
+    expected, weights = two_workers.run(rehearse)[0]
+    assert results.accuracy_matrix == expected.accuracy_matrix
+    assert comparable(results)["cost"] == comparable(expected)["cost"]
+    assert all(map(torch.equal, method.network.parameters(), weights))
+    assert setting.open_stream().evaluate(method).per_task == results.accuracy_matrix[-1]
+
+
+@dataclass
+class Killed(AsyncRehearsal):
+    """Is ended on the second worker, as if by a scheduler, after some steps."""
+
+    def augment(self, batch):
+        if rank() == 1 and self.run.global_step == 0 and self.buffer.n_seen > 40:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().augment(batch)
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_one_sentence():
+    setting = small_setting("class_incremental", workers=2, nb_tasks=1, batch_size=8)
+    with pytest.raises(RedwoodError, match=r"^Worker 1 was ended by signal SIGKILL, and the others with it;") as caught:
+        setting.apply(Killed(), quiet=True, accelerator="cpu")
+    assert one_sentence(caught.value)
+
+
+def test_what_no_other_process_can_have_is_refused():
+    setting = DistributedIncrementalRLSetting(env=lambda: Clock(), max_episode_steps=5)
+    with pytest.raises(InvalidOptionError, match="define functions and classes at the top of a module") as caught:
+        setting.apply(FixedRule(), quiet=True, accelerator="cpu")
+    assert one_sentence(caught.value)
+
+
+class TestLaunchers:
+    def test_several_machines_need_one(self):
+        with pytest.raises(InvalidOptionError, match="start them with torchrun or srun"):
+            run_in_workers(small_setting("traditional", workers=2), FixedRule(), Run(nodes=2, accelerator="cpu"))
+
+    def test_another_number_of_processes(self, monkeypatch):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        with pytest.raises(InvalidOptionError, match="The launcher started 3 processes, but --workers is 2"):
+            run_in_workers(small_setting("traditional", workers=2), FixedRule(), Run(accelerator="cpu"))
+
+    @pytest.mark.parametrize(
+        ("environment", "processes", "first"),
+        [
+            ({}, 1, True),
+            ({"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "3", "RANK": "0"}, 3, True),
+            ({"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "3", "RANK": "2"}, 3, False),
+            ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "mine", "SLURM_PROCID": "1"}, 2, False),
+            ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash"}, 1, True),
+        ],
+    )
+    def test_how_many_they_started(self, environment, processes, first, monkeypatch):
+        for name in ("RANK", "WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert (launched_processes(), is_first_process()) == (processes, first)
+
+
+def test_one_worker_is_not_shared_by_the_processes_of_a_launcher(monkeypatch):
+    """They may have been joined by an earlier run of a comparison."""
+    monkeypatch.setattr("redwood.core.workers.world_size", lambda: 2)
+    with pytest.raises(InvalidOptionError, match="--workers 1 cannot be run by 2 processes of a launcher"):
+        small_setting("class_incremental").apply(get_method("random")(), quiet=True)

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from redwood.core.errors import NotTrainedError
+from redwood.methods.baselines import Finetune, Random
+from redwood.runs.progress import Reporter, make_reporter
+from redwood.runs.run import Run
+from tests.small_runs import FixedRule, run_here, small_setting
+
+
+class NeedsTraining(FixedRule):
+    """Cannot predict before it was trained, like most models of scikit-learn."""
+
+    trained = False
+
+    def fit(self, phase):
+        self.trained = True
+
+    def predict(self, x, task_id):
+        if not self.trained:
+            raise NotTrainedError("Fit the method first.")
+        return super().predict(x, task_id)
+
+
+class NeverTrained(NeedsTraining):
+    def fit(self, phase):
+        pass
+
+
+class TestUntrainedAccuracy:
+    def test_a_method_that_needs_training_has_no_forward_transfer(self):
+        results = run_here(small_setting("class_incremental"), NeedsTraining())
+        assert results.untrained_accuracy is None
+        assert results.metrics["forward_transfer"] is None
+        assert results.metrics["backward_transfer"] is not None
+
+    def test_others_have_one(self):
+        results = run_here(small_setting("class_incremental"), FixedRule())
+        first, *rest = (row[index + 1] for index, row in enumerate(results.accuracy_matrix[:-1]))
+        expected = (first + sum(rest) - sum(results.untrained_accuracy[1:])) / 2
+        assert results.metrics["forward_transfer"] == pytest.approx(expected)
+
+    def test_not_being_trained_after_training_is_an_error(self):
+        with pytest.raises(NotTrainedError):
+            run_here(small_setting("class_incremental"), NeverTrained())
+
+
+class TestRunProtocol:
+    def test_the_number_of_threads_is_put_back(self):
+        before = torch.get_num_threads()
+        run_here(small_setting("traditional"), Finetune(), threads=before + 1)
+        assert torch.get_num_threads() == before
+
+    def test_costs_are_measured(self):
+        cost = run_here(small_setting("class_incremental"), Random()).cost
+        assert 0 < cost.wall_time_s < 60
+        assert cost.training_samples == 2 * 160
+        assert cost.samples_per_s > cost.training_samples / cost.wall_time_s
+        assert cost.peak_memory_bytes > 50e6
+        assert (cost.parameters, cost.buffer_bytes, cost.training_flops) == (0, 0, 0)
+
+
+class TestReporter:
+    def test_a_line_for_each_phase(self, capsys):
+        run_here(small_setting("class_incremental"), FixedRule(), quiet=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(":")[0] for line in lines] == ["phase 1/3", "phase 2/3", "phase 3/3"]
+        assert all("accuracy on the tasks so far" in line and " steps in " in line for line in lines)
+
+    def test_tasks_to_come_do_not_count(self, capsys):
+        results = run_here(small_setting("class_incremental"), FixedRule(), quiet=False)
+        lines = capsys.readouterr().out.splitlines()
+        shown = [float(line.split()[-2]) for line in lines]
+        assert shown == pytest.approx(100 * results.average_curve, abs=0.051)
+
+    def test_quiet(self, capsys):
+        assert type(make_reporter(Run(quiet=True), 1)) is Reporter
+        run_here(small_setting("class_incremental"), FixedRule())
+        assert capsys.readouterr().out == ""

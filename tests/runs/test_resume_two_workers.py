@@ -1,0 +1,98 @@
+"""Two workers that end at the same step go on to the results, weights and buffers that they would have had."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+
+from redwood.methods.distillation.icarl import ICaRL
+from redwood.methods.replay.agem import AGEM
+from redwood.methods.replay.async_rehearsal import AsyncRehearsal
+from redwood.methods.replay.gdumb import GDumb
+from redwood.methods.replay.rehearsal import Rehearsal
+from tests.small_runs import comparable, run_here, small_setting
+
+
+class PowerCut(BaseException):
+    """The process ends here."""
+
+
+class CutAt(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise PowerCut
+
+
+class Cut:
+    """Ends the process before a step of the second phase."""
+
+    cut = None
+
+    def callbacks(self):
+        cut = [CutAt(self.cut)] if self.cut is not None and self.phase.index == 1 else []
+        return [*super().callbacks(), *cut]
+
+
+@dataclass
+class CutRehearsal(Cut, Rehearsal):
+    buffer_size: int = 31
+
+
+@dataclass
+class CutAsyncRehearsal(Cut, AsyncRehearsal):
+    buffer_size: int = 31
+
+
+@dataclass
+class CutAGEM(Cut, AGEM):
+    buffer_size: int = 31
+
+
+@dataclass
+class CutGDumb(Cut, GDumb):
+    buffer_size: int = 31
+    memory_passes: int = 4
+
+
+@dataclass
+class CutICaRL(Cut, ICaRL):
+    buffer_size: int = 31
+    herding_candidates: int = 30
+
+
+def run(method, **options):
+    """What the run gives on this worker."""
+    setting = small_setting("class_incremental", workers=2, batch_size=8)
+    results = run_here(setting, method, checkpoint_every=3, **options)
+    rows = method.buffer.state_dict()["rows"]
+    return comparable(results), [p.detach() for p in method.network.parameters()], [rows["x"], rows["y"]]
+
+
+def run_and_resume(kind, folder, step):
+    method = kind()
+    method.cut = step
+    with pytest.raises(PowerCut):
+        run(method, run_dir=str(folder))
+    torch.manual_seed(99)  # another process
+    return run(kind(), run_dir=str(folder), resume=True)
+
+
+def run_whole(kind):
+    return run(kind())
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [(CutRehearsal, 1), (CutRehearsal, 5), (CutAsyncRehearsal, 4), (CutAGEM, 4), (CutGDumb, 4), (CutICaRL, 4)],
+)
+def test_each_worker_goes_on_with_its_own_shard_and_buffer(two_workers, tmp_path, kind, step):
+    resumed = two_workers.run(run_and_resume, kind, tmp_path / "run", step)
+    whole = two_workers.run(run_whole, kind)
+    for mine, expected in zip(resumed, whole, strict=True):
+        assert mine[0] == expected[0]
+        assert all(map(torch.equal, mine[1] + mine[2], expected[1] + expected[2]))
+    assert not torch.equal(whole[0][2][0], whole[1][2][0])

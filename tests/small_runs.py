@@ -1,0 +1,93 @@
+"""Runs on few real samples, for tests that look at what a run leaves behind."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redwood.methods import get_method
+from redwood.methods.base import Method
+from redwood.methods.baselines import Random
+from redwood.methods.lightning import LightningMethod
+from redwood.runs.loop import run_protocol
+from redwood.runs.run import Run
+from redwood.settings import get_setting
+from redwood.settings.results import Results
+from tests.samples import few_digits
+
+# What would take long by default.
+OPTIONS = {"gdumb": {"memory_passes": 5}}
+MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes", "rehearsal")
+
+
+@dataclass
+class FixedRule(Random):
+    """Predicts by a fixed function of the sample, where `Random` guesses; scored online as it is."""
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        return x.flatten(1).long().sum(1) % int(self._space.n)
+
+
+@dataclass
+class Trained:
+    """A run, and the method that it left behind on this worker."""
+
+    results: Results
+    weights: list[Tensor]
+    scores: Tensor
+    reloaded_scores: Tensor
+
+
+def small_setting(key: str, **options: Any) -> Any:
+    """A setting on few digits, few tasks and two passes, or one where it has to be."""
+    cls = get_setting(key)
+    passes = {} if "online" in key else {"passes": 2}
+    return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | passes | options)
+
+
+def run_here(setting: Any, method: Method, **options: Any) -> Results:
+    """Run the protocol on this worker, whoever has started it."""
+    return run_protocol(setting, method, Run(**{"quiet": True, "accelerator": "cpu"} | options))
+
+
+def train_pair(setting_key: str, method_key: str) -> Trained:
+    """Run a pair; then load its state into a new method, which has to answer alike."""
+    setting, options = small_setting(setting_key), OPTIONS.get(method_key, {})
+    method, other = (get_method(method_key)(**options) for _ in range(2))
+    results = run_here(setting, method)
+    other.attach(Run(quiet=True, accelerator="cpu"))
+    other.configure(setting.for_method())
+    other.load_state_dict(method.state_dict())
+    x = setting.dataset.x_test[:20]
+    ids = torch.arange(20) % 3 if setting.assumptions.task_ids == 2 else None
+    weights = list(method.network.parameters()) if isinstance(method, LightningMethod) else []
+    answers = []
+    for answering in (method, other):
+        torch.manual_seed(0)
+        answers.append(answering.predict(x, ids))
+    return Trained(results, [weight.detach() for weight in weights], *answers)
+
+
+def comparable(results: Results) -> dict[str, Any]:
+    """All of the results but what a clock or the operating system measured."""
+    content = results.to_dict()
+    content["cost"] = {name: value for name, value in content["cost"].items() if name not in MEASURED}
+    return content
+
+
+class NormalisedNetwork(nn.Sequential):
+    """Behaves otherwise in training than at test: batch normalisation, dropout."""
+
+    def __init__(self, n_inputs: int = 64, n_outputs: int = 10) -> None:
+        super().__init__(
+            nn.Flatten(),
+            nn.Linear(n_inputs, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(32, n_outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())
