@@ -25,7 +25,6 @@ MAY_CHANGE = frozenset(
     {"accelerator", "checkpoint_every", "data_dir", "devices", "nodes", "project", "quiet", "threads", "wandb"}
 )
 
-_SAMPLED_ROWS = 16
 _STAMP = Record(
     {
         "id": Text(),
@@ -120,30 +119,3 @@ def _portable(value: Any) -> Any:
 def _shown(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def describe_data(data: "Dataset") -> dict[str, Any]:
-    """Size, shape and dtype of both splits, with hashes of all labels, task ids and times, and of a few samples."""
-    told: dict[str, Any] = {}
-    splits = (
-        ("training", data.x, data.y, data.contexts, data.time),
-        ("test", data.x_test, data.y_test, data.contexts_test, data.time_test),
-    )
-    for name, x, y, contexts, time in splits:
-        rows = torch.linspace(0, len(x) - 1, min(_SAMPLED_ROWS, len(x)), dtype=torch.float64).long()
-        told |= {
-            f"{name} samples": f"{len(x)} of shape {tuple(x.shape[1:])}, {x.dtype}",
-            f"hash of {name} labels": _hash(y),
-            f"hash of a few {name} samples": _hash(x[rows]),
-        }
-        if contexts is not None:
-            told[f"hash of {name} task ids"] = _hash(contexts)
-        if time is not None:
-            told[f"hash of {name} times"] = _hash(time)
-    return told
-
-
-def _hash(values: Tensor) -> str:
-    digest = hashlib.sha256(f"{tuple(values.shape)} {values.dtype}".encode())
-    digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

@@ -13,7 +13,6 @@ from redwood.core.registry import known_names, reference_of
 from redwood.settings import ENTRY_POINTS, SETTINGS
 
 if TYPE_CHECKING:
-    from redwood.runs.run import Run
     from redwood.settings.base import Learner, Setting
 
 # What stands for an object that only Python can give.
@@ -27,7 +26,7 @@ def name_of_setting(cls: "type[Setting]") -> str:
     return reference_of(cls, known_names("setting", SETTINGS, ENTRY_POINTS))
 
 
-def describe_run(setting: "Setting", method: "Learner", run: "Run") -> dict[str, Any]:
+def describe_run(setting: "Setting", method: "Learner", run: Any) -> dict[str, Any]:
     """All options of a run, flat, by the names that the command line uses."""
     config: dict[str, Any] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
     for part in (setting, method, run):

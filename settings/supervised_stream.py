@@ -11,11 +11,10 @@ from torch import Tensor
 from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrainedError
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.workers import rank, sum_over_workers, world_size
-from redwood.runs.fingerprint import describe_data
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Learner, Scores, known
 from redwood.settings.config import name_of_setting
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.phase import Phase
 from redwood.settings.prequential import check_form, check_values
 from redwood.settings.results import RegressionResults, Results

@@ -1,5 +1,6 @@
 """A data set in memory (or in image files), with classes or numbers to predict: what every stream is cut from."""
 
+import hashlib
 import warnings
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +36,9 @@ class Rows(Protocol):
 
     def __getitem__(self, index: Tensor, /) -> Tensor:
         """Rows `index` (B,) as one tensor (B, ...)."""
+
+
+_SAMPLED_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,3 +322,30 @@ def _check_times(name: str, *splits: tuple[Tensor | None, Tensor]) -> None:
 def _shorten(values: Tensor) -> str:
     shown = [str(v) for v in values[:6].tolist()]
     return "{" + ", ".join(shown) + (", ..." if len(values) > 6 else "") + "}"
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """Size, shape and dtype of both splits, with hashes of all labels, task ids and times, and of a few samples."""
+    told: dict[str, Any] = {}
+    splits = (
+        ("training", data.x, data.y, data.contexts, data.time),
+        ("test", data.x_test, data.y_test, data.contexts_test, data.time_test),
+    )
+    for name, x, y, contexts, time in splits:
+        rows = torch.linspace(0, len(x) - 1, min(_SAMPLED_ROWS, len(x)), dtype=torch.float64).long()
+        told |= {
+            f"{name} samples": f"{len(x)} of shape {tuple(x.shape[1:])}, {x.dtype}",
+            f"hash of {name} labels": _hash(y),
+            f"hash of a few {name} samples": _hash(x[rows]),
+        }
+        if contexts is not None:
+            told[f"hash of {name} task ids"] = _hash(contexts)
+        if time is not None:
+            told[f"hash of {name} times"] = _hash(time)
+    return told
+
+
+def _hash(values: Tensor) -> str:
+    digest = hashlib.sha256(f"{tuple(values.shape)} {values.dtype}".encode())
+    digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

@@ -27,8 +27,7 @@ before, loaded = state(), set(sys.modules)
 import redwood
 names = [info.name for info in pkgutil.walk_packages(redwood.__path__, "redwood.")]
 for name in names:
-    if not name.endswith(".lightning_ddp"):  # for users of a package that is not among the dependencies
-        __import__(name)
+    __import__(name)
 assert state() == before
 late = {"wandb", "continuum", "sklearn", "h5py", "matplotlib", "torchvision", "scipy", "yaml"}
 print({name for name in late if name in sys.modules} - {name for name in late if name in loaded}, file=sys.stderr)

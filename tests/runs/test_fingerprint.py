@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from redwood.core.errors import RedwoodError
-from redwood.runs.fingerprint import MAY_CHANGE, Fingerprint, describe_data, differences
+from redwood.runs.fingerprint import MAY_CHANGE, Fingerprint, differences
 from redwood.runs.run import Run
+from redwood.settings.data.dataset import describe_data
 from tests.samples import few_digits
 
 OPTIONS = {"setting": "traditional", "lr": 0.05, "increment": [5, 5], "threads": 0, "method": "/a/b.py:Own"}

@@ -9,9 +9,8 @@ import torch
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods import MovingWindow
-from redwood.runs.fingerprint import describe_data
 from redwood.settings import ContinualSetting, get_setting
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.dataset import Dataset, describe_data
 
 N = 600
 

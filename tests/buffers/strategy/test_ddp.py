@@ -124,14 +124,3 @@ def test_options_that_differ_between_workers(gloo_workers: GlooWorkers) -> None:
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         strategy_of(**options)
-
-
-def test_serves_the_other_package_too() -> None:
-    pytest.importorskip("lightning")
-    from lightning.pytorch.strategies import DDPStrategy as OtherDDPStrategy
-    from lightning.pytorch.strategies import StrategyRegistry as OtherRegistry
-
-    from redwood.buffers.strategy import lightning_ddp, mixin
-
-    assert issubclass(lightning_ddp.AsyncRehearsalStrategy, (mixin.RehearsalMixin, OtherDDPStrategy))
-    assert "async_rehearsal" in OtherRegistry
