@@ -18,8 +18,8 @@ from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods import AGENT_PARTS
+from redwood.methods.agents.divergence import divergence_told
 from redwood.methods.agents.options import POLICIES, channels_first, check_options, check_spaces, choose_policy
-from redwood.methods.agents.sb3_callbacks import divergence_told
 from redwood.methods.agents.task_input import TASK_INPUTS, task_input
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
