@@ -6,18 +6,16 @@ import math
 import pytest
 import torch
 
-from redwood.methods import AGENT_PARTS, METHODS, get_method
+from redwood.methods import get_method
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
 from redwood.settings.results import Results
-from tests.methods.agents.parts import joined
+from tests.methods.agents.parts import WITH_PARTS, joined
 from tests.methods.agents.runs import SMALL
 from tests.small_runs import comparable, run_here
 
 N_TASKS, STEPS = 2, 64
-NEEDS_A_MEMORY = {"reset_buffer", "perfect_memory", "rehearsal"}
-ALL = [key for key in METHODS if key in SMALL or key == "random"]
-ALL += [f"dqn+{part}" for part in AGENT_PARTS] + [f"ppo+{part}" for part in AGENT_PARTS if part not in NEEDS_A_MEMORY]
+ALL = ["random", *SMALL, *WITH_PARTS]
 PAIRS = [
     (setting, method)
     for setting in SETTINGS

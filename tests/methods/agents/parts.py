@@ -3,10 +3,15 @@
 from functools import partial
 from typing import Any
 
-from redwood.methods import get_method
+from redwood.methods import AGENT_PARTS, get_method
 from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.runs import SMALL, configured, small_setting
 from tests.small_runs import run_here
+
+NEEDS_A_MEMORY = {"reset_buffer", "perfect_memory", "rehearsal"}
+# An agent with a replay memory and one without, each with every part that it can have.
+WITH_PARTS = [f"dqn+{part}" for part in AGENT_PARTS]
+WITH_PARTS += [f"ppo+{part}" for part in AGENT_PARTS if part not in NEEDS_A_MEMORY]
 
 
 def joined(name: str, **options: Any) -> Any:
