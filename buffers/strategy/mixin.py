@@ -108,7 +108,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         self._structure: Any = None
         self.replayed: Any = None
         self._transferred: Any = None  # the same as the hook has left it
-        self._unstored: Any = None
+        self._unstored: tuple[Any, Any] | None = None  # what is to be stored of a batch, and the batch
         self._told: dict[str, Tensor] = {}
         self._even: EvenEpochs | None = None
         self._is_repeated = False
@@ -128,8 +128,8 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         """Whether the samples of a batch are to be stored, too."""
         return True
 
-    def more_leaves(self) -> dict[str, Tensor]:
-        """Further leaves (b, ...) of the incoming samples, once their forward pass is over."""
+    def more_leaves(self, batch: Any) -> dict[str, Tensor]:
+        """Further leaves (b, ...) of the incoming samples of a batch, once their forward pass is over."""
         if self._told.keys() != set(self._extra_names):
             raise BufferInputError(
                 f"training_step has to hand in {', '.join(self._extra_names)} with strategy.remember."
@@ -213,7 +213,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
             offered=is_new and self.is_offered(batch),
             counted=is_new,
         )
-        self._unstored = raw if self._store_from_host() else self.samples_of(batch)
+        self._unstored = raw if self._store_from_host() else self.samples_of(batch), batch
         self.log_costs()
         if not self._is_late():
             self.store_rest()
@@ -228,9 +228,10 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
 
     def store_rest(self) -> None:
         """Hand in the samples of this step, if that has not been done yet."""
-        samples, self._unstored = self._unstored, None
-        if samples is not None:
-            self.memory.store(self.rows_of(samples, self.more_leaves()))
+        unstored, self._unstored = self._unstored, None
+        if unstored is not None:
+            samples, batch = unstored
+            self.memory.store(self.rows_of(samples, self.more_leaves(batch)))
             self._told = {}
 
     def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:

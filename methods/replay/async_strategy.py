@@ -33,7 +33,7 @@ class MethodStrategy(AsyncRehearsalStrategy):
         """As the method says."""
         return self._method.offers_now()
 
-    def more_leaves(self) -> dict[str, Tensor]:
+    def more_leaves(self, batch: Batch) -> dict[str, Tensor]:
         """What the method stores beside a sample."""
         return self._method.more_leaves()
 
