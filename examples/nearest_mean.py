@@ -1,7 +1,6 @@
 """A method without gradients or Lightning: nearest class mean in pixel space, learned in one pass."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,9 @@ class NearestMean(Method):
     def configure(self, setting: Setting) -> None:
         """No class has been seen yet."""
         n_classes, size = int(setting.action_space.n), int(torch.tensor(setting.observation_space.shape).prod())
-        self.sums, self.counts = torch.zeros(n_classes, size), torch.zeros(n_classes)
+        # A resumed run continues with them.
+        self.sums = self.add_state("sums", torch.zeros(n_classes, size))
+        self.counts = self.add_state("counts", torch.zeros(n_classes))
 
     def fit(self, phase: Phase) -> None:
         """Add the samples of the first pass to the sums of their classes."""
@@ -38,14 +39,6 @@ class NearestMean(Method):
             raise NotTrainedError("No class has been seen yet.")
         distance = torch.cdist(x.flatten(1).float(), self.sums / self.counts.clamp(min=1)[:, None])
         return distance.masked_fill(self.counts == 0, torch.inf).argmin(1)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The sums and counts."""
-        return {"sums": self.sums, "counts": self.counts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with earlier sums and counts."""
-        self.sums, self.counts = state["sums"], state["counts"]
 
 
 if __name__ == "__main__":

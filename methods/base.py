@@ -3,16 +3,21 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
+from redwood.core.errors import InvalidOptionError
 from redwood.core.registry import known_names, reference_of
+from redwood.core.state import State, copy_state, count_bytes, load_state
 from redwood.methods import ENTRY_POINTS, METHODS
 from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.results import Results
+
+T = TypeVar("T")
 
 
 class Composition(Enum):
@@ -68,8 +73,36 @@ class Method(ABC):
         return reference_of(cls, known_names("method", METHODS, ENTRY_POINTS))
 
     def attach(self, run: Run) -> None:
-        """Receive the run: its device, loggers and checkpoint folder."""
+        """Receive the run: its device, loggers and checkpoint folder. `configure` follows, and declares the state."""
         self.run = run
+        self._states: dict[str, bool] = {}
+
+    def add_state(self, name: str, value: T, *, buffer: bool = False) -> T:
+        """Set the attribute `name`, and make it a part of the method's state; `configure` calls it once for each.
+
+        A resumed run continues with the attribute as it was. Its tensors are saved as copies, and loaded onto the
+        device where the tensor is that they replace, or else onto `self.device`.
+
+        Args:
+            name: The attribute, and its key in `state_dict`.
+            value: A tensor; a module, an optimizer or another object with `state_dict` and `load_state_dict`; a plain
+                value or None; or a dictionary or list of these. None and empty ones may become anything later.
+            buffer: Whether its bytes count as `buffer_bytes` in `costs`: it stands for earlier samples or tasks.
+
+        Returns:
+            The value.
+
+        Raises:
+            InvalidOptionError: If another class of the method has declared a state of this name.
+        """
+        if name in self._states:
+            raise InvalidOptionError(
+                f"The method {self.reference()} cannot be made: two of its classes keep a state called {name!r}; "
+                "rename one of the two."
+            )
+        self._states[name] = buffer
+        setattr(self, name, value)
+        return value
 
     @abstractmethod
     def configure(self, setting: Setting) -> None:
@@ -121,13 +154,17 @@ class Method(ABC):
         """
         return None
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """All that was learned, as tensors and plain values; a resumed run gets it back."""
-        return {}
+        return {name: copy_state(getattr(self, name)) for name in self._states}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+    def load_state_dict(self, state: State) -> None:
+        """Continue from what `state_dict` returned."""
+        device = getattr(self, "device", torch.device("cpu"))
+        for name in self._states:
+            setattr(self, name, load_state(getattr(self, name), state[name], device))
 
     def costs(self) -> dict[str, Any]:
         """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker; see `rehearsal_cost` for more."""
-        return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": 0}
+        held = sum(count_bytes(getattr(self, name)) for name, is_buffer in self._states.items() if is_buffer)
+        return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": held}

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from redwood.core.checks import check_choice, check_positive, check_range, check_types
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import seed_everything
+from redwood.core.state import State
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
@@ -97,13 +98,14 @@ class LightningMethod(Method):
         self.setting = setting
         self.device = self.run.device(setting.workers)
         self.flops = FlopMeter()
-        self.phase_count = 0
-        self.kept: dict[str, Any] | None = None
+        self.phase_count = self.add_state("phase_count", 0)
+        self.kept: State | None = self.add_state("kept", None)
         self.host_batch: Batch | None = None
         self._resumed_from: dict[str, Tensor] | None = None
         check_augmentation(self.augmentation, setting.observation_space.shape or ())
         n_outputs = count_outputs(setting.action_space)
-        self.heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        self.heads = self.add_state("heads", heads)
         network = self.make_network()
         set_dropout(network, self.dropout)
         self.module = self.make_module(network.to(self.device))
@@ -276,16 +278,10 @@ class LightningMethod(Method):
         self.__dict__.pop("phase", None)
         self.host_batch = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Network, what a given one was like at the start, kept optimizer state, and accounts."""
-        return {
-            "network": self.network.state_dict(),
-            "initial": self._initial_state(),
-            "phase_count": self.phase_count,
-            "heads": self.heads.state_dict(),
-            "flops": self.flops.counts(),
-            "kept": self.kept,
-        }
+    def state_dict(self) -> State:
+        """Network, what a given one was like at the start, and the state of all classes of the method."""
+        own = {"network": self.network.state_dict(), "initial": self._initial_state(), "flops": self.flops.counts()}
+        return own | super().state_dict()
 
     def _initial_state(self) -> dict[str, Tensor] | None:
         """What a given module started from, on the CPU and without a copy there: `reset_network` goes back to it."""
@@ -296,24 +292,20 @@ class LightningMethod(Method):
             return None
         return {name: value.cpu() for name, value in self.model.state_dict().items()}
 
-    def inside_state(self) -> dict[str, Any]:
+    def inside_state(self) -> State:
         """What a checkpoint inside a phase holds of it, beside what Lightning and the strategy save."""
         return self.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with an earlier network."""
+    def load_state_dict(self, state: State) -> None:
+        """Continue with an earlier network."""
         check_weights(state["network"], self.network)
         self.network.load_state_dict(state["network"])
         if "initial" in state:  # a checkpoint inside a phase is without it
             self._resumed_from = state["initial"]
-        self.phase_count, self.kept = state["phase_count"], state["kept"]
-        self.heads.load_state_dict(state["heads"])
         self.flops.load_counts(state["flops"])
+        super().load_state_dict(state)
 
     def costs(self) -> dict[str, Any]:
-        """FLOPs of training so far, and the size of the network."""
-        return {
-            "training_flops": self.flops.total(),
-            "parameters": sum(p.numel() for p in self.network.parameters()),
-            "buffer_bytes": 0,
-        }
+        """FLOPs of training so far, the size of the network, and the bytes of the state that counts as buffer."""
+        parameters = sum(p.numel() for p in self.network.parameters())
+        return super().costs() | {"training_flops": self.flops.total(), "parameters": parameters}

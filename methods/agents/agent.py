@@ -275,11 +275,12 @@ class Agent(Method):
         """Networks, optimizers, counters and accounts."""
         from redwood.methods.agents.state import algorithm_state
 
-        return {
+        own = {
             "algorithm": algorithm_state(self.algorithm),
             "phase_count": self.phase_count,
             "flops": self.flops.counts(),
         }
+        return own | super().state_dict()
 
     def inside_state(self) -> dict[str, Any]:
         """What a checkpoint inside a phase holds of it, beside the position in the phase."""
@@ -298,13 +299,14 @@ class Agent(Method):
                 raise ValueError("its newest observations are those of other environments")
             self.newest.extend(newest)
         self.flops.load_counts(state["flops"])
+        super().load_state_dict(state)
 
     def costs(self) -> dict[str, Any]:
         """FLOPs of the updates so far, trained parameters, and what is held besides the networks."""
         return {
             "training_flops": self.flops.total(),
             "parameters": sum(p.numel() for p in self.named_parameters().values()),
-            "buffer_bytes": self.memory_bytes(),
+            "buffer_bytes": super().costs()["buffer_bytes"] + self.memory_bytes(),
         }
 
     @abstractmethod

@@ -27,6 +27,7 @@ class AgentScratch(Agent):
             counts, phase_count = self.flops.counts(), self.phase_count
             with preserved_random_state():
                 seed_everything(self.setting.seed, "new weights", phase_count)
+                self.attach(self.run)
                 self.configure(self.setting)
             self.flops.load_counts(counts)
             self.phase_count = phase_count
