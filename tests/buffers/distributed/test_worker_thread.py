@@ -99,8 +99,8 @@ def test_a_process_that_fails_is_not_aborted_by_a_collective_that_ends_meanwhile
 
 def test_the_end_of_a_process_does_not_wait_for_ever(tmp_path):
     code = (
-        "import time; from redwood.buffers.distributed import background; background.GRACE_S = 0.5;"
-        "background.Background(threaded=True).submit(lambda: time.sleep(600))"
+        "import time; from redwood.buffers.distributed import worker_thread; worker_thread.GRACE_S = 0.5;"
+        "worker_thread.Background(threaded=True).submit(lambda: time.sleep(600))"
     )
     began = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

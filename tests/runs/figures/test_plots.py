@@ -189,7 +189,7 @@ def test_refuses_a_run_without_rows(plot, tmp_path):
 def test_neither_matplotlib_on_import_nor_pyplot_ever(tmp_path):
     code = """if True:
         import sys
-        from redwood.settings import plots
+        from redwood.runs.figures import plots
         from redwood.settings.results import RegressionResults, Results
         assert "matplotlib" not in sys.modules
         results = Results(setting="s", method="m", dataset="d", seed=0, n_phases=1, accuracy_matrix=[[0.5]])
