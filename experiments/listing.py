@@ -1,31 +1,46 @@
 """Show the tree of settings, with the methods that apply at each node."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from redwood.methods import AGENT_PARTS, get_method, method_names
-from redwood.methods.base import Method
+from redwood import methods
+from redwood.methods.table import AGENT_PARTS, METHODS, method_names
 from redwood.settings import get_setting, setting_names
-from redwood.settings.base import Setting, why_not_applicable
+from redwood.settings.base import Setting, why_not_suitable
 
 
-def applicable_methods(setting: type[Setting], methods: Mapping[str, type[Method]]) -> list[str]:
-    """Keys of those `methods` that apply to a setting."""
-    return [name for name, method in methods.items() if why_not_applicable(setting, method) is None]
+@dataclass(frozen=True)
+class Demands:
+    """What a method asks of a setting."""
+
+    target: type[Setting]
+    requires: frozenset[str]
+
+
+def demands_of(name: str) -> Demands:
+    """What a method asks of a setting; the class is loaded only if another package brings it."""
+    if name in METHODS:
+        return Demands(get_setting(METHODS[name].target), METHODS[name].requires)
+    method = methods.get_method(name)
+    return Demands(method.target, method.requires)
 
 
 def describe_settings() -> list[dict[str, Any]]:
     """One record per setting: key, class, parents, assumptions, methods."""
     classes = {name: get_setting(name) for name in setting_names()}
     keys = {cls: name for name, cls in classes.items()}
-    methods = {name: get_method(name) for name in method_names()}
+    demands = {name: demands_of(name) for name in method_names()}
     return [
         {
             "key": name,
             "class": cls.__name__,
             "parents": [keys.get(base, base.__name__) for base in cls.__bases__],
             "assumptions": list(cls.assumptions.promises()),
-            "methods": applicable_methods(cls, methods),
+            "methods": [
+                method
+                for method, needs in demands.items()
+                if why_not_suitable(cls, method, needs.target, needs.requires) is None
+            ],
         }
         for name, cls in classes.items()
     ]

@@ -6,8 +6,7 @@ from typing import Any
 
 from redwood.core.registry import known_names
 from redwood.experiments.arguments import UsageError
-from redwood.methods import ENTRY_POINTS as METHOD_GROUP
-from redwood.methods import METHODS
+from redwood.methods.table import known_methods
 from redwood.settings import ENTRY_POINTS as SETTING_GROUP
 from redwood.settings import SETTINGS
 from redwood.settings.data.catalog import DATASETS
@@ -54,7 +53,7 @@ def _is_code(name: str) -> bool:
         return False
     tables = (
         known_names("setting", SETTINGS, SETTING_GROUP),
-        known_names("method", METHODS, METHOD_GROUP),
+        known_methods(),
         known_names("data set", DATASETS, DATASET_GROUP),
     )
     return not any(name in table or name in table.values() for table in tables)

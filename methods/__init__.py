@@ -1,127 +1,120 @@
 """Methods: learning algorithms, each of which names the most general setting that it can handle.
 
-Importing this package imports no heavy library: `METHODS` names the classes, which are loaded when asked for.
+Importing this package imports no heavy library: `redwood.methods.table` names the classes, and `from redwood.methods
+import EWC` loads the module of this one class.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from redwood.core.registry import known_names, load_object, resolve
+from redwood.core.registry import load_object
+from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, method_names, references
 
-if TYPE_CHECKING:
-    from redwood.methods.base import Method
+if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
+    from redwood.methods.agents.off_policy import DQN, SAC, TD3
+    from redwood.methods.agents.on_policy import A2C, PPO
+    from redwood.methods.architecture.hat import HAT
+    from redwood.methods.architecture.packnet import PackNet
+    from redwood.methods.architecture.pnn import PNN
+    from redwood.methods.architecture.widen import Widen
+    from redwood.methods.base import Composition, Method
+    from redwood.methods.baselines import Finetune, Joint, Random, StableSGD
+    from redwood.methods.composition import compose
+    from redwood.methods.distillation.bic import BiC
+    from redwood.methods.distillation.icarl import Hybrid1, ICaRL
+    from redwood.methods.distillation.lwf import LwF
+    from redwood.methods.distillation.lwf_mc import Fixed, LwFMC
+    from redwood.methods.distillation.two_side import TwoSide
+    from redwood.methods.distillation.wa import WA
+    from redwood.methods.lightning import LightningMethod
+    from redwood.methods.lookup import get_method
+    from redwood.methods.modular.hard_moe import HardMoE
+    from redwood.methods.regularisation.ewc import EWC
+    from redwood.methods.regularisation.mas import MAS
+    from redwood.methods.regularisation.rwalk import RWalk
+    from redwood.methods.regularisation.si import SI
+    from redwood.methods.replay.agem import AGEM
+    from redwood.methods.replay.async_rehearsal import AsyncRehearsal
+    from redwood.methods.replay.der import DER, DERpp
+    from redwood.methods.replay.er_ace import ERACE
+    from redwood.methods.replay.gdumb import GDumb
+    from redwood.methods.replay.mir import MIR
+    from redwood.methods.replay.rehearsal import Rehearsal
+    from redwood.methods.streaming.just_in_time import JustInTime
+    from redwood.methods.streaming.moving_window import MovingWindow
+    from redwood.methods.streaming.ncm import NCM
+    from redwood.methods.streaming.ranpac import RanPAC
+    from redwood.methods.streaming.slda import SLDA
+    from redwood.methods.target_propagation.dtp import DTP
 
-METHODS: dict[str, str] = {
-    "random": "redwood.methods.baselines:Random",
-    "finetune": "redwood.methods.baselines:Finetune",
-    "stable_sgd": "redwood.methods.baselines:StableSGD",
-    "widen": "redwood.methods.architecture.widen:Widen",
-    "joint": "redwood.methods.baselines:Joint",
-    "moving_window": "redwood.methods.streaming.moving_window:MovingWindow",
-    "just_in_time": "redwood.methods.streaming.just_in_time:JustInTime",
-    "dtp": "redwood.methods.target_propagation.dtp:DTP",
-    "rehearsal": "redwood.methods.replay.rehearsal:Rehearsal",
-    "async_rehearsal": "redwood.methods.replay.async_rehearsal:AsyncRehearsal",
-    "er_ace": "redwood.methods.replay.er_ace:ERACE",
-    "der": "redwood.methods.replay.der:DER",
-    "der_pp": "redwood.methods.replay.der:DERpp",
-    "agem": "redwood.methods.replay.agem:AGEM",
-    "mir": "redwood.methods.replay.mir:MIR",
-    "gdumb": "redwood.methods.replay.gdumb:GDumb",
-    "icarl": "redwood.methods.distillation.icarl:ICaRL",
-    "hybrid1": "redwood.methods.distillation.icarl:Hybrid1",
-    "fixed": "redwood.methods.distillation.lwf_mc:Fixed",
-    "lwf": "redwood.methods.distillation.lwf:LwF",
-    "lwf_mc": "redwood.methods.distillation.lwf_mc:LwFMC",
-    "two_side": "redwood.methods.distillation.two_side:TwoSide",
-    "bic": "redwood.methods.distillation.bic:BiC",
-    "wa": "redwood.methods.distillation.wa:WA",
-    "ewc": "redwood.methods.regularisation.ewc:EWC",
-    "si": "redwood.methods.regularisation.si:SI",
-    "mas": "redwood.methods.regularisation.mas:MAS",
-    "rwalk": "redwood.methods.regularisation.rwalk:RWalk",
-    "packnet": "redwood.methods.architecture.packnet:PackNet",
-    "hat": "redwood.methods.architecture.hat:HAT",
-    "pnn": "redwood.methods.architecture.pnn:PNN",
-    "hard_moe": "redwood.methods.modular.hard_moe:HardMoE",
-    "ncm": "redwood.methods.streaming.ncm:NCM",
-    "slda": "redwood.methods.streaming.slda:SLDA",
-    "ranpac": "redwood.methods.streaming.ranpac:RanPAC",
-    "ppo": "redwood.methods.agents.on_policy:PPO",
-    "a2c": "redwood.methods.agents.on_policy:A2C",
-    "dqn": "redwood.methods.agents.off_policy:DQN",
-    "sac": "redwood.methods.agents.off_policy:SAC",
-    "td3": "redwood.methods.agents.off_policy:TD3",
-}
+__all__ = [
+    "A2C",
+    "AGEM",
+    "AGENT_PARTS",
+    "DER",
+    "DQN",
+    "DTP",
+    "ENTRY_POINTS",
+    "ERACE",
+    "EWC",
+    "HAT",
+    "MAS",
+    "METHODS",
+    "MIR",
+    "NCM",
+    "PNN",
+    "PPO",
+    "SAC",
+    "SI",
+    "SLDA",
+    "TD3",
+    "WA",
+    "AsyncRehearsal",
+    "BiC",
+    "Composition",
+    "DERpp",
+    "Finetune",
+    "Fixed",
+    "GDumb",
+    "HardMoE",
+    "Hybrid1",
+    "ICaRL",
+    "Joint",
+    "JustInTime",
+    "LightningMethod",
+    "LwF",
+    "LwFMC",
+    "Method",
+    "MovingWindow",
+    "PackNet",
+    "RWalk",
+    "RanPAC",
+    "Random",
+    "Rehearsal",
+    "StableSGD",
+    "TwoSide",
+    "Widen",
+    "compose",
+    "get_method",
+    "method_names",
+]
 
-# What a plus sign joins to an agent, as in dqn+ewc. Some share their name with a method, whose idea they carry over.
-AGENT_PARTS: dict[str, str] = {
-    "ewc": "redwood.methods.agents.weight_penalty:AgentEWC",
-    "l2": "redwood.methods.agents.weight_penalty:AgentL2",
-    "packnet": "redwood.methods.agents.packnet:AgentPackNet",
-    "perfect_memory": "redwood.methods.agents.replay_memory:AgentPerfectMemory",
-    "reset_buffer": "redwood.methods.agents.replay_memory:AgentResetBuffer",
-    "rehearsal": "redwood.methods.agents.rehearsal:AgentRehearsal",
-    "scratch": "redwood.methods.agents.scratch:AgentScratch",
-}
-
-ENTRY_POINTS = "redwood.methods"
-
-_EXPORTS = {
-    "Method": "redwood.methods.base:Method",
-    "LightningMethod": "redwood.methods.lightning:LightningMethod",
+# What `__getattr__` loads when it is asked for.
+_LAZY = {
     "Composition": "redwood.methods.base:Composition",
+    "LightningMethod": "redwood.methods.lightning:LightningMethod",
+    "Method": "redwood.methods.base:Method",
     "compose": "redwood.methods.composition:compose",
-} | {reference.rpartition(":")[2]: reference for reference in METHODS.values()}
-
-__all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names", *_EXPORTS]
-
-
-def get_method(name: str) -> "type[Method]":
-    """Return the method class of a key, `package.module:Class`, `path/to/file.py:Class` or entry point.
-
-    Several of these with plus signs between them, such as `ewc+rehearsal`, stand for a method that does all of it.
-
-    Raises:
-        RedwoodError: If there is no such method, the name stands for something else, or methods cannot be joined.
-    """
-    from redwood.core.errors import RedwoodError
-    from redwood.methods.base import Method
-
-    if "+" in name:
-        from redwood.methods.composition import compose
-
-        names = name.split("+")
-        if "" in names:
-            raise RedwoodError(f"In {name} a name is missing beside a plus sign; write it as in ewc+rehearsal.")
-        return compose(*_joined(names))
-    if name in AGENT_PARTS and name not in METHODS:
-        raise RedwoodError(f"{name} is no method of its own; join it to an agent, as in dqn+{name}.")
-
-    def suits(found: Any) -> bool:
-        return isinstance(found, type) and issubclass(found, Method)
-
-    found: type[Method] = resolve("method", name, METHODS, ENTRY_POINTS, suits)
-    if not suits(found):
-        raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")
-    return found
+    "get_method": "redwood.methods.lookup:get_method",
+} | {reference.rpartition(":")[2]: reference for reference in references(METHODS).values()}
 
 
-def _joined(names: list[str]) -> "list[type[Method]]":
-    """The classes of names that are joined; beside an agent the parts of agents are meant."""
-    from redwood.methods.agents.agent import Agent
+if not TYPE_CHECKING:
 
-    others = [name for name in names if name not in AGENT_PARTS]
-    if not any(issubclass(get_method(name), Agent) for name in others):
-        return [get_method(name) for name in names]
-    return [load_object("method", AGENT_PARTS[name]) if name in AGENT_PARTS else get_method(name) for name in names]
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return load_object("method", _LAZY[name])
 
 
-def method_names() -> list[str]:
-    """The keys of all methods, other packages' included."""
-    return list(known_names("method", METHODS, ENTRY_POINTS))
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load_object("method", _EXPORTS[name])
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
 from redwood.core.errors import InvalidOptionError
-from redwood.core.registry import known_names, reference_of
+from redwood.core.registry import reference_of
 from redwood.core.state import State, copy_state, count_bytes, load_state
-from redwood.methods import ENTRY_POINTS, METHODS
+from redwood.methods.table import known_methods
 from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.results import Results
@@ -70,7 +70,7 @@ class Method(ABC):
     @classmethod
     def reference(cls) -> str:
         """The key of the method, or the reference that loads its class."""
-        return reference_of(cls, known_names("method", METHODS, ENTRY_POINTS))
+        return reference_of(cls, known_methods())
 
     def attach(self, run: Run) -> None:
         """Receive the run: its device, loggers and checkpoint folder. `configure` follows, and declares the state."""

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods import get_method
 from redwood.methods.base import Composition, Method
 from redwood.settings.base import Setting
 
@@ -68,7 +67,7 @@ def _composed(methods: tuple[type[Method], ...]) -> type[Method]:
     namespace: dict[str, Any] = {
         "__doc__": f"{' and '.join(method.__name__ for method in methods)}, joined.",
         "__module__": __name__,
-        "__reduce__": _reduce,
+        "__reduce__": lambda method: (_new, methods, vars(method)),
         "reference": classmethod(lambda cls: reference),
         "target": _common_target(reference, methods),
         "requires": frozenset().union(*(method.requires for method in methods)),
@@ -108,11 +107,7 @@ def _options(methods: tuple[type[Method], ...]) -> list[tuple[str, Any, Any]]:
     return list(options.values())
 
 
-def _reduce(method: Method) -> tuple[Any, ...]:
-    """For pickle, which finds no class that was made on the way: workers compose it again by its name."""
-    return _new, (method.reference(),), vars(method)
-
-
-def _new(reference: str) -> Method:
-    cls = get_method(reference)
+def _new(*methods: type[Method]) -> Method:
+    """For pickle, which finds no class that was made by `compose`: workers compose it again."""
+    cls = compose(*methods)
     return cls.__new__(cls)

@@ -352,19 +352,29 @@ REQUIREMENTS: dict[str, tuple[str, Any]] = {
 
 def why_not_applicable(setting: type[Setting], method: type[Learner]) -> str | None:
     """The one rule of applicability: None if `method` applies to `setting`, else why it does not, in one sentence."""
-    if not issubclass(setting, method.target):
-        return (
-            f"{method.__name__} targets {method.target.__name__} and the settings below it; "
-            f"{setting.__name__} is not one of them."
-        )
-    for requirement in sorted(method.requires):
+    return why_not_suitable(setting, method.__name__, method.target, method.requires)
+
+
+def why_not_suitable(
+    setting: type[Setting], method: str, target: type[Setting], requires: frozenset[str]
+) -> str | None:
+    """The same of a method whose class need not be loaded.
+
+    Args:
+        setting: The setting.
+        method: Name of the method, for the sentence.
+        target: The most general setting that the method applies to.
+        requires: The free parameters that the setting must not pin.
+    """
+    if not issubclass(setting, target):
+        return f"{method} targets {target.__name__} and the settings below it; {setting.__name__} is not one of them."
+    for requirement in sorted(requires):
         if requirement not in REQUIREMENTS:
-            return f"{method.__name__} requires {requirement!r}; known requirements: {', '.join(sorted(REQUIREMENTS))}."
+            return f"{method} requires {requirement!r}; known requirements: {', '.join(sorted(REQUIREMENTS))}."
         parameter, allowed = REQUIREMENTS[requirement]
         pinned = getattr(setting.assumptions, parameter)
         if not (allowed(pinned.low) or allowed(pinned.high if pinned.high is not None else pinned.low + 1)):
             return (
-                f"{method.__name__} requires {requirement.replace('_', ' ')}, "
-                f"but {setting.__name__} pins {parameter}{pinned}."
+                f"{method} requires {requirement.replace('_', ' ')}, but {setting.__name__} pins {parameter}{pinned}."
             )
     return None

@@ -17,12 +17,12 @@ from redwood.core.errors import InvalidOptionError, RedwoodError, is_raised_in, 
 from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import rank, sum_over_workers, world_size
-from redwood.methods import AGENT_PARTS
 from redwood.methods.agents.divergence import divergence_told
 from redwood.methods.agents.options import POLICIES, channels_first, check_options, check_spaces, choose_policy
 from redwood.methods.agents.task_input import TASK_INPUTS, task_input
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
+from redwood.methods.table import AGENT_PARTS, references
 from redwood.settings.base import Setting
 from redwood.settings.results import Results
 from redwood.settings.rl.phase import ReinforcementPhase
@@ -79,8 +79,9 @@ class Agent(Method):
     @classmethod
     def reference(cls) -> str:
         """The key of the agent, or of what can be joined to one, or the reference that loads its class."""
-        own = f"{cls.__module__}:{cls.__qualname__}"
-        return reference_of(cls, AGENT_PARTS) if own in AGENT_PARTS.values() else super().reference()
+        parts = references(AGENT_PARTS)
+        own = reference_of(cls, parts)
+        return own if own in parts else super().reference()
 
     @classmethod
     @abstractmethod

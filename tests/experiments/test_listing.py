@@ -1,17 +1,32 @@
 import io
+import subprocess
+import sys
 
 from rich.console import Console
 
 from redwood.experiments import listing
-from redwood.experiments.listing import applicable_methods, describe_settings, setting_tree
-from redwood.methods import get_method
-from redwood.settings import CumulativeSetting, OnlineClassIncrementalSetting
+from redwood.experiments.listing import describe_settings, setting_tree
+from redwood.settings import CumulativeSetting, get_setting
+from tests.cli.command import environment
 
 
-def test_methods_that_apply():
-    methods = {name: get_method(name) for name in ("random", "joint", "rehearsal")}
-    assert applicable_methods(CumulativeSetting, methods) == ["random", "joint", "rehearsal"]
-    assert applicable_methods(OnlineClassIncrementalSetting, methods) == ["random", "rehearsal"]
+def test_a_method_of_another_package_is_loaded_and_listed(monkeypatch):
+    monkeypatch.setattr(listing, "method_names", lambda: ["random", "joint", "redwood.methods.baselines:StableSGD"])
+    records = {record["key"]: record["methods"] for record in describe_settings()}
+    assert records["cumulative"] == ["random", "joint", "redwood.methods.baselines:StableSGD"]
+    assert records["online_class_incremental"] == ["random", "redwood.methods.baselines:StableSGD"]
+    assert records["incremental_rl"] == ["random"]
+
+
+def test_no_method_is_imported(tmp_path):
+    code = (
+        "import sys; from redwood.cli import main; main(['--list', '--json']);"
+        "print([name for name in sys.modules if name.startswith('redwood.methods.')], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, "['redwood.methods.table']")
 
 
 def test_each_node_shows_what_it_adds_and_its_other_parents():
@@ -25,10 +40,9 @@ def test_each_node_shows_what_it_adds_and_its_other_parents():
 
 def test_a_setting_of_another_package_is_listed(monkeypatch):
     """With a parent that has no key, it stands at the root under its own name."""
-    names = ["continual", "theirs"]
-    classes = {"continual": listing.get_setting("continual"), "theirs": type("Theirs", (CumulativeSetting,), {})}
-    monkeypatch.setattr(listing, "setting_names", lambda: names)
-    monkeypatch.setattr(listing, "get_setting", classes.__getitem__)
+    classes = {"theirs": type("Theirs", (CumulativeSetting,), {})}
+    monkeypatch.setattr(listing, "setting_names", lambda: ["continual", "theirs"])
+    monkeypatch.setattr(listing, "get_setting", lambda name: classes.get(name) or get_setting(name))
     theirs = describe_settings()[1]
     assert (theirs["key"], theirs["class"], theirs["parents"]) == ("theirs", "Theirs", ["CumulativeSetting"])
     assert [branch.label.split()[0] for branch in setting_tree().children] == ["[bold]continual[/]", "[bold]theirs[/]"]

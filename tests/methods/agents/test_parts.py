@@ -26,7 +26,9 @@ TARGETS = {
 @pytest.mark.parametrize("key", TARGETS)
 def test_what_they_need_to_be_told(key):
     cls = get_setting(key)
-    assert {part for part in AGENT_PARTS if load_object("method", AGENT_PARTS[part]).target is cls} == TARGETS[key]
+    assert {
+        part for part in AGENT_PARTS if load_object("method", AGENT_PARTS[part].reference).target is cls
+    } == TARGETS[key]
     assert all(get_method(f"sac+{part}").target is cls for part in TARGETS[key])
 
 
