@@ -12,7 +12,13 @@ from torch.optim import Optimizer
 from redwood.core.checks import check_range
 from redwood.methods.agents.actor import Decision
 from redwood.methods.agents.agent import Agent
-from redwood.methods.architecture.masked_update import HeldWeights, frozen_entries, keep_largest, nobody, weights_until
+from redwood.methods.architecture.masked_update import (
+    MaskedUpdate,
+    empty_owner_map,
+    frozen_entries,
+    keep_largest,
+    weights_until,
+)
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
 from redwood.settings.base import Setting
@@ -56,11 +62,12 @@ class AgentPackNet(Agent):
         decision = Decision(self)
         self._deciding = decision.weights()
         last = decision.last_layers()
-        self.owner = {name: nobody(p) for name, p in self._deciding.items() if p.dim() > 1 and name not in last}
+        shared = {name: p for name, p in self._deciding.items() if p.dim() > 1 and name not in last}
+        self.owner = {name: empty_owner_map(p) for name, p in shared.items()}
         self.phase_of: dict[int, int] = {}
         self.own_values: list[dict[str, Tensor]] = []
         self.pruned, self._mine = False, 1
-        self._held = HeldWeights(self._frozen)
+        self._masked = MaskedUpdate(self._frozen)
 
     def _frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         for name, owner in self.owner.items():
@@ -72,7 +79,7 @@ class AgentPackNet(Agent):
             self.phase_of[phase.task_id] = phase.index
         # In a run that is resumed inside the phase, its state is loaded after this.
         self.pruned, self._mine = False, phase.index + 1
-        self._held.hold()
+        self._masked.freeze()
         super().fit(phase)
         if not self.pruned:
             self.prune()
@@ -91,13 +98,13 @@ class AgentPackNet(Agent):
         for name, owner in self.owner.items():
             keep_largest(self._deciding[name], owner, self._mine, self.prune_share)
         self.pruned = True
-        self._held.hold()
+        self._masked.freeze()
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Undo what the optimizer did to weights that are not to be changed."""
         super().after_step(optimizer)
         # Gradients of other losses may still be computed with weights that other optimizers move.
-        self._held.put_back({p for group in optimizer.param_groups for p in group["params"]})
+        self._masked.restore({p for group in optimizer.param_groups for p in group["params"]})
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """The best action for each observation, by the networks of its task."""
@@ -150,7 +157,7 @@ class AgentPackNet(Agent):
         self.pruned, self._mine = bool(own["pruned"]), int(own["mine"])
         self.phase_of = {int(task): int(phase) for task, phase in own["phase_of"].items()}
         self.own_values = [{name: value.to(self.device) for name, value in part.items()} for part in own["own_values"]]
-        self._held.hold()
+        self._masked.freeze()
 
     def costs(self) -> dict[str, Any]:
         """The agent's costs; the table of owners and the copies count as buffer."""

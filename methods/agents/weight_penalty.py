@@ -14,13 +14,13 @@ from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.agents.actor import Decision, fisher_information
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.quadratic_penalty import WeightParabola, Weights
+from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights
 from redwood.settings.base import Setting
 from redwood.settings.rl.tree import IncrementalRLSetting
 
 
 @dataclass
-class WeightPenalty(WeightParabola, Agent):
+class WeightPenalty(QuadraticPenalty, Agent):
     """Add to the loss a parabola in each weight that decides the actions, by adding its gradient before each step.
 
     Critics and value functions are left free, as in Continual World. The gradient is added after clipping, and has no
@@ -31,7 +31,7 @@ class WeightPenalty(WeightParabola, Agent):
 
     def configure(self, setting: Setting) -> None:
         """Build the agent; no weight matters yet."""
-        self.flatten_parabola()
+        self.start_penalty()
         super().configure(setting)
 
     @abstractmethod
@@ -117,7 +117,7 @@ class AgentL2(WeightPenalty):
 
     def consolidate(self, importance: Weights) -> None:
         """Move the only parabola, which gets no steeper."""
-        self.move_parabola(importance, decay=0.0)
+        self.move_penalty(importance, decay=0.0)
 
 
 @dataclass
@@ -152,4 +152,4 @@ class AgentEWC(WeightPenalty):
 
     def consolidate(self, importance: Weights) -> None:
         """Add the parabola of the task that is over."""
-        self.add_parabola(importance)
+        self.add_penalty(importance)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-class HeldWeights:
+class MaskedUpdate:
     """Puts frozen entries back, bit for bit.
 
     To set their gradients to zero would not do: momentum, weight decay and Adam's moments move weights that have none.
@@ -17,12 +17,12 @@ class HeldWeights:
         self._choose = choose
         self._held: list[tuple[nn.Parameter, Tensor, Tensor]] = []
 
-    def hold(self) -> None:
+    def freeze(self) -> None:
         """Choose once more, and freeze that where it is now."""
         self._held = [(p, frozen, p.detach().clone()) for p, frozen in self._choose() if bool(frozen.any())]
 
     @torch.no_grad()
-    def put_back(self, moved: Container[nn.Parameter] | None = None) -> None:
+    def restore(self, moved: Container[nn.Parameter] | None = None) -> None:
         """Undo what an optimizer did to frozen entries, of all parameters or of those that it moved."""
         for parameter, frozen, values in self._held:
             if moved is None or parameter in moved:
@@ -32,7 +32,7 @@ class HeldWeights:
 FREE = 0
 
 
-def nobody(weights: Tensor) -> Tensor:
+def empty_owner_map(weights: Tensor) -> Tensor:
     """The owners of weights all of which are free: int16, of their shape."""
     return torch.zeros(weights.shape, dtype=torch.int16, device=weights.device)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from redwood.core.checks import check_range
-from redwood.methods.architecture.masked_update import frozen_entries, keep_largest, nobody, weights_until
+from redwood.methods.architecture.masked_update import empty_owner_map, frozen_entries, keep_largest, weights_until
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
@@ -49,7 +49,7 @@ class PackNet(NetworkPerPhase):
         from redwood.methods.architecture.frozen_weights import FrozenWeights
 
         super().configure(setting)
-        self.owner = {name: nobody(p) for name, p in self._packed()}
+        self.owner = {name: empty_owner_map(p) for name, p in self._packed()}
         self.pruned = False
         self._frozen = FrozenWeights(self.frozen)
 
@@ -91,7 +91,7 @@ class PackNet(NetworkPerPhase):
         for name, parameter in self._packed():
             keep_largest(parameter, self.owner[name], self._mine, self.prune_share)
         self.pruned = True
-        self._frozen.hold()
+        self._frozen.freeze()
 
     def scores_of_phase(self, x: Tensor, phase: int) -> Tensor:
         """Scores (B, K) by the weights that this phase and earlier ones own."""

@@ -35,7 +35,7 @@ class EWC(SampledImportance):
     """Pull each weight back to where earlier tasks left it, as hard as they depend on it (equation 3).
 
     Per task, the penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2, as far as steps of the
-    learning rate can follow it (see `pulls`). The sum over tasks is itself a parabola in each w_i.
+    learning rate can follow it (`effective_strength`). The sum over tasks is itself a parabola in each w_i.
 
     Online ("Progress & Compress", section 4), only the latest weights w* count: after task k the Fisher information is
     F*_k = gamma F*_(k-1) + F_k, and the penalty of the next one lambda/2 * sum_i gamma F*_ki (w_i - w*_i)^2. This is
@@ -96,6 +96,6 @@ class EWC(SampledImportance):
     def consolidate(self, importance: Weights) -> None:
         """Add the parabola of the task that is over, or move the only one."""
         if self.ewc_form == "per_task":
-            self.add_parabola(importance)
+            self.add_penalty(importance)
         else:
-            self.move_parabola(importance, decay=self.ewc_gamma)
+            self.move_penalty(importance, decay=self.ewc_gamma)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from redwood.core.checks import check_choice
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.regularisation.quadratic_penalty import WeightParabola, Weights, mean_of
+from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.tree import ClassIncrementalSetting
@@ -19,7 +19,7 @@ SCALES = ("mean", "none")
 
 
 @dataclass
-class WeightImportance(WeightParabola, LightningMethod):
+class WeightImportance(QuadraticPenalty, LightningMethod):
     """Add a parabola in each weight to the loss, as steep as earlier tasks depend on the weight.
 
     A subclass measures the `importance` of each weight to the task that is over, and says in `strength` how much that
@@ -38,7 +38,7 @@ class WeightImportance(WeightParabola, LightningMethod):
         Raises:
             InvalidOptionError: If two methods of this family are combined.
         """
-        self.flatten_parabola()
+        self.start_penalty()
         self.unit = 1.0
         super().configure(setting)
 
@@ -54,7 +54,7 @@ class WeightImportance(WeightParabola, LightningMethod):
         """The loss of the batch and the penalty."""
         return super().loss(batch) + self.penalty()
 
-    def pulls(self) -> Iterator[tuple[str, nn.Parameter, Tensor, Tensor]]:
+    def effective_strength(self) -> Iterator[tuple[str, nn.Parameter, Tensor, Tensor]]:
         """Name of a parameter, the parameter, the pull on each of its weights, and where to: m_i.
 
         The pull is the curvature of the penalty, min(strength * curvature_i / unit, 1 / lr), with the learning rate of
@@ -69,9 +69,9 @@ class WeightImportance(WeightParabola, LightningMethod):
                 yield name, parameter, pull, self.minimum[name]
 
     def penalty(self) -> Tensor:
-        """1/2 * sum_i pull_i (w_i - m_i)^2, up to a constant that has no gradient; a scalar. See `pulls`."""
+        """1/2 * sum_i pull_i (w_i - m_i)^2, up to a constant that has no gradient; a scalar."""
         total = torch.zeros((), device=self.device)
-        for _, parameter, pull, minimum in self.pulls():
+        for _, parameter, pull, minimum in self.effective_strength():
             total = total + (pull * (parameter - minimum).square()).sum()
         return total / 2
 
@@ -87,8 +87,8 @@ class WeightImportance(WeightParabola, LightningMethod):
         return importance
 
     def consolidate(self, importance: Weights) -> None:
-        """Take in the importance of the weights to the task that is over; by default by `move_parabola`."""
-        self.move_parabola(importance)
+        """Take in the importance of the weights to the task that is over; by default by `move_penalty`."""
+        self.move_penalty(importance)
 
     def never_acted(self) -> str | None:
         """The penalty needs a task that is over."""

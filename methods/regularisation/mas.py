@@ -17,10 +17,10 @@ from redwood.methods.regularisation.sampled_importance import SampledImportance,
 class MAS(SampledImportance):
     """Hold on to the weights that the network's outputs depend on, whether these are right or wrong.
 
-    After each task the importance Omega_i grows by the mean over samples of |d ||F(x)||^2 / dw_i| (section 4.1); the
-    penalty is lambda * sum_i Omega_i (w_i - w*_i)^2 (section 4), with the weights w* after the latest task, as far as
-    steps of the learning rate can follow it (see `pulls`). No label is looked at, and of the outputs F(x), before
-    any softmax, where ids are given at test only those of the sample's task.
+    After each task the importance Omega_i grows by the mean over samples of |d ||F(x)||^2 / dw_i| (section 4.1). The
+    penalty is lambda * sum_i Omega_i (w_i - w*_i)^2 (section 4), with the weights w* after the latest task; its
+    strength is bounded (`effective_strength`). No label is used. The outputs F(x) are those before any softmax; where
+    ids are given at test, only the outputs of the sample's task count.
 
     Importances are divided by their mean over all weights, unless `importance_scale` is none. In one pass over a few
     dozen batches little is forgotten, and the penalty changes next to nothing.

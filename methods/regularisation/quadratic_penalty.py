@@ -14,7 +14,7 @@ from redwood.core.errors import InvalidOptionError
 Weights = dict[str, Tensor]
 
 
-class WeightParabola(ABC):
+class QuadraticPenalty(ABC):
     """What methods of both limbs of the tree share that pull weights back to where earlier tasks left them.
 
     Curvature and minimum of the parabola, two numbers per weight, stand for any number of tasks.
@@ -36,7 +36,7 @@ class WeightParabola(ABC):
     def trained_weights(self) -> Iterable[tuple[str, Tensor]]:
         """The parameters that are pulled at, and their names."""
 
-    def flatten_parabola(self) -> None:
+    def start_penalty(self) -> None:
         """No weight matters yet.
 
         Raises:
@@ -52,7 +52,7 @@ class WeightParabola(ABC):
         self.curvature = {}
         self.minimum = {}
 
-    def add_parabola(self, importance: Weights) -> None:
+    def add_penalty(self, importance: Weights) -> None:
         """Add a parabola around the present weights; the sum of parabolas is a parabola."""
         for name, parameter in self.trained_weights():
             added, anchor = importance[name], parameter.detach()
@@ -64,7 +64,7 @@ class WeightParabola(ABC):
             self.minimum[name] = torch.where(curvature > 0, moved, anchor)
             self.curvature[name] = curvature
 
-    def move_parabola(self, importance: Weights, decay: float = 1.0) -> None:
+    def move_penalty(self, importance: Weights, decay: float = 1.0) -> None:
         """Let the one parabola that there is have its minimum at the present weights.
 
         Args:

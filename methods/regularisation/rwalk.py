@@ -25,7 +25,7 @@ class RWalk(PathImportance):
     by its part in the drop of the loss since the last time, divided by half F times the square of its movement, plus
     epsilon. At a task's end the score s is averaged with that of earlier tasks. The penalty is lambda * sum_i
     (F_i + s_i) (w_i - w*_i)^2, each of F and s scaled to a maximum of 1, with the weights w* after the latest task, as
-    far as steps of the learning rate can follow it (see `pulls`).
+    far as steps of the learning rate can follow it (`effective_strength`).
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
@@ -100,7 +100,7 @@ class RWalk(PathImportance):
 
     def consolidate(self, importance: Weights) -> None:
         """Replace the parabola: the importance of earlier tasks is part of the new one."""
-        self.move_parabola(importance, decay=0.0)
+        self.move_penalty(importance, decay=0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """The network's state, the parabola, the path, and all running measures."""

@@ -25,7 +25,7 @@ class StepWatch(Callback):
         """
         self._before = [
             (name, parameter, parameter.grad - pull * (parameter - minimum), parameter.detach().clone())
-            for name, parameter, pull, minimum in self._method.pulls()
+            for name, parameter, pull, minimum in self._method.effective_strength()
             if parameter.grad is not None
         ]
 

@@ -40,7 +40,7 @@ def test_what_is_frozen_can_be_chosen_anew():
     callback = FrozenWeights(lambda: chosen)
     callback.on_train_start(None, None)
     chosen.clear()
-    callback.hold()
+    callback.freeze()
     before = layer.weight.detach().clone()
     step(layer, OPTIMIZERS["momentum"](layer.parameters()))
     callback.on_train_batch_end(None, None, None, None, 0)

@@ -40,7 +40,7 @@ class TestPenalty:
     def test_its_gradient_is_bounded_by_the_step_that_leads_to_the_minimum(self, method, phase, lr):
         one = configured(method(lr=0.5, lr_decay=0.1))
         one.phase_count = phase
-        one.move_parabola({name: torch.full_like(p, 1e9) for name, p in one.trained_weights()})
+        one.move_penalty({name: torch.full_like(p, 1e9) for name, p in one.trained_weights()})
         anchor = weights_of(one)
         move(one)
         gradients = torch.autograd.grad(one.penalty(), list(one.network.parameters()))

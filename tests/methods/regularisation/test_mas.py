@@ -47,7 +47,7 @@ class TestImportance:
 def test_penalty():
     """Section 4: there is no factor of 1/2."""
     method = configured(MAS(mas_lambda=0.7))
-    method.move_parabola({name: torch.full_like(p, 2.0) for name, p in method.trained_weights()})
+    method.move_penalty({name: torch.full_like(p, 2.0) for name, p in method.trained_weights()})
     anchor = weights_of(method)
     move(method)
     distance = sum((new - old).square().sum() for new, old in zip(weights_of(method), anchor, strict=True))

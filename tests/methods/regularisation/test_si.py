@@ -113,7 +113,7 @@ def test_importance():
 def test_penalty():
     """Equation 4, which has no factor of 1/2."""
     method = configured(SI(si_c=0.7))
-    method.move_parabola({name: torch.full_like(p, 2.0) for name, p in method.trained_weights()})
+    method.move_penalty({name: torch.full_like(p, 2.0) for name, p in method.trained_weights()})
     anchor = weights_of(method)
     move(method)
     distance = sum((new - old).square().sum() for new, old in zip(weights_of(method), anchor, strict=True))
