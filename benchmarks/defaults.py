@@ -91,9 +91,9 @@ def accuracies(name: str) -> dict[str, Raw]:
     return raw
 
 
-def label(cell: str, n_tasks: int) -> str:
+def label(cell: str, num_tasks: int) -> str:
     """How a cell is called after so many tasks."""
-    return f"{cell}, {n_tasks} tasks" if n_tasks else cell
+    return f"{cell}, {num_tasks} tasks" if num_tasks else cell
 
 
 def row_of(cell: str, method: str, raw: Raw) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def their_accuracy(contest: Contest, strength: float, seed: int) -> float:
     data = load_dataset("digits", Path("data"), seed, 0)
     options = TaskOptions(
         stream="class_split" if contest.stream == CLASSES else "permuted",
-        nb_tasks=NB_TASKS,
+        num_tasks=NB_TASKS,
         increment=[],
         class_order=[],
         shared_outputs=contest.stream == PERMUTED,

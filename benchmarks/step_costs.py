@@ -96,8 +96,8 @@ class Costs:
             for phase in setting.phases():
                 method.fit(phase)
         step = method.steady_step()
-        n_steps, n_phases = sum(map(len, method.steps)), len(method.steps)
-        rest = [(whole - n_steps * each) / n_phases for whole, each in zip(method.fit_time, step, strict=True)]
+        n_steps, num_phases = sum(map(len, method.steps)), len(method.steps)
+        rest = [(whole - n_steps * each) / num_phases for whole, each in zip(method.fit_time, step, strict=True)]
         return step, Seconds(*rest)
 
     def _setting(self) -> OnlineClassIncrementalSetting:

@@ -53,7 +53,8 @@ def check_types(options: Any) -> None:
     """
     for f in dataclasses.fields(options):
         value = getattr(options, f.name)
-        wanted = _PLAIN.get(f.type if isinstance(f.type, str) else getattr(f.type, "__name__", ""))
+        annotation = f.type.__name__ if isinstance(f.type, type) else str(f.type)
+        wanted = _PLAIN.get(annotation.removesuffix(" | None"))
         if str(f.type).startswith("list") and (isinstance(value, str) or not isinstance(value, Sequence)):
             raise InvalidOptionError(f"--{f.name} has to be a list, but {value!r} was given; pass [{value!r}].")
         if wanted is None or (value is None and f.default is None):

@@ -39,7 +39,7 @@ def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, st
     return names
 
 
-def resolve(kind: str, name: str, table: Mapping[str, str], group: str, suits: Callable[[Any], bool] = callable) -> Any:
+def look_up(kind: str, name: str, table: Mapping[str, str], group: str, suits: Callable[[Any], bool] = callable) -> Any:
     """Return the object that `name` stands for.
 
     Args:

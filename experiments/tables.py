@@ -130,7 +130,7 @@ def _print_matrix(results: Results, console: Console) -> None:
     matrix = results.accuracy_matrix
     tasks = len(matrix[0])
     order = results.order or range(len(matrix))
-    names = [f"after task {task}" if results.n_phases > 1 else "after training" for task in order]
+    names = [f"after task {task}" if results.num_phases > 1 else "after training" for task in order]
     first = max(len(name) for name in [*names, "top-5 at the end"])
     columns = shortened(tasks, (console.width - first - 1) // (_CELL + 1))
     shown = shortened(len(matrix), _MAX_ROWS)
@@ -160,7 +160,7 @@ def _cell(values: Sequence[float | None] | None, task: int | None, phase: int | 
 def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     for name, value in results.metrics.items():
         label = name.replace("_", " ").replace("rmse", "RMSE")
-        if name.startswith("validation") and results.n_phases > 1:
+        if name.startswith("validation") and results.num_phases > 1:
             label += " on the last phase"
         yield label, _shown(results.measure, value, signed=name in _SIGNED)
     if results.top5_accuracy is not None:

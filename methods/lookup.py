@@ -3,7 +3,7 @@
 from typing import TypeGuard
 
 from redwood.core.errors import RedwoodError
-from redwood.core.registry import load_object, resolve
+from redwood.core.registry import load_object, look_up
 from redwood.methods.base import Method
 from redwood.methods.composition import SIGN, compose
 from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, references
@@ -24,7 +24,7 @@ def get_method(name: str) -> type[Method]:
         return compose(*_joined(names))
     if name in AGENT_PARTS and name not in METHODS:
         raise RedwoodError(f"{name} is no method of its own; join it to an agent, as in dqn+{name}.")
-    found = resolve("method", name, references(METHODS), ENTRY_POINTS, _is_method)
+    found = look_up("method", name, references(METHODS), ENTRY_POINTS, _is_method)
     if not _is_method(found):
         raise RedwoodError(f"{name} is not a method: it has to be a subclass of redwood.methods.Method.")
     return found

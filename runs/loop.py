@@ -88,7 +88,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     started = time.perf_counter()
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
-    run.n_phases = stream.n_phases
+    run.num_phases = stream.num_phases
     stream.check(method)
     method.attach(run)
     method.configure(setting.for_method())
@@ -102,14 +102,14 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
         run.create(config)
     run.start_logging(config)
     run.global_step = progress.global_step
-    reporter = make_reporter(run, stream.n_phases, stream.results_type.measure)
+    reporter = make_reporter(run, stream.num_phases, stream.results_type.measure)
     started -= progress.wall_time_s
     try:
         with reporter:
             if state is None:
                 progress.untrained = stream.baseline(method)
                 _save(progress, method, run)
-            for index in range(progress.next_phase, stream.n_phases):
+            for index in range(progress.next_phase, stream.num_phases):
                 stop_if_asked()
                 row = _run_phase(setting, stream, index, method, run, progress, reporter)
                 started -= run.earlier_s
@@ -222,15 +222,15 @@ def _restore(state: dict[str, Any] | None, stream: Stream, method: Learner) -> P
 
 def _state_spec(stream: Stream) -> Record:
     """What a checkpoint between two phases holds."""
-    values = ListOf(Number(), length=stream.n_tasks, optional=True)
+    values = ListOf(Number(), length=stream.num_tasks, optional=True)
     count, seconds = Number(low=0, whole=True), Number(low=0)
     return Record(
         {
             "format": count,
-            "next_phase": Number(low=0, high=stream.n_phases, whole=True),
-            "rows": ListOf(ListOf(Number(optional=True), length=stream.n_tasks)),
+            "next_phase": Number(low=0, high=stream.num_phases, whole=True),
+            "rows": ListOf(ListOf(Number(optional=True), length=stream.num_tasks)),
             "untrained": values,
-            "top5": ListOf(Number(optional=True), length=stream.n_tasks, optional=True),
+            "top5": ListOf(Number(optional=True), length=stream.num_tasks, optional=True),
             "validation": ListOf(Number(optional=True)),
             "curve": ListOf(ListOf(Number(), length=2)),
             "curve_samples": count,
@@ -252,7 +252,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str
         method=method.reference(),
         dataset=getattr(setting, "dataset_name", ""),
         seed=setting.seed,
-        n_phases=stream.n_phases,
+        num_phases=stream.num_phases,
         accuracy_matrix=progress.rows,
         untrained_accuracy=progress.untrained,
         online_curve=progress.curve,

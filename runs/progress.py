@@ -34,8 +34,8 @@ class Reporter:
 class LineReporter(Reporter):
     """A line per phase."""
 
-    def __init__(self, n_phases: int, measure: Measure = ACCURACY) -> None:
-        self._n_phases, self._measure = n_phases, measure
+    def __init__(self, num_phases: int, measure: Measure = ACCURACY) -> None:
+        self._num_phases, self._measure = num_phases, measure
         self._started = 0.0
 
     def phase_started(self, index: int, steps: int) -> None:
@@ -51,7 +51,8 @@ class LineReporter(Reporter):
         """What there is to say about a finished phase."""
         shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
         return (
-            f"phase {index + 1}/{self._n_phases}: {self._steps} steps in {time.perf_counter() - self._started:.1f} s, "
+            f"phase {index + 1}/{self._num_phases}: {self._steps} steps "
+            f"in {time.perf_counter() - self._started:.1f} s, "
             f"{self._measure.name} on the tasks so far {shown}"
         )
 
@@ -67,8 +68,8 @@ class LineReporter(Reporter):
 class BarReporter(LineReporter):
     """A live bar below a line per phase."""
 
-    def __init__(self, n_phases: int, measure: Measure = ACCURACY) -> None:
-        super().__init__(n_phases, measure)
+    def __init__(self, num_phases: int, measure: Measure = ACCURACY) -> None:
+        super().__init__(num_phases, measure)
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar: Progress = Progress(
@@ -86,7 +87,7 @@ class BarReporter(LineReporter):
     def phase_started(self, index: int, steps: int) -> None:
         """Start the bar anew."""
         super().phase_started(index, steps)
-        self._bar.reset(self._task, total=steps, description=f"phase {index + 1}/{self._n_phases}")
+        self._bar.reset(self._task, total=steps, description=f"phase {index + 1}/{self._num_phases}")
 
     def step(self, done: int) -> None:
         """Move the bar."""
@@ -97,10 +98,10 @@ class BarReporter(LineReporter):
         self._bar.console.print(line, highlight=False)
 
 
-def make_reporter(run: "Run", n_phases: int, measure: Measure = ACCURACY) -> Reporter:
+def make_reporter(run: "Run", num_phases: int, measure: Measure = ACCURACY) -> Reporter:
     """The reporter that fits: a bar on a terminal, lines in a file; none if quiet, or on any worker but the first."""
     if run.quiet or rank() != 0:
         return Reporter()
     from rich.console import Console
 
-    return (BarReporter if Console().is_terminal else LineReporter)(n_phases, measure)
+    return (BarReporter if Console().is_terminal else LineReporter)(num_phases, measure)

@@ -74,7 +74,7 @@ class Run:
         self.loggers: list[Logger] = []
         self.reporter = Reporter()
         self.global_step = 0
-        self.n_phases = 1
+        self.num_phases = 1
         self.sends_back = False  # whether this process is a worker that sends the method back at the end
         self.fingerprint = Fingerprint()
         self.logged = ""

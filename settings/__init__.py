@@ -25,7 +25,7 @@ Importing this package imports no heavy library: `SETTINGS` names the classes, w
 
 from typing import TYPE_CHECKING, Any
 
-from redwood.core.registry import known_names, load_object, resolve
+from redwood.core.registry import known_names, load_object, look_up
 
 if TYPE_CHECKING:
     from redwood.settings.base import Setting
@@ -91,7 +91,7 @@ def get_setting(name: str) -> "type[Setting]":
     def suits(found: Any) -> bool:
         return isinstance(found, type) and issubclass(found, Setting)
 
-    found: type[Setting] = resolve("setting", name, SETTINGS, ENTRY_POINTS, suits)
+    found: type[Setting] = look_up("setting", name, SETTINGS, ENTRY_POINTS, suits)
     if not suits(found):
         raise RedwoodError(f"{name} is not a setting: it has to be a subclass of redwood.settings.Setting.")
     return found

@@ -60,8 +60,8 @@ class Assumptions:
     """The promises of one node of the tree, ordered: `a <= b` iff `b` promises everything that `a` does.
 
     Attributes:
-        labels: Samples come with labels to learn from (the supervised limb).
-        rewards: An environment answers actions with rewards (the reinforcement limb).
+        labels: Samples come with labels to learn from (the supervised branch).
+        rewards: An environment answers actions with rewards (the reinforcement branch).
         context: How the data distribution changes.
         boundaries: The method is told when a task starts and ends, and gets one phase per task.
         task_ids: When task ids are shown.
@@ -139,7 +139,7 @@ def merge_assumptions(class_name: str, inherited: list[Assumptions], added: dict
 
 def _refuse_contradictions(class_name: str, record: Assumptions) -> None:
     contradictions = {
-        "labels and rewards are two limbs of the tree": record.labels and record.rewards,
+        "labels and rewards are two branches of the tree": record.labels and record.rewards,
         "a context that drifts continuously has no boundaries to announce": record.boundaries
         and record.context < Context.DISCRETE,
         "task ids in training announce the boundaries": record.task_ids > TaskIds.NEVER and not record.boundaries,

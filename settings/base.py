@@ -6,7 +6,7 @@ import math
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 import gymnasium
 from torch import Tensor
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from redwood.settings.results import Results
 
 EVAL_TASKS = ("all", "seen")
-
-# The default of a field that depends on the node: `__post_init__` puts in the value that the node implies.
-FROM_NODE: Any = None
 
 
 class Learner(Protocol):
@@ -42,7 +39,7 @@ class Learner(Protocol):
         """A task starts; its id where ids are given."""
 
     def fit(self, phase: Any) -> None:
-        """Learn from one phase: a `Phase`, or in the reinforcement limb a `ReinforcementPhase`."""
+        """Learn from one phase: a `Phase`, or in the reinforcement branch a `ReinforcementPhase`."""
 
     def on_task_end(self, task_id: int | None) -> None:
         """A task is over."""
@@ -81,7 +78,7 @@ class OnlineCurve(Protocol):
 
 
 class AnyPhase(Protocol):
-    """What the loop needs of a phase, whichever limb of the tree it is of."""
+    """What the loop needs of a phase, whichever branch of the tree it is of."""
 
     task_id: int | None
 
@@ -104,8 +101,8 @@ class AnyPhase(Protocol):
 class Stream(Protocol):
     """The data of one run. It stays with the setting: a method sees only the phases and the test samples."""
 
-    n_phases: int
-    n_tasks: int
+    num_phases: int
+    num_tasks: int
     results_type: "type[Results]"
 
     def phase(self, index: int) -> AnyPhase:
@@ -129,8 +126,8 @@ class Stream(Protocol):
     def tasks_seen(self, phase: int) -> int:
         """How many tasks, the first ones, have been trained by the end of a phase."""
 
-    def evaluate(self, method: Learner, n_tasks: int | None = None) -> "Scores":
-        """Score the method on the test sets of the first `n_tasks` tasks (default: all)."""
+    def evaluate(self, method: Learner, num_tasks: int | None = None) -> "Scores":
+        """Score the method on the test sets of the first `num_tasks` tasks (default: all)."""
 
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score the method on the samples held out from a phase; None if there are none."""
@@ -177,7 +174,8 @@ class Setting(ABC, metaclass=_Sealing):
     assumptions: ClassVar[Assumptions] = Assumptions()
 
     seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
-    workers: int = FROM_NODE  # data-parallel processes that share the stream (default: 1; distributed settings: 2)
+    # None means the default of the node. `__post_init__` puts it in, so a finished setting holds a number.
+    workers: int = cast("int", None)  # worker processes that share the stream (default: 1; distributed settings: 2)
     eval_tasks: str = "all"  # tasks that are tested after each phase: all, or those seen so far
 
     def __init_subclass__(cls, **added: Any) -> None:
@@ -200,7 +198,7 @@ class Setting(ABC, metaclass=_Sealing):
         check_types(self)
         if self.seed < 0:
             raise InvalidOptionError(f"--seed {self.seed} has to be at least 0.")
-        self.workers = self.within("workers", self.workers, default=1)
+        self.workers = self.resolve("workers", self.workers, default=1)
         check_choice(self, "eval_tasks", EVAL_TASKS)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -216,7 +214,7 @@ class Setting(ABC, metaclass=_Sealing):
             )
         super().__setattr__(name, value)
 
-    def within(self, name: str, value: int | None, default: int) -> int:
+    def resolve(self, name: str, value: int | None, default: int) -> int:
         """The value of a free parameter, checked against what this node promises about it."""
         allowed = getattr(self.assumptions, name)
         if value is None:
@@ -246,7 +244,7 @@ class Setting(ABC, metaclass=_Sealing):
         """The phases of the stream, for a training loop of one's own."""
         self.check_not_a_view("phases")
         stream = self.open_stream()
-        return (stream.phase(index) for index in range(stream.n_phases))
+        return (stream.phase(index) for index in range(stream.num_phases))
 
     def apply(self, method: Learner | None = None, **run_options: Any) -> "Results":
         """Train and evaluate `method` under this protocol.

@@ -66,8 +66,8 @@ class Results:
         method: Key of the method.
         dataset: Name of the data set.
         seed: Seed of the run.
-        n_phases: Planned phases: one for each task, or for each time that a task comes, or 1 for the whole stream.
-        accuracy_matrix: R (P, T), P <= `n_phases`: accuracy in [0, 1] on task j after phase i; None if not tested.
+        num_phases: Planned phases: one for each task, or for each time that a task comes, or 1 for the whole stream.
+        accuracy_matrix: R (P, T), P <= `num_phases`: accuracy in [0, 1] on task j after phase i; None if not tested.
         untrained_accuracy: Accuracy (T,) of the untrained network; None if not measured. Not in the JSON file.
         online_curve: Points (training samples seen, accuracy on those since the previous point, before learning them).
         cost: What the run spent.
@@ -88,7 +88,7 @@ class Results:
     method: str
     dataset: str
     seed: int
-    n_phases: int
+    num_phases: int
     accuracy_matrix: list[list[float | None]] = field(default_factory=list)
     untrained_accuracy: list[float] | None = None
     online_curve: list[tuple[int, float]] = field(default_factory=list)
@@ -111,25 +111,27 @@ class Results:
         phases are yet to be learned.
 
         Raises:
-            ValueError: If no phase has been evaluated, or the matrix does not fit `n_phases`.
+            ValueError: If no phase has been evaluated, or the matrix does not fit `num_phases`.
         """
         rows = len(self.accuracy_matrix)
-        if not 0 < rows <= self.n_phases:
-            raise ValueError(f"The accuracy matrix has {rows} rows for {self.n_phases} phases; it needs one for each.")
-        if self.n_phases == 1:
+        if not 0 < rows <= self.num_phases:
+            raise ValueError(
+                f"The accuracy matrix has {rows} rows for {self.num_phases} phases; it needs one for each."
+            )
+        if self.num_phases == 1:
             return np.array(self.accuracy_matrix, dtype=np.float64)
-        n_tasks = self.n_phases if self.phase_tasks is None else max(self.phase_tasks) + 1
-        if any(len(row) != n_tasks for row in self.accuracy_matrix):
+        num_tasks = self.num_phases if self.phase_tasks is None else max(self.phase_tasks) + 1
+        if any(len(row) != num_tasks for row in self.accuracy_matrix):
             lengths = sorted({len(row) for row in self.accuracy_matrix})
             raise ValueError(
-                f"Rows of {lengths} accuracies do not fit {self.n_phases} phases; give one per task to each."
+                f"Rows of {lengths} accuracies do not fit {self.num_phases} phases; give one per task to each."
             )
         seen = self.tasks_seen(rows - 1)
         return np.array([row[:seen] for row in self.accuracy_matrix], dtype=np.float64)
 
     def tasks_seen(self, phase: int) -> int:
         """How many tasks have been trained by the end of a phase."""
-        if self.n_phases == 1:
+        if self.num_phases == 1:
             return len(self.accuracy_matrix[0])
         return phase + 1 if self.phase_tasks is None else max(self.phase_tasks[: phase + 1]) + 1
 
@@ -211,7 +213,7 @@ class Results:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Make results of what `to_dict` returned; what it leaves out is None, `n_phases` follows from the matrix.
+        """Make results of what `to_dict` returned; what it leaves out is None, `num_phases` follows from the matrix.
 
         Raises:
             DataError: If a key is missing, unknown, or has a value of the wrong type.
@@ -244,7 +246,7 @@ class Results:
                 method=data["method"],
                 dataset=data["dataset"],
                 seed=data["seed"],
-                n_phases=len(order) if order else _planned_phases(data[matrix], data["metrics"]),
+                num_phases=len(order) if order else _planned_phases(data[matrix], data["metrics"]),
                 accuracy_matrix=[_numbers(row) for row in data[matrix]],
                 online_curve=[(int(samples), float(value)) for samples, value in data[online]],
                 cost=Cost(**data["cost"]),

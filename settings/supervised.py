@@ -1,17 +1,17 @@
-"""The supervised limb: interprets a node's assumptions as a stream of labelled mini-batches."""
+"""The supervised branch: interprets a node's assumptions as a stream of labelled mini-batches."""
 
 import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import gymnasium
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context
-from redwood.settings.base import FROM_NODE, Setting
+from redwood.settings.base import Setting
 from redwood.settings.data.conversion import checked_source
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.supervised_stream import SupervisedStream
@@ -28,22 +28,22 @@ class SupervisedSetting(Setting, labels=True):
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
     stream: str = "auto"  # what a task is: class_split, permuted, rotated, instance, ordered, contexts (the data's own)
-    nb_tasks: int = FROM_NODE  # number of tasks (default: 5)
+    nb_tasks: int | None = None  # number of tasks (default: 5)
     increment: list[int] = field(default_factory=list)  # classes per task: one number, or one per task
     class_order: list[int] = field(default_factory=list)  # order in which classes come (default: drawn from the seed)
     angles: list[float] = field(default_factory=list)  # rotated: degrees of each task (default: drawn from the seed)
-    transition: str = FROM_NODE  # from task to task: abrupt, blurry, or (only under continual, its default) gradual
+    transition: str = cast("str", None)  # how one task follows another: abrupt, blurry, or gradual (continual only)
     blur: float = 0.1  # blurry: share of a task's samples that turn up in other tasks
     drift_width: float = 1.0  # gradual: length of the overlap of two tasks, in tasks
     batch_size: int = 32  # samples per mini-batch of one worker
-    passes: int = FROM_NODE  # times each sample is presented (default: 20; online settings: 1)
+    passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     validation: float = 0.0  # share of each task's training samples held out for validation
 
     def __post_init__(self) -> None:
         """Fill in what the node implies, and refuse what contradicts it."""
         super().__post_init__()
         self.dataset = checked_source(self.dataset)
-        self.passes = self.within("passes", self.passes, default=20)
+        self.passes = self.resolve("passes", self.passes, default=20)
         check_choice(self, "stream", STREAMS)
         self._check_transition()
         check_range(self, "batch_size", 1)
@@ -111,7 +111,7 @@ class SupervisedSetting(Setting, labels=True):
         vars(view).update(spaces, dataset=self.dataset_name)
         del vars(view)["_stream"]
         if self.assumptions.boundaries:
-            vars(view)["nb_tasks"] = self._stream.n_tasks
+            vars(view)["nb_tasks"] = self._stream.num_tasks
         return view
 
     def hidden_fields(self) -> frozenset[str]:

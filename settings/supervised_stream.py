@@ -76,7 +76,7 @@ class SupervisedStream:
             data,
             TaskOptions(
                 stream=stream,
-                nb_tasks=setting.nb_tasks,
+                num_tasks=setting.nb_tasks,
                 increment=setting.increment,
                 class_order=setting.class_order,
                 shared_outputs=self._promised.shared_outputs,
@@ -84,7 +84,7 @@ class SupervisedStream:
                 angles=setting.angles,
             ),
         )
-        self.n_tasks = len(tasks)
+        self.num_tasks = len(tasks)
         self._source = Source(data.x, data.y, tasks)
         self._classes = self._classes_of_tasks()
         self._test_source = Source(data.x_test, data.y_test, tasks)
@@ -92,7 +92,7 @@ class SupervisedStream:
         test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
         self._test = shuffled(test, derive_seed(setting.seed, "test order") % 2**48)
         self._phases, self._held_out = self._split(task_entries([task.rows for task in tasks]))
-        self.n_phases = len(self._phases)
+        self.num_phases = len(self._phases)
         smallest = min(map(len, self._phases))
         if smallest < setting.workers:
             raise InvalidOptionError(
@@ -178,7 +178,7 @@ class SupervisedStream:
         """Build one phase for this worker."""
         entries, deck = self._phases[index], self._deck(index)
         announced = self._promised.boundaries
-        one_task = announced and self.n_phases == self.n_tasks and not self._promised.past_accessible
+        one_task = announced and self.num_phases == self.num_tasks and not self._promised.past_accessible
         shows_task = self._promised.task_ids >= TaskIds.TRAINING and (one_task or self._promised.past_accessible)
         return Phase(
             index,
@@ -268,15 +268,15 @@ class SupervisedStream:
 
     def tasks_seen(self, phase: int) -> int:
         """One more with each phase, or all at once where one phase holds them; strays of a blurry one do not count."""
-        return phase + 1 if self.n_phases == self.n_tasks else self.n_tasks
+        return phase + 1 if self.num_phases == self.num_tasks else self.num_tasks
 
-    def evaluate(self, method: Learner, n_tasks: int | None = None) -> Scores:
-        """Score `method` on the test sets of the first `n_tasks` tasks, each sample once, by the task it belongs to.
+    def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
+        """Score `method` on the test sets of the first `num_tasks` tasks, each sample once, by the task it belongs to.
 
         The method gets samples, and task ids where they are promised at test; labels stay here. Workers share the
         samples out and add up their counts.
         """
-        tested = self._test if n_tasks is None else self._test[(self._test.tasks < n_tasks).nonzero().flatten()]
+        tested = self._test if num_tasks is None else self._test[(self._test.tasks < num_tasks).nonzero().flatten()]
         counts, ranked = self._count(method, self._test_source, tested)
         means = counts[1:] / counts[0]
         if self._data.is_regression:
@@ -294,7 +294,7 @@ class SupervisedStream:
 
     def _count(self, method: Learner, source: Source, scored: Entries) -> tuple[Tensor, bool]:
         """Samples of each task, and their hits and top-5 hits, or squared errors (3, T); and if top-5 hits count."""
-        counts = torch.zeros(3, self.n_tasks, dtype=torch.float64)
+        counts = torch.zeros(3, self.num_tasks, dtype=torch.float64)
         ranked = self.n_outputs > 10 and not self._data.is_regression
         shard = torch.arange(len(scored))[split_evenly(len(scored), rank(), world_size())]
         with preserved_random_state(), torch.no_grad():

@@ -33,7 +33,7 @@ class TaskInput:
 class OneHotTask(TaskInput):
     """Appends the code of the task: to numbers as numbers, to the code of a choice, to images as channels."""
 
-    def __init__(self, space: spaces.Space[Any], n_tasks: int) -> None:
+    def __init__(self, space: spaces.Space[Any], num_tasks: int) -> None:
         """Build the joined space.
 
         Raises:
@@ -41,10 +41,10 @@ class OneHotTask(TaskInput):
         """
         from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
-        self._n_tasks, self._choices, self._axis = n_tasks, 0, 1
+        self._num_tasks, self._choices, self._axis = num_tasks, 0, 1
         if isinstance(space, spaces.Discrete):
             self._choices = int(space.n)
-            super().__init__(spaces.Box(0, 1, (self._choices + n_tasks,), np.float32))
+            super().__init__(spaces.Box(0, 1, (self._choices + num_tasks,), np.float32))
             return
         assert isinstance(space, spaces.Box)
         self._image, high = is_image_space(space), 1
@@ -52,18 +52,18 @@ class OneHotTask(TaskInput):
             first = is_image_space_channels_first(space)
             self._axis, high = (1 if first else 3), 255
         self._high = high
-        low = self._joined(space.low[None], np.zeros((1, n_tasks)))[0]
-        joined = spaces.Box(low, self._joined(space.high[None], np.ones((1, n_tasks)))[0], dtype=space.dtype)  # type: ignore[arg-type]
+        low = self._joined(space.low[None], np.zeros((1, num_tasks)))[0]
+        joined = spaces.Box(low, self._joined(space.high[None], np.ones((1, num_tasks)))[0], dtype=space.dtype)  # type: ignore[arg-type]
         super().__init__(joined)
         if self._image and is_image_space_channels_first(joined) != first:
             raise NotApplicableError(
-                f"--task_input one_hot appends a channel for each of {n_tasks} tasks, too many for images of the shape "
-                f"{space.shape}; use --task_input none."
+                f"--task_input one_hot appends a channel for each of {num_tasks} tasks, too many for images of "
+                f"the shape {space.shape}; use --task_input none."
             )
 
     def join(self, observations: NDArray[Any], task_id: Any) -> NDArray[Any]:
         """Observations (B, ...) of tasks (B,), as the networks see them."""
-        codes = np.eye(self._n_tasks)[task_id]
+        codes = np.eye(self._num_tasks)[task_id]
         if self._choices:
             return np.concatenate([np.eye(self._choices)[observations], codes], axis=1).astype(np.float32)
         return self._joined(observations, codes)
@@ -73,7 +73,7 @@ class OneHotTask(TaskInput):
         if not self._image:
             return np.concatenate([observations.reshape(len(observations), -1), codes], axis=1)
         shape = list(observations.shape)
-        shape[self._axis] = self._n_tasks
+        shape[self._axis] = self._num_tasks
         planes = codes[:, :, None, None] if self._axis == 1 else codes[:, None, None, :]
         return np.concatenate([observations, np.broadcast_to(planes, shape)], axis=self._axis)
 
@@ -94,7 +94,7 @@ def task_input(agent: Any, setting: Setting) -> TaskInput:
     if agent.task_input == "none" or not gives_ids:
         return TaskInput(setting.observation_space)
     try:
-        return OneHotTask(setting.observation_space, setting.n_tasks)  # type: ignore[attr-defined]
+        return OneHotTask(setting.observation_space, setting.num_tasks)  # type: ignore[attr-defined]
     except NotApplicableError as error:
         if agent.task_input == "one_hot":
             raise

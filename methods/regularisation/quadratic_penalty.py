@@ -15,7 +15,7 @@ Weights = dict[str, Tensor]
 
 
 class QuadraticPenalty(ABC):
-    """What methods of both limbs of the tree share that pull weights back to where earlier tasks left them.
+    """What methods of both branches of the tree share that pull weights back to where earlier tasks left them.
 
     Curvature and minimum of the parabola, two numbers per weight, stand for any number of tasks.
 

@@ -24,7 +24,7 @@ def make_optimizer(method: "LightningMethod", network: nn.Module, phase_steps: i
     """
     optimizer = bare_optimizer(method, network)
     keeps = method.optimizer_state == "keep"
-    done, phases = (method.phase_count, method.run.n_phases) if keeps else (0, 1)
+    done, phases = (method.phase_count, method.run.num_phases) if keeps else (0, 1)
 
     def factor(step: int) -> float:
         if method.lr_schedule == "constant":

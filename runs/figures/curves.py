@@ -32,7 +32,7 @@ def draw_online(axes: "Axes", results: Results) -> None:
     name_average(axes)
     axes.set_ylim(*scale_of(measure, shown, ROOM))
     axes.set_xlim(0, samples[-1])
-    if isinstance(results, ReturnResults) and results.n_phases > 1:
+    if isinstance(results, ReturnResults) and results.num_phases > 1:
         axes.set_xlim(0, results.steps_per_phase * len(results.accuracy_matrix))
         order = results.order or range(len(results.accuracy_matrix))
         _draw_task_bands(axes, order, results.steps_per_phase)

@@ -62,7 +62,7 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
         _annotate_cells(axes, shown, measure)
     number_tasks(axes, tasks)
     axes.set_xlabel("tested on task")
-    if results.n_phases == 1:
+    if results.num_phases == 1:
         axes.set_yticks([])
     else:
         number_phases(axes.yaxis, results, phases)
@@ -92,13 +92,14 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     panels = 2 if results.online_curve else 1
     figure = new_figure(7.4, 4.0 if panels == 1 else 7.2)
     axes = figure.add_subplot(panels, 1, 1)
-    if results.n_phases == 1:
+    if results.num_phases == 1:
         _draw_task_bars(axes, shown[0], measure)
     else:
         _draw_task_lines(axes, shown, results)
     if panels == 2:
         draw_online(figure.add_subplot(panels, 1, 2), results)
-    _title(figure, results, f"{measure.title} {'after training' if results.n_phases == 1 else 'as tasks are learned'}")
+    when = "after training" if results.num_phases == 1 else "as tasks are learned"
+    _title(figure, results, f"{measure.title} {when}")
     describe_tasks(figure, results)
     save_figure(figure, path)
 
@@ -184,8 +185,8 @@ def _draw_task_lines(axes: "Axes", shown: NDArray[np.float64], results: Results)
     else:
         _add_task_colours(axes, colours)
     axes.set_ylim(*limits)
-    axes.set_xlim(-0.02 * results.n_phases, 1.02 * results.n_phases - 1)
-    number_phases(axes.xaxis, results, results.n_phases)
+    axes.set_xlim(-0.02 * results.num_phases, 1.02 * results.num_phases - 1)
+    number_phases(axes.xaxis, results, results.num_phases)
     style_axes(axes, "trained on task" if results.phase_tasks else "trained up to task", measure.label)
 
 
@@ -284,7 +285,7 @@ def _shown(results: Results) -> NDArray[np.float64]:
 
 def _title(figure: "Figure", results: Results, what: str) -> None:
     done = len(results.accuracy_matrix)
-    unfinished = "" if done == results.n_phases else f", {done} of {results.n_phases} phases"
+    unfinished = "" if done == results.num_phases else f", {done} of {results.num_phases} phases"
     names = (*map(title_name, (results.setting, results.method, results.dataset)), f"seed {results.seed}{unfinished}")
     subtitle = " · ".join(name for name in names if name)
     figure.suptitle(f"{what}\n{subtitle}", fontsize=11)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redwood.core.errors import DataError, InvalidOptionError, UnknownNameError
-from redwood.core.registry import resolve
+from redwood.core.registry import look_up
 
 if TYPE_CHECKING:  # importing the table must not import torch
     from redwood.settings.data.dataset import Dataset
@@ -72,7 +72,7 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int) -> "Dataset":
     kinds = [key for key in DATASETS if key.startswith(kind)]
     if kinds and name not in DATASETS:
         raise UnknownNameError("data set", name, kinds)
-    return _call(name, resolve("data set", name, DATASETS, GROUP, inspect.isfunction), data_dir, seed, image_size)
+    return _call(name, look_up("data set", name, DATASETS, GROUP, inspect.isfunction), data_dir, seed, image_size)
 
 
 def _call(name: str, source: Callable[..., Any], data_dir: Path, seed: int, image_size: int) -> "Dataset":

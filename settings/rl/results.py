@@ -50,19 +50,19 @@ def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64], order: Sequen
     return float((matrix[np.arange(len(matrix)), trained] - matrix[-1, trained]).mean())
 
 
-def area_under_curve(curve: Sequence[tuple[int, float]], n_phases: int, steps_per_phase: int) -> list[float]:
+def area_under_curve(curve: Sequence[tuple[int, float]], num_phases: int, steps_per_phase: int) -> list[float]:
     """The mean over the steps of each phase of a curve that holds each value back to the point before: (P,).
 
     Args:
         curve: Points (steps so far, mean return since the point before), one at the end of each phase that has any.
-        n_phases: Phases.
+        num_phases: Phases.
         steps_per_phase: Steps of each.
 
     Returns:
         NaN for a phase without a point.
     """
     if not curve:
-        return [float("nan")] * n_phases
+        return [float("nan")] * num_phases
     steps, values = np.array(curve, dtype=np.float64).T
     phases = (steps - 1) // steps_per_phase
     # The first point of a phase is of the steps since the phase began, whatever the point before it is of.
@@ -72,7 +72,7 @@ def area_under_curve(curve: Sequence[tuple[int, float]], n_phases: int, steps_pe
         float(np.average(values[phases == phase], weights=widths[phases == phase]))
         if (phases == phase).any()
         else np.nan
-        for phase in range(n_phases)
+        for phase in range(num_phases)
     ]
 
 
@@ -136,12 +136,12 @@ class ReturnResults(Results):
     def steps_per_phase(self) -> int:
         """Environment steps that each phase may take, over all workers."""
         tasks = len(self.config.get("tasks") or self.accuracy_matrix[0])
-        return int(self.config["steps_per_task"]) * (tasks if self.n_phases == 1 else 1)
+        return int(self.config["steps_per_task"]) * (tasks if self.num_phases == 1 else 1)
 
     @property
     def areas(self) -> list[float]:
         """Mean training return over the steps of each phase (P,): the area under its curve."""
-        return area_under_curve(self.online_curve, self.n_phases, self.steps_per_phase)
+        return area_under_curve(self.online_curve, self.num_phases, self.steps_per_phase)
 
     def _normalised_return(self) -> float | None:
         if self.reference is None or self.random_return is None or not self.accuracy_matrix:
@@ -156,10 +156,10 @@ class ReturnResults(Results):
         return forgetting(gains, self.order)
 
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
-        if self.reference is None or self.random_return is None or len(gains) < self.n_phases or self.n_phases == 1:
+        if self.reference is None or self.random_return is None or len(gains) < self.num_phases or self.num_phases == 1:
             return None
         # Areas of the run are per phase, those of the reference per task.
-        trained = range(self.n_phases) if self.order is None else self.order
+        trained = range(self.num_phases) if self.order is None else self.order
         random, references, single = (
             [values[task] for task in trained]
             for values in (self.random_return, self.reference["returns"], self.reference["areas"])
@@ -204,9 +204,9 @@ def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | No
         )
     results = alike[0]
     order = setting.order
-    if (results.phase_tasks or list(range(results.n_phases))) != order or len(results.accuracy_matrix) != len(order):
+    if (results.phase_tasks or list(range(results.num_phases))) != order or len(results.accuracy_matrix) != len(order):
         raise InvalidOptionError(
-            f"--reference {folder} has {results.n_phases} phases, but {len(order)} tasks need one phase each; "
+            f"--reference {folder} has {results.num_phases} phases, but {len(order)} tasks need one phase each; "
             "run the reference under incremental_rl."
         )
     own = setting.described()
@@ -217,7 +217,7 @@ def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | No
                 "make them equal."
             )
     # Of a task that comes back, a fresh agent that met it first.
-    first = [order.index(task) for task in range(setting.n_tasks)]
+    first = [order.index(task) for task in range(setting.num_tasks)]
     areas = [results.areas[phase] for phase in first]
     return {
         "returns": [results.accuracy_matrix[phase][task] for task, phase in enumerate(first)],

@@ -11,7 +11,7 @@ import gymnasium
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Range
-from redwood.settings.base import FROM_NODE, Setting
+from redwood.settings.base import Setting
 from redwood.settings.rl.actions import check_spaces
 from redwood.settings.rl.bridge import PREFIX, makers_of
 from redwood.settings.rl.environments import EnvironmentMaker, find_environment
@@ -33,7 +33,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     passes: ClassVar[int] = 1
 
     env: Any = "CartPole-v1"  # gymnasium name, file.py:function, module:Env-v0; a,b,c: one per task; supervised:DATASET
-    nb_tasks: int = FROM_NODE  # number of tasks (default: 3, or one for each environment or each of --tasks)
+    nb_tasks: int | None = None  # number of tasks (default: 3, or one for each environment or each of --tasks)
     steps_per_task: int = 10_240  # environment steps that each task may be trained for, over all workers
     attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: what is known of env)
     task_noise: float = 0.2  # standard deviation of the factors by which tasks change the physics
@@ -151,7 +151,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         return self._spaces[1]
 
     @cached_property
-    def n_tasks(self) -> int:
+    def num_tasks(self) -> int:
         """Number of tasks; None for a method where boundaries are not announced."""
         return len(self._made[1])
 
@@ -166,13 +166,13 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     def for_method(self) -> Self:
         """A copy with the spaces and the options, without the environments and without what the node hides."""
-        _ = self.n_tasks
+        _ = self.num_tasks
         view = super().for_method()
         known: dict[str, Any] = {"reference": "", "_spaces": copy.deepcopy(self._spaces)}
         if view.env is not None:
             known["env"] = self.dataset_name
         if self.assumptions.boundaries:
-            known["nb_tasks"] = self.n_tasks
+            known["nb_tasks"] = self.num_tasks
         vars(view).update(known)
         return view
 
@@ -184,7 +184,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         """Where boundaries are not announced, neither is how many there are or what comes next."""
         if self.assumptions.boundaries:
             return frozenset()
-        hidden = frozenset({"n_tasks", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks"})
+        hidden = frozenset({"num_tasks", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks"})
         return hidden | {"env"} if self._gives_environments else hidden
 
     def described(self) -> dict[str, Any]:

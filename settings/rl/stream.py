@@ -36,16 +36,16 @@ class ReinforcementStream:
         self._setting, self._makers, self._tasks, self._order = setting, makers, tasks, order
         self._promised = setting.assumptions
         self._reference = read_reference(setting) if setting.reference else None
-        self.n_tasks = len(tasks)
+        self.num_tasks = len(tasks)
         one_phase = self._promised.context == Context.STATIONARY or not self._promised.boundaries
-        self.n_phases = 1 if one_phase else len(order)
+        self.num_phases = 1 if one_phase else len(order)
 
     def phase(self, index: int) -> ReinforcementPhase:
         """Build one phase for this worker."""
-        shows_task = self._promised.task_ids >= TaskIds.TRAINING and self.n_phases == len(self._order)
+        shows_task = self._promised.task_ids >= TaskIds.TRAINING and self.num_phases == len(self._order)
         task_id = self._order[index] if shows_task else None
         steps = self._setting.steps_per_task // world_size()
-        if self.n_phases < len(self._order):
+        if self.num_phases < len(self._order):
             steps *= len(self._order)
         return ReinforcementPhase(index, task_id, steps, self._training(index))
 
@@ -112,7 +112,7 @@ class ReinforcementStream:
 
     def result_fields(self) -> dict[str, Any]:
         """The single-task reference, if there is one, and which task each phase trains, if tasks come back."""
-        comes_back = self.n_phases > 1 and self.n_phases > self.n_tasks
+        comes_back = self.num_phases > 1 and self.num_phases > self.num_tasks
         return {"reference": self._reference, "phase_tasks": list(self._order) if comes_back else None}
 
     def baseline(self, method: Learner) -> list[float]:
@@ -122,18 +122,18 @@ class ReinforcementStream:
         def act(x: torch.Tensor, task_id: torch.Tensor | None) -> torch.Tensor:
             return random_actions(space, len(x), choice)
 
-        return cast("list[float]", self._score(act, [[task] for task in range(self.n_tasks)]))
+        return cast("list[float]", self._score(act, [[task] for task in range(self.num_tasks)]))
 
     def tasks_seen(self, phase: int) -> int:
         """Those that a phase has trained so far; all at once where one phase holds them."""
-        return self.n_tasks if self.n_phases == 1 else max(self._order[: phase + 1]) + 1
+        return self.num_tasks if self.num_phases == 1 else max(self._order[: phase + 1]) + 1
 
-    def evaluate(self, method: Learner, n_tasks: int | None = None) -> Scores:
-        """The mean return of `method` over episodes of the first `n_tasks` tasks, the same ones each time.
+    def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
+        """The mean return of `method` over episodes of the first `num_tasks` tasks, the same ones each time.
 
         Workers share the episodes out and add up their returns. Where ids are hidden, all tasks are played together.
         """
-        tasks = range(self.n_tasks if n_tasks is None else n_tasks)
+        tasks = range(self.num_tasks if num_tasks is None else num_tasks)
         together = [[task] for task in tasks] if self._promised.task_ids >= TaskIds.TEST else [list(tasks)]
         with torch.no_grad():
             return Scores(self._score(method.predict, together))
@@ -143,7 +143,7 @@ class ReinforcementStream:
 
     def _score(self, predict: Predict, together: list[list[int]]) -> list[float | None]:
         """The mean return on each task; `together` says which tasks are played at the same time."""
-        sums = torch.zeros(2, self.n_tasks, dtype=torch.float64)
+        sums = torch.zeros(2, self.num_tasks, dtype=torch.float64)
         with preserved_random_state():
             for group in together:
                 tested = [self._tested(task) for task in group]

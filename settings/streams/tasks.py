@@ -75,7 +75,7 @@ class TaskOptions:
     """How tasks are cut; see `SupervisedSetting` for what each field means."""
 
     stream: str
-    nb_tasks: int | None
+    num_tasks: int | None
     increment: Sequence[int]
     class_order: Sequence[int]
     shared_outputs: bool
@@ -123,13 +123,13 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
 
 
 def class_groups(
-    n_classes: int, nb_tasks: int | None, increment: Sequence[int], class_order: Sequence[int], seed: int
+    n_classes: int, num_tasks: int | None, increment: Sequence[int], class_order: Sequence[int], seed: int
 ) -> list[list[int]]:
     """Which classes each task holds.
 
     Args:
         n_classes: Number of classes K.
-        nb_tasks: Number of tasks; group sizes differ by at most one, larger groups first.
+        num_tasks: Number of tasks; group sizes differ by at most one, larger groups first.
         increment: Classes per task instead: one number (the last task takes the rest), or one per task.
         class_order: Order in which classes come, a permutation of 0..K-1; empty: drawn from `seed`.
         seed: Seed of the class order.
@@ -146,7 +146,7 @@ def class_groups(
         raise InvalidOptionError(
             f"--class_order {' '.join(map(str, class_order))} has to name each class 0..{n_classes - 1} once."
         )
-    sizes = _group_sizes(n_classes, nb_tasks, list(increment))
+    sizes = _group_sizes(n_classes, num_tasks, list(increment))
     groups, start = [], 0
     for size in sizes:
         groups.append(order[start : start + size])
@@ -154,9 +154,9 @@ def class_groups(
     return groups
 
 
-def _group_sizes(n_classes: int, nb_tasks: int | None, increment: list[int]) -> list[int]:
+def _group_sizes(n_classes: int, num_tasks: int | None, increment: list[int]) -> list[int]:
     if not increment:
-        count = min(5, n_classes) if nb_tasks is None else nb_tasks
+        count = min(5, n_classes) if num_tasks is None else num_tasks
         if count > n_classes:
             raise InvalidOptionError(
                 f"--nb_tasks {count} is more than the {n_classes} classes that the tasks share; "
@@ -175,16 +175,16 @@ def _group_sizes(n_classes: int, nb_tasks: int | None, increment: list[int]) -> 
                 f"--increment {' '.join(map(str, sizes))} adds up to {sum(sizes)}, "
                 f"but the data set has {n_classes} classes."
             )
-    if nb_tasks is not None and nb_tasks != len(sizes):
+    if num_tasks is not None and num_tasks != len(sizes):
         raise InvalidOptionError(
-            f"--nb_tasks {nb_tasks} contradicts --increment, which makes {len(sizes)} tasks of {n_classes} classes; "
+            f"--nb_tasks {num_tasks} contradicts --increment, which makes {len(sizes)} tasks of {n_classes} classes; "
             "give one of the two."
         )
     return sizes
 
 
 def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
-    groups = class_groups(data.n_classes, options.nb_tasks, options.increment, options.class_order, options.seed)
+    groups = class_groups(data.n_classes, options.num_tasks, options.increment, options.class_order, options.seed)
     tasks = []
     for group in groups:
         label_map = torch.arange(data.n_classes)
@@ -201,18 +201,18 @@ def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
 
 def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
     angles = _checked_angles(options)
-    nb_tasks, n_outputs = len(angles) or _count(options), data.n_outputs
+    num_tasks, n_outputs = len(angles) or _count(options), data.n_outputs
     shared = options.shared_outputs or data.is_regression
     everything = torch.arange(len(data.y)), torch.arange(len(data.y_test))
     tasks = []
-    for number in range(nb_tasks):
+    for number in range(num_tasks):
         offset = 0 if shared else number * n_outputs
         if angles:
             transform = _turn(data.sample_shape, angles[number])
         else:
             transform = _nth_transform(options.stream, number, data.sample_shape, options.seed)
         tasks.append(Task(*everything, torch.arange(n_outputs) + offset, transform))
-    return tasks, n_outputs if shared else n_outputs * nb_tasks
+    return tasks, n_outputs if shared else n_outputs * num_tasks
 
 
 def _checked_angles(options: TaskOptions) -> Sequence[float]:
@@ -221,9 +221,9 @@ def _checked_angles(options: TaskOptions) -> Sequence[float]:
         raise InvalidOptionError(f"--angles {given} has to hold finite numbers of degrees.")
     if len({angle % 360 for angle in angles}) < len(angles):
         raise InvalidOptionError(f"--angles {given} names an angle twice; each task has one of its own.")
-    if angles and options.nb_tasks not in (None, len(angles)):
+    if angles and options.num_tasks not in (None, len(angles)):
         raise InvalidOptionError(
-            f"--nb_tasks {options.nb_tasks} contradicts --angles, which makes {len(angles)} tasks; leave it out."
+            f"--nb_tasks {options.num_tasks} contradicts --angles, which makes {len(angles)} tasks; leave it out."
         )
     return angles
 
@@ -245,10 +245,10 @@ def _nth_transform(stream: str, number: int, sample_shape: tuple[int, ...], seed
 
 
 def _instances(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
-    nb_tasks = _count(options)
+    num_tasks = _count(options)
     label_map = torch.arange(data.n_outputs)
     parts = [
-        _deal_by_class(y, nb_tasks, derive_seed(options.seed, "instances", split))
+        _deal_by_class(y, num_tasks, derive_seed(options.seed, "instances", split))
         for split, y in (("training", data.y), ("test", data.y_test))
     ]
     return [Task(rows, rows_test, label_map) for rows, rows_test in zip(*parts, strict=True)], data.n_outputs
@@ -262,15 +262,15 @@ def _deal_by_class(y: Tensor, hands: int, seed: int) -> list[Tensor]:
 
 
 def _ordered(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
-    nb_tasks = _count(options)
+    num_tasks = _count(options)
     label_map = torch.arange(data.n_outputs)
-    parts = _consecutive(_by_time(data.time, len(data.y)), nb_tasks)
+    parts = _consecutive(_by_time(data.time, len(data.y)), num_tasks)
     if data.time is None or data.time_test is None:
-        parts_test = _consecutive(torch.arange(len(data.y_test)), nb_tasks)
+        parts_test = _consecutive(torch.arange(len(data.y_test)), num_tasks)
     else:
         begins = torch.stack([data.time[part[0]] for part in parts if len(part)])
         belongs_to = torch.searchsorted(begins[1:], data.time_test, right=True)
-        parts_test = [(belongs_to == number).nonzero().flatten() for number in range(nb_tasks)]
+        parts_test = [(belongs_to == number).nonzero().flatten() for number in range(num_tasks)]
     return [Task(*rows, label_map) for rows in zip(parts, parts_test, strict=True)], data.n_outputs
 
 
@@ -290,8 +290,8 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
             f"use --stream {'ordered' if data.is_regression else 'class_split'}."
         )
     count = int(data.contexts.max()) + 1
-    if options.nb_tasks not in (None, count):
-        raise InvalidOptionError(f"--nb_tasks {options.nb_tasks} contradicts {data.name}, which has {count} tasks.")
+    if options.num_tasks not in (None, count):
+        raise InvalidOptionError(f"--nb_tasks {options.num_tasks} contradicts {data.name}, which has {count} tasks.")
     label_map = torch.arange(data.n_outputs)
     return [
         Task(
@@ -302,4 +302,4 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
 
 
 def _count(options: TaskOptions) -> int:
-    return 5 if options.nb_tasks is None else options.nb_tasks
+    return 5 if options.num_tasks is None else options.num_tasks

@@ -11,7 +11,7 @@ from redwood.settings.results import Cost, Results
 
 JOBS = [Job(Pair("continual", f"some/[file].py:{name}"), (), 3, Path("nowhere")) for name in ("One", "Two")]
 DONE = Results(
-    setting="s", method="m", dataset="d", seed=0, n_phases=1, accuracy_matrix=[[0.5]], cost=Cost(1.25), versions={}
+    setting="s", method="m", dataset="d", seed=0, num_phases=1, accuracy_matrix=[[0.5]], cost=Cost(1.25), versions={}
 )
 FAILED = Failure("It does [not]\nwant to.", unforeseen=False)
 

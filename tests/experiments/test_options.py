@@ -130,5 +130,5 @@ def test_angles_are_numbers_of_any_sign():
         Pair("domain_incremental", "random"), ["--stream", "rotated", "--angles", "-20", "0", "40.5"]
     )
     assert options.setting.angles == [-20.0, 0.0, 40.5]
-    assert options.setting.open_stream().n_tasks == 3
+    assert options.setting.open_stream().num_tasks == 3
     assert parse_options(Pair("domain_incremental", "random"), as_arguments({"angles": [-20.0, 0.0]})).setting.angles

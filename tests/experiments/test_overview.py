@@ -12,7 +12,7 @@ METHODS = ["random", "ewc+rehearsal", *(f"method_{n}" for n in range(3, 31))]
 
 
 def results(value, kind=Results):
-    options = {"setting": "s", "method": "m", "dataset": "d", "seed": 0, "n_phases": 1, "versions": {}}
+    options = {"setting": "s", "method": "m", "dataset": "d", "seed": 0, "num_phases": 1, "versions": {}}
     return kind(accuracy_matrix=[[value]], cost=Cost(2.0), **options)
 
 

@@ -8,15 +8,15 @@ from redwood.experiments.tables import Row, print_comparison, print_results, sho
 from redwood.settings.results import Cost, Results
 
 
-def run(rows, n_phases=None, **fields):
+def run(rows, num_phases=None, **fields):
     fields = {"setting": "class_incremental", "method": "rehearsal", "dataset": "digits", "seed": 3} | fields
-    n_phases = len(rows) if n_phases is None else n_phases
-    return Results(n_phases=n_phases, accuracy_matrix=[list(row) for row in rows], **fields)
+    num_phases = len(rows) if num_phases is None else num_phases
+    return Results(num_phases=num_phases, accuracy_matrix=[list(row) for row in rows], **fields)
 
 
-def long_run(n_tasks, **fields):
+def long_run(num_tasks, **fields):
     """A run whose accuracy on task j after task i is (i + j) / 1000."""
-    return run(((np.arange(n_tasks)[:, None] + np.arange(n_tasks)) / 1000).tolist(), **fields)
+    return run(((np.arange(num_tasks)[:, None] + np.arange(num_tasks)) / 1000).tolist(), **fields)
 
 
 def printed(show, what, width=80, terminal=False):
@@ -56,7 +56,7 @@ class TestPrintResults:
         assert words(text, "top-5 at the end") == ["100.0", "90.0"]
 
     def test_undefined_is_an_en_dash(self):
-        text = printed(print_results, run([[0.5, 0.6]], n_phases=1))
+        text = printed(print_results, run([[0.5, 0.6]], num_phases=1))
         for name in ("forgetting", "backward transfer", "forward transfer", "online accuracy"):
             assert words(text, name) == ["\N{EN DASH}"]
         assert words(text, "after training") == ["50.0", "60.0"]
@@ -93,17 +93,17 @@ class TestPrintResults:
         assert words(text, "training compute") == expected.split()
 
     def test_unfinished_run(self):
-        text = printed(print_results, run(TWO_TASKS[:1], n_phases=2))
+        text = printed(print_results, run(TWO_TASKS[:1], num_phases=2))
         assert words(text, "after task 0") == ["97.2", "10.0"] and "after task 1" not in text
         assert words(text, "average accuracy") == ["97.2"]
-        assert words(printed(print_results, run([], n_phases=2)), "average accuracy") == ["\N{EN DASH}"]
+        assert words(printed(print_results, run([], num_phases=2)), "average accuracy") == ["\N{EN DASH}"]
 
     @pytest.mark.parametrize("terminal", [False, True])
     @pytest.mark.parametrize(
-        ("n_tasks", "width"), [(1, 80), (10, 80), (20, 80), (20, 160), (100, 80), (1000, 80), (20, 40)]
+        ("num_tasks", "width"), [(1, 80), (10, 80), (20, 80), (20, 160), (100, 80), (1000, 80), (20, 40)]
     )
-    def test_stays_within_the_line(self, n_tasks, width, terminal):
-        results = long_run(n_tasks) if n_tasks <= 100 else run([[0.5] * n_tasks], n_phases=1)
+    def test_stays_within_the_line(self, num_tasks, width, terminal):
+        results = long_run(num_tasks) if num_tasks <= 100 else run([[0.5] * num_tasks], num_phases=1)
         text = printed(print_results, results, width, terminal)
         assert max(len(line) for line in text.splitlines()) <= max(
             width, len("class_incremental · rehearsal · digits · seed 3")
@@ -134,7 +134,7 @@ class TestPrintComparison:
         return [
             Row("class_incremental", "rehearsal", seeds),
             Row("class_incremental", "ewc", failure="lr [red] has to be positive,\ngot -1."),
-            Row("traditional", "rehearsal", [run([[0.5, 0.7]], n_phases=1, cost=Cost(4_000))]),
+            Row("traditional", "rehearsal", [run([[0.5, 0.7]], num_phases=1, cost=Cost(4_000))]),
         ]
 
     def test_a_line_per_pair(self):

@@ -10,7 +10,7 @@ def run(value, seconds, kind=Results):
     cost = Cost(
         wall_time_s=seconds, samples_per_s=10, training_flops=1e9, parameters=7, peak_memory_bytes=4, buffer_bytes=5
     )
-    return kind(setting="s", method="m", dataset="d", seed=0, n_phases=1, accuracy_matrix=[[value]], cost=cost)
+    return kind(setting="s", method="m", dataset="d", seed=0, num_phases=1, accuracy_matrix=[[value]], cost=cost)
 
 
 def written(rows, path):

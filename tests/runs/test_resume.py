@@ -297,9 +297,9 @@ def assert_same(folder: Path, expected: Results, expected_folder: Path) -> None:
 def test_killed_after_any_step(case, tmp_path, monkeypatch):
     """The last step of an epoch and of a phase included, and between phases."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=1)
-    n_phases, n_steps = len(expected.accuracy_matrix), int(rows_of(tmp_path / "run")[-1]["step"])
+    num_phases, n_steps = len(expected.accuracy_matrix), int(rows_of(tmp_path / "run")[-1]["step"])
     stateless = case in ("no network", "no state", "moving_window", "just_in_time", "ncm", "slda", "ranpac")
-    assert len(folders) >= n_phases + 1 + (0 if stateless else n_steps)
+    assert len(folders) >= num_phases + 1 + (0 if stateless else n_steps)
     for folder in folders:
         start(case, folder, checkpoint_every=1, resume=True)
         assert_same(folder, expected, tmp_path / "run")

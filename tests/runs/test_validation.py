@@ -46,7 +46,7 @@ def run(key, method=Counting, folder=None, **options):
 def test_accuracy_of_each_phase(key):
     results, method = run(key)
     assert results.validation == pytest.approx(method.own)
-    assert len(results.validation) == results.n_phases
+    assert len(results.validation) == results.num_phases
     assert results.metrics["validation_accuracy"] == results.validation[-1]
 
 

@@ -154,7 +154,7 @@ class TestClassCreation:
             ((Setting,), {"task_ids": TaskIds.TEST}, "task ids in training announce the boundaries"),
             ((Setting,), {"boundaries": True}, "continuously has no boundaries"),
             ((ContinualSetting,), {"boundaries": True}, "continuously has no boundaries"),
-            ((ContinualSetting,), {"rewards": True}, "labels and rewards are two limbs"),
+            ((ContinualSetting,), {"rewards": True}, "labels and rewards are two branches"),
             ((Online,), {"passes": Range(2)}, "no number of passes is at least 2 and at most 1|takes back"),
             ((Distributed,), {"workers": Range(1, 1)}, "takes back the inherited"),
             ((OnlineClassIncrementalSetting,), {"passes": FREE}, "passes=>=1 takes back the inherited =1"),

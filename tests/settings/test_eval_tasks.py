@@ -92,7 +92,7 @@ class TestSupervised:
     def test_forgetting_counts_from_the_phase_that_trained_a_task(self):
         matrix = [[0.9, 1.0, 0.0], [0.5, 0.7, 0.0], [0.4, 0.3, 1.0]]
         seen = [[0.9, None, None], [0.5, 0.7, None], [0.4, 0.3, 1.0]]
-        names = {"setting": "s", "method": "m", "dataset": "d", "seed": 0, "n_phases": 3}
+        names = {"setting": "s", "method": "m", "dataset": "d", "seed": 0, "num_phases": 3}
         whole, part = (Results(accuracy_matrix=rows, **names).metrics["forgetting"] for rows in (matrix, seen))
         assert whole == pytest.approx((0.5 + 0.7) / 2)
         assert part == pytest.approx((0.5 + 0.4) / 2)

@@ -23,9 +23,9 @@ KEYS = {
 }
 
 
-def make(rows=R, n_phases=3, **fields):
+def make(rows=R, num_phases=3, **fields):
     fields = {"setting": "class_incremental", "method": "rehearsal", "dataset": "digits", "seed": 1} | fields
-    return Results(n_phases=n_phases, accuracy_matrix=[list(row) for row in rows], **fields)
+    return Results(num_phases=num_phases, accuracy_matrix=[list(row) for row in rows], **fields)
 
 
 def full():
@@ -52,11 +52,11 @@ class TestMetrics:
         )
 
     def test_keys_are_the_same_whatever_was_measured(self):
-        for results in (full(), make([]), make([[0.5, 0.6]], n_phases=1), make([[0.5]], n_phases=1)):
+        for results in (full(), make([]), make([[0.5, 0.6]], num_phases=1), make([[0.5]], num_phases=1)):
             assert tuple(results.metrics) == METRICS
 
     def test_single_phase_scores_all_tasks_and_measures_no_change(self):
-        metrics = make([[0.2, 0.4, 0.9]], n_phases=1, untrained_accuracy=[0.1, 0.1, 0.1]).metrics
+        metrics = make([[0.2, 0.4, 0.9]], num_phases=1, untrained_accuracy=[0.1, 0.1, 0.1]).metrics
         assert metrics["average_accuracy"] == metrics["average_incremental_accuracy"] == pytest.approx(0.5)
         assert metrics["forgetting"] is metrics["backward_transfer"] is metrics["forward_transfer"] is None
 
@@ -84,10 +84,10 @@ class TestMetrics:
         assert asked.metrics == unasked.metrics
         assert asked == unasked
 
-    @pytest.mark.parametrize(("rows", "n_phases"), [(R, 1), ([[0.1, 0.2]], 3), ([[0.1] * 3, [0.1] * 2], 3)])
-    def test_refuses_a_matrix_that_does_not_fit_the_phases(self, rows, n_phases):
+    @pytest.mark.parametrize(("rows", "num_phases"), [(R, 1), ([[0.1, 0.2]], 3), ([[0.1] * 3, [0.1] * 2], 3)])
+    def test_refuses_a_matrix_that_does_not_fit_the_phases(self, rows, num_phases):
         with pytest.raises(ValueError, match="phases"):
-            _ = make(rows, n_phases).metrics
+            _ = make(rows, num_phases).metrics
 
 
 class TestOrder:
@@ -109,7 +109,7 @@ class TestOrder:
             lower_is_better = True
 
         def error(value):
-            return ErrorResults(setting="s", method="m", dataset="d", seed=0, n_phases=1, accuracy_matrix=[[value]])
+            return ErrorResults(setting="s", method="m", dataset="d", seed=0, num_phases=1, accuracy_matrix=[[value]])
 
         low, high = error(0.1), error(0.7)
         assert high < low and high <= low and not low <= high
@@ -143,8 +143,8 @@ class TestJson:
             make([]),
             make(R[:1], untrained_accuracy=[0.1, 0.2, 0.3]),
             make(R[:2], untrained_accuracy=[0.1, 0.2, 0.3]),
-            make([[0.2, 0.4, 0.9]], n_phases=1, untrained_accuracy=[0.1, 0.2, 0.3]),
-            make([[0.2]], n_phases=1, untrained_accuracy=[0.1]),
+            make([[0.2, 0.4, 0.9]], num_phases=1, untrained_accuracy=[0.1, 0.2, 0.3]),
+            make([[0.2]], num_phases=1, untrained_accuracy=[0.1]),
         ],
         ids=["full", "bare", "no row", "first row", "two rows", "single phase", "single task"],
     )
@@ -154,7 +154,7 @@ class TestJson:
         assert loaded.to_dict() == results.to_dict()
         assert loaded.metrics == results.metrics
         if results.accuracy_matrix:
-            assert loaded.n_phases == results.n_phases
+            assert loaded.num_phases == results.num_phases
 
     def test_loaded_forward_transfer_is_not_that_of_more_phases(self, tmp_path):
         make(R[:2], untrained_accuracy=[0.1, 0.2, 0.3]).save(tmp_path / "results.json")
@@ -272,7 +272,7 @@ class TestTasksThatComeBack:
     R = ((0.9, 0.2), (0.6, 0.7), (0.8, 0.5), (0.4, 1.0))
 
     def results(self, rows):
-        return make(self.R[:rows], n_phases=4, phase_tasks=[0, 1, 0, 1], untrained_accuracy=[0.5, 0.1])
+        return make(self.R[:rows], num_phases=4, phase_tasks=[0, 1, 0, 1], untrained_accuracy=[0.5, 0.1])
 
     def test_metrics_know_the_task_of_each_phase(self):
         metrics = self.results(4).metrics
@@ -292,7 +292,7 @@ class TestTasksThatComeBack:
         results = self.results(rows)
         results.save(tmp_path / "results.json")
         loaded = Results.load(tmp_path / "results.json")
-        assert (loaded.n_phases, loaded.phase_tasks) == (4, [0, 1, 0, 1])
+        assert (loaded.num_phases, loaded.phase_tasks) == (4, [0, 1, 0, 1])
         assert loaded.to_dict() == results.to_dict()
 
     def test_without_repeats_the_file_says_nothing_of_it(self):

@@ -245,7 +245,7 @@ class TestSpaces:
 class TestConstruction:
     def test_data_with_contexts_are_split_by_them(self):
         stream = ClassIncrementalSetting(dataset=numbered(contexts=4)).open_stream()
-        assert (stream.n_tasks, stream.n_phases) == (4, 4)
+        assert (stream.num_tasks, stream.num_phases) == (4, 4)
 
     def test_more_workers_than_samples(self):
         setting = ClassIncrementalSetting(dataset=many_classes(6), nb_tasks=6, workers=2)

@@ -34,6 +34,6 @@ def count(offered: list[list[range]]) -> int:
 
 def in_tasks(n: int, n_classes: int) -> Tensor:
     """Labels (n,) of a stream in which every class of a task comes at once, and tasks come one after the other."""
-    n_tasks = n_classes // CLASSES_PER_TASK
-    tasks = torch.arange(n) * n_tasks // n
+    num_tasks = n_classes // CLASSES_PER_TASK
+    tasks = torch.arange(n) * num_tasks // n
     return tasks * CLASSES_PER_TASK + torch.arange(n) * 7 % CLASSES_PER_TASK

@@ -113,4 +113,4 @@ def test_extreme_values_with_a_meaning(key, options):
     env = "Pendulum-v1" if key in ("sac", "td3", "a2c") else "CartPole-v1"
     small = {"batch_size": 8, "n_steps": 16} if key == "ppo" else {"buffer_size": 50} if key in MEMORIES else {}
     results = run_here(small_setting(env, nb_tasks=1, steps_per_task=40), get_method(key)(**small | options))
-    assert results.n_phases == 1
+    assert results.num_phases == 1

@@ -37,7 +37,7 @@ def watched(name, setting=None, **options):
     def on_task_end(task_id):
         end(task_id)
         answers.append([])
-        for task in range(setting.n_tasks):
+        for task in range(setting.num_tasks):
             with agent._networks_of(agent.phase_of.get(task, -1)), torch.no_grad():
                 answers[-1].append((agent.outputs(x), agent.predict(x, torch.full((20,), task))))
 

@@ -60,7 +60,7 @@ def test_killed_inside_and_between_phases(case, tmp_path, monkeypatch):
         patch.setattr(Session, "_save", copying(Session._save))
         patch.setattr(Run, "save_boundary", copying(Run.save_boundary))
         results = run_here(setting, agent, run_dir=str(tmp_path / "run"), checkpoint_every=20)
-    assert len(copies) >= 2 * setting.n_tasks + 1
+    assert len(copies) >= 2 * setting.num_tasks + 1
     for copy in copies:
         resumed = make()
         assert comparable(run_here(setting, resumed, run_dir=str(copy), checkpoint_every=20, resume=True)) == (

@@ -95,7 +95,7 @@ def test_learns_as_the_library_alone(name):
 def test_one_phase_of_several_tasks(setting):
     agent = PPO(n_steps=16, batch_size=8, n_epochs=1)
     results = run_here(small_setting("CartPole-v1", setting), agent)
-    assert results.n_phases == 1
+    assert results.num_phases == 1
     assert agent.run.global_step == 140
 
 

@@ -10,10 +10,10 @@ from tests.methods.rows import N_TASKS, forgets, watched
 from tests.small_runs import NormalisedNetwork
 
 
-def shares(n_entries, prune_share, n_tasks):
+def shares(n_entries, prune_share, num_tasks):
     """How many of a layer's weights each task keeps, and how many are free at the end."""
     kept = []
-    for _ in range(n_tasks):
+    for _ in range(num_tasks):
         pruned = int(prune_share * n_entries)
         kept.append(n_entries - pruned)
         n_entries = pruned

@@ -54,15 +54,15 @@ def watch(key="class_incremental", method=None, **options):
     return method
 
 
-@pytest.mark.parametrize(("key", "n_phases"), [("class_incremental", 3), ("continual", 1)])
+@pytest.mark.parametrize(("key", "num_phases"), [("class_incremental", 3), ("continual", 1)])
 class TestStream:
-    def test_it_is_read_once(self, key, n_phases):
+    def test_it_is_read_once(self, key, num_phases):
         """And nothing is learned from it meanwhile, as `Watched` looks after."""
         method = watch(key)
         assert sorted(number for batch in method.read for number in numbers(batch.x)) == list(range(N_TRAIN))
-        assert len(method.ends) == n_phases
+        assert len(method.ends) == num_phases
 
-    def test_only_stored_samples_are_trained_on(self, key, n_phases):
+    def test_only_stored_samples_are_trained_on(self, key, num_phases):
         method, labels = watch(key), numbered().y
         for fed, stored in zip(method.fed, method.stored, strict=True):
             kept = sorted(numbers(stored["x"]))

@@ -23,7 +23,7 @@ def run(setting, method, seed=0, kind=Results, scale=1.0):
         method=method,
         dataset="digits",
         seed=seed,
-        n_phases=2,
+        num_phases=2,
         accuracy_matrix=(scale * np.array([[value, 0.0], [value, value + 0.01 * seed]])).tolist(),
         cost=Cost(training_flops=flops),
         versions={},

@@ -13,18 +13,18 @@ from redwood.settings.results import RegressionResults, Results
 from tests.runs.figures.helpers import caught
 
 
-def run(n_tasks, n_phases=None, rows=None, decay=0.1, online=False, seed=0, method="rehearsal", kind=Results):
-    phases = n_tasks if n_phases is None else n_phases
-    since = np.arange(phases)[:, None] - np.arange(n_tasks)
+def run(num_tasks, num_phases=None, rows=None, decay=0.1, online=False, seed=0, method="rehearsal", kind=Results):
+    phases = num_tasks if num_phases is None else num_phases
+    since = np.arange(phases)[:, None] - np.arange(num_tasks)
     matrix = np.where(since >= 0, np.clip(0.95 - decay * since + 0.01 * seed, 0, 1), 0.02)
-    if phases < n_tasks:
-        matrix = np.linspace(0.7, 0.95, n_tasks)[None]
+    if phases < num_tasks:
+        matrix = np.linspace(0.7, 0.95, num_tasks)[None]
     return kind(
         setting="class_incremental",
         method=method,
         dataset="digits",
         seed=seed,
-        n_phases=phases,
+        num_phases=phases,
         accuracy_matrix=matrix[:rows].tolist(),
         online_curve=[(100 * k, 0.5 + 0.004 * k) for k in range(1, 100)] if online else [],
     )
@@ -39,8 +39,8 @@ RUNS = {
     "10 tasks": run(10, decay=0.02),
     "20 tasks": run(20, decay=0.03, online=True),
     "60 tasks": run(60, decay=0.01),
-    "single phase": run(5, n_phases=1),
-    "single phase, 20 tasks": run(20, n_phases=1, online=True),
+    "single phase": run(5, num_phases=1),
+    "single phase, 20 tasks": run(20, num_phases=1, online=True),
 }
 
 
@@ -114,7 +114,7 @@ class TestAccuracyCurve:
         assert lines[-1][1] == pytest.approx([95, 90, 85])
 
     def test_single_phase_is_a_bar_per_task(self, figures):
-        plots.plot_accuracy_curve(run(4, n_phases=1), "unused.png")
+        plots.plot_accuracy_curve(run(4, num_phases=1), "unused.png")
         heights = [bar.get_height() for bar in figures[0].axes[0].patches]
         assert heights == pytest.approx(list(100 * np.linspace(0.7, 0.95, 4)))
 
@@ -154,8 +154,8 @@ class TestComparison:
                 assert number.get_window_extent().x1 + room < courses.get_tightbbox().x0
 
     def test_single_phases_have_no_course(self, figures):
-        plots.plot_comparison([("a", [run(5, n_phases=1)]), ("b", [run(5)])], "unused.png")
-        plots.plot_comparison([("a", [run(5, n_phases=1)])], "unused.png")
+        plots.plot_comparison([("a", [run(5, num_phases=1)]), ("b", [run(5)])], "unused.png")
+        plots.plot_comparison([("a", [run(5, num_phases=1)])], "unused.png")
         assert [len(figure.axes) for figure in figures] == [2, 1]
         assert len(figures[0].axes[1].lines) == 1
 
@@ -192,7 +192,7 @@ def test_neither_matplotlib_on_import_nor_pyplot_ever(tmp_path):
         from redwood.runs.figures import plots
         from redwood.settings.results import RegressionResults, Results
         assert "matplotlib" not in sys.modules
-        results = Results(setting="s", method="m", dataset="d", seed=0, n_phases=1, accuracy_matrix=[[0.5]])
+        results = Results(setting="s", method="m", dataset="d", seed=0, num_phases=1, accuracy_matrix=[[0.5]])
         plots.plot_accuracy_curve(results, sys.argv[1])
         assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
     """

@@ -18,7 +18,7 @@ def results(sign=1, **options):
             "method": "ppo",
             "dataset": "CartPole-v1",
             "seed": 0,
-            "n_phases": 2,
+            "num_phases": 2,
             "accuracy_matrix": [[sign * value for value in row] for row in matrix],
             "online_curve": [(step, sign * value) for step, value in curve],
             "config": {"steps_per_task": 200},
@@ -66,5 +66,5 @@ def test_bands_stay_where_the_last_task_ends_no_episode():
 
 def test_one_phase_has_no_bands():
     axes = Figure().add_subplot()
-    draw_online(axes, results(n_phases=1, accuracy_matrix=[[20, 30]]))
+    draw_online(axes, results(num_phases=1, accuracy_matrix=[[20, 30]]))
     assert not axes.patches

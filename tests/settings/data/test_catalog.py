@@ -9,7 +9,7 @@ from PIL import Image
 
 from redwood.core import registry
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, UnknownNameError
-from redwood.core.registry import resolve
+from redwood.core.registry import look_up
 from redwood.settings.data.catalog import DATASETS, load_dataset
 from redwood.settings.data.dataset import Dataset
 
@@ -34,7 +34,7 @@ def wrong_source(data_dir):
 
 @pytest.mark.parametrize("key", sorted(DATASETS))
 def test_every_key_is_a_function(key):
-    assert callable(resolve("data set", key, DATASETS, "redwood.datasets"))
+    assert callable(look_up("data set", key, DATASETS, "redwood.datasets"))
 
 
 def test_importing_the_table_imports_nothing_heavy():

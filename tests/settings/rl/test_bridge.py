@@ -72,7 +72,7 @@ def test_guessing_gets_the_same_on_both_views():
 
 def test_by_name_from_the_command_line():
     setting = TaskIncrementalRLSetting(env="supervised:digits", nb_tasks=5, seed=2)
-    assert setting.n_tasks == 5
+    assert setting.num_tasks == 5
     assert setting.action_space == TaskIncrementalSetting(dataset="digits", nb_tasks=5, seed=2).action_space
     assert setting.dataset_name == "supervised:digits"
     assert torch.is_tensor(torch.as_tensor(next(setting.phases()).train.reset()[0]))

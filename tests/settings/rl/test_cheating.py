@@ -107,7 +107,7 @@ def test_steps_at_test(cls):
     results = run_here(clock(cls), cheat)
     assert cheat.gained == 0
     assert set(cheat.errors) == {PhaseOverError}
-    assert results.cost.training_samples == results.n_phases  # one step in each
+    assert results.cost.training_samples == results.num_phases  # one step in each
 
 
 @pytest.mark.parametrize("cls", SEVERAL_PHASES)

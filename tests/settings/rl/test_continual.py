@@ -133,7 +133,7 @@ class TestContinualRL:
 
     def test_the_method_sees_no_more_than_the_node_shows(self, logs):
         for log in logs:
-            hidden = {"n_tasks", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks"}
+            hidden = {"num_tasks", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks"}
             for name in hidden:
                 assert (log.view[name] is None) == (not self.boundaries), name
             assert "_made" not in log.view

@@ -35,9 +35,9 @@ class TestDistributedTraditionalRL(TestDistributedIncrementalRL):
 
 def test_a_setting_that_was_looked_at_can_be_sent_to_other_processes():
     setting = DistributedIncrementalRLSetting(env="CartPole-v1", steps_per_task=20)
-    assert setting.n_tasks == 3 and len(list(setting.phases())) == 3
+    assert setting.num_tasks == 3 and len(list(setting.phases())) == 3
     sent = pickle.loads(pickle.dumps(setting))
-    assert sent.n_tasks == 3 and sent.observation_space == setting.observation_space
+    assert sent.num_tasks == 3 and sent.observation_space == setting.observation_space
     assert sent._made[1] == setting._made[1]
 
 

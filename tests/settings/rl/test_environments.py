@@ -96,7 +96,7 @@ class TestReferences:
 
     def test_are_separated_by_commas(self, own):
         setting = IncrementalRLSetting(env=f"{own}/own.py:Own,redwood_test_envs:OfModule-v0", max_episode_steps=5)
-        assert setting.n_tasks == 2
+        assert setting.num_tasks == 2
         assert [maker.name for maker in setting._made[0]] == setting.env.split(",")
 
     @pytest.mark.parametrize(

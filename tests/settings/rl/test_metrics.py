@@ -87,7 +87,7 @@ class TestForgetting:
         assert forgetting([[7, 8]]) is None
 
     def test_results_have_it(self):
-        results = ReturnResults(setting="incremental_rl", method="ppo", dataset="any", seed=0, n_phases=2)
+        results = ReturnResults(setting="incremental_rl", method="ppo", dataset="any", seed=0, num_phases=2)
         assert results.metrics["forgetting"] is None
         results.accuracy_matrix = [[5, 0], [1, 9]]
         assert results.metrics["forgetting"] == 2

@@ -49,7 +49,7 @@ def test_kinds_of_errors():
     with pytest.raises(NotApplicableError):
         IncrementalRLSetting(env="Blackjack-v1").open_stream()
     with pytest.raises(InvalidOptionError, match="passes"):
-        IncrementalRLSetting().within("passes", 3, 1)
+        IncrementalRLSetting().resolve("passes", 3, 1)
 
 
 @pytest.mark.parametrize("action", [2, -1, "left", [0, 1]])
@@ -124,14 +124,14 @@ def test_a_method_sees_how_many_tasks_there_are_where_these_are_announced(cls, e
     attributes = [] if isinstance(env, list) else ["gain"]
     setting = clock(cls, env=env, nb_tasks=None, attributes=attributes)
     view, announced = setting.for_method(), cls is IncrementalRLSetting
-    assert view.n_tasks == (None if not announced else 2 if isinstance(env, list) else 3)
+    assert view.num_tasks == (None if not announced else 2 if isinstance(env, list) else 3)
     # The names of several environments would tell.
     assert view.env == (None if isinstance(env, list) and not announced else setting.dataset_name)
 
 
 def test_several_names_are_a_task_each():
     setting = IncrementalRLSetting(env="CartPole-v0,CartPole-v1")
-    assert (setting.n_tasks, setting.dataset_name) == (2, "CartPole-v0,CartPole-v1")
+    assert (setting.num_tasks, setting.dataset_name) == (2, "CartPole-v0,CartPole-v1")
     results = setting.apply(Random(), quiet=True)
     assert results.dataset == "CartPole-v0,CartPole-v1"
 

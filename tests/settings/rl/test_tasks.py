@@ -36,10 +36,10 @@ def test_a_phase_for_each_meeting_and_a_column_for_each_task(cls):
     assert [set(fitted.ids) for fitted in log.fitted] == [{0}, {1}, {0}, {1}]
     assert [hook[1] for hook in log.hooks if hook[0] == "on_task_start"] == [0, 1, 0, 1]
     assert results.return_matrix == [[LIMIT * 1.0, LIMIT * 5.0]] * 4
-    assert (results.n_phases, results.phase_tasks) == (4, [0, 1, 0, 1])
+    assert (results.num_phases, results.phase_tasks) == (4, [0, 1, 0, 1])
     assert results.online_curve[-1][0] == results.cost.training_samples == 4 * STEPS
     assert results.areas == pytest.approx([7, 35, 7, 35])
-    assert log.view["n_tasks"] == 2
+    assert log.view["num_tasks"] == 2
 
 
 @pytest.mark.parametrize("cls", [ContinualRLSetting, TaskAgnosticRLSetting, TraditionalRLSetting])
@@ -63,7 +63,7 @@ def test_physics_are_compared_and_not_their_texts():
 
 
 def test_number_of_tasks():
-    assert coming_back(IncrementalRLSetting, A, B, A, B).n_tasks == 2
+    assert coming_back(IncrementalRLSetting, A, B, A, B).num_tasks == 2
     with pytest.raises(InvalidOptionError, match="--nb_tasks 4 contradicts --tasks, which has 2; leave it out"):
         clock(IncrementalRLSetting, attributes=[], nb_tasks=4, tasks=[A, B, A, B]).open_stream()
 
@@ -74,7 +74,7 @@ def returns(*rows, **fields):
         method="ppo",
         dataset="any",
         seed=0,
-        n_phases=4,
+        num_phases=4,
         phase_tasks=[0, 1, 0, 1],
         accuracy_matrix=[list(row) for row in rows],
         config={"steps_per_task": 10},

@@ -20,7 +20,7 @@ ORDERS = ([0, 1, 2, 3, 4, 5, 6, 7], [5, 0, 3, 7, 6, 1, 4, 2])
 def our_tasks(stream, **options):
     """Samples, as bytes, with their label, in no order: a list per task."""
     data = Dataset.from_arrays(X, Y, X, Y, T, T)
-    defaults = {"nb_tasks": None, "increment": [], "class_order": [], "shared_outputs": False, "seed": 0}
+    defaults = {"num_tasks": None, "increment": [], "class_order": [], "shared_outputs": False, "seed": 0}
     tasks, _ = make_tasks(data, TaskOptions(stream=stream, **(defaults | options)))
     return [multiset(X[task.rows.numpy()], Y[task.rows.numpy()]) for task in tasks]
 
@@ -49,7 +49,7 @@ class TestClassIncremental:
     @pytest.mark.parametrize("order", ORDERS)
     def test_a_number_of_tasks_that_divides_the_classes(self, order):
         theirs = ClassIncremental(InMemoryDataset(X, Y), increment=2, class_order=order)
-        assert our_tasks("class_split", nb_tasks=4, class_order=order) == continuums_tasks(theirs)
+        assert our_tasks("class_split", num_tasks=4, class_order=order) == continuums_tasks(theirs)
 
 
 class TestInstanceIncremental:
@@ -57,9 +57,9 @@ class TestInstanceIncremental:
         theirs = InstanceIncremental(InMemoryDataset(X, Y, T))
         assert our_tasks("contexts") == continuums_tasks(theirs)
 
-    @pytest.mark.parametrize("nb_tasks", [2, 4, 5])
-    def test_drawn_tasks_hold_as_many_samples_and_all_of_them(self, nb_tasks):
-        theirs = continuums_tasks(InstanceIncremental(InMemoryDataset(X, Y), nb_tasks=nb_tasks))
-        ours = our_tasks("instance", nb_tasks=nb_tasks)
+    @pytest.mark.parametrize("num_tasks", [2, 4, 5])
+    def test_drawn_tasks_hold_as_many_samples_and_all_of_them(self, num_tasks):
+        theirs = continuums_tasks(InstanceIncremental(InMemoryDataset(X, Y), nb_tasks=num_tasks))
+        ours = our_tasks("instance", num_tasks=num_tasks)
         assert sorted(map(len, ours)) == sorted(map(len, theirs))
         assert sorted(chain(*ours)) == sorted(chain(*theirs))

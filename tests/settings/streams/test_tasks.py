@@ -11,7 +11,7 @@ from tests.samples import N_CLASSES, few_digits, numbered
 
 
 def cut(data, stream, **options):
-    defaults = {"nb_tasks": 3, "increment": [], "class_order": [], "shared_outputs": False, "seed": 0}
+    defaults = {"num_tasks": 3, "increment": [], "class_order": [], "shared_outputs": False, "seed": 0}
     return make_tasks(data, TaskOptions(stream=stream, **(defaults | options)))
 
 
@@ -23,11 +23,11 @@ def shown(data, tasks, number):
 
 
 class TestClassGroups:
-    @pytest.mark.parametrize(("n_classes", "nb_tasks"), [(k, t) for k in range(1, 13) for t in range(1, k + 1)])
-    def test_sizes_differ_by_at_most_one_and_no_class_is_lost(self, n_classes, nb_tasks):
-        groups = class_groups(n_classes, nb_tasks, [], [], seed=1)
+    @pytest.mark.parametrize(("n_classes", "num_tasks"), [(k, t) for k in range(1, 13) for t in range(1, k + 1)])
+    def test_sizes_differ_by_at_most_one_and_no_class_is_lost(self, n_classes, num_tasks):
+        groups = class_groups(n_classes, num_tasks, [], [], seed=1)
         sizes = [len(group) for group in groups]
-        assert len(groups) == nb_tasks
+        assert len(groups) == num_tasks
         assert max(sizes) - min(sizes) <= 1
         assert sizes == sorted(sizes, reverse=True)
         assert sorted(itertools.chain(*groups)) == list(range(n_classes))
@@ -99,7 +99,7 @@ class TestClassSplit:
 
     def test_a_shared_output_is_the_place_of_the_class_in_its_group(self):
         data = numbered()
-        tasks, n_outputs = cut(data, "class_split", class_order=[5, 0, 3, 1, 4, 2], nb_tasks=4, shared_outputs=True)
+        tasks, n_outputs = cut(data, "class_split", class_order=[5, 0, 3, 1, 4, 2], num_tasks=4, shared_outputs=True)
         assert n_outputs == 2  # groups of 2, 2, 1, 1
         for number, group in enumerate(([5, 0], [3, 1], [4], [2])):
             expected = [group.index(label) for label in data.y[tasks[number].rows].tolist()]
@@ -131,7 +131,7 @@ class TestTransformedStreams:
 
     def test_a_task_depends_on_its_number_and_the_seed_alone(self):
         data = few_digits()
-        few, many, other = (cut(data, "rotated", nb_tasks=n, seed=s)[0] for n, s in ((2, 0), (5, 0), (2, 1)))
+        few, many, other = (cut(data, "rotated", num_tasks=n, seed=s)[0] for n, s in ((2, 0), (5, 0), (2, 1)))
         assert few[1].transform.degrees == many[1].transform.degrees != other[1].transform.degrees
 
     def test_rotation_turns_about_the_centre(self):
@@ -142,7 +142,7 @@ class TestTransformedStreams:
 
     def test_angles_are_the_tasks(self):
         data = few_digits()
-        tasks, n_outputs = cut(data, "rotated", nb_tasks=None, angles=[-90.0, 0.0, 180.0, 20.0], shared_outputs=True)
+        tasks, n_outputs = cut(data, "rotated", num_tasks=None, angles=[-90.0, 0.0, 180.0, 20.0], shared_outputs=True)
         assert (len(tasks), n_outputs) == (4, 10)
         for number, turns in enumerate((-1, 0, 2)):
             assert torch.equal(shown(data, tasks, number)[0], torch.rot90(data.x, turns, (2, 3)))
@@ -151,7 +151,7 @@ class TestTransformedStreams:
     @pytest.mark.parametrize(
         ("stream", "options", "sentence"),
         [
-            ("rotated", {"angles": [0.0, 20.0], "nb_tasks": 3}, "--nb_tasks 3 contradicts --angles, which makes 2"),
+            ("rotated", {"angles": [0.0, 20.0], "num_tasks": 3}, "--nb_tasks 3 contradicts --angles, which makes 2"),
             ("rotated", {"angles": [0.0, 20.0, 380.0]}, "--angles 0 20 380 names an angle twice"),
             ("rotated", {"angles": [0.0, float("inf")]}, "--angles 0 inf has to hold finite numbers"),
             ("permuted", {"angles": [20.0]}, "--angles rotates images, but --stream permuted does not; leave it out"),
@@ -160,13 +160,13 @@ class TestTransformedStreams:
     )
     def test_angles_that_contradict_are_refused(self, stream, options, sentence):
         with pytest.raises(InvalidOptionError, match=sentence):
-            cut(few_digits(), stream, **({"nb_tasks": None} | options))
+            cut(few_digits(), stream, **({"num_tasks": None} | options))
 
     def test_rotation_needs_images(self):
         with pytest.raises(InvalidOptionError, match="use --stream permuted"):
             cut(numbered(), "rotated")
         with pytest.raises(InvalidOptionError, match="use --stream permuted"):
-            cut(numbered(), "rotated", nb_tasks=None, angles=[0.0])
+            cut(numbered(), "rotated", num_tasks=None, angles=[0.0])
 
     def test_samples_of_several_tasks_in_one_batch(self):
         data = few_digits()
@@ -180,7 +180,7 @@ class TestTransformedStreams:
 class TestInstances:
     def test_each_task_gets_an_equal_share_of_every_class(self):
         data = numbered()
-        tasks, n_outputs = cut(data, "instance", nb_tasks=4)
+        tasks, n_outputs = cut(data, "instance", num_tasks=4)
         assert n_outputs == N_CLASSES
         for split, y in (("rows", data.y), ("rows_test", data.y_test)):
             rows = [getattr(task, split) for task in tasks]
@@ -197,7 +197,7 @@ class TestInstances:
 class TestContexts:
     def test_tasks_are_those_of_the_data(self):
         data = numbered(contexts=4)
-        tasks, n_outputs = cut(data, "contexts", nb_tasks=None)
+        tasks, n_outputs = cut(data, "contexts", num_tasks=None)
         assert (len(tasks), n_outputs) == (4, N_CLASSES)
         for number, task in enumerate(tasks):
             assert task.rows.tolist() == (data.contexts == number).nonzero()[:, 0].tolist()
@@ -205,11 +205,11 @@ class TestContexts:
 
     def test_data_without_contexts(self):
         with pytest.raises(InvalidOptionError, match="carries no task ids"):
-            cut(numbered(), "contexts", nb_tasks=None)
+            cut(numbered(), "contexts", num_tasks=None)
 
     def test_another_number_of_tasks(self):
         with pytest.raises(InvalidOptionError, match="has 4 tasks"):
-            cut(numbered(contexts=4), "contexts", nb_tasks=3)
+            cut(numbered(contexts=4), "contexts", num_tasks=3)
 
 
 class TestMakeTasks:
@@ -221,4 +221,4 @@ class TestMakeTasks:
 
     def test_an_empty_task(self):
         with pytest.raises(DataError, match="Task 36 of numbered has no test samples"):
-            cut(numbered(), "instance", nb_tasks=40)
+            cut(numbered(), "instance", num_tasks=40)
