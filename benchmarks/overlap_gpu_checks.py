@@ -51,8 +51,8 @@ def _drawn(samples: list[Any], device: torch.device, tier: str, policy: str, *, 
     for batch in samples:
         # The copy waits for the rows; what is drawn is the same, however long they take.
         drawn.append([leaf.cpu() for _, leaf in flatten(memory.collect() or {})])
-        memory.announce(batch, labels=batch["y"])
-        memory.store({name: leaf.to(device) for name, leaf in batch.items()} if memory.on_gpu else batch)
+        memory.propose(batch, labels=batch["y"])
+        memory.write({name: leaf.to(device) for name, leaf in batch.items()} if memory.on_gpu else batch)
     memory.close()
     return drawn
 

@@ -32,7 +32,7 @@ def trace(loop: "GpuLoop", variant: Variant) -> dict[str, Any]:
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         for _ in range(STEPS):
             loop.step(variant)
-        loop.memories[variant].drain()
+        loop.memories[variant].flush()
         torch.cuda.synchronize()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"

@@ -126,9 +126,9 @@ class GpuLoop:
         for _ in range(2 * STORED // self.case.batch):
             memory.collect()
             raw = self.batch(self.case.batch)
-            memory.announce(raw, labels=raw["y"])
-            memory.store(self.on_device(raw) if memory.on_gpu else raw)
-        memory.drain()
+            memory.propose(raw, labels=raw["y"])
+            memory.write(self.on_device(raw) if memory.on_gpu else raw)
+        memory.flush()
         return memory
 
     def batch(self, n: int) -> Batch:
@@ -153,9 +153,9 @@ class GpuLoop:
         if memory is not None:
             replayed = self.collect(memory)
             with self.watch():
-                memory.announce(raw, labels=raw["y"])
+                memory.propose(raw, labels=raw["y"])
             if not variant.overlap:
-                memory.store(fresh)
+                memory.write(fresh)
                 torch.cuda.synchronize(self.device)
             batch = merged(batch, replayed)
         self.optimiser.zero_grad()
@@ -164,7 +164,7 @@ class GpuLoop:
         if memory is not None:
             with self.watch():
                 if variant.overlap:
-                    memory.store(fresh)
+                    memory.write(fresh)
                 weight = memory.weight()
             loss = loss if weight == 1.0 else loss * weight
         loss.backward()
@@ -187,7 +187,7 @@ class GpuLoop:
             dist.barrier()
         for _ in range(LEAD):
             self.step(variant)
-        before = memory.accounts.seconds["wait"] if memory is not None else 0.0
+        before = memory.profiler.seconds["wait"] if memory is not None else 0.0
         self.collected, events = [], [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
         events[0].record()
         for event in events[1:]:
@@ -195,10 +195,10 @@ class GpuLoop:
             event.record()
         parts, timeline = {}, []
         if memory is not None:
-            parts["host wait"] = 1e3 * (memory.accounts.seconds["wait"] - before) / steps
-            timeline = memory.accounts.timeline()
-            memory.drain()
-            memory.accounts.pause()
+            parts["host wait"] = 1e3 * (memory.profiler.seconds["wait"] - before) / steps
+            timeline = memory.profiler.timeline()
+            memory.flush()
+            memory.profiler.pause()
         torch.cuda.synchronize(self.device)
         if memory is not None:
             parts["GPU wait"] = sum(start.elapsed_time(end) for start, end in self.collected) / steps

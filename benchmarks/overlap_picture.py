@@ -31,7 +31,7 @@ def draw(main: list[Measured], trains: list[Row], delays: list[Row], replays: li
 
 
 def draw_timeline(axes: Any, spans: list[tuple[str, float, float]], steps: int, title: str) -> None:
-    """What the training and the background did during the last steps: spans of `Accounts.timeline`."""
+    """What the training and the background did during the last steps: spans of `Profiler.timeline`."""
     starts = [start for name, start, _ in spans if name == "step"][-steps:]
     zero, end = starts[0], max(stop for name, _, stop in spans if name == "step")
     for name, start, stop in spans:

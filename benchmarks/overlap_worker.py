@@ -58,8 +58,8 @@ class Loop:
             for _ in range(FILLING):
                 memory.buffer.collect()
                 batch = self.batch(BATCH)
-                memory.buffer.submit(batch, labels=batch["y"])
-            memory.buffer.drain()
+                memory.buffer.add(batch, labels=batch["y"])
+            memory.buffer.flush()
 
     def batch(self, n: int) -> Batch:
         """The next n samples, as views: they are in memory, as if a loader had put them there."""
@@ -75,8 +75,8 @@ class Loop:
         if memory is not None:
             start = time.perf_counter()
             replayed = memory.collect()
-            memory.announce(batch, labels=batch["y"])
-            memory.store(batch)
+            memory.propose(batch, labels=batch["y"])
+            memory.write(batch)
             called = time.perf_counter()
             parts = [merged(batch, replayed)] if self.case.joins else [batch, replayed]
             self.calling += called - start
@@ -100,7 +100,7 @@ class Loop:
             chosen.delay = variant.delay / 1e3
         dist.barrier()
         self.step(variant, memory)
-        before = {} if memory is None else dict(memory.accounts.seconds)
+        before = {} if memory is None else dict(memory.profiler.seconds)
         self.calling = self.merging = 0.0
         cpu, times, last = time.process_time(), [], time.perf_counter()
         for _ in range(steps):
@@ -114,14 +114,14 @@ class Loop:
             if memory is None
             else {
                 name: 1e3 * (seconds - before[name]) / steps
-                for name, seconds in memory.accounts.seconds.items()
+                for name, seconds in memory.profiler.seconds.items()
                 if name != "step"
             }
         )
-        timeline = memory.accounts.timeline() if memory is not None else []
+        timeline = memory.profiler.timeline() if memory is not None else []
         if memory is not None:
-            memory.drain()
-            memory.accounts.pause()
+            memory.flush()
+            memory.profiler.pause()
         return {
             "times": times,
             "cpu": 1e3 * cpu / steps,

@@ -17,7 +17,7 @@ from common import Seconds, environment, markdown_table, take_turns, write
 from redwood.buffers import SAMPLERS
 from redwood.buffers.distributed.row_exchange import exchange_plan
 from redwood.buffers.randomness import CounterRandom
-from redwood.buffers.samplers.counts import Inventory
+from redwood.buffers.samplers.counts import GroupCounts
 
 N_ROWS, N_GROUPS = 1000, {"uniform": 1, "class_balanced": 100, "task_balanced": 10, "old_tasks": 10}
 WORKERS, DRAWS = (2, 8, 64, 1024), (7, 64)
@@ -30,12 +30,12 @@ def planning(sampler: str, workers: int, draws: int) -> Callable[[], tuple[Secon
     generator, n_groups = torch.Generator().manual_seed(0), N_GROUPS[sampler]
     mean = N_ROWS // n_groups
     counts = torch.randint(mean - mean // 10, mean + mean // 10 + 1, (workers, n_groups), generator=generator)
-    inventory = Inventory(torch.arange(n_groups), counts, torch.full((workers,), n_groups - 1))
+    group_counts = GroupCounts(torch.arange(n_groups), counts, torch.full((workers,), n_groups - 1))
     random, steps = CounterRandom(0, "shared draws"), count()
 
     def run() -> tuple[Seconds, Seconds]:
         step, start = next(steps), Seconds.now()
-        plan = SAMPLERS[sampler].plan(random, step, draws, inventory)
+        plan = SAMPLERS[sampler].plan(random, step, draws, group_counts)
         planned = Seconds.now()
         exchange_plan(plan, 0, workers)
         return planned.since(start), Seconds.now().since(planned)

@@ -15,11 +15,11 @@ import torch.distributed as dist
 from common import Seconds
 
 from redwood.buffers import SAMPLERS, PerClassRandom, RehearsalBuffer, RowLayout, RowStorage
-from redwood.buffers.distributed.count_exchange import _HEAD, _account
+from redwood.buffers.distributed.count_exchange import _HEAD, _worker_counts
 from redwood.buffers.distributed.peers import exchange_in_pairs, gather_in_rounds
 from redwood.buffers.distributed.row_exchange import exchange_plan
 from redwood.buffers.randomness import CounterRandom
-from redwood.buffers.samplers.counts import Draws, Inventory
+from redwood.buffers.samplers.counts import Draws, GroupCounts
 
 SHAPE, BATCH, CANDIDATES = (3, 224, 224), 56, 14
 # Bytes of the storage that rows are measured in: many times what the caches hold.
@@ -62,21 +62,21 @@ def measure_rows(rounds: int) -> RowCosts:
     there = storage.rows_like(CANDIDATES).rows
     policy = RehearsalBuffer(capacity, policy=PerClassRandom(CANDIDATES))
     labels = torch.randint(N_CLASSES, (rounds + 200, BATCH), generator=random)
-    offers = [policy.offer({"y": one}) for one in labels]
+    offers = [policy.candidate_info({"y": one}) for one in labels]
     for offer in offers[rounds:]:  # the buffer is full before it is measured
-        policy.decide(offer)
+        policy.propose(offer)
     return RowCosts(
         layout.stride,
-        _median([_timed(partial(policy.decide, offer)) for offer in offers[:rounds]]),
+        _median([_timed(partial(policy.propose, offer)) for offer in offers[:rounds]]),
         _median([_timed(partial(storage.write_leaves, slots, leaves, kept)) for slots in some]) / CANDIDATES,
         _median([_timed(partial(storage.gather, slots, there)) for slots in some]) / CANDIDATES,
     )
 
 
-def inventory_of(workers: int, n_groups: int) -> Inventory:
+def group_counts_of(workers: int, n_groups: int) -> GroupCounts:
     """Workers that store equally many rows of equally large groups."""
     counts = torch.full((workers, n_groups), max(1, STORED // workers // n_groups))
-    return Inventory(torch.arange(n_groups), counts, torch.full((workers,), -1))
+    return GroupCounts(torch.arange(n_groups), counts, torch.full((workers,), -1))
 
 
 def ticket_bytes(n_groups: int) -> int:
@@ -86,11 +86,11 @@ def ticket_bytes(n_groups: int) -> int:
 
 def measure_plan(sampler: str, workers: int, replay: int, rounds: int) -> tuple[float, list[Draws]]:
     """Seconds that a worker takes to plan all draws and its part of the exchange, and the draws of each round."""
-    inventory = inventory_of(workers, N_CLASSES if sampler == "class_balanced" else 1)
+    group_counts = group_counts_of(workers, N_CLASSES if sampler == "class_balanced" else 1)
     random, times, draws = CounterRandom(0, "shared draws"), [], []
     for step in range(-1, rounds):
         start = Seconds.now()
-        plan = SAMPLERS[sampler].plan(random, max(step, 0), replay, inventory)
+        plan = SAMPLERS[sampler].plan(random, max(step, 0), replay, group_counts)
         exchange_plan(plan, workers // 2, workers)
         if step >= 0:
             times.append(Seconds.now().since(start).cpu)
@@ -127,7 +127,7 @@ def measure_reading(workers: int, n_groups: int, rounds: int) -> float:
     ticket[3] = n_groups
     ticket[_HEAD : _HEAD + 2 * n_groups : 2] = torch.arange(n_groups)
     tickets = ticket.repeat(workers, 1)
-    return _median([_timed(partial(_account, tickets)) for _ in range(rounds)])
+    return _median([_timed(partial(_worker_counts, tickets)) for _ in range(rounds)])
 
 
 def _messages(name: str, rounds: int) -> float:

@@ -20,7 +20,7 @@ from tests.buffers.distributed.shard_bits import flipped, flips
 from tests.buffers.helpers import shuffled
 
 from redwood.buffers import RehearsalBuffer
-from redwood.buffers.distributed.checkpoint import read_shards, take_snapshot, write_shards
+from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
 
 CAPACITY = 24
 
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, buffer = Path(name), _buffer()
         share_stream([buffer], shuffled([0] * 30 + [1] * 30 + [2] * 20 + [3] * 10))
-        write_shards(take_snapshot(buffer, {"step": torch.tensor(3)}), folder, 0, 1, None)
+        write_checkpoint(take_snapshot(buffer, {"step": torch.tensor(3)}), folder, 0, 1, None)
         sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
         for file, bit in flips(folder, options.flips, options.seed):
             whole = file.read_bytes()
@@ -63,7 +63,7 @@ def _buffer() -> RehearsalBuffer:
 
 def _is_told(folder: Path) -> bool:
     try:
-        read_shards(folder, _buffer(), 0, 1)
+        read_checkpoint(folder, _buffer(), 0, 1)
     except ValueError as error:
         return "are damaged" in str(error)
     return False

@@ -77,16 +77,16 @@ def count(shape: tuple[int, ...], sampler: str, steps: int) -> dict[str, Any]:
     foreign = 0
     for _ in range(FILLING):
         memory.collect()
-        memory.submit(batch, labels=batch["y"])
-    memory.drain()
+        memory.add(batch, labels=batch["y"])
+    memory.flush()
     memory.collect()
     wire = Wire()
     with wire.tapped():
         for _ in range(steps):
-            memory.submit(batch, labels=batch["y"])
+            memory.add(batch, labels=batch["y"])
             owners = memory.collect()["owner"]
             foreign += int((owners != dist.get_rank()).sum())
-        memory.drain()
+        memory.flush()
     row = memory.buffer.open_rows.layout.stride
     memory.close()
     rows, counts = wire.n_bytes["all_to_all_single"] // row, wire.n_bytes["all_gather_into_tensor"]
@@ -117,9 +117,9 @@ def watch(steps: int) -> list[dict[str, Any]]:
     before = alive_bytes()
     for step in range(steps + 1):
         memory.collect()
-        memory.submit(batch, labels=batch["y"])
+        memory.add(batch, labels=batch["y"])
         if step >= steps // 10 and step % (steps // 10) == 0:
-            memory.drain()
+            memory.flush()
             found.append(
                 {"step": step, "resident (bytes)": resident_bytes(), "tensors (bytes)": alive_bytes() - before}
             )

@@ -7,14 +7,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from redwood.buffers.component import claim
+from redwood.buffers.component import resolve_component
 from redwood.buffers.layout import RowLayout, batch_size
-from redwood.buffers.policies import POLICIES, Offer, Placement, Policy
+from redwood.buffers.policies import POLICIES, CandidateInfo, Placement, Policy
 from redwood.buffers.pytree import flatten
 from redwood.buffers.samplers import SAMPLERS, Sampler
-from redwood.buffers.side_info import find, make_offer
-from redwood.buffers.slot_statistics import Records
-from redwood.buffers.state_validation import describe, restored_parts
+from redwood.buffers.side_info import make_candidate_info, require
+from redwood.buffers.slot_statistics import SlotStatistics
+from redwood.buffers.state_validation import describe, restored_components
 from redwood.buffers.storage import LazyStorage, RowBatch, RowStorage
 from redwood.core.errors import BufferInputError
 
@@ -55,15 +55,16 @@ class Intake:
         assert size is not None
         if size < 1:
             raise BufferInputError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
-        self.policy: Policy = claim(policy, POLICIES, "policy")
-        self.sampler: Sampler = claim(sampler, SAMPLERS, "sampler")
+        self.policy: Policy = resolve_component(policy, POLICIES, "policy")
+        self.sampler: Sampler = resolve_component(sampler, SAMPLERS, "sampler")
         self._capacity, self._n_bytes, self._seed = capacity, n_bytes, seed
         self._n_classes = n_classes
         self.needs = self.policy.needs | self.sampler.needs
         self._storage = LazyStorage(tier, directory)
         self._step = 0
         self._warned = False
-        self._records = Records(0)  # none before there are rows: what cannot be allocated is to be found out there
+        # None before there are rows: an allocation that fails is to be found out there.
+        self._statistics = SlotStatistics(0)
         self.sampler.bind(seed)
         self.policy.bind(capacity or 0, seed)
 
@@ -132,23 +133,25 @@ class Intake:
         """
         leaves = list(flatten(samples))
         told = {"labels": labels, "tasks": tasks, "losses": losses, "features": features}
-        offer = self._offered(samples, leaves, told)
+        info = self._candidate_info(samples, leaves, told)
         self._opened(samples, leaves)
-        if offer.n:
-            self._write(leaves, self.decide(offer), offer.n)
+        if info.n:
+            self._write(leaves, self.propose(info), info.n)
 
     # The steps of putting in, for callers that have something to do in between.
 
-    def offer(self, samples: Any, **given: Tensor | None) -> Offer:
+    def candidate_info(self, samples: Any, **given: Tensor | None) -> CandidateInfo:
         """What the policy and the sampler need to know of samples; see `add` for the arguments and for what is raised.
 
         Samples may lack leaves that come later, as far as neither policy nor sampler needs them.
         """
-        return self._offered(samples, list(flatten(samples)), given)
+        return self._candidate_info(samples, list(flatten(samples)), given)
 
-    def _offered(self, samples: Any, leaves: list[tuple[str, Tensor]], given: dict[str, Tensor | None]) -> Offer:
+    def _candidate_info(
+        self, samples: Any, leaves: list[tuple[str, Tensor]], given: dict[str, Tensor | None]
+    ) -> CandidateInfo:
         told = dict.fromkeys(("labels", "tasks", "losses", "features")) | given
-        return make_offer(self.policy, self.sampler, samples, batch_size(leaves), told, self._n_classes)
+        return make_candidate_info(self.policy, self.sampler, samples, batch_size(leaves), told, self._n_classes)
 
     def open(self, samples: Any) -> RowStorage:
         """The rows, which the first samples (B, ...) decide on; later ones are checked against these.
@@ -159,19 +162,19 @@ class Intake:
         """
         return self._opened(samples, list(flatten(samples)))
 
-    def decide(self, offer: Offer) -> Placement:
+    def propose(self, info: CandidateInfo) -> Placement:
         """Decide which of the offered samples are kept, and where; `write` them before anything is read or saved."""
         first = self.n_seen
-        placement = self.policy.place(offer)
+        placement = self.policy.propose(info)
         positions, slots = placement
-        self.sampler.came(offer.tasks)
+        self.sampler.on_incoming(info.tasks)
         if slots.numel():
-            if not len(self._records.arrivals):
-                self._records = Records(self.capacity)
-            self._records.written(slots, positions + first)
+            if not len(self._statistics.arrivals):
+                self._statistics = SlotStatistics(self.capacity)
+            self._statistics.written(slots, positions + first)
             if self.sampler.needs:
-                labels, tasks = (None if told is None else told[positions] for told in (offer.labels, offer.tasks))
-                self.sampler.placed(slots, labels, tasks)
+                labels, tasks = (None if told is None else told[positions] for told in (info.labels, info.tasks))
+                self.sampler.on_stored(slots, labels, tasks)
         return placement
 
     def write(self, samples: Any, placement: Placement) -> None:
@@ -219,7 +222,7 @@ class Intake:
             raise BufferInputError(f"A buffer of {self.capacity} samples cannot grow to {capacity}.")
         if self._storage.rows is not None:
             self._storage.rows.grow(capacity)
-            self._records.grow(capacity)
+            self._statistics.grow(capacity)
         self._capacity = capacity
         self.policy.grow(capacity)
 
@@ -285,15 +288,15 @@ class RehearsalBuffer(Intake):
         if not len(self):
             return torch.empty(0, dtype=torch.int64)
         if tasks is not None and "tasks" in self.sampler.needs:
-            self.sampler.came(find("tasks", tasks, None, len(tasks), type(self.sampler).__name__))
+            self.sampler.on_incoming(require("tasks", tasks, None, len(tasks), type(self.sampler).__name__))
         slots = self.sampler.draw(n, self._step, len(self), None if rate is None else lambda s: rate(self.read(s)))
         self._step += 1
-        self._records.drawn(slots)
+        self._statistics.drawn(slots)
         return slots
 
     def drawn(self, slots: Tensor) -> None:
         """Count rows (n,) as drawn by somebody who chose them without `draw`."""
-        self._records.drawn(slots)
+        self._statistics.drawn(slots)
 
     def read(self, slots: Tensor, *, out: RowBatch | None = None, device: torch.device | None = None) -> Any:
         """Copies of the samples in some slots (n,): a tree of tensors (n, ...), as they were added.
@@ -336,7 +339,7 @@ class RehearsalBuffer(Intake):
 
     # Telling it more.
 
-    def rated(self, slots: Tensor, losses: Tensor) -> None:
+    def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
         """Tell the policy which losses (n,) rows (n,) had when they were replayed.
 
         Raises:
@@ -344,7 +347,7 @@ class RehearsalBuffer(Intake):
         """
         if losses.shape != slots.shape:
             raise BufferInputError(f"There are {len(slots)} rows, but the losses are of shape {tuple(losses.shape)}.")
-        self.policy.rated(slots.cpu(), losses.detach().cpu())
+        self.policy.on_replayed(slots.cpu(), losses.detach().cpu())
 
     def refresh(self, features: Tensor) -> None:
         """Tell the sampler the features (len, d) of all stored rows, in the order of `all`.
@@ -378,11 +381,11 @@ class RehearsalBuffer(Intake):
 
     def ages(self) -> Tensor:
         """How many samples came after each stored one (len,), int64, in the order of the slots."""
-        return self.n_seen - 1 - self._records.arrivals[: len(self)]
+        return self.n_seen - 1 - self._statistics.arrivals[: len(self)]
 
     def draw_counts(self) -> Tensor:
         """How often each stored sample was drawn (len,), int64, in the order of the slots."""
-        return self._records.draws[: len(self)].clone()
+        return self._statistics.draws[: len(self)].clone()
 
     # Saving it.
 
@@ -398,7 +401,7 @@ class RehearsalBuffer(Intake):
             "step": self._step,
             "policy": describe(self.policy) | self.policy.state_dict(),
             "sampler": describe(self.sampler) | self.sampler.state_dict(),
-            "records": self._records.state_dict(len(self)),
+            "slot_statistics": self._statistics.state_dict(len(self)),
         }
 
     def spare(self, n_words: int) -> Tensor:
@@ -416,10 +419,10 @@ class RehearsalBuffer(Intake):
             ValueError: If the snapshot is damaged, or of a buffer of another capacity, policy or sampler. This buffer
                 is then as it was before.
         """
-        policy, sampler = restored_parts(state, self.policy, self.sampler, self._capacity)
+        policy, sampler = restored_components(state, self.policy, self.sampler, self._capacity)
         capacity = state["capacity"] or 0
-        storage, records = self._storage.restored(state["rows"], capacity), Records(capacity)
-        records.load_state_dict(state["records"])
+        storage, statistics = self._storage.restored(state["rows"], capacity), SlotStatistics(capacity)
+        statistics.load_state_dict(state["slot_statistics"])
         self.policy, self.sampler = policy, sampler
-        self._storage, self._records = storage, records
+        self._storage, self._statistics = storage, statistics
         self._capacity, self._seed, self._step = state["capacity"], state["seed"], state["step"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from redwood.core.errors import BufferInputError
 
 
-class Part:
+class Component:
     """A replaceable part of a buffer.
 
     Set in a subclass:
@@ -18,17 +18,17 @@ class Part:
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    claimed = False
+    is_used = False
 
     def options(self) -> dict[str, Any]:
         """The arguments that it was made with, which are attributes of the same names."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    def covers(self, size: int) -> bool:
+    def validate_slots(self, size: int) -> bool:
         """Whether all that it knows of slots is about the first `size` ones, and each of them once."""
         return True
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """What it knows of each stored sample (size, ...), by name, in the order of the slots.
 
         Samples that move to other workers take it along.
@@ -41,11 +41,11 @@ class Part:
         )
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=Component)
 
 
-def kind_of(part: P | str, known: Mapping[str, type[P]], kind: str) -> type[P]:
-    """The class of a part, which is given as an object or by name; see `claim`.
+def component_class(part: P | str, known: Mapping[str, type[P]], kind: str) -> type[P]:
+    """The class of a part, which is given as an object or by name; see `resolve_component`.
 
     Raises:
         ValueError: If there is no such part.
@@ -54,12 +54,12 @@ def kind_of(part: P | str, known: Mapping[str, type[P]], kind: str) -> type[P]:
         if part not in known:
             raise BufferInputError(f"There is no {kind} {part!r}; choose one of {', '.join(known)}.")
         return known[part]
-    if not isinstance(part, Part):
+    if not isinstance(part, Component):
         raise BufferInputError(f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {part!r}.")
     return type(part)
 
 
-def claim(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
+def resolve_component(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
     """A part for one buffer.
 
     Args:
@@ -70,10 +70,10 @@ def claim(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
     Raises:
         ValueError: If there is no such part, or it serves another buffer already.
     """
-    made = kind_of(part, known, kind)
+    made = component_class(part, known, kind)
     if isinstance(part, str):
         part = made()
-    if part.claimed:
+    if part.is_used:
         raise BufferInputError(f"This {type(part).__name__} serves another buffer already; make a new one.")
-    part.claimed = True
+    part.is_used = True
     return part

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from redwood.buffers.pytree import flatten, rebuild
+from redwood.buffers.pytree import flatten, unflatten
 from redwood.core.errors import BufferInputError
 
 # Rows are moved in words of 16 bytes, the widest that torch has: its CPU scatter and gather go element by element.
@@ -71,7 +71,7 @@ class RowLayout:
             offset = -(-end // size) * size
             leaves.append(Leaf(path, tuple(tensor.shape[1:]), tensor.dtype, offset))
             end = offset + leaves[-1].nbytes
-        return cls(tuple(leaves), rebuild(samples, iter(range(len(leaves)))))
+        return cls(tuple(leaves), unflatten(samples, iter(range(len(leaves)))))
 
     @cached_property
     def paths(self) -> list[str]:
@@ -109,7 +109,7 @@ class RowLayout:
 
     def typed(self, rows: Tensor) -> Any:
         """Samples (n, ...) as views of rows (n, words)."""
-        return rebuild(self.structure, iter(self.views(rows)))
+        return unflatten(self.structure, iter(self.views(rows)))
 
     def check(self, leaves: Sequence[tuple[str, Tensor]]) -> None:
         """Make sure that samples fit, given as `flatten` yields them.

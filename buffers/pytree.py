@@ -36,38 +36,38 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
         raise BufferInputError(f"A buffer stores tensors, got {type(tree).__name__} for {where}; convert it first.")
 
 
-def changed(tree: Any, change: Callable[[Any], Any]) -> Any:
+def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
     """A tree of the same structure with each leaf, whatever it is, changed in the order of `flatten`."""
     if type(tree) is dict:
-        return {name: changed(branch, change) for name, branch in tree.items()}
+        return {name: map_leaves(branch, change) for name, branch in tree.items()}
     if isinstance(tree, list | tuple):
-        branches = [changed(branch, change) for branch in tree]
+        branches = [map_leaves(branch, change) for branch in tree]
         return type(tree)(*branches) if hasattr(tree, "_fields") else type(tree)(branches)
     if isinstance(tree, Mapping):
         mapping: Any = copy(tree)
         for name, branch in tree.items():
-            mapping[name] = changed(branch, change)
+            mapping[name] = map_leaves(branch, change)
         return mapping
     if _is_dataclass(tree):
         record = copy(tree)
         for field in fields(tree):  # frozen ones, too
-            object.__setattr__(record, field.name, changed(getattr(tree, field.name), change))
+            object.__setattr__(record, field.name, map_leaves(getattr(tree, field.name), change))
         return record
     return None if tree is None else change(tree)
 
 
-def rebuild(tree: Any, leaves: Iterator[Any]) -> Any:
+def unflatten(tree: Any, leaves: Iterator[Any]) -> Any:
     """A tree of the same structure with other leaves, taken in the order of `flatten`."""
-    return changed(tree, lambda _: next(leaves))
+    return map_leaves(tree, lambda _: next(leaves))
 
 
-def plain(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def to_plain(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The same tree with changed leaves, in dictionaries and lists alone: a checkpoint cannot name classes."""
     if isinstance(tree, list | tuple):
-        return [plain(branch, change) for branch in tree]
+        return [to_plain(branch, change) for branch in tree]
     branches = _branches(tree)
     if branches is not None:
-        return {name: plain(branch, change) for name, branch in branches}
+        return {name: to_plain(branch, change) for name, branch in branches}
     return None if tree is None else change(tree)
 
 

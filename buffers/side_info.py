@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.buffers.policies import Offer, Policy
+from redwood.buffers.policies import CandidateInfo, Policy
 from redwood.buffers.samplers import Sampler
 from redwood.core.errors import BufferInputError
 
@@ -15,9 +15,9 @@ LEAVES = {"labels": "y", "tasks": "task_id"}
 _DIMS = {"tasks": ("(B,)", 1), "losses": ("(B,)", 1), "features": ("(B, d)", 2)}
 
 
-def make_offer(
+def make_candidate_info(
     policy: Policy, sampler: Sampler, samples: Any, n: int, given: dict[str, Tensor | None], n_classes: int | None
-) -> Offer:
+) -> CandidateInfo:
     """What a policy and a sampler need to know of `n` samples, and no more.
 
     Args:
@@ -34,18 +34,18 @@ def make_offer(
     # The features that a sampler goes by come with `refresh`, the ratings with each draw.
     needs = policy.needs | sampler.needs - {"features", "rate"}
     if not needs:
-        return Offer(n)
-    told = {}
+        return CandidateInfo(n)
+    side_info = {}
     for name in given.keys() & needs:
         part = policy if name in policy.needs else sampler
-        told[name] = find(name, given[name], samples, n, type(part).__name__)
-    if "labels" in told:
+        side_info[name] = require(name, given[name], samples, n, type(part).__name__)
+    if "labels" in side_info:
         sets = policy.takes_sets and "labels" not in sampler.needs
-        told["labels"] = checked_labels(told["labels"], n_classes, sets=sets)
-    return Offer(n, **told)
+        side_info["labels"] = checked_labels(side_info["labels"], n_classes, sets=sets)
+    return CandidateInfo(n, **side_info)
 
 
-def find(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Tensor:
+def require(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Tensor:
     """What was told of the samples, on the host.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Records:
+class SlotStatistics:
     """Two numbers for each slot, on the host."""
 
     def __init__(self, capacity: int) -> None:
@@ -98,7 +98,7 @@ class Groups:
         """Number of groups that have slots."""
         return len(self._slots)
 
-    def covers(self, size: int) -> bool:
+    def validate_slots(self, size: int) -> bool:
         """Whether the slots in groups are the first `size` ones."""
         return self._place.keys() == set(range(size))
 

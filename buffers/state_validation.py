@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from redwood.buffers.component import Part
+from redwood.buffers.component import Component
 from redwood.buffers.layout import batch_size
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import flatten
@@ -12,12 +12,12 @@ from redwood.buffers.samplers import Sampler
 from redwood.core.errors import BufferInputError
 
 
-def describe(part: Part) -> dict[str, Any]:
+def describe(part: Component) -> dict[str, Any]:
     """What a snapshot has to be loaded into."""
     return {"name": type(part).__name__, "options": part.options()}
 
 
-def restored_parts(
+def restored_components(
     state: Mapping[str, Any], policy: Policy, sampler: Sampler, capacity: int | None
 ) -> tuple[Policy, Sampler]:
     """Copies of a policy and a sampler in the state of a snapshot.
@@ -64,10 +64,10 @@ def _restored(
     policy.bind(saved or 0, seed)
     policy.load_state_dict(state["policy"])
     n = 0 if rows is None else batch_size(list(flatten(rows)))
-    lengths = [n, *(len(state["records"][name]) for name in ("arrivals", "draws"))]
+    lengths = [n, *(len(state["slot_statistics"][name]) for name in ("arrivals", "draws"))]
     if any(length != policy.size for length in lengths) or n > (saved or 0):
         raise KeyError(f"{policy.size} samples are missing")
     for part in (policy, sampler):
-        if not part.covers(n):
+        if not part.validate_slots(n):
             raise KeyError(f"{type(part).__name__} does not know its {n} slots")
     return policy, sampler

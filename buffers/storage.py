@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers.layout import RowLayout
-from redwood.buffers.pytree import flatten, plain, rebuild
+from redwood.buffers.pytree import flatten, to_plain, unflatten
 from redwood.buffers.randomness import np
 from redwood.buffers.tiers import TIERS, allocate, resolve
 from redwood.core.errors import BufferInputError
@@ -28,7 +28,7 @@ class RowBatch:
     def __init__(self, layout: RowLayout, rows: Tensor) -> None:
         self.rows = rows
         self.leaves = layout.views(rows)
-        self.samples: Any = rebuild(layout.structure, iter(self.leaves))
+        self.samples: Any = unflatten(layout.structure, iter(self.leaves))
         self.whole = as_whole_rows(rows)
 
     def __len__(self) -> int:
@@ -308,7 +308,7 @@ class LazyStorage:
     def snapshot(self, n: int) -> Any:
         """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""
         # Leaf by leaf: a view would be saved with all of the storage behind it.
-        return None if self.rows is None else plain(self.rows.first(n), _on_host)
+        return None if self.rows is None else to_plain(self.rows.first(n), _on_host)
 
     def spare(self, n_words: int) -> Tensor:
         """Words (n_words,) to keep copies of rows in: in a file if the rows are to be in one, else on the host.

@@ -131,4 +131,4 @@ def test_the_loop_on_the_page_on_distributed_rehearsal_keeps_the_past() -> None:
     names["train"](network, torch.optim.SGD(network.parameters(), lr=0.1), batches, memory)
     memory.close()
     assert memory.buffer.class_counts() == {0: 10, 1: 10}
-    assert memory.accounts.drawn == 9 * 4
+    assert memory.profiler.drawn == 9 * 4

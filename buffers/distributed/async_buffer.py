@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.component import kind_of
+from redwood.buffers.component import component_class
 from redwood.buffers.distributed.peers import Peers, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
-from redwood.buffers.distributed.profiling import Accounts
-from redwood.buffers.distributed.row_exchange import Delivery, ExchangePlan
+from redwood.buffers.distributed.profiling import Profiler
+from redwood.buffers.distributed.row_exchange import ExchangePlan, FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
 from redwood.buffers.randomness import CounterRandom, derive_key
@@ -49,7 +49,7 @@ def make_policy(policy: Policy | str | None, candidates: int | None) -> Policy |
 
 def check_policy(policy: Policy | str) -> None:
     """Raise `ValueError` if there is no such policy, or it has to be told what is only known after the forward pass."""
-    kind = kind_of(policy, POLICIES, "policy")
+    kind = component_class(policy, POLICIES, "policy")
     if not kind.needs <= _KNOWN:
         fit = ", ".join(name for name, known in POLICIES.items() if known.needs <= _KNOWN)
         raise BufferInputError(
@@ -60,7 +60,7 @@ def check_policy(policy: Policy | str) -> None:
 
 def check_sampler(sampler: Sampler | str) -> None:
     """Raise `ValueError` if there is no such sampler, or if it cannot draw from several workers' buffers."""
-    kind = kind_of(sampler, SAMPLERS, "sampler")
+    kind = component_class(sampler, SAMPLERS, "sampler")
     if not kind.shared:
         fit = ", ".join(name for name, known in SAMPLERS.items() if known.shared)
         raise BufferInputError(
@@ -79,14 +79,14 @@ class AsyncRehearsalBuffer:
 
     Attributes:
         buffer: This worker's part; there is none before `open`.
-        accounts: Times, bytes and counts of what was done.
+        profiler: Times, bytes and counts of what was done.
 
     Example:
         >>> memory = AsyncRehearsalBuffer(100, replay=2)
         >>> memory.open()
         >>> memory.collect() is None
         True
-        >>> memory.submit({"x": torch.arange(5.0)})
+        >>> memory.add({"x": torch.arange(5.0)})
         >>> memory.collect()["x"].shape
         torch.Size([2])
         >>> memory.close()
@@ -135,12 +135,12 @@ class AsyncRehearsalBuffer:
         self._policy, self._sampler = make_policy(policy, candidates), sampler
         self._tier, self._directory = tier, directory
         self._draw = _draw_settings(seed, replay)
-        self.accounts = Accounts()
+        self.profiler = Profiler()
         self.peers: Peers | None = None
         self._steps = 0  # handed in so far
         self._decided: Job[Decision] | None = None
         self._planned: Job[ExchangePlan] | None = None
-        self._delivered: Job[Delivery] | None = None
+        self._fetched: Job[FetchedRows] | None = None
         self._held: Request | None = None
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
         self._is_open = False  # whether it is known how large rows are
@@ -175,14 +175,14 @@ class AsyncRehearsalBuffer:
         self._timeout, self._device = timeout, device
         # Before the workers connect: who is refused and ends must not take the connections of the others along.
         self.prepare(*place_in(group), device)
-        peers = Peers(group, timeout, self.accounts)
+        peers = Peers(group, timeout, self.profiler)
         # Alone, there is nobody to wait for: a GPU works by itself, and on the host a thread costs more than it hides.
         # Rows that go from the host to a GPU have to be waited for.
         waits = peers.world > 1 or (device.type == "cuda" and not self.on_gpu)
         self._pipeline = Pipeline(
             self.buffer,
             peers,
-            self.accounts,
+            self.profiler,
             device=device,
             rows_group=rows_group if self.on_gpu and peers.world > 1 else None,
             overlap=self.overlap and waits,
@@ -231,23 +231,23 @@ class AsyncRehearsalBuffer:
         if self.peers is None:
             return
         try:
-            self.drain()
+            self.flush()
         finally:
-            self.abandon()
+            self.abort()
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Leave at once, whatever is under way: after an error there may be nobody left to wait for."""
         if self.peers is not None:
             self._pipeline.close()
             self.peers = None
-            self.accounts.pause()
+            self.profiler.pause()
 
-    def drain(self) -> None:
+    def flush(self) -> None:
         """Wait until all that was handed in is stored, and the next draw is there; then `buffer` can be read.
 
         On a GPU, what the calling thread launches afterwards waits, not the thread.
         """
-        for job in (self._decided, self._planned, self._delivered):
+        for job in (self._decided, self._planned, self._fetched):
             if job is not None:
                 job.result(self._timeout)
         if self._decided is not None:  # on a GPU these jobs have only launched the work
@@ -263,19 +263,19 @@ class AsyncRehearsalBuffer:
         Raises:
             WorkerLostError: If another worker was lost.
         """
-        self.accounts.step_begins()
-        if self._delivered is None:
+        self.profiler.step_begins()
+        if self._fetched is None:
             return None
-        with self.accounts.clock("wait"):
-            delivery = self._delivered.result(self._timeout)
+        with self.profiler.clock("wait"):
+            delivery = self._fetched.result(self._timeout)
         assert self._planned is not None
         self._drawn = self._planned.result().drawn
         if not len(delivery.rows):
             return None
-        self.accounts.drawn += len(delivery.rows)
+        self.profiler.drawn += len(delivery.rows)
         return self._pipeline.receive(delivery)
 
-    def submit(self, samples: Any, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> None:
+    def add(self, samples: Any, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> None:
         """Hand in the samples that came in with this step: a tree of tensors (B, ...), as for `RehearsalBuffer.add`.
 
         They are stored, and the next draw is prepared, while this step trains. Not to be changed in place meanwhile.
@@ -283,10 +283,10 @@ class AsyncRehearsalBuffer:
         Raises:
             ValueError: If they do not fit to each other or to earlier ones.
         """
-        self.announce(samples, labels=labels, tasks=tasks)
-        self.store(samples)
+        self.propose(samples, labels=labels, tasks=tasks)
+        self.write(samples)
 
-    def announce(
+    def propose(
         self,
         samples: Any,
         *,
@@ -295,7 +295,7 @@ class AsyncRehearsalBuffer:
         offered: bool = True,
         counted: bool = True,
     ) -> None:
-        """First half of `submit`, for samples of which some leaves are only known after the forward pass.
+        """First half of `add`, for samples of which some leaves are only known after the forward pass.
 
         Args:
             samples: The leaves that are known; those that decisions need are among them, or passed.
@@ -311,15 +311,15 @@ class AsyncRehearsalBuffer:
         else:  # the first samples say how large rows are, which the others have to know
             self._held = request
 
-    def store(self, samples: Any) -> None:
-        """Second half of `submit`: the samples with all leaves."""
+    def write(self, samples: Any) -> None:
+        """Second half of `add`: the samples with all leaves."""
         if self._held is not None:
             self._decide(self._held, samples)
             self._held, self._is_open = None, True
-        self._move(samples)
-        assert self._delivered is not None
-        if self._delivered.is_over:  # nothing runs in the background: say at once what is wrong
-            self._delivered.result()
+        self._transfer(samples)
+        assert self._fetched is not None
+        if self._fetched.is_over:  # nothing runs in the background: say at once what is wrong
+            self._fetched.result()
 
     def weight(self) -> float:
         """What to multiply this worker's mean loss by, so that the mean over workers is the one over all samples.
@@ -330,26 +330,26 @@ class AsyncRehearsalBuffer:
         """
         if self.peers is None or self.peers.world == 1 or self._decided is None:
             return 1.0
-        with self.accounts.clock("wait"):
+        with self.profiler.clock("wait"):
             return self._decided.result(self._timeout).weight
 
     def _decide(self, request: Request, first: Any = None) -> None:
         self._decided = self._pipeline.decide(request, self._draw, first)
         self._planned = self._pipeline.plan(self._decided, request.step, self._draw)
 
-    def _move(self, samples: Any) -> None:
+    def _transfer(self, samples: Any) -> None:
         assert self._decided is not None
         assert self._planned is not None
-        self._delivered = self._pipeline.move(self._decided, self._planned, samples)
+        self._fetched = self._pipeline.transfer(self._decided, self._planned, samples)
 
     # Saving it.
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Start with an empty buffer, as if nothing had come yet."""
-        self.drain()
+        self.flush()
         world, rank = len(self._drawn), self._rank
         del self.buffer
-        self._decided = self._planned = self._delivered = self._held = None
+        self._decided = self._planned = self._fetched = self._held = None
         self._steps, self._is_open = 0, False
         self.prepare(rank, world, self._device)
         if self.peers is not None:
@@ -359,7 +359,7 @@ class AsyncRehearsalBuffer:
         """What a snapshot needs beside this worker's buffer: equal on all workers."""
         return {"steps": self._steps, "seed": self._draw.seed}
 
-    def go_on(self, extra: dict[str, Any]) -> None:
+    def restore(self, extra: dict[str, Any]) -> None:
         """Go on from what `extra_state` returned, once `buffer` has its state: the draw in flight is prepared again.
 
         If the buffer is open, all workers have to call this.
@@ -379,7 +379,7 @@ class AsyncRehearsalBuffer:
         self._refill = False
         self._is_open = True
         self._decide(Request(self._steps - 1, self._drawn))
-        self._move(None)
+        self._transfer(None)
 
 
 def _draw_settings(seed: int, replay: int) -> DrawSettings:

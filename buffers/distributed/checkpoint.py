@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.distributed import dcp_io as shard_files
-from redwood.buffers.distributed.dcp_io import Shards, is_complete, packed
+from redwood.buffers.distributed import checkpoint_files
+from redwood.buffers.distributed.checkpoint_files import CheckpointReader, is_complete, packed
 from redwood.buffers.distributed.resharding import Resharded, reshard
 from redwood.buffers.layout import WORD, RowLayout
-from redwood.buffers.pytree import plain
+from redwood.buffers.pytree import to_plain
 
-__all__ = ["Snapshot", "is_complete", "read_shards", "take_snapshot", "write_shards"]
+__all__ = ["Snapshot", "is_complete", "read_checkpoint", "take_snapshot", "write_checkpoint"]
 
 # Bytes of rows in one tensor: readers of some rows hold that much beside them.
 CHUNK = 2**26
@@ -53,11 +53,11 @@ def take_snapshot(buffer: RehearsalBuffer, extra: dict[str, Any]) -> Snapshot:
     rows = buffer.open_rows.words(len(buffer))
     words = buffer.spare(rows.numel()).view(rows.shape) if len(rows) else rows.new_empty(rows.shape, device="cpu")
     words.copy_(rows)
-    samples = plain(buffer.open_rows.first(0), lambda leaf: torch.empty(leaf.shape, dtype=leaf.dtype))
+    samples = to_plain(buffer.open_rows.first(0), lambda leaf: torch.empty(leaf.shape, dtype=leaf.dtype))
     return Snapshot(buffer.bookkeeping() | {"rows": samples}, words, packed("extra", extra))
 
 
-def write_shards(snapshot: Snapshot, directory: Path, rank: int, world: int, group: ProcessGroup | None) -> None:
+def write_checkpoint(snapshot: Snapshot, directory: Path, rank: int, world: int, group: ProcessGroup | None) -> None:
     """Write the snapshots of all workers; each has to call this, from any thread.
 
     When it returns on any worker, all of them are written.
@@ -78,17 +78,17 @@ def write_shards(snapshot: Snapshot, directory: Path, rank: int, world: int, gro
     step = max(1, CHUNK // raw.shape[1])
     for number, start in enumerate(range(0, len(raw), step)):
         tensors[f"shard_{rank}/rows/{number}"] = raw[start : start + step]
-    shard_files.write(tensors, directory, rank, group)
+    checkpoint_files.write(tensors, directory, rank, group)
 
 
-def read_shards(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> dict[str, Any]:
+def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> dict[str, Any]:
     """Fill a buffer with what was saved; no other worker has to.
 
     On as many workers as saved it, each goes on exactly. On others, see `resharding.reshard`: each reads the rows of
     all, one chunk after the other, and keeps its own.
 
     Args:
-        directory: Where `write_shards` wrote.
+        directory: Where `write_checkpoint` wrote.
         buffer: The buffer of this worker, new and empty.
         rank: Number of this worker.
         world: Number of workers.
@@ -101,7 +101,7 @@ def read_shards(directory: Path, buffer: RehearsalBuffer, rank: int, world: int)
             number of workers. The buffer is then as it was before.
         StorageError: If the rows cannot be allocated.
     """
-    shards = Shards(directory)
+    shards = CheckpointReader(directory)
     n_saved = next(worker for worker in count() if _state_of(worker) not in shards.shapes)
     extra: dict[str, Any] = shards.unpacked("extra")
     if n_saved == world:
@@ -119,7 +119,7 @@ def _state_of(worker: int) -> str:
     return f"shard_{worker}/state"
 
 
-def _chunks(shards: Shards, worker: int) -> Iterator[tuple[str, int, int]]:
+def _chunks(shards: CheckpointReader, worker: int) -> Iterator[tuple[str, int, int]]:
     """The name, the first slot and the end of each chunk of a worker's rows."""
     start, number = 0, 0
     while (name := f"shard_{worker}/rows/{number}") in shards.shapes:
@@ -128,7 +128,7 @@ def _chunks(shards: Shards, worker: int) -> Iterator[tuple[str, int, int]]:
         start, number = end, number + 1
 
 
-def _own_rows(shards: Shards, samples: Any, rank: int, buffer: RehearsalBuffer) -> Any:
+def _own_rows(shards: CheckpointReader, samples: Any, rank: int, buffer: RehearsalBuffer) -> Any:
     """The samples that this worker stored, given as in `Snapshot.state`."""
     chunks = list(_chunks(shards, rank))
     if not chunks:
@@ -141,7 +141,7 @@ def _own_rows(shards: Shards, samples: Any, rank: int, buffer: RehearsalBuffer) 
     return layout.typed(words)
 
 
-def _dealt_rows(shards: Shards, resharded: Resharded, buffer: RehearsalBuffer) -> Any:
+def _dealt_rows(shards: CheckpointReader, resharded: Resharded, buffer: RehearsalBuffer) -> Any:
     """The samples that fall to this worker."""
     layout = resharded.layout
     if layout is None:

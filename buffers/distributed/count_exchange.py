@@ -7,7 +7,7 @@ from torch import Tensor
 
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.randomness import integers
-from redwood.buffers.samplers.counts import Inventory
+from redwood.buffers.samplers.counts import GroupCounts
 from redwood.core.errors import BufferInputError
 
 # Fingerprint, incoming samples, current task, number of groups.
@@ -15,19 +15,19 @@ _HEAD = 4
 FIRST_WIDTH = 8
 
 
-class Account(NamedTuple):
+class WorkerCounts(NamedTuple):
     """What all workers told.
 
     Attributes:
         incoming: Samples (N,) that each worker trains on beside the replayed ones.
-        inventory: What each of them stores.
+        group_counts: What each of them stores.
     """
 
     incoming: Tensor
-    inventory: Inventory
+    group_counts: GroupCounts
 
 
-class Ledger:
+class CountExchange:
     """Exchanges a few numbers per worker and step, with one collective.
 
     There is room for a number of groups, which all workers double at once when one of them has more; that takes a
@@ -38,7 +38,7 @@ class Ledger:
         self._peers = peers
         self._room = 1
 
-    def exchange(self, fingerprint: int, incoming: int, current: int, groups: dict[int, int]) -> Account:
+    def exchange(self, fingerprint: int, incoming: int, current: int, groups: dict[int, int]) -> WorkerCounts:
         """Tell the others, and hear what they store.
 
         Args:
@@ -54,32 +54,33 @@ class Ledger:
         if self._peers.world == 1:
             ids = sorted(groups)
             counts = integers([groups[group] for group in ids])
-            return Account(integers([incoming]), Inventory(integers(ids), counts[None], integers([current])))
+            return WorkerCounts(integers([incoming]), GroupCounts(integers(ids), counts[None], integers([current])))
         head = [fingerprint, incoming, current, len(groups)]
         while True:
             entries = [number for entry in sorted(groups.items())[: self._room] for number in entry]
-            ticket = torch.zeros(_HEAD + 2 * self._room, dtype=torch.int64)
-            ticket[: _HEAD + len(entries)] = torch.tensor(head + entries)
-            tickets = self._peers.gather(ticket)
-            most = int(tickets[:, 3].max())
+            message = torch.zeros(_HEAD + 2 * self._room, dtype=torch.int64)
+            message[: _HEAD + len(entries)] = torch.tensor(head + entries)
+            messages = self._peers.gather(message)
+            most = int(messages[:, 3].max())
             if most <= self._room:
-                return _account(tickets)
+                return _worker_counts(messages)
             self._room = max(FIRST_WIDTH, 1 << (most - 1).bit_length())
 
 
-def _account(tickets: Tensor) -> Account:
-    strangers = (tickets[:, 0] != tickets[0, 0]).nonzero()
+def _worker_counts(messages: Tensor) -> WorkerCounts:
+    strangers = (messages[:, 0] != messages[0, 0]).nonzero()
     if len(strangers):
         raise BufferInputError(
             f"Worker {int(strangers[0])} and worker 0 do not store the same leaves in the same way; "
             "give all of them samples of one structure, shape and dtype, and the same options."
         )
-    names, counts = tickets[:, _HEAD::2], tickets[:, _HEAD + 1 :: 2]
-    n = int(tickets[0, 3])
-    if bool((tickets[:, 3] == n).all()) and bool((names == names[0]).all()):  # as in most steps: all have the same ones
-        return Account(tickets[:, 1], Inventory(names[0, :n], counts[:, :n], tickets[:, 2]))
-    filled = torch.arange(names.shape[1]) < tickets[:, 3:4]
+    names, counts = messages[:, _HEAD::2], messages[:, _HEAD + 1 :: 2]
+    n = int(messages[0, 3])
+    is_same = bool((messages[:, 3] == n).all()) and bool((names == names[0]).all())
+    if is_same:  # all workers store the same groups, as in most steps
+        return WorkerCounts(messages[:, 1], GroupCounts(names[0, :n], counts[:, :n], messages[:, 2]))
+    filled = torch.arange(names.shape[1]) < messages[:, 3:4]
     groups, columns = names[filled].unique(return_inverse=True)
-    table = torch.zeros(len(tickets), len(groups), dtype=torch.int64)
+    table = torch.zeros(len(messages), len(groups), dtype=torch.int64)
     table[filled.nonzero()[:, 0], columns] = counts[filled]
-    return Account(tickets[:, 1], Inventory(groups, table, tickets[:, 2]))
+    return WorkerCounts(messages[:, 1], GroupCounts(groups, table, messages[:, 2]))

@@ -11,27 +11,27 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.distributed.distributed_c10d import get_backend_config
 
-from redwood.buffers.distributed.profiling import Accounts
+from redwood.buffers.distributed.profiling import Profiler
 from redwood.core.errors import WorkerLostError
 
 
-def gather_in_rounds(ticket: Tensor, rank: int, world: int, group: ProcessGroup) -> Tensor:
+def gather_in_rounds(message: Tensor, rank: int, world: int, group: ProcessGroup) -> Tensor:
     """The tickets (W,) of all workers: (N, W), after ceil(log2 N) rounds (Bruck et al., 1997).
 
     In each round a worker passes on what it has heard so far, and so hears twice as much.
     """
-    tickets, distance = ticket[None], 1  # of this worker and those that follow it
+    messages, distance = message[None], 1  # of this worker and those that follow it
     while distance < world:
         n = min(distance, world - distance)
-        heard = ticket.new_empty(n, len(ticket))
+        heard = message.new_empty(n, len(message))
         _wait(
             [
                 dist.irecv(heard, group=group, group_src=(rank + distance) % world),
-                dist.isend(tickets[:n].contiguous(), group=group, group_dst=(rank - distance) % world),
+                dist.isend(messages[:n].contiguous(), group=group, group_dst=(rank - distance) % world),
             ]
         )
-        tickets, distance = torch.cat([tickets, heard]), 2 * distance
-    return tickets.roll(rank, 0)
+        messages, distance = torch.cat([messages, heard]), 2 * distance
+    return messages.roll(rank, 0)
 
 
 def exchange_in_pairs(
@@ -87,16 +87,16 @@ class Peers:
         world: Number of workers.
     """
 
-    def __init__(self, group: ProcessGroup | None, timeout: timedelta | None, accounts: Accounts) -> None:
+    def __init__(self, group: ProcessGroup | None, timeout: timedelta | None, profiler: Profiler) -> None:
         """Join the workers of a group; every one of them has to call this.
 
         Args:
             group: The workers; None: all, or this one alone without a process group.
             timeout: How long to wait for the others before they count as lost; None: as torch's default.
-            accounts: Where bytes are noted.
+            profiler: Where bytes are noted.
         """
         self.rank, self.world = place_in(group)
-        self._accounts = accounts
+        self._profiler = profiler
         self.group: ProcessGroup | None = None
         if self.world > 1:
             # A group of its own: what a background thread sends must not get in between the gradients.
@@ -104,20 +104,20 @@ class Peers:
             made = dist.new_group(ranks, timeout, backend="gloo", use_local_synchronization=ranks is not None)
             self.group = cast(ProcessGroup, made)
 
-    def gather(self, ticket: Tensor) -> Tensor:
+    def gather(self, message: Tensor) -> Tensor:
         """The tickets (W,) of all workers: (N, W).
 
         Raises:
             WorkerLostError: If another worker does not take part.
         """
         if self.group is None:
-            return ticket[None]
-        self._accounts.count(counts=ticket.nbytes)
+            return message[None]
+        self._profiler.count(counts=message.nbytes)
         with lost_workers():
             if self.world >= MANY:
-                return gather_in_rounds(ticket, self.rank, self.world, self.group)
-            everyone = ticket.new_empty(self.world * len(ticket))
-            dist.all_gather_into_tensor(everyone, ticket, group=self.group)
+                return gather_in_rounds(message, self.rank, self.world, self.group)
+            everyone = message.new_empty(self.world * len(message))
+            dist.all_gather_into_tensor(everyone, message, group=self.group)
         return everyone.view(self.world, -1)
 
     def exchange(
@@ -149,7 +149,7 @@ class Peers:
                 exchange_in_pairs(*numbers, received_splits, sent_splits, self.group)
             else:
                 dist.all_to_all_single(*numbers, received_splits, sent_splits, group=group or self.group)
-        self._accounts.count(sent=sent.nbytes, received=received.nbytes)
+        self._profiler.count(sent=sent.nbytes, received=received.nbytes)
 
     def leave(self) -> None:
         """Give up the group; the others learn of it, if they wait for this worker."""

@@ -25,7 +25,7 @@ class Span(NamedTuple):
     end: float
 
 
-class Accounts:
+class Profiler:
     """Sums up how long each part of a step took and how much was sent, and keeps the spans of the last steps.
 
     `wait` is what the training step waited for, and so all that rehearsal adds to its time; `insert`, `counts`, `plan`,

@@ -10,10 +10,10 @@ from torch.nn.functional import pad
 
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.layout import RowLayout
-from redwood.buffers.policies import Offer
-from redwood.buffers.pytree import plain
+from redwood.buffers.policies import CandidateInfo
+from redwood.buffers.pytree import to_plain
 from redwood.buffers.randomness import derive_key
-from redwood.buffers.state_validation import describe, restored_parts
+from redwood.buffers.state_validation import describe, restored_components
 from redwood.core.errors import BufferInputError
 
 
@@ -51,21 +51,21 @@ def reshard(states: Sequence[Mapping[str, Any]], buffer: RehearsalBuffer, rank: 
         ValueError: If the states are damaged, of another policy or sampler than the buffer's or of different kinds of
             samples, or if policy or sampler cannot move to another number of workers.
     """
-    parts = [restored_parts(_with_blank_rows(state), buffer.policy, buffer.sampler, None) for state in states]
+    parts = [restored_components(_with_blank_rows(state), buffer.policy, buffer.sampler, None) for state in states]
     policies, samplers = [policy for policy, _ in parts], [sampler for _, sampler in parts]
     sizes, total = torch.tensor([policy.size for policy in policies]), sum(policy.n_seen for policy in policies)
     workers = torch.arange(len(states)).repeat_interleave(sizes)
     slots = torch.cat([torch.arange(policy.size) for policy in policies])
-    draws = torch.cat([state["records"]["draws"] for state in states])
+    draws = torch.cat([state["slot_statistics"]["draws"] for state in states])
     # Workers go side by side: a sample's place in the stream of all of them follows from that in its worker's.
     times = torch.cat(
         [
-            _scaled(state["records"]["arrivals"], total, policy.n_seen)
+            _scaled(state["slot_statistics"]["arrivals"], total, policy.n_seen)
             for state, policy in zip(states, policies, strict=True)
         ]
     )
-    told = _joined([policy.recall() for policy in policies])
-    told_of_rows = _joined([sampler.recall() for sampler in samplers])
+    told = _joined([policy.slot_metadata() for policy in policies])
+    told_of_rows = _joined([sampler.slot_metadata() for sampler in samplers])
     mine = _dealt(told_of_rows | told, times, rank, world)
 
     layout = _common_layout([state["rows"] for state in states])
@@ -74,8 +74,8 @@ def reshard(states: Sequence[Mapping[str, Any]], buffer: RehearsalBuffer, rank: 
     policy, sampler = copy(buffer.policy), copy(buffer.sampler)
     policy.bind(capacity, seed)
     sampler.bind(seed)
-    offer = Offer(len(mine), **{name: known[mine] for name, known in told.items()})
-    placement = policy.resume(offer, policies, _Turns(rank, world, len(times)).share)
+    info = CandidateInfo(len(mine), **{name: known[mine] for name, known in told.items()})
+    placement = policy.resume(info, policies, _Turns(rank, world, len(times)).share)
     order = placement.slots.argsort()
     mine = mine[placement.positions[order]]
     sampler.resume(placement.slots[order], {name: known[mine] for name, known in told_of_rows.items()}, samplers)
@@ -85,16 +85,16 @@ def reshard(states: Sequence[Mapping[str, Any]], buffer: RehearsalBuffer, rank: 
         "step": max(state["step"] for state in states),
         "policy": describe(policy) | policy.state_dict(),
         "sampler": describe(sampler) | sampler.state_dict(),
-        "records": {"arrivals": _scaled(times[mine], policy.n_seen, total), "draws": draws[mine]},
+        "slot_statistics": {"arrivals": _scaled(times[mine], policy.n_seen, total), "draws": draws[mine]},
     }
     return Resharded(state, layout, workers[mine], slots[mine])
 
 
 def _with_blank_rows(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state with rows that take no memory."""
-    n = len(state["records"]["arrivals"])
+    n = len(state["slot_statistics"]["arrivals"])
     rows = state["rows"]
-    blank = rows if rows is None else plain(rows, lambda leaf: leaf.new_zeros(()).expand(n, *leaf.shape[1:]))
+    blank = rows if rows is None else to_plain(rows, lambda leaf: leaf.new_zeros(()).expand(n, *leaf.shape[1:]))
     return {**state, "rows": blank}
 
 

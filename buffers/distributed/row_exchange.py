@@ -10,7 +10,7 @@ from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.peers import Peers
-from redwood.buffers.distributed.profiling import Accounts
+from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.layout import WORD
 from redwood.buffers.randomness import Array, indices, intervals, library, to_array, to_tensor, whole
 from redwood.buffers.samplers.counts import Draws
@@ -80,7 +80,7 @@ def _shares(values: Array, ends: Array) -> list[int]:
     return counts
 
 
-class Delivery(NamedTuple):
+class FetchedRows(NamedTuple):
     """Rows that were drawn.
 
     Attributes:
@@ -92,7 +92,7 @@ class Delivery(NamedTuple):
     ready: torch.cuda.Event | None
 
 
-class Courier:
+class RowExchange:
     """Gathers rows that others draw, exchanges them, and puts those together that this worker draws.
 
     There are two memories to receive into, used in turn: the rows of one step are trained on while those of the next
@@ -100,16 +100,16 @@ class Courier:
     needs of the other: the side stream for `mark`, the stream that trains for `receive` and `settle`.
     """
 
-    def __init__(self, peers: Peers, device: torch.device, accounts: Accounts, group: ProcessGroup | None) -> None:
+    def __init__(self, peers: Peers, device: torch.device, profiler: Profiler, group: ProcessGroup | None) -> None:
         """Serve one worker.
 
         Args:
             peers: The workers.
             device: Where the rows are wanted.
-            accounts: Where times are noted.
+            profiler: Where times are noted.
             group: Exchange rows on the GPU in this NCCL group, from the thread that trains; None: on the host.
         """
-        self._peers, self._device, self._accounts, self._group = peers, device, accounts, group
+        self._peers, self._device, self._profiler, self._group = peers, device, profiler, group
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
@@ -120,7 +120,7 @@ class Courier:
         self._to_send: _Memory | None = None  # on the device of the storage
         self._post: tuple[_Memory, _Memory] | None = None  # sent and received on the host, if the storage is elsewhere
 
-    def deliver(self, buffer: RehearsalBuffer, plan: ExchangePlan, *, again: bool = False) -> Delivery:
+    def fetch(self, buffer: RehearsalBuffer, plan: ExchangePlan, *, again: bool = False) -> FetchedRows:
         """Exchange rows as planned, within `on_stream`; every worker has to call this.
 
         The side stream has to have waited for the steps before the one that the latest delivery is trained on.
@@ -138,9 +138,9 @@ class Courier:
             buffer.drawn(torch.cat([send, own]))
         self._turn = 1 - self._turn
         rows = self._rows(buffer.open_rows, plan, send, own)
-        return Delivery(rows, self._stream.record_event() if self._stream is not None else None)
+        return FetchedRows(rows, self._stream.record_event() if self._stream is not None else None)
 
-    def receive(self, delivery: Delivery) -> Tensor:
+    def receive(self, delivery: FetchedRows) -> Tensor:
         """The rows of the latest delivery, for the current stream of the thread that trains."""
         if delivery.ready is not None:
             stream = torch.cuda.current_stream(self._device)
@@ -174,7 +174,7 @@ class Courier:
     def _rows(self, storage: RowStorage, plan: ExchangePlan, send: Tensor, own: Tensor) -> Tensor:
         words = storage.layout.words
         n_received, n_own = sum(plan.recv_splits), len(own)
-        with self._accounts.clock("gather"):
+        with self._profiler.clock("gather"):
             self._to_send = self._to_send or _Memory(storage.device)
             to_send = self._to_send.rows(len(send), words)
             storage.gather(send, to_send)
@@ -182,9 +182,9 @@ class Courier:
         direct = storage.device == self._device
         # Storage on the host and training on a GPU: what is drawn is put together on the host, and copied once.
         place = wanted if direct else self._posted(0).rows(n_received + n_own, words)
-        with self._accounts.clock("exchange"):
+        with self._profiler.clock("exchange"):
             self._exchange(place[:n_received], to_send, plan)
-        with self._accounts.clock("gather"):
+        with self._profiler.clock("gather"):
             storage.gather(own, place[n_received:])
             if not direct:
                 wanted.copy_(place, non_blocking=True)

@@ -55,7 +55,7 @@ class Job(Generic[Result]):
         return self._result
 
 
-class Background:
+class WorkerThread:
     """A thread for jobs, or none: then each is done at once.
 
     The thread ends with the process, even if it waits for another worker that will never answer. The process gives it

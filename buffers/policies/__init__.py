@@ -1,6 +1,6 @@
 """Policies: which samples a buffer keeps, and where. They see labels, losses and features, never the samples."""
 
-from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.policies.herding import Herding, herd
 from redwood.buffers.policies.partitioning import PartitioningReservoir
 from redwood.buffers.policies.per_class import ClassBalancedReservoir, ClassQuota, GreedyBalanced, PerClassRandom, Ring
@@ -19,12 +19,12 @@ POLICIES: dict[str, type[Policy]] = {
 
 __all__ = [
     "POLICIES",
+    "CandidateInfo",
     "ClassBalancedReservoir",
     "ClassQuota",
     "GreedyBalanced",
     "Herding",
     "LossAwareReservoir",
-    "Offer",
     "PartitioningReservoir",
     "PerClassRandom",
     "Placement",

@@ -6,13 +6,13 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
-from redwood.buffers.component import Part
+from redwood.buffers.component import Component
 from redwood.buffers.randomness import integers
 
 _NONE = integers(())
 
 
-class Offer(NamedTuple):
+class CandidateInfo(NamedTuple):
     """What a policy is told of the samples that come in: never the samples themselves.
 
     Attributes:
@@ -49,7 +49,7 @@ class Placement(NamedTuple):
         return cls(integers(list(taken.values())), integers(list(taken)))
 
 
-class Policy(Part, ABC):
+class Policy(Component, ABC):
     """Decides from indices and scalars which samples a buffer keeps.
 
     The slots in use are always the first `size` ones: a row is only given up for a new one.
@@ -75,27 +75,27 @@ class Policy(Part, ABC):
         self.capacity, self.size, self.n_seen = capacity, 0, 0
 
     @abstractmethod
-    def place(self, offer: Offer) -> Placement:
+    def propose(self, info: CandidateInfo) -> Placement:
         """Decide on the next samples of the stream, and take note of them."""
 
-    def rated(self, slots: Tensor, losses: Tensor) -> None:
+    def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
         """Rows (n,) were replayed and had these losses (n,)."""
 
     def grow(self, capacity: int) -> None:
         """Decide from now on for more slots."""
         self.capacity = capacity
 
-    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+    def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples that policies of other workers kept, and with a share of what else these have seen.
 
         Where there is not enough room for the samples, they are decided on as if they came anew.
 
         Args:
-            offer: The samples that this worker is to go on with, in the order of their arrival.
+            info: The samples that this worker is to go on with, in the order of their arrival.
             others: The policies of all workers whose samples are dealt out.
             share: How many of so many further samples fall to this worker.
         """
-        placement = self.place(offer)
+        placement = self.propose(info)
         self.n_seen += share(sum(other.n_seen - other.size for other in others))
         return placement
 

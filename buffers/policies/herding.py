@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import integers
 from redwood.core.errors import BufferInputError
 
@@ -62,24 +62,24 @@ class Herding(Policy):
         super().grow(capacity)
         self._features = torch.cat([self._features, more])
 
-    def place(self, offer: Offer) -> Placement:
+    def propose(self, info: CandidateInfo) -> Placement:
         """Choose anew among the exemplars and the samples that come in, class by class."""
-        assert offer.labels is not None
-        assert offer.features is not None
-        features = normalize(offer.features.float(), dim=1)
+        assert info.labels is not None
+        assert info.features is not None
+        features = normalize(info.features.float(), dim=1)
         if not self._features.shape[1]:
             self._features = torch.zeros(self.capacity, features.shape[1])
         if features.shape[1] != self._features.shape[1]:
             raise BufferInputError(
                 f"The features had {self._features.shape[1]} entries so far, got {features.shape[1]}."
             )
-        self.n_seen += offer.n
-        classes = offer.labels.unique().tolist()
+        self.n_seen += info.n
+        classes = info.labels.unique().tolist()
         for name in classes:
             self.exemplars.setdefault(name, [])
         taken: dict[int, int] = {}
         for name in classes:
-            positions = (offer.labels == name).nonzero().view(-1)
+            positions = (info.labels == name).nonzero().view(-1)
             self._choose(name, positions, features[positions], taken)
         return Placement.of(taken)
 
@@ -115,11 +115,11 @@ class Herding(Policy):
         share, rest = divmod(self.capacity, len(self.exemplars))
         return share + (list(self.exemplars).index(name) < rest)
 
-    def covers(self, size: int) -> bool:
+    def validate_slots(self, size: int) -> bool:
         """Whether each of the slots holds one exemplar."""
         return sorted(slot for slots in self.exemplars.values() for slot in slots) == list(range(size))
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """The classes and the features."""
         labels = {slot: name for name, slots in self.exemplars.items() for slot in slots}
         return {
@@ -127,7 +127,7 @@ class Herding(Policy):
             "features": self._features[: self.size].clone(),
         }
 
-    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+    def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Choose among samples of other workers, for the means of all that these have seen."""
         for name in dict.fromkeys(name for other in others for name in other.exemplars):
             self.exemplars[name] = []
@@ -138,7 +138,7 @@ class Herding(Policy):
             if n:
                 self._sums[name], self._counts[name] = total * (n / count), n
             self.n_seen += n
-        return self.place(offer)
+        return self.propose(info)
 
     def _not_stored(self, name: int) -> tuple[Tensor, int]:
         """Sum of the features of a class over the samples that are not stored, and their number."""

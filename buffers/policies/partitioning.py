@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import StepRandom
 from redwood.core.errors import BufferInputError
 
@@ -50,12 +50,12 @@ class PartitioningReservoir(Policy):
         super().grow(capacity)
         self._stored = torch.cat([self._stored, more])
 
-    def place(self, offer: Offer) -> Placement:
+    def propose(self, info: CandidateInfo) -> Placement:
         """Decide one sample after the other: what is kept changes the shares."""
-        assert offer.labels is not None
-        sets = self._as_sets(offer.labels)
+        assert info.labels is not None
+        sets = self._as_sets(info.labels)
         taken: dict[int, int] = {}
-        for position, labels in enumerate(_names(offer.labels)):
+        for position, labels in enumerate(_names(info.labels)):
             slot = self._slot(labels)
             self.n_seen += 1
             for label in labels:
@@ -140,13 +140,13 @@ class PartitioningReservoir(Policy):
             members = members[distance <= distance.min() + 1e-9]
         return int(members[int(tie * len(members))])
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """The label sets."""
         return {"labels": self._stored[: self.size].clone()}
 
-    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+    def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples of other workers; those seen before are counted label by label."""
-        placement = super().resume(offer, others, share)
+        placement = super().resume(info, others, share)
         for label in range(len(self._seen)):
             known = [other for other in others if label < len(other._seen)]
             self._seen[label] += share(sum(other._seen[label] - other._counts[label] for other in known))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import CounterRandom, integers
 from redwood.buffers.slot_statistics import Groups
 from redwood.core.errors import BufferInputError
@@ -61,25 +61,25 @@ class ClassQuota(Policy):
         """A sample of a class gets a slot."""
         self.groups.assign([slot], [group])
 
-    def place(self, offer: Offer) -> Placement:
+    def propose(self, info: CandidateInfo) -> Placement:
         """Decide one sample after the other, in the order of arrival."""
-        assert offer.labels is not None
-        groups = offer.labels.tolist()
-        lots, draws = (random.run(self.n_seen, offer.n) for random in (self._lots, self._choices))
-        if offer.n > AT_ONCE:
-            positions, arrivals = self._undecided(offer.labels, lots)
+        assert info.labels is not None
+        groups = info.labels.tolist()
+        lots, draws = (random.run(self.n_seen, info.n) for random in (self._lots, self._choices))
+        if info.n > AT_ONCE:
+            positions, arrivals = self._undecided(info.labels, lots)
             self._seen.update(groups)
         else:
-            positions, arrivals = list(range(offer.n)), [self._count(group) for group in groups]
+            positions, arrivals = list(range(info.n)), [self._count(group) for group in groups]
         taken: dict[int, int] = {}
         for position, arrival, lot, draw in zip(
             positions, arrivals, lots[positions].tolist(), draws[positions].tolist(), strict=True
         ):
-            slot = self._slot(groups[position], arrival, lot, draw, offer.n)
+            slot = self._slot(groups[position], arrival, lot, draw, info.n)
             if slot is not None:
                 self.put(slot, groups[position])
                 taken[slot] = position
-        self.n_seen += offer.n
+        self.n_seen += info.n
         return Placement.of(taken)
 
     def _count(self, group: int) -> int:
@@ -121,17 +121,17 @@ class ClassQuota(Policy):
         kept = self.groups.size(group)  # none, once more classes came than there are slots
         return self.gives_way(group, draw) if kept and lot < self.chance(arrival, kept, n) else None
 
-    def covers(self, size: int) -> bool:
+    def validate_slots(self, size: int) -> bool:
         """Whether each of the slots is in one group."""
-        return self.groups.covers(size)
+        return self.groups.validate_slots(size)
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """The classes."""
         return {"labels": integers([self.groups.group_of(slot) for slot in range(self.size)])}
 
-    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+    def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples of other workers; those seen before are counted class by class."""
-        placement = self.place(offer)
+        placement = self.propose(info)
         for group in sorted(set().union(*(other._seen for other in others))):
             n = share(sum(other._seen[group] - other.groups.size(group) for other in others))
             self._seen[group] += n
@@ -209,10 +209,10 @@ class Ring(ClassQuota):
         self._queues.setdefault(group, OrderedDict())[slot] = None
         super().put(slot, group)
 
-    def covers(self, size: int) -> bool:
+    def validate_slots(self, size: int) -> bool:
         """Whether each of the slots is in one queue, too."""
         queued = sorted(slot for queue in self._queues.values() for slot in queue)
-        return super().covers(size) and queued == list(range(size))
+        return super().validate_slots(size) and queued == list(range(size))
 
     def state_dict(self) -> dict[str, Any]:
         """The queues, too."""
@@ -252,11 +252,11 @@ class PerClassRandom(ClassQuota):
         super().bind(capacity, seed)
         self._orders = CounterRandom(seed, "order of those who resume")
 
-    def resume(self, offer: Offer, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
+    def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples of other workers, in random order: those that come first are the likelier to stay."""
-        assert offer.labels is not None
-        order = self._orders.run(0, offer.n).argsort()
-        positions, slots = super().resume(offer._replace(labels=offer.labels[order]), others, share)
+        assert info.labels is not None
+        order = self._orders.run(0, info.n).argsort()
+        positions, slots = super().resume(info._replace(labels=info.labels[order]), others, share)
         return Placement(order[positions], slots)
 
     def chance(self, arrival: Any, kept: Any, n: int) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from redwood.buffers.policies.base import Offer, Placement, Policy
+from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import CounterRandom
 
 BLOCK = 4096
@@ -32,22 +32,22 @@ class Reservoir(Policy):
         super().grow(capacity)
         self._decide_block(self._block_start)
 
-    def place(self, offer: Offer) -> Placement:
+    def propose(self, info: CandidateInfo) -> Placement:
         """Fill the free slots, then replace at random."""
-        start, n_fill = self.n_seen, min(self.capacity - self.size, offer.n)
-        self.n_seen += offer.n
-        if n_fill == offer.n:
+        start, n_fill = self.n_seen, min(self.capacity - self.size, info.n)
+        self.n_seen += info.n
+        if n_fill == info.n:
             slots = torch.arange(self.size, self.size + n_fill)
             self.size += n_fill
             return Placement(torch.arange(n_fill), slots)
         # Where several samples of the batch fall on one slot, the last of them gets it.
         taken = {self.size + i: i for i in range(n_fill)}
         self.size += n_fill
-        for arrival, slot in self._accepted(start + n_fill, start + offer.n):
+        for arrival, slot in self._accepted(start + n_fill, start + info.n):
             taken[slot] = arrival - start
         return Placement.of(taken)
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """Nothing."""
         return {}
 
@@ -93,21 +93,21 @@ class LossAwareReservoir(Policy):
         self._losses = torch.cat([self._losses, torch.zeros(capacity - self.capacity, dtype=torch.float64)])
         super().grow(capacity)
 
-    def place(self, offer: Offer) -> Placement:
+    def propose(self, info: CandidateInfo) -> Placement:
         """Fill the free slots, then replace."""
-        assert offer.losses is not None
-        n_fill = min(self.capacity - self.size, offer.n)
+        assert info.losses is not None
+        n_fill = min(self.capacity - self.size, info.n)
         taken = {self.size + i: i for i in range(n_fill)}
-        self._losses[self.size : self.size + n_fill] = offer.losses[:n_fill]
+        self._losses[self.size : self.size + n_fill] = info.losses[:n_fill]
         self.size += n_fill
-        arrivals = torch.arange(self.n_seen, self.n_seen + offer.n)
-        enters = (self._lots.run(self.n_seen, offer.n) * (arrivals + 1)).long() < self.capacity
-        draws = self._choices.run(self.n_seen, offer.n)
+        arrivals = torch.arange(self.n_seen, self.n_seen + info.n)
+        enters = (self._lots.run(self.n_seen, info.n) * (arrivals + 1)).long() < self.capacity
+        draws = self._choices.run(self.n_seen, info.n)
         for position in (enters[n_fill:].nonzero().view(-1) + n_fill).tolist():
             slot = self._gives_way(float(draws[position]))
-            self._losses[slot] = offer.losses[position]
+            self._losses[slot] = info.losses[position]
             taken[slot] = position
-        self.n_seen += offer.n
+        self.n_seen += info.n
         return Placement.of(taken)
 
     def _gives_way(self, draw: float) -> int:
@@ -118,11 +118,11 @@ class LossAwareReservoir(Policy):
             return int(draw * self.capacity)
         return min(int(torch.searchsorted(sums, draw * total, right=True)), self.capacity - 1)
 
-    def rated(self, slots: Tensor, losses: Tensor) -> None:
+    def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
         """Take note of the losses of replayed rows."""
         self._losses[slots] = losses.double()
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """The losses."""
         return {"losses": self._losses[: self.size].clone()}
 

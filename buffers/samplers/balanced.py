@@ -10,7 +10,7 @@ from torch import Tensor
 
 from redwood.buffers.randomness import CounterRandom, choose, integers
 from redwood.buffers.samplers.base import Rate, Sampler
-from redwood.buffers.samplers.counts import Draws, Inventory, fair_shares
+from redwood.buffers.samplers.counts import Draws, GroupCounts, water_fill
 from redwood.buffers.samplers.global_sampling import plan_balanced, plan_old
 from redwood.buffers.slot_statistics import Groups
 
@@ -27,13 +27,13 @@ class _Balanced(Sampler):
         """As many rows of each group as it has its share of; within a group uniform without replacement."""
         n, sizes = min(n, size), self.groups.sizes()
         draws = self.random.uniforms(step, n + len(sizes))
-        shares = fair_shares(sizes, n, choose(sorted(sizes), draws[n:]))
+        shares = water_fill(sizes, n, choose(sorted(sizes), draws[n:]))
         chosen: list[int] = []
         for group, share in shares.items():
             chosen += choose(self.groups.slots(group), draws[len(chosen) : len(chosen) + share])
         return integers(chosen)
 
-    def inventory(self, size: int) -> dict[int, int]:
+    def group_counts(self, size: int) -> dict[int, int]:
         """Rows of each group that has any."""
         return self.groups.sizes()
 
@@ -43,13 +43,13 @@ class _Balanced(Sampler):
         return integers([self.groups.slots(i)[number] for i, number in zip(ids, numbers.tolist(), strict=True)])
 
     @classmethod
-    def plan(cls, random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+    def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """As many rows of each group, over all workers, as it has its share of."""
-        return plan_balanced(random, step, n, inventory)
+        return plan_balanced(random, step, n, group_counts)
 
-    def covers(self, size: int) -> bool:
+    def validate_slots(self, size: int) -> bool:
         """Whether each of the slots is in one group."""
-        return self.groups.covers(size)
+        return self.groups.validate_slots(size)
 
     def _groups_of_all(self) -> Tensor:
         """The group of each row, in the order of the slots."""
@@ -69,12 +69,12 @@ class ClassBalanced(_Balanced):
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
 
-    def placed(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
+    def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """Take note of the classes."""
         assert labels is not None
         self.groups.assign(slots.tolist(), labels.tolist())
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """The classes."""
         return {"labels": self._groups_of_all()}
 
@@ -84,12 +84,12 @@ class TaskBalanced(_Balanced):
 
     needs: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
-    def placed(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
+    def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """Take note of the tasks."""
         assert tasks is not None
         self.groups.assign(slots.tolist(), tasks.tolist())
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """The tasks."""
         return {"tasks": self._groups_of_all()}
 
@@ -102,7 +102,7 @@ class OldTasks(TaskBalanced):
         super().bind(seed)
         self._current: int | None = None
 
-    def came(self, tasks: Tensor | None) -> None:
+    def on_incoming(self, tasks: Tensor | None) -> None:
         """The last of these samples tells the current task."""
         assert tasks is not None
         if len(tasks):
@@ -132,9 +132,9 @@ class OldTasks(TaskBalanced):
         return -1 if self._current is None else self._current
 
     @classmethod
-    def plan(cls, random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+    def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Uniform over the rows of all workers but those of the drawing worker's current task."""
-        return plan_old(random, step, n, inventory)
+        return plan_old(random, step, n, group_counts)
 
     def state_dict(self) -> dict[str, Any]:
         """The current task, too."""

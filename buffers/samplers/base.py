@@ -6,15 +6,15 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from redwood.buffers.component import Part
+from redwood.buffers.component import Component
 from redwood.buffers.randomness import CounterRandom, StepRandom
-from redwood.buffers.samplers.counts import Draws, Inventory
+from redwood.buffers.samplers.counts import Draws, GroupCounts
 
 # Maps slots (n,) to a score of each row stored there (n,).
 Rate = Callable[[Tensor], Tensor]
 
 
-class Sampler(Part, ABC):
+class Sampler(Component, ABC):
     """Draws distinct rows; the draw of a step follows from the seed and the number of the step.
 
     Set in a subclass:
@@ -39,28 +39,28 @@ class Sampler(Part, ABC):
             rate: Scores rows, for samplers that need it.
         """
 
-    def placed(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
+    def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """Rows (r,) were overwritten by samples of these labels (r,) and tasks (r,)."""
 
-    def came(self, tasks: Tensor | None) -> None:
+    def on_incoming(self, tasks: Tensor | None) -> None:
         """Samples of these tasks (n,) came in, whether they were kept or not."""
 
     def refresh(self, features: Tensor) -> None:
         """The features (size, d) of all stored rows, in the order of their slots, as they are now."""
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """What it knows of each stored row (size, ...), by name, in the order of the slots."""
-        return {} if not self.state_dict() else super().recall()
+        return {} if not self.state_dict() else super().slot_metadata()
 
     def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
         """Start with rows (r,) that were stored on other workers.
 
         Args:
             slots: Where they are now (r,).
-            told: What was known of them there (r, ...), by name; see `recall`.
+            told: What was known of them there (r, ...), by name; see `slot_metadata`.
             others: The samplers of all workers whose rows are dealt out.
         """
-        self.placed(slots, told.get("labels"), told.get("tasks"))
+        self.on_stored(slots, told.get("labels"), told.get("tasks"))
 
     # Drawing from the buffers of several workers, for samplers that are shared.
 
@@ -69,7 +69,7 @@ class Sampler(Part, ABC):
         """The task that is trained; -1 if none is known, or it does not matter."""
         return -1
 
-    def inventory(self, size: int) -> dict[int, int]:
+    def group_counts(self, size: int) -> dict[int, int]:
         """How many of the `size` rows stored are in each of the groups that it tells apart, by their ids."""
         raise NotImplementedError
 
@@ -78,7 +78,7 @@ class Sampler(Part, ABC):
         raise NotImplementedError
 
     @classmethod
-    def plan(cls, random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+    def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Who draws what: at most `n` distinct rows for each worker, out of those of all workers.
 
         Depends on the arguments alone: workers that know the same plan the same. There may be 65,536 workers, 2^31
@@ -88,7 +88,7 @@ class Sampler(Part, ABC):
             random: What decides; it has to have the same key on all workers.
             step: Number of the draw.
             n: How many rows each worker wants.
-            inventory: What all workers store.
+            group_counts: What all workers store.
         """
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Inventory(NamedTuple):
+class GroupCounts(NamedTuple):
     """What all workers store: rows of each group, a group being what a sampler tells apart.
 
     Attributes:
@@ -39,8 +39,8 @@ class Draws(NamedTuple):
     counts: Tensor
 
 
-def fair_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
-    """How many draws `fair_shares` gives to every group that has so many rows.
+def water_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
+    """How many draws `water_fill` gives to every group that has so many rows.
 
     Args:
         sizes: Rows of each group.
@@ -50,7 +50,7 @@ def fair_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
         That number, and how many of the groups with more rows give one more.
 
     Example:
-        >>> fair_level([1, 9, 9], 6)
+        >>> water_level([1, 9, 9], 6)
         (2, 1)
     """
     for i, size in enumerate(sorted(sizes)):
@@ -61,7 +61,7 @@ def fair_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
     return max(sizes, default=0), 0
 
 
-def fair_shares(sizes: Mapping[int, int], n: int, order: Sequence[int]) -> dict[int, int]:
+def water_fill(sizes: Mapping[int, int], n: int, order: Sequence[int]) -> dict[int, int]:
     """Share out `n` draws over groups as evenly as their sizes allow.
 
     Args:
@@ -73,7 +73,7 @@ def fair_shares(sizes: Mapping[int, int], n: int, order: Sequence[int]) -> dict[
         Draws from each group: none has two fewer than another one unless it has no more rows.
 
     Example:
-        >>> fair_shares({0: 1, 1: 9, 2: 9}, 6, order=[2, 1, 0])
+        >>> water_fill({0: 1, 1: 9, 2: 9}, 6, order=[2, 1, 0])
         {0: 1, 2: 3, 1: 2}
     """
     shares: dict[int, int] = {}

@@ -11,25 +11,25 @@ from redwood.buffers.randomness import (
     to_array,
     to_tensor,
 )
-from redwood.buffers.samplers.counts import Draws, Inventory, fair_level
+from redwood.buffers.samplers.counts import Draws, GroupCounts, water_level
 from redwood.buffers.samplers.random_subsets import StepNumbers, equal_subsets, unequal_subsets
 
 
-def plan_uniform(random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+def plan_uniform(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
     """For each worker min(n, M) distinct ones of all M rows, every choice equally likely."""
-    counts = to_array(inventory.counts)
+    counts = to_array(group_counts.counts)
     everyone = library().arange(len(counts))
-    return _draws(inventory, counts, _pool(StepNumbers(random, step), everyone, n, counts))
+    return _draws(group_counts, counts, _pool(StepNumbers(random, step), everyone, n, counts))
 
 
-def plan_old(random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+def plan_old(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
     """The same for each worker over the rows of all groups but its current one."""
     lib, numbers = library(), StepNumbers(random, step)
-    groups, counts, current = map(to_array, inventory)
+    groups, counts, current = map(to_array, group_counts)
     everyone, drawn, keys = lib.arange(len(counts)), lib.zeros(len(counts), dtype=lib.int64), []
     if bool((current == current[0]).all()):
         old = counts * (groups != current[0])
-        return _draws(inventory, old, _pool(numbers, everyone, n, old))
+        return _draws(group_counts, old, _pool(numbers, everyone, n, old))
     # Workers train different tasks: a key for each row drawn puts them in the order of the workers.
     total = int(counts.sum())
     for task in lib.unique(current).tolist():
@@ -41,20 +41,20 @@ def plan_old(random: CounterRandom, step: int, n: int, inventory: Inventory) -> 
     key = lib.concatenate(keys)[None]
     sort_rows(key)
     rows = key[0] - repeat(everyone * total, drawn)
-    return Draws(to_tensor(drawn), to_tensor(rows), inventory.groups, inventory.counts)
+    return Draws(to_tensor(drawn), to_tensor(rows), group_counts.groups, group_counts.counts)
 
 
-def plan_balanced(random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+def plan_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
     """For each worker min(n, M) distinct rows, as evenly from all groups as their sizes allow.
 
-    Who of the groups that have enough gives one more row is drawn for each worker, see `fair_shares`; within a group
+    Who of the groups that have enough gives one more row is drawn for each worker, see `water_fill`; within a group
     every choice is equally likely.
     """
-    lib, numbers, counts = library(), StepNumbers(random, step), to_array(inventory.counts)
+    lib, numbers, counts = library(), StepNumbers(random, step), to_array(group_counts.counts)
     everyone, sizes = lib.arange(len(counts)), counts.sum(0)
     total = int(sizes.sum())
     n = min(n, total)
-    level, rest = fair_level(sizes.tolist(), n)
+    level, rest = water_level(sizes.tolist(), n)
     shares = sizes.clip(max=level) + lib.zeros_like(counts)
     if rest:
         larger = indices(sizes > level)
@@ -70,7 +70,7 @@ def plan_balanced(random: CounterRandom, step: int, n: int, inventory: Inventory
     shifts = _starts(counts.reshape(-1)).reshape(counts.shape).T.reshape(-1)
     keys += _shifts(keys % max(total, 1), counts.T.reshape(-1), shifts)
     sort_rows(keys[None])
-    return _draws(inventory, counts, keys.reshape(len(counts), n) - everyone[:, None] * total)
+    return _draws(group_counts, counts, keys.reshape(len(counts), n) - everyone[:, None] * total)
 
 
 def _pool(numbers: StepNumbers, workers: Array, n: int, counts: Array) -> Array:
@@ -79,10 +79,10 @@ def _pool(numbers: StepNumbers, workers: Array, n: int, counts: Array) -> Array:
     return equal_subsets(numbers, workers, min(n, total), total)
 
 
-def _draws(inventory: Inventory, counts: Array, rows: Array) -> Draws:
+def _draws(group_counts: GroupCounts, counts: Array, rows: Array) -> Draws:
     """All workers draw as many: rows (N, n), numbered through `counts`."""
     drawn = library().full((rows.shape[0],), rows.shape[1])
-    return Draws(to_tensor(drawn), to_tensor(rows.reshape(-1)), inventory.groups, to_tensor(counts))
+    return Draws(to_tensor(drawn), to_tensor(rows.reshape(-1)), group_counts.groups, to_tensor(counts))
 
 
 def _starts(sizes: Array) -> Array:

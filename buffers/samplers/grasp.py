@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from redwood.buffers.randomness import choose, integers
 from redwood.buffers.samplers.balanced import ClassBalanced
 from redwood.buffers.samplers.base import Rate
-from redwood.buffers.samplers.counts import fair_shares
+from redwood.buffers.samplers.counts import water_fill
 
 
 class Grasp(ClassBalanced):
@@ -30,9 +30,9 @@ class Grasp(ClassBalanced):
         super().bind(seed)
         self.distances = torch.zeros(0, dtype=torch.float64)
 
-    def placed(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
+    def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """New rows are at distance 0."""
-        super().placed(slots, labels, tasks)
+        super().on_stored(slots, labels, tasks)
         missing = self.groups.total - len(self.distances)
         self.distances = torch.cat([self.distances, torch.zeros(missing, dtype=torch.float64)])
         self.distances[slots] = 0
@@ -51,7 +51,7 @@ class Grasp(ClassBalanced):
         n, sizes = min(n, size), self.groups.sizes()
         draws = self.random.uniforms(step, n + len(sizes))
         chosen: list[int] = []
-        for group, share in fair_shares(sizes, n, choose(sorted(sizes), draws[n:])).items():
+        for group, share in water_fill(sizes, n, choose(sorted(sizes), draws[n:])).items():
             slots = integers(self.groups.slots(group))
             distances = self.distances[slots]
             weights = 1 / (distances.clamp(min=0) + 1e-7)
@@ -65,9 +65,9 @@ class Grasp(ClassBalanced):
             self.distances[slots] = distances
         return integers(chosen)
 
-    def recall(self) -> dict[str, Tensor]:
+    def slot_metadata(self) -> dict[str, Tensor]:
         """The distances, too."""
-        return super().recall() | {"distances": self.distances.clone()}
+        return super().slot_metadata() | {"distances": self.distances.clone()}
 
     def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
         """The distances were measured on other workers, and stay until the features are told anew."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.base import Rate, Sampler
-from redwood.buffers.samplers.counts import Draws, Inventory
+from redwood.buffers.samplers.counts import Draws, GroupCounts
 from redwood.buffers.samplers.global_sampling import plan_uniform
 
 
@@ -19,7 +19,7 @@ class Uniform(Sampler):
         """Uniform over rows, without replacement."""
         return self.random.distinct(step, min(n, size), size)
 
-    def inventory(self, size: int) -> dict[int, int]:
+    def group_counts(self, size: int) -> dict[int, int]:
         """All rows are one group."""
         return {0: size}
 
@@ -28,6 +28,6 @@ class Uniform(Sampler):
         return numbers
 
     @classmethod
-    def plan(cls, random: CounterRandom, step: int, n: int, inventory: Inventory) -> Draws:
+    def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Uniform over the rows of all workers."""
-        return plan_uniform(random, step, n, inventory)
+        return plan_uniform(random, step, n, group_counts)

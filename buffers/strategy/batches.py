@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers.layout import batch_size
-from redwood.buffers.pytree import changed, flatten, rebuild
+from redwood.buffers.pytree import flatten, map_leaves, unflatten
 from redwood.core.errors import BufferInputError
 
 LABELS = ("y", "label", "labels", "target", "targets")
@@ -37,7 +37,7 @@ def _named(batch: Any, names: tuple[str, ...]) -> Tensor | None:
 
 def tensors_of(batch: Any) -> Any:
     """The same batch with None in place of all that is no tensor."""
-    return changed(batch, lambda leaf: leaf if isinstance(leaf, Tensor) else None)
+    return map_leaves(batch, lambda leaf: leaf if isinstance(leaf, Tensor) else None)
 
 
 def merged(batch: Any, replayed: Any) -> Any:
@@ -62,7 +62,7 @@ def merged(batch: Any, replayed: Any) -> Any:
                 f"replayed ones {tuple(old.shape[1:])} {old.dtype}; let on_after_batch_transfer make them alike."
             )
     joined = iter([torch.cat([incoming, old]) for (_, incoming), (_, old) in pairs])
-    return changed(batch, lambda leaf: next(joined) if isinstance(leaf, Tensor) else leaf)
+    return map_leaves(batch, lambda leaf: next(joined) if isinstance(leaf, Tensor) else leaf)
 
 
 def _paths(leaves: list[tuple[str, Tensor]]) -> str:
@@ -85,6 +85,6 @@ def stored_part(samples: Any) -> Any:
     return samples
 
 
-def shell(batch: Any, *, copied: bool = False) -> Any:
+def in_new_containers(batch: Any, *, copied: bool = False) -> Any:
     """The same tensors, or copies, in new containers, which hooks that change a batch in place leave alone."""
-    return rebuild(batch, iter([leaf.clone() if copied else leaf for _, leaf in flatten(batch)]))
+    return unflatten(batch, iter([leaf.clone() if copied else leaf for _, leaf in flatten(batch)]))

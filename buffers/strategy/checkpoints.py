@@ -13,9 +13,9 @@ from uuid import uuid4
 import torch.distributed as dist
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.distributed.checkpoint import read_shards, take_snapshot, write_shards
+from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
 from redwood.buffers.distributed.peers import everyone, lost_workers
-from redwood.buffers.distributed.worker_thread import Background, Job
+from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.core.errors import BufferInputError
 
 # The entry of a checkpoint that names the folder of its buffer.
@@ -33,13 +33,13 @@ class BufferCheckpoints:
         """Save and load the buffer of a strategy, and wait that long for other workers (default: as torch does)."""
         self._memory, self._timeout = memory, timeout
         self._group: Any = None
-        self._background: Background | None = None
+        self._worker_thread: WorkerThread | None = None
         self._job: Job[None] | None = None
 
     def join(self) -> None:
         """Make a group for saving; every worker has to call this, from the thread that trains."""
-        if self._background is None:
-            self._background = Background(threaded=True)
+        if self._worker_thread is None:
+            self._worker_thread = WorkerThread(threaded=True)
         if self._group is None and dist.is_initialized() and dist.get_world_size() > 1:
             self._group = dist.new_group(timeout=self._timeout, backend="gloo")
 
@@ -54,7 +54,7 @@ class BufferCheckpoints:
         """
         self.wait()
         self.join()
-        self._memory.drain()
+        self._memory.flush()
         rank, world = (dist.get_rank(), dist.get_world_size()) if self._group is not None else (0, 1)
         checkpoint[ENTRY] = {"folder": token, "workers": world}
         snapshot = take_snapshot(self._memory.buffer, self._memory.extra_state())
@@ -67,7 +67,7 @@ class BufferCheckpoints:
         def finish() -> None:
             folder = folder_of(path) / token
             try:
-                write_shards(snapshot, folder, rank, world, self._group)
+                write_checkpoint(snapshot, folder, rank, world, self._group)
             except BaseException:
                 if rank == 0:
                     pending.unlink(missing_ok=True)
@@ -79,8 +79,8 @@ class BufferCheckpoints:
             finally:
                 everyone(None, self._group)  # to be found by all workers when they have waited
 
-        assert self._background is not None
-        self._job = self._background.submit(finish)
+        assert self._worker_thread is not None
+        self._job = self._worker_thread.submit(finish)
 
     def wait(self) -> None:
         """Wait until the latest checkpoint is complete.
@@ -115,8 +115,8 @@ class BufferCheckpoints:
             raise BufferInputError(f"The buffer of the checkpoint {path} is missing; put its folder {folder} back.")
         memory = self._memory
         assert memory.peers is not None  # a strategy opens the buffer before it loads a checkpoint
-        memory.renew()
-        memory.go_on(read_shards(folder, memory.buffer, memory.peers.rank, memory.peers.world))
+        memory.reset()
+        memory.restore(read_checkpoint(folder, memory.buffer, memory.peers.rank, memory.peers.world))
         return True
 
     def remove(self, path: Path, remove: Callable[[], None]) -> None:
@@ -135,18 +135,18 @@ class BufferCheckpoints:
         if latest is None:
             work()
         else:
-            assert self._background is not None
-            self._job = self._background.submit(work)
+            assert self._worker_thread is not None
+            self._job = self._worker_thread.submit(work)
 
     def close(self) -> None:
         """Give up the group for saving; every worker has to call this. `save` makes another one."""
         if self._job is not None:  # after an error: nobody is waited for
             return
-        if self._background is not None:
-            self._background.close()
+        if self._worker_thread is not None:
+            self._worker_thread.close()
         if self._group is not None and dist.is_initialized():
             dist.destroy_process_group(self._group)
-        self._background = self._group = None
+        self._worker_thread = self._group = None
 
 
 def new_token() -> str:

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.distributed.peers import lost_workers, nccl_group
-from redwood.buffers.pytree import flatten, rebuild
+from redwood.buffers.pytree import flatten, unflatten
 from redwood.buffers.strategy.arguments import check_arguments
-from redwood.buffers.strategy.batches import labels_of, merged, shell, stored_part, tasks_of, tensors_of
+from redwood.buffers.strategy.batches import in_new_containers, labels_of, merged, stored_part, tasks_of, tensors_of
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.buffers.strategy.collectives import CollectivesMixin
 from redwood.buffers.strategy.saving import SavingMixin
 from redwood.buffers.strategy.single_process import AloneMixin
-from redwood.buffers.strategy.uneven_inputs import EpochEnds, EvenEpochs, even_epochs
+from redwood.buffers.strategy.uneven_inputs import EpochEnds, EvenLoader, even_loader
 from redwood.core.errors import BufferInputError
 
 BUFFER_SIZE, REPLAY = 1000, 8
@@ -110,7 +110,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         self._transferred: Any = None  # the same as the hook has left it
         self._unstored: tuple[Any, Any] | None = None  # what is to be stored of a batch, and the batch
         self._told: dict[str, Tensor] = {}
-        self._even: EvenEpochs | None = None
+        self._even: EvenLoader | None = None
         self._is_repeated = False
         self._epochs = EpochEnds(timeout)
 
@@ -179,8 +179,8 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         loop = self._trainer.fit_loop
         is_for_training = self._trainer.training and (loop._combined_loader is None or loop._should_reload_train_dl)
         if is_for_training and not self._is_alone:
-            dataloader = even_epochs(dataloader, self._epochs.tell)
-            self._even = dataloader if isinstance(dataloader, EvenEpochs) else None
+            dataloader = even_loader(dataloader, self._epochs.tell)
+            self._even = dataloader if isinstance(dataloader, EvenLoader) else None
         return dataloader
 
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
@@ -191,7 +191,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
             shared = self.root_device.type == "cpu"  # type: ignore[attr-defined]
             copied = shared and _overridden(self._trainer, "on_after_batch_transfer") is not None
             part = None if batch is None else stored_part(self.samples_of(batch))
-            self._raw = shell(part, copied=copied)
+            self._raw = in_new_containers(part, copied=copied)
         return super().batch_to_device(batch, device, dataloader_idx)  # type: ignore[misc]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -201,12 +201,12 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         if self._trainer.fit_loop._skip_backward:  # batch-norm statistics of averaged weights: no step of training
             self.replayed = None
             return
-        self.store_rest()
+        self.write_rest()
         self.replayed = self.memory.collect()
         raw, self._raw = self._raw, None
-        self._structure = rebuild(raw, iter(range(len(list(flatten(raw))))))
+        self._structure = unflatten(raw, iter(range(len(list(flatten(raw))))))
         is_new = not self._is_repeated
-        self.memory.announce(
+        self.memory.propose(
             raw,
             labels=self._labels(raw),
             tasks=self._tasks(raw),
@@ -216,7 +216,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         self._unstored = raw if self._store_from_host() else self.samples_of(batch), batch
         self.log_costs()
         if not self._is_late():
-            self.store_rest()
+            self.write_rest()
 
     def _store_from_host(self) -> bool:
         # As they came from the loader; on the GPU they are, too, if nothing has been done to them there.
@@ -226,12 +226,12 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         """Whether samples are stored after the forward pass: it tells leaves, or is to be launched on the GPU first."""
         return bool(self._extra_names) or self.root_device.type == "cuda"  # type: ignore[attr-defined,no-any-return]
 
-    def store_rest(self) -> None:
+    def write_rest(self) -> None:
         """Hand in the samples of this step, if that has not been done yet."""
         unstored, self._unstored = self._unstored, None
         if unstored is not None:
             samples, batch = unstored
-            self.memory.store(self.rows_of(samples, self.more_leaves(batch)))
+            self.memory.write(self.rows_of(samples, self.more_leaves(batch)))
             self._told = {}
 
     def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
@@ -243,16 +243,16 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
             hook = _overridden(self._trainer, "on_after_batch_transfer")
             if hook is not None and self._transferred is None:  # a loaded buffer does not know the types of tuples
                 leaves = iter([leaf for _, leaf in flatten(replayed)])
-                self._transferred = hook(rebuild(self._structure, leaves), 0)
+                self._transferred = hook(unflatten(self._structure, leaves), 0)
             batch = self.merge(batch, replayed if hook is None else self._transferred)
         output = super().training_step(batch, *args, **kwargs)  # type: ignore[misc]
-        self.store_rest()
+        self.write_rest()
         return output
 
     def backward(self, closure_loss: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Weigh the loss by the samples that this worker trains on; see `AsyncRehearsalBuffer.weight`."""
         if self._told.keys() == set(self._extra_names):  # backward by hand, from within training_step
-            self.store_rest()
+            self.write_rest()
         weight = self.memory.weight()
         if weight != 1.0:
             closure_loss = closure_loss * weight
@@ -276,14 +276,14 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
     def on_train_end(self) -> None:
         """Wait for what is under way."""
         super().on_train_end()  # type: ignore[misc]
-        self.store_rest()
-        self.memory.drain()
+        self.write_rest()
+        self.memory.flush()
         self._checkpoints.wait()
 
     def on_exception(self, exception: BaseException) -> None:
         """Leave the other workers at once, so that they end, too."""
         self._unstored = None
-        self.memory.abandon()
+        self.memory.abort()
         self._epochs.leave()
         self._checkpoints.wait_after_error()
         super().on_exception(exception)  # type: ignore[misc]
@@ -299,7 +299,7 @@ class RehearsalMixin(SavingMixin, AloneMixin, CollectivesMixin):
         """Log what rehearsal costs, as often as the Trainer logs."""
         trainer = self._trainer
         if trainer.loggers and trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
-            costs = {f"rehearsal/{name}": value for name, value in self.memory.accounts.costs().items()}
+            costs = {f"rehearsal/{name}": value for name, value in self.memory.profiler.costs().items()}
             costs["rehearsal/stored"] = len(self.memory.buffer)
             for logger in trainer.loggers:
                 logger.log_metrics(costs, step=trainer.global_step)

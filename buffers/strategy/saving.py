@@ -18,7 +18,7 @@ class SavingMixin:
     _checkpoints: BufferCheckpoints
     _trainer: Any
 
-    def store_rest(self) -> None:
+    def write_rest(self) -> None:
         """Hand in the samples of this step, if that has not been done yet."""
         raise NotImplementedError
 
@@ -36,7 +36,7 @@ class SavingMixin:
         path = local_path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
         token = self.broadcast(new_token())  # type: ignore[attr-defined]
-        self.store_rest()
+        self.write_rest()
         self._checkpoints.save(checkpoint, path, token, lambda place: save(checkpoint, place, storage_options))
         if self.memory.peers is None:  # training is over: there is nothing to hide behind
             self._checkpoints.wait()

@@ -15,7 +15,7 @@ from redwood.core.errors import BufferInputError
 _END = object()
 
 
-class EvenEpochs:
+class EvenLoader:
     """A loader of training batches that repeats its last one until the longest of all workers' loaders is through.
 
     A repeated batch is there to take part in the collectives of a step; it is neither to be stored nor to change the
@@ -111,14 +111,14 @@ class EpochEnds:
         self._group = None
 
 
-def even_epochs(loader: Any, tell: Callable[[bool], list[bool]]) -> Any:
+def even_loader(loader: Any, tell: Callable[[bool], list[bool]]) -> Any:
     """The loader itself where all workers' have the same number of batches, and else one that ends with the others'.
 
     Every worker has to call this.
 
     Args:
         loader: That of this worker.
-        tell: See `EvenEpochs`.
+        tell: See `EvenLoader`.
 
     Raises:
         ValueError: If a worker has no batch while others have.
@@ -129,11 +129,11 @@ def even_epochs(loader: Any, tell: Callable[[bool], list[bool]]) -> Any:
         length = None
     lengths = everyone(length)
     if None in lengths:
-        return EvenEpochs(loader, None, tell) if len(lengths) > 1 else loader
+        return EvenLoader(loader, None, tell) if len(lengths) > 1 else loader
     if len(set(lengths)) == 1:
         return loader
     _check_first(lengths)
-    return EvenEpochs(loader, max(lengths))
+    return EvenLoader(loader, max(lengths))
 
 
 def _check_first(lengths: list[int]) -> None:

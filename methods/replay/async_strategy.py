@@ -48,5 +48,5 @@ class MethodStrategy(AsyncRehearsalStrategy):
         """Log what rehearsal costs, as often as the loss."""
         step = self._trainer.global_step
         if step and step % LOG_EVERY == 0:
-            run, costs = self._method.run, self.memory.accounts.costs()
+            run, costs = self._method.run, self.memory.profiler.costs()
             run.log({f"rehearsal/{name}": value for name, value in costs.items()}, run.global_step + step)

@@ -182,7 +182,7 @@ class Rehearsal(BufferedMethod):
             self._losses = losses.detach().cpu()
             replayed = self._losses[self.n_incoming : self.n_incoming + len(self._slots)]
             if len(replayed):
-                self.buffer.rated(self._slots, replayed)
+                self.buffer.on_replayed(self._slots, replayed)
 
     def remember(self, batch: Batch) -> None:
         """Offer the incoming samples to the buffer."""
@@ -246,7 +246,7 @@ class Rehearsal(BufferedMethod):
             super().load_buffer_state(state)
         elif "memory" in state:
             super().load_buffer_state(state)
-            self.memory.go_on(state["memory"])
+            self.memory.restore(state["memory"])
         else:
             self.buffer = self.memory.buffer
 
@@ -255,13 +255,13 @@ class Rehearsal(BufferedMethod):
         costs = super().costs()
         if self.memory is None:
             return costs
-        accounts = self.memory.accounts
+        profiler = self.memory.profiler
         return costs | {
-            "rehearsal": accounts.costs()
+            "rehearsal": profiler.costs()
             | {
                 "stored": len(self.buffer),
                 "stored_by_class": {} if predicts_numbers(self.setting.action_space) else self.buffer.class_counts(),
-                "timeline": accounts.timeline(),
+                "timeline": profiler.timeline(),
             }
         }
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import Policy, RehearsalBuffer
-from redwood.buffers.policies import Offer
+from redwood.buffers.policies import CandidateInfo
 
 
 def features_of(ids: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def run(policy: Policy, labels: Tensor, capacity: int, batch_size: int, seed: in
     for first in range(0, len(labels), batch_size):
         y = labels[first : first + batch_size]
         ids = torch.arange(first, first + len(y))
-        positions, taken = policy.place(Offer(len(y), y, losses=losses_of(ids), features=features_of(ids)))
+        positions, taken = policy.propose(CandidateInfo(len(y), y, losses=losses_of(ids), features=features_of(ids)))
         assert len(set(taken.tolist())) == len(taken)
         slots.update(zip(taken.tolist(), (positions + first).tolist(), strict=True))
     assert sorted(slots) == list(range(policy.size))

@@ -146,7 +146,7 @@ class TestArguments:
         buffer = RehearsalBuffer(3, policy=LossAwareReservoir(), sampler=Grasp())
         feed(buffer, torch.zeros(5).long())
         with pytest.raises(ValueError, match=r"There are 2 rows, but the losses are of shape \(3,\)"):
-            unchanged(buffer, lambda: buffer.rated(torch.arange(2), torch.zeros(3)))()
+            unchanged(buffer, lambda: buffer.on_replayed(torch.arange(2), torch.zeros(3)))()
         for features in (torch.zeros(4, 2), torch.zeros(3)):
             with pytest.raises(ValueError, match="There are 3 rows, but the features are of shape"):
                 unchanged(buffer, lambda features=features: buffer.refresh(features))()

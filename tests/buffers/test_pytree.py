@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from redwood.buffers.pytree import flatten, plain, rebuild
+from redwood.buffers.pytree import flatten, to_plain, unflatten
 
 
 class Pair(NamedTuple):
@@ -28,13 +28,13 @@ def test_a_tensor_is_a_tree() -> None:
 
 
 def test_rebuild_keeps_the_structure() -> None:
-    tree = rebuild(TREE, iter("abcd"))
+    tree = unflatten(TREE, iter("abcd"))
     assert tree == {"x": "a", "deep": {"pair": Pair("b", ["c"]), "t": ("d",)}}
     assert isinstance(tree["deep"]["pair"], Pair)
 
 
 def test_plain_trees_are_of_dictionaries_and_lists() -> None:
-    tree = plain(TREE, lambda leaf: leaf + 1)
+    tree = to_plain(TREE, lambda leaf: leaf + 1)
     assert tree == {"x": 1, "deep": {"pair": [2, [3]], "t": [4]}}
     assert type(tree["deep"]["pair"]) is list
 
@@ -73,10 +73,10 @@ class Record:
 def test_containers_of_any_kind(tree: object) -> None:
     assert [leaf.item() for _, leaf in flatten(tree)] == [1, 2]
     before = repr(tree)
-    again = rebuild(tree, iter([torch.tensor(3), torch.tensor(4)]))
+    again = unflatten(tree, iter([torch.tensor(3), torch.tensor(4)]))
     assert type(again) is type(tree)
     assert repr(again) == before.replace("(2)", "(4)").replace("(1)", "(3)")
     assert repr(tree) == before
-    simple = plain(tree, lambda leaf: leaf + 2)
+    simple = to_plain(tree, lambda leaf: leaf + 2)
     assert [path for path, _ in flatten(simple)] == [path for path, _ in flatten(tree)]
     assert type(simple) in (dict, list)

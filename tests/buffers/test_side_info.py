@@ -2,21 +2,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from redwood.buffers.side_info import checked_labels, find
+from redwood.buffers.side_info import checked_labels, require
 
 SAMPLES = {"x": torch.zeros(3, 2), "y": torch.tensor([4, 5, 6]), "task_id": torch.tensor([0, 0, 1])}
 
 
 class TestFind:
     def test_leaves_are_the_default(self) -> None:
-        assert find("labels", None, SAMPLES, 3, "Ring").tolist() == [4, 5, 6]
-        assert find("tasks", None, SAMPLES, 3, "OldTasks").tolist() == [0, 0, 1]
+        assert require("labels", None, SAMPLES, 3, "Ring").tolist() == [4, 5, 6]
+        assert require("tasks", None, SAMPLES, 3, "OldTasks").tolist() == [0, 0, 1]
 
     def test_what_is_passed_comes_first(self) -> None:
-        assert find("labels", torch.tensor([1, 2, 3]), SAMPLES, 3, "Ring").tolist() == [1, 2, 3]
+        assert require("labels", torch.tensor([1, 2, 3]), SAMPLES, 3, "Ring").tolist() == [1, 2, 3]
 
     def test_gradients_are_not_kept(self) -> None:
-        assert not find("losses", torch.ones(3, requires_grad=True), SAMPLES, 3, "LossAwareReservoir").requires_grad
+        assert not require("losses", torch.ones(3, requires_grad=True), SAMPLES, 3, "LossAwareReservoir").requires_grad
 
     @pytest.mark.parametrize(
         ("name", "samples", "message"),
@@ -30,7 +30,7 @@ class TestFind:
     )
     def test_what_is_missing(self, name: str, samples: object, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            find(name, None, samples, 3, "Ring")
+            require(name, None, samples, 3, "Ring")
 
     @pytest.mark.parametrize(
         ("name", "given", "message"),
@@ -45,7 +45,7 @@ class TestFind:
     )
     def test_what_does_not_fit(self, name: str, given: Tensor, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            find(name, given, SAMPLES, 3, "Ring")
+            require(name, given, SAMPLES, 3, "Ring")
 
 
 class TestLabels:

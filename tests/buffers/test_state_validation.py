@@ -22,7 +22,7 @@ from tests.buffers.helpers import equal, features_of, feed, fill, losses_of, sco
 LABELS = shuffled([0, 0, 0, 1, 1, 2, 2, 3] * 20)
 
 
-def go_on(buffer: RehearsalBuffer, start: int, n_batches: int = 6) -> list[list[int]]:
+def restore(buffer: RehearsalBuffer, start: int, n_batches: int = 6) -> list[list[int]]:
     """The draws of some steps of a run that tells a buffer everything."""
     draws = []
     for step in range(n_batches):
@@ -30,7 +30,7 @@ def go_on(buffer: RehearsalBuffer, start: int, n_batches: int = 6) -> list[list[
         feed(buffer, LABELS[torch.arange(first, first + 7) % len(LABELS)], 7, first)
         slots = buffer.draw(4, rate=score)
         ids = buffer.read(slots)["id"]
-        buffer.rated(slots, losses_of(ids + step))
+        buffer.on_replayed(slots, losses_of(ids + step))
         if step % 2:
             buffer.refresh(features_of(buffer.all()["id"] + step))
         draws.append(ids.tolist())
@@ -44,15 +44,15 @@ def test_goes_on_as_if_uninterrupted(policy: str, sampler: str, tmp_path: Path) 
         return RehearsalBuffer(12, policy=POLICIES[policy](), sampler=SAMPLERS[sampler](), seed=seed)
 
     original, restored = buffer(5), buffer(99)
-    go_on(original, 0)
-    go_on(restored, 1000)  # what was there before is gone
+    restore(original, 0)
+    restore(restored, 1000)  # what was there before is gone
     torch.save(original.state_dict(), tmp_path / "buffer.pt")
     state = torch.load(tmp_path / "buffer.pt", weights_only=True)
     restored.load_state_dict(state)
     kept = torch.load(tmp_path / "buffer.pt", weights_only=True)
     assert (len(restored), restored.n_seen, restored.nbytes) == (len(original), original.n_seen, original.nbytes)
     assert torch.equal(restored.draw(4, rate=score), original.draw(4, rate=score))
-    assert go_on(restored, 42) == go_on(original, 42)
+    assert restore(restored, 42) == restore(original, 42)
     assert equal(restored.state_dict(), original.state_dict())
     assert torch.equal(restored.ages(), original.ages())
     assert torch.equal(restored.draw_counts(), original.draw_counts())
@@ -92,7 +92,7 @@ def test_is_a_snapshot() -> None:
     buffer = RehearsalBuffer(4, policy=Ring(), sampler=Grasp())
     feed(buffer, LABELS[:40])
     state, again = buffer.state_dict(), buffer.state_dict()
-    go_on(buffer, 40)
+    restore(buffer, 40)
     assert equal(state, again)
 
 
@@ -129,13 +129,15 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "rows are missing": lambda state: state.update(rows={name: x[:-1] for name, x in state["rows"].items()}),
     "more rows than slots": lambda state: state.update(
         rows={name: x.repeat(2) for name, x in state["rows"].items()},
-        records={name: x.repeat(2) for name, x in state["records"].items()},
+        slot_statistics={name: x.repeat(2) for name, x in state["slot_statistics"].items()},
         policy=state["policy"] | {"size": 8},
     ),
     "a leaf is no tensor": lambda state: state["rows"].update(y=[1, 2, 3, 4]),
     "all rows are missing": lambda state: state.update(rows=None),
-    "arrivals are missing": lambda state: state["records"].update(arrivals=state["records"]["arrivals"][:2]),
-    "draws are nothing": lambda state: state["records"].update(draws=None),
+    "arrivals are missing": lambda state: state["slot_statistics"].update(
+        arrivals=state["slot_statistics"]["arrivals"][:2]
+    ),
+    "draws are nothing": lambda state: state["slot_statistics"].update(draws=None),
     "another size": lambda state: state["policy"].update(size=3),
     "a policy of another kind": lambda state: state.update(policy=[1, 2]),
 }
@@ -151,7 +153,7 @@ def test_damage(damage: str) -> None:
     DAMAGES[damage](state)
     with pytest.raises(ValueError, match=r"saved buffer|leaves|stores tensors"):
         unchanged(target, lambda: target.load_state_dict(state))()
-    go_on(target, 30)
+    restore(target, 30)
 
 
 @pytest.mark.parametrize("policy", ["partitioning", "herding", "loss_aware", "ring"])

@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from redwood.buffers.distributed import pipeline
-from redwood.buffers.distributed import worker_thread as background
+from redwood.buffers.distributed import pipeline, worker_thread
 
 GPU = torch.device("cuda", 0)
 # When something that cannot be asked for a device, or is not on one, meets a tensor on the GPU.
@@ -308,7 +307,7 @@ class FakeGpu:
             "_lazy_init": lambda: None,
         }
         self._stack.enter_context(mock.patch.multiple(torch.cuda, **cuda))
-        self._stack.enter_context(mock.patch.multiple(background.Job, **_watched_job(self)))
+        self._stack.enter_context(mock.patch.multiple(worker_thread.Job, **_watched_job(self)))
         decide = pipeline.Pipeline._decide
 
         def deciding(*args: Any) -> Any:
@@ -330,7 +329,7 @@ class FakeGpu:
 
 def _watched_job(gpu: FakeGpu) -> dict[str, Any]:
     """Methods of a job that carry along what threads have waited for."""
-    begin, run, result = background.Job.__init__, background.Job.run, background.Job.result
+    begin, run, result = worker_thread.Job.__init__, worker_thread.Job.run, worker_thread.Job.result
 
     def watched_begin(self: Any, work: Any) -> None:
         begin(self, work)

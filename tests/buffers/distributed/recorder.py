@@ -90,7 +90,7 @@ def record(options: dict[str, Any], labels: Tensor, offered: Sequence[Sequence[r
             found.drawn.append(torch.empty(0, dtype=torch.int64) if replayed is None else checked(replayed, labels))
             found.stored.append(stored_by(memory.buffer))
             batch = samples(torch.arange(numbers.start, numbers.stop), labels)
-            memory.submit(tree_map(lambda leaf: leaf.to(device), batch), labels=batch["y"], tasks=batch["task_id"])
+            memory.add(tree_map(lambda leaf: leaf.to(device), batch), labels=batch["y"], tasks=batch["task_id"])
             found.incoming.append(len(numbers))
             found.weights.append(memory.weight())
     return found

@@ -13,8 +13,8 @@ import torch.distributed as dist
 
 from redwood.buffers import POLICIES, SAMPLERS, RehearsalBuffer, StorageError
 from redwood.buffers.distributed import checkpoint as shards
-from redwood.buffers.distributed import dcp_io as shard_files
-from redwood.buffers.distributed.checkpoint import is_complete, read_shards, take_snapshot, write_shards
+from redwood.buffers.distributed import checkpoint_files as checkpoint_files
+from redwood.buffers.distributed.checkpoint import is_complete, read_checkpoint, take_snapshot, write_checkpoint
 from tests.buffers.distributed.reshard_helpers import filled, ids_of, is_intact, offer, share_stream
 from tests.buffers.distributed.shard_bits import flipped, flips
 from tests.buffers.helpers import equal, losses_of, score, shuffled, unchanged
@@ -32,7 +32,7 @@ def make(world: int, rank: int, policy: str = "class_balanced", sampler: str = "
 
 def saved(buffer: RehearsalBuffer, directory: Path) -> Path:
     """Save one worker's buffer."""
-    write_shards(take_snapshot(buffer, {"step": 3}), directory, 0, 1, None)
+    write_checkpoint(take_snapshot(buffer, {"step": 3}), directory, 0, 1, None)
     return directory
 
 
@@ -42,12 +42,12 @@ def full(policy: str = "class_balanced", sampler: str = "old_tasks") -> Rehearsa
     return buffer
 
 
-def go_on(buffer: RehearsalBuffer) -> list[list[int]]:
+def restore(buffer: RehearsalBuffer) -> list[list[int]]:
     draws = []
     for first in range(1000, 1040, 8):
         offer(buffer, torch.arange(first, first + 8), LABELS[first - 1000 : first - 992])
         slots = buffer.draw(4, rate=score)
-        buffer.rated(slots, losses_of(slots))
+        buffer.on_replayed(slots, losses_of(slots))
         draws.append(buffer.read(slots)["id"].tolist())
     return draws
 
@@ -60,10 +60,10 @@ class TestOneWorker:
     def test_goes_on_as_if_uninterrupted(self, policy: str, sampler: str, tmp_path: Path) -> None:
         original, restored = full(policy, sampler), RehearsalBuffer(TOTAL, policy=policy, sampler=sampler, seed=99)
         original.draw(3, rate=score)
-        assert read_shards(saved(original, tmp_path), restored, 0, 1) == {"step": 3}
+        assert read_checkpoint(saved(original, tmp_path), restored, 0, 1) == {"step": 3}
         assert equal(restored.bookkeeping(), original.bookkeeping())
         assert is_intact(restored)
-        assert go_on(restored) == go_on(original)
+        assert restore(restored) == restore(original)
         assert equal(restored.state_dict(), original.state_dict())
         assert isinstance(restored.all()["pair"], tuple)  # as the samples are that came since
 
@@ -76,7 +76,7 @@ class TestOneWorker:
 
         original, restored = buffer(), buffer()
         share_stream([original], LABELS)
-        read_shards(saved(original, tmp_path / "saved"), restored, 0, 1)
+        read_checkpoint(saved(original, tmp_path / "saved"), restored, 0, 1)
         assert equal(restored.state_dict(), original.state_dict())
         assert restored.open_rows.tier == tier
 
@@ -84,49 +84,49 @@ class TestOneWorker:
         monkeypatch.setattr(shards, "CHUNK", 5 * 64 + 1)
         original, restored, one_of_two = full(), make(1, 0), make(2, 0)
         saved(original, tmp_path)
-        read_shards(tmp_path, restored, 0, 1)
+        read_checkpoint(tmp_path, restored, 0, 1)
         assert equal(restored.state_dict(), original.state_dict())
-        read_shards(tmp_path, one_of_two, 0, 2)
+        read_checkpoint(tmp_path, one_of_two, 0, 2)
         assert equal(one_of_two.state_dict(), filled([take_snapshot(original, {})], make(2, 0), 0, 2).state_dict())
 
     @pytest.mark.parametrize("n", [0, 1, 7])
     def test_a_buffer_that_is_not_full(self, n: int, tmp_path: Path) -> None:
         original, restored = make(1, 0), make(1, 5)
         share_stream([original], LABELS[:n])
-        read_shards(saved(original, tmp_path), restored, 0, 1)
+        read_checkpoint(saved(original, tmp_path), restored, 0, 1)
         assert equal(restored.state_dict(), original.state_dict())
         halves = [make(2, rank) for rank in range(2)]
         for rank, half in enumerate(halves):
-            read_shards(tmp_path, half, rank, 2)
+            read_checkpoint(tmp_path, half, rank, 2)
         assert ids_of(halves) == list(range(n))
 
     def test_rows_without_a_sample(self, tmp_path: Path) -> None:
         original, restored = make(1, 0), make(1, 0)
         offer(original, torch.arange(0), LABELS[:0])
-        read_shards(saved(original, tmp_path), restored, 0, 1)
+        read_checkpoint(saved(original, tmp_path), restored, 0, 1)
         assert restored.is_open
-        assert go_on(restored) == go_on(original)
+        assert restore(restored) == restore(original)
 
     def test_extra(self, tmp_path: Path) -> None:
         buffer, extra = full(), {"step": 5, "drawn": torch.arange(6).view(2, 3).half(), "names": ["a", None]}
         snapshot = take_snapshot(buffer, extra)
         extra["drawn"].zero_()
-        write_shards(snapshot, tmp_path, 0, 1, None)
-        found = read_shards(tmp_path, make(1, 0), 0, 1)
+        write_checkpoint(snapshot, tmp_path, 0, 1, None)
+        found = read_checkpoint(tmp_path, make(1, 0), 0, 1)
         assert equal(found, extra | {"drawn": torch.arange(6).view(2, 3).half()})
 
     def test_is_a_copy(self, tmp_path: Path) -> None:
         buffer, restored = full(), make(1, 0)
         before, snapshot = buffer.state_dict(), take_snapshot(buffer, {})
-        go_on(buffer)
-        write_shards(snapshot, tmp_path, 0, 1, None)
-        read_shards(tmp_path, restored, 0, 1)
+        restore(buffer)
+        write_checkpoint(snapshot, tmp_path, 0, 1, None)
+        read_checkpoint(tmp_path, restored, 0, 1)
         assert equal(restored.state_dict(), before)
         assert not equal(buffer.state_dict(), before)
 
     def test_no_warnings(self, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
         for _ in range(2):  # the second time in place of the first
-            read_shards(saved(full(), tmp_path), make(1, 0), 0, 1)
+            read_checkpoint(saved(full(), tmp_path), make(1, 0), 0, 1)
         assert not recwarn.list
 
 
@@ -135,7 +135,7 @@ def save_mine(directory: Path, policy: str, sampler: str, n: int) -> bool:
     rank, world = dist.get_rank(), dist.get_world_size()
     buffers = [make(world, r, policy, sampler) for r in range(world)]
     share_stream(buffers, LABELS[:n])
-    write_shards(take_snapshot(buffers[rank], {"world": world}), directory, rank, world, dist.group.WORLD)
+    write_checkpoint(take_snapshot(buffers[rank], {"world": world}), directory, rank, world, dist.group.WORLD)
     return is_complete(directory)
 
 
@@ -143,14 +143,14 @@ def load_mine(directory: Path) -> list[int]:
     """The numbers of the samples that this worker gets."""
     rank, world = dist.get_rank(), dist.get_world_size()
     buffer = make(world, rank)
-    read_shards(directory, buffer, rank, world)
+    read_checkpoint(directory, buffer, rank, world)
     return ids_of([buffer])
 
 
 def save_where_no_folder_is(directory: Path) -> str:
     rank = dist.get_rank()
     try:
-        write_shards(take_snapshot(make(2, rank), {}), directory / f"file_{rank}" / "x", rank, 2, dist.group.WORLD)
+        write_checkpoint(take_snapshot(make(2, rank), {}), directory / f"file_{rank}" / "x", rank, 2, dist.group.WORLD)
     except StorageError as error:
         return str(error)
     return ""
@@ -170,13 +170,13 @@ class TestSeveralWorkers:
         share_stream(originals, LABELS)
         for rank, original in enumerate(originals):
             restored = make(world, 9, policy, sampler)
-            assert read_shards(tmp_path, restored, rank, world) == {"world": world}
+            assert read_checkpoint(tmp_path, restored, rank, world) == {"world": world}
             assert equal(restored.state_dict(), original.state_dict())
         snapshots = [take_snapshot(buffer, {}) for buffer in originals]
         for n in {1, 2, 3, 4} - {world}:
             moved = [make(n, rank, policy, sampler) for rank in range(n)]
             for rank, buffer in enumerate(moved):
-                assert read_shards(tmp_path, buffer, rank, n) == {"world": world}
+                assert read_checkpoint(tmp_path, buffer, rank, n) == {"world": world}
                 in_memory = filled(snapshots, make(n, rank, policy, sampler), rank, n)
                 assert equal(buffer.state_dict(), in_memory.state_dict())
                 assert is_intact(buffer)
@@ -185,10 +185,10 @@ class TestSeveralWorkers:
     def test_workers_that_store_nothing(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 4)  # all for the first worker
         restored = make(2, 1)
-        read_shards(tmp_path, restored, 1, 2)
+        read_checkpoint(tmp_path, restored, 1, 2)
         assert not restored.is_open
         one = make(1, 0)
-        read_shards(tmp_path, one, 0, 1)
+        read_checkpoint(tmp_path, one, 0, 1)
         assert ids_of([one]) == [0, 1, 2, 3]
 
     def test_all_read_at_once(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
@@ -198,7 +198,7 @@ class TestSeveralWorkers:
     def test_fewer_workers_write_over_what_more_have_saved(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 90)
         restored = make(1, 0)
-        read_shards(saved(full(), tmp_path), restored, 0, 1)
+        read_checkpoint(saved(full(), tmp_path), restored, 0, 1)
         assert equal(restored.state_dict(), full().state_dict())
         assert [file.name for file in tmp_path.glob("shard_*.bin")] == ["shard_0.bin"]
 
@@ -228,7 +228,7 @@ class TestRefused:
     def test_where_nothing_is(self, tmp_path: Path) -> None:
         assert not is_complete(tmp_path / "none")
         with pytest.raises(ValueError, match=r"none were not saved completely; resume from another checkpoint\.$"):
-            read_shards(tmp_path / "none", make(1, 0), 0, 1)
+            read_checkpoint(tmp_path / "none", make(1, 0), 0, 1)
 
     def test_a_save_that_was_cut_short(self, tmp_path: Path) -> None:
         saved(full(), tmp_path)
@@ -236,18 +236,18 @@ class TestRefused:
         (tmp_path / "index.json").rename(tmp_path / "index.json.pending")  # rows are there, but the index is not
         assert not is_complete(tmp_path)
         with pytest.raises(ValueError, match="were not saved completely"):
-            read_shards(tmp_path, make(1, 0), 0, 1)
+            read_checkpoint(tmp_path, make(1, 0), 0, 1)
 
     def test_an_old_save_does_not_make_up_for_a_new_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         snapshot = take_snapshot(full(), {})
-        write_shards(snapshot, tmp_path, 0, 1, None)
+        write_checkpoint(snapshot, tmp_path, 0, 1, None)
 
         def fail(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", fail)
         with pytest.raises(StorageError, match=r"cannot be written to .* \(OSError: .*No space left on device\); make"):
-            write_shards(snapshot, tmp_path, 0, 1, None)
+            write_checkpoint(snapshot, tmp_path, 0, 1, None)
         assert not is_complete(tmp_path)
 
     @pytest.mark.parametrize("world", [1, 2])
@@ -267,7 +267,7 @@ class TestRefused:
         with pytest.raises(
             ValueError, match=r"The buffers in .* are damaged \(.*\); resume from another checkpoint\.$"
         ):
-            unchanged(buffer, lambda: read_shards(tmp_path, buffer, 0, world))()
+            unchanged(buffer, lambda: read_checkpoint(tmp_path, buffer, 0, world))()
 
     @pytest.mark.parametrize(("n", "seed"), [(60, 0), pytest.param(1000, 1, marks=pytest.mark.slow)])
     def test_a_flipped_bit(self, n: int, seed: int, tmp_path: Path) -> None:
@@ -280,10 +280,10 @@ class TestRefused:
             with pytest.raises(
                 ValueError, match=r"The buffers in .* are damaged \(.*\); resume from another checkpoint"
             ):
-                read_shards(tmp_path, buffer, 0, 1)
+                read_checkpoint(tmp_path, buffer, 0, 1)
             assert not buffer.is_open
             file.write_bytes(whole)
-        read_shards(tmp_path, make(1, 0), 0, 1)
+        read_checkpoint(tmp_path, make(1, 0), 0, 1)
 
     @pytest.mark.parametrize("name", ["index.json", "shard_0.bin", ".metadata"])
     def test_code_in_a_file_is_not_run(self, name: str, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ class TestRefused:
             if name == ".metadata":
                 (folder / "index.json").unlink(missing_ok=True)
             with pytest.raises(ValueError, match=r"are damaged|by an earlier version of redwood"):
-                read_shards(folder, make(1, 0), 0, 1)
+                read_checkpoint(folder, make(1, 0), 0, 1)
         assert not trace.exists()
         torch.load(BytesIO(payload), weights_only=False)  # it would have been
         assert trace.exists()
@@ -302,16 +302,16 @@ class TestRefused:
     def test_a_state_with_a_right_checksum_that_is_no_state(self, tmp_path: Path) -> None:
         for text in ("[1", '{"tensor": 7}', '{"dict": [[1]]}', '{"code": 1}', '{"dict": [[[], 1]]}', "[" * 10**5):
             data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-            shard_files.write({"shard_0/state": data} | shard_files.packed("extra", {}), tmp_path, 0, None)
+            checkpoint_files.write({"shard_0/state": data} | checkpoint_files.packed("extra", {}), tmp_path, 0, None)
             with pytest.raises(ValueError, match=r"are damaged \(.*\); resume from another checkpoint\.$"):
-                read_shards(tmp_path, make(1, 0), 0, 1)
+                read_checkpoint(tmp_path, make(1, 0), 0, 1)
 
     @pytest.mark.parametrize("world", [1, 2])
     def test_another_policy_or_capacity(self, world: int, tmp_path: Path) -> None:
         saved(full(), tmp_path)
         with pytest.raises(ValueError, match="has the policy ClassBalancedReservoir and this one Ring; make it with"):
-            read_shards(tmp_path, make(world, 0, "ring"), 0, world)
+            read_checkpoint(tmp_path, make(world, 0, "ring"), 0, world)
         if world == 1:
             other = RehearsalBuffer(TOTAL + 1, policy="class_balanced", sampler="old_tasks")
             with pytest.raises(ValueError, match="make it with capacity=24"):
-                read_shards(tmp_path, other, 0, 1)
+                read_checkpoint(tmp_path, other, 0, 1)

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from redwood.buffers import AsyncRehearsalBuffer, storage
 from redwood.buffers.distributed import async_buffer as engine
-from redwood.buffers.distributed import pipeline
-from redwood.buffers.distributed import row_exchange as courier
-from redwood.buffers.distributed.checkpoint import read_shards, take_snapshot, write_shards
+from redwood.buffers.distributed import pipeline, row_exchange
+from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
 from tests.buffers.distributed.fake_gpu import FakeGpu, Stream, default_stream, on_stream
 
 STEPS, BATCH = 8, 6
@@ -53,8 +52,8 @@ class OtherWorker:
     def __init__(self, world: int) -> None:
         self.rank, self.world = 0, world
 
-    def gather(self, ticket: Tensor) -> Tensor:
-        return torch.stack([ticket] * self.world)
+    def gather(self, message: Tensor) -> Tensor:
+        return torch.stack([message] * self.world)
 
     def exchange(self, received: Tensor, sent: Tensor, *_: Any) -> None:
         if self.world > 1:
@@ -90,10 +89,10 @@ def train(gpu: FakeGpu, memory: AsyncRehearsalBuffer, case: Case, steps: int = S
         gpu.begin_step()
         known = batch if case.on_gpu else raw
         offered = step % case.offered == 0
-        memory.announce(known, labels=known["y"], tasks=known["task_id"], offered=offered)
+        memory.propose(known, labels=known["y"], tasks=known["task_id"], offered=offered)
         x = batch["x"] if old is None else torch.cat([batch["x"], old["x"]])
         y = gpu.launch_forward(x)
-        memory.store(batch if memory.on_gpu else raw)
+        memory.write(batch if memory.on_gpu else raw)
         memory.weight()
         _ = None if old is None else (old["x"] * 3).sum()
         y.sum()
@@ -103,8 +102,8 @@ def whole_life(gpu: FakeGpu, case: Case, folder: Path) -> None:
     """Train, save, train on, close, read, open again; resume in another buffer, and load into one that is open."""
     memory = opened(case)
     train(gpu, memory, case)
-    memory.drain()
-    write_shards(take_snapshot(memory.buffer, memory.extra_state()), folder, 0, 1, None)
+    memory.flush()
+    write_checkpoint(take_snapshot(memory.buffer, memory.extra_state()), folder, 0, 1, None)
     train(gpu, memory, case, 3, STEPS)
     memory.close()
     memory.buffer.all()
@@ -112,13 +111,13 @@ def whole_life(gpu: FakeGpu, case: Case, folder: Path) -> None:
     memory.buffer.state_dict()
     opened(case, memory)
     train(gpu, memory, case, 3, STEPS + 3)
-    memory.renew()
-    memory.go_on(read_shards(folder, memory.buffer, 0, 1))
+    memory.reset()
+    memory.restore(read_checkpoint(folder, memory.buffer, 0, 1))
     train(gpu, memory, case, 3, STEPS)
     memory.close()
     resumed = make(case)
     resumed.prepare(0, case.world, "cuda")
-    resumed.go_on(read_shards(folder, resumed.buffer, 0, 1))
+    resumed.restore(read_checkpoint(folder, resumed.buffer, 0, 1))
     opened(case, resumed)
     train(gpu, resumed, case, 3, STEPS)
     resumed.close()
@@ -177,7 +176,7 @@ def device_without_number() -> Patches:
 
 def no_wait_for_restored_rows() -> Patches:
     """The side stream waits for the thread that trains only where this has samples or has trained."""
-    begin, wait_for = courier.Courier.__init__, courier.Courier.wait_for
+    begin, wait_for = row_exchange.RowExchange.__init__, row_exchange.RowExchange.wait_for
 
     def begin_at_once(self: Any, *args: Any) -> None:
         with mock.patch.object(Stream, "wait_stream"):
@@ -187,12 +186,12 @@ def no_wait_for_restored_rows() -> Patches:
         if leaves is not None:
             wait_for(self, event, leaves)
 
-    yield mock.patch.object(courier.Courier, "__init__", begin_at_once)
-    yield mock.patch.object(courier.Courier, "wait_for", wait)
+    yield mock.patch.object(row_exchange.RowExchange, "__init__", begin_at_once)
+    yield mock.patch.object(row_exchange.RowExchange, "wait_for", wait)
 
 
 def no_wait_for_the_side_stream() -> Patches:
-    yield mock.patch.object(courier.Courier, "settle", lambda self: None)
+    yield mock.patch.object(row_exchange.RowExchange, "settle", lambda self: None)
 
 
 def empty_draws_release_no_memory() -> Patches:
@@ -213,8 +212,8 @@ def rows_unknown_to_the_allocator() -> Patches:
 
 
 def batches_unknown_to_the_allocator() -> Patches:
-    wait_for = courier.Courier.wait_for
-    yield mock.patch.object(courier.Courier, "wait_for", lambda self, event, leaves=(): wait_for(self, event))
+    wait_for = row_exchange.RowExchange.wait_for
+    yield mock.patch.object(row_exchange.RowExchange, "wait_for", lambda self, event, leaves=(): wait_for(self, event))
 
 
 def labels_behind_the_forward_pass() -> Patches:
@@ -228,7 +227,7 @@ def labels_behind_the_forward_pass() -> Patches:
 
 
 def no_wait_for_the_stream_that_trains() -> Patches:
-    yield mock.patch.object(courier.Courier, "wait_for", lambda *_: None)
+    yield mock.patch.object(row_exchange.RowExchange, "wait_for", lambda *_: None)
 
 
 @pytest.mark.parametrize(

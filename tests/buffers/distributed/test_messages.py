@@ -31,7 +31,7 @@ SHORT_S = 8
 SLACK_S = 10
 
 
-def ticket_of(rank: int, width: int) -> Tensor:
+def message_of(rank: int, width: int) -> Tensor:
     return torch.randint(2**62, (width,), generator=torch.Generator().manual_seed(1000 * rank + width))
 
 
@@ -52,7 +52,7 @@ def all_exchanges(gather: Gather, exchange: Exchange) -> tuple[list[Tensor], lis
     rank, world = dist.get_rank(), dist.get_world_size()
     heard, arrived = [], []
     for number in range(len(SHARES)):
-        heard.append(gather(ticket_of(rank, WIDTHS[number % len(WIDTHS)])))
+        heard.append(gather(message_of(rank, WIDTHS[number % len(WIDTHS)])))
         splits = splits_of(world, number)
         sent = torch.arange(int(splits[rank].sum()) * ROW).view(-1, ROW) + 10_000 * rank + 1000 * number
         received = torch.full((int(splits[:, rank].sum()), ROW), -1)
@@ -71,9 +71,9 @@ def by_messages() -> tuple[list[Tensor], list[Tensor]]:
 
 
 def by_collectives() -> tuple[list[Tensor], list[Tensor]]:
-    def gather(ticket: Tensor) -> Tensor:
-        everyone = [torch.empty_like(ticket) for _ in range(dist.get_world_size())]
-        dist.all_gather(everyone, ticket)
+    def gather(message: Tensor) -> Tensor:
+        everyone = [torch.empty_like(message) for _ in range(dist.get_world_size())]
+        dist.all_gather(everyone, message)
         return torch.stack(everyone)
 
     return all_exchanges(gather, dist.all_to_all_single)
@@ -86,9 +86,9 @@ def test_messages_bring_what_collectives_bring(gloo_workers: GlooWorkers, world:
         assert len(heard) == len(arrived) == len(SHARES)
         assert all(map(torch.equal, heard, told))
         assert all(map(torch.equal, arrived, sent))
-    for number, tickets in enumerate(answers[0][0][0]):
+    for number, messages in enumerate(answers[0][0][0]):
         width = WIDTHS[number % len(WIDTHS)]
-        assert torch.equal(tickets, torch.stack([ticket_of(rank, width) for rank in range(world)]))
+        assert torch.equal(messages, torch.stack([message_of(rank, width) for rank in range(world)]))
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def replay_for_ever(rank: int, world: int, tell: Callable[[Any], None]) -> None:
         memory.open(timeout=timedelta(seconds=SHORT_S))
         for step in range(10**9):
             memory.collect()
-            memory.submit(samples(ids, labels))
+            memory.add(samples(ids, labels))
             memory.weight()
             if step == 3:
                 tell("running")

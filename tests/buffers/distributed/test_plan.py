@@ -6,9 +6,9 @@ from redwood.buffers import SAMPLERS, GreedyBalanced, RehearsalBuffer
 from redwood.buffers import randomness as arrays
 from redwood.buffers.distributed.row_exchange import ExchangePlan, exchange_plan
 from redwood.buffers.randomness import CounterRandom
-from redwood.buffers.samplers.counts import Inventory
+from redwood.buffers.samplers.counts import GroupCounts
 from tests.buffers.helpers import feed
-from tests.buffers.samplers.unions import inventory_of, planned, rows_of
+from tests.buffers.samplers.all_workers import group_counts_of, planned, rows_of
 
 SHARED = [name for name, sampler in SAMPLERS.items() if sampler.shared]
 # Labels of what each worker stores, two classes a task; one worker is empty.
@@ -26,13 +26,13 @@ def buffers(sampler: str) -> list[RehearsalBuffer]:
     return found
 
 
-def shared_inventory(parts: list[RehearsalBuffer]) -> Inventory:
+def shared_inventory(parts: list[RehearsalBuffer]) -> GroupCounts:
     """What the workers would tell each other."""
-    told = [buffer.sampler.inventory(len(buffer)) for buffer in parts]
+    told = [buffer.sampler.group_counts(len(buffer)) for buffer in parts]
     groups = sorted(set().union(*told))
     counts = torch.tensor([[sizes.get(group, 0) for group in groups] for sizes in told], dtype=torch.int64)
     current = torch.tensor([buffer.sampler.current for buffer in parts])
-    return Inventory(torch.tensor(groups, dtype=torch.int64), counts, current)
+    return GroupCounts(torch.tensor(groups, dtype=torch.int64), counts, current)
 
 
 def ids_of(buffer: RehearsalBuffer, groups: Tensor, numbers: Tensor) -> Tensor:
@@ -63,10 +63,10 @@ def exchanged(parts: list[RehearsalBuffer], plans: list[ExchangePlan]) -> list[l
 class TestPartsFitTogether:
     def test_everyone_gets_distinct_samples_that_it_may_draw(self, name: str, n: int) -> None:
         parts, random = buffers(name), CounterRandom(1, "test")
-        inventory = shared_inventory(parts)
+        group_counts = shared_inventory(parts)
         labels = torch.tensor([label for mine in LABELS for label in mine])
         for step in range(10):
-            draws = SAMPLERS[name].plan(random, step, n, inventory)
+            draws = SAMPLERS[name].plan(random, step, n, group_counts)
             plans = [exchange_plan(draws, rank, 4) for rank in range(4)]
             for rank, ids in enumerate(exchanged(parts, plans)):
                 current = parts[rank].sampler.current
@@ -76,10 +76,10 @@ class TestPartsFitTogether:
                 assert plans[rank].send_splits[rank] == plans[rank].recv_splits[rank] == 0
 
     def test_without_numpy(self, name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        inventory, random = shared_inventory(buffers(name)), CounterRandom(1, "test")
+        group_counts, random = shared_inventory(buffers(name)), CounterRandom(1, "test")
         plans = []
         for _ in range(2):
-            draws = SAMPLERS[name].plan(random, 5, n, inventory)
+            draws = SAMPLERS[name].plan(random, 5, n, group_counts)
             plans.append([exchange_plan(draws, rank, 4) for rank in range(4)])
             monkeypatch.setattr(arrays, "np", None)
         for one, other in zip(*plans, strict=True):
@@ -90,8 +90,8 @@ class TestPartsFitTogether:
 @pytest.mark.parametrize("name", SHARED)
 def test_all_rows_are_what_the_draws_say(name: str) -> None:
     """Counted the slow way, row by row."""
-    inventory = inventory_of([[13, 4, 0], [0, 0, 0], [7, 0, 9], [0, 1, 2], [30, 2, 2]], current=12)
-    for draws in planned(SAMPLERS[name], inventory, 11, 5):
+    group_counts = group_counts_of([[13, 4, 0], [0, 0, 0], [7, 0, 9], [0, 1, 2], [30, 2, 2]], current=12)
+    for draws in planned(SAMPLERS[name], group_counts, 11, 5):
         rows = rows_of(draws.counts)
         worker = torch.arange(5).repeat_interleave(draws.drawn)
         owner, group, number = (column[draws.rows.long()] for column in rows)
@@ -121,8 +121,8 @@ def test_one_worker_alone_takes_all_from_itself(name: str) -> None:
 @pytest.mark.parametrize("name", SHARED)
 def test_nothing_is_stored(name: str) -> None:
     parts = [RehearsalBuffer(5, sampler=name) for _ in range(2)]
-    inventory = shared_inventory(parts)
-    assert inventory.counts.sum() == 0
-    plan = exchange_plan(SAMPLERS[name].plan(CounterRandom(0), 0, 4, inventory), 1, 2)
+    group_counts = shared_inventory(parts)
+    assert group_counts.counts.sum() == 0
+    plan = exchange_plan(SAMPLERS[name].plan(CounterRandom(0), 0, 4, group_counts), 1, 2)
     assert [len(plan.send_numbers), len(plan.own_numbers), *plan.drawn.tolist()] == [0, 0, 0, 0]
     assert plan.send_splits == plan.recv_splits == [0, 0]

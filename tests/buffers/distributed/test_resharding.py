@@ -50,7 +50,7 @@ def test_nothing_is_lost(policy: str, sampler: str, way: list[int]) -> None:
         for buffer in buffers:  # they go on
             offer(buffer, torch.arange(1000, 1100), LABELS[:100])
             slots = buffer.draw(5, rate=score)
-            buffer.rated(slots, losses_of(slots))
+            buffer.on_replayed(slots, losses_of(slots))
             assert is_intact(buffer)
             assert len(buffer) == buffer.capacity
 
@@ -292,7 +292,7 @@ class TestRefused:
 
     def test_a_policy_that_does_not_tell(self) -> None:
         class Secretive(Reservoir):
-            recall = Policy.recall
+            slot_metadata = Policy.slot_metadata
 
         buffers = [RehearsalBuffer(4, policy=Secretive()) for _ in range(2)]
         share_stream(buffers, LABELS)

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import LossAwareReservoir, RehearsalBuffer
-from redwood.buffers.policies import Offer
+from redwood.buffers.policies import CandidateInfo
 from tests.buffers.helpers import losses_of
 from tests.buffers.statistics import ALPHA, chi_square_tail, share_p_value
 
@@ -15,10 +15,10 @@ def victims(losses: Tensor, told: Tensor | None = None, n_trials: int = 800) -> 
     for seed in range(n_trials):
         policy = LossAwareReservoir()
         policy.bind(len(losses), seed)
-        policy.place(Offer(len(losses), losses=losses))
+        policy.propose(CandidateInfo(len(losses), losses=losses))
         if told is not None:
-            policy.rated(torch.arange(len(losses)), told)
-        counts[policy.place(Offer(1, losses=torch.ones(1))).slots] += 1
+            policy.on_replayed(torch.arange(len(losses)), told)
+        counts[policy.propose(CandidateInfo(1, losses=torch.ones(1))).slots] += 1
     return counts
 
 
@@ -42,7 +42,7 @@ class TestVictims:
         policy = LossAwareReservoir()
         policy.bind(3, 0)
         for i in range(50):
-            policy.place(Offer(4, losses=torch.full((4,), float(i))))
+            policy.propose(CandidateInfo(4, losses=torch.full((4,), float(i))))
         assert policy.state_dict()["losses"].min() > 0
         assert policy.state_dict()["losses"].dtype == torch.float64
 
@@ -54,7 +54,7 @@ def test_samples_enter_as_in_a_reservoir() -> None:
         policy = LossAwareReservoir()
         policy.bind(capacity, seed)
         for arrival in range(n):
-            counts[arrival] += len(policy.place(Offer(1, losses=losses_of(torch.tensor([arrival])))).slots)
+            counts[arrival] += len(policy.propose(CandidateInfo(1, losses=losses_of(torch.tensor([arrival])))).slots)
     chance = capacity / (torch.arange(capacity, n) + 1.0)
     assert (counts[:capacity] == n_trials).all()
     deviations = (counts[capacity:] - n_trials * chance) ** 2 / (n_trials * chance * (1 - chance))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import PartitioningReservoir, RehearsalBuffer, Reservoir
-from redwood.buffers.policies import Offer
+from redwood.buffers.policies import CandidateInfo
 from redwood.buffers.randomness import StepRandom
 from tests.buffers.helpers import run
 
@@ -140,9 +140,9 @@ class TestLabelSets:
     def test_samples_without_labels(self) -> None:
         policy, nothing, something = PartitioningReservoir(), torch.zeros(6, 3).bool(), torch.ones(6, 3).bool()
         policy.bind(4, 0)
-        assert policy.place(Offer(6, nothing)).positions.tolist() == [0, 1, 2, 3]
-        assert len(policy.place(Offer(6, something)).slots) >= 1
-        assert policy.place(Offer(6, nothing)).slots.tolist() == []
+        assert policy.propose(CandidateInfo(6, nothing)).positions.tolist() == [0, 1, 2, 3]
+        assert len(policy.propose(CandidateInfo(6, something)).slots) >= 1
+        assert policy.propose(CandidateInfo(6, nothing)).slots.tolist() == []
 
 
 class TestEquations:
@@ -155,7 +155,7 @@ class TestEquations:
             policy = PartitioningReservoir(0)
             policy.bind(len(sets), seed)
             policy.load_state_dict({"size": len(sets), "n_seen": 50, "seen": seen.double(), "stored": sets})
-            slots = policy.place(Offer(1, labels[None])).slots.tolist()
+            slots = policy.propose(CandidateInfo(1, labels[None])).slots.tolist()
             counts[slots[0] if slots else -1] += 1
         return counts
 

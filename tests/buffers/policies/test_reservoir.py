@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from redwood.buffers import RehearsalBuffer, Reservoir
-from redwood.buffers.policies import Offer
+from redwood.buffers.policies import CandidateInfo
 from redwood.buffers.randomness import CounterRandom
 from tests.buffers.helpers import run
 
@@ -29,7 +29,7 @@ def test_equals_the_sequential_algorithm(capacity: int, batch_size: int) -> None
 def test_the_last_of_several_samples_takes_a_slot() -> None:
     policy = Reservoir()
     policy.bind(4, 0)
-    positions, slots = policy.place(Offer(1000))
+    positions, slots = policy.propose(CandidateInfo(1000))
     assert sorted(slots.tolist()) == [0, 1, 2, 3]
     wins = (CounterRandom(0, "reservoir").run(0, 1000) * (torch.arange(1000) + 1)).long()
     for position, slot in zip(positions.tolist(), slots.tolist(), strict=True):

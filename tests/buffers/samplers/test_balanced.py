@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import ClassBalanced, Grasp, GreedyBalanced, RehearsalBuffer, Sampler, TaskBalanced
-from redwood.buffers.samplers.counts import fair_shares
+from redwood.buffers.samplers.counts import water_fill
 from tests.buffers.helpers import feed
 from tests.buffers.statistics import ALPHA, draw_p_value, share_p_value
 
@@ -77,7 +77,7 @@ class TestFairShares:
                 for group in order:
                     if shares[group] < sizes[group] and sum(shares.values()) < n:
                         shares[group] += 1
-            assert fair_shares(sizes, n, order) == shares
+            assert water_fill(sizes, n, order) == shares
 
     def test_order_of_groups_is_fair(self) -> None:
         labels = torch.arange(4).repeat_interleave(5)

@@ -10,9 +10,9 @@ from torch.nn.functional import one_hot
 
 from redwood.buffers import ClassBalanced, Grasp, MaximallyInterfered, OldTasks, Sampler, TaskBalanced, Uniform
 from redwood.buffers import randomness as arrays
-from redwood.buffers.samplers.counts import Inventory
+from redwood.buffers.samplers.counts import GroupCounts
 from tests.buffers.distributed.checks import Z_LIMIT, Draws, n_unreachable, overlap_z_score, rejections
-from tests.buffers.samplers.unions import drawn, inventory_of, planned, rows_of
+from tests.buffers.samplers.all_workers import drawn, group_counts_of, planned, rows_of
 from tests.buffers.statistics import ALPHA, draw_p_value
 
 SHARED = [Uniform, ClassBalanced, TaskBalanced, OldTasks]
@@ -21,9 +21,9 @@ CLASSES = [[4, 3, 0, 5, 1, 1, 6, 0, 2, 3, 9, 4], [0] * 12, [3] * 12, [1, 0, 2] +
 TASKS = [[sum(sizes[i : i + 4]) for i in (0, 4, 8)] for sizes in CLASSES]
 
 
-def pooled(counts: list[list[int]]) -> Inventory:
+def pooled(counts: list[list[int]]) -> GroupCounts:
     """The same rows, which `Uniform` does not tell apart."""
-    return inventory_of([[sum(sizes)] for sizes in counts])
+    return group_counts_of([[sum(sizes)] for sizes in counts])
 
 
 class TestUniform:
@@ -45,7 +45,7 @@ class TestUniform:
 
     def test_many_workers(self) -> None:
         """128,000 draws find a worker that is preferred by a tenth."""
-        draws = drawn(Uniform, inventory_of([[40]] * 5 + [[0]] + [[25]] * 10), 16, 500)
+        draws = drawn(Uniform, group_counts_of([[40]] * 5 + [[0]] + [[25]] * 10), 16, 500)
         counts, sizes = draws.owners[draws.trials].flatten().bincount(), draws.owners.bincount()
         stored = sizes > 0
         assert draw_p_value(counts[stored], 16, len(draws.trials), sizes[stored]) > ALPHA
@@ -53,15 +53,15 @@ class TestUniform:
         assert all(abs(overlap_z_score(draws, lag)) < Z_LIMIT for lag in (0, 1))
 
     def test_two_seeds_and_far_steps_are_independent(self) -> None:
-        inventory = pooled(CLASSES)
-        one = drawn(Uniform, inventory, 7, 800)
-        for other in (drawn(Uniform, inventory, 7, 800, seed=seed) for seed in (1, 2)):
+        group_counts = pooled(CLASSES)
+        one = drawn(Uniform, group_counts, 7, 800)
+        for other in (drawn(Uniform, group_counts, 7, 800, seed=seed) for seed in (1, 2)):
             both = Draws(torch.cat([one.ids, other.ids]), one.owners, one.labels)
             assert all(abs(overlap_z_score(both, lag)) < Z_LIMIT for lag in (0, 1))
 
     def test_no_two_streams_are_identical(self) -> None:
-        inventory = inventory_of([[500]] * 8)
-        streams = [drawn(Uniform, inventory, 3, 2, seed=seed).ids.flatten(1) for seed in range(60)]
+        group_counts = group_counts_of([[500]] * 8)
+        streams = [drawn(Uniform, group_counts, 3, 2, seed=seed).ids.flatten(1) for seed in range(60)]
         assert len(torch.cat(streams).unique(dim=0)) == 8 * 60
 
 
@@ -69,7 +69,7 @@ class TestBalanced:
     @pytest.mark.parametrize("n", [1, 5, 12, 24, 30])
     def test_shares(self, n: int) -> None:
         """Every class has at least three rows, so up to 36 draws are shared out evenly."""
-        draws = drawn(ClassBalanced, inventory_of(CLASSES), n, 400)
+        draws = drawn(ClassBalanced, group_counts_of(CLASSES), n, 400)
         shares = one_hot(draws.labels[draws.trials], 12).sum(1)
         level, rest = divmod(n, 12)
         assert ((shares == level) | (shares == level + 1)).all()
@@ -80,7 +80,7 @@ class TestBalanced:
     def test_rows_of_a_group_are_equally_likely(self, n: int) -> None:
         """The smallest task has 17 rows; nobody else has one more if the draws divide."""
         counts = [[11, 5, 20], [0, 0, 0], [4, 9, 0], [1, 0, 30]]
-        draws = drawn(TaskBalanced, inventory_of(counts), n // 3 * 3, 500)
+        draws = drawn(TaskBalanced, group_counts_of(counts), n // 3 * 3, 500)
         found = draws.trials.flatten().bincount(minlength=80)
         share = n // 3
         for group in range(3):
@@ -89,14 +89,14 @@ class TestBalanced:
 
     def test_groups_that_run_out(self) -> None:
         """14 rows of group 1 are all drawn, and what they lack of a third comes from the others."""
-        draws = drawn(TaskBalanced, inventory_of([[11, 5, 20], [0, 0, 0], [40, 9, 0]]), 55, 60)
+        draws = drawn(TaskBalanced, group_counts_of([[11, 5, 20], [0, 0, 0], [40, 9, 0]]), 55, 60)
         shares = one_hot(draws.labels[draws.trials], 3).sum(1)
         assert (shares == torch.tensor([21, 14, 20])).all()
         assert (draws.trials.flatten().bincount()[draws.labels == 1] == 180).all()
 
     def test_workers_and_steps_are_independent(self) -> None:
         """Within a group of 8 rows, of which every draw takes two."""
-        draws = drawn(ClassBalanced, inventory_of([[5, 0, 8], [3, 8, 0]]), 6, 1500)
+        draws = drawn(ClassBalanced, group_counts_of([[5, 0, 8], [3, 8, 0]]), 6, 1500)
         for group in range(3):
             mine = draws.ids[draws.labels[draws.ids] == group].view(2, 1500, 2)
             position = (draws.labels == group).cumsum(0) - 1
@@ -105,7 +105,7 @@ class TestBalanced:
 
     def test_groups_are_drawn_independently(self) -> None:
         """With one draw from two of four groups, all six pairs are equally likely, on all workers."""
-        draws = drawn(ClassBalanced, inventory_of([[5, 1, 8, 2], [3, 8, 0, 1]]), 2, 1500)
+        draws = drawn(ClassBalanced, group_counts_of([[5, 1, 8, 2], [3, 8, 0, 1]]), 2, 1500)
         pairs = (1 << draws.labels[draws.trials]).sum(1)
         assert draw_p_value(one_hot(draws.labels[draws.trials], 4).sum((0, 1)), 2, 3000) > ALPHA
         one, other = (1 << draws.labels[draws.ids]).sum(2)
@@ -116,7 +116,7 @@ class TestBalanced:
 class TestOldTasks:
     @pytest.mark.parametrize("n", [1, 7, 20, 50])
     def test_the_current_task_is_never_drawn_and_the_others_uniformly(self, n: int) -> None:
-        draws = drawn(OldTasks, inventory_of(TASKS, current=11), n, 400)
+        draws = drawn(OldTasks, group_counts_of(TASKS, current=11), n, 400)
         assert not (draws.labels == 1).any()
         counts = draws.trials.flatten().bincount(minlength=len(draws.owners))
         assert draw_p_value(counts, n, len(draws.trials)) > ALPHA
@@ -124,7 +124,7 @@ class TestOldTasks:
 
     def test_workers_that_train_different_tasks(self) -> None:
         current = [11, -1, 10, 11]
-        plans, rows = planned(OldTasks, inventory_of(TASKS, current), 6, 800), rows_of(torch.tensor(TASKS))
+        plans, rows = planned(OldTasks, group_counts_of(TASKS, current), 6, 800), rows_of(torch.tensor(TASKS))
         ids = torch.stack([plan.rows.view(4, 6) for plan in plans], 1)
         for mine, task in zip(ids, current, strict=True):
             old = rows.group != task - 10
@@ -136,9 +136,9 @@ class TestOldTasks:
         assert all(abs(overlap_z_score(alike, lag)) < Z_LIMIT for lag in (0, 1))
 
     def test_who_knows_no_old_task_draws_nothing(self) -> None:
-        (plan,) = planned(OldTasks, inventory_of([[5, 0], [9, 0], [4, 0]], [10, -1, 11]), 7, 1)
+        (plan,) = planned(OldTasks, group_counts_of([[5, 0], [9, 0], [4, 0]], [10, -1, 11]), 7, 1)
         assert plan.drawn.tolist() == [0, 7, 7]
-        (plan,) = planned(OldTasks, inventory_of([[5], [9]], 10), 7, 1)
+        (plan,) = planned(OldTasks, group_counts_of([[5], [9]], 10), 7, 1)
         assert plan.drawn.tolist() == [0, 0]
 
 
@@ -146,22 +146,22 @@ class TestOldTasks:
 class TestLimits:
     @pytest.mark.parametrize("n", [1, 83, 84, 85, 1000])
     def test_no_row_comes_twice_and_all_that_there_are_come(self, sampler: type[Sampler], n: int) -> None:
-        inventory = pooled(CLASSES) if sampler is Uniform else inventory_of(TASKS)
+        group_counts = pooled(CLASSES) if sampler is Uniform else group_counts_of(TASKS)
         reached = torch.zeros(84, dtype=torch.bool)
-        for plan in planned(sampler, inventory, n, 120):
+        for plan in planned(sampler, group_counts, n, 120):
             assert (plan.drawn == min(n, 84)).all()
             reached[plan.rows.long()] = True
         assert reached.all()
 
     @pytest.mark.parametrize("counts", [[[0], [0]], [[0]], [[0, 0], [0, 0]], [[], []]])
     def test_nothing_is_stored(self, sampler: type[Sampler], counts: list[list[int]]) -> None:
-        (plan,) = planned(sampler, inventory_of(counts), 5, 1)
+        (plan,) = planned(sampler, group_counts_of(counts), 5, 1)
         assert plan.drawn.tolist() == [0] * len(counts)
         assert len(plan.rows) == 0
 
     @pytest.mark.parametrize("counts", [[[1]], [[0], [1], [0]], [[0, 0, 1]]])
     def test_a_single_row(self, sampler: type[Sampler], counts: list[list[int]]) -> None:
-        (plan,) = planned(sampler, inventory_of(counts), 5, 1)
+        (plan,) = planned(sampler, group_counts_of(counts), 5, 1)
         assert plan.rows.tolist() == [0] * len(counts)
 
 
@@ -179,8 +179,8 @@ def n_threads(n: int) -> Iterator[None]:
 @pytest.mark.parametrize(("counts", "n"), [(TASKS, 7), (TASKS, 60), ([[300, 200], [1, 90]] * 200, 40)])
 class TestEveryWorkerPlansTheSame:
     def plans(self, sampler: type[Sampler], counts: list[list[int]], n: int) -> torch.Tensor:
-        inventory = inventory_of(counts, [10 + i % 2 for i in range(len(counts))])
-        return torch.cat([torch.cat([plan.drawn, plan.rows.long()]) for plan in planned(sampler, inventory, n, 3)])
+        group_counts = group_counts_of(counts, [10 + i % 2 for i in range(len(counts))])
+        return torch.cat([torch.cat([plan.drawn, plan.rows.long()]) for plan in planned(sampler, group_counts, n, 3)])
 
     def test_with_any_number_of_threads(self, sampler: type[Sampler], counts: list[list[int]], n: int) -> None:
         found = []
@@ -197,9 +197,11 @@ class TestEveryWorkerPlansTheSame:
         assert torch.equal(self.plans(sampler, counts, n), wanted)
 
     def test_whatever_the_memory_of_the_counts(self, sampler: type[Sampler], counts: list[list[int]], n: int) -> None:
-        groups, table, current = inventory_of(counts)
-        spread = Inventory(groups, table.repeat_interleave(2, 1)[:, ::2], current)
-        one, other = (planned(sampler, inventory, n, 1)[0] for inventory in (Inventory(groups, table, current), spread))
+        groups, table, current = group_counts_of(counts)
+        spread = GroupCounts(groups, table.repeat_interleave(2, 1)[:, ::2], current)
+        one, other = (
+            planned(sampler, group_counts, n, 1)[0] for group_counts in (GroupCounts(groups, table, current), spread)
+        )
         assert torch.equal(one.rows, other.rows)
 
 

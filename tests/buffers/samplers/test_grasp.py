@@ -74,7 +74,7 @@ def grasp_buffer_draw(seed: int) -> Tensor:
     """The first pick of each class, with the distances of `grasp_buffer`."""
     sampler = Grasp()
     sampler.bind(seed)
-    sampler.placed(torch.arange(N), torch.arange(N) % 2, None)
+    sampler.on_stored(torch.arange(N), torch.arange(N) % 2, None)
     sampler.refresh(blobs())
     return sampler.draw(2, 0, N)
 

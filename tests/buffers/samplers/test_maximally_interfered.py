@@ -16,16 +16,16 @@ def buffer_of(n: int, candidates: int) -> RehearsalBuffer:
 @pytest.mark.parametrize(("candidates", "n"), [(10, 4), (10, 9), (200, 5), (1, 1)])
 def test_the_highest_scores_of_the_candidates_are_drawn(candidates: int, n: int) -> None:
     buffer = buffer_of(100, candidates)
-    rated: list[Tensor] = []
+    on_replayed: list[Tensor] = []
 
     def rate(samples: dict[str, Tensor]) -> Tensor:
-        rated.append(samples["id"])
+        on_replayed.append(samples["id"])
         return score(samples)
 
     for _ in range(20):
-        rated.clear()
+        on_replayed.clear()
         drawn = buffer.sample(n, rate=rate)
-        (ids,) = rated
+        (ids,) = on_replayed
         assert len(ids.unique()) == min(max(candidates, 2 * n), 100)
         best = ids[score({"id": ids}).argsort(descending=True)[:n]]
         assert drawn["id"].tolist() == best.tolist()

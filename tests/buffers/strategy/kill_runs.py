@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from tests.buffers.strategy.plain_modules import N_CLASSES, Resumable, rank, strategy_of, trainer_of
-from tests.buffers.strategy.saving import Momentum
+from tests.buffers.strategy.save_callbacks import Momentum
 from tests.process_harness import Doomed, Fate
 from tests.workers import COLLECTIVE_S, GlooWorkers
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from redwood.buffers.strategy.batches import labels_of, merged, shell, tasks_of
+from redwood.buffers.strategy.batches import in_new_containers, labels_of, merged, tasks_of
 from tests.buffers.strategy.batch_structures import Pair, alike
 
 
@@ -33,7 +33,7 @@ class TestParts:
 
     def test_shell_shares_tensors_only(self) -> None:
         batch = {"x": [self.y]}
-        copy = shell(batch)
+        copy = in_new_containers(batch)
         batch["x"].append(self.task)
         assert len(copy["x"]) == 1
         assert copy["x"][0] is self.y

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback
 
 from redwood.buffers.strategy import checkpoints
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
-from tests.buffers.strategy.saving import SaveAsCallback, goes_on, is_whole, names, resumed, saved
+from tests.buffers.strategy.save_callbacks import SaveAsCallback, goes_on, is_whole, names, resumed, saved
 from tests.workers import TwoWorkers
 
 SIZES = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]
@@ -34,7 +34,7 @@ class TestSameName:
         assert all(goes_on(*runs, 7) for runs in zip(whole, rest, strict=True))
 
     def test_a_save_that_fails_leaves_the_one_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path, real, calls = tmp_path / "a.ckpt", checkpoints.write_shards, []
+        path, real, calls = tmp_path / "a.ckpt", checkpoints.write_checkpoint, []
 
         def failing(*args: Any) -> None:
             calls.append(args)
@@ -55,7 +55,7 @@ class TestSameName:
     def test_training_goes_on_while_the_one_before_is_whole(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path, real, go_on = tmp_path / "a.ckpt", checkpoints.write_shards, threading.Event()
+        path, real, restore = tmp_path / "a.ckpt", checkpoints.write_checkpoint, threading.Event()
         steps: list[int] = []
 
         class Looking(Callback):
@@ -68,11 +68,11 @@ class TestSameName:
                     assert (tmp_path / "a.ckpt.rehearsal" / folder / "index.json").is_file()
                     steps.append(trainer.global_step)
                 elif trainer.global_step == 10:
-                    go_on.set()
+                    restore.set()
 
         def slow(*args: Any) -> None:
             if path.exists():
-                assert go_on.wait(60)
+                assert restore.wait(60)
             real(*args)
 
         monkeypatch.setattr(checkpoints, "write_shards", slow)
@@ -125,7 +125,7 @@ class TestWaiting:
         self, two_workers: TwoWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert two_workers.run(what_is_there, tmp_path) == 2 * [[True, True]]
-        real = checkpoints.write_shards
+        real = checkpoints.write_checkpoint
 
         def slow(*args: Any) -> None:
             time.sleep(0.3)

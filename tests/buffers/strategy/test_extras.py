@@ -17,7 +17,7 @@ from tests.buffers.strategy.plain_modules import (
     strategy_of,
     trainer_of,
 )
-from tests.buffers.strategy.saving import SaveAt
+from tests.buffers.strategy.save_callbacks import SaveAt
 from tests.buffers.strategy.test_gradients import ByHand, Graded, Step, check
 from tests.workers import TwoWorkers
 

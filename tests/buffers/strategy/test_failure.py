@@ -70,7 +70,7 @@ def test_a_worker_is_killed_at_any_moment(
 
 def hang_in_a_save(rank: int, world: int, tell: Tell, folder: Path, victim: int, timeout_s: float) -> None:
     """Train until the second checkpoint, in the middle of which the victim does not go on."""
-    write, numbers = checkpoints.write_shards, itertools.count(1)
+    write, numbers = checkpoints.write_checkpoint, itertools.count(1)
 
     def hang(*args: Any) -> None:
         if next(numbers) == 2:
@@ -79,7 +79,7 @@ def hang_in_a_save(rank: int, world: int, tell: Tell, folder: Path, victim: int,
                 time.sleep(2 * LIMIT_S)
         write(*args)
 
-    checkpoints.write_shards = hang
+    checkpoints.write_checkpoint = hang
     fitted(Delayed(), folder, timeout_s=timeout_s)
 
 

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import LearningRateFinder
 
 from redwood.buffers.strategy import checkpoints
 from tests.buffers.strategy.plain_modules import Resumable, Stranger, loader_of, stored, strategy_of, trainer_of
-from tests.buffers.strategy.saving import Momentum, batches_of, goes_on, is_whole, names, resumed, saved, slots
+from tests.buffers.strategy.save_callbacks import Momentum, batches_of, goes_on, is_whole, names, resumed, saved, slots
 
 SIZES = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]
 ENDS = "on_train_batch_end"

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
-from tests.buffers.strategy.saving import is_whole, names
+from tests.buffers.strategy.save_callbacks import is_whole, names
 from tests.workers import TwoWorkers
 
 

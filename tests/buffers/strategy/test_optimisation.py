@@ -115,7 +115,7 @@ def test_lbfgs_sees_one_batch_in_all_calls_of_a_step() -> None:
         assert all(ids == seen[0] for ids in seen)
         assert seen[0][: len(BATCHES[batch_idx])] == BATCHES[batch_idx]
         assert len(seen[0]) == len(BATCHES[batch_idx]) + (3 if batch_idx else 0)
-    assert strategy.memory.accounts.steps == 5
+    assert strategy.memory.profiler.steps == 5
     assert stored(strategy) == list(range(18))
 
 

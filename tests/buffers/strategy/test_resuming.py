@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.buffers.strategy.saving import SavedRun, goes_on, resumed, saved
+from tests.buffers.strategy.save_callbacks import SavedRun, goes_on, resumed, saved
 from tests.workers import GlooWorkers, TwoWorkers
 
 EQUAL = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from redwood.buffers.strategy.uneven_inputs import EvenEpochs, even_epochs
+from redwood.buffers.strategy.uneven_inputs import EvenLoader, even_loader
 from tests.buffers.strategy.plain_modules import (
     Numbers,
     Stranger,
@@ -175,7 +175,7 @@ def shuffled_by_lightning() -> tuple[list[list[int]], bool]:
     loader = DataLoader(sampler.dataset, batch_size=4 if rank() else 3, sampler=sampler, collate_fn=batch_of)
     trainer = trainer_of(strategy_of(), max_epochs=2)
     trainer.fit(module, loader)
-    return module.incoming, isinstance(trainer.train_dataloader, EvenEpochs)
+    return module.incoming, isinstance(trainer.train_dataloader, EvenLoader)
 
 
 def test_sampler_is_told_of_each_epoch(two_workers: TwoWorkers) -> None:
@@ -189,25 +189,25 @@ def test_sampler_is_told_of_each_epoch(two_workers: TwoWorkers) -> None:
 
 class TestLoader:
     def test_repeats_the_last_batch(self) -> None:
-        loader = EvenEpochs([1, 2], 4)
+        loader = EvenLoader([1, 2], 4)
         assert [(batch, loader.is_repeating) for batch in loader] == [(1, False), (2, False), (2, True), (2, True)]
         assert [(batch, loader.is_repeating) for batch in loader][:2] == [(1, False), (2, False)]
         assert len(loader) == 4
 
     def test_is_the_same_where_all_are_alike(self) -> None:
         loader = [1, 2]
-        assert even_epochs(loader, lambda has: [has]) is loader
+        assert even_loader(loader, lambda has: [has]) is loader
 
     def test_does_without_a_length(self) -> None:
         loader = OfUnknownLength([1, 2])
-        assert even_epochs(loader, lambda has: [has]) is loader
+        assert even_loader(loader, lambda has: [has]) is loader
 
     def test_asks_before_each_batch(self) -> None:
         others = iter([True, True, True, False, False])
-        loader = EvenEpochs(OfUnknownLength([1, 2]), None, lambda has: [has, next(others)])
+        loader = EvenLoader(OfUnknownLength([1, 2]), None, lambda has: [has, next(others)])
         assert list(loader) == [1, 2, 2]
         assert [loader.take() for _ in range(4)] == [False, False, True, False]
 
     def test_answers_for_the_loader(self) -> None:
         inner = loader_of_batches([2, 2])
-        assert EvenEpochs(inner, 3).dataset is inner.dataset
+        assert EvenLoader(inner, 3).dataset is inner.dataset

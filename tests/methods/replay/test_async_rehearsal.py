@@ -40,7 +40,7 @@ class Watched(AsyncRehearsal):
 
     def remember(self, batch):
         super().remember(batch)
-        self.memory.drain()
+        self.memory.flush()
         self.stored.append(set(numbers(self.buffer.all()["x"])))
 
 

@@ -53,7 +53,7 @@ def listen(method):
             told.features.append((features, features_of(method.network, samples["x"])))
 
     noting("add", note_add)
-    noting("rated", lambda slots, losses: told.rated.append((losses, loss(buffer.read(slots)))))
+    noting("on_replayed", lambda slots, losses: told.rated.append((losses, loss(buffer.read(slots)))))
     noting(
         "refresh", lambda features: told.refreshed.append((features, features_of(method.network, buffer.all()["x"])))
     )

@@ -1,6 +1,6 @@
 import torch
 
-from redwood.buffers.samplers.counts import fair_level, fair_shares
+from redwood.buffers.samplers.counts import water_fill, water_level
 
 
 def test_level_is_what_fair_shares_gives() -> None:
@@ -10,12 +10,12 @@ def test_level_is_what_fair_shares_gives() -> None:
         sizes = torch.randint(0, 9, (k,), generator=generator).tolist()
         n = int(torch.randint(0, sum(sizes) + 1, (1,), generator=generator))
         order = torch.randperm(k, generator=generator).tolist()
-        level, rest = fair_level(sizes, n)
+        level, rest = water_level(sizes, n)
         larger = [group for group in order if sizes[group] > level]
         assert rest < len(larger) or rest == 0
         wanted = {i: min(size, level) + (i in larger[:rest]) for i, size in enumerate(sizes)}
-        assert fair_shares(dict(enumerate(sizes)), n, order) == wanted
+        assert water_fill(dict(enumerate(sizes)), n, order) == wanted
 
 
 def test_no_groups() -> None:
-    assert fair_level([], 0) == (0, 0)
+    assert water_level([], 0) == (0, 0)

@@ -183,7 +183,7 @@ def _sealed(content: Any) -> bytes:
     return json.dumps({"checksum": _checksum(text.encode()), "content": content}, separators=(",", ":")).encode()
 
 
-class Shards:
+class CheckpointReader:
     """The tensors of a folder.
 
     Attributes:
