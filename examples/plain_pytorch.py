@@ -1,12 +1,21 @@
 """The rehearsal buffer in a training loop of your own: torch, and nothing else of redwood."""
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from redwood.buffers import ClassBalancedReservoir, RehearsalBuffer
 
 
-def train(network, optimizer, stream, capacity=500, seed=0):
+def train(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    stream: Iterable[tuple[Tensor, Tensor]],
+    capacity: int = 500,
+    seed: int = 0,
+) -> RehearsalBuffer:
     """Train on each batch of `stream` together with as many old samples."""
     buffer = RehearsalBuffer(capacity, policy=ClassBalancedReservoir(), seed=seed)
     for x, y in stream:

@@ -1,6 +1,8 @@
 """What methods that cheat are compared with, and the settings that they try it on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -8,7 +10,11 @@ from torch import Tensor
 
 from redwood.methods.base import Method
 from redwood.settings import SETTINGS, get_setting
-from redwood.settings.assumptions import Context, TaskIds
+from redwood.settings.assumptions import Assumptions, Context, TaskIds
+from redwood.settings.base import Setting
+from redwood.settings.batch import Batch
+from redwood.settings.phase import Phase
+from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
 from tests.methods.helpers import one_sentence
 from tests.small_runs import run_here, small_setting
@@ -18,7 +24,7 @@ ALONE = [
 ]
 
 
-def where(condition):
+def where(condition: Callable[[Assumptions], bool]) -> list[str]:
     """The supervised settings on one worker whose promises fulfil a condition."""
     return [key for key in ALONE if condition(get_setting(key).assumptions)]
 
@@ -33,44 +39,44 @@ IDS_HIDDEN_AT_TEST = where(lambda promised: promised.task_ids < TaskIds.TEST)
 class Honest(Method):
     """A linear network, one step of gradient descent for each batch; it forgets."""
 
-    target = SupervisedSetting
+    target: ClassVar[type[Setting]] = SupervisedSetting
 
-    def configure(self, setting):
+    def configure(self, setting: Any) -> None:
         self.setting = setting
         self.weights = torch.zeros(64, int(setting.action_space.n))
 
-    def fit(self, phase):
+    def fit(self, phase: Phase) -> None:
         for _ in range(phase.train.epochs):
             for batch in phase.train:
                 self.score(phase, batch)
                 self.learn(batch)
 
-    def score(self, phase, batch):
+    def score(self, phase: Phase, batch: Batch) -> None:
         phase.score(self.scores(batch.x).argmax(1), batch)
 
-    def learn(self, batch):
+    def learn(self, batch: Batch) -> None:
         x, wanted = batch.x.flatten(1) / 16, torch.eye(self.weights.shape[1])[batch.y]
         self.weights += 0.02 * x.T @ (wanted - self.scores(batch.x).softmax(1))
 
     def scores(self, x: Tensor) -> Tensor:
         return (x.flatten(1) / 16) @ self.weights
 
-    def predict(self, x, task_id):
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         return self.scores(x)
 
 
-def run(key, method, **options):
+def run(key: str, method: Method, **options: object) -> Results:
     return run_here(small_setting(key, **options), method)
 
 
-def refused(key, method, error, sentence, **options):
+def refused(key: str, method: Method, error: type[Exception], sentence: str, **options: object) -> None:
     """The cheat ends the run, in one sentence."""
     with pytest.raises(error, match=sentence) as caught:
         run(key, method, **options)
     assert one_sentence(caught.value)
 
 
-def scores_alike(key, method, **options):
+def scores_alike(key: str, method: Method, **options: object) -> None:
     """The cheat brings nothing, and does no harm."""
     results, honest = run(key, method, **options), run(key, Honest(), **options)
     assert results.accuracy_matrix == honest.accuracy_matrix

@@ -17,7 +17,7 @@ def start_context() -> ForkServerContext:
 
 def become_worker(rank: int) -> None:
     """Have Lightning take this process for a worker that somebody else has started."""
-    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+    from lightning_utilities.core.rank_zero import rank_zero_only
 
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", RANK=str(rank))
-    rank_zero_only.rank = rank  # it has looked at these when it was imported
+    vars(rank_zero_only)["rank"] = rank  # it has looked at these when it was imported

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from redwood.methods import METHODS, get_method
 from redwood.methods.base import Method
 from redwood.settings import SETTINGS, get_setting
+from redwood.settings.base import Setting
 from tests.methods.agents.parts import WITH_PARTS, joined
 from tests.methods.agents.runs import SMALL
 from tests.small_runs import OPTIONS, run_here, small_setting
@@ -103,7 +105,7 @@ def supervised(method_key: str, setting_key: str, seed: int, options: dict[str, 
     method = get_method(method_key)(**OPTIONS.get(method_key, {}))
     inputs, configure = TrainingInputs(), method.configure
 
-    def configure_and_watch(served: object) -> None:
+    def configure_and_watch(served: Setting) -> None:
         configure(served)
         if (network := network_of(method)) is not None:
             network.register_forward_pre_hook(InputHook(inputs))
@@ -123,7 +125,8 @@ def supervised(method_key: str, setting_key: str, seed: int, options: dict[str, 
 
 def agent(name: str, setting_key: str, seed: int) -> Outcome:
     """The outcome of a run of an agent."""
-    setting = get_setting(setting_key)(
+    cls: type[Any] = get_setting(setting_key)
+    setting = cls(
         env=SMALL[name.split("+")[0]][1],
         nb_tasks=2,
         steps_per_task=AGENT_STEPS,
@@ -157,7 +160,7 @@ def one_worker_cases() -> dict[str, "partial[Outcome]"]:
         for seed in SEEDS:
             found[f"{key} {home(key)} {seed}"] = partial(supervised, key, home(key), seed, {})
         if issubclass(get_setting("continual"), get_method(key).target):
-            options = {"dataset": "drift_classification:abrupt", "nb_tasks": None}
+            options: dict[str, object] = {"dataset": "drift_classification:abrupt", "nb_tasks": None}
             found[f"{key} continual drift 0"] = partial(supervised, key, "continual", 0, options)
     for key in COMPOSITIONS:
         found[f"{key} class_incremental 0"] = partial(supervised, key, "class_incremental", 0, {})

@@ -1,12 +1,13 @@
 """A method that learns nothing but writes down all that it is told."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from redwood.methods.base import Method
+from redwood.runs.loop import run_protocol
 from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
@@ -54,7 +55,7 @@ class Log:
 class Recorder(Method):
     """Predicts class 0 whatever comes."""
 
-    target = SupervisedSetting
+    target: ClassVar[type[Setting]] = SupervisedSetting
 
     def attach(self, run: Run) -> None:
         super().attach(run)
@@ -103,8 +104,6 @@ class Recorder(Method):
 
 def record(setting: Setting) -> tuple[Results, Log]:
     """Run a recorder on this worker."""
-    from redwood.runs.loop import run_protocol
-
     recorder = Recorder()
     results = run_protocol(setting, recorder, Run(quiet=True, accelerator="cpu"))
     return results, recorder.log

@@ -24,6 +24,7 @@ def numbered(contexts: int | None = None, n_train: int = N_TRAIN, n_test: int = 
 def few_digits(n_train: int = 160, n_test: int = 100) -> Dataset:
     """The first of scikit-learn's digits."""
     data = digits(None, seed=0, image_size=0)  # type: ignore[arg-type]
+    first, first_test = torch.arange(n_train), torch.arange(n_test)
     return Dataset(
-        "few_digits", data.x[:n_train], data.y[:n_train], data.x_test[:n_test], data.y_test[:n_test], max_value=16
+        "few_digits", data.x[first], data.y[first], data.x_test[first_test], data.y_test[first_test], max_value=16
     )

@@ -41,14 +41,15 @@ class Trained:
 
 def small_setting(key: str, **options: Any) -> Any:
     """A setting on few digits, few tasks and two passes, or one where it has to be."""
-    cls = get_setting(key)
+    cls: type[Any] = get_setting(key)
     passes = {} if "online" in key else {"passes": 2}
     return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | passes | options)
 
 
 def run_here(setting: Any, method: Method, **options: Any) -> Results:
     """Run the protocol on this worker, whoever has started it."""
-    return run_protocol(setting, method, Run(**{"quiet": True, "accelerator": "cpu"} | options))
+    defaults: dict[str, Any] = {"quiet": True, "accelerator": "cpu"}
+    return run_protocol(setting, method, Run(**defaults | options))
 
 
 def train_pair(setting_key: str, method_key: str) -> Trained:
@@ -90,4 +91,5 @@ class NormalisedNetwork(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float())
+        scores: Tensor = super().forward(x.float())
+        return scores

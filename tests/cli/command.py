@@ -27,8 +27,11 @@ def environment(**changes: str) -> dict[str, str]:
 
 def start(*arguments: str, cwd: Path = ROOT, command: list[str] | None = None, **options: Any) -> subprocess.Popen[str]:
     """Start `python cli.py ...`, or another command with these arguments."""
-    options = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([*(command or CLI), *arguments], cwd=cwd, text=True, **options)
+    defaults: dict[str, Any] = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process: subprocess.Popen[str] = subprocess.Popen(
+        [*(command or CLI), *arguments], cwd=cwd, text=True, **defaults | options
+    )
+    return process
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -144,7 +144,7 @@ def option_cases() -> Iterator[Case]:
         ("numbers as names", b"1: 2\n"),
     ):
         yield Case(f"config.yaml: {name}", "stopped", write("config.yaml", data), "config.yaml")
-    for name, value in (
+    changes: list[tuple[str, object]] = [
         ("lr", "much"),
         ("lr", [0.1, 0.2]),
         ("lr", {"a": 1}),
@@ -161,8 +161,9 @@ def option_cases() -> Iterator[Case]:
         ("strange", 1),
         ("trust", True),
         ("resume", "x"),
-    ):
-        yield Case(f"config.yaml: {name} is {value!r}", "stopped", option(**{name: value}))
+    ]
+    for entry, unusable in changes:
+        yield Case(f"config.yaml: {entry} is {unusable!r}", "stopped", option(**{entry: unusable}))
     yield Case("config.yaml: missing", "stopped", remove("config.yaml"), "no run in this folder")
     yield Case("config.yaml: a folder", "stopped", folder_instead("config.yaml"), "config.yaml")
     yield Case("config.yaml: code", "stopped", option(method="/nowhere/file.py:Method"), "--trust")

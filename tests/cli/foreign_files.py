@@ -161,7 +161,11 @@ def measured(folder: Path) -> dict[str, Any]:
 
 def write(name: str, data: bytes) -> Callable[[Path, Bench], None]:
     """Put these bytes into a file."""
-    return lambda folder, bench: (folder / name).write_bytes(data) and None
+
+    def change(folder: Path, bench: Bench) -> None:
+        (folder / name).write_bytes(data)
+
+    return change
 
 
 def cut(name: str, share: float) -> Callable[[Path, Bench], None]:
@@ -187,7 +191,12 @@ def flip(name: str, share: float) -> Callable[[Path, Bench], None]:
 
 def remove(*names: str) -> Callable[[Path, Bench], None]:
     """Take files away."""
-    return lambda folder, bench: [(folder / name).unlink() for name in names] and None
+
+    def change(folder: Path, bench: Bench) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return change
 
 
 def folder_instead(name: str) -> Callable[[Path, Bench], None]:

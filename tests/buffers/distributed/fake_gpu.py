@@ -45,7 +45,8 @@ def _host() -> Clock:
     """What this thread has waited for."""
     if not hasattr(_local, "host"):
         _local.host = {}
-    return _local.host  # type: ignore[no-any-return]
+    host: Clock = _local.host
+    return host
 
 
 class Stream:
@@ -116,7 +117,7 @@ class Memory:
 class FakeTensor(Tensor):
     """A tensor that says it is on the GPU, and works on the CPU."""
 
-    inner: Tensor
+    on_cpu: Tensor
     memory: Memory
 
     @staticmethod
@@ -130,7 +131,7 @@ class FakeTensor(Tensor):
             device=torch.device("meta"),
             dispatch_device=True,
         )
-        fake.inner, fake.memory = inner, memory
+        fake.on_cpu, fake.memory = inner, memory
         return fake
 
     def record_stream(self, stream: Any) -> None:
@@ -139,8 +140,8 @@ class FakeTensor(Tensor):
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    @classmethod  # torch declares the attribute as a function without `cls`
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _current.gpu.run(func, args, kwargs or {})
 
 
@@ -153,6 +154,9 @@ _current = _Current()
 
 class Watch(TorchDispatchMode):
     """Sees the operations of a thread that begin with no tensor on the GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _current.gpu.run(func, args, kwargs or {})
@@ -232,7 +236,7 @@ class FakeGpu:
             if name == "aten::copy_":
                 on_gpu = isinstance(args[0], FakeTensor)
             is_kernel = on_gpu or bool(fakes)
-            inner_args, inner_kwargs = tree_map_only(FakeTensor, lambda leaf: leaf.inner, (args, kwargs))
+            inner_args, inner_kwargs = tree_map_only(FakeTensor, lambda leaf: leaf.on_cpu, (args, kwargs))
             if device is not None:
                 inner_kwargs["device"] = torch.device("cpu")
             if name == "aten::_to_copy" and is_kernel:
@@ -254,7 +258,7 @@ class FakeGpu:
 
     def _wrapped(self, out: Tensor, fakes: list[FakeTensor], *, views: bool, name: str) -> Tensor:
         for fake in fakes:
-            if fake.inner is out:
+            if fake.on_cpu is out:
                 return fake
         if views:
             return FakeTensor(out, fakes[0].memory)
@@ -341,7 +345,12 @@ def _watched_job(gpu: FakeGpu) -> dict[str, Any]:
         with Watch():
             _join(_host(), self.clock)
             done = self._over.set
-            self._over.set = lambda: (setattr(self, "clock", dict(_host())), done())
+
+            def set_with_clock() -> None:
+                self.clock = dict(_host())
+                done()
+
+            self._over.set = set_with_clock
             run(self)
 
     def watched_result(self: Any, timeout: Any = None) -> Any:

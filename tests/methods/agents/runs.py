@@ -30,7 +30,8 @@ def small_setting(env: str, cls: type = IncrementalRLSetting, **options: Any) ->
 def configured(agent: Any, setting: Any, **options: Any) -> Any:
     """An agent that has been prepared, and not trained."""
     seed_everything(0, "weights")
-    agent.attach(Run(**{"quiet": True, "accelerator": "cpu"} | options))
+    defaults: dict[str, Any] = {"quiet": True, "accelerator": "cpu"}
+    agent.attach(Run(**defaults | options))
     agent.configure(setting.for_method())
     return agent
 

@@ -1,11 +1,16 @@
 """Pictures, looked at before they are written."""
 
+from types import ModuleType
 
-def caught(monkeypatch, *modules):
+import pytest
+from matplotlib.figure import Figure
+
+
+def caught(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> list[Figure]:
     """Figures as `modules` are about to write them, drawn once so that the layout is done."""
-    seen = []
+    seen: list[Figure] = []
 
-    def keep(figure, _):
+    def keep(figure: Figure, _: object) -> None:
         figure.draw_without_rendering()
         seen.append(figure)
 

@@ -6,16 +6,21 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from redwood.methods.base import Method
 from redwood.runs.loop import run_protocol
 from redwood.runs.run import Run
+from redwood.settings.base import Setting
+from redwood.settings.results import Results
+from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.setting import ReinforcementSetting
 
 LIMIT, N_TASKS, STEPS = 7, 3, 20
 
 
-class Clock(gymnasium.Env):
+class Clock(gymnasium.Env[NDArray[np.float32], int]):
     """Shows its gain and the time; pays the gain for action 1."""
 
     def __init__(self) -> None:
@@ -24,16 +29,18 @@ class Clock(gymnasium.Env):
         self.gain, self.bias = 2.0, 1.0
         self.time = 0
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         super().reset(seed=seed)
         self.time = int(self.np_random.integers(1000))
         return self._shown(), {}
 
-    def step(self, action):
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         self.time += 1
         return self._shown(), self.gain * float(action), False, False, {"gain": self.gain}
 
-    def _shown(self):
+    def _shown(self) -> NDArray[np.float32]:
         return np.array([self.gain, self.time], dtype=np.float32)
 
 
@@ -81,26 +88,26 @@ class Log:
 class Recorder(Method):
     """Always takes action 1."""
 
-    target: ClassVar[type] = ReinforcementSetting
+    target: ClassVar[type[Setting]] = ReinforcementSetting
 
-    def attach(self, run):
+    def attach(self, run: Run) -> None:
         super().attach(run)
         self.log = Log(hooks=[("attach",)])
 
-    def configure(self, setting):
+    def configure(self, setting: Setting) -> None:
         self.log.hooks.append(("configure",))
         self.log.view = dict(vars(setting))
 
-    def on_task_start(self, task_id):
+    def on_task_start(self, task_id: int | None) -> None:
         self.log.hooks.append(("on_task_start", task_id))
 
-    def on_task_end(self, task_id):
+    def on_task_end(self, task_id: int | None) -> None:
         self.log.hooks.append(("on_task_end", task_id))
 
-    def on_finish(self, results):
+    def on_finish(self, results: Results) -> None:
         self.log.hooks.append(("on_finish",))
 
-    def fit(self, phase):
+    def fit(self, phase: ReinforcementPhase) -> None:
         self.log.hooks.append(("fit",))
         fitted = Fitted(phase.task_id, phase.budget.total)
         self.log.fitted.append(fitted)
@@ -124,7 +131,7 @@ class Recorder(Method):
             except Exception as error:
                 fitted.late.append(type(error).__name__)
 
-    def predict(self, x, task_id):
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         self.log.hooks.append(("predict",))
         self.log.tested.append(None if task_id is None else task_id.tolist())
         return torch.ones(len(x), dtype=torch.long)
