@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
 from redwood.methods import get_method
@@ -26,6 +27,7 @@ class FixedRule(Random):
     """Predicts by a fixed function of the sample, where `Random` guesses; scored online as it is."""
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        assert isinstance(self._space, Discrete)
         return x.flatten(1).long().sum(1) % int(self._space.n)
 
 
@@ -91,5 +93,7 @@ class NormalisedNetwork(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = super().forward(x.float())
-        return scores
+        x = x.float()
+        for layer in self:
+            x = layer(x)
+        return x

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.runs.run import Run
 from redwood.settings.batch import Batch
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
 M = TypeVar("M", bound=LightningMethod)
+B = TypeVar("B", bound=Rehearsal)
 
 
 def configured(method: M, key: str = "class_incremental", **options: object) -> M:
@@ -30,7 +32,7 @@ def batch_of(start: int, stop: int, classes: tuple[int, ...] = tuple(range(10)))
     return Batch(data.x[rows], data.y[rows], torch.zeros(len(rows), dtype=torch.long))
 
 
-def filled(method: M, n: int = 32) -> M:
+def filled(method: B, n: int = 32) -> B:
     """A method that has trained on nothing yet, but keeps what it was offered: `n` digits in batches of 16."""
     for start in range(0, n, 16):
         batch = batch_of(start, start + 16)
@@ -45,7 +47,7 @@ def move(method: LightningMethod) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weights in method.network.parameters():
-            weights += 0.05 * torch.randn(weights.shape, generator=generator)
+            weights.add_(0.05 * torch.randn(weights.shape, generator=generator))
 
 
 def weights_of(method: LightningMethod) -> list[Tensor]:

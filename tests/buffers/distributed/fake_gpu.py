@@ -156,7 +156,7 @@ class Watch(TorchDispatchMode):
     """Sees the operations of a thread that begin with no tensor on the GPU."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _current.gpu.run(func, args, kwargs or {})

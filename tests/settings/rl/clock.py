@@ -20,7 +20,7 @@ from redwood.settings.rl.setting import ReinforcementSetting
 LIMIT, N_TASKS, STEPS = 7, 3, 20
 
 
-class Clock(gymnasium.Env[NDArray[np.float32], int]):
+class Clock(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Shows its gain and the time; pays the gain for action 1."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Clock(gymnasium.Env[NDArray[np.float32], int]):
         self.time = int(self.np_random.integers(1000))
         return self._shown(), {}
 
-    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         self.time += 1
         return self._shown(), self.gain * float(action), False, False, {"gain": self.gain}
 
