@@ -64,9 +64,7 @@ class Agent(Method):
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = ()
 
     policy: str = "auto"  # MlpPolicy, CnnPolicy, or auto: CnnPolicy for images of 36 pixels or more
-    task_input: str = (
-        "auto"  # how networks are told the task: none, one_hot, or auto (one_hot if ids are given at test)
-    )
+    task_input: str = "auto"  # how networks learn the task: none, one_hot, or auto (one_hot if ids are given at test)
     n_envs: int = 1  # copies of the environment that are stepped together; each step of each copy counts
 
     def __post_init__(self) -> None:

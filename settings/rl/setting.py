@@ -37,9 +37,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     steps_per_task: int = 10_240  # environment steps that each task may be trained for, over all workers
     attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: what is known of env)
     task_noise: float = 0.2  # standard deviation of the factors by which tasks change the physics
-    tasks: list[str] = field(
-        default_factory=list
-    )  # each task's physics: default length=2,gravity=20 (what is repeated comes back)
+    tasks: list[str] = field(default_factory=list)  # each task's physics, such as: default length=2,gravity=20
     max_episode_steps: int = 0  # steps after which an episode is cut off (0: the environment's own limit)
     test_episodes: int = 10  # episodes that each task is scored by
     reference: str = ""  # folder of a run of METHOD+scratch, for normalised returns and forward transfer

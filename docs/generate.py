@@ -1,0 +1,181 @@
+"""Write the parts of the documentation that are read off the code: tables of methods, settings and options.
+
+Run `python docs/generate.py` after a change to these. A page marks such a part by `<!-- generated: NAME -->` and
+`<!-- end -->`; NAME is a key of `PARTS`. `tests/test_generated_docs.py` compares the pages with the code.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+
+from simple_parsing.docstring import get_attribute_docstring
+
+from redwood.core.registry import load_object
+from redwood.experiments.listing import describe_settings
+from redwood.methods import AGENT_PARTS, METHODS, Composition, Method
+from redwood.methods.table import MethodEntry
+from redwood.runs.run import Run
+from redwood.settings import SETTINGS, Setting, get_setting
+
+DOCS = Path(__file__).parent
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+FAMILIES = ("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "streaming")
+FAMILIES += ("target_propagation", "agents")
+
+# How a method can be joined to others by a plus sign.
+JOINED = {
+    Composition.ANYWHERE: "yes",
+    Composition.FIRST: "yes",
+    Composition.LAST: "one of these",
+    Composition.NEVER: "no",
+}
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of Markdown."""
+    columns = list(header)
+    lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def code(keys: Iterable[str]) -> str:
+    """Keys as code, with commas."""
+    return ", ".join(f"`{key}`" for key in keys)
+
+
+def methods() -> str:
+    """One table of methods per family."""
+    families: dict[str, list[list[str]]] = {family: [] for family in FAMILIES}
+    for key, entry in METHODS.items():
+        cls = _class(entry)
+        numbers = "yes" if cls.regression else ""
+        families[entry.family].append([f"`{key}`", _target(cls), entry.summary, JOINED[cls.composition], numbers])
+    header = ("`--method`", "target", "what it does", "with `+`", "numbers")
+    return "\n".join(f"### {family.replace('_', ' ')}\n\n{table(header, rows)}" for family, rows in families.items())
+
+
+def agent_parts() -> str:
+    """The table of what can be joined to an agent."""
+    rows = ([f"`+{key}`", _target(_class(entry)), entry.summary] for key, entry in AGENT_PARTS.items())
+    return table(("joined to an agent", "target", "what it does"), rows)
+
+
+def method_options() -> str:
+    """The options of all methods, class by class."""
+    classes = {key: _class(entry) for key, entry in METHODS.items()}
+    return options(classes | {f"+{key}": _class(entry) for key, entry in AGENT_PARTS.items()})
+
+
+def settings() -> str:
+    """The table of settings."""
+    records = {str(record["key"]): record for record in describe_settings() if record["key"] in SETTINGS}
+    rows = []
+    for key, record in records.items():
+        parents = [parent for parent in record["parents"] if parent in records]
+        inherited = {promise for parent in parents for promise in records[parent]["assumptions"]}
+        added = [promise.replace("_", " ") for promise in record["assumptions"] if promise not in inherited]
+        rows.append([f"`{key}`", code(parents), ", ".join(added), first_line(get_setting(key))])
+    return table(("`--setting`", "under", "adds", "what it is"), rows)
+
+
+def setting_options() -> str:
+    """The options of all settings, class by class."""
+    return options({key: get_setting(key) for key in SETTINGS})
+
+
+def run_options() -> str:
+    """The options of a run."""
+    return option_table(Run, [f.name for f in fields(Run)])
+
+
+def options(classes: Mapping[str, type[Method] | type[Setting]]) -> str:
+    """The options of several classes: one table for each class that declares some.
+
+    Args:
+        classes: By key. An option stands under the class that gives it its default.
+    """
+    blocks: dict[type, dict[str, list[str]]] = {}
+    for key, cls in classes.items():
+        for f in fields(cls):
+            owner = next(base for base in cls.__mro__ if f.name in inspect.get_annotations(base))
+            blocks.setdefault(owner, {}).setdefault(f.name, []).append(key)
+    text = []
+    for owner in sorted(blocks, key=lambda owner: -max(map(len, blocks[owner].values()))):
+        names = [name for name in inspect.get_annotations(owner) if name in blocks[owner]]
+        users = list(dict.fromkeys(key for name in names for key in blocks[owner][name]))
+        everyone = len(users) == len(classes)
+        title = f"### `{users[0]}`" if len(users) == 1 else f"### `{owner.__name__}`"
+        whose = "" if len(users) == 1 else "\nOf all.\n" if everyone else f"\nOf {code(users)}.\n"
+        text.append(f"{title}\n{whose}\n{option_table(owner, names)}")
+    return "\n".join(text)
+
+
+def option_table(cls: type, names: Iterable[str]) -> str:
+    """Options of one class with their defaults and their help."""
+    known = {f.name: f for f in fields(cls)}
+    rows = (
+        [_flag(known[name]), _default(known[name]), help_of(cls, name)] for name in names if _is_option(known[name])
+    )
+    return table(("option", "default", "what it is"), rows)
+
+
+def help_of(cls: type, name: str) -> str:
+    """What `--help` says of an option."""
+    found = get_attribute_docstring(cls, name)
+    return " ".join((found.comment_inline or found.comment_above or found.docstring_below).split())
+
+
+def first_line(cls: type) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(cls) or "").splitlines()[0]
+
+
+def _class(entry: MethodEntry) -> type[Method]:
+    found: type[Method] = load_object("method", entry.reference)
+    return found
+
+
+def _target(cls: type[Method]) -> str:
+    keys = {get_setting(key): key for key in SETTINGS}
+    return f"`{keys[cls.target]}`" if cls.target in keys else "every setting"
+
+
+def _is_option(f: "Field[object]") -> bool:
+    return bool(f.metadata.get("cmd", True))
+
+
+def _flag(f: "Field[object]") -> str:
+    return f"`{f.metadata.get('alias', [f'--{f.name}'])[0]}`"
+
+
+def _default(f: "Field[object]") -> str:
+    value = f.default_factory() if f.default_factory is not MISSING else f.default
+    return "" if value is None or value == [] or value == "" else str(value)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    part.__name__: part for part in (methods, agent_parts, method_options, settings, setting_options, run_options)
+}
+
+
+def regenerated(page: str) -> str:
+    """A page whose marked parts say what the code says."""
+    return PART.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n{match[3]}", page)
+
+
+def pages() -> list[Path]:
+    """The pages that have such parts."""
+    return [path for path in sorted(DOCS.glob("*.md")) if PART.search(path.read_text())]
+
+
+def main() -> None:
+    """Write all pages anew."""
+    for path in pages():
+        path.write_text(regenerated(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The pages of docs/ say what the code says."""
+
+import re
+
+import pytest
+from docs.generate import pages, regenerated
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_page_is_up_to_date(path):
+    page = path.read_text()
+    assert regenerated(page) == page, f"run: python docs/generate.py (it writes docs/{path.name})"
+
+
+def test_there_are_pages():
+    assert {path.name for path in pages()} >= {"methods.md", "settings.md", "running.md"}
+
+
+def test_each_option_says_what_it_is():
+    rows = re.findall(r"^\| `--.*\|$", "\n".join(path.read_text() for path in pages()), re.MULTILINE)
+    options = [row.strip("| ").split(" | ") for row in rows if row.count(" | ") == 2]
+    assert len(options) > 100
+    assert all(text.strip() for _, _, text in options), options
