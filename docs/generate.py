@@ -22,8 +22,10 @@ from redwood.settings import SETTINGS, Setting, get_setting
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-FAMILIES = ("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "streaming")
-FAMILIES += ("target_propagation", "agents")
+FAMILIES = (
+    *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "streaming"),
+    *("target_propagation", "agents"),
+)
 
 # How a method can be joined to others by a plus sign.
 JOINED = {
