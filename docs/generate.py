@@ -1,6 +1,6 @@
-"""Write the parts of the documentation that are read off the code: tables of methods, settings and options.
+"""Write the parts of the documentation that are read off the code: tables of methods, settings, options and folders.
 
-Run `python docs/generate.py` after a change to these. A page marks such a part by `<!-- generated: NAME -->` and
+Run `python -m docs.generate` after a change to these. A page marks such a part by `<!-- generated: NAME -->` and
 `<!-- end -->`; NAME is a key of `PARTS`. `tests/test_generated_docs.py` compares the pages with the code.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
+from docs.house import house
 from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.registry import load_object
@@ -17,7 +18,8 @@ from redwood.experiments.listing import describe_settings
 from redwood.methods import AGENT_PARTS, METHODS, Composition, Method
 from redwood.methods.table import MethodEntry
 from redwood.runs.run import Run
-from redwood.settings import SETTINGS, Setting, get_setting
+from redwood.settings import SETTINGS, get_setting
+from redwood.settings.base import Setting
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -159,7 +161,8 @@ def _default(f: "Field[object]") -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (methods, agent_parts, method_options, settings, setting_options, run_options)
+    part.__name__: part
+    for part in (methods, agent_parts, method_options, settings, setting_options, run_options, house)
 }
 
 

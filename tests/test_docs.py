@@ -1,4 +1,4 @@
-"""What docs/streams.md and docs/reinforcement.md show works: Python runs, commands run or are understood."""
+"""The documentation works: its Python runs, its commands run or are understood, its links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from redwood.cli import main
-from redwood.experiments.options import Pair, parse_options
+from redwood.experiments.arguments import parse_selection
+from redwood.experiments.comparison import select_pairs
+from redwood.experiments.options import Pair, check_arguments, parse_options
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.agents.agent import Agent
 from redwood.settings import SETTINGS, get_setting
@@ -18,6 +20,38 @@ TEXT = (DOCS / "streams.md").read_text()
 ENVIRONMENTS = (DOCS / "reinforcement.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = re.findall(r"^python cli\.py (.*)$", TEXT, re.MULTILINE)
+
+ROOT = DOCS.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links(page):
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([\w-]*))?\)", page.read_text()):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_are_named_exist(page):
+    """Examples, benchmarks and modules that the text names in backticks."""
+    for name in re.findall(
+        r"`((?:examples|core|settings|runs|buffers|methods|experiments)/[\w/]+\.py)\b", page.read_text()
+    ):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_commands_of_the_readme_are_understood():
+    commands = [*PAGES[0].read_text().splitlines(), *(DOCS / "running.md").read_text().splitlines()]
+    pairs = [line.split("#")[0].split()[2:] for line in commands if line.startswith("python cli.py --setting")]
+    assert len(pairs) > 8
+    for arguments in pairs:
+        chosen, rest = parse_selection(arguments)
+        found, _ = select_pairs(chosen.setting, chosen.method, rest)
+        check_arguments(found, rest)
 
 
 @pytest.mark.parametrize("code", CODE, ids=["numbers", "backbone"])

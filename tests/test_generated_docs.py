@@ -9,7 +9,7 @@ from docs.generate import pages, regenerated
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 def test_page_is_up_to_date(path):
     page = path.read_text()
-    assert regenerated(page) == page, f"run: python docs/generate.py (it writes docs/{path.name})"
+    assert regenerated(page) == page, f"run: python -m docs.generate (it writes docs/{path.name})"
 
 
 def test_there_are_pages():

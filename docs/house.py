@@ -1,0 +1,88 @@
+"""Draw the house: packages as layers, with their files, and who imports whom, read off the source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("cli", "experiments", "methods", "runs", "settings", "buffers", "core")
+
+Arrows = dict[str, set[str]]
+
+
+def house() -> str:
+    """The diagram of the layers and the table of all folders."""
+    return f"{diagram()}\n{folders()}"
+
+
+def diagram() -> str:
+    """The layers with their numbers of files, as Mermaid. An arrow that follows from two others is left out."""
+    above, late = imports()
+    lines = [f'    {layer}["{_label(layer)}"]' for layer in LAYERS]
+    lines += [f"    {layer} --> {other}" for layer in LAYERS for other in _direct(layer, above, above)]
+    lines += [f"    {layer} -.-> {other}" for layer in LAYERS for other in _direct(layer, above, late)]
+    return "\n".join(["```mermaid", "flowchart TD", *lines, "```", ""])
+
+
+def folders() -> str:
+    """The table of all folders."""
+    above, _ = imports()
+    lines = ["| folder | files | what it holds | imports |", "| --- | --- | --- | --- |"]
+    for layer in LAYERS[1:]:
+        names = ", ".join(f"`{other}`" for other in _sorted(above[layer]))
+        for folder in [ROOT / layer, *sorted(path.parent for path in (ROOT / layer).glob("*/__init__.py"))]:
+            where = folder.relative_to(ROOT).as_posix()
+            lines.append(f"| `{where}/` | {len(list(folder.glob('*.py')))} | {_headline(folder)} | {names} |")
+            names = ""
+    return "\n".join([*lines, ""])
+
+
+def imports() -> tuple[Arrows, Arrows]:
+    """Which layers each layer imports at the top of its files, and which inside functions."""
+    above: Arrows = {layer: set() for layer in LAYERS}
+    late: Arrows = {layer: set() for layer in LAYERS}
+    for layer in LAYERS:
+        for path in _files(layer):
+            tree = ast.parse(path.read_text())
+            top = set(_imported(tree.body))
+            above[layer] |= top - {layer}
+            late[layer] |= set(_imported(list(ast.walk(tree)))) - top - {layer}
+    return above, {layer: late[layer] - above[layer] for layer in LAYERS}
+
+
+def _files(layer: str) -> list[Path]:
+    single = ROOT / f"{layer}.py"
+    return [single] if single.exists() else sorted((ROOT / layer).rglob("*.py"))
+
+
+def _imported(nodes: list[ast.AST] | list[ast.stmt]) -> Iterator[str]:
+    for node in nodes:
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "redwood":
+            names = [f"redwood.{alias.name}" for alias in node.names]
+        yield from (
+            name.split(".")[1] for name in names if name.startswith("redwood.") and name.split(".")[1] in LAYERS
+        )
+
+
+def _direct(layer: str, above: Arrows, kind: Arrows) -> list[str]:
+    return _sorted(kind[layer] - {far for near in kind[layer] for far in _reached(near, above)})
+
+
+def _reached(layer: str, above: Arrows) -> set[str]:
+    return above[layer].union(*(_reached(other, above) for other in above[layer]))
+
+
+def _sorted(layers: set[str]) -> list[str]:
+    return sorted(layers, key=LAYERS.index)
+
+
+def _label(layer: str) -> str:
+    n = len(_files(layer))
+    return f"{layer}.py" if (ROOT / f"{layer}.py").exists() else f"{layer}/ ({n} files)"
+
+
+def _headline(folder: Path) -> str:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    return text.split("\n\n")[0].splitlines()[0].rstrip(".") if text else ""
