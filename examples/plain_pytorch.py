@@ -5,19 +5,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
 
 from redwood.buffers import ClassBalancedReservoir, RehearsalBuffer
 
+Stream = Iterable[tuple[Tensor, Tensor]]  # batches: samples (B, ...) and labels (B,)
 
-def train(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    stream: Iterable[tuple[Tensor, Tensor]],
-    capacity: int = 500,
-    seed: int = 0,
-) -> RehearsalBuffer:
+
+def train(network: nn.Module, optimizer: Optimizer, stream: Stream, capacity: int = 500) -> RehearsalBuffer:
     """Train on each batch of `stream` together with as many old samples."""
-    buffer = RehearsalBuffer(capacity, policy=ClassBalancedReservoir(), seed=seed)
+    buffer = RehearsalBuffer(capacity, policy=ClassBalancedReservoir())
     for x, y in stream:
         batch = {"x": x, "y": y}
         if len(buffer):
