@@ -3,21 +3,17 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
-from redwood.core.errors import InvalidOptionError
 from redwood.core.registry import reference_of
-from redwood.core.state import State, copy_state, count_bytes, load_state
+from redwood.core.state import Stateful
 from redwood.methods.table import known_methods
 from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.results import Results
-
-T = TypeVar("T")
 
 
 class Composition(Enum):
@@ -37,7 +33,7 @@ class Composition(Enum):
 
 
 @dataclass
-class Method(ABC):
+class Method(Stateful, ABC):
     """A learning algorithm; its dataclass fields are its hyper-parameters, and its command-line options.
 
     Set in a subclass:
@@ -75,38 +71,13 @@ class Method(ABC):
     def attach(self, run: Run) -> None:
         """Receive the run: its device, loggers and checkpoint folder. `configure` follows, and declares the state."""
         self.run = run
-        self._states: dict[str, bool] = {}
-
-    def add_state(self, name: str, value: T, *, buffer: bool = False) -> T:
-        """Set the attribute `name`, and make it a part of the method's state; `configure` calls it once for each.
-
-        A resumed run continues with the attribute as it was. Its tensors are saved as copies, and loaded onto the
-        device where the tensor is that they replace, or else onto `self.device`.
-
-        Args:
-            name: The attribute, and its key in `state_dict`.
-            value: A tensor; a module, an optimizer or another object with `state_dict` and `load_state_dict`; a plain
-                value or None; or a dictionary or list of these. None and empty ones may become anything later.
-            buffer: Whether its bytes count as `buffer_bytes` in `costs`: it stands for earlier samples or tasks.
-
-        Returns:
-            The value.
-
-        Raises:
-            InvalidOptionError: If another class of the method has declared a state of this name.
-        """
-        if name in self._states:
-            raise InvalidOptionError(
-                f"The method {self.reference()} cannot be made: two of its classes keep a state called {name!r}; "
-                "rename one of the two."
-            )
-        self._states[name] = buffer
-        setattr(self, name, value)
-        return value
+        self._states = {}
 
     @abstractmethod
     def configure(self, setting: Setting) -> None:
         """Prepare for `setting`: `setting.observation_space` and `setting.action_space` say what goes in and out.
+
+        Declare here, by `self.add_state(name, value)`, each attribute that a resumed run needs; see `Stateful`.
 
         It is a view: options and spaces, `assumptions`, and `nb_tasks` where boundaries are announced, but no data.
         """
@@ -154,17 +125,6 @@ class Method(ABC):
         """
         return None
 
-    def state_dict(self) -> State:
-        """All that was learned, as tensors and plain values; a resumed run gets it back."""
-        return {name: copy_state(getattr(self, name)) for name in self._states}
-
-    def load_state_dict(self, state: State) -> None:
-        """Continue from what `state_dict` returned."""
-        device = getattr(self, "device", torch.device("cpu"))
-        for name in self._states:
-            setattr(self, name, load_state(getattr(self, name), state[name], device))
-
     def costs(self) -> dict[str, Any]:
         """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker; see `rehearsal_cost` for more."""
-        held = sum(count_bytes(getattr(self, name)) for name, is_buffer in self._states.items() if is_buffer)
-        return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": held}
+        return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": self.nbytes}

@@ -21,7 +21,7 @@ from redwood.settings.rl.tree import IncrementalRLSetting
 
 @dataclass
 class WeightPenalty(QuadraticPenalty, Agent):
-    """Add to the loss a parabola in each weight that decides the actions, by adding its gradient before each step.
+    """Add a quadratic penalty on each weight that decides the actions, by adding its gradient before each step.
 
     Critics and value functions are left free, as in Continual World. The gradient is added after clipping, and has no
     bound of its own: the library's optimizers, Adam and RMSprop, take no longer steps for larger gradients.
@@ -74,23 +74,13 @@ class WeightPenalty(QuadraticPenalty, Agent):
             importance = self.importance()
         self.consolidate(importance)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The agent's state and the parabola."""
-        return super().state_dict() | {"parabola": self.parabola_state()}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with an earlier agent and parabola."""
+        """Continue from a state, once its penalty is known to fit the weights."""
         super().load_state_dict(state)
-        self.load_parabola(state["parabola"], self.device)
         shapes = {name: p.shape for name, p in self.trained_weights()}
         for part in (self.curvature, self.minimum):
             if any(value.shape != shapes.get(name) for name, value in part.items()):
-                raise ValueError("its parabola is one of other weights")
-
-    def costs(self) -> dict[str, Any]:
-        """The agent's costs; the parabola counts as buffer."""
-        costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + self.parabola_bytes()}
+                raise ValueError("its penalty is one of other weights")
 
 
 @dataclass
@@ -116,7 +106,7 @@ class AgentL2(WeightPenalty):
         return {name: torch.ones_like(parameter) for name, parameter in self.trained_weights()}
 
     def consolidate(self, importance: Weights) -> None:
-        """Move the only parabola, which gets no steeper."""
+        """Move the penalty, whose curvature stays 1."""
         self.move_penalty(importance, decay=0.0)
 
 
@@ -151,5 +141,5 @@ class AgentEWC(WeightPenalty):
         return {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
 
     def consolidate(self, importance: Weights) -> None:
-        """Add the parabola of the task that is over."""
+        """Add the penalty of the task that is over."""
         self.add_penalty(importance)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.seeding import generator
@@ -20,7 +21,7 @@ def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *
     """Diagonal of the Fisher information: the mean square of each sample's gradient.
 
     Args:
-        network: Its parameters are differentiated by, in evaluation mode.
+        network: The gradient is taken by its parameters, in evaluation mode.
         log_likelihood: Maps the network's parameters and one sample of each of `data` to log p(y | x), a scalar.
         *data: Tensors (n, ...), n samples.
 
@@ -32,25 +33,24 @@ def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *
 
 @dataclass
 class EWC(SampledImportance):
-    """Pull each weight back to where earlier tasks left it, as hard as they depend on it (equation 3).
+    """Penalise changes of weights that earlier tasks depend on (equation 3).
 
-    Per task, the penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2, as far as steps of the
-    learning rate can follow it (`effective_strength`). The sum over tasks is itself a parabola in each w_i.
+    In the form `per_task` the penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2; its
+    strength is bounded (`effective_strength`). The sum over tasks is itself a parabola in each w_i.
 
-    Online ("Progress & Compress", section 4), only the latest weights w* count: after task k the Fisher information is
-    F*_k = gamma F*_(k-1) + F_k, and the penalty of the next one lambda/2 * sum_i gamma F*_ki (w_i - w*_i)^2. This is
-    the default: the latest weights were held to those of earlier tasks already, so that a pull back to each of these
-    counts earlier tasks twice (Huszar, 2018). On ten permuted tasks that ends below fine-tuning.
+    In the form `online` ("Progress & Compress", section 4), only the latest weights w* count. After task k the Fisher
+    information is F*_k = gamma F*_(k-1) + F_k, and the next penalty is lambda/2 * sum_i gamma F*_ki (w_i - w*_i)^2.
+    This is the default. The latest weights were already held near those of earlier tasks, so a penalty around each of
+    these counts earlier tasks twice (Huszar, 2018). On ten permuted tasks that ends below fine-tuning.
 
     The Fisher information F_k of each task is divided by its mean over all weights, unless `importance_scale` is none.
-    In one pass over a few dozen batches little is forgotten, and the penalty changes next to nothing.
+    It is estimated on samples of the task, with labels drawn from the network's own predictions, or with the given
+    labels (the empirical Fisher information).
 
-    The Fisher information is estimated on samples of the task that were kept aside as they came, with labels drawn from
-    the network's own predictions, or with the given ones (the empirical Fisher information).
+    In one pass over a few dozen batches little is forgotten, and the penalty changes next to nothing.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    state_key: ClassVar[str] = "ewc"
     purpose: ClassVar[str] = "fisher"
 
     ewc_lambda: float = 0.5  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)
@@ -60,7 +60,6 @@ class EWC(SampledImportance):
     fisher_labels: str = "sampled"  # its labels: sampled (from the network's predictions) or given (the true ones)
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "ewc_lambda", 0)
         check_choice(self, "ewc_form", ("per_task", "online"))
@@ -69,18 +68,18 @@ class EWC(SampledImportance):
         check_choice(self, "fisher_labels", ("sampled", "given"))
 
     @property
+    @override
     def strength(self) -> float:
-        """Lambda, and online gamma."""
         return self.ewc_lambda * self.ewc_gamma if self.ewc_form == "online" else self.ewc_lambda
 
     @property
+    @override
     def n_aside(self) -> int:
-        """As the option says."""
         return self.fisher_samples
 
+    @override
     def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
-        """The Fisher information."""
-        labels = y if self.fisher_labels == "given" else self._answers(x, task_id)
+        labels = y if self.fisher_labels == "given" else self._sampled_labels(x, task_id)
 
         def log_likelihood(weights: Weights, one: Tensor, label: Tensor, task: Tensor) -> Tensor:
             output = self.heads.mask(functional_call(self.network, weights, (one[None],)), task[None])
@@ -88,13 +87,13 @@ class EWC(SampledImportance):
 
         return fisher_diagonal(self.network, log_likelihood, x, labels, task_id)
 
-    def _answers(self, x: Tensor, task_id: Tensor) -> Tensor:
+    def _sampled_labels(self, x: Tensor, task_id: Tensor) -> Tensor:
         choice = generator(self.setting.seed, "fisher labels", self.phase_count, rank())
         scores = self.predict(x, task_id)
         return torch.multinomial(scores.softmax(1).cpu(), 1, generator=choice)[:, 0].to(self.device)
 
+    @override
     def consolidate(self, importance: Weights) -> None:
-        """Add the parabola of the task that is over, or move the only one."""
         if self.ewc_form == "per_task":
             self.add_penalty(importance)
         else:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.methods.base import Composition
@@ -15,7 +16,7 @@ from redwood.methods.regularisation.sampled_importance import SampledImportance,
 
 @dataclass
 class MAS(SampledImportance):
-    """Hold on to the weights that the network's outputs depend on, whether these are right or wrong.
+    """Penalise changes of weights that the network's outputs depend on, right or wrong.
 
     After each task the importance Omega_i grows by the mean over samples of |d ||F(x)||^2 / dw_i| (section 4.1). The
     penalty is lambda * sum_i Omega_i (w_i - w*_i)^2 (section 4), with the weights w* after the latest task; its
@@ -27,31 +28,28 @@ class MAS(SampledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    state_key: ClassVar[str] = "mas"
     purpose: ClassVar[str] = "mas"
 
     mas_lambda: float = 0.25  # strength of the penalty (with importance_scale none: the paper has 1)
     mas_samples: int = 200  # samples of each task that the importance is measured on
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "mas_lambda", 0)
         check_range(self, "mas_samples", 1)
 
     @property
+    @override
     def strength(self) -> float:
-        """2 lambda: a curvature is twice the factor of the square."""
-        return 2 * self.mas_lambda
+        return 2 * self.mas_lambda  # a curvature is twice the factor of the square
 
     @property
+    @override
     def n_aside(self) -> int:
-        """As the option says."""
         return self.mas_samples
 
+    @override
     def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
-        """How much the squared length of the outputs changes with each weight, on average."""
-
         def squared_length(weights: Weights, one: Tensor, task: Tensor) -> Tensor:
             outputs = self.heads.mask(functional_call(self.network, weights, (one[None],)), task[None])
             return outputs.masked_fill(outputs == -torch.inf, 0).square().sum()

@@ -1,46 +1,44 @@
-"""A parabola in each weight, which stands for all that earlier tasks ask of it."""
+"""A quadratic penalty on each weight, which stands for the losses of all earlier tasks."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from redwood.core.errors import InvalidOptionError
+from redwood.methods.base import Method
 
 # One tensor per parameter, by its name.
 Weights = dict[str, Tensor]
 
 
-class QuadraticPenalty(ABC):
-    """What methods of both branches of the tree share that pull weights back to where earlier tasks left them.
+class QuadraticPenalty(Method):
+    """Keeps, for each weight w_i, a curvature c_i and a minimum m_i; the penalty is strength/2 * c_i (w_i - m_i)^2.
 
-    Curvature and minimum of the parabola, two numbers per weight, stand for any number of tasks.
+    Two numbers per weight stand for any number of tasks, since a sum of parabolas is a parabola. Networks and agents
+    share this class.
 
     Attributes:
-        curvature: Curvature of each weight's parabola, without the strength; empty before the first task is over.
-        minimum: Where each weight is pulled to.
+        curvature: c_i, without the strength; empty before the first task is over.
+        minimum: m_i, where the penalty is 0.
     """
-
-    curvature: Weights
-    minimum: Weights
 
     @property
     @abstractmethod
     def strength(self) -> float:
-        """What the curvature is multiplied by in the penalty."""
+        """Factor of the curvature in the penalty."""
 
     @abstractmethod
     def trained_weights(self) -> Iterable[tuple[str, Tensor]]:
-        """The parameters that are pulled at, and their names."""
+        """The parameters with a penalty, and their names."""
 
     def start_penalty(self) -> None:
-        """No weight matters yet.
+        """Declare the state of the penalty, which is empty; `configure` has to call it.
 
         Raises:
-            InvalidOptionError: If two methods of this family are combined.
+            InvalidOptionError: If two classes of the method measure an importance.
         """
         kinds = [kind for kind in type(self).__mro__ if "strength" in vars(kind)]
         for kind, other in pairwise(kinds):
@@ -49,11 +47,11 @@ class QuadraticPenalty(ABC):
                     f"{kind.__name__} and {other.__name__} cannot be combined, as each weight has one importance; "
                     "leave one of them out."
                 )
-        self.curvature = {}
-        self.minimum = {}
+        self.curvature: Weights = self.add_state("curvature", {}, buffer=True)
+        self.minimum: Weights = self.add_state("minimum", {}, buffer=True)
 
     def add_penalty(self, importance: Weights) -> None:
-        """Add a parabola around the present weights; the sum of parabolas is a parabola."""
+        """Add a penalty with its minimum at the present weights, and `importance` as its curvature."""
         for name, parameter in self.trained_weights():
             added, anchor = importance[name], parameter.detach()
             if name not in self.curvature:
@@ -65,34 +63,16 @@ class QuadraticPenalty(ABC):
             self.curvature[name] = curvature
 
     def move_penalty(self, importance: Weights, decay: float = 1.0) -> None:
-        """Let the one parabola that there is have its minimum at the present weights.
+        """Move the minimum of the penalty to the present weights.
 
         Args:
-            importance: What is added to its curvature.
-            decay: What its curvature is multiplied by before.
+            importance: Added to the curvature.
+            decay: Factor of the curvature before.
         """
         for name, parameter in self.trained_weights():
             earlier = self.curvature.get(name)
             self.curvature[name] = importance[name] if earlier is None else decay * earlier + importance[name]
             self.minimum[name] = parameter.detach().clone()
-
-    def parabola_state(self) -> dict[str, Any]:
-        """Curvature and minimum, for a checkpoint."""
-        return {"curvature": dict(self.curvature), "minimum": dict(self.minimum)}
-
-    def load_parabola(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on with an earlier parabola, on the device of the weights."""
-        self.curvature = {name: value.to(device) for name, value in state["curvature"].items()}
-        self.minimum = {name: value.to(device) for name, value in state["minimum"].items()}
-
-    def parabola_bytes(self) -> int:
-        """Bytes that curvature and minimum take."""
-        return bytes_of(self.curvature) + bytes_of(self.minimum)
-
-
-def bytes_of(weights: Weights) -> int:
-    """Bytes that the tensors take."""
-    return sum(value.nbytes for value in weights.values())
 
 
 def mean_of(weights: Weights) -> float:

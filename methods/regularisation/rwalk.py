@@ -1,35 +1,33 @@
 """Riemannian walk (Chaudhry et al., 2018, "Riemannian Walk for Incremental Learning")."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.path_importance import PathImportance
-from redwood.methods.regularisation.quadratic_penalty import Weights, bytes_of
+from redwood.methods.regularisation.quadratic_penalty import Weights
 from redwood.settings.base import Setting
-
-# What the state holds beside the parabola and the path, by weight.
-KEPT = ("fisher", "squares", "begun", "gained", "score")
 
 
 @dataclass
 class RWalk(PathImportance):
-    """Hold on to the weights that the predictions depend on, and to those that lowered the loss by short moves.
+    """Penalise changes of weights that predictions depend on, and of weights whose short steps lowered the loss.
 
     Both are measured in training, without a pass over the task's data (section 4). Every few steps the mean square of
-    the batches' gradients enters a running Fisher information F with weight alpha, and the score of each weight grows
-    by its part in the drop of the loss since the last time, divided by half F times the square of its movement, plus
-    epsilon. At a task's end the score s is averaged with that of earlier tasks. The penalty is lambda * sum_i
-    (F_i + s_i) (w_i - w*_i)^2, each of F and s scaled to a maximum of 1, with the weights w* after the latest task, as
-    far as steps of the learning rate can follow it (`effective_strength`).
+    the batches' gradients enters a running Fisher information F with weight alpha. At the same time the score of each
+    weight grows by its part in the drop of the loss since the last update, divided by half F times the square of its
+    movement, plus epsilon. At a task's end the score s is averaged with that of earlier tasks.
+
+    The penalty is lambda * sum_i (F_i + s_i) (w_i - w*_i)^2, each of F and s scaled to a maximum of 1, with the weights
+    w* after the latest task. Its strength is bounded (`effective_strength`).
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    state_key: ClassVar[str] = "rwalk"
 
     rwalk_lambda: float = 10.0  # strength of the penalty
     rwalk_alpha: float = 0.9  # weight of the newest steps in the running Fisher information
@@ -37,7 +35,6 @@ class RWalk(PathImportance):
     rwalk_interval: int = 10  # steps after which Fisher information and scores are updated
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "rwalk_lambda", 0)
         check_range(self, "rwalk_alpha", 0, 1)
@@ -45,32 +42,35 @@ class RWalk(PathImportance):
         check_range(self, "rwalk_interval", 1)
 
     @property
+    @override
     def strength(self) -> float:
-        """2 lambda: a curvature is twice the factor of the square."""
-        return 2 * self.rwalk_lambda
+        return 2 * self.rwalk_lambda  # a curvature is twice the factor of the square
 
+    @override
     def configure(self, setting: Setting) -> None:
-        """Build the network; its weights are where the path begins."""
         super().configure(setting)
-        self.fisher, self.gained, self.score = self._zeros(), self._zeros(), self._zeros()
-        self.intervals, self.tasks = 0, 0
+        self.fisher = self.add_state("fisher", self.zeros(), buffer=True)
+        self.gained = self.add_state("gained", self.zeros(), buffer=True)
+        self.score = self.add_state("score", self.zeros(), buffer=True)
+        self.squares = self.add_state("squares", self.zeros(), buffer=True)  # since the interval began, like `steps`
+        self.begun = self.add_state("begun", self.copied_weights(), buffer=True)
+        self.steps = self.add_state("steps", 0)
+        self.intervals = self.add_state("intervals", 0)
+        self.tasks = self.add_state("tasks", 0)
 
-    def _zeros(self) -> Weights:
-        return {name: torch.zeros_like(p) for name, p in self.trained_weights()}
-
+    @override
     def start_path(self) -> None:
-        """Begin a new interval."""
         super().start_path()
-        self.squares, self.steps = self._zeros(), 0
-        self.begun: Weights = {name: p.detach().clone() for name, p in self.trained_weights()}
+        self.squares, self.steps = self.zeros(), 0
+        self.begun = self.copied_weights()
 
+    @override
     def note_step(self, name: str, gradient: Tensor, moved: Tensor) -> None:
-        """Take in one step of a parameter."""
         super().note_step(name, gradient, moved)
         self.squares[name] = self.squares[name] + gradient.square()
 
+    @override
     def after_step(self) -> None:
-        """End the interval if it is long enough."""
         super().after_step()
         self.steps += 1
         if self.steps == self.rwalk_interval:
@@ -86,44 +86,25 @@ class RWalk(PathImportance):
         self.intervals += 1
         self.start_path()
 
+    @override
     def importance(self) -> Weights:
-        """Fisher information and score."""
         if self.steps:
             self._end_interval()
         share = 0.5 if self.tasks else 1.0
         for name, gained in self.gained.items():
             self.score[name] = share * gained + (1 - share) * self.score[name]
-        self.gained = self._zeros()
+        self.gained = self.zeros()
         self.tasks += 1
-        fisher, score = scaled(self.fisher), scaled(self.score)
+        fisher, score = by_maximum(self.fisher), by_maximum(self.score)
         return {name: fisher[name] + score[name] for name in fisher}
 
+    @override
     def consolidate(self, importance: Weights) -> None:
-        """Replace the parabola: the importance of earlier tasks is part of the new one."""
+        # The importance of earlier tasks is part of the new one.
         self.move_penalty(importance, decay=0.0)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, the parabola, the path, and all running measures."""
-        state = super().state_dict()
-        state[self.state_key] |= {name: dict(getattr(self, name)) for name in KEPT}
-        state[self.state_key] |= {"steps": self.steps, "intervals": self.intervals, "tasks": self.tasks}
-        return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with an earlier network and all that was measured."""
-        super().load_state_dict(state)
-        own = state[self.state_key]
-        for name in KEPT:
-            setattr(self, name, self.on_device(own[name]))
-        self.steps, self.intervals, self.tasks = own["steps"], own["intervals"], own["tasks"]
-
-    def costs(self) -> dict[str, Any]:
-        """The costs of training; all that is kept by weight counts as buffer."""
-        costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + sum(bytes_of(getattr(self, name)) for name in KEPT)}
-
-
-def scaled(weights: Weights) -> Weights:
-    """The same, divided by the largest of all values; zeros stay as they are."""
+def by_maximum(weights: Weights) -> Weights:
+    """The values divided by the largest of all values; zeros stay zeros."""
     largest = torch.stack([value.max() for value in weights.values()]).max()
     return {name: value / largest.clamp(min=torch.finfo(value.dtype).tiny) for name, value in weights.items()}

@@ -3,11 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
+from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
 from redwood.core.seeding import derive_seed
@@ -56,9 +57,12 @@ def mean_over_samples(
 
 @dataclass
 class SampledImportance(ScaledImportance):
-    """Measure the importance of weights on samples that were kept aside as they came.
+    """Measure the importance of weights on samples of the task, which were kept aside in its first pass.
 
-    They are a uniform sample of the task, taken in the first pass; so no sample is visited again after its task.
+    They are a uniform sample of the task. No sample is used after its task.
+
+    Attributes:
+        aside: The samples of this worker.
     """
 
     purpose: ClassVar[str]  # tells the random draws of methods apart
@@ -66,7 +70,7 @@ class SampledImportance(ScaledImportance):
     @property
     @abstractmethod
     def n_aside(self) -> int:
-        """How many samples of each task are put aside, by each worker."""
+        """Samples of each task that each worker keeps aside."""
 
     @abstractmethod
     def importance_on(self, x: Tensor, y: Tensor, task_id: Tensor) -> Weights:
@@ -78,52 +82,35 @@ class SampledImportance(ScaledImportance):
             task_id: Their tasks (n,); zeros where these are hidden.
         """
 
+    @override
     def configure(self, setting: Setting) -> None:
-        """Build the network; nothing has been put aside yet."""
         super().configure(setting)
-        self._aside = self._empty_sample()
+        self.aside = self.add_state("aside", self._empty_sample(), buffer=True)
 
     def _empty_sample(self) -> RehearsalBuffer:
         seed = derive_seed(self.setting.seed, f"{self.purpose} samples", self.phase_count, rank())
         return RehearsalBuffer(self.n_aside, seed=seed)
 
+    @override
     def on_task_start(self, task_id: int | None) -> None:
-        """Start a new sample of the task."""
         super().on_task_start(task_id)
-        self._aside = self._empty_sample()
+        self.aside = self._empty_sample()
 
+    @override
     def augment(self, batch: Batch) -> Batch:
-        """Put some of the incoming samples aside."""
         if self.phase.train.first_pass:
-            self._aside.add(batch.leaves())
+            self.aside.add(batch.leaves())
         return super().augment(batch)
 
+    @override
     def importance(self) -> Weights:
-        """The mean of what the workers find on their samples."""
-        sample = self._aside.sample(self.n_aside)
+        sample = self.aside.sample(self.n_aside)
         x, y = sample["x"].to(self.device), sample["y"].to(self.device)
         ids = sample["task_id"].to(self.device) if "task_id" in sample else torch.zeros_like(y)
         found = self.importance_on(x, y, ids)
         return {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
 
+    @override
     def on_task_end(self, task_id: int | None) -> None:
-        """Measure the importance of the weights, and let go of the samples."""
         super().on_task_end(task_id)
-        self._aside = self._empty_sample()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, the parabola, and the samples put aside."""
-        state = super().state_dict()
-        state[self.state_key]["aside"] = self._aside.state_dict()
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with an earlier network, parabola and samples."""
-        super().load_state_dict(state)
-        self._aside.load_state_dict(state[self.state_key]["aside"])
-        self._aside.to(self.device)
-
-    def costs(self) -> dict[str, Any]:
-        """The costs of training; the parabola and the samples put aside count as buffer."""
-        costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + self._aside.nbytes}
+        self.aside = self._empty_sample()

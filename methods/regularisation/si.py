@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from redwood.core.checks import check_range
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.importance import ScaledImportance
@@ -12,7 +14,7 @@ from redwood.methods.regularisation.quadratic_penalty import Weights
 
 @dataclass
 class SI(PathImportance, ScaledImportance):
-    """Hold on to the weights whose moves lowered the loss of earlier tasks (equations 3 to 5).
+    """Penalise changes of weights whose steps lowered the loss of earlier tasks (equations 3 to 5).
 
     Weight i's part in the drop of a task's loss is omega_i = - sum over steps of gradient times movement (equation 3).
     With its movement Delta_i over the task, its importance grows by omega_i / (Delta_i^2 + xi) (equation 5). The
@@ -25,24 +27,22 @@ class SI(PathImportance, ScaledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    state_key: ClassVar[str] = "si"
 
     si_c: float = 0.25  # strength of the penalty (with importance_scale none, as in the paper: 0.1 to 1)
     si_xi: float = 0.1  # damping: added to the squared movement that importance is divided by
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "si_c", 0)
         check_range(self, "si_xi", 1e-12)
 
     @property
+    @override
     def strength(self) -> float:
-        """2 c: a curvature is twice the factor of the square."""
-        return 2 * self.si_c
+        return 2 * self.si_c  # a curvature is twice the factor of the square
 
+    @override
     def importance(self) -> Weights:
-        """What each weight did for the loss, by the square of how far it went."""
         return {
             name: self.path[name].clamp(min=0) / ((p.detach() - self.minimum[name]).square() + self.si_xi)
             for name, p in self.trained_weights()

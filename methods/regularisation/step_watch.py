@@ -24,10 +24,13 @@ class StepWatch(Callback):
         The penalty's gradient is known without a second backward pass, so that it can be taken out.
         """
         self._before = [
-            (name, parameter, parameter.grad - pull * (parameter - minimum), parameter.detach().clone())
-            for name, parameter, pull, minimum in self._method.effective_strength()
+            (name, parameter, parameter.grad - self._penalty_gradient(name, parameter), parameter.detach().clone())
+            for name, parameter in self._method.penalised_weights()
             if parameter.grad is not None
         ]
+
+    def _penalty_gradient(self, name: str, parameter: Tensor) -> Tensor:
+        return self._method.effective_strength(name) * (parameter - self._method.minimum[name])
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
