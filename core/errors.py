@@ -61,16 +61,16 @@ def is_raised_in(error: BaseException, *packages: str) -> bool:
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages
 
 
-class BufferInputError(ValueError):
+class BufferInputError(RedwoodError, ValueError):
     """Something that was handed to a buffer does not fit: an argument, samples, or a saved state.
 
     A `ValueError` of another kind is a fault of the program, not of its user.
     """
 
 
-class StorageError(OSError):
+class StorageError(RedwoodError, OSError):
     """The memory or the disk space that a buffer asks for cannot be had."""
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(RedwoodError, RuntimeError):
     """Another worker of a data-parallel run has ended, or does not answer any more."""

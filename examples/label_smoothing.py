@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from redwood.methods import LightningMethod
-from redwood.settings import Batch, ContinualSetting
+from redwood.methods import LightningMethod, Step
+from redwood.settings import ContinualSetting
 
 
 @dataclass
@@ -20,6 +20,6 @@ class LabelSmoothing(LightningMethod):
 
     epsilon: float = 0.1  # share of the label's probability that is spread over all classes
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, step: Step) -> Tensor:
         """Cross-entropy with smoothed labels."""
-        return F.cross_entropy(self.network(batch.x), batch.y, label_smoothing=self.epsilon)
+        return F.cross_entropy(self.outputs(step), step.batch.y, label_smoothing=self.epsilon)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.streaming.ranpac import RanPAC
     from redwood.methods.streaming.slda import SLDA
     from redwood.methods.target_propagation.dtp import DTP
+    from redwood.methods.training.step import Step
 
 __all__ = [
     "A2C",
@@ -91,6 +92,7 @@ __all__ = [
     "Random",
     "Rehearsal",
     "StableSGD",
+    "Step",
     "TwoSide",
     "Widen",
     "compose",
@@ -103,6 +105,7 @@ _LAZY = {
     "Composition": "redwood.methods.base:Composition",
     "LightningMethod": "redwood.methods.lightning:LightningMethod",
     "Method": "redwood.methods.base:Method",
+    "Step": "redwood.methods.training.step:Step",
     "compose": "redwood.methods.composition:compose",
     "get_method": "redwood.methods.lookup:get_method",
 } | {reference.rpartition(":")[2]: reference for reference in references(METHODS).values()}

@@ -41,9 +41,10 @@ class Method(Stateful, ABC):
         requires: Free parameters that a setting must not pin: `many_passes`, `one_worker`.
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
         regression: Whether it can predict numbers, too.
+        extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
 
-    The last two are not inherited where that would promise too much, since a subclass may have a loss of its own: it
-    predicts no numbers, and may only stand last, unless it says so itself.
+    A subclass may have a loss of its own. So it does not inherit `composition` and `regression`: it predicts no numbers
+    and may only stand last, unless it says otherwise.
 
     A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
     `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
@@ -54,6 +55,7 @@ class Method(Stateful, ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     composition: ClassVar[Composition] = Composition.NEVER
     regression: ClassVar[bool] = False
+    extends: ClassVar[tuple[type["Method"], ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A subclass says itself that it predicts numbers, and that others may follow it in a composition."""
@@ -74,7 +76,7 @@ class Method(Stateful, ABC):
         self._states = {}
 
     @abstractmethod
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: Any) -> None:
         """Prepare for `setting`: `setting.observation_space` and `setting.action_space` say what goes in and out.
 
         Declare here, by `self.add_state(name, value)`, each attribute that a resumed run needs; see `Stateful`.

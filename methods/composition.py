@@ -52,7 +52,7 @@ def compose(*methods: type[Method]) -> type[Method]:
 def _refuse_relatives(reference: str, methods: tuple[type[Method], ...]) -> None:
     for position, method in enumerate(methods):
         for other in methods[:position] + methods[position + 1 :]:
-            if issubclass(method, other):
+            if issubclass(method, other) or other in method.extends:
                 what = "is named twice" if method is other else f"is {other.reference()} and more"
                 raise InvalidOptionError(
                     f"The method {reference} cannot be made: {method.reference()} {what}; leave the latter out."

@@ -24,14 +24,14 @@ from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmenta
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout
 from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
+from redwood.methods.training.step import Step
 from redwood.runs.launch import cluster_environment
 from redwood.runs.run import Run
 from redwood.runs.signals import postponed
 from redwood.settings.assumptions import TaskIds
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ SMALL_NETWORK = 1_000_000
 class LightningMethod(Method):
     """Train `self.network` on every batch of the stream by gradient descent.
 
-    A subclass overrides `loss`, `augment` (to train on more than the incoming batch) or `remember` (to keep it),
-    adds `callbacks`, or chooses a `strategy`. These compose: a class that inherits two methods, one of which augments
-    and one of which adds a penalty, does both (`compose` makes such classes of any methods). A subclass whose overrides
-    all call `super()` says so with `composition = Composition.ANYWHERE`.
+    A subclass overrides `loss`, `augment` (to train on more than the incoming batch) or `after_loss` (to keep it), or
+    another hook. All get the `Step`, which carries what one hook makes to the next. Overrides compose: a class that
+    inherits two methods, one of which augments and one of which adds a penalty, does both (`compose` makes such classes
+    of any methods). A subclass whose overrides all call `super()` says so with `composition = Composition.ANYWHERE`.
 
     A module given as `model` is never trained itself: each run trains a copy of it, which is `network` afterwards.
 
@@ -58,7 +58,6 @@ class LightningMethod(Method):
         network: Maps samples (B, ...) in their storage dtype to scores (B, K).
         phase: The phase that is being trained.
         device: Where the network is.
-        host_batch: The incoming batch as it was before it was moved to a GPU; None if it was not moved.
     """
 
     target = ContinualSetting
@@ -91,7 +90,7 @@ class LightningMethod(Method):
         if not 0 < self.lr_decay <= 1:
             raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Build the network for the setting's spaces."""
         from redwood.methods.training.flops import FlopMeter
 
@@ -100,11 +99,10 @@ class LightningMethod(Method):
         self.flops = FlopMeter()
         self.phase_count = self.add_state("phase_count", 0)
         self.kept: State | None = self.add_state("kept", None)
-        self.host_batch: Batch | None = None
         self._resumed_from: dict[str, Tensor] | None = None
         check_augmentation(self.augmentation, setting.observation_space.shape or ())
-        n_outputs = count_outputs(setting.action_space)
-        heads = TaskHeads(n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        self.n_outputs = count_outputs(setting.action_space)
+        heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
         self.heads = self.add_state("heads", heads)
         network = self.make_network()
         set_dropout(network, self.dropout)
@@ -165,20 +163,51 @@ class LightningMethod(Method):
             return network
         return build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
 
-    def augment(self, batch: Batch) -> Batch:
-        """What to train on when `batch` comes in: its samples first, then any others."""
-        return batch
+    # The hooks of a training step, in the order of their calls; see `redwood.methods.training.step.take_step`.
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The loss (scalar) of an augmented batch."""
-        return self.losses(batch).mean()
+    def on_train_start(self) -> None:
+        """A phase begins to train; in a resumed run, the checkpoint has been loaded."""
 
-    def losses(self, batch: Batch) -> Tensor:
-        """The loss of each sample (B,) of an augmented batch: cross-entropy, or the squared error of numbers."""
-        return sample_losses(self.logits(batch.x, batch.task_id), batch.y)
+    def on_batch_start(self, batch_idx: int, n_batches: int) -> None:
+        """Batch `batch_idx` of the `n_batches` of an epoch comes next."""
 
-    def remember(self, batch: Batch) -> None:
-        """Take note of the incoming `batch`, once the loss of what it was augmented to has been computed."""
+    def augment(self, step: Step) -> None:
+        """Let further samples join the incoming ones: `step.join(...)`."""
+
+    def loss(self, step: Step) -> Tensor:
+        """The loss (scalar) of `step.batch`; by default the mean of `losses`, weighted by `step.weights` if given."""
+        losses = self.losses(step)
+        return losses.mean() if step.weights is None else (losses * step.weights).mean()
+
+    def losses(self, step: Step) -> Tensor:
+        """The loss of each sample (B,) of `step.batch`: cross-entropy, or the squared error of numbers."""
+        losses = sample_losses(self.scores(step), step.batch.y)
+        step.losses = losses.detach()
+        return losses
+
+    def scores(self, step: Step) -> Tensor:
+        """The scores (B, K) of `step.batch`; where ids are given at test, those of other tasks are minus infinity."""
+        return self.masked(self.outputs(step), step.batch.task_id)
+
+    def outputs(self, step: Step) -> Tensor:
+        """The network's outputs (B, K) for `step.batch`; computed once, whoever asks for them."""
+        if step.outputs is None:
+            step.outputs = self.forward(step.batch.x, step.batch.task_id)
+        return step.outputs
+
+    def after_loss(self, step: Step) -> None:
+        """The loss has been computed: take what is needed of the step, such as samples for a buffer."""
+
+    def after_backward(self, step: Step) -> None:
+        """The gradients of the step have been computed, and averaged over the workers."""
+
+    def before_optimizer_step(self) -> None:
+        """The gradients are complete: accumulated, and unscaled."""
+
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
+        """The optimizer has taken its step; `loss` is a scalar without a gradient."""
+
+    # Other parts that a subclass may change.
 
     def callbacks(self) -> "Sequence[Callback]":
         """Further Lightning callbacks for each phase."""
@@ -194,10 +223,18 @@ class LightningMethod(Method):
 
     # What the setting calls.
 
+    def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """The network's outputs (B, K) for samples (B, ...), before any mask."""
+        outputs: Tensor = self.network(x)
+        return outputs
+
     def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K); where ids are given at test, too, the classes of other tasks are out of the question."""
-        scores: Tensor = self.network(x)
-        return scores if task_id is None else self.heads.mask(scores, task_id)
+        """Scores (B, K); where ids are given at test, those of other tasks' classes are minus infinity."""
+        return self.masked(self.forward(x, task_id), task_id)
+
+    def masked(self, outputs: Tensor, task_id: Tensor | None) -> Tensor:
+        """The outputs (B, K); where ids are given at test, those outside each sample's task are minus infinity."""
+        return outputs if task_id is None else self.heads.mask(outputs, task_id)
 
     def on_task_start(self, task_id: int | None) -> None:
         """A task starts."""
@@ -228,10 +265,16 @@ class LightningMethod(Method):
         """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
         from pytorch_lightning import Trainer
 
-        from redwood.methods.training.callbacks import CheckpointInsidePhase, NoProfiler, SealedIO, TrainingLog
+        from redwood.methods.training.callbacks import (
+            CheckpointInsidePhase,
+            MethodHooks,
+            NoProfiler,
+            SealedIO,
+            TrainingLog,
+        )
 
         run: Run = self.run
-        callbacks: list[Callback] = [self.flops, TrainingLog(run), *self.callbacks()]
+        callbacks: list[Callback] = [self.flops, TrainingLog(run), MethodHooks(self), *self.callbacks()]
         if self._saves_inside:
             callbacks.append(CheckpointInsidePhase(run, phase.index))
         trainer = Trainer(
@@ -271,12 +314,12 @@ class LightningMethod(Method):
     @classmethod
     def predicts_by_network(cls) -> bool:
         """Whether predictions are the network's scores, rather than something that a subclass makes of them."""
-        return cls.predict is LightningMethod.predict and cls.logits is LightningMethod.logits
+        base = LightningMethod
+        return cls.predict is base.predict and cls.logits is base.logits and cls.forward is base.forward
 
     def on_finish(self, results: Results) -> None:
         """Let go of the data."""
         self.__dict__.pop("phase", None)
-        self.host_batch = None
 
     def state_dict(self) -> State:
         """Network, what a given one was like at the start, and the state of all classes of the method."""

@@ -6,11 +6,12 @@ import pickle
 import zipfile
 from pathlib import Path
 from typing import IO, Any
-import torch
-from redwood.core.files import replacing
-from redwood.core.errors import RedwoodError
-from redwood.runs.fingerprint import STAMP
 
+import torch
+
+from redwood.core.errors import RedwoodError
+from redwood.core.files import replacing
+from redwood.runs.fingerprint import STAMP
 
 # Behind the last byte of what torch writes, which readers of zip files pass over: the hash of all bytes before it.
 _SEAL = b"\nredwood sha256 "

@@ -1,7 +1,5 @@
 """Which devices a run computes on."""
 
-import torch
-from redwood.core.errors import InvalidOptionError
 import contextlib
 import resource
 import sys
@@ -9,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from redwood.core.errors import InvalidOptionError
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 

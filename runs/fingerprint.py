@@ -1,19 +1,17 @@
 """What ties a checkpoint to its run: an identity, the options, the data, and where in the run it was written."""
 
-import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-import torch
-from torch import Tensor
+
 from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, MapOf, Number, Record, Text, check
 
 if TYPE_CHECKING:
-    from redwood.settings.data.dataset import Dataset
+    pass
 
 
 # The entry of a checkpoint that ties it to its run.

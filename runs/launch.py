@@ -1,25 +1,25 @@
 """Start the workers of a data-parallel run, or join those that a launcher has started."""
 
 import io
-import pickle
-from typing import Any
-import numpy as np
-from torch import Tensor, nn
-from redwood.settings.base import Learner
-from redwood.core.errors import InvalidOptionError, reason_of
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from redwood.settings.base import Learner, Setting
-from redwood.runs.processes import Workers
+
+import numpy as np
+from torch import Tensor, nn
+
+from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import USER_FILE_PREFIX, load_file
+from redwood.runs.processes import Workers
+from redwood.settings.base import Learner, Setting
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
-    from redwood.settings.results import Results
     from redwood.runs.run import Run
+    from redwood.settings.results import Results
 
 
 # What redwood's own methods let go of in `on_finish`, and what the run closes.

@@ -5,6 +5,7 @@ import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
 from redwood.core.errors import RedwoodError
 
 if TYPE_CHECKING:

@@ -8,14 +8,16 @@ import secrets
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
 from pytorch_lightning.loggers import Logger, WandbLogger
-from redwood.core.files import write_atomically
+
 from redwood.core.errors import RedwoodError, reason_of
+from redwood.core.files import write_atomically
 from redwood.core.schema import Text, check
 
 if TYPE_CHECKING:
-    from redwood.settings.results import Results
     from redwood.runs.run import Run
+    from redwood.settings.results import Results
 
 
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s

@@ -7,20 +7,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
 import torch
-from redwood.settings.base import AnyPhase, Learner, Scores, Setting, Stream
-from redwood.settings.config import describe_run, name_of_setting
-from redwood.runs.devices import peak_memory_bytes, rehearsal_cost
+
 from redwood.core.errors import RedwoodError
-from redwood.runs.progress import Reporter, make_reporter
-from redwood.settings.results import Cost, Results
-from redwood.runs.run import Run
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, check, check_alike
 from redwood.core.seeding import seed_everything
-from redwood.runs.launch import check_can_be_sent
-from redwood.runs.signals import postponed, stop_if_asked, stop_signals
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
-
+from redwood.runs.devices import peak_memory_bytes, rehearsal_cost
+from redwood.runs.launch import check_can_be_sent
+from redwood.runs.progress import Reporter, make_reporter
+from redwood.runs.run import Run
+from redwood.runs.signals import postponed, stop_if_asked, stop_signals
+from redwood.settings.base import AnyPhase, Learner, Scores, Setting, Stream
+from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.results import Cost, Results
 
 STATE_FORMAT = 3
 

@@ -19,8 +19,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, NamedTuple, Self
-from redwood.core.errors import RedwoodError
 
+from redwood.core.errors import RedwoodError
 
 GRACE_S = 10.0  # for the others to notice by themselves that one has failed, and to close their logs
 STOP_S = 60.0  # for a last checkpoint after a signal

@@ -2,8 +2,9 @@
 
 import time
 from typing import TYPE_CHECKING, Self
-from redwood.settings.measure import ACCURACY, Measure
+
 from redwood.core.workers import rank
+from redwood.settings.measure import ACCURACY, Measure
 
 if TYPE_CHECKING:
     from redwood.runs.run import Run

@@ -8,17 +8,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
 import torch
 import yaml
-from redwood.core.files import remove_temporaries, write_atomically
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+
 from redwood.core.checks import check_choice, check_range, check_types
-from redwood.runs.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.files import remove_temporaries, write_atomically
+from redwood.core.workers import rank
+from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+from redwood.runs.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.runs.fingerprint import STAMP, Fingerprint
 from redwood.runs.lock import LOCK_FILE, FolderLock
 from redwood.runs.progress import Reporter
-from redwood.core.workers import rank
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -273,9 +275,9 @@ class Run:
 
     def finish(self, results: "Results") -> None:
         """Write results and plots, and close the loggers."""
-        from redwood.runs.loggers import close_loggers, log_outcome
-        from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
         from redwood.runs.figures.curves import plot_timeline
+        from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
+        from redwood.runs.loggers import close_loggers, log_outcome
 
         if self.writes:
             assert self.directory is not None

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
 INTERRUPTED, TERMINATED = 130, 143
 # Of several workers, every how many steps they agree on whether to stop: asking costs a message.
 STEPS_BETWEEN_VOTES = 10

@@ -32,7 +32,7 @@ class Learner(Protocol):
     def attach(self, run: "Run") -> None:
         """Receive the run: device, loggers, checkpoints."""
 
-    def configure(self, setting: "Setting") -> None:
+    def configure(self, setting: Any) -> None:
         """Prepare for the setting: build the network."""
 
     def on_task_start(self, task_id: int | None) -> None:

@@ -12,9 +12,9 @@ from redwood.core.checks import check_range
 from redwood.core.seeding import generator
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.networks.row import GatedNetwork, as_row, layers_of, per_input
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -49,7 +49,7 @@ class HAT(NetworkPerPhase):
         check_range(self, "hat_smax", 1)
         check_range(self, "hat_lambda", 0)
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Build the network; no unit is in use."""
         super().configure(setting)
         self.gates: list[list[Tensor]] = []
@@ -109,9 +109,9 @@ class HAT(NetworkPerPhase):
         self.gates.append(self.gated.hard_gates())
         self.used = self._used()
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, step: Step) -> Tensor:
         """The loss of the batch, and the price of units."""
-        return super().loss(batch) + self.hat_lambda * self.price()
+        return super().loss(step) + self.hat_lambda * self.price()
 
     def price(self) -> Tensor:
         """Sum of the soft gates of units that no earlier task uses, divided by the number of these; a scalar."""

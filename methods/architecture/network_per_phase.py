@@ -10,8 +10,8 @@ from torch import Tensor
 
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.layers import evaluating
-from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import TaskIncrementalSetting
 
 NOT_TRAINED = -1
@@ -47,7 +47,7 @@ class NetworkPerPhase(LightningMethod):
 
     target = TaskIncrementalSetting
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Build the network; no task was trained yet."""
         super().configure(setting)
         self.phase_of: dict[int, int] = {}

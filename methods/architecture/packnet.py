@@ -10,8 +10,8 @@ from torch.func import functional_call
 from redwood.core.checks import check_range
 from redwood.methods.architecture.masked_update import empty_owner_map, frozen_entries, keep_largest, weights_until
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
-from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -44,7 +44,7 @@ class PackNet(NetworkPerPhase):
         check_range(self, "prune_share", 0, 0.99)
         check_range(self, "retrain_share", 0, 0.99)
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Build the network, all of which is free."""
         from redwood.methods.architecture.frozen_weights import FrozenWeights
 

@@ -18,8 +18,8 @@ from redwood.methods.architecture.widening import WIDENINGS, carry_over_state, w
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import bare_optimizer
-from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Widen(LightningMethod):
             raise InvalidOptionError(f"--widen_window {self.widen_window} has to be at least 2, or 0.")
         check_range(self, "widen_patience", 1)
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Build the network; it has not grown yet."""
         super().configure(setting)
         self.pairs = hidden_pairs(self.network)

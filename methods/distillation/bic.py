@@ -1,22 +1,25 @@
 """Bias correction (Wu et al., 2019, "Large Scale Incremental Learning")."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import gather_objects, rank, world_size
 from redwood.methods.base import Composition
-from redwood.methods.distillation.two_side import TwoSide
+from redwood.methods.distillation.teacher import Distilling
+from redwood.methods.distillation.two_side import TwoSide, new_classes_compete, two_side_loss
 from redwood.methods.networks.last_layer import output_layer
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.replay.replay import add_incoming
 from redwood.methods.training.layers import evaluating
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
+from redwood.settings.supervised import SupervisedSetting
 
 LOOKED_AT = 1024  # numbers of a sample that decide about it
 BITS = 30
@@ -86,7 +89,7 @@ def fit_bias(scores: Tensor, y: Tensor, new: Tensor) -> tuple[float, float]:
 
 
 @dataclass
-class BiC(TwoSide, Rehearsal):
+class BiC(Distilling, Rehearsal):
     """Rehearsal and distillation; after each task the new classes' outputs are corrected by alpha * o + beta.
 
     The two numbers are fitted, with all else fixed, to samples of old and new classes that were kept aside from
@@ -97,62 +100,56 @@ class BiC(TwoSide, Rehearsal):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    extends = (TwoSide,)
 
     momentum: float = 0.9  # momentum of sgd
     bias_samples: int = 20  # samples kept aside from training, over all workers, that the correction is fitted to
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "bias_samples", 1)
 
-    def configure(self, setting: Setting) -> None:
-        """Build the network and two empty buffers.
-
-        Raises:
-            InvalidOptionError: If the network does not end in a linear layer.
-        """
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        self._layer = output_layer(self.network, setting.observation_space, "bic corrects")  # type: ignore[arg-type]
+        self._layer = output_layer(self.network, setting.observation_space, "bic corrects")
+        self._competing = new_classes_compete(setting.assumptions)
         self._is_held_out = HeldOut(SHARE, derive_seed(setting.seed, "bic"))
         share, rest = divmod(self.bias_samples, world_size())
-        self.held_out = self.make_buffer("bias samples", "class_balanced", capacity=max(1, share + (rank() < rest)))
+        capacity = max(1, share + (rank() < rest))
+        held_out = self.make_buffer("bias samples", setting.seed, "class_balanced", capacity=capacity)
+        self.held_out = self.add_state("held_out", held_out, buffer=True)
 
-    def augment(self, batch: Batch) -> Batch:
-        """Keep some of the incoming samples aside, and see to it that these count nothing in training."""
-        augmented = super().augment(batch)
-        if self.competing:
-            if self.phase.train.first_pass:
-                self.store(self.held_out, batch, {})
-            counted = (~self._is_held_out(augmented.x)).float()
-            self._weights = counted * (len(counted) / counted.sum().clamp(min=1))
-        return augmented
+    @override
+    def augment(self, step: Step) -> None:
+        """Give samples that are held out no weight in the loss, and the others so much more."""
+        super().augment(step)
+        if self._competing:
+            counted = (~self._is_held_out(step.batch.x)).float()
+            step.weights = counted * (len(counted) / counted.sum().clamp(min=1))
 
-    def offer(self, buffer: Any, samples: dict[str, Tensor], **told: Tensor) -> None:
-        """Offer samples that are held out to the buffer for these, and others to any other one."""
-        if self.competing:
-            rows = self._is_held_out(samples["x"])
-            rows = rows if buffer is self.held_out else ~rows
-            samples = {leaf: values[rows] for leaf, values in samples.items()}
-            told = {name: values[rows.to(values.device)] for name, values in told.items()}
-        if len(samples["x"]):
-            super().offer(buffer, samples, **told)
+    @override
+    def loss(self, step: Step) -> Tensor:
+        return two_side_loss(super().loss(step), self.distance(step), self.teacher)
 
-    def losses(self, batch: Batch) -> Tensor:
-        """The loss of each sample; none for those held out, and so much more for the others."""
-        losses = super().losses(batch)
-        return losses * self._weights if self.competing else losses
+    @override
+    def after_loss(self, step: Step) -> None:
+        super().after_loss(step)
+        if self._competing and step.first_pass:
+            chosen = self._is_held_out(step.incoming.x)
+            add_incoming(self.held_out, step, chosen=chosen, on_gpu=self.is_on_gpu(self.device))
 
-    def distances(self, outputs: Tensor, taught: Tensor) -> Tensor:
-        """The distance of each sample from the teacher; likewise."""
-        distances = super().distances(outputs, taught)
-        return distances * self._weights if self.competing else distances
+    @override
+    def add(self, step: Step) -> None:
+        chosen = ~self._is_held_out(step.incoming.x) if self._competing else None
+        self.replay.add(step, self.further_leaves(step), chosen)
 
+    @override
     def on_task_end(self, task_id: int | None) -> None:
-        """Correct the new classes' outputs, and keep the network as the next task's teacher."""
+        """Correct the new classes' outputs; the corrected network is the next task's teacher."""
         old = self.teacher.known
-        new = self.current & ~old
-        if self.competing and old.any() and new.any():
+        new = self.teacher.current & ~old
+        if self._competing and old.any() and new.any():
             with self.flops.count():
                 self._correct(new)
         super().on_task_end(task_id)
@@ -171,21 +168,7 @@ class BiC(TwoSide, Rehearsal):
     def _held_out_scores(self) -> tuple[Tensor, Tensor]:
         """Scores (n, K) and labels (n,) of this worker's samples that were kept aside, on the CPU."""
         if not len(self.held_out):
-            return torch.empty(0, len(self.current)), torch.empty(0, dtype=torch.int64)
+            return torch.empty(0, self.n_outputs), torch.empty(0, dtype=torch.int64)
         rows = self.held_out.all(device=self.device)
         with evaluating(self.network):
             return self.network(rows["x"]).float().cpu(), rows["y"].cpu()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, the teacher's, and both buffers."""
-        return super().state_dict() | {"held_out": self.held_out.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        self.load_buffer(self.held_out, state["held_out"])
-
-    def costs(self) -> dict[str, Any]:
-        """The costs of rehearsal and of the teacher; the samples kept aside count as buffer."""
-        costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + self.held_out.nbytes}

@@ -6,14 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
+from redwood.buffers import RehearsalBuffer
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.workers import sum_over_workers
 from redwood.methods.distillation.lwf_mc import LwFMC
+from redwood.methods.networks.last_layer import features_of
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.methods.replay.replay import add_incoming, stored_features
+from redwood.methods.training.step import Step
+from redwood.settings.supervised import SupervisedSetting
 
 
 @dataclass
@@ -31,91 +35,77 @@ class ICaRL(LwFMC, Rehearsal):
     herding_candidates: int = 2000  # samples of a task kept until its end, per worker, to choose exemplars from
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "herding_candidates", 1)
 
-    def configure(self, setting: Setting) -> None:
-        """Build the network and an empty memory."""
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         if "losses" in self.buffer.policy.needs:
             raise InvalidOptionError(
                 f"--buffer_policy {self.buffer_policy} needs losses, but icarl chooses by features or at random; "
                 "choose another one, such as herding."
             )
-        self._candidates_bytes = 0  # that they took at most
-        self._means: Tensor | None = None
-        self._open_candidates()
+        self.means: Tensor | None = self.add_state("means", None)
+        self.candidates = self.add_state("candidates", self._empty_candidates())
+        self.candidates_bytes = self.add_state("candidates_bytes", 0)  # that they took at most
 
-    def _open_candidates(self) -> None:
+    def _empty_candidates(self) -> RehearsalBuffer:
         purpose = f"herding candidates {self.phase_count}"
-        self.candidates = self.make_buffer(purpose, "class_balanced", capacity=self.herding_candidates)
+        return self.make_buffer(purpose, self.setting.seed, "class_balanced", capacity=self.herding_candidates)
 
+    @override
     def on_task_start(self, task_id: int | None) -> None:
         """Answer by the network until new exemplars have been chosen."""
         super().on_task_start(task_id)
-        self._means = None
-        self._open_candidates()
+        self.means = None
+        self.candidates = self._empty_candidates()
 
-    def keep(self, batch: Batch) -> None:
+    @override
+    def add(self, step: Step) -> None:
         """Any sample of the task may become an exemplar."""
-        self.store(self.candidates, batch, {})
+        add_incoming(self.candidates, step, on_gpu=self.is_on_gpu(self.device))
 
+    @override
     def on_task_end(self, task_id: int | None) -> None:
-        """Keep the network as the next task's teacher, choose exemplars, and take their means."""
+        """Choose exemplars from the candidates, and take their means."""
         super().on_task_end(task_id)
-        self._candidates_bytes = max(self._candidates_bytes, self.candidates.nbytes)
+        self.candidates_bytes = max(self.candidates_bytes, self.candidates.nbytes)
         with self.flops.count():
             self._choose_exemplars()
-            self._means = self.class_means()
-        self._open_candidates()
+            self.means = self.class_means()
+        self.candidates = self._empty_candidates()
 
     def _choose_exemplars(self) -> None:
-        told = {}
+        side_info = {}
         if "features" in self.buffer.needs:
-            told["features"] = self.stored_features(self.candidates)
-        self.offer(self.buffer, self.candidates.all(), **told)
+            side_info["features"] = stored_features(self.candidates, self)
+        self.buffer.add(self.candidates.all(), **side_info)
 
     def class_means(self) -> Tensor | None:
         """Normalised means (K, d) of the exemplars' normalised features; infinitely far for classes without any."""
-        features = F.normalize(self.stored_features(self.buffer), dim=1)
+        features = F.normalize(stored_features(self.buffer, self), dim=1)
         labels = self.buffer.all()["y"].to(self.device)
-        sums = features.new_zeros(len(self._seen), features.shape[1]).index_add_(0, labels, features)
+        sums = features.new_zeros(self.n_outputs, features.shape[1]).index_add_(0, labels, features)
         sums = sum_over_workers(sums.cpu()).to(self.device)
         means = F.normalize(sums, dim=1)
         return torch.where(sums.any(1, keepdim=True), means, torch.inf)
 
     @torch.no_grad()
+    @override
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Minus the distances (B, K) to the means of exemplars; until there are any, the network's scores."""
-        if self._means is None:
+        if self.means is None:
             return super().predict(x, task_id)
-        features = F.normalize(self.features(x.to(self.device)), dim=1)
+        features = F.normalize(features_of(self.network, x.to(self.device)), dim=1)
         # By way of a matrix product, infinite means would give no number.
-        scores = -torch.cdist(features, self._means, compute_mode="donot_use_mm_for_euclid_dist")
+        scores = -torch.cdist(features, self.means, compute_mode="donot_use_mm_for_euclid_dist")
         return scores if task_id is None else self.heads.mask(scores, task_id.to(self.device))
 
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, the teacher, the memory, the candidates and the means."""
-        own = {
-            "means": self._means,
-            "candidates": self.candidates.state_dict(),
-            "candidates_bytes": self._candidates_bytes,
-        }
-        return super().state_dict() | {"icarl": own}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        own = state["icarl"]
-        self._means = None if own["means"] is None else own["means"].to(self.device)
-        self.load_buffer(self.candidates, own["candidates"])
-        self._candidates_bytes = own["candidates_bytes"]
-
+    @override
     def costs(self) -> dict[str, Any]:
-        """The costs of rehearsal and of the teacher; the candidates count as buffer."""
         costs = super().costs()
-        candidates = max(self._candidates_bytes, self.candidates.nbytes)
+        candidates = max(self.candidates_bytes, self.candidates.nbytes)
         return costs | {"buffer_bytes": costs["buffer_bytes"] + candidates}
 
 

@@ -1,70 +1,81 @@
 """LwF.MC, learning without forgetting for many classes (Rebuffi et al., 2017, section 4.2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
+from redwood.methods.architecture.masked_update import HeldWeights
 from redwood.methods.base import Composition
 from redwood.methods.distillation.losses import sigmoid_distillation
-from redwood.methods.distillation.teacher import Distilling
+from redwood.methods.distillation.teacher import NO_EARLIER_TASK, Teacher
+from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import output_layer
 from redwood.methods.training.layers import evaluating
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
 from redwood.settings.phase import Phase
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Callback
+from redwood.settings.supervised import SupervisedSetting
+from redwood.settings.tree import ClassIncrementalSetting
 
 
 @dataclass
-class LwFMC(Distilling):
+class LwFMC(LightningMethod):
     """Train as iCaRL does, by one sigmoid for each class, but without exemplars; the highest output counts.
 
     Classes that come again are learned from their labels, not from the teacher: where all tasks share their outputs
     nothing is left to distil.
     """
 
+    target = ClassIncrementalSetting
     composition: ClassVar[Composition] = Composition.LAST
 
-    def configure(self, setting: Setting) -> None:
-        """Build the network."""
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        self._seen = torch.ones_like(self.current).to(self.device)  # nothing is known to be out of the question yet
+        self.teacher = self.add_state("teacher", Teacher(self.network, self.n_outputs, self.flops), buffer=True)
+        seen = torch.ones(self.n_outputs, dtype=torch.bool, device=self.device)
+        self.seen = self.add_state("seen", seen)  # no class is known to be out of the question yet
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Train the network on a task."""
-        known, current = self.teacher.known, self.classes_of(phase)
+        self.teacher.begin(phase, past_accessible=self.setting.assumptions.past_accessible)
+        known, current = self.teacher.known, self.teacher.current
         self._taught = (known & ~current).to(self.device)
-        self._seen = (known | current).to(self.device)
+        self.seen = (known | current).to(self.device)
         super().fit(phase)
 
-    def loss(self, batch: Batch) -> Tensor:
+    @override
+    def loss(self, step: Step) -> Tensor:
         """Binary cross-entropy summed over the classes seen so far, for old ones with the teacher's answers."""
-        outputs = self.network(batch.x)
-        answers = None if self.teacher.network is None else self.teacher(batch.x)
-        return sigmoid_distillation(outputs, batch.y, answers, self._taught, self._seen)
+        outputs = self.outputs(step)
+        answers = None if self.teacher.copy is None else self.teacher(step.batch.x)
+        return sigmoid_distillation(outputs, step.batch.y, answers, self._taught, self.seen)
 
     @torch.no_grad()
+    @override
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Scores (B, K) of the network, for the classes so far.
 
         The loss does not reach the outputs of other classes, which would outweigh those that were taught to say no.
         """
-        return super().predict(x, task_id).masked_fill(~self._seen, -torch.inf)
+        return super().predict(x, task_id).masked_fill(~self.seen, -torch.inf)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, the teacher's, and the classes seen so far."""
-        return super().state_dict() | {"seen": self._seen.cpu()}
+    @override
+    def on_task_end(self, task_id: int | None) -> None:
+        super().on_task_end(task_id)
+        self.keep_teacher()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        self._seen = state["seen"].to(self.device)
+    def keep_teacher(self) -> None:
+        """Let the teacher learn what this task has taught the network."""
+        self.teacher.learn()
+
+    @override
+    def never_acted(self) -> str | None:
+        return NO_EARLIER_TASK if self.phase_count < 2 else super().never_acted()
 
 
 @dataclass
@@ -76,22 +87,19 @@ class Fixed(LwFMC):
     """
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         if self.optimizer_state == "keep":
             raise InvalidOptionError(
                 "--optimizer_state keep does not go with fixed, which later trains fewer weights; use reset."
             )
 
-    def configure(self, setting: Setting) -> None:
-        """Build the network.
-
-        Raises:
-            InvalidOptionError: If the network does not end in a linear layer.
-        """
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        self._layer = output_layer(self.network, setting.observation_space, "fixed trains on")  # type: ignore[arg-type]
+        self._layer = output_layer(self.network, setting.observation_space, "fixed trains on")
+        self._frozen = HeldWeights(self.frozen)
 
+    @override
     def fit(self, phase: Phase) -> None:
         """Train on one phase; after the first one, the last layer alone."""
         if self.phase_count:
@@ -99,26 +107,32 @@ class Fixed(LwFMC):
             self._layer.requires_grad_(True)
         super().fit(phase)
 
-    def loss(self, batch: Batch) -> Tensor:
+    @override
+    def loss(self, step: Step) -> Tensor:
         """The loss of `lwf_mc`; frozen features keep their normalisation statistics, too, and drop nothing."""
         if not self.phase_count:
-            return super().loss(batch)
+            return super().loss(step)
         with evaluating(self.network):
-            return super().loss(batch)
+            return super().loss(step)
 
     def frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """The rows of the last layer that do not belong to the classes of the phase."""
-        rows = ~self.current.to(self.device)
+        rows = ~self.teacher.current.to(self.device)
         for parameter in (self._layer.weight, self._layer.bias):
             others = rows.view(-1, *[1] * (parameter.dim() - 1)).expand_as(parameter)
             yield parameter, others  # type: ignore[misc]
 
-    def callbacks(self) -> "Sequence[Callback]":
-        """Further Lightning callbacks for each phase."""
-        from redwood.methods.architecture.frozen_weights import FrozenWeights
+    @override
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self._frozen.hold()
 
-        return [*super().callbacks(), FrozenWeights(self.frozen)]
+    @override
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
+        super().on_batch_end(step, loss, batch_idx)
+        self._frozen.put_back()
 
+    @override
     def keep_teacher(self) -> None:
         """Only note the classes: rows that are frozen need no teacher."""
-        self.teacher.known = self.teacher.known | self.current
+        self.teacher.learn_classes()

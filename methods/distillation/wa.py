@@ -5,13 +5,15 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.methods.base import Composition
-from redwood.methods.distillation.two_side import TwoSide
+from redwood.methods.distillation.teacher import Distilling
+from redwood.methods.distillation.two_side import TwoSide, new_classes_compete, two_side_loss
 from redwood.methods.networks.last_layer import output_layer
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
+from redwood.settings.supervised import SupervisedSetting
 
 
 @torch.no_grad()
@@ -29,7 +31,7 @@ def align(weight: Tensor, old: Tensor, new: Tensor) -> None:
 
 
 @dataclass
-class WA(TwoSide, Rehearsal):
+class WA(Distilling, Rehearsal):
     """Rehearsal and distillation; after each task the new classes' outputs are made no larger than the old ones'.
 
     A network that sees new classes more often than old ones gives them longer weight vectors in its last layer, and so
@@ -40,33 +42,36 @@ class WA(TwoSide, Rehearsal):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    extends = (TwoSide,)
 
     lr: float = 0.2  # learning rate
 
-    def configure(self, setting: Setting) -> None:
-        """Build the network and an empty buffer.
-
-        Raises:
-            InvalidOptionError: If the network does not end in a linear layer.
-        """
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        self._layer = output_layer(self.network, setting.observation_space, "wa aligns")  # type: ignore[arg-type]
+        self._layer = output_layer(self.network, setting.observation_space, "wa aligns")
+        self._competing = new_classes_compete(setting.assumptions)
 
-    def augment(self, batch: Batch) -> Batch:
-        """Clip the weights of the last layer; what to train on is up to rehearsal."""
+    @override
+    def augment(self, step: Step) -> None:
         self._clip()
-        return super().augment(batch)
+        super().augment(step)
 
     @torch.no_grad()
     def _clip(self) -> None:
-        if self.competing:
+        if self._competing:
             self._layer.weight.clamp_(min=0)
 
+    @override
+    def loss(self, step: Step) -> Tensor:
+        return two_side_loss(super().loss(step), self.distance(step), self.teacher)
+
+    @override
     def on_task_end(self, task_id: int | None) -> None:
-        """Align the weights, and keep the network as the next task's teacher."""
+        """Align the weights; the aligned network is the next task's teacher."""
         self._clip()
         old = self.teacher.known.to(self.device)
-        new = self.current.to(self.device) & ~old
-        if self.competing and old.any() and new.any():
+        new = self.teacher.current.to(self.device) & ~old
+        if self._competing and old.any() and new.any():
             align(self._layer.weight, old, new)
         super().on_task_end(task_id)

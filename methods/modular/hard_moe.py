@@ -17,10 +17,10 @@ from redwood.methods.lightning import LightningMethod
 from redwood.methods.modular.mixture import HardMixture
 from redwood.methods.streaming.backbone import Backbone, make_backbone
 from redwood.methods.training.layers import set_dropout
+from redwood.methods.training.step import Step
 from redwood.settings.assumptions import Context
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class HardMoE(LightningMethod):
         if self.optimizer_state == "keep":
             raise InvalidOptionError("--optimizer_state keep means nothing to new experts; use reset.")
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Build the gate and the experts of the first phase."""
         super().configure(setting)
         self._add = self.experts or (STATIONARY_EXPERTS if setting.assumptions.context == Context.STATIONARY else 1)
@@ -82,7 +82,7 @@ class HardMoE(LightningMethod):
         assert isinstance(self.network, HardMixture)
         return self.network
 
-    def _make_backbone(self, setting: Setting) -> Backbone:
+    def _make_backbone(self, setting: SupervisedSetting) -> Backbone:
         space = setting.observation_space
         if self.backbone == "trained":
             if self.backbone_weights:
@@ -127,10 +127,10 @@ class HardMoE(LightningMethod):
         self._start_gate()
         super().fit(phase)
 
-    def losses(self, batch: Batch) -> Tensor:
+    def losses(self, step: Step) -> Tensor:
         """The loss of each sample (B,), weighted so that an expert learns as from a batch that is all its own."""
-        self._guide(batch.x)
-        losses = super().losses(batch)
+        self._guide(step.batch.x)
+        losses = super().losses(step)
         choice = self.mixture.choice
         return losses * len(losses) / torch.bincount(choice)[choice]
 
@@ -168,14 +168,15 @@ class HardMoE(LightningMethod):
         self.mixture.split(spare, derive_seed(self.setting.seed, "split", self.phase_count, self._splits))
         self._splits += 1
 
-    def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K); where ids are given at test, of experts that were trained on the task, if there are any."""
+    def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Outputs (B, K); where ids are given at test, of experts that were trained on the task, if there are any."""
         if task_id is None or not self.heads.active:
-            scores: Tensor = self.network(x)
-            return scores
+            outputs: Tensor = self.network(x)
+            return outputs
         known = torch.tensor([[task in tasks for tasks in self._tasks] for task in range(int(task_id.max()) + 1)])
         known |= ~known.any(1, keepdim=True)
-        return self.heads.mask(self.network(x, known.to(x.device)[task_id]), task_id)
+        routed: Tensor = self.network(x, known.to(x.device)[task_id])
+        return routed
 
     def state_dict(self) -> dict[str, Any]:
         """The experts, the gate, and how far it is in this phase."""

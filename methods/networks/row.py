@@ -72,7 +72,7 @@ def as_row(network: nn.Module, method: "LightningMethod") -> nn.Module:
     """
     if method.model == "auto" and not is_row(network):
         setting = method.setting
-        network = simple_cnn(setting.observation_space, int(setting.action_space.n))  # type: ignore[arg-type, attr-defined]
+        network = simple_cnn(setting.observation_space, method.n_outputs)
     if not is_row(network):
         name = method.model if isinstance(method.model, str) else type(network).__name__
         raise InvalidOptionError(

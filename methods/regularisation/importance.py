@@ -11,8 +11,8 @@ from typing_extensions import override
 from redwood.core.checks import check_choice
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.settings.supervised import SupervisedSetting
+from redwood.methods.training.step import Step
 from redwood.settings.tree import ClassIncrementalSetting
 
 SCALES = ("mean", "none")
@@ -31,7 +31,7 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
     target = ClassIncrementalSetting
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         self.start_penalty()
         super().configure(setting)
         self.unit = self.add_state("unit", 1.0)
@@ -49,8 +49,8 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
         return ((name, p) for name, p in self.network.named_parameters() if name in self.curvature)
 
     @override
-    def loss(self, batch: Batch) -> Tensor:
-        return super().loss(batch) + self.penalty()
+    def loss(self, step: Step) -> Tensor:
+        return super().loss(step) + self.penalty()
 
     def effective_strength(self, name: str) -> Tensor:
         """Curvature of the penalty for each weight of a parameter: min(strength * curvature / unit, 1 / lr).

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from redwood.methods.regularisation.importance import WeightImportance
 from redwood.methods.regularisation.quadratic_penalty import Weights
-from redwood.settings.base import Setting
+from redwood.settings.supervised import SupervisedSetting
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -27,7 +27,7 @@ class PathImportance(WeightImportance):
     """
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         self.curvature |= self.zeros()
         self.minimum |= self.copied_weights()

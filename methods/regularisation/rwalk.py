@@ -11,7 +11,7 @@ from redwood.core.checks import check_range
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.path_importance import PathImportance
 from redwood.methods.regularisation.quadratic_penalty import Weights
-from redwood.settings.base import Setting
+from redwood.settings.supervised import SupervisedSetting
 
 
 @dataclass
@@ -47,7 +47,7 @@ class RWalk(PathImportance):
         return 2 * self.rwalk_lambda  # a curvature is twice the factor of the square
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         self.fisher = self.add_state("fisher", self.zeros(), buffer=True)
         self.gained = self.add_state("gained", self.zeros(), buffer=True)

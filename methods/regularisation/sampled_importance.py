@@ -16,8 +16,8 @@ from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods.regularisation.importance import ScaledImportance
 from redwood.methods.regularisation.quadratic_penalty import Weights
 from redwood.methods.training.layers import evaluating
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.settings.supervised import SupervisedSetting
+from redwood.methods.training.step import Step
 
 CHUNK = 32
 
@@ -83,7 +83,7 @@ class SampledImportance(ScaledImportance):
         """
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         self.aside = self.add_state("aside", self._empty_sample(), buffer=True)
 
@@ -97,10 +97,10 @@ class SampledImportance(ScaledImportance):
         self.aside = self._empty_sample()
 
     @override
-    def augment(self, batch: Batch) -> Batch:
-        if self.phase.train.first_pass:
-            self.aside.add(batch.leaves())
-        return super().augment(batch)
+    def after_loss(self, step: Step) -> None:
+        super().after_loss(step)
+        if step.first_pass:
+            self.aside.add(step.incoming.leaves())
 
     @override
     def importance(self) -> Weights:

@@ -2,19 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
+from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Composition
-from redwood.methods.replay.rehearsal import Rehearsal, Rows
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.layers import evaluating
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Replayed, Step
 
-if TYPE_CHECKING:
-    from pytorch_lightning import Callback
+
+def project(gradient: Tensor, reference: Tensor) -> Tensor:
+    """The gradient (p,) nearest to `gradient` that does not raise the loss behind `reference` (p,) (equation 11).
+
+    It looks at no value on the host, so that nothing waits for a GPU.
+    """
+    overlap = (gradient @ reference).clamp(max=0)
+    return gradient - overlap / (reference @ reference).clamp(min=torch.finfo(reference.dtype).tiny) * reference
 
 
 @dataclass
@@ -26,18 +35,36 @@ class AGEM(Rehearsal):
 
     composition: ClassVar[Composition] = Composition.LAST
 
-    def mix(self, batch: Batch, replayed: Rows) -> Batch:
-        """The incoming samples alone."""
-        return batch
+    @override
+    def join(self, step: Step) -> None:
+        """Train on the incoming samples alone."""
 
-    def reference_loss(self, replayed: Rows) -> Tensor:
+    @override
+    def after_backward(self, step: Step) -> None:
+        """Project the gradients of all parameters."""
+        super().after_backward(step)
+        if step.replayed is None and world_size() == 1:
+            return
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        reference = self._reference(parameters, step.replayed)
+        if world_size() > 1:
+            reference = sum_over_workers(reference.cpu()).to(reference.device) / world_size()
+        projected = project(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), reference)
+        for p, part in zip(parameters, projected.split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p)
+
+    def _reference(self, parameters: Sequence[nn.Parameter], replayed: Replayed | None) -> Tensor:
+        """The gradient (p,) of the replayed samples' loss; zero without any, as other workers may have some."""
+        if replayed is None:
+            return torch.cat([torch.zeros_like(p).flatten() for p in parameters])
+        with self.module.trainer.precision_plugin.forward_context():
+            loss = self.reference_loss(replayed)
+        parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        return torch.cat([part.flatten() for part in parts])
+
+    def reference_loss(self, replayed: Replayed) -> Tensor:
         """The loss (scalar) of the samples drawn from the buffer, in evaluation mode: a few set no statistics."""
-        x = AUGMENTATIONS[self.augmentation](replayed["x"])
+        rows = replayed.rows
+        x = AUGMENTATIONS[self.augmentation](rows["x"])
         with evaluating(self.network):
-            return F.cross_entropy(self.logits(x, replayed.get("task_id")), replayed["y"])
-
-    def callbacks(self) -> "Sequence[Callback]":
-        """The projection, too."""
-        from redwood.methods.replay.gradient_projection import GradientProjection
-
-        return (*super().callbacks(), GradientProjection(self))
+            return F.cross_entropy(self.logits(x, rows.get("task_id")), rows["y"])

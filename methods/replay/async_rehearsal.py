@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from redwood.methods.base import Composition
-from redwood.methods.replay.rehearsal import Rehearsal, async_option
+from redwood.methods.replay.options import async_option
+from redwood.methods.replay.rehearsal import Rehearsal
 
 
 @dataclass

@@ -1,51 +1,51 @@
-"""The asynchronous rehearsal strategy, for methods of redwood: what is drawn is handed to the method."""
+"""The asynchronous rehearsal strategy for methods of redwood: it hands the drawn samples on in the `Step`."""
 
-from typing import TYPE_CHECKING, Any
+from typing_extensions import override
 
-from torch import Tensor
-
-from redwood.buffers import AsyncRehearsalStrategy
+from redwood.buffers import AsyncRehearsalBuffer, AsyncRehearsalStrategy
+from redwood.methods.replay.replay import ReplayingMethod
 from redwood.methods.training.callbacks import LOG_EVERY
+from redwood.methods.training.step import Rows, Step
 from redwood.settings.batch import Batch
-
-if TYPE_CHECKING:
-    from redwood.methods.replay.rehearsal import Rehearsal
 
 
 class MethodStrategy(AsyncRehearsalStrategy):
-    """Rehearsal of a method that mixes and stores samples in its own way."""
+    """Rehearsal of a method that joins replayed samples to the incoming ones, and chooses what is stored, by itself."""
 
-    def __init__(self, method: "Rehearsal") -> None:
-        """Serve a method in one phase; its `memory` goes on from the phase before."""
-        assert method.memory is not None
-        super().__init__(buffer=method.memory)
+    def __init__(self, method: ReplayingMethod, memory: AsyncRehearsalBuffer) -> None:
+        """Serve a method in one phase; `memory` continues from the phase before."""
+        super().__init__(buffer=memory)
         self._method = method
 
-    def samples_of(self, batch: Batch) -> dict[str, Tensor]:
-        """The leaves of a batch that are there."""
-        return batch.leaves()
+    @override
+    def samples_of(self, batch: Batch | Step) -> Rows:
+        # Lightning shows the batch of the loader first, and after its transfer the step that it became.
+        return (batch.incoming if isinstance(batch, Step) else batch).leaves()
 
-    def merge(self, batch: Batch, replayed: Any) -> Batch:
-        """The batch alone: the method takes what was drawn from `replayed`."""
+    @override
+    def merge(self, batch: Step, replayed: Rows) -> Step:
+        batch.drawn_ahead = replayed
         return batch
 
-    def is_offered(self, batch: Batch) -> bool:
-        """As the method says."""
-        return self._method.offers_now()
+    @override
+    def is_offered(self, batch: Step) -> bool:
+        return self._method.adds(batch)
 
-    def more_leaves(self, batch: Batch) -> dict[str, Tensor]:
-        """What the method stores beside a sample."""
-        return self._method.more_leaves()
+    @override
+    def more_leaves(self, batch: Step) -> Rows:
+        return self._method.further_leaves(batch)
 
-    def rows_of(self, samples: dict[str, Tensor], more: dict[str, Tensor]) -> dict[str, Tensor]:
-        """All leaves side by side."""
+    @override
+    def rows_of(self, samples: Rows, more: Rows) -> Rows:
         return samples | more
 
+    @override
     def _is_late(self) -> bool:
         return super()._is_late() or self._method.stores_outputs
 
+    @override
     def log_costs(self) -> None:
-        """Log what rehearsal costs, as often as the loss."""
+        """Log the costs of rehearsal as often as the loss."""
         step = self._trainer.global_step
         if step and step % LOG_EVERY == 0:
             run, costs = self._method.run, self.memory.profiler.costs()

@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from redwood.methods.base import Composition
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
 
 
 @dataclass
@@ -22,18 +23,19 @@ class ERACE(Rehearsal):
 
     composition: ClassVar[Composition] = Composition.LAST
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The mean of the incoming samples' losses, plus the mean of the replayed ones'."""
-        losses = self.losses(batch)
-        parts = [part.mean() for part in (losses[: self.n_incoming], losses[self.n_incoming :]) if len(part)]
+    @override
+    def loss(self, step: Step) -> Tensor:
+        losses = self.losses(step)
+        parts = [part.mean() for part in (losses[: step.n_incoming], losses[step.n_incoming :]) if len(part)]
         return torch.stack(parts).sum()
 
-    def losses(self, batch: Batch) -> Tensor:
-        """The cross-entropy of each sample, of incoming ones among the classes of the incoming batch."""
-        n, scores = self.n_incoming, self.logits(batch.x, batch.task_id)
+    @override
+    def losses(self, step: Step) -> Tensor:
+        """The cross-entropy of each sample (B,), of incoming ones among the classes of the incoming batch."""
+        n, scores, y = step.n_incoming, self.scores(step), step.batch.y
         absent = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
-        absent[batch.y[:n]] = False
+        absent[y[:n]] = False
         incoming = scores[:n].masked_fill(absent, -torch.inf)
-        losses = F.cross_entropy(torch.cat([incoming, scores[n:]]), batch.y, reduction="none")
-        self.note_losses(losses)
+        losses = F.cross_entropy(torch.cat([incoming, scores[n:]]), y, reduction="none")
+        step.losses = losses.detach()
         return losses

@@ -7,17 +7,21 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from redwood.buffers import GreedyBalanced, Policy, RehearsalBuffer
+from redwood.buffers import GreedyBalanced, RehearsalBuffer
 from redwood.core.checks import check_range
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.workers import gather_objects, rank
 from redwood.methods.base import Composition
-from redwood.methods.replay.buffered import BufferedMethod
-from redwood.settings.base import Setting
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.replay.options import BufferOptions
+from redwood.methods.replay.replay import add_incoming
+from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.streams.order import batch_cuts
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
 
@@ -95,7 +99,7 @@ class MemoryPhase(Phase):
 
 
 @dataclass
-class GDumb(BufferedMethod):
+class GDumb(BufferOptions, LightningMethod):
     """Keep a greedily balanced sample of the stream (Algorithm 1); at the end of each phase train on it from scratch.
 
     The stream is read once, whatever its `passes`; nothing is learned before the end of a phase.
@@ -109,19 +113,19 @@ class GDumb(BufferedMethod):
     memory_passes: int = 50  # times that the stored samples are gone through
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
+        self.check_buffer_options()
         check_range(self, "memory_passes", 1)
 
-    def policy(self) -> Policy:
-        """The greedy sampler of the paper."""
-        return GreedyBalanced()
-
-    def configure(self, setting: Setting) -> None:
-        """Build the network and an empty buffer."""
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        self._batch_size: int = setting.batch_size  # type: ignore[attr-defined]
+        self.check_place()
+        buffer = self.make_buffer("buffer", setting.seed, GreedyBalanced(), "uniform", **self.own_share())
+        self.buffer = self.add_state("buffer", buffer, buffer=True)
+        self._batch_size = setting.batch_size
 
+    @override
     def fit(self, phase: Phase) -> None:
         """Store, then train on what is stored."""
         seed = derive_seed(self.setting.seed, "memory", phase.index, rank())
@@ -140,8 +144,9 @@ class GDumb(BufferedMethod):
                 shown = batch.task_id if self.heads.active else None
                 scores = self.predict(batch.x, shown)
                 phase.score(scores.argmax(1), batch)
-                self._keep(batch)
+                self._add(batch)
 
-    def _keep(self, batch: Batch) -> None:
-        on_device = self.module.transfer_batch_to_device(batch, self.device, 0)
-        self.store(self.buffer, on_device, {})
+    def _add(self, batch: Batch) -> None:
+        on_gpu = self.is_on_gpu(self.device)
+        moved = batch.to(self.device) if on_gpu else batch
+        add_incoming(self.buffer, Step(moved, batch, batch.first_pass, moved), on_gpu=on_gpu)

@@ -10,7 +10,7 @@ from redwood.buffers import POLICIES, BufferInputError, Policy, RehearsalBuffer,
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.core.seeding import derive_seed
-from redwood.methods.replay.buffered import make_part
+from redwood.methods.replay.options import make_component
 from redwood.methods.streaming.prequential import PrequentialMethod, predict_ridge, ridge_flops
 from redwood.methods.training.heads import predicts_numbers
 from redwood.settings.base import Setting
@@ -51,7 +51,7 @@ class JustInTime(PrequentialMethod):
             )
 
     def _policy(self) -> Policy:
-        return make_part("buffer_policy", self.buffer_policy, POLICIES)
+        return make_component("buffer_policy", self.buffer_policy, POLICIES)
 
     def configure(self, setting: Setting) -> None:
         """Start with no samples."""

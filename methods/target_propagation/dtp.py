@@ -14,8 +14,8 @@ from redwood.core.workers import rank
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.target_propagation.inversion import Inverse, WayBack, blocks_of, cut, invert
-from redwood.settings.base import Setting
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
+from redwood.settings.supervised import SupervisedSetting
 
 
 def feedback_loss(
@@ -117,7 +117,7 @@ class DTP(LightningMethod):
                 "dropped; leave it out."
             )
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Build the network, and the ways back through its blocks."""
         super().configure(setting)
         self._blocks = blocks_of(self.network)
@@ -130,10 +130,10 @@ class DTP(LightningMethod):
         self._noise = torch.Generator(self.device)
         self._n_batches = 0
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, step: Step) -> Tensor:
         """The loss of the batch, the gradient of which is replaced by that of the blocks' local losses."""
         with cut(self.network, self._blocks) as seen:
-            loss = super().loss(batch)
+            loss = super().loss(step)
         errors = torch.autograd.grad(loss, seen.scores, retain_graph=True, materialize_grads=True)
         outputs = [torch.cat(passes) for passes in seen.outputs]
         dtype = next(self.network.parameters()).dtype

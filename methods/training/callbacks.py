@@ -3,16 +3,18 @@
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.profilers import PassThroughProfiler
+from torch import Tensor
 
 from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
+from redwood.methods.training.step import Step
 from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
 from redwood.runs.run import FROM_ITS_START, Run
 from redwood.runs.signals import StopVote, stop
@@ -94,6 +96,46 @@ class TrainingLog(Callback):
             raise RedwoodError(f"Training diverged: the loss is {loss} after {step} steps; use a smaller --lr.")
         self._run.log({"loss": loss}, self._first_step + step)
         self._logged = step
+
+
+class StepHooks(Protocol):
+    """The hooks of a method around its training steps; see `LightningMethod`."""
+
+    def on_train_start(self) -> None: ...
+
+    def on_batch_start(self, batch_idx: int, n_batches: int) -> None: ...
+
+    def after_backward(self, step: Step) -> None: ...
+
+    def before_optimizer_step(self) -> None: ...
+
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None: ...
+
+
+class MethodHooks(Callback):
+    """Call the hooks of a method from Lightning's, before a checkpoint is written."""
+
+    def __init__(self, method: StepHooks) -> None:
+        self._method = method
+        self._step: Step | None = None  # Lightning hands no batch to the hook after the backward pass
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._method.on_train_start()
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._step = batch
+        self._method.on_batch_start(batch_idx, trainer.num_training_batches)
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        assert self._step is not None
+        self._method.after_backward(self._step)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self._method.before_optimizer_step()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._step = None
+        self._method.on_batch_end(batch, outputs["loss"], batch_idx)
 
 
 class CheckpointInsidePhase(ModelCheckpoint):

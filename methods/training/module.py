@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from redwood.core.seeding import random_state, set_random_state
 from redwood.core.workers import gather_objects, rank
-from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.heads import sample_losses
 from redwood.methods.training.layers import stray_layers
-from redwood.methods.training.online_scorer import OnlineScorer
 from redwood.methods.training.optimizers import make_optimizer
+from redwood.methods.training.step import OnlineScorer, Step, take_step
 from redwood.runs.fingerprint import STAMP
 from redwood.runs.run import INSIDE
 from redwood.settings.batch import Batch
@@ -31,8 +30,7 @@ class LearnerModule(LightningModule):
         self.method = method
         self._random_state: dict[str, Any] | None = None
         self._told = False
-        self._online = OnlineScorer(method, network)
-        self._distort = AUGMENTATIONS[method.augmentation]
+        self._scorer = OnlineScorer(method, network)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; Lightning's note of the hook it is in skips torch's search for parameters in the value.
@@ -49,18 +47,20 @@ class LearnerModule(LightningModule):
         scores: Tensor = self.network(x)
         return scores
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The method's loss on the augmented batch; the incoming samples are scored before they are learned from."""
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch | Step:
+        """Move the tensors of a batch; a training batch becomes the `Step` that all further hooks get."""
+        moved = batch if device.type == "cpu" else batch.to(device, non_blocking=True)
+        if not self.trainer.training:
+            return moved
+        train = self.method.phase.train
         if batch.showing is None:  # a Trainer that converts numbers (64-true) builds a batch anew
-            batch.known_as(self.method.phase.train.showing)
-        augmented = self.method.augment(batch)
-        augmented = augmented._replace(x=self._distort(augmented.x))
-        if self.method.phase.train.first_pass:
-            loss = self._online.loss(batch, augmented)
-        else:
-            loss = self.method.loss(augmented)
-        self.method.remember(batch)
-        return loss
+            batch.known_as(train.showing)
+            moved.known_as(train.showing)
+        return Step(incoming=moved, on_host=batch, first_pass=train.first_pass, batch=moved)
+
+    def training_step(self, step: Step, batch_idx: int) -> Tensor:
+        """The loss of one training step."""
+        return take_step(self.method, step, self._scorer)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the accuracy on held-out samples as `validation_accuracy`, for callbacks that watch it.
@@ -77,13 +77,6 @@ class LearnerModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimizer and schedule, new or with the state kept from the phase before."""
         return make_optimizer(self.method, self.network, int(self.trainer.estimated_stepping_batches))
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the tensors, which is all there is to move."""
-        if device.type == "cpu":
-            return batch
-        self.method.host_batch = batch
-        return batch.to(device, non_blocking=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that Lightning does not know: the method, the position in the stream, the random generators."""

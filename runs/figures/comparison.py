@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
 import numpy as np
-from redwood.runs.figures.drawing import new_figure, save_figure
-from redwood.runs.figures.drawing import height_of, looks_of, width_of, wrapped
+
+from redwood.runs.figures.drawing import height_of, looks_of, new_figure, save_figure, width_of, wrapped
 from redwood.runs.figures.plots import plot_comparison, title_comparison
-from redwood.settings.results import Results
 from redwood.runs.figures.trade_off import draw_trade_off, has_trade_off
+from redwood.settings.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

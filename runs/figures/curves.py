@@ -1,18 +1,17 @@
 """The curve of what a run measured while it was trained."""
 
+import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
-from redwood.runs.figures.drawing import COLOURS, name_average, scale_of, style_axes
+
+from redwood.runs.figures.drawing import COLOURS, name_average, new_figure, save_figure, scale_of, style_axes
 from redwood.settings.measure import RETURN
 from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
-import os
-from typing import TYPE_CHECKING, NamedTuple
-from redwood.runs.figures.drawing import COLOURS, new_figure, save_figure, style_axes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.axes import Axes
 
 

@@ -4,16 +4,17 @@ No back end is chosen and no global state is touched, so that pictures can be dr
 """
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import NDArray
+
 from redwood.core.files import replacing
 from redwood.settings.measure import Measure
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

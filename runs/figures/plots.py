@@ -6,12 +6,18 @@ The suffix of the file decides the format (png, pdf, svg, ...). Tasks are number
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+from redwood.runs.figures.curves import draw_online
 from redwood.runs.figures.drawing import (
     COLOURS,
+    Look,
     describe_tasks,
+    height_of,
     label_ends,
+    looks_of,
     name_average,
     new_figure,
     number_phases,
@@ -19,12 +25,13 @@ from redwood.runs.figures.drawing import (
     save_figure,
     scale_of,
     style_axes,
+    title_name,
+    width_of,
+    wrapped,
 )
-from redwood.runs.figures.drawing import Look, height_of, looks_of, title_name, width_of, wrapped
-from redwood.settings.measure import Measure
-from redwood.runs.figures.curves import draw_online
-from redwood.settings.results import Results, mean_and_std
 from redwood.runs.figures.trade_off import draw_trade_off, has_trade_off
+from redwood.settings.measure import Measure
+from redwood.settings.results import Results, mean_and_std
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,13 +1,13 @@
 """One panel: how good methods are against how much they compute, and which of them are worth it."""
 
-from collections.abc import Sequence
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
 import numpy as np
-from redwood.runs.figures.drawing import spread, style_axes
-from redwood.runs.figures.drawing import Look, height_of, width_of, wrapped
+
+from redwood.runs.figures.drawing import Look, height_of, spread, style_axes, width_of, wrapped
 from redwood.settings.measure import Measure
 from redwood.settings.results import Results
 

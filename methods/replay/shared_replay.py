@@ -1,0 +1,140 @@
+"""Replay from the buffers of all workers, drawn while the step before is training (Bouvier et al., 2024)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from redwood.buffers import AsyncRehearsalBuffer, RehearsalBuffer
+from redwood.core.seeding import derive_seed
+from redwood.core.workers import rank, world_size
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.replay.options import ReplayOptions, check_suits
+from redwood.methods.replay.replay import LocalReplay, Replay, ReplayingMethod
+from redwood.methods.training.heads import predicts_numbers
+from redwood.methods.training.step import Replayed, Rows, Step
+from redwood.settings.supervised import SupervisedSetting
+
+if TYPE_CHECKING:
+    from pytorch_lightning.strategies import Strategy
+
+
+def make_replay(method: LightningMethod, options: ReplayOptions, setting: SupervisedSetting, draws: int) -> Replay:
+    """The buffer that a method replays from: its own one, or with `--async` one that all workers share.
+
+    Args:
+        method: The method.
+        options: Its options.
+        setting: Its setting.
+        draws: How often the method draws in each step.
+
+    Raises:
+        InvalidOptionError: If the buffer cannot be had, or goes by what the setting does not give.
+    """
+    options.check_place()
+    size = options.own_share()
+    if options.asynchronous:
+        replay: Replay = SharedReplay(_shared_buffer(options, setting, draws), draws, method.device, setting)
+    else:
+        buffer = options.make_buffer("buffer", setting.seed, options.make_policy(), options.make_sampler(), **size)
+        on_gpu = options.is_on_gpu(method.device)
+        replay = LocalReplay(method, buffer, options.replay_ratio, on_gpu=on_gpu)
+    check_suits(replay.buffer, setting)
+    return replay
+
+
+def _shared_buffer(options: ReplayOptions, setting: SupervisedSetting, draws: int) -> AsyncRehearsalBuffer:
+    return AsyncRehearsalBuffer(
+        options.buffer_size,
+        replay=draws * max(1, round(options.replay_ratio * setting.batch_size)),
+        policy=options.make_policy(),
+        sampler=options.make_sampler(),
+        tier=options.buffer_tier,
+        directory=options.buffer_dir or None,
+        seed=derive_seed(setting.seed, "buffer"),
+    )
+
+
+class SharedReplay(Replay):
+    """Replay from an asynchronous buffer: a Lightning strategy (`MethodStrategy`) fills it and draws from it.
+
+    Attributes:
+        memory: The asynchronous buffer, the same in all phases.
+    """
+
+    def __init__(
+        self, memory: AsyncRehearsalBuffer, draws: int, device: torch.device, setting: SupervisedSetting
+    ) -> None:
+        """Share a buffer with the other workers; each step draws `draws` times from it."""
+        self.memory = memory
+        self._draws, self._device = draws, device
+        self._has_classes = not predicts_numbers(setting.action_space)
+        self._is_saved_apart = False
+        memory.prepare(rank(), world_size(), device)
+
+    @property
+    @override
+    def buffer(self) -> RehearsalBuffer:
+        """This worker's part of the buffer; the strategy may replace it as it loads a checkpoint."""
+        return self.memory.buffer
+
+    @override
+    def draw(self, step: Step, number: int = 0) -> Replayed | None:
+        # The strategy has drawn the rows of all draws at once; each draw gets every so many of them.
+        ahead = step.drawn_ahead
+        if ahead is None or len(ahead["y"]) <= number:
+            return None
+        rows = {name: leaf[number :: self._draws] for name, leaf in ahead.items()}
+        return Replayed(rows, slots=torch.empty(0, dtype=torch.int64))
+
+    @override
+    def add(self, step: Step, more: Rows, chosen: Tensor | None = None) -> None:
+        """Do nothing: the strategy adds the samples in the background."""
+
+    @override
+    def rate(self, step: Step) -> None:
+        """Do nothing: no policy of an asynchronous buffer goes by losses."""
+
+    @override
+    def never_drew(self) -> bool:
+        return False
+
+    @override
+    def strategy(self, method: ReplayingMethod) -> "Strategy | None":
+        from redwood.methods.replay.async_strategy import MethodStrategy  # it starts Lightning up
+
+        return MethodStrategy(method, self.memory)
+
+    @override
+    def costs(self) -> dict[str, Any]:
+        accounts = self.memory.accounts
+        return accounts.costs() | {
+            "stored": len(self.buffer),
+            "stored_by_class": self.buffer.class_counts() if self._has_classes else {},
+            "timeline": accounts.timeline(),
+        }
+
+    @override
+    @contextmanager
+    def saved_by_strategy(self) -> Iterator[None]:
+        self._is_saved_apart = True
+        try:
+            yield
+        finally:
+            self._is_saved_apart = False
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        if self._is_saved_apart:
+            return {}
+        return {"buffer": self.buffer.state_dict(), "memory": self.memory.extra_state()}
+
+    @override
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:  # else the strategy has loaded it
+            self.buffer.load_state_dict(state["buffer"])
+            self.buffer.to(self._device)
+            self.memory.go_on(state["memory"])

@@ -1,0 +1,129 @@
+"""One training step, from the batch of the stream to the loss: the record that all hooks of a method get.
+
+`take_step` shows the step from top to bottom. What a hook makes for a later one it puts into the `Step`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from redwood.methods.training.augmentations import AUGMENTATIONS
+from redwood.settings.batch import Batch
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
+
+# Stored samples (n, ...) by the name of the leaf: "x", "y", "task_id" where ids are given, and what a method adds.
+Rows = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Samples that were drawn from a buffer for one step.
+
+    Attributes:
+        rows: The samples (r, ...), by leaf, where the network is.
+        slots: The slots (r,) that they lie in; empty (0,) if they come from the buffers of several workers.
+    """
+
+    rows: Rows
+    slots: Tensor
+
+    def __len__(self) -> int:
+        """Number of samples r."""
+        return len(self.rows["y"])
+
+
+@dataclass(eq=False)
+class Step:
+    """One training step: what came in, what is replayed with it, and what both make together.
+
+    Attributes:
+        incoming: The batch (b, ...) that the stream served, where the network is.
+        on_host: The same batch as the stream served it, before it was moved to a GPU.
+        first_pass: Whether the stream shows these samples for the first time.
+        batch: The batch (B, ...) that is trained on: incoming samples first, then any others.
+        replayed: Samples drawn from a buffer for this step; None if there are none.
+        drawn_ahead: Rows that the asynchronous buffer prepared for all draws of this step.
+        weights: The weight of each sample (B,) in the loss; None if all count alike.
+        outputs: The network's outputs (B, K) for `batch`, before any mask; see `LightningMethod.outputs`.
+        losses: The loss of each sample (B,), without a gradient; see `LightningMethod.losses`.
+    """
+
+    incoming: Batch
+    on_host: Batch
+    first_pass: bool
+    batch: Batch
+    replayed: Replayed | None = None
+    drawn_ahead: Rows | None = None
+    weights: Tensor | None = None
+    outputs: Tensor | None = None
+    losses: Tensor | None = None
+
+    @property
+    def n_incoming(self) -> int:
+        """Number of incoming samples b."""
+        return len(self.incoming.y)
+
+    def join(self, replayed: Replayed) -> slice:
+        """Train on these samples, too; returns the rows of `batch` that they take."""
+        batch, rows, start = self.batch, replayed.rows, len(self.batch.y)
+        ids = None if batch.task_id is None else torch.cat([batch.task_id, rows["task_id"]])
+        self.batch = Batch(torch.cat([batch.x, rows["x"]]), torch.cat([batch.y, rows["y"]]), ids)
+        return slice(start, start + len(replayed))
+
+
+def take_step(method: "LightningMethod", step: Step, scorer: "OnlineScorer") -> Tensor:
+    """The loss (scalar) of one training step; the optimizer's part follows it.
+
+    A first pass is scored by predictions that the method makes before it learns from the samples.
+    """
+    method.augment(step)
+    step.batch = step.batch._replace(x=AUGMENTATIONS[method.augmentation](step.batch.x))
+    if step.first_pass and not scorer.reuses_outputs:
+        scorer.score(step, method.predict)
+    loss = method.loss(step)
+    if step.first_pass and scorer.reuses_outputs:
+        scorer.score(step, method.predict)
+    method.after_loss(step)
+    return loss
+
+
+class OnlineScorer:
+    """Prequential scoring of the incoming samples (Gama et al., 2013).
+
+    Attributes:
+        reuses_outputs: Whether the outputs that the loss needs anyway are what `predict` would return. They are not
+            with augmentation, dropout or batch normalisation, nor if a method predicts in a way of its own. Then the
+            scores take a forward pass of their own, before the loss.
+    """
+
+    def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
+        self._method = method
+        changing = any(isinstance(layer, _BatchNorm | _DropoutNd) for layer in network.modules())
+        behaves_alike = not method.dropout and not changing
+        self.reuses_outputs = behaves_alike and method.augmentation == "none" and method.predicts_by_network()
+
+    @torch.no_grad()
+    def score(self, step: Step, predict: Callable[[Tensor, Tensor | None], Tensor]) -> None:
+        """Hand the predictions for the incoming samples to the phase, which counts the right ones.
+
+        Ids are shown as at test: the predictions have to be made on what a test would show.
+        """
+        batch, heads = step.incoming, self._method.heads
+        shown = batch.task_id if heads.active else None
+        if self.reuses_outputs and step.outputs is not None:
+            answer = step.outputs.detach()[: step.n_incoming]
+            answer = answer if shown is None else heads.mask(answer, shown)
+        else:
+            answer = predict(batch.x, shown)
+        if batch.y.is_floating_point():
+            predictions = answer.view_as(batch.y)
+        else:
+            predictions = answer.argmax(1) if answer.dim() == 2 else answer
+        self._method.phase.score(predictions, batch)
