@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.architecture.masked_update import HeldWeights
+from redwood.methods.architecture.masked_update import MaskedUpdate
 from redwood.methods.base import Composition
 from redwood.methods.distillation.losses import sigmoid_distillation
 from redwood.methods.distillation.teacher import NO_EARLIER_TASK, Teacher
@@ -97,7 +97,7 @@ class Fixed(LwFMC):
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         self._layer = output_layer(self.network, setting.observation_space, "fixed trains on")
-        self._frozen = HeldWeights(self.frozen)
+        self._frozen = MaskedUpdate(self.frozen)
 
     @override
     def fit(self, phase: Phase) -> None:
@@ -125,12 +125,12 @@ class Fixed(LwFMC):
     @override
     def on_train_start(self) -> None:
         super().on_train_start()
-        self._frozen.hold()
+        self._frozen.freeze()
 
     @override
     def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
         super().on_batch_end(step, loss, batch_idx)
-        self._frozen.put_back()
+        self._frozen.restore()
 
     @override
     def keep_teacher(self) -> None:

@@ -2,18 +2,18 @@ import pytest
 
 from redwood.buffers import POLICIES, SAMPLERS, MaximallyInterfered, PartitioningReservoir, PerClassRandom, Reservoir
 from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
-from redwood.methods.replay.buffered import make_part
+from redwood.methods.replay.options import make_component
 from tests.methods.helpers import one_sentence
 
 
 def policy(text):
-    return make_part("buffer_policy", text, POLICIES)
+    return make_component("buffer_policy", text, POLICIES)
 
 
 class TestParts:
     @pytest.mark.parametrize(("known", "name"), [(part, name) for part in (POLICIES, SAMPLERS) for name in part])
     def test_each_name_stands_for_its_class(self, known, name):
-        assert type(make_part("buffer_policy", name, known)) is known[name]
+        assert type(make_component("buffer_policy", name, known)) is known[name]
 
     def test_each_call_makes_a_new_one(self):
         assert isinstance(policy("reservoir"), Reservoir)
@@ -24,7 +24,7 @@ class TestParts:
         assert isinstance(several, PerClassRandom)
         assert (plain.candidates, plain.quota) == (14, None)
         assert (several.candidates, several.quota) == (7, 3)
-        sampler = make_part("buffer_sampler", "mir:candidates=100", SAMPLERS)
+        sampler = make_component("buffer_sampler", "mir:candidates=100", SAMPLERS)
         assert isinstance(sampler, MaximallyInterfered)
         assert sampler.candidates == 100
 
