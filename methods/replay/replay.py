@@ -143,7 +143,7 @@ class LocalReplay(Replay):
         start, slots = step.n_incoming, step.replayed.slots
         losses = step.losses[start : start + len(slots)]
         if len(losses):
-            self.buffer.rated(slots, losses.cpu())
+            self.buffer.on_replayed(slots, losses.cpu())
 
     @override
     def never_drew(self) -> bool:

@@ -110,11 +110,11 @@ class SharedReplay(Replay):
 
     @override
     def costs(self) -> dict[str, Any]:
-        accounts = self.memory.accounts
-        return accounts.costs() | {
+        profiler = self.memory.profiler
+        return profiler.costs() | {
             "stored": len(self.buffer),
             "stored_by_class": self.buffer.class_counts() if self._has_classes else {},
-            "timeline": accounts.timeline(),
+            "timeline": profiler.timeline(),
         }
 
     @override
@@ -137,4 +137,4 @@ class SharedReplay(Replay):
         if state:  # else the strategy has loaded it
             self.buffer.load_state_dict(state["buffer"])
             self.buffer.to(self._device)
-            self.memory.go_on(state["memory"])
+            self.memory.restore(state["memory"])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.step import Step
 from redwood.runs.run import Run
 from redwood.settings.batch import Batch
 from tests.samples import few_digits
@@ -32,12 +33,18 @@ def batch_of(start: int, stop: int, classes: tuple[int, ...] = tuple(range(10)))
     return Batch(data.x[rows], data.y[rows], torch.zeros(len(rows), dtype=torch.long))
 
 
+def step_of(batch: Batch, *, first_pass: bool = True) -> Step:
+    """The training step that `batch` begins."""
+    return Step(incoming=batch, on_host=batch, first_pass=first_pass, batch=batch)
+
+
 def filled(method: B, n: int = 32) -> B:
     """A method that has trained on nothing yet, but keeps what it was offered: `n` digits in batches of 16."""
     for start in range(0, n, 16):
-        batch = batch_of(start, start + 16)
-        method.loss(method.augment(batch))
-        method.keep(batch)
+        step = step_of(batch_of(start, start + 16))
+        method.augment(step)
+        method.loss(step)
+        method.add(step)
     move(method)
     return method
 

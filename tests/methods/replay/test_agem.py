@@ -7,8 +7,7 @@ from torch.nn import functional as F
 
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.baselines import Finetune
-from redwood.methods.replay.agem import AGEM
-from redwood.methods.replay.agem import project
+from redwood.methods.replay.agem import AGEM, project
 from tests.methods.helpers import batch_of, configured, filled, weights_of
 from tests.small_runs import run_here, small_setting
 
