@@ -11,8 +11,8 @@ from typing_extensions import override
 from redwood.core.checks import check_choice
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
-from redwood.settings.supervised import SupervisedSetting
 from redwood.methods.training.step import Step
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 
 SCALES = ("mean", "none")

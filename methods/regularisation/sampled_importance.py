@@ -16,8 +16,8 @@ from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods.regularisation.importance import ScaledImportance
 from redwood.methods.regularisation.quadratic_penalty import Weights
 from redwood.methods.training.layers import evaluating
-from redwood.settings.supervised import SupervisedSetting
 from redwood.methods.training.step import Step
+from redwood.settings.supervised import SupervisedSetting
 
 CHUNK = 32
 
