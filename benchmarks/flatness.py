@@ -29,13 +29,13 @@ SLOWER, GROWTH_MIB = 1.05, 16
 class Watched(ClockedRehearsal):
     """Rehearsal that notes its memory every `WINDOW` steps, too."""
 
-    memory: list[int]
+    resident: list[int]
 
     def augment(self, batch: Batch) -> Batch:
         """Look at the memory now and then."""
         augmented = super().augment(batch)
         if sum(map(len, self.steps)) % WINDOW == 0:
-            self.memory.append(resident_bytes())
+            self.resident.append(resident_bytes())
         return augmented
 
 
@@ -44,10 +44,10 @@ def watch_redwood(data: Dataset) -> dict[str, Any]:
     setting = OnlineClassIncrementalSetting(dataset=data, class_order=list(range(10)), batch_size=BATCH)
     method = Watched(model="mlp", lr=bare.LR, buffer_size=BUFFER)
     method.start_clock()
-    method.memory = []
+    method.resident = []
     setting.apply(method, **RUN_OPTIONS)  # type: ignore[arg-type]
     steps = [b.since(a) for stamps in method.steps for a, b in pairwise(stamps)]
-    return _summary("redwood rehearsal", sum(map(len, method.steps)), steps, method.memory)
+    return _summary("redwood rehearsal", sum(map(len, method.steps)), steps, method.resident)
 
 
 def watch_avalanche(data: Dataset) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def watch_avalanche(data: Dataset) -> dict[str, Any]:
     setting = OnlineClassIncrementalSetting(dataset=data, class_order=list(range(10)))
     network = build_network("mlp", setting.observation_space, data.n_classes)
     stamps: list[Seconds] = []
-    memory: list[int] = []
+    resident: list[int] = []
 
     def note(*_: Any) -> None:
         stamps.append(Seconds.now())

@@ -1,0 +1,375 @@
+"""What asynchronous rehearsal adds to a training step on a GPU: ResNet-50, 3x224x224 bytes, bf16.
+
+Run: python benchmarks/gpu.py [--quick]. Writes benchmarks/results/gpu.{json,md}. With `--device cpu` it tries itself
+out on a small network, and writes nothing.
+
+First one process; then two processes that share one GPU, over gloo; and, if there are several GPUs, one process on
+each, over NCCL. The loop is plain PyTorch with the calls that `AsyncRehearsalStrategy` makes, so that all variants take
+turns; steps are timed by events on the stream that trains. It also checks that the buffer draws the same rows as in
+host memory, and that the thread that trains never waits for the GPU inside the buffer.
+"""
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from common import environment, markdown_table, write
+from overlap_cases import ASYNC, IDEAL, PLAIN, SYNC, Case, Variant, rotated
+from overlap_report import Measured
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torchvision.models import resnet50
+
+from redwood.buffers import AsyncRehearsalBuffer
+from redwood.buffers.pytree import flatten
+from redwood.buffers.strategy.batches import merged
+
+# Samples stored over all workers, samples that there are, untimed steps before each turn, and classes.
+STORED, POOL, LEAD, CLASSES = 4096, 1152, 3, 1000
+# Bars: asynchronous / ideal by tier, and the share of a step that is waited for.
+RATIO, WAIT = {"cuda": 1.02, "pinned": 1.05, "host": 1.05}, 0.01
+
+Batch = dict[str, Tensor]
+Row = dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class TierVariant(Variant):
+    """One way to train, with its samples stored in `tier`."""
+
+    tier: str = ""
+
+
+def make_case(batch: int, turns: int, steps: int, tiers: tuple[str, ...], side: int) -> Case:
+    """Plain training and rehearsal in each tier, with b / 8 samples replayed beside `batch` ones."""
+    variants: dict[str, Variant] = {PLAIN: TierVariant(batch), IDEAL: TierVariant(batch + batch // 8)}
+    for tier in tiers:
+        variants[f"{SYNC}, {tier}"] = TierVariant(batch, overlap=False, tier=tier)
+        variants[f"{ASYNC}, {tier}"] = TierVariant(batch, overlap=True, tier=tier)
+    return Case("GPU", "GPU", (3, side, side), replay=batch // 8, blocks=turns, steps=steps, variants=variants)
+
+
+class Clock:
+    """Marks moments on the stream that trains, or on the host if there is no GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+
+    def mark(self) -> Any:
+        """This moment."""
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """Between two moments; the GPU has reached both."""
+        return float(start.elapsed_time(end) if self._on_gpu else 1e3 * (end - start))
+
+    def wait(self) -> None:
+        """Until the GPU has done all that it was told."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+
+
+class Loop:
+    """Trains one network in all variants, which take turns."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        self.case, self.device, self.clock, self.position = case, device, Clock(device), 0
+        self.batch_size = case.variants[PLAIN].n
+        torch.manual_seed(0)
+        network = (
+            resnet50(weights=None) if device.type == "cuda" else nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES))
+        )
+        network(torch.zeros(2, *case.shape))
+        network.to(device)
+        self.network = DistributedDataParallel(network) if dist.is_initialized() else network
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+        self.pool = random_batch(POOL, case.shape)
+        if device.type == "cuda":
+            self.pool = {name: leaf.pin_memory() for name, leaf in self.pool.items()}
+        self.buffers = {v: self._filled(v) for v in case.variants.values() if isinstance(v, TierVariant) and v.tier}
+        self.synchronising: list[str] = []
+        self.draws: list[tuple[Any, Any]] = []
+
+    def _filled(self, variant: TierVariant) -> AsyncRehearsalBuffer:
+        buffer = AsyncRehearsalBuffer(
+            STORED,
+            replay=self.case.replay,
+            candidates=self.batch_size // 4,
+            tier=variant.tier,
+            overlap=variant.overlap,
+        )
+        buffer.open(device=self.device, rows_group=rows_group())
+        for _ in range(2 * STORED // self.batch_size):
+            buffer.collect()
+            raw = self.next_batch(self.batch_size)
+            buffer.propose(raw, labels=raw["y"])
+            buffer.write(self.on_device(raw) if buffer.on_gpu else raw)
+        buffer.flush()
+        return buffer
+
+    def next_batch(self, n: int) -> Batch:
+        """The next n samples in host memory, as a loader would bring them."""
+        if self.position + n > POOL:
+            self.position = 0
+        start, self.position = self.position, self.position + n
+        return {name: leaf[start : start + n] for name, leaf in self.pool.items()}
+
+    def on_device(self, raw: Batch) -> Batch:
+        """Samples on the GPU, without waiting for them."""
+        return {name: leaf.to(self.device, non_blocking=True) for name, leaf in raw.items()}
+
+    def step(self, variant: Variant) -> None:
+        """One training step, with the calls of the strategy in their order.
+
+        Synchronous rehearsal writes before the forward pass, and waits until the GPU has brought the next draw.
+        """
+        buffer, raw = self.buffers.get(variant), self.next_batch(variant.n)
+        batch = self.on_device(raw)
+        incoming = batch if buffer is not None and buffer.on_gpu else raw
+        if buffer is not None:
+            start = self.clock.mark()
+            with self.watched():
+                replayed = buffer.collect()
+                buffer.propose(raw, labels=raw["y"])
+            self.draws.append((start, self.clock.mark()))
+            if not variant.overlap:
+                buffer.write(incoming)
+                self.clock.wait()
+            batch = merged(batch, replayed)
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss = cross_entropy(self.network(batch["x"].float() / 255), batch["y"])
+        if buffer is not None:
+            with self.watched():
+                if variant.overlap:
+                    buffer.write(incoming)
+                weight = buffer.weight()
+            loss = loss if weight == 1.0 else loss * weight
+        loss.backward()
+        self.optimizer.step()
+
+    def turn(self, variant: Variant, steps: int) -> dict[str, Any]:
+        """Some timed steps of a variant, and a few untimed ones before them."""
+        buffer = self.buffers.get(variant)
+        if dist.is_initialized():
+            dist.barrier()
+        for _ in range(LEAD):
+            self.step(variant)
+        waited = buffer.profiler.seconds["wait"] if buffer is not None else 0.0
+        self.draws = []
+        marks = [self.clock.mark()]
+        for _ in range(steps):
+            self.step(variant)
+            marks.append(self.clock.mark())
+        parts = {}
+        if buffer is not None:
+            parts["host wait"] = 1e3 * (buffer.profiler.seconds["wait"] - waited) / steps
+            buffer.flush()
+            buffer.profiler.pause()
+        self.clock.wait()
+        if buffer is not None:
+            parts["GPU wait"] = sum(self.clock.milliseconds(*draw) for draw in self.draws) / steps
+        times = [self.clock.milliseconds(*pair) for pair in pairwise(marks)]
+        return {"times": times, "cpu": 0.0, "parts": parts, "timeline": []}
+
+    def turns(self) -> dict[str, list[dict[str, Any]]]:
+        """All turns of all variants: in rotating order, the same on all workers."""
+        variants = self.case.variants
+        for variant in variants.values():  # libraries choose their algorithms for each shape
+            self.turn(variant, LEAD)
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in variants}
+        for number in range(self.case.blocks):
+            for name in rotated(list(variants), number):
+                found[name].append(self.turn(variants[name], self.case.steps))
+        return found
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Notes in `synchronising` where this thread waits for the GPU, as torch's debug mode tells."""
+        if self.device.type != "cuda":
+            yield
+            return
+        thread = threading.get_ident()
+
+        def keep(message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
+            if threading.get_ident() == thread and "called a synchronizing" in str(message):
+                self.synchronising.append(f"{Path(filename).name}:{lineno}")
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = keep
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                yield
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+    def close(self) -> None:
+        """Leave the other workers."""
+        if dist.is_initialized():
+            dist.barrier()
+        for buffer in self.buffers.values():
+            buffer.close()
+
+
+def random_batch(n: int, shape: tuple[int, ...]) -> Batch:
+    """Samples in host memory, different ones on each worker."""
+    random = torch.Generator().manual_seed(dist.get_rank() if dist.is_initialized() else 0)
+    x = torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=random)
+    return {"x": x, "y": torch.randint(0, CLASSES, (n,), generator=random)}
+
+
+def rows_group() -> Any:
+    """The group that rows travel in, if they travel from GPU to GPU."""
+    return dist.group.WORLD if dist.is_initialized() and dist.get_backend() == "nccl" else None
+
+
+def different_draws(device: torch.device, tiers: tuple[str, ...]) -> list[str]:
+    """The policies and tiers whose draws differ from those of a buffer in host memory."""
+    samples = [random_batch(24, (3, 32, 32)) for _ in range(60)]
+    return [
+        f"{policy}, {tier}"
+        for policy in ("reservoir", "class_balanced", "per_class_random")
+        for tier in tiers
+        if draws(samples, device, tier, policy) != draws(samples, torch.device("cpu"), "host", policy)
+    ]
+
+
+def draws(samples: list[Batch], device: torch.device, tier: str, policy: str) -> list[list[list[float]]]:
+    """What a buffer draws while it is offered samples, step by step and leaf by leaf."""
+    buffer = AsyncRehearsalBuffer(150, replay=7, policy=policy, tier=tier)
+    buffer.open(device=device, rows_group=rows_group() if device.type == "cuda" else None)
+    drawn = []
+    for batch in samples:
+        drawn.append([leaf.cpu().flatten().tolist() for _, leaf in flatten(buffer.collect() or {})])
+        buffer.propose(batch, labels=batch["y"])
+        buffer.write({name: leaf.to(device) for name, leaf in batch.items()} if buffer.on_gpu else batch)
+    buffer.close()
+    return drawn
+
+
+def work(rank: int, world: int, backend: str, folder: str, cases: list[Case], tiers: tuple[str, ...]) -> None:
+    """The life of a process; the first one writes what all of them measured.
+
+    Args:
+        rank: Its number.
+        world: Number of processes; alone, there is no process group.
+        backend: `gloo`: all share one GPU; `nccl`: each has its own.
+        folder: Where the processes find each other, and where the results go.
+        cases: What to measure.
+        tiers: Where samples are stored; `host` alone: there is no GPU.
+    """
+    torch.set_num_threads(1)
+    device = torch.device("cpu") if tiers == ("host",) else torch.device("cuda", rank if backend == "nccl" else 0)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.cuda.set_device(device)
+    if world > 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        dist.init_process_group(backend, init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    found: dict[str, Any] = {"different": different_draws(device, tiers), "turns": [], "synchronising": []}
+    for case in cases:
+        loop = Loop(case, device)
+        found["turns"].append(loop.turns())
+        found["synchronising"] += loop.synchronising
+        loop.close()
+        del loop
+    everyone: list[Any] = [found]
+    if world > 1:
+        everyone = [None] * world
+        dist.all_gather_object(everyone, found)
+        dist.destroy_process_group()
+    if rank == 0:
+        torch.save(everyone, f"{folder}/results")
+
+
+def measure(
+    name: str, world: int, backend: str, cases: list[Case], tiers: tuple[str, ...]
+) -> tuple[list[Row], list[str]]:
+    """Run so many processes; return the rows of the table and what they say of the bars."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(work, (world, backend, folder, cases, tiers), nprocs=world)
+        everyone = torch.load(f"{folder}/results")
+    rows: list[Row] = []
+    verdicts = []
+    for case, *processes in zip(cases, *(found["turns"] for found in everyone), strict=True):
+        measured = Measured(case, world, processes)
+        rows += [row(name, measured, variant) for variant in case.variants]
+        verdicts += [verdict(name, measured, tier) for tier in tiers]
+    places = sorted({place for found in everyone for place in found["synchronising"]})
+    different = sorted({which for found in everyone for which in found["different"]})
+    verdicts.append(
+        f"{name}: the buffer waits for the GPU at {', '.join(places)}." if places else f"{name}: no waiting."
+    )
+    verdicts.append(f"{name}: other draws than in host memory: {', '.join(different) or 'none'}.")
+    return rows, verdicts
+
+
+def row(name: str, measured: Measured, variant: str) -> Row:
+    """One row of the table."""
+    low, high = measured.quartiles(variant)
+    waits = {of: measured.part(variant, of) for of in ("host wait", "GPU wait")}
+    return {
+        "processes": name,
+        "b": measured.case.variants[PLAIN].n,
+        "variant": variant,
+        "step (ms)": f"{measured.step(variant):.2f}",
+        "quartiles": f"{low:.2f} to {high:.2f}",
+        "/ ideal": f"{measured.ratio(variant, IDEAL)[1]:.3f}",
+        **{f"{of} (ms)": "" if ms is None else f"{ms:.3f}" for of, ms in waits.items()},
+    }
+
+
+def verdict(name: str, measured: Measured, tier: str) -> str:
+    """What the figures of one tier say of the bars."""
+    variant, b = f"{ASYNC}, {tier}", measured.case.variants[PLAIN].n
+    ratio = measured.ratio(variant, IDEAL)[1]
+    wait = sum(measured.part(variant, of) or 0.0 for of in ("host wait", "GPU wait")) / measured.step(variant)
+    reached = "reached" if ratio <= RATIO[tier] and wait <= WAIT else "missed"
+    hidden = measured.hidden(variant, f"{SYNC}, {tier}")
+    return (
+        f"{name}, b = {b}, tier {tier}: asynchronous / ideal {ratio:.3f} (bar {RATIO[tier]}), {100 * wait:.2f} % of a "
+        f"step waited (bar {100 * WAIT:.0f} %): {reached}; hidden share {hidden:.2f}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few steps of each")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    options = parser.parse_args()
+    if options.device == "cpu":
+        print("\n".join(measure("alone", 1, "", [make_case(16, 2, 5, ("host",), 8)], ("host",))[1]))
+        return
+    if not torch.cuda.is_available():
+        raise SystemExit("This benchmark needs a CUDA device, and there is none; --device cpu tries it out.")
+    tiers = ("cuda", "pinned")
+    many, few = ((2, 5), (2, 5)) if options.quick else ((8, 15), (4, 8))
+    cases = [make_case(56, *many, tiers, 224), make_case(256, *few, tiers, 224)]
+    found = [measure("alone", 1, "", cases, tiers), measure("two on one GPU, gloo", 2, "gloo", cases[:1], tiers)]
+    if (n := torch.cuda.device_count()) > 1:
+        found.append(measure(f"{n} GPUs, NCCL", n, "nccl", cases, tiers))
+    rows, verdicts = ([entry for part in parts for entry in part] for parts in zip(*found, strict=True))
+    machine = {"GPU": torch.cuda.get_device_name(), "GPUs": torch.cuda.device_count(), "CUDA": torch.version.cuda}
+    text = ["\n".join(f"- {said}" for said in verdicts), markdown_table(rows), markdown_table([machine])]
+    write("gpu", {**environment(), "machine": machine, "verdicts": verdicts, "steps": rows}, "\n\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
