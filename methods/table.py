@@ -255,17 +255,17 @@ AGENT_PARTS: dict[str, MethodEntry] = {
         "(Mallya & Lazebnik, 2018)",
     ),
     "perfect_memory": MethodEntry(
-        "redwood.methods.agents.replay_memory:AgentPerfectMemory",
+        "redwood.methods.agents.replay_parts:AgentPerfectMemory",
         "continual_rl",
         "keeps every step of the run in the replay memory",
     ),
     "reset_buffer": MethodEntry(
-        "redwood.methods.agents.replay_memory:AgentResetBuffer",
+        "redwood.methods.agents.replay_parts:AgentResetBuffer",
         "incremental_rl",
         "empties the replay memory at the start of each task",
     ),
     "rehearsal": MethodEntry(
-        "redwood.methods.agents.rehearsal:AgentRehearsal",
+        "redwood.methods.agents.replay_parts:AgentRehearsal",
         "continual_rl",
         "learns from a small memory that holds a random subset of all steps so far (Isele & Cosgun, 2018)",
     ),

@@ -1,51 +1,49 @@
-"""Agents that learn from what they have just done."""
+"""On-policy agents: each update learns from the steps that the present policy has just taken."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.agents.agent import Agent
 from redwood.settings.rl.phase import ReinforcementPhase
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
+from redwood.settings.rl.types import Space
 
 
 @dataclass
 class OnPolicyAgent(Agent):
-    """An agent that learns from one rollout after the other; one that the end of the budget cuts short is dropped."""
+    """An agent that learns from one rollout after the other; it drops a rollout that the budget cuts short."""
 
-    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
+    action_spaces: ClassVar[tuple[type[Space], ...]] = (spaces.Discrete, spaces.Box)
 
+    @override
     def fit(self, phase: ReinforcementPhase) -> None:
         """Learn from one phase.
 
         Raises:
-            InvalidOptionError: If it has no steps for a single rollout, so that nothing would be learned.
+            InvalidOptionError: If the phase has fewer steps than one rollout, so that nothing would be learned.
         """
-        rollout: int = self.n_steps * self.n_envs  # type: ignore[attr-defined]
+        n_steps: int = self.algorithm.n_steps
+        rollout = n_steps * self.n_envs
         if rollout > phase.budget.total:
             raise InvalidOptionError(
-                f"--n_steps {rollout // self.n_envs} of --n_envs {self.n_envs} make a rollout of {rollout:,} steps, "
+                f"--n_steps {n_steps} of --n_envs {self.n_envs} make a rollout of {rollout:,} steps, "
                 f"but a phase has {phase.budget.total:,}; use a smaller --n_steps, or a larger --steps_per_task."
             )
         super().fit(phase)
 
+    @override
     def outputs(self, observations: Tensor) -> Tensor:
-        """The logits of the actions (B, K), or the means and logarithms of standard deviations (B, 2 d)."""
+        """Return the logits of the actions (B, K), or their means and log standard deviations (B, 2 d)."""
         distribution = self.algorithm.policy.get_distribution(self.policy_input(observations)).distribution
         if isinstance(self.setting.action_space, spaces.Discrete):
-            return distribution.logits  # type: ignore[no-any-return]
+            logits: Tensor = distribution.logits
+            return logits
         return torch.cat([distribution.mean, distribution.stddev.log()], dim=1)
-
-    def memory_bytes(self) -> int:
-        """Bytes of a rollout."""
-        return sum(part.nbytes for part in vars(self.algorithm.rollout_buffer).values() if isinstance(part, np.ndarray))
 
 
 @dataclass
@@ -54,6 +52,8 @@ class A2C(OnPolicyAgent):
 
     Source: V. Mnih et al., Asynchronous Methods for Deep Reinforcement Learning, ICML 2016, section 4 and algorithm S3.
     """
+
+    algorithm_name: ClassVar[str] = "A2C"
 
     learning_rate: float = 7e-4  # learning rate
     n_steps: int = 5  # steps of each environment per rollout
@@ -68,13 +68,6 @@ class A2C(OnPolicyAgent):
     sde_sample_freq: int = -1  # steps after which this noise is drawn anew (-1: each rollout)
     normalize_advantage: bool = False  # whether to scale the advantages of each rollout to mean 0 and deviation 1
 
-    @classmethod
-    def algorithm_class(cls) -> "type[BaseAlgorithm]":
-        """The library's A2C."""
-        from stable_baselines3 import A2C as Algorithm
-
-        return Algorithm
-
 
 @dataclass
 class PPO(OnPolicyAgent):
@@ -83,6 +76,8 @@ class PPO(OnPolicyAgent):
     Source: J. Schulman, F. Wolski, P. Dhariwal, A. Radford, O. Klimov, Proximal Policy Optimization Algorithms, 2017,
     equations 7 (the clipped objective) and 9 (with value loss and entropy).
     """
+
+    algorithm_name: ClassVar[str] = "PPO"
 
     learning_rate: float = 3e-4  # learning rate
     n_steps: int = 2048  # steps of each environment per rollout
@@ -99,10 +94,3 @@ class PPO(OnPolicyAgent):
     use_sde: bool = False  # whether noise of continuous actions depends on the state (Raffin et al., 2021)
     sde_sample_freq: int = -1  # steps after which this noise is drawn anew (-1: each rollout)
     target_kl: float | None = None  # divergence from the policy of the rollout that ends its updates (default: none)
-
-    @classmethod
-    def algorithm_class(cls) -> "type[BaseAlgorithm]":
-        """The library's PPO."""
-        from stable_baselines3 import PPO as Algorithm
-
-        return Algorithm

@@ -1,21 +1,12 @@
-"""What values the library's options may have, most of which it does not check, or only once it trains."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+"""The agents' options: which values and spaces they allow, and which network suits the observations."""
 
 import numpy as np
 from gymnasium import spaces
-from torch import Tensor
-from torch.nn import functional as F
 
 from redwood.core.checks import check_positive, check_range
 from redwood.core.errors import NotApplicableError
 from redwood.settings.base import Setting
-
-if TYPE_CHECKING:
-    from redwood.methods.agents.agent import Agent
-
+from redwood.settings.rl.types import Space
 
 # The least and the greatest value, or None if there is none; a name means the same in all agents that have it.
 RANGES: dict[str, tuple[float, float | None]] = {
@@ -45,8 +36,11 @@ RANGES: dict[str, tuple[float, float | None]] = {
 }
 
 
-def check_options(agent: "Agent") -> None:
-    """Raise `InvalidOptionError` if one of the library's options that the agent has is out of range."""
+def check_options(agent: object) -> None:
+    """Raise `InvalidOptionError` if one of the library's options is out of range.
+
+    The library itself checks few options, and some of them only when it trains.
+    """
     for name, (low, high) in RANGES.items():
         if getattr(agent, name, None) is not None:
             check_range(agent, name, low, high)
@@ -54,81 +48,71 @@ def check_options(agent: "Agent") -> None:
         check_positive(agent, "learning_rate")
 
 
-POLICIES = ("MlpPolicy", "CnnPolicy")
-# The smallest image that the convolutions of CnnPolicy can take.
-SMALLEST_IMAGE = 36
 ACTIONS = {spaces.Discrete: "a choice among actions", spaces.Box: "numbers within bounds"}
 FITTING = {spaces.Discrete: "ppo, a2c or dqn", spaces.Box: "ppo, a2c, sac or td3"}
 
 
-def check_spaces(agent: "Agent", setting: Setting) -> None:
-    """Raise `NotApplicableError` if the agent cannot handle the setting's observations or actions."""
-    actions, observations = setting.action_space, setting.observation_space
+def check_spaces(reference: str, kinds: tuple[type[Space], ...], setting: Setting) -> None:
+    """Raise `NotApplicableError` if an agent cannot handle the setting's observations or actions.
+
+    Args:
+        reference: Name of the agent, for the message.
+        kinds: Kinds of action spaces that the agent can handle.
+        setting: The setting.
+    """
     env = getattr(setting, "env", "the environment")
-    if not isinstance(actions, agent.action_spaces):
+    _check_actions(reference, kinds, setting.action_space, env)
+    _check_observations(reference, setting.observation_space, env)
+
+
+def _check_actions(reference: str, kinds: tuple[type[Space], ...], actions: Space, env: str) -> None:
+    if not isinstance(actions, kinds):
         kind = next((text for space, text in ACTIONS.items() if isinstance(actions, space)), "something else")
         others = next((text for space, text in FITTING.items() if isinstance(actions, space)), "a method of your own")
-        raise NotApplicableError(
-            f"{agent.reference()} cannot act in {env}, whose actions {actions} are {kind}; use {others}."
-        )
+        raise NotApplicableError(f"{reference} cannot act in {env}, whose actions {actions} are {kind}; use {others}.")
     if isinstance(actions, spaces.Discrete) and actions.start != 0:
         raise NotApplicableError(
-            f"{agent.reference()} counts actions from 0, but those of {env} start at {actions.start}; "
+            f"{reference} counts actions from 0, but those of {env} start at {actions.start}; "
             "wrap the environment so that they start at 0."
         )
     if isinstance(actions, spaces.Box) and not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
         raise NotApplicableError(
-            f"{agent.reference()} needs bounds of the actions, but those of {env} are {actions}; "
+            f"{reference} needs bounds of the actions, but those of {env} are {actions}; "
             "wrap the environment in gymnasium's RescaleAction or ClipAction."
         )
+
+
+def _check_observations(reference: str, observations: Space, env: str) -> None:
     if isinstance(observations, spaces.Discrete) and observations.start != 0:
         raise NotApplicableError(
-            f"{agent.reference()} counts observations from 0, but those of {env} start at {observations.start}; "
+            f"{reference} counts observations from 0, but those of {env} start at {observations.start}; "
             "wrap the environment so that they start at 0."
         )
     if not isinstance(observations, spaces.Box | spaces.Discrete):
         raise NotApplicableError(
-            f"{agent.reference()} cannot see {env}, whose observations are {observations}; "
+            f"{reference} cannot see {env}, whose observations are {observations}; "
             "wrap the environment in gymnasium's FlattenObservation."
         )
 
 
-def choose_policy(policy: str, space: Any) -> str:
-    """The library's name of the network: the one asked for, or the one that suits the observations."""
+POLICIES = ("MlpPolicy", "CnnPolicy")
+SMALLEST_IMAGE = 36  # pixels of the smallest side that the convolutions of CnnPolicy can take
+
+
+def choose_policy(policy: str, space: Space) -> str:
+    """Return the library's name of the network: `policy`, or for `auto` the network that suits the observations."""
     if policy != "auto":
         return policy
-    from stable_baselines3.common.preprocessing import is_image_space
-
-    if not is_image_space(space):
+    if channel_axis(space) is None:
         return "MlpPolicy"
-    sides = sorted(space.shape)[1:]
+    sides = sorted(space.shape or ())[1:]
     return "CnnPolicy" if min(sides) >= SMALLEST_IMAGE else "MlpPolicy"
 
 
-def channels_first(agent: "Agent") -> bool:
-    """Whether the library moves the channels of the agent's images to the front."""
-    shape: Any = agent.algorithm.observation_space.shape
-    return bool(shape != agent.observation_space.shape)
+def channel_axis(space: Space) -> int | None:
+    """Return the axis of an image's channels, 0 or 2, as the library sees it; None if the space is not of images."""
+    from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
-
-@contextmanager
-def one_hot_choices(agent: "Agent", observations: Tensor) -> Iterator[Tensor]:
-    """Observations (n, ...), choices among them one-hot encoded, as the networks take them for so long.
-
-    The library encodes them itself in each forward pass, which it cannot do under `vmap`.
-    """
-    space = agent.observation_space
-    if not isinstance(space, spaces.Discrete):
-        yield observations
-        return
-    networks: list[Any] = [
-        network for network in agent.algorithm.policy.modules() if getattr(network, "observation_space", None) == space
-    ]
-    encoded = spaces.Box(0, 1, (int(space.n),))
-    for network in networks:
-        network.observation_space = encoded
-    try:
-        yield F.one_hot(observations.long(), int(space.n)).float()
-    finally:
-        for network in networks:
-            network.observation_space = space
+    if not isinstance(space, spaces.Box) or not is_image_space(space):
+        return None
+    return 0 if is_image_space_channels_first(space) else 2

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from redwood.core.checks import check_range
-from redwood.methods.agents.actor import Decision
+from redwood.methods.agents.actor import Actor
 from redwood.methods.agents.agent import Agent
 from redwood.methods.architecture.masked_update import (
     MaskedUpdate,
@@ -28,20 +29,23 @@ from redwood.settings.rl.tree import TaskIncrementalRLSetting
 
 @dataclass
 class AgentPackNet(Agent):
-    """Train the weights that are still free, give most of them up again, and freeze those that are kept.
+    """Train the free weights on each task, prune most of them, and freeze the rest for good.
 
-    A task is answered by its own weights and those of the tasks before it, bit for bit as at its end. Only what decides
-    the actions is shared out: critics, value functions and target networks serve training alone, and go on from task to
-    task. In each layer the free weights of the smallest magnitude are pruned, which become 0 and free for the next
-    task, and the kept ones are trained on without them; both happen within the step budget: pruning before the first
-    rollout that lies within the last `retrain_share` of the steps, or at the end if there is none. Of the last layers,
-    of biases and of a deviation that is a parameter each task has a copy of its own, all of which it trains.
+    A task is answered by its own weights and those of earlier tasks, bit for bit as at its end. Only the weights of the
+    actor are shared out to tasks. Critics, value functions and target networks only serve training, and go on from task
+    to task.
+
+    In each layer the smallest free weights are pruned: they become 0, and free for the next task. The kept weights are
+    then trained on without them. Both happen within the step budget: pruning comes before the first rollout that lies
+    within the last `retrain_share` of the steps, or at the end if there is none. Each task has its own copy of the last
+    layers, of biases and of a deviation that is a parameter, and trains all of it.
 
     Attributes:
-        owner: For each weight tensor that is shared out, by name, whose each entry is: 1 for the first phase, ...;
-            0 if it is free.
+        owner: For each shared weight tensor, by name, the owner of each entry: 1 for the first phase, ...; 0 if free.
+        own_number: The number of the present phase in `owner`.
+        pruned: Whether the present phase has pruned its weights.
         phase_of: The phase that trained each task.
-        own_values: For each phase that is over its own copies, by name.
+        own_values: For each phase that is over, its own copies by name.
     """
 
     target = TaskIncrementalRLSetting
@@ -51,44 +55,49 @@ class AgentPackNet(Agent):
     retrain_share: float = 0.33  # share of a task's steps that come after pruning
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "prune_share", 0, 0.99)
         check_range(self, "retrain_share", 0, 0.99)
 
+    @override
     def configure(self, setting: Setting) -> None:
-        """Build the agent, all of whose weights are free."""
         super().configure(setting)
-        decision = Decision(self)
-        self._deciding = decision.weights()
-        last = decision.last_layers()
-        shared = {name: p for name, p in self._deciding.items() if p.dim() > 1 and name not in last}
-        self.owner = {name: empty_owner_map(p) for name, p in shared.items()}
-        self.phase_of: dict[int, int] = {}
-        self.own_values: list[dict[str, Tensor]] = []
-        self.pruned, self._mine = False, 1
+        actor = Actor(self)
+        self._weights = actor.weights()
+        last = actor.last_layers()
+        shared = {name: p for name, p in self._weights.items() if p.dim() > 1 and name not in last}
+        self.owner = self.add_state("owner", {name: empty_owner_map(p) for name, p in shared.items()}, buffer=True)
+        self.own_number = self.add_state("own_number", 1)
+        self.pruned = self.add_state("pruned", False)
+        self.phase_of = self.add_state("phase_of", dict[int, int]())
+        self.own_values = self.add_state("own_values", list[dict[str, Tensor]](), buffer=True)
         self._masked = MaskedUpdate(self._frozen)
 
     def _frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         for name, owner in self.owner.items():
-            yield self._deciding[name], frozen_entries(owner, self._mine, pruned=self.pruned)
+            yield self._weights[name], frozen_entries(owner, self.own_number, pruned=self.pruned)
 
+    # Training.
+
+    @override
     def fit(self, phase: ReinforcementPhase) -> None:
-        """Train what is free, prune on the way, and keep what is the task's own."""
         if phase.task_id is not None:
             self.phase_of[phase.task_id] = phase.index
-        # In a run that is resumed inside the phase, its state is loaded after this.
-        self.pruned, self._mine = False, phase.index + 1
-        self._masked.freeze()
+        self.pruned, self.own_number = False, phase.index + 1
         super().fit(phase)
         if not self.pruned:
             self.prune()
         self.own_values.append(
-            {name: p.detach().clone() for name, p in self._deciding.items() if name not in self.owner}
+            {name: p.detach().clone() for name, p in self._weights.items() if name not in self.owner}
         )
 
+    @override
+    def learn(self, phase: ReinforcementPhase, steps: int) -> None:
+        self._masked.freeze()  # only now is the state of a resumed phase loaded
+        super().learn(phase, steps)
+
+    @override
     def before_rollout(self, phase: ReinforcementPhase) -> None:
-        """Prune if it is time."""
         super().before_rollout(phase)
         if not self.pruned and phase.budget.left <= self.retrain_share * phase.budget.total:
             self.prune()
@@ -96,18 +105,24 @@ class AgentPackNet(Agent):
     def prune(self) -> None:
         """Keep the largest of each layer's free weights, and set the others to 0."""
         for name, owner in self.owner.items():
-            keep_largest(self._deciding[name], owner, self._mine, self.prune_share)
+            keep_largest(self._weights[name], owner, self.own_number, self.prune_share)
         self.pruned = True
         self._masked.freeze()
 
+    @override
     def after_step(self, optimizer: Optimizer) -> None:
-        """Undo what the optimizer did to weights that are not to be changed."""
+        """Restore the frozen entries of the weights that this optimizer has changed.
+
+        Weights of other optimizers stay: gradients of other losses may still be computed with them.
+        """
         super().after_step(optimizer)
-        # Gradients of other losses may still be computed with weights that other optimizers move.
         self._masked.restore({p for group in optimizer.param_groups for p in group["params"]})
 
+    # Acting.
+
+    @override
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """The best action for each observation, by the networks of its task."""
+        """Return the best action for each observation, by the networks of its task."""
         assert task_id is not None
         rows, actions = [], []
         for phase, numbers in rows_by_phase(task_id, self.phase_of):
@@ -118,49 +133,18 @@ class AgentPackNet(Agent):
 
     @contextmanager
     def _networks_of(self, phase: int) -> Iterator[None]:
-        """What decides the actions as it was at the end of a phase; as it is now for tasks of no phase."""
+        """Give the actor the weights that it had at the end of a phase; the present ones for tasks of no phase."""
         if phase == NOT_TRAINED or phase >= len(self.own_values):
             yield
             return
-        now = {name: p.data for name, p in self._deciding.items()}
+        now = {name: p.data for name, p in self._weights.items()}
         then = self.own_values[phase] | {
             name: weights_until(now[name], owner, phase + 1) for name, owner in self.owner.items()
         }
         try:
             for name, value in then.items():
-                self._deciding[name].data = value
+                self._weights[name].data = value
             yield
         finally:
             for name, value in now.items():
-                self._deciding[name].data = value
-
-    def state_dict(self) -> dict[str, Any]:
-        """The agent's state, whose its weights are, and what each phase keeps of its own."""
-        own = {
-            "owner": dict(self.owner),
-            "pruned": self.pruned,
-            "mine": self._mine,
-            "phase_of": dict(self.phase_of),
-            "own_values": list(self.own_values),
-        }
-        return super().state_dict() | {"packnet": own}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        own = state["packnet"]
-        for part in (own["owner"], *own["own_values"]):
-            if any(value.shape != self._deciding[name].shape for name, value in part.items()):
-                raise ValueError("its shares are those of other weights")
-        for name, owner in own["owner"].items():
-            self.owner[name].copy_(owner)
-        self.pruned, self._mine = bool(own["pruned"]), int(own["mine"])
-        self.phase_of = {int(task): int(phase) for task, phase in own["phase_of"].items()}
-        self.own_values = [{name: value.to(self.device) for name, value in part.items()} for part in own["own_values"]]
-        self._masked.freeze()
-
-    def costs(self) -> dict[str, Any]:
-        """The agent's costs; the table of owners and the copies count as buffer."""
-        costs = super().costs()
-        held = [*self.owner.values(), *(value for values in self.own_values for value in values.values())]
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + sum(value.nbytes for value in held)}
+                self._weights[name].data = value

@@ -1,152 +1,179 @@
-"""The training of an agent in one phase: the library's loop, watched, and checkpoints inside it."""
+"""The training of an agent in one phase: the library's loop with progress, FLOPs and checkpoints around it."""
 
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
+import numpy as np
+import torch
 from stable_baselines3.common.logger import Logger
+from torch import Tensor
 
 from redwood.core.errors import RedwoodError, reason_of
 from redwood.core.schema import check_alike
 from redwood.core.seeding import preserved_random_state, random_state, set_random_state
+from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
-from redwood.methods.agents.sb3_callbacks import Progress, run_logger
-from redwood.methods.agents.state import load_position, position_state
+from redwood.methods.agents.sb3_callbacks import ProgressCallback, run_logger
+from redwood.methods.agents.state import Algorithm
+from redwood.methods.agents.task_input import TaskInput
+from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.agents.vec_env import PhaseVecEnv, StepsSpentError
 from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
 from redwood.runs.fingerprint import STAMP
-from redwood.runs.run import FROM_ITS_START, INSIDE
+from redwood.runs.run import FROM_ITS_START, INSIDE, Run
 from redwood.runs.signals import StopVote, postponed, stop
+from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.plain_state import NotPlainError
+from redwood.settings.rl.types import Array
 
-if TYPE_CHECKING:
-    from redwood.methods.agents.agent import Agent
-
-
-# What is written in checkpoints for each step that is taken: about a hundredth of the time that steps take.
+# Bytes of checkpoints for each step that is taken: writing them takes about a hundredth of the time of the steps.
 BYTES_PER_STEP = 4096
 
 
-class Session:
-    """Trains an agent on the environments of one phase.
+class TrainedAgent(Protocol):
+    """What the loop needs of an agent; `redwood.methods.agents.agent.Agent` describes it."""
+
+    run: Run
+    algorithm: Algorithm
+    input: TaskInput
+    n_envs: int
+    newest: deque[Array]
+    flops: UpdateFlops
+
+    def before_rollout(self, phase: ReinforcementPhase) -> None:
+        """Act between the last update and the next steps in the environments."""
+
+    def costs(self) -> dict[str, Any]:
+        """Return `buffer_bytes` and other costs."""
+
+    def state_dict(self) -> State:
+        """Return the agent's state."""
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from an earlier state."""
+
+
+class SB3Loop:
+    """Trains an agent in the environments of one phase.
 
     Attributes:
-        FOREIGN: What loading a state raises that is not one of this agent and these environments.
+        FOREIGN: Errors of loading a state that belongs to another agent or to other environments.
     """
 
     FOREIGN = (AttributeError, IndexError, KeyError, NotPlainError, OverflowError, RuntimeError, TypeError, ValueError)
 
-    def __init__(self, agent: "Agent", phase: ReinforcementPhase) -> None:
-        """Give the algorithm the environments."""
+    def __init__(self, agent: TrainedAgent, phase: ReinforcementPhase) -> None:
+        """Give the algorithm the phase's environments and a logger."""
         self._agent, self._phase, self._run = agent, phase, agent.run
         self._algorithm = agent.algorithm
         self._environments = PhaseVecEnv(phase, agent.n_envs, agent.newest, agent.input)
         self._environments.clips = self._algorithm.policy.squash_output
         self._algorithm.set_env(self._environments)
         self._algorithm.set_logger(run_logger(agent.run, phase))
-        self._next_save = self._after_interval()
-        self._random: dict[str, Any] | None = None
-        self._goes_on = False
+        self._next_save = self._step_of_next_save()
+        self._resumed_random: State | None = None  # state of the random numbers, from a checkpoint
+        self._is_resumed = False
         self._vote = StopVote(every=1)  # each rollout of some agents takes thousands of steps
 
-    @property
-    def _saves(self) -> bool:
-        return self._run.directory is not None and self._run.checkpoint_every > 0
-
-    def resume(self) -> None:
-        """Go on inside the phase, if the run is one that is resumed there."""
-        path = self._run.checkpoint_path(self._phase.index)
-        if not self._run.resume or path is None or not path.exists():
-            return
-        content = read_checkpoint(path, FROM_ITS_START)
-        try:
-            self._go_on(content["workers"][rank()], str(path))
-        except self.FOREIGN as error:
-            raise RedwoodError(
-                f"The checkpoint {path} does not fit this run ({type(error).__name__}: {reason_of(error)}); "
-                f"{FROM_ITS_START}."
-            ) from error
-
-    def _go_on(self, state: dict[str, Any], source: str) -> None:
-        check_alike(state["method"], self._agent.state_dict(), source)
-        self._agent.load_state_dict(state["method"])
-        self._phase.load_state_dict(state["phase"])
-        load_position(self._algorithm, state["position"])
-        self._run.earlier_s = float(state["seconds"])
-        self._next_save = self._after_interval()
-        with preserved_random_state():
-            set_random_state(state["random"])
-        # Set only when the next rollout begins, since getting there may draw.
-        self._random, self._goes_on = state["random"], True
+    # Training.
 
     def learn(self, steps: int) -> None:
-        """Run the library's loop for `steps` steps; from where a checkpoint left it if there was one."""
-        algorithm, goes_on = self._algorithm, self._goes_on
-        self._goes_on = False
+        """Run the library's loop for `steps` steps; after `resume`, from the checkpoint on."""
+        algorithm, is_resumed = self._algorithm, self._is_resumed
+        self._is_resumed = False
         self._environments.stop_at = self._phase.budget.spent + steps
-        # The library adds what is done to the steps of a loop that goes on.
-        total = algorithm._total_timesteps - algorithm.num_timesteps if goes_on else steps
-        progress = Progress(self._run, self._phase)
-        watched = {
+        # The library adds the steps that are done to the steps of a loop that goes on.
+        total = algorithm._total_timesteps - algorithm.num_timesteps if is_resumed else steps
+        wrapped = {
             "collect_rollouts": self._after_checkpoint(algorithm.collect_rollouts),
             "train": self._counted(algorithm.train),
         }
-        vars(algorithm).update(watched)
+        vars(algorithm).update(wrapped)
         try:
             with postponed(ready=self._saves), suppress(StepsSpentError):
-                algorithm.learn(total, callback=progress, reset_num_timesteps=not goes_on)
+                callback = ProgressCallback(self._run, self._phase)
+                algorithm.learn(total, callback=callback, reset_num_timesteps=not is_resumed)
         finally:
-            for name in watched:
+            for name in wrapped:
                 del vars(algorithm)[name]
 
     def close(self) -> None:
-        """Log what is left, and take away what belongs to the phase."""
+        """Log the last losses, and take the phase's environments and logger from the algorithm."""
         self._algorithm.logger.dump(self._phase.budget.spent)
         self._algorithm.set_logger(Logger(folder=None, output_formats=[]))
         self._algorithm.env = self._algorithm._last_obs = None
         self._run.reporter.step(self._phase.budget.spent)
 
     def _counted(self, train: Callable[..., None]) -> Callable[..., None]:
+        """Wrap the library's update so that its FLOPs are counted."""
         flops = self._agent.flops
 
-        def counted(*args: Any, **kwargs: Any) -> None:
+        def counted(*args: object, **options: object) -> None:
             flops.start()
             try:
-                train(*args, **kwargs)
+                train(*args, **options)
             finally:
                 flops.stop()
 
         return counted
 
-    def _after_checkpoint(self, collect: Callable[..., Any]) -> Callable[..., Any]:
-        """A rollout, before which all is between two steps of the loop, as it is nowhere else."""
+    def _after_checkpoint(self, collect: Callable[..., object]) -> Callable[..., object]:
+        """Wrap the library's rollout so that a checkpoint can be saved before it, the only place between two steps."""
 
-        def collect_after_checkpoint(*args: Any, **kwargs: Any) -> Any:
-            if self._random is not None:
-                set_random_state(self._random)
-                self._random = None
+        def collect_after_checkpoint(*args: object, **options: object) -> object:
+            if self._resumed_random is not None:
+                set_random_state(self._resumed_random)
+                self._resumed_random = None
             stops = self._vote.passed()
             if self._saves and (stops or self._phase.budget.spent >= self._next_save):
                 self._save()
             if stops:
                 stop()
             self._agent.before_rollout(self._phase)
-            return collect(*args, **kwargs)
+            return collect(*args, **options)
 
         return collect_after_checkpoint
 
-    def _after_interval(self) -> int:
-        """The step of the next checkpoint: later than asked for where a large memory takes long to be written.
+    # Checkpoints inside the phase.
 
-        It is the same for all workers, who save together, whatever the share of the memory that each has.
+    @property
+    def _saves(self) -> bool:
+        return self._run.directory is not None and self._run.checkpoint_every > 0
+
+    def _step_of_next_save(self) -> int:
+        """Return the step of the next checkpoint, the same for all workers, who save together.
+
+        A large memory takes long to write, so its checkpoints are further apart than `--checkpoint_every` says.
         """
         newest = sum(observations.nbytes for observations in self._agent.newest)
-        most: int = max(gather_objects(self._agent.memory_bytes() + newest))
+        most: int = max(gather_objects(self._agent.costs()["buffer_bytes"] + newest))
         return self._phase.budget.spent + max(self._run.checkpoint_every, most // BYTES_PER_STEP)
 
-    def _phase_state(self) -> dict[str, Any] | None:
-        """The state of the phase; None if an environment of any worker cannot be saved, which ends checkpoints."""
+    def _save(self) -> None:
+        self._next_save = self._step_of_next_save()
+        phase = self._phase_state()
+        if phase is None:
+            return
+        # Logs come first: a resumed run drops the rows after the checkpoint, but cannot make up for missing ones.
+        self._run.save_logs()
+        own = {
+            "method": self._agent.state_dict(),
+            "phase": phase,
+            "position": self._position(),
+            "random": random_state(),
+            "seconds": self._run.phase_seconds(),
+        }
+        states = gather_objects(own)
+        path = self._run.checkpoint_path(self._phase.index)
+        if not self._run.writes or path is None:
+            return
+        write_checkpoint({"workers": states, STAMP: self._run.stamp(INSIDE, self._phase.index)}, path)
+
+    def _phase_state(self) -> State | None:
+        """Return the state of the phase, or None, without further tries, if an environment of any worker has none."""
         own, why = None, None
         try:
             own = self._phase.state_dict()
@@ -159,22 +186,100 @@ class Session:
         self._run.checkpoint_every = 0
         return None
 
-    def _save(self) -> None:
-        self._next_save = self._after_interval()
-        phase = self._phase_state()
-        if phase is None:
-            return
-        # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
-        self._run.save_logs()
-        own = {
-            "method": self._agent.inside_state(),
-            "phase": phase,
-            "position": position_state(self._algorithm),
-            "random": random_state(),
-            "seconds": self._run.phase_seconds(),
-        }
-        states = gather_objects(own)
+    def resume(self) -> None:
+        """Load the checkpoint inside the phase, if the run is resumed and there is one.
+
+        Raises:
+            RedwoodError: If the checkpoint does not fit the agent or the environments.
+        """
         path = self._run.checkpoint_path(self._phase.index)
-        if not self._run.writes or path is None:
+        if not self._run.resume or path is None or not path.exists():
             return
-        write_checkpoint({"workers": states, STAMP: self._run.stamp(INSIDE, self._phase.index)}, path)
+        content = read_checkpoint(path, FROM_ITS_START)
+        try:
+            self._load(content["workers"][rank()], str(path))
+        except self.FOREIGN as error:
+            raise RedwoodError(
+                f"The checkpoint {path} does not fit this run ({type(error).__name__}: {reason_of(error)}); "
+                f"{FROM_ITS_START}."
+            ) from error
+
+    def _load(self, state: State, source: str) -> None:
+        check_alike(state["method"], self._agent.state_dict(), source)
+        self._agent.load_state_dict(state["method"])
+        self._phase.load_state_dict(state["phase"])
+        self._load_position(state["position"])
+        self._run.earlier_s = float(state["seconds"])
+        self._next_save = self._step_of_next_save()
+        with preserved_random_state():
+            set_random_state(state["random"])  # raises if the state is damaged
+        # Set again when the next rollout begins, because the library may draw before it.
+        self._resumed_random, self._is_resumed = state["random"], True
+
+    def _position(self) -> State:
+        """Return where the library's loop is between two rollouts, beside the counters of the algorithm."""
+        algorithm, newest = self._algorithm, self._agent.newest
+        observation, starts = algorithm._last_obs, algorithm._last_episode_starts
+        assert isinstance(observation, np.ndarray) and starts is not None
+        return {
+            "observation": torch.from_numpy(np.ascontiguousarray(observation)),
+            "episode_starts": torch.from_numpy(starts),
+            "action_choice": algorithm.action_space.np_random.bit_generator.state,
+            "to_log": {name: float(value) for name, value in algorithm.logger.name_to_value.items()},
+            "newest": torch.from_numpy(np.stack(newest)) if newest else None,
+        }
+
+    def _load_position(self, state: State) -> None:
+        """Go on from an earlier position.
+
+        Raises:
+            ValueError: If the position belongs to other environments.
+        """
+        algorithm, agent = self._algorithm, self._agent
+        observation: Array = state["observation"].numpy()
+        starts: Array = state["episode_starts"].numpy()
+        self._check_observations(observation)
+        if starts.shape != (agent.n_envs,) or starts.dtype != bool:
+            raise ValueError("its starts of episodes are those of other environments")
+        agent.newest.clear()
+        if state["newest"] is not None:
+            newest: Array = state["newest"].numpy()
+            for observations in newest:
+                self._check_observations(observations)
+            agent.newest.extend(newest)
+        algorithm._last_obs, algorithm._last_episode_starts = observation, starts
+        algorithm.action_space.np_random.bit_generator.state = state["action_choice"]
+        for name, value in state["to_log"].items():
+            algorithm.logger.record(str(name), float(value))
+
+    def _check_observations(self, observations: Array) -> None:
+        space = self._environments.observation_space
+        if observations.shape != (self._agent.n_envs, *(space.shape or ())) or observations.dtype != space.dtype:
+            raise ValueError("its observations are those of other environments")
+
+
+@contextmanager
+def raise_on_divergence(parameters: Mapping[str, Tensor], phase: ReinforcementPhase) -> Iterator[None]:
+    """Train in the body, and raise if a parameter is not finite at the end, or when the body fails.
+
+    Such a parameter may be used before a loss is reported: distributions refuse it, and environments its actions.
+
+    Raises:
+        RedwoodError: If training diverged.
+    """
+
+    def check(cause: Exception | None = None) -> None:
+        for name, parameter in parameters.items():
+            if not parameter.isfinite().all():
+                raise RedwoodError(
+                    f"Training diverged: {name} is not finite after {phase.budget.spent} steps; "
+                    "use a smaller --learning_rate."
+                ) from cause
+
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, InvalidActionError) or not isinstance(error, RedwoodError):
+            check(error)
+        raise
+    check()

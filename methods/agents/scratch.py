@@ -1,7 +1,9 @@
-"""A new agent for each task: the single-task reference of the others (Wolczyk et al., 2021, section on metrics)."""
+"""A new agent for each task, as the reference for other methods."""
 
 from dataclasses import dataclass
 from typing import ClassVar
+
+from typing_extensions import override
 
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.methods.agents.agent import Agent
@@ -13,21 +15,22 @@ from redwood.settings.rl.tree import IncrementalRLSetting
 class AgentScratch(Agent):
     """Start each task with new weights and optimizers, and with an empty memory.
 
-    What it scores on a task right after training on it is what normalised scores call 1, and what forward transfer is
-    measured against.
+    Its return on a task right after training is 1 on the scale of normalised returns, and forward transfer is measured
+    against its training curve (M. Wolczyk et al., Continual World, NeurIPS 2021, section 4.2).
     """
 
     target = IncrementalRLSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
+    @override
     def on_task_start(self, task_id: int | None) -> None:
-        """Build the task's agent, whose weights are those that a run with another seed might have started from."""
+        """Build the task's agent; its weights are drawn as in a run with another seed."""
         super().on_task_start(task_id)
         if self.phase_count:
-            counts, phase_count = self.flops.counts(), self.phase_count
+            flops, phase_count = self.flops.state_dict(), self.phase_count
             with preserved_random_state():
                 seed_everything(self.setting.seed, "new weights", phase_count)
                 self.attach(self.run)
                 self.configure(self.setting)
-            self.flops.load_counts(counts)
+            self.flops.load_state_dict(flops)
             self.phase_count = phase_count

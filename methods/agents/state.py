@@ -1,115 +1,160 @@
-"""All that an algorithm of Stable-Baselines3 depends on, as tensors and plain values."""
+"""The state of an algorithm of Stable-Baselines3, as tensors and plain values."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from stable_baselines3.common.save_util import recursive_getattr
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from torch import Tensor
 from torch.optim import Optimizer
 
-# What only the library's measure of its own speed needs.
-CLOCK = ("start_time", "_num_timesteps_at_start")
+from redwood.core.state import State
+from redwood.methods.agents.memories import GrowingMemory, RehearsalMemory
+from redwood.settings.rl.types import Array
+
+Algorithm: TypeAlias = OnPolicyAlgorithm | OffPolicyAlgorithm
+
+CLOCK = ("start_time", "_num_timesteps_at_start")  # counters by which the library measures its own speed
 
 
-def algorithm_state(algorithm: Any) -> dict[str, Any]:
-    """Networks, optimizers and counters, such as that of the updates; not its memory."""
-    numbers = {
-        name: value
-        for name, value in vars(algorithm).items()
-        if isinstance(value, bool | int | float) and name not in CLOCK
-    }
-    return {
-        "parameters": algorithm.get_parameters(),
-        "variables": {name: recursive_getattr(algorithm, name) for name in algorithm._get_torch_save_params()[1]},
-        "numbers": {name: value if isinstance(value, int) else float(value) for name, value in numbers.items()},
-    }
+class AlgorithmState:
+    """Saves and loads networks, optimizers, counters and replay memory of an algorithm."""
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        self._algorithm = algorithm
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the experience that the algorithm holds: transitions in memory, or the rollout."""
+        algorithm = self._algorithm
+        if isinstance(algorithm, OnPolicyAlgorithm):
+            return sum(part.nbytes for part in vars(algorithm.rollout_buffer).values() if isinstance(part, np.ndarray))
+        memory = _memory_of(algorithm)
+        if isinstance(memory, RehearsalMemory):
+            return memory.rows.nbytes
+        return sum(array[: memory.size()].nbytes for array in _arrays(memory).values())
+
+    def state_dict(self) -> State:
+        """Return all that the next steps and updates depend on."""
+        algorithm = self._algorithm
+        numbers = {
+            name: value if isinstance(value, int) else float(value)
+            for name, value in vars(algorithm).items()
+            if isinstance(value, bool | int | float) and name not in CLOCK
+        }
+        state = {
+            "parameters": algorithm.get_parameters(),
+            "variables": {name: attrgetter(name)(algorithm) for name in _variable_names(algorithm)},
+            "numbers": numbers,
+        }
+        return state if isinstance(algorithm, OnPolicyAlgorithm) else state | {"memory": _memory_state(algorithm)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from an earlier state.
+
+        Raises:
+            ValueError: If the state belongs to another algorithm.
+        """
+        algorithm = self._algorithm
+        parameters, variables, numbers = state["parameters"], state["variables"], state["numbers"]
+        self._check_parameters(parameters)
+        if variables.keys() != set(_variable_names(algorithm)):
+            raise ValueError("its variables are those of another algorithm")
+        known = vars(algorithm)
+        for name, value in numbers.items():
+            if not isinstance(known.get(name), bool | int | float) or type(value) not in (bool, int, float):
+                raise ValueError(f"{name} is no number of the algorithm")
+        algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
+        self._check_optimizer_state()
+        with torch.no_grad():
+            for name, value in variables.items():
+                own: Tensor = attrgetter(name)(algorithm)
+                own.copy_(value.view(own.shape))
+        known.update(numbers)
+        if isinstance(algorithm, OffPolicyAlgorithm):
+            _load_memory(algorithm, state["memory"])
+
+    def _check_parameters(self, parameters: object) -> None:
+        # The library would take a text for the name of a file, and unpickle it.
+        if not isinstance(parameters, dict) or not all(isinstance(part, dict) for part in parameters.values()):
+            raise ValueError("its parameters are no tensors by name")
+        for name, optimizer in self._optimizers():
+            own, groups = optimizer.state_dict()["param_groups"], parameters[name]["param_groups"]
+            if [_option_types(group) for group in groups] != [_option_types(group) for group in own]:
+                raise ValueError(f"{name} has other options")
+
+    def _check_optimizer_state(self) -> None:
+        """Raise `ValueError` unless the optimizers' tensors have their parameters' shapes; torch does not check it."""
+        for name, optimizer in self._optimizers():
+            for parameter, values in optimizer.state.items():
+                shapes = [value.shape for value in values.values() if isinstance(value, Tensor)]
+                if any(shape not in (parameter.shape, ()) for shape in shapes) or len(shapes) != len(values):
+                    raise ValueError(f"{name} keeps something else than one number for each weight")
+
+    def _optimizers(self) -> Iterator[tuple[str, Optimizer]]:
+        names, _ = self._algorithm._get_torch_save_params()
+        for name in names:
+            module = attrgetter(name)(self._algorithm)
+            if isinstance(module, Optimizer):
+                yield name, module
 
 
-def load_algorithm(algorithm: Any, state: dict[str, Any]) -> None:
-    """Go on from an earlier `algorithm_state`.
-
-    Raises:
-        ValueError: If the state is not one of such an algorithm.
-    """
-    parameters, numbers, variables = state["parameters"], state["numbers"], algorithm._get_torch_save_params()[1]
-    # The library takes a text for the name of a file, and unpickles it.
-    if not isinstance(parameters, dict) or not all(isinstance(part, dict) for part in parameters.values()):
-        raise ValueError("its parameters are no tensors by name")
-    known = vars(algorithm)
-    for name, value in numbers.items():
-        if not isinstance(known.get(name), bool | int | float) or type(value) not in (bool, int, float):
-            raise ValueError(f"{name} is no number of the algorithm")
-    if state["variables"].keys() != set(variables):
-        raise ValueError("its variables are those of another algorithm")
-    for name, optimizer in _optimizers(algorithm):
-        own, groups = optimizer.state_dict()["param_groups"], parameters[name]["param_groups"]
-        if [_kinds(group) for group in groups] != [_kinds(group) for group in own]:
-            raise ValueError(f"{name} has other options")
-    algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
-    _check_kept(algorithm)
-    with torch.no_grad():
-        for name, value in state["variables"].items():
-            own = recursive_getattr(algorithm, name)
-            own.copy_(value.view(own.shape))
-    known.update(numbers)
+def _variable_names(algorithm: Algorithm) -> list[str]:
+    _, names = algorithm._get_torch_save_params()
+    return names
 
 
-def _optimizers(algorithm: Any) -> Iterator[tuple[str, Optimizer]]:
-    for name in algorithm._get_torch_save_params()[0]:
-        found = recursive_getattr(algorithm, name)
-        if isinstance(found, Optimizer):
-            yield name, found
-
-
-def _kinds(group: dict[str, Any]) -> dict[str, Any]:
-    """The kinds of an optimizer's options; which parameters it is for has to be equal."""
+def _option_types(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the types of an optimizer's options by name; the indices of its parameters are returned as they are."""
     return {
         name: value if name == "params" else [type(entry) for entry in (value if isinstance(value, tuple) else [value])]
         for name, value in group.items()
     }
 
 
-def _check_kept(algorithm: Any) -> None:
-    """Raise `ValueError` unless what optimizers keep of a parameter has its shape; they do not look themselves."""
-    for name, optimizer in _optimizers(algorithm):
-        for parameter, kept in optimizer.state.items():
-            shapes = [value.shape for value in kept.values() if isinstance(value, torch.Tensor)]
-            if any(shape not in (parameter.shape, ()) for shape in shapes) or len(shapes) != len(kept):
-                raise ValueError(f"{name} keeps something else than one number for each weight")
+# The replay memory.
 
 
-def position_state(algorithm: Any) -> dict[str, Any]:
-    """Where the library's loop is between two rollouts, beside its counters."""
-    logger = algorithm.logger
-    return {
-        "observation": torch.from_numpy(np.ascontiguousarray(algorithm._last_obs)),
-        "episode_starts": torch.from_numpy(algorithm._last_episode_starts),
-        "action_choice": algorithm.action_space.np_random.bit_generator.state,
-        "to_log": {name: float(value) for name, value in logger.name_to_value.items()},
-    }
+def _memory_of(algorithm: OffPolicyAlgorithm) -> ReplayBuffer:
+    assert algorithm.replay_buffer is not None
+    return algorithm.replay_buffer
 
 
-def load_position(algorithm: Any, state: dict[str, Any]) -> None:
-    """Go on from an earlier `position_state`.
+def _arrays(memory: BaseBuffer) -> dict[str, Array]:
+    """Return the memory's arrays of transitions, (capacity, copies of the environment, ...), by name."""
+    arrays = {name: value for name, value in vars(memory).items() if isinstance(value, np.ndarray)}
+    return {name: array for name, array in arrays.items() if array.shape[:1] == (memory.buffer_size,)}
 
-    Raises:
-        ValueError: If the state is not one of such an algorithm.
-    """
-    observation, starts, space = (
-        state["observation"].numpy(),
-        state["episode_starts"].numpy(),
-        algorithm.env.observation_space,
-    )
-    shape = (algorithm.n_envs, *space.shape)
-    if (
-        observation.shape != shape
-        or observation.dtype != space.dtype
-        or starts.shape != shape[:1]
-        or starts.dtype != bool
+
+def _memory_state(algorithm: OffPolicyAlgorithm) -> State:
+    memory = _memory_of(algorithm)
+    if isinstance(memory, RehearsalMemory):
+        return {"rows": memory.rows.state_dict()}
+    size = memory.size()
+    rows = {name: torch.from_numpy(array[:size]) for name, array in _arrays(memory).items()}
+    return {"rows": rows, "pos": memory.pos, "full": memory.full}
+
+
+def _load_memory(algorithm: OffPolicyAlgorithm, state: State) -> None:
+    memory = _memory_of(algorithm)
+    if isinstance(memory, RehearsalMemory):
+        memory.rows.load_state_dict(state["rows"])
+        return
+    pos, full = int(state["pos"]), bool(state["full"])
+    if isinstance(memory, GrowingMemory) and pos >= memory.buffer_size:
+        memory.make_room(2 * pos)
+    arrays, rows = _arrays(memory), {name: value.numpy() for name, value in state["rows"].items()}
+    size = memory.buffer_size if full else pos
+    fits = arrays.keys() == rows.keys() and 0 <= pos < memory.buffer_size
+    if not fits or any(
+        (rows[name].shape, rows[name].dtype) != ((size, *array.shape[1:]), array.dtype)
+        for name, array in arrays.items()
     ):
-        raise ValueError("its observations are those of other environments")
-    algorithm._last_obs, algorithm._last_episode_starts = observation, starts
-    algorithm.action_space.np_random.bit_generator.state = state["action_choice"]
-    for name, value in state["to_log"].items():
-        algorithm.logger.record(str(name), float(value))
+        raise ValueError("its replay memory is another one")
+    for name, array in arrays.items():
+        array[:size] = rows[name]
+    memory.pos, memory.full = pos, full

@@ -1,102 +1,108 @@
-"""Tell an agent's networks the task: its one-hot code is appended to each observation."""
+"""Tell an agent's networks the task: append its one-hot code to each observation."""
 
 import warnings
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
+from typing_extensions import override
 
-from redwood.core.checks import check_choice
 from redwood.core.errors import InvalidOptionError, NotApplicableError
+from redwood.methods.agents.options import channel_axis
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
+from redwood.settings.rl.types import Array, Space
 
 TASK_INPUTS = ("auto", "none", "one_hot")
 
 
 class TaskInput:
-    """Appends nothing: what the networks see is what the setting shows.
+    """Append nothing: the networks see the observations of the setting.
 
     Attributes:
-        space: What the networks see.
+        space: The space of the networks' inputs.
     """
 
-    def __init__(self, space: spaces.Space[Any]) -> None:
+    def __init__(self, space: Space) -> None:
         self.space = space
 
-    def join(self, observations: NDArray[Any], task_id: Any) -> NDArray[Any]:
-        """Observations (B, ...) of tasks (B,), as the networks see them."""
+    def join(self, observations: Array, task_id: Array | Sequence[int] | None) -> Array:
+        """Turn observations (B, ...) of tasks (B,) into inputs of the networks, (B, ...) of `space`."""
         return observations
 
 
 class OneHotTask(TaskInput):
-    """Appends the code of the task: to numbers as numbers, to the code of a choice, to images as channels."""
+    """Append the one-hot code of the task: to an image as channels, to anything else as numbers."""
 
-    def __init__(self, space: spaces.Space[Any], num_tasks: int) -> None:
+    def __init__(self, space: Space, num_tasks: int) -> None:
         """Build the joined space.
 
         Raises:
-            NotApplicableError: If the library would take the channels of an image for something else.
+            NotApplicableError: If the library would mistake another axis of an image for its channels.
         """
-        from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-
-        self._num_tasks, self._choices, self._axis = num_tasks, 0, 1
+        self._num_tasks = num_tasks
+        self._choices = 0  # of a Discrete space; 0 for a Box
+        self._high = 1  # what stands for "this task" in the code
+        self._axis = channel_axis(space)
         if isinstance(space, spaces.Discrete):
             self._choices = int(space.n)
             super().__init__(spaces.Box(0, 1, (self._choices + num_tasks,), np.float32))
             return
         assert isinstance(space, spaces.Box)
-        self._image, high = is_image_space(space), 1
-        if self._image:
-            first = is_image_space_channels_first(space)
-            self._axis, high = (1 if first else 3), 255
-        self._high = high
-        low = self._joined(space.low[None], np.zeros((1, num_tasks)))[0]
-        joined = spaces.Box(low, self._joined(space.high[None], np.ones((1, num_tasks)))[0], dtype=space.dtype)  # type: ignore[arg-type]
-        super().__init__(joined)
-        if self._image and is_image_space_channels_first(joined) != first:
+        if self._axis is not None:
+            self._high = 255
+        low = self._append(space.low[None], np.zeros((1, num_tasks)))[0]
+        high = self._append(space.high[None], np.ones((1, num_tasks)))[0]
+        super().__init__(spaces.Box(low, high, dtype=space.dtype.type))
+        if channel_axis(self.space) != self._axis:
             raise NotApplicableError(
-                f"--task_input one_hot appends a channel for each of {num_tasks} tasks, too many for images of "
-                f"the shape {space.shape}; use --task_input none."
+                f"--task_input one_hot appends a channel for each of {num_tasks} tasks, too many for images of the "
+                f"shape {space.shape}; use --task_input none."
             )
 
-    def join(self, observations: NDArray[Any], task_id: Any) -> NDArray[Any]:
-        """Observations (B, ...) of tasks (B,), as the networks see them."""
+    @override
+    def join(self, observations: Array, task_id: Array | Sequence[int] | None) -> Array:
+        assert task_id is not None
         codes = np.eye(self._num_tasks)[task_id]
         if self._choices:
             return np.concatenate([np.eye(self._choices)[observations], codes], axis=1).astype(np.float32)
-        return self._joined(observations, codes)
+        return self._append(observations, codes)
 
-    def _joined(self, observations: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    def _append(self, observations: Array, codes: Array) -> Array:
         codes = (codes * self._high).astype(observations.dtype)
-        if not self._image:
+        if self._axis is None:
             return np.concatenate([observations.reshape(len(observations), -1), codes], axis=1)
         shape = list(observations.shape)
-        shape[self._axis] = self._num_tasks
-        planes = codes[:, :, None, None] if self._axis == 1 else codes[:, None, None, :]
-        return np.concatenate([observations, np.broadcast_to(planes, shape)], axis=self._axis)
+        shape[1 + self._axis] = self._num_tasks
+        planes = codes[:, :, None, None] if self._axis == 0 else codes[:, None, None, :]
+        return np.concatenate([observations, np.broadcast_to(planes, shape)], axis=1 + self._axis)
 
 
-def task_input(agent: Any, setting: Setting) -> TaskInput:
-    """What the option `task_input` stands for under a setting.
+def choose_task_input(choice: str, setting: Setting, num_tasks: int | None) -> TaskInput:
+    """Return what the option `task_input` stands for under a setting.
+
+    Args:
+        choice: One of `TASK_INPUTS`.
+        setting: The setting.
+        num_tasks: Number of its tasks; None where the setting hides it.
 
     Raises:
-        InvalidOptionError: If it needs ids that the setting does not give at test.
+        InvalidOptionError: If the choice needs task ids at test, which the setting does not give.
+        NotApplicableError: If the choice is `one_hot`, and images cannot take a channel for each task.
     """
-    check_choice(agent, "task_input", TASK_INPUTS)
     gives_ids = setting.assumptions.task_ids >= TaskIds.TEST
-    if agent.task_input == "one_hot" and not gives_ids:
+    if choice == "one_hot" and not gives_ids:
         raise InvalidOptionError(
             f"--task_input one_hot needs task ids at test, which {type(setting).__name__} does not give; "
             "leave it out, or use task_incremental_rl or multi_task_rl."
         )
-    if agent.task_input == "none" or not gives_ids:
+    if choice == "none" or not gives_ids:
         return TaskInput(setting.observation_space)
+    assert num_tasks is not None
     try:
-        return OneHotTask(setting.observation_space, setting.num_tasks)  # type: ignore[attr-defined]
+        return OneHotTask(setting.observation_space, num_tasks)
     except NotApplicableError as error:
-        if agent.task_input == "one_hot":
+        if choice == "one_hot":
             raise
         warnings.warn(f"The agent is not told the task. {error}", stacklevel=2)
         return TaskInput(setting.observation_space)

@@ -1,37 +1,37 @@
-"""Count the floating-point operations of an algorithm's updates without slowing it down."""
+"""Count the floating-point operations of an algorithm's updates without slowing them down."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
+
+from redwood.core.state import State
 
 
 class UpdateFlops:
     """FLOPs of all updates, from one counted step of each optimizer.
 
-    `torch.utils.flop_counter` makes an update many times slower, and an update of one kind always costs the same: what
-    is computed before the first step of an optimizer is counted, and multiplied by the number of its steps.
+    Counting with `torch.utils.flop_counter` makes an update many times slower, and updates of one kind cost the same.
+    So the operations before the first step of each optimizer are counted, and multiplied by the number of its steps.
     """
 
     def __init__(self, n_optimizers: int) -> None:
-        """Expect steps of so many optimizers."""
         self._n = n_optimizers
         self._steps = [0] * n_optimizers
-        self._counted: dict[int, float] = {}
-        self._apart = 0.0
+        self._counted: dict[int, float] = {}  # FLOPs before a step, by the index of the optimizer
+        self._others = 0.0
         self._counter: FlopCounterMode | None = None
-        self._before = 0.0
+        self._before = 0.0  # FLOPs of the present update up to the last step
 
     def start(self) -> None:
-        """An update begins."""
+        """Begin an update."""
         if len(self._counted) < self._n:
             self._before = 0.0
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
     def note_step(self, index: int) -> None:
-        """Optimizer `index` is about to make a step."""
+        """Note that optimizer `index` is about to make a step."""
         self._steps[index] += 1
         if self._counter is None:
             return
@@ -42,30 +42,34 @@ class UpdateFlops:
             self.stop()
 
     def stop(self) -> None:
-        """An update is over, or the part of it that is counted."""
+        """End an update, or the part of it that is counted."""
         if self._counter is not None:
             self._counter.__exit__(None, None, None)
             self._counter = None
 
     @contextmanager
     def count(self) -> Iterator[None]:
-        """Count all that the body computes, outside updates."""
+        """Count everything that the body computes, outside updates."""
         with FlopCounterMode(display=False) as counter:
             yield
-        self._apart += float(counter.get_total_flops())
+        self._others += float(counter.get_total_flops())
 
     def total(self) -> float:
-        """FLOPs so far."""
-        return self._apart + sum(self._counted.get(i, 0.0) * steps for i, steps in enumerate(self._steps))
+        """Return the FLOPs so far."""
+        return self._others + sum(self._counted.get(i, 0.0) * steps for i, steps in enumerate(self._steps))
 
-    def counts(self) -> dict[str, Any]:
-        """The counts, as plain values."""
-        return {"steps": list(self._steps), "counted": dict(self._counted), "apart": self._apart}
+    def state_dict(self) -> State:
+        """Return the counts."""
+        return {"steps": list(self._steps), "counted": dict(self._counted), "others": self._others}
 
-    def load_counts(self, state: dict[str, Any]) -> None:
-        """Go on from earlier counts."""
+    def load_state_dict(self, state: State) -> None:
+        """Continue from earlier counts.
+
+        Raises:
+            ValueError: If they count the steps of another number of optimizers.
+        """
         if len(state["steps"]) != self._n:
             raise ValueError(f"it counts steps of {len(state['steps'])} optimizers")
         self._steps = [int(steps) for steps in state["steps"]]
         self._counted = {int(index): float(flops) for index, flops in state["counted"].items()}
-        self._apart = float(state["apart"])
+        self._others = float(state["others"])

@@ -1,101 +1,122 @@
-"""The environments of a phase, as Stable-Baselines3 steps them."""
+"""The environments of a phase, in the form in which Stable-Baselines3 steps them."""
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from typing_extensions import override
 
 from redwood.methods.agents.task_input import OneHotTask, TaskInput
 from redwood.settings.rl.budget import Budget
 from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.rl.types import Array, Env, EnvWrapper, Info, Space
 
 
 class StepsSpentError(Exception):
-    """The steps that an agent may take are taken; it ends the library's loop wherever that is."""
+    """The agent has taken all steps that it may take; this ends the library's loop at any place."""
 
 
 class PhaseVecEnv(DummyVecEnv):
-    """All copies of a phase's environment, and the end of its budget.
+    """All copies of a phase's environment, which end the library's loop when the steps are spent.
 
     Attributes:
-        stop_at: Steps of the phase after which none is taken.
-        clips: Whether actions are put within their bounds; rounding brings scaled ones beyond.
+        stop_at: Steps of the phase after which no step is taken.
+        clips: Whether actions are clipped to their bounds; rounding moves scaled actions beyond them.
     """
 
-    def __init__(self, phase: ReinforcementPhase, n: int, newest: deque[Any], task_input: TaskInput) -> None:
-        """Take `n` copies, where to put observations (n, ...) that have been acted on, and what is appended to them."""
-        copies: list[gymnasium.Env[Any, Any]] = list(phase.environments(n))
+    def __init__(self, phase: ReinforcementPhase, n: int, newest: deque[Array], task_input: TaskInput) -> None:
+        """Make the copies.
+
+        Args:
+            phase: The phase.
+            n: Number of copies.
+            newest: Receives the observations (n, ...) of each step.
+            task_input: What is appended to observations.
+        """
+        copies: list[Env] = list(phase.environments(n))
         if isinstance(task_input, OneHotTask):
             copies = [_WithTask(env, task_input) for env in copies]
-        environments = [_WithLastReset(env, phase.budget) for env in copies]
-        super().__init__([lambda env=env: env for env in environments])  # type: ignore[misc]
+        make: list[Callable[[], Env]] = [partial(_WithLastReset, env, phase.budget) for env in copies]
+        super().__init__(make)
         self._budget, self._newest = phase.budget, newest
         self.stop_at = phase.budget.total
         self.clips = False
 
-    def step_async(self, actions: Any) -> None:
-        """Take the actions (n, ...) for the next step.
+    @override
+    def step_async(self, actions: Array) -> None:
+        """Receive the actions (n, ...) of the next step.
 
         Raises:
-            StepsSpentError: If there is no whole step of all copies left.
+            StepsSpentError: If fewer steps are left than there are copies.
         """
         if self._budget.spent + self.num_envs > self.stop_at:
             raise StepsSpentError
-        self.actions = np.clip(actions, self.action_space.low, self.action_space.high) if self.clips else actions  # type: ignore[attr-defined]
+        space = self.action_space
+        if self.clips and isinstance(space, spaces.Box):
+            actions = np.clip(actions, space.low, space.high)
+        self.actions = actions
 
+    @override
     def step_wait(self) -> VecEnvStepReturn:
-        """Take the step."""
         result = super().step_wait()
+        assert isinstance(result[0], np.ndarray)
         self._newest.append(result[0])
         return result
 
 
-class _WithLastReset(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Gives the last observation once more where a reset is not possible any more, which the library asks for."""
+class _WithLastReset(EnvWrapper):
+    """Answers a reset after the last step with the last observation; the library asks for it, the phase refuses it."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], budget: Budget) -> None:
+    def __init__(self, env: Env, budget: Budget) -> None:
         super().__init__(env)
         self._budget = budget
-        self._last: Any = None
+        self._last: object = None
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    @override
+    def step(self, action: object) -> tuple[Any, SupportsFloat, bool, bool, Info]:
         result = self.env.step(action)
         self._last = result[0]
         return result
 
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+    @override
+    def reset(self, **options: Any) -> tuple[Any, Info]:
         return self.env.reset(**options) if self._budget.left > 0 else (self._last, {})
 
 
-class _WithTask(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Appends to each observation the code of the task."""
+class _WithTask(EnvWrapper):
+    """Appends the code of the task to each observation."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], task_input: OneHotTask) -> None:
+    def __init__(self, env: Env, task_input: OneHotTask) -> None:
         super().__init__(env)
         self._input, self.observation_space = task_input, task_input.space
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    @override
+    def step(self, action: object) -> tuple[Any, SupportsFloat, bool, bool, Info]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._joined(observation, info), reward, terminated, truncated, info
 
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+    @override
+    def reset(self, **options: Any) -> tuple[Any, Info]:
         observation, info = self.env.reset(**options)
         return self._joined(observation, info), info
 
-    def _joined(self, observation: Any, info: dict[str, Any]) -> Any:
+    def _joined(self, observation: object, info: Info) -> object:
         return self._input.join(np.asarray(observation)[None], [info["task_id"]])[0]
 
 
 class _Spaces(gymnasium.Env[Any, Any]):
-    """No more than the spaces of an environment."""
+    """An environment that has spaces, but cannot be stepped."""
 
-    def __init__(self, observation_space: Any, action_space: Any) -> None:
+    def __init__(self, observation_space: Space, action_space: Space) -> None:
         self.observation_space, self.action_space = observation_space, action_space
 
 
-def no_environments(observation_space: Any, action_space: Any, n: int) -> DummyVecEnv:
-    """What networks and memories can be built for before there is an environment; it cannot be stepped."""
-    return DummyVecEnv([lambda: _Spaces(observation_space, action_space) for _ in range(n)])
+def spaces_only(observation_space: Space, action_space: Space, n: int) -> DummyVecEnv:
+    """Make `n` environments that cannot be stepped; the library builds networks and memories for their spaces."""
+    return DummyVecEnv([partial(_Spaces, observation_space, action_space) for _ in range(n)])

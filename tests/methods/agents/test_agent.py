@@ -131,7 +131,7 @@ def test_steps_are_announced(name):
     setting = small_setting(env, steps_per_task=20)
     agent = configured(Listening(**make.keywords), setting)
     agent.fit(setting.open_stream().phase(0))
-    counts = agent.flops.counts()["steps"]
+    counts = agent.flops.state_dict()["steps"]
     assert [len([index for index, _ in heard if index == number]) for number in range(len(counts))] == counts
     assert min(counts) > 0
 
@@ -144,7 +144,7 @@ def test_flops_of_one_update():
     forward = 2 * 8 * (4 * 64 + 64 * 64 + 64 * 2)
     # Two networks forward; backward the weights of all layers, and the inputs of all but the first.
     backward = forward + 2 * 8 * (64 * 64 + 64 * 2)
-    assert agent.flops.counts()["steps"] == [5]
+    assert agent.flops.state_dict()["steps"] == [5]
     assert agent.costs()["training_flops"] == 5 * (2 * forward + backward)
 
 

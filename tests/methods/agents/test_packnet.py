@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.agents.actor import Decision
+from redwood.methods.agents.actor import Actor
 from redwood.methods.agents.off_policy import SAC
 from redwood.methods.agents.packnet import AgentPackNet
 from redwood.methods.architecture.masked_update import FREE
@@ -55,17 +55,17 @@ def test_what_was_learned_stays_bit_for_bit(name):
             assert results.accuracy_matrix[later][task] == results.accuracy_matrix[task][task]
     assert not torch.equal(answers[2][2][0], answers[2][0][0])
     for values in agent.own_values:
-        assert values.keys() == Decision(agent).weights().keys() - agent.owner.keys()
+        assert values.keys() == Actor(agent).weights().keys() - agent.owner.keys()
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_what_is_shared_out(name):
     """The matrices that decide the actions, without the last ones."""
     agent = untrained(f"{name}+packnet")
-    decision = Decision(agent)
+    actor = Actor(agent)
     last = {f"policy.{key}" for key in LAST[name]}
-    assert decision.last_layers().keys() == last
-    assert agent.owner.keys() == {key for key, p in decision.weights().items() if p.dim() > 1} - last
+    assert actor.last_layers().keys() == last
+    assert agent.owner.keys() == {key for key, p in actor.weights().items() if p.dim() > 1} - last
     assert len(agent.owner) == 2
 
 
@@ -77,7 +77,7 @@ def test_each_task_keeps_its_share_of_what_was_free():
             pruned = int(0.5 * free)
             assert int((owner == task + 1).sum()) == free - pruned
             free = pruned
-        weights = Decision(agent).weights()[key]
+        weights = Actor(agent).weights()[key]
         assert not bool(weights[owner == FREE].any())
         assert bool(weights[owner == 3].any())
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from redwood.core.errors import RedwoodError
-from redwood.methods.agents.sb3_loop import Session
+from redwood.methods.agents.sb3_loop import SB3Loop
 from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, configured, small_setting
@@ -41,7 +41,7 @@ def saved(tmp_path_factory):
     @functools.cache
     def interrupted(name):
         folder = tmp_path_factory.mktemp("run")
-        save = Session._save
+        save = SB3Loop._save
 
         def copying(self):
             save(self)
@@ -49,7 +49,7 @@ def saved(tmp_path_factory):
                 shutil.copytree(folder / "run", folder / "copy")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Session, "_save", copying)
+            patch.setattr(SB3Loop, "_save", copying)
             for plot in ("plot_accuracy_matrix", "plot_accuracy_curve"):
                 patch.setattr(f"redwood.runs.figures.plots.{plot}", lambda results, path: None)
             run_here(setting(), AGENTS[name](), run_dir=str(folder / "run"), checkpoint_every=20)
@@ -115,15 +115,15 @@ def test_bytes_are_not_unpickled_and_other_values_are_told(name, saved, tmp_path
     (tmp_path / "attack.zip").write_bytes(attack)
     tensor = torch.frombuffer(bytearray(attack), dtype=torch.uint8)
     agent = configured(AGENTS[name](), setting())
-    agent.session = session = a_session(agent)
-    session._go_on(content, "the checkpoint")  # untouched it fits
+    agent.loop = loop = a_loop(agent)
+    loop._load(content, "the checkpoint")  # untouched it fits
     accepted = []
     for way in fields(content):
         for value in (tensor, str(tmp_path / "attack.zip")):
-            session = a_session(agent)
+            loop = a_loop(agent)
             try:
-                session._go_on(planted(content, way, value), "the checkpoint")
-            except Session.FOREIGN:
+                loop._load(planted(content, way, value), "the checkpoint")
+            except SB3Loop.FOREIGN:
                 continue
             finally:
                 assert not (tmp_path / "executed").exists(), way
@@ -136,16 +136,16 @@ def harmless(way):
     return way[:2] == ("phase", "environments") and "attributes" in way
 
 
-def a_session(agent):
+def a_loop(agent):
     phases = setting().phases()
     next(phases)
     agent.phase = next(phases)
-    return Session(agent, agent.phase)
+    return SB3Loop(agent, agent.phase)
 
 
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 @pytest.mark.parametrize("name", ["ppo", "dqn+rehearsal"])
-@pytest.mark.parametrize("way", [("phase", "environments", 0, "bases"), ("method", "algorithm", "parameters")])
+@pytest.mark.parametrize("way", [("phase", "environments", 0, "bases"), ("method", "algorithm_state", "parameters")])
 def test_a_run_ends_in_one_sentence_and_leaves_the_folder_as_it_was(name, way, saved, tmp_path):
     shutil.copytree(saved(name), tmp_path / "run")
     path = tmp_path / "run" / "checkpoints" / INSIDE

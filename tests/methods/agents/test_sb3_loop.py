@@ -8,7 +8,7 @@ from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.core.seeding import derive_seed, seed_everything
 from redwood.methods.agents.off_policy import DQN
 from redwood.methods.agents.on_policy import A2C, PPO
-from redwood.methods.agents.sb3_loop import BYTES_PER_STEP, Session
+from redwood.methods.agents.sb3_loop import BYTES_PER_STEP, SB3Loop
 from redwood.settings.rl.tree import TaskAgnosticRLSetting, TraditionalRLSetting
 from tests.methods.agents.runs import SMALL, configured, small_setting
 from tests.settings.rl.test_environment import Closed
@@ -40,7 +40,7 @@ def test_budget_is_kept_to_the_step(case):
     agent, spent, updates = BUDGETS[case]
     agent, phase = trained(agent)
     assert phase.budget.spent == agent.run.global_step == spent
-    assert agent.flops.counts()["steps"] == [updates]
+    assert agent.flops.state_dict()["steps"] == [updates]
 
 
 def test_environments_that_cannot_be_saved_are_trained_without_checkpoints_inside(tmp_path, capsys):
@@ -56,7 +56,7 @@ def test_workers_save_at_the_same_steps(monkeypatch):
     """However much memory each of them has to write."""
     agent, phase = trained(DQN(learning_starts=10))
     monkeypatch.setattr("redwood.methods.agents.sb3_loop.gather_objects", lambda own: [own, 1000 * BYTES_PER_STEP])
-    assert Session(agent, phase)._after_interval() == phase.budget.spent + 1000
+    assert SB3Loop(agent, phase)._step_of_next_save() == phase.budget.spent + 1000
 
 
 @pytest.mark.parametrize(("options", "rollout"), [({}, "2,048"), ({"n_steps": 24, "n_envs": 3}, "72")])
@@ -105,13 +105,13 @@ def test_parts_of_a_phase():
     class Divided(A2C):
         def learn(self, phase, steps):
             super().learn(phase, 32)
-            self.after_part = (phase.budget.spent, self.flops.counts()["steps"])
+            self.after_part = (phase.budget.spent, self.flops.state_dict()["steps"])
             super().learn(phase, phase.budget.left)
 
     agent, phase = trained(Divided())
     assert agent.after_part == (32, [6])
     assert phase.budget.spent == 70
-    assert agent.flops.counts()["steps"] == [6 + 7]
+    assert agent.flops.state_dict()["steps"] == [6 + 7]
 
 
 def test_diverged_training_is_told():
@@ -131,16 +131,16 @@ def test_losses_are_logged(tmp_path, monkeypatch):
 
 
 def test_large_memories_are_saved_less_often(tmp_path, monkeypatch):
-    saved, save = [], Session._save
+    saved, save = [], SB3Loop._save
 
     def noting(self):
         save(self)
         saved.append(self._phase.budget.spent)
 
-    monkeypatch.setattr(Session, "_save", noting)
+    monkeypatch.setattr(SB3Loop, "_save", noting)
     (tmp_path / "checkpoints").mkdir()
     for size in (0, 30 * BYTES_PER_STEP):
-        monkeypatch.setattr(A2C, "memory_bytes", lambda self, size=size: size)
+        monkeypatch.setattr(A2C, "costs", lambda self, size=size: {"buffer_bytes": size})
         trained(A2C(), run_dir=str(tmp_path), checkpoint_every=10)
     assert saved == [10, 20, 30, 40, 50, 60, 30, 60]
 
@@ -153,3 +153,50 @@ def test_progress_is_reported(monkeypatch):
     monkeypatch.setattr(agent.run.reporter, "step", steps.append)
     agent.fit(setting.open_stream().phase(0))
     assert steps == [30, 60, 70]
+
+
+def fit(agent, env):
+    setting = small_setting(env)
+    configured(agent, setting).fit(setting.open_stream().phase(0))
+
+
+class TestDivergence:
+    """Divergence is told, wherever it shows first."""
+
+    @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+    @pytest.mark.parametrize(
+        ("name", "env", "rate"),
+        [
+            ("ppo", "Pendulum-v1", 100.0),  # in the next forward pass of the same training
+            ("a2c", "CartPole-v1", 1e30),  # in the next step
+            ("sac", "Pendulum-v1", 100.0),  # in a distribution
+            ("td3", "Pendulum-v1", 1e30),  # in an action that the environment refuses
+        ],
+    )
+    def test_before_a_loss_is_reported(self, name, env, rate):
+        with pytest.raises(
+            RedwoodError,
+            match=r"^Training diverged: \S+ is not finite after \d+ steps; use a smaller --learning_rate\.$",
+        ):
+            fit(SMALL[name][0](learning_rate=rate), env)
+
+    def test_in_the_last_update(self):
+        """Or else the episodes that score the agent would fail."""
+
+        class Last(A2C):
+            def after_step(self, optimizer):
+                super().after_step(optimizer)
+                if self.phase.budget.left == 0:
+                    with torch.no_grad():
+                        optimizer.param_groups[0]["params"][0].fill_(torch.nan)
+
+        with pytest.raises(RedwoodError, match=r"^Training diverged: .* after 70 steps; use a smaller"):
+            fit(Last(), "CartPole-v1")
+
+    def test_other_errors_stay_what_they_are(self):
+        class Failing(A2C):
+            def after_step(self, optimizer):
+                raise ValueError("of its own")
+
+        with pytest.raises(ValueError, match=r"^of its own$"):
+            fit(Failing(), "CartPole-v1")

@@ -3,13 +3,14 @@
 import shutil
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
 from redwood.core.workers import rank
 from redwood.methods.agents.on_policy import PPO
-from redwood.methods.agents.sb3_loop import Session
+from redwood.methods.agents.sb3_loop import SB3Loop
 from redwood.settings.rl.tree import DistributedIncrementalRLSetting
 from tests.methods.agents.runs import SMALL, configured, same, small_setting
 from tests.small_runs import comparable, run_here
@@ -21,13 +22,13 @@ def train(name, **options):
     make, env = SMALL[name]
     agent = make()
     results = run_here(SETTING(env), agent, **options)
-    return comparable(results), agent.inside_state()
+    return comparable(results), agent.state_dict() | {"newest": torch.from_numpy(np.stack(agent.newest))}
 
 
 def train_and_resume(name, folder):
     """What a run comes to, and one that is killed inside the second phase, on a worker of two."""
     copies = []
-    save = Session._save
+    save = SB3Loop._save
 
     def copying(self):
         save(self)
@@ -38,7 +39,7 @@ def train_and_resume(name, folder):
         torch.distributed.barrier()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "_save", copying)
+        patch.setattr(SB3Loop, "_save", copying)
         whole = train(name, run_dir=str(folder / "run"), checkpoint_every=15)
     return whole, train(name, run_dir=str(copies[-1]), checkpoint_every=15, resume=True)
 
@@ -50,7 +51,7 @@ def test_weights_are_equal_and_experience_is_not(name, two_workers):
     (results, first), (others, second) = two_workers.run(train, name)
     assert results == others
     for learned in ("parameters", "variables"):
-        assert same(first["algorithm"][learned], second["algorithm"][learned])
+        assert same(first["algorithm_state"][learned], second["algorithm_state"][learned])
     assert not torch.equal(first["newest"], second["newest"])
 
 

@@ -1,3 +1,5 @@
+"""Replay memories for the library's algorithms."""
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from redwood.buffers import RehearsalBuffer, TaskBalanced
-from redwood.methods.agents.rehearsal import BLOCK, RehearsalMemory
+from redwood.methods.agents.memories import BLOCK, GrowingMemory, RehearsalMemory
 from tests.buffers.statistics import ALPHA, draw_p_value
 
 OBSERVATIONS = spaces.Box(-1e6, 1e6, (3,), np.float32)
@@ -124,7 +126,7 @@ def test_a_reset_empties_it():
 @pytest.mark.parametrize("n_steps", [7, 3 * BLOCK + 7])
 def test_a_state_goes_on_exactly(n_steps):
     memory, other = filled(memory_of(100), n_steps), memory_of(100)
-    other.load_state_dict(memory.state_dict())
+    other.rows.load_state_dict(memory.rows.state_dict())
     for number in range(n_steps, n_steps + 300):
         for one in (memory, other):
             one.add(*step(number))
@@ -139,3 +141,18 @@ def test_tasks_have_equal_shares_of_a_draw_if_asked_for():
     filled(memory, 330)
     tasks = torch.cat([memory.sample(40).observations[:, 0] // 100 for _ in range(20)])
     assert torch.bincount(tasks.long()).tolist() == [200] * 4
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_a_growing_memory_holds_what_a_large_memory_holds(actions):
+    small = GrowingMemory(4, OBSERVATIONS, ACTIONS[actions], "cpu", 2)
+    large = ReplayBuffer(1000, OBSERVATIONS, ACTIONS[actions], "cpu", 2)
+    for number in range(77):
+        one = step(number, 2, actions)
+        small.add(*one)
+        large.add(*one)
+        assert small.size() == number + 1
+    places = torch.arange(77).numpy()
+    for leaf in ("observations", "next_observations", "actions", "rewards", "dones", "timeouts"):
+        assert (getattr(small, leaf)[places] == getattr(large, leaf)[places]).all()
+    assert set(vars(small)) == set(vars(large))
