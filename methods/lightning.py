@@ -3,7 +3,6 @@
 Lightning is imported when a network is built, not before: it takes seconds, which lists, help and messages do without.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,11 @@ from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
 from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmentation
+from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout
 from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
 from redwood.methods.training.step import Step
-from redwood.runs.launch import cluster_environment
-from redwood.runs.run import Run
 from redwood.runs.signals import postponed
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.phase import Phase
@@ -35,7 +33,7 @@ from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback, Trainer
+    from pytorch_lightning import Callback
     from pytorch_lightning.strategies import Strategy
 
     from redwood.methods.training.module import LearnerModule
@@ -76,7 +74,6 @@ class LightningMethod(Method):
     optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         check_types(self)
         check_choice(self, "optimizer", OPTIMIZERS)
         check_choice(self, "lr_schedule", SCHEDULES)
@@ -91,12 +88,9 @@ class LightningMethod(Method):
             raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 
     def configure(self, setting: SupervisedSetting) -> None:
-        """Build the network for the setting's spaces."""
-        from redwood.methods.training.flops import FlopMeter
-
         self.setting = setting
         self.device = self.run.device(setting.workers)
-        self.flops = FlopMeter()
+        self.flops = self.add_state("flops", FlopMeter())
         self.phase_count = self.add_state("phase_count", 0)
         self.kept: State | None = self.add_state("kept", None)
         self._resumed_from: dict[str, Tensor] | None = None
@@ -236,15 +230,16 @@ class LightningMethod(Method):
         """The outputs (B, K); where ids are given at test, those outside each sample's task are minus infinity."""
         return outputs if task_id is None else self.heads.mask(outputs, task_id)
 
-    def on_task_start(self, task_id: int | None) -> None:
-        """A task starts."""
-
     def fit(self, phase: Phase) -> None:
         """Train on one phase, with a Trainer of its own."""
+        from redwood.methods.training.callbacks import CountFlops, MethodHooks, TrainingLog
+        from redwood.methods.training.trainer import make_trainer
+
         self.phase = phase
         self.heads.learn(phase.task_classes)
-        trainer = self.make_trainer(phase)
-        with postponed(self._saves_inside):
+        callbacks = [CountFlops(self.flops), TrainingLog(self.run), MethodHooks(self), *self.callbacks()]
+        trainer = make_trainer(self.run, phase, self.setting.workers, self.strategy(), callbacks)
+        with postponed(self.run.saves_inside_phases):
             trainer.fit(self.module, phase.train, phase.validation, ckpt_path=self.checkpoint_inside(phase))
         self.module.tell_stray_layers()  # of a phase of a single step
         # A checkpoint of the very last step leaves no step to train.
@@ -260,49 +255,6 @@ class LightningMethod(Method):
         """The checkpoint that a resumed run goes on from inside the phase, if there is one."""
         inside = self.run.checkpoint_path(phase.index)
         return inside if self.run.resume and inside is not None and inside.exists() else None
-
-    def make_trainer(self, phase: Phase) -> "Trainer":
-        """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
-        from pytorch_lightning import Trainer
-
-        from redwood.methods.training.callbacks import (
-            CheckpointInsidePhase,
-            MethodHooks,
-            NoProfiler,
-            SealedIO,
-            TrainingLog,
-        )
-
-        run: Run = self.run
-        callbacks: list[Callback] = [self.flops, TrainingLog(run), MethodHooks(self), *self.callbacks()]
-        if self._saves_inside:
-            callbacks.append(CheckpointInsidePhase(run, phase.index))
-        trainer = Trainer(
-            accelerator=run.accelerator,
-            devices=run.device_numbers(self.setting.workers),
-            num_nodes=run.nodes,
-            precision=run.precision,  # type: ignore[arg-type]
-            strategy=self.strategy(),
-            max_epochs=phase.train.epochs,
-            callbacks=callbacks,
-            plugins=[SealedIO(), cluster_environment()],
-            logger=False,
-            profiler=NoProfiler(),
-            enable_checkpointing=self._saves_inside,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            # Not the run directory or the current one: under SLURM, Lightning loads an `hpc_ckpt_*` that it finds.
-            default_root_dir=os.devnull if run.directory is None else run.directory / "lightning",
-        )
-        # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        return trainer
-
-    @property
-    def _saves_inside(self) -> bool:
-        return self.run.directory is not None and self.run.checkpoint_every > 0
 
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
@@ -323,7 +275,7 @@ class LightningMethod(Method):
 
     def state_dict(self) -> State:
         """Network, what a given one was like at the start, and the state of all classes of the method."""
-        own = {"network": self.network.state_dict(), "initial": self._initial_state(), "flops": self.flops.counts()}
+        own = {"network": self.network.state_dict(), "initial": self._initial_state()}
         return own | super().state_dict()
 
     def _initial_state(self) -> dict[str, Tensor] | None:
@@ -345,7 +297,6 @@ class LightningMethod(Method):
         self.network.load_state_dict(state["network"])
         if "initial" in state:  # a checkpoint inside a phase is without it
             self._resumed_from = state["initial"]
-        self.flops.load_counts(state["flops"])
         super().load_state_dict(state)
 
     def costs(self) -> dict[str, Any]:

@@ -113,6 +113,11 @@ class Run:
         kind = device_type(self.accelerator)
         return torch.device(kind, index) if kind == "cuda" else torch.device(kind)
 
+    @property
+    def saves_inside_phases(self) -> bool:
+        """Whether training writes checkpoints inside a phase, too."""
+        return self.directory is not None and self.checkpoint_every > 0
+
     def checkpoint_path(self, phase: int) -> Path | None:
         """Where the checkpoint inside a phase lies."""
         return None if self.directory is None else self.directory / "checkpoints" / f"inside-phase-{phase:03d}.ckpt"

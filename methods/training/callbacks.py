@@ -1,61 +1,17 @@
-"""What happens around training steps: progress, the loss in the logs, checkpoints inside a phase, no profiling."""
+"""What happens around training steps: FLOPs, progress, the loss in the logs, hooks, checkpoints inside a phase."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.profilers import PassThroughProfiler
-from torch import Tensor
 
 from redwood.core.errors import RedwoodError
-from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
-from redwood.methods.training.step import Step
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
-from redwood.runs.run import FROM_ITS_START, Run
+from redwood.methods.training.flops import FlopMeter
+from redwood.methods.training.step import Step, StepMethod
+from redwood.runs.run import Run
 from redwood.runs.signals import StopVote, stop
-
-_COUNT, _STATE = Number(low=0, whole=True), MapOf(ANYTHING)
-_WORKER = Record({"method": _STATE, "phase": _STATE, "random": _STATE, "seconds": Number(low=0)})
-# What is read of a checkpoint; strategies and plugins may add to it.
-_CONTENT = Record(
-    {
-        "epoch": _COUNT,
-        "global_step": _COUNT,
-        "pytorch-lightning_version": Text(),
-        "state_dict": _STATE,
-        "loops": _STATE,
-        "callbacks": _STATE,
-        "optimizer_states": ListOf(_STATE),
-        "lr_schedulers": ListOf(_STATE),
-        "redwood": ListOf(_WORKER, least=1),
-    }
-)
-
-
-class SealedIO(TorchCheckpointIO):
-    """Lightning's files of tensors and plain values; it would unpickle local files itself."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write the file atomically."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(checkpoint, Path(path))
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read it onto the CPU; Lightning moves what belongs elsewhere.
-
-        Raises:
-            RedwoodError: If it is damaged, or no checkpoint inside a phase.
-        """
-        content = read_checkpoint(Path(path), FROM_ITS_START)
-        known = {name: content.get(name) for name in _CONTENT.entries}
-        check(known, _CONTENT, f"The checkpoint {path}", FROM_ITS_START)
-        return content
-
 
 LOG_EVERY = 50
 REPORT_EVERY_S = 0.1
@@ -98,24 +54,32 @@ class TrainingLog(Callback):
         self._logged = step
 
 
-class StepHooks(Protocol):
-    """The hooks of a method around its training steps; see `LightningMethod`."""
+class CountFlops(Callback):
+    """Tell a `FlopMeter` where training steps begin and end."""
 
-    def on_train_start(self) -> None: ...
+    def __init__(self, flops: FlopMeter) -> None:
+        self._flops = flops
 
-    def on_batch_start(self, batch_idx: int, n_batches: int) -> None: ...
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._flops.watch(pl_module.network)
 
-    def after_backward(self, step: Step) -> None: ...
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self._flops.start_step()
 
-    def before_optimizer_step(self) -> None: ...
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._flops.end_step()
 
-    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None: ...
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._flops.unwatch()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._flops.unwatch()
 
 
 class MethodHooks(Callback):
     """Call the hooks of a method from Lightning's, before a checkpoint is written."""
 
-    def __init__(self, method: StepHooks) -> None:
+    def __init__(self, method: StepMethod) -> None:
         self._method = method
         self._step: Step | None = None  # Lightning hands no batch to the hook after the backward pass
 
@@ -173,17 +137,3 @@ class CheckpointInsidePhase(ModelCheckpoint):
         # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
         self._run.save_logs()
         super()._save_checkpoint(trainer, filepath)
-
-
-class NoProfiler(PassThroughProfiler):
-    """Measures nothing, for nothing.
-
-    Lightning opens a context of its profiler around each of some thirty hooks a step. That of `PassThroughProfiler` is
-    a generator, new each time: 2 % of the time of a small network's step.
-    """
-
-    _nothing = nullcontext()
-
-    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
-        """The same empty context for every action."""
-        return self._nothing

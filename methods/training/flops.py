@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
@@ -14,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 Kind = tuple[int, ...]
 
 
-class FlopMeter(Callback):
+class FlopMeter:
     """FLOPs of all training steps, from one counted step of each kind.
 
     `torch.utils.flop_counter` makes a step many times slower. What a step costs is decided by how many samples go
@@ -31,15 +30,18 @@ class FlopMeter(Callback):
         self._counter: FlopCounterMode | None = None
         self._handle: RemovableHandle | None = None
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Watch the calls of the network."""
-        self._handle = pl_module.network.register_forward_pre_hook(self._note_call)
+    def watch(self, network: nn.Module) -> None:
+        """Note all calls of a network until `unwatch`."""
+        self._handle = network.register_forward_pre_hook(self._note_call)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Stop watching."""
+    def unwatch(self) -> None:
+        """Note no more calls, and leave no counter switched on."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._counter = None
 
     def _note_call(self, network: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._calls.append(len(args[0]))
@@ -48,7 +50,7 @@ class FlopMeter(Callback):
         """`n` samples go through another network, too, which tells steps with it from steps without."""
         self._calls.append(n)
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def start_step(self) -> None:
         """Count this step if the kind of the step before has not been counted yet: most steps are of its kind.
 
         A kind that never comes twice in a row, such as a ragged last batch, would have a step of another kind counted
@@ -60,7 +62,7 @@ class FlopMeter(Callback):
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def end_step(self) -> None:
         """File the step under its kind."""
         kind = tuple(self._calls)
         if self._counter is not None:
@@ -69,13 +71,6 @@ class FlopMeter(Callback):
             self._counter = None
         self._steps[kind] += 1
         self._last = kind
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Leave no counter switched on behind."""
-        if self._counter is not None:
-            self._counter.__exit__(None, None, None)
-            self._counter = None
-        self.on_train_end(trainer, pl_module)
 
     def start_anew(self) -> None:
         """Count each kind of step anew, from the next one on: the network has changed."""
@@ -99,8 +94,8 @@ class FlopMeter(Callback):
             steps * self._counted.get(kind, per_sample * sum(kind)) for kind, steps in self._steps.items()
         )
 
-    def counts(self) -> dict[str, Any]:
-        """The counts, as plain values; not `state_dict`, which Lightning would restore from the first worker on all."""
+    def state_dict(self) -> dict[str, Any]:
+        """The counts, as plain values."""
         return {
             "steps": [[list(kind), count] for kind, count in self._steps.items()],
             "counted": [[list(kind), flops] for kind, flops in self._counted.items()],
@@ -108,8 +103,8 @@ class FlopMeter(Callback):
             "apart": self._apart,
         }
 
-    def load_counts(self, state: dict[str, Any]) -> None:
-        """Go on from earlier counts."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from earlier counts."""
         self._steps = Counter({tuple(kind): count for kind, count in state["steps"]})
         self._counted = {tuple(kind): flops for kind, flops in state["counted"]}
         self._last, self._apart = tuple(state["last"]), state["apart"]

@@ -1,21 +1,38 @@
 """Optimizers and learning-rate schedules by name."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-if TYPE_CHECKING:
-    from redwood.methods.lightning import LightningMethod
+from redwood.core.state import State
+from redwood.runs.run import Run
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 
 
-def make_optimizer(method: "LightningMethod", network: nn.Module, phase_steps: int) -> dict[str, Any]:
+class OptimizedMethod(Protocol):
+    """What decides about the optimizer of a phase; see `LightningMethod`."""
+
+    optimizer: str
+    momentum: float
+    weight_decay: float
+    lr_schedule: str
+    optimizer_state: str
+    phase_count: int
+    kept: State | None
+    run: Run
+
+    @property
+    def phase_lr(self) -> float:
+        """Learning rate of the phase."""
+
+
+def make_optimizer(method: OptimizedMethod, network: nn.Module, phase_steps: int) -> dict[str, Any]:
     """What `LightningModule.configure_optimizers` returns for one phase of `phase_steps` steps.
 
     With `optimizer_state="reset"` both start anew, and a cosine falls to zero within the phase. With `"keep"` the
@@ -34,7 +51,7 @@ def make_optimizer(method: "LightningMethod", network: nn.Module, phase_steps: i
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def bare_optimizer(method: "LightningMethod", network: nn.Module) -> Optimizer:
+def bare_optimizer(method: OptimizedMethod, network: nn.Module) -> Optimizer:
     """The optimizer of one phase without its schedule, with the state that was kept, if any."""
     optimizer = _new_optimizer(method, network)
     if method.kept is not None:
@@ -45,7 +62,7 @@ def bare_optimizer(method: "LightningMethod", network: nn.Module) -> Optimizer:
     return optimizer
 
 
-def _new_optimizer(method: "LightningMethod", network: nn.Module) -> Optimizer:
+def _new_optimizer(method: OptimizedMethod, network: nn.Module) -> Optimizer:
     parameters = [p for p in network.parameters() if p.requires_grad]
     if method.optimizer == "sgd":
         return torch.optim.SGD(parameters, method.phase_lr, momentum=method.momentum, weight_decay=method.weight_decay)

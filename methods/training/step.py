@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from redwood.methods.training.augmentations import AUGMENTATIONS
+from redwood.methods.training.heads import TaskHeads
 from redwood.settings.batch import Batch
-
-if TYPE_CHECKING:
-    from redwood.methods.lightning import LightningMethod
+from redwood.settings.phase import Phase
 
 # Stored samples (n, ...) by the name of the leaf: "x", "y", "task_id" where ids are given, and what a method adds.
 Rows = dict[str, Tensor]
@@ -78,7 +77,47 @@ class Step:
         return slice(start, start + len(replayed))
 
 
-def take_step(method: "LightningMethod", step: Step, scorer: "OnlineScorer") -> Tensor:
+class StepMethod(Protocol):
+    """What a method does around a training step, in the order of the calls; see `LightningMethod`."""
+
+    augmentation: str
+    dropout: float
+    heads: TaskHeads
+    phase: Phase
+
+    def on_train_start(self) -> None:
+        """A phase begins."""
+
+    def on_batch_start(self, batch_idx: int, n_batches: int) -> None:
+        """A step begins."""
+
+    def augment(self, step: Step) -> None:
+        """Let further samples join the incoming ones."""
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Classes or scores for samples."""
+
+    @classmethod
+    def predicts_by_network(cls) -> bool:
+        """Whether predictions are the network's scores."""
+
+    def loss(self, step: Step) -> Tensor:
+        """The loss (scalar)."""
+
+    def after_loss(self, step: Step) -> None:
+        """The loss has been computed."""
+
+    def after_backward(self, step: Step) -> None:
+        """The gradients have been computed."""
+
+    def before_optimizer_step(self) -> None:
+        """The gradients are complete."""
+
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
+        """The optimizer has taken its step."""
+
+
+def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
     """The loss (scalar) of one training step; the optimizer's part follows it.
 
     A first pass is scored by predictions that the method makes before it learns from the samples.
@@ -103,7 +142,7 @@ class OnlineScorer:
             scores take a forward pass of their own, before the loss.
     """
 
-    def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
+    def __init__(self, method: StepMethod, network: nn.Module) -> None:
         self._method = method
         changing = any(isinstance(layer, _BatchNorm | _DropoutNd) for layer in network.modules())
         behaves_alike = not method.dropout and not changing

@@ -97,7 +97,7 @@ class TestFlopMeter:
         method = Rehearsal(model=network())
         total = train(method, 149)
         other = FlopMeter()
-        other.load_counts(method.flops.counts())
+        other.load_state_dict(method.flops.state_dict())
         assert other.total() == total
 
     def test_counters_are_switched_off_after_training(self):

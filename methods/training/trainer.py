@@ -1,0 +1,100 @@
+"""The Lightning Trainer of one phase."""
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.strategies import Strategy
+
+from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
+from redwood.methods.training.callbacks import CheckpointInsidePhase
+from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+from redwood.runs.launch import cluster_environment
+from redwood.runs.run import FROM_ITS_START, Run
+from redwood.settings.phase import Phase
+
+
+def make_trainer(
+    run: Run, phase: Phase, workers: int, strategy: Strategy | str, callbacks: Sequence[Callback]
+) -> Trainer:
+    """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
+    callbacks = [*callbacks, *([CheckpointInsidePhase(run, phase.index)] if run.saves_inside_phases else [])]
+    trainer = Trainer(
+        accelerator=run.accelerator,
+        devices=run.device_numbers(workers),
+        num_nodes=run.nodes,
+        precision=run.precision,  # type: ignore[arg-type]
+        strategy=strategy,
+        max_epochs=phase.train.epochs,
+        callbacks=callbacks,
+        plugins=[SealedIO(), cluster_environment()],
+        logger=False,
+        profiler=NoProfiler(),
+        enable_checkpointing=run.saves_inside_phases,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        # Not the run directory or the current one: under SLURM, Lightning loads an `hpc_ckpt_*` that it finds.
+        default_root_dir=os.devnull if run.directory is None else run.directory / "lightning",
+    )
+    # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
+
+
+class NoProfiler(PassThroughProfiler):
+    """Measures nothing, for nothing.
+
+    Lightning opens a context of its profiler around each of some thirty hooks a step. That of `PassThroughProfiler` is
+    a generator, new each time: 2 % of the time of a small network's step.
+    """
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """The same empty context for every action."""
+        return self._nothing
+
+
+_COUNT, _STATE = Number(low=0, whole=True), MapOf(ANYTHING)
+_WORKER = Record({"method": _STATE, "phase": _STATE, "random": _STATE, "seconds": Number(low=0)})
+# What is read of a checkpoint; strategies and plugins may add to it.
+_CONTENT = Record(
+    {
+        "epoch": _COUNT,
+        "global_step": _COUNT,
+        "pytorch-lightning_version": Text(),
+        "state_dict": _STATE,
+        "loops": _STATE,
+        "callbacks": _STATE,
+        "optimizer_states": ListOf(_STATE),
+        "lr_schedulers": ListOf(_STATE),
+        "redwood": ListOf(_WORKER, least=1),
+    }
+)
+
+
+class SealedIO(TorchCheckpointIO):
+    """Lightning's files of tensors and plain values; it would unpickle local files itself."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write the file atomically."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read it onto the CPU; Lightning moves what belongs elsewhere.
+
+        Raises:
+            RedwoodError: If it is damaged, or no checkpoint inside a phase.
+        """
+        content = read_checkpoint(Path(path), FROM_ITS_START)
+        known = {name: content.get(name) for name in _CONTENT.entries}
+        check(known, _CONTENT, f"The checkpoint {path}", FROM_ITS_START)
+        return content
