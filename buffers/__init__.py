@@ -46,7 +46,7 @@ from redwood.buffers.tiers import TIERS
 from redwood.core.errors import BufferInputError, StorageError, WorkerLostError
 
 if TYPE_CHECKING:
-    from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy
+    from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
 
 __all__ = [
     "POLICIES",
@@ -85,6 +85,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name != "AsyncRehearsalStrategy":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy
+    from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
 
     return AsyncRehearsalStrategy

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from redwood.buffers.pytree import flatten, unflatten
+from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
 from redwood.core.errors import BufferInputError
 
 # Rows are moved in words of 16 bytes, the widest that torch has: its CPU scatter and gather go element by element.
@@ -54,10 +54,10 @@ class RowLayout:
     """
 
     leaves: tuple[Leaf, ...]
-    structure: Any
+    structure: Tree
 
     @classmethod
-    def of(cls, samples: Any) -> Self:
+    def of(cls, samples: Tree) -> Self:
         """The layout of a batch of samples: a tree of tensors (B, ...).
 
         Raises:
@@ -71,7 +71,7 @@ class RowLayout:
             offset = -(-end // size) * size
             leaves.append(Leaf(path, tuple(tensor.shape[1:]), tensor.dtype, offset))
             end = offset + leaves[-1].nbytes
-        return cls(tuple(leaves), unflatten(samples, iter(range(len(leaves)))))
+        return cls(tuple(leaves), structure_of(samples))
 
     @cached_property
     def paths(self) -> list[str]:
@@ -107,7 +107,7 @@ class RowLayout:
             for dtype, shape, strides, offset in self._views
         ]
 
-    def typed(self, rows: Tensor) -> Any:
+    def typed(self, rows: Tensor) -> Tree:
         """Samples (n, ...) as views of rows (n, words)."""
         return unflatten(self.structure, iter(self.views(rows)))
 

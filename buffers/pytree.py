@@ -3,17 +3,21 @@
 None stands for something that is not there: it is no leaf, and stays where it is.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from redwood.core.errors import BufferInputError
 
+# A tree of tensors; type checkers have no name for dataclasses and named tuples of tensors at any depth.
+Tree: TypeAlias = Any
 
-def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+
+def flatten(tree: Tree, path: str = "") -> Iterator[tuple[str, Tensor]]:
     """Yield the path and the tensor of each leaf, in a fixed order.
 
     Raises:
@@ -36,7 +40,7 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
         raise BufferInputError(f"A buffer stores tensors, got {type(tree).__name__} for {where}; convert it first.")
 
 
-def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
+def map_leaves(tree: Tree, change: Callable[[Any], Any]) -> Tree:
     """A tree of the same structure with each leaf, whatever it is, changed in the order of `flatten`."""
     if type(tree) is dict:
         return {name: map_leaves(branch, change) for name, branch in tree.items()}
@@ -44,7 +48,7 @@ def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
         branches = [map_leaves(branch, change) for branch in tree]
         return type(tree)(*branches) if hasattr(tree, "_fields") else type(tree)(branches)
     if isinstance(tree, Mapping):
-        mapping: Any = copy(tree)
+        mapping: Tree = copy(tree)
         for name, branch in tree.items():
             mapping[name] = map_leaves(branch, change)
         return mapping
@@ -56,12 +60,17 @@ def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
     return None if tree is None else change(tree)
 
 
-def unflatten(tree: Any, leaves: Iterator[Any]) -> Any:
+def unflatten(tree: Tree, leaves: Iterator[Any]) -> Tree:
     """A tree of the same structure with other leaves, taken in the order of `flatten`."""
     return map_leaves(tree, lambda _: next(leaves))
 
 
-def to_plain(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def structure_of(tree: Tree) -> Tree:
+    """A tree of the same structure, whose leaves are their numbers in the order of `flatten`."""
+    return unflatten(tree, itertools.count())
+
+
+def to_plain(tree: Tree, change: Callable[[Tensor], Tensor]) -> Tree:
     """The same tree with changed leaves, in dictionaries and lists alone: a checkpoint cannot name classes."""
     if isinstance(tree, list | tuple):
         return [to_plain(branch, change) for branch in tree]
@@ -71,7 +80,7 @@ def to_plain(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return None if tree is None else change(tree)
 
 
-def _branches(tree: Any) -> Iterable[tuple[Any, Any]] | None:
+def _branches(tree: Tree) -> Iterable[tuple[Any, Any]] | None:
     """The names and values of what a container holds; None for a leaf."""
     if isinstance(tree, Mapping):
         return tree.items()
@@ -80,5 +89,5 @@ def _branches(tree: Any) -> Iterable[tuple[Any, Any]] | None:
     return [(field.name, getattr(tree, field.name)) for field in fields(tree)] if _is_dataclass(tree) else None
 
 
-def _is_dataclass(tree: Any) -> bool:
+def _is_dataclass(tree: Tree) -> bool:
     return is_dataclass(tree) and not isinstance(tree, type)

@@ -1,10 +1,13 @@
 """The processes of a data-parallel run, and what they tell each other."""
 
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import ProcessGroup
+
+Value = TypeVar("Value")
 
 
 def _together() -> bool:
@@ -31,10 +34,10 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
     return total.to(tensor.device)
 
 
-def gather_objects(value: Any) -> list[Any]:
-    """The value of each worker, in the order of their ranks; every worker has to call it."""
-    if world_size() == 1:
-        return [value]
-    values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+def gather_objects(value: Value, group: ProcessGroup | None = None) -> list[Value]:
+    """The value of each worker of a group (None: all), in the order of their ranks; every worker has to call it."""
+    n = dist.get_world_size(group) if _together() else 1
+    values = [value] * n
+    if n > 1:
+        dist.all_gather_object(values, value, group=group)
     return values

@@ -63,7 +63,7 @@ class Learner(Protocol):
     def reference(cls) -> str:
         """The key of the method, or the reference that loads its class."""
 
-    def costs(self) -> dict[str, float]:
+    def costs(self) -> dict[str, Any]:
         """`training_flops`, `parameters` and `buffer_bytes` of this worker so far."""
 
 

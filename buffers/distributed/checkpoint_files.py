@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from redwood.buffers.distributed.peers import everyone
+from redwood.buffers.distributed.peers import lost_workers
 from redwood.core.errors import BufferInputError, StorageError
+from redwood.core.files import replacing
+from redwood.core.workers import gather_objects
 
 # The kinds of values that JSON does not know, each written as an object of one entry.
 _TENSOR, _TUPLE, _DICT = "tensor", "tuple", "dict"
@@ -141,7 +143,8 @@ def _all_do(work: Callable[[], Any], directory: Path, group: ProcessGroup | None
         value = work()
     except Exception as raised:  # the others must not wait for this worker
         error, failure = raised, f"{type(raised).__name__}: {' '.join(str(raised).split())}"
-    answers = everyone((value, failure), group)
+    with lost_workers():
+        answers = gather_objects((value, failure), group)
     if error is not None and not isinstance(error, OSError):
         raise error
     reason = next((told for _, told in answers if told is not None), None)
@@ -165,11 +168,9 @@ def _write_shard(tensors: Mapping[str, Tensor], directory: Path, rank: int) -> d
 
 
 def _write_index(content: Any, directory: Path) -> None:
-    pending = directory / f"{INDEX}.pending"
-    with pending.open("wb") as file:
+    with replacing(directory / INDEX) as pending, pending.open("wb") as file:
         file.write(_sealed(content))
         _flush(file)
-    os.replace(pending, directory / INDEX)
 
 
 def _flush(file: Any) -> None:

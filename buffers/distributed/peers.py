@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -200,13 +200,3 @@ _SIGNS = (
 def is_of_a_collective(error: BaseException) -> bool:
     """Whether an error says that other workers cannot be reached."""
     return isinstance(error, dist.DistError) or any(sign in str(error) for sign in _OF_GLOO)
-
-
-def everyone(value: Any, group: ProcessGroup | None = None) -> list[Any]:
-    """The value of each worker, in the order of their ranks; every worker has to call it."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size(group) == 1:
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size(group)
-    with lost_workers():
-        dist.all_gather_object(values, value, group=group)
-    return values

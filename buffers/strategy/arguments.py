@@ -29,7 +29,7 @@ def check_arguments(
     Args:
         kind: The class of the strategy.
         others: Arguments that it does not name itself.
-        buffer: See `RehearsalMixin`, as for the others.
+        buffer: See `AsyncRehearsalStrategy`, as for the others.
         extras: Likewise.
         timeout: Likewise.
         labels: Likewise.

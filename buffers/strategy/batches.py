@@ -1,20 +1,46 @@
-"""What the strategy has to know of a stranger's batches."""
+"""Batches of any structure: their labels and tasks, their way through a step, and how replayed samples join them."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from redwood.buffers.layout import batch_size
-from redwood.buffers.pytree import flatten, map_leaves, unflatten
+from redwood.buffers.pytree import Tree, flatten, map_leaves, unflatten
 from redwood.core.errors import BufferInputError
+
+
+@dataclass
+class Step:
+    """One training batch on its way through the hooks of Lightning.
+
+    Attributes:
+        samples: The incoming samples as the loader gave them, until they are proposed to the buffer.
+        structure: A tree of the structure of `samples`; its leaves are numbers.
+        is_repeated: Whether the batch only fills up an epoch that other workers have not ended yet.
+        batch: What the module's hooks made of the batch.
+        replayed: The samples drawn for this step, as they were stored; None if there are none.
+        transferred: The same after the hook `on_after_batch_transfer`.
+        extras: What the module handed in with `add_extras`.
+        unwritten: Samples that the buffer knows of, but that are not written yet.
+    """
+
+    samples: Tree
+    structure: Tree
+    is_repeated: bool
+    batch: Tree = None
+    replayed: Tree = None
+    transferred: Tree = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    unwritten: Tree = None
+
 
 LABELS = ("y", "label", "labels", "target", "targets")
 TASKS = ("task_id", "task", "tasks", "task_ids")
 
 
-def labels_of(batch: Any) -> Tensor | None:
+def labels_of(batch: Tree) -> Tensor | None:
     """The labels of a batch: its `y`, `label(s)` or `target(s)`, or the second of a pair; None if there are none."""
     named = _named(batch, LABELS)
     if named is None and isinstance(batch, list | tuple) and len(batch) == 2 and isinstance(batch[1], Tensor):
@@ -22,12 +48,12 @@ def labels_of(batch: Any) -> Tensor | None:
     return named
 
 
-def tasks_of(batch: Any) -> Tensor | None:
+def tasks_of(batch: Tree) -> Tensor | None:
     """The tasks of a batch: its `task_id(s)` or `task(s)`; None if there are none."""
     return _named(batch, TASKS)
 
 
-def _named(batch: Any, names: tuple[str, ...]) -> Tensor | None:
+def _named(batch: Tree, names: tuple[str, ...]) -> Tensor | None:
     for name in names:
         found = batch.get(name) if isinstance(batch, Mapping) else getattr(batch, name, None)
         if isinstance(found, Tensor):
@@ -35,12 +61,12 @@ def _named(batch: Any, names: tuple[str, ...]) -> Tensor | None:
     return None
 
 
-def tensors_of(batch: Any) -> Any:
+def tensors_of(batch: Tree) -> Tree:
     """The same batch with None in place of all that is no tensor."""
     return map_leaves(batch, lambda leaf: leaf if isinstance(leaf, Tensor) else None)
 
 
-def merged(batch: Any, replayed: Any) -> Any:
+def merged(batch: Tree, replayed: Tree) -> Tree:
     """A batch of the same structure: its samples (b, ...) first, then the replayed ones (r, ...).
 
     What is no tensor stays as it came with the incoming samples: a list of b names has no entries for replayed ones.
@@ -69,7 +95,7 @@ def _paths(leaves: list[tuple[str, Tensor]]) -> str:
     return ", ".join(path or "the sample itself" for path, _ in leaves) or "none"
 
 
-def stored_part(samples: Any) -> Any:
+def stored_part(samples: Tree) -> Tree:
     """What is to be stored of a batch, checked.
 
     Raises:
@@ -85,6 +111,6 @@ def stored_part(samples: Any) -> Any:
     return samples
 
 
-def in_new_containers(batch: Any, *, copied: bool = False) -> Any:
+def in_new_containers(batch: Tree, *, copied: bool = False) -> Tree:
     """The same tensors, or copies, in new containers, which hooks that change a batch in place leave alone."""
     return unflatten(batch, iter([leaf.clone() if copied else leaf for _, leaf in flatten(batch)]))

@@ -14,9 +14,10 @@ import torch.distributed as dist
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
-from redwood.buffers.distributed.peers import everyone, lost_workers
+from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.core.errors import BufferInputError
+from redwood.core.workers import gather_objects
 
 # The entry of a checkpoint that names the folder of its buffer.
 ENTRY = "async_rehearsal"
@@ -77,7 +78,8 @@ class BufferCheckpoints:
                     os.replace(pending, path)
                     _remove_others(folder)
             finally:
-                everyone(None, self._group)  # to be found by all workers when they have waited
+                with lost_workers():  # the checkpoint is to be found by all workers once they have waited
+                    gather_objects(None, self._group)
 
         assert self._worker_thread is not None
         self._job = self._worker_thread.submit(finish)

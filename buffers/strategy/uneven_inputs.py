@@ -1,40 +1,41 @@
-"""Let workers whose loaders differ in length end their epochs together."""
+"""Uneven inputs: workers whose loaders differ in length end their epochs together."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed import ProcessGroup
 
-from redwood.buffers.distributed.peers import everyone, lost_workers
+from redwood.buffers.distributed.peers import lost_workers
 from redwood.core.errors import BufferInputError
+from redwood.core.workers import gather_objects
 
-# What a loader has after its last batch.
+# Returned by a loader after its last batch.
 _END = object()
 
 
 class EvenLoader:
-    """A loader of training batches that repeats its last one until the longest of all workers' loaders is through.
+    """A loader of training batches that repeats its last one until the longest loader of all workers has ended.
 
-    A repeated batch is there to take part in the collectives of a step; it is neither to be stored nor to change the
-    gradient. Where one of the loaders does not know its length, the workers tell each other before each batch whether
-    they have one more.
+    A repeated batch takes part in the collectives of a step. It is not stored, and does not change the gradient. If one
+    of the loaders does not know its length, the workers exchange before each batch whether they have one more.
 
     Attributes:
         is_repeating: Whether the latest batch is a repeated one.
     """
 
-    def __init__(self, loader: Any, length: int | None, tell: Callable[[bool], list[bool]] | None = None) -> None:
+    def __init__(self, loader: Any, length: int | None, exchange: Callable[[bool], list[bool]] | None = None) -> None:
         """Make a loader as long as the longest one.
 
         Args:
-            loader: Of at most `length` batches.
-            length: How many the longest one has; None if that is not known.
-            tell: In that case: tells all workers whether this one has another batch, and returns what all say.
+            loader: The loader of this worker, of at most `length` batches.
+            length: Number of batches of the longest loader; None if that is not known.
+            exchange: Needed if that is not known: `MoreBatches.exchange`.
         """
-        self._loader, self._length, self._tell = loader, length, tell
+        self._loader, self._length, self._exchange = loader, length, exchange
         self._repeated: deque[bool] = deque()
         self.is_repeating = False
 
@@ -52,32 +53,33 @@ class EvenLoader:
         """The batches of the loader, then repeated ones."""
         self._repeated.clear()
         self.is_repeating = False
-        for batch, is_repeated in self._known() if self._length is not None else self._asked():
+        batches = self._batches_of_unknown_length() if self._length is None else self._batches_of_known_length()
+        for batch, is_repeated in batches:
             self.is_repeating = is_repeated
             self._repeated.append(is_repeated)
             yield batch
 
     def take(self) -> bool:
-        """Whether the next batch to train on is a repeated one; batches may be fetched ahead."""
+        """Whether the next batch to train on is a repeated one; a loader may fetch batches ahead."""
         return self._repeated.popleft() if self._repeated else False
 
-    def _known(self) -> Iterator[tuple[Any, bool]]:
+    def _batches_of_known_length(self) -> Iterator[tuple[Any, bool]]:
         batch = None
         for batch in self._loader:
             yield batch, False
         for _ in range(len(self) - len(self._loader)):
             yield batch, True
 
-    def _asked(self) -> Iterator[tuple[Any, bool]]:
-        assert self._tell is not None
+    def _batches_of_unknown_length(self) -> Iterator[tuple[Any, bool]]:
+        assert self._exchange is not None
         batches, latest = iter(self._loader), _END
         while True:
             batch = next(batches, _END)
-            having = self._tell(batch is not _END)
-            if not any(having):
+            have_more = self._exchange(batch is not _END)
+            if not any(have_more):
                 return
             if latest is _END:
-                _check_first([int(has) for has in having])
+                _check_first([int(has_more) for has_more in have_more])
             latest = latest if batch is _END else batch
             yield latest, batch is _END
 
@@ -87,53 +89,55 @@ class EvenLoader:
         return getattr(self._loader, name)
 
 
-class EpochEnds:
-    """Tells the workers of each other whether they have another batch, in a group of their own."""
+class MoreBatches:
+    """Exchanges between the workers whether each has another batch, in a process group of its own."""
 
     def __init__(self, timeout: timedelta | None) -> None:
         """Wait that long for other workers (default: as torch does)."""
         self._timeout = timeout
-        self._group: Any = None
+        self._group: ProcessGroup | None = None
 
-    def tell(self, has_more: bool) -> list[bool]:
-        """What all workers say; each of them has to call this, from the thread that trains."""
+    def exchange(self, has_more: bool) -> list[bool]:
+        """The answers of all workers; every worker has to call this, from the thread that trains."""
         with lost_workers():
             if self._group is None:
-                self._group = dist.new_group(timeout=self._timeout, backend="gloo")
+                self._group = cast(ProcessGroup, dist.new_group(timeout=self._timeout, backend="gloo"))
             answers = torch.empty(dist.get_world_size(), dtype=torch.bool)
             dist.all_gather_into_tensor(answers, torch.tensor([has_more]), group=self._group)
         return answers.tolist()
 
     def leave(self) -> None:
-        """Give up the group; others that wait for this worker learn of it."""
+        """Destroy the group; workers that wait for this one end with an error."""
         if self._group is not None and dist.is_initialized():
             dist.destroy_process_group(self._group)
         self._group = None
 
 
-def even_loader(loader: Any, tell: Callable[[bool], list[bool]]) -> Any:
-    """The loader itself where all workers' have the same number of batches, and else one that ends with the others'.
+def even_loader(loader: Any, exchange: Callable[[bool], list[bool]]) -> Any:
+    """The loader itself if those of all workers have the same number of batches, and else an `EvenLoader`.
 
     Every worker has to call this.
 
     Args:
-        loader: That of this worker.
-        tell: See `EvenLoader`.
+        loader: The loader of this worker.
+        exchange: See `EvenLoader`.
 
     Raises:
         ValueError: If a worker has no batch while others have.
     """
     try:
-        length = len(loader)
+        length: int | None = len(loader)
     except (TypeError, NotImplementedError):
         length = None
-    lengths = everyone(length)
-    if None in lengths:
-        return EvenLoader(loader, None, tell) if len(lengths) > 1 else loader
-    if len(set(lengths)) == 1:
+    with lost_workers():
+        lengths = gather_objects(length)
+    known = [n for n in lengths if n is not None]
+    if len(known) < len(lengths):
+        return EvenLoader(loader, None, exchange) if len(lengths) > 1 else loader
+    if len(set(known)) == 1:
         return loader
-    _check_first(lengths)
-    return EvenLoader(loader, max(lengths))
+    _check_first(known)
+    return EvenLoader(loader, max(known))
 
 
 def _check_first(lengths: list[int]) -> None:

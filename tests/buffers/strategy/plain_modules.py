@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
-from redwood.buffers.strategy.ddp import AsyncRehearsalStrategy
+from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
 from tests.buffers.helpers import features_of
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

@@ -42,7 +42,7 @@ class TestSameName:
                 raise OSError("no space left")
             real(*args)
 
-        monkeypatch.setattr(checkpoints, "write_shards", failing)
+        monkeypatch.setattr(checkpoints, "write_checkpoint", failing)
         with pytest.raises(OSError, match="no space left"):
             saved({2: path, 7: path}, SIZES, ENDS, {})
         monkeypatch.undo()
@@ -75,7 +75,7 @@ class TestSameName:
                 assert restore.wait(60)
             real(*args)
 
-        monkeypatch.setattr(checkpoints, "write_shards", slow)
+        monkeypatch.setattr(checkpoints, "write_checkpoint", slow)
         callbacks = [SaveAsCallback({2: path, 7: path}), Looking()]
         trainer = trainer_of(strategy_of(), max_epochs=3, callbacks=callbacks, enable_checkpointing=True)
         trainer.fit(Stranger(), loader_of(range(18)))
@@ -90,7 +90,7 @@ class TestSameName:
             assert not path.exists()
             raise OSError("no space left")
 
-        monkeypatch.setattr(checkpoints, "write_shards", failing)
+        monkeypatch.setattr(checkpoints, "write_checkpoint", failing)
         with pytest.raises(OSError, match="no space left"):
             saved({2: path}, SIZES, ENDS, {})
         assert not path.exists()
@@ -131,7 +131,7 @@ class TestWaiting:
             time.sleep(0.3)
             real(*args)
 
-        monkeypatch.setattr(checkpoints, "write_shards", slow)
+        monkeypatch.setattr(checkpoints, "write_checkpoint", slow)
         assert what_is_there(tmp_path / "alone") == [True, True]
 
     def test_a_folder_elsewhere_is_not_looked_at(self, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Distilling(Stranger):
         old = self.trainer.strategy.replayed_extras
         logits = self.net(batch["x"])
         n = len(logits) - len(old.get("logits", ()))
-        self.trainer.strategy.remember(logits=logits[:n])
+        self.trainer.strategy.add_extras(logits=logits[:n])
         self.told.append(Told(batch["id"][:n].clone(), logits[:n].detach().clone()))
         loss = super().training_step(batch, batch_idx)
         if old:
@@ -107,7 +107,7 @@ class Save(SaveAt):
 class Remembering(Graded):
     def loss(self, batch: Any) -> Tensor:
         n = len(self.came[-1])
-        self.trainer.strategy.remember(number=batch["id"][:n].float())
+        self.trainer.strategy.add_extras(number=batch["id"][:n].float())
         return super().loss(batch)
 
 
@@ -131,7 +131,7 @@ def test_gradient_is_that_of_the_union(two_workers: TwoWorkers, kind: type[Grade
 
 class TestRefused:
     def test_nothing_remembered(self) -> None:
-        message = r"^training_step has to hand in logits, losses with strategy\.remember\.$"
+        message = r"^training_step has to hand in logits, losses with strategy\.add_extras\.$"
         with pytest.raises(ValueError, match=message):
             trainer_of(strategy_of(extras=("logits", "losses"))).fit(Stranger(), loader_of(range(8)))
 
@@ -140,19 +140,21 @@ class TestRefused:
             def training_step(self, batch: Any, batch_idx: int) -> Tensor:
                 return Stranger.training_step(self, batch, 0) if batch_idx else super().training_step(batch, 0)
 
-        with pytest.raises(ValueError, match=r"^training_step has to hand in logits with strategy\.remember\.$"):
+        with pytest.raises(ValueError, match=r"^training_step has to hand in logits with strategy\.add_extras\.$"):
             trainer_of(strategy_of(extras=("logits",))).fit(Forgetful(), loader_of(range(8)))
 
     @pytest.mark.parametrize(("extras", "told"), [(("logit",), r"\('logit',\)"), ((), r"\(\)")])
     def test_misnamed(self, extras: tuple[str, ...], told: str) -> None:
-        message = rf"^remember was given logits, but the strategy was told extras={told}\.$"
+        message = (
+            rf"^add_extras was given logits, but the strategy was made with extras={told}; give it the same names\.$"
+        )
         with pytest.raises(ValueError, match=message):
             trainer_of(strategy_of(extras=extras)).fit(Distilling(), loader_of(range(8)))
 
     def test_of_all_samples_trained_on(self) -> None:
         class Generous(Stranger):
             def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-                self.trainer.strategy.remember(logits=self.net(batch["x"]))
+                self.trainer.strategy.add_extras(logits=self.net(batch["x"]))
                 return super().training_step(batch, batch_idx)
 
         with pytest.raises(ValueError, match="one B") as raised:

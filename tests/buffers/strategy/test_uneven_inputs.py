@@ -90,7 +90,7 @@ class Spoiled(Stranger):
         self._ending = ending
 
     def loss(self, batch: Any) -> Tensor:
-        loss, even = super().loss(batch), self.trainer.strategy._even
+        loss, even = super().loss(batch), self.trainer.strategy._loader
         if self._ending == "as ever" or even is None or not even.is_repeating:
             return loss
         # The loss is not a number, or it is one of which the derivative is not.

@@ -52,7 +52,7 @@ class TestTier:
         def faulty(*_):
             raise fault("the socket of the process group timed out")
 
-        monkeypatch.setattr(Reservoir, "place", faulty)
+        monkeypatch.setattr(Reservoir, "propose", faulty)
         with pytest.raises(fault, match=r"^the socket of the process group timed out$") as raised:
             quick(Rehearsal, **options)
         assert type(raised.value) is fault
