@@ -6,23 +6,30 @@ import math
 import os
 import warnings
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from redwood.core.errors import InvalidOptionError
 
-_PLAIN: dict[str, tuple[type[Any], ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
+# Annotation of an option -> the types that its value may have; the first one is named in messages.
+_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
 
-def refuse_untyped_options(cls: type[Any]) -> None:
-    """Tell of attributes of a new class that look like options and are none, since they have no type.
+class Options(Protocol):
+    """A dataclass whose fields are options."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+def refuse_untyped_options(cls: type) -> None:
+    """Warn of attributes of a new class that look like options but have no type annotation.
 
     Args:
         cls: A subclass of a class with options, while it is being created.
 
     Raises:
-        TypeError: If one has the name of an inherited option, whose default would silently stay as it is.
+        TypeError: If one has the name of an inherited option: the default would silently stay as it is.
     """
     bases = cls.__mro__[1:]
     options = {f.name for base in bases if dataclasses.is_dataclass(base) for f in dataclasses.fields(base)}
@@ -42,11 +49,11 @@ def refuse_untyped_options(cls: type[Any]) -> None:
             )
 
 
-def check_types(options: Any) -> None:
-    """Check plain options against their types, and make plain values of NumPy's numbers and of paths.
+def check_types(options: Options) -> None:
+    """Check plain options against their types, and convert numbers of NumPy and paths to plain values.
 
     Args:
-        options: A dataclass; fields of type int, float, bool, str and list are looked at.
+        options: A dataclass; only fields of type int, float, bool, str and list are checked.
 
     Raises:
         InvalidOptionError: If one has a value of another type.
@@ -64,27 +71,27 @@ def check_types(options: Any) -> None:
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if str in wanted and isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)  # such as `devices=1`: on the command line all values are texts
+            value = str(value)  # such as `devices=1`; the command line gives texts
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise InvalidOptionError(f"--{f.name} has to be of type {wanted[0].__name__}, but {value!r} was given.")
         setattr(options, f.name, value)
 
 
-def check_choice(options: Any, name: str, known: Collection[str]) -> None:
+def check_choice(options: object, name: str, known: Collection[str]) -> None:
     """Raise `InvalidOptionError` unless the option `name` has one of the `known` values."""
     value = getattr(options, name)
     if value not in known:
         raise InvalidOptionError(f"--{name} {value} is unknown; choose one of {', '.join(known)}.")
 
 
-def check_positive(options: Any, name: str) -> None:
+def check_positive(options: object, name: str) -> None:
     """Raise `InvalidOptionError` unless the option `name` is greater than 0, and finite."""
     value = _number(options, name)
     if not 0 < value < math.inf:
         raise InvalidOptionError(f"--{name} {value} has to be greater than 0, and finite.")
 
 
-def check_range(options: Any, name: str, low: float, high: float | None = None) -> None:
+def check_range(options: object, name: str, low: float, high: float | None = None) -> None:
     """Raise `InvalidOptionError` unless the option `name` is finite and in `low..high` (`high=None`: no limit)."""
     value = _number(options, name)
     if not math.isfinite(value):
@@ -94,8 +101,8 @@ def check_range(options: Any, name: str, low: float, high: float | None = None) 
         raise InvalidOptionError(f"--{name} {value} has to be at least {low:g}{upper}.")
 
 
-def _number(options: Any, name: str) -> float:
-    value = getattr(options, name)
+def _number(options: object, name: str) -> float | np.number[Any]:
+    value: object = getattr(options, name)
     if not isinstance(value, int | float | np.number):
         raise InvalidOptionError(f"--{name} has to be a number, but {value!r} was given.")
-    return value  # type: ignore[return-value]
+    return value

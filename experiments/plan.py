@@ -17,7 +17,8 @@ from redwood.experiments.resources import places_needed
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.runs.run import Run
-from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.config import describe_run
+from redwood.settings.table import name_of_setting
 
 FORMAT = 1
 FILE = "comparison.yaml"

@@ -9,8 +9,8 @@ from redwood.experiments.arguments import UsageError
 from redwood.methods.table import known_methods
 from redwood.settings import ENTRY_POINTS as SETTING_GROUP
 from redwood.settings import SETTINGS
-from redwood.settings.data.catalog import DATASETS
-from redwood.settings.data.catalog import GROUP as DATASET_GROUP
+from redwood.settings.data.table import DATASETS
+from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
 # Options that may name code, as `file.py:Name` or `package.module:Name`.
 _CODE = ("setting", "method", "model", "backbone", "dataset", "env")

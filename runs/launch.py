@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import USER_FILE_PREFIX, load_file
 from redwood.runs.processes import Workers
-from redwood.settings.base import Learner, Setting
+from redwood.settings.base import Setting
+from redwood.settings.protocols import Learner
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment

@@ -19,9 +19,11 @@ from redwood.runs.launch import check_can_be_sent
 from redwood.runs.progress import Reporter, make_reporter
 from redwood.runs.run import Run
 from redwood.runs.signals import postponed, stop_if_asked, stop_signals
-from redwood.settings.base import AnyPhase, Learner, Scores, Setting, Stream
-from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.base import Setting
+from redwood.settings.config import describe_run
+from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
 from redwood.settings.results import Cost, Results
+from redwood.settings.table import name_of_setting
 
 STATE_FORMAT = 3
 
@@ -251,7 +253,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str
     return stream.results_type(
         setting=name_of_setting(type(setting)),
         method=method.reference(),
-        dataset=getattr(setting, "dataset_name", ""),
+        dataset=setting.dataset_name,
         seed=setting.seed,
         num_phases=stream.num_phases,
         accuracy_matrix=progress.rows,

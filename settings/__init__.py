@@ -20,89 +20,127 @@
           ├─ traditional_rl                  stationary: each episode of a task drawn at random
           └─ distributed_incremental_rl      many workers (also distributed_{task_incremental,traditional}_rl)
 
-Importing this package imports no heavy library: `SETTINGS` names the classes, which are loaded when asked for.
+Importing this package imports no heavy library: `redwood.settings.table` names the classes, and `from
+redwood.settings import ClassIncrementalSetting` loads the module of this one class.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from redwood.core.registry import known_names, load_object, look_up
+from redwood.core.registry import load_object
+from redwood.settings.table import ENTRY_POINTS, SETTINGS, setting_names
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
+    from redwood.settings.assumptions import Assumptions
     from redwood.settings.base import Setting
+    from redwood.settings.batch import Batch
+    from redwood.settings.data.dataset import Dataset
+    from redwood.settings.lookup import get_setting
+    from redwood.settings.phase import Phase
+    from redwood.settings.results import Results
+    from redwood.settings.rl.phase import ReinforcementPhase
+    from redwood.settings.rl.setting import ReinforcementSetting
+    from redwood.settings.rl.tree import (
+        ContinualRLSetting,
+        DistributedIncrementalRLSetting,
+        DistributedTaskIncrementalRLSetting,
+        DistributedTraditionalRLSetting,
+        IncrementalRLSetting,
+        MultiTaskRLSetting,
+        TaskAgnosticRLSetting,
+        TaskIncrementalRLSetting,
+        TraditionalRLSetting,
+    )
+    from redwood.settings.supervised import SupervisedSetting
+    from redwood.settings.tree import (
+        ClassIncrementalSetting,
+        ContinualSetting,
+        CumulativeSetting,
+        Distributed,
+        DistributedClassIncrementalSetting,
+        DistributedDomainIncrementalSetting,
+        DistributedOnlineClassIncrementalSetting,
+        DistributedTaskIncrementalSetting,
+        DistributedTraditionalSetting,
+        DomainIncrementalSetting,
+        MultiTaskSetting,
+        Online,
+        OnlineClassIncrementalSetting,
+        OnlineDomainIncrementalSetting,
+        OnlineTaskIncrementalSetting,
+        OnlineTraditionalSetting,
+        TaskAgnosticSetting,
+        TaskIncrementalSetting,
+        TraditionalSetting,
+    )
 
-SETTINGS: dict[str, str] = {
-    "continual": "redwood.settings.tree:ContinualSetting",
-    "task_agnostic": "redwood.settings.tree:TaskAgnosticSetting",
-    "class_incremental": "redwood.settings.tree:ClassIncrementalSetting",
-    "domain_incremental": "redwood.settings.tree:DomainIncrementalSetting",
-    "task_incremental": "redwood.settings.tree:TaskIncrementalSetting",
-    "cumulative": "redwood.settings.tree:CumulativeSetting",
-    "traditional": "redwood.settings.tree:TraditionalSetting",
-    "multi_task": "redwood.settings.tree:MultiTaskSetting",
-    "online_class_incremental": "redwood.settings.tree:OnlineClassIncrementalSetting",
-    "online_domain_incremental": "redwood.settings.tree:OnlineDomainIncrementalSetting",
-    "online_task_incremental": "redwood.settings.tree:OnlineTaskIncrementalSetting",
-    "online_traditional": "redwood.settings.tree:OnlineTraditionalSetting",
-    "distributed_class_incremental": "redwood.settings.tree:DistributedClassIncrementalSetting",
-    "distributed_domain_incremental": "redwood.settings.tree:DistributedDomainIncrementalSetting",
-    "distributed_task_incremental": "redwood.settings.tree:DistributedTaskIncrementalSetting",
-    "distributed_traditional": "redwood.settings.tree:DistributedTraditionalSetting",
-    "distributed_online_class_incremental": "redwood.settings.tree:DistributedOnlineClassIncrementalSetting",
-    "continual_rl": "redwood.settings.rl.tree:ContinualRLSetting",
-    "task_agnostic_rl": "redwood.settings.rl.tree:TaskAgnosticRLSetting",
-    "incremental_rl": "redwood.settings.rl.tree:IncrementalRLSetting",
-    "task_incremental_rl": "redwood.settings.rl.tree:TaskIncrementalRLSetting",
-    "traditional_rl": "redwood.settings.rl.tree:TraditionalRLSetting",
-    "multi_task_rl": "redwood.settings.rl.tree:MultiTaskRLSetting",
-    "distributed_incremental_rl": "redwood.settings.rl.tree:DistributedIncrementalRLSetting",
-    "distributed_task_incremental_rl": "redwood.settings.rl.tree:DistributedTaskIncrementalRLSetting",
-    "distributed_traditional_rl": "redwood.settings.rl.tree:DistributedTraditionalRLSetting",
-}
+__all__ = [
+    "ENTRY_POINTS",
+    "SETTINGS",
+    "Assumptions",
+    "Batch",
+    "ClassIncrementalSetting",
+    "ContinualRLSetting",
+    "ContinualSetting",
+    "CumulativeSetting",
+    "Dataset",
+    "Distributed",
+    "DistributedClassIncrementalSetting",
+    "DistributedDomainIncrementalSetting",
+    "DistributedIncrementalRLSetting",
+    "DistributedOnlineClassIncrementalSetting",
+    "DistributedTaskIncrementalRLSetting",
+    "DistributedTaskIncrementalSetting",
+    "DistributedTraditionalRLSetting",
+    "DistributedTraditionalSetting",
+    "DomainIncrementalSetting",
+    "IncrementalRLSetting",
+    "MultiTaskRLSetting",
+    "MultiTaskSetting",
+    "Online",
+    "OnlineClassIncrementalSetting",
+    "OnlineDomainIncrementalSetting",
+    "OnlineTaskIncrementalSetting",
+    "OnlineTraditionalSetting",
+    "Phase",
+    "ReinforcementPhase",
+    "ReinforcementSetting",
+    "Results",
+    "Setting",
+    "SupervisedSetting",
+    "TaskAgnosticRLSetting",
+    "TaskAgnosticSetting",
+    "TaskIncrementalRLSetting",
+    "TaskIncrementalSetting",
+    "TraditionalRLSetting",
+    "TraditionalSetting",
+    "get_setting",
+    "setting_names",
+]
 
-ENTRY_POINTS = "redwood.settings"
-
-_OTHERS = {
-    "Setting": "redwood.settings.base:Setting",
-    "SupervisedSetting": "redwood.settings.supervised:SupervisedSetting",
-    "ReinforcementSetting": "redwood.settings.rl.setting:ReinforcementSetting",
-    "Online": "redwood.settings.tree:Online",
-    "Distributed": "redwood.settings.tree:Distributed",
+# What `__getattr__` loads when it is asked for.
+_LAZY = {
     "Assumptions": "redwood.settings.assumptions:Assumptions",
     "Batch": "redwood.settings.batch:Batch",
     "Dataset": "redwood.settings.data.dataset:Dataset",
+    "Distributed": "redwood.settings.tree:Distributed",
+    "Online": "redwood.settings.tree:Online",
     "Phase": "redwood.settings.phase:Phase",
     "ReinforcementPhase": "redwood.settings.rl.phase:ReinforcementPhase",
+    "ReinforcementSetting": "redwood.settings.rl.setting:ReinforcementSetting",
     "Results": "redwood.settings.results:Results",
-}
-_EXPORTS = _OTHERS | {reference.rpartition(":")[2]: reference for reference in SETTINGS.values()}
-
-__all__ = ["ENTRY_POINTS", "SETTINGS", "get_setting", "setting_names", *_EXPORTS]
-
-
-def get_setting(name: str) -> "type[Setting]":
-    """Return the setting class of a key, `package.module:Class`, `path/to/file.py:Class` or entry point.
-
-    Raises:
-        RedwoodError: If there is no such setting, or the name stands for something else.
-    """
-    from redwood.core.errors import RedwoodError
-    from redwood.settings.base import Setting
-
-    def suits(found: Any) -> bool:
-        return isinstance(found, type) and issubclass(found, Setting)
-
-    found: type[Setting] = look_up("setting", name, SETTINGS, ENTRY_POINTS, suits)
-    if not suits(found):
-        raise RedwoodError(f"{name} is not a setting: it has to be a subclass of redwood.settings.Setting.")
-    return found
+    "Setting": "redwood.settings.base:Setting",
+    "SupervisedSetting": "redwood.settings.supervised:SupervisedSetting",
+    "get_setting": "redwood.settings.lookup:get_setting",
+} | {reference.rpartition(":")[2]: reference for reference in SETTINGS.values()}
 
 
-def setting_names() -> list[str]:
-    """The keys of all settings, other packages' included."""
-    return list(known_names("setting", SETTINGS, ENTRY_POINTS))
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return load_object("setting", _LAZY[name])
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load_object("setting", _EXPORTS[name])
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

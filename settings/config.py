@@ -4,16 +4,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from redwood.core.checks import Options
 from redwood.core.errors import InvalidOptionError
-from redwood.core.registry import known_names, reference_of
-from redwood.settings import ENTRY_POINTS, SETTINGS
-
-if TYPE_CHECKING:
-    from redwood.settings.base import Learner, Setting
+from redwood.settings.base import Setting
+from redwood.settings.protocols import Learner
+from redwood.settings.table import name_of_setting
 
 # What stands for an object that only Python can give.
 _MARK = re.compile(r"<(.+), given from Python>")
@@ -21,12 +20,7 @@ _MARK = re.compile(r"<(.+), given from Python>")
 _NOT_CONFIG = {"run_dir", "group", "resume", "quiet"}
 
 
-def name_of_setting(cls: "type[Setting]") -> str:
-    """The key of a setting class, or the reference under which it can be loaded."""
-    return reference_of(cls, known_names("setting", SETTINGS, ENTRY_POINTS))
-
-
-def describe_run(setting: "Setting", method: "Learner", run: Any) -> dict[str, Any]:
+def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, Any]:
     """All options of a run, flat, by the names that the command line uses."""
     config: dict[str, Any] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
     for part in (setting, method, run):
@@ -34,12 +28,12 @@ def describe_run(setting: "Setting", method: "Learner", run: Any) -> dict[str, A
     return config
 
 
-def describe_options(part: Any) -> dict[str, Any]:
-    """The options of a setting, a method or a run."""
-    return {f.name: _plain(getattr(part, f.name)) for f in fields(part) if f.name not in _NOT_CONFIG}
+def describe_options(options: Options) -> dict[str, Any]:
+    """The options of a setting, a method or a run, as plain values."""
+    return {f.name: _plain(getattr(options, f.name)) for f in fields(options) if f.name not in _NOT_CONFIG}
 
 
-def refuse_marked(config: Mapping[str, Any], file: Path) -> None:
+def refuse_marked(config: Mapping[str, object], file: Path) -> None:
     """Refuse options that stand for objects which a configuration file cannot hold.
 
     Args:
@@ -58,7 +52,7 @@ def refuse_marked(config: Mapping[str, Any], file: Path) -> None:
             )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """YAML has names for plain values; anything else is marked as what only Python can give, by its name or class."""
     if isinstance(value, np.generic):
         return value.item()
@@ -69,11 +63,11 @@ def _plain(value: Any) -> Any:
     return f"<{_name(value)}, given from Python>"
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | int | float | str | np.generic)
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(item) if _is_plain(item) else _name(item) for item in value)
     return str(getattr(value, "name", None) or getattr(value, "__qualname__", None) or type(value).__qualname__)

@@ -1,11 +1,11 @@
 """One phase of a run: what `Method.fit` gets."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import gymnasium
 from torch import Tensor
 
+from redwood.core.state import State
+from redwood.settings.answers import Space
 from redwood.settings.batch import Batch
 from redwood.settings.prequential import online_score
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
@@ -32,7 +32,7 @@ class Phase:
         task_classes: Mapping[int, tuple[int, ...]] | None,
         train: BatchLoader,
         validation: HeldOutLoader | None,
-        action_space: gymnasium.Space[Any],
+        action_space: Space,
     ) -> None:
         self.index = index
         self.task_id = task_id
@@ -74,11 +74,11 @@ class Phase:
         if self.validation is not None:
             self.validation.close()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What a checkpoint inside the phase needs beside the method: position and counts."""
         return {"train": self.train.state_dict(), "online": self.online.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on inside the phase."""
         self.train.load_state_dict(state["train"])
         self.online.load_state_dict(state["online"])

@@ -2,85 +2,18 @@
 
 from abc import ABC, abstractmethod
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import gymnasium
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from torch import Tensor
 
 from redwood.core.errors import InvalidPredictionError
+from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
+from redwood.settings.answers import Space, check_form, check_values
+from redwood.settings.batch import Batch
 from redwood.settings.streams.loader import BatchLoader
-
-
-def check_form(
-    answer: Any,
-    space: gymnasium.Space[Any],
-    n: int,
-    call: str,
-    *,
-    scores: bool = False,
-    samples: str = "samples",
-    choices: str = "classes",
-) -> None:
-    """Raise `InvalidPredictionError` unless `answer` is a tensor of the shape and kind that `space` asks for.
-
-    The values are not read, so that this costs no synchronisation with a GPU; see `check_values`.
-
-    Args:
-        answer: Integers (n,) where `space` is `Discrete`, else numbers (n, ...).
-        space: What is answered with.
-        n: Number of samples or observations.
-        call: What gave the answer, such as "predict returned".
-        scores: Whether a score for each choice (n, K) will do as well.
-        samples: What the answer is for, in the message.
-        choices: What a `Discrete` space holds, in the message.
-    """
-    if _fits(answer, space, n, scores):
-        return
-    if isinstance(answer, Tensor):
-        came = f"a tensor of shape {tuple(answer.shape)} of {str(answer.dtype).removeprefix('torch.')}"
-    else:
-        came = "None" if answer is None else f"an object of {type(answer).__module__}.{type(answer).__name__}"
-    raise InvalidPredictionError(f"{call} {came} for {n} {samples}; {_wanted(space, n, choices, scores)}.")
-
-
-def _fits(answer: Any, space: gymnasium.Space[Any], n: int, scores: bool) -> bool:
-    if not isinstance(answer, Tensor):
-        return False
-    shape = tuple(answer.shape)
-    if not isinstance(space, Discrete):
-        return shape == (n, *(space.shape or ())) and answer.dtype != torch.bool and not answer.is_complex()
-    if scores and shape == (n, int(space.n)):
-        return answer.dtype != torch.bool and not answer.is_complex()
-    return shape == (n,) and not (answer.is_floating_point() or answer.is_complex() or answer.dtype == torch.bool)
-
-
-def check_values(answer: Tensor, space: gymnasium.Space[Any], call: str, choices: str = "classes") -> None:
-    """Raise `InvalidPredictionError` if an answer that passed `check_form` holds no choice of `space`, or no number.
-
-    Numbers may lie outside of the bounds of `space`, and scores may be infinite, but not NaN.
-    """
-    if not answer.numel():
-        return
-    if answer.is_floating_point():
-        wrong = ~answer.isfinite() if isinstance(space, Box) else answer.isnan()
-        if bool(wrong.any()):
-            raise InvalidPredictionError(f"{call} {answer[wrong][0].item()}, which is no number to go by.")
-    elif isinstance(space, Discrete) and answer.dim() == 1:
-        first, last = int(space.start), int(space.start + space.n) - 1
-        for value in (int(answer.min()), int(answer.max())):
-            if not first <= value <= last:
-                raise InvalidPredictionError(f"{call} {value}, but the {choices} are {first} to {last}.")
-
-
-def _wanted(space: gymnasium.Space[Any], n: int, choices: str, scores: bool) -> str:
-    if not isinstance(space, Discrete):
-        return f"return the numbers {(n, *(space.shape or ()))} as a tensor"
-    integers = f"return {choices} ({n},)"
-    return f"{integers} or scores ({n}, {space.n})" if scores else f"{integers}, a tensor of integers"
-
 
 CURVE_POINTS = 50
 CALL = "phase.score got"
@@ -101,7 +34,7 @@ class OnlineScore(ABC):
     sums: ClassVar[torch.dtype]
     totals: ClassVar[torch.dtype]
 
-    def __init__(self, train: BatchLoader, space: gymnasium.Space[Any]) -> None:
+    def __init__(self, train: BatchLoader, space: Space) -> None:
         """Score predictions of `space` for the batches of `train`."""
         self._train, self._space, self._shape = train, space, space.shape or ()
         self._starts = [0, *accumulate(train.sizes)]
@@ -119,7 +52,7 @@ class OnlineScore(ABC):
     def summary(self, total: float, n: int) -> float:
         """The value of `n` samples that added up to `total`."""
 
-    def update(self, predictions: Any, batch: Any) -> None:
+    def update(self, predictions: Tensor, batch: Batch) -> None:
         """Keep the predictions for a batch of the loader, if it is shown for the first time.
 
         Raises:
@@ -127,12 +60,13 @@ class OnlineScore(ABC):
                 the loader has yielded, or it has been scored before.
             PhaseOverError: If the phase is over.
         """
-        if not self._train.serves(batch):
+        showing = self._train.showing_of(batch)
+        if showing is None:
             raise InvalidPredictionError(
                 f"{CALL} {'a batch' if hasattr(batch, 'showing') else 'something'} that phase.train has not yielded; "
                 "call phase.score(predictions, batch) with the whole batch as it came."
             )
-        _, step, first_pass = batch.showing
+        _, step, first_pass = showing
         size = self._train.sizes[step]
         # The usual form is looked at here, in a fraction of the time.
         if (
@@ -194,12 +128,12 @@ class OnlineScore(ABC):
         self.settle()
         return int(sum_over_workers(self._sizes.sum()))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The sums so far."""
         self.settle()
         return {"hits": self._hits.clone(), "sizes": self._sizes.clone()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from earlier sums."""
         self._hits, self._sizes = state["hits"].clone(), state["sizes"].clone()
         self._scored = (self._sizes > 0).tolist()
@@ -239,6 +173,6 @@ class OnlineRMSE(OnlineScore):
         return float((total / n) ** 0.5)
 
 
-def online_score(train: BatchLoader, space: gymnasium.Space[Any]) -> OnlineScore:
+def online_score(train: BatchLoader, space: Space) -> OnlineScore:
     """The score that goes with what is predicted: classes, or numbers."""
-    return (OnlineRMSE if isinstance(space, gymnasium.spaces.Box) else OnlineAccuracy)(train, space)
+    return (OnlineRMSE if isinstance(space, Box) else OnlineAccuracy)(train, space)

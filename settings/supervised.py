@@ -1,19 +1,22 @@
-"""The supervised branch: interprets a node's assumptions as a stream of labelled mini-batches."""
+"""The supervised branch of the tree: settings whose data is a stream of labelled mini-batches."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
 
-import gymnasium
+from gymnasium.spaces import Box, Discrete
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context
 from redwood.settings.base import Setting
+from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.conversion import checked_source
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.phase import Phase
 from redwood.settings.supervised_stream import SupervisedStream
 
 STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts")
@@ -40,7 +43,7 @@ class SupervisedSetting(Setting, labels=True):
     validation: float = 0.0  # share of each task's training samples held out for validation
 
     def __post_init__(self) -> None:
-        """Fill in what the node implies, and refuse what contradicts it."""
+        """Fill in the defaults of the node, and check the options."""
         super().__post_init__()
         self.dataset = checked_source(self.dataset)
         self.passes = self.resolve("passes", self.passes, default=20)
@@ -70,39 +73,40 @@ class SupervisedSetting(Setting, labels=True):
                 f"--transition blurry has no effect under {type(self).__name__}, which pools the tasks; leave it out."
             )
 
-    @cached_property
-    def _stream(self) -> SupervisedStream:
-        self.check_not_a_view("The stream")
-        return SupervisedStream(self, self._load())
-
-    def _load(self) -> Dataset:
-        if isinstance(self.dataset, Dataset):
-            return self.dataset
-        from redwood.settings.data.catalog import load_dataset
-
-        return load_dataset(self.dataset, Path(self.data_dir), self.seed, self.image_size)
-
     @property
     def dataset_name(self) -> str:
-        """What results are filed under."""
+        """The name of the data set in results."""
         return self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
 
     @cached_property
-    def observation_space(self) -> gymnasium.spaces.Box:
-        """Shape and range of one sample in its storage dtype; floats: the range seen in training."""
+    def observation_space(self) -> Box:
+        """Shape and range of one sample in its storage dtype. Floats: the range in training."""
         return self._stream.observation_space
 
     @cached_property
-    def action_space(self) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
-        """The classes that a prediction chooses from, or the range of the numbers to predict, () or (d,)."""
+    def action_space(self) -> Discrete | Box:
+        """The classes that can be predicted, or the range of the numbers to predict, () or (d,)."""
         return self._stream.action_space
 
     def open_stream(self) -> SupervisedStream:
         """Load the data and cut it into tasks and phases."""
         return self._stream
 
+    @cached_property
+    def _stream(self) -> SupervisedStream:
+        self.check_not_a_view("The stream")
+        data = self.dataset
+        if not isinstance(data, Dataset):
+            data = load_dataset(data, Path(self.data_dir), self.seed, self.image_size)
+        return SupervisedStream(self, data)
+
+    def phases(self) -> Iterator[Phase]:
+        """The phases of the stream, for your own training loop."""
+        self.check_not_a_view("phases")
+        return map(self._stream.phase, range(self._stream.num_phases))
+
     def for_method(self) -> Self:
-        """A copy with the spaces and the options, without the data and without what the node hides.
+        """A view with the spaces and the options, without the data and the hidden fields.
 
         Where boundaries are announced, `nb_tasks` is the number of tasks that the data was cut into.
         """
@@ -115,6 +119,6 @@ class SupervisedSetting(Setting, labels=True):
         return view
 
     def hidden_fields(self) -> frozenset[str]:
-        """Which classes come next; where boundaries are not announced also how many tasks there are, and how large."""
+        """The order of classes and the angles. Where boundaries are not announced, also the number of tasks."""
         hidden = frozenset({"class_order", "angles"})
         return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment"}

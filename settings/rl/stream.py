@@ -8,7 +8,7 @@ import torch
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.settings.assumptions import Context, TaskIds
-from redwood.settings.base import Learner, Scores, known
+from redwood.settings.protocols import Learner, Scores, nan_to_none
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.budget import OnlineReturn, Steps
@@ -154,7 +154,7 @@ class ReinforcementStream:
                 sums[0, group] = torch.tensor(total_returns(predict, tested, tell=tell, seed=seed), dtype=torch.float64)
                 sums[1, group] = torch.tensor([len(test.scored) for test in tested], dtype=torch.float64)
         returns, counts = sum_over_workers(sums)
-        return known(returns / counts)
+        return nan_to_none(returns / counts)
 
     def _tested(self, task: int) -> TestedTask:
         """What this worker scores a task by."""

@@ -74,11 +74,15 @@ class BatchLoader:
         """The setting's own labels (n,), or targets, of all that was yielded for the first time, in that order."""
         return _held(_DECKS, self).labels_shown()
 
-    def serves(self, batch: object) -> bool:
-        """Whether `batch` is one that this loader has yielded; raises `PhaseOverError` if the phase is over."""
+    def showing_of(self, batch: object) -> Showing | None:
+        """What `batch` is known by; None if this loader has not yielded it.
+
+        Raises:
+            PhaseOverError: If the phase is over.
+        """
         _held(_DECKS, self)
         showing = batch.showing if isinstance(batch, Batch) else None
-        return showing is not None and showing.loader == self._number
+        return showing if showing is not None and showing.loader == self._number else None
 
     def close(self) -> None:
         """Let go of the samples."""

@@ -9,7 +9,8 @@ from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune
 from redwood.runs.run import Run
 from redwood.settings import get_setting, setting_names
-from redwood.settings.config import describe_run, name_of_setting
+from redwood.settings.config import describe_run
+from redwood.settings.table import name_of_setting
 from redwood.settings.tree import ContinualSetting
 from tests.samples import numbered
 

@@ -13,8 +13,9 @@ from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.runs.run import Run
 from redwood.settings import ClassIncrementalSetting, ContinualSetting, OnlineClassIncrementalSetting
-from redwood.settings.config import describe_options, describe_run, name_of_setting, refuse_marked
+from redwood.settings.config import describe_options, describe_run, refuse_marked
 from redwood.settings.rl.tree import ContinualRLSetting
+from redwood.settings.table import name_of_setting
 from tests.samples import few_digits
 
 

@@ -10,8 +10,9 @@ from PIL import Image
 from redwood.core import registry
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, UnknownNameError
 from redwood.core.registry import look_up
-from redwood.settings.data.catalog import DATASETS, load_dataset
+from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.table import DATASETS
 
 
 def tiny_source(data_dir, seed, image_size):
@@ -38,7 +39,7 @@ def test_every_key_is_a_function(key):
 
 
 def test_importing_the_table_imports_nothing_heavy():
-    code = "import sys, redwood.settings.data.catalog; print(*sys.modules)"
+    code = "import sys, redwood.settings.data.table; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"torch", "torchvision", "sklearn", "scipy", "h5py", "PIL", "continuum", "matplotlib"}
     assert heavy.isdisjoint(loaded)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from redwood.core.errors import UnknownNameError
-from redwood.settings.data.catalog import DATASETS, load_dataset
+from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.drift import CONTEXTS, N_TRAIN, NOISE, STRENGTH
+from redwood.settings.data.table import DATASETS
 
 NAMES = [name for name in DATASETS if name.startswith("drift_")]
 

@@ -1,0 +1,22 @@
+"""The table of all data sets: where the function of each key is. This file imports no heavy library."""
+
+# Key -> `module:function`. Each function is a data source `(data_dir, seed, image_size) -> Dataset`.
+DATASETS: dict[str, str] = {
+    "digits": "redwood.settings.data.image_sets:digits",
+    "mnist": "redwood.settings.data.image_sets:mnist",
+    "fashion_mnist": "redwood.settings.data.image_sets:fashion_mnist",
+    "kmnist": "redwood.settings.data.image_sets:kmnist",
+    "emnist": "redwood.settings.data.image_sets:emnist",
+    "cifar10": "redwood.settings.data.image_sets:cifar10",
+    "cifar100": "redwood.settings.data.image_sets:cifar100",
+    "svhn": "redwood.settings.data.image_sets:svhn",
+    "tiny_imagenet": "redwood.settings.data.folders:tiny_imagenet",
+    "core50": "redwood.settings.data.folders:core50",
+    "image_folder": "redwood.settings.data.folders:image_folder",
+} | {
+    f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"
+    for task in ("regression", "classification")
+    for kind in ("stationary", "gradual", "abrupt", "recurring", "regional")
+}
+# Other packages add data sets under this name.
+ENTRY_POINTS = "redwood.datasets"

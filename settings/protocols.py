@@ -1,0 +1,147 @@
+"""What a setting asks of a method, and what a run asks of a setting's stream and of its phases.
+
+Classes need not inherit from these protocols; it suffices to have the methods.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from redwood.core.checks import Options
+from redwood.core.state import State
+from redwood.settings.results import Results
+
+
+class Learner(Options, Protocol):
+    """What a setting needs of a method; `redwood.methods.Method` is the base class that has it all.
+
+    `Any` stands where a method may name the class that it needs: `configure(self, setting: SupervisedSetting)`.
+    """
+
+    target: ClassVar[type[Any]]  # the most general setting that the method applies to
+    requires: ClassVar[frozenset[str]]
+    regression: ClassVar[bool]
+
+    @classmethod
+    def reference(cls) -> str:
+        """The key of the method, or the reference that loads its class."""
+
+    def attach(self, run: Any) -> None:
+        """Receive the `Run`: device, loggers, checkpoints."""
+
+    def configure(self, setting: Any) -> None:
+        """Prepare for the setting: build the network."""
+
+    def on_task_start(self, task_id: int | None) -> None:
+        """A task starts. The id is None where the phase holds several tasks."""
+
+    def fit(self, phase: Any) -> None:
+        """Learn from one phase: a `Phase`, or a `ReinforcementPhase`."""
+
+    def on_task_end(self, task_id: int | None) -> None:
+        """A task is over."""
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Return classes (B,), scores (B, K), or numbers (B,) or (B, d) for samples (B, ...); or actions."""
+
+    def on_finish(self, results: Results) -> None:
+        """The run is over."""
+
+    def never_acted(self) -> str | None:
+        """A sentence if the method did nothing more than plain training; None if it did."""
+
+    def state_dict(self) -> State:
+        """All that was learned, as tensors and plain values."""
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue from an earlier state."""
+
+    def costs(self) -> dict[str, Any]:
+        """`training_flops`, `parameters` and `buffer_bytes` of this worker so far."""
+
+
+class OnlineCurve(Protocol):
+    """The score of a phase while it is trained. Every worker has to call these methods."""
+
+    def curve(self) -> list[tuple[int, float]]:
+        """Points: samples of this phase seen, and the value since the point before."""
+
+    def span(self) -> int:
+        """The number of samples of this phase that the curve covers."""
+
+
+class AnyPhase(Protocol):
+    """What a run needs of a phase, supervised or reinforcement."""
+
+    task_id: int | None
+
+    @property
+    def online(self) -> OnlineCurve:
+        """The score while the phase is trained."""
+
+    @property
+    def steps(self) -> int:
+        """Training steps, or environment steps, of the phase."""
+
+    @property
+    def samples_served(self) -> int:
+        """Samples, or environment steps, that this worker has trained on so far."""
+
+    def close(self) -> None:
+        """End the phase and free its data."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a method does on each task.
+
+    Attributes:
+        per_task: Accuracy in [0, 1] on each task; RMSE where numbers are predicted; mean return of environments. None:
+            not tested.
+        top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
+    """
+
+    per_task: list[float | None]
+    top5: list[float | None] | None = None
+
+
+def nan_to_none(means: Tensor) -> list[float | None]:
+    """The means (T,) as a list. The mean of a task without samples is NaN, and becomes None."""
+    return [None if math.isnan(mean) else mean for mean in means.tolist()]
+
+
+class Stream(Protocol):
+    """The data of one run. It stays with the setting: a method sees only the phases and the test samples."""
+
+    num_phases: int
+    num_tasks: int
+    results_type: type[Results]
+
+    def phase(self, index: int) -> AnyPhase:
+        """Build one phase."""
+
+    def tasks_seen(self, phase: int) -> int:
+        """How many tasks, counted from the first, have been trained by the end of a phase."""
+
+    def check(self, method: Learner) -> None:
+        """Raise `NotApplicableError` if the method cannot learn from data of this kind."""
+
+    def baseline(self, method: Learner) -> list[float] | None:
+        """The score of each task before any training; None if it is undefined."""
+
+    def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
+        """Score the method on the test sets of the first `num_tasks` tasks (default: all)."""
+
+    def validate(self, method: Learner, phase: int) -> float | None:
+        """Score the method on the samples held out from a phase; None if there are none."""
+
+    def result_fields(self) -> dict[str, Any]:
+        """Fields of the results that the stream fills in."""
+
+    def drawn(self) -> dict[str, object]:
+        """Random draws of the stream that results keep beside the options."""
+
+    def fingerprint(self) -> dict[str, object]:
+        """Plain values that differ where the data or the environments differ."""

@@ -1,0 +1,89 @@
+"""Score a method on test or validation samples: each sample once, for the task that it belongs to."""
+
+from dataclasses import dataclass
+
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from redwood.core.seeding import preserved_random_state
+from redwood.core.workers import rank, sum_over_workers, world_size
+from redwood.settings.answers import Space, check_form, check_values
+from redwood.settings.protocols import Learner
+from redwood.settings.streams.deck import Source
+from redwood.settings.streams.order import Entries, split_evenly
+
+TEST_BATCH = 1024
+TOP = 5  # top-5 accuracy is counted where there are more than twice as many classes
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sums over the samples of each task, over all workers.
+
+    Attributes:
+        samples: Number of samples (T,).
+        totals: Right predictions (T,), or squared errors.
+        top5: Samples whose class is among the five highest scores (T,); None where that is not counted.
+    """
+
+    samples: Tensor
+    totals: Tensor
+    top5: Tensor | None
+
+
+def count(
+    method: Learner, source: Source, entries: Entries, space: Space, *, num_tasks: int, num_outputs: int, show_ids: bool
+) -> Counts:
+    """Let a method predict samples, and compare the predictions with the labels.
+
+    The method gets samples, and task ids if they are shown; labels stay here. The workers divide the samples and add
+    up their counts.
+
+    Args:
+        method: The method.
+        source: Samples and labels.
+        entries: The samples to predict.
+        space: The classes, or the numbers to predict.
+        num_tasks: Number of tasks T.
+        num_outputs: Number of classes, or of numbers to predict of each sample.
+        show_ids: Whether the method is told the task of each sample.
+
+    Raises:
+        InvalidPredictionError: If the method answers with something else than classes, scores or numbers.
+    """
+    sums = torch.zeros(3, num_tasks, dtype=torch.float64)
+    ranked = num_outputs > 2 * TOP and not isinstance(space, Box)
+    shard = torch.arange(len(entries))[split_evenly(len(entries), rank(), world_size())]
+    with preserved_random_state(), torch.no_grad():
+        for index in shard.split(TEST_BATCH):
+            batch = entries[index]
+            y = source.labels(batch)
+            answer = _answer(method, source.samples(batch), batch.tasks.clone() if show_ids else None, space)
+            ranked = ranked and answer.dim() == 2
+            values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
+            for row, added in zip(sums, (torch.ones(len(y)), *values), strict=False):
+                row.index_add_(0, batch.tasks, added.double())
+    samples, totals, top5 = sum_over_workers(sums)
+    return Counts(samples, totals, top5 if ranked else None)
+
+
+def _answer(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
+    n, answer = len(x), method.predict(x, task_id)
+    check_form(answer, space, n, "predict returned", scores=True)
+    answer = answer.detach().cpu()
+    check_values(answer, space, "predict returned")
+    return answer
+
+
+def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:
+    """The squared error (B,) of each sample's prediction: the mean over the components of its target."""
+    return ((answer.double() - y).square().view(len(y), -1).mean(1),)
+
+
+def _hits(answer: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each sample (B,) was predicted right, and whether its class is among the five highest scores."""
+    if answer.dim() == 1:
+        return answer == y, answer == y
+    highest = answer.topk(min(TOP, answer.shape[1]), dim=1).indices == y[:, None]
+    return highest[:, 0], highest.any(1)
