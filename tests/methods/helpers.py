@@ -38,13 +38,19 @@ def step_of(batch: Batch, *, first_pass: bool = True) -> Step:
     return Step(incoming=batch, on_host=batch, first_pass=first_pass, batch=batch)
 
 
+def augmented(method: LightningMethod, batch: Batch) -> Step:
+    """The training step that `batch` begins, with the samples that the method joins to it."""
+    step = step_of(batch)
+    method.augment(step)
+    return step
+
+
 def filled(method: B, n: int = 32) -> B:
-    """A method that has trained on nothing yet, but keeps what it was offered: `n` digits in batches of 16."""
+    """A method whose buffer was offered `n` digits, in batches of 16; its weights are not trained, but changed."""
     for start in range(0, n, 16):
-        step = step_of(batch_of(start, start + 16))
-        method.augment(step)
+        step = augmented(method, batch_of(start, start + 16))
         method.loss(step)
-        method.add(step)
+        method.after_loss(step)
     move(method)
     return method
 

@@ -2,13 +2,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 from torch.nn import functional as F
 
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.agem import AGEM, project
-from tests.methods.helpers import batch_of, configured, filled, weights_of
+from tests.methods.helpers import augmented, batch_of, configured, filled, weights_of
 from tests.small_runs import run_here, small_setting
 
 
@@ -47,16 +46,6 @@ class TestProject:
         assert torch.equal(project(gradient, torch.zeros(50)), gradient)
 
 
-class Notes(Callback):
-    """The gradient before or after the projection."""
-
-    def __init__(self, notes):
-        self.notes = notes
-
-    def on_after_backward(self, trainer, pl_module):
-        self.notes.append(torch.cat([p.grad.flatten() for p in pl_module.network.parameters()]))
-
-
 @dataclass
 class Watched(AGEM):
     """Notes the gradients before and after, and what they are compared with, over all workers."""
@@ -65,17 +54,23 @@ class Watched(AGEM):
         super().configure(setting)
         self.before, self.after, self.references = [], [], []
 
-    def callbacks(self):
-        return [Notes(self.before), *super().callbacks(), Notes(self.after)]
+    def gradient(self):
+        return torch.cat([p.grad.flatten() for p in self.network.parameters()])
 
-    def loss(self, batch):
+    def after_backward(self, step):
+        self.before.append(self.gradient())
+        super().after_backward(step)
+        self.after.append(self.gradient())
+
+    def loss(self, step):
         parts = [torch.zeros_like(p) for p in self.network.parameters()]
-        if self.replayed is not None:
-            scores = self.network(self.replayed["x"])
-            parts = torch.autograd.grad(F.cross_entropy(scores, self.replayed["y"]), list(self.network.parameters()))
+        if step.replayed is not None:
+            rows = step.replayed.rows
+            loss = F.cross_entropy(self.network(rows["x"]), rows["y"])
+            parts = torch.autograd.grad(loss, list(self.network.parameters()))
         mine = torch.cat([part.flatten() for part in parts])
         self.references.append(sum_over_workers(mine) / world_size())
-        return super().loss(batch)
+        return super().loss(step)
 
 
 def watch(workers=1, **options):
@@ -106,9 +101,10 @@ class TestInARun:
 
     def test_what_it_trains_on_is_what_came_in(self):
         method, batch = filled(configured(AGEM(buffer_size=20))), batch_of(40, 56)
-        assert method.augment(batch) is batch
-        assert len(method.replayed["y"]) == 16
-        torch.testing.assert_close(method.loss(batch), F.cross_entropy(method.network(batch.x), batch.y))
+        step = augmented(method, batch)
+        assert step.batch is batch
+        assert len(step.replayed) == 16
+        torch.testing.assert_close(method.loss(step), F.cross_entropy(method.network(batch.x), batch.y))
 
     def test_without_replay_it_is_fine_tuning(self):
         setting, plain, method = small_setting("class_incremental"), Finetune(), AGEM(replay_ratio=0)

@@ -31,16 +31,15 @@ class Watched(AsyncRehearsal):
         super().configure(setting)
         self.seen, self.stored = [], [set()]
 
-    def augment(self, batch):
-        augmented = super().augment(batch)
-        n = len(batch.y)
-        assert numbers(augmented.x[:n]) == numbers(batch.x)
-        self.seen.append((numbers(batch.x), numbers(augmented.x[n:]), augmented))
-        return augmented
+    def augment(self, step):
+        super().augment(step)
+        incoming, augmented, n = step.incoming, step.batch, step.n_incoming
+        assert numbers(augmented.x[:n]) == numbers(incoming.x)
+        self.seen.append((numbers(incoming.x), numbers(augmented.x[n:]), augmented))
 
-    def remember(self, batch):
-        super().remember(batch)
-        self.memory.flush()
+    def after_loss(self, step):
+        super().after_loss(step)
+        self.replay.memory.flush()
         self.stored.append(set(numbers(self.buffer.all()["x"])))
 
 
@@ -100,18 +99,21 @@ class Offered:
         self.answers: list[Tensor] = []
         self.drawn: list[dict[str, Tensor]] = []
 
-    def augment(self, batch):
-        augmented = super().augment(batch)
-        for rows in (self.replayed, getattr(self, "_again", None)):
-            if rows is not None:
-                self.drawn.append({name: leaf.clone() for name, leaf in rows.items()})
-        return augmented
+        draw = self.replay.draw
 
-    def remember(self, batch):
-        super().remember(batch)
+        def noting(step, number=0):
+            replayed = draw(step, number)
+            if replayed is not None:
+                self.drawn.append({name: leaf.clone() for name, leaf in replayed.rows.items()})
+            return replayed
+
+        self.replay.draw = noting
+
+    def after_loss(self, step):
+        super().after_loss(step)
         with torch.no_grad():
-            self.answers += self.network(batch.x)
-        self.offered += numbers(batch.x)
+            self.answers += self.network(step.incoming.x)
+        self.offered += numbers(step.incoming.x)
 
 
 @dataclass
@@ -205,7 +207,7 @@ class TestRefused:
         assert one_sentence(caught.value)
 
     def test_a_buffer_smaller_than_the_workers(self, monkeypatch):
-        monkeypatch.setattr("redwood.methods.replay.buffered.world_size", lambda: 2)
+        monkeypatch.setattr("redwood.methods.replay.options.world_size", lambda: 2)
         method = AsyncRehearsal(buffer_size=1)
         method.attach(Run(accelerator="cpu"))
         with pytest.raises(InvalidOptionError, match="--buffer_size 1 has to be at least --workers 2"):

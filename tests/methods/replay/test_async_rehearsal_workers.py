@@ -21,11 +21,10 @@ class Noting:
         super().configure(setting)
         self.incoming, self.replays = [], []
 
-    def augment(self, batch):
-        augmented = super().augment(batch)
-        self.incoming.append(numbers(batch.x))
-        self.replays.append([] if self.replayed is None else numbers(self.replayed["x"]))
-        return augmented
+    def augment(self, step):
+        super().augment(step)
+        self.incoming.append(numbers(step.incoming.x))
+        self.replays.append([] if step.replayed is None else numbers(step.replayed.rows["x"]))
 
 
 @dataclass
@@ -50,7 +49,7 @@ def rehearse(kind, overlap=True, **options):
 
     def choose(setting):
         configure(setting)
-        method.memory.overlap = overlap
+        method.replay.memory.overlap = overlap
 
     method.configure = choose
     setting = small_setting("class_incremental", dataset=numbered(), workers=2, batch_size=BATCH, **options)

@@ -10,7 +10,7 @@ from redwood.methods.replay.der import DER
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.runs.run import Run
 from redwood.settings.batch import Batch
-from tests.methods.helpers import batch_of, configured
+from tests.methods.helpers import batch_of, configured, step_of
 from tests.small_runs import small_setting
 
 UNIDENTIFIED = Batch(torch.zeros(2, 3), torch.tensor([0, 1]), None)
@@ -31,12 +31,13 @@ def test_the_buffer_goes_on_from_phase_to_phase():
     method = configured(AsyncRehearsal())
     first, second = method.strategy(), method.strategy()
     assert first is not second
-    assert first.memory is second.memory is method.memory
+    assert first.memory is second.memory is method.replay.memory
 
 
 def test_leaves_that_are_there_are_stored():
     strategy = strategy_of(AsyncRehearsal())
-    assert strategy.samples_of(batch_of(0, 4)).keys() == {"x", "y", "task_id"}
+    batch = batch_of(0, 4)
+    assert strategy.samples_of(batch).keys() == strategy.samples_of(step_of(batch)).keys() == {"x", "y", "task_id"}
     assert strategy.samples_of(UNIDENTIFIED).keys() == {"x", "y"}
     logits = torch.ones(2, 10)
     rows = strategy.rows_of(UNIDENTIFIED.leaves(), {"logits": logits})
@@ -45,22 +46,15 @@ def test_leaves_that_are_there_are_stored():
 
 
 def test_what_is_trained_on_is_left_to_the_method():
-    batch = batch_of(0, 4)
-    assert strategy_of(AsyncRehearsal()).merge(batch, {"x": batch.x}) is batch
-
-
-class OnePassOver:
-    """A phase whose first pass is over."""
-
-    class train:
-        first_pass = False
+    step = step_of(batch := batch_of(0, 4))
+    assert strategy_of(AsyncRehearsal()).merge(step, rows := {"x": batch.x}) is step
+    assert step.drawn_ahead is rows
+    assert step.batch is batch
 
 
 def test_only_methods_that_want_later_passes_are_offered_them():
     for method, expected in ((AsyncRehearsal(), False), (DER(asynchronous=True), True)):
-        strategy = strategy_of(method)
-        method.phase = OnePassOver
-        assert strategy.is_offered(batch_of(0, 4)) is expected
+        assert strategy_of(method).is_offered(step_of(batch_of(0, 4), first_pass=False)) is expected
 
 
 def test_rows_have_the_size_of_all_draws():

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.replay.der import DER
-from tests.methods.helpers import batch_of, configured, filled, numbers
+from tests.methods.helpers import augmented, batch_of, configured, filled, numbers
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import run_here, small_setting
 
@@ -19,17 +19,16 @@ class Watched(DER):
         super().configure(setting)
         self.offered, self.answers, self.drawn = [], [], []
 
-    def keep(self, batch):
+    def add(self, step):
         with torch.no_grad():
-            self.answers += self.network(batch.x)
-        self.offered += numbers(batch.x)
-        super().keep(batch)
+            self.answers += self.network(step.incoming.x)
+        self.offered += numbers(step.incoming.x)
+        super().add(step)
 
-    def augment(self, batch):
-        augmented = super().augment(batch)
-        if self.replayed is not None:
-            self.drawn.append((self.arrivals()[self._slots].tolist(), self.replayed))
-        return augmented
+    def augment(self, step):
+        super().augment(step)
+        if step.replayed is not None:
+            self.drawn.append((self.arrivals()[step.replayed.slots].tolist(), step.replayed.rows))
 
     def arrivals(self):
         """As the how many-th sample each of those in the buffer came."""
@@ -74,24 +73,25 @@ class TestLoss:
     @pytest.mark.parametrize("alpha", [0.0, 0.5, 3.0])
     def test_it_is_equation_6(self, alpha):
         method = filled(configured(DER(buffer_size=20, alpha=alpha)))
-        batch = batch_of(40, 56)
-        loss = method.loss(method.augment(batch))
-        incoming, again = method.network(batch.x), method.network(method.replayed["x"])
-        distance = sum((a - b).square().sum() for a, b in zip(again, method.replayed["logits"], strict=True)) / 160
+        step = augmented(method, batch := batch_of(40, 56))
+        loss, rows = method.loss(step), step.replayed.rows
+        incoming, again = method.network(batch.x), method.network(rows["x"])
+        distance = sum((a - b).square().sum() for a, b in zip(again, rows["logits"], strict=True)) / 160
         torch.testing.assert_close(loss, F.cross_entropy(incoming, batch.y) + alpha * distance)
         assert float(distance.detach()) > 0.01
 
     def test_labels_of_replayed_samples_do_not_matter(self):
         method = filled(configured(DER(buffer_size=20)))
-        augmented = method.augment(batch_of(40, 56))
-        other = augmented.y.clone()
-        other[16:] = (other[16:] + 1) % 10
-        assert torch.equal(method.loss(augmented), method.loss(augmented._replace(y=other)))
+        step = augmented(method, batch_of(40, 56))
+        labels = step.batch.y.clone()
+        labels[16:] = (labels[16:] + 1) % 10
+        other = replace(step, batch=step.batch._replace(y=labels))
+        assert torch.equal(method.loss(step), method.loss(other))
 
     def test_without_replayed_samples_it_is_the_cross_entropy(self):
         method, batch = configured(DER()), batch_of(0, 16)
         torch.testing.assert_close(
-            method.loss(method.augment(batch)), F.cross_entropy(method.network(batch.x), batch.y)
+            method.loss(augmented(method, batch)), F.cross_entropy(method.network(batch.x), batch.y)
         )
 
 

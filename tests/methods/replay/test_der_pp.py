@@ -7,14 +7,20 @@ from torch.nn import functional as F
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.der import DER, DERpp
-from tests.methods.helpers import batch_of, configured, filled, trained
+from tests.methods.helpers import augmented, batch_of, configured, filled, trained
 from tests.small_runs import run_here, small_setting
 
 
-def explicit_loss(method, batch):
+def second_draw(step):
+    """The samples (r, ...) of the second draw and their labels (r,)."""
+    start = step.n_incoming + (0 if step.replayed is None else len(step.replayed))
+    return step.batch.x[start:], step.batch.y[start:]
+
+
+def explicit_loss(method, step):
     """Equation 7."""
-    first, second = method.replayed, method._again
-    labels = F.cross_entropy(method.network(second["x"]), second["y"])
+    batch, first, (x, y) = step.incoming, step.replayed.rows, second_draw(step)
+    labels = F.cross_entropy(method.network(x), y)
     outputs = (method.network(first["x"]) - first["logits"]).square().mean()
     return F.cross_entropy(method.network(batch.x), batch.y) + method.alpha * outputs + method.beta * labels
 
@@ -24,16 +30,16 @@ class TestLoss:
     @pytest.mark.parametrize("replay_ratio", [0.5, 1, 4])
     def test_it_is_equation_7(self, alpha, beta, replay_ratio):
         method = filled(configured(DERpp(buffer_size=20, alpha=alpha, beta=beta, replay_ratio=replay_ratio)))
-        batch = batch_of(40, 56)
-        loss = method.loss(method.augment(batch))
-        torch.testing.assert_close(loss, explicit_loss(method, batch))
+        step = augmented(method, batch_of(40, 56))
+        torch.testing.assert_close(method.loss(step), explicit_loss(method, step))
 
     def test_the_two_draws_are_independent(self):
         method = filled(configured(DERpp(buffer_size=30)), 64)
         before, batch, overlaps = method.buffer.n_draws, batch_of(64, 79), []
         for _ in range(40):
-            method.augment(batch)
-            first, second = ({x.numpy().tobytes() for x in rows["x"]} for rows in (method.replayed, method._again))
+            step = augmented(method, batch)
+            draws = (step.replayed.rows["x"], second_draw(step)[0])
+            first, second = ({x.numpy().tobytes() for x in rows} for rows in draws)
             assert len(first) == len(second) == 15
             overlaps.append(len(first & second))
         assert method.buffer.n_draws - before == 80
@@ -44,12 +50,12 @@ class TestLoss:
         """But for the draws, which come twice as often."""
         method, other = (filled(configured(cls)) for cls in (DERpp(buffer_size=16, beta=0.0), DER(buffer_size=16)))
         batch = batch_of(40, 56)  # as many as there are in the buffer: each draw holds all of them
-        torch.testing.assert_close(method.loss(method.augment(batch)), other.loss(other.augment(batch)))
+        torch.testing.assert_close(method.loss(augmented(method, batch)), other.loss(augmented(other, batch)))
 
     def test_without_replayed_samples_it_is_the_cross_entropy(self):
         method, batch = configured(DERpp()), batch_of(0, 16)
         torch.testing.assert_close(
-            method.loss(method.augment(batch)), F.cross_entropy(method.network(batch.x), batch.y)
+            method.loss(augmented(method, batch)), F.cross_entropy(method.network(batch.x), batch.y)
         )
 
 
@@ -72,11 +78,10 @@ class TestComposition:
                 super().configure(setting)
                 self.compared = []
 
-            def loss(self, batch):
-                loss = super().loss(batch)
-                if self._again is not None:
-                    own = batch._replace(x=batch.x[: self.n_incoming], y=batch.y[: self.n_incoming])
-                    self.compared.append((loss.detach(), explicit_loss(self, own).detach(), self.penalty().detach()))
+            def loss(self, step):
+                loss = super().loss(step)
+                if len(second_draw(step)[1]):
+                    self.compared.append((loss.detach(), explicit_loss(self, step).detach(), self.penalty().detach()))
                 return loss
 
         method = Compared(buffer_size=20, ewc_lambda=5.0)

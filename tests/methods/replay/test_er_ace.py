@@ -4,7 +4,7 @@ import torch
 
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.er_ace import ERACE
-from tests.methods.helpers import batch_of, configured, filled, trained
+from tests.methods.helpers import augmented, batch_of, configured, filled, trained
 
 PRESENT = (0, 1, 7)
 ABSENT = [2, 3, 4, 5, 6, 8, 9]
@@ -15,10 +15,10 @@ def incoming_and_replayed(n_stored=32):
     method = filled(configured(ERACE(buffer_size=40, replay_ratio=2)), n_stored)
     batch = batch_of(40, 70, PRESENT)
     assert set(batch.y.tolist()) == set(PRESENT)
-    augmented, seen = method.augment(batch), []
+    step, seen = augmented(method, batch), []
     method.network.register_forward_hook(lambda network, args, scores: seen.append(scores))
-    loss = method.loss(augmented)
-    return seen[0], augmented.y, len(batch.y), loss
+    loss = method.loss(step)
+    return seen[0], step.batch.y, len(batch.y), loss
 
 
 def by_hand(scores, y, n):
@@ -49,7 +49,7 @@ class TestLoss:
     def test_a_single_class_has_no_competitor(self):
         method = configured(ERACE())
         batch = batch_of(0, 80, (3,))
-        loss = method.loss(method.augment(batch))
+        loss = method.loss(augmented(method, batch))
         loss.backward()
         assert float(loss.detach()) == 0
         assert not any(bool(p.grad.any()) for p in method.network.parameters())

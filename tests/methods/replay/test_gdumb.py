@@ -33,19 +33,19 @@ class Watched(GDumb):
         self.ends.append(weights_of(self))
         self.stored.append(self.buffer.all())
 
-    def _keep(self, batch):
+    def _add(self, batch):
         state = self.network.state_dict()
         assert all(torch.equal(state[name], value) for name, value in self.start.items())
         self.read.append(batch)
-        super()._keep(batch)
+        super()._add(batch)
 
     def reset_network(self):
         super().reset_network()
         self.starts.append(deepcopy(self.network))
 
-    def augment(self, batch):
-        self.phase_fed.append(batch)
-        return super().augment(batch)
+    def augment(self, step):
+        self.phase_fed.append(step.incoming)
+        super().augment(step)
 
 
 def watch(key="class_incremental", method=None, **options):

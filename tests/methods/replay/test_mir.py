@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.replay.mir import MIR
-from tests.methods.helpers import batch_of, configured, filled
+from tests.methods.helpers import augmented, batch_of, configured, filled
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 
@@ -33,22 +33,26 @@ class Watched(MIR):
     def configure(self, setting):
         super().configure(setting)
         self.gaps, self.candidates = [], []
+        interference = self.replay._interference
 
-    def augment(self, batch):
-        expected = rises(self, batch) if len(self.buffer) else torch.zeros(0)
+        def noting(incoming, rows):
+            self.candidates.append(len(rows["y"]))
+            return interference(incoming, rows)
+
+        self.replay._interference = noting
+
+    def augment(self, step):
+        expected = rises(self, step.incoming) if len(self.buffer) else torch.zeros(0)
         state = deepcopy(self.network.state_dict())
-        augmented = super().augment(batch)
+        super().augment(step)
         for name, value in self.network.state_dict().items():
             assert torch.equal(value, state[name]), name
-        left = torch.ones(len(expected), dtype=torch.bool)
-        left[self._slots] = False
-        if left.any() and len(self._slots):
-            self.gaps.append(float(expected[self._slots].min() - expected[left].max()))
-        return augmented
-
-    def _interference(self, batch, rows):
-        self.candidates.append(len(rows["y"]))
-        return super()._interference(batch, rows)
+        if step.replayed is None:
+            return
+        slots, left = step.replayed.slots, torch.ones(len(expected), dtype=torch.bool)
+        left[slots] = False
+        if left.any():
+            self.gaps.append(float(expected[slots].min() - expected[left].max()))
 
 
 def watch(**options):
@@ -72,7 +76,7 @@ def test_the_step_that_is_looked_at_is_one_of_the_phase():
     batch, rows = batch_of(40, 50), method.buffer.all()
     found = []
     for method.phase_count in (0, 2):
-        found.append(method._interference(batch, rows))
+        found.append(method.replay._interference(batch, rows))
         torch.testing.assert_close(found[-1], rises(method, batch), atol=1e-5, rtol=1e-3)
     assert float(found[0].abs().max()) > 5 * float(found[1].abs().max())
 
@@ -92,7 +96,7 @@ def test_only_as_many_candidates_are_scored_as_were_asked_for():
 
 def test_other_samplers_are_an_option():
     method = filled(configured(MIR(buffer_size=20, buffer_sampler="uniform")))
-    assert len(method.augment(batch_of(40, 50)).y) == 20
+    assert len(augmented(method, batch_of(40, 50)).batch.y) == 20
 
 
 def test_options_out_of_range():

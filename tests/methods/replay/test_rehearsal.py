@@ -19,11 +19,10 @@ class Watched(Rehearsal):
         super().configure(setting)
         self.seen = []
 
-    def augment(self, batch):
+    def augment(self, step):
         before = set(stored(self)) if len(self.buffer) else set()
-        augmented = super().augment(batch)
-        self.seen.append((batch, augmented, before, self.phase.train.first_pass))
-        return augmented
+        super().augment(step)
+        self.seen.append((step.incoming, step.batch, before, step.first_pass))
 
 
 def numbers(batch):
@@ -113,8 +112,8 @@ class TestTwoWorkers:
     @pytest.mark.parametrize("rank", [0, 1])
     def test_a_buffer_smaller_than_the_workers_is_refused_by_all_of_them(self, monkeypatch, rank):
         """If only some refused it, the others would wait for these."""
-        monkeypatch.setattr("redwood.methods.replay.buffered.rank", lambda: rank)
-        monkeypatch.setattr("redwood.methods.replay.buffered.world_size", lambda: 2)
+        monkeypatch.setattr("redwood.methods.replay.options.rank", lambda: rank)
+        monkeypatch.setattr("redwood.methods.replay.options.world_size", lambda: 2)
         method = Rehearsal(buffer_size=1)
         method.attach(Run(accelerator="cpu"))
         with pytest.raises(InvalidOptionError, match="--buffer_size 1 has to be at least --workers 2"):

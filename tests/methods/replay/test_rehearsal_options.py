@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from redwood.buffers import POLICIES, SAMPLERS
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks.last_layer import features_of
-from redwood.methods.replay import rehearsal
+from redwood.methods.replay import replay
 from redwood.methods.replay.der import DER, DERpp
 from redwood.methods.replay.er_ace import ERACE
 from redwood.methods.replay.mir import MIR
 from redwood.methods.replay.rehearsal import Rehearsal
-from tests.methods.helpers import batch_of, configured, filled, numbers, weights_of
+from tests.methods.helpers import augmented, batch_of, configured, filled, numbers, weights_of
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import run_here, small_setting
 
@@ -86,7 +86,7 @@ class TestWhatPoliciesAndSamplersAreTold:
         assert_close(hear(Rehearsal(buffer_size=20, buffer_policy="herding")).features, at_least=6)
 
     def test_fresh_features_every_so_many_draws(self, monkeypatch):
-        monkeypatch.setattr(rehearsal, "REFRESH_EVERY", 4)
+        monkeypatch.setattr(replay, "REFRESH_EVERY", 4)
         told = hear(method := Rehearsal(buffer_size=20, buffer_sampler="grasp"), n=160)
         assert_close(told.refreshed, at_least=3)
         assert (method.buffer.n_draws, len(told.refreshed)) == (9, 3)
@@ -107,12 +107,12 @@ class Watched(Rehearsal):
         super().configure(setting)
         self.seen = []
 
-    def augment(self, batch):
+    def augment(self, step):
         torch.rand(self.noise)
-        augmented = super().augment(batch)
-        incoming, replayed = numbers(augmented.x[: len(batch.y)]), numbers(augmented.x[len(batch.y) :])
-        self.seen.append((incoming, replayed, augmented.y.tolist(), augmented.task_id.tolist()))
-        return augmented
+        super().augment(step)
+        n, batch = step.n_incoming, step.batch
+        incoming, replayed = numbers(batch.x[:n]), numbers(batch.x[n:])
+        self.seen.append((incoming, replayed, batch.y.tolist(), batch.task_id.tolist()))
 
 
 def rehearse(**options):
@@ -170,7 +170,7 @@ class TestRatio:
     @pytest.mark.parametrize(("ratio", "n"), [(0.5, 8), (1, 16), (3, 48), (0.01, 1), (0.4, 6)])
     def test_so_many_samples_are_drawn_for_each_incoming_one(self, ratio, n):
         method = filled(configured(Rehearsal(buffer_size=60, replay_ratio=ratio)), 64)
-        assert len(method.augment(batch_of(64, 80)).y) == 16 + n
+        assert len(augmented(method, batch_of(64, 80)).batch.y) == 16 + n
 
     def test_none_is_fine_tuning(self):
         plain, method = Finetune(), Rehearsal(replay_ratio=0)
@@ -185,4 +185,4 @@ class TestRatio:
         method = filled(configured(Rehearsal(buffer_size=12, replay_ratio=2)), 16)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert len(method.augment(batch_of(32, 48)).y) == 16 + 12
+            assert len(augmented(method, batch_of(32, 48)).batch.y) == 16 + 12

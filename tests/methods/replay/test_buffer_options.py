@@ -10,7 +10,7 @@ from redwood.methods.distillation.icarl import ICaRL
 from redwood.methods.replay.der import DERpp
 from redwood.methods.replay.gdumb import GDumb
 from redwood.methods.replay.rehearsal import Rehearsal
-from tests.methods.helpers import batch_of, configured, filled, one_sentence, weights_of
+from tests.methods.helpers import augmented, batch_of, configured, filled, one_sentence, weights_of
 from tests.small_runs import run_here, small_setting
 
 ROW = 80  # bytes of a digit, its label and its task
@@ -142,7 +142,7 @@ class TestState:
     def test_a_damaged_buffer_is_refused_and_leaves_the_one_that_is_there(self):
         method = filled(configured(Rehearsal(buffer_size=20)))
         before, state = method.buffer.all()["x"], method.state_dict()
-        state["buffer"]["policy"]["size"] = 5
+        state["replay"]["policy"]["size"] = 5
         with pytest.raises(RedwoodError, match="The saved buffer is damaged"):
             method.load_state_dict(state)
         assert torch.equal(method.buffer.all()["x"], before)
@@ -158,9 +158,9 @@ class TestState:
         other.load_state_dict(method.state_dict())
         for start in (32, 48, 64):
             batch = batch_of(start, start + 16)
-            drawn, again = method.augment(batch), other.augment(batch)
-            assert torch.equal(drawn.x, again.x)
-            assert torch.equal(drawn.y, again.y)
-            method.keep(batch)
-            other.keep(batch)
+            drawn, again = augmented(method, batch), augmented(other, batch)
+            assert torch.equal(drawn.batch.x, again.batch.x)
+            assert torch.equal(drawn.batch.y, again.batch.y)
+            method.add(drawn)
+            other.add(again)
         assert torch.equal(method.buffer.all()["x"], other.buffer.all()["x"])
