@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,8 @@ class HAT(NetworkPerPhase):
     def configure(self, setting: SupervisedSetting) -> None:
         """Build the network; no unit is in use."""
         super().configure(setting)
-        self.gates: list[list[Tensor]] = []
-        self.used = self._used()
+        self.gates: list[list[Tensor]] = self.add_state("gates", [], buffer=True)
+        self.used = self.add_state("used", self._used())
 
     def make_network(self) -> nn.Module:
         """The network, with gates."""
@@ -122,18 +122,3 @@ class HAT(NetworkPerPhase):
         """Scores (B, K) by the units that the phase uses."""
         scores: Tensor = functional_call(self.network, self.own_values[phase], (x, self.gates[phase]))
         return scores
-
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, and the gates."""
-        return super().state_dict() | {"hat": {"gates": [list(gates) for gates in self.gates]}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        self.gates = [[gate.to(self.device) for gate in gates] for gates in state["hat"]["gates"]]
-        self.used = self._used()
-
-    def costs(self) -> dict[str, Any]:
-        """The costs of training; the gates count as buffer, too."""
-        costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + sum(g.nbytes for gates in self.gates for g in gates)}

@@ -1,12 +1,12 @@
-"""What methods have in common that answer for each task by the network that its phase has made."""
+"""Methods that answer for each task by the network of the phase that trained it."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.layers import evaluating
@@ -20,11 +20,11 @@ NOT_TRAINED = -1
 def rows_by_phase(task_id: Tensor, phase_of: Mapping[int, int]) -> Iterator[tuple[int, Tensor]]:
     """Each phase, and the numbers of the rows (n,) whose task it trained; `NOT_TRAINED` for tasks of no phase.
 
-    The rows of a phase go through its network together, and without those of tasks that were not trained yet: the last
-    bits of a product depend on how many rows it has, and those of old tasks are to stay as they are.
+    The rows of a phase go through its network together, apart from the rows of tasks that were not trained yet. The
+    last bits of a product depend on the number of rows, and those of old tasks must stay the same.
 
     Args:
-        task_id: Task of each row (B,). Of no row at all, one phase is returned.
+        task_id: Task of each row (B,). Without any row, one phase is returned.
         phase_of: The phase that trained each task.
     """
     phases = torch.tensor([phase_of.get(task, NOT_TRAINED) for task in task_id.tolist()], dtype=torch.long)
@@ -36,25 +36,25 @@ def rows_by_phase(task_id: Tensor, phase_of: Mapping[int, int]) -> Iterator[tupl
 class NetworkPerPhase(LightningMethod):
     """Answer for each task as the network did at the end of the phase that trained it, whatever was trained since.
 
-    The networks share most of their weights; a subclass says which parameters and buffers each phase keeps a copy of.
-    A phase of several tasks trains one network for all of them. A task that was not trained yet is answered by the
-    network of the latest phase.
+    The networks share most of their weights. A subclass names what each phase has as its own: parameters and buffers.
+    A phase of several tasks trains one network for all of them. The network of the latest phase answers for a task that
+    was not trained yet.
 
     Attributes:
         phase_of: The phase that trained each task.
-        own_values: For each phase that is over what it keeps a copy of, by name.
+        own_values: For each phase that is over, its own parameters and buffers, by name.
     """
 
     target = TaskIncrementalSetting
 
+    @override
     def configure(self, setting: SupervisedSetting) -> None:
-        """Build the network; no task was trained yet."""
         super().configure(setting)
-        self.phase_of: dict[int, int] = {}
-        self.own_values: list[dict[str, Tensor]] = []
+        self.phase_of: dict[int, int] = self.add_state("phase_of", {})
+        self.own_values: list[dict[str, Tensor]] = self.add_state("own_values", [], buffer=True)
 
     def own_names(self) -> list[str]:
-        """Names of the parameters and buffers that each phase keeps a copy of."""
+        """Names of the parameters and buffers that each phase has as its own."""
         return []
 
     @abstractmethod
@@ -67,8 +67,8 @@ class NetworkPerPhase(LightningMethod):
         tasks = phase.task_classes or () if phase.task_id is None else (phase.task_id,)
         self.phase_of |= dict.fromkeys(tasks, self.phase_count)
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Train the network of one phase."""
         self.begin(phase)
         super().fit(phase)
         self.close()
@@ -78,9 +78,9 @@ class NetworkPerPhase(LightningMethod):
         state = self.network.state_dict()
         self.own_values.append({name: state[name].clone() for name in self.own_names()})
 
+    @override
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K), each sample's by the network of its task; see `rows_by_phase`."""
         assert task_id is not None
         x, task_id = x.to(self.device), task_id.to(self.device)
         rows, scores = [], []
@@ -92,26 +92,8 @@ class NetworkPerPhase(LightningMethod):
                 scores.append(self.network(chosen) if is_latest else self.scores_of_phase(chosen, phase))
         return self.heads.mask(torch.cat(scores)[torch.cat(rows).argsort()], task_id)
 
+    @override
     def never_acted(self) -> str | None:
-        """Earlier tasks are protected from the second phase on."""
         if self.phase_count < 2:
             return "No task was protected from another one: this run has only one phase, and so one network."
         return super().never_acted()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, and what each phase keeps of its own."""
-        own = {"phase_of": dict(self.phase_of), "values": list(self.own_values)}
-        return super().state_dict() | {"per_phase": own}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        own = state["per_phase"]
-        self.phase_of = dict(own["phase_of"])
-        self.own_values = [{name: value.to(self.device) for name, value in values.items()} for values in own["values"]]
-
-    def costs(self) -> dict[str, Any]:
-        """The costs of training; the copies count as buffer."""
-        costs = super().costs()
-        copies = sum(value.nbytes for values in self.own_values for value in values.values())
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + copies}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -49,8 +49,8 @@ class PackNet(NetworkPerPhase):
         from redwood.methods.architecture.frozen_weights import FrozenWeights
 
         super().configure(setting)
-        self.owner = {name: empty_owner_map(p) for name, p in self._packed()}
-        self.pruned = False
+        self.owner = self.add_state("owner", {name: empty_owner_map(p) for name, p in self._packed()}, buffer=True)
+        self.pruned = self.add_state("pruned", False)
         self._frozen = FrozenWeights(self.frozen)
 
     def _packed(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -100,19 +100,3 @@ class PackNet(NetworkPerPhase):
             values[name] = weights_until(parameter, self.owner[name], phase + 1)
         scores: Tensor = functional_call(self.network, values, (x,))
         return scores
-
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, and whose its weights are."""
-        return super().state_dict() | {"packnet": {"owner": self.owner, "pruned": self.pruned}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        for name, owner in state["packnet"]["owner"].items():
-            self.owner[name].copy_(owner)
-        self.pruned = state["packnet"]["pruned"]
-
-    def costs(self) -> dict[str, Any]:
-        """The costs of training; the table of owners counts as buffer, too."""
-        costs = super().costs()
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + sum(owner.nbytes for owner in self.owner.values())}

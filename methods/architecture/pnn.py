@@ -2,11 +2,13 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from redwood.core.seeding import preserved_random_state, seed_everything
+from redwood.core.state import State
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.base import Composition
 from redwood.methods.networks.row import ProgressiveNetwork, as_row
@@ -67,7 +69,7 @@ class PNN(NetworkPerPhase):
         scores: Tensor = self.network(x, phase)
         return scores
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a network of as many columns as it had."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         self._grow(1 + max(int(name.split(".")[1]) for name in state["network"] if name.startswith("columns.")))
         super().load_state_dict(state)

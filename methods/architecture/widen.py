@@ -1,17 +1,18 @@
 """A network that grows with the stream, by widening its hidden layers (Chen et al., 2016, "Net2Net")."""
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import generator
+from redwood.core.state import State, Stateful
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.architecture.chains import hidden_pairs, take_shapes
 from redwood.methods.architecture.widening import WIDENINGS, carry_over_state, widen
@@ -32,66 +33,51 @@ SIGMAS = 3.0
 CLIP = 6.0
 
 
-class LossWatch:
-    """Fires once a moving average of the losses has left their usual range for some time.
+class LossWatch(Stateful):
+    """Detects a change: a moving average of the losses has left their usual range for some time.
 
-    The average is exponentially weighted (a control chart: Roberts, 1959), and the range ends three standard deviations
-    above the mean of a window of the latest losses that lay within it. Single losses deviate more than their average,
-    so that losses that merely scatter hardly ever get there; single outliers never do.
+    The average is exponentially weighted (a control chart: Roberts, 1959). The range ends three standard deviations
+    above the mean of the latest losses that lay within it. Single losses deviate more than their average, so losses
+    that merely scatter hardly ever leave the range, and single outliers never do.
+
+    Attributes:
+        window: Number of losses that the range is taken from; nothing is detected before there are as many.
     """
 
     def __init__(self, window: int, patience: int) -> None:
         """Start without a range.
 
         Args:
-            window: Losses that the range is taken from; until there are as many, nothing fires.
+            window: Number of losses that the range is taken from.
             patience: Successive losses at which the average has to lie above the range.
         """
+        self.window = window
         self._patience = patience
-        self._usual: deque[float] = deque(maxlen=window)
-        self._average: float | None = None
-        self._above = 0
-
-    @property
-    def window(self) -> int:
-        """Losses that the range is taken from."""
-        return self._usual.maxlen or 0
-
-    @window.setter
-    def window(self, losses: int) -> None:
-        self._usual = deque(self._usual, maxlen=losses)
+        self.usual: list[float] = self.add_state("usual", [])
+        self.average: float | None = self.add_state("average", None)
+        self.above = self.add_state("above", 0)
 
     def update(self, loss: float) -> bool:
-        """Take in a loss; whether the stream has changed. The watch then starts anew."""
+        """Count a loss; whether the stream has changed. If so, the watch starts again without a range."""
+        del self.usual[: -self.window]
         limit, clip = self._limits()
         counted = min(loss, clip)
-        average = counted if self._average is None else self._average + SMOOTHING * (counted - self._average)
-        self._average = average
-        self._above = self._above + 1 if average > limit else 0
+        self.average = counted if self.average is None else self.average + SMOOTHING * (counted - self.average)
+        self.above = self.above + 1 if self.average > limit else 0
         if loss <= limit:
-            self._usual.append(loss)
-        if self._above < self._patience:
+            self.usual.append(loss)
+        if self.above < self._patience:
             return False
-        self._usual.clear()
-        self._average, self._above = None, 0
+        self.usual, self.average, self.above = [], None, 0
         return True
 
     def _limits(self) -> tuple[float, float]:
         """The end of the range, and the value that larger losses count for; infinite until there is a range."""
-        if len(self._usual) < self.window:
+        if len(self.usual) < self.window:
             return inf, inf
-        mean = fmean(self._usual)
-        sigma = sqrt(fmean((loss - mean) ** 2 for loss in self._usual))
+        mean = fmean(self.usual)
+        sigma = sqrt(fmean((loss - mean) ** 2 for loss in self.usual))
         return mean + SIGMAS * sigma, mean + CLIP * sigma
-
-    def state_dict(self) -> dict[str, Any]:
-        """The losses of the window, their average, and how long it has lain above."""
-        return {"usual": list(self._usual), "average": self._average, "above": self._above}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self._usual = deque(state["usual"], maxlen=self.window)
-        self._average, self._above = state["average"], state["above"]
 
 
 NOISE = 0.01
@@ -136,9 +122,9 @@ class Widen(LightningMethod):
         """Build the network; it has not grown yet."""
         super().configure(setting)
         self.pairs = hidden_pairs(self.network)
-        self.growths = 0
+        self.growths = self.add_state("growths", 0)
         self._by_event = self.widen_when == "event" or not setting.assumptions.boundaries
-        self._watch = LossWatch(self.widen_window or LARGEST, self.widen_patience)
+        self.watch = self.add_state("watch", LossWatch(self.widen_window or LARGEST, self.widen_patience))
 
     def on_task_start(self, task_id: int | None) -> None:
         """Grow, unless it is the first task."""
@@ -148,7 +134,7 @@ class Widen(LightningMethod):
 
     def fit(self, phase: Phase) -> None:
         """Train on one phase."""
-        self._watch.window = self.widen_window or min(max(phase.train.steps_per_pass // SHARE, SMALLEST), LARGEST)
+        self.watch.window = self.widen_window or min(max(phase.train.steps_per_pass // SHARE, SMALLEST), LARGEST)
         super().fit(phase)
 
     def callbacks(self) -> "Sequence[Callback]":
@@ -160,7 +146,7 @@ class Widen(LightningMethod):
     def note_loss(self, loss: Tensor) -> bool:
         """Take note of the training loss of a new mini-batch; whether it shows a change, on all workers alike."""
         mean = float(sum_over_workers(loss.detach().double().cpu())) / world_size()
-        return self._watch.update(mean)
+        return self.watch.update(mean)
 
     def grow(self, trainer: "Trainer | None" = None) -> None:
         """Widen all hidden layers, alike on all workers; within a phase its `trainer` goes on with the new ones."""
@@ -195,17 +181,11 @@ class Widen(LightningMethod):
         if self._by_event:
             return (
                 f"The network never grew: the loss never stayed unusual for --widen_patience {self.widen_patience} "
-                f"mini-batches in a row, after the {self._watch.window} of --widen_window."
+                f"mini-batches in a row, after the {self.watch.window} of --widen_window."
             )
         return "The network never grew: it does so at the second task, and this run has only one."
 
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, how often it has grown, and what is known of the losses."""
-        return super().state_dict() | {"widen": {"growths": self.growths, "watch": self._watch.state_dict()}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a network that may have grown."""
-        take_shapes(self.network, state["network"])
+    @override
+    def load_state_dict(self, state: State) -> None:
+        take_shapes(self.network, state["network"])  # the network may have grown
         super().load_state_dict(state)
-        self.growths = state["widen"]["growths"]
-        self._watch.load_state_dict(state["widen"]["watch"])

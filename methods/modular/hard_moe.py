@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed, preserved_random_state, seed_everything
+from redwood.core.state import State, count_bytes
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.modular.mixture import HardMixture
 from redwood.methods.streaming.backbone import Backbone, make_backbone
@@ -71,9 +73,14 @@ class HardMoE(LightningMethod):
         self._batch: int = setting.batch_size * setting.workers  # type: ignore[attr-defined]
         mixture = HardMixture(self._make_backbone(setting)).to(self.device)
         self.module = self.make_module(mixture)
-        self._grown, self._tasks = 0, list[list[int]]()  # phases that have added experts; each expert's tasks
-        self._most_aside = 0
-        self._start_gate()
+        self.growths = self.add_state("growths", 0)  # phases that have added experts
+        self.tasks_of: list[list[int]] = self.add_state("tasks_of", [])  # of each expert
+        # Of this phase: steps, splits, whether the prototypes are placed, and features kept aside until then.
+        self.steps = self.add_state("steps", 0)
+        self.n_splits = self.add_state("n_splits", 0)
+        self.placed = self.add_state("placed", False)
+        self.aside: list[Tensor] = self.add_state("aside", [])
+        self.most_aside = self.add_state("most_aside", 0)  # bytes of the features in the phase with the most of them
         self._grow()
 
     @property
@@ -91,16 +98,15 @@ class HardMoE(LightningMethod):
         return make_backbone(self.backbone, self.backbone_weights, space, setting.seed)  # type: ignore[arg-type]
 
     def _start_gate(self) -> None:
-        self._step = self._splits = 0
-        self._placed = False
-        self._aside: list[Tensor] = []
+        self.steps = self.n_splits = 0
+        self.placed, self.aside = False, []
 
     def _grow(self) -> None:
         first = len(self.mixture.experts)
         fresh = [self._new_expert(first + number) for number in range(self._add + self.splits)]
         self.mixture.grow(fresh, [self.prototypes] * self._add + [0] * self.splits)
-        self._tasks += [[] for _ in fresh]
-        self._grown += 1
+        self.tasks_of += [[] for _ in fresh]
+        self.growths += 1
 
     def _new_expert(self, number: int) -> nn.Module:
         with preserved_random_state():
@@ -122,7 +128,7 @@ class HardMoE(LightningMethod):
         if self.phase_count:
             self.mixture.freeze()
             self._grow()
-        for tasks in self._tasks[self.mixture.n_frozen :]:
+        for tasks in self.tasks_of[self.mixture.n_frozen :]:
             tasks[:] = phase.task_classes or {}
         self._start_gate()
         super().fit(phase)
@@ -136,7 +142,7 @@ class HardMoE(LightningMethod):
 
     def _guide(self, x: Tensor) -> None:
         """Train the features of the gate, place its prototypes, move them, and split experts: each in its time."""
-        step, self._step = self._step, self._step + 1
+        step, self.steps = self.steps, self.steps + 1
         start, per_pass = 0, self.phase.train.steps_per_pass
         if self.backbone == "trained" and not self.phase_count:
             start = max(1, int(WARM_UP * self.phase.steps))
@@ -145,68 +151,48 @@ class HardMoE(LightningMethod):
         if start <= step < start + per_pass:
             features = self.mixture.backbone(x)
             self.mixture.move(features)
-            if not self._placed:
-                self._aside.append(features)
+            if not self.placed:
+                self.aside.append(features)
                 if step - start + 1 >= min(-(-self.gate_samples // self._batch), -(-per_pass // 2)):
                     self._place()
-        if self._splits < self.splits and self._placed:
-            due = self.phase.steps * (self._splits + 1) // (self.splits + 1)
+        if self.n_splits < self.splits and self.placed:
+            due = self.phase.steps * (self.n_splits + 1) // (self.splits + 1)
             if step >= due:
                 self._split()
 
     def _place(self) -> None:
-        aside = torch.cat(self._aside)
-        self._most_aside = max(self._most_aside, aside.nbytes)
+        aside = torch.cat(self.aside)
+        self.most_aside = max(self.most_aside, aside.nbytes)
         self.mixture.place(aside, derive_seed(self.setting.seed, "gate", self.phase_count))
         teacher, *others = self.mixture.experts[self.mixture.n_frozen :]
         for expert in others[: self._add - 1]:
             expert.load_state_dict(teacher.state_dict())
-        self._aside, self._placed = [], True
+        self.aside, self.placed = [], True
 
     def _split(self) -> None:
-        spare = len(self.mixture.experts) - self.splits + self._splits
-        self.mixture.split(spare, derive_seed(self.setting.seed, "split", self.phase_count, self._splits))
-        self._splits += 1
+        spare = len(self.mixture.experts) - self.splits + self.n_splits
+        self.mixture.split(spare, derive_seed(self.setting.seed, "split", self.phase_count, self.n_splits))
+        self.n_splits += 1
 
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Outputs (B, K); where ids are given at test, of experts that were trained on the task, if there are any."""
         if task_id is None or not self.heads.active:
             outputs: Tensor = self.network(x)
             return outputs
-        known = torch.tensor([[task in tasks for tasks in self._tasks] for task in range(int(task_id.max()) + 1)])
+        known = torch.tensor([[task in tasks for tasks in self.tasks_of] for task in range(int(task_id.max()) + 1)])
         known |= ~known.any(1, keepdim=True)
         routed: Tensor = self.network(x, known.to(x.device)[task_id])
         return routed
 
-    def state_dict(self) -> dict[str, Any]:
-        """The experts, the gate, and how far it is in this phase."""
-        moe = {
-            "grown": self._grown,
-            "n_frozen": self.mixture.n_frozen,
-            "tasks": [list(tasks) for tasks in self._tasks],
-            "step": self._step,
-            "splits": self._splits,
-            "placed": self._placed,
-            "aside": [features.cpu() for features in self._aside],
-            "most_aside": self._most_aside,
-        }
-        return super().state_dict() | {"moe": moe}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with earlier experts."""
-        moe = state["moe"]
-        while self._grown < moe["grown"]:
+    @override
+    def load_state_dict(self, state: State) -> None:
+        while self.growths < state["growths"]:
             self._grow()
         super().load_state_dict(state)
-        self.mixture.n_frozen = moe["n_frozen"]
-        self._tasks = [list(tasks) for tasks in moe["tasks"]]
-        self._step, self._splits, self._placed = moe["step"], moe["splits"], moe["placed"]
-        self._aside = [features.to(self.device) for features in moe["aside"]]
-        self._most_aside = moe["most_aside"]
+        self.mixture.n_frozen = len(self.mixture.experts) - self._add - self.splits
 
+    @override
     def costs(self) -> dict[str, Any]:
-        """The costs of training; the prototypes, and the features that placed them, count as buffer."""
-        gate = (self.mixture.prototypes, self.mixture.counts, self.mixture.owner)
-        costs = super().costs()
-        held = sum(part.nbytes for part in gate) + self._most_aside
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + held}
+        mixture, costs = self.mixture, super().costs()
+        gate = count_bytes([mixture.prototypes, mixture.counts, mixture.owner])
+        return costs | {"buffer_bytes": costs["buffer_bytes"] + gate + self.most_aside}

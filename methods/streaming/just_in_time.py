@@ -1,15 +1,17 @@
 """Just-in-time learning: a model for each query, of its neighbours (Bottou and Vapnik, 1992, "Local Learning")."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.buffers import POLICIES, BufferInputError, Policy, RehearsalBuffer, Ring, StorageError
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.core.seeding import derive_seed
+from redwood.core.state import State
 from redwood.methods.replay.options import make_component
 from redwood.methods.streaming.prequential import PrequentialMethod, predict_ridge, ridge_flops
 from redwood.methods.training.heads import predicts_numbers
@@ -64,12 +66,18 @@ class JustInTime(PrequentialMethod):
                 "numbers; choose another one, such as ring or reservoir."
             )
         super().configure(setting)
-
-    def forget(self) -> None:
-        """Start with an empty database."""
-        seed = derive_seed(self.setting.seed, "database")
-        self.buffer = RehearsalBuffer(self.buffer_size, policy=self._policy(), tier="host", seed=seed)
+        self.buffer = self.add_state("buffer", self._empty_buffer(), buffer=True)
+        # All stored inputs and targets, once they are asked for.
         self._database: tuple[Tensor, Tensor] | None = None
+
+    def _empty_buffer(self) -> RehearsalBuffer:
+        seed = derive_seed(self.setting.seed, "database")
+        return RehearsalBuffer(self.buffer_size, policy=self._policy(), tier="host", seed=seed)
+
+    @override
+    def forget(self) -> None:
+        self.buffer = self._empty_buffer()
+        self._database = None
 
     def kept(self) -> int:
         """Number of samples stored."""
@@ -107,19 +115,10 @@ class JustInTime(PrequentialMethod):
         model = ridge_flops(n, d, k) if self.local_model == "ridge" else 2.0 * n * k
         return 3.0 * d * len(self.buffer) + model
 
-    def state_dict(self) -> dict[str, Any]:
-        """The database, too."""
-        return super().state_dict() | {"buffer": self.buffer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
+    @override
+    def load_state_dict(self, state: State) -> None:
         try:
-            self.buffer.load_state_dict(state["buffer"])
+            super().load_state_dict(state)
         except (StorageError, BufferInputError) as error:
             raise RedwoodError(str(error)) from error
         self._database = None
-
-    def costs(self) -> dict[str, Any]:
-        """FLOPs of predictions in the stream, and the bytes of the database."""
-        return {"training_flops": self.flops, "parameters": 0, "buffer_bytes": self.buffer.nbytes}

@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.methods.streaming.prequential import PrequentialMethod, fit_ridge, ridge_flops
+from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
 
 
@@ -31,63 +33,54 @@ class MovingWindow(PrequentialMethod):
         check_range(self, "refit_every", 1)
         check_range(self, "ridge", 1e-9)
 
+    @override
+    def configure(self, setting: Setting) -> None:
+        super().configure(setting)
+        self.x: Tensor | None = self.add_state("x", None, buffer=True)
+        self.y: Tensor | None = self.add_state("y", None, buffer=True)
+        self.model: tuple[Tensor, Tensor] | None = self.add_state("model", None)
+        self.steps = self.add_state("steps", 0)
+
+    @override
     def forget(self) -> None:
-        """Start with an empty window."""
-        self._x: Tensor | None = None
-        self._y: Tensor | None = None
-        self._model: tuple[Tensor, Tensor] | None = None
-        self._steps = 0
+        self.x, self.y, self.model, self.steps = None, None, None, 0
 
     def kept(self) -> int:
         """Samples that there is a model of."""
-        return 0 if self._y is None or self._model is None else len(self._y)
+        return 0 if self.y is None or self.model is None else len(self.y)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Move the window on."""
-        self._x = (x if self._x is None else torch.cat([self._x, x]))[-self.window :].clone()
-        self._y = (y if self._y is None else torch.cat([self._y, y]))[-self.window :].clone()
-        if self._steps % self.refit_every == 0:
+        self.x = (x if self.x is None else torch.cat([self.x, x]))[-self.window :].clone()
+        self.y = (y if self.y is None else torch.cat([self.y, y]))[-self.window :].clone()
+        if self.steps % self.refit_every == 0:
             self._refit()
-        self._steps += 1
+        self.steps += 1
 
     def _refit(self) -> None:
-        assert self._x is not None
-        assert self._y is not None
-        inputs, targets = self.inputs(self._x), self.targets(self._y)
-        self._model = fit_ridge(inputs, targets, self.ridge)
+        assert self.x is not None
+        assert self.y is not None
+        inputs, targets = self.inputs(self.x), self.targets(self.y)
+        self.model = fit_ridge(inputs, targets, self.ridge)
         n, d = inputs.shape
         self.flops += ridge_flops(n, d, targets.shape[1])
 
     def fit(self, phase: Phase) -> None:
         """Read the phase, and take into account all of it."""
         super().fit(phase)
-        if (self._steps - 1) % self.refit_every:
+        if (self.steps - 1) % self.refit_every:
             self._refit()
 
     def answer(self, x: Tensor) -> Tensor:
         """What the model says (B, k)."""
-        assert self._model is not None
-        weights, bias = self._model
+        assert self.model is not None
+        weights, bias = self.model
         return x @ weights + bias
 
     def query_flops(self, d: int) -> float:
         """A product of input and weights."""
         return 2.0 * d * self.n_outputs
 
-    def state_dict(self) -> dict[str, Any]:
-        """The window and the model, too."""
-        own = {"x": self._x, "y": self._y, "model": self._model, "steps": self._steps}
-        return super().state_dict() | {"window": own}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        super().load_state_dict(state)
-        own = state["window"]
-        self._x, self._y, self._steps = own["x"], own["y"], own["steps"]
-        self._model = None if own["model"] is None else tuple(own["model"])
-
+    @override
     def costs(self) -> dict[str, Any]:
-        """FLOPs of fits and of predictions in the stream, weights and biases, and the bytes of the window."""
-        window = 0 if self._x is None or self._y is None else self._x.nbytes + self._y.nbytes
-        parameters = 0 if self._model is None else sum(part.numel() for part in self._model)
-        return {"training_flops": self.flops, "parameters": parameters, "buffer_bytes": window}
+        return super().costs() | {"parameters": 0 if self.model is None else sum(part.numel() for part in self.model)}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from redwood.core.workers import gather_objects
 from redwood.methods.base import Method
@@ -118,11 +119,11 @@ class PrequentialMethod(Method):
         """Start with no samples."""
         self.setting = setting
         self.n_outputs = count_outputs(setting.action_space)
-        self.heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        self.heads = self.add_state("heads", heads)
+        self.flops = self.add_state("flops", 0.0)
         self._scale = Scale(setting.observation_space)  # type: ignore[arg-type]
-        self.flops = 0.0
         torch.set_num_threads(self.run.threads or 1)
-        self.forget()
 
     def inputs(self, x: Tensor) -> Tensor:
         """Samples (n, ...) as vectors (n, d), each feature scaled to [-1, 1], in double precision."""
@@ -160,11 +161,6 @@ class PrequentialMethod(Method):
         outputs = as_predictions(outputs.float(), self.setting.action_space)
         return outputs if task_id is None else self.heads.mask(outputs, task_id)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What is known of the tasks, and accounts; a subclass adds its samples."""
-        return {"heads": self.heads.state_dict(), "flops": self.flops}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.heads.load_state_dict(state["heads"])
-        self.flops = state["flops"]
+    @override
+    def costs(self) -> dict[str, Any]:
+        return super().costs() | {"training_flops": self.flops}

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.seeding import generator
@@ -42,6 +42,9 @@ class RanPAC(StreamingMethod):
         super().configure(setting)
         shape = (self.backbone_network.dim, self.projection_dim)
         self.projection = torch.randn(shape, generator=generator(setting.seed, "projection")).to(self.place).double()
+        # Lambda if it has been chosen, and the number of samples to read before it is chosen again.
+        self.chosen = self.add_state("chosen", self.ridge)
+        self.choose_at = self.add_state("choose_at", FIRST_CHOICE)
 
     def empty(self) -> Sums:
         """Gram matrix and sums by class, once more for the samples held out if lambda has to be chosen."""
@@ -73,15 +76,15 @@ class RanPAC(StreamingMethod):
         self.add_products(f"{prefix}gram", features, features)
         self.add_products(f"{prefix}by_class", features, self.one_hot(y))
 
-    def _forget(self) -> None:
-        super()._forget()
-        # What lambda is, if it has been chosen, and how many samples have to be read before it is chosen again.
-        self._chosen, self._choose_at = self.ridge, FIRST_CHOICE
+    @override
+    def forget(self) -> None:
+        super().forget()
+        self.chosen, self.choose_at = self.ridge, FIRST_CHOICE
 
     def fit(self, phase: Phase) -> None:
         """Read the stream once; lambda has to be chosen anew for what all workers have read."""
         super().fit(phase)
-        self._choose_at = 0
+        self.choose_at = 0
 
     def solve(self) -> tuple[Tensor, Tensor]:
         """Ridge regression on all samples so far, those held out included; there is no bias."""
@@ -89,7 +92,7 @@ class RanPAC(StreamingMethod):
         if not self.ridge:
             self._choose_ridge()
             gram, by_class = gram + self.sums["held_out_gram"], by_class + self.sums["held_out_by_class"]
-        ridge = self._chosen or 10.0 ** self._usual_power()
+        ridge = self.chosen or 10.0 ** self._usual_power()
         while (weights := self._regression(gram, by_class, ridge)) is None:
             ridge *= 10
         return weights, self._zeros(self.n_classes)
@@ -100,7 +103,7 @@ class RanPAC(StreamingMethod):
         The error falls and rises again with lambda, so it is followed downhill.
         """
         n = int(self.sums["counts"].sum())
-        if n < max(self._choose_at, HOLD_OUT):
+        if n < max(self.choose_at, HOLD_OUT):
             return
         power = self._usual_power()
         errors: dict[int, float] = {}
@@ -110,7 +113,7 @@ class RanPAC(StreamingMethod):
             near = (power, power - 1, power + 1)
             errors |= {other: self._held_out_error(10.0**other) for other in near if other not in errors}
             best = min(near, key=errors.__getitem__)
-        self._chosen, self._choose_at = 10.0**power, 2 * n
+        self.chosen, self.choose_at = 10.0**power, 2 * n
 
     def _usual_power(self) -> int:
         """Of ten, near a hundredth of the mean square of the random features, summed over samples."""
@@ -130,15 +133,6 @@ class RanPAC(StreamingMethod):
         regular.diagonal().add_(ridge)
         factor, failed = torch.linalg.cholesky_ex(regular)
         return None if bool(failed) else torch.cholesky_solve(by_class, factor)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The sums, accounts, and the choice of lambda."""
-        return super().state_dict() | {"chosen": self._chosen, "choose_at": self._choose_at}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from earlier sums."""
-        super().load_state_dict(state)
-        self._chosen, self._choose_at = state["chosen"], state["choose_at"]
 
     def classifier_parameters(self) -> int:
         """The projection's weights and the regression's."""

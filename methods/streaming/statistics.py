@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from typing_extensions import override
 
+from redwood.core.state import State
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Method
 from redwood.methods.streaming.backbone import make_backbone
@@ -87,13 +89,19 @@ class StreamingMethod(Method):
         self.backbone_network = network.to(self.device)
         if self.run.threads:
             torch.set_num_threads(self.run.threads)
-        self.heads = TaskHeads(self.n_classes, active=setting.assumptions.task_ids >= TaskIds.TEST)
-        self._flops, self._flops_of_batch = 0.0, dict[int, float]()
-        self._forget()
-
-    def _forget(self) -> None:
-        self.sums = self.empty() | {"counts": self._zeros(self.n_classes)}
+        heads = TaskHeads(self.n_classes, active=setting.assumptions.task_ids >= TaskIds.TEST)
+        self.heads = self.add_state("heads", heads)
+        self.flops = self.add_state("flops", 0.0)
+        self.sums = self.add_state("sums", self._no_sums(), buffer=True)
+        self._flops_of_batch: dict[int, float] = {}
         self._outdated()
+
+    def forget(self) -> None:
+        """Start with no samples."""
+        self.sums = self._no_sums()
+
+    def _no_sums(self) -> Sums:
+        return self.empty() | {"counts": self._zeros(self.n_classes)}
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.float64, device=self.place)
@@ -106,7 +114,7 @@ class StreamingMethod(Method):
         """Read the stream once; each batch is predicted before it is learned from."""
         self.heads.learn(phase.task_classes)
         if self.setting.assumptions.past_accessible:
-            self._forget()  # the phase holds all that was read in earlier ones
+            self.forget()  # the phase holds all that was read in earlier ones
         self._outdated()
         self._phase_read = self._solved_at = 0
         before = {name: value.clone() for name, value in self.sums.items()} if world_size() > 1 else {}
@@ -145,7 +153,7 @@ class StreamingMethod(Method):
     def count_solving(self) -> None:
         """Count the operations of a Cholesky decomposition, and of solving for K classes; `solve` has to call it."""
         n = self.equations()
-        self._flops += n**3 / 3 + 2 * n**2 * self.n_classes
+        self.flops += n**3 / 3 + 2 * n**2 * self.n_classes
 
     @contextmanager
     def _counted(self, n_samples: int) -> Iterator[None]:
@@ -156,7 +164,7 @@ class StreamingMethod(Method):
             with FlopCounterMode(display=False) as counter:
                 yield
             self._flops_of_batch[n_samples] = float(counter.get_total_flops())
-        self._flops += self._flops_of_batch[n_samples]
+        self.flops += self._flops_of_batch[n_samples]
 
     def _scores(self, features: Tensor, task_id: Tensor | None) -> Tensor:
         weights, biases = self._solved()
@@ -174,25 +182,15 @@ class StreamingMethod(Method):
         """Scores (B, K); a guess as long as nothing has been learned."""
         return self._scores(self._features(x), task_id)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The sums, and accounts."""
-        sums = {name: value.cpu() for name, value in self.sums.items()}
-        return {"sums": sums, "heads": self.heads.state_dict(), "flops": self._flops}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from earlier sums."""
-        self.sums = {name: value.to(self.place, copy=True) for name, value in state["sums"].items()}
-        self.heads.load_state_dict(state["heads"])
-        self._flops = state["flops"]
+    @override
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self._outdated()
 
+    @override
     def costs(self) -> dict[str, Any]:
-        """FLOPs so far, the size of backbone and classifier, and the bytes of the sums."""
-        return {
-            "training_flops": self._flops,
-            "parameters": sum(p.numel() for p in self.backbone_network.parameters()) + self.classifier_parameters(),
-            "buffer_bytes": sum(value.nbytes for value in self.sums.values()),
-        }
+        parameters = sum(p.numel() for p in self.backbone_network.parameters()) + self.classifier_parameters()
+        return super().costs() | {"training_flops": self.flops, "parameters": parameters}
 
     def classifier_parameters(self) -> int:
         """Weights and biases of the classifier."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -122,13 +122,15 @@ class DTP(LightningMethod):
         super().configure(setting)
         self._blocks = blocks_of(self.network)
         # The first one is made only to learn that its layers are known: it would lead to the samples.
-        self._inverses = nn.ModuleList([invert(block) for block in self._blocks][1:]).to(self.device)
-        self._optimizers = [
+        inverses = nn.ModuleList([invert(block) for block in self._blocks][1:]).to(self.device)
+        optimizers = [
             torch.optim.SGD(inverse.parameters(), self.feedback_lr, momentum=self.feedback_momentum)
-            for inverse in self._inverses
+            for inverse in inverses
         ]
+        self.inverses = self.add_state("inverses", inverses, buffer=True)
+        self.optimizers = self.add_state("optimizers", optimizers, buffer=True)
+        self.n_batches = self.add_state("n_batches", 0)
         self._noise = torch.Generator(self.device)
-        self._n_batches = 0
 
     def loss(self, step: Step) -> Tensor:
         """The loss of the batch, the gradient of which is replaced by that of the blocks' local losses."""
@@ -140,7 +142,7 @@ class DTP(LightningMethod):
         values = [output.detach().to(dtype) for output in outputs]
         # What the loss is a mean of has gradients as many times larger as there are samples.
         last = values[-1] - self.dtp_beta * len(values[-1]) * torch.cat(errors).to(dtype)
-        self._inverses.to(dtype)
+        self.inverses.to(dtype)
         with torch.autocast(self.device.type, enabled=False):
             targets = layer_targets(self._learn_ways_back(values), values, last)
         local = local_losses(outputs, targets).sum()
@@ -148,10 +150,10 @@ class DTP(LightningMethod):
 
     def _learn_ways_back(self, values: list[Tensor]) -> list[WayBack]:
         """Train the ways back on what the blocks put out for a batch, and return them."""
-        self._noise.manual_seed(derive_seed(self.setting.seed, "feedback noise", rank(), self._n_batches))
-        self._n_batches += 1
+        self._noise.manual_seed(derive_seed(self.setting.seed, "feedback noise", rank(), self.n_batches))
+        self.n_batches += 1
         ways = []
-        for number, (inverse, optimizer) in enumerate(zip(self._inverses, self._optimizers, strict=True)):
+        for number, (inverse, optimizer) in enumerate(zip(self.inverses, self.optimizers, strict=True)):
             assert isinstance(inverse, Inverse)
             way, block, x, y = inverse.at(values[number]), self._blocks[number + 1], *values[number : number + 2]
             for _ in range(self.feedback_steps):
@@ -160,29 +162,3 @@ class DTP(LightningMethod):
                 optimizer.step()
             ways.append(way)
         return ways
-
-    def state_dict(self) -> dict[str, Any]:
-        """The network's state, the ways back and their momentum, and how much noise has been drawn."""
-        dtp = {
-            "inverses": self._inverses.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-            "n_batches": self._n_batches,
-        }
-        return super().state_dict() | {"dtp": dtp}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with earlier networks."""
-        super().load_state_dict(state)
-        dtp = state["dtp"]
-        self._inverses.load_state_dict(dtp["inverses"])
-        for optimizer, saved in zip(self._optimizers, dtp["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self._n_batches = dtp["n_batches"]
-
-    def costs(self) -> dict[str, Any]:
-        """The costs of training; the ways back and their momentum count as buffer."""
-        costs = super().costs()
-        weights = sum(weight.nbytes for weight in self._inverses.parameters())
-        states = (state for optimizer in self._optimizers for state in optimizer.state.values())
-        momentum = sum(value.nbytes for state in states for value in state.values() if isinstance(value, Tensor))
-        return costs | {"buffer_bytes": costs["buffer_bytes"] + weights + momentum}

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from redwood.core.state import Stateful
+
 
 def count_outputs(action_space: gymnasium.spaces.Space[Any]) -> int:
     """Outputs that a network needs: one for each class, or for each number to predict."""
@@ -41,7 +43,7 @@ def sample_losses(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs - y.view_as(outputs)).square().mean(1)
 
 
-class TaskHeads:
+class TaskHeads(Stateful):
     """Which outputs belong to which task, as the training phases tell.
 
     One output layer serves all tasks; the head of a task is the part of it that the task's classes use (the multi-head
@@ -52,8 +54,8 @@ class TaskHeads:
         """Start with no task known; unless `active`, nothing is ever masked."""
         self.active = active
         # Row k: the outputs of task k. The last row stands for all later tasks; tasks that were not met allow all.
-        self._allowed = torch.ones(1, n_outputs, dtype=torch.bool)
-        self._met = torch.zeros(1, dtype=torch.bool)
+        self.allowed = self.add_state("allowed", torch.ones(1, n_outputs, dtype=torch.bool))
+        self.met = self.add_state("met", torch.zeros(1, dtype=torch.bool))
 
     def learn(self, task_classes: Mapping[int, tuple[int, ...]] | None) -> None:
         """Take in the classes of each task of a phase."""
@@ -61,33 +63,25 @@ class TaskHeads:
             return
         for task, classes in task_classes.items():
             self._make_room(task)
-            if not self._met[task]:
-                self._met[task] = True
-                self._allowed[task] = False
-            self._allowed[task, list(classes)] = True
+            if not self.met[task]:
+                self.met[task] = True
+                self.allowed[task] = False
+            self.allowed[task, list(classes)] = True
 
     def _make_room(self, task: int) -> None:
-        missing = task + 2 - len(self._allowed)
+        missing = task + 2 - len(self.allowed)
         if missing > 0:
-            self._allowed = torch.cat([self._allowed, torch.ones_like(self._allowed[:1]).expand(missing, -1)])
-            self._met = torch.cat([self._met, torch.zeros(missing, dtype=torch.bool)])
+            self.allowed = torch.cat([self.allowed, torch.ones_like(self.allowed[:1]).expand(missing, -1)])
+            self.met = torch.cat([self.met, torch.zeros(missing, dtype=torch.bool)])
 
     def mask(self, scores: Tensor, task_id: Tensor) -> Tensor:
         """Set the scores (B, K) of outputs outside each sample's task (B,) to minus infinity."""
         if not self.active:
             return scores
-        self._allowed = self._allowed.to(scores.device)
-        rows = task_id.clamp(max=len(self._allowed) - 1)
-        return scores.masked_fill(~self._allowed[rows], -torch.inf)
+        self.allowed = self.allowed.to(scores.device)
+        rows = task_id.clamp(max=len(self.allowed) - 1)
+        return scores.masked_fill(~self.allowed[rows], -torch.inf)
 
     def outputs(self) -> Tensor:
         """The outputs of each task that was met (T, K), bool, on the CPU."""
-        return self._allowed.cpu()[self._met]
-
-    def state_dict(self) -> dict[str, Any]:
-        """What is known of the tasks."""
-        return {"allowed": self._allowed.cpu(), "met": self._met.clone()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with what was known."""
-        self._allowed, self._met = state["allowed"].clone(), state["met"].clone()
+        return self.allowed.cpu()[self.met]

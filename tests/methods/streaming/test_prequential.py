@@ -22,6 +22,10 @@ def watched(kind, **options):
 
         regression = True
 
+        def configure(self, setting):
+            super().configure(setting)
+            self.forget()
+
         def forget(self):
             super().forget()
             self.added, self.before = [], []

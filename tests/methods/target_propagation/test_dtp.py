@@ -88,9 +88,9 @@ class TestTheory:
 
     def test_a_batch_is_learned_from_with_ways_back_that_were_trained_on_it(self):
         method = configured(DTP())
-        before = [weight.clone() for weight in method._inverses.parameters()]
+        before = [weight.clone() for weight in method.inverses.parameters()]
         method.loss(batch_of(0, 16))
-        assert not any(map(torch.equal, before, method._inverses.parameters()))
+        assert not any(map(torch.equal, before, method.inverses.parameters()))
 
     def test_the_loss_is_still_that_of_the_network(self):
         batch = batch_of(0, 16)
@@ -215,7 +215,7 @@ class TestComposition:
 def ways_back_of_two():
     method = DTP(feedback_steps=1)
     run_here(small_setting("class_incremental", workers=2), method)
-    return weights_of(method), [weight.detach() for weight in method._inverses.parameters()]
+    return weights_of(method), [weight.detach() for weight in method.inverses.parameters()]
 
 
 def test_two_workers_have_one_network_and_ways_back_of_their_own(two_workers):
