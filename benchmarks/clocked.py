@@ -8,7 +8,7 @@ from common import Seconds
 from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
 from redwood.settings.phase import Phase
 
 # Steps at the start of a phase that do not count as steady: FLOPs are counted in some of them.
@@ -31,10 +31,10 @@ class Clocked(LightningMethod):
         super().fit(phase)
         self.fit_time = self.fit_time.plus(Seconds.now().since(start))
 
-    def augment(self, batch: Batch) -> Batch:
+    def augment(self, step: Step) -> None:
         """Note when the step began."""
         self.steps[-1].append(Seconds.now())
-        return super().augment(batch)
+        super().augment(step)
 
     def steady_step(self) -> Seconds:
         """Mean time of a step, without the first steps of each phase and what comes before and after all steps."""

@@ -17,7 +17,7 @@ from clocked import RUN_OPTIONS, ClockedRehearsal, use_one_thread
 from common import Seconds, environment, markdown_table, random_images, resident_bytes, write
 
 from redwood.methods.networks import build_network
-from redwood.settings.batch import Batch
+from redwood.methods.training.step import Step
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.tree import OnlineClassIncrementalSetting
 
@@ -31,12 +31,11 @@ class Watched(ClockedRehearsal):
 
     resident: list[int]
 
-    def augment(self, batch: Batch) -> Batch:
+    def augment(self, step: Step) -> None:
         """Look at the memory now and then."""
-        augmented = super().augment(batch)
+        super().augment(step)
         if sum(map(len, self.steps)) % WINDOW == 0:
             self.resident.append(resident_bytes())
-        return augmented
 
 
 def watch_redwood(data: Dataset) -> dict[str, Any]:
@@ -60,13 +59,13 @@ def watch_avalanche(data: Dataset) -> dict[str, Any]:
     def note(*_: Any) -> None:
         stamps.append(Seconds.now())
         if len(stamps) % WINDOW == 0:
-            memory.append(resident_bytes())
+            resident.append(resident_bytes())
 
     network.register_forward_pre_hook(note)
     assert isinstance(data.x, torch.Tensor)
     avalanche_runs.train(network, data.x, data.y, BATCH, replay="batch", buffer_size=BUFFER, nb_tasks=5)
     steps = [b.since(a) for a, b in pairwise(stamps)]
-    return _summary("Avalanche online Replay", len(stamps), steps, memory)
+    return _summary("Avalanche online Replay", len(stamps), steps, resident)
 
 
 def _summary(name: str, n_steps: int, steps: list[Seconds], memory: list[int]) -> dict[str, Any]:

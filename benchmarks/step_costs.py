@@ -27,6 +27,7 @@ from redwood.methods import lightning
 from redwood.methods.networks import build_network
 from redwood.methods.training import optimizers
 from redwood.methods.training.module import LearnerModule
+from redwood.methods.training.step import Step
 from redwood.runs.loop import quiet_lightning
 from redwood.runs.run import Run
 from redwood.settings.data.dataset import Dataset
@@ -47,7 +48,8 @@ class HandLoop(ClockedRehearsal):
         start = Seconds.now()
         optimizer = torch.optim.SGD(self.network.parameters(), lr=self.lr)
         for number, batch in enumerate(phase.train):
-            loss = self.module.training_step(batch, number)
+            step = Step(incoming=batch, on_host=batch, first_pass=phase.train.first_pass, batch=batch)
+            loss = self.module.training_step(step, number)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -22,6 +22,7 @@ from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks import Scale
 from redwood.methods.target_propagation.dtp import DTP
+from redwood.methods.training.step import Step
 from redwood.runs.run import Run
 from redwood.settings.batch import Batch
 from redwood.settings.tree import TraditionalSetting
@@ -39,6 +40,11 @@ def elu_network() -> nn.Sequential:
     return nn.Sequential(Scale(space), nn.Flatten(), *layers)
 
 
+def step_of(batch: Batch) -> Step:
+    """A training step on one batch."""
+    return Step(incoming=batch, on_host=batch, first_pass=False, batch=batch)
+
+
 def gradients(method: DTP, loss: Tensor) -> list[Tensor]:
     """The gradient of a loss by the weights of each layer, biases left out."""
     weights = [p for p in method.network.parameters() if p.dim() > 1]
@@ -48,8 +54,8 @@ def gradients(method: DTP, loss: Tensor) -> list[Tensor]:
 def angles(method: DTP, batch: Batch) -> list[float]:
     """Degrees between the update of each layer and that of backpropagation."""
     steps, method.feedback_steps = method.feedback_steps, 0
-    own = gradients(method, method.loss(batch))
-    exact = gradients(method, LightningMethod.loss(method, batch))
+    own = gradients(method, method.loss(step_of(batch)))
+    exact = gradients(method, LightningMethod.loss(method, step_of(batch)))
     method.feedback_steps = steps
     cosines = [torch.cosine_similarity(a, b, dim=0).clamp(-1, 1) for a, b in zip(own, exact, strict=True)]
     return [float(cosine.acos().rad2deg()) for cosine in cosines]
@@ -65,7 +71,7 @@ def alignment(model: Any) -> list[dict[str, Any]]:
     test, done, rows = next(batches), 0, []
     for mark in MARKS:
         while done < mark:
-            method.loss(next(batches))
+            method.loss(step_of(next(batches)))
             done += method.feedback_steps
         rows.append({"steps": done} | {f"layer {n}": angle for n, angle in enumerate(angles(method, test), 1)})
         print(rows[-1], flush=True)

@@ -130,3 +130,10 @@ def test_targets_in_the_tables():
         assert get_method(method).target is get_setting(setting)
     for part, setting in re.findall(r"`\+(\w+)` \| `(\w+)` \|", ENVIRONMENTS):
         assert get_method(f"dqn+{part}").target is get_setting(setting)
+
+
+def test_the_method_of_the_readme_is_the_example():
+    (first, _) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(), re.DOTALL)
+    example = (ROOT / "examples" / "label_smoothing.py").read_text()
+    for line in first.splitlines():
+        assert line.split("  #")[0] in example, line
