@@ -10,7 +10,8 @@ from pathlib import Path
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.experiments.options import Options, Pair, parse_options
 from redwood.experiments.runner import execute, short_name
-from redwood.runs.devices import restart_peak_memory
+from redwood.runs.cost import reset_peak_memory
+from redwood.runs.processes import WorkerCrashedError
 from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
 
@@ -86,7 +87,7 @@ def run_job(job: Job) -> Results | Failure:
         InterruptedRun: If the user interrupts it.
         TerminatedRun: If it is told to end.
     """
-    restart_peak_memory()
+    reset_peak_memory()
     try:
         options = parse_options(job.pair, list(job.arguments))
         return execute(
@@ -117,9 +118,7 @@ def run_job(job: Job) -> Results | Failure:
 
 def _in_one_line(error: BaseException) -> str:
     """What went wrong; the error of one of several workers is a text that ends in that worker's traceback."""
-    from torch.multiprocessing.spawn import ProcessRaisedException
-
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
-    if lines and isinstance(error, ProcessRaisedException):
+    if lines and isinstance(error, WorkerCrashedError):
         return next((line for line in reversed(lines) if re.match(r"[\w.]+(:|$)", line)), lines[-1])
     return ": ".join([type(error).__name__, *lines[:1]])

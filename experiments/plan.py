@@ -16,7 +16,7 @@ from redwood.experiments.options import Options, Pair
 from redwood.experiments.resources import places_needed
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
-from redwood.runs.run import Run
+from redwood.runs.folder import RunFolder
 from redwood.settings.config import describe_run
 from redwood.settings.table import name_of_setting
 
@@ -111,7 +111,7 @@ class Plan:
                 refuse_other_results(job.results(), config, job.folder, FILE)
             if job is first or not job.complete:
                 data = options.setting.open_stream().fingerprint() if job is first else None
-                Run(run_dir=str(job.folder), resume=True, group=self.folder.name).check_checkpoints(config, data)
+                RunFolder(job.folder, resume=True, options_file="the comparison").check(config, data)
 
     def _options(self, parsed: list[Options | RedwoodError]) -> Iterator[Options]:
         """Those of each run, in the order of `jobs`."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 from redwood.experiments.jobs import Failure, Job, run_job
 from redwood.experiments.resources import Places
 from redwood.experiments.worker import serve
-from redwood.runs.processes import deaf_to_interrupts
+from redwood.runs.processes import interrupts_blocked
 from redwood.settings.results import Results
 
 End = Results | Failure
@@ -129,7 +129,7 @@ class _Process:
         # No daemon: these may not have children, as a run of several workers has.
         self.process = context.Process(target=serve, args=(other, one_thread))
         # Until it leads a group of its own, an interrupt on the terminal reaches it, too, and would show a traceback.
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             self.process.start()
         other.close()
         self.job: Job | None = None

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from redwood.experiments.options import Options, Pair, check_arguments, parse_op
 from redwood.experiments.tables import print_results
 from redwood.experiments.trust import refuse_untrusted
 from redwood.runs.fingerprint import differences
+from redwood.runs.folder import RunFolder
 from redwood.runs.launch import is_first_process, launched_processes
-from redwood.runs.run import Run
 from redwood.runs.signals import Stopped
 from redwood.settings.config import refuse_marked
 from redwood.settings.results import Results
@@ -99,8 +100,6 @@ def execute(options: Options) -> Results:
 
 def vars_of_run(run: Any) -> dict[str, Any]:
     """The fields of a `Run`, as keyword arguments."""
-    from dataclasses import fields
-
     return {f.name: getattr(run, f.name) for f in fields(run)}
 
 
@@ -113,7 +112,7 @@ def refuse_used(folder: Path) -> None:
 def run_pair(pair: Pair, options: Options, console: Console) -> Results:
     """Run one pair and print its results."""
     if options.run.run_dir is None:
-        options.run.run_dir = str(new_run_dir(label_of(pair)))
+        options = replace(options, run=replace(options.run, run_dir=str(new_run_dir(label_of(pair)))))
     results = execute(options)
     if is_first_process():
         print_results(results, console)
@@ -202,7 +201,7 @@ def resume(folder: Path, console: Console, *, trusted: bool = False) -> Results:
     if (folder / "results.json").exists():
         results = Results.load(folder / "results.json")
         refuse_other_results(results, config, folder, "config.yaml")
-        Run(run_dir=str(folder), resume=True).tidy()
+        RunFolder(folder, resume=True, options_file="config.yaml").clean()
         if is_first_process():
             print_results(results, console)
             console.print(
@@ -215,5 +214,4 @@ def resume(folder: Path, console: Console, *, trusted: bool = False) -> Results:
     pair, arguments = Pair(config.pop("setting"), config.pop("method")), as_arguments(config)
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)
-    options.run.run_dir, options.run.resume = str(folder), True
-    return run_pair(pair, options, console)
+    return run_pair(pair, replace(options, run=replace(options.run, run_dir=str(folder), resume=True)), console)

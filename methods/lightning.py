@@ -5,7 +5,6 @@ Lightning is imported when a network is built, not before: it takes seconds, whi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -25,7 +24,7 @@ from redwood.methods.training.heads import TaskHeads, as_predictions, count_outp
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout
 from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
 from redwood.methods.training.step import Step
-from redwood.runs.signals import postponed
+from redwood.runs.signals import postpone_signals
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
@@ -239,8 +238,10 @@ class LightningMethod(Method):
         self.heads.learn(phase.task_classes)
         callbacks = [CountFlops(self.flops), TrainingLog(self.run), MethodHooks(self), *self.callbacks()]
         trainer = make_trainer(self.run, phase, self.setting.workers, self.strategy(), callbacks)
-        with postponed(self.run.saves_inside_phases):
-            trainer.fit(self.module, phase.train, phase.validation, ckpt_path=self.checkpoint_inside(phase))
+        with postpone_signals(when=self.run.saves_inside_phases):
+            trainer.fit(
+                self.module, phase.train, phase.validation, ckpt_path=self.run.checkpoint_to_resume(phase.index)
+            )
         self.module.tell_stray_layers()  # of a phase of a single step
         # A checkpoint of the very last step leaves no step to train.
         self.module.restore_random_state()
@@ -250,11 +251,6 @@ class LightningMethod(Method):
         self.phase_count += 1
         self.module.trainer = None  # type: ignore[assignment]
         self.network.to(self.device)
-
-    def checkpoint_inside(self, phase: Phase) -> Path | None:
-        """The checkpoint that a resumed run goes on from inside the phase, if there is one."""
-        inside = self.run.checkpoint_path(phase.index)
-        return inside if self.run.resume and inside is not None and inside.exists() else None
 
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:

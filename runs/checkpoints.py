@@ -1,19 +1,24 @@
-"""Checkpoints that are read only if they are whole and are this run's own: plain values and tensors, and a seal."""
+"""Files of checkpoints: tensors and plain values, sealed by a hash, read only if whole and written by redwood."""
 
 import hashlib
 import os
 import pickle
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import replacing
+from redwood.core.state import State
 from redwood.runs.fingerprint import STAMP
 
-# Behind the last byte of what torch writes, which readers of zip files pass over: the hash of all bytes before it.
+# What the user can do if a checkpoint cannot be used: one from between two phases, or one from inside a phase.
+RESTART_RUN = "start the run anew"
+RESTART_PHASE = "remove it to go on from the start of its phase"
+
+# Follows the last byte that torch writes (readers of zip files ignore it): the hash of all bytes before it.
 _SEAL = b"\nredwood sha256 "
 _SEAL_BYTES = len(_SEAL) + 64 + 1
 _CHUNK = 1 << 20
@@ -27,32 +32,30 @@ class _HashedFile:
         self.digest = hashlib.sha256()
 
     def write(self, content: bytes) -> int:
-        """Write, and take into the hash."""
         self.digest.update(content)
         return self._file.write(content)
 
     def flush(self) -> None:
-        """Pass it on."""
         self._file.flush()
 
 
-def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Save tensors and plain values with a seal, so that a reader finds the old file or the new one, never a part."""
+def write_checkpoint(content: State, path: Path) -> None:
+    """Save tensors and plain values with a seal; a reader finds the old file or the new one, never a part."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         hashed = _HashedFile(file)
-        torch.save(content, hashed)  # type: ignore[arg-type]
+        torch.save(content, hashed)  # type: ignore[arg-type]  # torch needs only `write` and `flush`
         file.write(_SEAL + hashed.digest.hexdigest().encode() + b"\n")
-        # After a power cut the name must not stand for an empty file: older checkpoints are removed next.
+        # On the disk before the rename: older checkpoints are removed next, and the power may be cut.
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
+def read_checkpoint(path: Path, remedy: str) -> State:
     """Load what `write_checkpoint` wrote, on the CPU. Nothing in it is executed.
 
     Args:
         path: The file.
-        remedy: What the user can do if it cannot be used, for the error message.
+        remedy: What the user can do if the file cannot be used, for the error message.
 
     Raises:
         RedwoodError: If the file is cut short, or its bytes are not those that were written.
@@ -67,7 +70,7 @@ def read_checkpoint(path: Path, remedy: str) -> dict[str, Any]:
             f"The checkpoint {path} is damaged or holds more than tensors and plain values, which are all that is "
             f"loaded; {remedy}."
         ) from error
-    except Exception as error:  # torch's and zipfile's readers raise anything when bytes are not what they expect
+    except Exception as error:  # the readers of torch and zipfile raise anything when the bytes are wrong
         raise RedwoodError(f"The checkpoint {path} is damaged ({type(error).__name__}); {remedy}.") from error
     if not isinstance(content, dict):
         raise RedwoodError(
@@ -84,7 +87,7 @@ def _check_seal(path: Path) -> bool:
     """Whether the file has a seal.
 
     Raises:
-        ValueError: If the seal, or the check sum of a part of the file, is not that of its bytes.
+        ValueError: If the seal, or the check sum of a part of the file, does not match the bytes.
     """
     with path.open("rb") as file:
         left = file.seek(0, os.SEEK_END) - _SEAL_BYTES

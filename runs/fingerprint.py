@@ -5,19 +5,16 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, MapOf, Number, Record, Text, check
-
-if TYPE_CHECKING:
-    pass
-
+from redwood.core.state import State
 
 # The entry of a checkpoint that ties it to its run.
 STAMP = "run"
+BETWEEN_PHASES, INSIDE_PHASE = "between two phases", "inside a phase"  # the kinds of checkpoints
 
-# Options that may be changed in `config.yaml` before a run is gone on with. They say how the run is watched, where it
+# Options that may be changed in `config.yaml` before a run is resumed. They say how the run is watched, where it
 # finds its data, and on what it computes; results on other devices may differ in the last digits.
 MAY_CHANGE = frozenset(
     {"accelerator", "checkpoint_every", "data_dir", "devices", "nodes", "project", "quiet", "threads", "wandb"}
@@ -41,16 +38,22 @@ class Fingerprint:
 
     Attributes:
         config: The options of the run, as in `config.yaml`.
-        data: What the stream is made of, as plain values; None if that is not to be compared.
-        identity: Drawn when the run is created; a resumed run takes up that of its first checkpoint.
+        data: What the stream is made of, as plain values; None if the data is not compared.
+        identity: Drawn when the run is created; a resumed run takes over that of its first checkpoint.
     """
 
-    config: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] | None = field(default_factory=dict)
+    config: State = field(default_factory=dict)
+    data: State | None = field(default_factory=dict)
     identity: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def stamp(self, kind: str, phase: int, log: str) -> dict[str, Any]:
-        """What a checkpoint holds beside its state: its kind, its phase, and all that was logged until then."""
+    def stamp(self, kind: str, phase: int, log: str) -> State:
+        """What a checkpoint holds beside its state.
+
+        Args:
+            kind: `BETWEEN_PHASES` or `INSIDE_PHASE`.
+            phase: The phase that the run is in, or that comes next.
+            log: The content of `metrics.csv` until then.
+        """
         return {
             "id": self.identity,
             "kind": kind,
@@ -60,24 +63,28 @@ class Fingerprint:
             "log": log,
         }
 
-    def check(self, stamp: Any, kind: str, path: Path, options: str, remedy: str) -> None:
-        """Raise `RedwoodError` unless a stamp is of a run with these options and this data.
+    def check(self, stamp: object, kind: str, path: Path, options_file: str, remedy: str) -> State:
+        """Return a stamp if it is of a run with these options and this data.
 
         Args:
-            stamp: That of a checkpoint.
-            kind: What kind of checkpoint it has to be.
+            stamp: The stamp of a checkpoint.
+            kind: The kind of checkpoint that it has to be.
             path: The checkpoint, for the error message.
-            options: The file that the options of now come from.
+            options_file: Where the user can change the options.
             remedy: What the user can do.
+
+        Raises:
+            RedwoodError: If it is not.
         """
         if stamp is None:
             raise RedwoodError(
                 f"The checkpoint {path} was written by another program or another version of redwood; {remedy}."
             )
         check(stamp, _STAMP, f"The checkpoint {path}")
+        assert isinstance(stamp, dict)
         if stamp["kind"] != kind:
             raise RedwoodError(f"The checkpoint {path} is one {stamp['kind']}, not {kind}; {remedy}.")
-        changed = differences(stamp["config"], self.config, "the checkpoint", options)
+        changed = differences(stamp["config"], self.config, "the checkpoint", options_file)
         if changed:
             raise RedwoodError(
                 f"The checkpoint {path} is of a run with other options ({changed}); undo the change, or {remedy}."
@@ -87,33 +94,38 @@ class Fingerprint:
             raise RedwoodError(
                 f"The checkpoint {path} is of a run on other data ({changed}); put that data back, or {remedy}."
             )
+        return stamp
 
 
 def differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], in_old: str, in_new: str, names: Iterable[str] | None = None
+    old: Mapping[str, object],
+    new: Mapping[str, object],
+    in_old: str,
+    in_new: str,
+    names: Iterable[str] | None = None,
 ) -> str:
-    """Say which options differ between two mappings, but for those of `MAY_CHANGE`; empty if none do.
+    """Say which options differ between two mappings, except those of `MAY_CHANGE`; empty if none do.
 
     Args:
-        old: What a checkpoint or results were written with.
-        new: What holds now.
-        in_old: What the old values are in, for the text.
-        in_new: What the new values are in.
-        names: What to compare (default: all names of both).
+        old: Options that a checkpoint or results were written with.
+        new: Options now.
+        in_old: Where the old values stand, for the text.
+        in_new: Where the new values stand.
+        names: The options to compare (default: all names of both).
     """
     compared = [name for name in ({**old, **new} if names is None else names) if name not in MAY_CHANGE]
     changed = [name for name in compared if _portable(old.get(name)) != _portable(new.get(name))]
-    told = [f"{name}: {_shown(old.get(name))} in {in_old}, {_shown(new.get(name))} in {in_new}" for name in changed]
-    return "; ".join(told[:3]) + ("; and more" if len(told) > 3 else "")
+    texts = [f"{name}: {_shown(old.get(name))} in {in_old}, {_shown(new.get(name))} in {in_new}" for name in changed]
+    return "; ".join(texts[:3]) + ("; and more" if len(texts) > 3 else "")
 
 
-def _portable(value: Any) -> Any:
-    """Tuples as lists; of a class in a Python file, the file's name, since its folder may have been moved."""
+def _portable(value: object) -> object:
+    """Tuples as lists; a class in a Python file by the file's name alone, since its folder may have been moved."""
     if isinstance(value, str) and ".py:" in value:
         return "+".join(os.path.basename(part) for part in value.split("+"))
     return list(value) if isinstance(value, tuple) else value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

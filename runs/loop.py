@@ -1,4 +1,7 @@
-"""A run, step by step: train on each phase, evaluate on every task after it, keep what an interruption would lose."""
+"""A run, step by step: train on each phase, evaluate on every task after it, and save what an interruption would lose.
+
+`run_protocol` is the way in, on every worker. A resumed run continues in `_restore`.
+"""
 
 import logging
 import time
@@ -6,38 +9,56 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
+import pytorch_lightning  # noqa: F401  # importing it takes seconds and resets the level of its messages: do both first
 import torch
 
 from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, check, check_alike
 from redwood.core.seeding import seed_everything
+from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
-from redwood.runs.devices import peak_memory_bytes, rehearsal_cost
-from redwood.runs.launch import check_can_be_sent
-from redwood.runs.progress import Reporter, make_reporter
+from redwood.runs.cost import measure_cost
+from redwood.runs.loggers import WandbMetrics, close_loggers, open_loggers
+from redwood.runs.progress import make_reporter
 from redwood.runs.run import Run
-from redwood.runs.signals import postponed, stop_if_asked, stop_signals
+from redwood.runs.sending import check_can_be_sent
+from redwood.runs.signals import postpone_signals, stop_signals
+from redwood.runs.stop_vote import stop_if_requested
 from redwood.settings.base import Setting
 from redwood.settings.config import describe_run
 from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
-from redwood.settings.results import Cost, Results
+from redwood.settings.results import Results
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 3
+STATE_FORMAT = 4
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
     "Checkpoint directory",  # one folder serves all phases
-    "The dirpath has changed",  # a run directory may be moved before it is resumed
+    "The dirpath has changed",  # a run folder may be moved before it is resumed
     r"`isinstance\(treespec",  # Lightning on a newer torch
 )
 
 
 @dataclass
-class Progress:
-    """What a run has reached so far, besides the method's own state."""
+class RunState:
+    """What a run has reached so far, besides the state of the method; a checkpoint between phases holds it.
+
+    Attributes:
+        next_phase: The phase to train next.
+        rows: Scores on each task after each phase.
+        untrained: Scores on each task before the first phase, if they are known.
+        top5: Top-5 accuracy on each task after the last phase.
+        validation: Score on the samples held out from each phase.
+        curve: Points of the online curve: samples seen, value.
+        curve_samples: Samples that the online curve is over.
+        training_samples: Samples trained on by all workers.
+        training_time_s: Seconds of training.
+        wall_time_s: Seconds of the whole run.
+        global_step: Training steps.
+    """
 
     next_phase: int = 0
     rows: list[list[float | None]] = field(default_factory=list)
@@ -52,27 +73,35 @@ class Progress:
     global_step: int = 0
 
 
+class _Parts(NamedTuple):
+    """What every step of a run needs."""
+
+    setting: Setting
+    stream: Stream
+    method: Learner
+    run: Run
+    state: RunState
+
+
 def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     """Train and evaluate `method` under `setting`; every worker of the run calls this.
 
     Raises:
         RedwoodError: If an option or the data is unusable. Nothing has been written then.
     """
-    # Takes seconds, which are not the run's, and sets the level of the messages that are kept back below.
-    import pytorch_lightning  # noqa: F401
-
     threads = torch.get_num_threads()
     try:
-        with quiet_lightning(), stop_signals(), postponed(ready=world_size() > 1):
+        with quiet_lightning(), stop_signals(), postpone_signals(when=world_size() > 1):
             return _run_protocol(setting, method, run)
     finally:
         torch.set_num_threads(threads)
-        run.unlock()
+        if run.folder is not None:
+            run.folder.unlock()
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep back what Lightning says of every Trainer: there is one per phase."""
+    """Suppress what Lightning prints about every Trainer: there is one per phase."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -98,54 +127,64 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     if run.sends_back:
         check_can_be_sent(method)
     config = describe_run(setting, method, run)
-    run.fingerprint.config, run.fingerprint.data = config, stream.fingerprint()
-    state = run.load_boundary()
-    progress = _restore(state, stream, method)
-    if state is None:
-        run.create(config)
-    run.start_logging(config)
-    run.global_step = progress.global_step
-    reporter = make_reporter(run, stream.num_phases, stream.results_type.measure)
-    started -= progress.wall_time_s
+    saved = None
+    if run.folder is not None:
+        run.folder.fingerprint.config, run.folder.fingerprint.data = config, stream.fingerprint()
+        saved = run.folder.load()
+    state = _restore(saved, stream, method)
+    if run.folder is not None and saved is None:
+        run.folder.create(config)
+    open_loggers(run, config)
+    run.global_step = state.global_step
+    started -= state.wall_time_s
     try:
-        with reporter:
-            if state is None:
-                progress.untrained = stream.baseline(method)
-                _save(progress, method, run)
-            for index in range(progress.next_phase, stream.num_phases):
-                stop_if_asked()
-                row = _run_phase(setting, stream, index, method, run, progress, reporter)
-                started -= run.earlier_s
-                progress.wall_time_s = time.perf_counter() - started
-                # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
-                run.log(row)
-                run.save_logs()
-                _save(progress, method, run)
+        _train_phases(_Parts(setting, stream, method, run, state), started, resumed=saved is not None)
     except BaseException:
-        run.abandon()
+        close_loggers(run, failed=True)
         raise
-    progress.wall_time_s = time.perf_counter() - started
-    results = _results(setting, stream, method, config, progress)
+    state.wall_time_s = time.perf_counter() - started
+    results = _results(setting, stream, method, config, state)
     method.on_finish(results)
-    _tell_if_idle(method)
-    run.finish(results)
+    _warn_if_idle(method)
+    _write_results(run, results)
+    close_loggers(run, failed=False)
     return results
 
 
-def _run_phase(
-    setting: Setting,
-    stream: Stream,
-    index: int,
-    method: Learner,
-    run: Run,
-    progress: Progress,
-    reporter: Reporter,
-) -> dict[str, float]:
-    """Train, evaluate and take note of both; what is logged of the phase comes back."""
+def _train_phases(parts: _Parts, started: float, resumed: bool) -> None:
+    """Train the phases that are left.
+
+    Args:
+        parts: The run.
+        started: When the run started, on the clock of `time.perf_counter`.
+        resumed: Whether the run goes on from a checkpoint.
+    """
+    _, stream, method, run, state = parts
+    with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
+        if not resumed:
+            state.untrained = stream.baseline(method)
+            _save(state, method, run)
+        for index in range(state.next_phase, stream.num_phases):
+            stop_if_requested()
+            row = _run_phase(parts, index)
+            started -= run.earlier_s
+            state.wall_time_s = time.perf_counter() - started
+            # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
+            run.log(row)
+            run.save_logs()
+            _save(state, method, run)
+
+
+def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
+    """Train on a phase, evaluate, and record both.
+
+    Returns:
+        The values to log.
+    """
+    setting, stream, method, run, state = parts
     seed_everything(setting.seed, "phase", index, rank())
     phase = stream.phase(index)
-    reporter.phase_started(index, phase.steps)
-    run.reporter = reporter
+    run.reporter.phase_started(index, phase.steps)
     run.start_phase()
     if setting.assumptions.boundaries:
         method.on_task_start(phase.task_id)
@@ -155,36 +194,29 @@ def _run_phase(
     if run.sends_back:
         check_can_be_sent(method)
     phase.close()
-    progress.training_time_s += run.phase_seconds()
+    state.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)
     scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
     held_out = stream.validate(method, index)
-    _count(phase, progress)
-    progress.validation.append(held_out)
-    progress.rows.append(scores.per_task)
-    progress.top5 = scores.top5
-    progress.next_phase = index + 1
-    progress.global_step = run.global_step
-    reporter.phase_finished(index, _mean(scores.per_task[:seen]))
+    _count_samples(phase, state)
+    state.validation.append(held_out)
+    state.rows.append(scores.per_task)
+    state.top5 = scores.top5
+    state.next_phase = index + 1
+    state.global_step = run.global_step
+    run.reporter.phase_finished(index, _mean(scores.per_task[:seen]))
     return _row_metrics(scores, held_out, stream, index)
 
 
-def _tell_if_idle(method: Learner) -> None:
-    """Warn of a method that did no more than plain training; results alone would not show why."""
-    reason = method.never_acted()
-    if reason is not None and rank() == 0:
-        warnings.warn(reason, stacklevel=2)
-
-
-def _count(phase: AnyPhase, progress: Progress) -> None:
+def _count_samples(phase: AnyPhase, state: RunState) -> None:
     served = sum_over_workers(torch.tensor(phase.samples_served))
-    progress.training_samples += int(served)
-    progress.curve += [(progress.curve_samples + seen, value) for seen, value in phase.online.curve()]
-    progress.curve_samples += phase.online.span()
+    state.training_samples += int(served)
+    state.curve += [(state.curve_samples + seen, value) for seen, value in phase.online.curve()]
+    state.curve_samples += phase.online.span()
 
 
 def _row_metrics(scores: Scores, held_out: float | None, stream: Stream, index: int) -> dict[str, float]:
-    """What is logged of a phase; names mean what they do in `results.json`, which averages over the tasks so far."""
+    """The values to log of a phase; the names mean the same as in `results.json`, which averages over the phases."""
     key, values = stream.results_type.measure.key, scores.per_task
     row = {f"{key}/task_{task}": value for task, value in enumerate(values) if value is not None}
     row |= {"phase": index, f"average_{key}": _mean(values[: stream.tasks_seen(index)])}
@@ -196,31 +228,31 @@ def _row_metrics(scores: Scores, held_out: float | None, stream: Stream, index: 
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    """The mean of what was measured."""
+    """The mean of the values that are not None."""
     measured = [value for value in values if value is not None]
     return sum(measured) / len(measured)
 
 
-def _save(progress: Progress, method: Learner, run: Run) -> None:
-    if run.directory is None:
+def _save(state: RunState, method: Learner, run: Run) -> None:
+    if run.folder is None:
         return
-    states = gather_objects(method.state_dict())
-    run.save_boundary({"format": STATE_FORMAT, **vars(progress), "method": states})
+    methods = gather_objects(method.state_dict())
+    run.folder.save({"format": STATE_FORMAT, **vars(state), "method": methods}, state.next_phase, run.logged())
 
 
-def _restore(state: dict[str, Any] | None, stream: Stream, method: Learner) -> Progress:
-    """All of the state is looked at before any of it is taken over."""
-    if state is None:
-        return Progress()
-    if state.get("format") != STATE_FORMAT:
+def _restore(saved: State | None, stream: Stream, method: Learner) -> RunState:
+    """Load the state that a resumed run goes on from; all of it is checked before any of it is used."""
+    if saved is None:
+        return RunState()
+    if saved.get("format") != STATE_FORMAT:
         raise RedwoodError("The run was saved by another version of redwood; start it anew.")
-    check(state, _state_spec(stream), "The state in checkpoints/boundary.pt")
-    del state["format"]
-    own = state.pop("method")[rank()]
+    check(saved, _state_spec(stream), "The state in checkpoints/boundary.pt")
+    del saved["format"]
+    own = saved.pop("method")[rank()]
     check_alike(own, method.state_dict(), "The checkpoint checkpoints/boundary.pt")
     method.load_state_dict(own)
-    state["curve"] = [tuple(point) for point in state["curve"]]
-    return Progress(**state)
+    saved["curve"] = [tuple(point) for point in saved["curve"]]
+    return RunState(**saved)
 
 
 def _state_spec(stream: Stream) -> Record:
@@ -246,31 +278,38 @@ def _state_spec(stream: Stream) -> Record:
     )
 
 
-def _results(setting: Setting, stream: Stream, method: Learner, config: dict[str, Any], progress: Progress) -> Results:
-    costs = method.costs()
-    totals = sum_over_workers(torch.tensor([costs["training_flops"], costs["buffer_bytes"]], dtype=torch.float64))
-    memory = max(gather_objects(peak_memory_bytes()))
+def _warn_if_idle(method: Learner) -> None:
+    """Warn of a method that did no more than plain training; the results alone do not show why."""
+    reason = method.never_acted()
+    if reason is not None and rank() == 0:
+        warnings.warn(reason, stacklevel=2)
+
+
+def _results(setting: Setting, stream: Stream, method: Learner, config: State, state: RunState) -> Results:
     return stream.results_type(
         setting=name_of_setting(type(setting)),
         method=method.reference(),
         dataset=setting.dataset_name,
         seed=setting.seed,
         num_phases=stream.num_phases,
-        accuracy_matrix=progress.rows,
-        untrained_accuracy=progress.untrained,
-        online_curve=progress.curve,
-        top5_accuracy=progress.top5,
-        validation=[] if set(progress.validation) == {None} else progress.validation,
+        accuracy_matrix=state.rows,
+        untrained_accuracy=state.untrained,
+        online_curve=state.curve,
+        top5_accuracy=state.top5,
+        validation=[] if set(state.validation) == {None} else state.validation,
         config=config | stream.drawn(),
-        cost=Cost(
-            wall_time_s=progress.wall_time_s,
-            training_samples=progress.training_samples,
-            samples_per_s=progress.training_samples / max(progress.training_time_s, 1e-9),
-            training_flops=float(totals[0]),
-            parameters=int(costs["parameters"]),
-            peak_memory_bytes=memory,
-            buffer_bytes=int(totals[1]),
-            rehearsal=rehearsal_cost(gather_objects(costs.get("rehearsal"))),
-        ),
+        cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples),
         **stream.result_fields(),
     )
+
+
+def _write_results(run: Run, results: Results) -> None:
+    """Draw the pictures, write `results.json`, and send both to Weights & Biases if that is used."""
+    if run.folder is not None and run.writes:
+        from redwood.runs.figures.plots import draw_run
+
+        draw_run(results, run.folder.path)
+        results.save(run.folder.path / "results.json")
+    for logger in run.loggers:
+        if isinstance(logger, WandbMetrics):
+            logger.log_results(results, run.directory)

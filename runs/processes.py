@@ -1,6 +1,6 @@
 """Worker processes on this machine: started, listened to, and ended together.
 
-They answer through pipes. So nothing lies on the disk or in shared memory that a killed process could leave there.
+They answer through pipes, so that nothing of theirs lies on the disk or in shared memory after one is killed.
 This module imports nothing heavy: a new process watches its parent before it imports what it is to run.
 """
 
@@ -15,42 +15,70 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, NamedTuple, Self
+from typing import Generic, Self, TypeAlias, TypeVar
 
 from redwood.core.errors import RedwoodError
+from redwood.runs.signals import Stopped, stop_signals
 
-GRACE_S = 10.0  # for the others to notice by themselves that one has failed, and to close their logs
+GRACE_S = 10.0  # for the other workers to notice that one has failed, and to close their logs
 STOP_S = 60.0  # for a last checkpoint after a signal
-LOOK_S = 1.0
+POLL_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
+T = TypeVar("T")
 
-class Answer(NamedTuple):
-    """How the job of a worker ended.
 
-    Attributes:
-        kind: `result`, `stopped` by a signal, `refused` in a sentence of ours, or `raised` something unforeseen.
-        content: What the job returned, the number of the signal, the sentence or the traceback.
-    """
+@dataclass(frozen=True)
+class Finished:
+    """The job of a worker returned; `content` is the pickled value."""
 
-    kind: str
-    content: Any
+    content: bytes
+
+
+@dataclass(frozen=True)
+class StoppedBySignal:
+    """A signal stopped the job."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The job raised an error of redwood's, whose message is a sentence for the user."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """The job raised an unforeseen error."""
+
+    traceback: str
+
+
+Answer: TypeAlias = Finished | StoppedBySignal | Refused | Crashed
+
+
+class WorkerCrashedError(RuntimeError):
+    """The job of a worker raised an unforeseen error; the message ends in that worker's traceback."""
 
 
 def end_with_parent(group: bool = False) -> None:
-    """Have this process end at once when its parent does, whichever way.
+    """End this process at once when its parent ends, whatever ends the parent.
 
     Args:
         group: Whether the group that this process leads ends, too.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
+    sentinel = parent.sentinel
 
     def watch() -> None:
-        wait([parent.sentinel])
+        wait([sentinel])
         if group:
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
@@ -61,8 +89,8 @@ def end_with_parent(group: bool = False) -> None:
 
 
 @contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Start processes inside: Ctrl-C does not reach them until they have said what to do then."""
+def interrupts_blocked() -> Iterator[None]:
+    """Processes started inside the block are not reached by Ctrl-C until they unblock SIGINT."""
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
@@ -74,7 +102,7 @@ def deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-class Workers:
+class Workers(Generic[T]):
     """Spawned processes that each run `job(rank, *args)`; none of them outlives the `with` block.
 
     Example:
@@ -82,23 +110,24 @@ class Workers:
             result = workers.result()
     """
 
-    def __init__(self, count: int, job: Callable[..., Any], *args: Any) -> None:
-        """Say what to run; `job` is found by importing its module."""
-        self._count, self._job, self._args = count, job, args
+    def __init__(self, count: int, job: Callable[..., T], *args: object) -> None:
+        """Name the job, a function at the top of a module, and its arguments."""
+        self._count = count
+        # Pickled here, and loaded when the process watches its parent: loading imports the job's module.
+        self._job = pickle.dumps((job, args))
         self._processes: list[SpawnProcess] = []
         self._pipes: dict[int, Connection] = {}
         self._answers: dict[int, Answer] = {}
 
     def __enter__(self) -> Self:
-        """Start them."""
         context = multiprocessing.get_context("spawn")
         try:
             for rank in range(self._count):
                 here, there = context.Pipe(duplex=False)
                 self._pipes[rank] = here
-                # No daemon: these may not have children, as the environments of a worker may be.
-                process = context.Process(target=_serve, args=(rank, there, self._job, self._args))
-                with deaf_to_interrupts():
+                # No daemon: daemons may not have children, and the environments of a worker may be processes.
+                process = context.Process(target=_serve, args=(rank, there, self._job))
+                with interrupts_blocked():
                     process.start()
                 self._processes.append(process)
                 there.close()
@@ -108,7 +137,6 @@ class Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End those that still run."""
         for process in self._processes:
             process.kill()
         for process in self._processes:
@@ -116,28 +144,31 @@ class Workers:
         for pipe in self._pipes.values():
             pipe.close()
 
-    def result(self) -> Any:
+    def result(self) -> T:
         """What the first worker's job returns, once all workers have ended.
 
         Raises:
             Stopped: If a signal has stopped a worker, and so all of them.
-            RedwoodError: If a worker says in a sentence what is wrong, or is killed.
-            ProcessRaisedException: If a job fails unforeseen; it holds the traceback.
+            RedwoodError: If a worker refuses with an error of redwood's, or is killed.
+            WorkerCrashedError: If a job raises an unforeseen error.
         """
         try:
             failed = self._wait_for_end()
-        except BaseException:  # this process is told to end
+        except BaseException:  # this process is asked to end
             self._stop()
             raise
-        if failed is None:
-            return pickle.loads(self._answers[0].content)
-        raise self._error_of(self._first_cause(failed))
+        if failed is not None:
+            raise self._error_of(self._first_cause(failed))
+        answer = self._answers[0]
+        assert isinstance(answer, Finished)
+        result: T = pickle.loads(answer.content)
+        return result
 
     def _first_cause(self, failed: int) -> int:
-        """The worker whose error to show: those that lost another one only follow from the first error."""
-        for kind in ("stopped", "raised"):
+        """The worker whose error to show: workers that lost another one only fail because of the first error."""
+        for kind in (StoppedBySignal, Crashed):
             for rank, answer in self._answers.items():
-                if answer.kind == kind:
+                if isinstance(answer, kind):
                     return rank
         return failed
 
@@ -145,10 +176,10 @@ class Workers:
         """The first worker that failed, or None; the others have had time to end by themselves."""
         failed, deadline = None, float("inf")
         while self._running() and time.monotonic() < deadline:
-            self._listen(LOOK_S)
+            self._listen(POLL_S)
             if failed is None:
                 failed = next((rank for rank in range(self._count) if self._has_failed(rank)), None)
-                if failed is not None and failed in self._answers and self._answers[failed].kind == "stopped":
+                if failed is not None and isinstance(self._answers.get(failed), StoppedBySignal):
                     self._signal()
                     deadline = time.monotonic() + STOP_S
                 elif failed is not None or len(self._answers) == self._count:
@@ -160,11 +191,11 @@ class Workers:
 
     def _has_failed(self, rank: int) -> bool:
         if rank in self._answers:
-            return self._answers[rank].kind != "result"
+            return not isinstance(self._answers[rank], Finished)
         return rank not in self._pipes
 
     def _listen(self, seconds: float) -> None:
-        """Read what they answer, until one does or ends, or some time is over."""
+        """Read answers until a worker answers or ends, or the time is over."""
         alive = [process.sentinel for process in self._processes if process.is_alive()]
         wait([*self._pipes.values(), *alive], seconds)
         for rank, pipe in list(self._pipes.items()):
@@ -177,11 +208,11 @@ class Workers:
             self._pipes.pop(rank).close()
 
     def _stop(self) -> None:
-        """Tell them to end, as this process is told to, and give them time to save themselves."""
+        """Tell the workers to end, and give them time to save themselves."""
         self._signal()
         deadline = time.monotonic() + STOP_S
         while self._running() and time.monotonic() < deadline:
-            self._listen(LOOK_S)
+            self._listen(POLL_S)
 
     def _signal(self) -> None:
         for process in self._processes:
@@ -189,19 +220,14 @@ class Workers:
                 process.terminate()
 
     def _error_of(self, rank: int) -> BaseException:
-        from torch.multiprocessing.spawn import ProcessRaisedException
-
-        from redwood.runs.signals import Stopped
-
         match self._answers.get(rank):
-            case Answer("stopped", number):
+            case StoppedBySignal(number):
                 return Stopped(number)
-            case Answer("refused", sentence):
+            case Refused(sentence):
                 return RedwoodError(sentence)
-            case Answer("raised", text):
-                text = f"\n\n-- Process {rank} terminated with the following error:\n{text}"
-                return ProcessRaisedException(text, rank, self._processes[rank].pid or 0)
-        self._processes[rank].join(LOOK_S)  # its pipe may end a little before it does
+            case Crashed(text):
+                return WorkerCrashedError(f"\n\n-- Process {rank} terminated with the following error:\n{text}")
+        self._processes[rank].join(POLL_S)  # its pipe may end a little before it does
         return RedwoodError(
             f"Worker {rank} was ended by {_end_of(self._processes[rank])}, and the others with it; "
             "go on with --resume and its run directory, or start it anew."
@@ -215,22 +241,22 @@ def _end_of(process: SpawnProcess) -> str:
     return f"signal {signal.Signals(-status).name}"
 
 
-def _serve(rank: int, pipe: Connection, job: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """What a worker does: the job, and the answer."""
+def _serve(rank: int, pipe: Connection, job: bytes) -> None:
+    """The main function of a worker: run the job, and answer."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which tells the workers
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    from redwood.runs.signals import Stopped, stop_signals
-
+    answer: Answer
     try:
         with stop_signals():
-            answer = Answer("result", pickle.dumps(job(rank, *args)))
+            function, args = pickle.loads(job)
+            answer = Finished(pickle.dumps(function(rank, *args)))
     except Stopped as stop:
-        answer = Answer("stopped", stop.number)
+        answer = StoppedBySignal(stop.number)
     except Exception as error:
         ours = type(error).__module__.startswith("redwood.")
-        answer = Answer("refused", str(error)) if ours else Answer("raised", traceback.format_exc())
+        answer = Refused(str(error)) if ours else Crashed(traceback.format_exc())
     pipe.send_bytes(pickle.dumps(answer))
-    if answer.kind != "result":
+    if not isinstance(answer, Finished):
         sys.exit(1)

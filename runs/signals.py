@@ -1,7 +1,9 @@
-"""Signals that ask a run to end: at once, or after the step in hand where training can save itself first.
+"""Signals that ask a run to end: at once, or after the current step where training can save itself first.
 
-Schedulers send SIGTERM, and before the time limit often SIGUSR1 (`#SBATCH --signal=USR1@90`); a closed terminal sends
-SIGHUP. Each raises `Stopped`, an exit with status 143, wherever the program is. Ctrl-C raises `KeyboardInterrupt`.
+Schedulers send SIGTERM, and often SIGUSR1 before the time limit (`#SBATCH --signal=USR1@90`). A closed terminal sends
+SIGHUP. Each of them raises `Stopped`, an exit with status 143. Ctrl-C raises `KeyboardInterrupt`.
+
+This module imports nothing heavy: the command line and new processes listen to signals before they import the rest.
 """
 
 import signal
@@ -10,11 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-INTERRUPTED, TERMINATED = 130, 143
-# Of several workers, every how many steps they agree on whether to stop: asking costs a message.
-STEPS_BETWEEN_VOTES = 10
+INTERRUPTED, TERMINATED = 130, 143  # exit codes
 
-# Those of them that the system has.
+# The terminating signals that this system has.
 _TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -31,7 +31,7 @@ class Stopped(SystemExit):
 
 
 class _Request:
-    """What has been asked for; there is one of each process, as signals reach processes."""
+    """State of this process: the first signal received, and how to react to one."""
 
     number: int | None = None
     listening = False
@@ -40,83 +40,56 @@ class _Request:
 
 @contextmanager
 def stop_signals(interrupts: bool = False) -> Iterator[None]:
-    """Have signals end what runs inside, unless something outside does so already.
+    """Turn signals into exceptions inside the block, unless an outer block does so already.
 
-    A handler that the user has set, or a signal that is ignored, as under `nohup`, is left alone.
+    A handler that the user has set stays. An ignored signal, as under `nohup`, stays ignored.
 
     Args:
-        interrupts: Whether Ctrl-C, too, may wait for the step in hand; a second one does not wait.
+        interrupts: Whether Ctrl-C may wait for the current step, too. A second Ctrl-C does not wait.
     """
     if _Request.listening or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _TERMINATING}
-    changed = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}
+    numbers = [number for number in _TERMINATING if signal.getsignal(number) is signal.SIG_DFL]
     if interrupts and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        changed[signal.SIGINT] = signal.default_int_handler  # type: ignore[assignment]
+        numbers.append(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         _Request.listening = True
-        for number in changed:
-            signal.signal(number, _asked)
+        for number in numbers:
+            signal.signal(number, _on_signal)
         yield
     finally:
-        for number, handler in changed.items():
+        for number, handler in before.items():
             signal.signal(number, handler)
         _Request.listening, _Request.number = False, None
 
 
-def _asked(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     first, _Request.number = _Request.number, _Request.number or number
     if number == signal.SIGINT and (first == number or not _Request.postponed):
         raise KeyboardInterrupt
-    # Schedulers may send several, and each process of a group gets them: what the first has begun is not disturbed.
+    # Schedulers may send several signals, and each process of a group gets them. Only the first one counts.
     if first is None and not _Request.postponed:
         raise Stopped(number)
 
 
 @contextmanager
-def postponed(ready: bool) -> Iterator[None]:
-    """Inside, if `ready`, signals are only noted: who runs there asks between steps whether to stop."""
+def postpone_signals(when: bool = True) -> Iterator[None]:
+    """Inside the block, if `when` is true, signals are only recorded; the block asks `StopVote` between steps."""
     before = _Request.postponed
-    _Request.postponed = before or ready
+    _Request.postponed = before or when
     try:
         yield
     finally:
         _Request.postponed = before
 
 
-def stop_if_asked() -> None:
-    """Raise `Stopped` if any worker has had a signal that was postponed, or whose exception was lost on the way.
-
-    Every worker has to call this at the same point.
-    """
-    if _anyone_asked():
-        stop()
+def stop_requested() -> bool:
+    """Whether this process has received a signal."""
+    return _Request.number is not None
 
 
 def stop() -> None:
-    """Raise `Stopped`, after a vote that may have passed because of another worker's signal."""
+    """Raise `Stopped`; without a signal of its own, this worker ends because of another worker's signal."""
     raise Stopped(_Request.number or signal.SIGTERM)
-
-
-class StopVote:
-    """Whether all workers are to stop between two steps, since one of them has had a signal."""
-
-    def __init__(self, every: int = STEPS_BETWEEN_VOTES) -> None:
-        """Vote at each `every`-th call; a call that stands for many steps may vote each time."""
-        self._asked, self._every = 0, every
-
-    def passed(self) -> bool:
-        """Ask; every worker has to do so after the same steps."""
-        from redwood.core.workers import world_size
-
-        self._asked += 1
-        return (world_size() == 1 or self._asked % self._every == 0) and _anyone_asked()
-
-
-def _anyone_asked() -> bool:
-    import torch
-
-    from redwood.core.workers import sum_over_workers
-
-    return bool(sum_over_workers(torch.tensor(float(_Request.number is not None))))

@@ -20,10 +20,11 @@ from redwood.methods.agents.state import Algorithm
 from redwood.methods.agents.task_input import TaskInput
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.agents.vec_env import PhaseVecEnv, StepsSpentError
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.runs.fingerprint import STAMP
-from redwood.runs.run import FROM_ITS_START, INSIDE, Run
-from redwood.runs.signals import StopVote, postponed, stop
+from redwood.runs.run import Run
+from redwood.runs.signals import postpone_signals, stop
+from redwood.runs.stop_vote import StopVote
 from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.plain_state import NotPlainError
@@ -93,7 +94,7 @@ class SB3Loop:
         }
         vars(algorithm).update(wrapped)
         try:
-            with postponed(ready=self._saves), suppress(StepsSpentError):
+            with postpone_signals(when=self._run.saves_inside_phases), suppress(StepsSpentError):
                 callback = ProgressCallback(self._run, self._phase)
                 algorithm.learn(total, callback=callback, reset_num_timesteps=not is_resumed)
         finally:
@@ -128,7 +129,7 @@ class SB3Loop:
                 set_random_state(self._resumed_random)
                 self._resumed_random = None
             stops = self._vote.passed()
-            if self._saves and (stops or self._phase.budget.spent >= self._next_save):
+            if self._run.saves_inside_phases and (stops or self._phase.budget.spent >= self._next_save):
                 self._save()
             if stops:
                 stop()
@@ -138,10 +139,6 @@ class SB3Loop:
         return collect_after_checkpoint
 
     # Checkpoints inside the phase.
-
-    @property
-    def _saves(self) -> bool:
-        return self._run.directory is not None and self._run.checkpoint_every > 0
 
     def _step_of_next_save(self) -> int:
         """Return the step of the next checkpoint, the same for all workers, who save together.
@@ -170,7 +167,7 @@ class SB3Loop:
         path = self._run.checkpoint_path(self._phase.index)
         if not self._run.writes or path is None:
             return
-        write_checkpoint({"workers": states, STAMP: self._run.stamp(INSIDE, self._phase.index)}, path)
+        write_checkpoint({"workers": states, STAMP: self._run.stamp(self._phase.index)}, path)
 
     def _phase_state(self) -> State | None:
         """Return the state of the phase, or None, without further tries, if an environment of any worker has none."""
@@ -192,16 +189,16 @@ class SB3Loop:
         Raises:
             RedwoodError: If the checkpoint does not fit the agent or the environments.
         """
-        path = self._run.checkpoint_path(self._phase.index)
-        if not self._run.resume or path is None or not path.exists():
+        path = self._run.checkpoint_to_resume(self._phase.index)
+        if path is None:
             return
-        content = read_checkpoint(path, FROM_ITS_START)
+        content = read_checkpoint(path, RESTART_PHASE)
         try:
             self._load(content["workers"][rank()], str(path))
         except self.FOREIGN as error:
             raise RedwoodError(
                 f"The checkpoint {path} does not fit this run ({type(error).__name__}: {reason_of(error)}); "
-                f"{FROM_ITS_START}."
+                f"{RESTART_PHASE}."
             ) from error
 
     def _load(self, state: State, source: str) -> None:

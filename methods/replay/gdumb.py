@@ -130,7 +130,7 @@ class GDumb(BufferOptions, LightningMethod):
         """Store, then train on what is stored."""
         seed = derive_seed(self.setting.seed, "memory", phase.index, rank())
         loader = MemoryLoader(self.buffer, self._batch_size, self.memory_passes, seed)
-        if self.checkpoint_inside(phase) is None:
+        if self.run.checkpoint_to_resume(phase.index) is None:
             self._collect(phase)
             loader.open()
             with preserved_random_state():  # which differs between workers, where new weights do not

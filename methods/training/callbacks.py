@@ -11,7 +11,8 @@ from redwood.core.errors import RedwoodError
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.step import Step, StepMethod
 from redwood.runs.run import Run
-from redwood.runs.signals import StopVote, stop
+from redwood.runs.signals import stop
+from redwood.runs.stop_vote import StopVote
 
 LOG_EVERY = 50
 REPORT_EVERY_S = 0.1

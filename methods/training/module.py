@@ -14,7 +14,6 @@ from redwood.methods.training.layers import stray_layers
 from redwood.methods.training.optimizers import make_optimizer
 from redwood.methods.training.step import OnlineScorer, Step, take_step
 from redwood.runs.fingerprint import STAMP
-from redwood.runs.run import INSIDE
 from redwood.settings.batch import Batch
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class LearnerModule(LightningModule):
             "seconds": self.method.run.phase_seconds(),
         }
         checkpoint["redwood"] = gather_objects(own)
-        checkpoint[STAMP] = self.method.run.stamp(INSIDE, self.method.phase.index)
+        checkpoint[STAMP] = self.method.run.stamp(self.method.phase.index)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put it back; the generators only just before the next step, since starting up draws from them."""

@@ -13,9 +13,9 @@ from pytorch_lightning.strategies import Strategy
 
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.methods.training.callbacks import CheckpointInsidePhase
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.runs.launch import cluster_environment
-from redwood.runs.run import FROM_ITS_START, Run
+from redwood.runs.run import Run
 from redwood.settings.phase import Phase
 
 
@@ -94,7 +94,7 @@ class SealedIO(TorchCheckpointIO):
         Raises:
             RedwoodError: If it is damaged, or no checkpoint inside a phase.
         """
-        content = read_checkpoint(Path(path), FROM_ITS_START)
+        content = read_checkpoint(Path(path), RESTART_PHASE)
         known = {name: content.get(name) for name in _CONTENT.entries}
-        check(known, _CONTENT, f"The checkpoint {path}", FROM_ITS_START)
+        check(known, _CONTENT, f"The checkpoint {path}", RESTART_PHASE)
         return content

@@ -5,12 +5,13 @@ The suffix of the file decides the format (png, pdf, svg, ...). Tasks are number
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redwood.runs.figures.curves import draw_online
+from redwood.runs.figures.curves import draw_online, plot_timeline
 from redwood.runs.figures.drawing import (
     COLOURS,
     Look,
@@ -44,6 +45,16 @@ _MAX_ANNOTATED_TASKS = 25
 _LARGE = 100.0  # values without a unit that need no digits behind the point
 _ROOM = 1.04  # for markers at the end of a scale
 _BETWEEN = 0.12  # inches on either side of a panel, so that numbers behind bars keep off what stands beside them
+
+
+def draw_run(results: Results, folder: Path) -> None:
+    """Draw the pictures of a complete run into its folder."""
+    measure = results.measure.key
+    plot_accuracy_matrix(results, folder / f"{measure}_matrix.png")
+    plot_accuracy_curve(results, folder / f"{measure}_curve.png")
+    timeline = (results.cost.rehearsal or {}).get("timeline", ())
+    if any(name == "step" for name, _, _ in timeline):
+        plot_timeline(timeline, folder / "rehearsal_timeline.png")
 
 
 def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None:

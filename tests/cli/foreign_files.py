@@ -18,7 +18,7 @@ import yaml
 from redwood.cli import main
 from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
 from redwood.runs.fingerprint import MAY_CHANGE
-from redwood.runs.run import Run
+from redwood.runs.folder import RunFolder
 from tests.cli.command import content
 from tests.small_runs import MEASURED
 
@@ -79,14 +79,14 @@ class Bench:
 
 def start(arguments: list[str], *, stop: bool) -> None:
     """A run, or one that is killed after its last step, before it says that its second phase is over."""
-    save = Run.save_boundary
+    save = RunFolder.save
 
-    def save_or_stop(run: Run, state: dict[str, Any]) -> None:
-        if stop and state["next_phase"] == 2 and "random" not in str(run.run_dir):
+    def save_or_stop(folder: RunFolder, state: dict[str, Any], phase: int, log: str) -> None:
+        if stop and phase == 2 and "random" not in str(folder.path):
             raise KeyboardInterrupt
-        save(run, state)
+        save(folder, state, phase, log)
 
-    with patch.object(Run, "save_boundary", save_or_stop):
+    with patch.object(RunFolder, "save", save_or_stop):
         code, _ = call(arguments)
     assert code == (130 if stop else 0)
 

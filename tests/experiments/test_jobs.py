@@ -1,10 +1,10 @@
 import pytest
-from torch.multiprocessing.spawn import ProcessRaisedException
 
 from redwood.core.errors import RedwoodError
 from redwood.experiments import jobs
 from redwood.experiments.jobs import Failure, Job, run_job
 from redwood.experiments.options import Pair
+from redwood.runs.processes import WorkerCrashedError
 
 WORKER = """
 
@@ -36,8 +36,8 @@ def test_what_a_run_is_told(tmp_path, monkeypatch):
         (ValueError("many\nlines"), "ValueError: many"),
         (AssertionError(), "AssertionError"),
         (SystemExit(3), "SystemExit: 3"),
-        (ProcessRaisedException(WORKER.format(last="my.module.Broken: this\nor that"), 1, 7), "my.module.Broken: this"),
-        (ProcessRaisedException(WORKER.format(last="AssertionError"), 1, 7), "AssertionError"),
+        (WorkerCrashedError(WORKER.format(last="my.module.Broken: this\nor that")), "my.module.Broken: this"),
+        (WorkerCrashedError(WORKER.format(last="AssertionError")), "AssertionError"),
     ],
 )
 def test_a_failure_in_one_line(error, reason, tmp_path, monkeypatch, capsys):

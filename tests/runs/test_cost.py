@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from redwood.runs.devices import peak_memory_bytes, rehearsal_cost, restart_peak_memory
+from redwood.runs.cost import peak_memory_bytes, rehearsal_cost, reset_peak_memory
 
 
 def worker(wait_ms, stored_by_class, timeline=(("step", 0.0, 1.0),)):
@@ -51,5 +51,5 @@ def test_peak_memory_of_the_second_run_of_a_process():
     large = torch.ones(2**27)
     before = peak_memory_bytes()
     del large
-    restart_peak_memory()
+    reset_peak_memory()
     assert peak_memory_bytes() < before - 2**28

@@ -99,6 +99,6 @@ class TestLaunchers:
 
 def test_one_worker_is_not_shared_by_the_processes_of_a_launcher(monkeypatch):
     """They may have been joined by an earlier run of a comparison."""
-    monkeypatch.setattr("redwood.core.workers.world_size", lambda: 2)
+    monkeypatch.setattr("redwood.runs.launch.world_size", lambda: 2)
     with pytest.raises(InvalidOptionError, match="--workers 1 cannot be run by 2 processes of a launcher"):
         small_setting("class_incremental").apply(get_method("random")(), quiet=True)

@@ -4,7 +4,6 @@ import torch
 from redwood.core.errors import NotTrainedError
 from redwood.methods.baselines import Finetune, Random
 from redwood.runs.progress import Reporter, make_reporter
-from redwood.runs.run import Run
 from tests.small_runs import FixedRule, run_here, small_setting
 
 
@@ -74,6 +73,6 @@ class TestReporter:
         assert shown == pytest.approx(100 * results.average_curve, abs=0.051)
 
     def test_quiet(self, capsys):
-        assert type(make_reporter(Run(quiet=True), 1)) is Reporter
+        assert type(make_reporter(quiet=True, num_phases=1)) is Reporter
         run_here(small_setting("class_incremental"), FixedRule())
         assert capsys.readouterr().out == ""

@@ -11,7 +11,7 @@ import pytest
 
 from redwood.core.errors import NotTrainedError, RedwoodError
 from redwood.runs import processes
-from redwood.runs.processes import Answer, Workers
+from redwood.runs.processes import Crashed, Refused, StoppedBySignal, WorkerCrashedError, Workers
 from redwood.runs.signals import Stopped, stop_signals
 
 PATIENCE_S = 60
@@ -72,7 +72,7 @@ def test_our_errors_arrive_as_their_sentence():
 
 def test_others_arrive_with_their_traceback_even_if_one_of_ours_came_before():
     found = caught("other")
-    assert type(found).__name__ == "ProcessRaisedException" and "KeyError: 'missing'" in str(found)
+    assert type(found) is WorkerCrashedError and "KeyError: 'missing'" in str(found)
 
 
 @pytest.mark.parametrize(("what", "end"), [("killed", "signal SIGKILL"), ("exit", "exit status 3")])
@@ -84,9 +84,9 @@ def test_one_that_is_gone_ends_the_others(what, end):
 
 def test_the_first_error_is_shown_and_not_that_of_a_worker_that_lost_another():
     workers = Workers(2, square, 7)
-    workers._answers = {0: Answer("refused", "Another worker has ended."), 1: Answer("raised", "ZeroDivisionError")}
+    workers._answers = {0: Refused("Another worker has ended."), 1: Crashed("ZeroDivisionError")}
     assert workers._first_cause(0) == 1
-    workers._answers = {0: Answer("raised", "ZeroDivisionError"), 1: Answer("stopped", signal.SIGTERM)}
+    workers._answers = {0: Crashed("ZeroDivisionError"), 1: StoppedBySignal(signal.SIGTERM)}
     assert workers._first_cause(0) == 1
 
 

@@ -5,7 +5,6 @@ from rich.console import Console
 
 from redwood.runs import progress
 from redwood.runs.progress import BarReporter, LineReporter, Reporter, make_reporter
-from redwood.runs.run import Run
 
 
 @pytest.fixture
@@ -14,23 +13,23 @@ def terminal(monkeypatch):
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
     monkeypatch.setattr("rich._console", console)
-    monkeypatch.setattr("rich.console.Console", lambda: console)
+    monkeypatch.setattr(progress, "Console", lambda: console)
     return file
 
 
 class TestChoice:
     def test_lines_where_nobody_looks(self, capsys):
-        assert type(make_reporter(Run(), 2)) is LineReporter
+        assert type(make_reporter(quiet=False, num_phases=2)) is LineReporter
 
     def test_a_bar_on_a_terminal(self, terminal):
-        assert type(make_reporter(Run(), 2)) is BarReporter
+        assert type(make_reporter(quiet=False, num_phases=2)) is BarReporter
 
     def test_nothing_if_quiet(self, terminal):
-        assert type(make_reporter(Run(quiet=True), 2)) is Reporter
+        assert type(make_reporter(quiet=True, num_phases=2)) is Reporter
 
     def test_nothing_on_other_workers(self, terminal, monkeypatch):
         monkeypatch.setattr(progress, "rank", lambda: 1)
-        assert type(make_reporter(Run(), 2)) is Reporter
+        assert type(make_reporter(quiet=False, num_phases=2)) is Reporter
 
 
 def test_line(capsys, monkeypatch):

@@ -48,6 +48,8 @@ from redwood.methods.streaming.ranpac import RanPAC
 from redwood.methods.streaming.slda import SLDA
 from redwood.methods.target_propagation.dtp import DTP
 from redwood.methods.training import callbacks
+from redwood.runs import loop
+from redwood.runs.folder import RunFolder
 from redwood.runs.lock import LOCK_FILE
 from redwood.runs.run import Run
 from redwood.settings import get_setting
@@ -270,10 +272,10 @@ def moments_of(
     moments = Moments(folder / "run", folder / "moments", every)
     with monkeypatch.context() as patch:
         for owner, name in (
-            (Run, "create"),
+            (RunFolder, "create"),
             (Run, "save_logs"),
-            (Run, "save_boundary"),
-            (Run, "finish"),
+            (RunFolder, "save"),
+            (loop, "_write_results"),
             (callbacks.CheckpointInsidePhase, "_save_checkpoint"),
             (callbacks.ModelCheckpoint, "_save_checkpoint"),
             *([(os, "replace")] if every else []),  # before a written file takes its place, and after

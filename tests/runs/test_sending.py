@@ -8,9 +8,9 @@ import torch
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.methods import get_method
 from redwood.methods.base import Method
-from redwood.runs.launch import check_can_be_sent
 from redwood.runs.loop import run_protocol
 from redwood.runs.run import Run
+from redwood.runs.sending import check_can_be_sent
 from redwood.settings.base import Setting
 from redwood.settings.rl.tree import ContinualRLSetting, DistributedIncrementalRLSetting, IncrementalRLSetting
 from tests.methods.agents.parts import joined
@@ -83,7 +83,7 @@ def test_agents_can_be_sent(name):
 def test_methods_can_be_sent(name):
     method = get_method(name)()
     as_a_worker(small_supervised("class_incremental", nb_tasks=2, passes=1), method)
-    check_can_be_sent(method, sure=True)
+    check_can_be_sent(method, at_end=True)
 
 
 @pytest.mark.slow

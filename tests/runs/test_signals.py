@@ -11,7 +11,8 @@ from redwood.cli import main
 from redwood.core.workers import rank
 from redwood.methods.baselines import Finetune
 from redwood.runs.figures import plots
-from redwood.runs.signals import STEPS_BETWEEN_VOTES, Stopped, StopVote, postponed, stop_if_asked, stop_signals
+from redwood.runs.signals import Stopped, postpone_signals, stop_signals
+from redwood.runs.stop_vote import STEPS_BETWEEN_VOTES, StopVote, stop_if_requested
 from tests.cli.command import QUICK, content
 from tests.cli.test_kill import comparable, logged
 from tests.small_runs import run_here, small_setting
@@ -131,7 +132,7 @@ def test_files_that_lightning_would_go_on_from_are_not_looked_at(whole, slurm, t
 
 
 def test_a_second_interrupt_does_not_wait_and_other_signals_do_not_repeat():
-    with pytest.raises(KeyboardInterrupt), stop_signals(interrupts=True), postponed(ready=True):
+    with pytest.raises(KeyboardInterrupt), stop_signals(interrupts=True), postpone_signals():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
             os.kill(os.getpid(), number)
     with pytest.raises(Stopped) as caught, stop_signals():
@@ -147,8 +148,8 @@ def test_an_exception_that_was_lost_is_raised_again():
         with contextlib.suppress(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped):
-            stop_if_asked()
-    stop_if_asked()
+            stop_if_requested()
+    stop_if_requested()
 
 
 def test_handlers_of_the_user_and_ignored_signals_are_left_alone():
@@ -206,7 +207,7 @@ def test_workers_stop_between_phases(two_workers, tmp_path):
 def test_steps_that_take_long_are_voted_on_each_time(monkeypatch):
     """A rollout of an agent stands for thousands of steps."""
     monkeypatch.setattr("redwood.core.workers.world_size", lambda: 2)
-    monkeypatch.setattr("redwood.runs.signals._anyone_asked", lambda: True)
+    monkeypatch.setattr("redwood.runs.stop_vote._any_worker_requested", lambda: True)
     assert StopVote(every=1).passed()
     vote = StopVote()
     assert [vote.passed() for _ in range(STEPS_BETWEEN_VOTES)] == [False] * (STEPS_BETWEEN_VOTES - 1) + [True]

@@ -10,7 +10,7 @@ import pytest
 from redwood.methods.agents.off_policy import SAC
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.sb3_loop import SB3Loop
-from redwood.runs.run import Run
+from redwood.runs.folder import RunFolder
 from redwood.settings.results import Results
 from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined
@@ -58,7 +58,7 @@ def test_killed_inside_and_between_phases(case, tmp_path, monkeypatch):
     agent = make()
     with monkeypatch.context() as patch:
         patch.setattr(SB3Loop, "_save", copying(SB3Loop._save))
-        patch.setattr(Run, "save_boundary", copying(Run.save_boundary))
+        patch.setattr(RunFolder, "save", copying(RunFolder.save))
         results = run_here(setting, agent, run_dir=str(tmp_path / "run"), checkpoint_every=20)
     assert len(copies) >= 2 * setting.num_tasks + 1
     for copy in copies:

@@ -1,0 +1,84 @@
+"""What a run cost: memory of this process, and the sums over all workers."""
+
+import contextlib
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from redwood.core.workers import gather_objects, sum_over_workers
+from redwood.settings.protocols import Learner
+from redwood.settings.results import Cost
+
+
+def measure_cost(method: Learner, wall_time_s: float, training_time_s: float, training_samples: int) -> Cost:
+    """The cost of a run; every worker has to call this.
+
+    Args:
+        method: The trained method of this worker.
+        wall_time_s: Seconds of the whole run.
+        training_time_s: Seconds of training alone.
+        training_samples: Samples trained on by all workers.
+    """
+    costs = method.costs()
+    totals = sum_over_workers(torch.tensor([costs["training_flops"], costs["buffer_bytes"]], dtype=torch.float64))
+    return Cost(
+        wall_time_s=wall_time_s,
+        training_samples=training_samples,
+        samples_per_s=training_samples / max(training_time_s, 1e-9),
+        training_flops=float(totals[0]),
+        parameters=int(costs["parameters"]),
+        peak_memory_bytes=max(gather_objects(peak_memory_bytes())),
+        buffer_bytes=int(totals[1]),
+        rehearsal=rehearsal_cost(gather_objects(costs.get("rehearsal"))),
+    )
+
+
+def rehearsal_cost(workers: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """What the rehearsal of all workers cost together.
+
+    Args:
+        workers: What each worker measured: times and bytes per step, the samples `stored`, also `stored_by_class`, and
+            the `timeline` of its last steps; None if it measured nothing.
+
+    Returns:
+        The mean of the times and bytes, the samples stored by each worker, and the first worker's time line.
+    """
+    measured = [worker for worker in workers if worker is not None]
+    if not measured:
+        return None
+    by_worker = ("stored", "stored_by_class")
+    means = [name for name in measured[0] if name not in (*by_worker, "timeline")]
+    return {
+        **{name: sum(worker[name] for worker in measured) / len(measured) for name in means},
+        "stored": [worker["stored"] for worker in measured],
+        "stored_by_class": [{str(label): n for label, n in worker["stored_by_class"].items()} for worker in measured],
+        "timeline": [list(span) for span in measured[0]["timeline"]],
+    }
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held since its start, or since `reset_peak_memory` where that is possible.
+
+    It is the GPU's memory if the process uses one, else what was resident in the host's memory.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    try:
+        # Not getrusage: on Linux its peak is at least that of the process which has started this one.
+        return 1024 * int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak_memory() -> None:
+    """Start `peak_memory_bytes` anew, in a process that does one run after the other: on GPUs and on Linux."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, see proc(5)

@@ -1,0 +1,188 @@
+"""The folder of one run: what lies in it, who may write to it, and where a resumed run starts again."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from redwood.core.errors import RedwoodError
+from redwood.core.files import remove_temporaries, write_atomically
+from redwood.core.state import State
+from redwood.core.workers import rank
+from redwood.runs.checkpoints import RESTART_PHASE, RESTART_RUN, read_checkpoint, write_checkpoint
+from redwood.runs.fingerprint import BETWEEN_PHASES, INSIDE_PHASE, STAMP, Fingerprint
+from redwood.runs.lock import LOCK_FILE, FolderLock
+
+
+class RunFolder:
+    """The files of one run.
+
+    A run folder holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
+    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (regression: `rmse_...`, environments: `return_...`)
+    and `checkpoints/`: `boundary.pt`, written after each phase, and `inside-phase-*.ckpt`, written during the phase.
+
+    Every worker reads the checkpoints. Only the first worker writes, and holds the lock of the folder.
+
+    Attributes:
+        path: The folder.
+        fingerprint: Ties the checkpoints to this run.
+        logged: The content of `metrics.csv` up to the checkpoint that a resumed run starts from.
+    """
+
+    def __init__(self, path: Path, resume: bool, options_file: str) -> None:
+        """Name the folder; nothing is read or written yet.
+
+        Args:
+            path: The folder.
+            resume: Whether the run goes on from its checkpoints.
+            options_file: Where the user can change the options, for error messages.
+        """
+        self.path = path
+        self.fingerprint = Fingerprint()
+        self.logged = ""
+        self._resume, self._options_file = resume, options_file
+        self._lock = FolderLock()
+
+    @property
+    def writable(self) -> bool:
+        """Whether this worker writes files: only the first one does."""
+        return rank() == 0
+
+    def inside_phase(self, phase: int) -> Path:
+        """The path of the checkpoint inside a phase."""
+        return self.path / "checkpoints" / f"inside-phase-{phase:03d}.ckpt"
+
+    @property
+    def _boundary(self) -> Path:
+        return self.path / "checkpoints" / "boundary.pt"
+
+    def refuse_used(self) -> None:
+        """Raise `RedwoodError` if the folder of a new run is not empty: it may hold the results of another run."""
+        if self._resume or not self.writable or not self.path.exists():
+            return
+        if not self.path.is_dir() or not _is_unused(self.path):
+            raise RedwoodError(
+                f"--run_dir {self.path} exists and is not empty; choose another folder, "
+                f"or go on with that run by --resume {self.path}."
+            )
+
+    def create(self, config: State) -> None:
+        """Make the folder, lock it and write `config.yaml`.
+
+        Raises:
+            RedwoodError: If that cannot be done, or another run uses the folder.
+        """
+        if not self.writable:
+            return
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._lock_and_clean()
+            self.refuse_used()  # again: another process may have used it since the first check
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+        except OSError as error:
+            raise RedwoodError(f"--run_dir {self.path} cannot be written ({error.strerror}).") from error
+
+    def load(self) -> State | None:
+        """Read the state that a resumed run starts from: the one saved last between two phases.
+
+        Returns:
+            The state; None if this is a new run, or the run was stopped before its first checkpoint.
+
+        Raises:
+            RedwoodError: If this checkpoint, or the later one inside the phase, is damaged or of a run with other
+                options or data; or if another process is still writing to the folder.
+        """
+        if not self._resume:
+            return None
+        if self.writable and self.path.exists():
+            self._lock_and_clean()
+        self._refuse_subfolders()
+        if not self._boundary.exists():
+            self._refuse_missing_boundary()
+            return None
+        state = read_checkpoint(self._boundary, RESTART_RUN)
+        stamp = self._take_stamp(state, BETWEEN_PHASES, self._boundary, RESTART_RUN)
+        self.fingerprint.identity, self.logged = stamp["id"], stamp["log"]
+        inside = self.inside_phase(stamp["phase"])
+        if inside.exists():
+            later = self._take_stamp(read_checkpoint(inside, RESTART_PHASE), INSIDE_PHASE, inside, RESTART_PHASE)
+            if (later["id"], later["phase"]) != (stamp["id"], stamp["phase"]):
+                raise RedwoodError(
+                    f"The checkpoint {inside} is of another run, or of another phase, than {self._boundary}; "
+                    f"{RESTART_PHASE}."
+                )
+            self.logged = later["log"]
+        if self.writable:
+            self._remove_other_phases(stamp["phase"])
+        return state
+
+    def save(self, state: State, phase: int, log: str) -> None:
+        """Save all that the rest of the run depends on, between two phases.
+
+        Args:
+            state: Tensors and plain values.
+            phase: The phase that comes next; checkpoints inside earlier phases are removed.
+            log: The content of `metrics.csv` so far.
+        """
+        if not self.writable:
+            return
+        write_checkpoint({**state, STAMP: self.fingerprint.stamp(BETWEEN_PHASES, phase, log)}, self._boundary)
+        self._remove_other_phases(phase)
+
+    def check(self, config: State, data: State | None = None) -> None:
+        """Raise `RedwoodError` if the checkpoints are damaged, or of other options, or of other `data`."""
+        self.fingerprint = Fingerprint(config, data)
+        try:
+            self.load()
+        finally:
+            self.unlock()
+
+    def clean(self) -> None:
+        """Remove what a killed process has left of a complete run, unless another process is writing."""
+        with suppress(RedwoodError):
+            self._lock_and_clean()
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Let other processes write to the folder."""
+        self._lock.release()
+
+    def _lock_and_clean(self) -> None:
+        """Lock the folder, and remove unfinished files of an earlier process that was killed."""
+        self._lock.acquire(self.path)
+        for folder in (self.path, self.path / "checkpoints"):
+            remove_temporaries(folder)
+
+    def _remove_other_phases(self, phase: int) -> None:
+        kept = self.inside_phase(phase)
+        for inside in kept.parent.glob("inside-phase-*"):
+            if inside.name.startswith(kept.name):
+                continue
+            if inside.is_dir():
+                shutil.rmtree(inside)
+            else:
+                inside.unlink()
+
+    def _take_stamp(self, content: State, kind: str, path: Path, remedy: str) -> State:
+        """Remove the stamp from a checkpoint, check it and return it."""
+        stamp = content.pop(STAMP, None)
+        return self.fingerprint.check(stamp, kind, path, self._options_file, remedy)
+
+    def _refuse_subfolders(self) -> None:
+        """Refuse a folder that has the name of one of the run's files, before anything is trained."""
+        for pattern in ("metrics.csv", "results.json", "*.png", "config.yaml"):
+            for path in self.path.glob(pattern):
+                if path.is_dir():
+                    raise RedwoodError(f"{path} is a folder, where the run has a file of that name; remove it.")
+
+    def _refuse_missing_boundary(self) -> None:
+        """A run that has begun its first phase has a checkpoint from before it."""
+        for inside in (self.path / "checkpoints").glob("inside-phase-*.ckpt"):
+            raise RedwoodError(f"The checkpoint {inside} goes on from boundary.pt, which is missing; {RESTART_RUN}.")
+
+
+def _is_unused(folder: Path) -> bool:
+    """Whether a folder is empty, or holds only what a run leaves that is killed before it has written anything."""
+    names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")} - {LOCK_FILE}
+    return not names or (names == {"checkpoints"} and not any((folder / "checkpoints").iterdir()))
