@@ -206,7 +206,7 @@ def test_workers_stop_between_phases(two_workers, tmp_path):
 
 def test_steps_that_take_long_are_voted_on_each_time(monkeypatch):
     """A rollout of an agent stands for thousands of steps."""
-    monkeypatch.setattr("redwood.core.workers.world_size", lambda: 2)
+    monkeypatch.setattr("redwood.runs.stop_vote.world_size", lambda: 2)
     monkeypatch.setattr("redwood.runs.stop_vote._any_worker_requested", lambda: True)
     assert StopVote(every=1).passed()
     vote = StopVote()
