@@ -51,8 +51,9 @@ class LineReporter(Reporter):
     def line(self, index: int, average: float) -> str:
         """The line of a finished phase."""
         shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
+        seconds = time.perf_counter() - self._started
         return (
-            f"phase {index + 1}/{self._num_phases}: {self._steps} steps in {time.perf_counter() - self._started:.1f} s, "
+            f"phase {index + 1}/{self._num_phases}: {self._steps} steps in {seconds:.1f} s, "
             f"{self._measure.name} on the tasks so far {shown}"
         )
 
