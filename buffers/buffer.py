@@ -211,21 +211,6 @@ class Intake:
             self.policy.bind(rows.capacity, self._seed)
         return rows
 
-    def grow(self, capacity: int) -> None:
-        """Make room for more samples; those stored stay.
-
-        Raises:
-            ValueError: If that is not more than there is room for now.
-            StorageError: If the rows cannot be allocated; the buffer is then as it was.
-        """
-        if capacity <= self.capacity or self._capacity is None:
-            raise BufferInputError(f"A buffer of {self.capacity} samples cannot grow to {capacity}.")
-        if self._storage.rows is not None:
-            self._storage.rows.grow(capacity)
-            self._statistics.grow(capacity)
-        self._capacity = capacity
-        self.policy.grow(capacity)
-
     def to(self, device: torch.device | str) -> Self:
         """Move the rows of the tiers `auto` and `cuda` to a device; others stay where they are."""
         self._storage.to(torch.device(device))

@@ -6,67 +6,24 @@ So there is no state to save, and it does not matter how a stream was cut into b
 import zlib
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-np: Any
-try:
-    import numpy as np
-except ImportError:
-    np = None
-
-__all__ = ["np"]
-
-
-# A NumPy array, or a tensor on the host.
-Array = Any
-
-
-def library() -> Any:
-    """The module that has functions of arrays."""
-    return torch if np is None else np
-
-
-def to_array(tensor: Tensor) -> Array:
-    """A tensor on the host as an array, sharing memory."""
-    return tensor if np is None else tensor.numpy()
-
-
-def to_tensor(array: Array) -> Tensor:
-    """An array as a tensor, sharing memory."""
-    return array if np is None else torch.from_numpy(array)  # type: ignore[no-any-return]
-
-
-def whole(values: Array, *, short: bool = False) -> Array:
-    """Values (...) >= 0 rounded down, as int64 or, if `short`, int32."""
-    if np is None:
-        return values.to(torch.int32 if short else torch.int64)
-    return values.astype(np.int32 if short else np.int64)
-
-
-def indices(mask: Array) -> Array:
-    """Where a mask (n,) is true (m,), int64."""
-    return mask.nonzero()[:, 0] if np is None else np.flatnonzero(mask)
-
-
-def repeat(values: Array, times: Array) -> Array:
-    """Each value (n,) as often as its number of times (n,) says."""
-    return values.repeat_interleave(times) if np is None else values.repeat(times)
+Array: TypeAlias = npt.NDArray[Any]
 
 
 def intervals(values: Array, ends: Array) -> Array:
-    """Which of consecutive intervals, starting from 0, with these ends (C,), int64, values (...), int64, are in."""
-    return library().searchsorted(ends, values, side="right")
+    """The numbers of the intervals that values (...), int64, are in.
 
-
-def sort_rows(rows: Array) -> None:
-    """Sort each row (R, n), contiguous, in place."""
-    if np is None:
-        rows.copy_(rows.sort(dim=1).values)
-    else:
-        rows.sort(axis=1)
+    Args:
+        values: At least 0.
+        ends: Ends (C,), int64, of consecutive intervals, the first of which starts at 0.
+    """
+    return np.searchsorted(ends, values, side="right")
 
 
 _MASK = (1 << 64) - 1
@@ -76,13 +33,8 @@ _STEPS, _STEP_BITS = 64, 20
 _WIDE = 512
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
-
-
 # SplitMix64 (Steele, Lea and Flood, 2014): shift and multiply, twice, and a last shift.
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
-_SIGNED_ROUNDS = tuple((shift, (1 << (64 - shift)) - 1, _signed(factor)) for shift, factor in _ROUNDS)
 
 
 def mix(value: int) -> int:
@@ -92,16 +44,8 @@ def mix(value: int) -> int:
     return value
 
 
-def mix_(values: Tensor) -> Tensor:
-    """The same in place on int64 (...), read as unsigned."""
-    for shift, mask, factor in _SIGNED_ROUNDS:
-        values ^= (values >> shift) & mask
-        values *= factor
-    return values
-
-
-def _mix_array(values: Any, shifted: Any) -> None:
-    """The same in place on a NumPy array of unsigned integers, given memory for another one."""
+def _mix_array(values: Array, shifted: Array) -> None:
+    """The same in place on unsigned integers of 64 bits, given memory for another array."""
     for shift, factor in _ROUNDS:
         np.right_shift(values, np.uint64(shift), out=shifted)
         values ^= shifted
@@ -130,37 +74,23 @@ class CounterRandom:
 
     def __init__(self, *key: int | str) -> None:
         """Name the sequence by any integers and strings."""
-        self._inner, self._outer = _signed(derive_key(*key, 0)), _signed(derive_key(*key, 1))
-        self._golden = _signed(_GOLDEN)
+        self._inner, self._outer = np.uint64(derive_key(*key, 0)), np.uint64(derive_key(*key, 1))
         self._block_start, self._block = -1, torch.empty(0)
 
     def uniforms(self, counters: Tensor) -> Tensor:
         """One draw for each counter (...), int64."""
-        return self._by_torch(counters) if np is None else self._by_numpy(counters)
-
-    def _by_numpy(self, counters: Tensor) -> Tensor:
-        """The same numbers in half the time: shifts of unsigned integers need no mask, and calls cost less."""
+        # Unsigned integers of NumPy: their shifts need no mask, and a call costs less than one of torch.
         bits = counters.numpy().astype(np.uint64)
         shifted = np.empty_like(bits)
         bits *= np.uint64(_GOLDEN)
-        bits += np.uint64(self._inner & _MASK)
+        bits += self._inner
         _mix_array(bits, shifted)
-        bits ^= np.uint64(self._outer & _MASK)
+        bits ^= self._outer
         _mix_array(bits, shifted)
         bits >>= np.uint64(11)
         draws = shifted.view(np.float64)
         np.multiply(bits.view(np.int64), 2.0**-53, out=draws)
         return torch.from_numpy(draws)
-
-    def _by_torch(self, counters: Tensor) -> Tensor:
-        bits = counters * self._golden
-        bits += self._inner
-        mix_(bits)
-        bits ^= self._outer
-        mix_(bits)
-        bits >>= 11
-        bits &= (1 << 53) - 1
-        return bits.double().mul_(2.0**-53)
 
     def run(self, start: int, n: int) -> Tensor:
         """The draws (n,) of counters start, start + 1, ...; blocks of 4,096 are made at once and kept."""
@@ -185,7 +115,8 @@ class StepRandom:
     def uniforms(self, step: int, n: int) -> list[float]:
         """The first `n` draws of a step; n below 2^20."""
         if n > _WIDE:
-            return self._wide(step, n).tolist()  # type: ignore[no-any-return]
+            draws: list[float] = self._wide(step, n).tolist()
+            return draws
         first = step - step % _STEPS
         if first != self._first or self._width < n:
             steps = torch.arange(first, first + _STEPS) << _STEP_BITS

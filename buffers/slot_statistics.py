@@ -24,11 +24,6 @@ class SlotStatistics:
         """These rows (n,) were drawn."""
         self.draws.index_add_(0, slots, torch.ones_like(slots))
 
-    def grow(self, capacity: int) -> None:
-        """Add empty slots."""
-        more = torch.zeros(capacity - len(self.arrivals), dtype=torch.int64)
-        self.arrivals, self.draws = torch.cat([self.arrivals, more]), torch.cat([self.draws, more])
-
     def state_dict(self, n: int) -> dict[str, Any]:
         """Those of the first `n` slots."""
         return {"arrivals": self.arrivals[:n].clone(), "draws": self.draws[:n].clone()}

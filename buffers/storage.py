@@ -5,12 +5,13 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.pytree import flatten, to_plain, unflatten
-from redwood.buffers.randomness import np
+from redwood.buffers.randomness import Array
 from redwood.buffers.tiers import TIERS, allocate, resolve
 from redwood.core.errors import BufferInputError
 
@@ -36,13 +37,13 @@ class RowBatch:
         return self.rows.shape[0]
 
 
-def as_whole_rows(leaf: Tensor) -> Any:
-    """View samples (n, ...) on the host as a NumPy array (n,) of rows; None on a GPU, of nothing, or without NumPy.
+def as_whole_rows(leaf: Tensor) -> Array | None:
+    """View samples (n, ...) on the host as a NumPy array (n,) of rows; None on a GPU, or if they hold nothing.
 
     NumPy moves a row with one copy, where torch scatters word by word and takes twice as long.
     """
     n = len(leaf)
-    if np is None or not leaf.is_cpu or not leaf.numel():
+    if not leaf.is_cpu or not leaf.numel():
         return None
     leaf = leaf.detach()
     if leaf.is_conj():
@@ -53,7 +54,7 @@ def as_whole_rows(leaf: Tensor) -> Any:
 
 
 @cache
-def _row_type(n_bytes: int) -> Any:
+def _row_type(n_bytes: int) -> np.dtype[np.void]:
     return np.dtype((np.void, n_bytes))
 
 
@@ -135,6 +136,8 @@ class RowStorage:
 
     def write_leaves(self, slots: Tensor, leaves: Sequence[Tensor], positions: Tensor | None = None) -> None:
         """Overwrite rows by leaves (n, ...) in the order of the layout, or by those at some positions (r,)."""
+        if not len(slots):
+            return
         slots = self._here(slots)
         if self._whole is not None and (positions is not None or self.layout.stride >= DIRECT_FROM):
             self._write_directly(slots, leaves, positions)
@@ -149,15 +152,16 @@ class RowStorage:
     def _write_directly(self, slots: Tensor, leaves: Sequence[Tensor], positions: Tensor | None) -> None:
         # Leaf by leaf: each row is moved but once.
         index = slots.numpy()
-        chosen = slice(None) if positions is None else positions.numpy()
         for column, leaf in zip(self._columns, leaves, strict=True):
             if column is None:
                 continue
-            if not leaf.is_cpu and positions is not None:  # only what is kept need be copied to the host
-                moved = leaf.index_select(0, positions.to(leaf.device, non_blocking=True)).cpu()
-                column[index] = as_whole_rows(moved)
+            if positions is not None and not leaf.is_cpu:  # only the chosen rows are copied to the host
+                leaf, chosen = leaf.index_select(0, positions.to(leaf.device, non_blocking=True)), None
             else:
-                column[index] = as_whole_rows(leaf.cpu())[chosen]
+                chosen = None if positions is None else positions.numpy()
+            rows = as_whole_rows(leaf.cpu())
+            assert rows is not None
+            column[index] = rows if chosen is None else rows[chosen]
 
     def _write_part(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
         # Rows are put together where the cache holds them, and then moved whole.
@@ -218,12 +222,6 @@ class RowStorage:
     def words(self, n: int) -> Tensor:
         """The first `n` rows as they lie in memory (n, words), as a view of the storage itself."""
         return self._rows[:n]
-
-    def grow(self, capacity: int) -> None:
-        """Make room for `capacity` rows; those that are there stay where they are."""
-        rows = self._allocate(capacity, self.tier, self._device)
-        rows[: self.capacity].copy_(_in_use(self._rows))
-        self._hold(rows)
 
     def move(self, tier: str, device: torch.device | None) -> None:
         """Move the rows to another tier."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -12,7 +13,7 @@ from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.layout import WORD
-from redwood.buffers.randomness import Array, indices, intervals, library, to_array, to_tensor, whole
+from redwood.buffers.randomness import Array, intervals
 from redwood.buffers.samplers.counts import Draws
 from redwood.buffers.storage import RowStorage
 
@@ -49,34 +50,33 @@ def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
         >>> plan.send_numbers.tolist(), plan.send_splits, plan.recv_splits, plan.own_numbers.tolist()
         ([1], [1, 0], [1, 0], [0])
     """
-    lib, rows = library(), to_array(draws.rows)
-    counts, groups = to_array(draws.counts), to_array(draws.groups)
-    owned, drawn = counts.sum(1).cumsum(0), to_array(draws.drawn).cumsum(0)
+    rows, counts, groups = draws.rows.numpy(), draws.counts.numpy(), draws.groups.numpy()
+    owned, drawn = counts.sum(1).cumsum(0), draws.drawn.numpy().cumsum(0)
     low, start = (int(ends[rank - 1]) if rank else 0 for ends in (owned, drawn))
-    asked = indices((rows >= low) & (rows < int(owned[rank])))
+    asked = np.flatnonzero((rows >= low) & (rows < int(owned[rank])))
     sends = _shares(asked, drawn)
-    recvs = _shares(whole(rows[start : int(drawn[rank])]), owned)
+    recvs = _shares(rows[start : int(drawn[rank])].astype(np.int64), owned)
     # This worker's own draws are a run among what it is asked for.
     begin, end = sum(sends[:rank]), sum(sends[: rank + 1])
     sends[rank] = recvs[rank] = 0
-    places = whole(rows[asked]) - low
+    places = rows[asked].astype(np.int64) - low
     ends = counts[rank].cumsum(0)
     cells = intervals(places, ends)
     ids, numbers = groups[cells], places - (ends - counts[rank])[cells]
     return ExchangePlan(
-        to_tensor(lib.concatenate([ids[:begin], ids[end:]])),
-        to_tensor(lib.concatenate([numbers[:begin], numbers[end:]])),
+        torch.from_numpy(np.concatenate([ids[:begin], ids[end:]])),
+        torch.from_numpy(np.concatenate([numbers[:begin], numbers[end:]])),
         sends,
         recvs,
-        to_tensor(ids[begin:end]),
-        to_tensor(numbers[begin:end]),
+        torch.from_numpy(ids[begin:end]),
+        torch.from_numpy(numbers[begin:end]),
         draws.drawn,
     )
 
 
 def _shares(values: Array, ends: Array) -> list[int]:
     """How many of some integers (m,) are in each of consecutive intervals with these ends (N,)."""
-    counts: list[int] = library().bincount(intervals(values, ends), minlength=len(ends)).tolist()
+    counts: list[int] = np.bincount(intervals(values, ends), minlength=len(ends)).tolist()
     return counts
 
 

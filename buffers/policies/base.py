@@ -81,10 +81,6 @@ class Policy(Component, ABC):
     def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
         """Rows (n,) were replayed and had these losses (n,)."""
 
-    def grow(self, capacity: int) -> None:
-        """Decide from now on for more slots."""
-        self.capacity = capacity
-
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples that policies of other workers kept, and with a share of what else these have seen.
 

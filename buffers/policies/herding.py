@@ -56,12 +56,6 @@ class Herding(Policy):
         self._counts: dict[int, int] = {}
         self._features = torch.zeros(capacity, 0)
 
-    def grow(self, capacity: int) -> None:
-        """Decide from now on for more slots."""
-        more = torch.zeros(capacity - self.capacity, self._features.shape[1])
-        super().grow(capacity)
-        self._features = torch.cat([self._features, more])
-
     def propose(self, info: CandidateInfo) -> Placement:
         """Choose anew among the exemplars and the samples that come in, class by class."""
         assert info.labels is not None

@@ -44,12 +44,6 @@ class PartitioningReservoir(Policy):
         self._counts: list[int] = []
         self._powers: list[float] = []
 
-    def grow(self, capacity: int) -> None:
-        """Decide from now on for more slots."""
-        more = torch.zeros(capacity - self.capacity, self._stored.shape[1], dtype=torch.bool)
-        super().grow(capacity)
-        self._stored = torch.cat([self._stored, more])
-
     def propose(self, info: CandidateInfo) -> Placement:
         """Decide one sample after the other: what is kept changes the shares."""
         assert info.labels is not None

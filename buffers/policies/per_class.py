@@ -37,11 +37,6 @@ class ClassQuota(Policy):
         self._seen: Counter[int] = Counter()  # samples of each class offered so far
         self._full: set[int] = set()  # classes that have been the largest while there was no free slot
 
-    def grow(self, capacity: int) -> None:
-        """Decide from now on for more slots; every class may fill them."""
-        super().grow(capacity)
-        self._full.clear()
-
     @abstractmethod
     def chance(self, arrival: Any, kept: Any, n: int) -> Any:
         """Probability that a sample of a class with no more room replaces another one of its class.
@@ -136,7 +131,7 @@ class ClassQuota(Policy):
             n = share(sum(other._seen[group] - other.groups.size(group) for other in others))
             self._seen[group] += n
             self.n_seen += n
-        if self.size == self.capacity:  # else every class may fill what is free, as when it grows
+        if self.size == self.capacity:  # else every class may fill what is free
             self._full.update(*(other._full for other in others))
         return placement
 

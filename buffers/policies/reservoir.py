@@ -17,8 +17,6 @@ class Reservoir(Policy):
 
     After n samples each of them is stored with probability min(1, capacity / n), whatever the batch sizes were: the
     sample that arrives as number i (from 0) takes slot floor(u_i * (i + 1)), if there is such a slot.
-
-    A buffer that grows fills its new slots with the next samples, which are then over-represented.
     """
 
     def bind(self, capacity: int, seed: int) -> None:
@@ -26,11 +24,6 @@ class Reservoir(Policy):
         super().bind(capacity, seed)
         self._random = CounterRandom(seed, "reservoir")
         self._decide_block(0)
-
-    def grow(self, capacity: int) -> None:
-        """Decide from now on for more slots."""
-        super().grow(capacity)
-        self._decide_block(self._block_start)
 
     def propose(self, info: CandidateInfo) -> Placement:
         """Fill the free slots, then replace at random."""
@@ -87,11 +80,6 @@ class LossAwareReservoir(Policy):
         self._lots = CounterRandom(seed, "whether a sample enters")
         self._choices = CounterRandom(seed, "which sample gives way")
         self._losses = torch.zeros(capacity, dtype=torch.float64)
-
-    def grow(self, capacity: int) -> None:
-        """Decide from now on for more slots."""
-        self._losses = torch.cat([self._losses, torch.zeros(capacity - self.capacity, dtype=torch.float64)])
-        super().grow(capacity)
 
     def propose(self, info: CandidateInfo) -> Placement:
         """Fill the free slots, then replace."""

@@ -2,18 +2,10 @@
 
 from collections.abc import Callable
 
-from redwood.buffers.randomness import (
-    Array,
-    CounterRandom,
-    indices,
-    intervals,
-    library,
-    repeat,
-    sort_rows,
-    to_array,
-    to_tensor,
-    whole,
-)
+import numpy as np
+import torch
+
+from redwood.buffers.randomness import Array, CounterRandom, intervals
 
 
 class StepNumbers:
@@ -28,13 +20,13 @@ class StepNumbers:
 
     def of(self, workers: Array, numbers: Array) -> Array:
         """Some numbers (...) of workers (...), which are broadcast against each other."""
-        return to_array(self._random.uniforms(to_tensor(((workers << 16) + self._first) + numbers)))
+        return self._random.uniforms(torch.from_numpy(((workers << 16) + self._first) + numbers)).numpy()
 
     def again(self, n: int) -> Array:
         """`n` numbers (n,) that belong to no worker."""
         start = -1 - self._first - self._again
         self._again += n
-        return to_array(self._random.uniforms(to_tensor(library().arange(start, start - n, -1))))
+        return self._random.uniforms(torch.arange(start, start - n, -1)).numpy()
 
 
 def equal_subsets(numbers: StepNumbers, workers: Array, n: int, size: int, first: int = 0) -> Array:
@@ -47,19 +39,19 @@ def equal_subsets(numbers: StepNumbers, workers: Array, n: int, size: int, first
         size: How many integers there are to choose from.
         first: First one of each worker's numbers to be used.
     """
-    lib, workers = library(), workers[:, None]
+    workers = workers[:, None]
     if n > size - n:  # what is left out is less
-        left_out = whole(equal_subsets(numbers, workers[:, 0], size - n, size, first))
-        kept = lib.ones((len(workers), size), dtype=lib.bool)
-        kept[lib.arange(len(workers))[:, None], left_out] = False
-        return (indices(kept.reshape(-1)) % max(size, 1)).reshape(len(workers), n)
-    short = size < 1 << 31  # sorts twice as fast
+        left_out = equal_subsets(numbers, workers[:, 0], size - n, size, first).astype(np.int64)
+        kept = np.ones((len(workers), size), dtype=np.bool)
+        kept[np.arange(len(workers))[:, None], left_out] = False
+        return (np.flatnonzero(kept.reshape(-1)) % max(size, 1)).reshape(len(workers), n)
+    dtype = np.int32 if size < 1 << 31 else np.int64  # the former sorts twice as fast
 
     def picks(uniforms: Array) -> Array:
         uniforms *= size
-        return whole(uniforms, short=short)
+        return uniforms.astype(dtype)
 
-    rows = picks(numbers.of(workers, lib.arange(first, first + n)))
+    rows = picks(numbers.of(workers, np.arange(first, first + n)))
     return _settled(rows, lambda repeated: picks(numbers.again(len(repeated))))
 
 
@@ -73,30 +65,31 @@ def unequal_subsets(numbers: StepNumbers, workers: Array, starts: Array, sizes: 
         sizes: Length of each interval (S,).
         shares: Size of each subset (S,).
     """
-    lib = library()
     by_rest = 2 * shares > sizes  # what is left out is less
-    segments = repeat(lib.arange(len(starts)), lib.where(by_rest, sizes - shares, shares))
+    segments = np.repeat(np.arange(len(starts)), np.where(by_rest, sizes - shares, shares))
     drawers = workers[segments]
-    used = lib.bincount(drawers)
-    ranks = lib.arange(len(segments)) - (used.cumsum(0) - used)[drawers]
+    used = np.bincount(drawers)
+    ranks = np.arange(len(segments)) - (used.cumsum(0) - used)[drawers]
 
     def picks(segments: Array, uniforms: Array) -> Array:
         uniforms *= sizes[segments]
-        return whole(uniforms) + starts[segments]
+        values: Array = uniforms.astype(np.int64) + starts[segments]
+        return values
 
     def again(repeated: Array) -> Array:
-        return picks(intervals(repeated, starts) - 1, numbers.again(len(repeated)))
+        segments: Array = intervals(repeated, starts) - 1
+        return picks(segments, numbers.again(len(repeated)))
 
-    found = _settled(picks(segments, numbers.of(drawers, ranks))[None], again)[0]
+    found: Array = _settled(picks(segments, numbers.of(drawers, ranks))[None], again)[0]
     if not by_rest.any():
         return found
     is_rest = by_rest[segments]
     starts, sizes = starts[by_rest], sizes[by_rest]
     ends = sizes.cumsum(0)
-    every = lib.arange(int(ends[-1])) + repeat(starts - ends + sizes, sizes)
-    kept = lib.ones(len(every), dtype=lib.bool)
-    kept[lib.searchsorted(every, found[is_rest])] = False
-    return lib.concatenate([found[~is_rest], every[kept]])
+    every = np.arange(int(ends[-1])) + np.repeat(starts - ends + sizes, sizes)
+    kept = np.ones(len(every), dtype=np.bool)
+    kept[np.searchsorted(every, found[is_rest])] = False
+    return np.concatenate([found[~is_rest], every[kept]])
 
 
 def _settled(rows: Array, again: Callable[[Array], Array]) -> Array:
@@ -104,13 +97,13 @@ def _settled(rows: Array, again: Callable[[Array], Array]) -> Array:
 
     Only which values are equal decides what is drawn anew, not which they are: all subsets stay equally likely.
     """
-    sort_rows(rows)
+    rows.sort(axis=1)
     flat, width = rows.reshape(-1), rows.shape[1]
-    repeated = indices(flat[1:] == flat[:-1]) + 1
+    repeated = np.flatnonzero(flat[1:] == flat[:-1]) + 1
     if len(repeated):
         repeated = repeated[repeated % width != 0]
     if len(repeated):
         flat[repeated] = again(flat[repeated])
-        unsettled = library().unique(repeated // width)
+        unsettled = np.unique(repeated // width)
         rows[unsettled] = _settled(rows[unsettled], again)
     return rows

@@ -136,12 +136,6 @@ class TestArguments:
         with pytest.raises(ValueError, match="empty buffer; call `add` first"):
             unchanged(buffer, lambda: buffer.sample(1))()
 
-    @pytest.mark.parametrize("capacity", [2, 3])
-    def test_of_growth(self, capacity: int) -> None:
-        buffer = RehearsalBuffer(3)
-        with pytest.raises(ValueError, match=f"of 3 samples cannot grow to {capacity}"):
-            unchanged(buffer, lambda: buffer.grow(capacity))()
-
     def test_of_what_is_told(self) -> None:
         buffer = RehearsalBuffer(3, policy=LossAwareReservoir(), sampler=Grasp())
         feed(buffer, torch.zeros(5).long())

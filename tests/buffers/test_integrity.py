@@ -68,13 +68,8 @@ def test_leaves_stay_together(tier: str, policy: type[Policy], tmp_path: Path) -
     check(buffer.all())
     assert len(set(buffer.all()["id"].tolist())) == len(buffer) == 20
 
-    buffer.grow(33)
-    check(buffer.all())
-    n = feed(buffer, device, n)
-    assert len(set(buffer.all()["id"].tolist())) == len(buffer) == 33
-
     torch.save(buffer.state_dict(), tmp_path / "buffer.pt")
-    restored = RehearsalBuffer(33, policy=policy(), tier=tier, directory=str(tmp_path))
+    restored = RehearsalBuffer(20, policy=policy(), tier=tier, directory=str(tmp_path))
     restored.load_state_dict(torch.load(tmp_path / "buffer.pt", weights_only=True))
     check(restored.all())
     assert torch.equal(restored.all()["id"], buffer.all()["id"])
@@ -98,5 +93,3 @@ def test_ages_and_draw_counts_belong_to_the_stored_samples() -> None:
         ids = buffer.all()["id"]
         assert torch.equal(buffer.ages(), n - 1 - ids)
         assert torch.equal(buffer.draw_counts(), counts[ids])
-    buffer.grow(50)
-    assert torch.equal(buffer.draw_counts(), counts[buffer.all()["id"]])

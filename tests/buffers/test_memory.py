@@ -67,8 +67,6 @@ class TestDeclaredBytes:
         assert buffer.nbytes == 0
         buffer.add({"x": row})
         assert buffer.nbytes == 50 * stride
-        buffer.grow(70)
-        assert buffer.nbytes == 70 * stride
 
     def test_all_leaves_share_a_row(self) -> None:
         buffer = RehearsalBuffer(50)

@@ -73,19 +73,6 @@ class TestSharedCapacity:
         labels = torch.arange(3 * CAPACITY * 4) % (2 * CAPACITY)
         assert sum(sizes_after(policy(), labels).values()) == CAPACITY
 
-    def test_more_capacity_is_shared_likewise(self, policy: type[Policy]) -> None:
-        labels = shuffled([0, 1, 2, 3] * 40)
-        buffer = RehearsalBuffer(12, policy=policy())
-        feed(buffer, labels)
-        kept = buffer.all()["id"]
-        buffer.grow(CAPACITY)
-        assert torch.equal(buffer.all()["id"], kept)
-        feed(buffer, torch.tensor([4] * 40), start=160)
-        feed(buffer, labels, start=200)
-        sizes = Counter(buffer.class_counts())
-        assert sum(sizes.values()) == CAPACITY
-        assert spread(sizes) <= 1
-
     def test_sizes_do_not_depend_on_the_seed_but_on_the_labels_alone(self, policy: type[Policy]) -> None:
         labels = shuffled([0] * 50 + [1] * 20 + [2] * 10)
         sizes = []

@@ -35,15 +35,6 @@ class TestEveryTier:
         rows.write(torch.tensor([0]), {name: leaf[3:] for name, leaf in SAMPLES.items()})
         assert rows.read(torch.tensor([5, 0, 3, 2]))["y"].tolist() == [0, 3, 2, 3]
 
-    def test_growing_keeps_rows(self, tier: str, tmp_path: Path) -> None:
-        rows = storage(tier, tmp_path)
-        rows.grow(100)
-        assert rows.capacity == 100
-        assert rows.nbytes == 100 * rows.layout.stride
-        assert rows.read(torch.tensor([5, 0, 3, 2]))["y"].tolist() == [0, 1, 2, 3]
-        rows.write(torch.tensor([99, 98, 97, 96]), SAMPLES)
-        assert torch.equal(rows.read(torch.tensor([99, 98, 97, 96]))["x"].cpu(), SAMPLES["x"])
-
     def test_a_draw_is_a_copy_in_memory_of_the_same_kind(self, tier: str, tmp_path: Path) -> None:
         rows = storage(tier, tmp_path)
         drawn = rows.read(torch.tensor([0, 2]))["logits"]
@@ -87,7 +78,6 @@ def test_a_failed_move_changes_nothing() -> None:
     rows = storage()
     with pytest.raises(ValueError, match="needs a CUDA device"):
         rows.move("cuda", torch.device("cuda"))
-    rows.grow(9)
     assert rows.tier == "host"
     assert rows.read(torch.tensor([5, 0]))["y"].tolist() == [0, 1]
 

@@ -3,7 +3,6 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import SAMPLERS, GreedyBalanced, RehearsalBuffer
-from redwood.buffers import randomness as arrays
 from redwood.buffers.distributed.row_exchange import ExchangePlan, exchange_plan
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import GroupCounts
@@ -74,17 +73,6 @@ class TestPartsFitTogether:
                 assert len(ids) == len(set(ids)) == min(n, n_choices) == int(plans[rank].drawn[rank])
                 assert name != "old_tasks" or current not in (labels[ids] // 2).tolist()
                 assert plans[rank].send_splits[rank] == plans[rank].recv_splits[rank] == 0
-
-    def test_without_numpy(self, name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        group_counts, random = shared_inventory(buffers(name)), CounterRandom(1, "test")
-        plans = []
-        for _ in range(2):
-            draws = SAMPLERS[name].plan(random, 5, n, group_counts)
-            plans.append([exchange_plan(draws, rank, 4) for rank in range(4)])
-            monkeypatch.setattr(arrays, "np", None)
-        for one, other in zip(*plans, strict=True):
-            for a, b in zip(one, other, strict=True):
-                assert torch.equal(a, b) if isinstance(a, Tensor) else a == b
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from redwood.buffers import RehearsalBuffer, Reservoir
+from redwood.buffers import Reservoir
 from redwood.buffers.policies import CandidateInfo
 from redwood.buffers.randomness import CounterRandom
 from tests.buffers.helpers import run
@@ -34,17 +34,3 @@ def test_the_last_of_several_samples_takes_a_slot() -> None:
     wins = (CounterRandom(0, "reservoir").run(0, 1000) * (torch.arange(1000) + 1)).long()
     for position, slot in zip(positions.tolist(), slots.tolist(), strict=True):
         assert (wins[position + 1 :] != slot).all()
-
-
-def test_new_slots_are_filled_and_then_compete() -> None:
-    buffer = RehearsalBuffer(5, seed=1)
-    buffer.add({"id": torch.arange(5000)})
-    old = buffer.all()["id"]
-    buffer.grow(8)
-    buffer.add({"id": torch.arange(5000, 5003)})
-    assert len(buffer) == 8
-    assert set(buffer.all()["id"][5:].tolist()) == {5000, 5001, 5002}
-    assert (buffer.all()["id"][:5] == old).sum() >= 4
-    buffer.add({"id": torch.arange(5003, 90_000)})
-    assert len(buffer.all()["id"].unique()) == 8
-    assert buffer.all()["id"].min() > 5000

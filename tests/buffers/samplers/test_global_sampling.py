@@ -9,7 +9,6 @@ import torch
 from torch.nn.functional import one_hot
 
 from redwood.buffers import ClassBalanced, Grasp, MaximallyInterfered, OldTasks, Sampler, TaskBalanced, Uniform
-from redwood.buffers import randomness as arrays
 from redwood.buffers.samplers.counts import GroupCounts
 from tests.buffers.distributed.checks import Z_LIMIT, Draws, n_unreachable, overlap_z_score, rejections
 from tests.buffers.samplers.all_workers import drawn, group_counts_of, planned, rows_of
@@ -188,13 +187,6 @@ class TestEveryWorkerPlansTheSame:
             with n_threads(threads):
                 found.append(self.plans(sampler, counts, n))
         assert torch.equal(*found)
-
-    def test_without_numpy(
-        self, sampler: type[Sampler], counts: list[list[int]], n: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        wanted = self.plans(sampler, counts, n)
-        monkeypatch.setattr(arrays, "np", None)
-        assert torch.equal(self.plans(sampler, counts, n), wanted)
 
     def test_whatever_the_memory_of_the_counts(self, sampler: type[Sampler], counts: list[list[int]], n: int) -> None:
         groups, table, current = group_counts_of(counts)

@@ -1,10 +1,11 @@
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from redwood.buffers.randomness import CounterRandom, to_array, to_tensor
+from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.random_subsets import StepNumbers, equal_subsets, unequal_subsets
 from tests.buffers.statistics import ALPHA, draw_p_value, share_p_value
 
@@ -14,7 +15,7 @@ def numbers(step: int = 0) -> StepNumbers:
 
 
 def equal(n_workers: int, n: int, size: int, step: int = 0) -> Tensor:
-    return to_tensor(equal_subsets(numbers(step), to_array(torch.arange(n_workers)), n, size)).long()
+    return torch.from_numpy(equal_subsets(numbers(step), np.arange(n_workers), n, size)).long()
 
 
 def unequal(sizes: list[int], shares: list[int], n_workers: int, step: int = 0) -> list[Tensor]:
@@ -24,7 +25,7 @@ def unequal(sizes: list[int], shares: list[int], n_workers: int, step: int = 0) 
     starts = (torch.arange(n_workers)[:, None] * total + ends - torch.tensor(sizes)).flatten()
     workers = torch.arange(n_workers).repeat_interleave(len(sizes))
     tables = workers, starts, torch.tensor(sizes * n_workers), torch.tensor(shares * n_workers)
-    keys = to_tensor(unequal_subsets(numbers(step), *map(to_array, tables))).sort().values
+    keys = torch.from_numpy(unequal_subsets(numbers(step), *(table.numpy() for table in tables))).sort().values
     return list((keys % total).split([sum(shares)] * n_workers))
 
 
@@ -33,15 +34,15 @@ class TestStepNumbers:
         seen = []
         for step in (0, 1, 7):
             own = numbers(step)
-            seen += [to_tensor(own.of(to_array(torch.arange(40)[:, None]), to_array(torch.arange(50)))).flatten()]
-            seen += [to_tensor(own.again(n)) for n in (3, 0, 500)]
+            seen += [torch.from_numpy(own.of(np.arange(40)[:, None], np.arange(50))).flatten()]
+            seen += [torch.from_numpy(own.again(n)) for n in (3, 0, 500)]
         assert len(torch.cat(seen).unique()) == 3 * (40 * 50 + 503)
 
     def test_the_last_ones_of_one_worker_and_step_are_not_the_first_ones_of_the_next(self) -> None:
         for step in (0, (1 << 31) - 2):
-            last = numbers(step).of(to_array(torch.tensor([65_534, 65_535])), to_array(torch.tensor([65_535, 65_535])))
-            first = numbers(step).of(to_array(torch.tensor([65_535])), to_array(torch.tensor([0])))
-            following = numbers(step + 1).of(to_array(torch.tensor([0])), to_array(torch.tensor([0])))
+            last = numbers(step).of(np.array([65_534, 65_535]), np.array([65_535, 65_535]))
+            first = numbers(step).of(np.array([65_535]), np.array([0]))
+            following = numbers(step + 1).of(np.array([0]), np.array([0]))
             assert len({*last.tolist(), *first.tolist(), *following.tolist()}) == 4
 
 
