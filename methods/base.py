@@ -9,7 +9,7 @@ from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
 from redwood.core.registry import reference_of
-from redwood.core.state import Stateful
+from redwood.core.state import State, Stateful
 from redwood.methods.table import known_methods
 from redwood.runs.run import Run
 from redwood.settings.base import Setting
@@ -127,6 +127,6 @@ class Method(Stateful, ABC):
         """
         return None
 
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker; see `rehearsal_cost` for more."""
         return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": self.nbytes}

@@ -150,11 +150,11 @@ class LightningMethod(Method):
         """A copy of the given module, or a network for the setting's spaces, drawn from torch's global generator."""
         space, n_outputs = self.setting.observation_space, count_outputs(self.setting.action_space)
         if isinstance(self.model, nn.Module):
-            network = adapt_module(self.model, space, n_outputs)  # type: ignore[arg-type]
+            network = adapt_module(self.model, space, n_outputs)
             if self._resumed_from is not None:
                 network.load_state_dict(self._resumed_from)
             return network
-        return build_network(self.model, space, n_outputs)  # type: ignore[arg-type]
+        return build_network(self.model, space, n_outputs)
 
     # The hooks of a training step, in the order of their calls; see `redwood.methods.training.step.take_step`.
 
@@ -236,7 +236,7 @@ class LightningMethod(Method):
 
         self.phase = phase
         self.heads.learn(phase.task_classes)
-        callbacks = [CountFlops(self.flops), TrainingLog(self.run), MethodHooks(self), *self.callbacks()]
+        callbacks = [CountFlops(self.flops, self.network), TrainingLog(self.run), MethodHooks(self), *self.callbacks()]
         trainer = make_trainer(self.run, phase, self.setting.workers, self.strategy(), callbacks)
         with postpone_signals(when=self.run.saves_inside_phases):
             trainer.fit(
@@ -295,7 +295,7 @@ class LightningMethod(Method):
             self._resumed_from = state["initial"]
         super().load_state_dict(state)
 
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         """FLOPs of training so far, the size of the network, and the bytes of the state that counts as buffer."""
         parameters = sum(p.numel() for p in self.network.parameters())
         return super().costs() | {"training_flops": self.flops.total(), "parameters": parameters}

@@ -1,7 +1,6 @@
 """iCaRL (Rebuffi et al., 2017, "iCaRL: Incremental Classifier and Representation Learning")."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from typing_extensions import override
 from redwood.buffers import RehearsalBuffer
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
 from redwood.methods.distillation.lwf_mc import LwFMC
 from redwood.methods.networks.last_layer import features_of
@@ -103,7 +103,7 @@ class ICaRL(LwFMC, Rehearsal):
         return scores if task_id is None else self.heads.mask(scores, task_id.to(self.device))
 
     @override
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         costs = super().costs()
         candidates = max(self.candidates_bytes, self.candidates.nbytes)
         return costs | {"buffer_bytes": costs["buffer_bytes"] + candidates}

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
+from redwood.core.state import State
 from redwood.methods.distillation.losses import DIVERGENCES
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.flops import FlopMeter
@@ -75,7 +75,7 @@ class Teacher:
         """Bytes of the copy."""
         return 0 if self.copy is None else sum(value.nbytes for value in self.copy.state_dict().values())
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Weights, known outputs, and classes of the phase."""
         return {
             "known": self.known.clone(),
@@ -83,7 +83,7 @@ class Teacher:
             "network": None if self.copy is None else self.copy.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Continue from a state."""
         self.known, self.current, self.copy = state["known"].clone(), state["current"].clone(), None
         if state["network"] is not None:
@@ -93,9 +93,9 @@ class Teacher:
 
 def classes_of(task_id: int | None, task_classes: Mapping[int, tuple[int, ...]], *, past_accessible: bool) -> list[int]:
     """The classes of a phase that trains `task_id`, or several tasks (None); see `Teacher.begin`."""
-    alone = task_id is not None and task_id in task_classes and not past_accessible
-    tasks = [task_id] if alone else list(task_classes)
-    return [label for task in tasks for label in task_classes[task]]  # type: ignore[index]
+    if task_id is not None and task_id in task_classes and not past_accessible:
+        return list(task_classes[task_id])
+    return [label for classes in task_classes.values() for label in classes]
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from typing_extensions import override
 from redwood.buffers import GreedyBalanced, RehearsalBuffer
 from redwood.core.checks import check_range
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
+from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
@@ -88,11 +89,11 @@ class MemoryPhase(Phase):
     def score(self, predictions: Tensor, batch: Batch) -> None:
         """Count nothing: the stream has shown these samples before."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The position in the memory, and the state of the stream's phase."""
         return {"memory": self.train.state_dict(), "stream": self._stream.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on inside the phase."""
         self.train.load_state_dict(state["memory"])
         self._stream.load_state_dict(state["stream"])

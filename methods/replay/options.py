@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -151,7 +151,7 @@ def make_component(option: str, text: str, known: Mapping[str, type[T]]) -> T:
     if name not in known:
         raise UnknownNameError(option, name, known)
     parameters = inspect.signature(known[name]).parameters
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, float | int] = {}
     for item in filter(None, given.split(",")):
         key, _, value = item.partition("=")
         if key not in parameters:

@@ -1,7 +1,7 @@
 """Experience replay (Chaudhry et al., 2019, "On Tiny Episodic Memories in Continual Learning")."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
@@ -94,6 +94,6 @@ class Rehearsal(ReplayOptions, LightningMethod):
             return super().inside_state()
 
     @override
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         rehearsal = self.replay.costs()
         return super().costs() | ({"rehearsal": rehearsal} if rehearsal else {})

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
+from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import CHUNK, features_of
 from redwood.methods.replay.interference import interference
@@ -74,7 +75,7 @@ class Replay(ABC):
         yield
 
     @abstractmethod
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         """What the run reports of its rehearsal; empty if there is nothing to tell."""
 
     @property
@@ -83,11 +84,11 @@ class Replay(ABC):
         return self.buffer.nbytes
 
     @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The buffer and all that later draws depend on."""
 
     @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Continue from a state."""
 
 
@@ -154,15 +155,15 @@ class LocalReplay(Replay):
         return None
 
     @override
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         return {}  # the buffer works within the training step, as part of its time
 
     @override
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return self.buffer.state_dict()
 
     @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.buffer.load_state_dict(state)
         self.buffer.to(self._method.device)
 

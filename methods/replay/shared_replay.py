@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from redwood.buffers import AsyncRehearsalBuffer, RehearsalBuffer
 from redwood.core.seeding import derive_seed
+from redwood.core.state import State
 from redwood.core.workers import rank, world_size
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.options import ReplayOptions, check_suits
@@ -109,7 +110,7 @@ class SharedReplay(Replay):
         return MethodStrategy(method, self.memory)
 
     @override
-    def costs(self) -> dict[str, Any]:
+    def costs(self) -> State:
         profiler = self.memory.profiler
         return profiler.costs() | {
             "stored": len(self.buffer),
@@ -127,13 +128,13 @@ class SharedReplay(Replay):
             self._is_saved_apart = False
 
     @override
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         if self._is_saved_apart:
             return {}
         return {"buffer": self.buffer.state_dict(), "memory": self.memory.extra_state()}
 
     @override
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         if state:  # else the strategy has loaded it
             self.buffer.load_state_dict(state["buffer"])
             self.buffer.to(self._device)

@@ -15,7 +15,7 @@ from redwood.core.state import State
 from redwood.methods.replay.options import make_component
 from redwood.methods.streaming.prequential import PrequentialMethod, predict_ridge, ridge_flops
 from redwood.methods.training.heads import predicts_numbers
-from redwood.settings.base import Setting
+from redwood.settings.supervised import SupervisedSetting
 
 _ELEMENTS = 2**22  # that are gathered at a time
 
@@ -55,7 +55,7 @@ class JustInTime(PrequentialMethod):
     def _policy(self) -> Policy:
         return make_component("buffer_policy", self.buffer_policy, POLICIES)
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Start with no samples."""
         policy = self._policy()
         # With one label for all, a ring holds the latest samples of the stream, and not of each class.

@@ -14,9 +14,9 @@ from redwood.methods.base import Method
 from redwood.methods.networks import Scale
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, predicts_numbers
 from redwood.settings.assumptions import TaskIds
-from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
 
@@ -115,7 +115,7 @@ class PrequentialMethod(Method):
     def query_flops(self, d: int) -> float:
         """Operations of one answer for an input of d features."""
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """Start with no samples."""
         self.setting = setting
         self.n_outputs = count_outputs(setting.action_space)

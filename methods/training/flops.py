@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
+
+from redwood.core.state import State
 
 # What went through the network in one step: the number of samples of each call.
 Kind = tuple[int, ...]
@@ -94,7 +95,7 @@ class FlopMeter:
             steps * self._counted.get(kind, per_sample * sum(kind)) for kind, steps in self._steps.items()
         )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The counts, as plain values."""
         return {
             "steps": [[list(kind), count] for kind, count in self._steps.items()],
@@ -103,7 +104,7 @@ class FlopMeter:
             "apart": self._apart,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Continue from earlier counts."""
         self._steps = Counter({tuple(kind): count for kind, count in state["steps"]})
         self._counted = {tuple(kind): flops for kind, flops in state["counted"]}

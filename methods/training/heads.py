@@ -2,29 +2,27 @@
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any
 
-import gymnasium
 import torch
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.core.state import Stateful
 
 
-def count_outputs(action_space: gymnasium.spaces.Space[Any]) -> int:
+
+def count_outputs(action_space: Discrete | Box) -> int:
     """Outputs that a network needs: one for each class, or for each number to predict."""
-    if isinstance(action_space, gymnasium.spaces.Box):
-        return prod(action_space.shape)
-    return int(action_space.n)  # type: ignore[attr-defined]
+    return prod(action_space.shape) if isinstance(action_space, Box) else int(action_space.n)
 
 
-def predicts_numbers(action_space: gymnasium.spaces.Space[Any]) -> bool:
+def predicts_numbers(action_space: Discrete | Box) -> bool:
     """Whether numbers are to be predicted, not classes."""
-    return isinstance(action_space, gymnasium.spaces.Box)
+    return isinstance(action_space, Box)
 
 
-def as_predictions(outputs: Tensor, action_space: gymnasium.spaces.Space[Any]) -> Tensor:
+def as_predictions(outputs: Tensor, action_space: Discrete | Box) -> Tensor:
     """What to answer with: scores (B, K) of classes as they are, numbers (B,) or (B, d) in the shape of the targets."""
     if not predicts_numbers(action_space):
         return outputs

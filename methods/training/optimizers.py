@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules by name."""
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -32,8 +32,8 @@ class OptimizedMethod(Protocol):
         """Learning rate of the phase."""
 
 
-def make_optimizer(method: OptimizedMethod, network: nn.Module, phase_steps: int) -> dict[str, Any]:
-    """What `LightningModule.configure_optimizers` returns for one phase of `phase_steps` steps.
+def make_optimizer(method: OptimizedMethod, network: nn.Module, phase_steps: int) -> tuple[Optimizer, LambdaLR]:
+    """Optimizer and learning-rate schedule of one phase of `phase_steps` steps.
 
     With `optimizer_state="reset"` both start anew, and a cosine falls to zero within the phase. With `"keep"` the
     optimizer goes on with its state from the phase before, and a cosine falls to zero at the end of the last phase,
@@ -48,7 +48,7 @@ def make_optimizer(method: OptimizedMethod, network: nn.Module, phase_steps: int
             return 1.0
         return (1 + math.cos(math.pi * min(1.0, (done + step / phase_steps) / phases))) / 2
 
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+    return optimizer, LambdaLR(optimizer, factor)
 
 
 def bare_optimizer(method: OptimizedMethod, network: nn.Module) -> Optimizer:

@@ -12,6 +12,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import Strategy
 
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
+from redwood.core.state import State
 from redwood.methods.training.callbacks import CheckpointInsidePhase
 from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.runs.launch import cluster_environment
@@ -83,12 +84,12 @@ _CONTENT = Record(
 class SealedIO(TorchCheckpointIO):
     """Lightning's files of tensors and plain values; it would unpickle local files itself."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: State, path: Any, storage_options: Any = None) -> None:
         """Write the file atomically."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, Path(path))
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> State:
         """Read it onto the CPU; Lightning moves what belongs elsewhere.
 
         Raises:
