@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.methods.streaming.prequential import PrequentialMethod, fit_ridge, ridge_flops
-from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 
 
 @dataclass
@@ -34,7 +34,7 @@ class MovingWindow(PrequentialMethod):
         check_range(self, "ridge", 1e-9)
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         self.x: Tensor | None = self.add_state("x", None, buffer=True)
         self.y: Tensor | None = self.add_state("y", None, buffer=True)

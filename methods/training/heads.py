@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from redwood.core.state import Stateful
 
 
-
 def count_outputs(action_space: Discrete | Box) -> int:
     """Outputs that a network needs: one for each class, or for each number to predict."""
     return prod(action_space.shape) if isinstance(action_space, Box) else int(action_space.n)
