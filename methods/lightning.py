@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_positive, check_range, check_types
 from redwood.core.errors import InvalidOptionError
@@ -86,6 +87,7 @@ class LightningMethod(Method):
         if not 0 < self.lr_decay <= 1:
             raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 
+    @override
     def configure(self, setting: SupervisedSetting) -> None:
         self.setting = setting
         self.device = self.run.device(setting.workers)
@@ -229,6 +231,7 @@ class LightningMethod(Method):
         """The outputs (B, K); where ids are given at test, those outside each sample's task are minus infinity."""
         return outputs if task_id is None else self.heads.mask(outputs, task_id)
 
+    @override
     def fit(self, phase: Phase) -> None:
         """Train on one phase, with a Trainer of its own."""
         from redwood.methods.training.callbacks import CountFlops, MethodHooks, TrainingLog
@@ -253,6 +256,7 @@ class LightningMethod(Method):
         self.network.to(self.device)
 
     @torch.no_grad()
+    @override
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Scores (B, K), or numbers (B,) or (B, d), of the network in evaluation mode."""
         with evaluating(self.network):
@@ -265,10 +269,12 @@ class LightningMethod(Method):
         base = LightningMethod
         return cls.predict is base.predict and cls.logits is base.logits and cls.forward is base.forward
 
+    @override
     def on_finish(self, results: Results) -> None:
         """Let go of the data."""
         self.__dict__.pop("phase", None)
 
+    @override
     def state_dict(self) -> State:
         """Network, what a given one was like at the start, and the state of all classes of the method."""
         own = {"network": self.network.state_dict(), "initial": self._initial_state()}
@@ -287,6 +293,7 @@ class LightningMethod(Method):
         """What a checkpoint inside a phase holds of it, beside what Lightning and the strategy save."""
         return self.state_dict()
 
+    @override
     def load_state_dict(self, state: State) -> None:
         """Continue with an earlier network."""
         check_weights(state["network"], self.network)
@@ -295,6 +302,7 @@ class LightningMethod(Method):
             self._resumed_from = state["initial"]
         super().load_state_dict(state)
 
+    @override
     def costs(self) -> State:
         """FLOPs of training so far, the size of the network, and the bytes of the state that counts as buffer."""
         parameters = sum(p.numel() for p in self.network.parameters())

@@ -30,9 +30,11 @@ class ReplayingMethod(Protocol):
     stores_outputs: ClassVar[bool]
     run: Run
 
-    def adds(self, step: Step) -> bool: ...
+    def adds(self, step: Step) -> bool:
+        """Whether the incoming samples are offered to the buffer."""
 
-    def further_leaves(self, step: Step) -> Rows: ...
+    def further_leaves(self, step: Step) -> Rows:
+        """Further leaves (b, ...) to store with the incoming samples."""
 
 
 class Replay(ABC):

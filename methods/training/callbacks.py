@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from redwood.core.errors import RedwoodError
 from redwood.methods.training.flops import FlopMeter
@@ -31,10 +32,12 @@ class TrainingLog(Callback):
         self._loss: Tensor | None = None
         self._logged = self._last_step = 0
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the last step: its loss is logged with the step, as a checkpoint of it leaves no step to train."""
         self._last_step = int(trainer.estimated_stepping_batches)
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
     ) -> None:
@@ -47,6 +50,7 @@ class TrainingLog(Callback):
             self._run.reporter.step(step)
             self._reported = now
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the last loss of a phase that ends early."""
         if self._loss is not None and self._logged != trainer.global_step:
@@ -72,20 +76,25 @@ class CountFlops(Callback):
     def __init__(self, flops: FlopMeter, network: nn.Module) -> None:
         self._flops, self._network = flops, network
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flops.watch(self._network)
 
+    @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Step, batch_idx: int) -> None:
         self._flops.start_step()
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
     ) -> None:
         self._flops.end_step()
 
+    @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flops.unwatch()
 
+    @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._flops.unwatch()
 
@@ -97,20 +106,25 @@ class MethodHooks(Callback):
         self._method = method
         self._step: Step | None = None  # Lightning hands no batch to the hook after the backward pass
 
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._method.on_train_start()
 
+    @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Step, batch_idx: int) -> None:
         self._step = batch
         self._method.on_batch_start(batch_idx, int(trainer.num_training_batches))
 
+    @override
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._step is not None
         self._method.after_backward(self._step)
 
+    @override
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self._method.before_optimizer_step()
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
     ) -> None:
@@ -134,6 +148,7 @@ class CheckpointInsidePhase(ModelCheckpoint):
         self._run, self._path = run, path
         self._vote = StopVote()
 
+    @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
     ) -> None:
@@ -151,6 +166,7 @@ class CheckpointInsidePhase(ModelCheckpoint):
         """Lightning's names the interval, and warns when a resumed run has another one, which it may."""
         return type(self).__qualname__
 
+    @override
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
         self._run.save_logs()
