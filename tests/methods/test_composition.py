@@ -64,8 +64,8 @@ class TestClass:
     def test_a_subclass_with_a_loss_of_its_own_stands_last(self):
         @dataclasses.dataclass
         class Flat(get_method("finetune")):
-            def loss(self, batch):
-                return self.losses(batch).sum()
+            def loss(self, step):
+                return self.losses(step).sum()
 
         assert Flat.composition is Composition.LAST
         for cls in (compose(Flat, EWC), compose(EWC, Flat)):
@@ -109,6 +109,7 @@ class TestRefusals:
             ("ewc+ewc", "ewc is named twice"),
             ("rehearsal+er_ace", "er_ace is rehearsal and more; leave the latter out"),
             ("er_ace+rehearsal", "er_ace is rehearsal and more; leave the latter out"),
+            ("two_side+bic", "bic is two_side and more; leave the latter out"),
         ],
     )
     def test_what_cannot_be_joined(self, name, sentence):

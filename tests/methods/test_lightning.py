@@ -111,8 +111,8 @@ class TestPhases:
 
         @dataclass
         class Coasting(Watched):
-            def loss(self, batch):
-                return super().loss(batch) * (self.phase.index == 0)
+            def loss(self, step):
+                return super().loss(step) * (self.phase.index == 0)
 
         for state, moves in (("reset", False), ("keep", True)):
             method = watch(method=Coasting(momentum=0.9, optimizer_state=state))
@@ -236,8 +236,9 @@ class TestNetwork:
             target = ContinualSetting
             epsilon: float = 0.1
 
-            def loss(self, batch):
-                return nn.functional.cross_entropy(self.network(batch.x), batch.y, label_smoothing=self.epsilon)
+            def loss(self, step):
+                scores = self.network(step.batch.x)
+                return nn.functional.cross_entropy(scores, step.batch.y, label_smoothing=self.epsilon)
 
         smooth, sharp = (
             run_here(ClassIncrementalSetting(nb_tasks=2, passes=3), method)

@@ -7,7 +7,7 @@ from torch import nn
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.distillation.bic import BiC, fit_bias
 from redwood.methods.replay.rehearsal import Rehearsal
-from tests.methods.helpers import batch_of, configured, weights_of
+from tests.methods.helpers import augmented, batch_of, configured, weights_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -48,14 +48,13 @@ class Watched(BiC):
         super().configure(setting)
         self.trained_on, self.changes, self.aside_after = [], [], []
 
-    def augment(self, batch):
-        augmented = super().augment(batch)
-        if self.competing:
-            rows = self._weights > 0
-            assert len(rows) == len(augmented.y)
-            assert self._weights.sum().item() == pytest.approx(len(rows)) or not rows.any()
-            self.trained_on.append(augmented.x[rows])
-        return augmented
+    def augment(self, step):
+        super().augment(step)
+        if step.weights is not None:
+            rows = step.weights > 0
+            assert len(rows) == len(step.batch.y)
+            assert step.weights.sum().item() == pytest.approx(len(rows)) or not rows.any()
+            self.trained_on.append(step.batch.x[rows])
 
     def _correct(self, new):
         x = few_digits().x_test
@@ -122,18 +121,17 @@ class TestRun:
         batch = batch_of(0, 100)
         held_out = method._is_held_out(batch.x)
         batch = batch._replace(x=batch.x[held_out], y=batch.y[held_out], task_id=batch.task_id[held_out])
-        method.phase = type("Phase", (), {"train": type("Train", (), {"first_pass": True})})
-        assert float(method.loss(method.augment(batch)).detach()) == 0
-        method.remember(batch)
+        step = augmented(method, batch)
+        assert float(method.loss(step).detach()) == 0
+        method.after_loss(step)
         assert len(method.buffer) == 0
         assert len(method.held_out) == len(batch.y) > 3
 
     def test_the_loss_is_the_mean_over_the_samples_that_count(self):
         method, batch = configured(BiC(buffer_size=20)), batch_of(0, 100)
         counted = ~method._is_held_out(batch.x)
-        method.phase = type("Phase", (), {"train": type("Train", (), {"first_pass": False})})
         expected = nn.functional.cross_entropy(method.network(batch.x[counted]), batch.y[counted])
-        torch.testing.assert_close(method.loss(method.augment(batch)), expected)
+        torch.testing.assert_close(method.loss(augmented(method, batch)), expected)
 
 
 def corrected():

@@ -23,7 +23,7 @@ class Watched(Fixed):
 def states():
     method = Watched(model=NormalisedNetwork(), momentum=0.9, weight_decay=0.1, dropout=0.2)
     run_here(small_setting("class_incremental", class_order=list(range(10))), method)
-    assert method.teacher.network is None
+    assert method.teacher.copy is None
     return method.states
 
 

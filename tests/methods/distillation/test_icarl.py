@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.distillation.icarl import ICaRL
+from redwood.methods.networks.last_layer import features_of
 from tests.methods.helpers import configured, one_sentence
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -56,8 +57,8 @@ class Watched(ICaRL):
         expected[:, labels] = self.network(x).detach()[:, labels]
         assert torch.equal(self.predict(x, None), expected)
 
-    def loss(self, batch):
-        loss = super().loss(batch)
+    def loss(self, step):
+        loss, batch = super().loss(step), step.batch
         self.check_answer(seen=self.classes)
         taught = {label for group in self.classes[:-1] for label in group}
         old = None if self.previous is None else self.previous(batch.x).detach()
@@ -134,11 +135,11 @@ class TestPrediction:
     def test_it_is_the_nearest_mean_of_exemplars(self, watched):
         method, x = watched, few_digits().x_test
         rows = method.buffer.all()
-        features, queries = (normalize(method.features(samples), dim=1) for samples in (rows["x"], x))
+        features, queries = (normalize(features_of(method.network, samples), dim=1) for samples in (rows["x"], x))
         means = [normalize(features[rows["y"] == label].mean(0), dim=0) for label in range(10)]
         expected = [min(range(10), key=lambda label: float((one - means[label]).norm())) for one in queries]
         assert method.predict(x, None).argmax(1).tolist() == expected
-        torch.testing.assert_close(method._means, torch.stack(means))
+        torch.testing.assert_close(method.means, torch.stack(means))
         assert method.network(x).argmax(1).tolist() != expected
 
     def test_classes_without_exemplars_are_never_predicted(self):
@@ -167,7 +168,7 @@ class TestPrediction:
 def means():
     method = ICaRL(buffer_size=30)
     run_here(small_setting("class_incremental", workers=2), method)
-    return method._means, method.buffer.all(), method.features(method.buffer.all()["x"])
+    return method.means, method.buffer.all(), features_of(method.network, method.buffer.all()["x"])
 
 
 def test_two_workers_share_the_means_of_all_exemplars(two_workers):

@@ -9,7 +9,7 @@ from redwood.methods.baselines import Finetune
 from redwood.methods.distillation.losses import kd
 from redwood.methods.distillation.lwf import LwF
 from redwood.methods.replay.rehearsal import Rehearsal
-from tests.methods.helpers import batch_of, configured, move, trained, weights_of
+from tests.methods.helpers import batch_of, configured, move, step_of, trained, weights_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -27,12 +27,12 @@ def second_task(method, key="class_incremental"):
     """A method whose first task is over, and whose second one is about to be trained."""
     configured(method, key)
     method.heads.learn({0: FIRST})
-    method.current = method.classes_of(Given({0: FIRST}))
+    method.teacher.begin(Given({0: FIRST}), past_accessible=False)
     method.on_task_end(0)
     move(method)
     method.groups = method.taught_groups()
     method.heads.learn({1: SECOND})
-    method.current = method.classes_of(Given({1: SECOND}))
+    method.teacher.begin(Given({1: SECOND}), past_accessible=False)
     return method
 
 
@@ -45,19 +45,21 @@ class TestLoss:
 
     def test_unchanged_outputs_cost_nothing(self):
         method, batch = second_task(LwF()), batch_of(0, 40)
-        method.network.load_state_dict(method.teacher.network.state_dict())
-        assert method.loss(batch).item() == method.losses(batch).mean().item()
+        method.network.load_state_dict(method.teacher.copy.state_dict())
+        assert method.loss(step_of(batch)).item() == method.losses(step_of(batch)).mean().item()
 
     def test_only_outputs_that_the_teacher_was_taught_count(self):
         method, batch = second_task(LwF(lwf_alpha=3.0, temperature=4.0)), batch_of(0, 40, SECOND)
         outputs, taught = method.network(batch.x), method.teacher(batch.x)
         distance = kd(outputs[:, :4], taught[:, :4], 4.0).mean()
         assert distance > 0
-        torch.testing.assert_close(method.loss(batch), F.cross_entropy(outputs, batch.y) + 3 * distance)
+        torch.testing.assert_close(method.loss(step_of(batch)), F.cross_entropy(outputs, batch.y) + 3 * distance)
         with torch.no_grad():
-            method.teacher.network.head.bias[4:] += 5
+            method.teacher.copy.head.bias[4:] += 5
             method.network.head.bias[4:] += 1
-        torch.testing.assert_close(method.loss(batch), F.cross_entropy(method.network(batch.x), batch.y) + 3 * distance)
+        torch.testing.assert_close(
+            method.loss(step_of(batch)), F.cross_entropy(method.network(batch.x), batch.y) + 3 * distance
+        )
 
     def test_given_the_task_each_old_head_has_a_softmax_of_its_own(self):
         method = second_task(LwF(), "task_incremental")
@@ -70,19 +72,19 @@ class TestLoss:
         outputs, taught = method.network(batch.x), method.teacher(batch.x)
         distance = kd(outputs[:, :4], taught[:, :4]) + kd(outputs[:, 4:7], taught[:, 4:7])
         expected = F.cross_entropy(outputs[:, 7:], batch.y - 7) + distance.mean()
-        torch.testing.assert_close(method.loss(batch), expected)
+        torch.testing.assert_close(method.loss(step_of(batch)), expected)
 
     def test_shared_outputs_are_all_old_ones(self):
         method = LwF()
         run_here(small_setting("domain_incremental"), method)
         (group,) = method.groups
         assert group.tolist() == method.teacher.known.nonzero()[:, 0].tolist()
-        assert bool(method.teacher.known[method.current].all())
+        assert bool(method.teacher.known[method.teacher.current].all())
 
     def test_the_network_answers_once_for_both_parts(self):
         method, batch, calls = second_task(LwF()), batch_of(0, 40), []
         method.network.register_forward_pre_hook(lambda network, args: calls.append(len(args[0])))
-        method.loss(batch)
+        method.loss(step_of(batch))
         assert calls == [40]
 
 
@@ -93,7 +95,7 @@ class TestRuns:
         @dataclass
         class Watched(LwF):
             def on_task_end(self, task_id):
-                if self.teacher.network is not None:
+                if self.teacher.copy is not None:
                     known = self.teacher.known
                     self.moved.append(kd(self.predict(x, None)[:, known], self.teacher(x)[:, known]).mean().item())
                 super().on_task_end(task_id)
@@ -116,8 +118,12 @@ class TestRuns:
         class Both(LwF, Rehearsal):
             """Rehearsal, and outputs that are held back."""
 
+            def distance(self, step):
+                self.came_in = step.n_incoming
+                return super().distance(step)
+
             def distances(self, outputs, taught):
-                self.sizes.append((self.n_incoming, len(taught)))
+                self.sizes.append((self.came_in, len(taught)))
                 return super().distances(outputs, taught)
 
         method = Both(buffer_size=20)

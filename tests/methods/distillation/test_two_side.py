@@ -6,9 +6,9 @@ from redwood.methods import compose
 from redwood.methods.baselines import Finetune
 from redwood.methods.distillation.bic import BiC
 from redwood.methods.distillation.losses import kd
-from redwood.methods.distillation.two_side import TwoSide
+from redwood.methods.distillation.two_side import TwoSide, new_classes_compete
 from redwood.methods.replay.rehearsal import Rehearsal
-from tests.methods.helpers import batch_of, configured, move, weights_of
+from tests.methods.helpers import batch_of, configured, move, step_of, weights_of
 from tests.small_runs import run_here, small_setting
 
 CLASSES = torch.arange(10)
@@ -17,12 +17,12 @@ CLASSES = torch.arange(10)
 class TestTwoSide:
     def test_in_the_first_task_labels_alone_count(self):
         method, batch = configured(TwoSide()), batch_of(0, 40)
-        torch.testing.assert_close(method.loss(batch), F.cross_entropy(method.network(batch.x), batch.y))
+        torch.testing.assert_close(method.loss(step_of(batch)), F.cross_entropy(method.network(batch.x), batch.y))
 
     def test_later_the_teacher_counts_by_its_share_of_the_classes(self):
         method = configured(TwoSide())
         for known, new in ((0, 4), (4, 7), (7, 10)):
-            method.current = (known <= CLASSES) & (new > CLASSES)
+            method.teacher.current = (known <= CLASSES) & (new > CLASSES)
             if known:
                 method.groups = method.taught_groups()
                 batch = batch_of(0, 60, tuple(range(known, new)))
@@ -31,7 +31,7 @@ class TestTwoSide:
                 labels = F.cross_entropy(outputs, batch.y)
                 assert distance > 0
                 expected = (new - known) / new * labels + known / new * distance
-                torch.testing.assert_close(method.loss(batch), expected)
+                torch.testing.assert_close(method.loss(step_of(batch)), expected)
             method.on_task_end(None)
             move(method)
 
@@ -47,7 +47,7 @@ class TestTwoSide:
         ],
     )
     def test_new_classes_compete_with_old_ones_where_a_test_tells_them_not_apart(self, key, competing):
-        assert configured(TwoSide(), key).competing is competing
+        assert new_classes_compete(small_setting(key).assumptions) is competing
 
 
 def test_with_rehearsal_it_is_bic_where_nothing_is_corrected():

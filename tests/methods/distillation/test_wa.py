@@ -34,7 +34,7 @@ class Watched(WA):
         self.ends = []
 
     def on_task_end(self, task_id):
-        new, bias = self.current & ~self.teacher.known, self.network.head.bias.detach().clone()
+        new, bias = self.teacher.current & ~self.teacher.known, self.network.head.bias.detach().clone()
         known = self.teacher.known
         super().on_task_end(task_id)
         self.ends.append((known, new, bias, self.network.head))

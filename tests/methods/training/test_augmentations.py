@@ -93,14 +93,13 @@ class Watched(Rehearsal):
         super().configure(setting)
         self.clean, self.trained_on, self.predicted = [], [], []
 
-    def augment(self, batch):
-        augmented = super().augment(batch)
-        self.clean.append((augmented.x.clone(), self.n_incoming))
-        return augmented
+    def augment(self, step):
+        super().augment(step)
+        self.clean.append((step.batch.x.clone(), step.n_incoming))
 
-    def loss(self, batch):
-        self.trained_on.append(batch.x.clone())
-        return super().loss(batch)
+    def loss(self, step):
+        self.trained_on.append(step.batch.x.clone())
+        return super().loss(step)
 
     def predict(self, x, task_id):
         self.predicted.append(x.clone())
@@ -144,7 +143,7 @@ class TestInARun:
         class Noting(AGEM):
             def reference_loss(self, replayed):
                 loss = super().reference_loss(replayed)
-                seen.append((replayed["x"], self.given))
+                seen.append((replayed.rows["x"], self.given))
                 return loss
 
             def logits(self, x, task_id):

@@ -13,8 +13,8 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
 from redwood.methods.training.layers import set_dropout
-from tests.methods.helpers import batch_of, configured
-from tests.methods.training.test_online_scorer import curve, explicit
+from tests.methods.helpers import batch_of, configured, step_of
+from tests.methods.training.test_step import curve, explicit
 
 IMAGES = Box(0, 255, (3, 32, 32), np.uint8)
 X = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -89,7 +89,7 @@ class TestMethods:
         method = configured(Finetune(dropout=0.5))
         batch = batch_of(0, 32)
         method.network.train()
-        assert not torch.equal(method.loss(batch), method.loss(batch))
+        assert not torch.equal(method.loss(step_of(batch)), method.loss(step_of(batch)))
         assert torch.equal(method.predict(batch.x, None), method.predict(batch.x, None))
         plain = configured(Finetune())
         assert torch.equal(method.predict(batch.x, None), plain.predict(batch.x, None))

@@ -77,7 +77,7 @@ class TestOtherMethods:
 
     def test_a_loss_without_the_network_costs_the_predictions_only(self):
         class Idle(Finetune):
-            def loss(self, batch):
+            def loss(self, step):
                 return next(self.network.parameters()).sum() * 0
 
         assert train(Idle(model=network()), 160, passes=1) == FORWARD * 160

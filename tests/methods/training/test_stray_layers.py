@@ -21,9 +21,9 @@ class Stray(Finetune):
         if self.held is not Stray.held:
             del self.__dict__["layer"]
 
-    def logits(self, x, task_id):
+    def forward(self, x, task_id):
         layer = self.extra[0] if isinstance(self.extra, list) else self.extra
-        return layer(super().logits(x, task_id))
+        return layer(super().forward(x, task_id))
 
 
 class InAList(Stray):

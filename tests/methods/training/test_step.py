@@ -1,4 +1,6 @@
-"""Online accuracy is that of predictions made before learning, wherever they come from."""
+"""One training step: what it trains on, and that online accuracy counts predictions made before learning."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,6 +9,9 @@ from torch import nn
 from redwood.core.seeding import seed_everything
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.step import OnlineScorer, Replayed, take_step
+from redwood.settings.batch import Batch
+from tests.methods.helpers import batch_of, configured, step_of
 from tests.regression import line
 from tests.samples import few_digits
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
@@ -29,6 +34,77 @@ def curve(method, key):
     return run_here(small_setting(key), method).online_curve
 
 
+class TestStep:
+    @pytest.mark.parametrize("with_ids", [True, False])
+    def test_samples_that_join_come_behind_the_others(self, with_ids):
+        first, others, third = (batch_of(start, start + 8) for start in (0, 8, 16))
+        leaves = [batch._asdict() if with_ids else {"x": batch.x, "y": batch.y} for batch in (others, third)]
+        step = step_of(first if with_ids else Batch(first.x, first.y, None))
+        rows = [step.join(Replayed(each, torch.empty(0, dtype=torch.int64))) for each in leaves]
+        assert rows == [slice(8, 16), slice(16, 24)]
+        assert torch.equal(step.batch.x, torch.cat([first.x, others.x, third.x]))
+        assert torch.equal(step.batch.y, torch.cat([first.y, others.y, third.y]))
+        assert step.batch.task_id.tolist() == [0] * 24 if with_ids else step.batch.task_id is None
+        assert step.incoming.x is first.x
+        assert step.n_incoming == 8
+
+    def test_outputs_are_computed_once_and_keep_their_gradient(self):
+        method, step, calls = configured(Finetune()), step_of(batch_of(0, 8)), []
+        method.network.register_forward_hook(lambda network, args, outputs: calls.append(outputs))
+        method.loss(step)
+        assert method.outputs(step) is method.outputs(step) is calls[0]
+        assert step.outputs.requires_grad
+        assert len(calls) == 1
+
+    def test_losses_are_those_of_each_sample_without_a_gradient(self):
+        method, step = configured(Finetune()), step_of(batch_of(0, 8))
+        loss = method.loss(step)
+        expected = nn.functional.cross_entropy(method.network(step.batch.x), step.batch.y, reduction="none")
+        torch.testing.assert_close(step.losses, expected.detach())
+        assert not step.losses.requires_grad
+        torch.testing.assert_close(loss, expected.mean())
+
+    def test_samples_count_by_their_weights(self):
+        method, step = configured(Finetune()), step_of(batch_of(0, 8))
+        step.weights = torch.arange(8.0)
+        torch.testing.assert_close(method.loss(step), (method.losses(step) * torch.arange(8.0)).mean())
+
+
+class Hooked(Finetune):
+    """Notes the hooks of a step and the predictions for its score."""
+
+    def configure(self, setting):
+        super().configure(setting)
+        self.calls = []
+        self.phase = type("Phase", (), {"score": lambda phase, predictions, batch: self.calls.append("score")})()
+
+    def augment(self, step):
+        self.calls.append("augment")
+
+    def loss(self, step):
+        self.calls.append("loss")
+        return super().loss(step)
+
+    def after_loss(self, step):
+        self.calls.append("after_loss")
+
+
+@pytest.mark.parametrize(
+    ("options", "first_pass", "calls"),
+    [
+        ({}, True, ["augment", "loss", "score", "after_loss"]),
+        ({"dropout": 0.5, "model": "mlp"}, True, ["augment", "score", "loss", "after_loss"]),
+        ({}, False, ["augment", "loss", "after_loss"]),
+    ],
+)
+def test_a_step_calls_the_hooks_in_order_and_is_scored_in_the_first_pass(options, first_pass, calls):
+    method = configured(Hooked(**options))
+    step = step_of(batch_of(0, 8), first_pass=first_pass)
+    loss = take_step(method, step, OnlineScorer(method, method.network))
+    assert method.calls == calls
+    assert loss.requires_grad
+
+
 class TestReusedForward:
     @pytest.mark.parametrize("key", KEYS)
     @pytest.mark.parametrize("cls", [Finetune, Rehearsal])
@@ -40,7 +116,12 @@ class TestReusedForward:
             def logits(self, x, task_id):
                 return -super().logits(x, task_id)
 
+        class Reversed(Finetune):
+            def forward(self, x, task_id):
+                return super().forward(x, task_id).flip(1)
+
         assert not Negated.predicts_by_network()
+        assert not Reversed.predicts_by_network()
         assert Finetune.predicts_by_network()
         assert not explicit(Finetune).predicts_by_network()
 
@@ -48,8 +129,8 @@ class TestReusedForward:
         """The network never sees the incoming batch itself: predictions have to be made for it."""
 
         class Blurred(Finetune):
-            def loss(self, batch):
-                return super().loss(batch._replace(x=batch.x // 2))
+            def loss(self, step):
+                return super().loss(replace(step, batch=step.batch._replace(x=step.batch.x // 2)))
 
         assert curve(Blurred(), "class_incremental") == curve(explicit(Blurred)(), "class_incremental")
 
@@ -77,9 +158,9 @@ class TestWhatBehavesOtherwiseInTraining:
         modes = []
 
         class Watches(Finetune):
-            def loss(self, batch):
+            def loss(self, step):
                 modes.append(all(part.training for part in self.network.modules()))
-                return super().loss(batch)
+                return super().loss(step)
 
         curve(Watches(model=NormalisedNetwork()), "class_incremental")
         assert set(modes) == {True}
