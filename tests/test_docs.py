@@ -36,12 +36,13 @@ def test_links(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_files_that_are_named_exist(page):
-    """Examples, benchmarks and modules that the text names in backticks."""
-    for name in re.findall(
-        r"`((?:examples|core|settings|runs|buffers|methods|experiments)/[\w/]+\.py)\b", page.read_text()
-    ):
-        assert (ROOT / name).exists(), name
+def test_files_that_are_named_exist_and_define_what_is_said(page):
+    """Each `file.py` and `file.py:name` in backticks, where the name may be `Class.method`."""
+    folders = "examples|core|settings|runs|buffers|methods|experiments"
+    for path, name in re.findall(rf"`((?:{folders})/[\w/]+\.py)(?::([\w.]+))?`", page.read_text()):
+        text = (ROOT / path).read_text()
+        for part in name.split(".") if name else ():
+            assert re.search(rf"^ *(?:class|def) {part}\b|^{part}\b.* = ", text, re.MULTILINE), f"{path}:{name}"
 
 
 def test_the_commands_of_the_readme_are_understood():
