@@ -17,13 +17,13 @@ from redwood.settings.results import Results
 
 
 class Composition(Enum):
-    """Where a method may stand among several that are joined to one, as `ewc+rehearsal` is.
+    """Where a method may stand among several that are joined to one, such as `ewc+rehearsal`.
 
     Attributes:
-        NEVER: Nowhere: it is a procedure of its own.
-        FIRST: Before all others: all that they do to the loss has to pass through what it does.
-        LAST: Behind all others: its loss or its predictions take the place of what a method behind it would do.
-        ANYWHERE: All that it overrides adds to what the method behind it does.
+        NEVER: It cannot be joined: it is a procedure of its own.
+        FIRST: Must come first, because the loss of all others has to pass through it.
+        LAST: Must come last, because it replaces the loss or the prediction.
+        ANYWHERE: Its overrides only add to the method that follows it.
     """
 
     NEVER = "never"

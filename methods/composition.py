@@ -15,13 +15,14 @@ PLACES = (Composition.FIRST, Composition.ANYWHERE, Composition.LAST)
 
 
 def compose(*methods: type[Method]) -> type[Method]:
-    """A method that does all that several ones do.
+    """A method that does what all of several methods do.
 
-    It inherits all of them, so that each one's overrides call the next one's. It targets the most special of their
-    targets, has the options of all, and of an option whose defaults differ the default of the method that comes first.
+    It inherits all of them, and the overrides of each call those of the next. Its target is the most specific of their
+    targets. It has the options of all. If both methods define an option, the first method's default is used.
 
     Args:
-        *methods: The classes. Their order says nothing but which default counts: what has to come first or last does.
+        *methods: The classes. Their order only decides which default is used: a method that must come first or last
+            is put there.
 
     Returns:
         A dataclass; the same one for the same methods in the same order.

@@ -54,8 +54,13 @@ class LightningMethod(Method):
 
     Attributes that a subclass may use:
         network: Maps samples (B, ...) in their storage dtype to scores (B, K).
+        n_outputs: The number of scores K.
+        heads: The outputs of each task.
+        setting: The setting, as a method may see it.
         phase: The phase that is being trained.
+        phase_count: How many phases are over.
         device: Where the network is.
+        flops: Counts the floating-point operations of training.
     """
 
     target = ContinualSetting
@@ -105,7 +110,7 @@ class LightningMethod(Method):
         self._set_threads()
 
     def make_module(self, network: nn.Module) -> "LearnerModule":
-        """What Lightning trains: `network` by this method."""
+        """The LightningModule that trains `network` by this method."""
         from redwood.methods.training.module import LearnerModule
 
         return LearnerModule(self, network)
