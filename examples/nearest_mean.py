@@ -7,7 +7,8 @@ from torch import Tensor
 
 from redwood.core.errors import NotTrainedError
 from redwood.methods import Method
-from redwood.settings import ContinualSetting, Phase, Setting
+from redwood.methods.training.heads import count_outputs
+from redwood.settings import ContinualSetting, Phase, SupervisedSetting
 
 
 @dataclass
@@ -16,9 +17,9 @@ class NearestMean(Method):
 
     target = ContinualSetting
 
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         """No class has been seen yet."""
-        n_classes, size = int(setting.action_space.n), int(torch.tensor(setting.observation_space.shape).prod())
+        n_classes, size = count_outputs(setting.action_space), int(torch.tensor(setting.observation_space.shape).prod())
         # A resumed run continues with them.
         self.sums = self.add_state("sums", torch.zeros(n_classes, size))
         self.counts = self.add_state("counts", torch.zeros(n_classes))

@@ -8,8 +8,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from redwood.methods import get_method
+from redwood.methods import PPO
 from redwood.settings import IncrementalRLSetting
+from redwood.settings.rl.results import ReturnResults
 
 
 class Thermostat(gymnasium.Env[Any, Any]):
@@ -41,8 +42,8 @@ def main() -> dict[str, float]:
     setting = IncrementalRLSetting(
         env=Thermostat, tasks=["default", "power=4"], steps_per_task=2048, max_episode_steps=30
     )
-    results = setting.apply(get_method("ppo")(n_steps=64, learning_rate=3e-3), quiet=True)
-    assert results.random_return is not None
+    results = setting.apply(PPO(n_steps=64, learning_rate=3e-3), quiet=True)
+    assert isinstance(results, ReturnResults) and results.random_return is not None
     returns = {"random": sum(results.random_return) / 2, "ppo": results.objective}
     print(returns)
     return returns

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from redwood.methods.base import Method
+from redwood.methods.training.heads import count_outputs
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
 from redwood.settings.base import Setting
@@ -41,9 +42,9 @@ class Honest(Method):
 
     target: ClassVar[type[Setting]] = SupervisedSetting
 
-    def configure(self, setting: Any) -> None:
+    def configure(self, setting: SupervisedSetting) -> None:
         self.setting = setting
-        self.weights = torch.zeros(64, int(setting.action_space.n))
+        self.weights = torch.zeros(64, count_outputs(setting.action_space))
 
     def fit(self, phase: Phase) -> None:
         for _ in range(phase.train.epochs):

@@ -1,15 +1,45 @@
+import multiprocessing
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.fork_server import start_context
 from tests.workers import GlooWorkers, TwoWorkers
+
+# `pytest -m quick`: tests that start no process. test_pairs.py and test_rl_pairs.py mark one run of every method.
+QUICK_FOLDERS = ("core", "settings", "buffers", "methods", "runs", "experiments")
+NOT_QUICK = ("buffers/distributed", "buffers/strategy")
+STARTS_PROCESSES = {"gloo_workers", "two_workers", "quick_processes"}
 
 
 def pytest_configure() -> None:
     """Undo what a shell does to jobs in the background and `nohup` does: tests send these signals."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as `quick` by their folder."""
+    root = Path(__file__).parent
+    for item in items:
+        if not item.path.is_relative_to(root) or item.get_closest_marker("slow"):
+            continue
+        name = item.path.relative_to(root).as_posix()
+        uses = set(getattr(item, "fixturenames", ()))
+        if name.startswith(QUICK_FOLDERS) and not name.startswith(NOT_QUICK) and not uses & STARTS_PROCESSES:
+            item.add_marker("quick")
+
+
+@pytest.fixture
+def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have runs start their workers, and comparisons their jobs, without seconds of imports."""
+    replaced = SimpleNamespace(get_context=lambda _: start_context(), parent_process=multiprocessing.parent_process)
+    for module in ("redwood.runs.processes", "redwood.experiments.pool"):
+        monkeypatch.setattr(f"{module}.multiprocessing", replaced)
 
 
 @pytest.fixture(scope="session")

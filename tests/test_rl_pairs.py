@@ -54,7 +54,16 @@ def check_results(results, setting_key, method_key):
     assert Results.from_dict(content).to_dict() == content
 
 
-@pytest.mark.parametrize(("setting", "method"), ALONE, ids=map("-".join, ALONE))
+def alone():
+    """The pairs of one worker; `pytest -m quick` runs one of each method: with phases, if it has such a pair."""
+    phases = {method for setting, method in ALONE if setting == "incremental_rl"}
+    quick = {method: "incremental_rl" if method in phases else setting for setting, method in reversed(ALONE)}
+    for setting, method in ALONE:
+        marks = [pytest.mark.quick] if quick[method] == setting else []
+        yield pytest.param(setting, method, id=f"{setting}-{method}", marks=marks)
+
+
+@pytest.mark.parametrize(("setting", "method"), list(alone()))
 def test_one_worker(setting, method):
     results, weights = run_pair(setting, method)
     check_results(results, setting, method)

@@ -1,10 +1,14 @@
-"""The command line, as a process of its own and in this one."""
+"""The command line as a process of its own: a new one, or a copy of one that has imported the large libraries."""
 
 import os
+import signal
 import subprocess
 import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
+
+from tests.fork_server import start_context
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = [sys.executable, str(ROOT / "cli.py")]
@@ -39,6 +43,30 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     process = start(*arguments, **options)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def start_copy(*arguments: str, output: Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> ForkServerProcess:
+    """Start the command line without seconds of imports; what it prints goes to `output`, a file or a terminal."""
+    process = start_context().Process(target=_run_copy, args=(arguments, output, cwd, env or environment()))
+    process.start()
+    return process
+
+
+def _run_copy(arguments: tuple[str, ...], output: Path, cwd: Path, env: dict[str, str]) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    for standard in (0, 1, 2):
+        os.dup2(descriptor, standard)
+    sys.stdout, sys.stderr = (os.fdopen(standard, "w", buffering=1, closefd=False) for standard in (1, 2))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    import torch
+
+    from redwood.cli import main
+
+    torch.set_num_threads(1)
+    sys.exit(main(list(arguments)))
 
 
 def content(folder: Path) -> dict[str, bytes | None]:

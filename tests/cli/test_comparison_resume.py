@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,7 @@ class TestFailed:
 
 LONG = ["--setting", "class_incremental", "--method", "random,finetune,rehearsal", "--nb_tasks", "2", "--passes", "30"]
 LONG += ["--accelerator", "cpu", "--checkpoint_every", "10"]
+CHECKPOINT = Path("class_incremental-finetune") / "checkpoints" / "inside-phase-001.ckpt"
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +126,9 @@ def test_kill_9_of_the_parent(whole, tmp_path):
     """Its processes notice; nothing of what they have done is lost."""
     folder = tmp_path / "killed"
     process = start(*LONG, "--run_dir", str(folder), "--jobs", "2")
-    wait_for(folder / "class_incremental-finetune" / "checkpoints" / "inside-phase-001.ckpt", process)
+    wait_for(
+        folder / "class_incremental-finetune" / "checkpoints" / "inside-phase-001.ckpt", lambda: process.poll() is None
+    )
     children = children_of(process.pid)
     assert len(children) >= 2
     process.kill()
@@ -145,7 +149,9 @@ def test_ctrl_c_on_a_terminal(whole, tmp_path):
     parts = []
     reader = threading.Thread(target=read_all, args=(terminal, parts))
     reader.start()
-    wait_for(folder / "class_incremental-finetune" / "checkpoints" / "inside-phase-001.ckpt", process)
+    wait_for(
+        folder / "class_incremental-finetune" / "checkpoints" / "inside-phase-001.ckpt", lambda: process.poll() is None
+    )
     children = children_of(process.pid)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 130

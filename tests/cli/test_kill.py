@@ -10,12 +10,13 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from redwood.cli import main
-from tests.cli.command import content, start
+from tests.cli.command import content, start, start_copy
 from tests.cli.kill_runs import GONE_S, Place, differences, exit_status, is_worker, kill_and_resume, session, wait_until
 from tests.small_runs import MEASURED
 
@@ -28,11 +29,11 @@ def long(*options: str) -> list[str]:
     return [part for pair in DEFAULTS.items() if pair[0] not in options for part in pair] + list(options)
 
 
-def wait_for(path: Path, process) -> None:
+def wait_for(path: Path, is_alive: Callable[[], bool]) -> None:
     """Until a file is there: looking often, so that little more of the run goes by."""
     deadline = time.monotonic() + PATIENCE_S
     while not path.exists():
-        assert process.poll() is None, "the run ended before it could be stopped"
+        assert is_alive(), "the run ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -94,11 +95,11 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     if method in NEEDS_IDS:
         options += ["--setting", "task_incremental"]
     folder = tmp_path / "killed"
-    process = start(*long(*options, "--run_dir", str(folder)))
-    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process)
+    process = start_copy(*long(*options, "--run_dir", str(folder)), output=tmp_path / "log.txt")
+    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process.is_alive)
     process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (folder / "results.json").exists()
     assert (folder / "checkpoints" / "inside-phase-001.ckpt").exists()
 
@@ -182,7 +183,7 @@ def test_ctrl_c_on_a_terminal(tmp_path):
     parts: list[bytes] = []
     reader = threading.Thread(target=read_all, args=(terminal, parts))
     reader.start()  # a terminal that nobody reads from would hold the run up
-    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process)
+    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_S) == 130
     reader.join()
@@ -203,12 +204,12 @@ def test_a_scheduler_ends_a_run(tmp_path):
     """By SIGTERM; what comes after it must not take the run for complete."""
     folder = tmp_path / "run"
     options = ["--method", "finetune", "--passes", "400", "--checkpoint_every", "10", "--run_dir", str(folder)]
-    process = start(*long(*options))
-    wait_for(folder / "checkpoints" / "inside-phase-000.ckpt", process)
+    process = start_copy(*long(*options), "--quiet", output=tmp_path / "log.txt")
+    wait_for(folder / "checkpoints" / "inside-phase-000.ckpt", process.is_alive)
     process.terminate()
-    _, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 143
-    assert err == f"terminated; go on with --resume {folder}\n"
+    process.join(PATIENCE_S)
+    assert process.exitcode == 143
+    assert (tmp_path / "log.txt").read_text() == f"terminated; go on with --resume {folder}\n"
     assert not (folder / "results.json").exists()
 
 

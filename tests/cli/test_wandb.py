@@ -13,7 +13,7 @@ import yaml
 from redwood.cli import main
 from redwood.runs.loggers import _wandb_id
 from redwood.runs.run import Run
-from tests.cli.command import QUICK, assert_one_sentence, content, environment, start
+from tests.cli.command import QUICK, assert_one_sentence, content, environment, start_copy
 
 PAIR = ["--setting", "class_incremental", "--method", "rehearsal"]
 
@@ -207,13 +207,14 @@ def test_online_without_a_key_or_a_network(tmp_path):
     """Soon, and nothing is left behind. Nobody listens at the port, so no machine outside is asked."""
     unreachable = environment(HOME=str(tmp_path), WANDB_BASE_URL="http://127.0.0.1:9", WANDB_INIT_TIMEOUT="3")
     environments = [unreachable, unreachable | {"WANDB_API_KEY": "0" * 40}]
+    logs = [tmp_path / "log0.txt", tmp_path / "log1.txt"]
     started = [
-        start(*PAIR, "--run_dir", str(tmp_path / f"run{number}"), "--wandb", "online", cwd=tmp_path, env=env)
-        for number, env in enumerate(environments)
+        start_copy(*PAIR, "--run_dir", f"run{n}", "--wandb", "online", output=logs[n], cwd=tmp_path, env=env)
+        for n, env in enumerate(environments)
     ]
-    for process in started:
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, out) == (2, ""), err
-        assert_one_sentence(err)
-        assert "use --wandb offline" in err
+    for process, log in zip(started, logs, strict=True):
+        process.join(120)
+        assert process.exitcode == 2
+        assert_one_sentence(log.read_text())
+        assert "use --wandb offline" in log.read_text()
     assert not [name for name in content(tmp_path) if name.startswith("run")]

@@ -78,7 +78,7 @@ def failures(folder):
     return {row["method"].rpartition(":")[2]: row["failure"] for row in table(folder)}
 
 
-def test_failures_do_not_stop_the_rest(folder, capfd):
+def test_failures_do_not_stop_the_rest(folder, capfd, quick_processes):
     """A process dies; what the others measure is what they do one after the other, in this process."""
     assert compare(folder, "pool", ["Killed", "random", "finetune"], "--jobs", "2") == 1
     out, err = capfd.readouterr()

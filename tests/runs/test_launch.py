@@ -54,7 +54,7 @@ class Killed(AsyncRehearsal):
         return super().augment(batch)
 
 
-def test_a_worker_that_is_killed_ends_the_run_with_one_sentence():
+def test_a_worker_that_is_killed_ends_the_run_with_one_sentence(quick_processes):
     setting = small_setting("class_incremental", workers=2, nb_tasks=1, batch_size=8)
     with pytest.raises(RedwoodError, match=r"^Worker 1 was ended by signal SIGKILL, and the others with it;") as caught:
         setting.apply(Killed(), quiet=True, accelerator="cpu")

@@ -1,8 +1,6 @@
 """The agents of Stable-Baselines3: options with the library's names and defaults."""
 
 import inspect
-import subprocess
-import sys
 from dataclasses import fields
 
 import pytest
@@ -51,12 +49,6 @@ def test_names_and_defaults_are_the_library_s(key):
 @pytest.mark.parametrize("key", AGENTS)
 def test_reaches_the_root(key):
     assert get_method(key).target is ContinualRLSetting
-
-
-def test_the_library_is_imported_once_it_is_needed():
-    script = "import sys; from redwood.methods import get_method; " + "".join(f"get_method('{k}'); " for k in AGENTS)
-    script += "print('stable_baselines3' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
 
 
 BELOW_OR_ABOVE = [

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 from matplotlib.collections import PolyCollection
 from PIL import Image
@@ -102,8 +99,3 @@ def test_a_picture_is_written_in_the_colours_of_its_legend(tmp_path):
         colours = {colour for count, colour in image.convert("RGB").getcolors(2**24) if count > 100}
     for colour in ("#d5d5d5", "#000000", *timeline.COLOURS[: len(PARTS)]):
         assert tuple(bytes.fromhex(colour[1:])) in colours
-
-
-def test_matplotlib_is_not_imported_before_it_is_needed():
-    code = "import sys, redwood.runs.figures.curves; sys.exit('matplotlib' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
