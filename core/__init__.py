@@ -1,1 +1,1 @@
-"""What all packages use: errors, checks of options, names and plug-ins, random seeds, workers, files."""
+"""Parts that all packages use: errors, checks of options, names and plug-ins, random seeds, workers, files, states."""

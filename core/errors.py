@@ -1,22 +1,22 @@
-"""The errors that users meet: each is one sentence with what came, what was wanted and the remedy."""
+"""The errors for users. Each message is one sentence: the option or file, its value, and the remedy."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class RedwoodError(ValueError):
-    """Base of all errors that the command line reports in one sentence, with exit code 2."""
+    """Base of the errors that the command line prints as one sentence, with exit code 2."""
 
 
 class InvalidOptionError(RedwoodError):
-    """An option has a value that is out of range or contradicts the setting."""
+    """The value of an option is out of range or contradicts the setting."""
 
 
 class UnknownNameError(RedwoodError):
     """No setting, method, data set or network has this name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        """Say which `kind` of thing `name` was meant to be, and the nearest of the `known` names."""
+        """Name the nearest of the `known` names; `kind` says what `name` was looked up as."""
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
@@ -25,15 +25,15 @@ class UnknownNameError(RedwoodError):
 
 
 class NotApplicableError(RedwoodError):
-    """A method asks for promises that the setting does not make, or one of the two for targets of another kind."""
+    """A method needs promises that the setting does not make, or targets of another kind."""
 
 
 class DataError(RedwoodError):
-    """A data set is missing, unreadable, or holds values that cannot be learned from."""
+    """A data set is missing or unreadable, or holds unusable values."""
 
 
 class NotTrainedError(RedwoodError):
-    """A method cannot predict yet; raised by `predict` before the first `fit`, if at all."""
+    """A method cannot predict before its first `fit`."""
 
 
 class InvalidPredictionError(RedwoodError):
@@ -41,36 +41,36 @@ class InvalidPredictionError(RedwoodError):
 
 
 class HiddenError(RedwoodError):
-    """A method asks for what its setting keeps from it."""
+    """A method asks for something that its setting hides."""
 
 
 class PhaseOverError(RedwoodError):
-    """A method asks for more of a phase than its passes, or for anything once it is over."""
-
-
-def reason_of(error: BaseException) -> str:
-    """The first line of what a library's error says, or its kind if it says nothing, for use within a sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def is_raised_in(error: BaseException, *packages: str) -> bool:
-    """Whether code of one of some packages has raised an error: what calls it, or it calls, is another's fault."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages
+    """A method asks for more passes than a phase has, or uses a phase that is over."""
 
 
 class BufferInputError(RedwoodError, ValueError):
-    """Something that was handed to a buffer does not fit: an argument, samples, or a saved state.
+    """An argument, samples or a saved state does not fit a buffer.
 
-    A `ValueError` of another kind is a fault of the program, not of its user.
+    Any other `ValueError` is a fault of the program, not of its user.
     """
 
 
 class StorageError(RedwoodError, OSError):
-    """The memory or the disk space that a buffer asks for cannot be had."""
+    """There is not enough memory or disk space for a buffer."""
 
 
 class WorkerLostError(RedwoodError, RuntimeError):
-    """Another worker of a data-parallel run has ended, or does not answer any more."""
+    """Another worker of a data-parallel run has ended or no longer answers."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an error's message, for use within a sentence; the type of the error if it has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def is_raised_in(error: BaseException, *packages: str) -> bool:
+    """Whether code of one of these packages raised the error itself, and no code that it called."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages

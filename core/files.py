@@ -1,9 +1,9 @@
-"""Files that appear whole: each is written beside its place under a known name, and then moved there."""
+"""Write files atomically: each is written beside its place under a temporary name, and then moved there."""
 
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from redwood.core.errors import DataError
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written before it takes its place; `remove_temporaries` knows it by this name."""
+    """The temporary name of a file while it is written; `remove_temporaries` finds files by this name."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; the file takes the place of `path` at the end, or is removed after an error."""
+    """Yield a temporary path to write to. The file replaces `path` at the end, or is removed after an error."""
     temporary = temporary_path(path)
     try:
         yield temporary
@@ -30,30 +30,30 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
+    """Write a file so that a reader finds the old or the new content, never a part."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the files that a killed process was writing in a folder; nobody else may be writing there."""
+    """Remove the temporary files that a killed process left in a folder. No other process may write there."""
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
             path.unlink()
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` with one line a key, atomically: a reader finds the old file or the new one, never a part.
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write `content` atomically, with one line per key.
 
     Args:
         path: File to write; its folder is made if missing.
-        content: What to write.
+        content: The entries by key.
 
     Raises:
         DataError: If a number is not finite; nothing is written then.
     """
     try:
-        # Indentation would give each number of a matrix a line of its own.
+        # `indent` would give each number of a matrix a line of its own.
         lines = [f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items()]
     except ValueError as error:
         raise DataError(f"What is meant for {path} holds NaN or infinity ({error}), which JSON cannot hold.") from error
@@ -78,8 +78,8 @@ def read_json(path: Path) -> Any:
         raise DataError(f"The file {path} is damaged or no JSON ({error}); write it again.") from error
 
 
-def plain(value: Any) -> Any:
-    """Return `value` as JSON holds it: tuples as lists, keys, paths and unknown objects as their text."""
+def plain(value: object) -> Any:
+    """Return `value` as JSON can hold it: tuples become lists, and paths and unknown objects become their text."""
     match value:
         case dict():
             return {str(key): plain(entry) for key, entry in value.items()}

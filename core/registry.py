@@ -1,4 +1,4 @@
-"""Look things up by key, by `package.module:Name`, by `path/to/file.py:Name`, or by entry point."""
+"""Find a class or function by its key, by `package.module:Name`, by `path/to/file.py:Name`, or by entry point."""
 
 import functools
 import importlib
@@ -9,25 +9,26 @@ import zlib
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import NoReturn
 
 from redwood.core.errors import RedwoodError, UnknownNameError
 
-# Modules loaded from a path get a name that starts with this.
+# The name of a module that was loaded from a file of the user starts with this prefix.
 USER_FILE_PREFIX = "redwood_user_"
 
 
-@functools.cache  # it takes 10 ms, and each name that is looked up asks for it
+@functools.cache  # a call takes 10 ms, and every look-up needs it
 def entry_points(group: str) -> metadata.EntryPoints:
-    """What the installed packages offer under the name of a group."""
+    """The entry points of a group, from all installed packages."""
     return metadata.entry_points(group=group)
 
 
 def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, str]:
-    """Return `table` (key -> `module:Name`) joined by the entry points of `group`.
+    """Return `table` (key -> `module:Name`) together with the entry points of `group`.
 
     Raises:
-        RedwoodError: If another package's entry point takes a key of ours.
+        RedwoodError: If an entry point of another package has a key of `table`.
     """
     names = dict(table)
     for entry in entry_points(group):
@@ -39,18 +40,20 @@ def known_names(kind: str, table: Mapping[str, str], group: str) -> dict[str, st
     return names
 
 
-def look_up(kind: str, name: str, table: Mapping[str, str], group: str, suits: Callable[[Any], bool] = callable) -> Any:
+def look_up(
+    kind: str, name: str, table: Mapping[str, str], group: str, suits: Callable[[object], bool] = callable
+) -> object:
     """Return the object that `name` stands for.
 
     Args:
-        kind: What is looked for, for the error message ("setting", "method", ...).
+        kind: The kind of object, for the error message ("setting", "method", ...).
         name: A key of `table`, an entry point of `group`, `package.module:Name` or `path/to/file.py:Name`.
         table: Key -> `module:Name`.
-        group: Entry-point group that other packages extend.
-        suits: Whether something can be what is looked for; of a module, only such things are named as known.
+        group: Group of entry points with which other packages add names.
+        suits: Whether an object is of this kind; messages name only such objects of a module.
 
     Raises:
-        UnknownNameError: If there is no such key; the nearest one is named.
+        UnknownNameError: If there is no such key; the message names the nearest one.
         RedwoodError: If the module, file or attribute cannot be loaded.
     """
     if names_code(name) and name not in table:
@@ -62,20 +65,20 @@ def look_up(kind: str, name: str, table: Mapping[str, str], group: str, suits: C
 
 
 def names_code(name: str) -> bool:
-    """Whether a name that is in no table stands for something in a module or file of the user."""
+    """Whether a name refers to a module or a file of the user."""
     return ":" in name or name.endswith(".py")
 
 
-def load_users_object(kind: str, reference: str, suits: Callable[[Any], bool] = callable) -> Any:
-    """Import what a user names by `package.module:Name` or `path/to/file.py:Name`.
+def load_users_object(kind: str, reference: str, suits: Callable[[object], bool] = callable) -> object:
+    """Import the object that a user names as `package.module:Name` or `path/to/file.py:Name`.
 
     Args:
-        kind: What is looked for, for the error message.
-        reference: Where it is.
-        suits: Whether something can be what is looked for.
+        kind: The kind of object, for the error message.
+        reference: The name.
+        suits: Whether an object is of this kind.
 
     Raises:
-        UnknownNameError: If the module has nothing of this name; what it has that suits is named.
+        UnknownNameError: If the module has no such object; the message names the suitable ones.
         RedwoodError: If the module or file cannot be found or imported.
     """
     if reference.endswith(".py"):
@@ -92,20 +95,20 @@ def load_users_object(kind: str, reference: str, suits: Callable[[Any], bool] = 
     return getattr(module, attribute)
 
 
-def load_object(kind: str, reference: str) -> Any:
+def load_object(kind: str, reference: str) -> object:
     """Import `module:Name` from one of our tables."""
     location, _, attribute = reference.rpartition(":")
     return getattr(_load_module(kind, location), attribute)
 
 
 def line_of(error: BaseException, path: Path) -> str:
-    """Where in a file an error was raised, as the end of a clause; nothing if it was not raised there."""
+    """The line of a file that raised an error, as the end of a clause; empty if the error was raised elsewhere."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f", in line {lines[-1]}" if lines else ""
 
 
-def load_users_module(kind: str, location: str, reference: str) -> Any:
-    """Import what stands before the colon of a user's reference: `package.module` or `path/to/file.py`."""
+def load_users_module(kind: str, location: str, reference: str) -> ModuleType:
+    """Import the part before the colon of a user's reference: `package.module` or `path/to/file.py`."""
     try:
         return load_file(kind, Path(location)) if location.endswith(".py") else _load_module(kind, location)
     except RedwoodError:
@@ -115,20 +118,20 @@ def load_users_module(kind: str, location: str, reference: str) -> Any:
         raise RedwoodError(f"{reference} cannot be imported ({reason}).") from error
 
 
-def _refuse_bare_file(kind: str, name: str, suits: Callable[[Any], bool]) -> NoReturn:
+def _refuse_bare_file(kind: str, name: str, suits: Callable[[object], bool]) -> NoReturn:
     known = _own_names(load_users_module(kind, name, name), suits)
     example = f", as in {name}:{known[0]}" if known else ""
     also = f" Known: {', '.join(known)}." if len(known) > 1 else "" if known else f" There is no {kind} in it."
     raise RedwoodError(f"{name} is a file; add a colon and what in it is the {kind}{example}.{also}")
 
 
-def _own_names(module: Any, suits: Callable[[Any], bool]) -> list[str]:
-    """Names that a module gives to things of its own which suit."""
+def _own_names(module: ModuleType, suits: Callable[[object], bool]) -> list[str]:
+    """Public names of the suitable objects that a module defines itself."""
     own = [(name, value) for name, value in vars(module).items() if not name.startswith("_")]
     return sorted(n for n, v in own if getattr(v, "__module__", None) == module.__name__ and callable(v) and suits(v))
 
 
-def _load_module(kind: str, name: str) -> Any:
+def _load_module(kind: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -137,12 +140,11 @@ def _load_module(kind: str, name: str) -> Any:
         raise
 
 
-def load_file(kind: str, path: Path) -> Any:
-    """Import a Python file by its path, once per process."""
+def load_file(kind: str, path: Path) -> ModuleType:
+    """Import a Python file by its path, once per process, so that its classes stay the same objects."""
     path = path.resolve()
     if not path.is_file():
         raise RedwoodError(f"The {kind} file {path} does not exist.")
-    # One module per file and process, so that a class keeps its identity however often it is named.
     name = f"{USER_FILE_PREFIX}{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
@@ -158,7 +160,7 @@ def load_file(kind: str, path: Path) -> Any:
 
 
 def reference_of(cls: type, known: Mapping[str, str]) -> str:
-    """The key of a class among `known` (key -> `module:Name`), or else the reference that loads it."""
+    """The key of a class in `known` (key -> `module:Name`), or the reference that loads it."""
     reference = f"{cls.__module__}:{cls.__qualname__}"
     for key, value in known.items():
         if value == reference:

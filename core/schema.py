@@ -1,21 +1,21 @@
-"""What a file that a run reads back has to hold, said once, and checked before any of it is used."""
+"""Declare the content of a file that a run reads back, and check it before any of it is used."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.errors import DataError
 
 
 class Spec:
-    """What a value has to be."""
+    """A requirement on a value."""
 
-    def problem(self, value: Any, where: str) -> str | None:
-        """What is wrong with `value`, which is called `where`, as the end of a sentence; None if nothing is."""
+    def problem(self, value: object, where: str) -> str | None:
+        """The reason why `value`, which the message calls `where`, is wrong, as a clause; None if it is right."""
         raise NotImplementedError
 
 
@@ -23,8 +23,8 @@ class Spec:
 class Anything(Spec):
     """Any value."""
 
-    def problem(self, value: Any, where: str) -> str | None:
-        """Nothing is wrong."""
+    @override
+    def problem(self, value: object, where: str) -> str | None:
         return None
 
 
@@ -33,20 +33,20 @@ ANYTHING = Anything()
 
 @dataclass(frozen=True)
 class Number(Spec):
-    """A finite number in `low..high`, without a fraction if `whole`; or None if `optional`."""
+    """A finite number in `low..high`: an integer if `whole`, and None if `optional`."""
 
     low: float = -math.inf
     high: float = math.inf
     whole: bool = False
     optional: bool = False
 
-    def problem(self, value: Any, where: str) -> str | None:
-        """Type, then range."""
+    @override
+    def problem(self, value: object, where: str) -> str | None:
         if value is None and self.optional:
             return None
         kind = "a whole number" if self.whole else "a finite number"
-        number = isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        wanted = int if self.whole else int | float
+        if not isinstance(value, wanted) or isinstance(value, bool) or not math.isfinite(value):
             return f"{where} has to be {kind}, not {_shown(value)}"
         if not self.low <= value <= self.high:
             upper = "" if self.high == math.inf else f" and at most {self.high:g}"
@@ -56,13 +56,13 @@ class Number(Spec):
 
 @dataclass(frozen=True)
 class Text(Spec):
-    """A string, which may be empty only if `empty`, and matches `pattern` if there is one."""
+    """A string. It may be empty only if `empty`, and must match `pattern` if there is one."""
 
     empty: bool = False
     pattern: str | None = None
 
-    def problem(self, value: Any, where: str) -> str | None:
-        """Type, then form."""
+    @override
+    def problem(self, value: object, where: str) -> str | None:
         if not isinstance(value, str) or not (value or self.empty):
             return f"{where} has to be a text, not {_shown(value)}"
         if self.pattern is not None and not re.fullmatch(self.pattern, value):
@@ -72,15 +72,15 @@ class Text(Spec):
 
 @dataclass(frozen=True)
 class ListOf(Spec):
-    """A list or tuple of alike entries; of `length` ones, if that is given, and at least of `least`."""
+    """A list or tuple of entries of one kind: exactly `length`, if that is given, and at least `least`."""
 
     entry: Spec
     length: int | None = None
     least: int = 0
     optional: bool = False
 
-    def problem(self, value: Any, where: str) -> str | None:
-        """Type and length, then each entry."""
+    @override
+    def problem(self, value: object, where: str) -> str | None:
         if value is None and self.optional:
             return None
         if not isinstance(value, list | tuple):
@@ -94,12 +94,12 @@ class ListOf(Spec):
 
 @dataclass(frozen=True)
 class MapOf(Spec):
-    """A mapping of texts to alike entries."""
+    """A mapping of texts to entries of one kind."""
 
     entry: Spec
 
-    def problem(self, value: Any, where: str) -> str | None:
-        """Type and keys, then each entry."""
+    @override
+    def problem(self, value: object, where: str) -> str | None:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return f"{where} has to be a mapping of names, not {_shown(value)}"
         return _first(self.entry.problem(entry, f"{where}.{key}") for key, entry in value.items())
@@ -107,13 +107,13 @@ class MapOf(Spec):
 
 @dataclass(frozen=True)
 class Record(Spec):
-    """A mapping with exactly these keys, of which those in `optional` may be missing."""
+    """A mapping with exactly these keys. The keys in `optional` may be missing."""
 
     entries: Mapping[str, Spec]
     optional: frozenset[str] = field(default=frozenset())
 
-    def problem(self, value: Any, where: str) -> str | None:
-        """Type and keys, then each entry."""
+    @override
+    def problem(self, value: object, where: str) -> str | None:
         if not isinstance(value, Mapping):
             return f"{where} has to be a mapping, not {_shown(value)}"
         missing = [key for key in self.entries if key not in value and key not in self.optional]
@@ -125,40 +125,40 @@ class Record(Spec):
         return _first(spec.problem(value[key], f"{where}.{key}") for key, spec in self.entries.items() if key in value)
 
 
-def check(value: Any, spec: Spec, source: str, remedy: str = "put back what redwood wrote, or start anew") -> None:
-    """Raise `DataError` unless `value` is what `spec` says.
+def check(value: object, spec: Spec, source: str, remedy: str = "put back what redwood wrote, or start anew") -> None:
+    """Raise `DataError` unless `value` meets `spec`.
 
     Args:
-        value: What was read.
-        spec: What it has to be.
-        source: What it was read from, to start the sentence with.
-        remedy: What the user can do.
+        value: The content of a file.
+        spec: The requirement.
+        source: The file, to start the sentence with.
+        remedy: Advice for the user, to end the sentence with.
     """
     problem = spec.problem(value, "its content")
     if problem is not None:
         raise DataError(f"{source} is damaged or not redwood's: {problem.replace('its content.', '')}; {remedy}.")
 
 
-def check_alike(value: Any, like: Any, source: str, where: str = "state") -> None:
-    """Raise `DataError` unless a state that was read has the keys and the kinds of values that a new one has.
+def check_alike(value: object, like: object, source: str, where: str = "state") -> None:
+    """Raise `DataError` unless the state `value` has the keys of the new state `like`, and values of the same kinds.
 
-    A state may hold more than a new one: networks and buffers grow, and what is None becomes something.
+    `value` may hold more than `like`: networks and buffers grow, and None becomes a value.
     """
     problem = _unlike(value, like, where)
     if problem is not None:
         raise DataError(f"{source} holds another state than this method's: {problem}; start the run anew.")
 
 
-# Of bool before int, since True is an int, too.
+# bool stands before int, since True is an int too.
 _KINDS = ((bool, "true or false"), (str, "a text"), (int | float, "a number"), (list | tuple, "a list"))
 
 
-def _unlike(value: Any, like: Any, where: str) -> str | None:
+def _unlike(value: object, like: object, where: str) -> str | None:
     if isinstance(like, Mapping):
         return _unlike_mapping(value, like, where)
     if isinstance(like, Tensor):
         if isinstance(value, Tensor) and ((value.dtype, value.dim()) == (like.dtype, like.dim()) or like.numel() <= 1):
-            return None  # what starts empty, or as one number, may become anything
+            return None  # an empty tensor, or a single number, may become any tensor
         return f"{where} has to be a tensor of {like.dim()} dimensions, {like.dtype}, not {_shown(value)}"
     for types, name in _KINDS:
         if isinstance(like, types):
@@ -167,7 +167,7 @@ def _unlike(value: Any, like: Any, where: str) -> str | None:
     return None
 
 
-def _unlike_mapping(value: Any, like: Mapping[Any, Any], where: str) -> str | None:
+def _unlike_mapping(value: object, like: Mapping[str, object], where: str) -> str | None:
     if not isinstance(value, Mapping):
         return f"{where} has to be a mapping, not {_shown(value)}"
     missing = [key for key in like if key not in value]
@@ -176,11 +176,11 @@ def _unlike_mapping(value: Any, like: Mapping[Any, Any], where: str) -> str | No
     return _first(_unlike(value[key], entry, f"{where}.{key}") for key, entry in like.items())
 
 
-def _first(problems: Any) -> str | None:
+def _first(problems: Iterable[str | None]) -> str | None:
     return next((problem for problem in problems if problem is not None), None)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}, {value.dtype}"
     if value is None or isinstance(value, bool | int | float | str):

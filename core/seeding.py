@@ -1,17 +1,18 @@
-"""Every random choice of a run follows from its one seed and a name for the choice."""
+"""Random numbers of a run: each random choice follows from the seed of the run and a name for the choice."""
 
 import random
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 
+from redwood.core.state import State
+
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """A seed for one purpose: independent between purposes, the same on every machine.
+    """A seed for one purpose. Seeds of different purposes are independent; each is the same on every machine.
 
     Example:
         >>> derive_seed(0, "class order") == derive_seed(0, "class order") != derive_seed(0, "rotation", 1)
@@ -22,7 +23,7 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """A torch generator of its own for one purpose."""
+    """A new torch generator for one purpose."""
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
 
 
@@ -34,7 +35,7 @@ def seed_everything(seed: int, *purpose: str | int) -> None:
     torch.manual_seed(derived)
 
 
-def random_state() -> dict[str, Any]:
+def random_state() -> State:
     """The state of the global generators, as tensors and plain values."""
     version, internal, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
@@ -46,21 +47,21 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put the global generators back into a state returned by `random_state`."""
+def set_random_state(state: State) -> None:
+    """Set the global generators to a state that `random_state` returned."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), None if gauss is None else float(gauss)))
     keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
-    # A run may go on where there are fewer GPUs.
+    # A resumed run may have fewer GPUs.
     for index, saved in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(saved, index)
 
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Leave the global generators as they were, whatever the body draws."""
+    """Restore the global generators after the body, whatever it draws."""
     state = random_state()
     try:
         yield

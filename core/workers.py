@@ -1,4 +1,4 @@
-"""The processes of a data-parallel run, and what they tell each other."""
+"""The worker processes of a data-parallel run, and sums and lists over all of them."""
 
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ def world_size() -> int:
 
 
 def sum_over_workers(tensor: Tensor) -> Tensor:
-    """The elementwise sum of the workers' CPU tensors; every worker has to call it."""
+    """The elementwise sum of the workers' CPU tensors. Every worker has to call this function."""
     if world_size() == 1:
         return tensor
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else tensor.device
@@ -35,7 +35,7 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
 
 
 def gather_objects(value: Value, group: ProcessGroup | None = None) -> list[Value]:
-    """The value of each worker of a group (None: all), in the order of their ranks; every worker has to call it."""
+    """The value of each worker of a group (None: all), in the order of their ranks. All have to call it."""
     n = dist.get_world_size(group) if _together() else 1
     values = [value] * n
     if n > 1:

@@ -3,7 +3,7 @@
 from typing import TypeGuard
 
 from redwood.core.errors import RedwoodError
-from redwood.core.registry import load_object, look_up
+from redwood.core.registry import look_up
 from redwood.methods.base import Method
 from redwood.methods.composition import SIGN, compose
 from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, references
@@ -39,7 +39,4 @@ def _joined(names: list[str]) -> list[type[Method]]:
     others = [get_method(name) for name in names if name not in AGENT_PARTS]
     if not any(method.target.assumptions.rewards for method in others):
         return [get_method(name) for name in names]
-    return [
-        load_object("method", AGENT_PARTS[name].reference) if name in AGENT_PARTS else get_method(name)
-        for name in names
-    ]
+    return [get_method(AGENT_PARTS[name].reference if name in AGENT_PARTS else name) for name in names]

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self, TypeGuard, cast
 
 from redwood.core.checks import check_choice, check_types, refuse_untyped_options
 from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError
-from redwood.settings.answers import Space
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
+from redwood.settings.scores.answers import Space
 
 EVAL_TASKS = ("all", "seen")
 

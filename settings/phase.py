@@ -1,13 +1,13 @@
-"""One phase of a run: what `Method.fit` gets."""
+"""One phase of a supervised run: the argument of `Method.fit`."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from redwood.core.state import State
-from redwood.settings.answers import Space
 from redwood.settings.batch import Batch
-from redwood.settings.prequential import online_score
+from redwood.settings.scores.answers import Space
+from redwood.settings.scores.prequential import online_score
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 
 
@@ -17,11 +17,11 @@ class Phase:
     Attributes:
         index: Number of the phase, from 0.
         task_id: The task that the phase trains, or None where it is hidden or the phase holds several.
-        task_classes: Of each task that the phase holds samples of: all labels that the task has, ascending, whichever
-            of them this phase shows. None where ids are hidden in training, or numbers are predicted.
-        train: Loader of the training batches; it can be iterated `train.epochs` times, until the phase is over.
-        validation: Loader of the samples held out from this phase, or None if the setting holds none out. Where
-            boundaries are not announced, it yields those that the stream has come by so far, mixed.
+        task_classes: All labels of each task of the phase, ascending, even if this phase shows only some of them. None
+            where ids are hidden in training, or numbers are predicted.
+        train: Loader of the training batches. It can be iterated `train.epochs` times, until the phase is over.
+        validation: Loader of the samples held out from this phase, or None if there are none. Where boundaries are not
+            announced, it yields those whose places the stream has passed, shuffled.
         online: Accuracy (regression: RMSE) of the predictions made before learning; see `score`.
     """
 
@@ -52,33 +52,33 @@ class Phase:
         return self.train.samples_served
 
     def score(self, predictions: Tensor, batch: Batch) -> None:
-        """Count the predictions for a batch of `train`, made before learning from it; repeats do not count.
+        """Count the predictions for a batch of `train`, made before learning from the batch; repeats do not count.
 
-        The setting compares them with its own labels. It reads their values later, at the end of the phase or at a
-        checkpoint, and refuses wrong ones then.
+        The setting compares them with its own labels. It reads their values at the end of the phase or at a
+        checkpoint, and raises an error for invalid values then.
 
         Args:
             predictions: Classes (B,), integers, or the numbers predicted, of the shape of the targets.
-            batch: The whole batch as it came, or moved by `batch.to`; the loop may have read further meanwhile.
+            batch: The whole batch as it came, or moved by `batch.to`. The loader may have yielded more batches since.
 
         Raises:
-            InvalidPredictionError: If the predictions are of another form, or the batch is not one to score.
+            InvalidPredictionError: If the predictions have another form, or the batch cannot be scored.
             PhaseOverError: If the phase is over.
         """
         self.online.update(predictions, batch)
 
     def close(self) -> None:
-        """The phase is over: its loaders serve nothing any more."""
+        """End the phase: its loaders yield nothing any more."""
         self.online.settle()
         self.train.close()
         if self.validation is not None:
             self.validation.close()
 
     def state_dict(self) -> State:
-        """What a checkpoint inside the phase needs beside the method: position and counts."""
+        """Position and counts, for a checkpoint inside the phase."""
         return {"train": self.train.state_dict(), "online": self.online.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on inside the phase."""
+        """Continue inside the phase."""
         self.train.load_state_dict(state["train"])
         self.online.load_state_dict(state["online"])

@@ -16,8 +16,8 @@ from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner, Scores, nan_to_none
 from redwood.settings.results import RegressionResults, Results
-from redwood.settings.scoring import Counts, count
-from redwood.settings.streams.deck import Deck, HeldOut, Source, held_out_along
+from redwood.settings.scores.evaluation import Counts, count
+from redwood.settings.streams.batches import BatchSequence, HeldOut, Source, held_out_along
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, abrupt, batch_cuts, blurry, gradual, shuffled, task_entries
 from redwood.settings.streams.tasks import TaskOptions, make_tasks
@@ -194,7 +194,7 @@ class SupervisedStream:
 
     def phase(self, index: int) -> Phase:
         """Build one phase for this worker."""
-        entries, deck = self._phases[index], self._deck(index)
+        entries, sequence = self._phases[index], self._batches(index)
         announced = self._promised.boundaries
         one_task = announced and self.num_phases == self.num_tasks and not self._promised.past_accessible
         shows_task = self._shows_ids and (one_task or self._promised.past_accessible)
@@ -202,13 +202,13 @@ class SupervisedStream:
             index,
             task_id=index if shows_task else None,
             task_classes=self._task_classes(entries),
-            train=BatchLoader(deck),
-            validation=self._validation_loader(index, deck),
+            train=BatchLoader(sequence),
+            validation=self._validation_loader(index, sequence),
             action_space=self.action_space,
         )
 
-    def _deck(self, index: int) -> Deck:
-        return Deck(
+    def _batches(self, index: int) -> BatchSequence:
+        return BatchSequence(
             self._source,
             self._phases[index],
             self._setting.batch_size,
@@ -220,16 +220,16 @@ class SupervisedStream:
             workers=world_size(),
         )
 
-    def _validation_loader(self, index: int, training: Deck) -> HeldOutLoader | None:
+    def _validation_loader(self, index: int, training: BatchSequence) -> HeldOutLoader | None:
         held_out, batch_size = self._held_out[index], self._setting.batch_size
         if len(held_out.entries) < world_size():
             return None
 
-        def shown() -> Deck | None:
+        def shown() -> BatchSequence | None:
             entries = held_out.shown(training)
             if len(entries) < world_size():
                 return None
-            return Deck(
+            return BatchSequence(
                 self._source,
                 entries,
                 batch_size,

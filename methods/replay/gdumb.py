@@ -32,11 +32,11 @@ class MemoryLoader:
     Attributes:
         epochs: How often to iterate.
         first_pass: Never: the stream has shown these samples before.
-        showing: None: no setting has handed these batches out.
+        batch_id: None: no setting has handed these batches out.
     """
 
     first_pass = False
-    showing = None
+    batch_id = None
 
     def __init__(self, buffer: RehearsalBuffer, batch_size: int, epochs: int, seed: int) -> None:
         self._buffer, self._batch_size, self._seed = buffer, batch_size, seed

@@ -54,9 +54,9 @@ class LearnerModule(LightningModule):
         if not self.trainer.training:
             return moved
         train = self.method.phase.train
-        if batch.showing is None:  # a Trainer that converts numbers (64-true) builds a batch anew
-            batch.known_as(train.showing)
-            moved.known_as(train.showing)
+        if batch.batch_id is None:  # a Trainer that converts numbers (64-true) builds a batch anew
+            batch.with_id(train.batch_id)
+            moved.with_id(train.batch_id)
         return Step(incoming=moved, on_host=batch, first_pass=train.first_pass, batch=moved)
 
     def training_step(self, step: Step, batch_idx: int) -> Tensor:

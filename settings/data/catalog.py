@@ -1,7 +1,6 @@
 """Load a data set by its name: one of the table, a scenario of continuum, a file, or a function of the user."""
 
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 
 from redwood.core.errors import DataError, InvalidOptionError, UnknownNameError
@@ -49,8 +48,8 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
     )
 
 
-def _call(name: str, source: Callable[..., object], data_dir: Path, seed: int, image_size: int) -> Dataset:
-    """Call a data source that may be the user's own."""
+def _call(name: str, source: object, data_dir: Path, seed: int, image_size: int) -> Dataset:
+    """Call a data source, which may be a function of the user."""
     wanted = f"The data source {name!r} must be a function (data_dir, seed, image_size) that returns a Dataset"
     if not callable(source):
         raise DataError(f"{wanted}, but it is a {type(source).__name__}.")

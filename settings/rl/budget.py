@@ -5,8 +5,8 @@ from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.core.workers import gather_objects, world_size
-from redwood.settings.prequential import CURVE_POINTS
 from redwood.settings.rl.plain_state import NotPlainError
+from redwood.settings.scores.prequential import CURVE_POINTS
 
 
 class BudgetSpentError(RedwoodError):

@@ -1,4 +1,4 @@
-"""Lightning-ready loaders over samples in memory: one index operation per batch, no copies per sample."""
+"""Loaders of the samples of a phase: one index operation per batch, no copies per sample. Lightning accepts them."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -7,33 +7,33 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from redwood.core.errors import PhaseOverError
-from redwood.settings.batch import Batch, Showing
-from redwood.settings.streams.deck import Deck
+from redwood.settings.batch import Batch, BatchId
+from redwood.settings.streams.batches import BatchSequence
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class BatchLoader:
-    """Iterates over the mini-batches of one worker; after its epochs, and once the phase is over, it serves no more.
+    """Yields the mini-batches of one worker, `epochs` times, until the phase is over.
 
-    All iterators share one position, and go on from there. `state_dict` names the next batch, as Lightning's
-    checkpoints expect. A copy of a loader serves nothing.
+    All iterators share one position. `state_dict` names the next batch, as Lightning's checkpoints expect. A copy of a
+    loader yields nothing.
 
     Attributes:
         passes: How often each sample is presented.
-        epochs: How often to iterate (what `Trainer(max_epochs=...)` wants).
-        steps_per_pass: Batches in which every sample of this worker's shard is shown once.
-        sizes: Samples of each of these batches.
+        epochs: How often to iterate: `Trainer(max_epochs=...)`.
+        steps_per_pass: Number of batches that present every sample of this worker once.
+        sizes: Number of samples of each of these batches.
     """
 
-    def __init__(self, deck: Deck) -> None:
-        """Serve what `deck` deals."""
-        _DECKS[self] = deck
-        self.passes, self.epochs = deck.passes, deck.epochs
-        self.sizes = tuple(stop - start for start, stop in deck.spans)
-        self.steps_per_pass = len(deck.spans)
-        self._length, self._number = deck.length, deck.number
+    def __init__(self, sequence: BatchSequence) -> None:
+        """Yield the batches of `sequence`."""
+        _SEQUENCES[self] = sequence
+        self.passes, self.epochs = sequence.passes, sequence.epochs
+        self.sizes = tuple(stop - start for start, stop in sequence.spans)
+        self.steps_per_pass = len(sequence.spans)
+        self._length, self._number = sequence.length, sequence.number
         self._served = 0
 
     def __len__(self) -> int:
@@ -41,85 +41,85 @@ class BatchLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the current epoch, from the next one on.
+        """Yield the remaining batches of the current epoch.
 
         Raises:
-            PhaseOverError: At the first batch, if all epochs are over; at any, if the phase is.
+            PhaseOverError: If all epochs are over, or the phase is.
         """
-        epoch, epochs = _held(_DECKS, self).epoch, _held(_DECKS, self).epochs
+        epoch, epochs = _held(_SEQUENCES, self).epoch, _held(_SEQUENCES, self).epochs
         if epoch == epochs:
             raise PhaseOverError(
                 f"The training samples of this phase have been gone through {epochs} times, which is all that the "
                 "setting allows; iterate phase.train as often as phase.train.epochs says."
             )
-        while _held(_DECKS, self).epoch == epoch:
-            yield _held(_DECKS, self).deal()
+        while _held(_SEQUENCES, self).epoch == epoch:
+            yield _held(_SEQUENCES, self).next_batch()
 
     @property
     def first_pass(self) -> bool:
-        """Whether the batch that was yielded last was shown for the first time; see `Batch.first_pass`."""
-        return _held(_DECKS, self).first_pass
+        """Whether the last batch was presented for the first time; see `Batch.first_pass`."""
+        return _held(_SEQUENCES, self).first_pass
 
     @property
-    def showing(self) -> Showing | None:
-        """What the batch that was yielded last is known by."""
-        return _held(_DECKS, self).showing
+    def batch_id(self) -> BatchId | None:
+        """Identity of the last batch."""
+        return _held(_SEQUENCES, self).batch_id
 
     @property
     def samples_served(self) -> int:
         """Samples yielded so far, repeats included."""
-        return _DECKS[self].samples_served if self in _DECKS else self._served
+        return _SEQUENCES[self].samples_served if self in _SEQUENCES else self._served
 
     def labels_shown(self) -> Tensor:
-        """The setting's own labels (n,), or targets, of all that was yielded for the first time, in that order."""
-        return _held(_DECKS, self).labels_shown()
+        """The setting's own labels (n,), or targets, of all batches of the first pass so far, in their order."""
+        return _held(_SEQUENCES, self).labels_shown()
 
-    def showing_of(self, batch: object) -> Showing | None:
-        """What `batch` is known by; None if this loader has not yielded it.
+    def id_of(self, batch: object) -> BatchId | None:
+        """The identity of `batch`; None if this loader has not yielded it.
 
         Raises:
             PhaseOverError: If the phase is over.
         """
-        _held(_DECKS, self)
-        showing = batch.showing if isinstance(batch, Batch) else None
-        return showing if showing is not None and showing.loader == self._number else None
+        _held(_SEQUENCES, self)
+        batch_id = batch.batch_id if isinstance(batch, Batch) else None
+        return batch_id if batch_id is not None and batch_id.loader == self._number else None
 
     def close(self) -> None:
-        """Let go of the samples."""
+        """Free the samples."""
         self._served = self.samples_served
-        _DECKS.pop(self, None)
+        _SEQUENCES.pop(self, None)
 
     def state_dict(self) -> dict[str, int]:
         """The position: epoch, next batch of it, and samples served."""
-        deck = _held(_DECKS, self)
-        return {"epoch": deck.epoch, "next": deck.next, "samples_served": deck.samples_served}
+        sequence = _held(_SEQUENCES, self)
+        return {"epoch": sequence.epoch, "next": sequence.next, "samples_served": sequence.samples_served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a position.
+        """Continue from a position.
 
         Raises:
             PhaseOverError: If batches have been yielded already: the stream does not go back.
         """
-        deck = _held(_DECKS, self)
-        if deck.dealt:
+        sequence = _held(_SEQUENCES, self)
+        if sequence.served:
             raise PhaseOverError("A stream does not go back: the position can be set before the first batch only.")
-        deck.epoch, deck.next, deck.samples_served = state["epoch"], state["next"], state["samples_served"]
+        sequence.epoch, sequence.next, sequence.samples_served = state["epoch"], state["next"], state["samples_served"]
 
 
 class HeldOutLoader:
-    """Iterates over samples that are held out from training, from the first one each time, until the phase is over.
+    """Yields the samples held out from training, from the first one in each iteration, until the phase is over.
 
-    Where boundaries are not announced it yields what the stream has come by so far, so that there is nothing at first
-    and all of it in the end; `len` counts all of it.
+    Where boundaries are not announced, it yields only samples whose places the stream has passed: none at first, and
+    all in the end. `len` counts all of them.
     """
 
-    def __init__(self, shown: Callable[[], Deck | None], length: int) -> None:
-        """Serve once what `shown` returns each time, None for nothing; `length` batches at most."""
+    def __init__(self, shown: Callable[[], BatchSequence | None], length: int) -> None:
+        """Yield the batches that `shown` returns at each iteration (None: no batch); at most `length`."""
         _SHOWN[self] = shown
         self._length = length
 
     def __len__(self) -> int:
-        """Batches of all samples that are held out."""
+        """Number of batches of all held-out samples."""
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
@@ -128,19 +128,19 @@ class HeldOutLoader:
         Raises:
             PhaseOverError: If the phase is over.
         """
-        deck = _held(_SHOWN, self)()
-        while deck is not None and not deck.epoch:
+        sequence = _held(_SHOWN, self)()
+        while sequence is not None and not sequence.epoch:
             _held(_SHOWN, self)
-            yield deck.deal().known_as(None)
+            yield sequence.next_batch().with_id(None)
 
     def close(self) -> None:
-        """Let go of the samples."""
+        """Free the samples."""
         _SHOWN.pop(self, None)
 
 
-# Kept apart from the loaders, so that no attribute of one leads to samples that are still to come, or to hidden ids.
-_DECKS: WeakKeyDictionary[BatchLoader, Deck] = WeakKeyDictionary()
-_SHOWN: WeakKeyDictionary[HeldOutLoader, Callable[[], Deck | None]] = WeakKeyDictionary()
+# Not attributes of the loaders: from a loader, no attribute may lead to future samples or to hidden ids.
+_SEQUENCES: WeakKeyDictionary[BatchLoader, BatchSequence] = WeakKeyDictionary()
+_SHOWN: WeakKeyDictionary[HeldOutLoader, Callable[[], BatchSequence | None]] = WeakKeyDictionary()
 
 
 def _held(table: WeakKeyDictionary[K, V], loader: K) -> V:

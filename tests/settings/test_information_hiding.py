@@ -13,7 +13,7 @@ from redwood.settings import SETTINGS, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting
 from redwood.settings.streams import loader
-from redwood.settings.streams.deck import Deck, HeldOut, Source
+from redwood.settings.streams.batches import BatchSequence, HeldOut, Source
 from redwood.settings.streams.order import Entries
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting, TaskIncrementalSetting
 from tests.leak_check import finds_test_data, reachable
@@ -42,7 +42,9 @@ class TestPhase:
         phase = next(small_setting(key, dataset=DATA, validation=validation).phases())
         started = iter(phase.train)
         given = [phase, started, next(started), *vars(phase).values(), *vars(phase.train).values()]
-        assert [value for value in reachable(given) if isinstance(value, Deck | Source | Entries | HeldOut)] == []
+        assert [
+            value for value in reachable(given) if isinstance(value, BatchSequence | Source | Entries | HeldOut)
+        ] == []
         batch = given[2]
         for value in reachable(given):
             if isinstance(value, torch.Tensor) and value.is_floating_point():
@@ -52,11 +54,11 @@ class TestPhase:
 
     def test_the_walk_would_find_it(self):
         phase = next(ContinualSetting(dataset=DATA, nb_tasks=3).phases())
-        assert any(value is DATA.x for value in reachable(dict(loader._DECKS)[phase.train]))
+        assert any(value is DATA.x for value in reachable(dict(loader._SEQUENCES)[phase.train]))
 
     def test_samples_cut_from_one_array(self):
         phase = next(ClassIncrementalSetting(dataset=sliced(), nb_tasks=3).phases())
-        assert finds_test_data(DATA, phase, dict(loader._DECKS)[phase.train]) == []
+        assert finds_test_data(DATA, phase, dict(loader._SEQUENCES)[phase.train]) == []
 
 
 class TestView:

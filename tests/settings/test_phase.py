@@ -8,16 +8,16 @@ from gymnasium.spaces import Discrete
 
 from redwood.core.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.batch import Batch
-from redwood.settings.prequential import CURVE_POINTS, OnlineAccuracy
-from redwood.settings.streams.deck import Deck, Source
-from redwood.settings.streams.loader import _DECKS, BatchLoader
+from redwood.settings.scores.prequential import CURVE_POINTS, OnlineAccuracy
+from redwood.settings.streams.batches import BatchSequence, Source
+from redwood.settings.streams.loader import _SEQUENCES, BatchLoader
 from redwood.settings.streams.order import Entries
 from tests.methods.helpers import one_sentence
 from tests.regression import line
 from tests.small_runs import small_setting
 
 
-class Sized(Deck):
+class Sized(BatchSequence):
     """Batches of given sizes, whose labels are all 0."""
 
     def __init__(self, sizes):
@@ -275,10 +275,10 @@ class TestClose:
         """A method may keep its phases, and be sent to another process with them."""
         phase = next(small_setting(key, validation=0.2).phases())
         list(phase.train), list(phase.validation)
-        deck = weakref.ref(_DECKS[phase.train])
+        sequence = weakref.ref(_SEQUENCES[phase.train])
         phase.close()
         gc.collect()
-        assert deck() is None
+        assert sequence() is None
         assert pickle.loads(pickle.dumps(phase)).samples_served == phase.samples_served > 0
 
     def test_held_out_samples_can_be_gone_through_any_number_of_times(self):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from redwood.settings.streams.deck import held_out_along
+from redwood.settings.streams.batches import held_out_along
 from redwood.settings.streams.order import Entries
 from tests.samples import numbered
 from tests.small_runs import small_setting

@@ -7,7 +7,7 @@ import torch
 
 from redwood.core.errors import PhaseOverError
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.streams.deck import Deck, Source
+from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader
 from redwood.settings.streams.order import task_entries
 from redwood.settings.streams.tasks import TaskOptions, make_tasks
@@ -20,7 +20,7 @@ ENTRIES = task_entries([task.rows for task in TASKS])[0]
 
 def make(**options):
     defaults = {"shuffle": True, "seed": 3, "show_ids": True, "passes": 2}
-    return BatchLoader(Deck(Source(DATA.x, DATA.y, TASKS), ENTRIES, 4, **(defaults | options)))
+    return BatchLoader(BatchSequence(Source(DATA.x, DATA.y, TASKS), ENTRIES, 4, **(defaults | options)))
 
 
 def ids(batches):
@@ -96,8 +96,8 @@ class TestBothOrders:
     def test_workers_see_together_what_one_worker_sees(self, shuffle):
         def sequence(rank, workers, batch_size):
             source, place = Source(DATA.x, DATA.y, TASKS), {"rank": rank, "workers": workers}
-            deck = Deck(source, ENTRIES, batch_size, shuffle=shuffle, seed=3, show_ids=False, **place)
-            return ids(BatchLoader(deck))
+            sequence = BatchSequence(source, ENTRIES, batch_size, shuffle=shuffle, seed=3, show_ids=False, **place)
+            return ids(BatchLoader(sequence))
 
         alone = sequence(0, 1, 4)
         shared = list(zip(sequence(0, 2, 2), sequence(1, 2, 2), strict=True))
@@ -208,7 +208,9 @@ class TestSource:
         data = Dataset("digits", data.x.to(dtype), data.y, data.x_test.to(dtype), data.y_test, max_value=16)
         tasks, _ = make_tasks(data, TaskOptions(stream, 2, [], [], False, 0))
         entries = task_entries([task.rows for task in tasks])[1]
-        loader = BatchLoader(Deck(Source(data.x, data.y, tasks), entries, 8, shuffle=True, seed=0, show_ids=False))
+        loader = BatchLoader(
+            BatchSequence(Source(data.x, data.y, tasks), entries, 8, shuffle=True, seed=0, show_ids=False)
+        )
         assert {batch.x.dtype for batch in loader} == {dtype}
 
     def test_samples_that_are_no_tensor_are_asked_for_by_index(self):
@@ -223,6 +225,8 @@ class TestSource:
                 return DATA.x[index]
 
         asked = []
-        loader = BatchLoader(Deck(Source(Files(), DATA.y, TASKS), ENTRIES, 4, shuffle=False, seed=0, show_ids=False))
+        loader = BatchLoader(
+            BatchSequence(Source(Files(), DATA.y, TASKS), ENTRIES, 4, shuffle=False, seed=0, show_ids=False)
+        )
         assert ids(loader) == asked
         assert flat(asked) == ENTRIES.rows.tolist()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
-from redwood.settings.streams.deck import Source
+from redwood.settings.streams.batches import Source
 from redwood.settings.streams.order import task_entries
 from redwood.settings.streams.tasks import TaskOptions, class_groups, make_tasks
 from tests.samples import N_CLASSES, few_digits, numbered

@@ -1,4 +1,4 @@
-"""Scores of the predictions made before learning (prequential: Gama et al., 2013)."""
+"""Online scores: of predictions made before learning from the sample (prequential: Gama et al., 2013)."""
 
 from abc import ABC, abstractmethod
 from itertools import accumulate
@@ -7,12 +7,13 @@ from typing import ClassVar
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.errors import InvalidPredictionError
 from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
-from redwood.settings.answers import Space, check_form, check_values
 from redwood.settings.batch import Batch
+from redwood.settings.scores.answers import Space, check_form, check_values
 from redwood.settings.streams.loader import BatchLoader
 
 CURVE_POINTS = 50
@@ -20,14 +21,15 @@ CALL = "phase.score got"
 
 
 class OnlineScore(ABC):
-    """Scores each sample's prediction before the sample is learned from, against the setting's own labels.
+    """Compares predictions, made before the method learns from the sample, with the setting's own labels.
 
-    Predictions stay on their device until the score is asked for, so that scoring costs no synchronisation; their
-    values are checked then.
+    Predictions stay on their device until the score is read, so scoring costs no synchronisation. Their values are
+    checked then.
 
     Set in a subclass:
-        dtype: Of the predictions that are kept.
-        sums: Dtype of what is added up of a batch; a wider one, `totals`, is added up over batches and workers.
+        dtype: Dtype of the stored predictions.
+        sums: Dtype of the sum over a batch.
+        totals: Wider dtype of the sum over batches and workers.
     """
 
     dtype: ClassVar[torch.dtype]
@@ -46,29 +48,29 @@ class OnlineScore(ABC):
 
     @abstractmethod
     def score(self, predictions: Tensor, y: Tensor, sizes: list[int]) -> Tensor:
-        """What each batch adds (steps,), given its size, for all samples one after the other."""
+        """The sum of each batch (steps,), whose samples are `sizes` consecutive entries of `predictions` and `y`."""
 
     @abstractmethod
     def summary(self, total: float, n: int) -> float:
-        """The value of `n` samples that added up to `total`."""
+        """The score of `n` samples whose values add up to `total`."""
 
     def update(self, predictions: Tensor, batch: Batch) -> None:
-        """Keep the predictions for a batch of the loader, if it is shown for the first time.
+        """Store the predictions for a batch of the loader, if the batch is presented for the first time.
 
         Raises:
-            InvalidPredictionError: If they are not of the form that the setting asks for, the batch is not one that
-                the loader has yielded, or it has been scored before.
+            InvalidPredictionError: If the predictions have another form than the setting asks for, the loader has not
+                yielded the batch, or the batch has been scored before.
             PhaseOverError: If the phase is over.
         """
-        showing = self._train.showing_of(batch)
-        if showing is None:
+        batch_id = self._train.id_of(batch)
+        if batch_id is None:
             raise InvalidPredictionError(
-                f"{CALL} {'a batch' if hasattr(batch, 'showing') else 'something'} that phase.train has not yielded; "
+                f"{CALL} {'a batch' if hasattr(batch, 'batch_id') else 'something'} that phase.train has not yielded; "
                 "call phase.score(predictions, batch) with the whole batch as it came."
             )
-        _, step, first_pass = showing
+        _, step, first_pass = batch_id
         size = self._train.sizes[step]
-        # The usual form is looked at here, in a fraction of the time.
+        # The usual form is checked here, in a fraction of the time.
         if (
             type(predictions) is not Tensor
             or predictions.dtype != self.dtype
@@ -90,10 +92,10 @@ class OnlineScore(ABC):
                 self._answers = self._answers.to(device)
 
     def settle(self) -> None:
-        """Compare what has come with the labels.
+        """Compare the stored predictions with the labels.
 
         Raises:
-            InvalidPredictionError: If a prediction is no class, or no number.
+            InvalidPredictionError: If a prediction is no known class, or no number.
         """
         if not self._pending:
             return
@@ -107,9 +109,9 @@ class OnlineScore(ABC):
         self._sizes[steps] = torch.tensor(sizes, dtype=torch.int32)
 
     def curve(self) -> list[tuple[int, float]]:
-        """At most `CURVE_POINTS` pairs: samples of this phase seen, value of those since the pair before.
+        """At most `CURVE_POINTS` pairs: samples of this phase seen, and the score of the samples since the pair before.
 
-        The sums of all workers are added up, so every worker has to ask.
+        The sums of all workers are added up, so every worker has to call this method.
         """
         self.settle()
         counts = sum_over_workers(torch.stack([self._hits.to(self.totals), self._sizes.to(self.totals)]))
@@ -124,7 +126,7 @@ class OnlineScore(ABC):
         return points
 
     def span(self) -> int:
-        """Samples that the curve is over: those that all workers have scored."""
+        """Number of samples that all workers have scored."""
         self.settle()
         return int(sum_over_workers(self._sizes.sum()))
 
@@ -134,7 +136,7 @@ class OnlineScore(ABC):
         return {"hits": self._hits.clone(), "sizes": self._sizes.clone()}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from earlier sums."""
+        """Continue from earlier sums."""
         self._hits, self._sizes = state["hits"].clone(), state["sizes"].clone()
         self._scored = (self._sizes > 0).tolist()
 
@@ -146,13 +148,13 @@ class OnlineAccuracy(OnlineScore):
     sums = torch.int32
     totals = torch.int64
 
+    @override
     def score(self, predictions: Tensor, y: Tensor, sizes: list[int]) -> Tensor:
-        """Number of right ones."""
         right = torch.cat([torch.zeros(1, dtype=self.sums), (predictions == y).cumsum(0, dtype=self.sums)])
         return right[list(accumulate(sizes))].diff(prepend=right[:1])
 
+    @override
     def summary(self, total: float, n: int) -> float:
-        """The share of right ones."""
         return total / n
 
 
@@ -163,16 +165,17 @@ class OnlineRMSE(OnlineScore):
     sums = torch.float32
     totals = torch.float64
 
+    @override
     def score(self, predictions: Tensor, y: Tensor, sizes: list[int]) -> Tensor:
-        """Sum over samples of the squared error, which is a mean over components."""
+        # The squared error of a sample is the mean over its components.
         errors = (predictions - y).square().split(sizes)
         return torch.stack([error.sum() for error in errors]) / y[0].numel()
 
+    @override
     def summary(self, total: float, n: int) -> float:
-        """The root of the mean squared error."""
         return float((total / n) ** 0.5)
 
 
 def online_score(train: BatchLoader, space: Space) -> OnlineScore:
-    """The score that goes with what is predicted: classes, or numbers."""
+    """The score for predictions of `space`: accuracy of classes, or RMSE of numbers."""
     return (OnlineRMSE if isinstance(space, Box) else OnlineAccuracy)(train, space)

@@ -1,4 +1,4 @@
-"""The samples of one phase in the order that they are handed out; methods see loaders of them only."""
+"""The mini-batches of one phase in their order. Methods never get these objects, only loaders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.seeding import generator
-from redwood.settings.batch import Batch, Showing
+from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.dataset import Rows
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled
 from redwood.settings.streams.tasks import Task
@@ -18,12 +18,12 @@ _NUMBERS = count()
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where the samples behind entries come from, and what becomes of them.
+    """The samples and labels of a data set, as the tasks transform them.
 
     Attributes:
         x: Samples of the data set (N, ...).
         y: Labels of the data set (N,), or targets (N,) or (N, d) of regression.
-        tasks: All tasks of the stream; they say how samples and labels are transformed.
+        tasks: All tasks of the stream, which transform samples and labels.
     """
 
     x: Rows
@@ -31,14 +31,14 @@ class Source:
     tasks: Sequence[Task]
 
     def labels(self, entries: Entries) -> Tensor:
-        """Labels of the entries (n,) as their tasks define them; targets (n,) or (n, d) are the same in all tasks."""
+        """Labels of the entries (n,), mapped by their tasks; targets (n,) or (n, d) are the same in all tasks."""
         if self.y.is_floating_point():
             return self.y[entries.rows]
         label_maps = torch.stack([task.label_map for task in self.tasks])
         return label_maps[entries.tasks, self.y[entries.rows]]
 
     def samples(self, entries: Entries) -> Tensor:
-        """Samples of the entries (n, ...) as their tasks show them."""
+        """Samples of the entries (n, ...), transformed by their tasks."""
         x = self.x.index_select(0, entries.rows) if isinstance(self.x, Tensor) else self.x[entries.rows]
         if any(task.transform is not None for task in self.tasks):
             for number in torch.unique(entries.tasks).tolist():
@@ -49,25 +49,25 @@ class Source:
         return x
 
 
-class Deck:
-    """Deals the mini-batches of one worker.
+class BatchSequence:
+    """The mini-batches of one worker.
 
-    Two ways to present each sample `passes` times: where order carries no meaning (`shuffle`), the sequence is gone
-    through `passes` times, newly shuffled each time, as that many epochs. Where the order is the stream's own, going
-    back would revisit the past, so each mini-batch is repeated `passes` times before the stream moves on.
+    Each sample is presented `passes` times, in one of two ways. If `shuffle`, the sequence is repeated `passes` times,
+    shuffled anew each time: these are the epochs. Else the order matters and there is one epoch: each mini-batch is
+    repeated `passes` times before the next one comes.
 
     Attributes:
-        number: Tells the decks of a process apart.
+        number: Identity of the sequence in this process.
         passes: How often each sample is presented.
-        epochs: How often the sequence is gone through.
+        epochs: How often the whole sequence is repeated.
         length: Batches per epoch.
-        spans: Where each batch of a pass starts and stops in the sequence.
-        first_pass: Whether the batch that was dealt last was shown for the first time.
-        showing: What the batch that was dealt last is known by.
-        samples_served: Samples dealt so far, repeats included.
-        dealt: Whether a batch has been dealt in this process.
+        spans: Start and stop of each batch of a pass in the sequence.
+        first_pass: Whether the last batch was presented for the first time.
+        batch_id: Identity of the last batch.
+        samples_served: Samples presented so far, repeats included.
+        served: Whether a batch has been served in this process.
         epoch: The epoch that the next batch belongs to.
-        next: Which batch of the epoch comes next.
+        next: Number of the next batch within its epoch.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Deck:
         """Cut `entries` into batches.
 
         Args:
-            source: Where samples and labels come from.
+            source: The samples and labels.
             entries: The sequence to present.
             batch_size: Samples per batch of one worker.
             passes: How often each sample is presented.
-            shuffle: Whether the order carries no meaning.
+            shuffle: Whether the order does not matter.
             seed: Seed of the shuffling.
             show_ids: Whether batches carry task ids.
-            rank: Which worker this is.
-            workers: Over how many workers the sequence is sharded.
+            rank: Number of this worker.
+            workers: Number of workers that share the sequence.
         """
         self._cuts = batch_cuts(len(entries), batch_size, workers).tolist()
         self.spans = list(zip(self._cuts[rank::workers], self._cuts[rank + 1 :: workers], strict=False))
@@ -105,14 +105,14 @@ class Deck:
         self.epochs = passes if shuffle else 1
         self._repeats = passes // self.epochs
         self.length = len(self.spans) * self._repeats
-        self.first_pass, self.dealt = True, False
-        self.showing: Showing | None = None
+        self.first_pass, self.served = True, False
+        self.batch_id: BatchId | None = None
         self.samples_served = self.epoch = self.next = 0
         self._order = torch.empty(0)
         self._order_of = -1
 
-    def deal(self) -> Batch:
-        """The next batch; its epoch has to be one of `epochs`."""
+    def next_batch(self) -> Batch:
+        """The next batch. The caller checks that `epoch` is below `epochs`."""
         if self._order_of != self.epoch:
             self._order, self._order_of = self._order_in(self.epoch), self.epoch
         step, shown = divmod(self.next, self._repeats)
@@ -120,15 +120,15 @@ class Deck:
         index = self._order[start:stop]
         self.first_pass = self.epoch == 0 and shown == 0
         self.samples_served += stop - start
-        self.dealt = True
-        # The position is moved on before the batch is out: whoever stops here has had it.
+        self.served = True
+        # The position moves before the batch is returned: a caller that stops now has had the batch.
         self.next += 1
         if self.next == self.length:
             self.epoch, self.next = self.epoch + 1, 0
         entries = self._entries[index]
         ids = entries.tasks if self._show_ids else None
-        self.showing = Showing(self.number, step, self.first_pass)
-        return Batch(self._source.samples(entries), self._labels[index], ids).known_as(self.showing)
+        self.batch_id = BatchId(self.number, step, self.first_pass)
+        return Batch(self._source.samples(entries), self._labels[index], ids).with_id(self.batch_id)
 
     def _order_in(self, epoch: int) -> Tensor:
         order = torch.arange(len(self._entries))
@@ -136,16 +136,16 @@ class Deck:
 
     @property
     def steps_shown(self) -> int:
-        """How many batches of the first pass have been dealt."""
+        """Number of batches of the first pass that were served."""
         return len(self.spans) if self.epoch else -(-self.next // self._repeats)
 
     @property
     def entries_shown(self) -> int:
-        """How many entries of the first pass have been dealt, by all workers."""
+        """Number of entries of the first pass that all workers have served."""
         return int(self._cuts[self.steps_shown * self._workers])
 
     def labels_shown(self) -> Tensor:
-        """Labels (n,), or targets (n,) or (n, d), of what was dealt to this worker in the first pass, in that order."""
+        """Labels (n,), or targets (n,) or (n, d), that this worker served in the first pass, in their order."""
         starts, stops = torch.tensor(self.spans[: self.steps_shown], dtype=torch.long).view(-1, 2).unbind(1)
         sizes = stops - starts
         ends = sizes.cumsum(0)
@@ -155,37 +155,37 @@ class Deck:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The samples held out from a phase, in the order that they are shown.
+    """The samples held out from a phase, in the order in which they are shown.
 
     Attributes:
         entries: The samples (n,).
-        after: How many training samples of the stream come before each (n,); None where all may be shown at once.
+        after: Number of training samples of the stream before each of them (n,); None if all may be shown at once.
     """
 
     entries: Entries
     after: Tensor | None = None
 
-    def shown(self, training: Deck) -> Entries:
-        """Those that may be shown, given how far training is."""
+    def shown(self, training: BatchSequence) -> Entries:
+        """The samples that may be shown now: the stream has passed their places."""
         if self.after is None or training.epoch:
             return self.entries
         return self.entries[self.after < training.entries_shown]
 
 
 def held_out_along(stream: Entries, held_out: Entries, n_rows: int, seed: int) -> tuple[Entries, HeldOut]:
-    """Take the samples that are held out from their places in a stream.
+    """Remove held-out samples from their places in a stream.
 
-    They are shown mixed, and not before the stream has come by, since their order and the later ones of them would
-    tell what is to come.
+    They are shown shuffled, and only after the stream has passed their places: their order, or later samples, would
+    reveal the future of the stream.
 
     Args:
         stream: All samples in the order of the stream.
-        held_out: Those to take out, and perhaps samples of other streams, in any order.
+        held_out: The samples to remove, in any order. It may hold samples of other streams too.
         n_rows: Rows of the data set.
-        seed: Seed of the mixing.
+        seed: Seed of the shuffling.
 
     Returns:
-        The samples that are left for training, in the order of the stream, and those that are taken out.
+        The remaining training samples in the order of the stream, and the held-out samples.
     """
     aside = torch.isin(_numbers(stream, n_rows), _numbers(held_out, n_rows))
     after = (~aside).cumsum(0)[aside]
@@ -194,5 +194,5 @@ def held_out_along(stream: Entries, held_out: Entries, n_rows: int, seed: int) -
 
 
 def _numbers(entries: Entries, n_rows: int) -> Tensor:
-    # The rows alone do not tell samples apart: tasks that change the inputs share them.
+    # Rows alone do not identify samples: tasks that transform the inputs share rows.
     return entries.tasks * n_rows + entries.rows

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from redwood.core.seeding import preserved_random_state
 from redwood.core.workers import rank, sum_over_workers, world_size
-from redwood.settings.answers import Space, check_form, check_values
 from redwood.settings.protocols import Learner
-from redwood.settings.streams.deck import Source
+from redwood.settings.scores.answers import Space, check_form, check_values
+from redwood.settings.streams.batches import Source
 from redwood.settings.streams.order import Entries, split_evenly
 
 TEST_BATCH = 1024

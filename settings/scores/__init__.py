@@ -1,0 +1,1 @@
+"""Scores of predictions: before learning, on test samples, and the checks of what a method answers."""
