@@ -11,7 +11,7 @@ from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.settings.protocols import Learner
 
 # Attributes that redwood's own methods drop in `on_finish`, and that the run closes.
-_DROPPED_AT_END = ("run", "phase", "session", "host_batch", "_strategy")
+_DROPPED_AT_END = ("run", "phase")
 _TENSORS = (Tensor, nn.Parameter)
 
 

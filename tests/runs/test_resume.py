@@ -357,12 +357,12 @@ def stopping(augment, at: int):
     """`augment`, but its call number `at` stops the run."""
     calls = 0
 
-    def stop(self, batch):
+    def stop(self, step):
         nonlocal calls
         calls += 1
         if calls == at:
             raise Stopped
-        return augment(self, batch)
+        augment(self, step)
 
     return stop
 
@@ -426,9 +426,9 @@ def phases_done(folder: Path) -> int:
 
 
 def recording(augment, served):
-    def record(self, batch):
-        served.append(len(batch.y))
-        return augment(self, batch)
+    def record(self, step):
+        served.append(step.n_incoming)
+        augment(self, step)
 
     return record
 

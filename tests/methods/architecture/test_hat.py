@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.annealing import compensation
 from redwood.methods.architecture.hat import HAT
-from tests.methods.helpers import batch_of, configured
+from tests.methods.helpers import batch_of, configured, step_of
 from tests.methods.rows import N_TASKS, answers, normalised_row, plain, watched
 
 
@@ -118,7 +118,7 @@ class TestLoss:
         price = sum(gate[~taken].sum() for gate, taken in zip(gates, used, strict=True)) / (200 + 100)
         batch = batch_of(0, 16)
         expected = F.cross_entropy(method.logits(batch.x, batch.task_id), batch.y) + 2.0 * price
-        torch.testing.assert_close(method.loss(batch), expected)
+        torch.testing.assert_close(method.loss(step_of(batch)), expected)
 
     def test_there_is_no_price_where_all_units_are_used(self):
         method = configured(HAT(), "task_incremental")

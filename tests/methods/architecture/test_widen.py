@@ -9,6 +9,7 @@ from torch import Tensor
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.widen import Widen
+from redwood.methods.training.step import Step
 from tests.methods.helpers import configured, one_sentence
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -30,9 +31,9 @@ class Planted(Widen):
         self.noted += 1
         return self.noted in (4, 6)
 
-    def augment(self, batch: Any) -> Any:
+    def augment(self, step: Step) -> None:
         self.widths.append(self.pairs[0].n_units)
-        return super().augment(batch)
+        super().augment(step)
 
 
 def run(method, key="class_incremental", **options):

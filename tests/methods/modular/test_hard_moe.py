@@ -12,7 +12,7 @@ from redwood.methods.modular.hard_moe import HardMoE
 from redwood.methods.modular.mixture import HardMixture
 from redwood.methods.streaming.backbone import make_backbone
 from redwood.settings import get_setting
-from tests.methods.helpers import batch_of, configured, one_sentence
+from tests.methods.helpers import batch_of, configured, one_sentence, step_of
 from tests.samples import few_digits
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
@@ -180,7 +180,7 @@ def test_each_expert_learns_as_from_a_batch_of_its_own():
     choice = method.mixture.choice
     expected = sum(plain[choice == number].mean() for number in choice.unique())
     assert len(choice.unique()) > 1
-    torch.testing.assert_close(method.losses(batch).mean(), expected)
+    torch.testing.assert_close(method.losses(step_of(batch)).mean(), expected)
 
 
 def test_all_experts_start_from_the_first_when_the_gate_is_placed():

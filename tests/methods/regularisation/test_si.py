@@ -9,7 +9,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.regularisation.si import SI
 from redwood.methods.regularisation.step_watch import StepWatch
 from redwood.settings.batch import Batch
-from tests.methods.helpers import configured, move, weights_of
+from tests.methods.helpers import configured, move, step_of, weights_of
 from tests.methods.regularisation.linear import Linear
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -23,15 +23,15 @@ class Quadratic(SI):
         super().configure(setting)
         self.notes = []
 
-    def losses(self, batch):
-        return (self.network(batch.x) - F.one_hot(batch.y, 10)).square().sum(1)
+    def losses(self, step):
+        return (self.outputs(step) - F.one_hot(step.batch.y, 10)).square().sum(1)
 
     def fit(self, phase):
         ends = []
         for step in (lambda: None, lambda: super(Quadratic, self).fit(phase)):
             step()
             with torch.no_grad():
-                ends.append((float(self.losses(self.everything(phase)).mean()), float(self.penalty())))
+                ends.append((float(self.losses(step_of(self.everything(phase))).mean()), float(self.penalty())))
         self.notes.append((float(sum(part.sum() for part in self.path.values())), *ends))
 
     def everything(self, phase):

@@ -13,7 +13,7 @@ from redwood.methods.target_propagation.dtp import DTP
 from redwood.settings.batch import Batch
 from redwood.settings.data.image_sets import digits
 from redwood.settings.tree import TraditionalSetting
-from tests.methods.helpers import batch_of, configured, move, one_sentence, weights_of
+from tests.methods.helpers import augmented, batch_of, configured, move, one_sentence, step_of, weights_of
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 
@@ -38,8 +38,8 @@ def gradients(method, loss):
 def angles(method, batch):
     """Degrees between the update of each block and that of backpropagation, and how much longer the former is."""
     steps, method.feedback_steps = method.feedback_steps, 0
-    own = gradients(method, method.loss(batch))
-    exact = gradients(method, super(DTP, method).loss(batch))
+    own = gradients(method, method.loss(step_of(batch)))
+    exact = gradients(method, super(DTP, method).loss(step_of(batch)))
     method.feedback_steps = steps
     pairs = list(zip(own, exact, strict=True))
     degrees = [float(torch.rad2deg(torch.acos((a @ b / (a.norm() * b.norm())).clamp(-1, 1)))) for a, b in pairs]
@@ -55,7 +55,7 @@ def aligned(n_steps, batch_size, **options):
     before = angles(method, test)
     for _ in range(n_steps // 50):
         drawn = torch.randint(len(data.y), (batch_size,), generator=rows)
-        method.loss(Batch(data.x[drawn], data.y[drawn], None))
+        method.loss(step_of(Batch(data.x[drawn], data.y[drawn], None)))
     return before, angles(method, test)
 
 
@@ -89,13 +89,13 @@ class TestTheory:
     def test_a_batch_is_learned_from_with_ways_back_that_were_trained_on_it(self):
         method = configured(DTP())
         before = [weight.clone() for weight in method.inverses.parameters()]
-        method.loss(batch_of(0, 16))
+        method.loss(step_of(batch_of(0, 16)))
         assert not any(map(torch.equal, before, method.inverses.parameters()))
 
     def test_the_loss_is_still_that_of_the_network(self):
         batch = batch_of(0, 16)
         method, plain = configured(DTP()), configured(Finetune())
-        torch.testing.assert_close(method.loss(batch), plain.loss(batch))
+        torch.testing.assert_close(method.loss(step_of(batch)), plain.loss(step_of(batch)))
 
 
 class TestState:
@@ -104,14 +104,14 @@ class TestState:
         for seed in (1, 2):
             method = configured(DTP())
             torch.manual_seed(seed)
-            found.append(gradients(method, method.loss(batch_of(0, 16))))
+            found.append(gradients(method, method.loss(step_of(batch_of(0, 16)))))
         assert all(map(torch.equal, *found))
 
     def test_noise_differs_from_batch_to_batch(self):
         method = configured(DTP(feedback_steps=1, feedback_lr=0.0))
         states = []
         for _ in range(2):
-            method.loss(batch_of(0, 16))
+            method.loss(step_of(batch_of(0, 16)))
             states.append(method._noise.get_state())
         assert not torch.equal(*states)
 
@@ -119,7 +119,7 @@ class TestState:
         method = configured(DTP())
         weights = 256 * 256 + 256 * 10
         assert method.costs()["buffer_bytes"] == 4 * weights
-        method.loss(batch_of(0, 16))
+        method.loss(step_of(batch_of(0, 16)))
         assert method.costs()["buffer_bytes"] == 2 * 4 * weights
         assert method.costs()["parameters"] == configured(Finetune()).costs()["parameters"]
 
@@ -135,7 +135,7 @@ class TestSettings:
     def test_outputs_of_other_tasks_are_left_alone(self):
         method = configured(DTP(), "task_incremental", nb_tasks=2, class_order=list(range(10)))
         method.heads.learn({0: (0, 1, 2, 3, 4)})
-        method.loss(batch_of(0, 32, classes=(0, 1, 2, 3, 4))).backward()
+        method.loss(step_of(batch_of(0, 32, classes=(0, 1, 2, 3, 4)))).backward()
         touched = method.network.head.weight.grad.any(1)
         assert touched.tolist() == [True] * 5 + [False] * 5
 
@@ -174,12 +174,12 @@ class TestComposition:
 
         method = configured(method)
         method._blocks[1][0].register_forward_pre_hook(note)
-        first, second = batch_of(0, 16), batch_of(16, 32)
-        method.loss(method.augment(first))
-        method.keep(first)
+        step = augmented(method, batch_of(0, 16))
+        method.loss(step)
+        method.after_loss(step)
         alone = set(sizes)
         sizes.clear()
-        method.loss(method.augment(second)).backward()
+        method.loss(augmented(method, batch_of(16, 32))).backward()
         assert (alone, set(sizes)) == ({16}, {32})
         assert all(bool(w.grad.any()) for w in method.network.parameters())
 
@@ -193,9 +193,9 @@ class TestComposition:
 
     def test_a_penalty_is_added_as_it_is(self):
         method = configured(EWCDTP(feedback_steps=0))
-        without = gradients(method, method.loss(batch_of(0, 16)))
+        without = gradients(method, method.loss(step_of(batch_of(0, 16))))
         method.penalty = lambda: 3 * sum(p.sum() for p in method.network.parameters())
-        for before, after in zip(without, gradients(method, method.loss(batch_of(0, 16))), strict=True):
+        for before, after in zip(without, gradients(method, method.loss(step_of(batch_of(0, 16)))), strict=True):
             torch.testing.assert_close(after, before + 3)
 
     @pytest.mark.parametrize("name", ["lwf+dtp", "dtp+lwf"])
@@ -204,11 +204,11 @@ class TestComposition:
         batch, found = batch_of(0, 16), []
         for alpha in (0.0, 1.0):
             method = configured(get_method(name)(lwf_alpha=alpha, feedback_steps=0))
-            method.current = torch.arange(10) < 4
+            method.teacher.current = torch.arange(10) < 4
             method.on_task_end(0)
             move(method)
             method.groups = method.taught_groups()
-            found.append(gradients(method, method.loss(batch)))
+            found.append(gradients(method, method.loss(step_of(batch))))
         assert not any(map(torch.equal, *found))
 
 
