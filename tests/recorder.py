@@ -1,8 +1,10 @@
 """A method that learns nothing but writes down all that it is told."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
 from tests.leak_check import finds_test_data
 from tests.samples import numbered
+
+L = TypeVar("L")
 
 
 @dataclass
@@ -107,3 +111,15 @@ def record(setting: Setting) -> tuple[Results, Log]:
     recorder = Recorder()
     results = run_protocol(setting, recorder, Run(quiet=True, accelerator="cpu"))
     return results, recorder.log
+
+
+def record_each_worker(
+    request: pytest.FixtureRequest, record: Callable[[Setting], tuple[Results, L]], setting: Setting, workers: int
+) -> tuple[Results, list[L]]:
+    """The results of a recorder's run, and the log of each worker."""
+    if workers == 1:
+        results, log = record(setting)
+        return results, [log]
+    outcomes = request.getfixturevalue("two_workers").run(record, setting)
+    assert outcomes[0][0].accuracy_matrix == outcomes[1][0].accuracy_matrix
+    return outcomes[0][0], [log for _, log in outcomes]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
@@ -70,6 +72,14 @@ def train_pair(setting_key: str, method_key: str) -> Trained:
         torch.manual_seed(0)
         answers.append(answering.predict(x, ids))
     return Trained(results, [weight.detach() for weight in weights], *answers)
+
+
+def quick_once(pairs: list[tuple[str, str]], usual: str) -> list[ParameterSet]:
+    """Pairs of a setting and a method as parameters of a test; one of each method is `quick`, on a usual setting."""
+    first = {method: setting for setting, method in reversed(pairs)}
+    first |= {method: setting for setting, method in pairs if setting == usual}
+    quick = set(first.items())
+    return [pytest.param(*pair, id="-".join(pair), marks=[pytest.mark.quick] * (pair[::-1] in quick)) for pair in pairs]
 
 
 def comparable(results: Results) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from redwood.methods.lightning import LightningMethod
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
 from redwood.settings.results import Results
-from tests.small_runs import comparable, small_setting, train_pair
+from tests.small_runs import comparable, quick_once, small_setting, train_pair
 
 N_TASKS, N_TRAIN = 3, 160
 READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")
@@ -50,16 +50,7 @@ def check_method(trained):
     assert torch.equal(trained.scores, trained.reloaded_scores)
 
 
-def alone():
-    """The pairs of one worker; `pytest -m quick` runs one of each method: with phases, if it has such a pair."""
-    phases = {method for setting, method in ALONE if setting == "class_incremental"}
-    quick = {method: "class_incremental" if method in phases else setting for setting, method in reversed(ALONE)}
-    for setting, method in ALONE:
-        marks = [pytest.mark.quick] if quick[method] == setting else []
-        yield pytest.param(setting, method, id=f"{setting}-{method}", marks=marks)
-
-
-@pytest.mark.parametrize(("setting", "method"), list(alone()))
+@pytest.mark.parametrize(("setting", "method"), quick_once(ALONE, "class_incremental"))
 def test_one_worker(setting, method):
     trained = train_pair(setting, method)
     check_results(trained.results, setting, method)

@@ -12,7 +12,7 @@ from redwood.settings.base import why_not_applicable
 from redwood.settings.results import Results
 from tests.methods.agents.parts import WITH_PARTS, joined
 from tests.methods.agents.runs import SMALL
-from tests.small_runs import comparable, run_here
+from tests.small_runs import comparable, quick_once, run_here
 
 N_TASKS, STEPS = 2, 64
 ALL = ["random", *SMALL, *WITH_PARTS]
@@ -54,16 +54,7 @@ def check_results(results, setting_key, method_key):
     assert Results.from_dict(content).to_dict() == content
 
 
-def alone():
-    """The pairs of one worker; `pytest -m quick` runs one of each method: with phases, if it has such a pair."""
-    phases = {method for setting, method in ALONE if setting == "incremental_rl"}
-    quick = {method: "incremental_rl" if method in phases else setting for setting, method in reversed(ALONE)}
-    for setting, method in ALONE:
-        marks = [pytest.mark.quick] if quick[method] == setting else []
-        yield pytest.param(setting, method, id=f"{setting}-{method}", marks=marks)
-
-
-@pytest.mark.parametrize(("setting", "method"), list(alone()))
+@pytest.mark.parametrize(("setting", "method"), quick_once(ALONE, "incremental_rl"))
 def test_one_worker(setting, method):
     results, weights = run_pair(setting, method)
     check_results(results, setting, method)

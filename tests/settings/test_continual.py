@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from redwood.settings.tree import ContinualSetting, TaskAgnosticSetting
-from tests.recorder import record
+from tests.recorder import record, record_each_worker
 from tests.samples import N_CLASSES, N_TEST, numbered
 
 DATA = numbered()
@@ -66,14 +66,7 @@ class TestContinual:
     @pytest.fixture(scope="class")
     @classmethod
     def recording(cls, request):
-        """The results, and the log of each worker."""
-        setting = cls().make()
-        if cls.workers == 1:
-            results, log = record(setting)
-            return results, [log]
-        outcomes = request.getfixturevalue("two_workers").run(record, setting)
-        assert outcomes[0][0].accuracy_matrix == outcomes[1][0].accuracy_matrix
-        return outcomes[0][0], [log for _, log in outcomes]
+        return record_each_worker(request, record, cls().make(), cls.workers)
 
     @pytest.fixture
     def results(self, recording):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting, TaskAgnosticRLSetting
+from tests.recorder import record_each_worker
 from tests.settings.rl.clock import LIMIT, N_TASKS, STEPS, Clock, OtherClock, clock, record
 
 GAINS = [task.values["gain"] for task in clock(ContinualRLSetting)._made[1]]
@@ -37,14 +38,7 @@ class TestContinualRL:
     @pytest.fixture(scope="class")
     @classmethod
     def recording(cls, request):
-        """The results, and the log of each worker."""
-        setting = clock(cls.setting)
-        if cls.workers == 1:
-            results, log = record(setting)
-            return results, [log]
-        outcomes = request.getfixturevalue("two_workers").run(record, setting)
-        assert outcomes[0][0].accuracy_matrix == outcomes[1][0].accuracy_matrix
-        return outcomes[0][0], [log for _, log in outcomes]
+        return record_each_worker(request, record, clock(cls.setting), cls.workers)
 
     @pytest.fixture
     def results(self, recording):
