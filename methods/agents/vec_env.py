@@ -3,9 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, SupportsFloat
+from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -15,7 +14,7 @@ from typing_extensions import override
 from redwood.methods.agents.task_input import OneHotTask, TaskInput
 from redwood.settings.rl.budget import Budget
 from redwood.settings.rl.phase import ReinforcementPhase
-from redwood.settings.rl.types import Array, Env, EnvWrapper, Info, Space
+from redwood.settings.rl.types import Array, Env, EnvWrapper, Info, ResetResult, Space, StepResult
 
 
 class StepsSpentError(Exception):
@@ -79,13 +78,13 @@ class _WithLastReset(EnvWrapper):
         self._last: object = None
 
     @override
-    def step(self, action: object) -> tuple[Any, SupportsFloat, bool, bool, Info]:
+    def step(self, action: object) -> StepResult:
         result = self.env.step(action)
         self._last = result[0]
         return result
 
     @override
-    def reset(self, **options: Any) -> tuple[Any, Info]:
+    def reset(self, **options: Any) -> ResetResult:
         return self.env.reset(**options) if self._budget.left > 0 else (self._last, {})
 
 
@@ -97,12 +96,12 @@ class _WithTask(EnvWrapper):
         self._input, self.observation_space = task_input, task_input.space
 
     @override
-    def step(self, action: object) -> tuple[Any, SupportsFloat, bool, bool, Info]:
+    def step(self, action: object) -> StepResult:
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._joined(observation, info), reward, terminated, truncated, info
 
     @override
-    def reset(self, **options: Any) -> tuple[Any, Info]:
+    def reset(self, **options: Any) -> ResetResult:
         observation, info = self.env.reset(**options)
         return self._joined(observation, info), info
 
@@ -110,7 +109,7 @@ class _WithTask(EnvWrapper):
         return self._input.join(np.asarray(observation)[None], [info["task_id"]])[0]
 
 
-class _Spaces(gymnasium.Env[Any, Any]):
+class _Spaces(Env):
     """An environment that has spaces, but cannot be stepped."""
 
     def __init__(self, observation_space: Space, action_space: Space) -> None:

@@ -1,21 +1,21 @@
-"""What acting in an environment takes: the action spaces that methods can rely on, and random actions."""
+"""Spaces that every method can rely on, the check of an action, and random actions."""
 
 from collections.abc import Callable
 from operator import index
 from typing import Any, TypeAlias
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from redwood.core.errors import NotApplicableError
+from redwood.settings.rl.types import Env, Space
 
-ActionSpace: TypeAlias = Discrete | Box  # type: ignore[type-arg]
+ActionCheck: TypeAlias = Callable[[object], bool]
 
 
-def check_spaces(name: str, env: gymnasium.Env[Any, Any]) -> None:
+def check_spaces(name: str, env: Env) -> None:
     """Raise `NotApplicableError` unless observations are arrays or numbers, and actions choices or bounded numbers."""
     for what, space in (("observations", env.observation_space), ("actions", env.action_space)):
         if not isinstance(space, Box | Discrete):
@@ -26,15 +26,15 @@ def check_spaces(name: str, env: gymnasium.Env[Any, Any]) -> None:
         raise NotApplicableError(f"--env {name} has actions without bounds; wrap it to have a bounded Box.")
 
 
-def action_check(space: gymnasium.Space[Any]) -> Callable[[Any], bool]:
-    """A function that says whether an action lies in `space`, in a fraction of a microsecond for the usual spaces.
+def action_check(space: Space) -> ActionCheck:
+    """Return a function that says whether an action lies in `space`, in a fraction of a microsecond for most spaces.
 
-    A `Box` itself takes no float64 for a float32, though environments do.
+    `Box.contains` takes no float64 for a float32, though environments do.
     """
     return _choice_check(space) if isinstance(space, Discrete) else _number_check(space)
 
 
-def _choice_check(space: "Discrete[Any]") -> Callable[[Any], bool]:
+def _choice_check(space: Discrete) -> ActionCheck:
     choices = frozenset(range(int(space.start), int(space.start + space.n)))
 
     def allows(action: Any) -> bool:
@@ -46,14 +46,14 @@ def _choice_check(space: "Discrete[Any]") -> Callable[[Any], bool]:
     return allows
 
 
-def _number_check(space: gymnasium.Space[Any]) -> Callable[[Any], bool]:
+def _number_check(space: Space) -> ActionCheck:
     assert isinstance(space, Box)
     shape = space.shape
     bounds = list(zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True))
     if len(bounds) == 1:
         return _one_number_check(shape, *bounds[0])
 
-    def allows(action: Any) -> bool:
+    def allows(action: object) -> bool:
         values = np.asarray(action)
         if values.shape != shape:
             return False
@@ -66,16 +66,16 @@ def _number_check(space: gymnasium.Space[Any]) -> Callable[[Any], bool]:
     return allows
 
 
-def _one_number_check(shape: tuple[int, ...], low: float, high: float) -> Callable[[Any], bool]:
-    def allows(action: Any) -> bool:
+def _one_number_check(shape: tuple[int, ...], low: float, high: float) -> ActionCheck:
+    def allows(action: object) -> bool:
         value = np.asarray(action)
         return value.shape == shape and bool(low <= value.item() <= high)
 
     return allows
 
 
-def random_actions(space: gymnasium.Space[Any], n: int, generator: torch.Generator) -> Tensor:
-    """`n` actions, uniform over the space: choices (n,), or numbers (n, ...)."""
+def random_actions(space: Space, n: int, generator: torch.Generator) -> Tensor:
+    """Draw `n` actions, uniform over the space: choices (n,), or numbers (n, ...)."""
     if isinstance(space, Discrete):
         return int(space.start) + torch.randint(int(space.n), (n,), generator=generator)
     assert isinstance(space, Box)

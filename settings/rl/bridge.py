@@ -1,49 +1,45 @@
-"""A supervised setting seen as environments: the observation is a sample, the action a prediction, 1 for a right one.
+"""A supervised setting as environments: an observation is a sample, an action a prediction.
 
-Each episode is one sample, so that the mean return is the accuracy, and the online return the online accuracy.
+The reward is 1 for a right prediction, else 0. An episode is one sample, so the mean return is the accuracy, and the
+online return is the online accuracy.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.errors import NotApplicableError
 from redwood.settings.rl.environments import EnvironmentMaker
-
-if TYPE_CHECKING:
-    from redwood.settings.supervised import SupervisedSetting
-    from redwood.settings.supervised_stream import SupervisedStream
+from redwood.settings.rl.types import Array, Options, ResetResult, Space, StepResult
+from redwood.settings.supervised import SupervisedSetting
+from redwood.settings.supervised_stream import SupervisedStream
 
 PREFIX = "supervised:"
 
 
-class SupervisedEnvironment(gymnasium.Env[Any, Any]):
-    """Samples of one task as episodes of one step.
-
-    The observation space is that of the samples, the action space the classes; the reward is 1.0 for the right class,
-    else 0.0.
-    """
+class SupervisedEnvironment(gymnasium.Env[Array, int]):
+    """Shows the samples of one task; an episode is one step, whose reward is 1.0 for the right class, else 0.0."""
 
     def __init__(
         self,
-        observation_space: gymnasium.Space[Any],
-        action_space: gymnasium.Space[Any],
+        observation_space: Space,
+        action_space: Space,
         x: Tensor,
         y: Tensor,
         *,
         choice: bool = False,
     ) -> None:
-        """Take the spaces of a supervised setting, and samples (N, ...) with their labels (N,).
+        """Take the samples.
 
         Args:
             observation_space: Space of the samples.
             action_space: The classes.
-            x: Samples.
-            y: Labels.
-            choice: Whether `reset` can be asked for a sample; in training a known one could be answered forever.
+            x: Samples (N, ...).
+            y: Labels (N,).
+            choice: Whether `reset` can be asked for a sample; in training, a method could repeat a known one forever.
         """
         self._choice = choice
         self.observation_space, self.action_space = observation_space, action_space
@@ -51,8 +47,9 @@ class SupervisedEnvironment(gymnasium.Env[Any, Any]):
         self._order, self._next = np.arange(0), 0
         self._index = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Show the next sample: all of them in random order, then again; at test, that of `options["episode"]`."""
+    @override
+    def reset(self, *, seed: int | None = None, options: Options | None = None) -> ResetResult:
+        """Show the next sample, in an order drawn anew for each pass; at test, sample `options["episode"]`."""
         super().reset(seed=seed)
         if self._choice and options is not None and "episode" in options:
             self._index = options["episode"]
@@ -63,16 +60,17 @@ class SupervisedEnvironment(gymnasium.Env[Any, Any]):
             self._next += 1
         return self._x[self._index], {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Compare the action with the label; the episode is over."""
+    @override
+    def step(self, action: int) -> StepResult:
+        """Compare the action with the label, and end the episode."""
         return self._x[self._index], float(action == self._y[self._index]), True, False, {}
 
 
-def makers_of(setting: "SupervisedSetting") -> list[EnvironmentMaker]:
-    """For each task of a supervised setting, what makes the environment of its samples.
+def makers_of(setting: SupervisedSetting) -> list[EnvironmentMaker]:
+    """Return, for each task of a supervised setting, the maker of an environment with its samples.
 
     Raises:
-        NotApplicableError: If numbers are to be predicted.
+        NotApplicableError: If the targets are numbers.
     """
     if not isinstance(setting.action_space, gymnasium.spaces.Discrete):
         raise NotApplicableError(
@@ -82,7 +80,7 @@ def makers_of(setting: "SupervisedSetting") -> list[EnvironmentMaker]:
     return [_maker(setting, stream, task) for task in range(stream.num_tasks)]
 
 
-def _maker(setting: "SupervisedSetting", stream: "SupervisedStream", task: int) -> EnvironmentMaker:
+def _maker(setting: SupervisedSetting, stream: SupervisedStream, task: int) -> EnvironmentMaker:
     train, test = stream.samples_of(task), stream.samples_of(task, test=True)
     return EnvironmentMaker(
         name=f"{PREFIX}{setting.dataset_name}",

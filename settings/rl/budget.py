@@ -1,9 +1,9 @@
-"""How many environment steps a phase may take."""
+"""The step budget of a phase, and the returns of its training episodes."""
 
 from bisect import bisect_left
-from typing import Any
 
 from redwood.core.errors import RedwoodError
+from redwood.core.state import State
 from redwood.core.workers import gather_objects, world_size
 from redwood.settings.rl.plain_state import NotPlainError
 from redwood.settings.scores.prequential import CURVE_POINTS
@@ -30,10 +30,10 @@ class PhaseOverError(RedwoodError):
 
 
 class Steps:
-    """The environment steps of one worker in one phase, counted by all environments of the phase.
+    """The environment steps of one worker in one phase; all environments of the phase count them.
 
     Attributes:
-        total: Steps that there are.
+        total: Steps of the phase.
         spent: Steps taken so far.
     """
 
@@ -44,7 +44,7 @@ class Steps:
 
 
 class Budget:
-    """The environment steps of one worker in one phase, to be read."""
+    """The environment steps of one worker in one phase, which a method can only read."""
 
     __slots__ = ("_steps",)
 
@@ -53,7 +53,7 @@ class Budget:
 
     @property
     def total(self) -> int:
-        """Steps that there are."""
+        """Steps of the phase."""
         return self._steps.total
 
     @property
@@ -68,9 +68,9 @@ class Budget:
 
 
 class OnlineReturn:
-    """Notes what the episodes of a phase returned while it was trained.
+    """The returns of a phase's training episodes.
 
-    An episode that the end of the budget cut off does not count: how much it would have returned is not known.
+    An episode that the end of the budget cuts off does not count, because its return is unknown.
     """
 
     def __init__(self, steps: int) -> None:
@@ -80,41 +80,44 @@ class OnlineReturn:
         self._returns: list[float] = []
 
     def add(self, step: int, value: float) -> None:
-        """An episode that ended after `step` steps of this worker returned `value` in all."""
+        """Add an episode that ended after `step` steps of this worker, with the return `value`."""
         self._ends.append(step)
         self._returns.append(value)
 
     def span(self) -> int:
-        """Steps of all workers that the curve is over, whether or not an episode ends in them."""
+        """Return the number of steps of all workers that the curve covers."""
         return self._steps * world_size()
 
     def curve(self) -> list[tuple[int, float]]:
-        """At most `CURVE_POINTS` pairs: steps of this phase, mean return of the episodes that ended since the last.
+        """Return at most `CURVE_POINTS` pairs: steps of this phase, mean return of the episodes since the last pair.
 
-        Steps and episodes of all workers count, so every worker has to ask. An episode belongs to the bin that holds
-        the step it ended on. Bins are as equal as whole steps allow. The last point is at the end of the phase, so
-        that phases can be told apart; a phase in which no episode ended has none.
+        Steps and episodes of all workers count, so every worker has to call it. An episode belongs to the bin that
+        holds its last step. Bins are as equal as whole steps allow. The last pair is at the end of the phase, which
+        tells phases apart. A phase in which no episode ended has no pairs.
         """
         workers = gather_objects((self._ends, self._returns))
         total = self.span()
         points = min(CURVE_POINTS, total)
-        # The last step of each bin.
-        edges = [(index + 1) * total // points for index in range(points)]
+        edges = [(index + 1) * total // points for index in range(points)]  # the last step of each bin
         bins: list[list[float]] = [[] for _ in range(points)]
         for ends, returns in workers:
             for end, value in zip(ends, returns, strict=True):
-                # Workers step side by side: when one has taken `end` steps, all together have taken this many.
+                # Workers step side by side: after `end` steps of one, all have taken this number together.
                 bins[bisect_left(edges, end * len(workers))].append(value)
         filled = [index for index, values in enumerate(bins) if values]
         shown = [edges[index] for index in filled[:-1]] + [total]
         return [(edge, sum(bins[index]) / len(bins[index])) for edge, index in zip(shown, filled, strict=False)]
 
-    def state_dict(self) -> dict[str, Any]:
-        """The episodes so far."""
+    def state_dict(self) -> State:
+        """Return the episodes so far."""
         return {"ends": list(self._ends), "returns": list(self._returns)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from earlier episodes."""
+    def load_state_dict(self, state: State) -> None:
+        """Continue from earlier episodes.
+
+        Raises:
+            NotPlainError: If they are episodes of another phase.
+        """
         ends, returns = [int(end) for end in state["ends"]], [float(value) for value in state["returns"]]
         if len(ends) != len(returns) or not all(0 < end <= self._steps for end in ends):
             raise NotPlainError("the episodes are those of another phase")
@@ -122,7 +125,7 @@ class OnlineReturn:
 
 
 class ShownReturn:
-    """What the episodes of a phase returned, to be read: only its environments add to it."""
+    """The returns of a phase's training episodes, which a method can only read."""
 
     __slots__ = ("_online",)
 
@@ -130,9 +133,9 @@ class ShownReturn:
         self._online = online
 
     def span(self) -> int:
-        """Steps of all workers that the curve is over, whether or not an episode ends in them."""
+        """Return the number of steps of all workers that the curve covers."""
         return self._online.span()
 
     def curve(self) -> list[tuple[int, float]]:
-        """As of `OnlineReturn`; every worker has to ask."""
+        """Return the pairs of `OnlineReturn.curve`; every worker has to call it."""
         return self._online.curve()

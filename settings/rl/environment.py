@@ -1,39 +1,42 @@
-"""A gymnasium environment as a setting promises it: tasks, ids, budget and limits, in one layer."""
+"""The environment that a method gets: a gymnasium environment with tasks, ids, budget and limits."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium
 import numpy as np
+from typing_extensions import override
 
 from redwood.core.errors import RedwoodError, reason_of
+from redwood.core.state import State
 from redwood.settings.rl.actions import action_check
 from redwood.settings.rl.budget import BudgetSpentError, OnlineReturn, PhaseOverError, Steps
 from redwood.settings.rl.physics import Physics
 from redwood.settings.rl.plain_state import NotPlainError, check_round_trip, load_state, save_state
-from redwood.settings.rl.tasks import Context, Schedule
+from redwood.settings.rl.tasks import ActiveTask, Schedule
+from redwood.settings.rl.types import Env, EnvWrapper, Options, ResetResult, StepResult
 
-_OVER = -1  # stands for the end of a context: any step is after it, and no step comes before the next reset
+_OVER = -1  # in the place of the last step of a task: the episode is over, and no step comes before the next reset
 
 
 class InvalidActionError(RedwoodError):
     """An action lies outside the environment's action space."""
 
 
-class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
+class TaskEnvironment(EnvWrapper):
     """One copy of a phase's environment.
 
     `info["task_id"]` of `reset` and `step` is the task where ids are given, else None. The step that spends the budget
-    truncates the episode, and with it all copies are closed. Episodes are truncated at the limit of steps, and
-    where the stream goes over to another environment; changed physics let an episode go on.
+    truncates the episode, and closes all copies. An episode is also truncated at the limit of steps, and where the
+    stream changes to another environment. It goes on where only the physics change.
 
-    All of this is one wrapper because steps of small environments take microseconds, as each wrapper does.
+    One wrapper does all of it, because a step of a small environment takes microseconds, like each wrapper.
     """
 
     def __init__(
         self,
-        makes: Sequence[Callable[[], gymnasium.Env[Any, Any]]],
+        makes: Sequence[Callable[[], Env]],
         environments: Mapping[int, int],
         schedule: Schedule,
         *,
@@ -43,17 +46,17 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         show_ids: bool = False,
         online: OnlineReturn | None = None,
     ) -> None:
-        """Wrap the environments of a stream.
+        """Make the environments of a phase.
 
         Args:
-            makes: What makes its different environments.
-            environments: Which of them each task of the schedule is of.
-            schedule: When which task is on.
-            limits: Steps per episode of each of the environments.
+            makes: Make its different environments.
+            environments: For each task of the schedule, the index of its environment.
+            schedule: Says which task is active at each step.
+            limits: Steps per episode in each of the environments.
             seed: Decides how episodes start.
-            budget: Steps that there are; None if there is no end.
+            budget: The steps of the phase; None for any number of steps.
             show_ids: Whether to tell the task.
-            online: Where the returns of episodes are noted.
+            online: Receives the returns of episodes.
         """
         bases = [make() for make in makes]
         super().__init__(bases[0])
@@ -65,9 +68,9 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._budget = Steps(2**62) if budget is None else budget
         self._online = online
         self._allows = action_check(bases[0].action_space)
-        self._context: Context | None = None
+        self._active: ActiveTask | None = None
         self._move: Callable[[int], None] | None = None
-        # What changes from step to step, and is kept in a checkpoint.
+        # The state, which a checkpoint keeps.
         self._random = np.random.default_rng(seed)
         self._seeded = [False] * len(bases)
         self._length, self._return = 0, 0.0
@@ -75,12 +78,13 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._shown_task: int | None = None
         self._until = self._may_end = _OVER
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    @override
+    def reset(self, *, seed: int | None = None, options: Options | None = None) -> ResetResult:
         """Start an episode.
 
         Args:
-            seed: How it starts; by default that follows from the seed of the run.
-            options: As in gymnasium.
+            seed: Decides how the episode starts; by default it follows from the seed of the run.
+            options: Options of the environment, as in gymnasium.
 
         Raises:
             BudgetSpentError: If the budget of the phase is spent.
@@ -88,7 +92,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         """
         if self._closed or self._budget.spent >= self._budget.total:
             self._refuse_use()
-        index = self._enter_context(self._random.random())
+        index = self._enter_task(self._random.random())
         if seed is None and not self._seeded[index]:  # only once: a new generator costs more than some steps
             seed = int(self._random.integers(2**31))
         self._seeded[index] = True
@@ -97,11 +101,12 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         info["task_id"] = self._shown_task
         return observation, info
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    @override
+    def step(self, action: Any) -> StepResult:
         """Take one step of the budget.
 
         Raises:
-            BudgetSpentError: If there is none left.
+            BudgetSpentError: If the budget of the phase is spent.
             PhaseOverError: If the phase is over.
             InvalidActionError: If the action lies outside the action space.
             gymnasium.error.ResetNeeded: If the episode is over.
@@ -109,7 +114,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         budget = self._budget
         spent = budget.spent
         if spent >= self._until:
-            self._go_on()
+            self._follow_schedule()
         if self._move is not None:
             self._move(spent)
         if not self._allows(action):
@@ -133,41 +138,42 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._until = _OVER
         return observation, reward, terminated, truncated, info
 
-    def _go_on(self) -> None:
-        """Become what the schedule says for the step to come, in the middle of an episode."""
+    def _follow_schedule(self) -> None:
+        """Follow the schedule to the next step, in the middle of an episode."""
         if self._until == _OVER or self._budget.spent >= self._budget.total:
             self._refuse_use()
         if not self._leaves():
-            self._enter_context(0.0)
+            self._enter_task(0.0)
 
-    def _enter_context(self, draw: float) -> int:
-        """Become what the schedule says for the next step; the index of the environment."""
-        context = self._schedule.at(self._budget.spent, draw)
-        index = self._environments[context.task]
-        self._hold_until(context.until)
-        if context is not self._context:
-            self._context, self._task = context, context.task
-            self._shown_task = context.task if self._show_ids else None
+    def _enter_task(self, draw: float) -> int:
+        """Change to the task of the next step, and return the index of its environment."""
+        active = self._schedule.at(self._budget.spent, draw)
+        index = self._environments[active.task]
+        self._hold_until(active.until)
+        if active is not self._active:
+            self._active, self._task = active, active.task
+            self._shown_task = active.task if self._show_ids else None
             self.env, self._limit = self._bases[index], self._limits[index]
-            self._move = self._physics[index].line(context.values, context.slopes) if context.slopes else None
-            if context.values and self._move is None:
-                self._physics[index].change(context.values)
+            self._move = self._physics[index].line(active.values, active.slopes) if active.slopes else None
+            if active.values and self._move is None:
+                self._physics[index].change(active.values)
         if self._move is not None:
             self._move(self._budget.spent)
         return index
 
     def _hold_until(self, step: int) -> None:
-        """The context holds until this step, and the budget at most; there the episode may have to end."""
+        """Expect the next change of the task at this step, or at the end of the budget if that comes first."""
         self._until = min(step, self._budget.total)
         self._may_end = self._budget.total if len(self._bases) == 1 else self._until
 
     def _leaves(self) -> bool:
-        """Whether the next step would be in another environment, which the episode cannot go on in."""
+        """Return whether the next step is in another environment, so that the episode has to end."""
         coming = self._schedule.at(self._budget.spent, 0.0).task
         return self._bases[self._environments[coming]] is not self.env
 
+    @override
     def close(self) -> None:
-        """Close all environments of the stream; none can be used any more."""
+        """Close all environments of the phase; none can be used any more."""
         self._closed, self._until = True, _OVER
         for base in self._bases:
             base.close()
@@ -179,11 +185,11 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise PhaseOverError
         raise gymnasium.error.ResetNeeded("The episode is over; call reset before the next step.")
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where the episode is, exactly, as tensors and plain values.
+    def state_dict(self) -> State:
+        """Return the exact state of the episode, as tensors and plain values.
 
         Raises:
-            RedwoodError: If the environment has state of another kind.
+            RedwoodError: If the environment keeps values of another kind.
         """
         try:
             bases = save_state(self._bases)
@@ -195,7 +201,7 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
                 f"{self.env} cannot be saved ({reason_of(error)}): a run that is interrupted goes on from the start of "
                 "its phase."
             ) from error
-        # Where physics drift, the line that they are on is found again at the step to come.
+        # Where physics drift, the next step looks up their line again.
         until = 0 if self._move is not None and self._until != _OVER else self._until
         return {
             "bases": bases,
@@ -206,11 +212,11 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             "return": self._return,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on in the middle of an episode.
+    def load_state_dict(self, state: State) -> None:
+        """Continue in the middle of an episode.
 
         Raises:
-            NotPlainError: If the state is not one of these environments.
+            NotPlainError: If the state belongs to other environments.
         """
         bases, generator = load_state(self._bases, state["bases"]), load_state(self._random, state["random"])
         current, (length, task, until), seeded = int(state["current"]), map(int, state["counts"]), list(state["seeded"])
@@ -220,53 +226,57 @@ class TaskEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise NotPlainError(f"the state is of other environments than {self._bases}")
         self._random, self._seeded = generator, seeded
         self.env, self._limit = self._bases[current], self._limits[current]
-        self._context = self._move = None
+        self._active = self._move = None
         self._length, self._task = length, task
         self._hold_until(until)
         self._shown_task = self._task if self._show_ids else None
         self._return = float(state["return"])
 
 
-class HiddenEnvironment(gymnasium.Env[Any, Any]):
-    """Acts as another environment, which is no attribute of it, and has neither its `unwrapped` nor its `spec`.
+class HiddenEnvironment(Env):
+    """Stands for another environment, which none of its attributes holds, without its `unwrapped` and its `spec`.
 
-    Where boundaries are not announced, the physics and the name of the environment would announce them. Python has no
-    secrets: a method that takes functions apart can still find them, as it can find the state that a checkpoint needs.
+    Where boundaries are not announced, physics and names of environments are hidden, because they would tell the
+    boundaries. Python has no secrets: a method that takes functions apart can still find them.
     """
 
-    def state_dict(self) -> dict[str, Any]:
-        """As of `TaskEnvironment`."""
+    def state_dict(self) -> State:
+        """Return the state; see `TaskEnvironment.state_dict`."""
         raise NotImplementedError
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """As of `TaskEnvironment`."""
+    def load_state_dict(self, state: State) -> None:
+        """Continue from a state; see `TaskEnvironment.load_state_dict`."""
         raise NotImplementedError
 
 
 def hide(env: TaskEnvironment) -> HiddenEnvironment:
-    """Hand out an environment so that its attributes do not tell what it is at."""
+    """Return an environment that acts as `env`, and whose attributes do not tell the task."""
 
     class Hidden(HiddenEnvironment):
-        """A class of its own, whose methods alone know the environment."""
+        """Only its methods know the environment."""
 
-        def reset(
-            self, *, seed: int | None = None, options: dict[str, Any] | None = None
-        ) -> tuple[Any, dict[str, Any]]:
+        @override
+        def reset(self, *, seed: int | None = None, options: Options | None = None) -> ResetResult:
             return env.reset(seed=seed, options=options)
 
-        def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        @override
+        def step(self, action: Any) -> StepResult:
             return env.step(action)
 
+        @override
         def render(self) -> Any:
             return env.render()
 
+        @override
         def close(self) -> None:
             env.close()
 
-        def state_dict(self) -> dict[str, Any]:
+        @override
+        def state_dict(self) -> State:
             return env.state_dict()
 
-        def load_state_dict(self, state: dict[str, Any]) -> None:
+        @override
+        def load_state_dict(self, state: State) -> None:
             env.load_state_dict(state)
 
     hidden = Hidden()

@@ -1,19 +1,21 @@
-"""Make gymnasium environments by name, without the wrappers that a setting has its own ones for."""
+"""Make gymnasium environments by name, without the wrappers that `TaskEnvironment` replaces."""
 
 import importlib
 import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import gymnasium
 from gymnasium import error
+from gymnasium.envs.registration import EnvSpec
 
 from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError, reason_of
 from redwood.core.registry import load_users_module
+from redwood.settings.rl.types import Array, Env
 
-# Packages whose environments are registered once they are imported, by what the names begin with.
+# Packages that register their environments when they are imported, by the start of the environments' names.
 PROVIDERS = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
 
 
@@ -22,29 +24,32 @@ class EnvironmentMaker:
     """Makes copies of one environment.
 
     Attributes:
-        name: What it is called.
+        name: Name of the environment.
         make: Makes a copy without a limit of steps per episode.
-        limit: Steps per episode, or None if it has no limit of its own.
-        n_test_episodes: Episodes that score it, which `reset(options={"episode": k})` chooses from; None if any number
-            of episodes can be played.
+        limit: Steps per episode, or None if the environment has no limit of its own.
+        n_test_episodes: Number of test episodes, of which `reset(options={"episode": k})` starts number k; None if
+            the environment can play any number.
+        make_test: Makes a copy for tests, if that differs.
     """
 
     name: str
-    make: Callable[[], gymnasium.Env[Any, Any]]
+    make: Callable[[], Env]
     limit: int | None
     n_test_episodes: int | None = None
-    make_test: Callable[[], gymnasium.Env[Any, Any]] | None = None
+    make_test: Callable[[], Env] | None = None
 
 
-def find_environment(environment: Any) -> EnvironmentMaker:
-    """The maker of an environment given by its gymnasium name, or by a function that makes it, or the reference of one.
+def find_environment(environment: object) -> EnvironmentMaker:
+    """Return the maker of an environment.
 
-    A reference is `file.py:make` or `package.module:make`, of a function or a class, or has the name of an environment
-    that the file or the module registers, as in `package.module:Env-v0`.
+    Args:
+        environment: Its gymnasium name, a function that makes it, or a reference. A reference is `file.py:make` or
+            `package.module:make`, of a function or a class. It may also end in a name that the file or the module
+            registers, as in `package.module:Env-v0`.
 
     Raises:
         UnknownNameError: If there is no environment of this name.
-        RedwoodError: If a package is missing that it needs, or a function makes something else.
+        RedwoodError: If the environment needs a package that is missing, or the function makes something else.
     """
     if callable(environment):
         return _maker_of(getattr(environment, "__name__", type(environment).__name__), environment)
@@ -58,11 +63,11 @@ def find_environment(environment: Any) -> EnvironmentMaker:
             return _maker_of(environment, found)
     spec = _find_spec(environment)
     bare = deepcopy(spec)
-    # The settings count steps and check the order of calls themselves; each layer less makes a step cheaper.
+    # The settings count steps and check the order of calls themselves; each layer makes a step slower.
     bare.order_enforce = False
     bare.max_episode_steps = None
 
-    def make() -> gymnasium.Env[Any, Any]:
+    def make() -> Env:
         return _adapted(environment, gymnasium.make(bare, disable_env_checker=True))
 
     try:
@@ -74,8 +79,8 @@ def find_environment(environment: Any) -> EnvironmentMaker:
     return EnvironmentMaker(environment, make, spec.max_episode_steps or getattr(made.unwrapped, "max_steps", None))
 
 
-def _maker_of(name: str, make: Callable[[], Any]) -> EnvironmentMaker:
-    """The maker for a function or a class."""
+def _maker_of(name: str, make: Callable[..., object]) -> EnvironmentMaker:
+    """Return the maker for a function or a class."""
     try:
         inspect.signature(make).bind()
     except TypeError as error:
@@ -90,11 +95,11 @@ def _maker_of(name: str, make: Callable[[], Any]) -> EnvironmentMaker:
         )
     limit = made.spec.max_episode_steps if made.spec is not None else None
     made.close()
-    return EnvironmentMaker(name, make, limit)
+    return EnvironmentMaker(name, cast("Callable[[], Env]", make), limit)
 
 
-def _load_reference(reference: str) -> Any:
-    """What a reference names: a function, a class, or the name of an environment that was registered by loading it."""
+def _load_reference(reference: str) -> object:
+    """Return what a reference names: a function, a class, or the name of an environment that its module registers."""
     location, _, name = reference.rpartition(":")
     known = set(gymnasium.registry)
     module = load_users_module("environment", location, reference)
@@ -106,7 +111,7 @@ def _load_reference(reference: str) -> Any:
     raise UnknownNameError(f"environment in {location}", name, [*functions, *(set(gymnasium.registry) - known)])
 
 
-def _find_spec(name: str) -> Any:
+def _find_spec(name: str) -> EnvSpec:
     name = name.rpartition(":")[2]
     provider = next((package for prefix, package in PROVIDERS.items() if name.startswith(prefix)), None)
     if provider is not None:
@@ -126,19 +131,19 @@ def _find_spec(name: str) -> Any:
         raise UnknownNameError("environment", name, known) from unknown
 
 
-def _is_hidden(spec: Any) -> bool:
-    # Environments of other frameworks that gymnasium would wrap, its own ones written for JAX, and those that it only
-    # names to say where they have gone.
+def _is_hidden(spec: EnvSpec) -> bool:
+    # Environments of other frameworks that gymnasium would wrap, environments for JAX, and names that gymnasium only
+    # keeps to say where the environment has gone.
     gone = getattr(spec.entry_point, "__name__", "") == "_raise_mujoco_py_error"
     return gone or spec.id.startswith(("GymV", "phys2d/", "tabular/"))
 
 
-def _adapted(name: str, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-    """Of environments that show a picture and a text, the picture alone."""
+def _adapted(name: str, env: Env) -> Env:
+    """Show only the picture of an environment that shows a picture and a text."""
     if isinstance(env.observation_space, gymnasium.spaces.Dict) and "image" in env.observation_space.spaces:
         return gymnasium.wrappers.TransformObservation(env, _image, env.observation_space["image"])
     return env
 
 
-def _image(observation: dict[str, Any]) -> Any:
+def _image(observation: dict[str, Array]) -> Array:
     return observation["image"]

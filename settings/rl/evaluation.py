@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -11,22 +11,23 @@ from torch import Tensor
 
 from redwood.core.errors import RedwoodError
 from redwood.settings.rl.environment import TaskEnvironment
+from redwood.settings.rl.types import Array, Options
 
-AT_ONCE = 64
+AT_ONCE = 64  # episodes that are played side by side
 
-Predict = Callable[[Tensor, Tensor | None], Tensor]
-Episode = tuple[int, dict[str, Any] | None]
+Predict: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
+Episode: TypeAlias = tuple[int, Options | None]  # seed and options of its `reset`
 
 
 @dataclass(frozen=True)
 class TestedTask:
-    """What a task is scored by.
+    """The episodes that score a task.
 
     Attributes:
-        task: Its number.
+        task: Number of the task.
         make: Makes a copy of its environment.
-        scored: Seed and options of each episode that counts.
-        spare: Episodes to go on with when these are over, which do not count.
+        scored: Episodes that count.
+        spare: Episodes that are played when these are over, and do not count.
     """
 
     task: int
@@ -39,8 +40,8 @@ class _Play:
     """The episodes of one task, played side by side in some copies of its environment.
 
     Attributes:
-        open: Episodes that count and are not over.
-        total: The sum of their rewards so far.
+        open: Number of episodes that count and are not over.
+        total: Sum of the rewards of episodes that count.
     """
 
     def __init__(self, tested: TestedTask, copies: int, goes_on: bool) -> None:
@@ -77,28 +78,34 @@ class _Play:
 
 
 class _Slot:
-    """One copy of a task's environment: what it shows, what is done, and whether its episode counts."""
+    """One copy of a task's environment: its observation, its next action, and whether its episode counts."""
 
     __slots__ = ("action", "counts", "env", "observation", "play")
 
     def __init__(self, play: _Play, env: TaskEnvironment) -> None:
         self.play, self.env, self.counts = play, env, True
-        self.observation: Any = None
-        self.action: Any = None
+        self.observation: Any = None  # of the observation space
+        self.action: Any = None  # of the action space
 
 
 def total_returns(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, seed: int) -> list[float]:
-    """The sum of the returns of each task's episodes, which are played side by side.
+    """Play the episodes of several tasks side by side, and return the sum of the returns of each task.
 
-    Several tasks are mixed, so that only the observations tell one from another: a batch holds as many observations of
-    each, in an order drawn anew for each batch. A task whose episodes are over before those of another goes on with
-    episodes that do not count, as it could otherwise be told from how many batches there were.
+    Several tasks are mixed, so that only the observations tell the task: each batch holds equally many observations of
+    each task, in an order drawn anew. A task whose episodes are over first goes on with episodes that do not count.
+    Otherwise the number of batches would tell the task.
 
     Args:
         predict: Maps observations (B, ...) and tasks (B,) to actions (B, ...).
-        tasks: What is played.
+        tasks: The tasks.
         tell: Whether the method is told the tasks.
-        seed: Decides the order within the batches.
+        seed: Decides the order in the batches.
+
+    Returns:
+        One sum for each of the tasks.
+
+    Raises:
+        RedwoodError: If the method does not predict one action for each observation.
     """
     mixed = len(tasks) > 1
     most = min(max(AT_ONCE // len(tasks), 1), max(len(tested.scored) for tested in tasks))
@@ -120,8 +127,9 @@ def total_returns(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, 
     return [play.total for play in plays]
 
 
-def _checked(actions: Tensor, n: int) -> Any:
+def _checked(actions: object, n: int) -> Array:
     if not isinstance(actions, Tensor) or not actions.dim() or len(actions) != n:
         got = f"a tensor of shape {tuple(actions.shape)}" if isinstance(actions, Tensor) else type(actions).__name__
         raise RedwoodError(f"predict returned {got} for {n} observations; return one action for each.")
-    return actions.detach().cpu().numpy()
+    values: Array = actions.detach().cpu().numpy()
+    return values

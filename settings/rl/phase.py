@@ -1,18 +1,18 @@
-"""One phase of a reinforcement run: what `Method.fit` gets."""
+"""One phase of a reinforcement run: `Method.fit` gets it."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import gymnasium
 import numpy as np
 import torch
-from torch import Tensor
 
+from redwood.core.state import State
 from redwood.settings.rl.budget import Budget, OnlineReturn, PhaseOverError, ShownReturn, Steps
 from redwood.settings.rl.environment import HiddenEnvironment, TaskEnvironment
+from redwood.settings.rl.evaluation import Predict
 from redwood.settings.rl.plain_state import NotPlainError
+from redwood.settings.rl.types import Env
 
-Act = Callable[[Tensor, Tensor | None], Tensor]
 PhaseEnvironment: TypeAlias = TaskEnvironment | HiddenEnvironment
 MakeEnvironment = Callable[[int, Steps, OnlineReturn], PhaseEnvironment]
 
@@ -29,7 +29,14 @@ class ReinforcementPhase:
     validation = None
 
     def __init__(self, index: int, task_id: int | None, steps: int, make: MakeEnvironment) -> None:
-        """Take the steps of this worker, and what makes a copy of the environment by its number."""
+        """Start a phase.
+
+        Args:
+            index: Number of the phase.
+            task_id: The task, or None.
+            steps: Environment steps of this worker.
+            make: Makes the copy of the environment that has a number, from 0.
+        """
         self.index, self.task_id = index, task_id
         self._steps, self._online = Steps(steps), OnlineReturn(steps)
         self._make = make
@@ -38,7 +45,7 @@ class ReinforcementPhase:
 
     @property
     def budget(self) -> Budget:
-        """The steps of this worker, which all environments of the phase share."""
+        """The steps of this worker; all environments of the phase share them."""
         return Budget(self._steps)
 
     @property
@@ -57,16 +64,16 @@ class ReinforcementPhase:
         return self._steps.spent
 
     @property
-    def train(self) -> gymnasium.Env[Any, Any]:
-        """The environment, if one copy is enough."""
+    def train(self) -> Env:
+        """The environment, for methods that need one copy."""
         return self.environments(1)[0]
 
     def environments(self, n: int) -> list[PhaseEnvironment]:
-        """`n` copies of the environment, each of whose steps counts; the same ones for each call.
+        """Return `n` copies of the environment, the same ones for each call; each step of each copy counts.
 
         Raises:
             PhaseOverError: If the phase is over.
-            ValueError: If another number of them is in use already.
+            ValueError: If another number of copies is in use already.
         """
         if self._closed:
             raise PhaseOverError
@@ -76,7 +83,7 @@ class ReinforcementPhase:
             raise ValueError(f"The phase has {len(self._environments)} environments already; ask for as many.")
         return self._environments
 
-    def play(self, act: Act) -> None:
+    def play(self, act: Predict) -> None:
         """Interact until the budget is spent.
 
         Args:
@@ -91,24 +98,24 @@ class ReinforcementPhase:
                 observation, info = env.reset()
 
     def close(self) -> None:
-        """The phase is over: neither its environments nor new ones can be used, whatever is left of the budget."""
+        """End the phase: neither its environments nor new ones can be used, whatever is left of the budget."""
         self._closed = True
         for environment in self._environments:
             environment.close()
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint inside the phase needs beside the method: steps, returns, and where the episodes are."""
+    def state_dict(self) -> State:
+        """Return steps, returns and episodes, for a checkpoint inside the phase."""
         return {
             "spent": self._steps.spent,
             "online": self._online.state_dict(),
             "environments": [environment.state_dict() for environment in self._environments],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on inside the phase, with as many environments as there were.
+    def load_state_dict(self, state: State) -> None:
+        """Continue inside the phase, with as many environments as there were.
 
         Raises:
-            NotPlainError: If the phase has begun, which would give steps back, or the state is of another one.
+            NotPlainError: If the phase has begun, since loading would give steps back, or is another phase.
         """
         spent = int(state["spent"])
         if self._closed or self._steps.spent or not 0 <= spent <= self._steps.total:
@@ -121,8 +128,9 @@ class ReinforcementPhase:
             environment.load_state_dict(saved)
 
 
-def one_action(act: Act, observation: Any, task_id: int | None) -> Any:
-    """The action for one observation."""
+def one_action(act: Predict, observation: object, task_id: int | None) -> object:
+    """Return the action for one observation."""
     x = torch.as_tensor(np.asarray(observation))[None]
     action = act(x, None if task_id is None else torch.tensor([task_id]))[0].detach().cpu().numpy()
-    return action[()]  # a choice as a number: some environments look it up in a table
+    choice: object = action[()]  # a choice as a number: some environments look it up in a table
+    return choice

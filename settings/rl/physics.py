@@ -3,14 +3,16 @@
 import difflib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
-import gymnasium
 import numpy as np
 
 from redwood.core.errors import InvalidOptionError
+from redwood.settings.rl.types import Env
 
-# What tasks change unless told otherwise, by the name of the environment's class.
+T = TypeVar("T")
+
+# Numbers that tasks change by default, by the name of the environment's class.
 KNOWN: dict[str, tuple[str, ...]] = {
     "CartPoleEnv": ("gravity", "masscart", "masspole", "length", "force_mag"),
     "PendulumEnv": ("g", "m", "l"),
@@ -26,7 +28,7 @@ def _update_cart_pole(env: Any) -> None:
     env.polemass_length = env.masspole * env.length
 
 
-# What an environment computes from its other numbers once, when it is made, and what computes it again.
+# Numbers that an environment computes from other numbers when it is made, and a function that computes them again.
 _DEPENDENT: dict[str, tuple[tuple[str, ...], Callable[[Any], None]]] = {
     "CartPoleEnv": (("total_mass", "polemass_length"), _update_cart_pole)
 }
@@ -35,16 +37,16 @@ _DEPENDENT: dict[str, tuple[tuple[str, ...], Callable[[Any], None]]] = {
 class Physics:
     """Reads and changes the physics of one environment.
 
-    Of MuJoCo's bodies these are `gravity` (m/s^2, downwards positive), and factors of all masses, `mass`, and of all
-    sliding frictions, `friction`; of any other environment, its numeric attributes but those that follow from others.
-    What is an integer stays one: it is set to the nearest integer.
+    An environment of MuJoCo has `gravity` (m/s^2, downwards positive), and factors of all masses, `mass`, and of all
+    sliding frictions, `friction`. Any other environment has its numeric attributes, except numbers that it computes
+    from others. An integer stays an integer: it is set to the nearest one.
 
     Attributes:
-        known: Names of what tasks change unless told otherwise; empty for environments that redwood does not know.
+        known: Names of the numbers that tasks change by default; empty for environments that redwood does not know.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Look at `env` before anything of it is changed."""
+    def __init__(self, env: Env) -> None:
+        """Take an environment that has not been changed yet."""
         self._env: Any = env.unwrapped
         self._dependent, self._update = _of_class(self._env, _DEPENDENT, ((), None))
         model = getattr(self._env, "model", None)
@@ -57,9 +59,9 @@ class Physics:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all that may be changed.
+        """Names of all numbers that may be changed.
 
-        Only asked of an environment that takes no steps: Python keeps attributes faster as long as nobody lists them.
+        Only for an environment that takes no steps: listing its attributes makes them slower in CPython.
         """
         if self._model is not None:
             return MUJOCO
@@ -79,7 +81,7 @@ class Physics:
         raise InvalidOptionError(f"--{option} {name}: {env_name} has no number of that name.{hint} It has: {known}.")
 
     def read(self, name: str) -> float:
-        """The value as it is now."""
+        """Return the present value."""
         if self._model is None:
             value = getattr(self._env, name)
             return int(value) if _is_whole(self._env, name) else float(value)
@@ -97,19 +99,20 @@ class Physics:
             self._change_model(values)
             return
         for name, value in values.items():
-            # Not all at once in its `__dict__`, for the reason told at `names`.
+            # One by one, because access to `__dict__` makes attributes slower, as at `names`.
             setattr(self._env, name, round(value) if _is_whole(self._env, name) else value)
         if self._update is not None:
             self._update(self._env)
 
     def line(self, start: Mapping[str, float], slopes: Mapping[str, float]) -> Callable[[int], None]:
-        """A function that sets the values to `start + step * slopes`, to be called at every step."""
+        """Return a function of the step that sets the values to `start + step * slopes`."""
         if self._model is not None:
             return lambda step: self._change_model({name: start[name] + step * slopes[name] for name in start})
         return _compiled_line(self._env, start, slopes, self._update)
 
     def _change_model(self, values: Mapping[str, float]) -> None:
-        model: Any = self._model
+        model = self._model
+        assert model is not None
         for name, value in values.items():
             if name == "gravity":
                 model.opt.gravity[2] = -value
@@ -122,30 +125,29 @@ class Physics:
 def _compiled_line(
     env: Any, start: Mapping[str, float], slopes: Mapping[str, float], update: Callable[[Any], None] | None
 ) -> Callable[[int], None]:
-    """Assignments written out as source: a loop over `setattr` takes a tenth of a whole step of CartPole."""
+    """Write the assignments out as source: a loop over `setattr` takes a tenth of the time of a step of CartPole."""
     lines = ["step = float(step)"]
     for name, value in start.items():
         moved = f"{value!r} + step * {slopes[name]!r}"
         lines.append(f"env.{name} = round({moved})" if _is_whole(env, name) else f"env.{name} = {moved}")
     lines += ["update(env)"] if update is not None else []
     source = ["def make(env, update):", " def move(step):", *(f"  {line}" for line in lines), " return move"]
-    made: dict[str, Any] = {}
+    made: dict[str, Callable[..., Callable[[int], None]]] = {}
     exec("\n".join(source), made)
-    move: Callable[[int], None] = made["make"](env, update)
-    return move
+    return made["make"](env, update)
 
 
-def _of_class(env: Any, table: Mapping[str, Any], default: Any) -> Any:
-    """What a table by names of classes holds for the class of an environment, or for one that it is derived from."""
+def _of_class(env: object, table: Mapping[str, T], default: T) -> T:
+    """Look up the class of an environment, or its nearest base class, in a table by names of classes."""
     return next((table[base.__name__] for base in type(env).__mro__ if base.__name__ in table), default)
 
 
-def _is_whole(env: Any, name: str) -> bool:
-    """Whether the attribute is an integer, which it stays however often it is changed."""
+def _is_whole(env: object, name: str) -> bool:
+    """Return whether the attribute is an integer; it stays one however often it is changed."""
     return isinstance(getattr(env, name), int | np.integer)
 
 
-def _is_number(env: Any, name: str) -> bool:
+def _is_number(env: object, name: str) -> bool:
     if name.startswith("_"):
         return False
     if isinstance(getattr(type(env), name, None), property):

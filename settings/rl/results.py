@@ -1,29 +1,29 @@
-"""What a reinforcement run measured: returns in the place of accuracies, and scores relative to references."""
+"""Results of reinforcement runs: returns instead of accuracies, and scores relative to a single-task reference."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.measure import RETURN, Measure
 from redwood.settings.results import Results
 
-if TYPE_CHECKING:
-    from redwood.settings.rl.setting import ReinforcementSetting
-
-
 Vector: TypeAlias = Sequence[float] | Sequence[float | None] | NDArray[np.float64]
+Reference: TypeAlias = dict[str, list[float | None]]  # `returns` (T,) and `areas` (T,) of a single-task reference
+
+# Metrics.
 
 
 def normalised(returns: Vector, random: Vector, reference: Vector) -> NDArray[np.float64]:
-    """Returns (T,) on a scale on which random actions get 0 and the single-task reference gets 1.
+    """Scale returns (T,) such that random actions get 0 and the single-task reference gets 1.
 
-    Where the reference is no better than random actions there is no such scale: NaN.
+    A task on which the reference is no better than random actions gets NaN.
     """
     span = np.asarray(reference, dtype=np.float64) - np.asarray(random, dtype=np.float64)
     scale = np.where(span > 0, span, np.nan)
@@ -31,17 +31,17 @@ def normalised(returns: Vector, random: Vector, reference: Vector) -> NDArray[np
 
 
 def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64], order: Sequence[int] | None = None) -> float | None:
-    """The mean over phases of what the task has lost since that phase: `F = 1/P sum_i (R[i, c_i] - R[P-1, c_i])`.
+    """Return the mean over phases of the return that the phase's task has lost since.
 
-    From Wołczyk et al. (2021), section 4.2; the last phase, which counts as 0, included. A task that comes back counts
-    once for each of its phases, as in their sequence CW20.
+    It is `F = 1/P sum_i (R[i, c_i] - R[P-1, c_i])` of Wołczyk et al. (2021), section 4.2. The last phase counts as 0. A
+    task that comes back counts once for each of its phases, as in their sequence CW20.
 
     Args:
         R: Mean returns (P, T).
-        order: The task `c` (P,) of each phase where tasks come back; else phase i trains task i, and P in {1, T}.
+        order: The task `c` (P,) of each phase; by default phase i trains task i, and P is 1 or T.
 
     Returns:
-        Negative if earlier tasks improved; None if one phase trained several tasks (P = 1 < T).
+        The mean, negative if earlier tasks improved; None if one phase trained several tasks (P = 1 < T).
     """
     matrix = np.asarray(R, dtype=np.float64)
     if len(matrix) < matrix.shape[1]:
@@ -51,21 +51,21 @@ def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64], order: Sequen
 
 
 def area_under_curve(curve: Sequence[tuple[int, float]], num_phases: int, steps_per_phase: int) -> list[float]:
-    """The mean over the steps of each phase of a curve that holds each value back to the point before: (P,).
+    """Return the mean of a curve over the steps of each phase (P,); a value holds for the steps since the last point.
 
     Args:
-        curve: Points (steps so far, mean return since the point before), one at the end of each phase that has any.
-        num_phases: Phases.
-        steps_per_phase: Steps of each.
+        curve: Points (steps so far, mean return since the last point). A phase that has points has one at its end.
+        num_phases: Number of phases.
+        steps_per_phase: Steps of each phase.
 
     Returns:
-        NaN for a phase without a point.
+        The means; NaN for a phase without a point.
     """
     if not curve:
         return [float("nan")] * num_phases
     steps, values = np.array(curve, dtype=np.float64).T
     phases = (steps - 1) // steps_per_phase
-    # The first point of a phase is of the steps since the phase began, whatever the point before it is of.
+    # The first point of a phase holds since the phase began, not since the last point.
     begins = np.maximum(np.concatenate([[0.0], steps[:-1]]), phases * steps_per_phase)
     widths = steps - begins
     return [
@@ -77,13 +77,13 @@ def area_under_curve(curve: Sequence[tuple[int, float]], num_phases: int, steps_
 
 
 def forward_transfer_from_areas(areas: Vector, references: Vector) -> float | None:
-    """The mean over phases of `(AUC_i - AUC_i^ref) / (1 - AUC_i^ref)`, of normalised areas under the training curves.
+    """Return how much faster tasks are learned than by a fresh agent (Wołczyk et al., 2021, section 4.2).
 
-    From Wołczyk et al. (2021), section 4.2: how much faster a task is learned than by a fresh agent. Phases in which
-    the reference leaves nothing to gain, or nothing was measured, do not count.
+    It is the mean over phases of `(AUC_i - AUC_i^ref) / (1 - AUC_i^ref)`, of normalised areas under the training
+    curves. A phase does not count if the reference leaves nothing to gain, or if nothing was measured.
 
     Returns:
-        At most 1; None if no phase counts.
+        The mean, at most 1; None if no phase counts.
     """
     own, single = np.asarray(areas, dtype=np.float64), np.asarray(references, dtype=np.float64)
     counts = np.isfinite(own) & np.isfinite(single) & (single < 1)
@@ -92,26 +92,29 @@ def forward_transfer_from_areas(areas: Vector, references: Vector) -> float | No
     return float(((own - single)[counts] / (1 - single)[counts]).mean())
 
 
+# Results.
+
+
 @dataclass(kw_only=True)
 class ReturnResults(Results):
-    """The outcome of a run in environments: what is said of accuracies above is about mean returns of episodes here.
+    """The outcome of a run in environments: mean returns of episodes stand where `Results` has accuracies.
 
-    `untrained_accuracy` holds the mean return of random actions, and `online_curve` points (environment steps, mean
-    return of the training episodes that ended since the point before).
+    `untrained_accuracy` holds the mean return of random actions. The points of `online_curve` are environment steps and
+    the mean return of the training episodes that ended since the last point.
 
     Attributes:
-        reference: What a fresh agent reaches on each task alone, with the same budget: `returns` (T,), and the `areas`
-            (T,) under its curves of training returns, None where no episode ended; None if no reference was given.
+        reference: Results of a fresh agent on each task alone, with the same budget: `returns` (T,), and `areas` (T,)
+            under its training curves, None for a task in which no episode ended. None if no reference was given.
     """
 
     measure: ClassVar[Measure] = RETURN
     own_entries: ClassVar[tuple[str, ...]] = ("random_return", "reference")
 
-    reference: dict[str, list[float | None]] | None = None
+    reference: Reference | None = None
 
     @property
     def return_matrix(self) -> list[list[float | None]]:
-        """R (P, T): mean return on task j after phase i."""
+        """R (P, T): the mean return on task j after phase i."""
         return self.accuracy_matrix
 
     @property
@@ -125,10 +128,10 @@ class ReturnResults(Results):
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """As of accuracies, but for forgetting and forward transfer, which are Continual World's, and one more.
+        """The metrics of `Results`, with forgetting and forward transfer of Continual World, and the normalised return.
 
-        Forgetting is in the unit of returns. Forward transfer and the normalised return are None without a reference; a
-        task on which that is no better than random actions does not count.
+        Forgetting is in the unit of returns. Forward transfer and the normalised return are None without a reference. A
+        task does not count for them if the reference is no better than random actions.
         """
         return super().metrics | {"normalised_return": self._normalised_return()}
 
@@ -152,9 +155,11 @@ class ReturnResults(Results):
         known = scores[np.isfinite(scores)]
         return float(known.mean()) if len(known) else None
 
+    @override
     def _forgetting(self, gains: NDArray[np.float64]) -> float | None:
         return forgetting(gains, self.order)
 
+    @override
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.reference is None or self.random_return is None or len(gains) < self.num_phases or self.num_phases == 1:
             return None
@@ -169,19 +174,47 @@ class ReturnResults(Results):
         )
 
 
-# What decides the tasks; a reference with other ones would be one for something else.
-SAME = ("env", "steps_per_task", "attributes", "task_noise", "tasks", "max_episode_steps")
+# The single-task reference.
+
+SAME = ("env", "steps_per_task", "attributes", "task_noise", "tasks", "max_episode_steps")  # they decide the tasks
 
 
-def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | None]]:
-    """Returns and areas of the run that `setting.reference` names, or of the one in that folder with the same seed.
+def read_reference(folder: Path, seed: int, order: Sequence[int], options: Mapping[str, object]) -> Reference:
+    """Read the results of a fresh agent on each task.
 
-    In a folder of runs, only those with a method joined to `scratch` count; one that is named itself may have any.
+    Args:
+        folder: A run, or a folder of runs. Of the latter, only runs of a method joined to `scratch` count.
+        seed: Seed of the run that is to be compared; the reference has the same.
+        order: The task of each phase.
+        options: Options of the setting, as results keep them.
+
+    Returns:
+        Returns and areas of each task, in the phase in which the agent met the task first.
 
     Raises:
-        InvalidOptionError: If there is none, there are several, or it had other tasks.
+        InvalidOptionError: If there is no such run, there are several, or it had other tasks.
     """
-    folder = Path(setting.reference)
+    results = _run_of_reference(folder, seed)
+    if (results.phase_tasks or list(range(results.num_phases))) != order or len(results.accuracy_matrix) != len(order):
+        raise InvalidOptionError(
+            f"--reference {folder} has {results.num_phases} phases, but {len(order)} tasks need one phase each; "
+            "run the reference under incremental_rl."
+        )
+    for name in SAME:
+        if results.config.get(name) != options[name]:
+            raise InvalidOptionError(
+                f"--reference {folder} was run with --{name} {results.config.get(name)}, "
+                f"this run has {options[name]}; make them equal."
+            )
+    first = [order.index(task) for task in range(max(order) + 1)]
+    areas = [results.areas[phase] for phase in first]
+    return {
+        "returns": [results.accuracy_matrix[phase][task] for task, phase in enumerate(first)],
+        "areas": [area if math.isfinite(area) else None for area in areas],
+    }
+
+
+def _run_of_reference(folder: Path, seed: int) -> ReturnResults:
     named = folder / "results.json"
     files = [named] if named.exists() else sorted(folder.glob("*/results.json"))
     found = [results for results in map(Results.load, files) if isinstance(results, ReturnResults)]
@@ -192,34 +225,14 @@ def read_reference(setting: "ReinforcementSetting") -> dict[str, list[float | No
             f"--reference {folder} holds no results of fresh agents; name the folder of a finished run, "
             "such as one of --setting incremental_rl --method ppo+scratch."
         )
-    alike = [results for results in found if results.seed == setting.seed]
+    alike = [results for results in found if results.seed == seed]
     if not alike:
         raise InvalidOptionError(
-            f"--reference {folder} holds no run with --seed {setting.seed}, which decides the tasks; run it with that."
+            f"--reference {folder} holds no run with --seed {seed}, which decides the tasks; run it with that."
         )
     if len(alike) > 1:
         methods = ", ".join(results.method for results in alike)
         raise InvalidOptionError(
-            f"--reference {folder} holds several runs with --seed {setting.seed} ({methods}); name the folder of one."
+            f"--reference {folder} holds several runs with --seed {seed} ({methods}); name the folder of one."
         )
-    results = alike[0]
-    order = setting.order
-    if (results.phase_tasks or list(range(results.num_phases))) != order or len(results.accuracy_matrix) != len(order):
-        raise InvalidOptionError(
-            f"--reference {folder} has {results.num_phases} phases, but {len(order)} tasks need one phase each; "
-            "run the reference under incremental_rl."
-        )
-    own = setting.described()
-    for name in SAME:
-        if results.config.get(name) != own[name]:
-            raise InvalidOptionError(
-                f"--reference {folder} was run with --{name} {results.config.get(name)}, this run has {own[name]}; "
-                "make them equal."
-            )
-    # Of a task that comes back, a fresh agent that met it first.
-    first = [order.index(task) for task in range(setting.num_tasks)]
-    areas = [results.areas[phase] for phase in first]
-    return {
-        "returns": [results.accuracy_matrix[phase][task] for task, phase in enumerate(first)],
-        "areas": [area if math.isfinite(area) else None for area in areas],
-    }
+    return alike[0]

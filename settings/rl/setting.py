@@ -4,30 +4,43 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
 
-import gymnasium
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Range
 from redwood.settings.base import Setting
+from redwood.settings.config import describe_options
 from redwood.settings.rl.actions import check_spaces
 from redwood.settings.rl.bridge import PREFIX, makers_of
 from redwood.settings.rl.environments import EnvironmentMaker, find_environment
+from redwood.settings.rl.results import read_reference
 from redwood.settings.rl.stream import ReinforcementStream
 from redwood.settings.rl.tasks import Task, given_tasks, sample_tasks, without_repeats
+from redwood.settings.rl.types import Space
 from redwood.settings.supervised import SupervisedSetting
+from redwood.settings.tree import ClassIncrementalSetting
 
-N_TASKS = 3
+NUM_TASKS = 3
+
+
+class _Made(NamedTuple):
+    """The environments of a setting, its tasks, and the task of each phase."""
+
+    makers: list[EnvironmentMaker]
+    tasks: list[Task]
+    order: list[int]
 
 
 @dataclass
 class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
-    """A stream of environments; a budget of steps makes it single-pass by nature.
+    """A stream of environments, of which each task has a budget of steps; so the stream has one pass.
 
     From Python `env` may also be a function that makes an environment, a list of names and functions, or a supervised
-    setting, whose tasks are then seen as environments (see `redwood.settings.rl.bridge`).
+    setting, whose tasks become environments (see `redwood.settings.rl.bridge`).
     """
 
     passes: ClassVar[int] = 1
@@ -73,7 +86,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     @property
     def dataset_name(self) -> str:
-        """What results are filed under: the name of the environment, or of all."""
+        """The name of the environment, or the names of all; results are filed under it."""
         if isinstance(self.env, str):
             return self.env
         if isinstance(self.env, SupervisedSetting):
@@ -82,8 +95,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         return ",".join(part if isinstance(part, str) else getattr(part, "__name__", "environment") for part in parts)
 
     @cached_property
-    def _made(self) -> tuple[list[EnvironmentMaker], list[Task], list[int]]:
-        """The environments, the tasks, and which of them are met one after the other."""
+    def _made(self) -> _Made:
         self.check_not_a_view("The stream")
         makers = self._makers()
         self._check_makers(makers)
@@ -92,23 +104,22 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
                 raise InvalidOptionError(
                     f"--nb_tasks {self.nb_tasks} contradicts --env, which has {len(makers)} environments; leave it out."
                 )
-            return makers, [Task(index) for index in range(len(makers))], list(range(len(makers)))
+            return _Made(makers, [Task(index) for index in range(len(makers))], list(range(len(makers))))
         if self.tasks:
             tasks, order = without_repeats(given_tasks(makers[0], self.tasks))
             if self.nb_tasks not in (None, len(tasks)):
                 raise InvalidOptionError(
                     f"--nb_tasks {self.nb_tasks} contradicts --tasks, which has {len(tasks)}; leave it out."
                 )
-            return makers, tasks, order
-        n = self.nb_tasks or N_TASKS
-        return makers, sample_tasks(makers[0], n, self.attributes, self.task_noise, self.seed), list(range(n))
+            return _Made(makers, tasks, order)
+        n = self.nb_tasks or NUM_TASKS
+        tasks = sample_tasks(makers[0], n, self.attributes, self.task_noise, self.seed)
+        return _Made(makers, tasks, list(range(n)))
 
     def _makers(self) -> list[EnvironmentMaker]:
         if isinstance(self.env, SupervisedSetting):
             return makers_of(self.env)
         if isinstance(self.env, str) and self.env.startswith(PREFIX):
-            from redwood.settings.tree import ClassIncrementalSetting
-
             dataset = self.env.removeprefix(PREFIX)
             return makers_of(ClassIncrementalSetting(seed=self.seed, dataset=dataset, nb_tasks=self.nb_tasks))
         if self._gives_environments:
@@ -116,15 +127,15 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         return [find_environment(self.env)]
 
     def _check_makers(self, makers: list[EnvironmentMaker]) -> None:
-        first: Any = None
+        first: tuple[Space, Space] | None = None
         for maker in makers:
             env = maker.make()
             check_spaces(maker.name, env)
-            first = first or (maker.name, env.observation_space, env.action_space)
-            if (env.observation_space, env.action_space) != first[1:]:
+            first = first or (env.observation_space, env.action_space)
+            if (env.observation_space, env.action_space) != first:
                 raise InvalidOptionError(
                     f"--env: tasks share their observations and actions, but {maker.name} has {env.observation_space} "
-                    f"and {env.action_space}, and {first[0]} {first[1]} and {first[2]}; choose others."
+                    f"and {env.action_space}, and {makers[0].name} {first[0]} and {first[1]}; choose others."
                 )
             if not (self.max_episode_steps or maker.limit):
                 raise InvalidOptionError(
@@ -133,40 +144,46 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
             env.close()
 
     @cached_property
-    def _spaces(self) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
-        env = self._made[0][0].make()
+    def _spaces(self) -> tuple[Space, Space]:
+        env = self._made.makers[0].make()
         env.close()
         return env.observation_space, env.action_space
 
     @property
-    def observation_space(self) -> gymnasium.Space[Any]:
-        """What one observation looks like; the same for all tasks."""
+    @override
+    def observation_space(self) -> Space:
+        """The space of one observation; the same for all tasks."""
         return self._spaces[0]
 
     @property
-    def action_space(self) -> gymnasium.Space[Any]:
-        """What an action looks like; the same for all tasks."""
+    @override
+    def action_space(self) -> Space:
+        """The space of one action; the same for all tasks."""
         return self._spaces[1]
 
     @cached_property
     def num_tasks(self) -> int:
         """Number of tasks; None for a method where boundaries are not announced."""
-        return len(self._made[1])
+        return len(self._made.tasks)
 
     @property
     def order(self) -> list[int]:
-        """The tasks in the order in which they are met."""
-        return self._made[2]
+        """The task of each phase, in the order of the stream."""
+        return self._made.order
 
+    @override
     def open_stream(self) -> ReinforcementStream:
-        """Make the tasks, and cut them into phases."""
-        return ReinforcementStream(self, *self._made)
+        reference = None
+        if self.reference:
+            reference = read_reference(Path(self.reference), self.seed, self.order, describe_options(self))
+        return ReinforcementStream(self, *self._made, reference)
 
+    @override
     def for_method(self) -> Self:
-        """A copy with the spaces and the options, without the environments and without what the node hides."""
+        """Return a copy with the spaces and the options, without the environments and without hidden fields."""
         _ = self.num_tasks
         view = super().for_method()
-        known: dict[str, Any] = {"reference": "", "_spaces": copy.deepcopy(self._spaces)}
+        known: dict[str, object] = {"reference": "", "_spaces": copy.deepcopy(self._spaces)}
         if view.env is not None:
             known["env"] = self.dataset_name
         if self.assumptions.boundaries:
@@ -174,19 +191,14 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         vars(view).update(known)
         return view
 
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the environments, which are made anew where they are needed; a method's view never has them."""
+    def __getstate__(self) -> dict[str, object]:
+        """Return the attributes without the environments, which another process makes anew."""
         return {name: value for name, value in self.__dict__.items() if name != "_made"}
 
+    @override
     def hidden_fields(self) -> frozenset[str]:
-        """Where boundaries are not announced, neither is how many there are or what comes next."""
+        """Return the fields that tell the number of tasks or the next tasks, where boundaries are not announced."""
         if self.assumptions.boundaries:
             return frozenset()
         hidden = frozenset({"num_tasks", "nb_tasks", "steps_per_task", "attributes", "task_noise", "tasks"})
         return hidden | {"env"} if self._gives_environments else hidden
-
-    def described(self) -> dict[str, Any]:
-        """The options as results keep them."""
-        from redwood.settings.config import describe_options
-
-        return describe_options(self)

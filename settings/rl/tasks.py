@@ -1,4 +1,4 @@
-"""The tasks of a reinforcement stream: one environment with changed physics, or one environment each."""
+"""The tasks of a reinforcement stream, and the schedules by which an environment goes from task to task."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
@@ -20,11 +21,11 @@ UNCHANGED = "default"
 
 @dataclass(frozen=True)
 class Task:
-    """One context of the stream.
+    """A task: an environment and its physics.
 
     Attributes:
-        environment: Index of its environment among those of the stream.
-        values: Its physics; tasks of one environment name the same attributes.
+        environment: Index of its environment among the environments of the stream.
+        values: Its physics by name; tasks of one environment have the same names.
     """
 
     environment: int
@@ -34,13 +35,13 @@ class Task:
 def sample_tasks(maker: EnvironmentMaker, n: int, attributes: Sequence[str], noise: float, seed: int) -> list[Task]:
     """Draw the physics of `n` tasks: each attribute's default times a factor.
 
-    Factors are normally distributed around 1, and clipped to `FACTORS`. The first task is the environment as it is, and
-    task i depends on `seed` and i alone.
+    Factors are normally distributed around 1, and clipped to `FACTORS`. The first task is the unchanged environment.
+    Task i depends on `seed` and i alone.
 
     Args:
         maker: The environment.
         n: Number of tasks.
-        attributes: What to change; if empty, what is known of the environment.
+        attributes: Names of the numbers to change; if empty, the numbers that redwood knows of this environment.
         noise: Standard deviation of the factors.
         seed: Decides the factors.
 
@@ -69,7 +70,7 @@ def sample_tasks(maker: EnvironmentMaker, n: int, attributes: Sequence[str], noi
 
 
 def given_tasks(maker: EnvironmentMaker, texts: Sequence[str]) -> list[Task]:
-    """Tasks as they are written on the command line: `default`, or `length=2.0,gravity=20`; the rest is unchanged.
+    """Read tasks from their texts on the command line: `default`, or `length=2.0,gravity=20`.
 
     Raises:
         InvalidOptionError: If a text is not of this form, or the environment lacks an attribute.
@@ -86,12 +87,12 @@ def given_tasks(maker: EnvironmentMaker, texts: Sequence[str]) -> list[Task]:
 
 
 def _as_set(values: dict[str, float], defaults: dict[str, float]) -> dict[str, float]:
-    """The values that the environment will have: where it holds whole numbers, they are rounded."""
+    """Return the values that the environment will have: where it holds whole numbers, they are rounded."""
     return {name: round(value) if isinstance(defaults[name], int) else value for name, value in values.items()}
 
 
 def without_repeats(met: Sequence[Task]) -> tuple[list[Task], list[int]]:
-    """The tasks of a stream, numbered as they come, and the number of each that it meets: a b a b is a b, 0 1 0 1."""
+    """Number the tasks of a stream as they come: a b a b has the tasks a b, in the order 0 1 0 1."""
     tasks: list[Task] = []
     for task in met:
         if task not in tasks:
@@ -116,17 +117,19 @@ def _parse(text: str) -> dict[str, float]:
     return change
 
 
+# Schedules.
+
 NEVER = 2**62
 
 
-class Context(NamedTuple):
-    """What an environment is at some step.
+class ActiveTask(NamedTuple):
+    """The task and the physics of an environment at some step.
 
     Attributes:
-        task: The task; of a smooth drift the one that it left last.
-        values: The physics.
-        until: The step from which on this may no longer hold.
-        slopes: What is added to the physics with each step, where they drift; `values` are those of step 0 then.
+        task: The task; in a smooth drift, the last task that was left.
+        values: The physics; where they drift, extrapolated to step 0.
+        until: The first step at which this may have changed.
+        slopes: Change of the physics with each step, where they drift.
     """
 
     task: int
@@ -136,27 +139,27 @@ class Context(NamedTuple):
 
 
 class Schedule(ABC):
-    """Says what an environment is at each step of its phase; steps count from 0, all copies together."""
+    """Says which task is active at each step of a phase; steps of all copies count together, from 0."""
 
     @abstractmethod
-    def at(self, step: int, draw: float) -> Context:
-        """The context of a step.
+    def at(self, step: int, draw: float) -> ActiveTask:
+        """Return the task of a step.
 
         Args:
-            step: Steps of the phase that have been taken before it.
-            draw: Uniform in [0, 1), for what is drawn at the start of an episode.
+            step: Number of the step in the phase.
+            draw: A number from [0, 1), drawn when an episode starts, for schedules that draw its task.
         """
 
 
 class Fixed(Schedule):
-    """One task all the time."""
+    """One task in all steps."""
 
     def __init__(self, task: int, tasks: Sequence[Task]) -> None:
-        self._context = Context(task, tasks[task].values, NEVER)
+        self._active = ActiveTask(task, tasks[task].values, NEVER)
 
-    def at(self, step: int, draw: float) -> Context:
-        """The task."""
-        return self._context
+    @override
+    def at(self, step: int, draw: float) -> ActiveTask:
+        return self._active
 
 
 class Switching(Schedule):
@@ -164,60 +167,60 @@ class Switching(Schedule):
 
     def __init__(self, tasks: Sequence[Task], steps_per_task: int) -> None:
         ends = [*((index + 1) * steps_per_task for index in range(len(tasks) - 1)), NEVER]
-        self._contexts = [
-            Context(index, task.values, end) for index, (task, end) in enumerate(zip(tasks, ends, strict=True))
+        self._active = [
+            ActiveTask(index, task.values, end) for index, (task, end) in enumerate(zip(tasks, ends, strict=True))
         ]
         self._steps = steps_per_task
 
-    def at(self, step: int, draw: float) -> Context:
-        """The task whose turn it is."""
-        return self._contexts[min(step // self._steps, len(self._contexts) - 1)]
+    @override
+    def at(self, step: int, draw: float) -> ActiveTask:
+        return self._active[min(step // self._steps, len(self._active) - 1)]
 
 
 class Drifting(Schedule):
     """The physics move from task to task in straight lines, a little at every step.
 
-    The first step is at the first task, the last step at the last one.
+    The first step has the physics of the first task, the last step the physics of the last task.
     """
 
     def __init__(self, tasks: Sequence[Task], total: int) -> None:
         self._pace = (len(tasks) - 1) / max(total - 1, 1)
-        self._contexts = [self._line(index, *ends) for index, ends in enumerate(pairwise([*tasks, tasks[-1]]))]
+        self._active = [self._line(index, *ends) for index, ends in enumerate(pairwise([*tasks, tasks[-1]]))]
 
-    def at(self, step: int, draw: float) -> Context:
-        """The line that the step lies on."""
-        return self._contexts[int(step * self._pace)]
+    @override
+    def at(self, step: int, draw: float) -> ActiveTask:
+        return self._active[int(step * self._pace)]
 
-    def _line(self, index: int, here: Task, there: Task) -> Context:
+    def _line(self, index: int, here: Task, there: Task) -> ActiveTask:
         changes = {name: there.values[name] - value for name, value in here.values.items()}
         begin = {name: value - index * changes[name] for name, value in here.values.items()}
         slopes = {name: change * self._pace for name, change in changes.items()}
-        return Context(index, begin, math.ceil((index + 1) / self._pace) if self._pace else NEVER, slopes)
+        return ActiveTask(index, begin, math.ceil((index + 1) / self._pace) if self._pace else NEVER, slopes)
 
 
 class RandomPerEpisode(Schedule):
-    """Each episode is of a task drawn at random, all alike likely, but for those that `order` names several times."""
+    """Each episode has a task that is drawn from `order`, where a task may stand several times."""
 
     def __init__(self, tasks: Sequence[Task], order: Sequence[int]) -> None:
-        self._contexts = [Context(task, tasks[task].values, NEVER) for task in order]
+        self._active = [ActiveTask(task, tasks[task].values, NEVER) for task in order]
 
-    def at(self, step: int, draw: float) -> Context:
-        """The task of the episode."""
-        return self._contexts[int(draw * len(self._contexts))]
+    @override
+    def at(self, step: int, draw: float) -> ActiveTask:
+        return self._active[int(draw * len(self._active))]
 
 
 class Blending(RandomPerEpisode):
-    """Episodes are of one environment or the next, and more and more often of the latter.
+    """Each episode is of one environment or of the next, and more and more often of the next.
 
-    It is to environments that cannot be changed into each other what `Drifting` is to physics.
+    It stands in for `Drifting` where environments cannot change into each other.
     """
 
     def __init__(self, tasks: Sequence[Task], total: int) -> None:
         super().__init__(tasks, range(len(tasks)))
         self._pace = (len(tasks) - 1) / max(total - 1, 1)
 
-    def at(self, step: int, draw: float) -> Context:
-        """The task of the episode that begins at this step."""
+    @override
+    def at(self, step: int, draw: float) -> ActiveTask:
         position = step * self._pace
         index = int(position)
-        return self._contexts[index + int(draw < position - index)]
+        return self._active[index + int(draw < position - index)]

@@ -1,4 +1,4 @@
-"""The top of the reinforcement tree: one phase, no task ids, no boundaries."""
+"""The reinforcement branch of the tree: each node is a class that names the assumptions it adds."""
 
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.rl.setting import ReinforcementSetting

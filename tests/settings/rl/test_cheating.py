@@ -215,7 +215,7 @@ def test_no_attribute_tells_what_is_not_announced(cls, env):
     assert not [value for value in found if isinstance(value, Clock)]
     hidden = {task.values["gain"] for task in setting._made[1][1:] if task.values} | {50.0}
     assert not [value for value in found if isinstance(value, float | np.floating) and float(value) in hidden]
-    assert not {"Schedule", "Switching", "Drifting", "Blending", "Context", "Task"} & {
+    assert not {"Schedule", "Switching", "Drifting", "Blending", "ActiveTask", "Task"} & {
         type(value).__name__ for value in found
     }
     assert not [
