@@ -1,12 +1,20 @@
 """Show the tree of settings, with the methods that apply at each node."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
+
+from rich.tree import Tree
 
 from redwood import methods
 from redwood.methods.table import AGENT_PARTS, METHODS, method_names
 from redwood.settings import get_setting, setting_names
 from redwood.settings.base import Setting, why_not_suitable
+
+# What `--list --json` says of a setting: names of it, of its parents, of its promises, and of methods that apply.
+SettingRecord = TypedDict(
+    "SettingRecord",
+    {"key": str, "class": str, "parents": list[str], "assumptions": list[str], "methods": list[str]},
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,8 @@ def demands_of(name: str) -> Demands:
     return Demands(method.target, method.requires)
 
 
-def describe_settings() -> list[dict[str, Any]]:
-    """One record per setting: key, class, parents, assumptions, methods."""
+def describe_settings() -> list[SettingRecord]:
+    """One record per setting."""
     classes = {name: get_setting(name) for name in setting_names()}
     keys = {cls: name for name, cls in classes.items()}
     demands = {name: demands_of(name) for name in method_names()}
@@ -46,18 +54,16 @@ def describe_settings() -> list[dict[str, Any]]:
     ]
 
 
-def setting_tree() -> Any:
-    """The tree as a `rich.tree.Tree`; a node with two parents stands under its first registered one.
+def setting_tree() -> Tree:
+    """The tree of settings; methods are named where they begin to apply.
 
-    Methods are named where they begin to apply.
+    A node with two parents stands under the one that is registered first.
     """
-    from rich.tree import Tree
-
     records = describe_settings()
     by_key = {record["key"]: record for record in records}
     parts = f"to agents in environments, + joins {', '.join(AGENT_PARTS)}"
     root = Tree(f"[bold]settings[/] [dim]what each adds; the methods that apply from there on down ({parts})[/]")
-    branches: dict[str, Any] = {}
+    branches: dict[str, Tree] = {}
     for record in records:
         parents = [by_key[parent] for parent in record["parents"] if parent in by_key]
         branch = branches[parents[0]["key"]] if parents else root
@@ -66,7 +72,7 @@ def setting_tree() -> Any:
     return root
 
 
-def _headline(record: dict[str, Any], parents: list[dict[str, Any]]) -> str:
+def _headline(record: SettingRecord, parents: list[SettingRecord]) -> str:
     inherited = {promise for parent in parents for promise in parent["assumptions"]}
     added = [promise for promise in record["assumptions"] if promise not in inherited]
     also = ", ".join(parent["key"] for parent in parents[1:])
@@ -79,7 +85,7 @@ def _headline(record: dict[str, Any], parents: list[dict[str, Any]]) -> str:
     )
 
 
-def _method_lines(record: dict[str, Any], parents: list[dict[str, Any]]) -> list[str]:
+def _method_lines(record: SettingRecord, parents: list[SettingRecord]) -> list[str]:
     """The methods that do not apply to any parent, and those of parents that do not apply any more."""
     above = dict.fromkeys(name for parent in parents for name in parent["methods"])
     new = [name for name in record["methods"] if name not in above]

@@ -5,13 +5,12 @@ entry with its class.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from redwood.core.registry import known_names
 
 
-@dataclass(frozen=True)
-class MethodEntry:
+class MethodEntry(NamedTuple):
     """One line of the table.
 
     Attributes:
