@@ -219,7 +219,12 @@ class LightningMethod(Method):
             return "auto"
         from pytorch_lightning.strategies import DDPStrategy
 
-        return DDPStrategy()
+        return DDPStrategy(find_unused_parameters=self.may_skip_parameters)
+
+    @property
+    def may_skip_parameters(self) -> bool:
+        """Whether the loss of a batch may leave out some parameters; workers then look for them in each step."""
+        return False
 
     # What the setting calls.
 

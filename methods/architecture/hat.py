@@ -1,67 +1,125 @@
 """HAT (Serra et al., 2018, "Overcoming Catastrophic Forgetting with Hard Attention to the Task")."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.seeding import generator
+from redwood.methods.architecture.masked_update import MaskedUpdate
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
-from redwood.methods.networks.row import GatedNetwork, as_row, layers_of, per_input
+from redwood.methods.networks.row import Layer, as_row, layers_of, parts_of
 from redwood.methods.training.step import Step
 from redwood.settings.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 
-if TYPE_CHECKING:
-    from pytorch_lightning import Callback
+# Bounds of s * e and of e in the authors' code: beyond them, cosh overflows and gates no longer learn.
+MAX_EXPONENT = 50.0
+MAX_EMBEDDING = 6.0
+
+
+class GatedNetwork(nn.Module):
+    """Multiplies the units (channels) of each hidden layer, as the next layer reads them, by a gate in [0, 1].
+
+    Attributes:
+        body: The row of layers.
+        embeddings: For each hidden layer a vector (units,) that the gates are made of; at first all gates are open.
+        scale: How steep the soft gates are (s).
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        """Put gates between the layers of `body`, a row (see `redwood.methods.networks.row`)."""
+        super().__init__()
+        self.body = body
+        hidden = layers_of(body)[:-1]
+        self.embeddings = nn.ParameterList([torch.ones(len(layer.weight)) for layer in hidden])
+        self.scale = 1.0
+
+    def soft_gates(self) -> list[Tensor]:
+        """sigma(s e) for each hidden layer."""
+        return [torch.sigmoid(self.scale * embedding) for embedding in self.embeddings]
+
+    def hard_gates(self) -> list[Tensor]:
+        """Whether each unit's gate is more open than closed (bool), for each hidden layer."""
+        return [embedding.detach() > 0 for embedding in self.embeddings]
+
+    def forward(self, x: Tensor, gates: list[Tensor] | None = None) -> Tensor:
+        """Scores (B, K) of samples (B, ...); by default the gates are soft in training and hard in evaluation."""
+        if gates is None:
+            gates = self.soft_gates() if self.training else self.hard_gates()
+        closed = iter(gates)
+        is_first = True
+        for part in parts_of(self.body):
+            if isinstance(part, Layer):
+                x = x if is_first else x * per_input(next(closed), x.shape[1]).view(-1, *[1] * (x.dim() - 2))
+                is_first = False
+            x = part(x)
+        return x
+
+
+def per_input(values: Tensor, n_inputs: int) -> Tensor:
+    """A value (units,) for each of the inputs (n_inputs,) of the layer that reads the units.
+
+    Of a convolution's channels, flattened, several successive inputs belong to each.
+    """
+    return values.repeat_interleave(n_inputs // len(values))
+
+
+def compensation(embedding: Tensor, scale: float, max_scale: float) -> Tensor:
+    """Factor of the gradient of `embedding`: s_max (cosh(s e) + 1) / (s (cosh(e) + 1)), section 2.5.
+
+    The steepness s of the gates drops out: the gradient becomes s_max times that of sigma(e).
+    """
+    steep = torch.cosh((scale * embedding).clamp(-MAX_EXPONENT, MAX_EXPONENT)) + 1
+    return max_scale / scale * steep / (torch.cosh(embedding) + 1)
 
 
 @dataclass
 class HAT(NetworkPerPhase):
-    """Train a gate for each hidden unit and task along with the weights; what open gates let through stays as it is.
+    """Train a gate for each hidden unit and task with the weights; weights between units with open gates are frozen.
 
-    The gates a = sigma(s e) multiply the units (section 2.2), and s grows from 1 / s_max to s_max within each epoch
-    (2.4), for which the gradient of e is compensated (2.5). A weight between two units that earlier tasks use is no
-    longer trained (2.3). Units that no earlier task uses have their price (2.6).
+    The gates a = sigma(s e) multiply the units (section 2.2). The steepness s grows from 1 / s_max to s_max within each
+    epoch (2.4), and the gradient of e is compensated for it (2.5). A weight between two units that earlier tasks use
+    is no longer trained (2.3). The loss has a price for units that no earlier task uses (2.6).
 
-    Differences: at the end of a task its gates are opened or closed for good, by the sign of e; the paper keeps
-    sigma(s_max e), which is almost 0 or 1, so that old tasks change a little. Of the last layer, and of normalisation
-    with its statistics, each task has a copy of its own.
+    Two things differ from the paper. At the end of a task its gates become 0 or 1, by the sign of e; the paper keeps
+    sigma(s_max e), which is almost 0 or 1, so that old tasks change a little. Each task has its own copy of the last
+    layer, and of normalisation with its statistics.
 
-    In one pass over a few dozen batches fine-tuning is better: the gates are nearly closed for half of them, little is
-    forgotten, and later tasks gain from training weights that are frozen here.
+    In one pass over a few dozen batches fine-tuning is better: the gates are nearly closed in half of the batches,
+    little is forgotten, and later tasks gain from training the weights that HAT freezes.
 
     Attributes:
-        gates: For each phase that is over and each hidden layer which units' gates are open (bool, (units,)).
-        used: For each hidden layer which units any phase uses that is over (bool, (units,)).
+        gates: For each phase that is over and each hidden layer, the units with open gates (bool, (units,)).
+        used: For each hidden layer, the units that a phase that is over uses (bool, (units,)).
     """
 
     hat_smax: float = 400.0  # steepness s_max of the gates at the end of each epoch
     hat_lambda: float = 0.75  # price of using units that no earlier task uses
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "hat_smax", 1)
         check_range(self, "hat_lambda", 0)
 
+    @override
     def configure(self, setting: SupervisedSetting) -> None:
-        """Build the network; no unit is in use."""
         super().configure(setting)
         self.gates: list[list[Tensor]] = self.add_state("gates", [], buffer=True)
         self.used = self.add_state("used", self._used())
+        self._frozen = MaskedUpdate(self.frozen)
 
+    @override
     def make_network(self) -> nn.Module:
-        """The network, with gates."""
         return GatedNetwork(as_row(super().make_network(), self))
 
     @property
     def gated(self) -> GatedNetwork:
-        """The network, as what it is."""
+        """The network, with its type."""
         assert isinstance(self.network, GatedNetwork)
         return self.network
 
@@ -69,48 +127,69 @@ class HAT(NetworkPerPhase):
         unused = [torch.zeros_like(gates) for gates in self.gated.hard_gates()]
         return [torch.stack(gates).any(0) for gates in zip(unused, *self.gates, strict=True)]
 
-    def frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        """Weights between units that are in use, and biases of such units."""
+    def frozen(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Entries that must not change: weights between units in use, and biases of units in use."""
         inputs: Tensor | None = None
         for layer, outputs in zip(layers_of(self.gated.body), self.used, strict=False):
-            weight: nn.Parameter = layer.weight  # type: ignore[assignment]
+            weight = layer.weight
             row = torch.ones_like(outputs[:1]) if inputs is None else per_input(inputs, weight.shape[1])
             both = outputs[:, None] & row
             yield weight, both.view(*both.shape, *[1] * (weight.dim() - 2)).expand_as(weight)
             if layer.bias is not None:
-                yield layer.bias, outputs  # type: ignore[misc]
+                yield layer.bias, outputs
             inputs = outputs
 
+    @override
     def own_names(self) -> list[str]:
-        """All but the hidden layers, and what the gates are made of."""
+        # All but the hidden layers and the embeddings.
         shared = {id(p) for layer in layers_of(self.gated.body)[:-1] for p in layer.parameters()}
         shared |= {id(embedding) for embedding in self.gated.embeddings}
         values = self.network.state_dict(keep_vars=True)
         return [name for name, value in values.items() if id(value) not in shared]
 
-    def callbacks(self) -> "Sequence[Callback]":
-        """Further Lightning callbacks for each phase."""
-        from redwood.methods.architecture.annealing import Annealing
-        from redwood.methods.architecture.frozen_weights import FrozenWeights
+    @override
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self._frozen.freeze()
 
-        return [*super().callbacks(), FrozenWeights(self.frozen), Annealing(self.gated, self.hat_smax)]
+    @override
+    def on_batch_start(self, batch_idx: int, n_batches: int) -> None:
+        super().on_batch_start(batch_idx, n_batches)
+        done = batch_idx / (n_batches - 1) if n_batches > 1 else 1.0
+        low = 1 / self.hat_smax
+        self.gated.scale = low + (self.hat_smax - low) * done
 
+    @override
+    def before_optimizer_step(self) -> None:
+        super().before_optimizer_step()
+        for embedding in self.gated.embeddings:
+            assert embedding.grad is not None
+            embedding.grad *= compensation(embedding.detach(), self.gated.scale, self.hat_smax)
+
+    @override
+    @torch.no_grad()
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
+        super().on_batch_end(step, loss, batch_idx)
+        self._frozen.restore()
+        for embedding in self.gated.embeddings:
+            embedding.clamp_(-MAX_EMBEDDING, MAX_EMBEDDING)
+
+    @override
     def begin(self, phase: Phase) -> None:
-        """Draw new embeddings."""
         super().begin(phase)
         random = generator(self.setting.seed, "hat embeddings", self.phase_count)
         with torch.no_grad():
             for embedding in self.gated.embeddings:
                 embedding.copy_(torch.randn(embedding.shape, generator=random))
 
+    @override
     def close(self) -> None:
-        """Open or close the gates of the phase that is over for good."""
         super().close()
         self.gates.append(self.gated.hard_gates())
         self.used = self._used()
 
+    @override
     def loss(self, step: Step) -> Tensor:
-        """The loss of the batch, and the price of units."""
         return super().loss(step) + self.hat_lambda * self.price()
 
     def price(self) -> Tensor:
@@ -118,7 +197,7 @@ class HAT(NetworkPerPhase):
         free = torch.cat([~used for used in self.used])
         return (torch.cat(self.gated.soft_gates()) * free).sum() / free.sum().clamp(min=1)
 
+    @override
     def scores_of_phase(self, x: Tensor, phase: int) -> Tensor:
-        """Scores (B, K) by the units that the phase uses."""
         scores: Tensor = functional_call(self.network, self.own_values[phase], (x, self.gates[phase]))
         return scores

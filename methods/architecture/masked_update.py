@@ -1,30 +1,30 @@
-"""Single entries of weights that training leaves as they are."""
+"""Weights of which training changes some entries and leaves the others: masks, and the owner of each entry."""
 
 from collections.abc import Callable, Container, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class MaskedUpdate:
-    """Puts frozen entries back, bit for bit.
+    """Restores frozen entries of weights after each step of an optimizer, bit for bit.
 
-    To set their gradients to zero would not do: momentum, weight decay and Adam's moments move weights that have none.
+    Gradients of zero would not suffice: momentum, weight decay and Adam's moments move such weights, too.
     """
 
-    def __init__(self, choose: Callable[[], Iterable[tuple[nn.Parameter, Tensor]]]) -> None:
-        """Freeze what `choose` returns: parameters, and for each which entries (bool, of its shape)."""
+    def __init__(self, choose: Callable[[], Iterable[tuple[Tensor, Tensor]]]) -> None:
+        """Use `choose` to find the frozen entries: parameters, each with its mask (bool, of its shape)."""
         self._choose = choose
-        self._held: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        self._frozen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def freeze(self) -> None:
-        """Choose once more, and freeze that where it is now."""
-        self._held = [(p, frozen, p.detach().clone()) for p, frozen in self._choose() if bool(frozen.any())]
+        """Choose the frozen entries, and note their values."""
+        self._frozen = [(p, frozen, p.detach().clone()) for p, frozen in self._choose() if bool(frozen.any())]
 
     @torch.no_grad()
-    def restore(self, moved: Container[nn.Parameter] | None = None) -> None:
-        """Undo what an optimizer did to frozen entries, of all parameters or of those that it moved."""
-        for parameter, frozen, values in self._held:
+    def restore(self, moved: Container[Tensor] | None = None) -> None:
+        """Undo the changes of frozen entries, of all parameters or of those in `moved`."""
+        for parameter, frozen, values in self._frozen:
             if moved is None or parameter in moved:
                 parameter.copy_(torch.where(frozen, values, parameter))
 
@@ -33,19 +33,19 @@ FREE = 0
 
 
 def empty_owner_map(weights: Tensor) -> Tensor:
-    """The owners of weights all of which are free: int16, of their shape."""
+    """The owner of each entry, where all are free: int16, of the shape of `weights`."""
     return torch.zeros(weights.shape, dtype=torch.int16, device=weights.device)
 
 
 @torch.no_grad()
 def keep_largest(weights: Tensor, owner: Tensor, mine: int, prune_share: float) -> None:
-    """Keep the largest of a layer's free weights, and set the others to 0, which stay free.
+    """Keep the largest of a layer's free weights, and set the other free weights to 0.
 
     Args:
         weights: The layer's weights.
-        owner: Whose they are, of the same shape; those that are kept are marked.
-        mine: Who keeps them: 1 for the first phase, ...
-        prune_share: Share of the free ones that is not kept.
+        owner: The owner of each entry, of the same shape; `mine` is written for kept entries.
+        mine: The new owner: 1 for the first phase, ...
+        prune_share: Share of the free entries that is set to 0.
     """
     owners = owner.view(-1)
     free = (owners == FREE).nonzero()[:, 0]
@@ -57,10 +57,10 @@ def keep_largest(weights: Tensor, owner: Tensor, mine: int, prune_share: float) 
 
 
 def frozen_entries(owner: Tensor, mine: int, *, pruned: bool) -> Tensor:
-    """What training must not change: weights of earlier phases; after pruning all that is not the phase's own."""
+    """The mask of entries that must not change: those of earlier phases; after pruning, all but the phase's own."""
     return owner != mine if pruned else owner != FREE
 
 
 def weights_until(weights: Tensor, owner: Tensor, last: int) -> Tensor:
-    """The weights that some phase and those before it own; 0 elsewhere."""
+    """The weights of the phases up to `last`, by owner; 0 elsewhere."""
     return torch.where((owner != FREE) & (owner <= last), weights, 0)

@@ -1,8 +1,9 @@
 """Progressive neural networks (Rusu et al., 2016)."""
 
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -11,9 +12,71 @@ from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.base import Composition
-from redwood.methods.networks.row import ProgressiveNetwork, as_row
+from redwood.methods.networks.row import Layer, as_row, layers_of, parts_of
 from redwood.methods.training.layers import set_dropout
 from redwood.settings.phase import Phase
+
+
+class ProgressiveNetwork(nn.Module):
+    """A row of layers per column; from the second layer on, each also reads what its like in earlier columns reads.
+
+    h_i^k = f(W_i^k h_(i-1)^k + sum over j < k of U_i^(k:j) h_(i-1)^j), equation 1, with lateral layers U that are of
+    the shape of W, without a bias.
+
+    Attributes:
+        columns: Rows of equally many layers of equal shapes; all but the last are frozen, and in evaluation mode.
+        laterals: For each column, each of its layers but the first, and each earlier column one layer.
+    """
+
+    def __init__(self, column: nn.Module) -> None:
+        """Start with one column."""
+        super().__init__()
+        # Before the columns, so that the last linear layer of the network is the head of the last column.
+        self.laterals = nn.ModuleList()
+        self.columns = nn.ModuleList()
+        self.add(column)
+
+    def add(self, column: nn.Module) -> None:
+        """Freeze all that there is, and add a column, with lateral layers from torch's global generator."""
+        self.requires_grad_(False).eval()
+        laterals = nn.ModuleList()
+        for layer in layers_of(column)[1:]:
+            laterals.append(nn.ModuleList(without_bias(layer) for _ in self.columns))
+        self.laterals.append(laterals)
+        self.columns.append(column)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the last column to training mode, or back; the others do not change any more."""
+        super().train(mode)
+        for column in self.columns[:-1]:
+            column.eval()
+        return self
+
+    def forward(self, x: Tensor, column: int | None = None) -> Tensor:
+        """Scores (B, K) of samples (B, ...) by one of the columns, by default the last."""
+        last = len(self.columns) - 1 if column is None else column
+        read: list[list[Tensor]] = []
+        for k in range(last + 1):
+            h, inputs = x, []
+            for part in parts_of(self.columns[k]):
+                if not isinstance(part, Layer):
+                    h = part(h)
+                    continue
+                inputs.append(h)
+                h, i = part(h), len(inputs) - 1
+                for j in range(k if i else 0):
+                    h = h + self.laterals[k][i - 1][j](read[j][i])  # type: ignore[index]
+            read.append(inputs)
+        return h
+
+
+def without_bias(layer: Layer) -> Layer:
+    """A new layer of the same shape, with weights drawn as those of any new layer."""
+    lateral = deepcopy(layer)
+    lateral.register_parameter("bias", None)
+    lateral.reset_parameters()
+    return lateral
 
 
 @dataclass
@@ -28,25 +91,25 @@ class PNN(NetworkPerPhase):
 
     composition: ClassVar[Composition] = Composition.NEVER
 
+    @override
     def make_network(self) -> nn.Module:
-        """The first column."""
         return ProgressiveNetwork(as_row(super().make_network(), self))
 
     @property
     def progressive(self) -> ProgressiveNetwork:
-        """The network, as what it is."""
+        """The network, with its type."""
         assert isinstance(self.network, ProgressiveNetwork)
         return self.network
 
+    @override
     def begin(self, phase: Phase) -> None:
-        """Add a column, unless it is the first phase."""
         super().begin(phase)
         self._grow(self.phase_count + 1)
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Train the last column."""
         with warnings.catch_warnings():
-            # Those of the frozen columns, as it should be.
+            # Lightning warns of the frozen columns, which have to be in evaluation mode.
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             super().fit(phase)
 
@@ -64,8 +127,8 @@ class PNN(NetworkPerPhase):
         set_dropout(column, self.dropout)
         return column
 
+    @override
     def scores_of_phase(self, x: Tensor, phase: int) -> Tensor:
-        """Scores (B, K) by the column of the phase."""
         scores: Tensor = self.network(x, phase)
         return scores
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from statistics import fmean
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
@@ -19,13 +20,10 @@ from redwood.methods.architecture.widening import WIDENINGS, carry_over_state, w
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import bare_optimizer
+from redwood.methods.training.step import Step
 from redwood.settings.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Callback, Trainer
-
 
 SMOOTHING = 0.2
 SIGMAS = 3.0
@@ -109,7 +107,6 @@ class Widen(LightningMethod):
     widen_patience: int = 5  # event: successive mini-batches at which the loss has to be unusual
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "widen_units", 1)
         check_choice(self, "widen_mode", WIDENINGS)
@@ -118,42 +115,49 @@ class Widen(LightningMethod):
             raise InvalidOptionError(f"--widen_window {self.widen_window} has to be at least 2, or 0.")
         check_range(self, "widen_patience", 1)
 
+    @override
     def configure(self, setting: SupervisedSetting) -> None:
-        """Build the network; it has not grown yet."""
         super().configure(setting)
         self.pairs = hidden_pairs(self.network)
         self.growths = self.add_state("growths", 0)
         self._by_event = self.widen_when == "event" or not setting.assumptions.boundaries
         self.watch = self.add_state("watch", LossWatch(self.widen_window or LARGEST, self.widen_patience))
 
+    @override
     def on_task_start(self, task_id: int | None) -> None:
-        """Grow, unless it is the first task."""
         super().on_task_start(task_id)
         if self.phase_count and not self._by_event:
             self.grow()
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Train on one phase."""
         self.watch.window = self.widen_window or min(max(phase.train.steps_per_pass // SHARE, SMALLEST), LARGEST)
         super().fit(phase)
 
-    def callbacks(self) -> "Sequence[Callback]":
-        """Further Lightning callbacks for each phase."""
-        from redwood.methods.architecture.grow_on_event import GrowOnEvent
+    @override
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
+        super().on_batch_end(step, loss, batch_idx)
+        train = self.phase.train
+        is_new = batch_idx % (len(train) // train.steps_per_pass) == 0
+        if self._by_event and is_new and self.shows_change(loss):
+            self._grow(self.module.trainer.optimizers)
+            self.module.update_gradient_exchange()
 
-        return [*super().callbacks(), *([GrowOnEvent(self)] if self._by_event else [])]
-
-    def note_loss(self, loss: Tensor) -> bool:
-        """Take note of the training loss of a new mini-batch; whether it shows a change, on all workers alike."""
+    def shows_change(self, loss: Tensor) -> bool:
+        """Whether the loss of a new mini-batch shows a change of the stream, on all workers alike."""
         mean = float(sum_over_workers(loss.detach().double().cpu())) / world_size()
         return self.watch.update(mean)
 
-    def grow(self, trainer: "Trainer | None" = None) -> None:
-        """Widen all hidden layers, alike on all workers; within a phase its `trainer` goes on with the new ones."""
+    def grow(self) -> None:
+        """Widen all hidden layers between two phases, and the optimizer state that is kept."""
+        optimizers = [] if self.kept is None else [bare_optimizer(self, self.network)]
+        self._grow(optimizers)
+        if optimizers:
+            self.kept = optimizers[0].state_dict()
+
+    def _grow(self, optimizers: Sequence[Optimizer]) -> None:
+        """Widen all hidden layers, alike on all workers; the optimizers continue with the new ones."""
         random = generator(self.setting.seed, "widening", self.growths)
-        optimizers = [] if trainer is None else trainer.optimizers
-        if trainer is None and self.kept is not None:
-            optimizers = [bare_optimizer(self, self.network)]
         for pair in self.pairs:
             units = WIDENINGS[self.widen_mode](pair.n_units, self.widen_units, random)
             changes = widen(pair, units, random, noise=0.0 if self.dropout else NOISE)
@@ -161,21 +165,9 @@ class Widen(LightningMethod):
                 carry_over_state(optimizer, changes)
         self.growths += 1
         self.flops.start_anew()
-        if trainer is None and optimizers:
-            self.kept = optimizers[0].state_dict()
-        if trainer is not None:
-            self._arrange_exchange(trainer)
 
-    def _arrange_exchange(self, trainer: "Trainer") -> None:
-        """DDP has arranged the gradients that it exchanges by the tensors that there were."""
-        from pytorch_lightning.strategies import DDPStrategy
-
-        if isinstance(trainer.strategy, DDPStrategy):
-            trainer.strategy.model = self.module
-            trainer.strategy.configure_ddp()
-
+    @override
     def never_acted(self) -> str | None:
-        """The network may never have grown."""
         if self.growths:
             return super().never_acted()
         if self._by_event:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
@@ -115,12 +115,12 @@ class Fixed(LwFMC):
         with evaluating(self.network):
             return super().loss(step)
 
-    def frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def frozen(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The rows of the last layer that do not belong to the classes of the phase."""
         rows = ~self.teacher.current.to(self.device)
         for parameter in (self._layer.weight, self._layer.bias):
             others = rows.view(-1, *[1] * (parameter.dim() - 1)).expand_as(parameter)
-            yield parameter, others  # type: ignore[misc]
+            yield parameter, others
 
     @override
     def on_train_start(self) -> None:

@@ -5,7 +5,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,6 @@ from redwood.settings.assumptions import Context
 from redwood.settings.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
-
-if TYPE_CHECKING:
-    from pytorch_lightning.strategies import Strategy
-
 
 STATIONARY_EXPERTS = 8
 # The features of the gate are trained in this share of the first phase.
@@ -115,13 +111,10 @@ class HardMoE(LightningMethod):
         set_dropout(expert, self.dropout)
         return expert.to(self.device)
 
-    def strategy(self) -> "Strategy | str":
-        """With several experts, a batch may leave some of them out."""
-        if self.setting.workers == 1:
-            return "auto"
-        from pytorch_lightning.strategies import DDPStrategy
-
-        return DDPStrategy(find_unused_parameters=self._add + self.splits > 1)
+    @property
+    @override
+    def may_skip_parameters(self) -> bool:
+        return self._add + self.splits > 1
 
     def fit(self, phase: Phase) -> None:
         """Train new experts on one phase."""

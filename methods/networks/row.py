@@ -1,11 +1,9 @@
-"""Networks whose layers stand in a row: what a layer reads is what the layer before has made, unit by unit."""
+"""Networks whose layers form a row: each layer reads the outputs of the layer before, unit by unit."""
 
 from collections.abc import Iterator
-from copy import deepcopy
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, TypeAlias
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
@@ -13,14 +11,11 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _Av
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks.builtin import Scale, simple_cnn
 from redwood.methods.training.layers import ACTIVATIONS
+from redwood.settings.supervised import SupervisedSetting
 
-if TYPE_CHECKING:
-    from redwood.methods.lightning import LightningMethod
+Layer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
-
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-# What keeps units (channels) apart: what becomes of one depends on no other.
+# Modules that keep units (channels) apart: no output of one unit depends on another unit.
 BETWEEN = (
     *ACTIVATIONS,
     nn.Sigmoid,
@@ -46,9 +41,9 @@ def parts_of(network: nn.Module) -> Iterator[nn.Module]:
         yield network
 
 
-def layers_of(network: nn.Module) -> list[nn.Module]:
+def layers_of(network: nn.Module) -> list[Layer]:
     """The linear layers and convolutions of a row, the head last."""
-    return [part for part in parts_of(network) if isinstance(part, LAYERS)]
+    return [part for part in parts_of(network) if isinstance(part, Layer)]
 
 
 def is_row(network: nn.Module) -> bool:
@@ -58,21 +53,33 @@ def is_row(network: nn.Module) -> bool:
     for part in parts_of(network):
         if isinstance(part, nn.Linear) and not flat:
             return False
-        if not isinstance(part, LAYERS + BETWEEN) or getattr(part, "groups", 1) != 1:
+        mixes_units = not isinstance(part, Layer) and not isinstance(part, BETWEEN)
+        if mixes_units or getattr(part, "groups", 1) != 1:
             return False
-        flat = isinstance(part, nn.Linear | nn.Flatten) or (flat and not isinstance(part, LAYERS))
+        flat = isinstance(part, nn.Linear | nn.Flatten) or (flat and not isinstance(part, Layer))
     return len(layers) >= 2 and len(set(layers)) == len(layers) and isinstance(layers[-1], nn.Linear)
 
 
-def as_row(network: nn.Module, method: "LightningMethod") -> nn.Module:
-    """The network of a method that needs a row; for `auto`, a convolutional one where it would be none.
+class RowMethod(Protocol):
+    """A method that needs a row, after `configure` has read the setting."""
+
+    model: object
+    setting: SupervisedSetting
+    n_outputs: int
+
+    @classmethod
+    def reference(cls) -> str:
+        """The key of the method, for messages."""
+
+
+def as_row(network: nn.Module, method: RowMethod) -> nn.Module:
+    """The network of a method that needs a row. If `auto` has chosen another network, `simple_cnn` replaces it.
 
     Raises:
         InvalidOptionError: If the network is no row.
     """
     if method.model == "auto" and not is_row(network):
-        setting = method.setting
-        network = simple_cnn(setting.observation_space, method.n_outputs)
+        network = simple_cnn(method.setting.observation_space, method.n_outputs)
     if not is_row(network):
         name = method.model if isinstance(method.model, str) else type(network).__name__
         raise InvalidOptionError(
@@ -80,112 +87,3 @@ def as_row(network: nn.Module, method: "LightningMethod") -> nn.Module:
             "--model mlp, simple_cnn or, from Python, an nn.Sequential of linear layers and convolutions."
         )
     return network
-
-
-class GatedNetwork(nn.Module):
-    """Multiplies the units (channels) of each hidden layer, as the next layer reads them, by a gate in [0, 1].
-
-    Attributes:
-        body: The row of layers.
-        embeddings: For each hidden layer a vector (units,) that the gates are made of; at first all gates are open.
-        scale: How steep the soft gates are (s).
-    """
-
-    def __init__(self, body: nn.Module) -> None:
-        """Put gates between the layers of `body`, which has to be a row (see `redwood.methods.networks.row`)."""
-        super().__init__()
-        self.body = body
-        hidden = layers_of(body)[:-1]
-        self.embeddings = nn.ParameterList([torch.ones(len(layer.weight)) for layer in hidden])  # type: ignore[arg-type]
-        self.scale = 1.0
-
-    def soft_gates(self) -> list[Tensor]:
-        """sigma(s e) for each hidden layer."""
-        return [torch.sigmoid(self.scale * embedding) for embedding in self.embeddings]
-
-    def hard_gates(self) -> list[Tensor]:
-        """Whether each unit's gate is more open than closed (bool), for each hidden layer."""
-        return [embedding.detach() > 0 for embedding in self.embeddings]
-
-    def forward(self, x: Tensor, gates: list[Tensor] | None = None) -> Tensor:
-        """Scores (B, K) of samples (B, ...); by default the gates are soft in training and hard in evaluation."""
-        if gates is None:
-            gates = self.soft_gates() if self.training else self.hard_gates()
-        closed = iter(gates)
-        is_first = True
-        for part in parts_of(self.body):
-            if isinstance(part, LAYERS):
-                x = x if is_first else x * per_input(next(closed), x.shape[1]).view(-1, *[1] * (x.dim() - 2))
-                is_first = False
-            x = part(x)
-        return x
-
-
-def per_input(values: Tensor, n_inputs: int) -> Tensor:
-    """A value (units,) for each of the inputs (n_inputs,) of the layer that reads the units.
-
-    Of a convolution's channels, flattened, several successive inputs belong to each.
-    """
-    return values.repeat_interleave(n_inputs // len(values))
-
-
-class ProgressiveNetwork(nn.Module):
-    """A row of layers per column; from the second layer on, each also reads what its like in earlier columns reads.
-
-    h_i^k = f(W_i^k h_(i-1)^k + sum over j < k of U_i^(k:j) h_(i-1)^j), equation 1, with lateral layers U that are of
-    the shape of W, without a bias.
-
-    Attributes:
-        columns: Rows of equally many layers of equal shapes; all but the last are frozen, and in evaluation mode.
-        laterals: For each column, each of its layers but the first, and each earlier column one layer.
-    """
-
-    def __init__(self, column: nn.Module) -> None:
-        """Start with one column."""
-        super().__init__()
-        # Before the columns, so that the last linear layer of the network is the head of the last column.
-        self.laterals = nn.ModuleList()
-        self.columns = nn.ModuleList()
-        self.add(column)
-
-    def add(self, column: nn.Module) -> None:
-        """Freeze all that there is, and add a column, with lateral layers from torch's global generator."""
-        self.requires_grad_(False).eval()
-        laterals = nn.ModuleList()
-        for layer in layers_of(column)[1:]:
-            laterals.append(nn.ModuleList(without_bias(layer) for _ in self.columns))
-        self.laterals.append(laterals)
-        self.columns.append(column)
-        self.train()
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch the last column to training mode, or back; the others do not change any more."""
-        super().train(mode)
-        for column in self.columns[:-1]:
-            column.eval()
-        return self
-
-    def forward(self, x: Tensor, column: int | None = None) -> Tensor:
-        """Scores (B, K) of samples (B, ...) by one of the columns, by default the last."""
-        last = len(self.columns) - 1 if column is None else column
-        read: list[list[Tensor]] = []
-        for k in range(last + 1):
-            h, inputs = x, []
-            for part in parts_of(self.columns[k]):
-                if not isinstance(part, LAYERS):
-                    h = part(h)
-                    continue
-                inputs.append(h)
-                h, i = part(h), len(inputs) - 1
-                for j in range(k if i else 0):
-                    h = h + self.laterals[k][i - 1][j](read[j][i])  # type: ignore[index]
-            read.append(inputs)
-        return h
-
-
-def without_bias(layer: nn.Module) -> nn.Module:
-    """A new layer of the same shape, with weights drawn as those of any new layer."""
-    lateral = deepcopy(layer)
-    lateral.bias = None  # type: ignore[assignment]
-    lateral.reset_parameters()  # type: ignore[operator]
-    return lateral

@@ -1,9 +1,7 @@
 """Importance of weights that is measured along the way that they take in training."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,10 +9,8 @@ from typing_extensions import override
 
 from redwood.methods.regularisation.importance import WeightImportance
 from redwood.methods.regularisation.quadratic_penalty import Weights
+from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Callback
 
 
 @dataclass
@@ -32,6 +28,8 @@ class PathImportance(WeightImportance):
         self.curvature |= self.zeros()
         self.minimum |= self.copied_weights()
         self.path = self.add_state("path", self.zeros(), buffer=True)
+        # Of each parameter its gradient without the penalty, and its values; empty outside the optimizer's step.
+        self._before_step: dict[str, tuple[Tensor, Tensor]] = {}
 
     def zeros(self) -> Weights:
         """Zeros in the shapes of the trained weights."""
@@ -62,7 +60,30 @@ class PathImportance(WeightImportance):
         self.start_path()
 
     @override
-    def callbacks(self) -> "Sequence[Callback]":
-        from redwood.methods.regularisation.step_watch import StepWatch
+    @torch.no_grad()
+    def before_optimizer_step(self) -> None:
+        super().before_optimizer_step()
+        # The gradient of the penalty is known without a second backward pass.
+        self._before_step = {
+            name: (self._gradient_of_loss(name, parameter, parameter.grad), parameter.detach().clone())
+            for name, parameter in self.penalised_weights()
+            if parameter.grad is not None
+        }
 
-        return (*super().callbacks(), StepWatch(self))
+    def _gradient_of_loss(self, name: str, parameter: Tensor, gradient: Tensor) -> Tensor:
+        return gradient - self.effective_strength(name) * (parameter - self.minimum[name])
+
+    @override
+    @torch.no_grad()
+    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
+        super().on_batch_end(step, loss, batch_idx)
+        if not self._before_step:
+            return  # gradients are accumulated, and the optimizer has made no step
+        for name, parameter in self.penalised_weights():
+            if name in self._before_step:
+                gradient, before = self._before_step[name]
+                moved = parameter - before
+                # An optimizer that leaves a step out, since gradients overflowed, has moved nothing.
+                self.note_step(name, gradient.masked_fill(moved == 0, 0), moved)
+        self._before_step = {}
+        self.after_step()

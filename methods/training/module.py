@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -112,6 +113,13 @@ class LearnerModule(LightningModule):
         self.restore_random_state()
         if batch_idx == 1:
             self.tell_stray_layers()
+
+    def update_gradient_exchange(self) -> None:
+        """Let workers exchange the gradients of parameters that have replaced others within a phase."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy):
+            strategy.model = self
+            strategy.configure_ddp()
 
     def tell_stray_layers(self) -> None:
         """Warn once of layers among the method's attributes that get gradients, and that no optimizer moves."""

@@ -2,14 +2,51 @@ import itertools
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.architecture.annealing import compensation
-from redwood.methods.architecture.hat import HAT
+from redwood.methods.architecture.hat import HAT, GatedNetwork, compensation
+from redwood.methods.networks import build_network
+from redwood.methods.networks.row import layers_of
 from tests.methods.helpers import batch_of, configured, step_of
 from tests.methods.rows import N_TASKS, answers, normalised_row, plain, watched
+from tests.small_runs import small_setting
+
+
+def network(name):
+    return build_network(name, small_setting("task_incremental").observation_space, 10)
+
+
+class TestGates:
+    x = torch.randint(0, 17, (6, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+
+    @pytest.mark.parametrize("name", ["mlp", "simple_cnn"])
+    def test_open_gates_change_nothing(self, name):
+        body = network(name)
+        assert torch.equal(GatedNetwork(body).eval()(self.x), body(self.x))
+
+    @pytest.mark.parametrize("name", ["mlp", "simple_cnn", "normalised"])
+    def test_a_shut_gate_is_as_good_as_outgoing_weights_of_zero(self, name):
+        body = normalised_row() if name == "normalised" else network(name)
+        gated, layers = GatedNetwork(body).eval(), layers_of(body)
+        gates = [torch.arange(len(layer.weight)) % 3 > 0 for layer in layers[:-1]]
+        shut = gated(self.x, gates)
+        with torch.no_grad():
+            for gate, layer in zip(gates, layers[1:], strict=True):
+                layer.weight.unflatten(1, (len(gate), -1))[:, ~gate] = 0
+        torch.testing.assert_close(shut, body(self.x))
+
+    def test_soft_in_training_and_hard_in_evaluation(self):
+        gated = GatedNetwork(network("mlp"))
+        with torch.no_grad():
+            for embedding in gated.embeddings:
+                embedding.normal_(generator=torch.Generator().manual_seed(0))
+        gated.scale = 2.0
+        soft, hard = gated.soft_gates(), gated.hard_gates()
+        assert torch.equal(soft[0] > 0.5, hard[0]) and 0 < int(hard[0].sum()) < 256
+        in_training, in_evaluation = gated.train()(self.x), gated.eval()(self.x)
+        assert torch.equal(in_training, gated(self.x, soft)) and torch.equal(in_evaluation, gated(self.x, hard))
+        assert not torch.equal(in_training, in_evaluation)
 
 
 class TestCompensation:
@@ -31,18 +68,14 @@ class TestCompensation:
         assert bool(compensation(torch.tensor([-6.0, 6.0]), 400, 400).isfinite().all())
 
 
-class Scales(Callback):
-    def __init__(self, network, seen):
-        self.network, self.seen = network, seen
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.seen.append(self.network.scale)
-
-
 class Noting(HAT):
-    def callbacks(self):
+    def on_train_start(self):
+        super().on_train_start()
         self.scales = [*getattr(self, "scales", []), []]
-        return [*super().callbacks(), Scales(self.gated, self.scales[-1])]
+
+    def on_batch_end(self, step, loss, batch_idx):
+        super().on_batch_end(step, loss, batch_idx)
+        self.scales[-1].append(self.gated.scale)
 
 
 class TestAnnealing:

@@ -3,9 +3,9 @@ import copy
 import torch
 from torch import nn
 
-from redwood.methods.architecture.pnn import PNN
+from redwood.methods.architecture.pnn import PNN, ProgressiveNetwork
 from redwood.methods.networks import build_network
-from redwood.methods.networks.row import ProgressiveNetwork, layers_of
+from redwood.methods.networks.row import layers_of
 from tests.methods.helpers import configured
 from tests.methods.rows import normalised_row, plain, watched
 from tests.small_runs import small_setting

@@ -26,8 +26,8 @@ class Planted(Widen):
         self.noted = 0
         self.widths: list[int] = []
 
-    def note_loss(self, loss: Tensor) -> bool:
-        super().note_loss(loss)
+    def shows_change(self, loss: Tensor) -> bool:
+        super().shows_change(loss)
         self.noted += 1
         return self.noted in (4, 6)
 

@@ -187,11 +187,11 @@ def test_all_experts_start_from_the_first_when_the_gate_is_placed():
     class Noting(HardMoE):
         def _place(self):
             super()._place()
-            self.placed = [deepcopy(expert.state_dict()) for expert in self.mixture.experts]
+            self.starts = [deepcopy(expert.state_dict()) for expert in self.mixture.experts]
 
     method = Noting(experts=3, gate_samples=32)
     run_here(small_setting("traditional"), method)
-    first, *others = method.placed
+    first, *others = method.starts
     assert all(torch.equal(value, state[name]) for state in others for name, value in first.items())
     weights = [next(expert.parameters()) for expert in method.mixture.experts]
     assert not torch.equal(weights[0], weights[1])

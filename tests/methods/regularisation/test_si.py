@@ -7,12 +7,13 @@ from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.regularisation.si import SI
-from redwood.methods.regularisation.step_watch import StepWatch
 from redwood.settings.batch import Batch
 from tests.methods.helpers import configured, move, step_of, weights_of
 from tests.methods.regularisation.linear import Linear
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
+
+NO_STEP = step_of(Batch(torch.zeros(0), torch.zeros(0), None))
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Quadratic(SI):
 
     def fit(self, phase):
         ends = []
-        for step in (lambda: None, lambda: super(Quadratic, self).fit(phase)):
-            step()
+        for train in (lambda: None, lambda: super(Quadratic, self).fit(phase)):
+            train()
             with torch.no_grad():
                 ends.append((float(self.losses(step_of(self.everything(phase))).mean()), float(self.penalty())))
         self.notes.append((float(sum(part.sum() for part in self.path.values())), *ends))
@@ -63,31 +64,29 @@ class TestPath:
         assert penalty > 0.05 * (before - after), "else the figures above would not tell"
 
 
-class TestStepWatch:
+class TestSteps:
     def test_a_step_that_is_left_out_adds_nothing(self):
         method = configured(SI())
-        watch = StepWatch(method)
         for parameter in method.network.parameters():
             parameter.grad = torch.full_like(parameter, torch.inf)
-        watch.on_before_optimizer_step(None, None, None)
-        watch.on_train_batch_end(None, None, None, None, 0)
+        method.before_optimizer_step()
+        method.on_batch_end(NO_STEP, torch.tensor(0.0), 0)
         assert not any(bool(part.any()) for part in method.path.values())
 
     def test_a_batch_without_a_step_adds_nothing(self):
         method = configured(SI())
-        watch = StepWatch(method)
         move(method)
-        watch.on_train_batch_end(None, None, None, None, 0)
+        method.on_batch_end(NO_STEP, torch.tensor(0.0), 0)
         assert not any(bool(part.any()) for part in method.path.values())
 
     def test_gradient_times_movement(self):
         method = configured(SI())
-        watch, before = StepWatch(method), weights_of(method)
+        before = weights_of(method)
         for parameter in method.network.parameters():
             parameter.grad = torch.full_like(parameter, 3.0)
-        watch.on_before_optimizer_step(None, None, None)
+        method.before_optimizer_step()
         move(method)
-        watch.on_train_batch_end(None, None, None, None, 0)
+        method.on_batch_end(NO_STEP, torch.tensor(0.0), 0)
         for part, weight, old in zip(method.path.values(), weights_of(method), before, strict=True):
             torch.testing.assert_close(part, -3 * (weight - old))
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.architecture.frozen_weights import FrozenWeights
+from redwood.methods.architecture.masked_update import MaskedUpdate
 
 OPTIMIZERS = {
     "momentum": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.1),
@@ -25,11 +25,11 @@ def test_frozen_entries_stay_bit_for_bit_and_all_others_move(name):
     step(layer, optimizer)  # so that there is momentum to carry on with
     frozen = torch.rand(4, 5) < 0.5
     before = layer.weight.detach().clone()
-    callback = FrozenWeights(lambda: [(layer.weight, frozen), (layer.bias, torch.zeros(4, dtype=torch.bool))])
-    callback.on_train_start(None, None)
-    for number in range(3):
+    update = MaskedUpdate(lambda: [(layer.weight, frozen), (layer.bias, torch.zeros(4, dtype=torch.bool))])
+    update.freeze()
+    for _ in range(3):
         step(layer, optimizer)
-        callback.on_train_batch_end(None, None, None, None, number)
+        update.restore()
     assert torch.equal(layer.weight[frozen], before[frozen])
     assert not bool((layer.weight == before)[~frozen].any())
 
@@ -37,11 +37,11 @@ def test_frozen_entries_stay_bit_for_bit_and_all_others_move(name):
 def test_what_is_frozen_can_be_chosen_anew():
     layer = nn.Linear(5, 4)
     chosen = [(layer.weight, torch.ones(4, 5, dtype=torch.bool))]
-    callback = FrozenWeights(lambda: chosen)
-    callback.on_train_start(None, None)
+    update = MaskedUpdate(lambda: chosen)
+    update.freeze()
     chosen.clear()
-    callback.freeze()
+    update.freeze()
     before = layer.weight.detach().clone()
     step(layer, OPTIMIZERS["momentum"](layer.parameters()))
-    callback.on_train_batch_end(None, None, None, None, 0)
+    update.restore()
     assert not torch.equal(layer.weight, before)
