@@ -166,7 +166,7 @@ def test_handlers_of_the_user_and_ignored_signals_are_left_alone():
     assert heard == [signal.SIGTERM]
 
 
-def stopped(folder, method, step):
+def stopped(folder, method, at):
     """The second worker gets a signal; what both end with, and after how many steps."""
     from redwood.methods import get_method
 
@@ -175,7 +175,7 @@ def stopped(folder, method, step):
     class Signalled(get_method(method)):
         def loss(self, step):
             steps.append(1)
-            if len(steps) == step and rank() == 1:
+            if len(steps) == at and rank() == 1:
                 os.kill(os.getpid(), signal.SIGUSR1)
             return super().loss(step)
 
