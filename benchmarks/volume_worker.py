@@ -87,7 +87,7 @@ def count(shape: tuple[int, ...], sampler: str, steps: int) -> dict[str, Any]:
             owners = memory.collect()["owner"]
             foreign += int((owners != dist.get_rank()).sum())
         memory.flush()
-    row = memory.buffer.open_rows.layout.stride
+    row = memory.buffer.rows.layout.stride
     memory.close()
     rows, counts = wire.n_bytes["all_to_all_single"] // row, wire.n_bytes["all_gather_into_tensor"]
     totals = torch.tensor((sum(wire.calls.values()), rows, foreign, counts))

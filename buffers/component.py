@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -20,7 +20,7 @@ class Component:
 
     is_used = False
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """The arguments that it was made with, which are attributes of the same names."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 

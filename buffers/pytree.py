@@ -40,7 +40,7 @@ def flatten(tree: Tree, path: str = "") -> Iterator[tuple[str, Tensor]]:
         raise BufferInputError(f"A buffer stores tensors, got {type(tree).__name__} for {where}; convert it first.")
 
 
-def map_leaves(tree: Tree, change: Callable[[Any], Any]) -> Tree:
+def map_leaves(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
     """A tree of the same structure with each leaf, whatever it is, changed in the order of `flatten`."""
     if type(tree) is dict:
         return {name: map_leaves(branch, change) for name, branch in tree.items()}
@@ -60,7 +60,7 @@ def map_leaves(tree: Tree, change: Callable[[Any], Any]) -> Tree:
     return None if tree is None else change(tree)
 
 
-def unflatten(tree: Tree, leaves: Iterator[Any]) -> Tree:
+def unflatten(tree: Tree, leaves: Iterator[Tree]) -> Tree:
     """A tree of the same structure with other leaves, taken in the order of `flatten`."""
     return map_leaves(tree, lambda _: next(leaves))
 
@@ -80,7 +80,7 @@ def to_plain(tree: Tree, change: Callable[[Tensor], Tensor]) -> Tree:
     return None if tree is None else change(tree)
 
 
-def _branches(tree: Tree) -> Iterable[tuple[Any, Any]] | None:
+def _branches(tree: Tree) -> Iterable[tuple[object, Tree]] | None:
     """The names and values of what a container holds; None for a leaf."""
     if isinstance(tree, Mapping):
         return tree.items()

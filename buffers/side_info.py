@@ -1,22 +1,23 @@
 """What a buffer is told of samples beside the samples themselves."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from redwood.buffers.policies import CandidateInfo, Policy
+from redwood.buffers.pytree import Tree
 from redwood.buffers.samplers import Sampler
 from redwood.core.errors import BufferInputError
 
-# Where it is looked for if it is not passed.
+NAMES = ("labels", "tasks", "losses", "features")
+# The leaf that is taken if side information is not passed.
 LEAVES = {"labels": "y", "tasks": "task_id"}
 _DIMS = {"tasks": ("(B,)", 1), "losses": ("(B,)", 1), "features": ("(B, d)", 2)}
 
 
 def make_candidate_info(
-    policy: Policy, sampler: Sampler, samples: Any, n: int, given: dict[str, Tensor | None], n_classes: int | None
+    policy: Policy, sampler: Sampler, samples: Tree, n: int, given: Mapping[str, Tensor | None], n_classes: int | None
 ) -> CandidateInfo:
     """What a policy and a sampler need to know of `n` samples, and no more.
 
@@ -36,16 +37,18 @@ def make_candidate_info(
     if not needs:
         return CandidateInfo(n)
     side_info = {}
-    for name in given.keys() & needs:
-        part = policy if name in policy.needs else sampler
-        side_info[name] = require(name, given[name], samples, n, type(part).__name__)
+    for name in NAMES:
+        if name not in needs:
+            continue
+        owner = policy if name in policy.needs else sampler
+        side_info[name] = require(name, given.get(name), samples, n, type(owner).__name__)
     if "labels" in side_info:
         sets = policy.takes_sets and "labels" not in sampler.needs
         side_info["labels"] = checked_labels(side_info["labels"], n_classes, sets=sets)
     return CandidateInfo(n, **side_info)
 
 
-def require(name: str, given: Tensor | None, samples: Any, n: int, who: str) -> Tensor:
+def require(name: str, given: Tensor | None, samples: Tree, n: int, who: str) -> Tensor:
     """What was told of the samples, on the host.
 
     Args:

@@ -1,8 +1,6 @@
 """Look at the snapshot of a buffer before anything is taken over from it."""
 
-from collections.abc import Mapping
 from copy import copy
-from typing import Any
 
 from redwood.buffers.component import Component
 from redwood.buffers.layout import batch_size
@@ -10,16 +8,15 @@ from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import flatten
 from redwood.buffers.samplers import Sampler
 from redwood.core.errors import BufferInputError
+from redwood.core.state import State
 
 
-def describe(part: Component) -> dict[str, Any]:
+def describe(part: Component) -> State:
     """What a snapshot has to be loaded into."""
     return {"name": type(part).__name__, "options": part.options()}
 
 
-def restored_components(
-    state: Mapping[str, Any], policy: Policy, sampler: Sampler, capacity: int | None
-) -> tuple[Policy, Sampler]:
+def restored_components(state: State, policy: Policy, sampler: Sampler, capacity: int | None) -> tuple[Policy, Sampler]:
     """Copies of a policy and a sampler in the state of a snapshot.
 
     Args:
@@ -39,9 +36,7 @@ def restored_components(
         ) from error
 
 
-def _restored(
-    state: Mapping[str, Any], policy: Policy, sampler: Sampler, capacity: int | None
-) -> tuple[Policy, Sampler]:
+def _restored(state: State, policy: Policy, sampler: Sampler, capacity: int | None) -> tuple[Policy, Sampler]:
     saved, seed, rows, _ = (state[name] for name in ("capacity", "seed", "rows", "step"))
     if capacity is not None and saved != capacity:
         raise BufferInputError(

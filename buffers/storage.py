@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from redwood.buffers.layout import RowLayout
-from redwood.buffers.pytree import flatten, to_plain, unflatten
+from redwood.buffers.pytree import Tree, flatten, to_plain, unflatten
 from redwood.buffers.randomness import Array
 from redwood.buffers.tiers import TIERS, allocate, resolve
 from redwood.core.errors import BufferInputError
@@ -29,7 +28,7 @@ class RowBatch:
     def __init__(self, layout: RowLayout, rows: Tensor) -> None:
         self.rows = rows
         self.leaves = layout.views(rows)
-        self.samples: Any = unflatten(layout.structure, iter(self.leaves))
+        self.samples: Tree = unflatten(layout.structure, iter(self.leaves))
         self.whole = as_whole_rows(rows)
 
     def __len__(self) -> int:
@@ -119,7 +118,7 @@ class RowStorage:
         """Where the rows are."""
         return self._rows.device
 
-    def write(self, slots: Tensor, samples: Any) -> None:
+    def write(self, slots: Tensor, samples: Tree) -> None:
         """Overwrite rows.
 
         Args:
@@ -180,7 +179,7 @@ class RowStorage:
         self._stages[n] = self.rows_like(n)
         return self._stages[n]
 
-    def read(self, slots: Tensor, out: RowBatch | None = None, device: torch.device | None = None) -> Any:
+    def read(self, slots: Tensor, out: RowBatch | None = None, device: torch.device | None = None) -> Tree:
         """Copy rows.
 
         Args:
@@ -215,7 +214,7 @@ class RowStorage:
         rows = torch.empty(shape, dtype=self._rows.dtype, device=self.device, pin_memory=self.tier == "pinned")
         return RowBatch(self.layout, rows)
 
-    def first(self, n: int) -> Any:
+    def first(self, n: int) -> Tree:
         """The samples in the first `n` slots, as views of the storage itself."""
         return self.layout.typed(self._rows[:n])
 
@@ -257,7 +256,9 @@ class LazyStorage:
         self.rows: RowStorage | None = None
         self._structure_known = True
 
-    def open(self, samples: Any, leaves: Sequence[tuple[str, Tensor]], capacity: Callable[[RowLayout], int]) -> None:
+    def ensure_rows(
+        self, samples: Tree, leaves: Sequence[tuple[str, Tensor]], capacity: Callable[[RowLayout], int]
+    ) -> None:
         """Make sure that there are rows, and that samples fit into them.
 
         Args:
@@ -303,12 +304,12 @@ class LazyStorage:
         if (tier, where) != (self.rows.tier, self.rows.device if tier == "cuda" else None):
             self.rows.move(tier, where)
 
-    def snapshot(self, n: int) -> Any:
+    def snapshot(self, n: int) -> Tree:
         """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""
         # Leaf by leaf: a view would be saved with all of the storage behind it.
         return None if self.rows is None else to_plain(self.rows.first(n), _on_host)
 
-    def spare(self, n_words: int) -> Tensor:
+    def spare_words(self, n_words: int) -> Tensor:
         """Words (n_words,) to keep copies of rows in: in a file if the rows are to be in one, else on the host.
 
         Raises:
@@ -316,7 +317,7 @@ class LazyStorage:
         """
         return allocate(n_words, "mmap" if self._tier == "mmap" else "host", directory=self._directory)
 
-    def restored(self, snapshot: Any, capacity: int) -> "LazyStorage":
+    def restored(self, snapshot: Tree, capacity: int) -> "LazyStorage":
         """Another one of this kind that holds a snapshot.
 
         Raises:

@@ -1,8 +1,7 @@
-"""Which policies and samplers can serve several workers."""
+"""The rehearsal buffer of several workers, for any training loop; which policies and samplers can serve it."""
 
 from copy import copy
 from datetime import timedelta
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,70 +15,28 @@ from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.distributed.row_exchange import ExchangePlan, FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
+from redwood.buffers.pytree import Tree
 from redwood.buffers.randomness import CounterRandom, derive_key
 from redwood.buffers.samplers import SAMPLERS, Sampler
 from redwood.buffers.tiers import indexed, resolve
 from redwood.core.errors import BufferInputError
-
-# What can be known of a sample before it is trained on.
-_KNOWN = frozenset({"labels", "tasks"})
-
-
-def make_policy(policy: Policy | str | None, candidates: int | None) -> Policy | str:
-    """The policy that was asked for.
-
-    Args:
-        policy: A new policy, the name of one, or None.
-        candidates: Instead: the candidates c of `per_class_random`.
-
-    Raises:
-        ValueError: If both are given, or the policy has to be told what is only known after the forward pass.
-    """
-    if candidates is not None:
-        if policy is not None:
-            raise BufferInputError(
-                f"candidates={candidates} chooses the policy per_class_random; leave out policy={policy!r}."
-            )
-        return PerClassRandom(candidates)
-    if policy is None:
-        return "reservoir"
-    check_policy(policy)
-    return policy
-
-
-def check_policy(policy: Policy | str) -> None:
-    """Raise `ValueError` if there is no such policy, or it has to be told what is only known after the forward pass."""
-    kind = component_class(policy, POLICIES, "policy")
-    if not kind.needs <= _KNOWN:
-        fit = ", ".join(name for name, known in POLICIES.items() if known.needs <= _KNOWN)
-        raise BufferInputError(
-            f"The policy {kind.__name__} has to be told {' and '.join(sorted(kind.needs - _KNOWN))}, which are only "
-            f"known once it is too late to hide an exchange; choose one of {fit}."
-        )
-
-
-def check_sampler(sampler: Sampler | str) -> None:
-    """Raise `ValueError` if there is no such sampler, or if it cannot draw from several workers' buffers."""
-    kind = component_class(sampler, SAMPLERS, "sampler")
-    if not kind.shared:
-        fit = ", ".join(name for name, known in SAMPLERS.items() if known.shared)
-        raise BufferInputError(
-            f"The sampler {kind.__name__} looks at stored rows, which other workers have; choose one of {fit}."
-        )
+from redwood.core.state import State
 
 
 class AsyncRehearsalBuffer:
     """Asynchronous distributed rehearsal (Bouvier et al., 2024), for any training loop.
 
     Every worker keeps a part of the buffer, filled from its share of the stream. In each step a worker gets `replay`
-    representatives, drawn uniformly without replacement from what *all* workers stored in the steps before. They are
-    prepared while the step before trains: all workers compute the same plan of who draws what from the seed, the number
-    of the step and the counts of rows that they exchange, so that no row has to be asked for; one `all_to_all` moves
-    the rows. The draw of step t + 1 sees all that came in up to step t.
+    samples, drawn uniformly without replacement from the samples that *all* workers stored in the steps before.
+
+    The next draw is prepared while a step trains. All workers exchange their counts of rows. From these, the seed and
+    the number of the step each worker computes the same plan: which worker draws which rows. So no worker has to ask
+    for a row, and one `all_to_all` moves all rows. The draw of step t + 1 sees all samples that came in up to step t.
 
     Attributes:
         buffer: This worker's part; there is none before `open`.
-        profiler: Times, bytes and counts of what was done.
+        profiler: Times, bytes and counts of the parts of a step.
+        peers: The workers, between `open` and `close`.
 
     Example:
         >>> memory = AsyncRehearsalBuffer(100, replay=2)
@@ -111,16 +68,16 @@ class AsyncRehearsalBuffer:
 
         Args:
             buffer_size: Samples stored, over all workers.
-            replay: Representatives r that each worker gets in each step.
+            replay: Samples r that each worker replays in each step.
             candidates: Candidates c of each batch that may replace others of their class (the rule of the paper:
                 `per_class_random`); default: as the policy says.
-            policy: Which samples are kept: one of `reservoir` (the default), `class_balanced`, `ring`,
+            policy: Chooses the samples to keep: one of `reservoir` (the default), `class_balanced`, `ring`,
                 `greedy_balanced`, `per_class_random`, `partitioning`, or a new object of one.
-            sampler: What is drawn: `uniform`, `class_balanced`, `task_balanced` or `old_tasks`, or a new object.
+            sampler: Chooses the rows: `uniform`, `class_balanced`, `task_balanced`, `old_tasks` or a new object.
             tier: Where rows are kept: `cuda`, `pinned`, `host`, `mmap`, or `auto`, where the training is.
             directory: Folder of the file of the tier `mmap`.
             seed: Seed of all decisions.
-            overlap: False: exchange within the step that hands its samples in, with the same results.
+            overlap: False: exchange within the step that adds its samples, with the same results.
 
         Raises:
             ValueError: If an argument is out of range, or a policy or sampler cannot serve several workers.
@@ -134,17 +91,17 @@ class AsyncRehearsalBuffer:
         check_sampler(sampler)
         self._policy, self._sampler = make_policy(policy, candidates), sampler
         self._tier, self._directory = tier, directory
-        self._draw = _draw_settings(seed, replay)
+        self._settings = _settings_of(seed, replay)
         self.profiler = Profiler()
         self.peers: Peers | None = None
-        self._steps = 0  # handed in so far
+        self._steps = 0  # steps whose samples were proposed
         self._decided: Job[Decision] | None = None
         self._planned: Job[ExchangePlan] | None = None
         self._fetched: Job[FetchedRows] | None = None
-        self._held: Request | None = None
+        self._first_request: Request | None = None
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
-        self._is_open = False  # whether it is known how large rows are
-        self._refill = False
+        self._knows_rows = False  # whether all workers know the layout of a row
+        self._has_to_redraw = False
 
     # Before and after training.
 
@@ -160,7 +117,7 @@ class AsyncRehearsalBuffer:
 
         Args:
             group: The workers; default: all of the run, or this one alone without a process group.
-            device: Where training is, and representatives are wanted.
+            device: Where training is, and replayed samples are wanted.
             rows_group: An NCCL group of the same workers to exchange rows in, from the thread that trains, if they are
                 on GPUs; default: rows are exchanged on the host, in the background.
             timeout: How long to wait for others; default: as torch's.
@@ -173,7 +130,7 @@ class AsyncRehearsalBuffer:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise BufferInputError(f"device={device} needs a CUDA device, and there is none; choose cpu.")
         self._timeout, self._device = timeout, device
-        # Before the workers connect: who is refused and ends must not take the connections of the others along.
+        # Before the workers connect: a worker that is refused must not end the connections of the others.
         self.prepare(*place_in(group), device)
         peers = Peers(group, timeout, self.profiler)
         # Alone, there is nobody to wait for: a GPU works by itself, and on the host a thread costs more than it hides.
@@ -189,8 +146,8 @@ class AsyncRehearsalBuffer:
             timeout=timeout,
         )
         self.peers = peers
-        if self._refill:
-            self._draw_again()
+        if self._has_to_redraw:
+            self._redraw()
 
     def prepare(self, rank: int, world: int, device: torch.device | str) -> None:
         """Make this worker's part of the buffer, if that has not been done yet.
@@ -217,13 +174,13 @@ class AsyncRehearsalBuffer:
             sampler=copy(self._sampler),
             tier=tier,
             directory=self._directory,
-            seed=derive_key(self._draw.seed, "worker", rank),
+            seed=derive_key(self._settings.seed, "worker", rank),
         )
         self._drawn = torch.zeros(world, dtype=torch.int64)
         self._rank = rank
 
     def close(self) -> None:
-        """Leave the other workers; what is stored and what was drawn for the next step stay.
+        """Leave the other workers; stored samples and the next draw stay.
 
         Raises:
             WorkerLostError: If another worker was lost meanwhile.
@@ -236,16 +193,16 @@ class AsyncRehearsalBuffer:
             self.abort()
 
     def abort(self) -> None:
-        """Leave at once, whatever is under way: after an error there may be nobody left to wait for."""
+        """Leave the other workers at once: after an error there may be nobody left to wait for."""
         if self.peers is not None:
             self._pipeline.close()
             self.peers = None
             self.profiler.pause()
 
     def flush(self) -> None:
-        """Wait until all that was handed in is stored, and the next draw is there; then `buffer` can be read.
+        """Wait until all samples are stored and the next draw is there; then `buffer` can be read.
 
-        On a GPU, what the calling thread launches afterwards waits, not the thread.
+        On a GPU the thread itself does not wait: work that it launches afterwards does.
         """
         for job in (self._decided, self._planned, self._fetched):
             if job is not None:
@@ -255,10 +212,10 @@ class AsyncRehearsalBuffer:
 
     # A step.
 
-    def collect(self) -> Any:
-        """The representatives of this step: a tree of tensors (r, ...), or None if there are none.
+    def collect(self) -> Tree:
+        """The samples to replay in this step: a tree of tensors (r, ...), or None if there are none.
 
-        Their memory is used again two steps later. Waits if they are not there yet, and notes how long.
+        Their memory is used again two steps later. Waits for them if necessary, and notes how long.
 
         Raises:
             WorkerLostError: If another worker was lost.
@@ -267,18 +224,18 @@ class AsyncRehearsalBuffer:
         if self._fetched is None:
             return None
         with self.profiler.clock("wait"):
-            delivery = self._fetched.result(self._timeout)
+            fetched = self._fetched.result(self._timeout)
         assert self._planned is not None
         self._drawn = self._planned.result().drawn
-        if not len(delivery.rows):
+        if not len(fetched.rows):
             return None
-        self.profiler.drawn += len(delivery.rows)
-        return self._pipeline.receive(delivery)
+        self.profiler.drawn += len(fetched.rows)
+        return self._pipeline.receive(fetched)
 
-    def add(self, samples: Any, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> None:
-        """Hand in the samples that came in with this step: a tree of tensors (B, ...), as for `RehearsalBuffer.add`.
+    def add(self, samples: Tree, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> None:
+        """Add the incoming samples of this step: a tree of tensors (B, ...), as for `RehearsalBuffer.add`.
 
-        They are stored, and the next draw is prepared, while this step trains. Not to be changed in place meanwhile.
+        They are stored, and the next draw is prepared, while this step trains. Do not change them in place meanwhile.
 
         Raises:
             ValueError: If they do not fit to each other or to earlier ones.
@@ -288,7 +245,7 @@ class AsyncRehearsalBuffer:
 
     def propose(
         self,
-        samples: Any,
+        samples: Tree,
         *,
         labels: Tensor | None = None,
         tasks: Tensor | None = None,
@@ -298,46 +255,46 @@ class AsyncRehearsalBuffer:
         """First half of `add`, for samples of which some leaves are only known after the forward pass.
 
         Args:
-            samples: The leaves that are known; those that decisions need are among them, or passed.
+            samples: The leaves that are known. Labels and tasks, if needed, are among them or passed.
             labels: See `RehearsalBuffer.add`.
             tasks: Likewise.
             offered: False: the samples are trained on, but not to be stored.
-            counted: False: they are not even trained on, and `weight` is 0, whatever is replayed with them.
+            counted: False: they are not trained on either. `weight` is 0 then, also for the samples replayed with them.
         """
         request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted, self._pipeline.mark())
         self._steps += 1
-        if self._is_open:
+        if self._knows_rows:
             self._decide(request)
-        else:  # the first samples say how large rows are, which the others have to know
-            self._held = request
+        else:  # the workers compare their rows, which are only known once all leaves of the first samples are
+            self._first_request = request
 
-    def write(self, samples: Any) -> None:
+    def write(self, samples: Tree) -> None:
         """Second half of `add`: the samples with all leaves."""
-        if self._held is not None:
-            self._decide(self._held, samples)
-            self._held, self._is_open = None, True
+        if self._first_request is not None:
+            self._decide(self._first_request, samples)
+            self._first_request, self._knows_rows = None, True
         self._transfer(samples)
         assert self._fetched is not None
-        if self._fetched.is_over:  # nothing runs in the background: say at once what is wrong
+        if self._fetched.is_over:  # without a thread, an error is raised at once
             self._fetched.result()
 
     def weight(self) -> float:
-        """What to multiply this worker's mean loss by, so that the mean over workers is the one over all samples.
+        """The factor of this worker's mean loss that makes the mean over workers the mean over all samples.
 
-        It is N n_i / (n_1 + ... + n_N), n_i being the samples, incoming and replayed ones, that worker i trains on.
-        Waits for the others' numbers, and notes how long; alone, it is 1. A loss that may not be finite is not to be
-        multiplied by 0, which gives nan: leave its gradients out.
+        It is N n_i / (n_1 + ... + n_N), where worker i trains on n_i samples, incoming and replayed ones. One worker
+        alone has the factor 1. Waits for the numbers of the other workers, and notes how long. A factor of 0 does not
+        help against a loss that is not finite, since 0 * nan is nan: leave its gradients out instead.
         """
         if self.peers is None or self.peers.world == 1 or self._decided is None:
             return 1.0
         with self.profiler.clock("wait"):
             return self._decided.result(self._timeout).weight
 
-    def _decide(self, request: Request, first: Any = None) -> None:
-        self._decided = self._pipeline.decide(request, self._draw, first)
-        self._planned = self._pipeline.plan(self._decided, request.step, self._draw)
+    def _decide(self, request: Request, first: Tree = None) -> None:
+        self._decided = self._pipeline.decide(request, self._settings, first)
+        self._planned = self._pipeline.plan(self._decided, request.step, self._settings)
 
-    def _transfer(self, samples: Any) -> None:
+    def _transfer(self, samples: Tree) -> None:
         assert self._decided is not None
         assert self._planned is not None
         self._fetched = self._pipeline.transfer(self._decided, self._planned, samples)
@@ -345,42 +302,89 @@ class AsyncRehearsalBuffer:
     # Saving it.
 
     def reset(self) -> None:
-        """Start with an empty buffer, as if nothing had come yet."""
+        """Start again with an empty buffer."""
         self.flush()
         world, rank = len(self._drawn), self._rank
         del self.buffer
-        self._decided = self._planned = self._fetched = self._held = None
-        self._steps, self._is_open = 0, False
+        self._decided = self._planned = self._fetched = self._first_request = None
+        self._steps, self._knows_rows = 0, False
         self.prepare(rank, world, self._device)
         if self.peers is not None:
             self._pipeline.buffer = self.buffer
 
-    def extra_state(self) -> dict[str, Any]:
-        """What a snapshot needs beside this worker's buffer: equal on all workers."""
-        return {"steps": self._steps, "seed": self._draw.seed}
+    def extra_state(self) -> State:
+        """The state beside this worker's buffer; it is equal on all workers."""
+        return {"steps": self._steps, "seed": self._settings.seed}
 
-    def restore(self, extra: dict[str, Any]) -> None:
-        """Go on from what `extra_state` returned, once `buffer` has its state: the draw in flight is prepared again.
+    def restore(self, extra: State) -> None:
+        """Continue from a state of `extra_state`, once `buffer` has its state: the next draw is prepared again.
 
-        If the buffer is open, all workers have to call this.
+        Between `open` and `close`, all workers have to call this.
         """
-        self._steps, self._draw = extra["steps"], _draw_settings(extra["seed"], self.replay)
-        self._refill = self._steps > 0
-        if self._refill and self.peers is not None:
-            self._draw_again()
+        self._steps, self._settings = extra["steps"], _settings_of(extra["seed"], self.replay)
+        self._has_to_redraw = self._steps > 0
+        if self._has_to_redraw and self.peers is not None:
+            self._redraw()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickling: without what is under way, which `open` prepares again."""
-        gone = dict.fromkeys(("peers", "_decided", "_planned", "_delivered", "_held"))
+    def __getstate__(self) -> State:
+        """The state for pickling, without jobs: `open` prepares the next draw again."""
+        gone = dict.fromkeys(("peers", "_decided", "_planned", "_fetched", "_first_request"))
         kept = {name: value for name, value in vars(self).items() if name != "_pipeline"}
-        return kept | gone | {"_refill": self._steps > 0}
+        return kept | gone | {"_has_to_redraw": self._steps > 0}
 
-    def _draw_again(self) -> None:
-        self._refill = False
-        self._is_open = True
+    def _redraw(self) -> None:
+        self._has_to_redraw = False
+        self._knows_rows = True
         self._decide(Request(self._steps - 1, self._drawn))
         self._transfer(None)
 
 
-def _draw_settings(seed: int, replay: int) -> DrawSettings:
+def _settings_of(seed: int, replay: int) -> DrawSettings:
     return DrawSettings(seed, replay, CounterRandom(seed, "shared draws"))
+
+
+# Side information of a sample that is known before it is trained on.
+_KNOWN = frozenset({"labels", "tasks"})
+
+
+def make_policy(policy: Policy | str | None, candidates: int | None) -> Policy | str:
+    """The policy that an option asks for.
+
+    Args:
+        policy: A new policy, the name of one, or None.
+        candidates: Instead: the candidates c of `per_class_random`.
+
+    Raises:
+        ValueError: If both are given, or the policy needs information that is only known after the forward pass.
+    """
+    if candidates is not None:
+        if policy is not None:
+            raise BufferInputError(
+                f"candidates={candidates} chooses the policy per_class_random; leave out policy={policy!r}."
+            )
+        return PerClassRandom(candidates)
+    if policy is None:
+        return "reservoir"
+    check_policy(policy)
+    return policy
+
+
+def check_policy(policy: Policy | str) -> None:
+    """Raise `ValueError` if there is no such policy, or it needs what is only known after the forward pass."""
+    kind = component_class(policy, POLICIES, "policy")
+    if not kind.needs <= _KNOWN:
+        fit = ", ".join(name for name, known in POLICIES.items() if known.needs <= _KNOWN)
+        raise BufferInputError(
+            f"The policy {kind.__name__} needs {' and '.join(sorted(kind.needs - _KNOWN))}, which are known only after "
+            f"the forward pass, too late to hide an exchange; choose one of {fit}."
+        )
+
+
+def check_sampler(sampler: Sampler | str) -> None:
+    """Raise `ValueError` if there is no such sampler, or if it cannot draw from several workers' buffers."""
+    kind = component_class(sampler, SAMPLERS, "sampler")
+    if not kind.shared:
+        fit = ", ".join(name for name, known in SAMPLERS.items() if known.shared)
+        raise BufferInputError(
+            f"The sampler {kind.__name__} looks at stored rows, some of which other workers have; choose one of {fit}."
+        )

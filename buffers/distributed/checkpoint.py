@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,8 @@ from redwood.buffers.distributed import checkpoint_files
 from redwood.buffers.distributed.checkpoint_files import CheckpointReader, is_complete, packed
 from redwood.buffers.distributed.resharding import Resharded, reshard
 from redwood.buffers.layout import WORD, RowLayout
-from redwood.buffers.pytree import to_plain
+from redwood.buffers.pytree import Tree, to_plain
+from redwood.core.state import State
 
 __all__ = ["Snapshot", "is_complete", "read_checkpoint", "take_snapshot", "write_checkpoint"]
 
@@ -33,12 +33,12 @@ class Snapshot:
         extra: What was given to go with it, packed.
     """
 
-    state: dict[str, Any]
+    state: State
     words: Tensor
     extra: dict[str, Tensor]
 
 
-def take_snapshot(buffer: RehearsalBuffer, extra: dict[str, Any]) -> Snapshot:
+def take_snapshot(buffer: RehearsalBuffer, extra: State) -> Snapshot:
     """Copy a buffer, which takes as long as copying its rows.
 
     Args:
@@ -48,12 +48,12 @@ def take_snapshot(buffer: RehearsalBuffer, extra: dict[str, Any]) -> Snapshot:
     Raises:
         StorageError: If the rows' copy cannot be allocated.
     """
-    if not buffer.is_open:
+    if not buffer.has_rows:
         return Snapshot(buffer.bookkeeping() | {"rows": None}, torch.empty(0, 1, dtype=WORD), packed("extra", extra))
-    rows = buffer.open_rows.words(len(buffer))
-    words = buffer.spare(rows.numel()).view(rows.shape) if len(rows) else rows.new_empty(rows.shape, device="cpu")
+    rows = buffer.rows.words(len(buffer))
+    words = buffer.spare_words(rows.numel()).view(rows.shape) if len(rows) else rows.new_empty(rows.shape, device="cpu")
     words.copy_(rows)
-    samples = to_plain(buffer.open_rows.first(0), lambda leaf: torch.empty(leaf.shape, dtype=leaf.dtype))
+    samples = to_plain(buffer.rows.first(0), lambda leaf: torch.empty(leaf.shape, dtype=leaf.dtype))
     return Snapshot(buffer.bookkeeping() | {"rows": samples}, words, packed("extra", extra))
 
 
@@ -81,7 +81,7 @@ def write_checkpoint(snapshot: Snapshot, directory: Path, rank: int, world: int,
     checkpoint_files.write(tensors, directory, rank, group)
 
 
-def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> dict[str, Any]:
+def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> State:
     """Fill a buffer with what was saved; no other worker has to.
 
     On as many workers as saved it, each goes on exactly. On others, see `resharding.reshard`: each reads the rows of
@@ -103,7 +103,7 @@ def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: 
     """
     shards = CheckpointReader(directory)
     n_saved = next(worker for worker in count() if _state_of(worker) not in shards.shapes)
-    extra: dict[str, Any] = shards.unpacked("extra")
+    extra: State = shards.unpacked("extra")
     if n_saved == world:
         state = shards.unpacked(_state_of(rank))
         state["rows"] = _own_rows(shards, state["rows"], rank, buffer)
@@ -128,26 +128,26 @@ def _chunks(shards: CheckpointReader, worker: int) -> Iterator[tuple[str, int, i
         start, number = end, number + 1
 
 
-def _own_rows(shards: CheckpointReader, samples: Any, rank: int, buffer: RehearsalBuffer) -> Any:
+def _own_rows(shards: CheckpointReader, samples: Tree, rank: int, buffer: RehearsalBuffer) -> Tree:
     """The samples that this worker stored, given as in `Snapshot.state`."""
     chunks = list(_chunks(shards, rank))
     if not chunks:
         return samples
     layout = RowLayout.of(samples)
-    words = buffer.spare(chunks[-1][2] * layout.words).view(-1, layout.words)
+    words = buffer.spare_words(chunks[-1][2] * layout.words).view(-1, layout.words)
     raw = words.view(torch.uint8)
     for name, start, end in chunks:
         shards.read(name, raw[start:end])
     return layout.typed(words)
 
 
-def _dealt_rows(shards: CheckpointReader, resharded: Resharded, buffer: RehearsalBuffer) -> Any:
+def _dealt_rows(shards: CheckpointReader, resharded: Resharded, buffer: RehearsalBuffer) -> Tree:
     """The samples that fall to this worker."""
     layout = resharded.layout
     if layout is None:
         return None
     n = len(resharded.slots)
-    words = (buffer.spare(n * layout.words) if n else torch.empty(0, dtype=WORD)).view(n, layout.words)
+    words = (buffer.spare_words(n * layout.words) if n else torch.empty(0, dtype=WORD)).view(n, layout.words)
     for worker in range(int(resharded.workers.max()) + 1 if n else 0):
         for name, start, end in _chunks(shards, worker):
             wanted = (resharded.workers == worker) & (resharded.slots >= start) & (resharded.slots < end)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,13 +17,19 @@ from torch.distributed import ProcessGroup
 from redwood.buffers.distributed.peers import lost_workers
 from redwood.core.errors import BufferInputError, StorageError
 from redwood.core.files import replacing
+from redwood.core.state import State
 from redwood.core.workers import gather_objects
+
+Part = TypeVar("Part")
+
+# Values as JSON knows them.
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 # The kinds of values that JSON does not know, each written as an object of one entry.
 _TENSOR, _TUPLE, _DICT = "tensor", "tuple", "dict"
 
 
-def to_json(value: Any, tensors: list[Tensor]) -> Any:
+def to_json(value: object, tensors: list[Tensor]) -> Json:
     """A value as JSON knows it; its tensors are appended to `tensors`, copied to the host.
 
     Raises:
@@ -43,7 +49,7 @@ def to_json(value: Any, tensors: list[Tensor]) -> Any:
     raise TypeError(f"A saved buffer holds tensors and plain values, got {type(value).__name__}.")
 
 
-def from_json(value: Any, tensor: Callable[[int], Tensor]) -> Any:
+def from_json(value: object, tensor: Callable[[int], Tensor]) -> object:
     """What `to_json` was given; `tensor` finds each of the tensors by its number.
 
     Raises:
@@ -65,7 +71,7 @@ def from_json(value: Any, tensor: Callable[[int], Tensor]) -> Any:
     raise TypeError(f"an object of {', '.join(value)}")
 
 
-def as_bytes(value: Any) -> Tensor:
+def as_bytes(value: Json) -> Tensor:
     """JSON as a tensor of bytes (m,)."""
     return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
 
@@ -132,13 +138,15 @@ def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: Proc
     _all_do(finish, directory, group)
 
 
-def _all_do(work: Callable[[], Any], directory: Path, group: ProcessGroup | None) -> list[Any]:
+def _all_do(work: Callable[[], Part], directory: Path, group: ProcessGroup | None) -> list[Part]:
     """What a part of the work comes to on each worker; all hear of one that fails.
 
     Raises:
         StorageError: If one of them cannot write.
     """
-    value, failure, error = None, None, None
+    value: Part | None = None
+    failure: str | None = None
+    error: Exception | None = None
     try:
         value = work()
     except Exception as raised:  # the others must not wait for this worker
@@ -152,7 +160,7 @@ def _all_do(work: Callable[[], Any], directory: Path, group: ProcessGroup | None
         raise StorageError(
             f"The buffers cannot be written to {directory} ({reason}); make room there, or choose another one."
         ) from error
-    return [value for value, _ in answers]
+    return [value for value, _ in answers if value is not None]
 
 
 def _write_shard(tensors: Mapping[str, Tensor], directory: Path, rank: int) -> dict[str, Piece]:
@@ -167,18 +175,18 @@ def _write_shard(tensors: Mapping[str, Tensor], directory: Path, rank: int) -> d
     return pieces
 
 
-def _write_index(content: Any, directory: Path) -> None:
+def _write_index(content: State, directory: Path) -> None:
     with replacing(directory / INDEX) as pending, pending.open("wb") as file:
         file.write(_sealed(content))
         _flush(file)
 
 
-def _flush(file: Any) -> None:
+def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
 
 
-def _sealed(content: Any) -> bytes:
+def _sealed(content: State) -> bytes:
     """JSON of a content and its checksum, in the only way that is accepted when it is read."""
     text = json.dumps(content, separators=(",", ":"))
     return json.dumps({"checksum": _checksum(text.encode()), "content": content}, separators=(",", ":")).encode()
@@ -237,7 +245,7 @@ class CheckpointReader:
             raise self._damaged(f"the checksum of {name} is wrong")
         return tensor
 
-    def unpacked(self, name: str) -> Any:
+    def unpacked(self, name: str) -> State:
         """What `packed` was given.
 
         Raises:
@@ -249,9 +257,12 @@ class CheckpointReader:
         except (ValueError, RecursionError) as error:  # also if it is no text
             raise self._damaged(f"{name} is no JSON") from error
         try:
-            return from_json(value, lambda number: self.read(f"{name}/{number}"))
+            state = from_json(value, lambda number: self.read(f"{name}/{number}"))
         except TypeError as error:  # keys that no dictionary takes
             raise self._damaged(f"{name} is no saved state") from error
+        if not isinstance(state, dict):
+            raise self._damaged(f"{name} is no saved state")
+        return state
 
     def _damaged(self, reason: str) -> ValueError:
         return BufferInputError(
@@ -259,7 +270,7 @@ class CheckpointReader:
         )
 
 
-def packed(name: str, value: dict[str, Any]) -> dict[str, Tensor]:
+def packed(name: str, value: State) -> dict[str, Tensor]:
     """Tensors and plain values as tensors to `write`, copied."""
     tensors: list[Tensor] = []
     text = as_bytes(to_json(value, tensors))
@@ -277,7 +288,7 @@ def _read_index(file: Path) -> dict[str, Piece]:
     return {name: _piece(entry) for name, entry in content["tensors"].items()}
 
 
-def _piece(entry: Mapping[str, Any]) -> Piece:
+def _piece(entry: State) -> Piece:
     piece = Piece(**{**entry, "shape": tuple(entry["shape"])})
     numbers = (piece.worker, piece.offset, *piece.shape)
     if not all(type(number) is int and number >= 0 for number in numbers):

@@ -1,4 +1,4 @@
-"""What the workers tell each other in every step: how many rows of which groups they store."""
+"""The exchange of counts in every step: how many rows of which groups each worker stores."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ FIRST_WIDTH = 8
 
 
 class WorkerCounts(NamedTuple):
-    """What all workers told.
+    """The counts of all workers.
 
     Attributes:
-        incoming: Samples (N,) that each worker trains on beside the replayed ones.
-        group_counts: What each of them stores.
+        incoming: Number of samples (N,) that each worker trains on beside the replayed ones.
+        group_counts: Number of rows that each worker stores, by group.
     """
 
     incoming: Tensor
@@ -30,8 +30,8 @@ class WorkerCounts(NamedTuple):
 class CountExchange:
     """Exchanges a few numbers per worker and step, with one collective.
 
-    There is room for a number of groups, which all workers double at once when one of them has more; that takes a
-    second collective in the steps where it happens.
+    A message has room for a number of groups. When one worker has more groups, all workers double the room at once,
+    which takes a second collective in that step.
     """
 
     def __init__(self, peers: Peers) -> None:
@@ -39,13 +39,13 @@ class CountExchange:
         self._room = 1
 
     def exchange(self, fingerprint: int, incoming: int, current: int, groups: dict[int, int]) -> WorkerCounts:
-        """Tell the others, and hear what they store.
+        """Send the counts of this worker to all others, and receive theirs.
 
         Args:
-            fingerprint: Says which kind of rows are stored, and how they are drawn.
-            incoming: Samples that this worker trains on beside the replayed ones.
+            fingerprint: A number of the layout of the rows and of the settings of the draws.
+            incoming: Number of samples that this worker trains on beside the replayed ones.
             current: The task that it trains, or -1.
-            groups: Its rows of each group.
+            groups: Its number of rows of each group.
 
         Raises:
             ValueError: If the workers do not store the same kind of rows.

@@ -1,4 +1,4 @@
-"""The workers that share their rehearsal buffers, and the two collectives of a step."""
+"""The workers that share their rehearsal buffers, and the two collectives of a step: counts and rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ from redwood.core.errors import WorkerLostError
 
 
 def gather_in_rounds(message: Tensor, rank: int, world: int, group: ProcessGroup) -> Tensor:
-    """The tickets (W,) of all workers: (N, W), after ceil(log2 N) rounds (Bruck et al., 1997).
+    """The messages (W,) of all workers: (N, W), after ceil(log2 N) rounds (Bruck et al., 1997).
 
-    In each round a worker passes on what it has heard so far, and so hears twice as much.
+    In each round a worker passes on all messages that it has received so far, so that their number doubles.
     """
     messages, distance = message[None], 1  # of this worker and those that follow it
     while distance < world:
@@ -37,9 +37,9 @@ def gather_in_rounds(message: Tensor, rank: int, world: int, group: ProcessGroup
 def exchange_in_pairs(
     received: Tensor, sent: Tensor, received_splits: list[int], sent_splits: list[int], group: ProcessGroup
 ) -> None:
-    """Send rows (m, ...) to the workers that they are for, and receive rows (n, ...); see `Peers.exchange`.
+    """Send rows (m, ...) and receive rows (n, ...); see `Peers.exchange`.
 
-    Both sides of a pair know that there are none, so that no message is needed then.
+    No message is sent for no rows, since both workers of a pair know their number.
     """
     under_way = [
         dist.irecv(rows, group=group, group_src=peer)
@@ -58,7 +58,7 @@ def _wait(under_way: list[dist.Work | None]) -> None:
         work.wait()
 
 
-# Workers from which gloo's collectives are worth taking apart.
+# From this number of workers on, messages between pairs are faster than gloo's collectives.
 MANY = 16
 
 
@@ -93,19 +93,19 @@ class Peers:
         Args:
             group: The workers; None: all, or this one alone without a process group.
             timeout: How long to wait for the others before they count as lost; None: as torch's default.
-            profiler: Where bytes are noted.
+            profiler: Notes bytes.
         """
         self.rank, self.world = place_in(group)
         self._profiler = profiler
         self.group: ProcessGroup | None = None
         if self.world > 1:
-            # A group of its own: what a background thread sends must not get in between the gradients.
+            # A group of its own: messages of another thread must not get in between the gradients.
             ranks = dist.get_process_group_ranks(group) if group else None
             made = dist.new_group(ranks, timeout, backend="gloo", use_local_synchronization=ranks is not None)
             self.group = cast(ProcessGroup, made)
 
     def gather(self, message: Tensor) -> Tensor:
-        """The tickets (W,) of all workers: (N, W).
+        """The messages (W,) of all workers: (N, W).
 
         Raises:
             WorkerLostError: If another worker does not take part.
@@ -116,9 +116,9 @@ class Peers:
         with lost_workers():
             if self.world >= MANY:
                 return gather_in_rounds(message, self.rank, self.world, self.group)
-            everyone = message.new_empty(self.world * len(message))
-            dist.all_gather_into_tensor(everyone, message, group=self.group)
-        return everyone.view(self.world, -1)
+            gathered = message.new_empty(self.world * len(message))
+            dist.all_gather_into_tensor(gathered, message, group=self.group)
+        return gathered.view(self.world, -1)
 
     def exchange(
         self,
@@ -133,9 +133,9 @@ class Peers:
         Args:
             received: Where rows (n, words) go, in the order of the workers that they come from.
             sent: Rows (m, words), in the order of the workers that they go to.
-            received_splits: How many come from each worker.
-            sent_splits: How many go to each worker.
-            group: Another group of the same workers to do it in; default: the own one, on the host.
+            received_splits: Number of rows that come from each worker.
+            sent_splits: Number of rows that go to each worker.
+            group: Another group of the same workers to exchange rows in; default: the own one, on the host.
 
         Raises:
             WorkerLostError: If another worker does not take part.
@@ -152,7 +152,7 @@ class Peers:
         self._profiler.count(sent=sent.nbytes, received=received.nbytes)
 
     def leave(self) -> None:
-        """Give up the group; the others learn of it, if they wait for this worker."""
+        """Destroy the group; workers that wait for this one end with an error."""
         if self.group is not None and dist.is_initialized():
             dist.destroy_process_group(self.group)
         self.group = None
@@ -160,10 +160,10 @@ class Peers:
 
 @contextmanager
 def lost_workers() -> Iterator[None]:
-    """Say in one sentence that another worker is gone, in place of what a backend says of its sockets.
+    """Raise an error of one sentence if another worker is lost, in place of a backend's error about its sockets.
 
     Raises:
-        WorkerLostError: In place of an error of a backend; others are to be seen as they are.
+        WorkerLostError: In place of an error of a backend; other errors stay as they are.
     """
     try:
         yield
@@ -178,9 +178,9 @@ def lost_workers() -> Iterator[None]:
         ) from error
 
 
-# It raises plain errors, which say where in its source something went wrong, or after a timeout this.
+# Gloo raises plain errors: they name a line of its source, or contain this text after a timeout.
 _OF_GLOO = ("/gloo/", "Application timeout caused pair closure")
-# What to tell of an error, the first one that it names.
+# The first of these texts that an error contains is named as the reason.
 _SIGNS = (
     "connection closed by peer",
     "connection reset by peer",
@@ -198,5 +198,5 @@ _SIGNS = (
 
 
 def is_of_a_collective(error: BaseException) -> bool:
-    """Whether an error says that other workers cannot be reached."""
+    """Whether an error is that of a collective: other workers cannot be reached."""
     return isinstance(error, dist.DistError) or any(sign in str(error) for sign in _OF_GLOO)

@@ -1,10 +1,9 @@
-"""What happens behind a training step: decide, plan, and bring the rows that are drawn."""
+"""The work behind a training step: decide which samples to keep, plan the next draw, and fetch its rows."""
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,19 +17,19 @@ from redwood.buffers.distributed.row_exchange import ExchangePlan, FetchedRows, 
 from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import Placement
-from redwood.buffers.pytree import flatten
+from redwood.buffers.pytree import Tree, flatten
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import GroupCounts
 
 
 @dataclass
 class DrawSettings:
-    """What draws depend on beside the step; the same on all workers.
+    """Draws depend on these and on the number of the step; they are the same on all workers.
 
     Attributes:
         seed: The seed of all decisions.
         replay: Rows that each worker draws.
-        random: The numbers that draws are made with.
+        random: The random numbers of the draws.
     """
 
     seed: int
@@ -40,12 +39,12 @@ class DrawSettings:
 
 @dataclass
 class Decision:
-    """What was decided in a step, before any row is moved.
+    """The decisions of a step, made before any row is transferred.
 
     Attributes:
-        placement: Which incoming samples are kept; None if none were offered.
+        placement: The incoming samples to keep, and their slots; None if no sample is to be stored.
         weight: See `AsyncRehearsalBuffer.weight`.
-        group_counts: What all workers store from now on.
+        group_counts: Number of rows that each worker stores from now on.
     """
 
     placement: Placement | None
@@ -55,23 +54,23 @@ class Decision:
 
 @dataclass
 class Request:
-    """What a step hands in.
+    """The incoming samples of a step.
 
     Attributes:
         step: Number of the step.
-        drawn: Rows that each worker replays in this step (N,).
-        samples: The incoming samples, as far as they are known; None: there are none.
-        labels: Their labels, if these are not among them.
+        drawn: Number of rows that each worker replays in this step (N,).
+        samples: The incoming samples, with the leaves that are known; None if there are no samples.
+        labels: Their labels, if no leaf holds them.
         tasks: Their tasks, likewise.
         is_offered: Whether they are to be stored.
         is_counted: Whether they are trained on.
-        begun: On a GPU: what was launched before this step. Rows of earlier draws are no longer used then, and labels
-            are there; the forward pass is not part of it, since decisions must not wait for that.
+        begun: On a GPU: an event after the work that was launched before this step. Rows of earlier draws are no longer
+            used then, and labels are there. The forward pass comes after it: decisions must not wait for that.
     """
 
     step: int
     drawn: Tensor
-    samples: Any = None
+    samples: Tree = None
     labels: Tensor | None = None
     tasks: Tensor | None = None
     is_offered: bool = False
@@ -80,13 +79,13 @@ class Request:
 
 
 def _decision_inputs(request: Request) -> list[Tensor]:
-    """All tensors that decisions may look at."""
+    """All tensors that decisions may read."""
     leaves = [] if request.samples is None else [leaf for _, leaf in flatten(request.samples)]
     return [*leaves, *(told for told in (request.labels, request.tasks) if told is not None)]
 
 
 class Pipeline:
-    """Works off the steps of one worker, one after the other, in the background.
+    """Does the work behind the training steps of one worker, step by step, in a thread of its own.
 
     Each step is three jobs: `decide`, `plan` and `transfer`. The first two need counts alone and can run before the
     forward pass; `transfer` needs the samples with all leaves. Where NCCL exchanges the rows, the thread that trains
@@ -117,13 +116,13 @@ class Pipeline:
         self._fingerprint = 0
         self._worker_thread = WorkerThread(threaded=overlap)
 
-    def decide(self, request: Request, draw: DrawSettings, first: Any = None) -> Job[Decision]:
-        """Decide what is kept, and tell the others how much there is.
+    def decide(self, request: Request, draw: DrawSettings, first: Tree = None) -> Job[Decision]:
+        """Decide which samples to keep, and exchange counts of rows with the other workers.
 
         Args:
-            request: What the step hands in.
-            draw: What a draw depends on beside its step.
-            first: In the first step: samples with all leaves, which say how large rows are.
+            request: The incoming samples of the step.
+            draw: Settings of the draws.
+            first: In the first step: the samples with all leaves, from which the layout of a row follows.
         """
 
         def work() -> Decision:
@@ -133,23 +132,23 @@ class Pipeline:
 
         return self._worker_thread.submit(work)
 
-    def _decide(self, request: Request, draw: DrawSettings, first: Any) -> Decision:
+    def _decide(self, request: Request, draw: DrawSettings, first: Tree) -> Decision:
         if first is not None:
-            self.buffer.open(first)
+            self.buffer.ensure_rows(first)
         with self._profiler.clock("insert"):
             placement, n = self._placement(request)
         sampler, rank = self.buffer.sampler, self._peers.rank
         with self._profiler.clock("counts"):
-            # Repeated samples are taken off what is replayed with them, so that this worker's part of all is none.
+            # A repeated batch has weight 0, including the samples replayed with it.
             incoming = n if request.is_counted else -int(request.drawn[rank])
             groups = sampler.group_counts(len(self.buffer))
-            account = self._count_exchange.exchange(self._kind_of_rows(draw), incoming, sampler.current, groups)
-        sizes = (account.incoming + request.drawn).tolist()
+            counts = self._count_exchange.exchange(self._kind_of_rows(draw), incoming, sampler.current, groups)
+        sizes = (counts.incoming + request.drawn).tolist()
         weight = self._peers.world * sizes[rank] / (sum(sizes) or 1)
-        return Decision(placement, weight, account.group_counts)
+        return Decision(placement, weight, counts.group_counts)
 
     def plan(self, decided: Job[Decision], step: int, draw: DrawSettings) -> Job[ExchangePlan]:
-        """Plan who draws what of what all workers store now, and find this worker's part."""
+        """Plan which worker draws which of all rows, and find this worker's part of the plan."""
 
         def work() -> ExchangePlan:
             group_counts = decided.result().group_counts
@@ -160,7 +159,7 @@ class Pipeline:
         return self._worker_thread.submit(work)
 
     def _placement(self, request: Request) -> tuple[Placement | None, int]:
-        """What is kept of the incoming samples, and how many these are."""
+        """The placement of the incoming samples, and their number."""
         if request.samples is None:
             return None, 0
         info = self.buffer.candidate_info(request.samples, labels=request.labels, tasks=request.tasks)
@@ -171,8 +170,8 @@ class Pipeline:
         return None, info.n
 
     def _kind_of_rows(self, draw: DrawSettings) -> int:
-        """A number that workers agree in if they store the same rows and draw them in the same way."""
-        layout = self.buffer.open_rows.layout
+        """A number that is equal on workers that store rows of the same layout and draw them in the same way."""
+        layout = self.buffer.rows.layout
         if layout is not self._known_layout:
             leaves = [(leaf.path, leaf.shape, str(leaf.dtype)) for leaf in layout.leaves]
             told = repr((leaves, draw.seed, draw.replay, type(self.buffer.sampler).__name__))
@@ -180,12 +179,12 @@ class Pipeline:
             self._fingerprint = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=7).digest())
         return self._fingerprint
 
-    def transfer(self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Any) -> Job[FetchedRows]:
-        """Store the samples that were decided to be kept, and bring those that are drawn.
+    def transfer(self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Tree) -> Job[FetchedRows]:
+        """Write the samples to keep, and fetch the rows that are drawn.
 
         Args:
-            decided: What was decided.
-            planned: What was planned.
+            decided: The decisions of the step.
+            planned: This worker's part of the plan.
             samples: The samples with all leaves; None: the draw has been counted before, and is made again.
         """
         work = self._transfer_job(decided, planned, samples)
@@ -198,7 +197,7 @@ class Pipeline:
         return job
 
     def _transfer_job(
-        self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Any
+        self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Tree
     ) -> Callable[[], FetchedRows]:
         leaves = [] if samples is None else [leaf for _, leaf in flatten(samples)]
         arrived = self._row_exchange.mark()
@@ -209,7 +208,7 @@ class Pipeline:
                 if samples is None:  # the thread that trains has restored the rows
                     self._row_exchange.wait_for(arrived)
                 else:
-                    self.buffer.open(samples)
+                    self.buffer.ensure_rows(samples)
                 if decision.placement is not None:
                     with self._profiler.clock("insert"):
                         self._row_exchange.wait_for(arrived, leaves)
@@ -218,19 +217,19 @@ class Pipeline:
 
         return work
 
-    def receive(self, delivery: FetchedRows) -> Any:
-        """The samples of the latest delivery, for the thread that trains: a tree of tensors (r, ...)."""
-        return self.buffer.open_rows.layout.typed(self._row_exchange.receive(delivery))
+    def receive(self, fetched: FetchedRows) -> Tree:
+        """The samples fetched last, for the thread that trains: a tree of tensors (r, ...)."""
+        return self.buffer.rows.layout.typed(self._row_exchange.receive(fetched))
 
     def mark(self) -> torch.cuda.Event | None:
-        """What the thread that trains has launched on a GPU so far."""
+        """An event after all work that the thread that trains has launched on a GPU so far."""
         return self._row_exchange.mark()
 
     def settle(self) -> None:
-        """Let stored rows be read or replaced by the thread that trains, once all jobs are over."""
+        """Allow the thread that trains to read or replace stored rows, once all jobs are over."""
         self._row_exchange.settle()
 
     def close(self) -> None:
-        """Let the background end, and leave the other workers."""
+        """End the thread, and leave the other workers."""
         self._worker_thread.close()
         self._peers.leave()

@@ -1,4 +1,4 @@
-"""What rehearsal costs: times, bytes, and which part of a step overlaps which."""
+"""The costs of rehearsal: times, bytes, and which parts of a step overlap."""
 
 import time
 from collections import deque
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-# Spans kept for a picture of the last steps.
+# Number of spans kept for a picture of the last steps.
 KEPT = 120
 PARTS = ("step", "wait", "insert", "counts", "plan", "gather", "exchange")
 
 
 class Span(NamedTuple):
-    """Something that took a while.
+    """The time that a part of a step took.
 
     Attributes:
-        name: What it was.
-        start: When it began, in seconds of `time.perf_counter`.
-        end: When it was over.
+        name: Name of the part.
+        start: Its start, in seconds of `time.perf_counter`.
+        end: Its end.
     """
 
     name: str
@@ -26,16 +26,16 @@ class Span(NamedTuple):
 
 
 class Profiler:
-    """Sums up how long each part of a step took and how much was sent, and keeps the spans of the last steps.
+    """Sums up the time of each part of a step and the bytes sent, and keeps the spans of the last steps.
 
-    `wait` is what the training step waited for, and so all that rehearsal adds to its time; `insert`, `counts`, `plan`,
-    `gather` and `exchange` happen meanwhile; `step` is the time from one step to the next.
+    `wait` is the time that the training step waited for, and so all that rehearsal adds to its time. `insert`,
+    `counts`, `plan`, `gather` and `exchange` happen meanwhile. `step` is the time from one step to the next.
 
     Attributes:
         seconds: Time that each part took so far.
         n_bytes: Bytes of rows `sent` to and `received` from other workers, and of `counts` sent to each of them.
         steps: Steps so far.
-        drawn: Representatives that this worker got.
+        drawn: Number of samples that this worker replayed.
         spans: The last parts of steps.
     """
 
@@ -49,7 +49,7 @@ class Profiler:
 
     @contextmanager
     def clock(self, name: str) -> Iterator[None]:
-        """Count what happens inside under a name."""
+        """Add the time of the body to a part."""
         start = time.perf_counter()
         try:
             yield
@@ -57,12 +57,12 @@ class Profiler:
             self.add(name, start, time.perf_counter())
 
     def add(self, name: str, start: float, end: float) -> None:
-        """Count a span of time under a name."""
+        """Add a span of time to a part."""
         self.seconds[name] += end - start
         self.spans.append(Span(name, start, end))
 
     def step_begins(self) -> None:
-        """A training step begins, and with it the one before is over."""
+        """A training step begins, and the step before ends."""
         now = time.perf_counter()
         if self._step_began is not None:
             self.add("step", self._step_began, now)
@@ -70,16 +70,16 @@ class Profiler:
         self.steps += 1
 
     def pause(self) -> None:
-        """Training stops for a while; what comes in between is no part of a step."""
+        """Training stops for a while; the time until it continues is no part of a step."""
         self._step_began = None
 
     def count(self, **n_bytes: int) -> None:
-        """Count bytes by what they were."""
+        """Add numbers of bytes by kind."""
         for name, n in n_bytes.items():
             self.n_bytes[name] += n
 
     def costs(self) -> dict[str, float]:
-        """Milliseconds of each part and bytes per step, representatives per step, and the number of steps."""
+        """Milliseconds of each part and bytes per step, replayed samples per step, and the number of steps."""
         steps = max(1, self.steps)
         times = {f"{name}_ms": 1e3 * seconds / steps for name, seconds in self.seconds.items()}
         n_bytes = {f"bytes_{name}": n / steps for name, n in self.n_bytes.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from torch.nn.functional import pad
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import CandidateInfo
-from redwood.buffers.pytree import to_plain
+from redwood.buffers.pytree import Tree, to_plain
 from redwood.buffers.randomness import derive_key
 from redwood.buffers.state_validation import describe, restored_components
 from redwood.core.errors import BufferInputError
+from redwood.core.state import State
 
 
 class Resharded(NamedTuple):
@@ -27,13 +28,13 @@ class Resharded(NamedTuple):
         slots: Which slot of that buffer it is in (k,), int64.
     """
 
-    state: dict[str, Any]
+    state: State
     layout: RowLayout | None
     workers: Tensor
     slots: Tensor
 
 
-def reshard(states: Sequence[Mapping[str, Any]], buffer: RehearsalBuffer, rank: int, world: int) -> Resharded:
+def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: int) -> Resharded:
     """The share of one worker, which follows without a word to the others.
 
     Rows are dealt out class by class (and task by task), and in the order of their arrival, as policy and sampler know
@@ -69,7 +70,7 @@ def reshard(states: Sequence[Mapping[str, Any]], buffer: RehearsalBuffer, rank: 
     mine = _dealt(told_of_rows | told, times, rank, world)
 
     layout = _common_layout([state["rows"] for state in states])
-    capacity = buffer.capacity if layout is None else buffer.rows_of(layout)
+    capacity = buffer.capacity if layout is None else buffer.n_rows(layout)
     seed = derive_key(*(state["seed"] for state in states), "resharded", world, rank)
     policy, sampler = copy(buffer.policy), copy(buffer.sampler)
     policy.bind(capacity, seed)
@@ -90,7 +91,7 @@ def reshard(states: Sequence[Mapping[str, Any]], buffer: RehearsalBuffer, rank: 
     return Resharded(state, layout, workers[mine], slots[mine])
 
 
-def _with_blank_rows(state: Mapping[str, Any]) -> dict[str, Any]:
+def _with_blank_rows(state: State) -> State:
     """The state with rows that take no memory."""
     n = len(state["slot_statistics"]["arrivals"])
     rows = state["rows"]
@@ -98,7 +99,7 @@ def _with_blank_rows(state: Mapping[str, Any]) -> dict[str, Any]:
     return {**state, "rows": blank}
 
 
-def _common_layout(samples: Sequence[Any]) -> RowLayout | None:
+def _common_layout(samples: Sequence[Tree]) -> RowLayout | None:
     layouts = [RowLayout.of(some) for some in samples if some is not None]
     for layout in layouts:
         if layout.leaves != layouts[0].leaves:

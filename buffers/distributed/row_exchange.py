@@ -1,8 +1,8 @@
-"""One worker's part of a plan of who draws what."""
+"""The exchange of rows: one worker's part of the plan of a draw, and the memory that the rows go through."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,16 +19,16 @@ from redwood.buffers.storage import RowStorage
 
 
 class ExchangePlan(NamedTuple):
-    """What one worker sends, gets, and takes from its own buffer.
+    """The rows that one worker sends, receives, and takes from its own buffer.
 
     Attributes:
-        send_groups: Group ids of the rows to send (S,), int64, ordered by the worker that gets them.
+        send_groups: Group ids of the rows to send (S,), int64, ordered by the worker that receives them.
         send_numbers: Their numbers (S,), int64, within these groups.
         send_splits: How many go to each of N workers; 0 for this one.
         recv_splits: How many come from each of N workers; 0 for this one.
         own_groups: Group ids of the rows (O,), int64, that this worker draws from its own buffer.
         own_numbers: Their numbers (O,), int64, within these groups.
-        drawn: Rows that each worker draws in all (N,), int64.
+        drawn: Total number of rows that each worker draws (N,), int64.
     """
 
     send_groups: Tensor
@@ -56,7 +56,7 @@ def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
     asked = np.flatnonzero((rows >= low) & (rows < int(owned[rank])))
     sends = _shares(asked, drawn)
     recvs = _shares(rows[start : int(drawn[rank])].astype(np.int64), owned)
-    # This worker's own draws are a run among what it is asked for.
+    # The rows that this worker draws from itself are a run among those that it is asked for.
     begin, end = sum(sends[:rank]), sum(sends[: rank + 1])
     sends[rank] = recvs[rank] = 0
     places = rows[asked].astype(np.int64) - low
@@ -75,17 +75,17 @@ def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
 
 
 def _shares(values: Array, ends: Array) -> list[int]:
-    """How many of some integers (m,) are in each of consecutive intervals with these ends (N,)."""
+    """The number of integers (m,) in each of consecutive intervals with these ends (N,)."""
     counts: list[int] = np.bincount(intervals(values, ends), minlength=len(ends)).tolist()
     return counts
 
 
 class FetchedRows(NamedTuple):
-    """Rows that were drawn.
+    """Rows that this worker drew.
 
     Attributes:
         rows: The rows (r, words); their memory is used again two steps later.
-        ready: On a GPU: what a stream has to wait for before it uses them.
+        ready: On a GPU: an event that a stream has to wait for before it uses the rows.
     """
 
     rows: Tensor
@@ -93,11 +93,11 @@ class FetchedRows(NamedTuple):
 
 
 class RowExchange:
-    """Gathers rows that others draw, exchanges them, and puts those together that this worker draws.
+    """Gathers the rows that other workers draw, exchanges rows, and puts together the rows that this worker draws.
 
     There are two memories to receive into, used in turn: the rows of one step are trained on while those of the next
-    one come in. Where training is on a GPU, everything there happens on a side stream, and each side waits for what it
-    needs of the other: the side stream for `mark`, the stream that trains for `receive` and `settle`.
+    one come in. If training is on a GPU, all work of the exchange is launched there on a side stream. The side stream
+    waits for an event of `mark`; the stream that trains waits in `receive` and `settle`.
     """
 
     def __init__(self, peers: Peers, device: torch.device, profiler: Profiler, group: ProcessGroup | None) -> None:
@@ -106,7 +106,7 @@ class RowExchange:
         Args:
             peers: The workers.
             device: Where the rows are wanted.
-            profiler: Where times are noted.
+            profiler: Notes times.
             group: Exchange rows on the GPU in this NCCL group, from the thread that trains; None: on the host.
         """
         self._peers, self._device, self._profiler, self._group = peers, device, profiler, group
@@ -123,7 +123,7 @@ class RowExchange:
     def fetch(self, buffer: RehearsalBuffer, plan: ExchangePlan, *, again: bool = False) -> FetchedRows:
         """Exchange rows as planned, within `on_stream`; every worker has to call this.
 
-        The side stream has to have waited for the steps before the one that the latest delivery is trained on.
+        Before, the side stream has to wait for the steps before the one that trains on the rows fetched last.
 
         Args:
             buffer: This worker's part.
@@ -135,30 +135,30 @@ class RowExchange:
             for groups, numbers in ((plan.send_groups, plan.send_numbers), (plan.own_groups, plan.own_numbers))
         )
         if not again:
-            buffer.drawn(torch.cat([send, own]))
+            buffer.count_drawn(torch.cat([send, own]))
         self._turn = 1 - self._turn
-        rows = self._rows(buffer.open_rows, plan, send, own)
+        rows = self._rows(buffer.rows, plan, send, own)
         return FetchedRows(rows, self._stream.record_event() if self._stream is not None else None)
 
-    def receive(self, delivery: FetchedRows) -> Tensor:
-        """The rows of the latest delivery, for the current stream of the thread that trains."""
-        if delivery.ready is not None:
+    def receive(self, fetched: FetchedRows) -> Tensor:
+        """The rows fetched last, for the current stream of the thread that trains."""
+        if fetched.ready is not None:
             stream = torch.cuda.current_stream(self._device)
-            stream.wait_event(delivery.ready)
+            stream.wait_event(fetched.ready)
             # The memory may be replaced by a larger one while these rows are still trained on.
-            delivery.rows.record_stream(stream)
-        return delivery.rows
+            fetched.rows.record_stream(stream)
+        return fetched.rows
 
-    def on_stream(self) -> AbstractContextManager[Any]:
-        """A context in which everything on a GPU is done on the side stream, and on its GPU of several."""
+    def on_stream(self) -> AbstractContextManager[object]:
+        """A context in which all work on a GPU is launched on the side stream, and on its GPU of several."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def mark(self) -> torch.cuda.Event | None:
-        """All that the current stream of the thread that trains has been given so far; None without a GPU."""
+        """An event after all work that the thread that trains has launched so far; None without a GPU."""
         return None if self._stream is None else torch.cuda.current_stream(self._device).record_event()
 
     def wait_for(self, event: torch.cuda.Event | None, leaves: Iterable[Tensor] = ()) -> None:
-        """Let the side stream wait for the other one, and use leaves (B, ...) that were made there."""
+        """Let the side stream wait for an event of `mark`; it may then use leaves (B, ...) that were made before."""
         if self._stream is None or event is None:
             return
         self._stream.wait_event(event)
@@ -180,7 +180,7 @@ class RowExchange:
             storage.gather(send, to_send)
         wanted = self._wanted[self._turn].rows(n_received + n_own, words)
         direct = storage.device == self._device
-        # Storage on the host and training on a GPU: what is drawn is put together on the host, and copied once.
+        # Storage on the host and training on a GPU: rows are put together on the host, and copied once.
         place = wanted if direct else self._posted(0).rows(n_received + n_own, words)
         with self._profiler.clock("exchange"):
             self._exchange(place[:n_received], to_send, plan)
@@ -203,7 +203,7 @@ class RowExchange:
         received.copy_(there, non_blocking=True)
 
     def _posted(self, index: int) -> "_Memory":
-        """Host memory next to a GPU; what was copied from it before has arrived."""
+        """Host memory next to a GPU; earlier copies from it are complete."""
         if self._post is None:
             self._post = (_Memory(torch.device("cpu"), pinned=True), _Memory(torch.device("cpu"), pinned=True))
         elif index == 0 and self._stream is not None:
@@ -219,7 +219,7 @@ class _Memory:
         self._words = torch.empty(0, dtype=WORD, device=device)
 
     def rows(self, n: int, words: int) -> Tensor:
-        """Memory (n, words), with what was there before."""
+        """Memory (n, words); it is not initialised."""
         if n * words > len(self._words):
             # Some more than is needed: how many rows others draw here changes from step to step.
             size = n * words * 5 // 4

@@ -1,22 +1,22 @@
-"""One thread that works off jobs in order."""
+"""One thread that runs jobs in order."""
 
 import atexit
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from redwood.core.errors import WorkerLostError
 
 Result = TypeVar("Result")
 
-# How long the end of the process waits for a job: the others, which it may hang on, are about to end as well.
+# Seconds that the end of the process waits for a job: it may wait for workers that are about to end as well.
 GRACE_S = 10.0
 
 
 class Job(Generic[Result]):
-    """Something that is being done."""
+    """A function that a worker thread runs, and its result."""
 
     def __init__(self, work: Callable[[], Result]) -> None:
         self._work = work
@@ -25,10 +25,10 @@ class Job(Generic[Result]):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Do it, here and now."""
+        """Run the function in the calling thread."""
         try:
             self._result = self._work()
-        except BaseException as error:  # raised again where the result is asked for
+        except BaseException as error:  # raised again by `result`
             self._error = error
         finally:
             del self._work
@@ -36,7 +36,7 @@ class Job(Generic[Result]):
 
     @property
     def is_over(self) -> bool:
-        """Whether there is a result, or an error."""
+        """Whether there is a result or an error."""
         return self._over.is_set()
 
     def result(self, timeout: timedelta | None = None) -> Result:
@@ -56,38 +56,38 @@ class Job(Generic[Result]):
 
 
 class WorkerThread:
-    """A thread for jobs, or none: then each is done at once.
+    """A thread that runs jobs; without a thread, each job runs at once.
 
-    The thread ends with the process, even if it waits for another worker that will never answer. The process gives it
-    a moment first: a collective that is interrupted while the interpreter is shut down aborts the process.
+    The thread ends with the process, even if it waits for another worker that will never answer. The end of the process
+    waits `GRACE_S` seconds for it: a collective that is interrupted by the end of the interpreter aborts the process.
     """
 
     def __init__(self, *, threaded: bool) -> None:
-        self._jobs: SimpleQueue[Job[Any] | None] | None = SimpleQueue() if threaded else None
+        self._jobs: SimpleQueue[Callable[[], None] | None] | None = SimpleQueue() if threaded else None
         if threaded:
             self._thread = threading.Thread(target=self._serve, name="rehearsal", daemon=True)
             self._thread.start()
             atexit.register(self._end)
 
     def submit(self, work: Callable[[], Result]) -> Job[Result]:
-        """Do this once all earlier jobs are over."""
+        """Run a function once all earlier jobs are over."""
         job = Job(work)
         if self._jobs is None:
             job.run()
         else:
-            self._jobs.put(job)
+            self._jobs.put(job.run)
         return job
 
     def close(self) -> None:
-        """Let the thread end once its jobs are over."""
+        """End the thread once its jobs are over."""
         if self._jobs is not None:
             self._jobs.put(None)
 
     def _serve(self) -> None:
         assert self._jobs is not None
-        while (job := self._jobs.get()) is not None:
-            job.run()
-            del job
+        while (run := self._jobs.get()) is not None:
+            run()
+            del run
         atexit.unregister(self._end)
 
     def _end(self) -> None:

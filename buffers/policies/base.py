@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from torch import Tensor
 
 from redwood.buffers.component import Component
 from redwood.buffers.randomness import integers
+from redwood.core.state import State
 
 _NONE = integers(())
 
@@ -95,10 +96,10 @@ class Policy(Component, ABC):
         self.n_seen += share(sum(other.n_seen - other.size for other in others))
         return placement
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What the next decisions depend on, as tensors and plain values."""
         return {"size": self.size, "n_seen": self.n_seen}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from a state."""
         self.size, self.n_seen = state["size"], state["n_seen"]

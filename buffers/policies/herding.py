@@ -1,15 +1,17 @@
 """Herding: the samples whose mean feature is nearest to that of their class."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import override
 
 from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import integers
 from redwood.core.errors import BufferInputError
+from redwood.core.state import State
 
 
 def herd(features: Tensor, mean: Tensor, k: int) -> Tensor:
@@ -48,14 +50,15 @@ class Herding(Policy):
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "features"})
 
+    @override
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample; nothing is drawn at random."""
         super().bind(capacity, seed)
         self.exemplars: dict[int, list[int]] = {}  # the slots of each class, the most important one first
         self._sums: dict[int, Tensor] = {}  # sum of the normalised features of each class
         self._counts: dict[int, int] = {}
         self._features = torch.zeros(capacity, 0)
 
+    @override
     def propose(self, info: CandidateInfo) -> Placement:
         """Choose anew among the exemplars and the samples that come in, class by class."""
         assert info.labels is not None
@@ -109,18 +112,19 @@ class Herding(Policy):
         share, rest = divmod(self.capacity, len(self.exemplars))
         return share + (list(self.exemplars).index(name) < rest)
 
+    @override
     def validate_slots(self, size: int) -> bool:
-        """Whether each of the slots holds one exemplar."""
         return sorted(slot for slots in self.exemplars.values() for slot in slots) == list(range(size))
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """The classes and the features."""
         labels = {slot: name for name, slots in self.exemplars.items() for slot in slots}
         return {
             "labels": integers([labels[slot] for slot in range(self.size)]),
             "features": self._features[: self.size].clone(),
         }
 
+    @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Choose among samples of other workers, for the means of all that these have seen."""
         for name in dict.fromkeys(name for other in others for name in other.exemplars):
@@ -139,8 +143,8 @@ class Herding(Policy):
         slots = self.exemplars[name]
         return self._sums[name] - self._features[slots].sum(0), self._counts[name] - len(slots)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The exemplars, their features, and the means."""
+    @override
+    def state_dict(self) -> State:
         return super().state_dict() | {
             "exemplars": {name: list(slots) for name, slots in self.exemplars.items()},
             "sums": {name: total.clone() for name, total in self._sums.items()},
@@ -148,8 +152,8 @@ class Herding(Policy):
             "features": self._features[: self.size].clone(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.exemplars = {name: list(slots) for name, slots in state["exemplars"].items()}
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

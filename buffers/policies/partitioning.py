@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
+from typing_extensions import override
 
 from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import StepRandom
 from redwood.core.errors import BufferInputError
+from redwood.core.state import State
 
 
 class PartitioningReservoir(Policy):
@@ -34,8 +36,8 @@ class PartitioningReservoir(Policy):
             raise BufferInputError(f"rho has to be between -10 and 10, got {rho}.")
         self.rho = rho
 
+    @override
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample."""
         super().bind(capacity, seed)
         self._random = StepRandom(seed, "partitioning")
         self._stored = torch.zeros(capacity, 0, dtype=torch.bool)  # label set of each slot
@@ -44,6 +46,7 @@ class PartitioningReservoir(Policy):
         self._counts: list[int] = []
         self._powers: list[float] = []
 
+    @override
     def propose(self, info: CandidateInfo) -> Placement:
         """Decide one sample after the other: what is kept changes the shares."""
         assert info.labels is not None
@@ -134,10 +137,11 @@ class PartitioningReservoir(Policy):
             members = members[distance <= distance.min() + 1e-9]
         return int(members[int(tie * len(members))])
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """The label sets."""
         return {"labels": self._stored[: self.size].clone()}
 
+    @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples of other workers; those seen before are counted label by label."""
         placement = super().resume(info, others, share)
@@ -147,12 +151,12 @@ class PartitioningReservoir(Policy):
             self._update_power(label)
         return placement
 
-    def state_dict(self) -> dict[str, Any]:
-        """The label sets of the slots, and how often each label came."""
+    @override
+    def state_dict(self) -> State:
         return super().state_dict() | {"seen": list(self._seen), "stored": self._stored[: self.size].clone()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self._seen = list(state["seen"])
         self._stored = torch.zeros(self.capacity, len(self._seen), dtype=torch.bool)

@@ -3,17 +3,21 @@
 from abc import abstractmethod
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import CounterRandom, integers
 from redwood.buffers.slot_statistics import Groups
 from redwood.core.errors import BufferInputError
+from redwood.core.state import State
 
 AT_ONCE = 256
+
+Number = TypeVar("Number", float, Tensor)
 
 
 class ClassQuota(Policy):
@@ -28,8 +32,8 @@ class ClassQuota(Policy):
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     quota: int | None = None  # a fixed limit of each class; None: what all classes share
 
+    @override
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample."""
         super().bind(capacity, seed)
         self._choices = CounterRandom(seed, "which sample gives way")
         self._lots = CounterRandom(seed, "whether a sample enters")
@@ -38,7 +42,7 @@ class ClassQuota(Policy):
         self._full: set[int] = set()  # classes that have been the largest while there was no free slot
 
     @abstractmethod
-    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+    def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
         """Probability that a sample of a class with no more room replaces another one of its class.
 
         Args:
@@ -56,6 +60,7 @@ class ClassQuota(Policy):
         """A sample of a class gets a slot."""
         self.groups.assign([slot], [group])
 
+    @override
     def propose(self, info: CandidateInfo) -> Placement:
         """Decide one sample after the other, in the order of arrival."""
         assert info.labels is not None
@@ -116,14 +121,15 @@ class ClassQuota(Policy):
         kept = self.groups.size(group)  # none, once more classes came than there are slots
         return self.gives_way(group, draw) if kept and lot < self.chance(arrival, kept, n) else None
 
+    @override
     def validate_slots(self, size: int) -> bool:
-        """Whether each of the slots is in one group."""
         return self.groups.validate_slots(size)
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """The classes."""
         return {"labels": integers([self.groups.group_of(slot) for slot in range(self.size)])}
 
+    @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples of other workers; those seen before are counted class by class."""
         placement = self.propose(info)
@@ -135,16 +141,16 @@ class ClassQuota(Policy):
             self._full.update(*(other._full for other in others))
         return placement
 
-    def state_dict(self) -> dict[str, Any]:
-        """The slots of each class, and how many samples of it there were."""
+    @override
+    def state_dict(self) -> State:
         return super().state_dict() | {
             "groups": self.groups.state_dict(),
             "seen": dict(self._seen),
             "full": sorted(self._full),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.groups.load_state_dict(state["groups"])
         self._seen, self._full = Counter(state["seen"]), set(state["full"])
@@ -165,7 +171,8 @@ class ClassBalancedReservoir(ClassQuota):
     Of the m samples of a class that are stored after n of it have come, each of the n is one with probability m / n.
     """
 
-    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+    @override
+    def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
         """The share m / n."""
         return kept / arrival
 
@@ -173,7 +180,8 @@ class ClassBalancedReservoir(ClassQuota):
 class GreedyBalanced(ClassQuota):
     """Keep what comes first, class by class (the greedy sampler of GDumb: Prabhu et al., 2020, algorithm 1)."""
 
-    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+    @override
+    def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
         """Never."""
         return 0.0
 
@@ -184,19 +192,22 @@ class Ring(ClassQuota):
     With one label for all it holds the latest samples of the stream.
     """
 
+    @override
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample."""
         super().bind(capacity, seed)
         self._queues: dict[int, OrderedDict[int, None]] = {}  # the slots of each class, oldest first
 
-    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+    @override
+    def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
         """Always."""
         return 1.0
 
+    @override
     def gives_way(self, group: int, draw: float) -> int:
         """The oldest one."""
         return next(iter(self._queues[group]))
 
+    @override
     def put(self, slot: int, group: int) -> None:
         """The slot goes to the end of its class's queue."""
         if slot < self.groups.total:
@@ -204,17 +215,17 @@ class Ring(ClassQuota):
         self._queues.setdefault(group, OrderedDict())[slot] = None
         super().put(slot, group)
 
+    @override
     def validate_slots(self, size: int) -> bool:
-        """Whether each of the slots is in one queue, too."""
         queued = sorted(slot for queue in self._queues.values() for slot in queue)
         return super().validate_slots(size) and queued == list(range(size))
 
-    def state_dict(self) -> dict[str, Any]:
-        """The queues, too."""
+    @override
+    def state_dict(self) -> State:
         return super().state_dict() | {"queues": {group: list(queue) for group, queue in self._queues.items()}}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self._queues = {group: OrderedDict.fromkeys(slots) for group, slots in state["queues"].items()}
 
@@ -242,11 +253,12 @@ class PerClassRandom(ClassQuota):
                 raise BufferInputError(f"{name} has to be at least 1, got {value}.")
         self.candidates, self.quota = candidates, quota
 
+    @override
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample."""
         super().bind(capacity, seed)
         self._orders = CounterRandom(seed, "order of those who resume")
 
+    @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
         """Start with samples of other workers, in random order: those that come first are the likelier to stay."""
         assert info.labels is not None
@@ -254,6 +266,7 @@ class PerClassRandom(ClassQuota):
         positions, slots = super().resume(info._replace(labels=info.labels[order]), others, share)
         return Placement(order[positions], slots)
 
-    def chance(self, arrival: Any, kept: Any, n: int) -> Any:
+    @override
+    def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
         """The rate c / b."""
         return self.candidates / n

@@ -1,13 +1,15 @@
 """Reservoir sampling (Vitter, 1985, algorithm R)."""
 
 from bisect import bisect_left
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import CounterRandom
+from redwood.core.state import State
 
 BLOCK = 4096
 
@@ -19,12 +21,13 @@ class Reservoir(Policy):
     sample that arrives as number i (from 0) takes slot floor(u_i * (i + 1)), if there is such a slot.
     """
 
+    @override
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample."""
         super().bind(capacity, seed)
         self._random = CounterRandom(seed, "reservoir")
         self._decide_block(0)
 
+    @override
     def propose(self, info: CandidateInfo) -> Placement:
         """Fill the free slots, then replace at random."""
         start, n_fill = self.n_seen, min(self.capacity - self.size, info.n)
@@ -40,8 +43,8 @@ class Reservoir(Policy):
             taken[slot] = arrival - start
         return Placement.of(taken)
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """Nothing."""
         return {}
 
     def _accepted(self, start: int, stop: int) -> list[tuple[int, int]]:
@@ -74,13 +77,14 @@ class LossAwareReservoir(Policy):
 
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
 
+    @override
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample."""
         super().bind(capacity, seed)
         self._lots = CounterRandom(seed, "whether a sample enters")
         self._choices = CounterRandom(seed, "which sample gives way")
         self._losses = torch.zeros(capacity, dtype=torch.float64)
 
+    @override
     def propose(self, info: CandidateInfo) -> Placement:
         """Fill the free slots, then replace."""
         assert info.losses is not None
@@ -106,20 +110,21 @@ class LossAwareReservoir(Policy):
             return int(draw * self.capacity)
         return min(int(torch.searchsorted(sums, draw * total, right=True)), self.capacity - 1)
 
+    @override
     def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
         """Take note of the losses of replayed rows."""
         self._losses[slots] = losses.double()
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """The losses."""
         return {"losses": self._losses[: self.size].clone()}
 
-    def state_dict(self) -> dict[str, Any]:
-        """The losses, too."""
+    @override
+    def state_dict(self) -> State:
         return super().state_dict() | {"losses": self._losses[: self.size].clone()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self._losses = torch.zeros(self.capacity, dtype=torch.float64)
         self._losses[: self.size] = state["losses"]

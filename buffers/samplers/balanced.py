@@ -3,26 +3,29 @@
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.buffers.randomness import CounterRandom, choose, integers
 from redwood.buffers.samplers.base import Rate, Sampler
 from redwood.buffers.samplers.counts import Draws, GroupCounts, water_fill
 from redwood.buffers.samplers.global_sampling import plan_balanced, plan_old
 from redwood.buffers.slot_statistics import Groups
+from redwood.core.state import State
 
 
 class _Balanced(Sampler):
     shared: ClassVar[bool] = True
 
+    @override
     def bind(self, seed: int) -> None:
-        """Start with no row."""
         super().bind(seed)
         self.groups = Groups()
 
+    @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """As many rows of each group as it has its share of; within a group uniform without replacement."""
         n, sizes = min(n, size), self.groups.sizes()
@@ -33,34 +36,37 @@ class _Balanced(Sampler):
             chosen += choose(self.groups.slots(group), draws[len(chosen) : len(chosen) + share])
         return integers(chosen)
 
+    @override
     def group_counts(self, size: int) -> dict[int, int]:
         """Rows of each group that has any."""
         return self.groups.sizes()
 
+    @override
     def locate(self, groups: list[int] | Tensor, numbers: Tensor) -> Tensor:
         """Rows are numbered in the order in which `Groups` lists the slots of a group."""
         ids = groups.tolist() if isinstance(groups, Tensor) else groups
         return integers([self.groups.slots(i)[number] for i, number in zip(ids, numbers.tolist(), strict=True)])
 
     @classmethod
+    @override
     def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """As many rows of each group, over all workers, as it has its share of."""
         return plan_balanced(random, step, n, group_counts)
 
+    @override
     def validate_slots(self, size: int) -> bool:
-        """Whether each of the slots is in one group."""
         return self.groups.validate_slots(size)
 
     def _groups_of_all(self) -> Tensor:
         """The group of each row, in the order of the slots."""
         return integers([self.groups.group_of(slot) for slot in range(self.groups.total)])
 
-    def state_dict(self) -> dict[str, Any]:
-        """The rows of each group, in their order."""
+    @override
+    def state_dict(self) -> State:
         return {"groups": self.groups.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         self.groups.load_state_dict(state["groups"])
 
 
@@ -69,13 +75,14 @@ class ClassBalanced(_Balanced):
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
 
+    @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """Take note of the classes."""
         assert labels is not None
         self.groups.assign(slots.tolist(), labels.tolist())
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """The classes."""
         return {"labels": self._groups_of_all()}
 
 
@@ -84,30 +91,33 @@ class TaskBalanced(_Balanced):
 
     needs: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
+    @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """Take note of the tasks."""
         assert tasks is not None
         self.groups.assign(slots.tolist(), tasks.tolist())
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """The tasks."""
         return {"tasks": self._groups_of_all()}
 
 
 class OldTasks(TaskBalanced):
     """Draw uniformly over the rows of all tasks but the one that the latest sample came from."""
 
+    @override
     def bind(self, seed: int) -> None:
-        """Start with no row."""
         super().bind(seed)
         self._current: int | None = None
 
+    @override
     def on_incoming(self, tasks: Tensor | None) -> None:
         """The last of these samples tells the current task."""
         assert tasks is not None
         if len(tasks):
             self._current = int(tasks[-1])
 
+    @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """Uniform over old rows, without replacement; none while there is only one task."""
         sizes = {task: size for task, size in self.groups.sizes().items() if task != self._current}
@@ -121,26 +131,28 @@ class OldTasks(TaskBalanced):
             chosen.append(self.groups.slots(names[index])[number - ends[index]])
         return integers(chosen)
 
+    @override
     def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
         """The current task stays the one that it was on the first worker that knows one."""
         super().resume(slots, told, others)
         self._current = next((other._current for other in others if other._current is not None), None)
 
     @property
+    @override
     def current(self) -> int:
-        """The task that the latest sample came from; -1 before the first one."""
         return -1 if self._current is None else self._current
 
     @classmethod
+    @override
     def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Uniform over the rows of all workers but those of the drawing worker's current task."""
         return plan_old(random, step, n, group_counts)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The current task, too."""
+    @override
+    def state_dict(self) -> State:
         return super().state_dict() | {"current": self._current}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self._current = state["current"]

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.buffers.component import Component
 from redwood.buffers.randomness import CounterRandom, StepRandom
 from redwood.buffers.samplers.counts import Draws, GroupCounts
+from redwood.core.state import State
 
 # Maps slots (n,) to a score of each row stored there (n,).
 Rate = Callable[[Tensor], Tensor]
@@ -48,6 +50,7 @@ class Sampler(Component, ABC):
     def refresh(self, features: Tensor) -> None:
         """The features (size, d) of all stored rows, in the order of their slots, as they are now."""
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
         """What it knows of each stored row (size, ...), by name, in the order of the slots."""
         return {} if not self.state_dict() else super().slot_metadata()
@@ -92,9 +95,9 @@ class Sampler(Component, ABC):
         """
         raise NotImplementedError
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """What the next draws depend on beside the step, as tensors and plain values."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Go on from a state."""

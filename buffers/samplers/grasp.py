@@ -1,16 +1,18 @@
 """From easy to hard: typical rows first."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import override
 
 from redwood.buffers.randomness import choose, integers
 from redwood.buffers.samplers.balanced import ClassBalanced
 from redwood.buffers.samplers.base import Rate
 from redwood.buffers.samplers.counts import water_fill
+from redwood.core.state import State
 
 
 class Grasp(ClassBalanced):
@@ -25,11 +27,12 @@ class Grasp(ClassBalanced):
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "features"})
     shared: ClassVar[bool] = False  # distances are known to the worker that stores the rows
 
+    @override
     def bind(self, seed: int) -> None:
-        """Start with no row."""
         super().bind(seed)
         self.distances = torch.zeros(0, dtype=torch.float64)
 
+    @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """New rows are at distance 0."""
         super().on_stored(slots, labels, tasks)
@@ -37,6 +40,7 @@ class Grasp(ClassBalanced):
         self.distances = torch.cat([self.distances, torch.zeros(missing, dtype=torch.float64)])
         self.distances[slots] = 0
 
+    @override
     def refresh(self, features: Tensor) -> None:
         """Measure all distances anew."""
         unit = normalize(features.double(), dim=1)
@@ -46,6 +50,7 @@ class Grasp(ClassBalanced):
             mean = normalize(unit[slots].mean(0), dim=0)
             self.distances[slots] = 1 - unit[slots] @ mean
 
+    @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """Of each class its share of the draw, without replacement within the draw."""
         n, sizes = min(n, size), self.groups.sizes()
@@ -65,20 +70,21 @@ class Grasp(ClassBalanced):
             self.distances[slots] = distances
         return integers(chosen)
 
+    @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        """The distances, too."""
         return super().slot_metadata() | {"distances": self.distances.clone()}
 
+    @override
     def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
         """The distances were measured on other workers, and stay until the features are told anew."""
         super().resume(slots, told, others)
         self.distances[slots] = told["distances"]
 
-    def state_dict(self) -> dict[str, Any]:
-        """The distances, too."""
+    @override
+    def state_dict(self) -> State:
         return super().state_dict() | {"distances": self.distances.clone()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+    @override
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.distances = state["distances"].clone()

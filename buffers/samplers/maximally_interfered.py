@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.buffers.samplers.base import Rate, Sampler
 from redwood.core.errors import BufferInputError
@@ -29,6 +30,7 @@ class MaximallyInterfered(Sampler):
             raise BufferInputError(f"candidates has to be at least 1, got {candidates}.")
         self.candidates = candidates
 
+    @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """The `n` candidates of the highest score, the highest first."""
         assert rate is not None

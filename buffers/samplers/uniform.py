@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.base import Rate, Sampler
@@ -15,19 +16,23 @@ class Uniform(Sampler):
 
     shared: ClassVar[bool] = True
 
+    @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """Uniform over rows, without replacement."""
         return self.random.distinct(step, min(n, size), size)
 
+    @override
     def group_counts(self, size: int) -> dict[int, int]:
         """All rows are one group."""
         return {0: size}
 
+    @override
     def locate(self, groups: list[int] | Tensor, numbers: Tensor) -> Tensor:
         """A row's number is its slot."""
         return numbers
 
     @classmethod
+    @override
     def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Uniform over the rows of all workers."""
         return plan_uniform(random, step, n, group_counts)

@@ -4,11 +4,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
+from redwood.buffers.pytree import Tree
 
 # Those of DistributedDataParallel that Lightning sets itself.
 _SET = {"self", "module", "device_ids"}
@@ -16,13 +16,13 @@ _SET = {"self", "module", "device_ids"}
 
 def check_arguments(
     kind: type,
-    others: Mapping[str, Any],
+    others: Mapping[str, object],
     *,
-    buffer: Any,
+    buffer: object,
     extras: Sequence[str],
-    timeout: Any,
-    labels: Callable[[Any], Any],
-    tasks: Callable[[Any], Any],
+    timeout: object,
+    labels: Callable[[Tree], object],
+    tasks: Callable[[Tree], object],
 ) -> None:
     """Refuse what would be ignored, or fail only in training.
 

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import cast
 from uuid import uuid4
 
 import torch.distributed as dist
+from torch.distributed import ProcessGroup
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
 from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.core.errors import BufferInputError
+from redwood.core.state import State
 from redwood.core.workers import gather_objects
 
 # The entry of a checkpoint that names the folder of its buffer.
@@ -33,7 +35,7 @@ class BufferCheckpoints:
     def __init__(self, memory: AsyncRehearsalBuffer, timeout: timedelta | None = None) -> None:
         """Save and load the buffer of a strategy, and wait that long for other workers (default: as torch does)."""
         self._memory, self._timeout = memory, timeout
-        self._group: Any = None
+        self._group: ProcessGroup | None = None
         self._worker_thread: WorkerThread | None = None
         self._job: Job[None] | None = None
 
@@ -42,9 +44,9 @@ class BufferCheckpoints:
         if self._worker_thread is None:
             self._worker_thread = WorkerThread(threaded=True)
         if self._group is None and dist.is_initialized() and dist.get_world_size() > 1:
-            self._group = dist.new_group(timeout=self._timeout, backend="gloo")
+            self._group = cast(ProcessGroup, dist.new_group(timeout=self._timeout, backend="gloo"))
 
-    def save(self, checkpoint: dict[str, Any], path: Path, token: str, write: Callable[[Path], None]) -> None:
+    def save(self, checkpoint: State, path: Path, token: str, write: Callable[[Path], None]) -> None:
         """Take a private copy of the buffer, and save it in the background; every worker has to call this.
 
         Args:
@@ -103,7 +105,7 @@ class BufferCheckpoints:
             except Exception as error:  # not to hide what training has failed of
                 warnings.warn(f"The latest checkpoint is not complete: {error}", stacklevel=2)
 
-    def load(self, checkpoint: dict[str, Any], path: Path) -> bool:
+    def load(self, checkpoint: State, path: Path) -> bool:
         """Go on with the buffer of a checkpoint, if it has one; every worker has to call this.
 
         Raises:
@@ -157,7 +159,7 @@ def new_token() -> str:
     return uuid4().hex[:12].translate(str.maketrans("0123456789", "ghijklmnop"))
 
 
-def _token_of(entry: Any, path: Path) -> str:
+def _token_of(entry: object, path: Path) -> str:
     """What `new_token` returned when a checkpoint was saved: nothing else is taken for a folder.
 
     Raises:
@@ -171,7 +173,7 @@ def _token_of(entry: Any, path: Path) -> str:
     return token
 
 
-def local_path(path: Any) -> Path:
+def local_path(path: str | Path) -> Path:
     """A path on a file system that all workers share.
 
     Raises:

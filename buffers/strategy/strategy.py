@@ -167,19 +167,19 @@ class AsyncRehearsalStrategy(DDPStrategy):
 
     # What a subclass may change.
 
-    def samples_of(self, batch: Any) -> Any:
+    def samples_of(self, batch: Tree) -> Tree:
         """The part of a batch that is stored and replayed: a tree of tensors (B, ...); default: all its tensors."""
         return tensors_of(batch)
 
-    def merge(self, batch: Any, replayed: Any) -> Any:
+    def merge(self, batch: Tree, replayed: Tree) -> Tree:
         """The batch to train on: `batch`, and replayed samples as `samples_of` returned them."""
         return merged(batch, replayed)
 
-    def is_offered(self, batch: Any) -> bool:
+    def is_offered(self, batch: Tree) -> bool:
         """Whether the samples of a batch are to be stored as well."""
         return True
 
-    def more_leaves(self, batch: Any) -> dict[str, Tensor]:
+    def more_leaves(self, batch: Tree) -> dict[str, Tensor]:
         """Further leaves (b, ...) of the incoming samples of a batch, once their forward pass is over."""
         assert self._step is not None
         if self._step.extras.keys() != set(self._extra_names):
@@ -188,7 +188,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
             )
         return self._step.extras
 
-    def rows_of(self, samples: Any, more: dict[str, Tensor]) -> Any:
+    def rows_of(self, samples: Tree, more: dict[str, Tensor]) -> Tree:
         """The tree to store: samples as `samples_of` returned them, with further leaves."""
         return (samples, more) if self._extra_names else samples
 
@@ -274,7 +274,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
     # A training step.
 
     @override
-    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+    def batch_to_device(self, batch: Tree, device: torch.device | None = None, dataloader_idx: int = 0) -> Tree:
         if self._trainer.training and self.memory.peers is not None:
             self.write_rest()
             self._step = self._new_step(batch)
@@ -290,7 +290,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
         return Step(samples, structure_of(samples), is_repeated)
 
     @override
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Tree, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
         step = self._step
         assert step is not None
@@ -321,7 +321,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
         self.memory.write(self.rows_of(samples, self.more_leaves(step.batch)))
 
     @override
-    def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
+    def training_step(self, batch: Tree, *args: object, **kwargs: object) -> STEP_OUTPUT:
         step = self._step
         assert step is not None
         if step.replayed is not None:
@@ -343,7 +343,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
         return step.transferred
 
     @override
-    def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
+    def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: object, **kwargs: object) -> Tensor:
         if self._step is not None and self._step.extras.keys() == set(self._extra_names):
             self.write_rest()  # manual optimisation: this is called from within training_step
         weight = self.memory.weight()
@@ -383,7 +383,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
     # Checkpoints, with the buffer beside them.
 
     @override
-    def save_checkpoint(self, checkpoint: State, filepath: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: State, filepath: str | Path, storage_options: object = None) -> None:
         """Save a checkpoint with the buffer; it appears once it is complete, in place of an older one of its name.
 
         Checkpoints of the Trainer's checkpoint callbacks are written while training goes on, see
@@ -431,7 +431,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
     # Collectives: a worker that waits for a lost one ends with a `WorkerLostError`.
 
     @override
-    def barrier(self, *args: Any, **kwargs: Any) -> None:
+    def barrier(self, *args: object, **kwargs: object) -> None:
         with lost_workers():
             super().barrier(*args, **kwargs)
 
@@ -441,12 +441,12 @@ class AsyncRehearsalStrategy(DDPStrategy):
             return super().broadcast(obj, src)
 
     @override
-    def reduce(self, tensor: Tensor, group: Any = None, reduce_op: ReduceOp | str | None = "mean") -> Tensor:
+    def reduce(self, tensor: Tensor, group: object = None, reduce_op: ReduceOp | str | None = "mean") -> Tensor:
         with lost_workers():
             return super().reduce(tensor, group, reduce_op)
 
     @override
-    def all_gather(self, tensor: Tensor, group: Any = None, sync_grads: bool = False) -> Tensor:
+    def all_gather(self, tensor: Tensor, group: object = None, sync_grads: bool = False) -> Tensor:
         with lost_workers():
             return super().all_gather(tensor, group, sync_grads)
 

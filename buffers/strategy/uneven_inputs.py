@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch.distributed import ProcessGroup
 
 from redwood.buffers.distributed.peers import lost_workers
+from redwood.buffers.pytree import Tree
 from redwood.core.errors import BufferInputError
 from redwood.core.workers import gather_objects
 
@@ -49,7 +50,7 @@ class EvenLoader:
             raise TypeError("One of the workers' loaders does not know its length.")
         return self._length
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Tree]:
         """The batches of the loader, then repeated ones."""
         self._repeated.clear()
         self.is_repeating = False
@@ -63,14 +64,14 @@ class EvenLoader:
         """Whether the next batch to train on is a repeated one; a loader may fetch batches ahead."""
         return self._repeated.popleft() if self._repeated else False
 
-    def _batches_of_known_length(self) -> Iterator[tuple[Any, bool]]:
+    def _batches_of_known_length(self) -> Iterator[tuple[Tree, bool]]:
         batch = None
         for batch in self._loader:
             yield batch, False
         for _ in range(len(self) - len(self._loader)):
             yield batch, True
 
-    def _batches_of_unknown_length(self) -> Iterator[tuple[Any, bool]]:
+    def _batches_of_unknown_length(self) -> Iterator[tuple[Tree, bool]]:
         assert self._exchange is not None
         batches, latest = iter(self._loader), _END
         while True:

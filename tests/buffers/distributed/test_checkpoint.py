@@ -78,7 +78,7 @@ class TestOneWorker:
         share_stream([original], LABELS)
         read_checkpoint(saved(original, tmp_path / "saved"), restored, 0, 1)
         assert equal(restored.state_dict(), original.state_dict())
-        assert restored.open_rows.tier == tier
+        assert restored.rows.tier == tier
 
     def test_rows_in_several_chunks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shards, "CHUNK", 5 * 64 + 1)
@@ -104,7 +104,7 @@ class TestOneWorker:
         original, restored = make(1, 0), make(1, 0)
         offer(original, torch.arange(0), LABELS[:0])
         read_checkpoint(saved(original, tmp_path), restored, 0, 1)
-        assert restored.is_open
+        assert restored.has_rows
         assert restore(restored) == restore(original)
 
     def test_extra(self, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ class TestSeveralWorkers:
         gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 4)  # all for the first worker
         restored = make(2, 1)
         read_checkpoint(tmp_path, restored, 1, 2)
-        assert not restored.is_open
+        assert not restored.has_rows
         one = make(1, 0)
         read_checkpoint(tmp_path, one, 0, 1)
         assert ids_of([one]) == [0, 1, 2, 3]
@@ -281,7 +281,7 @@ class TestRefused:
                 ValueError, match=r"The buffers in .* are damaged \(.*\); resume from another checkpoint"
             ):
                 read_checkpoint(tmp_path, buffer, 0, 1)
-            assert not buffer.is_open
+            assert not buffer.has_rows
             file.write_bytes(whole)
         read_checkpoint(tmp_path, make(1, 0), 0, 1)
 

@@ -261,7 +261,7 @@ def test_buffers_that_are_not_full_or_empty(policy: str) -> None:
     make = maker(3, policy, "class_balanced")
     buffers = [make(rank) for rank in range(3)]
     for buffer in move(buffers, maker(2, policy, "class_balanced"), 2):
-        assert (len(buffer), buffer.n_seen, buffer.is_open) == (0, 0, False)
+        assert (len(buffer), buffer.n_seen, buffer.has_rows) == (0, 0, False)
     offer(buffers[1], torch.arange(7), LABELS[:7])  # the other two have not seen any
     moved = move(buffers, maker(2, policy, "class_balanced"), 2)
     assert ids_of(moved) == list(range(7))

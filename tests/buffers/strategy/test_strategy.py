@@ -114,7 +114,7 @@ def test_options_that_differ_between_workers(gloo_workers: GlooWorkers) -> None:
     [
         ({"buffer_size": 0}, "^buffer_size has to be at least 1, got 0"),
         ({"replay": 0}, "^replay has to be at least 1, got 0"),
-        ({"policy": "herding"}, "^The policy Herding has to be told"),
+        ({"policy": "herding"}, "^The policy Herding needs"),
         ({"sampler": "grasp"}, "^The sampler .* looks at stored rows"),
         ({"policy": "reservoir", "candidates": 3}, "^candidates=3 chooses the policy per_class_random"),
     ],

@@ -135,7 +135,7 @@ class TestWhatIsNoTensor:
             assert batch["name"] == about["name"]
             assert (batch["n"], batch["none"], batch["path"], batch["scale"][0]) == (4, None, tmp_path, 1.5)
             assert len(batch["scale"][1]) == len(ids)
-        assert strategy.memory.buffer.open_rows.layout.paths == ["x", "y", "scale.1"]
+        assert strategy.memory.buffer.rows.layout.paths == ["x", "y", "scale.1"]
 
     def test_is_none_where_a_hook_gets_what_is_replayed(self) -> None:
         module = Hooked()
