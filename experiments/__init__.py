@@ -1,1 +1,1 @@
-"""What happens around a run when it is started from the command line: options, run directories, comparisons, tables."""
+"""The command line: options, run directories, comparisons of many runs, and their tables."""

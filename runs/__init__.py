@@ -1,1 +1,1 @@
-"""What carries out one run: the loop over phases, the run directory, checkpoints, workers, loggers and progress."""
+"""One run: the loop over phases, the run directory, checkpoints, workers, loggers and progress."""

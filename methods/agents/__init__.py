@@ -1,1 +1,1 @@
-"""Agents of Stable-Baselines3 as methods, and what makes them continual learners."""
+"""Agents of Stable-Baselines3 as methods, and the parts that make them continual learners."""

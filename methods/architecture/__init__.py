@@ -1,1 +1,1 @@
-"""Parts of networks that are frozen, added or widened."""
+"""Methods that freeze, add or widen parts of a network."""

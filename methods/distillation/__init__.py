@@ -1,1 +1,1 @@
-"""Earlier networks as teachers, and outputs that are biased towards new classes."""
+"""Methods that learn from an earlier network, or correct outputs that favour new classes."""

@@ -1,1 +1,1 @@
-"""How important weights are to earlier tasks, and the penalty that follows from it."""
+"""Methods that hold on to weights which are important to earlier tasks."""

@@ -1,1 +1,1 @@
-"""What methods share that learn without gradients, in one pass."""
+"""Methods that learn without gradients, in one pass."""

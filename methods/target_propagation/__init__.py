@@ -1,1 +1,1 @@
-"""Ways back through a network, and the targets that they lead to."""
+"""Target propagation: a network is trained by targets for each layer, without backpropagation through it."""

@@ -1,1 +1,1 @@
-"""What trains a network: the steps, the optimizer, and what is measured on the way."""
+"""One training step, and what surrounds it: the Trainer of a phase, optimizers, heads, augmentations, FLOPs."""

@@ -1,1 +1,1 @@
-"""Pictures of runs and of comparisons, drawn by matplotlib."""
+"""Figures of runs and of comparisons."""
