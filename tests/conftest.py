@@ -9,9 +9,22 @@ import pytest
 from tests.fork_server import start_context
 from tests.workers import GlooWorkers, TwoWorkers
 
-# `pytest -m quick`: tests that start no process. test_pairs.py and test_rl_pairs.py mark one run of every method.
+# `pytest -m quick`: a minute. Tests in these folders, except the ones that start processes or take long for what they
+# show; test_pairs.py and test_rl_pairs.py mark one run of every method.
 QUICK_FOLDERS = ("core", "settings", "buffers", "methods", "runs", "experiments")
-NOT_QUICK = ("buffers/distributed", "buffers/strategy")
+NOT_QUICK = (
+    "buffers/distributed",
+    "buffers/strategy",
+    "buffers/test_memory.py",
+    "buffers/test_statistics.py",
+    "buffers/test_tiers.py",
+    "methods/agents/test_resume.py",
+    "methods/agents/test_task_input.py",
+    "methods/test_accuracy.py",
+    "runs/figures",
+    "runs/test_lock.py",
+    "runs/test_processes.py",
+)
 STARTS_PROCESSES = {"gloo_workers", "two_workers", "quick_processes"}
 
 

@@ -19,7 +19,7 @@ from redwood.buffers import (
 from tests.buffers.helpers import feed, fill, unchanged
 
 
-def offers(
+def adding(
     buffer: RehearsalBuffer, samples: object = None, **told: Tensor
 ) -> tuple[RehearsalBuffer, Callable[[], None]]:
     samples = {"x": torch.zeros(3, 2), "y": torch.arange(3), "task_id": torch.arange(3)} if samples is None else samples
@@ -27,38 +27,38 @@ def offers(
 
 
 X = torch.zeros(3, 2)
-BAD_OFFERS = [
-    (offers(RehearsalBuffer(4), {}), "got no leaf"),
-    (offers(RehearsalBuffer(4), {"x": X, "y": torch.zeros(2)}), r"with one B, got x \(3, 2\), y \(2,\)"),
-    (offers(RehearsalBuffer(4), {"x": X, "y": 3}), "stores tensors, got int for leaf y"),
-    (offers(RehearsalBuffer(4), {"x": X, "y": torch.zeros(3, device="meta")}), "are on cpu, got leaf y on meta"),
-    (offers(RehearsalBuffer(n_bytes=15), {"x": X}), "n_bytes=15 is less than one sample takes, 16 bytes"),
-    (offers(RehearsalBuffer(4, policy=Ring()), {"x": X}), "Ring needs the labels of the samples; add a leaf y"),
+BAD_SAMPLES = [
+    (adding(RehearsalBuffer(4), {}), "got no leaf"),
+    (adding(RehearsalBuffer(4), {"x": X, "y": torch.zeros(2)}), r"with one B, got x \(3, 2\), y \(2,\)"),
+    (adding(RehearsalBuffer(4), {"x": X, "y": 3}), "stores tensors, got int for leaf y"),
+    (adding(RehearsalBuffer(4), {"x": X, "y": torch.zeros(3, device="meta")}), "are on cpu, got leaf y on meta"),
+    (adding(RehearsalBuffer(n_bytes=15), {"x": X}), "n_bytes=15 is less than one sample takes, 16 bytes"),
+    (adding(RehearsalBuffer(4, policy=Ring()), {"x": X}), "Ring needs the labels of the samples; add a leaf y"),
     (
-        offers(RehearsalBuffer(4, policy=Ring()), labels=torch.zeros(3)),
+        adding(RehearsalBuffer(4, policy=Ring()), labels=torch.zeros(3)),
         r"have to be integers \(B,\), got torch.float32",
     ),
-    (offers(RehearsalBuffer(4, policy=Ring()), labels=torch.tensor([0, -2, 1])), "The label -2 is negative"),
-    (offers(RehearsalBuffer(4, policy=Ring(), n_classes=2)), "The label 2 has to be below 2"),
-    (offers(RehearsalBuffer(4, policy=Ring()), labels=torch.zeros(2).long()), "There are 3 samples, but labels"),
-    (offers(RehearsalBuffer(4, policy=Ring()), labels=torch.ones(3, 4).bool()), r"integers \(B,\), got torch.bool"),
+    (adding(RehearsalBuffer(4, policy=Ring()), labels=torch.tensor([0, -2, 1])), "The label -2 is negative"),
+    (adding(RehearsalBuffer(4, policy=Ring(), n_classes=2)), "The label 2 has to be below 2"),
+    (adding(RehearsalBuffer(4, policy=Ring()), labels=torch.zeros(2).long()), "There are 3 samples, but labels"),
+    (adding(RehearsalBuffer(4, policy=Ring()), labels=torch.ones(3, 4).bool()), r"integers \(B,\), got torch.bool"),
     (
-        offers(RehearsalBuffer(4, policy=PartitioningReservoir(), sampler=Grasp()), labels=torch.ones(3, 4).bool()),
+        adding(RehearsalBuffer(4, policy=PartitioningReservoir(), sampler=Grasp()), labels=torch.ones(3, 4).bool()),
         r"integers \(B,\), got torch.bool \(3, 4\)",
     ),
-    (offers(RehearsalBuffer(4, sampler=OldTasks()), {"x": X}), "OldTasks needs the tasks of the samples"),
-    (offers(RehearsalBuffer(4, policy=LossAwareReservoir())), "LossAwareReservoir needs the losses of the samples"),
-    (offers(RehearsalBuffer(4, policy=LossAwareReservoir()), losses=X), r"losses have to be of shape \(B,\)"),
-    (offers(RehearsalBuffer(4, policy=Herding())), "Herding needs the features of the samples"),
+    (adding(RehearsalBuffer(4, sampler=OldTasks()), {"x": X}), "OldTasks needs the tasks of the samples"),
+    (adding(RehearsalBuffer(4, policy=LossAwareReservoir())), "LossAwareReservoir needs the losses of the samples"),
+    (adding(RehearsalBuffer(4, policy=LossAwareReservoir()), losses=X), r"losses have to be of shape \(B,\)"),
+    (adding(RehearsalBuffer(4, policy=Herding())), "Herding needs the features of the samples"),
 ]
 
 
 @pytest.mark.parametrize("known", [False, True])
-@pytest.mark.parametrize(("offer", "message"), BAD_OFFERS)
-def test_a_bad_offer_changes_nothing(
-    offer: tuple[RehearsalBuffer, Callable[[], None]], message: str, known: bool
+@pytest.mark.parametrize(("case", "message"), BAD_SAMPLES)
+def test_a_bad_batch_changes_nothing(
+    case: tuple[RehearsalBuffer, Callable[[], None]], message: str, known: bool
 ) -> None:
-    buffer, action = offer
+    buffer, action = case
     if known and "n_bytes" not in message:
         good = {"x": X, "y": torch.tensor([0, 1, 1]), "task_id": torch.arange(3)}
         buffer.add(good, losses=torch.rand(3), features=torch.rand(3, 2))

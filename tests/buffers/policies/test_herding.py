@@ -20,7 +20,7 @@ def brute_force(features: Tensor, k: int) -> list[int]:
     return chosen
 
 
-def offer(buffer: RehearsalBuffer, name: int, features: Tensor) -> None:
+def add(buffer: RehearsalBuffer, name: int, features: Tensor) -> None:
     n, first = len(features), buffer.n_seen
     buffer.add({"id": torch.arange(first, first + n), "y": torch.full((n,), name)}, features=features)
 
@@ -60,7 +60,7 @@ class TestPolicy:
         buffer = RehearsalBuffer(20, policy=Herding())
         classes = [3 * random_features(30, 6, seed) for seed in range(4)]
         for name, features in enumerate(classes):
-            offer(buffer, name, features)
+            add(buffer, name, features)
             share = 20 // (name + 1)
             for other in range(name + 1):
                 wanted = [other * 30 + i for i in brute_force(normalize(classes[other], dim=1), 20)]
@@ -70,25 +70,25 @@ class TestPolicy:
 
     def test_a_class_gives_up_its_last_exemplars(self) -> None:
         buffer = RehearsalBuffer(20, policy=Herding())
-        offer(buffer, 0, random_features(50, 6, 0))
+        add(buffer, 0, random_features(50, 6, 0))
         first = exemplars(buffer, 0)
         for name in range(1, 5):
-            offer(buffer, name, random_features(50, 6, name))
+            add(buffer, name, random_features(50, 6, name))
             assert exemplars(buffer, 0) == first[: len(exemplars(buffer, 0))]
         assert len(exemplars(buffer, 0)) == 4
 
     def test_features_are_normalised(self) -> None:
         one, other = RehearsalBuffer(6, policy=Herding()), RehearsalBuffer(6, policy=Herding())
         features = random_features(40, 5, 0)
-        offer(one, 0, features)
-        offer(other, 0, features * (torch.arange(40) + 1)[:, None])
+        add(one, 0, features)
+        add(other, 0, features * (torch.arange(40) + 1)[:, None])
         assert exemplars(one, 0) == exemplars(other, 0)
 
     def test_batch_by_batch_exemplars_stay_near_the_mean_of_all(self) -> None:
         buffer = RehearsalBuffer(10, policy=Herding())
         features = random_features(300, 8, 0)
         for first in range(0, 300, 25):
-            offer(buffer, 0, features[first : first + 25])
+            add(buffer, 0, features[first : first + 25])
             mean = features[: first + 25].mean(0)
             chance = (features[torch.arange(0, first + 25, (first + 25) // 10)].mean(0) - mean).norm()
             assert (features[exemplars(buffer, 0)].mean(0) - mean).norm() < chance
