@@ -14,8 +14,8 @@ from rich.text import Text
 
 from redwood.core.files import write_atomically
 from redwood.runs.figures.drawing import wrapped
-from redwood.settings.measure import ACCURACY, RETURN, Measure
-from redwood.settings.results import METRICS, Cost, Results, mean_and_std
+from redwood.settings.results import Cost, Results, mean_and_std
+from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
 
 NOT_DEFINED = "\N{EN DASH}"
 _GAP = "…"
@@ -194,10 +194,10 @@ def _new_table(title: str, padding: int, show_header: bool = True) -> Table:
 
 def _comparison_cells(row: Row, name: str) -> list[str]:
     if not row.results:
-        return [name, *[NOT_DEFINED] * (len(METRICS) + 1), "0"]
+        return [name, *[NOT_DEFINED] * (len(ACCURACY.metrics) + 1), "0"]
     cells, measure = [name], row.results[0].measure
     statistics = mean_and_std(row.results)
-    for metric in measure.metrics[: len(METRICS)]:
+    for metric in measure.metrics[: len(ACCURACY.metrics)]:
         statistic = statistics[metric]
         text = _shown(measure, statistic and statistic[0], signed=metric in _SIGNED)
         if metric == measure.metrics[0] and statistic is not None and len(row.results) > 1:
@@ -268,7 +268,7 @@ def write_comparison(rows: Sequence[Row], path: Path) -> None:
     A metric that is undefined for the pair is left empty. Of costs that no clock or operating system measures, only
     the mean is written.
     """
-    known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or METRICS
+    known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or ACCURACY.metrics
     columns = [f"{name}{suffix}" for name in known for suffix in ("", "_std")]
     columns += [f"{name}{suffix}" for name, varies in COSTS.items() for suffix in (("", "_std") if varies else ("",))]
     text = io.StringIO(newline="")

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typing_extensions import override
 
 from redwood.core.workers import rank
-from redwood.settings.measure import ACCURACY, Measure
+from redwood.settings.scores.measure import ACCURACY, Measure
 
 
 class Reporter:

@@ -1,40 +1,46 @@
-"""What a run measured: the accuracy (or RMSE) matrix, the metrics that follow from it, the cost, and their file."""
+"""The results of a run: the accuracy (or RMSE) matrix, its metrics, the cost, and their file."""
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from redwood.core.errors import DataError
 from redwood.core.files import plain, read_json, write_json
-from redwood.settings import metrics
-from redwood.settings.measure import ACCURACY, RETURN, RMSE, Measure, check_results
+from redwood.core.registry import load_object
+from redwood.settings.results_schema import check_results
+from redwood.settings.scores import metrics
+from redwood.settings.scores.measure import ACCURACY, RETURN, RMSE, Measure
 
-METRICS = ACCURACY.metrics
+# The results of environments: imported when a file of such results is read.
+RETURN_RESULTS = "redwood.settings.rl.results:ReturnResults"
+
+
+R = TypeVar("R", bound="Results")
 
 
 @dataclass
 class Cost:
-    """What a run spent.
+    """The cost of a run.
 
     Attributes:
         wall_time_s: Seconds of training and evaluation.
-        training_samples: Samples of the stream trained on, once for each pass; replayed samples are not counted. Of
-            environments: steps.
+        training_samples: Samples of the stream that were trained on, once for each pass; replayed samples are not
+            counted. Reinforcement: environment steps.
         samples_per_s: Training samples per second of training.
         training_flops: Floating-point operations of all training steps.
         parameters: Number of parameters of the network.
         peak_memory_bytes: Largest memory in use.
-        buffer_bytes: Memory of what is stored beside the network: samples, importances, earlier networks.
-        rehearsal: Of rehearsal that hides behind the training steps: milliseconds and bytes per step, representatives
-            `replayed` per step, samples `stored` by each worker and class, and a `timeline` of the last steps (name,
-            start and end in milliseconds); None otherwise.
+        buffer_bytes: Memory of data kept beside the network: samples, importances, earlier networks.
+        rehearsal: Costs of asynchronous rehearsal: milliseconds and bytes per step, samples `replayed` per step,
+            samples `stored` by each worker and class, and a `timeline` of the last steps (name, start and end in
+            milliseconds). None without it.
     """
 
     wall_time_s: float = 0.0
@@ -48,41 +54,40 @@ class Cost:
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of Python, redwood and the libraries that decide what a run computes."""
+    """Return the versions of Python, redwood and the libraries that affect the numbers of a run."""
     packages = ("redwood", "torch", "pytorch_lightning", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 @dataclass(kw_only=True)
 class Results:
-    """The outcome of one run, finished or not; rows are appended to `accuracy_matrix` as its phases end.
+    """The outcome of one run, finished or not. A row is appended to `accuracy_matrix` at the end of each phase.
 
-    `<`, `<=`, `>` and `>=` compare objectives, and the greater results are the better ones whatever `lower_is_better`
-    says, so that `max(runs)` is the best run. `==` compares every field: of two different runs with equal
-    objectives, each is `<=` the other, and they are not `==`.
+    `<`, `<=`, `>` and `>=` compare objectives. The greater results are the better ones, also if `lower_is_better`, so
+    `max(runs)` is the best run. `==` compares every field.
 
     Attributes:
         setting: Key of the setting.
         method: Key of the method.
         dataset: Name of the data set.
         seed: Seed of the run.
-        num_phases: Planned phases: one for each task, or for each time that a task comes, or 1 for the whole stream.
+        num_phases: Number of planned phases: one for each task, or each visit of a task, or 1 for the whole stream.
         accuracy_matrix: R (P, T), P <= `num_phases`: accuracy in [0, 1] on task j after phase i; None if not tested.
         untrained_accuracy: Accuracy (T,) of the untrained network; None if not measured. Not in the JSON file.
         online_curve: Points (training samples seen, accuracy on those since the previous point, before learning them).
-        cost: What the run spent.
+        cost: The cost of the run.
         config: Options that reproduce the run.
         versions: Versions of the software.
         top5_accuracy: Top-5 accuracy (T,) after the last phase; None for up to ten classes. Not in the JSON file.
-        validation: Accuracy (P,) after each phase on the samples held out from it, as `--validation` says; empty if
-            none were, None for a phase that was too small.
-        phase_tasks: The task (P,) that each phase trains, where tasks come back, numbered as they come; None where
-            phase i trains task i, or one phase all of them. In the JSON file unless it is None.
+        validation: Accuracy (P,) after each phase on the samples held out from it (`--validation`). Empty if there are
+            none; None for a phase that was too small.
+        phase_tasks: The task (P,) of each phase, where tasks come back; tasks are numbered as they come. None where
+            phase i trains task i, or one phase trains all of them. In the JSON file unless it is None.
     """
 
     lower_is_better: ClassVar[bool] = False
     measure: ClassVar[Measure] = ACCURACY
-    own_entries: ClassVar[tuple[str, ...]] = ()  # of a subclass: what its file holds besides
+    own_entries: ClassVar[tuple[str, ...]] = ()  # names of further entries in the file of a subclass
 
     setting: str
     method: str
@@ -98,17 +103,16 @@ class Results:
     top5_accuracy: list[float | None] | None = None
     validation: list[float | None] = field(default_factory=list)
     phase_tasks: list[int] | None = None
-    # A file keeps the forward transfer but not the untrained accuracies: how many rows it was true for, and its value.
+    # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
     )
 
     @property
     def learned(self) -> NDArray[np.float64]:
-        """The part of the accuracy matrix that metrics are computed over.
+        """The part of the accuracy matrix that the metrics are computed from.
 
-        All of it where one phase trains all tasks; else the rows there are and as many columns, as the tasks of later
-        phases are yet to be learned.
+        All of it where one phase trains all tasks; else the columns of the tasks that were trained so far.
 
         Raises:
             ValueError: If no phase has been evaluated, or the matrix does not fit `num_phases`.
@@ -130,19 +134,19 @@ class Results:
         return np.array([row[:seen] for row in self.accuracy_matrix], dtype=np.float64)
 
     def tasks_seen(self, phase: int) -> int:
-        """How many tasks have been trained by the end of a phase."""
+        """Number of tasks that were trained by the end of a phase."""
         if self.num_phases == 1:
             return len(self.accuracy_matrix[0])
         return phase + 1 if self.phase_tasks is None else max(self.phase_tasks[: phase + 1]) + 1
 
     @property
     def all_tested(self) -> bool:
-        """Whether every task was tested after every phase so far; not so under `--eval_tasks seen`."""
+        """Whether every task was tested after every phase so far; False with `--eval_tasks seen`."""
         return not any(None in row for row in self.accuracy_matrix)
 
     @property
     def order(self) -> list[int] | None:
-        """What the metrics take as `order`: the task of each phase so far, where tasks come back."""
+        """The task of each phase so far, where tasks come back: the argument `order` of the metrics."""
         return None if self.phase_tasks is None else self.phase_tasks[: len(self.accuracy_matrix)]
 
     @property
@@ -152,9 +156,9 @@ class Results:
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """Every metric of `measure` over the phases evaluated so far; None where it is not defined or not measured.
+        """Every metric of `measure` over the phases so far; None where it is not defined or not measured.
 
-        Where samples were held out, the value on those of the last phase is one more.
+        Where samples were held out, the value on the held-out samples of the last phase is added.
         """
         names, online = self.measure.metrics, self._online()
         held_out = {f"validation_{self.measure.key}": self.validation[-1]} if self.validation else {}
@@ -174,7 +178,7 @@ class Results:
 
     @property
     def objective(self) -> float:
-        """The number that runs are compared by: the average of the last row.
+        """The number that ranks runs: the average of the last row.
 
         Raises:
             ValueError: If no phase has been evaluated yet.
@@ -182,13 +186,11 @@ class Results:
         return metrics.average_accuracy(self.learned, self.order)
 
     def __lt__(self, other: object) -> bool:
-        """Say whether these results are worse than the other ones."""
         if not isinstance(other, Results) or self.lower_is_better != other.lower_is_better:
             return NotImplemented
         return self.objective > other.objective if self.lower_is_better else self.objective < other.objective
 
     def __le__(self, other: object) -> bool:
-        """Say whether these results are no better than the other ones."""
         if not isinstance(other, Results) or self.lower_is_better != other.lower_is_better:
             return NotImplemented
         return self.objective >= other.objective if self.lower_is_better else self.objective <= other.objective
@@ -213,13 +215,13 @@ class Results:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Make results of what `to_dict` returned; what it leaves out is None, `num_phases` follows from the matrix.
+        """Restore results from `to_dict()`. Missing fields are None, and `num_phases` follows from the matrix.
 
         Raises:
             DataError: If a key is missing, unknown, or has a value of the wrong type.
         """
         if isinstance(data, dict):
-            cls = _kind_of(data, cls)
+            cls = _class_for(data, cls)
         matrix, online = f"{cls.measure.key}_matrix", f"online_{cls.measure.key}"
         keys = (
             "setting",
@@ -266,7 +268,7 @@ class Results:
         return results
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_dict()` as JSON, atomically: a reader finds the old file or the new one, never a part.
+        """Write `to_dict()` as JSON, atomically.
 
         Args:
             path: File to write; its folder is made if missing.
@@ -278,7 +280,7 @@ class Results:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
             DataError: If the file is missing, cut short, or not the results of a run.
@@ -293,7 +295,7 @@ class Results:
         return metrics.online_accuracy(self.online_curve)
 
     def _as_gains(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The values, negated where lower is better: transfer counts what got better, forgetting what got worse."""
+        """The values, negated if lower is better: transfer and forgetting count gains and losses."""
         return -values if self.lower_is_better else values
 
     def _forgetting(self, gains: NDArray[np.float64]) -> float | None:
@@ -310,7 +312,7 @@ class Results:
 
 @dataclass(kw_only=True)
 class RegressionResults(Results):
-    """The outcome of a run that predicts numbers: what is said of accuracies above is about RMSEs here.
+    """The outcome of a run that predicts numbers. All accuracies above are RMSEs here.
 
     The RMSE of a task is the root of the mean squared error over its samples and the components of their targets.
     """
@@ -351,13 +353,11 @@ def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | 
     return summary
 
 
-def _kind_of(data: dict[str, Any], kind: Any) -> Any:
-    """The class of results that has these entries, among `kind` and those derived from it."""
-    if f"{RETURN.key}_matrix" in data:
-        from redwood.settings.rl.results import ReturnResults
-
-        return ReturnResults if issubclass(ReturnResults, kind) else kind
-    return next((one for one in (kind, *kind.__subclasses__()) if f"{one.measure.key}_matrix" in data), kind)
+def _class_for(content: Mapping[str, object], cls: type[R]) -> type[R]:
+    """The class for the measure of some content: `cls` or a subclass."""
+    if f"{RETURN.key}_matrix" in content:
+        load_object("results", RETURN_RESULTS)
+    return next((one for one in (cls, *cls.__subclasses__()) if f"{one.measure.key}_matrix" in content), cls)
 
 
 def _numbers(row: Sequence[float | None]) -> list[float | None]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from redwood.runs.figures.drawing import COLOURS, name_average, new_figure, save_figure, scale_of, style_axes
-from redwood.settings.measure import RETURN
 from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
+from redwood.settings.scores.measure import RETURN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

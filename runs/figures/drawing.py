@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redwood.core.files import replacing
-from redwood.settings.measure import Measure
+from redwood.settings.scores.measure import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -31,8 +31,8 @@ from redwood.runs.figures.drawing import (
     wrapped,
 )
 from redwood.runs.figures.trade_off import draw_trade_off, has_trade_off
-from redwood.settings.measure import Measure
 from redwood.settings.results import Results, mean_and_std
+from redwood.settings.scores.measure import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError, UnknownNameError
+from redwood.settings.data.arrays import Samples
 from redwood.settings.data.continuum_tasks import (
     channels_first,
     kind_of,
@@ -21,7 +22,7 @@ from redwood.settings.data.continuum_tasks import (
     refuse_traps,
     samples,
 )
-from redwood.settings.data.dataset import Dataset, Rows
+from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.download import quiet, reason, staging
 from redwood.settings.data.folders import ImageFiles
 
@@ -106,7 +107,7 @@ def from_scenarios(train: Any, test: Any) -> Dataset:
 
 
 def _dataset(
-    name: str, x: Rows, y: Tensor, x_test: Rows, y_test: Tensor, t: Tensor | None, t_test: Tensor | None
+    name: str, x: Samples, y: Tensor, x_test: Samples, y_test: Tensor, t: Tensor | None, t_test: Tensor | None
 ) -> Dataset:
     present = torch.unique(y)
     if y.dim() == 1 and not torch.equal(present, torch.arange(len(present))):
@@ -169,7 +170,7 @@ def _read_split(source: Any, folder: Path, train: bool, download: bool) -> _Spli
     return _Split(kind_of(data), x, y, t)
 
 
-def _rows(name: str, split: _Split, image_size: int) -> Rows:
+def _rows(name: str, split: _Split, image_size: int) -> Samples:
     if split.kind == "IMAGE_PATH":
         return ImageFiles(split.x, image_size or natural_size(split.x[0]))
     return channels_first(name, split.kind, split.x)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
-from redwood.settings.data.dataset import Rows
+from redwood.settings.data.arrays import Samples
 from redwood.settings.data.download import reason
 from redwood.settings.data.folders import ImageFiles
 
@@ -58,7 +58,7 @@ def read_tasks(name: str, scenario: Any) -> list[ContinuumTask]:
     return tasks
 
 
-def samples(name: str, *parts: list[ContinuumTask]) -> list[Rows]:
+def samples(name: str, *parts: list[ContinuumTask]) -> list[Samples]:
     """Return the samples of each part (the training tasks, the test tasks), all read in the same way.
 
     Raises:

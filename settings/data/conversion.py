@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
-from redwood.settings.data.dataset import Dataset, Rows
+from redwood.settings.data.arrays import Samples
+from redwood.settings.data.dataset import Dataset
 
 _MAKE = "make one by Dataset.from_arrays(x, y, x_test, y_test)"
 
@@ -65,7 +66,7 @@ def resized(dataset: Dataset, side: int) -> Dataset:
     )
 
 
-def _resized(name: str, images: Rows, side: int) -> Tensor:
+def _resized(name: str, images: Samples, side: int) -> Tensor:
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise InvalidOptionError(
             f"--image_size {side} resizes images (C, H, W), but the samples of {name} are {tuple(images.shape[1:])}; "

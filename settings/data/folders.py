@@ -18,7 +18,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", "
 
 
 class ImageFiles:
-    """Images (N, 3, S, S), uint8, each decoded from its file when it is indexed (implements `Rows`).
+    """Images (N, 3, S, S), uint8, each decoded from its file when it is indexed (implements `Samples`).
 
     Args:
         paths: File of each sample.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
-from redwood.settings.measure import RETURN, Measure
 from redwood.settings.results import Results
+from redwood.settings.scores.measure import RETURN, Measure
 
 Vector: TypeAlias = Sequence[float] | Sequence[float | None] | NDArray[np.float64]
 Reference: TypeAlias = dict[str, list[float | None]]  # `returns` (T,) and `areas` (T,) of a single-task reference

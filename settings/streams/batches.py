@@ -9,7 +9,7 @@ from torch import Tensor
 
 from redwood.core.seeding import generator
 from redwood.settings.batch import Batch, BatchId
-from redwood.settings.data.dataset import Rows
+from redwood.settings.data.arrays import Samples
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled
 from redwood.settings.streams.tasks import Task
 
@@ -26,7 +26,7 @@ class Source:
         tasks: All tasks of the stream, which transform samples and labels.
     """
 
-    x: Rows
+    x: Samples
     y: Tensor
     tasks: Sequence[Task]
 
@@ -181,7 +181,7 @@ def held_out_along(stream: Entries, held_out: Entries, n_rows: int, seed: int) -
     Args:
         stream: All samples in the order of the stream.
         held_out: The samples to remove, in any order. It may hold samples of other streams too.
-        n_rows: Rows of the data set.
+        n_rows: Number of rows of the data set.
         seed: Seed of the shuffling.
 
     Returns:
@@ -194,5 +194,5 @@ def held_out_along(stream: Entries, held_out: Entries, n_rows: int, seed: int) -
 
 
 def _numbers(entries: Entries, n_rows: int) -> Tensor:
-    # Rows alone do not identify samples: tasks that transform the inputs share rows.
+    # Samples alone do not identify samples: tasks that transform the inputs share rows.
     return entries.tasks * n_rows + entries.rows

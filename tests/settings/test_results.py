@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from redwood.core.errors import DataError
-from redwood.settings.results import METRICS, Cost, Results, installed_versions, mean_and_std
+from redwood.settings.results import Cost, Results, installed_versions, mean_and_std
+from redwood.settings.scores.measure import ACCURACY
 
 R = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.3], [0.5, 0.7, 1.0]]
 KEYS = {
@@ -53,7 +54,7 @@ class TestMetrics:
 
     def test_keys_are_the_same_whatever_was_measured(self):
         for results in (full(), make([]), make([[0.5, 0.6]], num_phases=1), make([[0.5]], num_phases=1)):
-            assert tuple(results.metrics) == METRICS
+            assert tuple(results.metrics) == ACCURACY.metrics
 
     def test_single_phase_scores_all_tasks_and_measures_no_change(self):
         metrics = make([[0.2, 0.4, 0.9]], num_phases=1, untrained_accuracy=[0.1, 0.1, 0.1]).metrics
@@ -70,7 +71,7 @@ class TestMetrics:
         assert make(R[:1]).metrics["average_accuracy"] == 0.9
 
     def test_nothing_evaluated(self):
-        assert make([], online_curve=[(10, 0.5)]).metrics == dict.fromkeys(METRICS) | {"online_accuracy": 0.5}
+        assert make([], online_curve=[(10, 0.5)]).metrics == dict.fromkeys(ACCURACY.metrics) | {"online_accuracy": 0.5}
         with pytest.raises(ValueError, match="0 rows"):
             _ = make([]).objective
 
@@ -122,7 +123,7 @@ class TestJson:
     def test_has_exactly_the_promised_keys(self):
         content = full().to_dict()
         assert content.keys() == KEYS
-        assert content["metrics"].keys() == set(METRICS)
+        assert content["metrics"].keys() == set(ACCURACY.metrics)
         assert content["cost"].keys() == {
             "wall_time_s",
             "training_samples",
@@ -246,7 +247,7 @@ class TestForeignFiles:
 class TestMeanAndStd:
     def test_sample_standard_deviation(self):
         summary = mean_and_std([make([[value]], 1, seed=i) for i, value in enumerate((0.2, 0.4, 0.9))])
-        assert tuple(summary) == METRICS
+        assert tuple(summary) == ACCURACY.metrics
         assert summary["average_accuracy"] == pytest.approx((0.5, math.sqrt((0.09 + 0.01 + 0.16) / 2)))
 
     def test_one_run_has_no_deviation(self):

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from redwood.runs.figures.curves import draw_online
 from redwood.runs.figures.drawing import scale_of
 from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
-from redwood.settings.measure import ACCURACY, RETURN, RMSE
 from redwood.settings.rl.results import ReturnResults
+from redwood.settings.scores.measure import ACCURACY, RETURN, RMSE
 
 
 def results(sign=1, **options):

@@ -1,9 +1,9 @@
-"""The metrics of continual learning, as pure functions of what a run measured.
+"""The metrics of continual learning, as pure functions of the accuracy matrix.
 
 `R` is the accuracy matrix of shape (P, T): `R[i, j]` is the accuracy in [0, 1] on the test samples of task `j` after
 phase `i`. Where tasks are learned one after the other, P = T; a protocol with one phase for the whole stream has P = 1.
-Where tasks come back, P > T, and `order` (P,) is the task that each phase trained; tasks are numbered as they come.
-Of errors, the averages are taken as they are, and forgetting and transfer of the negated matrix.
+Where tasks come back, P > T, and `order` (P,) is the task of each phase; tasks are numbered as they come.
+For errors, forgetting and transfer are computed from the negated matrix; averages are not negated.
 """
 
 from collections.abc import Sequence
@@ -126,10 +126,10 @@ def backward_transfer(R: Matrix, order: Order | None = None) -> float | None:
 
 
 def forward_transfer(R: Matrix, untrained: Vector | None, order: Order | None = None) -> float | None:
-    """Return what earlier tasks taught about each next one: `FWT = 1/(T-1) sum_{j>=1} (R[j-1, j] - b[j])`.
+    """Return how much earlier tasks help the next one: `FWT = 1/(T-1) sum_{j>=1} (R[j-1, j] - b[j])`.
 
-    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017). Of a task that comes back, the row before
-    it was trained first counts.
+    From Lopez-Paz & Ranzato, "Gradient Episodic Memory" (NeurIPS 2017). For a task that comes back,
+    the row before its first training counts.
 
     Args:
         R: Accuracy matrix (P, T).
@@ -158,24 +158,6 @@ def forward_transfer(R: Matrix, untrained: Vector | None, order: Order | None = 
     before = [int(np.flatnonzero(trained == task)[0]) - 1 for task in later]
     transfer = float((matrix[before, later] - baseline[1:]).mean())
     return None if np.isnan(transfer) else transfer
-
-
-def learning_curve_area(Z: Matrix) -> float:
-    """Return the area under the first steps of learning: `LCA_beta = 1/(beta+1) sum_b 1/T sum_k Z[k, b]`.
-
-    From Chaudhry et al., "Efficient Lifelong Learning with A-GEM" (ICLR 2019): high where the method learns a new task
-    from few mini-batches.
-
-    Args:
-        Z: Accuracy (T, beta + 1) on each task after it was trained on its first b = 0..beta mini-batches.
-
-    Returns:
-        A value in [0, 1], higher is better; LCA_0 is the average accuracy before any mini-batch.
-
-    Raises:
-        ValueError: If `Z` is ragged or empty.
-    """
-    return float(_matrix("learning curves", Z).mean(axis=0).mean())
 
 
 def online_accuracy(curve: Sequence[tuple[int, float]]) -> float | None:
@@ -221,7 +203,10 @@ def _all_but(matrix: NDArray[np.float64], task: int) -> NDArray[np.int64]:
 
 
 def _accuracy_matrix(R: Matrix, order: Order | None = None) -> NDArray[np.float64]:
-    matrix = _matrix("accuracy matrix", R)
+    lengths = {np.size(row) for row in R}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"The accuracy matrix must have rows of one length above zero, got lengths {sorted(lengths)}.")
+    matrix = np.array(R, dtype=np.float64)
     phases, tasks = matrix.shape
     if order is not None:
         if len(order) != phases or list(dict.fromkeys(order)) != list(range(tasks)):
@@ -235,10 +220,3 @@ def _accuracy_matrix(R: Matrix, order: Order | None = None) -> NDArray[np.float6
             f"The accuracy matrix has {phases} phases for {tasks} tasks; metrics need one phase, or one for each task."
         )
     return matrix
-
-
-def _matrix(name: str, rows: Matrix) -> NDArray[np.float64]:
-    lengths = {np.size(row) for row in rows}
-    if len(lengths) != 1 or lengths == {0}:
-        raise ValueError(f"The {name} must have rows of one length above zero, got lengths {sorted(lengths)}.")
-    return np.array(rows, dtype=np.float64)

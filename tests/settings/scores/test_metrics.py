@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 
-from redwood.settings.metrics import (
+from redwood.settings.scores.metrics import (
     average_accuracy,
     average_accuracy_curve,
     average_incremental_accuracy,
     backward_transfer,
     forgetting,
     forward_transfer,
-    learning_curve_area,
     online_accuracy,
 )
 
@@ -97,18 +96,6 @@ class TestForwardTransfer:
             forward_transfer(R, [0.1, 0.1])
 
 
-class TestLearningCurveArea:
-    def test_mean_over_tasks_and_batches(self):
-        curves = [[0.1, 0.5, 0.9], [0.3, 0.7, 0.8]]
-        assert learning_curve_area(curves) == pytest.approx((0.2 + 0.6 + 0.85) / 3)
-
-    def test_no_batch_is_zero_shot_accuracy(self):
-        assert learning_curve_area([[0.1], [0.3]]) == pytest.approx(0.2)
-
-    def test_any_number_of_batches_is_allowed(self):
-        assert learning_curve_area([[0.5, 1.0]] * 5) == pytest.approx(0.75)
-
-
 class TestOnlineAccuracy:
     def test_windows_are_weighted_by_their_samples(self):
         assert online_accuracy([(10, 0.2), (40, 0.6)]) == pytest.approx((10 * 0.2 + 30 * 0.6) / 40)
@@ -149,12 +136,6 @@ class TestOnlineAccuracy:
 def test_refuses_what_is_no_accuracy_matrix(metric, matrix):
     with pytest.raises(ValueError, match="accuracy matrix"):
         metric(matrix)
-
-
-@pytest.mark.parametrize("curves", [[], [[]], [[0.1, 0.2], [0.3]]], ids=["empty", "no batches", "ragged"])
-def test_refuses_what_are_no_learning_curves(curves):
-    with pytest.raises(ValueError, match="learning curves"):
-        learning_curve_area(curves)
 
 
 def test_lists_and_arrays_give_the_same_and_stay_as_they_were():

@@ -1,0 +1,121 @@
+"""Convert arrays of samples, labels, task ids and times to tensors, and warn of likely mistakes."""
+
+import warnings
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redwood.core.errors import DataError
+
+CHANNELS = (1, 3, 4)
+UNKNOWN_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # torch stores them, but supports few operations
+MANY_CLASSES = 100  # more different whole numbers than this are unlikely to be classes
+REMEDIES = {
+    "samples": "give numbers of one shape for all samples, as numpy.stack makes them of a list or to_numpy of a table",
+    "labels": "give integers 0..K-1, as numpy.unique(y, return_inverse=True)[1] makes them of names",
+}
+
+
+class Samples(Protocol):
+    """The samples of a data set: a tensor, or image files that are decoded when they are indexed."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape (N, ...) of all samples."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Storage dtype of the samples."""
+
+    def __len__(self) -> int:
+        """Number of samples N."""
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """The samples `index` (B,) as one tensor (B, ...)."""
+
+
+def samples_of(name: str, x: np.ndarray | Tensor) -> Tensor:
+    """Samples (N, ...): floats as float32, other dtypes as they are."""
+    tensor = _own(name, "samples", x)
+    if tensor.is_complex() or tensor.dtype in UNKNOWN_DTYPES:
+        raise DataError(f"Data set {name}: samples of type {tensor.dtype} are not known; convert them to float32.")
+    if tensor.dim() == 1:
+        raise DataError(f"Data set {name}: samples need a second dimension; pass x[:, None] of single numbers.")
+    return (tensor.float() if tensor.dtype.is_floating_point else tensor).contiguous()
+
+
+def targets_of(name: str, y: np.ndarray | Tensor) -> Tensor:
+    """Labels as int64, or targets of regression as float32."""
+    tensor = _own(name, "labels", y)
+    if not tensor.dtype.is_floating_point:
+        return labels_of(name, tensor)
+    return tensor.float()
+
+
+def labels_of(name: str, y: np.ndarray | Tensor) -> Tensor:
+    """Labels or task ids as int64."""
+    tensor = _own(name, "labels", y)
+    if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
+        raise DataError(f"Data set {name}: labels and task ids must be integers, got {tensor.dtype}.")
+    return tensor.long()
+
+
+def times_of(name: str, time: np.ndarray | Tensor) -> Tensor:
+    """Numbers or dates as float64."""
+    array = np.asarray(time)
+    if array.dtype.kind in "mM":
+        unit = f"{array.dtype.kind}8[us]"  # one unit for both splits
+        array = np.where(np.isnat(array), np.nan, array.astype(unit).astype(np.int64))
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"Data set {name}: times must be numbers or dates, got {array.dtype}; convert them.")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+def _own(name: str, what: str, values: np.ndarray | Tensor) -> Tensor:
+    """A tensor that holds only its own memory: a slice would carry the rest of the array, such as the test samples."""
+    try:
+        tensor = values if isinstance(values, Tensor) else torch.as_tensor(_native(np.asarray(values)))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"Data set {name}: the {what} are no array of numbers ({_kind(values)}); {REMEDIES[what]}."
+        ) from error
+    part = tensor.untyped_storage().nbytes() > tensor.nbytes or getattr(values, "base", None) is not None
+    return tensor.clone() if part else tensor
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The same numbers in a form that torch accepts: no reversed axes, native byte order."""
+    if array.dtype.kind in "biuf" and (not array.dtype.isnative or min(array.strides, default=0) < 0):
+        return array.astype(array.dtype.newbyteorder("="), order="C")
+    return array
+
+
+def _kind(values: np.ndarray | Tensor) -> str:
+    """Class and element type of some values, for a message."""
+    dtype = str(getattr(values, "dtype", "object"))
+    of = type(next(iter(values))).__name__ if dtype == "object" and len(values) else dtype
+    return f"{type(values).__name__} of {of}"
+
+
+def check_channels(name: str, samples: Tensor) -> None:
+    """Refuse images whose channels come last, or warn of them: networks would take their rows for channels."""
+    shape = samples.shape[1:]
+    if len(shape) != 3 or shape[2] not in CHANNELS or min(shape[:2]) <= max(CHANNELS):
+        return
+    found = f"Data set {name}: samples {tuple(shape)} look like images whose channels come last, not first"
+    if not samples.dtype.is_floating_point:
+        raise DataError(f"{found}; pass numpy.moveaxis(x, -1, 1).")
+    warnings.warn(f"{found}; if so, pass numpy.moveaxis(x, -1, 1).", stacklevel=3)
+
+
+def check_whole_numbers(name: str, y: Tensor) -> None:
+    """Warn of classes given as floats: they are taken for numbers to predict."""
+    if not y.dtype.is_floating_point or not bool((y == y.round()).all()) or len(torch.unique(y)) > MANY_CLASSES:
+        return
+    warnings.warn(
+        f"Data set {name}: floats are numbers to predict (regression), and these labels are whole numbers; if they are "
+        f"classes, pass {'y.argmax(1) of one-hot rows' if y.dim() > 1 else 'y.astype(int)'}.",
+        stacklevel=3,
+    )

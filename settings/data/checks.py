@@ -1,0 +1,83 @@
+"""Checks of a data set: each raises `DataError` with one sentence that says how to mend the data."""
+
+import torch
+from torch import Tensor
+
+from redwood.core.errors import DataError
+from redwood.settings.data.arrays import Samples
+
+
+def check_split(name: str, split: str, x: Samples, y: Tensor, contexts: Tensor | None) -> None:
+    """Check the shapes of one split, and the values of its samples."""
+    dims = (1, 2) if y.dtype.is_floating_point else (1,)
+    if not len(x.shape) or not y.dim():
+        raise DataError(f"Data set {name}: the {split} samples and labels need a first dimension, one row for each.")
+    if y.dim() not in dims or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape[:1]):
+        raise DataError(
+            f"Data set {name}: {len(x)} {split} samples need as many labels (and task ids) in one dimension"
+            f"{' or two' if len(dims) > 1 else ''}, got labels of shape {tuple(y.shape)}{_flattening(y)}."
+        )
+    if len(y) == 0:
+        raise DataError(f"Data set {name}: the {split} split is empty.")
+    if isinstance(x, Tensor) and x.dtype in (torch.int8, torch.int16, torch.int32, torch.int64) and int(x.min()) < 0:
+        raise DataError(f"Data set {name}: the {split} samples hold negative integers; convert them to floats.")
+    if isinstance(x, Tensor) and x.dtype.is_floating_point and not bool(torch.isfinite(x).all()):
+        raise DataError(f"Data set {name}: the {split} samples hold NaN or infinite values; clean them first.")
+
+
+def _flattening(y: Tensor) -> str:
+    """Advice for labels with two dimensions, as the end of a sentence."""
+    if y.dim() != 2:
+        return ""
+    return "; pass y.argmax(1) of one-hot rows" if y.shape[1] > 1 else "; pass y[:, 0]"
+
+
+def check_targets(name: str, y: Tensor, y_test: Tensor) -> None:
+    """Check targets of regression."""
+    if y.shape[1:] != y_test.shape[1:] or y.dtype != y_test.dtype:
+        raise DataError(
+            f"Data set {name}: training targets are {tuple(y.shape[1:])} {y.dtype}, test targets "
+            f"{tuple(y_test.shape[1:])} {y_test.dtype}; make them alike."
+        )
+    if not y[0].numel() or not all(bool(torch.isfinite(values).all()) for values in (y, y_test)):
+        raise DataError(f"Data set {name}: the targets are empty, or hold NaN or infinite values; clean them first.")
+
+
+def check_labels(name: str, y: Tensor, y_test: Tensor) -> None:
+    """Check that labels are 0..K-1, and that no test label is unknown."""
+    present = torch.unique(y)
+    if not torch.equal(present, torch.arange(len(present))):
+        raise DataError(
+            f"Data set {name}: labels must be 0..K-1 without gaps, got {_shorten(present)}; renumber them "
+            "(numpy.unique(y, return_inverse=True)[1] does it)."
+        )
+    unknown = torch.unique(y_test[(y_test < 0) | (y_test >= len(present))])
+    if len(unknown):
+        raise DataError(f"Data set {name}: the test labels {_shorten(unknown)} never occur in training.")
+
+
+def check_contexts(name: str, contexts: Tensor, contexts_test: Tensor) -> None:
+    """Check that task ids are 0..T-1, and that each task has training and test samples."""
+    present, tested = torch.unique(contexts), torch.unique(contexts_test)
+    if not torch.equal(present, torch.arange(len(present))) or not torch.equal(present, tested):
+        raise DataError(
+            f"Data set {name}: task ids must be 0..T-1 and each needs training and test samples, "
+            f"got {_shorten(present)} in training and {_shorten(tested)} at test."
+        )
+
+
+def check_times(name: str, *splits: tuple[Tensor | None, Tensor]) -> None:
+    """Check the times of each split."""
+    given = [(time, y) for time, y in splits if time is not None]
+    if len(given) == 1:
+        raise DataError(f"Data set {name}: give times for both the training and the test samples, or for neither.")
+    for time, y in given:
+        if time.shape != y.shape[:1]:
+            raise DataError(f"Data set {name}: {len(y)} samples need as many times, got shape {tuple(time.shape)}.")
+        if not bool(torch.isfinite(time).all()):
+            raise DataError(f"Data set {name}: the times hold NaN or infinite values; clean them first.")
+
+
+def _shorten(values: Tensor) -> str:
+    shown = [str(v) for v in values[:6].tolist()]
+    return "{" + ", ".join(shown) + (", ..." if len(values) > 6 else "") + "}"

@@ -1,0 +1,45 @@
+"""Check the content of `results.json`."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+
+from redwood.core.checks import Options
+from redwood.core.errors import DataError
+from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Spec, Text
+from redwood.settings.scores.measure import ACCURACY, RMSE, Measure
+
+_COUNT, _AMOUNT, _KNOWN_OR_NOT = Number(low=0, whole=True), Number(low=0), Number(optional=True)
+
+
+def check_results(data: Mapping[str, object], measure: Measure, cost: type[Options]) -> None:
+    """Raise `DataError` unless the entries of `results.json` have the right types and ranges.
+
+    Args:
+        data: The content of the file. Its keys have been checked.
+        measure: The measure of the results.
+        cost: The dataclass of the costs.
+    """
+    low, high = (0 if measure in (ACCURACY, RMSE) else -math.inf), (1 if measure is ACCURACY else math.inf)
+    costs: dict[str, Spec] = {f.name: _COUNT if f.type in (int, "int") else _AMOUNT for f in fields(cost)}
+    costs["rehearsal"] = MapOf(ANYTHING)
+    entries: dict[str, Spec] = {
+        "setting": Text(),
+        "method": Text(),
+        "dataset": Text(empty=True),
+        "seed": _COUNT,
+        f"{measure.key}_matrix": ListOf(ListOf(Number(low, high, optional=True), least=1)),
+        f"validation_{measure.key}": ListOf(Number(low, high, optional=True)),
+        f"online_{measure.key}": ListOf(ListOf(Number(), length=2)),
+        "metrics": MapOf(_KNOWN_OR_NOT),
+        "cost": Record(costs, optional=frozenset(costs)),
+        "versions": MapOf(Text()),
+        "config": MapOf(ANYTHING),
+        "random_return": ListOf(Number(), optional=True),
+        "phase_tasks": ListOf(_COUNT),
+    }
+    for name, spec in entries.items():
+        if name in data:
+            problem = spec.problem(data[name], name)
+            if problem is not None:
+                raise DataError(f"Results hold an entry that redwood does not write ({problem}); pass them as written.")
