@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
-from docs.house import house
+from docs.house import house, late_imports
 from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.registry import load_object
@@ -138,7 +138,8 @@ def first_line(cls: type) -> str:
 
 
 def _class(entry: MethodEntry) -> type[Method]:
-    found: type[Method] = load_object("method", entry.reference)
+    found = load_object("method", entry.reference)
+    assert isinstance(found, type) and issubclass(found, Method)
     return found
 
 
@@ -162,7 +163,7 @@ def _default(f: "Field[object]") -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
-    for part in (methods, agent_parts, method_options, settings, setting_options, run_options, house)
+    for part in (methods, agent_parts, method_options, settings, setting_options, run_options, house, late_imports)
 }
 
 

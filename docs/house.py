@@ -1,7 +1,7 @@
 """Draw the house: packages as layers, with their files, and who imports whom, read off the source."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -46,8 +46,26 @@ def imports() -> tuple[Arrows, Arrows]:
             tree = ast.parse(path.read_text())
             top = set(_imported(tree.body))
             above[layer] |= top - {layer}
-            late[layer] |= set(_imported(list(ast.walk(tree)))) - top - {layer}
+            late[layer] |= set(_imported(ast.walk(tree))) - top - {layer}
     return above, {layer: late[layer] - above[layer] for layer in LAYERS}
+
+
+def late_imports() -> str:
+    """The table of all imports inside functions, by file."""
+    lines = ["| file | imports inside functions |", "| --- | --- |"]
+    for layer in LAYERS[1:]:
+        for path in _files(layer):
+            functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+            names = {name for function in functions for node in ast.walk(function) for name in _modules(node)}
+            if names:
+                lines.append(
+                    f"| `{path.relative_to(ROOT).as_posix()}` | {', '.join(sorted(set(map(_shown, names))))} |"
+                )
+    return "\n".join([*lines, ""])
+
+
+def _shown(module: str) -> str:
+    return f"`{module if module.startswith('redwood.') else module.split('.')[0]}`"
 
 
 def _files(layer: str) -> list[Path]:
@@ -55,15 +73,19 @@ def _files(layer: str) -> list[Path]:
     return [single] if single.exists() else sorted((ROOT / layer).rglob("*.py"))
 
 
-def _imported(nodes: list[ast.AST] | list[ast.stmt]) -> Iterator[str]:
+def _imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
     for node in nodes:
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module == "redwood":
-            names = [f"redwood.{alias.name}" for alias in node.names]
-        yield from (
-            name.split(".")[1] for name in names if name.startswith("redwood.") and name.split(".")[1] in LAYERS
-        )
+        names = [name.split(".")[1] for name in _modules(node) if name.startswith("redwood.")]
+        yield from (name for name in names if name in LAYERS)
+
+
+def _modules(node: ast.AST) -> list[str]:
+    """The modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module == "redwood":
+        return [f"redwood.{alias.name}" for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
 
 
 def _direct(layer: str, above: Arrows, kind: Arrows) -> list[str]:
