@@ -1,4 +1,4 @@
-"""What policies and samplers have in common: the buffer that they serve."""
+"""The base of policies and samplers: components that serve one buffer each."""
 
 import inspect
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from redwood.core.errors import BufferInputError
 
 
 class Component:
-    """A replaceable part of a buffer.
+    """A replaceable component of a buffer.
 
     Set in a subclass:
-        needs: What it has to be told of samples, or with each draw.
+        needs: Names of the side information that it needs, of samples or with each draw.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -21,20 +21,20 @@ class Component:
     is_used = False
 
     def options(self) -> dict[str, object]:
-        """The arguments that it was made with, which are attributes of the same names."""
+        """The arguments of its constructor, which are attributes of the same names."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def validate_slots(self, size: int) -> bool:
-        """Whether all that it knows of slots is about the first `size` ones, and each of them once."""
+        """Whether it knows the first `size` slots, each of them once, and no others."""
         return True
 
     def slot_metadata(self) -> dict[str, Tensor]:
-        """What it knows of each stored sample (size, ...), by name, in the order of the slots.
+        """The metadata of each stored sample (size, ...), by name, in the order of the slots.
 
-        Samples that move to other workers take it along.
+        Samples that move to other workers take their metadata along.
 
         Raises:
-            ValueError: If it goes by more than what it knows of samples one by one.
+            ValueError: If metadata of single samples is not all that it needs.
         """
         raise BufferInputError(
             f"{type(self).__name__} cannot move to another number of workers; resume on as many as saved it."
@@ -44,36 +44,38 @@ class Component:
 P = TypeVar("P", bound=Component)
 
 
-def component_class(part: P | str, known: Mapping[str, type[P]], kind: str) -> type[P]:
-    """The class of a part, which is given as an object or by name; see `resolve_component`.
+def component_class(component: P | str, known: Mapping[str, type[P]], kind: str) -> type[P]:
+    """The class of a component, which is given as an object or by name; see `resolve_component`.
 
     Raises:
-        ValueError: If there is no such part.
+        ValueError: If there is no such component.
     """
-    if isinstance(part, str):
-        if part not in known:
-            raise BufferInputError(f"There is no {kind} {part!r}; choose one of {', '.join(known)}.")
-        return known[part]
-    if not isinstance(part, Component):
-        raise BufferInputError(f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {part!r}.")
-    return type(part)
+    if isinstance(component, str):
+        if component not in known:
+            raise BufferInputError(f"There is no {kind} {component!r}; choose one of {', '.join(known)}.")
+        return known[component]
+    if not isinstance(component, Component):
+        raise BufferInputError(
+            f"A {kind} is an object such as {next(iter(known.values())).__name__}(), got {component!r}."
+        )
+    return type(component)
 
 
-def resolve_component(part: P | str, known: Mapping[str, type[P]], kind: str) -> P:
-    """A part for one buffer.
+def resolve_component(component: P | str, known: Mapping[str, type[P]], kind: str) -> P:
+    """A component for one buffer.
 
     Args:
-        part: A new part, or the name of one.
+        component: A new component, or the name of one.
         known: Classes by name.
         kind: `policy` or `sampler`, for messages.
 
     Raises:
-        ValueError: If there is no such part, or it serves another buffer already.
+        ValueError: If there is no such component, or it serves another buffer already.
     """
-    made = component_class(part, known, kind)
-    if isinstance(part, str):
-        part = made()
-    if part.is_used:
-        raise BufferInputError(f"This {type(part).__name__} serves another buffer already; make a new one.")
-    part.is_used = True
-    return part
+    made = component_class(component, known, kind)
+    if isinstance(component, str):
+        component = made()
+    if component.is_used:
+        raise BufferInputError(f"This {type(component).__name__} serves another buffer already; make a new one.")
+    component.is_used = True
+    return component

@@ -1,4 +1,4 @@
-"""How all leaves of a sample lie in one row of bytes."""
+"""The layout of a row: all leaves of a sample side by side in one row of bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Leaf:
     """One tensor of a sample.
 
     Attributes:
-        path: Where in the sample it is, as `flatten` names it.
+        path: Its place in the sample, as `flatten` names it.
         shape: Shape of one sample.
         dtype: Its dtype.
         offset: Bytes from the start of the row.
@@ -50,7 +50,7 @@ class RowLayout:
 
     Attributes:
         leaves: In the order of `flatten`.
-        structure: A tree of the samples' structure, its leaves being anything.
+        structure: A tree of the structure of a sample, with any leaves.
     """
 
     leaves: tuple[Leaf, ...]
@@ -75,7 +75,7 @@ class RowLayout:
 
     @cached_property
     def paths(self) -> list[str]:
-        """Where in the sample each leaf is."""
+        """The place of each leaf in the sample."""
         return [leaf.path for leaf in self.leaves]
 
     @cached_property
@@ -112,10 +112,10 @@ class RowLayout:
         return unflatten(self.structure, iter(self.views(rows)))
 
     def check(self, leaves: Sequence[tuple[str, Tensor]]) -> None:
-        """Make sure that samples fit, given as `flatten` yields them.
+        """Make sure that samples, given as `flatten` yields them, have this layout.
 
         Raises:
-            ValueError: If a leaf is missing, unknown, or of another shape or dtype; it says which.
+            ValueError: If a leaf is missing, unknown, or of another shape or dtype; the message names it.
         """
         if [path for path, _ in leaves] != self.paths:
             raise BufferInputError(
@@ -131,10 +131,10 @@ class RowLayout:
 
 
 def batch_size(leaves: Sequence[tuple[str, Tensor]]) -> int:
-    """The B that all leaves (B, ...) of a batch share, given as `flatten` yields them.
+    """The batch size B of leaves (B, ...), given as `flatten` yields them.
 
     Raises:
-        ValueError: If they do not.
+        ValueError: If the leaves do not share one B.
     """
     sizes = [tensor.shape[0] if tensor.dim() else -1 for _, tensor in leaves]
     if not sizes or sizes[0] < 0 or sizes.count(sizes[0]) != len(sizes):

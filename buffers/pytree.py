@@ -1,6 +1,6 @@
-"""Samples are trees of tensors: nested mappings, lists, tuples (named ones, too) and dataclasses.
+"""Trees of tensors: nested mappings, lists, tuples (also named ones) and dataclasses.
 
-None stands for something that is not there: it is no leaf, and stays where it is.
+None is no leaf: it stays where it is.
 """
 
 import itertools
@@ -41,7 +41,7 @@ def flatten(tree: Tree, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def map_leaves(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
-    """A tree of the same structure with each leaf, whatever it is, changed in the order of `flatten`."""
+    """A tree of the same structure; each leaf, of any type, is changed in the order of `flatten`."""
     if type(tree) is dict:
         return {name: map_leaves(branch, change) for name, branch in tree.items()}
     if isinstance(tree, list | tuple):
@@ -61,7 +61,7 @@ def map_leaves(tree: Tree, change: Callable[[Tree], Tree]) -> Tree:
 
 
 def unflatten(tree: Tree, leaves: Iterator[Tree]) -> Tree:
-    """A tree of the same structure with other leaves, taken in the order of `flatten`."""
+    """A tree of the same structure with other leaves, in the order of `flatten`."""
     return map_leaves(tree, lambda _: next(leaves))
 
 
@@ -71,7 +71,7 @@ def structure_of(tree: Tree) -> Tree:
 
 
 def to_plain(tree: Tree, change: Callable[[Tensor], Tensor]) -> Tree:
-    """The same tree with changed leaves, in dictionaries and lists alone: a checkpoint cannot name classes."""
+    """The tree with changed leaves, in dictionaries and lists alone, since a checkpoint cannot name classes."""
     if isinstance(tree, list | tuple):
         return [to_plain(branch, change) for branch in tree]
     branches = _branches(tree)
@@ -81,7 +81,7 @@ def to_plain(tree: Tree, change: Callable[[Tensor], Tensor]) -> Tree:
 
 
 def _branches(tree: Tree) -> Iterable[tuple[object, Tree]] | None:
-    """The names and values of what a container holds; None for a leaf."""
+    """The names and values of the entries of a container; None for a leaf."""
     if isinstance(tree, Mapping):
         return tree.items()
     if isinstance(tree, list | tuple):

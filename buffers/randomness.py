@@ -1,6 +1,6 @@
 """Counter-based random numbers: each is a pure function of a key and a counter.
 
-So there is no state to save, and it does not matter how a stream was cut into batches: arrival i meets the same number.
+So there is no state to save. Arrival i gets the same number, however a stream is cut into batches.
 """
 
 import zlib
@@ -64,7 +64,7 @@ def derive_key(*parts: int | str) -> int:
 class CounterRandom:
     """Uniform draws in [0, 1), float64, indexed by a counter.
 
-    Two rounds of SplitMix64 with a key in each, so that the sequences of two keys are no shifted copies of each other.
+    Two rounds of SplitMix64, with a key in each: the sequences of two keys are not shifted copies of each other.
 
     Example:
         >>> random = CounterRandom(0, "slots")
@@ -93,7 +93,7 @@ class CounterRandom:
         return torch.from_numpy(draws)
 
     def run(self, start: int, n: int) -> Tensor:
-        """The draws (n,) of counters start, start + 1, ...; blocks of 4,096 are made at once and kept."""
+        """The draws (n,) of the counters start, start + 1, ...; blocks of 4,096 are computed at once and kept."""
         block_start = start - start % _BLOCK
         if start + n > block_start + _BLOCK:
             return self.uniforms(torch.arange(start, start + n))
@@ -104,7 +104,7 @@ class CounterRandom:
 
 
 class StepRandom:
-    """Uniform draws in [0, 1) indexed by a step and a number within it; those of 64 steps are made at once."""
+    """Uniform draws in [0, 1) indexed by a step and a number within it; draws of 64 steps are computed at once."""
 
     def __init__(self, *key: int | str) -> None:
         """Name the sequence by any integers and strings."""
@@ -154,5 +154,5 @@ def choose(items: Sequence[int], draws: Sequence[float]) -> list[int]:
 
 
 def integers(values: Sequence[int]) -> Tensor:
-    """The values as a tensor (n,), int64; several times as fast as `torch.tensor`, which looks at each of them."""
+    """The values as a tensor (n,), int64; several times as fast as `torch.tensor`, which inspects each value."""
     return torch.frombuffer(array("q", values), dtype=torch.int64) if values else torch.empty(0, dtype=torch.int64)

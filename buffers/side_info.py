@@ -1,4 +1,4 @@
-"""What a buffer is told of samples beside the samples themselves."""
+"""Side information of samples: labels, tasks, losses and features, which policies and samplers need."""
 
 from collections.abc import Mapping
 
@@ -19,20 +19,20 @@ _DIMS = {"tasks": ("(B,)", 1), "losses": ("(B,)", 1), "features": ("(B, d)", 2)}
 def make_candidate_info(
     policy: Policy, sampler: Sampler, samples: Tree, n: int, given: Mapping[str, Tensor | None], n_classes: int | None
 ) -> CandidateInfo:
-    """What a policy and a sampler need to know of `n` samples, and no more.
+    """The side information of `n` samples that a policy and a sampler need, and no more.
 
     Args:
-        policy: Says what it needs.
+        policy: Names what it needs.
         sampler: Likewise.
         samples: The samples themselves.
-        n: How many they are.
-        given: What was passed beside them, by name, or None.
+        n: Their number.
+        given: The side information that was passed, by name, or None.
         n_classes: Labels have to be below it, if given.
 
     Raises:
         ValueError: If something is missing, or does not fit to the samples.
     """
-    # The features that a sampler goes by come with `refresh`, the ratings with each draw.
+    # A sampler gets features with `refresh`, and scores with each draw.
     needs = policy.needs | sampler.needs - {"features", "rate"}
     if not needs:
         return CandidateInfo(n)
@@ -49,17 +49,17 @@ def make_candidate_info(
 
 
 def require(name: str, given: Tensor | None, samples: Tree, n: int, who: str) -> Tensor:
-    """What was told of the samples, on the host.
+    """One kind of side information of the samples, on the host.
 
     Args:
         name: `labels`, `tasks`, `losses` or `features`.
-        given: What was passed, or None: the leaf of that meaning is taken.
+        given: The side information that was passed, or None: the leaf of that meaning is taken.
         samples: The samples themselves.
-        n: How many they are.
+        n: Their number.
         who: Name of the policy or sampler that needs it.
 
     Raises:
-        ValueError: If it is not to be found, or does not fit to the samples.
+        ValueError: If it is missing, or does not fit to the samples.
     """
     leaf = LEAVES.get(name)
     if given is None and leaf is not None:
@@ -90,13 +90,13 @@ def checked_labels(labels: Tensor, n_classes: int | None, *, sets: bool) -> Tens
     Args:
         labels: Classes (n,), or label sets (n, L).
         n_classes: Classes have to be below it, if given.
-        sets: Whether label sets will do.
+        sets: Whether label sets are accepted.
 
     Returns:
         Classes as int64, label sets as bool.
 
     Raises:
-        ValueError: If they are no integers, negative, or too large, or sets where these will not do.
+        ValueError: If they are no integers, negative, or too large, or sets where these are not accepted.
     """
     if labels.is_floating_point() or labels.dim() > 1 + sets:
         wanted = "integers (B,) or sets (B, L)" if sets else "integers (B,)"

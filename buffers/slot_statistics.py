@@ -1,4 +1,4 @@
-"""When each row came, and how often it was drawn."""
+"""Statistics of slots: arrivals, numbers of draws, and groups by class or task."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,12 @@ from redwood.core.state import State
 
 
 class SlotStatistics:
-    """Two numbers for each slot, on the host."""
+    """Two numbers for each slot, on the host.
+
+    Attributes:
+        arrivals: Number of the sample in the stream (capacity,), int64.
+        draws: Number of draws since the sample came (capacity,), int64.
+    """
 
     def __init__(self, capacity: int) -> None:
         """Start with empty slots."""
@@ -17,26 +22,26 @@ class SlotStatistics:
         self.draws: Tensor = torch.zeros(capacity, dtype=torch.int64)
 
     def on_stored(self, slots: Tensor, arrivals: Tensor) -> None:
-        """Samples that came as number `arrivals` (r,) of the stream got these slots (r,)."""
+        """Samples with the numbers `arrivals` (r,) of the stream were written to slots (r,)."""
         self.arrivals.index_copy_(0, slots, arrivals)
         self.draws.index_fill_(0, slots, 0)
 
     def on_drawn(self, slots: Tensor) -> None:
-        """These rows (n,) were drawn."""
+        """The rows in slots (n,) were drawn."""
         self.draws.index_add_(0, slots, torch.ones_like(slots))
 
     def state_dict(self, n: int) -> State:
-        """Those of the first `n` slots."""
+        """The statistics of the first `n` slots."""
         return {"arrivals": self.arrivals[:n].clone(), "draws": self.draws[:n].clone()}
 
     def load_state_dict(self, state: State) -> None:
-        """Take over those of the first slots."""
+        """Restore the statistics of the first slots."""
         for own, saved in ((self.arrivals, state["arrivals"]), (self.draws, state["draws"])):
             own[: len(saved)] = saved
 
 
 class Groups:
-    """The slots of each group, a group being a class or a task; all operations but listing take constant time.
+    """The slots of each group; a group is a class or a task. All operations but listing take constant time.
 
     Example:
         >>> groups = Groups()
@@ -51,7 +56,7 @@ class Groups:
         self._place: dict[int, tuple[int, int]] = {}  # slot -> its group and its index in the group's list
 
     def assign(self, slots: Iterable[int], groups: Iterable[int]) -> None:
-        """Put slots into groups, taking them out of the ones they were in."""
+        """Put slots into groups, and remove them from their former groups."""
         for slot, group in zip(slots, groups, strict=True):
             if slot in self._place:
                 self._remove(slot)
@@ -95,7 +100,7 @@ class Groups:
         return len(self._slots)
 
     def validate_slots(self, size: int) -> bool:
-        """Whether the slots in groups are the first `size` ones."""
+        """Whether the first `size` slots, and no others, are in groups."""
         return self._place.keys() == set(range(size))
 
     def state_dict(self) -> dict[int, list[int]]:
@@ -103,7 +108,7 @@ class Groups:
         return {group: list(members) for group, members in self._slots.items()}
 
     def load_state_dict(self, state: dict[int, list[int]]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self._slots, self._place = {}, {}
         for group, members in state.items():
             self.assign(members, [group] * len(members))

@@ -1,4 +1,4 @@
-"""Look at the snapshot of a buffer before anything is taken over from it."""
+"""Validation of a snapshot before a buffer is restored from it."""
 
 from copy import copy
 
@@ -11,9 +11,9 @@ from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 
 
-def describe(part: Component) -> State:
-    """What a snapshot has to be loaded into."""
-    return {"name": type(part).__name__, "options": part.options()}
+def describe(component: Component) -> State:
+    """The name and the options of a component, which have to be equal when a snapshot is loaded."""
+    return {"name": type(component).__name__, "options": component.options()}
 
 
 def restored_components(state: State, policy: Policy, sampler: Sampler, capacity: int | None) -> tuple[Policy, Sampler]:
@@ -42,16 +42,17 @@ def _restored(state: State, policy: Policy, sampler: Sampler, capacity: int | No
         raise BufferInputError(
             f"The saved buffer holds {saved} samples and this one {capacity}; make it with capacity={saved}."
         )
-    for part, kind in ((policy, "policy"), (sampler, "sampler")):
+    for component, kind in ((policy, "policy"), (sampler, "sampler")):
         name = state[kind]["name"]
-        if name != type(part).__name__:
+        if name != type(component).__name__:
             raise BufferInputError(
-                f"The saved buffer has the {kind} {name} and this one {type(part).__name__}; make it with that one."
+                f"The saved buffer has the {kind} {name} and this one {type(component).__name__}; "
+                "make it with the saved one."
             )
-        if state[kind]["options"] != part.options():
+        if state[kind]["options"] != component.options():
             raise BufferInputError(
-                f"The saved buffer has a {name} with {state[kind]['options']} and this one with {part.options()}; "
-                "make it with those."
+                f"The saved buffer has a {name} with {state[kind]['options']} and this one with {component.options()}; "
+                "make it with the saved ones."
             )
     # Both start anew, so that these copies share nothing with what they were copied from.
     sampler.bind(seed)
@@ -62,7 +63,7 @@ def _restored(state: State, policy: Policy, sampler: Sampler, capacity: int | No
     lengths = [n, *(len(state["slot_statistics"][name]) for name in ("arrivals", "draws"))]
     if any(length != policy.size for length in lengths) or n > (saved or 0):
         raise KeyError(f"{policy.size} samples are missing")
-    for part in (policy, sampler):
-        if not part.validate_slots(n):
-            raise KeyError(f"{type(part).__name__} does not know its {n} slots")
+    for component in (policy, sampler):
+        if not component.validate_slots(n):
+            raise KeyError(f"{type(component).__name__} does not know its {n} slots")
     return policy, sampler

@@ -1,4 +1,4 @@
-"""Preallocated rows, addressed by slot."""
+"""Preallocated rows of samples, addressed by slot."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,12 +16,12 @@ from redwood.core.errors import BufferInputError
 
 
 class RowBatch:
-    """Rows to read into, or to put together before they are written, with views of their leaves made once.
+    """Memory for some rows, to read into or to write from; the views of its leaves are made once.
 
     Attributes:
         rows: The rows (n, words).
         leaves: Their leaves (n, ...), in the order of the layout.
-        samples: The same as a tree, as samples are added.
+        samples: The leaves as a tree, in the structure in which samples are added.
         whole: See `as_whole_rows`.
     """
 
@@ -57,9 +57,9 @@ def _row_type(n_bytes: int) -> np.dtype[np.void]:
     return np.dtype((np.void, n_bytes))
 
 
-# Bytes of rows that are put together at a time.
+# Bytes of rows that are staged at a time, and the number of stages kept.
 STAGE, STAGE_ON_GPU, KEPT_STAGES = 2**19, 2**26, 2
-# Bytes of a row from which its leaves are worth writing one by one.
+# From this number of bytes of a row on, its leaves are written one by one.
 DIRECT_FROM = 2**10
 
 
@@ -128,7 +128,7 @@ class RowStorage:
         self.write_leaves(slots, [tensor for _, tensor in flatten(samples)])
 
     def _here(self, slots: Tensor) -> Tensor:
-        """Slots where the rows are; copies to the host are waited for: they would be read before they have arrived."""
+        """The slots on the device of the rows; a copy to the host is waited for, since it is read at once."""
         if slots.device == self._rows.device:
             return slots
         return slots.to(self.device, non_blocking=self._rows.is_cuda)
@@ -149,7 +149,7 @@ class RowStorage:
             self._write_part(slots[part], leaves if n <= step else [leaf[part] for leaf in leaves])
 
     def _write_directly(self, slots: Tensor, leaves: Sequence[Tensor], positions: Tensor | None) -> None:
-        # Leaf by leaf: each row is moved but once.
+        # Leaf by leaf: each row is copied only once.
         index = slots.numpy()
         for column, leaf in zip(self._columns, leaves, strict=True):
             if column is None:
@@ -163,7 +163,7 @@ class RowStorage:
             column[index] = rows if chosen is None else rows[chosen]
 
     def _write_part(self, slots: Tensor, leaves: Sequence[Tensor]) -> None:
-        # Rows are put together where the cache holds them, and then moved whole.
+        # Rows are staged where the cache holds them, and then copied whole.
         stage = self._stages.get(len(slots)) or self._new_stage(len(slots))
         _in_use(stage.rows)
         for staged, leaf in zip(stage.leaves, leaves, strict=True):
@@ -184,7 +184,7 @@ class RowStorage:
 
         Args:
             slots: Slots (n,), int64, on the host or on the rows' device.
-            out: What to copy into, from `rows_like(n)`; default: new memory, pinned if the rows are. New memory of
+            out: Memory to copy into, from `rows_like(n)`; default: new memory, pinned if the rows are. New memory of
                 tens of megabytes costs several times as much as the copy.
             device: Where the samples are wanted; default: where the rows are.
 
@@ -200,7 +200,7 @@ class RowStorage:
             rows = torch.index_select(_in_use(self._rows), 0, slots, out=batch.rows)
             if device is None or device == self.device:
                 return batch.samples
-        # What is copied to a GPU need not be waited for, unless the caller may overwrite it meanwhile.
+        # A copy to a GPU is not waited for, unless the caller may overwrite its source meanwhile.
         to_gpu = device is not None and device.type == "cuda" and out is None
         return self.layout.typed(rows if device is None else rows.to(device, non_blocking=to_gpu))
 
@@ -231,7 +231,7 @@ class RowStorage:
 
 
 def _in_use(rows: Tensor) -> Tensor:
-    """The same rows; on a GPU, their memory is not given to others before the current stream is through with them."""
+    """The rows; on a GPU, the allocator does not reuse their memory before the current stream is done with them."""
     if rows.is_cuda:
         rows.record_stream(torch.cuda.current_stream(rows.device))
     return rows
@@ -259,12 +259,12 @@ class LazyStorage:
     def ensure_rows(
         self, samples: Tree, leaves: Sequence[tuple[str, Tensor]], capacity: Callable[[RowLayout], int]
     ) -> None:
-        """Make sure that there are rows, and that samples fit into them.
+        """Allocate rows if there are none, and make sure that samples fit into them.
 
         Args:
             samples: A tree of tensors (B, ...).
-            leaves: The same, as `flatten` yields them.
-            capacity: How many rows to allocate of a layout.
+            leaves: Its leaves, as `flatten` yields them.
+            capacity: Maps a layout to the number of rows to allocate.
 
         Raises:
             ValueError: If the samples do not fit.
@@ -285,7 +285,7 @@ class LazyStorage:
             return
         device = self.rows.device if self.rows else leaves[0][1].device
         for path, tensor in leaves:
-            # There is no tier for other accelerators' memory, so their samples are copied to the host.
+            # There is no tier for the memory of other accelerators: their samples are copied to the host.
             if tensor.device not in (device, torch.device("mps", 0)):
                 raise BufferInputError(
                     f"The rows of this buffer are on {device}, got leaf {path} on {tensor.device}; "
@@ -318,7 +318,7 @@ class LazyStorage:
         return allocate(n_words, "mmap" if self._tier == "mmap" else "host", directory=self._directory)
 
     def restored(self, snapshot: Tree, capacity: int) -> "LazyStorage":
-        """Another one of this kind that holds a snapshot.
+        """A new storage of this tier that holds a snapshot.
 
         Raises:
             StorageError: If the rows cannot be allocated.
@@ -329,7 +329,7 @@ class LazyStorage:
             near = self.rows.device if self.rows is not None else leaves[0][1].device
             storage.rows = storage._allocate(RowLayout.of(snapshot), capacity, near)
             storage.rows.write(torch.arange(len(leaves[0][1])), snapshot)
-            storage._structure_known = False  # it does not tell tuples from lists
+            storage._structure_known = False  # a snapshot does not distinguish tuples from lists
         return storage
 
 

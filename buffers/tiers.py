@@ -1,4 +1,4 @@
-"""Where the rows of a buffer are kept."""
+"""Tiers: the kinds of memory that the rows of a buffer are kept in."""
 
 import contextlib
 import mmap
@@ -14,7 +14,7 @@ from redwood.core.errors import BufferInputError, StorageError
 
 Tier = Literal["cuda", "pinned", "host", "mmap"]
 TIERS: tuple[str, ...] = get_args(Tier)
-# Words from which memory fills several huge pages.
+# From this number of words on, memory fills several huge pages.
 HUGE_FROM = 2**19
 
 
@@ -22,7 +22,7 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
     """Words (n_words,) of 16 bytes that are not initialised.
 
     Args:
-        n_words: How many.
+        n_words: Number of words.
         tier: `cuda`, `pinned` (host memory that a GPU copies from without waiting), `host`, or `mmap`, a file that is
             mapped into memory. Its disk space is reserved at once, and it vanishes with the process.
         device: Which GPU, for `cuda`.
@@ -47,29 +47,29 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
         return _on_huge_pages(n_words) if huge else torch.empty(n_words, dtype=WORD)
     except (RuntimeError, OSError, OverflowError, TypeError) as error:  # the last two: more than can be addressed
         if tier == "cuda" and isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            raise  # the GPU tells here of work that has failed before
+            raise  # the GPU reports here an error of earlier work
         raise StorageError(
             f"A buffer of {n_words * WORD_BYTES:,} bytes does not fit into the tier {tier}; make it smaller."
         ) from error
 
 
 def resolve(tier: str, device: torch.device) -> tuple[str, torch.device | None]:
-    """The tier to use, `auto` standing for `cuda` if samples are there and else for `host`, and which GPU, if any."""
+    """The tier to use and its GPU, if any; `auto` stands for `cuda` if samples are there, and else for `host`."""
     if tier == "auto":
         tier = "cuda" if device.type == "cuda" else "host"
     return tier, indexed(device) if device.type == tier else None
 
 
 def indexed(device: torch.device) -> torch.device:
-    """The same device with its number: `cuda` names the current GPU, but does not compare equal to `cuda:0`."""
+    """The device with its number: `cuda` names the current GPU, but does not compare equal to `cuda:0`."""
     if device.type == "cuda" and device.index is None and torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return device
 
 
 def _on_huge_pages(n_words: int) -> Tensor:
-    """Host memory in pages of 2 MiB where the system has them: rows at random places are found a third faster."""
-    # Private: a process that is forked gets a copy of its own.
+    """Host memory in pages of 2 MiB, if the system has them: random access to rows is a third faster."""
+    # Private: a forked process gets its own copy.
     memory = mmap.mmap(-1, n_words * WORD_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a system may be built without them
         memory.madvise(mmap.MADV_HUGEPAGE)
@@ -102,7 +102,7 @@ def _mapped(n_words: int, directory: str) -> Tensor:
 
 
 def _reserve(handle: int, n_bytes: int) -> None:
-    """Make a file that large, on disk: a sparse one would be found to be too large only by the write that kills us."""
+    """Reserve the disk space of a file: a write to a sparse file on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, n_bytes)
         return

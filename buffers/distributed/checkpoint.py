@@ -1,4 +1,4 @@
-"""Save the buffers of several workers, and go on with them on as many workers or on others."""
+"""Checkpoints of the buffers of several workers, to be restored on the same or another number of workers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from redwood.core.state import State
 
 __all__ = ["Snapshot", "is_complete", "read_checkpoint", "take_snapshot", "write_checkpoint"]
 
-# Bytes of rows in one tensor: readers of some rows hold that much beside them.
+# Bytes of rows in one tensor; a reader of some rows needs that much memory beside them.
 CHUNK = 2**26
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy of a worker's buffer, to be written while the buffer goes on changing.
+    """A copy of a worker's buffer, which is written while the buffer changes further.
 
     Attributes:
-        state: `RehearsalBuffer.bookkeeping`, and `rows`: samples (0, ...), which tell the layout, or None.
+        state: `RehearsalBuffer.bookkeeping`, and `rows`: samples (0, ...) of the same layout, or None.
         words: The rows (n, words) as they lie in memory; in a file if those of the buffer are.
-        extra: What was given to go with it, packed.
+        extra: Further state, packed.
     """
 
     state: State
@@ -39,11 +39,11 @@ class Snapshot:
 
 
 def take_snapshot(buffer: RehearsalBuffer, extra: State) -> Snapshot:
-    """Copy a buffer, which takes as long as copying its rows.
+    """Copy a buffer; most of the time goes into its rows.
 
     Args:
-        buffer: The buffer of this worker; nothing may be written to it meanwhile.
-        extra: Tensors and plain values, the same on all workers.
+        buffer: The buffer of this worker; nobody may write to it meanwhile.
+        extra: Further tensors and plain values, equal on all workers.
 
     Raises:
         StorageError: If the rows' copy cannot be allocated.
@@ -63,8 +63,8 @@ def write_checkpoint(snapshot: Snapshot, directory: Path, rank: int, world: int,
     When it returns on any worker, all of them are written.
 
     Args:
-        snapshot: That of this worker.
-        directory: Folder that all workers see; what was saved there before is gone.
+        snapshot: The snapshot of this worker.
+        directory: Folder that all workers see; its former content is removed.
         rank: Number of this worker.
         world: Number of workers.
         group: A gloo group of all workers that nobody else uses meanwhile; None if there is only one.
@@ -82,10 +82,10 @@ def write_checkpoint(snapshot: Snapshot, directory: Path, rank: int, world: int,
 
 
 def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> State:
-    """Fill a buffer with what was saved; no other worker has to.
+    """Restore a buffer; other workers need not take part.
 
-    On as many workers as saved it, each goes on exactly. On others, see `resharding.reshard`: each reads the rows of
-    all, one chunk after the other, and keeps its own.
+    On the same number of workers, each continues exactly. On another number, see `resharding.reshard`: each worker
+    reads the rows of all workers chunk by chunk, and keeps its own.
 
     Args:
         directory: Where `write_checkpoint` wrote.
@@ -97,8 +97,8 @@ def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: 
         The `extra` that was given to `take_snapshot`.
 
     Raises:
-        ValueError: If what was saved is incomplete, damaged, of another policy or sampler, or cannot move to this
-            number of workers. The buffer is then as it was before.
+        ValueError: If the checkpoint is incomplete, damaged, of another policy or sampler, or cannot be distributed to
+            this number of workers. The buffer is then as it was before.
         StorageError: If the rows cannot be allocated.
     """
     shards = CheckpointReader(directory)
@@ -129,7 +129,7 @@ def _chunks(shards: CheckpointReader, worker: int) -> Iterator[tuple[str, int, i
 
 
 def _own_rows(shards: CheckpointReader, samples: Tree, rank: int, buffer: RehearsalBuffer) -> Tree:
-    """The samples that this worker stored, given as in `Snapshot.state`."""
+    """The samples that this worker stored; `samples` (0, ...) are those of `Snapshot.state`."""
     chunks = list(_chunks(shards, rank))
     if not chunks:
         return samples
@@ -142,7 +142,7 @@ def _own_rows(shards: CheckpointReader, samples: Tree, rank: int, buffer: Rehear
 
 
 def _dealt_rows(shards: CheckpointReader, resharded: Resharded, buffer: RehearsalBuffer) -> Tree:
-    """The samples that fall to this worker."""
+    """The samples that this worker gets."""
     layout = resharded.layout
     if layout is None:
         return None

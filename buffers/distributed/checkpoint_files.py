@@ -1,4 +1,4 @@
-"""Trees of tensors and plain values as JSON and tensors: nothing that is read back can name code."""
+"""Files of a checkpoint: trees of tensors and plain values as JSON and raw bytes, so that reading runs no code."""
 
 import ctypes
 import json
@@ -25,15 +25,15 @@ Part = TypeVar("Part")
 # Values as JSON knows them.
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-# The kinds of values that JSON does not know, each written as an object of one entry.
+# Kinds of values that JSON does not know; each is written as an object of one entry.
 _TENSOR, _TUPLE, _DICT = "tensor", "tuple", "dict"
 
 
 def to_json(value: object, tensors: list[Tensor]) -> Json:
-    """A value as JSON knows it; its tensors are appended to `tensors`, copied to the host.
+    """A value as JSON; copies of its tensors on the host are appended to `tensors`.
 
     Raises:
-        TypeError: If a part of it is neither a tensor nor a plain value.
+        TypeError: If an entry is neither a tensor nor a plain value.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -50,10 +50,10 @@ def to_json(value: object, tensors: list[Tensor]) -> Json:
 
 
 def from_json(value: object, tensor: Callable[[int], Tensor]) -> object:
-    """What `to_json` was given; `tensor` finds each of the tensors by its number.
+    """The value that `to_json` was given; `tensor` maps numbers to tensors.
 
     Raises:
-        TypeError: If it is not what `to_json` returns.
+        TypeError: If `to_json` returns no such value.
     """
     if isinstance(value, list):
         return [from_json(part, tensor) for part in value]
@@ -78,20 +78,20 @@ def as_bytes(value: Json) -> Tensor:
 
 INDEX = "index.json"
 FORMAT = 2
-# What the first format, a pickle, was written to.
+# The index of the first format, a pickle.
 _OLD_INDEX = ".metadata"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Where a tensor is.
+    """The place of a tensor.
 
     Attributes:
-        worker: Who has written it.
+        worker: The worker that has written it.
         offset: Bytes from the start of that worker's file.
         dtype: Its dtype, as `torch` names it.
         shape: Its shape.
-        checksum: Of its bytes.
+        checksum: Checksum of its bytes.
     """
 
     worker: int
@@ -107,13 +107,13 @@ def is_complete(directory: Path) -> bool:
 
 
 def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: ProcessGroup | None) -> None:
-    """Write the tensors of all workers; what was there before is gone.
+    """Write the tensors of all workers; the former content of the folder is removed.
 
     Args:
-        tensors: Those of this worker, on the host; no other worker has one of the same name.
+        tensors: The tensors of this worker, on the host; their names are unique over all workers.
         directory: Folder that all workers see.
         rank: Number of this worker.
-        group: All of them; None if this one is alone.
+        group: The group of all workers; None for one worker.
 
     Raises:
         StorageError: If one of the workers cannot write.
@@ -122,7 +122,7 @@ def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: Proc
     def clear() -> None:
         if rank == 0:
             directory.mkdir(parents=True, exist_ok=True)
-            # The index first: half of what was there and half of something new must not look complete.
+            # The index first: a mixture of old and new files must not look complete.
             (directory / INDEX).unlink(missing_ok=True)
             for file in directory.glob("shard_*.bin"):
                 file.unlink()
@@ -139,7 +139,7 @@ def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: Proc
 
 
 def _all_do(work: Callable[[], Part], directory: Path, group: ProcessGroup | None) -> list[Part]:
-    """What a part of the work comes to on each worker; all hear of one that fails.
+    """The result of a piece of work on each worker; if one worker fails, all of them raise an error.
 
     Raises:
         StorageError: If one of them cannot write.
@@ -155,7 +155,7 @@ def _all_do(work: Callable[[], Part], directory: Path, group: ProcessGroup | Non
         answers = gather_objects((value, failure), group)
     if error is not None and not isinstance(error, OSError):
         raise error
-    reason = next((told for _, told in answers if told is not None), None)
+    reason = next((failure for _, failure in answers if failure is not None), None)
     if reason is not None:
         raise StorageError(
             f"The buffers cannot be written to {directory} ({reason}); make room there, or choose another one."
@@ -187,7 +187,7 @@ def _flush(file: IO[bytes]) -> None:
 
 
 def _sealed(content: State) -> bytes:
-    """JSON of a content and its checksum, in the only way that is accepted when it is read."""
+    """JSON of a content and its checksum, in the only form that is accepted when it is read."""
     text = json.dumps(content, separators=(",", ":"))
     return json.dumps({"checksum": _checksum(text.encode()), "content": content}, separators=(",", ":")).encode()
 
@@ -222,7 +222,7 @@ class CheckpointReader:
         self.shapes = {name: piece.shape for name, piece in self._pieces.items()}
 
     def read(self, name: str, out: Tensor | None = None) -> Tensor:
-        """A tensor, or its bytes in memory of as many, contiguous and on the host.
+        """A tensor, read into `out` if given: contiguous memory of as many bytes on the host.
 
         Raises:
             ValueError: If it is damaged.
@@ -246,7 +246,7 @@ class CheckpointReader:
         return tensor
 
     def unpacked(self, name: str) -> State:
-        """What `packed` was given.
+        """The state that `packed` was given.
 
         Raises:
             ValueError: If it is damaged.
@@ -303,7 +303,7 @@ def _shard(directory: Path, worker: int) -> Path:
 
 
 def _memory_of(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor, which is contiguous and on the host, and has to be kept as long as they are used."""
+    """The bytes of a contiguous tensor on the host, which has to be kept as long as they are used."""
     assert tensor.is_contiguous()
     return memoryview((ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr() or 0)) if tensor.nbytes else _NONE
 

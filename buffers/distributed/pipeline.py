@@ -81,7 +81,7 @@ class Request:
 def _decision_inputs(request: Request) -> list[Tensor]:
     """All tensors that decisions may read."""
     leaves = [] if request.samples is None else [leaf for _, leaf in flatten(request.samples)]
-    return [*leaves, *(told for told in (request.labels, request.tasks) if told is not None)]
+    return [*leaves, *(known for known in (request.labels, request.tasks) if known is not None)]
 
 
 class Pipeline:
@@ -174,9 +174,9 @@ class Pipeline:
         layout = self.buffer.rows.layout
         if layout is not self._known_layout:
             leaves = [(leaf.path, leaf.shape, str(leaf.dtype)) for leaf in layout.leaves]
-            told = repr((leaves, draw.seed, draw.replay, type(self.buffer.sampler).__name__))
+            text = repr((leaves, draw.seed, draw.replay, type(self.buffer.sampler).__name__))
             self._known_layout = layout
-            self._fingerprint = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=7).digest())
+            self._fingerprint = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())
         return self._fingerprint
 
     def transfer(self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Tree) -> Job[FetchedRows]:

@@ -1,4 +1,4 @@
-"""Deal out what the buffers of some workers hold to another number of workers."""
+"""Re-sharding: the samples of some workers are distributed to another number of workers."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -19,13 +19,13 @@ from redwood.core.state import State
 
 
 class Resharded(NamedTuple):
-    """What a worker goes on with.
+    """The part of one worker.
 
     Attributes:
-        state: For `RehearsalBuffer.load_state_dict`, but that `rows` is still to be set.
+        state: For `RehearsalBuffer.load_state_dict`, without `rows`.
         layout: How the rows lie in memory; None if there never were any.
-        workers: Which worker's buffer the row of each new slot is in (k,), int64.
-        slots: Which slot of that buffer it is in (k,), int64.
+        workers: The saved worker whose buffer holds the row of each new slot (k,), int64.
+        slots: The slot of the row in that buffer (k,), int64.
     """
 
     state: State
@@ -35,12 +35,12 @@ class Resharded(NamedTuple):
 
 
 def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: int) -> Resharded:
-    """The share of one worker, which follows without a word to the others.
+    """Rows that one worker keeps; every worker computes the same split.
 
-    Rows are dealt out class by class (and task by task), and in the order of their arrival, as policy and sampler know
-    them: all workers get as many rows, and as many of each class, but for one. Those of lower ranks get the one more.
-    Of a worker with less room the policy decides which rows are kept. The seed is a new one, since a policy must not
-    meet the same random numbers again.
+    Rows are distributed class by class (and task by task) in the order of their arrival, if policy or sampler know
+    these. The numbers of rows of two workers, in all and of each class, differ by at most one; lower ranks get the
+    additional row. If a worker has not enough room, its policy decides which rows to keep. The seed is new, since a
+    policy must not use the same random numbers twice.
 
     Args:
         states: `RehearsalBuffer.bookkeeping` of each worker before, and `rows`: samples (0, ...), or None.
@@ -49,8 +49,8 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
         world: Number of workers now.
 
     Raises:
-        ValueError: If the states are damaged, of another policy or sampler than the buffer's or of different kinds of
-            samples, or if policy or sampler cannot move to another number of workers.
+        ValueError: If the states are damaged, of another policy or sampler than the buffer's, or of different layouts,
+            or if policy or sampler cannot serve another number of workers.
     """
     parts = [restored_components(_with_blank_rows(state), buffer.policy, buffer.sampler, None) for state in states]
     policies, samplers = [policy for policy, _ in parts], [sampler for _, sampler in parts]
@@ -58,16 +58,16 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
     workers = torch.arange(len(states)).repeat_interleave(sizes)
     slots = torch.cat([torch.arange(policy.size) for policy in policies])
     draws = torch.cat([state["slot_statistics"]["draws"] for state in states])
-    # Workers go side by side: a sample's place in the stream of all of them follows from that in its worker's.
+    # Workers take turns: the place of a sample in its worker's stream gives its place in the stream of all workers.
     times = torch.cat(
         [
             _scaled(state["slot_statistics"]["arrivals"], total, policy.n_seen)
             for state, policy in zip(states, policies, strict=True)
         ]
     )
-    told = _joined([policy.slot_metadata() for policy in policies])
-    told_of_rows = _joined([sampler.slot_metadata() for sampler in samplers])
-    mine = _dealt(told_of_rows | told, times, rank, world)
+    metadata = _joined([policy.slot_metadata() for policy in policies])
+    row_metadata = _joined([sampler.slot_metadata() for sampler in samplers])
+    mine = _dealt(row_metadata | metadata, times, rank, world)
 
     layout = _common_layout([state["rows"] for state in states])
     capacity = buffer.capacity if layout is None else buffer.n_rows(layout)
@@ -75,11 +75,11 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
     policy, sampler = copy(buffer.policy), copy(buffer.sampler)
     policy.bind(capacity, seed)
     sampler.bind(seed)
-    info = CandidateInfo(len(mine), **{name: known[mine] for name, known in told.items()})
+    info = CandidateInfo(len(mine), **{name: known[mine] for name, known in metadata.items()})
     placement = policy.resume(info, policies, _Turns(rank, world, len(times)).share)
     order = placement.slots.argsort()
     mine = mine[placement.positions[order]]
-    sampler.resume(placement.slots[order], {name: known[mine] for name, known in told_of_rows.items()}, samplers)
+    sampler.resume(placement.slots[order], {name: known[mine] for name, known in row_metadata.items()}, samplers)
     state = {
         "capacity": capacity or None,
         "seed": seed,
@@ -92,7 +92,7 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
 
 
 def _with_blank_rows(state: State) -> State:
-    """The state with rows that take no memory."""
+    """The state, with rows that take no memory."""
     n = len(state["slot_statistics"]["arrivals"])
     rows = state["rows"]
     blank = rows if rows is None else to_plain(rows, lambda leaf: leaf.new_zeros(()).expand(n, *leaf.shape[1:]))
@@ -115,52 +115,52 @@ def _leaves_of(layout: RowLayout) -> str:
 
 
 def _scaled(times: Tensor, total: int, n: int) -> Tensor:
-    """Places (...) in a stream of `n` samples, as places in one of `total`."""
+    """Places (...) in a stream of `n` samples, scaled to a stream of `total` samples."""
     return (times.double() * (total / max(1, n))).long()
 
 
-def _joined(told: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """What is known of the rows of all workers, one worker after the other."""
+def _joined(metadata: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The metadata of the rows of all workers, one worker after the other."""
     joined = {}
-    for name in told[0]:
-        known = [one[name] for one in told]
-        if known[0].dim() == 2:  # label sets grow with the labels that come, and features are not known before
+    for name in metadata[0]:
+        known = [one[name] for one in metadata]
+        if known[0].dim() == 2:  # label sets grow with new labels; without a sample there are no features
             width = max(one.shape[1] for one in known)
             known = [pad(one, (0, width - one.shape[1])) for one in known]
         joined[name] = torch.cat(known)
     return joined
 
 
-def _dealt(told: Mapping[str, Tensor], times: Tensor, rank: int, world: int) -> Tensor:
-    """The rows that fall to a worker, in the order of their times."""
+def _dealt(metadata: Mapping[str, Tensor], times: Tensor, rank: int, world: int) -> Tensor:
+    """The rows that a worker gets, in the order of their times."""
     order = times.argsort(stable=True)
-    for key in _sort_keys(told):
+    for key in _sort_keys(metadata):
         order = order[key[order].argsort(stable=True)]
     mine = order[rank::world]
     return mine[times[mine].argsort(stable=True)]
 
 
-def _sort_keys(told: Mapping[str, Tensor]) -> list[Tensor]:
-    """What rows are ordered by, the least important first, so that classes and tasks lie together."""
-    keys = [told["tasks"]] if "tasks" in told else []
-    if "labels" in told:
-        labels = told["labels"] if told["labels"].numel() else torch.zeros(len(told["labels"]))
+def _sort_keys(metadata: Mapping[str, Tensor]) -> list[Tensor]:
+    """The keys that rows are sorted by, the least important one first: classes and tasks lie together."""
+    keys = [metadata["tasks"]] if "tasks" in metadata else []
+    if "labels" in metadata:
+        labels = metadata["labels"] if metadata["labels"].numel() else torch.zeros(len(metadata["labels"]))
         classes = labels.unique(dim=0, return_inverse=True)[1]  # each label set is a class of its own
         keys.append(classes)
-        if "tasks" in told:  # classes of one task after each other
+        if "tasks" in metadata:  # classes of one task after each other
             first = torch.full_like(classes, torch.iinfo(torch.int64).max)
-            keys.append(first.scatter_reduce(0, classes, told["tasks"].long(), "amin")[classes])
+            keys.append(first.scatter_reduce(0, classes, metadata["tasks"].long(), "amin")[classes])
     return keys
 
 
 class _Turns:
-    """Deals out samples to workers in turn, going on where it stopped."""
+    """Distributes samples to workers in turn, and continues where it stopped."""
 
     def __init__(self, rank: int, world: int, n_dealt: int) -> None:
         self._rank, self._world, self._n_dealt = rank, world, n_dealt
 
     def share(self, n: int) -> int:
-        """How many of the next `n` samples fall to this worker."""
+        """The number of samples, out of the next `n`, that this worker gets."""
         before = (self._rank - self._n_dealt) % self._world
         self._n_dealt += n
         return max(0, -(-(n - before) // self._world))

@@ -1,4 +1,4 @@
-"""What a policy is: it decides which samples are kept, and where."""
+"""The base of policies: a policy decides which samples a buffer keeps, and in which slots."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ _NONE = integers(())
 
 
 class CandidateInfo(NamedTuple):
-    """What a policy is told of the samples that come in: never the samples themselves.
+    """The information that a policy gets about incoming samples: never the samples themselves.
 
     Attributes:
-        n: How many there are.
+        n: Number of samples.
         labels: Their classes (n,) int64, or label sets (n, L) bool; on the host.
         tasks: Their tasks (n,) int64, on the host.
         losses: Their losses (n,), on the host.
@@ -32,11 +32,11 @@ class CandidateInfo(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Which of the offered samples are kept, and where.
+    """The samples of a batch to keep, and their slots.
 
     Attributes:
         positions: Positions (r,) in the batch, int64.
-        slots: Distinct slots (r,) that they take, int64.
+        slots: Distinct slots (r,) that these samples get, int64.
     """
 
     positions: Tensor
@@ -44,7 +44,7 @@ class Placement(NamedTuple):
 
     @classmethod
     def of(cls, taken: Mapping[int, int]) -> Self:
-        """From the position of the sample that each slot gets."""
+        """A placement from a mapping of slots to positions."""
         if not taken:
             return cls(_NONE, _NONE)
         return cls(integers(list(taken.values())), integers(list(taken)))
@@ -53,16 +53,16 @@ class Placement(NamedTuple):
 class Policy(Component, ABC):
     """Decides from indices and scalars which samples a buffer keeps.
 
-    The slots in use are always the first `size` ones: a row is only given up for a new one.
+    The slots in use are always the first `size` ones: a sample is only given up for a new one.
 
     Set in a subclass:
-        needs: What it has to be told of each sample: `labels`, `losses`, `features`.
+        needs: Names of the side information that it needs of each sample: `labels`, `losses`, `features`.
         takes_sets: Whether a sample may have several labels.
 
     Attributes:
         capacity: Number of slots.
         size: Number of slots in use.
-        n_seen: Number of samples offered so far.
+        n_seen: Number of samples seen so far.
     """
 
     takes_sets: ClassVar[bool] = False
@@ -72,34 +72,34 @@ class Policy(Component, ABC):
     n_seen: int = 0
 
     def bind(self, capacity: int, seed: int) -> None:
-        """Start with no sample. All decisions follow from the seed and the numbers of the samples' arrival."""
+        """Start with no sample. All decisions follow from the seed and the numbers of the arrivals."""
         self.capacity, self.size, self.n_seen = capacity, 0, 0
 
     @abstractmethod
     def propose(self, info: CandidateInfo) -> Placement:
-        """Decide on the next samples of the stream, and take note of them."""
+        """Decide which of the next samples of the stream to keep, and count them as seen."""
 
     def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
-        """Rows (n,) were replayed and had these losses (n,)."""
+        """Note the losses (n,) that the samples in slots (n,) had when they were replayed."""
 
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
-        """Start with samples that policies of other workers kept, and with a share of what else these have seen.
+        """Start with samples that policies of other workers kept, and with a share of their counts of seen samples.
 
-        Where there is not enough room for the samples, they are decided on as if they came anew.
+        If there is not enough room for all samples, the policy decides as if they arrived now.
 
         Args:
-            info: The samples that this worker is to go on with, in the order of their arrival.
-            others: The policies of all workers whose samples are dealt out.
-            share: How many of so many further samples fall to this worker.
+            info: The samples that this worker gets, in the order of their arrival.
+            others: The policies of all workers whose samples are distributed.
+            share: Maps a number of further samples to the share of this worker.
         """
         placement = self.propose(info)
         self.n_seen += share(sum(other.n_seen - other.size for other in others))
         return placement
 
     def state_dict(self) -> State:
-        """What the next decisions depend on, as tensors and plain values."""
+        """The state that the next decisions depend on, as tensors and plain values."""
         return {"size": self.size, "n_seen": self.n_seen}
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.size, self.n_seen = state["size"], state["n_seen"]

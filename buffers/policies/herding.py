@@ -15,15 +15,15 @@ from redwood.core.state import State
 
 
 def herd(features: Tensor, mean: Tensor, k: int) -> Tensor:
-    """Order samples so that the mean of the first j is as near to `mean` as a greedy choice gets it, for every j.
+    """Order samples greedily, so that for every j the mean of the first j is near to `mean`.
 
     p_j = argmin over the samples not chosen yet of || mean - (phi(x) + phi(p_1) + ... + phi(p_{j-1})) / j ||
     (Rebuffi et al., 2017, iCaRL, algorithm 4, line 4).
 
     Args:
         features: Features (n, d), normalised.
-        mean: What to approximate (d,).
-        k: How many to choose, at most n.
+        mean: The mean to approximate (d,).
+        k: Number of samples to choose, at most n.
 
     Returns:
         Indices (k,), int64, the most important one first.
@@ -43,9 +43,9 @@ def herd(features: Tensor, mean: Tensor, k: int) -> Tensor:
 class Herding(Policy):
     """Keep the exemplars of each class that herding chooses (Rebuffi et al., 2017, iCaRL, algorithms 4 and 5).
 
-    The classes seen so far share the capacity; a class has its exemplars in the order of their choice, and gives up the
-    last ones first when others need room. Offered a whole class at once, this is iCaRL's construction; offered batch
-    by batch, each batch competes with the exemplars that are there, for the mean of all features offered so far.
+    The classes seen so far share the capacity. The exemplars of a class are ordered by importance; the last ones are
+    given up first when other classes need room. If a whole class is added at once, this is iCaRL's construction. If it
+    is added batch by batch, each batch competes with the stored exemplars for the mean of all features seen so far.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "features"})
@@ -60,7 +60,7 @@ class Herding(Policy):
 
     @override
     def propose(self, info: CandidateInfo) -> Placement:
-        """Choose anew among the exemplars and the samples that come in, class by class."""
+        """Choose among the exemplars and the incoming samples, class by class."""
         assert info.labels is not None
         assert info.features is not None
         features = normalize(info.features.float(), dim=1)
@@ -98,7 +98,7 @@ class Herding(Policy):
             self.exemplars[name].append(slot)
 
     def _slot(self, given_up: list[int]) -> int:
-        """A slot for a new exemplar: one that its class gives up, a free one, or the last of the largest class."""
+        """A slot for a new exemplar: one that its class gives up, a free one, or the last one of the largest class."""
         if given_up:
             return given_up.pop()
         if self.size < self.capacity:
@@ -108,7 +108,7 @@ class Herding(Policy):
         return self.exemplars[richest].pop()
 
     def _share(self, name: int) -> int:
-        """Exemplars that a class is entitled to; the first classes share out what the division leaves."""
+        """Number of exemplars that a class may have; the first classes get the remainder of the division."""
         share, rest = divmod(self.capacity, len(self.exemplars))
         return share + (list(self.exemplars).index(name) < rest)
 
@@ -126,7 +126,7 @@ class Herding(Policy):
 
     @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
-        """Choose among samples of other workers, for the means of all that these have seen."""
+        """Choose among samples of other workers, for the means of all samples that these have seen."""
         for name in dict.fromkeys(name for other in others for name in other.exemplars):
             self.exemplars[name] = []
             knowing = [other for other in others if name in other.exemplars]
@@ -139,7 +139,7 @@ class Herding(Policy):
         return self.propose(info)
 
     def _not_stored(self, name: int) -> tuple[Tensor, int]:
-        """Sum of the features of a class over the samples that are not stored, and their number."""
+        """Sum of the features of a class over the samples that are not stored, and the number of these samples."""
         slots = self.exemplars[name]
         return self._sums[name] - self._features[slots].sum(0), self._counts[name] - len(slots)
 

@@ -16,11 +16,11 @@ from redwood.core.state import State
 
 
 class PartitioningReservoir(Policy):
-    """Keep label u in proportion to n_u^rho, n_u being how often it came (PRS: Kim et al., 2020, ECCV).
+    """Keep label u in proportion to n_u^rho, where n_u is its number of samples (PRS: Kim et al., 2020, ECCV).
 
     rho = 0 gives every label the same share, rho = 1 its share of the stream, rho < 0 favours the tail. Samples have
-    one label each, or sets of them. Ties, which are the rule with one label each, are broken at random: the authors'
-    code takes the first, and so keeps the oldest samples.
+    one label each, or sets of labels. Ties are broken at random; with one label each they are the rule. The authors'
+    code takes the first one, and so keeps the oldest samples.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -48,7 +48,7 @@ class PartitioningReservoir(Policy):
 
     @override
     def propose(self, info: CandidateInfo) -> Placement:
-        """Decide one sample after the other: what is kept changes the shares."""
+        """Decide one sample after the other, since each kept sample changes the shares."""
         assert info.labels is not None
         sets = self._as_sets(info.labels)
         taken: dict[int, int] = {}
@@ -65,7 +65,7 @@ class PartitioningReservoir(Policy):
         return Placement.of(taken)
 
     def _as_sets(self, labels: Tensor) -> Tensor:
-        """Label sets (n, L) bool; L grows with the labels that come."""
+        """Label sets (n, L) bool; L grows when new labels arrive."""
         known = len(self._seen)
         if labels.dim() == 1:
             n_labels = max(known, int(labels.max()) + 1 if len(labels) else 0)
@@ -109,7 +109,7 @@ class PartitioningReservoir(Policy):
             return 0.0
         rarest = min(self._seen[label] for label in labels)
         weights = [math.exp(rarest - self._seen[label]) for label in labels]
-        # A label that is new, or that has been driven out, is wanted in any case.
+        # A label without a stored sample always enters.
         rates = [
             min(1.0, self.capacity * self._powers[label] / total / max(1, self._seen[label]))
             if self._counts[label]
@@ -143,7 +143,7 @@ class PartitioningReservoir(Policy):
 
     @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
-        """Start with samples of other workers; those seen before are counted label by label."""
+        """Start with samples of other workers; samples seen before are counted label by label."""
         placement = super().resume(info, others, share)
         for label in range(len(self._seen)):
             known = [other for other in others if label < len(other._seen)]

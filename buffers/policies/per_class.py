@@ -1,4 +1,4 @@
-"""Sharing the capacity over the classes seen so far; their number need not be known in advance."""
+"""Policies that share the capacity among the classes seen so far; their number need not be known in advance."""
 
 from abc import abstractmethod
 from collections import Counter, OrderedDict
@@ -23,14 +23,15 @@ Number = TypeVar("Number", float, Tensor)
 class ClassQuota(Policy):
     """Keep equally many samples of each class, as far as the classes have that many.
 
-    While there are free slots, everything is kept. Then a class that was never the largest takes the slot of a sample
-    of the largest one; a class that was, and so has had its share, only replaces samples of its own, with a chance that
-    the subclass decides (Chrysakis and Moens, 2020, "Online Continual Learning from Imbalanced Data", algorithm 1).
-    What a class with few samples leaves free is handed on to the others.
+    While there are free slots, all samples are kept. After that, a sample of a class that was never the largest one
+    takes the slot of a sample of the largest class. A class that was the largest one has had its share: its samples
+    only replace samples of the same class, with a probability that the subclass decides (Chrysakis and Moens, 2020,
+    "Online Continual Learning from Imbalanced Data", algorithm 1). Other classes use the room that a small class
+    leaves free.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
-    quota: int | None = None  # a fixed limit of each class; None: what all classes share
+    quota: int | None = None  # a fixed limit for each class; None: the classes share the capacity
 
     @override
     def bind(self, capacity: int, seed: int) -> None:
@@ -38,26 +39,26 @@ class ClassQuota(Policy):
         self._choices = CounterRandom(seed, "which sample gives way")
         self._lots = CounterRandom(seed, "whether a sample enters")
         self.groups = Groups()
-        self._seen: Counter[int] = Counter()  # samples of each class offered so far
-        self._full: set[int] = set()  # classes that have been the largest while there was no free slot
+        self._seen: Counter[int] = Counter()  # number of samples of each class seen so far
+        self._full: set[int] = set()  # classes that were the largest one while no slot was free
 
     @abstractmethod
     def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
-        """Probability that a sample of a class with no more room replaces another one of its class.
+        """Probability that a sample of a class that has had its share replaces another sample of its class.
 
         Args:
-            arrival: Number of the sample among those of its class, from 1; a number or a tensor of them.
-            kept: Samples of its class that are stored; likewise.
-            n: Samples that come in together.
+            arrival: Number of the sample among those of its class, from 1; one number, or a tensor for many samples.
+            kept: Number of stored samples of its class; likewise.
+            n: Number of samples in the batch.
         """
 
     def gives_way(self, group: int, draw: float) -> int:
-        """The slot of a class that is given up: a random one, `draw` being uniform in [0, 1)."""
+        """The slot that a class gives up: a random one; `draw` is uniform in [0, 1)."""
         slots = self.groups.slots(group)
         return slots[int(draw * len(slots))]
 
     def put(self, slot: int, group: int) -> None:
-        """A sample of a class gets a slot."""
+        """Assign a slot to a class."""
         self.groups.assign([slot], [group])
 
     @override
@@ -87,12 +88,13 @@ class ClassQuota(Policy):
         return self._seen[group]
 
     def _undecided(self, labels: Tensor, lots: Tensor) -> tuple[list[int], list[int]]:
-        """All samples but those that have lost already: their class has no more room, nor will it get any.
+        """The samples of a batch that may still be kept; the others are refused all at once.
 
-        Of a large batch most are among the latter, and they are found all at once.
+        A sample is refused if its class has had its share and the sample does not replace another one. Of a large batch
+        most samples are refused.
 
         Returns:
-            Their positions in the batch, and their numbers among the samples of their classes.
+            Positions in the batch, and numbers among the samples of the same class.
         """
         classes, inverse = labels.unique(return_inverse=True)
         names = classes.tolist()
@@ -131,13 +133,13 @@ class ClassQuota(Policy):
 
     @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
-        """Start with samples of other workers; those seen before are counted class by class."""
+        """Start with samples of other workers; samples seen before are counted class by class."""
         placement = self.propose(info)
         for group in sorted(set().union(*(other._seen for other in others))):
             n = share(sum(other._seen[group] - other.groups.size(group) for other in others))
             self._seen[group] += n
             self.n_seen += n
-        if self.size == self.capacity:  # else every class may fill what is free
+        if self.size == self.capacity:  # otherwise every class may fill free slots
             self._full.update(*(other._full for other in others))
         return placement
 
@@ -168,7 +170,7 @@ def _numbers_within(groups: Tensor) -> Tensor:
 class ClassBalancedReservoir(ClassQuota):
     """A reservoir for each class (CBRS: Chrysakis and Moens, 2020, algorithm 1).
 
-    Of the m samples of a class that are stored after n of it have come, each of the n is one with probability m / n.
+    After n samples of a class, m of them are stored: each of the n samples with probability m / n.
     """
 
     @override
@@ -178,7 +180,7 @@ class ClassBalancedReservoir(ClassQuota):
 
 
 class GreedyBalanced(ClassQuota):
-    """Keep what comes first, class by class (the greedy sampler of GDumb: Prabhu et al., 2020, algorithm 1)."""
+    """Keep the first samples of each class (the greedy sampler of GDumb: Prabhu et al., 2020, algorithm 1)."""
 
     @override
     def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
@@ -189,7 +191,7 @@ class GreedyBalanced(ClassQuota):
 class Ring(ClassQuota):
     """First in, first out, for each class (the ring buffer of Chaudhry et al., 2019, "On Tiny Episodic Memories").
 
-    With one label for all it holds the latest samples of the stream.
+    If all samples have one label, it holds the latest samples of the stream.
     """
 
     @override
@@ -233,17 +235,17 @@ class Ring(ClassQuota):
 class PerClassRandom(ClassQuota):
     """Of each batch about c candidates replace random samples of their classes (Bouvier et al., 2024, algorithm 1).
 
-    Everything is kept while a class has room. After that a sample enters with probability c / b, b being the size of
-    the batch, in place of a random one of its class. That is no reservoir: a stored sample survives m further samples
-    of its class with probability (1 - c / (b S))^m, S being the size of the class, so recent samples prevail.
+    All samples are kept while their class has room. After that a sample of a batch of b samples enters with probability
+    c / b, in place of a random sample of its class. That is no reservoir: in a class of S stored samples, each survives
+    m further samples of the class with probability (1 - c / (b S))^m, so recent samples prevail.
     """
 
     def __init__(self, candidates: int = 14, quota: int | None = None) -> None:
-        """Choose c, and S.
+        """Choose c and S.
 
         Args:
-            candidates: Samples c of each batch that may replace others.
-            quota: Samples S of each class; None: the capacity is shared by the classes seen so far.
+            candidates: Number c of samples of each batch that may replace others.
+            quota: Number S of samples of each class; None: the classes seen so far share the capacity.
 
         Raises:
             ValueError: If either is less than 1.
@@ -260,7 +262,7 @@ class PerClassRandom(ClassQuota):
 
     @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
-        """Start with samples of other workers, in random order: those that come first are the likelier to stay."""
+        """Start with samples of other workers, in random order: the first ones are more likely to stay."""
         assert info.labels is not None
         order = self._orders.run(0, info.n).argsort()
         positions, slots = super().resume(info._replace(labels=info.labels[order]), others, share)

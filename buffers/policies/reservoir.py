@@ -17,8 +17,8 @@ BLOCK = 4096
 class Reservoir(Policy):
     """Keep a uniform random subset of the stream.
 
-    After n samples each of them is stored with probability min(1, capacity / n), whatever the batch sizes were: the
-    sample that arrives as number i (from 0) takes slot floor(u_i * (i + 1)), if there is such a slot.
+    After n samples each of them is stored with probability min(1, capacity / n), for any batch sizes. Sample number i
+    (from 0) takes slot floor(u_i * (i + 1)), if there is such a slot; u_i is uniform in [0, 1).
     """
 
     @override
@@ -36,7 +36,7 @@ class Reservoir(Policy):
             slots = torch.arange(self.size, self.size + n_fill)
             self.size += n_fill
             return Placement(torch.arange(n_fill), slots)
-        # Where several samples of the batch fall on one slot, the last of them gets it.
+        # If several samples of the batch take one slot, the last of them gets it.
         taken = {self.size + i: i for i in range(n_fill)}
         self.size += n_fill
         for arrival, slot in self._accepted(start + n_fill, start + info.n):
@@ -48,7 +48,7 @@ class Reservoir(Policy):
         return {}
 
     def _accepted(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Arrival numbers in start..stop that are accepted, with their slots; of 4,096 arrivals at once."""
+        """The accepted arrivals in start..stop with their slots; 4,096 arrivals are decided at once."""
         found: list[tuple[int, int]] = []
         while start < stop:
             if not self._block_start <= start < self._block_start + BLOCK:
@@ -68,11 +68,11 @@ class Reservoir(Policy):
 
 
 class LossAwareReservoir(Policy):
-    """A reservoir that gives up what is learned already (LARS: Buzzega et al., 2020, "A Bag of Tricks").
+    """A reservoir that gives up samples that are learned already (LARS: Buzzega et al., 2020, "A Bag of Tricks").
 
-    A sample enters as in a reservoir, with probability capacity / n. It takes the slot of a sample that is drawn with
-    probability proportional to max(l) - l, the loss l being the one when the sample was seen last: the paper's score
-    -l, shifted so that it is a weight.
+    A sample enters as in a reservoir, with probability capacity / n. It takes the slot of a stored sample, drawn with
+    probability proportional to max(l) - l. The loss l is the one of the latest time that the sample was trained on.
+    This is the paper's score -l, shifted so that it is a weight.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
@@ -112,7 +112,6 @@ class LossAwareReservoir(Policy):
 
     @override
     def on_replayed(self, slots: Tensor, losses: Tensor) -> None:
-        """Take note of the losses of replayed rows."""
         self._losses[slots] = losses.double()
 
     @override

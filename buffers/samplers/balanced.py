@@ -1,4 +1,4 @@
-"""Every class, or every task, equally often."""
+"""Samplers that draw every class, or every task, equally often."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class _Balanced(Sampler):
 
     @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
-        """As many rows of each group as it has its share of; within a group uniform without replacement."""
+        """Equally many rows of each group, as far as it has them; within a group uniform without replacement."""
         n, sizes = min(n, size), self.groups.sizes()
         draws = self.random.uniforms(step, n + len(sizes))
         shares = water_fill(sizes, n, choose(sorted(sizes), draws[n:]))
@@ -50,7 +50,7 @@ class _Balanced(Sampler):
     @classmethod
     @override
     def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
-        """As many rows of each group, over all workers, as it has its share of."""
+        """Equally many rows of each group over all workers, as far as the group has them."""
         return plan_balanced(random, step, n, group_counts)
 
     @override
@@ -71,13 +71,12 @@ class _Balanced(Sampler):
 
 
 class ClassBalanced(_Balanced):
-    """Draw as many rows of each class."""
+    """Draw equally many rows of each class."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
-        """Take note of the classes."""
         assert labels is not None
         self.groups.assign(slots.tolist(), labels.tolist())
 
@@ -87,13 +86,12 @@ class ClassBalanced(_Balanced):
 
 
 class TaskBalanced(_Balanced):
-    """Draw as many rows of each task."""
+    """Draw equally many rows of each task."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
     @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
-        """Take note of the tasks."""
         assert tasks is not None
         self.groups.assign(slots.tolist(), tasks.tolist())
 
@@ -103,7 +101,7 @@ class TaskBalanced(_Balanced):
 
 
 class OldTasks(TaskBalanced):
-    """Draw uniformly over the rows of all tasks but the one that the latest sample came from."""
+    """Draw uniformly over the rows of all tasks but the task of the latest sample."""
 
     @override
     def bind(self, seed: int) -> None:
@@ -112,7 +110,7 @@ class OldTasks(TaskBalanced):
 
     @override
     def on_incoming(self, tasks: Tensor | None) -> None:
-        """The last of these samples tells the current task."""
+        """The task of the last sample is the current one."""
         assert tasks is not None
         if len(tasks):
             self._current = int(tasks[-1])
@@ -132,9 +130,9 @@ class OldTasks(TaskBalanced):
         return integers(chosen)
 
     @override
-    def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
-        """The current task stays the one that it was on the first worker that knows one."""
-        super().resume(slots, told, others)
+    def resume(self, slots: Tensor, metadata: Mapping[str, Tensor], others: Sequence[Self]) -> None:
+        """The current task is that of the first worker that knows one."""
+        super().resume(slots, metadata, others)
         self._current = next((other._current for other in others if other._current is not None), None)
 
     @property

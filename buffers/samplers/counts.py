@@ -1,4 +1,4 @@
-"""What several workers store, and who of them draws which rows of it."""
+"""Counts of rows on several workers, the draws from them, and water filling: draws shared evenly among groups."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class GroupCounts(NamedTuple):
-    """What all workers store: rows of each group, a group being what a sampler tells apart.
+    """The number of rows of each worker and group; the sampler defines the groups, such as classes.
 
     Attributes:
         groups: Ids of the groups (G,), int64, ascending.
@@ -21,14 +21,14 @@ class GroupCounts(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Which rows each worker draws.
+    """The rows that each worker draws.
 
     The rows of all workers are numbered owner by owner, and group by group within an owner. So the rows of an owner are
-    an interval, and only those that concern a worker have to be looked up.
+    an interval, and a worker only looks up the rows that it draws or owns.
 
     Attributes:
-        drawn: How many rows each worker draws (N,), int64.
-        rows: Their numbers (D,), int32 or int64: worker after worker, ascending for each.
+        drawn: Number of rows that each worker draws (N,), int64.
+        rows: Numbers of these rows (D,), int32 or int64: worker after worker, ascending for each.
         groups: Ids of the groups (G,), int64, ascending.
         counts: Rows of each owner and group that are numbered (N, G), int64.
     """
@@ -40,14 +40,14 @@ class Draws(NamedTuple):
 
 
 def water_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
-    """How many draws `water_fill` gives to every group that has so many rows.
+    """The number of draws that `water_fill` gives to every group with enough rows.
 
     Args:
         sizes: Rows of each group.
         n: Draws, at most as many as there are rows.
 
     Returns:
-        That number, and how many of the groups with more rows give one more.
+        That number, and the number of larger groups that give one draw more.
 
     Example:
         >>> water_level([1, 9, 9], 6)
@@ -62,15 +62,15 @@ def water_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
 
 
 def water_fill(sizes: Mapping[int, int], n: int, order: Sequence[int]) -> dict[int, int]:
-    """Share out `n` draws over groups as evenly as their sizes allow.
+    """Share `n` draws among groups as evenly as their sizes allow.
 
     Args:
         sizes: Rows of each group.
         n: Draws, at most as many as there are rows.
-        order: The groups, those first that get one more if the draws do not divide.
+        order: The groups; the first ones get one draw more if the number of draws is not divisible.
 
     Returns:
-        Draws from each group: none has two fewer than another one unless it has no more rows.
+        Draws from each group. Two groups differ by at most one draw, unless the smaller one has no more rows.
 
     Example:
         >>> water_fill({0: 1, 1: 9, 2: 9}, 6, order=[2, 1, 0])

@@ -1,4 +1,4 @@
-"""Draws from the rows of all workers, planned by each of them in the same way."""
+"""Draws from the rows of all workers; each worker computes the same plan."""
 
 import numpy as np
 import torch
@@ -9,14 +9,14 @@ from redwood.buffers.samplers.random_subsets import StepNumbers, equal_subsets, 
 
 
 def plan_uniform(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
-    """For each worker min(n, M) distinct ones of all M rows, every choice equally likely."""
+    """For each worker min(n, M) distinct rows of all M rows; every choice is equally likely."""
     counts = group_counts.counts.numpy()
     all_workers = np.arange(len(counts))
     return _draws(group_counts, counts, _pool(StepNumbers(random, step), all_workers, n, counts))
 
 
 def plan_old(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
-    """The same for each worker over the rows of all groups but its current one."""
+    """Like `plan_uniform`, for each worker from the rows of all groups but its current one."""
     numbers = StepNumbers(random, step)
     groups, counts, current = (tensor.numpy() for tensor in group_counts)
     all_workers, drawn, keys = np.arange(len(counts)), np.zeros(len(counts), dtype=np.int64), []
@@ -40,8 +40,8 @@ def plan_old(random: CounterRandom, step: int, n: int, group_counts: GroupCounts
 def plan_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
     """For each worker min(n, M) distinct rows, as evenly from all groups as their sizes allow.
 
-    Who of the groups that have enough gives one more row is drawn for each worker, see `water_fill`; within a group
-    every choice is equally likely.
+    The groups that give one row more, see `water_fill`, are drawn for each worker; within a group every choice is
+    equally likely.
     """
     numbers, counts = StepNumbers(random, step), group_counts.counts.numpy()
     all_workers, sizes = np.arange(len(counts)), counts.sum(0)
@@ -67,24 +67,24 @@ def plan_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupC
 
 
 def _pool(numbers: StepNumbers, workers: Array, n: int, counts: Array) -> Array:
-    """For each of these workers (W,) at most `n` of all rows (W, n)."""
+    """For each worker (W,) at most `n` of all rows: (W, n)."""
     total = int(counts.sum())
     return equal_subsets(numbers, workers, min(n, total), total)
 
 
 def _draws(group_counts: GroupCounts, counts: Array, rows: Array) -> Draws:
-    """All workers draw as many: rows (N, n), numbered through `counts`."""
+    """Draws of equally many rows (N, n) per worker; rows are numbered by `counts`."""
     drawn = torch.full((rows.shape[0],), rows.shape[1])
     return Draws(drawn, torch.from_numpy(rows.reshape(-1)), group_counts.groups, torch.from_numpy(counts))
 
 
 def _starts(sizes: Array) -> Array:
-    """Where each of consecutive intervals of these sizes (C,) starts."""
+    """The starts of consecutive intervals of these sizes (C,)."""
     return sizes.cumsum(0) - sizes
 
 
 def _shifts(rows: Array, sizes: Array, starts: Array) -> Array:
-    """What to add to rows (...), numbered through cells of these sizes (C,), if the cells start elsewhere (C,)."""
+    """Numbers to add to rows (...), numbered by cells of these sizes (C,), if the cells have other starts (C,)."""
     ends: Array = sizes.cumsum(0)
     shifts: Array = (starts - ends + sizes)[intervals(rows, ends)]
     return shifts

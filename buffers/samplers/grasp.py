@@ -1,4 +1,4 @@
-"""From easy to hard: typical rows first."""
+"""GRASP: typical rows of each class first, hard rows later."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
@@ -18,14 +18,13 @@ from redwood.core.state import State
 class Grasp(ClassBalanced):
     """Draw class by class, near its mean first (GRASP: Harun et al., 2024).
 
-    A row's distance d to the mean of its class (cosine, of the features told last) makes it likely to be drawn in
-    proportion to 1 / (d + 1e-7). Once drawn, the largest distance of the class is added to its own, so that it is not
-    likelier than any row that was not drawn yet. New features start this anew; rows that came after them count as
-    typical (d = 0).
+    d is the cosine distance of a row's latest features to the mean of its class. A row is drawn in proportion to
+    1 / (d + 1e-7). Once it is drawn, the largest distance of the class is added to d, so that no row that was
+    not drawn yet is less likely. `refresh` measures all distances again; rows stored later start with d = 0.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "features"})
-    shared: ClassVar[bool] = False  # distances are known to the worker that stores the rows
+    shared: ClassVar[bool] = False  # only the worker that stores a row knows its distance
 
     @override
     def bind(self, seed: int) -> None:
@@ -34,7 +33,6 @@ class Grasp(ClassBalanced):
 
     @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
-        """New rows are at distance 0."""
         super().on_stored(slots, labels, tasks)
         missing = self.groups.total - len(self.distances)
         self.distances = torch.cat([self.distances, torch.zeros(missing, dtype=torch.float64)])
@@ -42,7 +40,6 @@ class Grasp(ClassBalanced):
 
     @override
     def refresh(self, features: Tensor) -> None:
-        """Measure all distances anew."""
         unit = normalize(features.double(), dim=1)
         self.distances = torch.zeros(len(features), dtype=torch.float64)
         for group in self.groups.sizes():
@@ -52,7 +49,7 @@ class Grasp(ClassBalanced):
 
     @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
-        """Of each class its share of the draw, without replacement within the draw."""
+        """Equally many rows of each class, as far as it has them, without replacement."""
         n, sizes = min(n, size), self.groups.sizes()
         draws = self.random.uniforms(step, n + len(sizes))
         chosen: list[int] = []
@@ -75,10 +72,10 @@ class Grasp(ClassBalanced):
         return super().slot_metadata() | {"distances": self.distances.clone()}
 
     @override
-    def resume(self, slots: Tensor, told: Mapping[str, Tensor], others: Sequence[Self]) -> None:
-        """The distances were measured on other workers, and stay until the features are told anew."""
-        super().resume(slots, told, others)
-        self.distances[slots] = told["distances"]
+    def resume(self, slots: Tensor, metadata: Mapping[str, Tensor], others: Sequence[Self]) -> None:
+        """Distances of other workers stay valid until the next `refresh`."""
+        super().resume(slots, metadata, others)
+        self.distances[slots] = metadata["distances"]
 
     @override
     def state_dict(self) -> State:

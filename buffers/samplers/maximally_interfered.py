@@ -1,4 +1,4 @@
-"""The rows that the coming update would hurt most."""
+"""MIR: the rows that suffer most from the next update."""
 
 from typing import ClassVar
 
@@ -10,18 +10,16 @@ from redwood.core.errors import BufferInputError
 
 
 class MaximallyInterfered(Sampler):
-    """Of uniformly drawn candidates take those of the highest score (MIR: Aljundi et al., 2019, equation 1).
+    """Draw the candidates of the highest score, out of uniform ones (MIR: Aljundi et al., 2019, equation 1).
 
-    There are at least twice as many candidates as rows to draw, if so many are stored.
-
-    The score is up to the caller; in the paper it is how much the loss of a row would rise by the coming update.
-    The scores of rows on a GPU are waited for.
+    There are at least twice as many candidates as rows to draw, if so many are stored. The caller computes the scores;
+    in the paper the score is the increase of a row's loss by the next update. Scores on a GPU are waited for.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"rate"})
 
     def __init__(self, candidates: int = 50) -> None:
-        """Choose how many rows are scored in each draw.
+        """Choose the number of rows that are scored in each draw.
 
         Raises:
             ValueError: If that is less than 1.
@@ -32,7 +30,7 @@ class MaximallyInterfered(Sampler):
 
     @override
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
-        """The `n` candidates of the highest score, the highest first."""
+        """The `n` candidates of the highest score, in descending order of the score."""
         assert rate is not None
         slots = self.random.distinct(step, min(max(2 * n, self.candidates), size), size)
         if n >= len(slots):

@@ -1,4 +1,4 @@
-"""Random subsets, many at once: each of those of one size is equally likely."""
+"""Random subsets, many at once: all subsets of one size are equally likely."""
 
 from collections.abc import Callable
 
@@ -11,19 +11,19 @@ from redwood.buffers.randomness import Array, CounterRandom, intervals
 class StepNumbers:
     """The uniform numbers in [0, 1) that all workers use in one step; none is used twice.
 
-    Number k of worker w in step t is that of the counter 2^32 t + 2^16 w + k, with k and w below 65,536 and t below
-    2^31. What has to be drawn again takes the numbers of negative counters, one after the other.
+    Number k of worker w in step t has the counter 2^32 t + 2^16 w + k, with k and w below 65,536 and t below 2^31.
+    Values that are drawn again use negative counters, one after the other.
     """
 
     def __init__(self, random: CounterRandom, step: int) -> None:
         self._random, self._first, self._again = random, step << 32, 0
 
     def of(self, workers: Array, numbers: Array) -> Array:
-        """Some numbers (...) of workers (...), which are broadcast against each other."""
+        """The numbers (...) of workers (...); both are broadcast against each other."""
         return self._random.uniforms(torch.from_numpy(((workers << 16) + self._first) + numbers)).numpy()
 
     def again(self, n: int) -> Array:
-        """`n` numbers (n,) that belong to no worker."""
+        """Further `n` numbers (n,), which belong to no worker."""
         start = -1 - self._first - self._again
         self._again += n
         return self._random.uniforms(torch.arange(start, start - n, -1)).numpy()
@@ -33,14 +33,14 @@ def equal_subsets(numbers: StepNumbers, workers: Array, n: int, size: int, first
     """For each worker `n` of the integers below `size` >= n: (W, n), ascending, int32 or int64.
 
     Args:
-        numbers: What decides; at most `n` of each worker.
+        numbers: The random numbers; at most `n` of each worker are used.
         workers: Numbers of the workers (W,).
         n: Size of the subsets.
-        size: How many integers there are to choose from.
-        first: First one of each worker's numbers to be used.
+        size: Number of integers to choose from.
+        first: First number of each worker that is used.
     """
     workers = workers[:, None]
-    if n > size - n:  # what is left out is less
+    if n > size - n:  # fewer integers are left out than chosen
         left_out = equal_subsets(numbers, workers[:, 0], size - n, size, first).astype(np.int64)
         kept = np.ones((len(workers), size), dtype=np.bool)
         kept[np.arange(len(workers))[:, None], left_out] = False
@@ -56,16 +56,16 @@ def equal_subsets(numbers: StepNumbers, workers: Array, n: int, size: int, first
 
 
 def unequal_subsets(numbers: StepNumbers, workers: Array, starts: Array, sizes: Array, shares: Array) -> Array:
-    """Of each of S intervals of integers a subset of its own size, all in one array (D,), int64, in no order.
+    """A subset of each of S intervals of integers, all in one array (D,), int64, in no order.
 
     Args:
-        numbers: What decides; of each worker at most as many as it gets integers.
-        workers: Whose numbers decide for each interval (S,), ascending.
+        numbers: The random numbers; a worker uses at most as many as it gets integers.
+        workers: The worker whose numbers are used for each interval (S,), ascending.
         starts: First integer of each interval (S,), ascending; intervals do not overlap.
         sizes: Length of each interval (S,).
         shares: Size of each subset (S,).
     """
-    by_rest = 2 * shares > sizes  # what is left out is less
+    by_rest = 2 * shares > sizes  # fewer integers are left out than chosen
     segments = np.repeat(np.arange(len(starts)), np.where(by_rest, sizes - shares, shares))
     drawers = workers[segments]
     used = np.bincount(drawers)
@@ -93,9 +93,9 @@ def unequal_subsets(numbers: StepNumbers, workers: Array, starts: Array, sizes: 
 
 
 def _settled(rows: Array, again: Callable[[Array], Array]) -> Array:
-    """Sort each row (R, n), contiguous, and draw anew what repeats another value of its row, until nothing does.
+    """Sort each row (R, n), contiguous, and draw values again that are twice in their row, until there are none.
 
-    Only which values are equal decides what is drawn anew, not which they are: all subsets stay equally likely.
+    The values themselves do not decide which ones are drawn again, so that all subsets stay equally likely.
     """
     rows.sort(axis=1)
     flat, width = rows.reshape(-1), rows.shape[1]

@@ -1,4 +1,4 @@
-"""Every stored row equally often."""
+"""Uniform sampling: every stored row equally often."""
 
 from typing import ClassVar
 
@@ -23,12 +23,10 @@ class Uniform(Sampler):
 
     @override
     def group_counts(self, size: int) -> dict[int, int]:
-        """All rows are one group."""
         return {0: size}
 
     @override
     def locate(self, groups: list[int] | Tensor, numbers: Tensor) -> Tensor:
-        """A row's number is its slot."""
         return numbers
 
     @classmethod

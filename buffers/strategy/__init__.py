@@ -1,1 +1,1 @@
-"""The Lightning strategy for rehearsal in data-parallel training; the only part of `redwood.buffers` on Lightning."""
+"""The Lightning strategy for rehearsal in data-parallel training; only this part of the buffers needs Lightning."""

@@ -1,4 +1,4 @@
-"""The arguments of a strategy, of which Lightning would pass on or ignore what it does not know."""
+"""Check of the arguments of a strategy: Lightning would pass on or ignore unknown ones."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.pytree import Tree
 
-# Those of DistributedDataParallel that Lightning sets itself.
+# Arguments of DistributedDataParallel that Lightning sets itself.
 _SET = {"self", "module", "device_ids"}
 
 
@@ -24,11 +24,11 @@ def check_arguments(
     labels: Callable[[Tree], object],
     tasks: Callable[[Tree], object],
 ) -> None:
-    """Refuse what would be ignored, or fail only in training.
+    """Refuse arguments that would be ignored, or fail only in training.
 
     Args:
         kind: The class of the strategy.
-        others: Arguments that it does not name itself.
+        others: Arguments for the strategy that it inherits from.
         buffer: See `AsyncRehearsalStrategy`, as for the others.
         extras: Likewise.
         timeout: Likewise.
@@ -36,7 +36,7 @@ def check_arguments(
         tasks: Likewise.
 
     Raises:
-        TypeError: If there is no argument of such a name, or it is of another kind.
+        TypeError: If there is no argument of such a name, or its value is of another type.
     """
     known = _known(kind)
     for name in others:

@@ -62,14 +62,14 @@ def _named(batch: Tree, names: tuple[str, ...]) -> Tensor | None:
 
 
 def tensors_of(batch: Tree) -> Tree:
-    """The same batch with None in place of all that is no tensor."""
+    """The same batch with None in place of every value that is no tensor."""
     return map_leaves(batch, lambda leaf: leaf if isinstance(leaf, Tensor) else None)
 
 
 def merged(batch: Tree, replayed: Tree) -> Tree:
     """A batch of the same structure: its samples (b, ...) first, then the replayed ones (r, ...).
 
-    What is no tensor stays as it came with the incoming samples: a list of b names has no entries for replayed ones.
+    Values that are no tensors stay as they came: a list of b names has no entries for replayed samples.
 
     Raises:
         ValueError: If a leaf of both is not of one dtype and sample shape, or only one of them has it.
@@ -96,10 +96,10 @@ def _paths(leaves: list[tuple[str, Tensor]]) -> str:
 
 
 def stored_part(samples: Tree) -> Tree:
-    """What is to be stored of a batch, checked.
+    """The samples themselves, if they can be stored.
 
     Raises:
-        ValueError: If it is no tree of tensors (B, ...) with one B.
+        ValueError: If they are no tree of tensors (B, ...) with one B.
     """
     try:
         batch_size(list(flatten(samples)))
@@ -112,5 +112,5 @@ def stored_part(samples: Tree) -> Tree:
 
 
 def in_new_containers(batch: Tree, *, copied: bool = False) -> Tree:
-    """The same tensors, or copies, in new containers, which hooks that change a batch in place leave alone."""
+    """The same tensors, or copies, in new containers, which hooks that change a batch in place do not reach."""
     return unflatten(batch, iter([leaf.clone() if copied else leaf for _, leaf in flatten(batch)]))

@@ -1,4 +1,4 @@
-"""The buffer beside Lightning's checkpoints."""
+"""The buffer beside the checkpoints of Lightning."""
 
 import os
 import shutil
@@ -28,8 +28,8 @@ ENTRY = "async_rehearsal"
 class BufferCheckpoints:
     """Saves the buffer of all workers in the folder `<checkpoint>.rehearsal`, while training goes on.
 
-    Each save goes to a folder of its own, which the checkpoint names; the checkpoint appears, in place of an older one
-    of its name, once that folder is complete. Whenever a save is cut short, the checkpoint before it is still whole.
+    Each save writes a new folder, which the checkpoint names. The checkpoint appears once that folder is complete, in
+    place of an older one of its name. If a save is interrupted, the checkpoint before is still whole.
     """
 
     def __init__(self, memory: AsyncRehearsalBuffer, timeout: timedelta | None = None) -> None:
@@ -40,20 +40,20 @@ class BufferCheckpoints:
         self._job: Job[None] | None = None
 
     def join(self) -> None:
-        """Make a group for saving; every worker has to call this, from the thread that trains."""
+        """Make a process group for saving; every worker has to call this, from the thread that trains."""
         if self._worker_thread is None:
             self._worker_thread = WorkerThread(threaded=True)
         if self._group is None and dist.is_initialized() and dist.get_world_size() > 1:
             self._group = cast(ProcessGroup, dist.new_group(timeout=self._timeout, backend="gloo"))
 
     def save(self, checkpoint: State, path: Path, token: str, write: Callable[[Path], None]) -> None:
-        """Take a private copy of the buffer, and save it in the background; every worker has to call this.
+        """Copy the buffer, and save the copy in another thread; every worker has to call this.
 
         Args:
-            checkpoint: Lightning's; gets the entry that names the buffer's folder.
-            path: Where it goes.
-            token: Name of a new folder, the same on all workers.
-            write: Writes the checkpoint on the first worker, and nothing on others.
+            checkpoint: Lightning's checkpoint; gets the entry that names the folder of the buffer.
+            path: Path of the checkpoint.
+            token: Name of a new folder, equal on all workers.
+            write: Writes the checkpoint on the first worker, and does nothing on the others.
         """
         self.wait()
         self.join()
@@ -61,7 +61,7 @@ class BufferCheckpoints:
         rank, world = (dist.get_rank(), dist.get_world_size()) if self._group is not None else (0, 1)
         checkpoint[ENTRY] = {"folder": token, "workers": world}
         snapshot = take_snapshot(self._memory.buffer, self._memory.extra_state())
-        if rank == 0:  # what a process that was killed has left
+        if rank == 0:  # files of a killed process
             for stale in path.parent.glob(f"{escape(path.name)}.*.pending"):
                 stale.unlink()
         pending = path.with_name(f"{path.name}.{token}.pending")
@@ -98,18 +98,18 @@ class BufferCheckpoints:
                 job.result()
 
     def wait_after_error(self) -> None:
-        """Likewise if training has failed; other workers may be gone by then, and are not waited for."""
+        """Like `wait`, after training has failed: other workers may be lost by then, and are not waited for."""
         if self._group is None:
             try:
                 self.wait()
-            except Exception as error:  # not to hide what training has failed of
+            except Exception as error:  # must not hide the error of training
                 warnings.warn(f"The latest checkpoint is not complete: {error}", stacklevel=2)
 
     def load(self, checkpoint: State, path: Path) -> bool:
-        """Go on with the buffer of a checkpoint, if it has one; every worker has to call this.
+        """Restore the buffer of a checkpoint, if it has one; every worker has to call this.
 
         Raises:
-            ValueError: If the folder of the buffer is missing, or not whole.
+            ValueError: If the folder of the buffer is missing or damaged.
         """
         if ENTRY not in checkpoint:
             return False
@@ -124,9 +124,9 @@ class BufferCheckpoints:
         return True
 
     def remove(self, path: Path, remove: Callable[[], None]) -> None:
-        """Remove a checkpoint, by `remove`, and its folder: in the background, once the latest save is complete.
+        """Remove a checkpoint, by `remove`, and its folder, once the latest save is complete.
 
-        If that fails, there is nothing yet to take the place of the older one, which stays.
+        If the latest save fails, the older checkpoint stays.
         """
         latest = self._job
 
@@ -143,8 +143,8 @@ class BufferCheckpoints:
             self._job = self._worker_thread.submit(work)
 
     def close(self) -> None:
-        """Give up the group for saving; every worker has to call this. `save` makes another one."""
-        if self._job is not None:  # after an error: nobody is waited for
+        """Destroy the group for saving; every worker has to call this. `save` makes another one."""
+        if self._job is not None:  # after an error, without waiting for other workers
             return
         if self._worker_thread is not None:
             self._worker_thread.close()
@@ -155,15 +155,15 @@ class BufferCheckpoints:
 
 def new_token() -> str:
     """A name that no other save has."""
-    # Of letters: under SLURM, Lightning takes all digits behind `hpc_ckpt_` in any file name for its version.
+    # Letters only: under SLURM, Lightning takes all digits after `hpc_ckpt_` in any file name for a version.
     return uuid4().hex[:12].translate(str.maketrans("0123456789", "ghijklmnop"))
 
 
 def _token_of(entry: object, path: Path) -> str:
-    """What `new_token` returned when a checkpoint was saved: nothing else is taken for a folder.
+    """The token of a saved checkpoint; nothing else is accepted as the name of a folder.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the entry holds no token.
     """
     token = entry.get("folder") if isinstance(entry, dict) else None
     if not isinstance(token, str) or not token.isalnum():
@@ -185,7 +185,7 @@ def local_path(path: str | Path) -> Path:
 
 
 def folder_of(path: Path) -> Path:
-    """Where the buffer of a checkpoint is."""
+    """The folder of the buffers of a checkpoint."""
     return path.with_name(f"{path.name}.rehearsal")
 
 

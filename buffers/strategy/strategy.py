@@ -56,8 +56,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
     """Data-parallel training on one device or many, with rehearsal that hides behind the training steps.
 
     `Trainer(strategy=AsyncRehearsalStrategy(buffer_size=10_000, replay=8))` is all that a LightningModule needs. Once
-    this class has been imported, `Trainer(strategy="async_rehearsal")` makes one with default options. One device needs
-    no process group, and gets none.
+    this class is imported, `Trainer(strategy="async_rehearsal")` makes one with default options.
 
     The module's `training_step` gets the incoming samples, followed by samples that are replayed: each of them drawn
     from what all workers stored. Callbacks, the hooks `on_train_batch_*` and evaluation see the incoming batch alone.
@@ -65,8 +64,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
     over the samples of all workers, though some workers may have fewer samples.
 
     Samples are stored as the loader gives them; replayed ones go through `on_after_batch_transfer` again. All tensors
-    of a batch are stored. Other values, such as a list of names, are not stored. They stay as they came and describe
-    the incoming samples alone, which are the first ones of each tensor.
+    of a batch are stored. Other values, such as a list of names, stay as they came: they describe the incoming samples.
 
     Attributes:
         memory: The buffer. To use it in another `fit`, pass it to the next strategy as `buffer=`.
@@ -108,7 +106,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
             labels: Finds the labels (B,) of a batch, for policies and samplers that need classes.
             tasks: Finds the tasks (B,) of a batch, for samplers that need tasks.
             extras: Names of further leaves of a sample that the module hands in with `add_extras`.
-            buffer: Use this one, the `memory` of an earlier strategy, instead of a new one.
+            buffer: The `memory` of an earlier strategy, to be used instead of a new one.
             timeout: How long to wait for other workers, in all collectives; default: as torch's.
             **strategy: Passed on to `DDPStrategy`.
 
@@ -148,8 +146,8 @@ class AsyncRehearsalStrategy(DDPStrategy):
     @property
     def replayed_extras(self) -> dict[str, Tensor]:
         """Of the replayed samples: the leaves (r, ...) that the module handed in when they were new."""
-        extras: dict[str, Tensor] = self.replayed[1] if self._extra_names and self.replayed is not None else {}
-        return extras
+        replayed: tuple[Tree, dict[str, Tensor]] | None = self.replayed if self._extra_names else None
+        return {} if replayed is None else replayed[1]
 
     def add_extras(self, **extras: Tensor) -> None:
         """Hand in further leaves (b, ...) of the incoming samples, from within `training_step`.
@@ -229,11 +227,10 @@ class AsyncRehearsalStrategy(DDPStrategy):
     @override
     def setup_environment(self) -> None:
         super().setup_environment()
-        if self._trainer.state.fn != "fit":
-            return
-        refuse_dataloader_iter(self._module)
-        rows_group = nccl_group(self.root_device)
-        self.memory.open(device=self.root_device, rows_group=rows_group, timeout=self._exchange_timeout)
+        if self._trainer.state.fn == "fit":
+            refuse_dataloader_iter(self._module)
+            device = self.root_device
+            self.memory.open(device=device, rows_group=nccl_group(device), timeout=self._exchange_timeout)
 
     @override
     def setup_distributed(self) -> None:
@@ -264,8 +261,8 @@ class AsyncRehearsalStrategy(DDPStrategy):
     @override
     def process_dataloader(self, dataloader: object) -> object:
         dataloader = super().process_dataloader(dataloader)
-        trainer, loop = self._trainer, self._trainer.fit_loop
-        is_for_training = trainer.training and (loop._combined_loader is None or loop._should_reload_train_dl)
+        loop = self._trainer.fit_loop
+        is_for_training = self._trainer.training and (loop._combined_loader is None or loop._should_reload_train_dl)
         if is_for_training and not self._is_single_process:
             dataloader = even_loader(dataloader, self._more_batches.exchange)
             self._loader = dataloader if isinstance(dataloader, EvenLoader) else None
@@ -284,7 +281,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
         is_repeated = self._loader is not None and self._loader.take()
         if batch is None:
             return Step(None, None, is_repeated)
-        # On the host, `on_after_batch_transfer` gets the tensors that are stored, and may change them in place.
+        # On the host, `on_after_batch_transfer` may change the tensors that are stored in place.
         copied = self.root_device.type == "cpu" and self._transfer_hook() is not None
         samples = in_new_containers(stored_part(self.samples_of(batch)), copied=copied)
         return Step(samples, structure_of(samples), is_repeated)
@@ -337,8 +334,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
         if hook is None:
             return replayed
         if step.transferred is None:  # an optimizer may run the training step several times
-            # A loaded buffer does not know the types of tuples.
-            leaves = iter([leaf for _, leaf in flatten(replayed)])
+            leaves = iter([leaf for _, leaf in flatten(replayed)])  # a loaded buffer does not know types of tuples
             step.transferred = hook(unflatten(step.structure, leaves), 0)
         return step.transferred
 
@@ -386,8 +382,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
     def save_checkpoint(self, checkpoint: State, filepath: str | Path, storage_options: object = None) -> None:
         """Save a checkpoint with the buffer; it appears once it is complete, in place of an older one of its name.
 
-        Checkpoints of the Trainer's checkpoint callbacks are written while training goes on, see
-        `wait_for_checkpoints`. A call of `Trainer.save_checkpoint` returns when the file is there.
+        Checkpoints of callbacks are written while training goes on; `Trainer.save_checkpoint` returns once it is there.
         """
         save = super().save_checkpoint
         if "optimizer_states" not in checkpoint or not hasattr(self.memory, "buffer"):  # weights alone, or no training
@@ -428,7 +423,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
         if self.is_global_zero:
             self._checkpoints.remove(local_path(filepath), lambda: remove(filepath))
 
-    # Collectives: a worker that waits for a lost one ends with a `WorkerLostError`.
+    # Collectives: waiting for a lost worker ends with a `WorkerLostError`.
 
     @override
     def barrier(self, *args: object, **kwargs: object) -> None:
