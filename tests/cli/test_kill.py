@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from redwood.cli import main
-from tests.cli.command import content, start, start_copy
+from tests.cli.command import content, start_copy
 from tests.cli.kill_runs import GONE_S, Place, differences, exit_status, is_worker, kill_and_resume, session, wait_until
 from tests.small_runs import MEASURED
 
@@ -178,14 +178,15 @@ def test_ctrl_c_on_a_terminal(tmp_path):
     folder = tmp_path / "run"
     options = ["--method", "finetune", "--checkpoint_every", "10"]
     arguments = long(*options, "--passes", "40", "--run_dir", str(folder))
-    process = start(*arguments, stdout=end, stderr=end, stdin=end)
-    os.close(end)
+    process = start_copy(*arguments, output=Path(os.ttyname(end)))
     parts: list[bytes] = []
     reader = threading.Thread(target=read_all, args=(terminal, parts))
     reader.start()  # a terminal that nobody reads from would hold the run up
-    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", lambda: process.poll() is None)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE_S) == 130
+    wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process.is_alive)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(PATIENCE_S)
+    assert process.exitcode == 130
+    os.close(end)
     reader.join()
     shown = b"".join(parts).decode()
     assert "\x1b[" in shown and "━" in shown, "a bar is drawn with these"

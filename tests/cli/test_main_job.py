@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from redwood import __version__
 from redwood.cli import main
 from redwood.settings.results import Results
 from tests.cli.command import QUICK, RUN_FILES, content, run
@@ -126,12 +127,16 @@ def test_its_config_reproduces_it(job, tmp_path, capsys):
     assert "phase" not in capsys.readouterr().out
 
 
-def test_the_console_script_writes_to_runs_where_it_is_started(tmp_path):
+def test_the_console_script(tmp_path):
     script = Path(sys.executable).with_name("redwood")
     assert script.exists(), "install redwood in this environment: pip install -e ."
-    pair = ["--setting", "class_incremental", "--method", "random"]
-    done = run(*pair, *QUICK[:4], cwd=tmp_path, command=[str(script)])
-    assert (done.returncode, done.stderr) == (0, "")
+    done = run("--version", cwd=tmp_path, command=[str(script)])
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+
+
+def test_it_writes_to_runs_where_it_is_started(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--setting", "class_incremental", "--method", "random", *QUICK[:4], "--quiet"]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.endswith("-class_incremental-random")
     assert {path.name for path in folder.iterdir()} == RUN_FILES
