@@ -17,7 +17,7 @@ from common import environment, markdown_table, write
 from rich.console import Console
 
 from redwood.experiments.comparison import compare, resume_comparison
-from redwood.experiments.options import Pair
+from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import is_comparison
 from redwood.methods import METHODS, get_method
 from redwood.settings import get_setting

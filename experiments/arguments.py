@@ -4,9 +4,12 @@ import argparse
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from redwood.core.errors import RedwoodError
+
+# Similarity from which an option is suggested for an unknown one: at .6, `--epsilon` is like `--version`.
+ALIKE = 0.7
 
 
 class UsageError(RedwoodError):
@@ -110,23 +113,8 @@ def general_help(settings: list[str], methods: list[str]) -> str:
     return parser.format_help()
 
 
-def as_arguments(config: dict[str, Any]) -> list[str]:
-    """The options of a configuration file as command-line arguments, so that both are checked alike."""
-    arguments: list[str] = []
-    for name, value in config.items():
-        if isinstance(value, list):
-            arguments += [f"--{name}", *map(str, value)] if value else []
-        elif value is not None:
-            arguments.append(f"--{name}={value}")
-    return arguments
-
-
-# How alike a name has to be to be named as what may have been meant: at .6, `--epsilon` is like `--version`.
-ALIKE = 0.7
-
-
 class UnknownOptionError(UsageError):
-    """Nobody has this option.
+    """No class has this option.
 
     Attributes:
         option: Its name.

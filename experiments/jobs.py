@@ -1,4 +1,4 @@
-"""One run of a comparison, as whoever does it is told about it."""
+"""One run of a comparison: what the process that does it needs to know, and how it ended."""
 
 import gc
 import re
@@ -6,11 +6,14 @@ import sys
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from redwood.core.errors import NotApplicableError, RedwoodError
-from redwood.experiments.options import Options, Pair, parse_options
-from redwood.experiments.runner import execute, short_name
+from redwood.experiments.options import Options, parse_options
+from redwood.experiments.pairs import Pair
+from redwood.experiments.runner import execute
 from redwood.runs.cost import reset_peak_memory
+from redwood.runs.names import short_name
 from redwood.runs.processes import WorkerCrashedError
 from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
@@ -25,7 +28,7 @@ class Job:
         arguments: Options of the comparison, of which the pair takes its own.
         seed: Seed of this run.
         folder: Its run directory; it goes on with what it finds there.
-        width: Places that it takes while it runs, see `redwood.experiments.resources`.
+        width: Cores or GPUs that it takes while it runs, see `redwood.experiments.resources`.
         devices: Numbers of the GPUs that it is to use, as `--devices` has them; None leaves the option as given.
     """
 
@@ -43,7 +46,7 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """Where what it prints is kept if it has a process of its own; else, the traceback of an unforeseen failure."""
+        """The file for its output if it has a process of its own; else for the traceback of an unforeseen failure."""
         return self.folder / "log.txt"
 
     @property
@@ -52,7 +55,7 @@ class Job:
         return (self.folder / "results.json").exists()
 
     def results(self) -> Results:
-        """What it measured, once it is complete.
+        """The results, once it is complete.
 
         Raises:
             DataError: If the file is damaged.
@@ -66,8 +69,8 @@ class Failure:
 
     Attributes:
         reason: One sentence for the user.
-        unforeseen: Whether it was a mistake in the code; the process may hold a broken device or worse since then.
-        traceback: Where in the code it was, if that is known; it has been printed already.
+        unforeseen: Whether it was a mistake in the code; the process may hold a broken device since then.
+        traceback: The traceback if it is known; it has been printed already.
         applies: Whether the method applies to the setting; with some data, such as numbers to predict, it may not.
     """
 
@@ -77,15 +80,18 @@ class Failure:
     applies: bool = True
 
 
-def run_job(job: Job) -> Results | Failure:
+Outcome: TypeAlias = Results | Failure
+
+
+def run_job(job: Job) -> Outcome:
     """Run it in this process, from where it stopped if it has been started before.
 
     Returns:
-        What it measured. A failure is printed to standard error as well, an unforeseen one with its traceback.
+        The results or the failure. A failure is also printed to standard error, an unforeseen one with its traceback.
 
     Raises:
         InterruptedRun: If the user interrupts it.
-        TerminatedRun: If it is told to end.
+        TerminatedRun: If a signal such as SIGTERM ends it.
     """
     reset_peak_memory()
     try:
@@ -117,7 +123,7 @@ def run_job(job: Job) -> Results | Failure:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """What went wrong; the error of one of several workers is a text that ends in that worker's traceback."""
+    """The error in one line; the error of one of several workers is a text that ends in that worker's traceback."""
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     if lines and isinstance(error, WorkerCrashedError):
         return next((line for line in reversed(lines) if re.match(r"[\w.]+(:|$)", line)), lines[-1])

@@ -1,8 +1,10 @@
 """Show the tree of settings, with the methods that apply at each node."""
 
+import json
 from dataclasses import dataclass
 from typing import TypedDict
 
+from rich.console import Console
 from rich.tree import Tree
 
 from redwood import methods
@@ -52,6 +54,14 @@ def describe_settings() -> list[SettingRecord]:
         }
         for name, cls in classes.items()
     ]
+
+
+def print_settings(as_json: bool) -> None:
+    """Print the tree, or its records as JSON."""
+    if as_json:
+        print(json.dumps(describe_settings(), indent=2))
+    else:
+        Console().print(setting_tree())
 
 
 def setting_tree() -> Tree:

@@ -6,14 +6,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
+from typing_extensions import override
 
-from redwood.experiments.jobs import Failure, Job
-from redwood.experiments.overview import outcome
-from redwood.settings.results import Results
+from redwood.experiments.jobs import Failure, Job, Outcome
+from redwood.experiments.tables import summary_of
 
 
 class Monitor:
-    """Says nothing; base of those that do.
+    """Prints nothing; base of the monitors that do.
 
     Attributes:
         done: Runs that are over, those that failed included.
@@ -21,7 +21,7 @@ class Monitor:
     """
 
     def __init__(self, console: Console, total: int, done: int) -> None:
-        """Say where to print, how many runs there are, and how many of them were done before."""
+        """Take where to print, how many runs there are, and how many of them were done before."""
         self._console, self._total = console, total
         self.done, self.failed = done, 0
 
@@ -34,17 +34,17 @@ class Monitor:
     def started(self, job: Job) -> None:
         """A run has started."""
 
-    def ended(self, job: Job, end: Results | Failure) -> None:
-        """A run has ended, in these results or this failure."""
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """A run has ended."""
         self.done += 1
-        self.failed += isinstance(end, Failure) and end.applies
+        self.failed += isinstance(outcome, Failure) and outcome.applies
 
 
 class HeadingMonitor(Monitor):
     """A heading over what each run prints, for runs in this process."""
 
+    @override
     def started(self, job: Job) -> None:
-        """Print it."""
         super().started(job)
         self._console.print(Text(job.label, style="bold"), soft_wrap=True)
 
@@ -52,10 +52,10 @@ class HeadingMonitor(Monitor):
 class LineMonitor(Monitor):
     """A line for each run that has ended."""
 
-    def ended(self, job: Job, end: Results | Failure) -> None:
-        """Print the line."""
-        super().ended(job, end)
-        text = describe_failure(job, end) if isinstance(end, Failure) else f"{job.label}: {outcome(end)}"
+    @override
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        super().ended(job, outcome)
+        text = describe_failure(job, outcome) if isinstance(outcome, Failure) else f"{job.label}: {summary_of(outcome)}"
         self._console.print(Text(f"[{self.done}/{self._total}] {text}"), soft_wrap=True)
 
 
@@ -82,18 +82,18 @@ class LiveMonitor(Monitor):
     def __exit__(self, *error: object) -> None:
         self._display.stop()
 
+    @override
     def started(self, job: Job) -> None:
-        """Show it."""
         super().started(job)
         self._running[job] = self._display.add_task(f"  {escape(job.label)}", total=1)
         self._show()
 
-    def ended(self, job: Job, end: Results | Failure) -> None:
-        """Show it no more, and move the bar."""
-        super().ended(job, end)
+    @override
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        super().ended(job, outcome)
         self._display.remove_task(self._running.pop(job))
-        if isinstance(end, Failure):
-            self._console.print(Text(describe_failure(job, end)), soft_wrap=True)
+        if isinstance(outcome, Failure):
+            self._console.print(Text(describe_failure(job, outcome)), soft_wrap=True)
         self._show()
 
     def _show(self) -> None:
@@ -103,7 +103,7 @@ class LiveMonitor(Monitor):
 
 
 def describe_failure(job: Job, failure: Failure) -> str:
-    """A run, why it failed, and where what it printed can be read; or why it is left out."""
+    """One line: the run, why it failed, and the file with its output; or why it is left out."""
     if not failure.applies:
         return f"{job.label} left out: {failure.reason}"
     log = f" (see {job.log})" if job.log.exists() else ""
@@ -117,7 +117,7 @@ def make_monitor(console: Console, total: int, done: int, here: bool, quiet: boo
         console: Where to print.
         total: Runs of the comparison.
         done: How many of them were done before.
-        here: Whether the runs take place in this process, and print what they have to say.
+        here: Whether the runs take place in this process, which shows their output.
         quiet: Whether the user wants no progress.
     """
     if quiet:

@@ -1,9 +1,8 @@
 """Build the options of a pair from the dataclasses of its setting, its method and the run."""
 
 import argparse
-import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, NoReturn
 
@@ -11,11 +10,11 @@ import simple_parsing
 from simple_parsing import SimpleHelpFormatter
 from simple_parsing.docstring import get_attribute_docstring
 
+from redwood.core.errors import RedwoodError
 from redwood.experiments.arguments import UsageError, add_selection, refuse_unknown
-from redwood.methods import get_method
+from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
 from redwood.runs.run import Run
-from redwood.settings import get_setting
 from redwood.settings.base import Setting
 
 
@@ -56,25 +55,6 @@ def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
             action.nargs = None
         if action.option_strings not in (["--seeds"], ["--jobs"]):
             action.metavar = f"{name} ..." if action.nargs == "*" else name
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A setting and a method by the names under which the user knows them."""
-
-    setting: str
-    method: str
-
-    def load(self) -> tuple[type[Setting], type[Method]]:
-        """The two classes.
-
-        Raises:
-            RedwoodError: If one is unknown or cannot be imported.
-        """
-        return _load(get_setting, self.setting), _load(get_method, self.method)
-
-    def __str__(self) -> str:
-        return f"--setting {self.setting} --method {self.method}"
 
 
 class _Parser(simple_parsing.ArgumentParser):
@@ -137,14 +117,29 @@ def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
     refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs")
 
 
+def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | RedwoodError]:
+    """The options of each pair, or why it cannot have them: a value may contradict one setting and suit the others.
+
+    Raises:
+        RedwoodError: If an argument belongs to no pair or has the wrong type, or if no pair can have its options.
+    """
+    check_arguments(pairs, arguments)
+    parsed: list[Options | RedwoodError] = []
+    for pair in pairs:
+        try:
+            parsed.append(parse_options(pair, arguments))
+        except UsageError:
+            raise
+        except RedwoodError as error:
+            parsed.append(error)
+    if isinstance(parsed[0], RedwoodError) and not any(isinstance(options, Options) for options in parsed):
+        raise parsed[0]
+    return parsed
+
+
 def pair_help(pair: Pair) -> str:
     """The help of a pair: what to run, and the options of setting, method and run."""
     return make_parser(pair).format_help()
-
-
-@functools.cache  # a comparison asks for the same few names again and again
-def _load(get: Callable[[str], Any], name: str) -> Any:
-    return get(name)
 
 
 def _comments(cls: type[Any]) -> dict[str, str]:

@@ -12,8 +12,9 @@ from redwood.core.errors import RedwoodError
 from redwood.core.files import plain, write_atomically
 from redwood.core.schema import ListOf, Number, Record, Text, check
 from redwood.experiments.jobs import Job
-from redwood.experiments.options import Options, Pair
-from redwood.experiments.resources import places_needed
+from redwood.experiments.options import Options
+from redwood.experiments.pairs import Pair
+from redwood.experiments.resources import resources_needed
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.runs.folder import RunFolder
@@ -38,7 +39,7 @@ def is_comparison(folder: Path) -> bool:
 
 
 @dataclass
-class Plan:
+class ComparisonPlan:
     """The pairs of a comparison, and the options and seeds that all of them share.
 
     Attributes:
@@ -55,7 +56,7 @@ class Plan:
 
     @classmethod
     def of(cls, folder: Path, pairs: list[Pair], arguments: list[str], n_seeds: int) -> Self:
-        """Plan a new comparison."""
+        """ComparisonPlan a new comparison."""
         return cls(folder, [_lasting(pair) for pair in pairs], arguments, n_seeds)
 
     @classmethod
@@ -134,7 +135,7 @@ class Plan:
                     tuple(self.arguments),
                     seed,
                     self.folder / (f"{name}-seed{seed}" if self.n_seeds > 1 else name),
-                    width=places_needed(options.run, options.setting.workers),
+                    width=resources_needed(options.run, options.setting.workers),
                 )
                 for seed in range(first, first + self.n_seeds)
             ]

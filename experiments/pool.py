@@ -1,4 +1,4 @@
-"""Run jobs: one after the other in this process, or side by side in processes that may die of any of them."""
+"""Run jobs one after the other in this process, or side by side in processes, of which each job may kill its own."""
 
 import contextlib
 import multiprocessing
@@ -10,20 +10,17 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import Any, Self
 
-from redwood.experiments.jobs import Failure, Job, run_job
-from redwood.experiments.resources import Places
+from redwood.experiments.jobs import Failure, Job, Outcome, run_job
+from redwood.experiments.resources import Resources
 from redwood.experiments.worker import serve
 from redwood.runs.processes import interrupts_blocked
-from redwood.settings.results import Results
 
-End = Results | Failure
-
-LOOK_S = 2.0  # between looks at which processes are alive
+POLL_S = 2.0  # between checks of which processes are alive
 GRACE_S = 60.0  # for runs to save a checkpoint and to close their loggers when the comparison is stopped
 
 
 class ThisProcess:
-    """Runs jobs one after the other, where the user sees what they print; they share the fate of this process."""
+    """Runs jobs one after the other in this process, so that the user sees their output."""
 
     def __enter__(self) -> Self:
         return self
@@ -31,16 +28,16 @@ class ThisProcess:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, End]]:
+    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
         """Run all of them, see `Pool.run`."""
         for job in jobs:
             started(job)
-            end = run_job(job)
-            if isinstance(end, Failure) and end.traceback:
+            outcome = run_job(job)
+            if isinstance(outcome, Failure) and outcome.traceback:
                 job.folder.mkdir(parents=True, exist_ok=True)
                 with job.log.open("a") as log:
-                    log.write(end.traceback)
-            yield job, end
+                    log.write(outcome.traceback)
+            yield job, outcome
 
 
 class Pool:
@@ -50,9 +47,9 @@ class Pool:
     place. `concurrent.futures` would give up all jobs then. After an unforeseen failure a process is replaced, too.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, resources: Resources) -> None:
         """Start nothing yet."""
-        self._places = places
+        self._resources = resources
         self._context = multiprocessing.get_context("spawn")
         self._idle: list[_Process] = []
         self._busy: list[_Process] = []
@@ -63,49 +60,49 @@ class Pool:
     def __exit__(self, *error: object) -> None:
         self._stop()
 
-    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, End]]:
-        """Run all of them; a job that needs more places than are free lets others pass.
+    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
+        """Run all of them; a job that needs more cores or GPUs than are free lets others pass.
 
         Args:
             jobs: What to run.
             started: Called with each job as it starts.
 
         Yields:
-            Each job as it ends, and how.
+            Each job as it ends, and its outcome.
         """
         waiting = list(jobs)
         while waiting or self._busy:
             for job in list(waiting):
-                places = self._places.take(job.width)
-                if places is not None:
+                taken = self._resources.take(job.width)
+                if taken is not None:
                     waiting.remove(job)
-                    self._start(job, places)
+                    self._start(job, taken)
                     started(job)
             yield from self._ended()
 
-    def _start(self, job: Job, places: list[int | None]) -> None:
+    def _start(self, job: Job, taken: list[int | None]) -> None:
         alive = [each for each in self._idle if each.process.is_alive()]
-        process = alive[-1] if alive else _Process(self._context, one_thread=self._places.total > 1)
+        process = alive[-1] if alive else _Process(self._context, one_thread=self._resources.total > 1)
         self._idle = [each for each in self._idle if each is not process]
         self._busy.append(process)
-        process.start(job, places)
+        process.start(job, taken)
 
-    def _ended(self) -> Iterator[tuple[Job, End]]:
-        """Wait until jobs have ended, and for a while at most."""
-        # What a job has left behind may hold the other ends open, of a process that is dead: so it is looked after.
-        ready = wait([source for each in self._busy for source in (each.pipe, each.process.sentinel)], LOOK_S)
+    def _ended(self) -> Iterator[tuple[Job, Outcome]]:
+        """Wait until jobs end, for `POLL_S` at most."""
+        # A dead process is found by its sentinel: processes that its job has left behind may hold the pipe open.
+        ready = wait([source for each in self._busy for source in (each.pipe, each.process.sentinel)], POLL_S)
         for process in [each for each in self._busy if each.pipe in ready or not each.process.is_alive()]:
-            job, end = process.finish()
+            job, outcome = process.finish()
             self._busy.remove(process)
-            self._places.give_back(process.places)
-            if isinstance(end, Failure) and end.unforeseen:
+            self._resources.give_back(process.taken)
+            if isinstance(outcome, Failure) and outcome.unforeseen:
                 process.end()
             else:
                 self._idle.append(process)
-            yield job, end
+            yield job, outcome
 
     def _stop(self) -> None:
-        """End all processes; those with a job, of an interrupted comparison, are told first, to save themselves."""
+        """End all processes; those with a job get SIGTERM first, so that they save a checkpoint."""
         everyone = self._busy + self._idle
         try:
             for process in self._busy:
@@ -122,7 +119,7 @@ class Pool:
 
 
 class _Process:
-    """One of the processes, and the job that it has."""
+    """One of the processes, and its job."""
 
     def __init__(self, context: Any, one_thread: bool) -> None:
         self.pipe, other = context.Pipe()
@@ -133,16 +130,16 @@ class _Process:
             self.process.start()
         other.close()
         self.job: Job | None = None
-        self.places: list[int | None] = []
+        self.taken: list[int | None] = []
 
-    def start(self, job: Job, places: list[int | None]) -> None:
+    def start(self, job: Job, taken: list[int | None]) -> None:
         """Hand it a job."""
-        self.job, self.places = job, places
-        with contextlib.suppress(ConnectionError):  # it is dead, which shows when its end is waited for
-            self.pipe.send(replace(job, devices=_devices(places)))
+        self.job, self.taken = job, taken
+        with contextlib.suppress(ConnectionError):  # it is dead; `_ended` finds that out
+            self.pipe.send((replace(job, devices=_devices(taken)), run_job))
 
-    def finish(self) -> tuple[Job, End]:
-        """The job that has ended, and how."""
+    def finish(self) -> tuple[Job, Outcome]:
+        """The job that has ended, and its outcome."""
         job, self.job = self.job, None
         assert job is not None
         try:
@@ -150,10 +147,10 @@ class _Process:
                 return job, self.pipe.recv()
         except (EOFError, OSError):
             pass
-        self.process.join(LOOK_S)  # it may be on its way out, with an exit status of its own
+        self.process.join(POLL_S)  # it may be on its way out, with an exit status of its own
         self.signal(signal.SIGKILL)
         self.process.join()
-        return job, Failure(f"Its process was ended by {_end(self.process.exitcode)}", unforeseen=True)
+        return job, Failure(f"Its process was ended by {_describe_exit(self.process.exitcode)}", unforeseen=True)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to all that it has started."""
@@ -168,12 +165,12 @@ class _Process:
         self.pipe.close()
 
 
-def _devices(places: list[int | None]) -> str | None:
-    numbers = [number for number in places if number is not None]
+def _devices(taken: list[int | None]) -> str | None:
+    numbers = [number for number in taken if number is not None]
     return "".join(f"{number}," for number in numbers) if numbers and len(set(numbers)) == len(numbers) else None
 
 
-def _end(status: int | None) -> str:
+def _describe_exit(status: int | None) -> str:
     if status is None or status >= 0:
         return f"exit status {status}."
     if status == -signal.SIGKILL:

@@ -4,21 +4,23 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from redwood.runs.devices import device_type
 from redwood.runs.run import Run
 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-class Places:
-    """What runs are given while they last: a core each, or a GPU.
+class Resources:
+    """The cores or GPUs of this machine, which runs take while they last.
 
-    On a machine with GPUs each run gets one of its own per worker, named by its number; with fewer GPUs than places,
-    as `--jobs` may ask for, runs share them. Where the numbers do not matter they are None.
+    A GPU is named by its number, a core by None. On a machine with GPUs each run takes one GPU per worker. A GPU is
+    listed several times if `--jobs` asks for more runs at once than there are GPUs: runs share it then.
     """
 
     def __init__(self, numbers: Sequence[int | None]) -> None:
-        """Offer these places."""
+        """Take the numbers of the GPUs, or None for each core."""
         self._free = list(numbers)
         self.total = len(self._free)
         self._distinct = len(set(numbers)) if None not in numbers else None
@@ -26,7 +28,7 @@ class Places:
     def take(self, width: int) -> list[int | None] | None:
         """Give away `width` places, all if there are fewer; None as long as too few are free.
 
-        Places of one run have different numbers, unless there are not as many numbers.
+        Resources of one run have different numbers, unless there are not as many numbers.
         """
         if self._distinct is None or width > self._distinct:
             wanted = list(range(min(width, self.total)))
@@ -39,26 +41,24 @@ class Places:
         return taken
 
     def give_back(self, numbers: Sequence[int | None]) -> None:
-        """Offer places again that were taken."""
+        """Give back the numbers that `take` returned."""
         self._free += numbers
 
 
-def find_places(run: Run, jobs: int | None) -> Places:
-    """The places for runs with these options: a core each, or a GPU; `jobs` of them if that many are asked for.
+def find_resources(run: Run, jobs: int | None) -> Resources:
+    """The cores or GPUs for runs with these options; `jobs` of them if that is given.
 
-    Where `--devices` names devices, all runs share these, one after the other unless `jobs` says otherwise.
+    If `--devices` names devices, all runs share them, one after the other unless `jobs` is given.
     """
     kind = device_type(run.accelerator)
     if kind == "cuda" and run.devices == "auto":
-        import torch
-
         gpus = max(torch.cuda.device_count(), 1)
-        return Places([index % gpus for index in range(jobs or gpus)])
-    return Places([None] * (jobs or (available_cores() if kind == "cpu" else 1)))
+        return Resources([index % gpus for index in range(jobs or gpus)])
+    return Resources([None] * (jobs or (available_cores() if kind == "cpu" else 1)))
 
 
-def places_needed(run: Run, workers: int) -> int:
-    """How many places a run takes: one per worker, and on the CPU one per thread of each that was asked for."""
+def resources_needed(run: Run, workers: int) -> int:
+    """How many cores or GPUs a run takes: one per worker; on the CPU, one per thread of each worker."""
     return workers * max(run.threads, 1) if device_type(run.accelerator) == "cpu" else workers
 
 

@@ -4,8 +4,9 @@ import faulthandler
 import os
 import signal
 import sys
+from io import TextIOWrapper
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from redwood.runs.processes import end_with_parent
 from redwood.runs.signals import Stopped, stop_signals
@@ -13,18 +14,18 @@ from redwood.runs.signals import Stopped, stop_signals
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def serve(pipe: Any, one_thread: bool) -> None:
-    """Run the jobs that come through the pipe, and answer each with how it ended, until the pipe ends.
+def serve(pipe: Connection, one_thread: bool) -> None:
+    """Run the jobs that come through the pipe, and send back the outcome of each, until the pipe is closed.
 
-    What a job prints, a crash of the interpreter included, is appended to its log.
+    The output of a job, a crash of the interpreter included, is appended to its log.
 
-    The process leads a group of its own: an interrupt on the terminal reaches its parent alone, which decides, and
-    whatever a job has started can be ended together with it. Until it leads one, interrupts are blocked. It ends at
-    once when its parent does, whichever way.
+    The process leads a group of its own: Ctrl-C on the terminal reaches its parent alone, which decides, and all
+    processes that a job has started can be ended together with it. Until then, interrupts are blocked. It ends at once
+    when its parent ends.
 
     Args:
-        pipe: A `multiprocessing.Pipe` that brings jobs and takes answers.
-        one_thread: Whether libraries are to compute on one thread, as there are more processes like this one.
+        pipe: Brings each job, a function that runs it, and takes the outcome.
+        one_thread: Whether libraries compute on one thread, because there are more processes like this one.
     """
     os.setsid()
     job = None
@@ -32,17 +33,15 @@ def serve(pipe: Any, one_thread: bool) -> None:
     if one_thread:
         os.environ.update(dict.fromkeys(THREADS, "1"))
     faulthandler.enable()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a crash is not to lose the lines before
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a crash does not lose the lines before it
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         with stop_signals():
             while True:
-                job = pipe.recv()
+                job, run = pipe.recv()  # imports what runs need, under the environment set above
                 _print_to(job.log)
-                _import()
-                from redwood.experiments.jobs import run_job
-
-                pipe.send(run_job(job))
+                pipe.send(run(job))
     except (EOFError, ConnectionError):
         return
     except KeyboardInterrupt:
@@ -50,17 +49,11 @@ def serve(pipe: Any, one_thread: bool) -> None:
     except Stopped as stop:
         if job is not None:
             print("stopped", file=sys.stderr)
-        os.kill(os.getpid(), stop.number)  # what it does by default: whoever waits for this process sees why it ended
-
-
-def _import() -> None:
-    """Load what every run needs before the clock of the first one starts."""
-    import redwood.methods.training.module
-    import redwood.runs.loggers  # noqa: F401
+        os.kill(os.getpid(), stop.number)  # the default action: the parent sees which signal ended this process
 
 
 def _print_to(path: Path) -> None:
-    """Have standard output and error, those of libraries and later processes included, appended to a file."""
+    """Append standard output and error, also of libraries and child processes, to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -8,8 +8,8 @@ import pytest
 
 from redwood.cli import main
 from redwood.experiments.arguments import parse_selection
-from redwood.experiments.comparison import select_pairs
-from redwood.experiments.options import Pair, check_arguments, parse_options
+from redwood.experiments.options import check_arguments, parse_options
+from redwood.experiments.pairs import Pair, select_pairs
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.agents.agent import Agent
 from redwood.settings import SETTINGS, get_setting

@@ -2,21 +2,19 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from redwood.runs.figures.drawing import height_of, looks_of, new_figure, save_figure, width_of, wrapped
+from redwood.runs.figures.drawing import height_of, looks_of, new_figure, save_figure, width_of
 from redwood.runs.figures.plots import plot_comparison, title_comparison
 from redwood.runs.figures.trade_off import draw_trade_off, has_trade_off
-from redwood.settings.results import Results
+from redwood.runs.names import wrapped
+from redwood.runs.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-PARTLY, SOME_FAILED = "*", "mean of the seeds that did not fail"
 
 _NOT_APPLICABLE, _FAILED = "#dddddd", "#b03030"
 # Inches, width and height: a cell of the map, a panel, and the labels around a panel.
@@ -28,25 +26,8 @@ _MAX_PANELS_A_ROW = 6
 _DIGITS = 5  # that a cell of the map has room for
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One pair of a comparison.
-
-    Attributes:
-        setting: Name of the setting.
-        method: Name of the method.
-        results: Runs, one per seed; empty if all failed.
-        failed: Whether a run failed.
-    """
-
-    setting: str
-    method: str
-    results: Sequence[Results]
-    failed: bool = False
-
-
 def draw_comparison(
-    cells: Sequence[Cell], path: str | os.PathLike[str], all_methods: Iterable[str] | None = None
+    cells: Sequence[PairResults], path: str | os.PathLike[str], all_methods: Iterable[str] | None = None
 ) -> None:
     """Draw several methods under several settings; of one setting or one method, bars, which suit these better.
 
@@ -103,27 +84,7 @@ def draw_comparison(
     save_figure(figure, path)
 
 
-class _Pair(Protocol):
-    """What has a setting and a method."""
-
-    @property
-    def setting(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-
-
-def methods_in_order(pairs: Iterable[_Pair]) -> list[str]:
-    """The methods of some pairs, in the order of each setting's: not all methods need to apply to the first one."""
-    ordered: list[str] = []
-    before: dict[str, str] = {}
-    for pair in pairs:
-        if pair.method not in ordered:
-            ordered.insert(ordered.index(before[pair.setting]) + 1 if pair.setting in before else 0, pair.method)
-        before[pair.setting] = pair.method
-    return ordered
-
-
-def _draw_map(axes: "Axes", cells: Sequence[Cell], settings: list[str], methods: list[str]) -> None:
+def _draw_map(axes: "Axes", cells: Sequence[PairResults], settings: list[str], methods: list[str]) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
     from matplotlib.patches import Rectangle
@@ -149,7 +110,7 @@ def _draw_map(axes: "Axes", cells: Sequence[Cell], settings: list[str], methods:
         axes.text(
             column,
             row,
-            f"{value:.{decimals}f}{PARTLY if cell.failed else ''}{_deviation(cell, decimals)}",
+            f"{value:.{decimals}f}{PARTLY if cell.failure else ''}{_deviation(cell, decimals)}",
             ha="center",
             va="center",
             fontsize=8,
@@ -168,7 +129,7 @@ def _draw_map(axes: "Axes", cells: Sequence[Cell], settings: list[str], methods:
     _add_key(axes, cells, complete=len(cells) == values.size)
 
 
-def _deviation(cell: Cell, decimals: int) -> str:
+def _deviation(cell: PairResults, decimals: int) -> str:
     """The standard deviation over seeds, as a second line of a cell; nothing of a single run."""
     if len(cell.results) < 2:
         return ""
@@ -176,15 +137,15 @@ def _deviation(cell: Cell, decimals: int) -> str:
     return f"\n± {values.std(ddof=1):.{decimals}f}"
 
 
-def _add_key(axes: "Axes", cells: Sequence[Cell], complete: bool) -> None:
+def _add_key(axes: "Axes", cells: Sequence[PairResults], complete: bool) -> None:
     """Say what grey, hatches and stars mean, below the map, where there are any."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     keys: list[Patch | Line2D] = [] if complete else [Patch(facecolor=_NOT_APPLICABLE, label="does not apply")]
-    if any(cell.failed and not cell.results for cell in cells):
+    if any(cell.failure and not cell.results for cell in cells):
         keys.append(Patch(facecolor="white", edgecolor=_FAILED, hatch="////", linewidth=0, label="failed"))
-    if any(cell.failed and cell.results for cell in cells):
+    if any(cell.failure and cell.results for cell in cells):
         star = Line2D([], [], linestyle="none", marker=f"${PARTLY}$", color="black", label=SOME_FAILED)
         keys.append(star)
     if keys:

@@ -26,11 +26,10 @@ from redwood.runs.figures.drawing import (
     save_figure,
     scale_of,
     style_axes,
-    title_name,
     width_of,
-    wrapped,
 )
 from redwood.runs.figures.trade_off import draw_trade_off, has_trade_off
+from redwood.runs.names import title_name, wrapped
 from redwood.settings.results import Results, mean_and_std
 from redwood.settings.scores.measure import Measure
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from redwood.runs.figures.drawing import Look, height_of, spread, style_axes, width_of, wrapped
+from redwood.runs.figures.drawing import Look, height_of, spread, style_axes, width_of
+from redwood.runs.names import wrapped
 from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
 

@@ -233,7 +233,7 @@ class TestSeeds:
 
 def test_all_is_every_pair_that_applies():
     """The pairs alone: running them all is for the slow tests of pairs."""
-    from redwood.experiments.comparison import select_pairs
+    from redwood.experiments.pairs import select_pairs
     from redwood.methods import METHODS, get_method
     from redwood.settings import SETTINGS, get_setting
     from redwood.settings.base import why_not_applicable

@@ -2,7 +2,8 @@ import argparse
 
 import pytest
 
-from redwood.experiments.arguments import UsageError, as_arguments, parse_selection, refuse_unknown
+from redwood.experiments.arguments import UsageError, parse_selection, refuse_unknown
+from redwood.experiments.config_file import as_arguments
 
 
 class TestSelection:

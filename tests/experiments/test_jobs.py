@@ -3,7 +3,7 @@ import pytest
 from redwood.core.errors import RedwoodError
 from redwood.experiments import jobs
 from redwood.experiments.jobs import Failure, Job, run_job
-from redwood.experiments.options import Pair
+from redwood.experiments.pairs import Pair
 from redwood.runs.processes import WorkerCrashedError
 
 WORKER = """

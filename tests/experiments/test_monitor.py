@@ -6,7 +6,7 @@ from rich.console import Console
 
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.monitor import make_monitor
-from redwood.experiments.options import Pair
+from redwood.experiments.pairs import Pair
 from redwood.settings.results import Cost, Results
 
 JOBS = [Job(Pair("continual", f"some/[file].py:{name}"), (), 3, Path("nowhere")) for name in ("One", "Two")]

@@ -3,8 +3,10 @@ from dataclasses import dataclass, field, fields
 import pytest
 
 from redwood.core.errors import InvalidOptionError, UnknownNameError
-from redwood.experiments.arguments import UsageError, as_arguments
-from redwood.experiments.options import Pair, check_arguments, make_parser, parse_options
+from redwood.experiments.arguments import UsageError
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.options import check_arguments, make_parser, parse_options
+from redwood.experiments.pairs import Pair
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
 from redwood.runs.run import Run
@@ -120,7 +122,7 @@ class TestLoad:
         def broken(name):
             raise ImportError("a bug")
 
-        monkeypatch.setattr("redwood.experiments.options.get_method", broken)
+        monkeypatch.setattr("redwood.experiments.pairs.get_method", broken)
         with pytest.raises(ImportError, match="a bug"):
             PAIR.load()
 

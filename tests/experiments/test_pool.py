@@ -84,7 +84,7 @@ def test_failures_do_not_stop_the_rest(folder, capfd, quick_processes):
     out, err = capfd.readouterr()
     assert compare(folder, "here", ["random", "finetune"], "--jobs", "1") == 0
     assert failures(folder / "pool") == {
-        "Killed": f"Its process was ended by {pool._end(-signal.SIGKILL)}",
+        "Killed": f"Its process was ended by {pool._describe_exit(-signal.SIGKILL)}",
         "random": "",
         "finetune": "",
     }
@@ -149,7 +149,9 @@ def test_seeds_and_workers_side_by_side(folder):
 
 
 def test_description_of_an_end():
-    assert pool._end(-int(signal.SIGKILL)).startswith("signal SIGKILL, as the system does when memory runs out; ")
-    assert pool._end(3) == "exit status 3."
-    assert pool._end(-int(signal.SIGBUS)) == "signal SIGBUS."
-    assert pool._end(-200) == "signal 200."
+    assert pool._describe_exit(-int(signal.SIGKILL)).startswith(
+        "signal SIGKILL, as the system does when memory runs out; "
+    )
+    assert pool._describe_exit(3) == "exit status 3."
+    assert pool._describe_exit(-int(signal.SIGBUS)) == "signal SIGBUS."
+    assert pool._describe_exit(-200) == "signal 200."

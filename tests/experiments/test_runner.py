@@ -7,18 +7,19 @@ from rich.console import Console
 
 from redwood.core.errors import RedwoodError
 from redwood.experiments.arguments import UsageError
-from redwood.experiments.options import Pair, parse_options
+from redwood.experiments.config_file import load_config
+from redwood.experiments.options import parse_options
+from redwood.experiments.pairs import Pair
 from redwood.experiments.runner import (
     InterruptedRun,
     execute,
     label_of,
-    load_config,
     new_run_dir,
     refuse_used,
-    resume,
-    short_names,
+    resume_run,
 )
 from redwood.methods.baselines import Finetune
+from redwood.runs.names import short_names
 
 PAIR = Pair("class_incremental", "finetune")
 
@@ -82,7 +83,7 @@ def test_of_the_processes_of_a_launcher_the_first_one_prints(rank, tmp_path, mon
     execute(parse_options(PAIR, arguments))
     for name, value in (("TORCHELASTIC_RUN_ID", "any"), ("WORLD_SIZE", "2"), ("RANK", str(rank))):
         monkeypatch.setenv(name, value)
-    results = resume(tmp_path / "run", Console())
+    results = resume_run(tmp_path / "run", Console())
     assert len(results.accuracy_matrix) == 5
     printed = capsys.readouterr().out
     assert ("nothing is left to do" in printed, "average accuracy" in printed) == (rank == 0, rank == 0)

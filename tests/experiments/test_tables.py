@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from redwood.experiments.tables import Row, print_comparison, print_results, shortened
+from redwood.experiments.comparison_tables import print_comparison
+from redwood.experiments.tables import print_results, shortened
+from redwood.runs.pair_results import PairResults
 from redwood.settings.results import Cost, Results
 
 
@@ -132,9 +134,9 @@ class TestPrintComparison:
             run([[0.9, 0.1], [value, 1.0]], online_curve=[(5, 0.25)], cost=Cost(value * 100)) for value in (0.2, 0.6)
         ]
         return [
-            Row("class_incremental", "rehearsal", seeds),
-            Row("class_incremental", "ewc", failure="lr [red] has to be positive,\ngot -1."),
-            Row("traditional", "rehearsal", [run([[0.5, 0.7]], num_phases=1, cost=Cost(4_000))]),
+            PairResults("class_incremental", "rehearsal", seeds),
+            PairResults("class_incremental", "ewc", failure="lr [red] has to be positive,\ngot -1."),
+            PairResults("traditional", "rehearsal", [run([[0.5, 0.7]], num_phases=1, cost=Cost(4_000))]),
         ]
 
     def test_a_line_per_pair(self):
@@ -146,7 +148,7 @@ class TestPrintComparison:
         assert last[1:] == ["60.0", "60.0", dash, dash, dash, dash, "1:06:40", "1", "ok"]
 
     def test_long_names_are_broken_between_words(self):
-        rows = [Row("continual", "ewc+rehearsal+augmentation_of_everything", [run([[0.5, 0.7]])])]
+        rows = [PairResults("continual", "ewc+rehearsal+augmentation_of_everything", [run([[0.5, 0.7]])])]
         first = [line.split(" ")[0] for line in printed(print_comparison, rows, width=70).splitlines()]
         assert first[3:6] == ["ewc+rehearsal+", "augmentation_", "of_everything"]
 
@@ -170,7 +172,9 @@ class TestPrintComparison:
     def test_fits_a_log_file(self):
         methods = ["rehearsal", "experience_replay", "my_file.py:ADistilledClassifier"]
         rows = [
-            Row("distributed_online_class_incremental", name, [run(np.eye(3).tolist()), run(np.ones((3, 3)).tolist())])
+            PairResults(
+                "distributed_online_class_incremental", name, [run(np.eye(3).tolist()), run(np.ones((3, 3)).tolist())]
+            )
             for name in methods
         ]
         lines = printed(print_comparison, rows).splitlines()
@@ -179,7 +183,7 @@ class TestPrintComparison:
         assert not any("…" in line for line in lines)
 
     def test_some_seeds_failed(self):
-        rows = [Row("traditional", "ewc", [run([[0.5]])], failure="out of memory")]
+        rows = [PairResults("traditional", "ewc", [run([[0.5]])], failure="out of memory")]
         (line,) = [line for line in printed(print_comparison, rows, width=120).splitlines() if line.startswith("ewc")]
         assert line.split()[1] == "50.0" and line.rstrip().endswith("1 failed: out of memory")
 

@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from redwood.core.errors import DataError
-from redwood.experiments.tables import Row, print_results, write_comparison
+from redwood.experiments.comparison_tables import write_comparison
+from redwood.experiments.tables import print_results
+from redwood.runs.pair_results import PairResults
 from redwood.settings.results import Results, mean_and_std
 from redwood.settings.rl.tree import IncrementalRLSetting
 from tests.recorder import Recorder
@@ -59,7 +61,7 @@ def test_every_file_says_the_same(tmp_path):
     assert content["metrics"]["validation_accuracy"] == logged[-1]
     loaded = Results.load(tmp_path / "run" / "results.json")
     assert (loaded.validation, loaded.metrics) == (results.validation, results.metrics)
-    write_comparison([Row("a", "b", [results]), Row("a", "c", [loaded])], tmp_path / "table.csv")
+    write_comparison([PairResults("a", "b", [results]), PairResults("a", "c", [loaded])], tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [float(row["validation_accuracy"]) for row in csv.DictReader(file)] == [logged[-1]] * 2
 

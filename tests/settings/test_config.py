@@ -6,8 +6,9 @@ import yaml
 from torch import nn
 
 from redwood.core.errors import InvalidOptionError
-from redwood.experiments.arguments import as_arguments
-from redwood.experiments.options import Pair, parse_options
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.options import parse_options
+from redwood.experiments.pairs import Pair
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal

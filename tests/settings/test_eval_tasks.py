@@ -11,8 +11,10 @@ from torch.nn.functional import one_hot
 
 from redwood.cli import main
 from redwood.core.errors import InvalidOptionError
-from redwood.experiments.tables import NOT_DEFINED, Row, print_comparison, print_results, write_comparison
+from redwood.experiments.comparison_tables import print_comparison, write_comparison
+from redwood.experiments.tables import NOT_DEFINED, print_results
 from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix, plot_comparison
+from redwood.runs.pair_results import PairResults
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting, TaskIncrementalRLSetting
@@ -119,12 +121,12 @@ class TestSupervised:
         assert row[4:] == [NOT_DEFINED] * 2
         assert "Forward transfer needs --eval_tasks all." in text
         console = Console(file=io.StringIO(), width=100)
-        print_comparison([Row("a", "b", [seen]), Row("a", "c", [whole])], console)
+        print_comparison([PairResults("a", "b", [seen]), PairResults("a", "c", [whole])], console)
         assert console.file.getvalue().count("Forward transfer needs --eval_tasks all.") == 1
         console = Console(file=io.StringIO(), width=100)
         print_results(whole, console)
         assert "--eval_tasks" not in console.file.getvalue()
-        write_comparison([Row("a", "b", [seen])], tmp_path / "table.csv")
+        write_comparison([PairResults("a", "b", [seen])], tmp_path / "table.csv")
         with (tmp_path / "table.csv").open(newline="") as file:
             (row,) = csv.DictReader(file)
         assert row["forward_transfer"] == ""

@@ -8,8 +8,9 @@ from PIL import Image
 
 from redwood.runs.figures import comparison as comparison_plot
 from redwood.runs.figures import plots
-from redwood.runs.figures.comparison import Cell, draw_comparison, methods_in_order
+from redwood.runs.figures.comparison import draw_comparison
 from redwood.runs.figures.drawing import looks_of
+from redwood.runs.pair_results import PairResults, methods_in_order
 from redwood.settings.results import Cost, RegressionResults, Results
 from tests.runs.figures.helpers import caught
 
@@ -32,7 +33,7 @@ def run(setting, method, seed=0, kind=Results, scale=1.0):
 
 def cells(settings=("continual", "class_incremental"), methods=tuple(VALUES), **options):
     return [
-        Cell(setting, method, [run(setting, method, seed, **options) for seed in (0, 1)])
+        PairResults(setting, method, [run(setting, method, seed, **options) for seed in (0, 1)])
         for setting, method in itertools.product(settings, methods)
     ]
 
@@ -68,8 +69,8 @@ class TestMap:
     def test_what_does_not_apply_and_what_failed(self, figures):
         some = cells()
         del some[1]
-        some[2] = Cell("continual", "ewc+rehearsal", [], failed=True)
-        some[5] = Cell("class_incremental", "ewc", some[5].results[:1], failed=True)
+        some[2] = PairResults("continual", "ewc+rehearsal", [], failure="it broke")
+        some[5] = PairResults("class_incremental", "ewc", some[5].results[:1], failure="it broke")
         chart, _ = draw(figures, some)
         assert means(chart) == ["10.2", "29.2", "10.2", "30.2", "29.0*", "80.2"]
         assert list(chart.images[0].get_array().mask[0]) == [False, True, False, True]
@@ -88,8 +89,8 @@ class TestMap:
 
     def test_deviations_over_seeds_below_the_means(self, figures):
         some = cells()
-        some[0] = Cell("continual", "random", some[0].results[:1])
-        some[1] = Cell("continual", "finetune", [run("continual", "finetune", seed) for seed in (0, 40)])
+        some[0] = PairResults("continual", "random", some[0].results[:1])
+        some[1] = PairResults("continual", "finetune", [run("continual", "finetune", seed) for seed in (0, 40)])
         chart, _ = draw(figures, some)
         below = [text.get_text().partition("\n")[2] for text in chart.texts]
         assert below[:3] == ["", "± 14.1", "± 0.4"], "a single run has none"
@@ -206,7 +207,7 @@ class TestOneSetting:
 
 def test_order_of_methods():
     pairs = [("a", "x"), ("a", "z"), ("b", "x"), ("b", "y"), ("b", "z"), ("c", "w"), ("c", "x")]
-    assert methods_in_order(Cell(*pair, []) for pair in pairs) == ["w", "x", "y", "z"]
+    assert methods_in_order(PairResults(*pair, []) for pair in pairs) == ["w", "x", "y", "z"]
 
 
 def test_picture_is_written(tmp_path):
@@ -218,4 +219,6 @@ def test_picture_is_written(tmp_path):
 
 def test_refuses_nothing():
     with pytest.raises(ValueError, match="no results to compare"):
-        draw_comparison([Cell(s, m, [], failed=True) for s, m in itertools.product("ab", "cd")], "unused.png")
+        draw_comparison(
+            [PairResults(s, m, [], failure="it broke") for s, m in itertools.product("ab", "cd")], "unused.png"
+        )

@@ -1,6 +1,7 @@
 import pytest
 
-from redwood.runs.figures.drawing import COLOURS, height_of, looks_of, title_name, width_of, wrapped
+from redwood.runs.figures.drawing import COLOURS, height_of, looks_of, width_of
+from redwood.runs.names import title_name, wrapped
 
 
 def test_looks_follow_from_the_names_alone():

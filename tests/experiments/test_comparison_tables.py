@@ -3,8 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
-from redwood.experiments.overview import FAILED, outcome, print_table
-from redwood.experiments.tables import NOT_DEFINED, Row
+from redwood.experiments.comparison_tables import FAILED, print_comparison
+from redwood.experiments.tables import NOT_DEFINED, summary_of
+from redwood.runs.pair_results import PairResults
 from redwood.settings.results import Cost, RegressionResults, Results
 
 SETTINGS = ["continual", "class_incremental", *(f"setting_{n}" for n in range(3, 23))]
@@ -18,20 +19,20 @@ def results(value, kind=Results):
 
 def printed(rows, width=80):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    print_table(rows, console)
+    print_comparison(rows, console)
     return console.file.getvalue()
 
 
 @pytest.fixture
 def many():
     rows = [
-        Row(setting, method, [results((s + m) / 100)])
+        PairResults(setting, method, [results((s + m) / 100)])
         for s, setting in enumerate(SETTINGS)
         for m, method in enumerate(METHODS)
         if (s, m) != (0, 2)
     ]
-    rows[1] = Row("continual", "ewc+rehearsal", [], failure="It does [not]\nwant to.")
-    rows[2] = Row("continual", "method_4", rows[2].results, failure="seed 1: no")
+    rows[1] = PairResults("continual", "ewc+rehearsal", [], failure="It does [not]\nwant to.")
+    rows[2] = PairResults("continual", "method_4", rows[2].results, failure="seed 1: no")
     return rows
 
 
@@ -61,18 +62,18 @@ class TestMany:
 
     def test_the_best_of_each_setting_stands_out(self, many):
         console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="standard")
-        print_table(many, console)
+        print_comparison(many, console)
         (last,) = [line for line in console.file.getvalue().splitlines() if line.startswith("method_30")]
         assert last.count("\x1b[1;32m") == 22
 
     def test_errors(self):
         rows = [
-            Row(f"setting_{s}", f"method_{m}", [results(10.0 + s + m, RegressionResults)])
+            PairResults(f"setting_{s}", f"method_{m}", [results(10.0 + s + m, RegressionResults)])
             for s in range(8)
             for m in range(8)
         ]
         console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
-        print_table(rows, console)
+        print_comparison(rows, console)
         lines = console.file.getvalue().splitlines()
         assert lines[0].startswith("average RMSE of each method")
         (best,) = [line for line in lines if line.startswith("method_0")]
@@ -80,10 +81,12 @@ class TestMany:
 
 
 def test_few_have_all_their_metrics():
-    text = printed([Row("continual", "random", [results(0.5)]), Row("traditional", "random", [results(0.25)])])
+    text = printed(
+        [PairResults("continual", "random", [results(0.5)]), PairResults("traditional", "random", [results(0.25)])]
+    )
     assert "forget" in text and "50.0" in text
 
 
 def test_outcome():
-    assert outcome(results(0.4567)) == "average accuracy 45.7 %, 2.0 s"
-    assert outcome(results(45.67, RegressionResults)) == "average RMSE 45.670, 2.0 s"
+    assert summary_of(results(0.4567)) == "average accuracy 45.7 %, 2.0 s"
+    assert summary_of(results(45.67, RegressionResults)) == "average RMSE 45.670, 2.0 s"

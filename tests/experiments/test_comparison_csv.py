@@ -2,7 +2,8 @@ import csv
 
 import pytest
 
-from redwood.experiments.tables import Row, write_comparison
+from redwood.experiments.comparison_tables import write_comparison
+from redwood.runs.pair_results import PairResults
 from redwood.settings.results import Cost, RegressionResults, Results
 
 
@@ -21,8 +22,10 @@ def written(rows, path):
 
 def test_costs(tmp_path):
     rows = [
-        Row("class_incremental", "ewc+rehearsal", [run(0.2, 1), run(0.4, 3)], failure='seed 2: "it" failed,\nor so'),
-        Row("continual", "ewc", failure="no"),
+        PairResults(
+            "class_incremental", "ewc+rehearsal", [run(0.2, 1), run(0.4, 3)], failure='seed 2: "it" failed,\nor so'
+        ),
+        PairResults("continual", "ewc", failure="no"),
     ]
     first, second = written(rows, tmp_path / "comparison.csv")
     assert (first["method"], first["seeds"], first["failure"]) == ("ewc+rehearsal", "2", 'seed 2: "it" failed,\nor so')
@@ -48,10 +51,10 @@ def test_costs(tmp_path):
 
 
 def test_errors_have_their_own_names(tmp_path):
-    (row,) = written([Row("continual", "ewc", [run(12.5, 1, RegressionResults)])], tmp_path / "comparison.csv")
+    (row,) = written([PairResults("continual", "ewc", [run(12.5, 1, RegressionResults)])], tmp_path / "comparison.csv")
     assert row["average_rmse"] == "12.5" and "average_accuracy" not in row
 
 
 def test_nothing_but_failures(tmp_path):
-    (row,) = written([Row("continual", "ewc", failure="no")], tmp_path / "comparison.csv")
+    (row,) = written([PairResults("continual", "ewc", failure="no")], tmp_path / "comparison.csv")
     assert row["average_accuracy"] == row["wall_time_s"] == ""

@@ -1,0 +1,65 @@
+"""What the command line does once its options are known: run a pair, compare several, or resume."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from redwood.experiments.arguments import UsageError, parse_selection
+from redwood.experiments.comparison import compare, resume_comparison
+from redwood.experiments.options import parse_options
+from redwood.experiments.pairs import Pair
+from redwood.experiments.plan import is_comparison
+from redwood.experiments.runner import resume_run, run_pair
+
+
+def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, arguments: list[str]) -> bool:
+    """Run one pair, or compare several.
+
+    Args:
+        pairs: The pairs that apply.
+        reasons: Why other pairs are left out.
+        chosen: The options that choose what to run.
+        arguments: All other options, which fit the pairs.
+
+    Returns:
+        Whether all runs succeeded.
+    """
+    console = Console()
+    every = "all" in (chosen.setting, chosen.method)
+    if not every:
+        for reason in reasons:
+            console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
+    if len(pairs) > 1 or chosen.seeds > 1 or every:
+        return compare(pairs, arguments, chosen.seeds, console, chosen.jobs)
+    run_pair(pairs[0], parse_options(pairs[0], arguments), console)
+    return True
+
+
+def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
+    """Go on with the run or the comparison in the folder of `--resume`.
+
+    Args:
+        chosen: The options that choose what to run.
+        rest: All other options; there may be none.
+
+    Returns:
+        Whether all runs succeeded.
+
+    Raises:
+        UsageError: If there are further options.
+    """
+    folder = Path(chosen.resume)
+    several = is_comparison(folder)
+    allowed, _ = parse_selection(["--resume", chosen.resume])
+    allowed.trust = chosen.trust
+    if several:
+        allowed.jobs = chosen.jobs
+    if rest or chosen != allowed:
+        also = ", with --jobs at most, or --trust" if several else ", with --trust at most"
+        raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone{also}.")
+    if several:
+        return resume_comparison(folder, Console(), chosen.jobs, trusted=chosen.trust)
+    resume_run(folder, Console(), trusted=chosen.trust)
+    return True

@@ -1,0 +1,213 @@
+"""The results of a comparison as a table on the terminal, and as a file of comma-separated values.
+
+The table has a line per pair where these fit a page, else a line per method and a column per setting.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.columns import Columns
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from redwood.core.files import write_atomically
+from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, show_value
+from redwood.runs.names import wrapped
+from redwood.runs.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order
+from redwood.settings.scores.measure import ACCURACY
+from redwood.settings.results import ACCURACY.metrics, mean_and_std
+
+FAILED = "\N{MULTIPLICATION SIGN}"
+_MAX_LINES = 40
+# The costs in the file, and whether they differ from seed to seed.
+COSTS = {
+    "training_flops": False,
+    "wall_time_s": True,
+    "samples_per_s": True,
+    "peak_memory_bytes": True,
+    "buffer_bytes": False,
+    "parameters": False,
+}
+_COLUMNS = ("incr.", "forget", "BWT", "FWT", "online", "time", "seeds")
+
+
+def print_comparison(rows: Sequence[PairResults], console: Console) -> None:
+    """Print every metric of every pair, or only the average accuracy if there are too many pairs.
+
+    Args:
+        rows: The pairs; all results are of one measure.
+        console: Where to print; its width decides how many settings stand side by side.
+    """
+    settings, methods = ({getattr(row, name) for row in rows} for name in ("setting", "method"))
+    if len(rows) > _MAX_LINES and len(settings) > 1 and len(methods) > 1:
+        _print_grid(rows, console)
+    else:
+        _print_lines(rows, console)
+
+
+def _print_grid(rows: Sequence[PairResults], console: Console) -> None:
+    settings = list(dict.fromkeys(row.setting for row in rows))
+    methods = methods_in_order(rows)
+    cells = {(row.setting, row.method): _grid_cell(row) for row in rows}
+    best = {setting: _best([row for row in rows if row.setting == setting]) for setting in settings}
+    measured = next((row.results[0] for row in rows if row.results), None)
+    if measured is not None:
+        console.print(Text(f"average {measured.measure.label} of each method (line) under each setting (column)"))
+    numbers = {setting: str(number) for number, setting in enumerate(settings, start=1)}
+    console.print(Columns([Text(f"{numbers[setting]:>2} {setting}") for setting in settings], padding=(0, 2)))
+    first = min(max(map(len, methods)), console.width // 2)
+    width = max(len("00.0"), *(len(text) for text in cells.values()))
+    per_block = max((console.width - first) // (width + 1), 1)
+    for start in range(0, len(settings), per_block):
+        block = settings[start : start + per_block]
+        table = Table(box=None, padding=(0, 0, 0, 1), show_edge=False, pad_edge=False)
+        table.add_column("", width=first, overflow="fold")
+        for setting in block:
+            table.add_column(numbers[setting], width=width, justify="right", no_wrap=True)
+        for method in methods:
+            table.add_row(
+                Text(wrapped(method, first)),
+                *(
+                    Text(
+                        cells.get((setting, method), NOT_DEFINED),
+                        style="bold green" if method in best[setting] else "",
+                    )
+                    for setting in block
+                ),
+            )
+        console.print()
+        console.print(table)
+    _print_footnotes(rows, console)
+
+
+def _grid_cell(row: PairResults) -> str:
+    if not row.results:
+        return FAILED
+    mean = sum(run.objective for run in row.results) / len(row.results)
+    return row.results[0].measure.show(mean) + (PARTLY if row.failure else "")
+
+
+def _best(rows: Sequence[PairResults]) -> set[str]:
+    """The methods that are best under a setting."""
+    means = {row.method: sum(run.objective for run in row.results) / len(row.results) for row in rows if row.results}
+    if not means:
+        return set()
+    lower = next(row.results[0].lower_is_better for row in rows if row.results)
+    best = (min if lower else max)(means.values())
+    return {method for method, mean in means.items() if mean == best}
+
+
+def _print_footnotes(rows: Sequence[PairResults], console: Console) -> None:
+    seeds = max(len(row.results) for row in rows)
+    notes = [f"mean of {seeds} seeds"] if seeds > 1 else []
+    notes.append(f"{NOT_DEFINED} does not apply")
+    if any(row.failure and not row.results for row in rows):
+        notes.append(f"{FAILED} failed")
+    if any(row.failure and row.results for row in rows):
+        notes.append(f"{PARTLY} {SOME_FAILED}")
+    console.print()
+    console.print(Text("; ".join(notes)))
+    for row in rows:
+        if row.failure:
+            console.print(Text(f"{row.label} failed: {' '.join(row.failure.split())}"), soft_wrap=True)
+    console.print()
+
+
+def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
+    """Print one line per pair, grouped by setting; metrics are means over seeds, accuracies in percent.
+
+    If all rows are of one method, one table has a line per setting. A failure whose reason is too long for the status
+    column is repeated in full below the table.
+    """
+    one_method = len({row.method for row in rows}) == 1 < len({row.setting for row in rows})
+    cells = [_comparison_cells(row, row.setting if one_method else row.method) for row in rows]
+    measure = next((run.measure for row in rows for run in row.results), ACCURACY)
+    columns = ("", measure.name, *_COLUMNS)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
+    left = console.width - sum(widths[1:]) - len(widths)  # for the method and the status
+    widths[0] = max(min(widths[0], left - len("failed")), len("rehearsal"))
+    room = max(left - widths[0], len("failed"))
+    cut = [text if len(text) <= room else _cut(text, room) for text in status]
+    groups = [row.method if one_method else row.setting for row in rows]
+    for group in dict.fromkeys(groups):
+        table = new_table(group, padding=0)
+        table.add_column("", width=widths[0], overflow="fold")
+        for name, width in zip(columns[1:], widths[1:], strict=True):
+            table.add_column(name, width=width, justify="right", no_wrap=True)
+        table.add_column("status", no_wrap=True)
+        for belongs_to, line, state in zip(groups, cells, cut, strict=True):
+            if belongs_to == group:
+                table.add_row(*map(Text, (wrapped(line[0], widths[0]), *line[1:], state)))
+        console.print(table)
+        console.print()
+    print_untested((run for row in rows for run in row.results), console)
+    for row, whole, part in zip(rows, status, cut, strict=True):
+        if part != whole:
+            console.print(Text(f"{row.label} {whole}"), soft_wrap=True)
+
+
+def _comparison_cells(row: PairResults, name: str) -> list[str]:
+    if not row.results:
+        return [name, *[NOT_DEFINED] * (len(ACCURACY.metrics) + 1), "0"]
+    cells, measure = [name], row.results[0].measure
+    statistics = mean_and_std(row.results)
+    for metric in measure.metrics[: len(ACCURACY.metrics)]:
+        statistic = statistics[metric]
+        text = show_value(measure, statistic and statistic[0], signed=metric in SIGNED)
+        if metric == measure.metrics[0] and statistic is not None and len(row.results) > 1:
+            text += f" ± {measure.show(statistic[1])}"
+        cells.append(text)
+    seconds = sum(run.cost.wall_time_s for run in row.results) / len(row.results)
+    return [*cells, _clock(seconds), str(len(row.results))]
+
+
+def _cut(text: str, width: int) -> str:
+    return text[:width] if width <= len("failed: ") else text[: width - 1].rstrip() + GAP
+
+
+def _clock(seconds: float) -> str:
+    """Write a duration in few characters: `12.3 s`, `12:34` or `1:23:45`."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
+    """Write one line per pair: its seeds, mean and standard deviation of each metric and cost, and what went wrong.
+
+    A metric that is undefined for the pair is left empty. Of costs that no clock or operating system measures, only
+    the mean is written.
+    """
+    known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or ACCURACY.metrics
+    columns = [f"{name}{suffix}" for name in known for suffix in ("", "_std")]
+    columns += [f"{name}{suffix}" for name, varies in COSTS.items() for suffix in (("", "_std") if varies else ("",))]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["setting", "method", "seeds", *columns, "failure"])
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {"setting": row.setting, "method": row.method, "seeds": len(row.results), "failure": row.failure or ""}
+            | dict(_values(row))
+        )
+    write_atomically(path, text.getvalue().encode())
+
+
+def _values(row: PairResults) -> Iterator[tuple[str, float]]:
+    if not row.results:
+        return
+    for name, statistic in mean_and_std(row.results).items():
+        if statistic is not None:
+            yield name, statistic[0]
+            yield f"{name}_std", statistic[1]
+    for name, varies in COSTS.items():
+        values = [getattr(run.cost, name) for run in row.results]
+        yield name, float(np.mean(values))
+        if varies:
+            yield f"{name}_std", float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

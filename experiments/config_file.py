@@ -1,0 +1,95 @@
+"""Files of options: `--config FILE`, and the `config.yaml` that a run is resumed from."""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+
+import yaml
+
+from redwood.core.errors import RedwoodError
+from redwood.experiments.arguments import UsageError
+from redwood.experiments.trust import refuse_untrusted
+from redwood.settings.config import refuse_marked
+
+NOT_IN_FILES = ("config", "resume", "trust", "list", "json", "version", "help")
+
+
+def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:
+    """The options of a file as command-line arguments.
+
+    Args:
+        path: The file.
+        given: Names of the options on the command line, which override the file.
+        trusted: Whether code that the file names may be run.
+
+    Raises:
+        RedwoodError: If the file cannot be used, or names code and is not trusted.
+    """
+    config = load_config(path)
+    own = {name: value for name, value in config.items() if name not in given}
+    refuse_marked(own, path)
+    if not trusted:
+        refuse_untrusted(own, path, "--config")
+    return as_arguments(config)
+
+
+def as_arguments(config: Mapping[str, object]) -> list[str]:
+    """The options of a configuration file as command-line arguments, so that both are checked alike."""
+    arguments: list[str] = []
+    for name, value in config.items():
+        if isinstance(value, list):
+            arguments += [f"--{name}", *map(str, value)] if value else []
+        elif value is not None:
+            arguments.append(f"--{name}={value}")
+    return arguments
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Reads plain values, and refuses a key that is set twice: only the last value would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise RedwoodError(f"sets {key} twice; remove one of the lines.")
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path) -> dict[str, object]:
+    """Read a YAML mapping of option names to values.
+
+    Raises:
+        RedwoodError: If the file is missing or is no such mapping, or has an option that only a command line can have.
+    """
+    if path.is_dir():
+        raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
+    try:
+        config = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
+    except RedwoodError as error:
+        raise RedwoodError(f"The configuration file {path} {error}") from None
+    except OSError as error:
+        raise RedwoodError(f"The configuration file {path} cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RedwoodError(f"The configuration file {path} is not valid YAML; write lines like `lr: 0.1`.") from error
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        raise RedwoodError(f"The configuration file {path} has to hold lines like `lr: 0.1`.")
+    for name in NOT_IN_FILES:
+        if name in config:
+            raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
+    for key, value in config.items():
+        problem = _problem_of_line(key, value)
+        if problem is not None:
+            raise RedwoodError(f"In the configuration file {path}, {key} {problem}.")
+    return config
+
+
+def _problem_of_line(key: str, value: object) -> str | None:
+    """What is wrong with a line of a configuration file; None if it sets one option, and holds no further ones."""
+    parts = value if isinstance(value, list) else [value]
+    if not key.isidentifier():
+        return "is no name of an option; remove that line"
+    if any(isinstance(part, dict | list) for part in parts):
+        return "has to be a plain value or a list of these"
+    # The command line would take it for another option, which has not been checked for code.
+    if any(isinstance(part, str) and part.startswith("--") for part in parts):
+        return "holds another option; give that a line of its own"
+    return None

@@ -1,0 +1,42 @@
+"""Names of settings, methods and data sets as readers see them: short, and in lines that fit."""
+
+import re
+from collections.abc import Iterable
+
+MAX_LETTERS = 20  # of a line of a name
+
+
+def short_name(name: str) -> str:
+    """The name of a setting or method without its module or file; of a composed one, each part's."""
+    return "+".join(part.rpartition(":")[2].rpartition("/")[2] for part in name.split("+"))
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """The short name of each, or the whole where two would have the same."""
+    short = {name: short_name(name) for name in dict.fromkeys(names)}
+    taken = list(short.values())
+    return {name: text if taken.count(text) == 1 else name for name, text in short.items()}
+
+
+def title_name(name: str) -> str:
+    """What a title has of a name: of a file its own name, of a class in a file or module the class."""
+    return "+".join(_without_place(part) for part in name.split("+"))
+
+
+def _without_place(name: str) -> str:
+    place, colon, thing = name.rpartition(":")
+    # `continuum:CORe50` and `drift_regression:gradual` are names, not places.
+    if colon and re.search(r"[./\\]", place):
+        return thing
+    return re.split(r"[/\\]", name)[-1]
+
+
+def wrapped(name: str, most: int = MAX_LETTERS) -> str:
+    """A name in lines of at most `most` letters; they end behind underscores, signs and words, never inside a word."""
+    lines = [""]
+    # A part ends in underscores and signs, or where a capital letter follows a small one.
+    for part in re.split(r"(?<=[_+\- :/])(?=[^_+\- :/])|(?<=[a-z])(?=[A-Z])", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip(" ") for line in lines)
