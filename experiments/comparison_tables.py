@@ -18,8 +18,8 @@ from redwood.core.files import write_atomically
 from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, show_value
 from redwood.runs.names import wrapped
 from redwood.runs.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order
+from redwood.settings.results import mean_and_std
 from redwood.settings.scores.measure import ACCURACY
-from redwood.settings.results import ACCURACY.metrics, mean_and_std
 
 FAILED = "\N{MULTIPLICATION SIGN}"
 _MAX_LINES = 40
