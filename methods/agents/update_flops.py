@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch.utils.flop_counter import FlopCounterMode
+from typing_extensions import override
 
-from redwood.core.state import State
+from redwood.core.state import State, Stateful
 
 
-class UpdateFlops:
+class UpdateFlops(Stateful):
     """FLOPs of all updates, from one counted step of each optimizer.
 
     Counting with `torch.utils.flop_counter` makes an update many times slower, and updates of one kind cost the same.
@@ -17,28 +18,30 @@ class UpdateFlops:
 
     def __init__(self, n_optimizers: int) -> None:
         self._n = n_optimizers
-        self._steps = [0] * n_optimizers
-        self._counted: dict[int, float] = {}  # FLOPs before a step, by the index of the optimizer
-        self._others = 0.0
+        self.steps = self.add_state("steps", [0] * n_optimizers)
+        self.counted: dict[int, float] = self.add_state(
+            "counted", {}
+        )  # FLOPs before a step, by the index of the optimizer
+        self.others = self.add_state("others", 0.0)
         self._counter: FlopCounterMode | None = None
         self._before = 0.0  # FLOPs of the present update up to the last step
 
     def start(self) -> None:
         """Begin an update."""
-        if len(self._counted) < self._n:
+        if len(self.counted) < self._n:
             self._before = 0.0
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
     def note_step(self, index: int) -> None:
         """Note that optimizer `index` is about to make a step."""
-        self._steps[index] += 1
+        self.steps[index] += 1
         if self._counter is None:
             return
         flops = float(self._counter.get_total_flops())
-        self._counted.setdefault(index, flops - self._before)
+        self.counted.setdefault(index, flops - self._before)
         self._before = flops
-        if len(self._counted) == self._n:
+        if len(self.counted) == self._n:
             self.stop()
 
     def stop(self) -> None:
@@ -52,16 +55,13 @@ class UpdateFlops:
         """Count everything that the body computes, outside updates."""
         with FlopCounterMode(display=False) as counter:
             yield
-        self._others += float(counter.get_total_flops())
+        self.others += float(counter.get_total_flops())
 
     def total(self) -> float:
         """Return the FLOPs so far."""
-        return self._others + sum(self._counted.get(i, 0.0) * steps for i, steps in enumerate(self._steps))
+        return self.others + sum(self.counted.get(i, 0.0) * steps for i, steps in enumerate(self.steps))
 
-    def state_dict(self) -> State:
-        """Return the counts."""
-        return {"steps": list(self._steps), "counted": dict(self._counted), "others": self._others}
-
+    @override
     def load_state_dict(self, state: State) -> None:
         """Continue from earlier counts.
 
@@ -70,6 +70,4 @@ class UpdateFlops:
         """
         if len(state["steps"]) != self._n:
             raise ValueError(f"it counts steps of {len(state['steps'])} optimizers")
-        self._steps = [int(steps) for steps in state["steps"]]
-        self._counted = {int(index): float(flops) for index, flops in state["counted"].items()}
-        self._others = float(state["others"])
+        super().load_state_dict(state)

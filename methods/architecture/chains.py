@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,10 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks.row import parts_of
 from redwood.methods.training.layers import ACTIVATIONS
 
-Layer = nn.Linear | nn.Conv2d
+Layer: TypeAlias = nn.Linear | nn.Conv2d
+LAYERS = (nn.Linear, nn.Conv2d)
 
-# What keeps units apart: what becomes of one depends on no other.
+# Modules that keep units apart: no output of one unit depends on another unit.
 BETWEEN = (
     *ACTIVATIONS,
     nn.Sigmoid,
@@ -52,8 +53,10 @@ def hidden_pairs(network: nn.Module) -> list[Pair]:
         InvalidOptionError: If the network is no such chain, or has no hidden layer.
     """
     parts = list(parts_of(network))
-    places = [place for place, part in enumerate(parts) if type(part) in (nn.Linear, nn.Conv2d)]
-    pairs = [Pair(parts[first], parts[second]) for first, second in pairwise(places)]  # type: ignore[arg-type]
+    # Not subclasses, which may compute anything.
+    layers = {place: part for place, part in enumerate(parts) if isinstance(part, Layer) and type(part) in LAYERS}
+    places = list(layers)
+    pairs = [Pair(layers[first], layers[second]) for first, second in pairwise(places)]
     known = all(
         _reads_all(pair, parts[first + 1 : second])
         for pair, (first, second) in zip(pairs, pairwise(places), strict=True)
@@ -106,4 +109,5 @@ def take_shapes(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
         if parameter.shape != weights[name].shape:
             path, _, leaf = name.rpartition(".")
             layer = network.get_submodule(path)
-            set_weight(layer, leaf, torch.empty_like(weights[name], device=parameter.device))  # type: ignore[arg-type]
+            assert isinstance(layer, Layer)
+            set_weight(layer, leaf, torch.empty_like(weights[name], device=parameter.device))

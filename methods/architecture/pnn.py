@@ -66,7 +66,7 @@ class ProgressiveNetwork(nn.Module):
                 inputs.append(h)
                 h, i = part(h), len(inputs) - 1
                 for j in range(k if i else 0):
-                    h = h + self.laterals[k][i - 1][j](read[j][i])  # type: ignore[index]
+                    h = h + self.laterals.get_submodule(f"{k}.{i - 1}.{j}")(read[j][i])
             read.append(inputs)
         return h
 

@@ -32,13 +32,15 @@ WARM_UP = 0.1
 
 @dataclass
 class HardMoE(LightningMethod):
-    """A k-means gate shards the samples, and each expert is trained on its own shard (sections 3 and 4).
+    """A k-means gate assigns each sample to an expert, and each expert is trained on its own samples (sections 3, 4).
 
-    A sample is answered by the expert of the nearest prototype, whatever its task. Each phase adds experts and their
-    prototypes and leaves the earlier ones as they are, so that only the gate can confuse tasks; nothing of a sample is
-    kept after its phase. Until the features of enough samples have come to place the prototypes, the first new expert
-    learns from all samples, and the others start from its weights; afterwards mini-batch k-means moves the prototypes
-    till the end of the pass. The paper clusters and trains one after the other, on data at rest.
+    The expert of the nearest prototype answers for a sample, whatever its task. Each phase adds experts and their
+    prototypes, and leaves the earlier ones unchanged. So only the gate can confuse tasks. No sample is kept after its
+    phase.
+
+    The prototypes are placed once the features of enough samples have come. Until then the first new expert learns from
+    all samples; then the others start from its weights. Mini-batch k-means moves the prototypes until the end of the
+    pass. The paper clusters and trains one after the other, on a fixed data set.
     """
 
     target = ClassIncrementalSetting
@@ -51,7 +53,6 @@ class HardMoE(LightningMethod):
     gate_samples: int = 256  # samples of a phase whose features are kept aside until the gate is placed
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "experts", 0)
         check_range(self, "prototypes", 1)
@@ -62,11 +63,11 @@ class HardMoE(LightningMethod):
         if self.optimizer_state == "keep":
             raise InvalidOptionError("--optimizer_state keep means nothing to new experts; use reset.")
 
+    @override
     def configure(self, setting: SupervisedSetting) -> None:
-        """Build the gate and the experts of the first phase."""
         super().configure(setting)
         self._add = self.experts or (STATIONARY_EXPERTS if setting.assumptions.context == Context.STATIONARY else 1)
-        self._batch: int = setting.batch_size * setting.workers  # type: ignore[attr-defined]
+        self._batch = setting.batch_size * setting.workers
         mixture = HardMixture(self._make_backbone(setting)).to(self.device)
         self.module = self.make_module(mixture)
         self.growths = self.add_state("growths", 0)  # phases that have added experts
@@ -81,7 +82,7 @@ class HardMoE(LightningMethod):
 
     @property
     def mixture(self) -> HardMixture:
-        """The network, by its own type."""
+        """The network, with its type."""
         assert isinstance(self.network, HardMixture)
         return self.network
 
@@ -90,8 +91,8 @@ class HardMoE(LightningMethod):
         if self.backbone == "trained":
             if self.backbone_weights:
                 raise InvalidOptionError("--backbone_weights is for a network given by name; leave it out.")
-            return Backbone(deepcopy(self.network), space, before_last_layer=True)  # type: ignore[arg-type]
-        return make_backbone(self.backbone, self.backbone_weights, space, setting.seed)  # type: ignore[arg-type]
+            return Backbone(deepcopy(self.network), space, before_last_layer=True)
+        return make_backbone(self.backbone, self.backbone_weights, space, setting.seed)
 
     def _start_gate(self) -> None:
         self.steps = self.n_splits = 0
@@ -116,8 +117,8 @@ class HardMoE(LightningMethod):
     def may_skip_parameters(self) -> bool:
         return self._add + self.splits > 1
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Train new experts on one phase."""
         if self.phase_count:
             self.mixture.freeze()
             self._grow()
@@ -126,15 +127,16 @@ class HardMoE(LightningMethod):
         self._start_gate()
         super().fit(phase)
 
+    @override
     def losses(self, step: Step) -> Tensor:
-        """The loss of each sample (B,), weighted so that an expert learns as from a batch that is all its own."""
         self._guide(step.batch.x)
         losses = super().losses(step)
         choice = self.mixture.choice
+        # The mean over the batch is then a sum over experts of the mean over each one's samples.
         return losses * len(losses) / torch.bincount(choice)[choice]
 
     def _guide(self, x: Tensor) -> None:
-        """Train the features of the gate, place its prototypes, move them, and split experts: each in its time."""
+        """What the gate does before this step: train its features, place or move its prototypes, split experts."""
         step, self.steps = self.steps, self.steps + 1
         start, per_pass = 0, self.phase.train.steps_per_pass
         if self.backbone == "trained" and not self.phase_count:
@@ -167,8 +169,9 @@ class HardMoE(LightningMethod):
         self.mixture.split(spare, derive_seed(self.setting.seed, "split", self.phase_count, self.n_splits))
         self.n_splits += 1
 
+    @override
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Outputs (B, K); where ids are given at test, of experts that were trained on the task, if there are any."""
+        # Where ids are given at test, by experts that were trained on the task, if there are any.
         if task_id is None or not self.heads.active:
             outputs: Tensor = self.network(x)
             return outputs

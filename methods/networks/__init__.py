@@ -13,7 +13,6 @@ Every network takes samples as they are stored (`uint8` images stay `uint8`) and
 import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from gymnasium.spaces import Box
 from torch import nn
@@ -50,7 +49,7 @@ NETWORKS: Mapping[str, Callable[[Box, int], nn.Module]] = {
 }
 
 
-def build_network(name: Any, observation_space: Box, n_outputs: int) -> nn.Module:
+def build_network(name: object, observation_space: Box, n_outputs: int) -> nn.Module:
     """Build a network with initial weights drawn from torch's global generator.
 
     Args:

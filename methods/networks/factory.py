@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from gymnasium.spaces import Box
 from torch import nn
@@ -42,11 +42,11 @@ def call_factory(reference: str, observation_space: Box, n_outputs: int) -> nn.M
     return network
 
 
-def _can_make_networks(found: Any) -> bool:
+def _can_make_networks(found: object) -> bool:
     return inspect.isfunction(found) or (isinstance(found, type) and issubclass(found, nn.Module))
 
 
-def _call(made_by: Callable[..., Any], offered: dict[str, Any]) -> inspect.BoundArguments | None:
+def _call(made_by: Callable[..., object], offered: dict[str, object]) -> inspect.BoundArguments | None:
     """How to call it with what it takes of what is offered; None if it takes something else."""
     signature = inspect.signature(made_by)
     named = {name: value for name, value in offered.items() if name in signature.parameters}
@@ -59,7 +59,7 @@ def _call(made_by: Callable[..., Any], offered: dict[str, Any]) -> inspect.Bound
     return None
 
 
-def refuse_no_module(given: Any) -> NoReturn:
+def refuse_no_module(given: object) -> NoReturn:
     """Say what to pass instead of something that is neither a name nor a module.
 
     Raises:

@@ -1,7 +1,6 @@
 """The classification models of torchvision, untrained, by their torchvision names."""
 
 from collections import OrderedDict
-from typing import Any
 
 from gymnasium.spaces import Box
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from redwood.methods.networks.builtin import Scale
 from redwood.methods.networks.check import check_scores, image_shape
 
 # These two return a tuple with the scores of auxiliary heads in training, unless told not to.
-_OPTIONS: dict[str, dict[str, Any]] = {
+_OPTIONS: dict[str, dict[str, bool]] = {
     name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")
 }
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from redwood.buffers import GreedyBalanced, RehearsalBuffer
 from redwood.core.checks import check_range
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
-from redwood.core.state import State
+from redwood.core.state import State, Stateful
 from redwood.core.workers import gather_objects, rank
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
@@ -26,7 +26,7 @@ from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
 
-class MemoryLoader:
+class MemoryLoader(Stateful):
     """Iterates over the samples in a buffer, newly shuffled in each epoch; it is resumable.
 
     Attributes:
@@ -41,40 +41,34 @@ class MemoryLoader:
     def __init__(self, buffer: RehearsalBuffer, batch_size: int, epochs: int, seed: int) -> None:
         self._buffer, self._batch_size, self._seed = buffer, batch_size, seed
         self.epochs = epochs
-        self._shown = self._epoch = self._next = 0
+        self.shown = self.add_state("shown", 0)  # samples of an epoch
+        self.epoch = self.add_state("epoch", 0)
+        self.next = self.add_state("next", 0)  # batch of the epoch
 
     def open(self) -> None:
         """Agree with the other workers on the samples of an epoch; those that store fewer show some twice."""
-        self._shown = max(gather_objects(len(self._buffer)))
+        self.shown = max(gather_objects(len(self._buffer)))
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(batch_cuts(self._shown, self._batch_size, workers=1)) - 1
+        return len(batch_cuts(self.shown, self._batch_size, workers=1)) - 1
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch, from the next one on."""
         n = len(self._buffer)
-        order = torch.randperm(n, generator=generator(self._seed, "memory", self._epoch))
-        order = order[torch.arange(self._shown) % n]
-        cuts = batch_cuts(self._shown, self._batch_size, workers=1).tolist()
+        order = torch.randperm(n, generator=generator(self._seed, "memory", self.epoch))
+        order = order[torch.arange(self.shown) % n]
+        cuts = batch_cuts(self.shown, self._batch_size, workers=1).tolist()
         spans = list(pairwise(cuts))
-        for step in range(self._next, len(spans)):
-            self._next = step + 1
-            if self._next == len(spans):
-                self._epoch, self._next = self._epoch + 1, 0
+        for step in range(self.next, len(spans)):
+            self.next = step + 1
+            if self.next == len(spans):
+                self.epoch, self.next = self.epoch + 1, 0
             yield self._batch(order[slice(*spans[step])])
 
     def _batch(self, slots: Tensor) -> Batch:
         rows = self._buffer.read(slots)
         return Batch(rows["x"], rows["y"], rows.get("task_id"))
-
-    def state_dict(self) -> dict[str, int]:
-        """The position."""
-        return {"shown": self._shown, "epoch": self._epoch, "next": self._next}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a position."""
-        self._shown, self._epoch, self._next = state["shown"], state["epoch"], state["next"]
 
 
 class MemoryPhase(Phase):

@@ -3,7 +3,6 @@
 import re
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +75,7 @@ class ImageNetColours(nn.Module):
         from torchvision.models import get_model_weights
 
         super().__init__()
-        preset = get_model_weights(model).DEFAULT.transforms()  # type: ignore[attr-defined]
+        preset = get_model_weights(model)["DEFAULT"].value.transforms()
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(preset, name))[:, None, None], persistent=False)
 
@@ -130,7 +129,7 @@ def _load(network: nn.Module, last_layer: str, name: str, path: Path) -> None:
     Of the models of torchvision the file has the names of torchvision, without our `model.` before them.
     """
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state: object = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InvalidOptionError(f"--backbone_weights {path} does not exist; give the path of a state dict.") from None
     except Exception as error:

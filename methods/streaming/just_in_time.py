@@ -22,11 +22,11 @@ _ELEMENTS = 2**22  # that are gathered at a time
 
 @dataclass
 class JustInTime(PrequentialMethod):
-    """Find the nearest stored samples of each query, fit a local model to them, let it predict, and discard it.
+    """For each query, fit a local model to its nearest stored samples, predict, and discard the model.
 
     A neighbour at distance d has the weight exp(-(d / h)^2), where h is the distance of the farthest one (Atkeson,
-    Moore and Schaal, 1997, "Locally Weighted Learning", section 4). Nothing is trained; a rule that returns is known
-    again, if its samples are still there and their inputs tell it from the others.
+    Moore and Schaal, 1997, "Locally Weighted Learning", section 4). Nothing is trained. A rule that returns in the
+    stream is known again, if its samples are still stored and their inputs differ from those of other rules.
     """
 
     regression: ClassVar[bool] = True
@@ -40,7 +40,6 @@ class JustInTime(PrequentialMethod):
     buffer_policy: str = "ring"
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         check_range(self, "neighbours", 1)
         check_choice(self, "local_model", ("ridge", "vote"))
         check_range(self, "ridge", 1e-9)
@@ -62,7 +61,7 @@ class JustInTime(PrequentialMethod):
         self._one_label = isinstance(policy, Ring)
         if predicts_numbers(setting.action_space) and "labels" in policy.needs and not self._one_label:
             raise InvalidOptionError(
-                f"--buffer_policy {self.buffer_policy} goes by classes, but the targets of {setting.dataset} are "  # type: ignore[attr-defined]
+                f"--buffer_policy {self.buffer_policy} goes by classes, but the targets of {setting.dataset} are "
                 "numbers; choose another one, such as ring or reservoir."
             )
         super().configure(setting)
@@ -79,12 +78,12 @@ class JustInTime(PrequentialMethod):
         self.buffer = self._empty_buffer()
         self._database = None
 
+    @override
     def kept(self) -> int:
-        """Number of samples stored."""
         return len(self.buffer)
 
+    @override
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Offer samples to the database."""
         labels = torch.zeros(len(y), dtype=torch.int64) if self._one_label else y
         try:
             self.buffer.add({"x": x, "y": y}, labels=labels)
@@ -92,8 +91,8 @@ class JustInTime(PrequentialMethod):
             raise RedwoodError(str(error)) from error
         self._database = None
 
+    @override
     def answer(self, x: Tensor) -> Tensor:
-        """What the local models say (B, k)."""
         if self._database is None:
             rows = self.buffer.all()
             self._database = self.inputs(rows["x"]), self.targets(rows["y"])
@@ -109,8 +108,8 @@ class JustInTime(PrequentialMethod):
             return torch.einsum("qn,qnk->qk", weights / weights.sum(1, keepdim=True), targets[nearest])
         return predict_ridge(stored[nearest], targets[nearest], weights, x, self.ridge)
 
+    @override
     def query_flops(self, d: int) -> float:
-        """All distances, and a local model."""
         n, k = min(self.neighbours, len(self.buffer)), self.n_outputs
         model = ridge_flops(n, d, k) if self.local_model == "ridge" else 2.0 * n * k
         return 3.0 * d * len(self.buffer) + model

@@ -1,4 +1,4 @@
-"""A linear model of the latest samples, fitted anew as these move on (Widmer and Kubat, 1996, for a fixed window)."""
+"""A linear model of the latest samples, fitted again as the window moves (Widmer and Kubat, 1996)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,8 +17,8 @@ from redwood.settings.supervised import SupervisedSetting
 class MovingWindow(PrequentialMethod):
     """Ridge regression on the latest labelled samples; of classes, on one-hot targets.
 
-    "Learning in the Presence of Concept Drift and Hidden Contexts". What is older than the window is forgotten, so the
-    model follows a drift whatever it is, and knows nothing of earlier tasks.
+    "Learning in the Presence of Concept Drift and Hidden Contexts". Samples older than the window are forgotten. So the
+    model follows any drift, and knows nothing of earlier tasks.
     """
 
     regression: ClassVar[bool] = True
@@ -28,7 +28,6 @@ class MovingWindow(PrequentialMethod):
     ridge: float = 0.01  # penalty of the squared weights
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         check_range(self, "window", 1)
         check_range(self, "refit_every", 1)
         check_range(self, "ridge", 1e-9)
@@ -45,12 +44,12 @@ class MovingWindow(PrequentialMethod):
     def forget(self) -> None:
         self.x, self.y, self.model, self.steps = None, None, None, 0
 
+    @override
     def kept(self) -> int:
-        """Samples that there is a model of."""
         return 0 if self.y is None or self.model is None else len(self.y)
 
+    @override
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Move the window on."""
         self.x = (x if self.x is None else torch.cat([self.x, x]))[-self.window :].clone()
         self.y = (y if self.y is None else torch.cat([self.y, y]))[-self.window :].clone()
         if self.steps % self.refit_every == 0:
@@ -65,20 +64,20 @@ class MovingWindow(PrequentialMethod):
         n, d = inputs.shape
         self.flops += ridge_flops(n, d, targets.shape[1])
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Read the phase, and take into account all of it."""
         super().fit(phase)
         if (self.steps - 1) % self.refit_every:
             self._refit()
 
+    @override
     def answer(self, x: Tensor) -> Tensor:
-        """What the model says (B, k)."""
         assert self.model is not None
         weights, bias = self.model
         return x @ weights + bias
 
+    @override
     def query_flops(self, d: int) -> float:
-        """A product of input and weights."""
         return 2.0 * d * self.n_outputs
 
     @override

@@ -1,4 +1,4 @@
-"""The base of methods without a network that answer from the samples they keep: predict, be scored, then add."""
+"""Methods without a network, which answer from stored samples: predict a batch, score it, then store it."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -43,14 +43,14 @@ def fit_ridge(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
 
 
 def predict_ridge(x: Tensor, y: Tensor, weights: Tensor, at: Tensor, penalty: float) -> Tensor:
-    """What many local models predict, each fitted to samples and weights of its own and asked at one place.
+    """Predictions of many local models; each is fitted to its own weighted samples, and predicts at one point.
 
     Args:
-        x: Inputs (q, n, d), double precision.
+        x: Inputs (q, n, d) of q models, double precision.
         y: Targets (q, n, k).
-        weights: Of each sample in its model's sum of squared errors (q, n), not all 0.
-        at: Where each model is asked (q, d).
-        penalty: Of the squared length of the models' weights, greater than 0.
+        weights: Weight of each sample in the sum of squared errors of its model (q, n), not all 0.
+        at: The point of each model (q, d).
+        penalty: Factor of the squared length of the models' weights, greater than 0.
 
     Returns:
         Predictions (q, k).
@@ -83,14 +83,14 @@ REPORT_EVERY = 10
 
 @dataclass
 class PrequentialMethod(Method):
-    """Predict each batch before its samples are added to those that predictions go by, classes or numbers.
+    """Predict each batch, classes or numbers, before its samples are stored.
 
-    The stream is read once, whatever its `passes`. Workers tell each other what came, so that all of them keep the same
-    samples and answer alike: as one worker whose batches are as large as all of theirs. It computes on the CPU.
+    The stream is read once, whatever its `passes`. Workers exchange their batches. So all of them store the same
+    samples and predict alike, as one worker with larger batches would. The methods compute on the CPU.
 
     Attributes that a subclass may use:
-        n_outputs: Classes, or numbers to predict.
-        flops: Operations of reading the stream so far, its predictions included.
+        n_outputs: Number of classes, or of numbers to predict.
+        flops: Operations of reading the stream so far, with its predictions.
     """
 
     target = ContinualSetting
@@ -101,7 +101,7 @@ class PrequentialMethod(Method):
 
     @abstractmethod
     def add(self, x: Tensor, y: Tensor) -> None:
-        """Take in samples (n, ...) in their storage dtype, with their labels (n,) or targets (n,) or (n, d)."""
+        """Store samples (n, ...) in their storage dtype, with labels (n,), or targets (n,) or (n, d)."""
 
     @abstractmethod
     def answer(self, x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class PrequentialMethod(Method):
 
     @abstractmethod
     def kept(self) -> int:
-        """Number of samples kept."""
+        """Number of stored samples that predictions use."""
 
     @abstractmethod
     def query_flops(self, d: int) -> float:
@@ -122,7 +122,7 @@ class PrequentialMethod(Method):
         heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
         self.heads = self.add_state("heads", heads)
         self.flops = self.add_state("flops", 0.0)
-        self._scale = Scale(setting.observation_space)  # type: ignore[arg-type]
+        self._scale = Scale(setting.observation_space)
         torch.set_num_threads(self.run.threads or 1)
 
     def inputs(self, x: Tensor) -> Tensor:
@@ -131,14 +131,14 @@ class PrequentialMethod(Method):
         return scaled.flatten(1).double()
 
     def targets(self, y: Tensor) -> Tensor:
-        """What is fitted (n, k), in double precision: one-hot classes, or the numbers."""
+        """Targets (n, k) of a fit, in double precision: one-hot classes, or the numbers."""
         return (y.view(len(y), -1) if y.is_floating_point() else F.one_hot(y, self.n_outputs)).double()
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Read the phase."""
         self.heads.learn(phase.task_classes)
         if self.setting.assumptions.past_accessible:
-            self.forget()  # the phase holds all that was read in earlier ones
+            self.forget()  # the phase holds the samples of earlier phases, too
         for step, batch in enumerate(phase.train, start=1):
             if batch.first_pass:
                 self._read(batch, phase)
@@ -151,12 +151,12 @@ class PrequentialMethod(Method):
         phase.score(answer if predicts_numbers(self.setting.action_space) else answer.argmax(1), batch)
         if self.kept():
             self.flops += len(batch.y) * self.query_flops(batch.x[0].numel())
-        came = gather_objects((batch.x, batch.y))
-        self.add(torch.cat([x for x, _ in came]), torch.cat([y for _, y in came]))
+        of_workers = gather_objects((batch.x, batch.y))
+        self.add(torch.cat([x for x, _ in of_workers]), torch.cat([y for _, y in of_workers]))
 
+    @override
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K) of classes, or numbers (B,) or (B, d); zeros as long as nothing has come."""
         outputs = self.answer(self.inputs(x)) if self.kept() else torch.zeros(len(x), self.n_outputs)
         outputs = as_predictions(outputs.float(), self.setting.action_space)
         return outputs if task_id is None else self.heads.mask(outputs, task_id)

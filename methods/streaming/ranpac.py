@@ -10,8 +10,8 @@ from typing_extensions import override
 from redwood.core.checks import check_range
 from redwood.core.seeding import generator
 from redwood.methods.streaming.statistics import StreamingMethod, Sums
-from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 
 HOLD_OUT = 5
 # Samples before lambda is chosen for the first time.
@@ -33,12 +33,11 @@ class RanPAC(StreamingMethod):
     ridge: float = 0.0  # lambda (0: a power of ten, chosen on a fifth of the samples so far)
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         check_range(self, "projection_dim", 1)
         check_range(self, "ridge", 0)
 
-    def configure(self, setting: Setting) -> None:
-        """Build the backbone, and draw the projection."""
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         shape = (self.backbone_network.dim, self.projection_dim)
         self.projection = torch.randn(shape, generator=generator(setting.seed, "projection")).to(self.place).double()

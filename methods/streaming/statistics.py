@@ -1,4 +1,4 @@
-"""The base of methods that classify by statistics of frozen features, read in one pass."""
+"""Methods that classify by statistics of frozen features, from one pass over the stream."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -16,34 +16,35 @@ from redwood.core.state import State
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Method
 from redwood.methods.streaming.backbone import make_backbone
-from redwood.methods.training.heads import TaskHeads
+from redwood.methods.training.heads import TaskHeads, count_outputs
 from redwood.settings.assumptions import TaskIds
-from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
 Sums = dict[str, Tensor]
 
-# While a phase is read, a system of d equations is solved anew after d / 8 samples, or a tenth of those that were read.
-# What solving costs a sample is then of the order of d^2, as is learning it.
+# While a phase is read, a system of d equations is solved again after d / 8 samples, or a tenth of the samples so far.
+# Then solving costs of the order of d^2 for each sample, as much as learning it.
 SOLVES, FRESH = 8, 0.1
 REPORT_EVERY = 10
 
 
 @dataclass
 class StreamingMethod(Method):
-    """Add up statistics of frozen features, and classify by the linear function of the features that follows from them.
+    """Sum statistics of frozen features over samples, and classify by a linear function that follows from the sums.
 
-    A subclass says which sums it keeps (`empty`), what a batch adds to them (`learn`), and which weights follow
-    (`solve`). Sums depend neither on the order of the samples nor, but for rounding, on which worker has read them: at
-    the end of a phase the workers add theirs up. The stream is read once, whatever its `passes`; nothing is trained.
+    A subclass defines the sums (`empty`), what a batch adds to them (`learn`), and the weights that follow (`solve`).
+    Sums do not depend on the order of the samples. Apart from rounding, they do not depend on the worker that reads a
+    sample: at the end of a phase the workers add up their sums. The stream is read once, whatever its `passes`. Nothing
+    is trained by gradients.
 
     Attributes that a subclass may use:
         backbone_network: Maps samples (B, ...) to features (B, d).
         n_classes: The number K of classes.
-        place: Where the sums are; they are in double precision.
-        sums: What has been read so far, `counts` (K,) of the classes among it.
+        place: The device of the sums, which are in double precision.
+        sums: The sums over all samples so far; `counts` (K,) holds the samples of each class.
     """
 
     target = ContinualSetting
@@ -68,24 +69,24 @@ class StreamingMethod(Method):
         return 0
 
     def transform(self, features: Tensor) -> Tensor:
-        """What is made of the features (B, d) of the backbone before they are learned from, in double precision."""
+        """Further features (B, D) from those of the backbone (B, d), in double precision; by default the same."""
         return features
 
     def add_products(self, name: str, left: Tensor, right: Tensor) -> None:
-        """Add left' right to a sum, in place; unlike `addmm_` this is among the operations that torch counts."""
+        """Add left' right to a sum, in place. torch counts the operations of this form, but not those of `addmm_`."""
         torch.addmm(self.sums[name], left.T, right, out=self.sums[name])
 
     def one_hot(self, y: Tensor) -> Tensor:
         """Classes (B,) as rows (B, K): to sum by class by a matrix product, which is deterministic on GPUs, too."""
         return F.one_hot(y, self.n_classes).double()
 
-    def configure(self, setting: Setting) -> None:
-        """Build the backbone; no class is known yet."""
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
         self.setting = setting
         self.device = self.run.device(setting.workers)
         self.place = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no doubles
-        space, self.n_classes = setting.observation_space, int(setting.action_space.n)  # type: ignore[attr-defined]
-        network = make_backbone(self.backbone, self.backbone_weights, space, setting.seed)  # type: ignore[arg-type]
+        self.n_classes = count_outputs(setting.action_space)
+        network = make_backbone(self.backbone, self.backbone_weights, setting.observation_space, setting.seed)
         self.backbone_network = network.to(self.device)
         if self.run.threads:
             torch.set_num_threads(self.run.threads)
@@ -107,11 +108,11 @@ class StreamingMethod(Method):
         return torch.zeros(shape, dtype=torch.float64, device=self.place)
 
     def _outdated(self) -> None:
-        """What follows from the sums has to be computed anew before the next prediction."""
+        """Solve again before the next prediction: the sums have changed."""
         self._weights: tuple[Tensor, Tensor] | None = None
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Read the stream once; each batch is predicted before it is learned from."""
         self.heads.learn(phase.task_classes)
         if self.setting.assumptions.past_accessible:
             self.forget()  # the phase holds all that was read in earlier ones
@@ -133,7 +134,7 @@ class StreamingMethod(Method):
             self._outdated()
             self._solved_at = self._phase_read
         y = batch.y.to(self.place)
-        self._solved()  # here, as it does not come with every batch of this size
+        self._solved()  # outside the count: not every batch of this size needs it
         with self._counted(len(y)):
             features = self._features(batch.x)
             scores = self._scores(features, batch.task_id if self.heads.active else None)
@@ -157,7 +158,7 @@ class StreamingMethod(Method):
 
     @contextmanager
     def _counted(self, n_samples: int) -> Iterator[None]:
-        """Count what the body computes; for as many samples that is always the same, so it is counted once."""
+        """Count the FLOPs of the body; they depend on the number of samples alone, so each number is counted once."""
         if n_samples in self._flops_of_batch:
             yield
         else:
@@ -173,13 +174,13 @@ class StreamingMethod(Method):
         if not bool(seen.any()):
             scores = torch.rand(scores.shape, dtype=scores.dtype).to(scores.device)
         else:
-            # Last of all, but ahead of those that a task id rules out.
+            # Unseen classes rank behind seen ones, but before those that a task id excludes.
             scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
         return scores if task_id is None else self.heads.mask(scores, task_id.to(scores.device))
 
+    @override
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K); a guess as long as nothing has been learned."""
         return self._scores(self._features(x), task_id)
 
     @override

@@ -158,7 +158,7 @@ class DTP(LightningMethod):
             way, block, x, y = inverse.at(values[number]), self._blocks[number + 1], *values[number : number + 2]
             for _ in range(self.feedback_steps):
                 optimizer.zero_grad()
-                feedback_loss(block, way, x, y, self.feedback_noise, self._noise).backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(feedback_loss(block, way, x, y, self.feedback_noise, self._noise))
                 optimizer.step()
             ways.append(way)
         return ways

@@ -198,6 +198,10 @@ def _(layer: nn.Linear) -> Inverse:
     return LayerBack(nn.Linear(layer.out_features, layer.in_features, bias=False))
 
 
+def _two(sizes: tuple[int, ...]) -> tuple[int, int]:
+    return sizes[0], sizes[1]
+
+
 @invert.register
 def _(layer: nn.Conv2d) -> Inverse:
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
@@ -209,12 +213,12 @@ def _(layer: nn.Conv2d) -> Inverse:
         nn.ConvTranspose2d(
             layer.out_channels,
             layer.in_channels,
-            layer.kernel_size,  # type: ignore[arg-type]
-            layer.stride,  # type: ignore[arg-type]
-            layer.padding,  # type: ignore[arg-type]
+            _two(layer.kernel_size),
+            _two(layer.stride),
+            _two(layer.padding),
             groups=layer.groups,
             bias=False,
-            dilation=layer.dilation,  # type: ignore[arg-type]
+            dilation=_two(layer.dilation),
         )
     )
 

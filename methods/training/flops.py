@@ -1,6 +1,5 @@
 """Count the floating-point operations of training without slowing it down."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,13 +7,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from redwood.core.state import State
+from redwood.core.state import Stateful
 
 # What went through the network in one step: the number of samples of each call.
 Kind = tuple[int, ...]
 
 
-class FlopMeter:
+class FlopMeter(Stateful):
     """FLOPs of all training steps, from one counted step of each kind.
 
     `torch.utils.flop_counter` makes a step many times slower. What a step costs is decided by how many samples go
@@ -23,10 +22,10 @@ class FlopMeter:
     """
 
     def __init__(self) -> None:
-        self._steps: Counter[Kind] = Counter()
-        self._counted: dict[Kind, float] = {}
-        self._last: Kind = ()
-        self._apart = 0.0
+        self.steps: dict[Kind, int] = self.add_state("steps", {})
+        self.counted: dict[Kind, float] = self.add_state("counted", {})
+        self.last: Kind = self.add_state("last", ())  # the kind of the last step
+        self.apart = self.add_state("apart", 0.0)  # FLOPs outside the steps that are counted by kind
         self._calls: list[int] = []
         self._counter: FlopCounterMode | None = None
         self._handle: RemovableHandle | None = None
@@ -58,8 +57,8 @@ class FlopMeter:
         after each of its own; so one is counted only after its first, second, fourth, eighth, ... step.
         """
         self._calls.clear()
-        times = self._steps[self._last]
-        if self._last not in self._counted and times & (times - 1) == 0:
+        times = self.steps.get(self.last, 0)
+        if self.last not in self.counted and times & (times - 1) == 0:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
@@ -68,44 +67,29 @@ class FlopMeter:
         kind = tuple(self._calls)
         if self._counter is not None:
             self._counter.__exit__(None, None, None)
-            self._counted[kind] = float(self._counter.get_total_flops())
+            self.counted[kind] = float(self._counter.get_total_flops())
             self._counter = None
-        self._steps[kind] += 1
-        self._last = kind
+        self.steps[kind] = self.steps.get(kind, 0) + 1
+        self.last = kind
 
     def start_anew(self) -> None:
         """Count each kind of step anew, from the next one on: the network has changed."""
-        self._apart = self.total()
-        self._steps.clear()
-        self._counted.clear()
-        self._last = ()
+        self.apart = self.total()
+        self.steps.clear()
+        self.counted.clear()
+        self.last = ()
 
     @contextmanager
     def count(self) -> Iterator[None]:
         """Count all that the body computes, outside training steps."""
         with FlopCounterMode(display=False) as counter:
             yield
-        self._apart += float(counter.get_total_flops())
+        self.apart += float(counter.get_total_flops())
 
     def total(self) -> float:
         """FLOPs so far."""
-        samples = sum(sum(kind) for kind in self._counted)
-        per_sample = sum(self._counted.values()) / samples if samples else 0.0
-        return self._apart + sum(
-            steps * self._counted.get(kind, per_sample * sum(kind)) for kind, steps in self._steps.items()
+        samples = sum(sum(kind) for kind in self.counted)
+        per_sample = sum(self.counted.values()) / samples if samples else 0.0
+        return self.apart + sum(
+            steps * self.counted.get(kind, per_sample * sum(kind)) for kind, steps in self.steps.items()
         )
-
-    def state_dict(self) -> State:
-        """The counts, as plain values."""
-        return {
-            "steps": [[list(kind), count] for kind, count in self._steps.items()],
-            "counted": [[list(kind), flops] for kind, flops in self._counted.items()],
-            "last": list(self._last),
-            "apart": self._apart,
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        """Continue from earlier counts."""
-        self._steps = Counter({tuple(kind): count for kind, count in state["steps"]})
-        self._counted = {tuple(kind): flops for kind, flops in state["counted"]}
-        self._last, self._apart = tuple(state["last"]), state["apart"]
