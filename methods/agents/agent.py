@@ -25,7 +25,6 @@ from redwood.methods.agents.task_input import TASK_INPUTS, choose_task_input
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
 from redwood.methods.table import AGENT_PARTS, references
-from redwood.settings.base import Setting
 from redwood.settings.results import Results
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.tree import ContinualRLSetting
@@ -105,13 +104,12 @@ class Agent(Method):
         return options | {"policy": choose_policy(self.policy, self.observation_space)}
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: ContinualRLSetting) -> None:
         """Build networks and memory for the setting's spaces.
 
         Raises:
             RedwoodError: If Stable-Baselines3 is missing, or an option does not fit the setting or the run.
         """
-        assert isinstance(setting, ContinualRLSetting)
         self.setting = setting
         check_spaces(self.reference(), self.action_spaces, setting)
         self._check_run(setting)

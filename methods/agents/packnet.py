@@ -22,9 +22,8 @@ from redwood.methods.architecture.masked_update import (
 )
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
-from redwood.settings.base import Setting
 from redwood.settings.rl.phase import ReinforcementPhase
-from redwood.settings.rl.tree import TaskIncrementalRLSetting
+from redwood.settings.rl.tree import ContinualRLSetting, TaskIncrementalRLSetting
 
 
 @dataclass
@@ -60,7 +59,7 @@ class AgentPackNet(Agent):
         check_range(self, "retrain_share", 0, 0.99)
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: ContinualRLSetting) -> None:
         super().configure(setting)
         actor = Actor(self)
         self._weights = actor.weights()

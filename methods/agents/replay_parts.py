@@ -16,8 +16,7 @@ from redwood.methods.agents.off_policy import OffPolicyAgent
 from redwood.methods.agents.on_policy import OnPolicyAgent
 from redwood.methods.base import Composition, Method
 from redwood.settings.assumptions import TaskIds
-from redwood.settings.base import Setting
-from redwood.settings.rl.tree import IncrementalRLSetting
+from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
 
 
 @dataclass
@@ -119,7 +118,7 @@ class AgentRehearsal(ReplayPart):
         check_choice(self, "buffer_sampler", BUFFER_SAMPLERS)
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: ContinualRLSetting) -> None:
         """Build the agent with an empty memory.
 
         Raises:

@@ -16,8 +16,7 @@ from redwood.methods.agents.actor import Actor, fisher_information
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights
-from redwood.settings.base import Setting
-from redwood.settings.rl.tree import IncrementalRLSetting
+from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
 
 
 @dataclass
@@ -31,7 +30,7 @@ class WeightPenalty(QuadraticPenalty, Agent):
     target = IncrementalRLSetting
 
     @override
-    def configure(self, setting: Setting) -> None:
+    def configure(self, setting: ContinualRLSetting) -> None:
         self.start_penalty()
         self._names: dict[nn.Parameter, str] = {}  # of the weights that have a penalty
         super().configure(setting)

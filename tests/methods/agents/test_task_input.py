@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -15,26 +14,15 @@ from redwood.methods.agents.task_input import OneHotTask
 from redwood.settings.rl.tree import IncrementalRLSetting, MultiTaskRLSetting, TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, configured, small_setting
+from tests.settings.rl.clock import OneRightAction
 from tests.small_runs import run_here
 
 
-class Contrary(gymnasium.Env):
+class Contrary(OneRightAction):
     """Always looks the same; each task pays for another of two actions."""
 
     def __init__(self, right, space=None):
-        self.observation_space, self.action_space, self.right = space or Box(0, 1, (1,), np.float32), Discrete(2), right
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.time = 0
-        return self.shown(), {}
-
-    def step(self, action):
-        self.time += 1
-        return self.shown(), float(action == self.right), self.time == 4, False, {}
-
-    def shown(self):
-        return np.zeros(self.observation_space.shape, self.observation_space.dtype)
+        super().__init__(right, 4, 2, space or Box(0, 1, (1,), np.float32))
 
 
 def contrary(cls=MultiTaskRLSetting, space=None, steps=256):

@@ -9,6 +9,16 @@ from tests.methods.agents.runs import same, small_setting
 from tests.small_runs import run_here
 
 
+def gradients_of_the_penalty(agent):
+    """For each parameter its name in the actor, itself, and what a step adds to its gradient."""
+    parameters = agent.named_parameters()
+    for p in parameters.values():
+        p.grad = torch.full_like(p, 0.5)
+    for optimizer in agent.optimizers():
+        agent.before_step(optimizer)
+    return [(f"policy.{key}", p, p.grad - 0.5) for key, p in parameters.items()]
+
+
 class TestL2:
     @pytest.mark.parametrize("name", ["dqn", "ppo", "sac"])
     def test_all_weights_that_decide_are_pulled_to_where_the_last_task_left_them(self, name):
@@ -24,15 +34,9 @@ class TestL2:
         with torch.no_grad():
             for p in weights.values():
                 p.add_(torch.randn_like(p))
-        everything = agent.named_parameters()
-        for p in everything.values():
-            p.grad = torch.full_like(p, 0.5)
-        for optimizer in agent.optimizers():
-            agent.before_step(optimizer)
-        for key, p in everything.items():
-            name = f"policy.{key}"
+        for name, p, added in gradients_of_the_penalty(agent):
             expected = 3.0 * (p - anchor[name]).detach() if name in anchor else torch.zeros_like(p)
-            torch.testing.assert_close(p.grad - 0.5, expected)
+            torch.testing.assert_close(added, expected)
 
     def test_it_holds_the_weights(self):
         first = dict(trained("dqn", {"nb_tasks": 1}, learning_rate=0.003).named_parameters())
@@ -81,14 +85,8 @@ class TestEWC:
                 for key, p in weights.items()
             )
             expected = dict(zip(weights, torch.autograd.grad(penalty, list(weights.values())), strict=True))
-        everything = agent.named_parameters()
-        for p in everything.values():
-            p.grad = torch.full_like(p, 0.5)
-        for optimizer in agent.optimizers():
-            agent.before_step(optimizer)
-        for key, p in everything.items():
-            added = p.grad - 0.5
-            torch.testing.assert_close(added, expected.get(f"policy.{key}", torch.zeros(())).expand_as(added))
+        for name, _, added in gradients_of_the_penalty(agent):
+            torch.testing.assert_close(added, expected.get(name, torch.zeros(())).expand_as(added))
 
     def test_there_is_none_in_the_first_task(self):
         one = {"nb_tasks": 1}

@@ -52,6 +52,29 @@ class OtherClock(Clock):
         self.gain = 50.0
 
 
+class OneRightAction(gymnasium.Env[NDArray[Any], np.int64]):
+    """Pays 1 for one of its actions, the same one at every step."""
+
+    def __init__(self, right: int, length: int, n_actions: int, observation_space: gymnasium.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation_space, gymnasium.spaces.Discrete(n_actions)
+        self.right, self.length, self.time = right, length, 0
+        self._empty = np.zeros_like(np.asarray(observation_space.sample()))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self.shown(), {}
+
+    def step(self, action: np.int64) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        return self.shown(), float(action == self.right), self.time == self.length, False, {}
+
+    def shown(self) -> NDArray[Any]:
+        return self._empty
+
+
 @dataclass
 class Fitted:
     """What happened in a phase.

@@ -20,27 +20,17 @@ from redwood.settings.rl.tree import (
     TraditionalRLSetting,
 )
 from redwood.settings.tree import ClassIncrementalSetting
+from tests.settings.rl.clock import OneRightAction
 from tests.small_runs import run_here
 
 HIDDEN = [ContinualRLSetting, TaskAgnosticRLSetting, IncrementalRLSetting, TraditionalRLSetting]
 
 
-class Door(gymnasium.Env):
+class Door(OneRightAction):
     """Each task has one action that is right; nothing that is seen tells which, but for whoever knows `mark`."""
 
     def __init__(self, right, length=5):
-        self.observation_space = gymnasium.spaces.Box(-100, 100, (2,), np.float32)
-        self.action_space = gymnasium.spaces.Discrete(100)
-        self.right, self.length, self.time = right, length, 0
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.time = 0
-        return self.shown(), {}
-
-    def step(self, action):
-        self.time += 1
-        return self.shown(), float(action == self.right), self.time == self.length, False, {}
+        super().__init__(right, length, 100, gymnasium.spaces.Box(-100, 100, (2,), np.float32))
 
     def shown(self):
         return np.array([0, self.np_random.random()], dtype=np.float32)
