@@ -1,5 +1,6 @@
-"""What a setting promises to a method, as a record that only ever grows down the tree."""
+"""The promises of a setting to a method: a record that only grows from parent to child."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from functools import reduce
@@ -7,7 +8,7 @@ from typing import Any
 
 
 class Context(IntEnum):
-    """How the distribution that the data comes from changes; each step promises more than the one before."""
+    """How the distribution of the data changes. Each value promises more than the value before."""
 
     CONTINUOUS = 0
     DISCRETE = 1
@@ -15,7 +16,7 @@ class Context(IntEnum):
 
 
 class TaskIds(IntEnum):
-    """When the method is told which task a sample belongs to; each step promises more than the one before."""
+    """When the method is told the task of a sample. Each value promises more than the value before."""
 
     NEVER = 0
     TRAINING = 1
@@ -24,7 +25,7 @@ class TaskIds(IntEnum):
 
 @dataclass(frozen=True)
 class Range:
-    """The values a free parameter may take, `low`..`high` inclusive (`high=None`: no limit)."""
+    """The allowed values of a free parameter, `low`..`high` inclusive (`high=None`: no limit)."""
 
     low: int = 1
     high: int | None = None
@@ -33,11 +34,11 @@ class Range:
         return value >= self.low and (self.high is None or value <= self.high)
 
     def __le__(self, other: "Range") -> bool:
-        """Whether `other` promises at least as much, i.e. lies inside this range."""
+        """Whether `other` lies inside this range, so promises at least as much."""
         return other.low >= self.low and (self.high is None or (other.high is not None and other.high <= self.high))
 
     def __or__(self, other: "Range") -> "Range":
-        """The values that both ranges allow; it may be empty (`low > high`)."""
+        """The values that both ranges allow. The range may be empty (`low > high`)."""
         highs = [high for high in (self.high, other.high) if high is not None]
         return Range(max(self.low, other.low), min(highs, default=None))
 
@@ -57,7 +58,7 @@ FREE = Range()
 
 @dataclass(frozen=True)
 class Assumptions:
-    """The promises of one node of the tree, ordered: `a <= b` iff `b` promises everything that `a` does.
+    """The promises of one node of the tree. `a <= b` means that `b` makes all promises of `a`.
 
     Attributes:
         labels: Samples come with labels to learn from (the supervised branch).
@@ -82,11 +83,11 @@ class Assumptions:
     workers: Range = FREE
 
     def __le__(self, other: "Assumptions") -> bool:
-        """Whether `other` makes every promise of this record, and perhaps more."""
+        """Whether `other` makes every promise of this record."""
         return all(getattr(self, f.name) <= getattr(other, f.name) for f in fields(self))
 
     def __or__(self, other: "Assumptions") -> "Assumptions":
-        """The least record that makes the promises of both."""
+        """The smallest record that makes the promises of both."""
         merged = {}
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
@@ -111,8 +112,8 @@ class Assumptions:
         return tuple(name for name, promised in named.items() if promised)
 
 
-def merge_assumptions(class_name: str, inherited: list[Assumptions], added: dict[str, Any]) -> Assumptions:
-    """The record of a node: what its parents promise, joined, and what it adds itself.
+def merge_assumptions(class_name: str, inherited: list[Assumptions], added: Mapping[str, Any]) -> Assumptions:
+    """The record of a node: the joined promises of its parents, and the added ones.
 
     Args:
         class_name: The node, for error messages.
@@ -120,7 +121,7 @@ def merge_assumptions(class_name: str, inherited: list[Assumptions], added: dict
         added: Fields of `Assumptions` that the node sets.
 
     Raises:
-        TypeError: If a promise does not exist, takes back what a parent promised, or contradicts another.
+        TypeError: If a promise does not exist, takes back a promise of a parent, or contradicts another.
     """
     unknown = added.keys() - {f.name for f in fields(Assumptions)}
     if unknown:

@@ -1,4 +1,4 @@
-"""A run's options as a flat mapping: what `config.yaml` holds and reproduces the run from."""
+"""The options of a run as a flat mapping: the content of `config.yaml`, from which the run can be repeated."""
 
 import re
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from redwood.settings.base import Setting
 from redwood.settings.protocols import Learner
 from redwood.settings.table import name_of_setting
 
-# What stands for an object that only Python can give.
+# The text in `config.yaml` for an object that was given from Python.
 _MARK = re.compile(r"<(.+), given from Python>")
-# Not part of what reproduces a run: where it writes, how it is watched.
+# Options that do not affect the numbers of a run: where it writes, and how it is watched.
 _NOT_CONFIG = {"run_dir", "group", "resume", "quiet"}
 
 
@@ -34,11 +34,11 @@ def describe_options(options: Options) -> dict[str, Any]:
 
 
 def refuse_marked(config: Mapping[str, object], file: Path) -> None:
-    """Refuse options that stand for objects which a configuration file cannot hold.
+    """Refuse options whose values are objects that a configuration file cannot hold.
 
     Args:
-        config: The options that are to be taken from the file.
-        file: Where they stand.
+        config: The options from the file.
+        file: The file.
 
     Raises:
         InvalidOptionError: If there is such an option.
@@ -53,7 +53,7 @@ def refuse_marked(config: Mapping[str, object], file: Path) -> None:
 
 
 def _plain(value: object) -> object:
-    """YAML has names for plain values; anything else is marked as what only Python can give, by its name or class."""
+    """Plain values as they are; other objects as a text with their name or class."""
     if isinstance(value, np.generic):
         return value.item()
     if _is_plain(value):

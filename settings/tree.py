@@ -1,4 +1,4 @@
-"""The top of the supervised tree: one phase, no task ids, no boundaries."""
+"""The nodes of the supervised branch of the tree: each class names the assumptions that it adds."""
 
 from redwood.settings.assumptions import Context, Range, TaskIds
 from redwood.settings.base import Setting
@@ -10,7 +10,7 @@ class ContinualSetting(SupervisedSetting):
 
 
 class TaskAgnosticSetting(ContinualSetting, context=Context.DISCRETE):
-    """The stream switches between discrete tasks, without saying when or to which."""
+    """The stream switches between discrete tasks, but does not announce when or to which."""
 
 
 class ClassIncrementalSetting(TaskAgnosticSetting, boundaries=True, task_ids=TaskIds.TRAINING):
@@ -18,15 +18,15 @@ class ClassIncrementalSetting(TaskAgnosticSetting, boundaries=True, task_ids=Tas
 
 
 class DomainIncrementalSetting(ClassIncrementalSetting, shared_outputs=True):
-    """All tasks share one output space: what changes is the domain of the inputs."""
+    """All tasks share one output space. Only the inputs change."""
 
 
 class TaskIncrementalSetting(ClassIncrementalSetting, task_ids=TaskIds.TEST):
-    """The task id is given at test, too, so that only the classes of one task compete."""
+    """The task id is given at test too, so only the classes of one task compete."""
 
 
 class CumulativeSetting(ClassIncrementalSetting, past_accessible=True):
-    """Each phase holds the data of all tasks so far: home of the upper bound, training from scratch."""
+    """Each phase holds the data of all tasks so far: the setting of the upper bound."""
 
 
 class TraditionalSetting(ClassIncrementalSetting, context=Context.STATIONARY):
@@ -38,7 +38,7 @@ class MultiTaskSetting(TaskIncrementalSetting, TraditionalSetting):
 
 
 class Online(Setting, passes=Range(1, 1)):
-    """Mixin that pins `passes` to 1."""
+    """Mixin that sets `passes` to 1."""
 
 
 class OnlineClassIncrementalSetting(Online, ClassIncrementalSetting):
@@ -58,7 +58,7 @@ class OnlineTraditionalSetting(TraditionalSetting, OnlineClassIncrementalSetting
 
 
 class Distributed(Setting, workers=Range(2)):
-    """Mixin that asks for at least two workers, each with its own shard."""
+    """Mixin that needs at least two workers, each with its own shard."""
 
 
 class DistributedClassIncrementalSetting(Distributed, ClassIncrementalSetting):

@@ -1,1 +1,1 @@
-"""Data sets: where they come from, and what every stream is cut from."""
+"""Data sets: their sources, and the class `Dataset` that every stream is cut from."""

@@ -1,4 +1,4 @@
-"""Samples and labels of continuum's tasks, raw or transformed, with its traps refused."""
+"""Read samples and labels of continuum's tasks, raw or transformed, and refuse data that continuum would spoil."""
 
 import copy
 from collections.abc import Sequence
@@ -137,8 +137,6 @@ def natural_size(path: str) -> int:
 
 
 def _read_task(name: str, task_set: Any, number: int) -> ContinuumTask:
-    from torchvision.transforms import ToTensor
-
     kind = kind_of(task_set)
     x, y, _ = task_set.get_raw_samples()
     if len(y):
@@ -148,7 +146,7 @@ def _read_task(name: str, task_set: Any, number: int) -> ContinuumTask:
         y = np.array([transform(label) for label in y])
     transform = task_set.trsf[number] if isinstance(task_set.trsf, list) else task_set.trsf
     steps = [] if transform is None else getattr(transform, "transforms", [transform])
-    steps = [step for step in steps if type(step) is not ToTensor]
+    steps = [step for step in steps if type(step) is not _transforms().ToTensor]
     if steps and (kind == "TENSOR" or (kind == "H5" and x.ndim == 2)):
         raise DataError(
             f"Data set {name}: continuum ignores the transformations of tensors (data_type=TaskType.TENSOR) and of "
@@ -192,15 +190,21 @@ def _transformed(name: str, tasks: Sequence[ContinuumTask]) -> Tensor:
 
 
 def _square_size(steps: list[Any]) -> int | None:
-    """Return what `ImageFiles` does as well: S where `steps` only resize to S x S, 0 without steps, else None."""
-    from torchvision.transforms import InterpolationMode, Resize
-
+    """The size S if `steps` only resize to S x S, which `ImageFiles` can do; 0 without steps, else None."""
     if not steps:
         return 0
-    if len(steps) > 1 or type(steps[0]) is not Resize or steps[0].interpolation != InterpolationMode.BILINEAR:
+    bilinear = _transforms().InterpolationMode.BILINEAR
+    if len(steps) > 1 or type(steps[0]) is not _transforms().Resize or steps[0].interpolation != bilinear:
         return None
     size = steps[0].size
     return int(size[0]) if isinstance(size, (list, tuple)) and len(size) == 2 and size[0] == size[1] else None
+
+
+def _transforms() -> Any:
+    """`torchvision.transforms`, which takes seconds to import."""
+    from torchvision import transforms
+
+    return transforms
 
 
 def _is_bytes(x: np.ndarray) -> bool:

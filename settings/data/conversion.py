@@ -1,8 +1,7 @@
-"""What may be given as `dataset` from Python, and how to make a data set of what people have instead."""
+"""Check the option `dataset`, and resize images. Messages say how to make a data set of other objects."""
 
 import os
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,14 +14,14 @@ from redwood.settings.data.dataset import Dataset
 _MAKE = "make one by Dataset.from_arrays(x, y, x_test, y_test)"
 
 
-def checked_source(given: Any) -> str | Dataset:
+def checked_source(given: object) -> str | Dataset:
     """A name of a data set, or a data set.
 
     Args:
         given: The option `dataset`; a path becomes its name.
 
     Raises:
-        InvalidOptionError: If it is something else; the way to make a `Dataset` of it is named.
+        InvalidOptionError: If it is something else; the message says how to make a `Dataset` of it.
     """
     if isinstance(given, str | Dataset):
         return given
@@ -31,7 +30,7 @@ def checked_source(given: Any) -> str | Dataset:
     raise InvalidOptionError(f"dataset has to be a name or a redwood.settings.Dataset, but got {_described(given)}.")
 
 
-def _described(given: Any) -> str:
+def _described(given: object) -> str:
     kind = type(given)
     if isinstance(given, type):
         return f"the class {given.__name__}; pass an instance"
@@ -46,7 +45,7 @@ def _described(given: Any) -> str:
     return f"a {kind.__name__}; {_MAKE}"
 
 
-_CHUNK = 4096  # images that are floats at one time
+_CHUNK = 4096  # number of images that are floats at one time
 
 
 def resized(dataset: Dataset, side: int) -> Dataset:

@@ -1,4 +1,4 @@
-"""Download so that a failed or interrupted download is never taken for data later."""
+"""Download into a temporary folder, so that a failed download is never taken for data later."""
 
 import contextlib
 import io
@@ -15,8 +15,8 @@ _TIMEOUT_S = 15.0  # a server that stays silent for so long counts as unreachabl
 def staging(data_dir: Path) -> Iterator[Path]:
     """Yield an empty folder whose contents move into `data_dir` if the block succeeds and vanish if it fails.
 
-    Several processes may do so at a time: each has a folder of its own, and the last one's files stay. What the block
-    prints is dropped, and its connections time out.
+    Several processes may do so at the same time: each has its own folder, and the files of the last one stay. Output
+    of the block is dropped, and its connections time out.
     """
     missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
     try:
@@ -36,13 +36,13 @@ def staging(data_dir: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what other libraries print, their progress bars included."""
+    """Drop the output of other libraries, including progress bars."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
 
 def reason(error: BaseException) -> str:
-    """Name an error in a few words, for use inside a sentence."""
+    """Type and last line of an error, for use inside a sentence."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[-1].strip('<>. ')}" if lines else type(error).__name__
 

@@ -12,13 +12,13 @@ from redwood.settings.data.dataset import Dataset
 
 N_FEATURES = 5
 NOISE = 0.1
-"""Standard deviation of what no input tells: the least RMSE there is."""
+"""Standard deviation of the noise: the lowest possible RMSE."""
 N_CLASSES = 3
 N_TRAIN, N_TEST = 2000, 800
 REGIMES, REGIONS = 3, 4
 
 CONTEXTS = {"stationary": 5, "gradual": 40, "abrupt": 5, "recurring": 20, "regional": 3}
-"""Kinds of drift, and into how many contexts (tasks) of equal length each stream is divided."""
+"""Kinds of drift, and the number of contexts (tasks) of equal length in each stream."""
 STRENGTH = 2.0
 """Length of a rule's weights: targets vary twenty times as much as the noise."""
 

@@ -61,7 +61,7 @@ def load(path: Path, seed: int) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of the file under the names that are ours."""
+    """Return the arrays of the file that redwood knows by name."""
     try:
         with _open(path) as file:
             return {name: _number(path, name, np.asarray(file[name])) for name in _NAMES if name in file}
@@ -99,13 +99,13 @@ def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
         )
     if array.dtype.kind == "f":
         return array.astype(np.float32, copy=False)
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch can store these, but hardly compute with them
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # torch stores these, but supports few operations
         return array.astype(np.int64 if array.dtype.itemsize > 2 else np.int32)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """Hold out test samples, in the same proportion for every class and task, or those of the mask; keep the order."""
+    """Hold out the samples of the mask, or the same share of every class and task; keep the order."""
     mask = arrays.get("test")
     arrays = {key: arrays[key] for key in _OF_SAMPLES if key in arrays}
     y = arrays["y"]
@@ -118,14 +118,14 @@ def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.
     else:
         is_test = np.zeros(len(y), dtype=bool)
         is_test[_held_out(name, arrays, seed)] = True
-    # Test samples belong to the tasks in whose stretches of the file they lie.
+    # A test sample belongs to the task of its place in the file.
     arrays.setdefault("time", np.arange(len(y)))
     parts = {key: array[~is_test] for key, array in arrays.items()}
     return parts | {f"{key}_test": array[is_test] for key, array in arrays.items()}
 
 
 def _held_out(name: str, arrays: dict[str, np.ndarray], seed: int) -> np.ndarray:
-    """The rows to test on."""
+    """The rows of the test samples."""
     y = arrays["y"]
     numbers = y.dtype.kind == "f"
     classes = np.zeros(len(y), np.int64) if numbers else y

@@ -1,4 +1,4 @@
-"""Image sets that stay in files: decoded when a batch asks for them, several files at a time."""
+"""Image sets that stay in files, which are decoded when a batch needs them, several at a time."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -54,11 +54,11 @@ class ImageFiles:
         return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the threads behind: another process starts its own."""
+        """The state without the threads: another process starts its own."""
         return {**self.__dict__, "_threads": None}
 
     def _pool(self) -> ThreadPoolExecutor:
-        # A forked process inherits the object but not its threads, and would wait for them for ever.
+        # A forked process inherits the pool but not its threads, and would wait for them for ever.
         if self._threads is None or self._threads[0] != os.getpid():
             self._threads = (os.getpid(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)))
         return self._threads[1]

@@ -1,4 +1,4 @@
-"""Hold out test samples where a data source has no test split of its own."""
+"""Hold out test samples where a data source has no test split."""
 
 from math import ceil
 

@@ -94,28 +94,21 @@ def emnist(data_dir: Path, seed: int, image_size: int) -> Dataset:
 
 def cifar10(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """CIFAR-10 (Krizhevsky, 2009): 50,000 + 10,000 images (3, 32, 32) of 10 classes."""
-    from torchvision.datasets import CIFAR10
-
-    return cifar("cifar10", CIFAR10, data_dir)
+    return cifar("cifar10", _torchvision().CIFAR10, data_dir)
 
 
 def cifar100(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """CIFAR-100 (Krizhevsky, 2009): 50,000 + 10,000 images (3, 32, 32) of 100 classes."""
-    from torchvision.datasets import CIFAR100
-
-    return cifar("cifar100", CIFAR100, data_dir)
+    return cifar("cifar100", _torchvision().CIFAR100, data_dir)
 
 
 def svhn(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """Street View House Numbers (Netzer et al., 2011): 73,257 + 26,032 images (3, 32, 32) of 10 digits."""
-    from torchvision.datasets import SVHN
-
-    return house_numbers("svhn", SVHN, data_dir)
+    return house_numbers("svhn", _torchvision().SVHN, data_dir)
 
 
 def cifar(key: str, source: Any, data_dir: Path) -> Dataset:
     """Read `source`, torchvision's CIFAR10 or a subclass of it, from its folder or its archive in `data_dir`."""
-    from torchvision.datasets.utils import check_integrity
 
     def read(root: Path, download: bool = False) -> Dataset:
         train, test = (source(root, train=part, download=download) for part in (True, False))
@@ -125,7 +118,7 @@ def cifar(key: str, source: Any, data_dir: Path) -> Dataset:
     with contextlib.suppress(RuntimeError):  # torchvision's "not found or corrupted"
         return read(data_dir)
     archive = data_dir / source.filename
-    if check_integrity(archive, source.tgz_md5):
+    if _torchvision().utils.check_integrity(archive, source.tgz_md5):
         with tempfile.TemporaryDirectory() as root, quiet():
             (Path(root) / source.filename).symlink_to(archive.resolve())
             return read(Path(root), download=True)
@@ -151,7 +144,7 @@ def house_numbers(key: str, source: Any, data_dir: Path) -> Dataset:
 def _idx_set(
     key: str, folder: str, data_dir: Path, parts: tuple[str, str] = ("train", "t10k"), **options: str
 ) -> Dataset:
-    """Read the four files of an MNIST-like set from `data_dir`, or from a folder in it that is customary for them."""
+    """Read the four files of an MNIST-like set from `data_dir`, or from one of their usual folders in it."""
     names = [f"{part}-{kind}-ubyte" for part in parts for kind in ("images-idx3", "labels-idx1")]
     home = data_dir / folder / "raw"
     places = [home, data_dir / folder, data_dir / key, data_dir / key.replace("_", "-"), data_dir]
@@ -164,15 +157,20 @@ def _idx_set(
     return Dataset(key, x.unsqueeze(1), y.long(), x_test.unsqueeze(1), y_test.long(), max_value=255)
 
 
-def _fetch_idx(class_name: str, root: Path, options: dict[str, str]) -> None:
+def _torchvision() -> Any:
+    """`torchvision.datasets`, which takes seconds to import."""
     from torchvision import datasets
 
+    return datasets
+
+
+def _fetch_idx(class_name: str, root: Path, options: dict[str, str]) -> None:
     for train in (True, False):
-        getattr(datasets, class_name)(root, train=train, download=True, **options)
+        getattr(_torchvision(), class_name)(root, train=train, download=True, **options)
 
 
 def _download(key: str, data_dir: Path, needed: str, fetch: Callable[[Path], object]) -> None:
-    """Let `fetch` download into a folder whose contents then move into `data_dir`."""
+    """Let `fetch` download into a temporary folder, whose contents then move into `data_dir`."""
     try:
         with staging(data_dir) as root:
             fetch(root)

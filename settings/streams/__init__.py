@@ -1,1 +1,1 @@
-"""From a data set to a stream: which tasks there are, in which order their samples come, and in which batches."""
+"""From a data set to a stream: its tasks, the order of their samples, and the mini-batches."""

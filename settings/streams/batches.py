@@ -11,7 +11,7 @@ from redwood.core.seeding import generator
 from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.arrays import Samples
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled
-from redwood.settings.streams.tasks import Task
+from redwood.settings.streams.tasks import SupervisedTask
 
 _NUMBERS = count()
 
@@ -28,7 +28,7 @@ class Source:
 
     x: Samples
     y: Tensor
-    tasks: Sequence[Task]
+    tasks: Sequence[SupervisedTask]
 
     def labels(self, entries: Entries) -> Tensor:
         """Labels of the entries (n,), mapped by their tasks; targets (n,) or (n, d) are the same in all tasks."""

@@ -1,4 +1,4 @@
-"""In which order the samples of the tasks come: one phase per task or one for all, abrupt, blurry or gradual."""
+"""The order of the samples of all tasks: one phase per task or one for all; abrupt, blurry or gradual changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from redwood.core.seeding import generator
 
 @dataclass(frozen=True, eq=False)
 class Entries:
-    """A sequence of samples, by address.
+    """A sequence of samples, as addresses.
 
     Attributes:
         rows: Row of the data set (n,).
-        tasks: Task that the sample belongs to (n,); it decides the sample's transform and label.
+        tasks: Task of each sample (n,), which decides its transform and its label.
     """
 
     rows: Tensor
@@ -46,7 +46,7 @@ def shuffled(entries: Entries, seed: int) -> Entries:
 
 
 def blurry(tasks: Sequence[Entries], share: float, seed: int) -> list[Entries]:
-    """Let a share of each task's samples turn up in the phases of the other tasks, in equal parts.
+    """Move a share of each task's samples to the phases of the other tasks, in equal parts.
 
     Blurry task boundaries (Bang et al., 2021, "Rainbow Memory", section 3): phase k mostly holds task k.
     """
@@ -69,10 +69,10 @@ def abrupt(phases: Sequence[Entries], seed: int) -> Entries:
 
 
 def gradual(tasks: Sequence[Entries], width: float, seed: int) -> Entries:
-    """Let each task fade into the next: the share of the new one grows while that of the old one falls.
+    """Let each task fade into the next: the share of the new task grows while the share of the old task falls.
 
     A sample of task k appears at time k + u + width (v - 1/2), with u, v uniform in [0, 1], where a task lasts one
-    unit of time; with `width=1` tasks k and k + 1 overlap during the whole of a unit around their boundary.
+    unit of time. With `width=1`, tasks k and k + 1 overlap for one whole unit around their boundary.
     """
     everything = Entries.concatenate(tasks)
     random = torch.rand(2, len(everything), generator=generator(seed), dtype=torch.float64)
@@ -81,12 +81,12 @@ def gradual(tasks: Sequence[Entries], width: float, seed: int) -> Entries:
 
 
 def batch_cuts(n_samples: int, batch_size: int, workers: int) -> Tensor:
-    """Where to cut a sequence so that all workers take the same number of steps and no sample is lost.
+    """The cuts of a sequence into batches: all workers take the same number of steps, and no sample is lost.
 
     Worker w trains at step s on the samples from cut `s * workers + w` to the next cut. Every batch holds `batch_size`
-    samples but the last step's, which share out what is left, sizes differing by at most one. If less than two samples
-    a worker are left, the last two steps share out theirs: DDP hangs if one worker has a step more than another, and
-    batch normalisation cannot train on a single sample.
+    samples, except in the last step, where the workers divide the rest; sizes differ by at most one. If the rest is
+    less than two samples per worker, the last two steps are divided together: DDP hangs if one worker has more steps
+    than another, and batch normalisation cannot train on a single sample.
 
     Args:
         n_samples: Length of the sequence, at least `workers`.
@@ -107,7 +107,7 @@ def batch_cuts(n_samples: int, batch_size: int, workers: int) -> Tensor:
         full_steps, rest = full_steps - 1, rest + whole
     sizes = torch.full((full_steps * workers,), batch_size)
     if rest:
-        # Single samples cannot always be shared out in ceil(n / b) steps: then a batch of two makes up for it.
+        # ceil(n / b) steps would sometimes leave single samples; a batch of two avoids that.
         parts = workers * min(-(-rest // whole), rest // workers)
         sizes = torch.cat([sizes, rest // parts + (torch.arange(parts) < rest % parts)])
     return torch.cat([torch.zeros(1, dtype=torch.long), sizes.cumsum(0)])

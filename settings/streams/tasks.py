@@ -1,9 +1,8 @@
-"""Cut a data set into tasks: by class, by permutation, by rotation, by instance, in order, or as the data says."""
+"""Cut a data set into tasks: by class, permutation, rotation, instance or order, or by the task ids of the data."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,56 +11,18 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.seeding import derive_seed, generator
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.streams.order import split_evenly
-
-
-class Transform(Protocol):
-    """Maps samples (B, ...) to samples of the same shape and dtype."""
-
-    def __call__(self, x: Tensor, /) -> Tensor:
-        """Transform a batch."""
-
-
-class Permutation:
-    """Shuffle the values of each sample in one fixed order (permuted MNIST; Goodfellow et al., 2013)."""
-
-    def __init__(self, sample_shape: tuple[int, ...], seed: int) -> None:
-        size = int(torch.tensor(sample_shape).prod())
-        self.order = torch.randperm(size, generator=generator(seed))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Permute the values of samples (B, ...)."""
-        return x.flatten(1).index_select(1, self.order.to(x.device)).view_as(x)
-
-
-class Rotation:
-    """Rotate images by one fixed angle (rotated MNIST; Lopez-Paz & Ranzato, 2017)."""
-
-    def __init__(self, sample_shape: tuple[int, ...], degrees: float) -> None:
-        if len(sample_shape) != 3:
-            raise InvalidOptionError(
-                f"--stream rotated needs images (channels, height, width), but a sample has shape {sample_shape}; "
-                "use --stream permuted."
-            )
-        self.degrees = degrees
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Rotate images (B, C, H, W) counter-clockwise about their centre, with bilinear interpolation."""
-        from torchvision.transforms.v2 import InterpolationMode
-        from torchvision.transforms.v2 import functional as images
-
-        rotated: Tensor = images.rotate(x, self.degrees, interpolation=InterpolationMode.BILINEAR)
-        return rotated
+from redwood.settings.streams.transforms import Transform, rotation_by, transform_of_task
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """One context of the stream.
+class SupervisedTask:
+    """One task of a supervised stream.
 
     Attributes:
         rows: Its training rows of the data set (n,).
         rows_test: Its test rows (m,).
-        label_map: What the data set's label k becomes in this task (K,); of no meaning for regression.
-        transform: What happens to its samples; None leaves them as they are.
+        label_map: The label in this task for each label of the data set (K,); unused for regression.
+        transform: The transform of its samples; None leaves them unchanged.
     """
 
     rows: Tensor
@@ -72,7 +33,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """How tasks are cut; see `SupervisedSetting` for what each field means."""
+    """The options of `make_tasks`; see `SupervisedSetting` for the meaning of each."""
 
     stream: str
     num_tasks: int | None
@@ -83,12 +44,12 @@ class TaskOptions:
     angles: Sequence[float] = ()
 
 
-def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
     """Cut `data` into tasks.
 
     Returns:
-        The tasks in stream order, and the number of outputs: as many as tell all their labels apart; of regression,
-        whose tasks share their outputs, the numbers to predict.
+        The tasks in the order of the stream, and the number of outputs: one for each label of all tasks. For
+        regression, where tasks share their outputs: the numbers to predict.
 
     Raises:
         InvalidOptionError: If an option is out of range for this data set, or has no effect on this stream.
@@ -125,13 +86,13 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
 def class_groups(
     n_classes: int, num_tasks: int | None, increment: Sequence[int], class_order: Sequence[int], seed: int
 ) -> list[list[int]]:
-    """Which classes each task holds.
+    """The classes of each task.
 
     Args:
         n_classes: Number of classes K.
-        num_tasks: Number of tasks; group sizes differ by at most one, larger groups first.
-        increment: Classes per task instead: one number (the last task takes the rest), or one per task.
-        class_order: Order in which classes come, a permutation of 0..K-1; empty: drawn from `seed`.
+        num_tasks: Number of tasks. Group sizes differ by at most one; larger groups come first.
+        increment: Classes per task, instead of `num_tasks`: one number (the last task takes the rest), or one per task.
+        class_order: Order of the classes, a permutation of 0..K-1; empty: drawn from `seed`.
         seed: Seed of the class order.
 
     Raises:
@@ -183,23 +144,23 @@ def _group_sizes(n_classes: int, num_tasks: int | None, increment: list[int]) ->
     return sizes
 
 
-def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
     groups = class_groups(data.n_classes, options.num_tasks, options.increment, options.class_order, options.seed)
     tasks = []
     for group in groups:
         label_map = torch.arange(data.n_classes)
         if options.shared_outputs:
-            # The label of a sample is the place of its class in its task's group (van de Ven & Tolias, 2019).
+            # The label is the position of the class in the group of its task (van de Ven & Tolias, 2019).
             label_map = torch.zeros(data.n_classes, dtype=torch.long)
             label_map[torch.tensor(group)] = torch.arange(len(group))
         members = torch.tensor(group)
         rows, rows_test = (torch.isin(y, members).nonzero().flatten() for y in (data.y, data.y_test))
-        tasks.append(Task(rows, rows_test, label_map))
+        tasks.append(SupervisedTask(rows, rows_test, label_map))
     n_outputs = max(map(len, groups)) if options.shared_outputs else data.n_classes
     return tasks, n_outputs
 
 
-def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
     angles = _checked_angles(options)
     num_tasks, n_outputs = len(angles) or _count(options), data.n_outputs
     shared = options.shared_outputs or data.is_regression
@@ -208,10 +169,10 @@ def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
     for number in range(num_tasks):
         offset = 0 if shared else number * n_outputs
         if angles:
-            transform = _turn(data.sample_shape, angles[number])
+            transform = rotation_by(data.sample_shape, angles[number])
         else:
-            transform = _nth_transform(options.stream, number, data.sample_shape, options.seed)
-        tasks.append(Task(*everything, torch.arange(n_outputs) + offset, transform))
+            transform = transform_of_task(options.stream, number, data.sample_shape, options.seed)
+        tasks.append(SupervisedTask(*everything, torch.arange(n_outputs) + offset, transform))
     return tasks, n_outputs if shared else n_outputs * num_tasks
 
 
@@ -228,40 +189,24 @@ def _checked_angles(options: TaskOptions) -> Sequence[float]:
     return angles
 
 
-def _turn(sample_shape: tuple[int, ...], degrees: float) -> Transform | None:
-    rotation = Rotation(sample_shape, degrees)
-    return rotation if degrees % 360 else None
-
-
-def _nth_transform(stream: str, number: int, sample_shape: tuple[int, ...], seed: int) -> Transform | None:
-    # The first task is the data as it is; the others depend on their number alone, not on how many there are.
-    transform: Transform
-    if stream == "permuted":
-        transform = Permutation(sample_shape, derive_seed(seed, "permutation", number))
-    else:
-        angle = 180 * torch.rand((), generator=generator(seed, "rotation", number)).item()
-        transform = Rotation(sample_shape, angle)
-    return None if number == 0 else transform
-
-
-def _instances(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+def _instances(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
     num_tasks = _count(options)
     label_map = torch.arange(data.n_outputs)
     parts = [
-        _deal_by_class(y, num_tasks, derive_seed(options.seed, "instances", split))
+        _split_by_class(y, num_tasks, derive_seed(options.seed, "instances", split))
         for split, y in (("training", data.y), ("test", data.y_test))
     ]
-    return [Task(rows, rows_test, label_map) for rows, rows_test in zip(*parts, strict=True)], data.n_outputs
+    return [SupervisedTask(rows, rows_test, label_map) for rows, rows_test in zip(*parts, strict=True)], data.n_outputs
 
 
-def _deal_by_class(y: Tensor, hands: int, seed: int) -> list[Tensor]:
-    """Deal the rows to `hands` tasks so that each gets an equal share of every class, if there are any."""
+def _split_by_class(y: Tensor, num_tasks: int, seed: int) -> list[Tensor]:
+    """Divide the rows among `num_tasks` tasks: each gets an equal share of every class, if there are classes."""
     shuffled = torch.randperm(len(y), generator=generator(seed))
     by_class = shuffled if y.is_floating_point() else shuffled[torch.argsort(y[shuffled], stable=True)]
-    return [by_class[hand::hands].sort().values for hand in range(hands)]
+    return [by_class[number::num_tasks].sort().values for number in range(num_tasks)]
 
 
-def _ordered(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+def _ordered(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
     num_tasks = _count(options)
     label_map = torch.arange(data.n_outputs)
     parts = _consecutive(_by_time(data.time, len(data.y)), num_tasks)
@@ -271,7 +216,7 @@ def _ordered(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
         begins = torch.stack([data.time[part[0]] for part in parts if len(part)])
         belongs_to = torch.searchsorted(begins[1:], data.time_test, right=True)
         parts_test = [(belongs_to == number).nonzero().flatten() for number in range(num_tasks)]
-    return [Task(*rows, label_map) for rows in zip(parts, parts_test, strict=True)], data.n_outputs
+    return [SupervisedTask(*rows, label_map) for rows in zip(parts, parts_test, strict=True)], data.n_outputs
 
 
 def _by_time(time: Tensor | None, n: int) -> Tensor:
@@ -283,7 +228,7 @@ def _consecutive(rows: Tensor, parts: int) -> list[Tensor]:
     return [rows[split_evenly(len(rows), part, parts)] for part in range(parts)]
 
 
-def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
+def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
     if data.contexts is None or data.contexts_test is None:
         raise InvalidOptionError(
             f"--stream contexts takes the tasks from the data, but {data.name} carries no task ids; "
@@ -294,7 +239,7 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[Task], int]:
         raise InvalidOptionError(f"--nb_tasks {options.num_tasks} contradicts {data.name}, which has {count} tasks.")
     label_map = torch.arange(data.n_outputs)
     return [
-        Task(
+        SupervisedTask(
             (data.contexts == number).nonzero().flatten(), (data.contexts_test == number).nonzero().flatten(), label_map
         )
         for number in range(count)
