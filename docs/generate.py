@@ -112,7 +112,7 @@ def options(classes: Mapping[str, type[Method] | type[Setting]]) -> str:
         users = list(dict.fromkeys(key for name in names for key in blocks[owner][name]))
         everyone = len(users) == len(classes)
         title = f"### `{users[0]}`" if len(users) == 1 else f"### `{owner.__name__}`"
-        whose = "" if len(users) == 1 else "\nOf all.\n" if everyone else f"\nOf {code(users)}.\n"
+        whose = "" if len(users) == 1 else "\nAll have these.\n" if everyone else f"\nOptions of {code(users)}.\n"
         text.append(f"{title}\n{whose}\n{option_table(owner, names)}")
     return "\n".join(text)
 
