@@ -38,7 +38,7 @@ def run(n):
     return time.process_time() - start
 
 run(640)
-print(run(16000))
+print(run(6400))
 """
 METHODS = ("finetune", "rehearsal", "der_pp", "async_rehearsal", "ewc", "bic")
 PAIR = ("--setting", "class_incremental", "--method", "rehearsal")
