@@ -38,7 +38,10 @@ class ReplayingMethod(Protocol):
 
 
 class Replay(ABC):
-    """What a method replays from: `draw` for each step, then `rate` and `add`."""
+    """The part of a method that replays samples: `draw` for each step, then `rate` and `add`.
+
+    A subclass saves and loads its own state (`redwood.core.state.Component`).
+    """
 
     @property
     @abstractmethod
@@ -84,14 +87,6 @@ class Replay(ABC):
     def nbytes(self) -> int:
         """Bytes of the buffer."""
         return self.buffer.nbytes
-
-    @abstractmethod
-    def state_dict(self) -> State:
-        """The buffer and all that later draws depend on."""
-
-    @abstractmethod
-    def load_state_dict(self, state: State) -> None:
-        """Continue from a state."""
 
 
 class LocalReplay(Replay):
@@ -160,12 +155,12 @@ class LocalReplay(Replay):
     def costs(self) -> State:
         return {}  # the buffer works within the training step, as part of its time
 
-    @override
     def state_dict(self) -> State:
+        """The buffer."""
         return self.buffer.state_dict()
 
-    @override
     def load_state_dict(self, state: State) -> None:
+        """Continue with an earlier buffer, where the network is."""
         self.buffer.load_state_dict(state)
         self.buffer.to(self._method.device)
 

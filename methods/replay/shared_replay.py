@@ -127,14 +127,14 @@ class SharedReplay(Replay):
         finally:
             self._is_saved_apart = False
 
-    @override
     def state_dict(self) -> State:
+        """The buffer and all that later draws depend on; empty while the strategy saves them."""
         if self._is_saved_apart:
             return {}
         return {"buffer": self.buffer.state_dict(), "memory": self.memory.extra_state()}
 
-    @override
     def load_state_dict(self, state: State) -> None:
+        """Continue from a state."""
         if state:  # else the strategy has loaded it
             self.buffer.load_state_dict(state["buffer"])
             self.buffer.to(self._device)
