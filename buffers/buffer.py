@@ -74,10 +74,9 @@ class RehearsalBuffer:
         """
         if (capacity is None) == (n_bytes is None):
             raise BufferInputError("A buffer needs either capacity, in samples, or n_bytes.")
-        size, unit = (capacity, "sample") if capacity is not None else (n_bytes, "byte")
-        assert size is not None
-        if size < 1:
-            raise BufferInputError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
+        for size, unit in ((capacity, "sample"), (n_bytes, "byte")):
+            if size is not None and size < 1:
+                raise BufferInputError(f"The capacity of a buffer must be at least 1 {unit}, got {size}.")
         self.policy: Policy = resolve_component(policy, POLICIES, "policy")
         self.sampler: Sampler = resolve_component(sampler, SAMPLERS, "sampler")
         self.needs = self.policy.needs | self.sampler.needs
@@ -168,10 +167,7 @@ class RehearsalBuffer:
     # The steps of `add`.
 
     def candidate_info(self, samples: Tree, **side_info: Tensor | None) -> CandidateInfo:
-        """What policy and sampler need to know of samples; see `add` for the arguments and for the errors.
-
-        Samples may lack leaves that neither policy nor sampler needs.
-        """
+        """What policy and sampler need to know of samples, which may lack other leaves; see `add` for the arguments."""
         return self._candidate_info(samples, batch_size(list(flatten(samples))), side_info)
 
     def _candidate_info(self, samples: Tree, n: int, side_info: Mapping[str, Tensor | None]) -> CandidateInfo:

@@ -12,7 +12,7 @@ from redwood.core.errors import BufferInputError
 
 
 @dataclass
-class Step:
+class BatchRecord:
     """One training batch on its way through the hooks of Lightning.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 What happens to one training batch, in the order in which Lightning calls the hooks:
 
-1. `batch_to_device` notes the samples as the loader gave them, in a new `Step`.
+1. `batch_to_device` notes the samples as the loader gave them, in a new `BatchRecord`.
 2. `on_train_batch_start` takes the replayed samples that were fetched during the step before. It proposes the incoming
    samples to the buffer and writes them, unless something is still missing of them.
 3. `training_step` merges both, and runs the module's `training_step`. Then it writes samples that were not written yet.
@@ -32,7 +32,7 @@ from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
 from redwood.buffers.samplers import Sampler
 from redwood.buffers.strategy.arguments import check_arguments
 from redwood.buffers.strategy.batches import (
-    Step,
+    BatchRecord,
     in_new_containers,
     labels_of,
     merged,
@@ -134,14 +134,14 @@ class AsyncRehearsalStrategy(DDPStrategy):
         self._checkpoints = BufferCheckpoints(self.memory, timeout)
         self._more_batches = MoreBatches(timeout)
         self._loader: EvenLoader | None = None
-        self._step: Step | None = None
+        self._record: BatchRecord | None = None
 
     # What a module may use.
 
     @property
     def replayed(self) -> Tree:
         """The samples drawn for this step, as they were stored; None if there are none."""
-        return None if self._step is None else self._step.replayed
+        return None if self._record is None else self._record.replayed
 
     @property
     def replayed_extras(self) -> dict[str, Tensor]:
@@ -160,8 +160,8 @@ class AsyncRehearsalStrategy(DDPStrategy):
                 f"add_extras was given {', '.join(extras)}, but the strategy was made with "
                 f"extras={self._extra_names!r}; give it the same names."
             )
-        assert self._step is not None
-        self._step.extras = {name: leaf.detach() for name, leaf in extras.items()}
+        assert self._record is not None
+        self._record.extras = {name: leaf.detach() for name, leaf in extras.items()}
 
     # What a subclass may change.
 
@@ -179,12 +179,12 @@ class AsyncRehearsalStrategy(DDPStrategy):
 
     def more_leaves(self, batch: Tree) -> dict[str, Tensor]:
         """Further leaves (b, ...) of the incoming samples of a batch, once their forward pass is over."""
-        assert self._step is not None
-        if self._step.extras.keys() != set(self._extra_names):
+        assert self._record is not None
+        if self._record.extras.keys() != set(self._extra_names):
             raise BufferInputError(
                 f"training_step has to hand in {', '.join(self._extra_names)} with strategy.add_extras."
             )
-        return self._step.extras
+        return self._record.extras
 
     def rows_of(self, samples: Tree, more: dict[str, Tensor]) -> Tree:
         """The tree to store: samples as `samples_of` returned them, with further leaves."""
@@ -274,73 +274,73 @@ class AsyncRehearsalStrategy(DDPStrategy):
     def batch_to_device(self, batch: Tree, device: torch.device | None = None, dataloader_idx: int = 0) -> Tree:
         if self._trainer.training and self.memory.peers is not None:
             self.write_rest()
-            self._step = self._new_step(batch)
+            self._record = self._new_record(batch)
         return super().batch_to_device(batch, device, dataloader_idx)
 
-    def _new_step(self, batch: Tree) -> Step:
+    def _new_record(self, batch: Tree) -> BatchRecord:
         is_repeated = self._loader is not None and self._loader.take()
         if batch is None:
-            return Step(None, None, is_repeated)
+            return BatchRecord(None, None, is_repeated)
         # On the host, `on_after_batch_transfer` may change the tensors that are stored in place.
         copied = self.root_device.type == "cpu" and self._transfer_hook() is not None
         samples = in_new_containers(stored_part(self.samples_of(batch)), copied=copied)
-        return Step(samples, structure_of(samples), is_repeated)
+        return BatchRecord(samples, structure_of(samples), is_repeated)
 
     @override
     def on_train_batch_start(self, batch: Tree, batch_idx: int) -> None:
         super().on_train_batch_start(batch, batch_idx)
-        step = self._step
-        assert step is not None
-        samples, step.samples = step.samples, None
+        record = self._record
+        assert record is not None
+        samples, record.samples = record.samples, None
         if self._trainer.fit_loop._skip_backward:  # batch-norm statistics of averaged weights: no step of training
             return
-        step.replayed = self.memory.collect()
+        record.replayed = self.memory.collect()
         self.memory.propose(
             samples,
             labels=self._labels(samples),
             tasks=self._tasks(samples),
-            offered=not step.is_repeated and self.is_offered(batch),
-            counted=not step.is_repeated,
+            offered=not record.is_repeated and self.is_offered(batch),
+            counted=not record.is_repeated,
         )
         # A buffer on the GPU stores samples from there, unless a hook has changed them there.
         from_host = not self.memory.on_gpu or self._transfer_hook() is not None
-        step.batch, step.unwritten = batch, samples if from_host else self.samples_of(batch)
+        record.batch, record.unwritten = batch, samples if from_host else self.samples_of(batch)
         self.log_costs()
         if not self._is_late():
             self.write_rest()
 
     def write_rest(self) -> None:
         """Write the samples of this step, if that has not been done yet."""
-        step = self._step
-        if step is None or step.unwritten is None:
+        record = self._record
+        if record is None or record.unwritten is None:
             return
-        samples, step.unwritten = step.unwritten, None
-        self.memory.write(self.rows_of(samples, self.more_leaves(step.batch)))
+        samples, record.unwritten = record.unwritten, None
+        self.memory.write(self.rows_of(samples, self.more_leaves(record.batch)))
 
     @override
     def training_step(self, batch: Tree, *args: object, **kwargs: object) -> STEP_OUTPUT:
-        step = self._step
-        assert step is not None
-        if step.replayed is not None:
-            batch = self.merge(batch, self._as_transferred(step))
+        record = self._record
+        assert record is not None
+        if record.replayed is not None:
+            batch = self.merge(batch, self._as_transferred(record))
         with lost_workers():
             output = super().training_step(batch, *args, **kwargs)
         self.write_rest()
         return output
 
-    def _as_transferred(self, step: Step) -> Tree:
+    def _as_transferred(self, record: BatchRecord) -> Tree:
         """The samples to replay, as the hook `on_after_batch_transfer` returns them."""
-        replayed, hook = step.replayed[0] if self._extra_names else step.replayed, self._transfer_hook()
+        replayed, hook = record.replayed[0] if self._extra_names else record.replayed, self._transfer_hook()
         if hook is None:
             return replayed
-        if step.transferred is None:  # an optimizer may run the training step several times
+        if record.transferred is None:  # an optimizer may run the training step several times
             leaves = iter([leaf for _, leaf in flatten(replayed)])  # a loaded buffer does not know types of tuples
-            step.transferred = hook(unflatten(step.structure, leaves), 0)
-        return step.transferred
+            record.transferred = hook(unflatten(record.structure, leaves), 0)
+        return record.transferred
 
     @override
     def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: object, **kwargs: object) -> Tensor:
-        if self._step is not None and self._step.extras.keys() == set(self._extra_names):
+        if self._record is not None and self._record.extras.keys() == set(self._extra_names):
             self.write_rest()  # manual optimisation: this is called from within training_step
         weight = self.memory.weight()
         if weight != 1.0:
@@ -363,7 +363,7 @@ class AsyncRehearsalStrategy(DDPStrategy):
     @override
     def on_exception(self, exception: BaseException) -> None:
         # The other workers learn of it at once, and end as well.
-        self._step = None
+        self._record = None
         self.memory.abort()
         self._more_batches.leave()
         self._checkpoints.wait_after_error()

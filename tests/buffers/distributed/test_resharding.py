@@ -278,9 +278,9 @@ def test_random_numbers_are_new() -> None:
 class TestRefused:
     def test_another_policy_or_sampler(self) -> None:
         buffers = all_the_way([2], "ring", "uniform")[0]
-        with pytest.raises(ValueError, match="has the policy Ring and this one Reservoir; make it with that one"):
+        with pytest.raises(ValueError, match="has the policy Ring and this one Reservoir; make it with the saved one"):
             move(buffers, maker(1), 1)
-        with pytest.raises(ValueError, match="has the sampler Uniform and this one Grasp; make it with that one"):
+        with pytest.raises(ValueError, match="has the sampler Uniform and this one Grasp; make it with the saved one"):
             move(buffers, maker(1, "ring", "grasp"), 1)
 
     def test_other_samples(self) -> None:
