@@ -4,13 +4,10 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from filelock import SoftFileLock, Timeout
 
 from redwood.core.errors import RedwoodError
-
-if TYPE_CHECKING:
-    from filelock import SoftFileLock
-
 
 try:
     import fcntl
@@ -57,8 +54,6 @@ class FolderLock:
             ) from error
 
     def _acquired(self, folder: Path) -> bool:
-        from filelock import SoftFileLock, Timeout
-
         descriptor, alone_here = _lock_on_this_machine(folder)
         file = SoftFileLock(folder / LOCK_FILE, thread_local=False)
         try:

@@ -2,19 +2,19 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 
 from redwood.runs.figures.drawing import height_of, looks_of, new_figure, save_figure, width_of
-from redwood.runs.figures.plots import plot_comparison, title_comparison
+from redwood.runs.figures.ranking import plot_comparison, title_comparison
 from redwood.runs.figures.trade_off import draw_trade_off, has_trade_off
 from redwood.runs.names import wrapped
 from redwood.runs.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 _NOT_APPLICABLE, _FAILED = "#dddddd", "#b03030"
 # Inches, width and height: a cell of the map, a panel, and the labels around a panel.
@@ -84,11 +84,7 @@ def draw_comparison(
     save_figure(figure, path)
 
 
-def _draw_map(axes: "Axes", cells: Sequence[PairResults], settings: list[str], methods: list[str]) -> None:
-    from matplotlib import colormaps
-    from matplotlib.colors import Normalize
-    from matplotlib.patches import Rectangle
-
+def _draw_map(axes: Axes, cells: Sequence[PairResults], settings: list[str], methods: list[str]) -> None:
     done = [cell for cell in cells if cell.results]
     measure, lower = done[0].results[0].measure, done[0].results[0].lower_is_better
     means = {(c.setting, c.method): measure.factor * float(np.mean([r.objective for r in c.results])) for c in done}
@@ -137,11 +133,8 @@ def _deviation(cell: PairResults, decimals: int) -> str:
     return f"\n± {values.std(ddof=1):.{decimals}f}"
 
 
-def _add_key(axes: "Axes", cells: Sequence[PairResults], complete: bool) -> None:
+def _add_key(axes: Axes, cells: Sequence[PairResults], complete: bool) -> None:
     """Say what grey, hatches and stars mean, below the map, where there are any."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     keys: list[Patch | Line2D] = [] if complete else [Patch(facecolor=_NOT_APPLICABLE, label="does not apply")]
     if any(cell.failure and not cell.results for cell in cells):
         keys.append(Patch(facecolor="white", edgecolor=_FAILED, hatch="////", linewidth=0, label="failed"))
@@ -154,7 +147,7 @@ def _add_key(axes: "Axes", cells: Sequence[PairResults], complete: bool) -> None
         )
 
 
-def _share_labels(axes: "Axes", number: int, columns: int, panels: int) -> None:
+def _share_labels(axes: Axes, number: int, columns: int, panels: int) -> None:
     """Name the axes once for each column and row of panels."""
     axes.tick_params(labelsize=7.5)
     if (number - 1) % columns:

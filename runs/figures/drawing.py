@@ -7,21 +7,19 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from redwood.core.files import replacing
+from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
-
-    from redwood.settings.results import Results
-
 
 # Okabe & Ito's colours, which people with any colour vision can tell apart; black is kept for averages, and their
 # yellow is darkened, as it would be lost on white.
@@ -32,15 +30,12 @@ _GREY = "#555555"
 MAX_DESCRIBED_TASKS = 10
 
 
-def new_figure(width: float, height: float, between: float = 0.04) -> "Figure":
+def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
     """Return a figure of that many inches, whose layout makes room for all text and `between` the panels."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=between))
 
 
-def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure, atomically; the folder is made if missing, the suffix decides the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +43,7 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
         figure.savefig(temporary, format=path.suffix[1:] or None, dpi=160, bbox_inches="tight", pad_inches=0.1)
 
 
-def style_axes(axes: "Axes", x: str, y: str) -> None:
+def style_axes(axes: Axes, x: str, y: str) -> None:
     """Name the axes, and leave of their frame only what helps to read values off."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -59,12 +54,12 @@ def style_axes(axes: "Axes", x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def number_tasks(axes: "Axes", tasks: int, most: int = 20) -> None:
+def number_tasks(axes: Axes, tasks: int, most: int = 20) -> None:
     """Put task numbers on the horizontal axis, at most `most` of them."""
     axes.set_xticks(range(0, tasks, -(-tasks // most)))
 
 
-def number_phases(axis: "Axis", results: "Results", phases: int) -> None:
+def number_phases(axis: Axis, results: Results, phases: int) -> None:
     """Put on an axis the task that each of the first phases trains, at most 20 of them."""
     shown = range(0, phases, -(-phases // 20))
     axis.set_ticks(
@@ -72,7 +67,7 @@ def number_phases(axis: "Axis", results: "Results", phases: int) -> None:
     )
 
 
-def describe_tasks(figure: "Figure", results: "Results") -> None:
+def describe_tasks(figure: Figure, results: Results) -> None:
     """Write below a figure what each task is, if results keep it and there are not too many tasks."""
     tasks = results.config.get("task_physics", [])
     if not any(tasks) or len(tasks) > MAX_DESCRIBED_TASKS:
@@ -88,13 +83,13 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
-def name_average(axes: "Axes") -> None:
+def name_average(axes: Axes) -> None:
     """Write the labelled lines' names above the panel, where nothing is covered and the panel keeps its width."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0.1, fontsize=9)
 
 
 def label_ends(
-    axes: "Axes",
+    axes: Axes,
     labels: Sequence[tuple[float, float, str, str]],
     height: float,
     limits: tuple[float, float] = PERCENT_LIMITS,
@@ -107,8 +102,6 @@ def label_ends(
         height: Height of the panel in inches, roughly.
         limits: What the panel spans vertically.
     """
-    from matplotlib.transforms import ScaledTranslation
-
     ordered = sorted(labels, key=lambda label: label[1])
     low, high = limits
     lines = max(text.count("\n") + 1 for _, _, text, _ in labels)

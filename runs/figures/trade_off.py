@@ -3,18 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from redwood.runs.figures.drawing import Look, height_of, spread, style_axes, width_of
 from redwood.runs.names import wrapped
 from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.transforms import Transform
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -66,7 +64,7 @@ def has_trade_off(runs: Sequence[tuple[str, Sequence[Results]]]) -> bool:
 
 
 def draw_trade_off(
-    axes: "Axes",
+    axes: Axes,
     runs: Sequence[tuple[str, Sequence[Results]]],
     size: tuple[float, float],
     looks: Mapping[str, Look],
@@ -124,7 +122,7 @@ def _points(
 
 
 def _scale_costs(
-    axes: "Axes", points: list[_Point], zero: float | None, width: float, left: list[_Point], right: list[_Point]
+    axes: Axes, points: list[_Point], zero: float | None, width: float, left: list[_Point], right: list[_Point]
 ) -> float:
     """Set ticks, and limits that leave room for the names on both sides; return the upper one."""
     low, high = min(point.x for point in points), max(point.x for point in points)
@@ -142,10 +140,8 @@ def _scale_costs(
     return highest
 
 
-def _set_ticks(axes: "Axes", ticks: list[float], zero: float | None, decades_per_inch: float) -> None:
+def _set_ticks(axes: Axes, ticks: list[float], zero: float | None, decades_per_inch: float) -> None:
     """Set those ticks that keep apart, and one for a cost of 0, wherever that stands."""
-    from matplotlib.ticker import EngFormatter, NullLocator
-
     formatter = EngFormatter(sep="")
     kept = {} if zero is None else {zero: "0"}
     for tick in ticks:
@@ -179,7 +175,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
     return ticks[:: -(-len(ticks) // _MAX_TICKS)] if ticks else []
 
 
-def _scale_values(axes: "Axes", points: list[_Point], measure: Measure) -> tuple[float, float]:
+def _scale_values(axes: Axes, points: list[_Point], measure: Measure) -> tuple[float, float]:
     low, high = min(point.y for point in points), max(point.y for point in points)
     least = _MIN_SPAN if measure.unit == "%" else _MIN_SHARE * max(abs(low), abs(high)) or 1.0
     margin = max(0.08 * (high - low), (least - (high - low)) / 2)
@@ -187,7 +183,7 @@ def _scale_values(axes: "Axes", points: list[_Point], measure: Measure) -> tuple
     return low - margin, high + margin
 
 
-def _name(axes: "Axes", points: list[_Point], gap: float, limits: tuple[float, float], left: bool) -> None:
+def _name(axes: Axes, points: list[_Point], gap: float, limits: tuple[float, float], left: bool) -> None:
     """Write names beside points, moved apart where they would overlap."""
     ordered = sorted(points, key=lambda point: point.y)
     lines = height_of([point.text for point in points] or [""])
@@ -212,9 +208,7 @@ def _name(axes: "Axes", points: list[_Point], gap: float, limits: tuple[float, f
         )
 
 
-def _shifted(axes: "Axes", inches: float) -> "Transform":
-    from matplotlib.transforms import ScaledTranslation
-
+def _shifted(axes: Axes, inches: float) -> Transform:
     figure = axes.get_figure(root=True)
     assert figure is not None
     return axes.transData + ScaledTranslation(inches, 0, figure.dpi_scale_trans)

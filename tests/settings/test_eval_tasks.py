@@ -13,7 +13,8 @@ from redwood.cli import main
 from redwood.core.errors import InvalidOptionError
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.tables import NOT_DEFINED, print_results
-from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix, plot_comparison
+from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
+from redwood.runs.figures.ranking import plot_comparison
 from redwood.runs.pair_results import PairResults
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results

@@ -7,7 +7,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from redwood.runs.figures import comparison as comparison_plot
-from redwood.runs.figures import plots
+from redwood.runs.figures import ranking
 from redwood.runs.figures.comparison import draw_comparison
 from redwood.runs.figures.drawing import looks_of
 from redwood.runs.pair_results import PairResults, methods_in_order
@@ -40,7 +40,7 @@ def cells(settings=("continual", "class_incremental"), methods=tuple(VALUES), **
 
 @pytest.fixture
 def figures(monkeypatch):
-    return caught(monkeypatch, comparison_plot, plots)
+    return caught(monkeypatch, comparison_plot, ranking)
 
 
 def draw(figures, some, all_methods=None):

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from redwood.runs.figures.curves import draw_online
 from redwood.runs.figures.drawing import scale_of
-from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
+from redwood.runs.figures.plots import draw_online, plot_accuracy_curve, plot_accuracy_matrix
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import ACCURACY, RETURN, RMSE
 

@@ -2,8 +2,8 @@ import pytest
 from matplotlib.collections import PolyCollection
 from PIL import Image
 
-from redwood.runs.figures import curves as timeline
-from redwood.runs.figures.curves import SHOWN_STEPS, plot_timeline
+from redwood.runs.figures import timeline
+from redwood.runs.figures.timeline import SHOWN_STEPS, plot_timeline
 from tests.runs.figures.helpers import caught
 
 PARTS = ("insert", "counts", "plan", "gather", "exchange")
