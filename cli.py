@@ -83,6 +83,10 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if chosen.list:
         return _list(as_json=chosen.json)
+    if _asks_for_general_help(chosen) and chosen.config is None:
+        return _general_help()
+    if chosen.config is None:
+        _refuse_missing(chosen)
     return _run_selected(argv, chosen, rest)
 
 
@@ -93,6 +97,21 @@ def _list(as_json: bool) -> int:
     return 0
 
 
+def _asks_for_general_help(chosen: argparse.Namespace) -> bool:
+    return bool(chosen.help) and not (chosen.setting and chosen.method)
+
+
+def _general_help() -> int:
+    print(general_help(setting_names(), method_names()))
+    return 0
+
+
+def _refuse_missing(chosen: argparse.Namespace) -> None:
+    if not (chosen.setting and chosen.method):
+        missing = "--setting" if not chosen.setting else "--method"
+        raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
+
+
 def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
     from redwood.experiments.commands import resume
 
@@ -101,42 +120,29 @@ def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
 
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:
     """Run the chosen pairs, or show their help; the options of `--config` join those of the command line."""
-    if chosen.config is None:
-        return _run(chosen, rest)
-    in_file = _read_config(Path(chosen.config), option_names(argv), trusted=chosen.trust)
+    from redwood.experiments import config_file, options, pairs
+
+    in_file: list[str] = []
+    if chosen.config is not None:
+        in_file = config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
+        chosen, rest = parse_selection(in_file + argv)
+    if _asks_for_general_help(chosen):
+        return _general_help()
+    _refuse_missing(chosen)
+    selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
+    if chosen.help:
+        print(options.pair_help(selected[0]))
+        return 0
     try:
-        return _run(*parse_selection(in_file + argv))
+        if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
+            options.check_arguments(selected, rest)
+        from redwood.experiments.commands import run
+
+        return 0 if run(selected, reasons, chosen, rest) else FAILED
     except UnknownOptionError as error:
         if error.option not in {argument.partition("=")[0] for argument in in_file}:
             raise
         raise UsageError(f"{error} It is set in {chosen.config}; remove that line if it is another method's.") from None
-
-
-def _read_config(file: Path, given: set[str], *, trusted: bool) -> list[str]:
-    from redwood.experiments.config_file import read_arguments
-
-    return read_arguments(file, given, trusted=trusted)
-
-
-def _run(chosen: argparse.Namespace, rest: list[str]) -> int:
-    if chosen.help and not (chosen.setting and chosen.method):
-        print(general_help(setting_names(), method_names()))
-        return 0
-    if not (chosen.setting and chosen.method):
-        missing = "--setting" if not chosen.setting else "--method"
-        raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
-    from redwood.experiments.options import check_arguments, pair_help
-    from redwood.experiments.pairs import select_pairs
-
-    pairs, reasons = select_pairs(chosen.setting, chosen.method, rest)
-    if chosen.help:
-        print(pair_help(pairs[0]))
-        return 0
-    check_arguments(pairs, rest)
-    # Imported last: training libraries take seconds, which a wrong option does not have to wait for.
-    from redwood.experiments.commands import run
-
-    return 0 if run(pairs, reasons, chosen, rest) else FAILED
 
 
 if __name__ == "__main__":

@@ -148,12 +148,11 @@ class Setting(ABC, metaclass=_Sealing):
             RedwoodError: If an option or the data is unusable; nothing is written then.
         """
         # Runs are built on settings. This call is the only way up, so it is imported here.
-        from redwood.runs.launch import run_in_workers
-        from redwood.runs.run import Run
+        from redwood.runs import launch, run
 
         method = _checked_method(self, method)
         self.check_not_a_view("apply")
-        known = {f.name for f in fields(Run)}
+        known = {f.name for f in fields(run.Run)}
         for name in run_options:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
@@ -161,7 +160,7 @@ class Setting(ABC, metaclass=_Sealing):
                 raise InvalidOptionError(f"apply has no option {name}={run_options[name]!r}; {hint}")
         check_types(method)
         self.check_applicable(method)
-        return run_in_workers(self, method, Run(**run_options))
+        return launch.run_in_workers(self, method, run.Run(**run_options))
 
     def check_applicable(self, method: Learner) -> None:
         """Raise `NotApplicableError` unless `method` applies to this setting with its values of `workers`, `passes`."""

@@ -1,0 +1,72 @@
+"""Imports stand at the top of their files; the exceptions can only become fewer.
+
+`docs/architecture.md` lists them, and CONTRIBUTING says which are allowed.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
+
+# Import statements inside functions, by file.
+INSIDE_FUNCTIONS = {
+    "cli.py": 4,
+    "settings/base.py": 1,
+    "settings/data/continuum_adapter.py": 1,
+    "settings/data/continuum_tasks.py": 2,
+    "settings/data/files.py": 1,
+    "settings/data/folders.py": 1,
+    "settings/data/holdout.py": 1,
+    "settings/data/image_sets.py": 2,
+    "settings/streams/transforms.py": 1,
+    "runs/loggers.py": 1,
+    "runs/loop.py": 1,
+    "buffers/__init__.py": 1,
+    "methods/agents/agent.py": 4,
+    "methods/agents/options.py": 1,
+    "methods/lightning.py": 4,
+    "methods/modular/mixture.py": 1,
+    "methods/networks/torchvision_models.py": 2,
+    "methods/replay/shared_replay.py": 1,
+    "methods/streaming/backbone.py": 1,
+}
+# Files with imports for type checkers alone. Those of the packages name what `from package import Name` loads.
+FOR_TYPE_CHECKERS = {
+    "settings/__init__.py",
+    "buffers/__init__.py",
+    "methods/__init__.py",
+    "methods/agents/agent.py",
+    "methods/lightning.py",
+    "methods/replay/rehearsal.py",
+    "methods/replay/replay.py",
+    "methods/replay/shared_replay.py",
+    "methods/training/module.py",
+}
+
+
+def files() -> Iterator[tuple[str, ast.Module]]:
+    for path in [ROOT / "cli.py", *(path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py")))]:
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def count_inside_functions(tree: ast.Module) -> int:
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    imports = [node for f in functions for node in ast.walk(f) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return len({node.lineno for node in imports})
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def test_imports_inside_functions():
+    counts = {name: count for name, tree in files() if (count := count_inside_functions(tree))}
+    more = {name: count for name, count in counts.items() if count > INSIDE_FUNCTIONS.get(name, 0)}
+    assert not more, "import at the top of the file; CONTRIBUTING says when not to"
+
+
+def test_imports_for_type_checkers():
+    found = {name for name, tree in files() if any(map(is_for_type_checkers, ast.walk(tree)))}
+    assert found <= FOR_TYPE_CHECKERS, "move what both files need into a third, or pass it as an argument"
