@@ -19,13 +19,11 @@ import bare
 import torch
 from clocked import ClockedRehearsal, use_one_thread
 from common import Seconds, environment, load_images, markdown_table, take_turns, write
-from pytorch_lightning import Trainer
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from redwood.buffers import RehearsalBuffer
-from redwood.methods import lightning
 from redwood.methods.networks import build_network
-from redwood.methods.training import optimizers
+from redwood.methods.training import optimizers, trainer
 from redwood.methods.training.module import LearnerModule
 from redwood.methods.training.step import Step
 from redwood.runs.loop import quiet_lightning
@@ -59,11 +57,11 @@ class HandLoop(ClockedRehearsal):
 class NoCallbacks(ClockedRehearsal):
     """Redwood without the FLOP counter, the loss in the logs and the progress bar."""
 
-    def make_trainer(self, phase: Phase) -> Trainer:
-        """Take the callbacks out."""
-        trainer = super().make_trainer(phase)
-        trainer.callbacks = []  # type: ignore[attr-defined]
-        return trainer
+    def fit(self, phase: Phase) -> None:
+        """Train with a Trainer that calls nobody."""
+        make = trainer.make_trainer
+        with patch.object(trainer, "make_trainer", lambda *arguments: make(*arguments[:-1], [])):
+            super().fit(phase)
 
 
 class Costs:
@@ -140,7 +138,7 @@ def with_fused_sgd() -> AbstractContextManager[Any]:
     def fused(method: Any, network: torch.nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(network.parameters(), method.lr, fused=True)
 
-    return patch.object(optimizers, "_optimizer", fused)
+    return patch.object(optimizers, "_new_optimizer", fused)
 
 
 def main() -> None:
@@ -158,7 +156,7 @@ def main() -> None:
         FULL: costs.redwood,
     }
     knobs: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-        "Lightning's own profiler context": lambda: patch.object(lightning, "NoProfiler", PassThroughProfiler),
+        "Lightning's own profiler context": lambda: patch.object(trainer, "NoProfiler", PassThroughProfiler),
         "torch's attribute search for Lightning's notes": without_shortcut,
         "no schedule instead of a constant one": without_schedule,
         "fused SGD": with_fused_sgd,
