@@ -1,8 +1,8 @@
 """Does target propagation learn to backpropagate? Angles over feedback steps, and accuracy and time against it.
 
-Angles: a network that stands still (mlp on digits, ReLU; and 64-128-64-10 with ELU, as in the paper), its ways back
-trained with batches of 128, noise of 0.1 and a learning rate of 0.01. Accuracy: digits `traditional`, default options
-but for those named, 3 seeds. Target propagation makes steps of lr * dtp_beta = 0.035, so backpropagation is run with
+Angles: a network that stands still (mlp on digits, ReLU; and 64-128-64-10 with ELU, as in the paper), its feedback
+modules trained with batches of 128, noise of 0.1 and a learning rate of 0.01. Accuracy: digits `traditional`, default
+options but for those named, 3 seeds. Target propagation makes steps of lr * dtp_beta = 0.035, so backpropagation is run with
 that learning rate, too.
 
 Run: python benchmarks/target_propagation.py. Writes benchmarks/results/target_propagation.*.
@@ -101,7 +101,7 @@ def compare() -> tuple[list[dict[str, Any]], dict[str, list[dict[str, float]]]]:
         "finetune (backpropagation)": Finetune,
         "finetune, its lr that of dtp's steps": partial(Finetune, lr=0.05 * 0.7),
         "dtp": partial(DTP, feedback_steps=5, feedback_lr=0.03),
-        "dtp, ways back left random": partial(DTP, feedback_steps=0),
+        "dtp, feedback modules left random": partial(DTP, feedback_steps=0),
     }
     raw: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
     for seed in range(SEEDS):

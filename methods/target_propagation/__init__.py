@@ -1,1 +1,1 @@
-"""Target propagation: a network is trained by targets for each layer, without backpropagation through it."""
+"""Target propagation: feedback through a network, and the targets of its layers."""

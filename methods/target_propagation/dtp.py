@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
@@ -13,14 +14,14 @@ from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.target_propagation.inversion import Inverse, WayBack, blocks_of, cut, invert
+from redwood.methods.target_propagation.feedback import FeedbackMap, FeedbackModule, blocks_of, cut, make_feedback
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 
 
 def feedback_loss(
     block: Callable[[Tensor], Tensor],
-    way_back: WayBack,
+    feedback: FeedbackMap,
     x: Tensor,
     y: Tensor,
     sigma: float,
@@ -33,12 +34,12 @@ def feedback_loss(
     sigma: it is least where G's Jacobian is the transpose of F's.
 
     Args:
-        block: F; it is not differentiated.
-        way_back: G, whose weights the loss is differentiated by.
+        block: F; no gradient is taken by its weights.
+        feedback: G; the gradient of the loss is taken by its weights.
         x: Inputs of the block (B, ...).
         y: Its outputs F(x) (B, ...).
         sigma: Standard deviation of the noise.
-        noise: Where it is drawn from, on the device of x.
+        noise: The generator, on the device of x.
 
     Returns:
         A scalar; sums over the features of a sample, the mean over samples.
@@ -46,16 +47,16 @@ def feedback_loss(
     xi, eta = (sigma * torch.randn(t.shape, generator=noise, device=t.device, dtype=t.dtype) for t in (x, y))
     with torch.no_grad():
         moved = block(x + xi)
-    origin = way_back(y)
-    return ((way_back(y + eta) - origin).square().sum() - 2 * (xi * (way_back(moved) - origin)).sum()) / len(x)
+    origin = feedback(y)
+    return ((feedback(y + eta) - origin).square().sum() - 2 * (xi * (feedback(moved) - origin)).sum()) / len(x)
 
 
 @torch.no_grad()
-def layer_targets(ways_back: Sequence[WayBack], outputs: Sequence[Tensor], last: Tensor) -> list[Tensor]:
+def layer_targets(feedbacks: Sequence[FeedbackMap], outputs: Sequence[Tensor], last: Tensor) -> list[Tensor]:
     """The targets t_0 .. t_{N-1} of all blocks: t_{i-1} = h_{i-1} + G_i(t_i) - G_i(h_i).
 
     Args:
-        ways_back: G_1 .. G_{N-1}.
+        feedbacks: G_1 .. G_{N-1}.
         outputs: h_0 .. h_{N-1}, each (B, ...).
         last: The target t_{N-1} of the last block (B, K).
 
@@ -63,16 +64,15 @@ def layer_targets(ways_back: Sequence[WayBack], outputs: Sequence[Tensor], last:
         N tensors of the outputs' shapes.
     """
     targets = [last]
-    for way_back, lower, upper in zip(ways_back[::-1], outputs[-2::-1], outputs[:0:-1], strict=True):
-        targets.append(lower + way_back(targets[-1]) - way_back(upper))
+    for feedback, lower, upper in zip(feedbacks[::-1], outputs[-2::-1], outputs[:0:-1], strict=True):
+        targets.append(lower + feedback(targets[-1]) - feedback(upper))
     return targets[::-1]
 
 
 def local_losses(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     """1/2 |h_i - t_i|^2 of each block (N,), sums over features and means over samples.
 
-    Differentiated by a block's weights it says how to move them, if h_i was computed on an input that is cut off from
-    the block below.
+    The gradient by a block's weights trains the block, if its input was cut off from the block below.
     """
     halves = [(h - t).square().sum() / (2 * len(h)) for h, t in zip(outputs, targets, strict=True)]
     return torch.stack(halves)
@@ -80,29 +80,27 @@ def local_losses(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor
 
 @dataclass
 class DTP(LightningMethod):
-    """Train each block of the network towards a target of its own: no gradient passes from one to another.
+    """Train each block of the network towards its own target; no gradient passes from one block to another.
 
-    The target of the last block is its output, moved by beta against the gradient of the loss; those of the others come
-    from it by ways back through the blocks ("Towards Scaling Difference Target Propagation by Learning Backprop
-    Targets"). These have weights of their own, which are trained on each batch before it is learned from, until their
-    Jacobians are about the transposed ones of the blocks: the blocks then move as they would by backpropagation, at a
-    learning rate of lr * beta, whatever the loss is.
+    The target of the last block is its output, moved by beta against the gradient of the loss. Feedback modules map it
+    to targets of the other blocks ("Towards Scaling Difference Target Propagation by Learning Backprop Targets"). They
+    have their own weights, which are trained on each batch before the blocks are. Their Jacobians approach the
+    transposed Jacobians of the blocks. The blocks then move as by backpropagation with the learning rate lr * beta,
+    for any loss.
 
-    Linear layers, convolutions, ReLU, ELU, max pooling and flattening can be gone back through; a way back through ReLU
-    leads where the forward one came from, as that through max pooling does. Under several workers each trains ways back
-    of its own: averaging them would take a message in each of their many steps.
+    There is feedback for linear layers, convolutions, ReLU, ELU, max pooling and flattening. Under several workers each
+    worker trains its own feedback modules: to average them would take a message in each of their many steps.
     """
 
-    composition: ClassVar[Composition] = Composition.FIRST  # what others add to the loss is learned by targets, too
+    composition: ClassVar[Composition] = Composition.FIRST  # terms that others add to the loss need targets, too
 
     dtp_beta: float = 0.7  # how far the last block's target is from its output, in gradients of the loss
-    feedback_steps: int = 10  # steps that each way back is trained on each batch
-    feedback_noise: float = 0.1  # standard deviation of the noise that the ways back are trained with
-    feedback_lr: float = 0.01  # learning rate of the ways back
-    feedback_momentum: float = 0.9  # momentum of the ways back
+    feedback_steps: int = 10  # training steps of the feedback modules on each batch
+    feedback_noise: float = 0.1  # standard deviation of the noise that the feedback modules are trained with
+    feedback_lr: float = 0.01  # learning rate of the feedback modules
+    feedback_momentum: float = 0.9  # momentum of the feedback modules
 
     def __post_init__(self) -> None:
-        """Refuse options that are out of range."""
         super().__post_init__()
         check_range(self, "feedback_steps", 0)
         check_range(self, "feedback_lr", 0)
@@ -113,52 +111,53 @@ class DTP(LightningMethod):
                 raise InvalidOptionError(f"--{name} 0 leaves nothing to learn from; it has to be greater than 0.")
         if self.dropout:
             raise InvalidOptionError(
-                f"--dropout {self.dropout} does not go with target propagation, whose ways back do not know what was "
-                "dropped; leave it out."
+                f"--dropout {self.dropout} does not go with target propagation, whose feedback does not know which "
+                "units were dropped; leave it out."
             )
 
+    @override
     def configure(self, setting: SupervisedSetting) -> None:
-        """Build the network, and the ways back through its blocks."""
         super().configure(setting)
         self._blocks = blocks_of(self.network)
-        # The first one is made only to learn that its layers are known: it would lead to the samples.
-        inverses = nn.ModuleList([invert(block) for block in self._blocks][1:]).to(self.device)
+        # That of the first block is only made to check its layers: the samples need no target.
+        feedback_modules = nn.ModuleList([make_feedback(block) for block in self._blocks][1:]).to(self.device)
         optimizers = [
-            torch.optim.SGD(inverse.parameters(), self.feedback_lr, momentum=self.feedback_momentum)
-            for inverse in inverses
+            torch.optim.SGD(module.parameters(), self.feedback_lr, momentum=self.feedback_momentum)
+            for module in feedback_modules
         ]
-        self.inverses = self.add_state("inverses", inverses, buffer=True)
+        self.feedback_modules = self.add_state("feedback_modules", feedback_modules, buffer=True)
         self.optimizers = self.add_state("optimizers", optimizers, buffer=True)
         self.n_batches = self.add_state("n_batches", 0)
         self._noise = torch.Generator(self.device)
 
+    @override
     def loss(self, step: Step) -> Tensor:
-        """The loss of the batch, the gradient of which is replaced by that of the blocks' local losses."""
+        """The loss of the batch; its gradient is replaced by that of the local losses of the blocks."""
         with cut(self.network, self._blocks) as seen:
             loss = super().loss(step)
         errors = torch.autograd.grad(loss, seen.scores, retain_graph=True, materialize_grads=True)
         outputs = [torch.cat(passes) for passes in seen.outputs]
         dtype = next(self.network.parameters()).dtype
         values = [output.detach().to(dtype) for output in outputs]
-        # What the loss is a mean of has gradients as many times larger as there are samples.
+        # The loss is a mean: the gradient for one sample is larger by the number of samples.
         last = values[-1] - self.dtp_beta * len(values[-1]) * torch.cat(errors).to(dtype)
-        self.inverses.to(dtype)
+        self.feedback_modules.to(dtype)
         with torch.autocast(self.device.type, enabled=False):
-            targets = layer_targets(self._learn_ways_back(values), values, last)
+            targets = layer_targets(self._train_feedback(values), values, last)
         local = local_losses(outputs, targets).sum()
         return loss + (local - local.detach())
 
-    def _learn_ways_back(self, values: list[Tensor]) -> list[WayBack]:
-        """Train the ways back on what the blocks put out for a batch, and return them."""
+    def _train_feedback(self, values: list[Tensor]) -> list[FeedbackMap]:
+        """Train the feedback modules on the outputs of the blocks for a batch, and return their maps."""
         self._noise.manual_seed(derive_seed(self.setting.seed, "feedback noise", rank(), self.n_batches))
         self.n_batches += 1
-        ways = []
-        for number, (inverse, optimizer) in enumerate(zip(self.inverses, self.optimizers, strict=True)):
-            assert isinstance(inverse, Inverse)
-            way, block, x, y = inverse.at(values[number]), self._blocks[number + 1], *values[number : number + 2]
+        maps = []
+        for number, (module, optimizer) in enumerate(zip(self.feedback_modules, self.optimizers, strict=True)):
+            assert isinstance(module, FeedbackModule)
+            feedback, block, x, y = module.at(values[number]), self._blocks[number + 1], *values[number : number + 2]
             for _ in range(self.feedback_steps):
                 optimizer.zero_grad()
-                torch.autograd.backward(feedback_loss(block, way, x, y, self.feedback_noise, self._noise))
+                torch.autograd.backward(feedback_loss(block, feedback, x, y, self.feedback_noise, self._noise))
                 optimizer.step()
-            ways.append(way)
-        return ways
+            maps.append(feedback)
+        return maps

@@ -47,7 +47,7 @@ def angles(method, batch):
 
 
 def aligned(n_steps, batch_size, **options):
-    """Angles before and after so many steps of the ways back, while the network stays as it is."""
+    """Angles before and after so many steps of the feedback modules, while the network stays as it is."""
     data = digits(None, seed=0, image_size=0)
     method = configured(DTP(model=elu_network(), feedback_steps=50, feedback_noise=0.1, **options), "traditional")
     rows = torch.Generator().manual_seed(1)
@@ -60,14 +60,14 @@ def aligned(n_steps, batch_size, **options):
 
 
 class TestTheory:
-    """The update is that of backpropagation, times beta, once the ways back are trained."""
+    """The update is that of backpropagation, times beta, once the feedback modules are trained."""
 
     def check(self, before, after, bound):
-        assert min(before[0][:-1]) > 80, "random ways back know nothing of the gradient"
+        assert min(before[0][:-1]) > 80, "random feedback modules know nothing of the gradient"
         assert max(after[0][:-1]) < bound
         assert all(ratio == pytest.approx(0.7, rel=0.25) for ratio in after[1])
         for degrees, ratios in (before, after):
-            assert degrees[-1] < 0.1, "the last block needs no way back"
+            assert degrees[-1] < 0.1, "the last block needs no feedback module"
             assert ratios[-1] == pytest.approx(0.7, rel=1e-3)
 
     def test_angles_fall(self):
@@ -86,11 +86,11 @@ class TestTheory:
         degrees, _ = angles(method, Batch(data.x[:128], data.y[:128], None))
         assert max(degrees) < 6
 
-    def test_a_batch_is_learned_from_with_ways_back_that_were_trained_on_it(self):
+    def test_a_batch_is_learned_from_with_feedback_that_was_trained_on_it(self):
         method = configured(DTP())
-        before = [weight.clone() for weight in method.inverses.parameters()]
+        before = [weight.clone() for weight in method.feedback_modules.parameters()]
         method.loss(step_of(batch_of(0, 16)))
-        assert not any(map(torch.equal, before, method.inverses.parameters()))
+        assert not any(map(torch.equal, before, method.feedback_modules.parameters()))
 
     def test_the_loss_is_still_that_of_the_network(self):
         batch = batch_of(0, 16)
@@ -115,7 +115,7 @@ class TestState:
             states.append(method._noise.get_state())
         assert not torch.equal(*states)
 
-    def test_ways_back_and_momentum_are_memory(self):
+    def test_feedback_and_momentum_are_memory(self):
         method = configured(DTP())
         weights = 256 * 256 + 256 * 10
         assert method.costs()["buffer_bytes"] == 4 * weights
@@ -212,14 +212,14 @@ class TestComposition:
         assert not any(map(torch.equal, *found))
 
 
-def ways_back_of_two():
+def feedback_of_two():
     method = DTP(feedback_steps=1)
     run_here(small_setting("class_incremental", workers=2), method)
-    return weights_of(method), [weight.detach() for weight in method.inverses.parameters()]
+    return weights_of(method), [weight.detach() for weight in method.feedback_modules.parameters()]
 
 
-def test_two_workers_have_one_network_and_ways_back_of_their_own(two_workers):
-    first, second = two_workers.run(ways_back_of_two)
+def test_two_workers_have_one_network_and_feedback_of_their_own(two_workers):
+    first, second = two_workers.run(feedback_of_two)
     assert all(map(torch.equal, first[0], second[0]))
     assert not any(map(torch.equal, first[1], second[1]))
 

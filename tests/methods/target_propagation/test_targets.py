@@ -8,70 +8,70 @@ SIGMA = 0.1
 
 
 def pair(n_in=5, n_out=4):
-    """A linear block and a linear way back."""
+    """A linear block and a linear feedback module."""
     torch.manual_seed(0)
     return nn.Linear(n_in, n_out), nn.Linear(n_out, n_in, bias=False)
 
 
-def loss_of(block, way_back, n=1000, seed=0):
+def loss_of(block, feedback, n=1000, seed=0):
     x = torch.randn(n, block.in_features, generator=torch.Generator().manual_seed(7))
     noise = torch.Generator().manual_seed(seed)
-    return feedback_loss(block, way_back, x, block(x).detach(), SIGMA, noise)
+    return feedback_loss(block, feedback, x, block(x).detach(), SIGMA, noise)
 
 
 class TestFeedbackLoss:
     def test_it_expects_the_distance_of_the_jacobians(self):
         """E L = sigma^2 (|G|^2 - 2 tr(G F)) = sigma^2 |G - F^T|^2 - sigma^2 |F|^2 of linear maps."""
-        block, way_back = pair()
-        losses = torch.stack([loss_of(block, way_back, 10_000, seed) for seed in range(30)]).detach()
-        g, f = way_back.weight.detach(), block.weight.detach()
+        block, feedback = pair()
+        losses = torch.stack([loss_of(block, feedback, 10_000, seed) for seed in range(30)]).detach()
+        g, f = feedback.weight.detach(), block.weight.detach()
         expected = SIGMA**2 * ((g - f.T).square().sum() - f.square().sum())
         error = float(losses.std()) / len(losses) ** 0.5
         assert error < 0.01 * abs(float(expected))
         assert float(losses.mean()) == pytest.approx(float(expected), abs=4 * error)
 
     def test_it_is_least_at_the_transposed_weights(self):
-        block, way_back = pair()
+        block, feedback = pair()
         with torch.no_grad():
-            away = way_back.weight - block.weight.T
+            away = feedback.weight - block.weight.T
             gradients = []
             for weights in (block.weight.T + away, block.weight.T):
-                way_back.weight.copy_(weights)
+                feedback.weight.copy_(weights)
                 with torch.enable_grad():
-                    gradients += torch.autograd.grad(loss_of(block, way_back, 200_000), [way_back.weight])
+                    gradients += torch.autograd.grad(loss_of(block, feedback, 200_000), [feedback.weight])
         far, near = gradients
         torch.testing.assert_close(far, 2 * SIGMA**2 * away, rtol=0.1, atol=0.03 * float(far.norm()))
         assert float(near.norm()) < 0.03 * float(far.norm())
 
     def test_training_on_it_finds_them(self):
-        block, way_back = pair()
-        optimizer = torch.optim.SGD(way_back.parameters(), 1.0, momentum=0.9)
+        block, feedback = pair()
+        optimizer = torch.optim.SGD(feedback.parameters(), 1.0, momentum=0.9)
         for seed in range(150):
             optimizer.zero_grad()
-            loss_of(block, way_back, 1000, seed).backward()
+            loss_of(block, feedback, 1000, seed).backward()
             optimizer.step()
-        torch.testing.assert_close(way_back.weight, block.weight.T, atol=0.05, rtol=0)
+        torch.testing.assert_close(feedback.weight, block.weight.T, atol=0.05, rtol=0)
 
     def test_the_block_is_not_trained(self):
-        block, way_back = pair()
-        loss_of(block, way_back).backward()
+        block, feedback = pair()
+        loss_of(block, feedback).backward()
         assert block.weight.grad is None
-        assert way_back.weight.grad is not None
+        assert feedback.weight.grad is not None
 
     def test_the_noise_comes_from_its_generator_alone(self):
-        block, way_back = pair()
+        block, feedback = pair()
         losses = []
         for seed in (1, 2):
             torch.manual_seed(seed)
-            losses.append(loss_of(block, way_back).item())
-        assert losses[0] == losses[1] != loss_of(block, way_back, seed=1).item()
+            losses.append(loss_of(block, feedback).item())
+        assert losses[0] == losses[1] != loss_of(block, feedback, seed=1).item()
 
 
 class TestLayerTargets:
     def test_by_hand(self):
         outputs = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]), torch.tensor([[0.5, 0.5]])]
-        ways_back = [lambda y: torch.cat([2 * y, 3 * y], dim=1), lambda y: y.sum(1, keepdim=True)]
-        targets = layer_targets(ways_back, outputs, torch.tensor([[0.5, 1.5]]))
+        feedbacks = [lambda y: torch.cat([2 * y, 3 * y], dim=1), lambda y: y.sum(1, keepdim=True)]
+        targets = layer_targets(feedbacks, outputs, torch.tensor([[0.5, 1.5]]))
         # t_1 = 3 + 2 - 1; t_0 = (1, 2) + (8, 12) - (6, 9)
         assert [t.tolist() for t in targets] == [[[3.0, 5.0]], [[4.0]], [[0.5, 1.5]]]
 
@@ -85,13 +85,13 @@ class TestLayerTargets:
             outputs.append(x)
         loss = nn.functional.cross_entropy(x, torch.arange(8) % 3, reduction="sum")
         loss.backward()
-        ways_back = [lambda y, layer=layer: y @ layer.weight for layer in layers[1:]]
-        targets = layer_targets(ways_back, outputs, (x - 0.7 * x.grad).detach())
+        feedbacks = [lambda y, layer=layer: y @ layer.weight for layer in layers[1:]]
+        targets = layer_targets(feedbacks, outputs, (x - 0.7 * x.grad).detach())
         for h, target in zip(outputs, targets, strict=True):
             torch.testing.assert_close(target, h - 0.7 * h.grad)
             assert not target.requires_grad
 
-    def test_one_block_needs_no_way_back(self):
+    def test_one_block_needs_no_feedback(self):
         last = torch.ones(2, 3)
         assert layer_targets([], [torch.zeros(2, 3)], last) == [last]
 

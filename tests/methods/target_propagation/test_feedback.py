@@ -4,7 +4,7 @@ from torch import nn
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import build_network
-from redwood.methods.target_propagation.inversion import blocks_of, cut, invert
+from redwood.methods.target_propagation.feedback import blocks_of, cut, make_feedback
 from redwood.settings import get_setting
 from tests.methods.helpers import one_sentence
 from tests.small_runs import NormalisedNetwork
@@ -27,39 +27,39 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-class TestWaysBack:
+class TestFeedback:
     def test_they_lead_from_the_output_space_to_the_input_space(self, name):
         layer, shape = LAYERS[name]
         x = torch.randn(5, *shape)
         y = layer(x)
-        assert invert(layer).at(x)(y).shape == x.shape
+        assert make_feedback(layer).at(x)(y).shape == x.shape
 
     def test_with_the_layers_own_weights_they_are_backpropagation(self, name):
         """Their Jacobian can be the transposed one of the layer; training has to find the weights only."""
         layer, shape = LAYERS[name]
-        inverse = invert(layer)
+        module = make_feedback(layer)
         weights = [p for p in layer.parameters() if p.dim() > 1]
         with torch.no_grad():
-            for mine, others in zip(inverse.parameters(), weights, strict=True):
+            for mine, others in zip(module.parameters(), weights, strict=True):
                 mine.copy_(others.T if others.dim() == 2 else others)
         x = torch.randn(5, *shape, requires_grad=True)
         y = layer(x)
         change = torch.randn_like(y)
         (expected,) = torch.autograd.grad(y, x, change)
-        way = inverse.at(x.detach())
-        torch.testing.assert_close(way(y + change) - way(y), expected, rtol=1e-4, atol=1e-5)
+        feedback = module.at(x.detach())
+        torch.testing.assert_close(feedback(y + change) - feedback(y), expected, rtol=1e-4, atol=1e-5)
         assert bool(expected.any())
 
     def test_the_layers_weights_are_none_of_theirs(self, name):
         layer, _ = LAYERS[name]
-        own = {p.data_ptr() for p in invert(layer).parameters()}
+        own = {p.data_ptr() for p in make_feedback(layer).parameters()}
         assert len(own) == sum(p.dim() > 1 for p in layer.parameters())
         assert not own & {p.data_ptr() for p in layer.parameters()}
 
 
-def test_the_way_back_through_elu_is_elu():
+def test_the_feedback_of_elu_is_elu():
     y = torch.linspace(-3, 3, 7)
-    assert torch.equal(invert(nn.ELU(alpha=2.0)).at(y)(y), nn.functional.elu(y, alpha=2.0))
+    assert torch.equal(make_feedback(nn.ELU(alpha=2.0)).at(y)(y), nn.functional.elu(y, alpha=2.0))
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_the_way_back_through_elu_is_elu():
     ],
 )
 def test_other_layers_are_refused(layer):
-    with pytest.raises(InvalidOptionError, match="knows no way back through") as raised:
-        invert(layer)
+    with pytest.raises(InvalidOptionError, match="has no feedback for") as raised:
+        make_feedback(layer)
     assert one_sentence(raised.value)
 
 
