@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from gymnasium.spaces import Box, Discrete
+from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
@@ -42,8 +43,8 @@ class SupervisedSetting(Setting, labels=True):
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     validation: float = 0.0  # share of each task's training samples held out for validation
 
+    @override
     def __post_init__(self) -> None:
-        """Fill in the defaults of the node, and check the options."""
         super().__post_init__()
         self.dataset = checked_source(self.dataset)
         self.passes = self.resolve("passes", self.passes, default=20)
@@ -74,8 +75,8 @@ class SupervisedSetting(Setting, labels=True):
             )
 
     @property
+    @override
     def dataset_name(self) -> str:
-        """The name of the data set in results."""
         return self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
 
     @cached_property
@@ -88,8 +89,8 @@ class SupervisedSetting(Setting, labels=True):
         """The classes that can be predicted, or the range of the numbers to predict, () or (d,)."""
         return self._stream.action_space
 
+    @override
     def open_stream(self) -> SupervisedStream:
-        """Load the data and cut it into tasks and phases."""
         return self._stream
 
     @cached_property
@@ -100,11 +101,12 @@ class SupervisedSetting(Setting, labels=True):
             data = load_dataset(data, Path(self.data_dir), self.seed, self.image_size)
         return SupervisedStream(self, data)
 
+    @override
     def phases(self) -> Iterator[Phase]:
-        """The phases of the stream, for your own training loop."""
         self.check_not_a_view("phases")
         return map(self._stream.phase, range(self._stream.num_phases))
 
+    @override
     def for_method(self) -> Self:
         """A view with the spaces and the options, without the data and the hidden fields.
 
@@ -118,6 +120,7 @@ class SupervisedSetting(Setting, labels=True):
             vars(view)["nb_tasks"] = self._stream.num_tasks
         return view
 
+    @override
     def hidden_fields(self) -> frozenset[str]:
         """The order of classes and the angles. Where boundaries are not announced, also the number of tasks."""
         hidden = frozenset({"class_order", "angles"})
