@@ -42,7 +42,7 @@ class Actor(nn.Module):
         return {name: p for name, p in named.items() if p in used}
 
     def last_layers(self) -> dict[str, nn.Parameter]:
-        """Return those of `weights` that are matrices of a last layer: no other such layer reads its outputs.
+        """Return the matrices among `weights` that belong to a last layer: no other such layer reads its outputs.
 
         A policy may have several last layers, such as one for the means of its actions and one for their deviations.
         """

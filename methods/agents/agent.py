@@ -42,7 +42,7 @@ class Agent(Method):
     """Train an algorithm of Stable-Baselines3 on the environments of each phase.
 
     Each phase calls the library's training loop once, so exploration and schedules start anew where boundaries are
-    announced. Network, optimizers and replay memory go on from phase to phase. The options have the library's names
+    announced. Network, optimizers and replay memory are kept from phase to phase. The options have the library's names
     and defaults.
 
     A subclass overrides `before_step` (to change gradients), `after_step` (to change weights), `before_rollout`,
@@ -56,7 +56,7 @@ class Agent(Method):
     Attributes:
         input: Appends the code of the task to observations, where `task_input` asks for it.
         algorithm: The library's algorithm, with its `policy` and, off policy, its `replay_buffer`.
-        setting: The setting, without what it hides from methods.
+        setting: The method's view of the setting.
         phase: The phase that is being trained.
         phase_count: Number of phases that are over.
         device: Where the networks are.
@@ -215,7 +215,7 @@ class Agent(Method):
 
     @abstractmethod
     def outputs(self, observations: Tensor) -> Tensor:
-        """Return what decides the actions, differentiable: logits, Q-values, or means and log standard deviations.
+        """Return the outputs that decide the actions, differentiable: logits, Q-values, or means and log deviations.
 
         Args:
             observations: (B, ...) of `observation_space`, on any device.

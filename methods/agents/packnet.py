@@ -31,8 +31,8 @@ class AgentPackNet(Agent):
     """Train the free weights on each task, prune most of them, and freeze the rest for good.
 
     A task is answered by its own weights and those of earlier tasks, bit for bit as at its end. Only the weights of the
-    actor are shared out to tasks. Critics, value functions and target networks only serve training, and go on from task
-    to task.
+    actor are shared out to tasks. Critics, value functions and target networks only serve training; every task
+    trains them.
 
     In each layer the smallest free weights are pruned: they become 0, and free for the next task. The kept weights are
     then trained on without them. Both happen within the step budget: pruning comes before the first rollout that lies

@@ -35,8 +35,8 @@ class ReplayPart(OffPolicyAgent):
         reference = "+".join(base.reference() for base in cls.__bases__ if issubclass(base, Method))
         if issubclass(cls, OnPolicyAgent):
             raise InvalidOptionError(
-                f"The method {reference} cannot be made: an agent that learns from what it has just done has no "
-                "replay memory; choose dqn, sac or td3."
+                f"The method {reference} cannot be made: an on-policy agent has no replay memory; "
+                "choose dqn, sac or td3."
             )
         memories = [base for base in cls.__mro__ if issubclass(base, ReplayPart) and vars(base).get("replaces")]
         if len(memories) > 1:
@@ -108,8 +108,8 @@ class AgentRehearsal(ReplayPart):
     replaces: ClassVar[bool] = True
 
     buffer_size: int = 5_000  # steps that the memory holds, over all workers
-    buffer_policy: str = "reservoir"  # what is kept: reservoir, or ring (as much of each task, the newest)
-    buffer_sampler: str = "uniform"  # what is drawn: uniform, or task_balanced (as much of each task)
+    buffer_policy: str = "reservoir"  # steps to keep: reservoir, or ring (the newest, equally many of each task)
+    buffer_sampler: str = "uniform"  # steps to draw: uniform, or task_balanced (equally many of each task)
 
     def __post_init__(self) -> None:
         super().__post_init__()

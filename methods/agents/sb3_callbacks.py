@@ -38,7 +38,7 @@ class ProgressCallback(BaseCallback):
 
 
 class _RunWriter(KVWriter):
-    """Writes what the library logs to the logs of a run."""
+    """Writes the library's logs to the logs of a run."""
 
     def __init__(self, run: Run, phase: ReinforcementPhase) -> None:
         self._run, self._phase = run, phase

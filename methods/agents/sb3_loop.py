@@ -227,7 +227,7 @@ class SB3Loop:
         }
 
     def _load_position(self, state: State) -> None:
-        """Go on from an earlier position.
+        """Continue from an earlier position.
 
         Raises:
             ValueError: If the position belongs to other environments.

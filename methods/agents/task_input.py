@@ -42,7 +42,7 @@ class OneHotTask(TaskInput):
         """
         self._num_tasks = num_tasks
         self._choices = 0  # of a Discrete space; 0 for a Box
-        self._high = 1  # what stands for "this task" in the code
+        self._high = 1  # the value of the present task in the code
         self._axis = channel_axis(space)
         if isinstance(space, spaces.Discrete):
             self._choices = int(space.n)

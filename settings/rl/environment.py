@@ -134,7 +134,7 @@ class TaskEnvironment(EnvWrapper):
             if self._online is not None:
                 self._online.add(spent, self._return)
         elif spent >= self._may_end and (spent >= budget.total or self._leaves()):
-            truncated = True  # cut off: what the episode would have returned is not known
+            truncated = True  # cut off, so its return is unknown
             self._until = _OVER
         return observation, reward, terminated, truncated, info
 

@@ -163,7 +163,7 @@ class ReturnResults(Results):
     def _forward_transfer(self, gains: NDArray[np.float64]) -> float | None:
         if self.reference is None or self.random_return is None or len(gains) < self.num_phases or self.num_phases == 1:
             return None
-        # Areas of the run are per phase, those of the reference per task.
+        # The run has an area per phase, the reference has an area per task.
         trained = range(self.num_phases) if self.order is None else self.order
         random, references, single = (
             [values[task] for task in trained]

@@ -48,7 +48,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     env: Any = "CartPole-v1"  # gymnasium name, file.py:function, module:Env-v0; a,b,c: one per task; supervised:DATASET
     nb_tasks: int | None = None  # number of tasks (default: 3, or one for each environment or each of --tasks)
     steps_per_task: int = 10_240  # environment steps that each task may be trained for, over all workers
-    attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: what is known of env)
+    attributes: list[str] = field(default_factory=list)  # physics that tasks change (default: the known physics of env)
     task_noise: float = 0.2  # standard deviation of the factors by which tasks change the physics
     tasks: list[str] = field(default_factory=list)  # each task's physics, such as: default length=2,gravity=20
     max_episode_steps: int = 0  # steps after which an episode is cut off (0: the environment's own limit)
@@ -56,7 +56,6 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     reference: str = ""  # folder of a run of METHOD+scratch, for normalised returns and forward transfer
 
     def __post_init__(self) -> None:
-        """Fill in what the node implies, and refuse what contradicts it."""
         super().__post_init__()
         check_range(self, "steps_per_task", 1)
         check_range(self, "task_noise", 0)

@@ -55,7 +55,7 @@ def sample_tasks(maker: EnvironmentMaker, n: int, attributes: Sequence[str], noi
     names = tuple(attributes) or physics.known
     if not names and n > 1:
         raise InvalidOptionError(
-            f"--attributes is missing: of {maker.name} it is not known what its tasks may change; "
+            f"--attributes is missing: redwood knows no physics of {maker.name} that tasks may change; "
             f"name some of {', '.join(physics.names) or '(it has no numbers)'}, or use --nb_tasks 1."
         )
     defaults = {name: physics.read(name) for name in names}

@@ -160,6 +160,6 @@ def test_an_attribute_that_does_not_exist():
 
 
 def test_an_environment_of_which_nothing_is_known():
-    with pytest.raises(InvalidOptionError, match="--attributes is missing: of FrozenLake-v1"):
+    with pytest.raises(InvalidOptionError, match="--attributes is missing: redwood knows no physics of FrozenLake-v1"):
         IncrementalRLSetting(env="FrozenLake-v1").open_stream()
     assert IncrementalRLSetting(env="FrozenLake-v1", nb_tasks=1).open_stream().num_tasks == 1
