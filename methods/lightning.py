@@ -191,8 +191,9 @@ class LightningMethod(Method):
 
     def outputs(self, step: Step) -> Tensor:
         """The network's outputs (B, K) for `step.batch`; computed once, whoever asks for them."""
-        if step.outputs is None:
+        if step.outputs is None or step.outputs_of is not step.batch.x:
             step.outputs = self.forward(step.batch.x, step.batch.task_id)
+            step.outputs_of = step.batch.x
         return step.outputs
 
     def after_loss(self, step: Step) -> None:
@@ -229,12 +230,12 @@ class LightningMethod(Method):
     # What the setting calls.
 
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """The network's outputs (B, K) for samples (B, ...), before any mask."""
+        """The network's outputs (B, K) for samples (B, ...), before any mask, in training and in prediction."""
         outputs: Tensor = self.network(x)
         return outputs
 
     def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K); where ids are given at test, those of other tasks' classes are minus infinity."""
+        """The scores (B, K) that predictions are made from; override `forward` to change training, too."""
         return self.masked(self.forward(x, task_id), task_id)
 
     def masked(self, outputs: Tensor, task_id: Tensor | None) -> Tensor:

@@ -3,7 +3,6 @@
 `take_step` shows the step from top to bottom. What a hook makes for a later one it puts into the `Step`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +50,7 @@ class Step:
         drawn_ahead: Rows that the asynchronous buffer prepared for all draws of this step.
         weights: The weight of each sample (B,) in the loss; None if all count alike.
         outputs: The network's outputs (B, K) for `batch`, before any mask; see `LightningMethod.outputs`.
+        outputs_of: The samples (B, ...) that these are the outputs of.
         losses: The loss of each sample (B,), without a gradient; see `LightningMethod.losses`.
     """
 
@@ -62,6 +62,7 @@ class Step:
     drawn_ahead: Rows | None = None
     weights: Tensor | None = None
     outputs: Tensor | None = None
+    outputs_of: Tensor | None = None
     losses: Tensor | None = None
 
     @property
@@ -124,11 +125,12 @@ def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
     """
     method.augment(step)
     step.batch = step.batch._replace(x=AUGMENTATIONS[method.augmentation](step.batch.x))
+    samples = step.batch.x
     if step.first_pass and not scorer.reuses_outputs:
-        scorer.score(step, method.predict)
+        scorer.score(step, outputs=None)
     loss = method.loss(step)
     if step.first_pass and scorer.reuses_outputs:
-        scorer.score(step, method.predict)
+        scorer.score(step, step.outputs if step.outputs_of is samples else None)
     method.after_loss(step)
     return loss
 
@@ -149,18 +151,22 @@ class OnlineScorer:
         self.reuses_outputs = behaves_alike and method.augmentation == "none" and method.predicts_by_network()
 
     @torch.no_grad()
-    def score(self, step: Step, predict: Callable[[Tensor, Tensor | None], Tensor]) -> None:
+    def score(self, step: Step, outputs: Tensor | None) -> None:
         """Hand the predictions for the incoming samples to the phase, which counts the right ones.
 
         Ids are shown as at test: the predictions have to be made on what a test would show.
+
+        Args:
+            step: The step.
+            outputs: The network's outputs, of the incoming samples first; None: the method predicts once more.
         """
         batch, heads = step.incoming, self._method.heads
         shown = batch.task_id if heads.active else None
-        if self.reuses_outputs and step.outputs is not None:
-            answer = step.outputs.detach()[: step.n_incoming]
+        if outputs is not None:
+            answer = outputs.detach()[: step.n_incoming]
             answer = answer if shown is None else heads.mask(answer, shown)
         else:
-            answer = predict(batch.x, shown)
+            answer = self._method.predict(batch.x, shown)
         if batch.y.is_floating_point():
             predictions = answer.view_as(batch.y)
         else:

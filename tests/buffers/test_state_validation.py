@@ -108,7 +108,10 @@ class TestOtherBuffers:
         ("other", "message"),
         [
             (RehearsalBuffer(5), "holds 5 samples and this one 4; make it with capacity=5"),
-            (RehearsalBuffer(4, policy=Ring()), "has the policy Ring and this one Reservoir; make it with the saved one"),
+            (
+                RehearsalBuffer(4, policy=Ring()),
+                "has the policy Ring and this one Reservoir; make it with the saved one",
+            ),
             (RehearsalBuffer(4, sampler=ClassBalanced()), "has the sampler ClassBalanced and this one Uniform"),
         ],
     )

@@ -56,6 +56,23 @@ class TestStep:
         assert step.outputs.requires_grad
         assert len(calls) == 1
 
+    def test_outputs_follow_the_samples_and_others_are_not_scored(self):
+        scored = []
+
+        class Changed(Finetune):
+            def loss(self, step):
+                step.batch = step.batch._replace(x=255 - step.batch.x)
+                return super().loss(step)
+
+        method, step = configured(Changed()), step_of(batch_of(0, 8))
+        method.phase = type("Phase", (), {"score": lambda phase, predictions, batch: scored.append(predictions)})()
+        expected = method.predict(step.incoming.x, None).argmax(1)
+        take_step(method, step, OnlineScorer(method, method.network))
+        changed = method.network(255 - step.incoming.x)
+        assert torch.equal(scored[0], expected)
+        assert not torch.equal(changed.argmax(1), expected)
+        torch.testing.assert_close(step.outputs, changed)
+
     def test_losses_are_those_of_each_sample_without_a_gradient(self):
         method, step = configured(Finetune()), step_of(batch_of(0, 8))
         loss = method.loss(step)
