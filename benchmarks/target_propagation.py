@@ -2,8 +2,8 @@
 
 Angles: a network that stands still (mlp on digits, ReLU; and 64-128-64-10 with ELU, as in the paper), its feedback
 modules trained with batches of 128, noise of 0.1 and a learning rate of 0.01. Accuracy: digits `traditional`, default
-options but for those named, 3 seeds. Target propagation makes steps of lr * dtp_beta = 0.035, so backpropagation is run with
-that learning rate, too.
+options but for those named, 3 seeds. Target propagation makes steps of lr * dtp_beta = 0.035, so backpropagation is run
+with that learning rate, too.
 
 Run: python benchmarks/target_propagation.py. Writes benchmarks/results/target_propagation.*.
 """

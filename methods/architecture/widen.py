@@ -27,7 +27,7 @@ from redwood.settings.tree import ContinualSetting
 
 SMOOTHING = 0.2
 SIGMAS = 3.0
-# Further from the mean a loss counts for no more: then the average needs several of them to leave the range.
+# In standard deviations. Larger losses count as this, so that it takes several of them to move the average out.
 CLIP = 6.0
 
 
@@ -79,24 +79,24 @@ class LossWatch(Stateful):
 
 
 NOISE = 0.01
-# The usual loss is that of so many mini-batches: few enough to know it early in a short stream.
+# Mini-batches that the usual loss is taken from: at least, at most, and as 1 / SHARE of a pass.
 SMALLEST, LARGEST, SHARE = 5, 50, 5
 
 
 @dataclass
 class Widen(LightningMethod):
-    """Fine-tuning of a network whose hidden layers get more units at each new task, or when the loss shows a change.
+    """Fine-tune a network whose hidden layers get more units at each new task, or when the loss shows a change.
 
-    What the network computes stays the same when it grows, and the optimizer goes on with its state. New units have
-    outgoing weights of zero, or are copies of old ones with noise (1 % of the weights' deviation), which the paper asks
-    for where nothing else would make equal units differ: with dropout there is none, and the copies are exact.
+    The function of the network does not change when it grows, and the optimizer keeps its state. New units have
+    outgoing weights of zero, or are copies of old units with noise (1 % of the standard deviation of the weights). The
+    paper asks for noise where nothing else makes equal units differ: with dropout the copies are exact.
 
-    The loss shows a change if its moving average stays three standard deviations above its mean (`LossWatch`). Of each
-    mini-batch that is repeated only the first loss counts, the one before learning from it.
+    The loss shows a change if its moving average stays three standard deviations above its mean (`LossWatch`). Of a
+    repeated mini-batch only the first loss counts, before the network learns from it.
     """
 
     target = ContinualSetting
-    composition: ClassVar[Composition] = Composition.NEVER  # others' notes of each weight would not fit
+    composition: ClassVar[Composition] = Composition.NEVER  # other methods keep tensors of the shape of each weight
     regression: ClassVar[bool] = True
 
     widen_units: int = 32  # units (channels) that each hidden layer gets when the network grows

@@ -1,4 +1,4 @@
-"""Experts behind a hard gate: each sample is answered by the one expert whose prototype is nearest."""
+"""Experts behind a hard gate: the expert with the nearest prototype answers for a sample."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,15 @@ from redwood.methods.training.layers import evaluating
 
 
 class HardMixture(nn.Module):
-    """Networks of one shape, and prototypes in the space of frozen features, each of which belongs to a network.
+    """Expert networks of one shape, and prototypes in the space of frozen features, each of one expert.
 
-    In training mode only the experts that are not frozen take samples.
+    In training mode only experts that are not frozen get samples.
 
     Attributes:
         experts: The networks; each maps samples (B, ...) to scores (B, K).
-        n_frozen: How many of them, the first ones, are not trained any more.
+        n_frozen: Number of experts, the first ones, that are not trained any more.
         prototypes: Features (m, d).
-        counts: Samples that each prototype is the mean of (m,); it is not in use as long as there is none.
+        counts: Number of samples in the mean of each prototype (m,); a prototype with 0 is not in use.
         owner: The number of each prototype's expert (m,).
         choice: The expert (B,) of each sample of the last call.
     """
@@ -33,7 +33,7 @@ class HardMixture(nn.Module):
         """Start without experts.
 
         Args:
-            backbone: Maps samples to the features that the gate goes by.
+            backbone: Maps samples to the features of the gate.
         """
         super().__init__()
         self.backbone = backbone
@@ -45,12 +45,12 @@ class HardMixture(nn.Module):
         self.choice = torch.zeros(0, dtype=torch.long)
 
     def freeze(self) -> None:
-        """Stop training the experts that there are."""
+        """Stop training all present experts."""
         self.experts.requires_grad_(False)
         self.n_frozen = len(self.experts)
 
     def grow(self, experts: Sequence[nn.Module], owned: Sequence[int]) -> None:
-        """Add experts and, for each, the given number of prototypes that are not in use yet."""
+        """Add experts and, for each, `owned` prototypes that are not in use yet."""
         device = self.prototypes.device
         owners = torch.arange(len(experts)).repeat_interleave(torch.tensor(list(owned))) + len(self.experts)
         self.experts.extend(experts)
@@ -59,7 +59,7 @@ class HardMixture(nn.Module):
         self.owner = torch.cat([self.owner, owners.to(device)])
 
     def forward(self, x: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Scores (B, K) of samples (B, ...); `allowed` (B, experts) may rule experts out for a sample."""
+        """Scores (B, K) of samples (B, ...); `allowed` (B, experts), bool, may exclude experts for a sample."""
         nearest = self.nearest(self.backbone(x), allowed)
         self.choice = self.owner[nearest]
         scores: Tensor | None = None
@@ -80,7 +80,7 @@ class HardMixture(nn.Module):
         return answer
 
     def nearest(self, features: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """The nearest prototype in use (B,) to features (B, d); the first one that may be used if none is yet."""
+        """The nearest prototype in use (B,) to features (B, d); if none is in use, the first allowed one."""
         distances = torch.cdist(features, self.prototypes.to(features.dtype))
         distances = distances.masked_fill(self.counts == 0, torch.finfo(distances.dtype).max)
         if self.training:
@@ -90,12 +90,12 @@ class HardMixture(nn.Module):
         return distances.argmin(1)
 
     def place(self, features: Tensor, seed: int) -> None:
-        """Put the prototypes of the experts in training to their first places, by k-means.
+        """Place the prototypes of the experts in training, by k-means.
 
-        The clusters of all features are shared out to the experts, and the clusters within each are its prototypes.
+        Each expert gets one cluster of all features; the clusters within it are its prototypes.
 
         Args:
-            features: Features (n, d) of this worker; those of all workers are clustered.
+            features: Features (n, d) of this worker; the features of all workers are clustered.
             seed: Seed of the clustering.
         """
         together = torch.cat(gather_objects(features.float().cpu()))
@@ -111,9 +111,9 @@ class HardMixture(nn.Module):
             self.counts[used] = torch.tensor([float(len(cell)) for cell in inner]).to(self.counts)
 
     def move(self, features: Tensor) -> None:
-        """Move each prototype in training to the mean of all features (n, d) so far that were nearest to it.
+        """Move each prototype in training to the mean of all features so far for which it was the nearest.
 
-        This is the step of mini-batch k-means (Sculley, 2010), with a batch of all workers.
+        This is a step of mini-batch k-means (Sculley, 2010) with the features (n, d) of all workers.
         """
         chosen = F.one_hot(self.nearest(features), len(self.owner)).to(self.counts.dtype)
         added = sum_over_workers(torch.cat([chosen.T @ features.to(chosen.dtype), chosen.sum(0)[:, None]], 1).cpu())
@@ -123,10 +123,10 @@ class HardMixture(nn.Module):
         self.prototypes += step / self.counts.clamp(min=1)[:, None]
 
     def split(self, spare: int, seed: int) -> bool:
-        """Share the most loaded expert in training with one that has no prototypes yet.
+        """Split the prototypes of the most loaded expert in training between it and an expert without prototypes.
 
-        Two-means of its prototypes, each weighted by its samples, tells which of them go to the other half; that one
-        starts from its weights, so that no answer changes.
+        Two-means of the prototypes, weighted by their samples, decides the halves. The other expert starts from the
+        weights of the first, so that no prediction changes.
 
         Args:
             spare: Number of the expert without prototypes.
@@ -149,7 +149,7 @@ class HardMixture(nn.Module):
 
 
 def _cluster(points: Tensor, n_clusters: int, seed: int, weights: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-    """Members of each cluster that k-means finds among points (n, d), and the centres; the first worker's word counts.
+    """Members of each k-means cluster of points (n, d), and the centres; all workers use the result of the first.
 
     There are fewer clusters if there are fewer different points.
     """

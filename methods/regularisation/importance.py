@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from redwood.core.checks import check_choice
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 
-SCALES = ("mean", "none")
+SCALES = ("mean", "none")  # of the option importance_scale
 
 
 @dataclass
@@ -25,7 +24,7 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
     A subclass measures `importance` for the task that is over, and gives the `strength` of the penalty.
 
     Attributes:
-        unit: Divides the curvature. It is 1, unless a subclass scales importances.
+        unit: Divides the curvature. It is 1, or the mean of the curvature if `scales_to_mean`.
     """
 
     target = ClassIncrementalSetting
@@ -73,11 +72,26 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
         super().on_task_end(task_id)
         with self.flops.count():
             importance = self.importance()
-        self.consolidate(self.scaled(importance))
+        self.consolidate(self.in_multiples_of_mean(importance) if self.scales_to_mean else importance)
+        if self.scales_to_mean and self.curvature:
+            self.unit = mean_of(self.curvature) or 1.0
 
-    def scaled(self, importance: Weights) -> Weights:
-        """The importance for one task as it enters the penalty; by default as measured."""
-        return importance
+    @property
+    def scales_to_mean(self) -> bool:
+        """Whether importances are measured in multiples of their mean, so that one strength serves many streams.
+
+        The size of an importance depends on the data, on the network and on how well the task was learned. A network
+        that is sure of its predictions has a tiny Fisher information. The papers tune the strength for each stream
+        instead. Schwarz et al. (2018) normalise the Fisher information of each task, too, so that all tasks count
+        alike. The penalty then divides the sum over tasks by its mean, so it does not grow with the number of tasks.
+        """
+        return False
+
+    @staticmethod
+    def in_multiples_of_mean(importance: Weights) -> Weights:
+        """The importances divided by their mean over all weights; zeros stay zeros."""
+        mean = mean_of(importance)
+        return {name: value / mean for name, value in importance.items()} if mean else importance
 
     def consolidate(self, importance: Weights) -> None:
         """Update the penalty with the importance for the task that is over; by default by `move_penalty`."""
@@ -88,33 +102,3 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
         if self.phase_count < 2:
             return "The penalty on weights never acted: it begins with the second phase, and this run has only one."
         return super().never_acted()
-
-
-@dataclass
-class ScaledImportance(WeightImportance):
-    """Measure importances in multiples of their mean, so that one strength serves many streams.
-
-    The size of an importance depends on the data, on the network and on how well the task was learned. A network that
-    is sure of its predictions has a tiny Fisher information. The papers tune the strength for each stream instead.
-    Schwarz et al. (2018) normalise the Fisher information of each task, too, so that all tasks count alike.
-
-    The penalty divides the sum over tasks by its mean. So it does not grow with the number of tasks.
-    """
-
-    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
-    importance_scale: str = "mean"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice(self, "importance_scale", SCALES)
-
-    @override
-    def on_task_end(self, task_id: int | None) -> None:
-        super().on_task_end(task_id)
-        if self.importance_scale == "mean" and self.curvature:
-            self.unit = mean_of(self.curvature) or 1.0
-
-    @override
-    def scaled(self, importance: Weights) -> Weights:
-        mean = mean_of(importance) if self.importance_scale == "mean" else 1.0
-        return {name: value / mean for name, value in importance.items()} if mean else importance

@@ -11,9 +11,10 @@ from torch.func import grad, vmap
 from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
+from redwood.core.checks import check_choice
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, sum_over_workers, world_size
-from redwood.methods.regularisation.importance import ScaledImportance
+from redwood.methods.regularisation.importance import SCALES, WeightImportance
 from redwood.methods.regularisation.quadratic_penalty import Weights
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step
@@ -56,7 +57,7 @@ def mean_over_samples(
 
 
 @dataclass
-class SampledImportance(ScaledImportance):
+class SampledImportance(WeightImportance):
     """Measure the importance of weights on samples of the task, which were kept aside in its first pass.
 
     They are a uniform sample of the task. No sample is used after its task.
@@ -66,6 +67,18 @@ class SampledImportance(ScaledImportance):
     """
 
     purpose: ClassVar[str]  # tells the random draws of methods apart
+
+    # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
+    importance_scale: str = "mean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "importance_scale", SCALES)
+
+    @property
+    @override
+    def scales_to_mean(self) -> bool:
+        return self.importance_scale == "mean"
 
     @property
     @abstractmethod

@@ -23,10 +23,10 @@ class RanPAC(StreamingMethod):
     """Ridge regression of the classes on random features relu(f W), with W drawn once from a normal distribution.
 
     The sums are the Gram matrix G of the random features (M, M), and their sums C by class (M, K); scores are
-    h (G + lambda I)^-1 C (equations 3 to 5). The paper chooses lambda per task on a fifth of its samples held out; here
-    that fifth has sums of its own, from which the squared error of any weights B follows: it is
-    tr(B'G B) - 2 tr(B'C), but for a constant. So lambda is chosen anew, on all held-out samples so far, at the end of a
-    phase and whenever there are twice as many. The adaptation of the backbone to the first task is left out.
+    h (G + lambda I)^-1 C (equations 3 to 5). The paper chooses lambda for each task on a held-out fifth of its samples.
+    Here that fifth has its own sums, from which the squared error of any weights B follows: up to a constant it is
+    tr(B'G B) - 2 tr(B'C). So lambda is chosen again, on all held-out samples so far, at the end of a phase and whenever
+    their number has doubled. The paper also adapts the backbone to the first task; this is left out.
     """
 
     projection_dim: int = 1000  # random features M; more are better, and cost their square
@@ -45,6 +45,7 @@ class RanPAC(StreamingMethod):
         self.chosen = self.add_state("chosen", self.ridge)
         self.choose_at = self.add_state("choose_at", FIRST_CHOICE)
 
+    @override
     def empty(self) -> Sums:
         """Gram matrix and sums by class, once more for the samples held out if lambda has to be chosen."""
         m, k = self.projection_dim, self.n_classes
@@ -53,16 +54,16 @@ class RanPAC(StreamingMethod):
             sums |= {f"held_out_{name}": torch.zeros_like(value) for name, value in sums.items()}
         return sums
 
+    @override
     def equations(self) -> int:
-        """As many as random features."""
         return self.projection_dim
 
+    @override
     def transform(self, features: Tensor) -> Tensor:
-        """Random features (B, M) of features (B, d)."""
         return (features @ self.projection).relu()
 
+    @override
     def learn(self, features: Tensor, y: Tensor) -> None:
-        """Add products of random features, and the random features to their classes'."""
         held_out = torch.zeros_like(y, dtype=torch.bool)
         if not self.ridge:
             # By their number, so that a fifth of each stretch of the stream is held out.
@@ -80,11 +81,12 @@ class RanPAC(StreamingMethod):
         super().forget()
         self.chosen, self.choose_at = self.ridge, FIRST_CHOICE
 
+    @override
     def fit(self, phase: Phase) -> None:
-        """Read the stream once; lambda has to be chosen anew for what all workers have read."""
         super().fit(phase)
-        self.choose_at = 0
+        self.choose_at = 0  # choose lambda again, for the samples of all workers
 
+    @override
     def solve(self) -> tuple[Tensor, Tensor]:
         """Ridge regression on all samples so far, those held out included; there is no bias."""
         gram, by_class = self.sums["gram"], self.sums["by_class"]
@@ -133,6 +135,6 @@ class RanPAC(StreamingMethod):
         factor, failed = torch.linalg.cholesky_ex(regular)
         return None if bool(failed) else torch.cholesky_solve(by_class, factor)
 
+    @override
     def classifier_parameters(self) -> int:
-        """The projection's weights and the regression's."""
         return self.projection.numel() + self.projection_dim * self.n_classes
