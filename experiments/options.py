@@ -4,7 +4,7 @@ import argparse
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, NoReturn
+from typing import NoReturn, TypeVar
 
 import simple_parsing
 from simple_parsing import SimpleHelpFormatter
@@ -16,6 +16,8 @@ from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
 from redwood.runs.run import Run
 from redwood.settings.base import Setting
+
+T = TypeVar("T", Setting, Method)
 
 
 class HelpFormatter(SimpleHelpFormatter):
@@ -29,14 +31,14 @@ class HelpFormatter(SimpleHelpFormatter):
 
 
 def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
-    """Take back what simple-parsing does of its own accord.
+    """Undo defaults of simple-parsing.
 
-    It lets an option whose default is None go without a value, and shows groups and some types by the names of
+    It accepts an option whose default is None without a value, and shows groups and some types by the names of
     variables and functions.
 
     Args:
         parser: The parser.
-        texts: What is said of options, by their names without dashes.
+        texts: Help of options, by their names without dashes.
     """
     for group in parser._action_groups:
         group.title = group.title and group.title.partition(" ['")[0]
@@ -142,13 +144,13 @@ def pair_help(pair: Pair) -> str:
     return make_parser(pair).format_help()
 
 
-def _comments(cls: type[Any]) -> dict[str, str]:
-    """What the lines of a class's fields end in, where that is a comment; simple-parsing prefers the line above."""
+def _comments(cls: type[Setting] | type[Method] | type[Run]) -> dict[str, str]:
+    """Comments at the ends of the lines of a class's fields; simple-parsing prefers the line above."""
     found = {f.name: get_attribute_docstring(cls, f.name).comment_inline for f in fields(cls)}
     return {name: comment for name, comment in found.items() if comment}
 
 
-def _with_defaults(cls: type[Any]) -> Any:
+def _with_defaults(cls: type[T]) -> T:
     forgotten = [name for name in inspect.get_annotations(cls) if name not in {f.name for f in fields(cls)}]
     if forgotten and "__dataclass_fields__" not in vars(cls):
         raise UsageError(f"{cls.__name__} has the option {forgotten[0]} but is no dataclass; put @dataclass above it.")
@@ -167,7 +169,7 @@ def _with_defaults(cls: type[Any]) -> Any:
 def _refuse_clashes(setting: type[Setting], method: type[Method]) -> None:
     reserved = argparse.ArgumentParser(add_help=False)
     add_selection(reserved)
-    owner: dict[str, Any] = {action.dest: "the command line" for action in reserved._actions}
+    owner: dict[str, str] = {action.dest: "the command line" for action in reserved._actions}
     for cls in (Run, setting, method):
         for f in fields(cls):
             if f.metadata.get("cmd", True) and owner.setdefault(f.name, cls.__name__) != cls.__name__:

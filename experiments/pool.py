@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
-from typing import Any, Self
+from multiprocessing.context import SpawnContext
+from typing import Self
 
 from redwood.experiments.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.resources import Resources
@@ -121,13 +122,15 @@ class Pool:
 class _Process:
     """One of the processes, and its job."""
 
-    def __init__(self, context: Any, one_thread: bool) -> None:
+    def __init__(self, context: SpawnContext, one_thread: bool) -> None:
         self.pipe, other = context.Pipe()
         # No daemon: these may not have children, as a run of several workers has.
         self.process = context.Process(target=serve, args=(other, one_thread))
         # Until it leads a group of its own, an interrupt on the terminal reaches it, too, and would show a traceback.
         with interrupts_blocked():
             self.process.start()
+        assert self.process.pid is not None
+        self._group = self.process.pid  # `serve` makes it the leader of a group
         other.close()
         self.job: Job | None = None
         self.taken: list[int | None] = []
@@ -155,7 +158,7 @@ class _Process:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to all that it has started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS may not signal a group of zombies
-            os.killpg(self.process.pid, number)
+            os.killpg(self._group, number)
 
     def end(self) -> None:
         """End it, with all that it has started."""

@@ -1,11 +1,10 @@
-"""One run from the command line: its folder, its tables, and how it is gone on with."""
+"""One run from the command line: its folder, its tables, and how it is resumed."""
 
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -20,6 +19,7 @@ from redwood.runs.fingerprint import differences
 from redwood.runs.folder import RunFolder
 from redwood.runs.launch import is_first_process, launched_processes
 from redwood.runs.names import short_name
+from redwood.runs.run import Run
 from redwood.runs.signals import Stopped
 from redwood.settings.config import refuse_marked
 from redwood.settings.results import Results
@@ -70,11 +70,11 @@ def execute(options: Options) -> Results:
 
     Raises:
         InterruptedRun: If the user interrupts it.
-        TerminatedRun: If another signal tells it to end.
+        TerminatedRun: If another signal ends it.
     """
     before = signal.getsignal(signal.SIGINT)
     try:
-        return options.setting.apply(options.method, **vars_of_run(options.run))
+        return options.setting.apply(options.method, **_fields_of(options.run))
     except (KeyboardInterrupt, SystemExit) as stop:
         folder = options.run.run_dir
         begun = folder is not None and (Path(folder) / "config.yaml").exists()
@@ -87,7 +87,7 @@ def execute(options: Options) -> Results:
         raise InterruptedRun(*([folder] if begun else [])) from None
 
 
-def vars_of_run(run: Any) -> dict[str, Any]:
+def _fields_of(run: Run) -> dict[str, object]:
     """The fields of a `Run`, as keyword arguments."""
     return {f.name: getattr(run, f.name) for f in fields(run)}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from redwood.core.registry import known_names
 from redwood.experiments.arguments import UsageError
@@ -18,7 +17,7 @@ _CODE = ("setting", "method", "model", "backbone", "dataset", "env")
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
 
 
-def refuse_untrusted(options: Mapping[str, Any], source: Path, option: str) -> None:
+def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:
     """Refuse options of a file that name code.
 
     Args:
@@ -59,7 +58,7 @@ def _is_code(name: str) -> bool:
     return not any(name in table or name in table.values() for table in tables)
 
 
-def _texts(value: Any) -> Iterable[str]:
+def _texts(value: object) -> Iterable[str]:
     return [str(part) for part in (value if isinstance(value, list | tuple) else [value]) if part is not None]
 
 

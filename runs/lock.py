@@ -14,22 +14,22 @@ try:
 except ModuleNotFoundError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
-PATIENCE_S, LOOK_S = 5.0, 0.1
+PATIENCE_S, POLL_S = 5.0, 0.1
 LOCK_FILE = ".lock"
 
 
 class FolderLock:
-    """Held from `acquire` to `release`, or to the end of the process, whichever way that ends.
+    """Held from `acquire` to `release`, or to the end of the process, whatever ends it.
 
-    It is a file in the folder that only one process can create, on network file systems, too; it names the process
-    and its machine. A process that is killed leaves the file behind. So the holder has the system's lock of the folder
-    as well, which ends with it and holds on its machine only: if that lock is free, no process of this machine holds
-    the folder, whatever the file says, be it of a process that was killed or a copy of another folder's file. Whether
-    a process on another machine still lives cannot be known; the user is told which file to remove.
+    The lock is a file in the folder. Only one process can create it, also on network file systems; it names the process
+    and its machine. A killed process leaves the file behind. So the holder also has the system's lock of the folder,
+    which ends with the process and holds on its machine only. If the system's lock is free, no process of this machine
+    holds the folder, whatever the file says: it was left by a killed process, or copied with the folder. Nobody can
+    know whether a process on another machine still lives; the user is told which file to remove.
     """
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Make a lock that is not held yet."""
         self._file: SoftFileLock | None = None
         self._descriptor: int | None = None
 
@@ -37,8 +37,8 @@ class FolderLock:
         """Lock the folder, unless this object has done so.
 
         Raises:
-            RedwoodError: If another process holds it, and still does after a few seconds: one that has just been killed
-                may have processes that are yet to end. Or if the folder cannot be written to.
+            RedwoodError: If another process holds it for more than a few seconds (child processes of a killed process
+                may take that long to end), or if the folder cannot be written to.
         """
         if self._file is not None:
             return
@@ -47,7 +47,7 @@ class FolderLock:
             while not self._acquired(folder):
                 if time.monotonic() > deadline:
                     raise RedwoodError(_refusal(folder))
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)
         except OSError as error:
             raise RedwoodError(
                 f"{folder} cannot be written ({error.strerror}); make it writable, or copy it to another disk."
@@ -71,7 +71,7 @@ class FolderLock:
                 os.close(descriptor)
 
     def release(self) -> None:
-        """Let others have the folder."""
+        """Let other processes lock the folder."""
         if self._file is not None:
             self._file.release()
             self._file = None
@@ -95,7 +95,7 @@ def _lock_on_this_machine(folder: Path) -> tuple[int | None, bool | None]:
 
 
 def _holder(folder: Path) -> tuple[int, str] | None:
-    """The process and the machine that a lock file names; None if there is none, or it does not say."""
+    """The process and the machine that a lock file names; None if there is no such file, or it is damaged."""
     try:
         process, machine, *_ = (folder / LOCK_FILE).read_text().splitlines()
         return int(process), machine.partition("?")[0]  # filelock adds the container, which has numbers of its own
