@@ -38,7 +38,7 @@ class Method(Stateful, ABC):
 
     Set in a subclass:
         target: The most general setting whose promises suffice; the method applies to it and to all its descendants.
-        requires: Free parameters that a setting must not pin: `many_passes`, `one_worker`.
+        requires: Requirements on free parameters: `many_passes` (passes > 1), `one_worker` (workers = 1).
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
         regression: Whether it can predict numbers, too.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
@@ -104,7 +104,7 @@ class Method(Stateful, ABC):
         Numbers are of the shape of the targets, (B,) or (B, d): where `setting.action_space` is a `Box`.
 
         Args:
-            x: Samples (B, ...), or observations to return actions for, on the CPU.
+            x: Samples (B, ...), or observations to return actions for, on any device.
             task_id: Task of each sample (B,), or None where the setting hides it.
 
         Raises:
@@ -121,12 +121,15 @@ class Method(Stateful, ABC):
         """The run is over."""
 
     def never_acted(self) -> str | None:
-        """Why the part that tells the method from plain training did nothing in the run, in one sentence; else None.
+        """A sentence if the run never used what distinguishes the method from fine-tuning; else None.
 
         The run is over. The sentence is given as a warning.
         """
         return None
 
     def costs(self) -> State:
-        """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker; see `rehearsal_cost` for more."""
+        """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker.
+
+        See `redwood.runs.cost.rehearsal_cost` for more.
+        """
         return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": self.nbytes}

@@ -130,9 +130,9 @@ class LightningMethod(Method):
     def phase_lr(self) -> float:
         """Learning rate of the phase that is being trained (once it is over: of the next), before `lr_schedule`.
 
-        The rate of phase t is max(lr * lr_decay^t, lr_floor), counted from t = 0; the paper's script counts from 1, so
-        that its first task is trained at lr * lr_decay already. A floor above `lr` raises nothing. Where boundaries are
-        not announced there is one phase, and so no decay.
+        The rate of phase t is max(lr * lr_decay^t, lr_floor), counted from t = 0. The script of Mirzadeh et al. (2020)
+        counts from 1, so that its first task is trained at lr * lr_decay. A floor above `lr` raises nothing. Where
+        boundaries are not announced there is one phase, and so no decay.
         """
         return max(self.lr * self.lr_decay**self.phase_count, min(self.lr, self.lr_floor))
 
@@ -175,9 +175,8 @@ class LightningMethod(Method):
         """Let further samples join the incoming ones: `step.join(...)`."""
 
     def loss(self, step: Step) -> Tensor:
-        """The loss (scalar) of `step.batch`; by default the mean of `losses`, weighted by `step.weights` if given."""
-        losses = self.losses(step)
-        return losses.mean() if step.weights is None else (losses * step.weights).mean()
+        """The loss (scalar) of `step.batch`; by default the mean of `losses` times `step.weights`."""
+        return step.weigh(self.losses(step)).mean()
 
     def losses(self, step: Step) -> Tensor:
         """The loss of each sample (B,) of `step.batch`: cross-entropy, or the squared error of numbers."""
@@ -227,7 +226,7 @@ class LightningMethod(Method):
         """Whether the loss of a batch may leave out some parameters; workers then look for them in each step."""
         return False
 
-    # What the setting calls.
+    # From samples to scores.
 
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """The network's outputs (B, K) for samples (B, ...), before any mask, in training and in prediction."""
@@ -256,7 +255,7 @@ class LightningMethod(Method):
             trainer.fit(
                 self.module, phase.train, phase.validation, ckpt_path=self.run.checkpoint_to_resume(phase.index)
             )
-        self.module.tell_stray_layers()  # of a phase of a single step
+        self.module.tell_stray_layers()  # a phase of one step never reaches the second batch, where this check runs
         # A checkpoint of the very last step leaves no step to train.
         self.module.restore_random_state()
         if self.optimizer_state == "keep":

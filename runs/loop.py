@@ -1,4 +1,4 @@
-"""A run, step by step: train on each phase, evaluate on every task after it, and save what an interruption would lose.
+"""A run, step by step: train on each phase, evaluate on every task after it, and save a checkpoint.
 
 `run_protocol` is the way in, on every worker. A resumed run continues in `_restore`.
 """
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import pytorch_lightning  # noqa: F401  # importing it takes seconds and resets the level of its messages: do both first
+import pytorch_lightning  # noqa: F401  # import it before `quiet_lightning` sets log levels: the import resets them
 import torch
 
 from redwood.core.errors import RedwoodError
@@ -53,7 +53,7 @@ class RunState:
         top5: Top-5 accuracy on each task after the last phase.
         validation: Score on the samples held out from each phase.
         curve: Points of the online curve: samples seen, value.
-        curve_samples: Samples that the online curve is over.
+        curve_samples: Samples in the online curve.
         training_samples: Samples trained on by all workers.
         training_time_s: Seconds of training.
         wall_time_s: Seconds of the whole run.
@@ -138,7 +138,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     run.global_step = state.global_step
     started -= state.wall_time_s
     try:
-        _train_phases(_Parts(setting, stream, method, run, state), started, resumed=saved is not None)
+        started = _train_phases(_Parts(setting, stream, method, run, state), started, resumed=saved is not None)
     except BaseException:
         close_loggers(run, failed=True)
         raise
@@ -151,13 +151,16 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     return results
 
 
-def _train_phases(parts: _Parts, started: float, resumed: bool) -> None:
+def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     """Train the phases that are left.
 
     Args:
         parts: The run.
         started: When the run started, on the clock of `time.perf_counter`.
         resumed: Whether the run goes on from a checkpoint.
+
+    Returns:
+        When the run would have started without the interruption, on the same clock.
     """
     _, stream, method, run, state = parts
     with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
@@ -173,6 +176,7 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> None:
             run.log(row)
             run.save_logs()
             _save(state, method, run)
+    return started
 
 
 def _run_phase(parts: _Parts, index: int) -> dict[str, float]:

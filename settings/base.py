@@ -31,8 +31,8 @@ class Setting(ABC, metaclass=_Sealing):
     """An evaluation protocol: a set of assumptions about how data arrives and what a method is told.
 
     A node of the tree is a subclass that names the assumptions that it adds: `class Child(Parent,
-    task_ids=TaskIds.TEST)`. The names are the fields of `Assumptions`. The assumptions of all bases are merged and can
-    only grow. So a method that works on a setting works on all its descendants.
+    task_ids=TaskIds.TEST)`. The keywords are the fields of `Assumptions`. Those of all bases are merged and can only
+    grow. So a method that works on a setting works on all its descendants.
 
     The fields are the options. They are fixed once the setting is made. A method gets a view of the setting: the
     options and spaces that it may know, without the data.

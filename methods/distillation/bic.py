@@ -21,15 +21,15 @@ from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 
-LOOKED_AT = 1024  # numbers of a sample that decide about it
+LOOKED_AT = 1024  # values of a sample that are hashed
 BITS = 30
 
 
 class HeldOut:
-    """A random share of all samples, told by their content.
+    """A random share of all samples, chosen by a hash of their content.
 
-    So a sample is held out in all passes, on all workers and after a resume, without a list of those that are; and so
-    are all its copies.
+    So a sample and all its copies are held out in all passes, on all workers and after a resume. No list of them is
+    kept.
     """
 
     def __init__(self, share: float, seed: int) -> None:
@@ -57,8 +57,8 @@ SHARE = 0.1  # of the stream, as the paper has it
 def fit_bias(scores: Tensor, y: Tensor, new: Tensor) -> tuple[float, float]:
     """The alpha and beta for which alpha * score + beta of the new classes gives the least cross-entropy.
 
-    Each class counts alike, however many samples of it there are. Half of (alpha - 1)^2 + beta^2, as much as one
-    sample weighs, is added: where the samples can be told apart without a mistake there would be no least.
+    Each class counts alike, however many samples of it there are. A weak penalty, half of (alpha - 1)^2 + beta^2 with
+    the weight of one sample, keeps the minimum finite where the classes are separable.
 
     Args:
         scores: Of samples that the network was not trained on (n, K).
@@ -122,7 +122,7 @@ class BiC(Distilling, Rehearsal):
 
     @override
     def augment(self, step: Step) -> None:
-        """Give samples that are held out no weight in the loss, and the others so much more."""
+        """Give samples that are held out no weight in the loss, and scale the others so that the mean weight is 1."""
         super().augment(step)
         if self._competing:
             counted = (~self._is_held_out(step.batch.x)).float()

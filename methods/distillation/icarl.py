@@ -27,8 +27,8 @@ class ICaRL(LwFMC, Rehearsal):
     The loss (algorithm 3) is that of LwF.MC, on exemplars, too. At the end of a task herding chooses exemplars of its
     classes from samples that were kept meanwhile, as many as the memory has for a class (algorithms 4 and 5; with
     `--buffer_policy class_balanced` they are random ones). A class is predicted by the nearest mean of exemplars
-    (algorithm 1), and while a task is being trained by the network.
-    The average with features of mirrored images, which the authors' code takes, is left out.
+    (algorithm 1). While a task is trained, the network predicts. The average
+    with features of mirrored images, which the authors' code takes, is left out.
     """
 
     buffer_policy: str = "herding"  # which exemplars are kept: herding, class_balanced (random ones), ...
@@ -37,6 +37,11 @@ class ICaRL(LwFMC, Rehearsal):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "herding_candidates", 1)
+        if self.asynchronous:
+            raise InvalidOptionError(
+                f"--async does not go with {self.reference()}, which chooses its exemplars at the end of a task; "
+                "leave it out."
+            )
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
@@ -48,7 +53,7 @@ class ICaRL(LwFMC, Rehearsal):
             )
         self.means: Tensor | None = self.add_state("means", None)
         self.candidates = self.add_state("candidates", self._empty_candidates())
-        self.candidates_bytes = self.add_state("candidates_bytes", 0)  # that they took at most
+        self.candidates_bytes = self.add_state("candidates_bytes", 0)  # peak bytes of the candidates
 
     def _empty_candidates(self) -> RehearsalBuffer:
         purpose = f"herding candidates {self.phase_count}"
@@ -98,7 +103,7 @@ class ICaRL(LwFMC, Rehearsal):
         if self.means is None:
             return super().predict(x, task_id)
         features = F.normalize(features_of(self.network, x.to(self.device)), dim=1)
-        # By way of a matrix product, infinite means would give no number.
+        # A matrix product would turn infinite means into NaN.
         scores = -torch.cdist(features, self.means, compute_mode="donot_use_mm_for_euclid_dist")
         return scores if task_id is None else self.heads.mask(scores, task_id.to(self.device))
 

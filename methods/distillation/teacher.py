@@ -18,11 +18,11 @@ from redwood.settings.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 
-NO_EARLIER_TASK = "Nothing of earlier tasks was kept up: that begins with the second phase, and this run has only one."
+NO_EARLIER_TASK = "Nothing was distilled: distillation starts in the second phase, and this run has only one."
 
 
 class Teacher:
-    """A frozen copy of a network, and the outputs that have been trained.
+    """A frozen copy of a network, and a mask of the outputs that it was trained on.
 
     Attributes:
         known: The outputs that the copy has been trained on (K,), bool, on the CPU.
@@ -133,7 +133,7 @@ class Distilling(LightningMethod):
         super().fit(phase)
 
     def taught_groups(self) -> list[Tensor]:
-        """The outputs (k,) that share a softmax, of all that the teacher has been trained on."""
+        """Groups (k,) of the teacher's outputs that share one softmax."""
         known = self.teacher.known
         groups = self.heads.outputs() & known if self.heads.active else known[None]
         return [group.nonzero()[:, 0].to(self.device) for group in groups if group.any()]
@@ -143,7 +143,7 @@ class Distilling(LightningMethod):
         if self.teacher.copy is None:
             return None
         distances = self.distances(self.outputs(step), self.teacher(step.batch.x))
-        return distances.mean() if step.weights is None else (distances * step.weights).mean()
+        return step.weigh(distances).mean()
 
     def distances(self, outputs: Tensor, taught: Tensor) -> Tensor:
         """How far each sample's outputs (B, K) are from the teacher's (B, K): (B,)."""

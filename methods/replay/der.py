@@ -20,7 +20,7 @@ def distance_to_stored(outputs: Tensor, n_incoming: int, replayed: Replayed) -> 
 
 @dataclass
 class DER(Rehearsal):
-    """Replay the network's own outputs: it should answer now as it did when a sample came in.
+    """Keep the outputs for stored samples close to what they were when the samples were stored.
 
     L = CE(incoming) + alpha * MSE(h(replayed), stored outputs) (equation 6). With an augmentation the stored outputs
     are those of the augmented sample. The sample is stored before it is augmented, as in the authors' code.
@@ -43,7 +43,7 @@ class DER(Rehearsal):
 
     @override
     def loss(self, step: Step) -> Tensor:
-        loss = self.losses(step)[: step.n_incoming].mean()
+        loss = step.weigh(self.losses(step))[: step.n_incoming].mean()
         if step.replayed is not None:
             loss = loss + self.alpha * distance_to_stored(self.outputs(step), step.n_incoming, step.replayed)
         return loss
@@ -85,7 +85,7 @@ class DERpp(Rehearsal):
 
     @override
     def loss(self, step: Step) -> Tensor:
-        losses, n = self.losses(step), step.n_incoming
+        losses, n = step.weigh(self.losses(step)), step.n_incoming
         again = losses[n + (len(step.replayed) if step.replayed else 0) :]
         loss = losses[:n].mean()
         if step.replayed is not None:

@@ -25,7 +25,7 @@ class ERACE(Rehearsal):
 
     @override
     def loss(self, step: Step) -> Tensor:
-        losses = self.losses(step)
+        losses = step.weigh(self.losses(step))
         parts = [part.mean() for part in (losses[: step.n_incoming], losses[step.n_incoming :]) if len(part)]
         return torch.stack(parts).sum()
 

@@ -31,7 +31,7 @@ class MemoryLoader(Stateful):
 
     Attributes:
         epochs: How often to iterate.
-        first_pass: Never: the stream has shown these samples before.
+        first_pass: Always False: the stream has shown these samples before.
         batch_id: None: no setting has handed these batches out.
     """
 
@@ -72,7 +72,7 @@ class MemoryLoader(Stateful):
 
 
 class MemoryPhase(Phase):
-    """Stands in for a phase of the stream once that has been read; its accounts are kept with it."""
+    """Stands in for a phase of the stream that has been read. The online score stays in the stream's phase."""
 
     def __init__(self, stream: Phase, train: MemoryLoader) -> None:
         self.index, self.task_id, self.task_classes = stream.index, stream.task_id, stream.task_classes

@@ -175,7 +175,7 @@ def _finite(text: str) -> float:
 
 
 def check_suits(buffer: RehearsalBuffer, setting: SupervisedSetting) -> None:
-    """Raise `InvalidOptionError` if policy or sampler go by what the setting does not give: task ids, classes."""
+    """Raise `InvalidOptionError` if policy or sampler need labels or task ids that the setting does not give."""
     if predicts_numbers(setting.action_space):
         _refuse_classes(buffer, setting.dataset)
     if "tasks" in buffer.needs and setting.assumptions.task_ids < TaskIds.TRAINING:

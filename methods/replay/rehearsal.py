@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Rehearsal(ReplayOptions, LightningMethod):
-    """Train on each mini-batch together with samples drawn from a buffer of the stream so far (Algorithm 1).
+    """Train on each mini-batch together with stored samples of the stream so far (Algorithm 1).
 
-    Samples are offered to the buffer in the first pass of each phase. So the stored samples do not depend on how often
-    the stream is repeated.
+    The loss, which is inherited, is the mean over incoming and replayed samples. Incoming samples are offered to the
+    buffer in the first pass of each phase, so that the stored ones do not depend on the number of passes.
     """
 
     target = ContinualSetting
@@ -32,7 +32,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
     regression: ClassVar[bool] = True
     adds_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too
     stores_outputs: ClassVar[bool] = False  # whether `further_leaves` needs the forward pass
-    draws: ClassVar[int] = 1  # draws per step
+    draws: ClassVar[int] = 1  # calls of `replay.draw` per step, numbered from 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,7 +41,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
     @override
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        self.replay = self.add_state("replay", make_replay(self, self, setting, self.draws), buffer=True)
+        self.replay = self.add_state("replay", make_replay(self, setting, options=self, draws=self.draws), buffer=True)
 
     @property
     def buffer(self) -> RehearsalBuffer:
@@ -63,7 +63,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
     def after_loss(self, step: Step) -> None:
         super().after_loss(step)
         self.replay.rate(step)
-        if not self.asynchronous and self.adds(step):
+        if not self.asynchronous and self.adds(step):  # with --async, the strategy adds them
             self.add(step)
 
     def adds(self, step: Step) -> bool:
@@ -90,6 +90,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
 
     @override
     def inside_state(self) -> State:
+        """With `--async`, the strategy saves the buffer beside Lightning's checkpoint."""
         with self.replay.saved_by_strategy():
             return super().inside_state()
 

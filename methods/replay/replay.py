@@ -21,11 +21,11 @@ from redwood.settings.batch import Batch
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
 
-REFRESH_EVERY = 50  # draws after which a sampler that goes by features gets those of the network as it is now
+REFRESH_EVERY = 50  # draws between two updates of the stored features
 
 
 class ReplayingMethod(Protocol):
-    """What a strategy asks of the method that it serves; see `Rehearsal`."""
+    """The part of a method that the asynchronous strategy calls; see `Rehearsal`."""
 
     stores_outputs: ClassVar[bool]
     run: Run
@@ -96,7 +96,7 @@ class LocalReplay(Replay):
         """Replay for a method.
 
         Args:
-            method: Its network scores and describes stored samples, where a policy or a sampler asks for that.
+            method: Its network gives the interference and the features that samplers and policies need.
             buffer: An empty buffer.
             ratio: Samples drawn for each incoming one, at least one and at most the capacity; 0 draws none.
             on_gpu: Whether the buffer lies on the network's GPU.

@@ -1,4 +1,4 @@
-"""Replay from the buffers of all workers, drawn while the step before is training (Bouvier et al., 2024)."""
+"""Replay from the buffers of all workers, drawn during the previous step (Bouvier et al., 2024)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
 
 
-def make_replay(method: LightningMethod, options: ReplayOptions, setting: SupervisedSetting, draws: int) -> Replay:
-    """The buffer that a method replays from: its own one, or with `--async` one that all workers share.
+def make_replay(method: LightningMethod, setting: SupervisedSetting, *, options: ReplayOptions, draws: int) -> Replay:
+    """The buffer that a method replays from: its own, or with `--async` one that all workers share.
 
     Args:
         method: The method.
@@ -33,7 +33,7 @@ def make_replay(method: LightningMethod, options: ReplayOptions, setting: Superv
         draws: How often the method draws in each step.
 
     Raises:
-        InvalidOptionError: If the buffer cannot be had, or goes by what the setting does not give.
+        InvalidOptionError: If the buffer cannot be made, or needs labels or task ids that the setting hides.
     """
     options.check_place()
     size = options.own_share()

@@ -16,6 +16,9 @@ from redwood.methods.training.heads import TaskHeads
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 
+# Layers that leave out whole branches in training: torchvision's and timm's names for stochastic depth.
+DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})
+
 # Stored samples (n, ...) by the name of the leaf: "x", "y", "task_id" where ids are given, and what a method adds.
 Rows = dict[str, Tensor]
 
@@ -65,17 +68,20 @@ class Step:
     outputs_of: Tensor | None = None
     losses: Tensor | None = None
 
+    def weigh(self, losses: Tensor) -> Tensor:
+        """The losses (B,) of the samples of `batch`, times their weights."""
+        return losses if self.weights is None else losses * self.weights
+
     @property
     def n_incoming(self) -> int:
         """Number of incoming samples b."""
         return len(self.incoming.y)
 
-    def join(self, replayed: Replayed) -> slice:
-        """Train on these samples, too; returns the rows of `batch` that they take."""
-        batch, rows, start = self.batch, replayed.rows, len(self.batch.y)
+    def join(self, replayed: Replayed) -> None:
+        """Train on these samples, too: they follow those of `batch`."""
+        batch, rows = self.batch, replayed.rows
         ids = None if batch.task_id is None else torch.cat([batch.task_id, rows["task_id"]])
         self.batch = Batch(torch.cat([batch.x, rows["x"]]), torch.cat([batch.y, rows["y"]]), ids)
-        return slice(start, start + len(replayed))
 
 
 class StepMethod(Protocol):
@@ -146,7 +152,10 @@ class OnlineScorer:
 
     def __init__(self, method: StepMethod, network: nn.Module) -> None:
         self._method = method
-        changing = any(isinstance(layer, _BatchNorm | _DropoutNd) for layer in network.modules())
+        changing = any(
+            isinstance(layer, _BatchNorm | _DropoutNd) or type(layer).__name__ in DROPS_PATHS
+            for layer in network.modules()
+        )
         behaves_alike = not method.dropout and not changing
         self.reuses_outputs = behaves_alike and method.augmentation == "none" and method.predicts_by_network()
 
@@ -154,7 +163,7 @@ class OnlineScorer:
     def score(self, step: Step, outputs: Tensor | None) -> None:
         """Hand the predictions for the incoming samples to the phase, which counts the right ones.
 
-        Ids are shown as at test: the predictions have to be made on what a test would show.
+        The method gets task ids only if the setting shows them at test, too.
 
         Args:
             step: The step.

@@ -190,3 +190,9 @@ class TestOptions:
         with pytest.raises(InvalidOptionError, match="--buffer_policy loss_aware needs losses") as error:
             configured(ICaRL(buffer_policy="loss_aware"))
         assert one_sentence(error.value)
+
+
+def test_async_is_refused_before_anything_is_trained():
+    with pytest.raises(InvalidOptionError, match="--async does not go with icarl") as caught:
+        ICaRL(buffer_policy="class_balanced", asynchronous=True)
+    assert one_sentence(caught.value)

@@ -8,6 +8,8 @@ from torch import nn
 
 from redwood.core.seeding import seed_everything
 from redwood.methods.baselines import Finetune
+from redwood.methods.replay.der import DER, DERpp
+from redwood.methods.replay.er_ace import ERACE
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.step import OnlineScorer, Replayed, take_step
 from redwood.settings.batch import Batch
@@ -85,6 +87,16 @@ class TestStep:
         method, step = configured(Finetune()), step_of(batch_of(0, 8))
         step.weights = torch.arange(8.0)
         torch.testing.assert_close(method.loss(step), (method.losses(step) * torch.arange(8.0)).mean())
+
+
+@pytest.mark.parametrize("cls", [Finetune, Rehearsal, ERACE, DER, DERpp])
+def test_a_sample_without_weight_has_no_gradient(cls):
+    method, step = configured(cls()), step_of(batch_of(0, 8))
+    step.weights = torch.tensor([0.0, *[8 / 7] * 7])
+    method.loss(step)
+    (gradient,) = torch.autograd.grad(method.loss(step), step.outputs)
+    assert not gradient[0].any()
+    assert gradient[1:].any(1).all()
 
 
 class Hooked(Finetune):
