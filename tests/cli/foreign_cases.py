@@ -100,7 +100,7 @@ def state_cases() -> Iterator[Case]:
         ("a method's counter that is a text", set_in("method", 0, "phase_count", value="1")),
         ("a network of other shapes", lambda state: _resize(state["method"][0]["network"])),
         ("a network of other names", lambda state: _rename(state["method"][0]["network"])),
-        ("another method's state", lambda state: state["method"][0].pop("ewc")),
+        ("another method's state", lambda state: state["method"][0].pop("curvature")),
     ):
         yield Case(f"boundary.pt: {name}", "stopped", edit(BOUNDARY, change, sealed=True))
 

@@ -131,7 +131,7 @@ class TestPayloads:
         """It would, if it read the file itself."""
         from pytorch_lightning import Trainer
 
-        from redwood.methods.training.callbacks import SealedIO
+        from redwood.methods.training.trainer import SealedIO
 
         path = tmp_path / "some.ckpt"
         write_checkpoint({"state_dict": {}, "more": Trap(tmp_path / "executed")}, path)
