@@ -160,21 +160,21 @@ class Results:
 
         Where samples were held out, the value on the held-out samples of the last phase is added.
         """
-        names, online = self.measure.metrics, self._online()
-        held_out = {f"validation_{self.measure.key}": self.validation[-1]} if self.validation else {}
+        key = self.measure.key
+        values: dict[str, float | None] = dict.fromkeys(self.measure.metrics)
+        values[f"online_{key}"] = self._online()
         if not self.accuracy_matrix:
-            return {**dict.fromkeys(names), f"online_{self.measure.key}": online}
+            return values
         matrix = self.learned
         gains = self._as_gains(matrix)
-        values = (
-            metrics.average_accuracy(matrix, self.order),
-            metrics.average_incremental_accuracy(matrix, self.order),
-            self._forgetting(gains),
-            metrics.backward_transfer(gains, self.order),
-            self._forward_transfer(gains),
-            online,
-        )
-        return dict.fromkeys(names) | dict(zip(names, values, strict=False)) | held_out
+        values |= {
+            f"average_{key}": metrics.average_accuracy(matrix, self.order),
+            f"average_incremental_{key}": metrics.average_incremental_accuracy(matrix, self.order),
+            "forgetting": self._forgetting(gains),
+            "backward_transfer": metrics.backward_transfer(gains, self.order),
+            "forward_transfer": self._forward_transfer(gains),
+        }
+        return values | ({f"validation_{key}": self.validation[-1]} if self.validation else {})
 
     @property
     def objective(self) -> float:
