@@ -217,9 +217,7 @@ class LightningMethod(Method):
         """The Lightning strategy of each phase."""
         if self.setting.workers == 1:
             return "auto"
-        from pytorch_lightning.strategies import DDPStrategy
-
-        return DDPStrategy(find_unused_parameters=self.may_skip_parameters)
+        return "ddp_find_unused_parameters_true" if self.may_skip_parameters else "ddp"
 
     @property
     def may_skip_parameters(self) -> bool:
@@ -244,13 +242,11 @@ class LightningMethod(Method):
     @override
     def fit(self, phase: Phase) -> None:
         """Train on one phase, with a Trainer of its own."""
-        from redwood.methods.training.callbacks import CountFlops, MethodHooks, TrainingLog
         from redwood.methods.training.trainer import make_trainer
 
         self.phase = phase
         self.heads.learn(phase.task_classes)
-        callbacks = [CountFlops(self.flops, self.network), TrainingLog(self.run), MethodHooks(self), *self.callbacks()]
-        trainer = make_trainer(self.run, phase, self.setting.workers, self.strategy(), callbacks)
+        trainer = make_trainer(self, self.setting.workers, self.strategy(), self.callbacks())
         with postpone_signals(when=self.run.saves_inside_phases):
             trainer.fit(
                 self.module, phase.train, phase.validation, ckpt_path=self.run.checkpoint_to_resume(phase.index)

@@ -4,27 +4,43 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import Strategy
+from torch import nn
 
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
-from redwood.methods.training.callbacks import CheckpointInsidePhase
+from redwood.methods.training.callbacks import CheckpointInsidePhase, CountFlops, MethodHooks, TrainingLog
+from redwood.methods.training.flops import FlopMeter
+from redwood.methods.training.step import StepMethod
 from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.runs.launch import cluster_environment
 from redwood.runs.run import Run
-from redwood.settings.phase import Phase
+
+
+class TrainedMethod(StepMethod, Protocol):
+    """What the Trainer of a phase needs of a method; see `LightningMethod`."""
+
+    run: Run
+    flops: FlopMeter
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
 
 
 def make_trainer(
-    run: Run, phase: Phase, workers: int, strategy: Strategy | str, callbacks: Sequence[Callback]
+    method: TrainedMethod, workers: int, strategy: Strategy | str, more_callbacks: Sequence[Callback]
 ) -> Trainer:
     """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
-    callbacks = [*callbacks, *([CheckpointInsidePhase(run, phase.index)] if run.saves_inside_phases else [])]
+    run, phase = method.run, method.phase
+    callbacks = [CountFlops(method.flops, method.network), TrainingLog(run), MethodHooks(method), *more_callbacks]
+    if run.saves_inside_phases:
+        callbacks.append(CheckpointInsidePhase(run, phase.index))
     trainer = Trainer(
         accelerator=run.accelerator,
         devices=run.device_numbers(workers),
