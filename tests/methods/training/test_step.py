@@ -42,8 +42,8 @@ class TestStep:
         first, others, third = (batch_of(start, start + 8) for start in (0, 8, 16))
         leaves = [batch._asdict() if with_ids else {"x": batch.x, "y": batch.y} for batch in (others, third)]
         step = step_of(first if with_ids else Batch(first.x, first.y, None))
-        rows = [step.join(Replayed(each, torch.empty(0, dtype=torch.int64))) for each in leaves]
-        assert rows == [slice(8, 16), slice(16, 24)]
+        for each in leaves:
+            step.join(Replayed(each, torch.empty(0, dtype=torch.int64)))
         assert torch.equal(step.batch.x, torch.cat([first.x, others.x, third.x]))
         assert torch.equal(step.batch.y, torch.cat([first.y, others.y, third.y]))
         assert step.batch.task_id.tolist() == [0] * 24 if with_ids else step.batch.task_id is None
