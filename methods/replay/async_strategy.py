@@ -29,7 +29,7 @@ class MethodStrategy(AsyncRehearsalStrategy):
 
     @override
     def is_offered(self, batch: Step) -> bool:
-        return self._method.adds(batch)
+        return self._method.should_add(batch)
 
     @override
     def more_leaves(self, batch: Step) -> Rows:

@@ -63,10 +63,10 @@ class Rehearsal(ReplayOptions, LightningMethod):
     def after_loss(self, step: Step) -> None:
         super().after_loss(step)
         self.replay.rate(step)
-        if not self.asynchronous and self.adds(step):  # with --async, the strategy adds them
+        if not self.asynchronous and self.should_add(step):  # with --async, the strategy adds them
             self.add(step)
 
-    def adds(self, step: Step) -> bool:
+    def should_add(self, step: Step) -> bool:
         """Whether the incoming samples are offered to the buffer."""
         return step.first_pass or self.adds_repeats
 

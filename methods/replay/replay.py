@@ -30,7 +30,7 @@ class ReplayingMethod(Protocol):
     stores_outputs: ClassVar[bool]
     run: Run
 
-    def adds(self, step: Step) -> bool:
+    def should_add(self, step: Step) -> bool:
         """Whether the incoming samples are offered to the buffer."""
 
     def further_leaves(self, step: Step) -> Rows:
