@@ -22,7 +22,7 @@ LOG_EVERY = 50
 REPORT_EVERY_S = 0.1
 
 
-class TrainingLog(Callback):
+class TrainingLog:
     """Move the bar, log the loss every `LOG_EVERY` steps and at the end, and stop once it is no number any more."""
 
     def __init__(self, run: Run) -> None:
@@ -30,31 +30,22 @@ class TrainingLog(Callback):
         self._first_step = run.global_step
         self._reported = 0.0
         self._loss: Tensor | None = None
-        self._logged = self._last_step = 0
+        self._logged = 0
 
-    @override
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the last step: its loss is logged with the step, as a checkpoint of it leaves no step to train."""
-        self._last_step = int(trainer.estimated_stepping_batches)
-
-    @override
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
-    ) -> None:
-        """Report and log."""
-        step, self._loss = trainer.global_step, _loss_of(outputs)
-        if step % LOG_EVERY == 0 or step == self._last_step:
-            self._log(step, _loss_of(outputs))
+    def note(self, step: int, loss: Tensor, last_step: int) -> None:
+        """Take in a step of the phase. The loss of the last one is logged at once: no step may follow a checkpoint."""
+        self._loss = loss
+        if step % LOG_EVERY == 0 or step == last_step:
+            self._log(step, loss)
         now = time.perf_counter()
         if now - self._reported > REPORT_EVERY_S:
             self._run.reporter.step(step)
             self._reported = now
 
-    @override
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the last loss of a phase that ends early."""
-        if self._loss is not None and self._logged != trainer.global_step:
-            self._log(trainer.global_step, self._loss)
+    def end(self, step: int) -> None:
+        """Log the last loss of a phase that ends early, after `step` steps."""
+        if self._loss is not None and self._logged != step:
+            self._log(step, self._loss)
 
     def _log(self, step: int, latest: Tensor) -> None:
         loss = float(latest)
@@ -64,54 +55,27 @@ class TrainingLog(Callback):
         self._logged = step
 
 
-def _loss_of(outputs: STEP_OUTPUT) -> Tensor:
-    assert isinstance(outputs, Mapping)  # Lightning makes a mapping of the loss that `training_step` returns
-    loss: Tensor = outputs["loss"]
-    return loss
+class TrainingHooks(Callback):
+    """What happens around each step, before a checkpoint is written: FLOPs are counted, the loss is logged, hooks run.
 
+    It is one callback for all three: Lightning walks through all callbacks at each of its many hooks, which takes some
+    percent of the time of a small network's step.
+    """
 
-class CountFlops(Callback):
-    """Tell a `FlopMeter` where training steps begin and end."""
-
-    def __init__(self, flops: FlopMeter, network: nn.Module) -> None:
-        self._flops, self._network = flops, network
-
-    @override
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._flops.watch(self._network)
-
-    @override
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Step, batch_idx: int) -> None:
-        self._flops.start_step()
-
-    @override
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
-    ) -> None:
-        self._flops.end_step()
-
-    @override
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._flops.unwatch()
-
-    @override
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._flops.unwatch()
-
-
-class MethodHooks(Callback):
-    """Call the hooks of a method from Lightning's, before a checkpoint is written."""
-
-    def __init__(self, method: StepMethod) -> None:
-        self._method = method
+    def __init__(self, method: StepMethod, flops: FlopMeter, network: nn.Module, log: TrainingLog) -> None:
+        self._method, self._flops, self._network, self._log = method, flops, network, log
+        self._last_step = 0
         self._step: Step | None = None  # Lightning hands no batch to the hook after the backward pass
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._flops.watch(self._network)
+        self._last_step = int(trainer.estimated_stepping_batches)
         self._method.on_train_start()
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Step, batch_idx: int) -> None:
+        self._flops.start_step()
         self._step = batch
         self._method.on_batch_start(batch_idx, int(trainer.num_training_batches))
 
@@ -128,8 +92,21 @@ class MethodHooks(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
     ) -> None:
+        assert isinstance(outputs, Mapping)  # Lightning makes a mapping of the loss that `training_step` returns
+        loss: Tensor = outputs["loss"]
         self._step = None
-        self._method.on_batch_end(batch, _loss_of(outputs), batch_idx)
+        self._flops.end_step()
+        self._log.note(trainer.global_step, loss, self._last_step)
+        self._method.on_batch_end(batch, loss, batch_idx)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._flops.unwatch()
+        self._log.end(trainer.global_step)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._flops.unwatch()
 
 
 class CheckpointInsidePhase(ModelCheckpoint):

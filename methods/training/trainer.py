@@ -14,7 +14,7 @@ from torch import nn
 
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
-from redwood.methods.training.callbacks import CheckpointInsidePhase, CountFlops, MethodHooks, TrainingLog
+from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.step import StepMethod
 from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
@@ -38,7 +38,8 @@ def make_trainer(
 ) -> Trainer:
     """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
     run, phase = method.run, method.phase
-    callbacks = [CountFlops(method.flops, method.network), TrainingLog(run), MethodHooks(method), *more_callbacks]
+    hooks = TrainingHooks(method, method.flops, method.network, TrainingLog(run))
+    callbacks: list[Callback] = [hooks, *more_callbacks]
     if run.saves_inside_phases:
         callbacks.append(CheckpointInsidePhase(run, phase.index))
     trainer = Trainer(
