@@ -40,7 +40,7 @@ def run(n):
 run(640)
 print(run(6400))
 """
-METHODS = ("finetune", "rehearsal", "der_pp", "async_rehearsal")
+METHODS = ("finetune", "rehearsal")
 PAIR = ("--setting", "class_incremental", "--method", "rehearsal")
 STARTS = {"--help": ["--help"], "--list": ["--list"], "pair --help": [*PAIR, "--help"]}
 
