@@ -224,6 +224,10 @@ class LightningMethod(Method):
         """Whether the loss of a batch may leave out some parameters; workers then look for them in each step."""
         return False
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimizer trains: groups of parameters, which may have a `lr` and a `weight_decay` of their own."""
+        return [{"params": [p for p in self.network.parameters() if p.requires_grad]}]
+
     # From samples to scores.
 
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:

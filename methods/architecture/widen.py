@@ -150,7 +150,7 @@ class Widen(LightningMethod):
 
     def grow(self) -> None:
         """Widen all hidden layers between two phases, and the optimizer state that is kept."""
-        optimizers = [] if self.kept is None else [bare_optimizer(self, self.network)]
+        optimizers = [] if self.kept is None else [bare_optimizer(self)]
         self._grow(optimizers)
         if optimizers:
             self.kept = optimizers[0].state_dict()

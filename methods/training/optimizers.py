@@ -1,10 +1,10 @@
 """Optimizers and learning-rate schedules by name."""
 
 import math
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -31,15 +31,18 @@ class OptimizedMethod(Protocol):
     def phase_lr(self) -> float:
         """Learning rate of the phase."""
 
+    def parameter_groups(self) -> Sequence[dict[str, Any]]:
+        """What is trained, in groups that may have learning rates of their own."""
 
-def make_optimizer(method: OptimizedMethod, network: nn.Module, phase_steps: int) -> tuple[Optimizer, LambdaLR]:
+
+def make_optimizer(method: OptimizedMethod, phase_steps: int) -> tuple[Optimizer, LambdaLR]:
     """Optimizer and learning-rate schedule of one phase of `phase_steps` steps.
 
     With `optimizer_state="reset"` both start anew, and a cosine falls to zero within the phase. With `"keep"` the
     optimizer goes on with its state from the phase before, and a cosine falls to zero at the end of the last phase,
     by an equal part of the half wave in each. Both start each phase from its own learning rate (`lr_decay`).
     """
-    optimizer = bare_optimizer(method, network)
+    optimizer = bare_optimizer(method)
     keeps = method.optimizer_state == "keep"
     done, phases = (method.phase_count, method.run.num_phases) if keeps else (0, 1)
 
@@ -51,9 +54,9 @@ def make_optimizer(method: OptimizedMethod, network: nn.Module, phase_steps: int
     return optimizer, LambdaLR(optimizer, factor)
 
 
-def bare_optimizer(method: OptimizedMethod, network: nn.Module) -> Optimizer:
+def bare_optimizer(method: OptimizedMethod) -> Optimizer:
     """The optimizer of one phase without its schedule, with the state that was kept, if any."""
-    optimizer = _new_optimizer(method, network)
+    optimizer = _new_optimizer(method)
     if method.kept is not None:
         optimizer.load_state_dict(method.kept)
         for group in optimizer.param_groups:
@@ -62,8 +65,8 @@ def bare_optimizer(method: OptimizedMethod, network: nn.Module) -> Optimizer:
     return optimizer
 
 
-def _new_optimizer(method: OptimizedMethod, network: nn.Module) -> Optimizer:
-    parameters = [p for p in network.parameters() if p.requires_grad]
+def _new_optimizer(method: OptimizedMethod) -> Optimizer:
+    parameters = method.parameter_groups()
     if method.optimizer == "sgd":
         return torch.optim.SGD(parameters, method.phase_lr, momentum=method.momentum, weight_decay=method.weight_decay)
     if method.optimizer == "adam":

@@ -7,6 +7,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from redwood.core.errors import HiddenError
 from redwood.core.seeding import generator
 from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.arrays import Samples
@@ -99,7 +100,8 @@ class BatchSequence:
         self._cuts = batch_cuts(len(entries), batch_size, workers).tolist()
         self.spans = list(zip(self._cuts[rank::workers], self._cuts[rank + 1 :: workers], strict=False))
         self._source, self._entries, self._labels = source, entries, source.labels(entries)
-        self._shuffle, self._seed, self._show_ids, self._workers = shuffle, seed, show_ids, workers
+        self._shuffle, self._seed, self._show_ids = shuffle, seed, show_ids
+        self._rank, self._workers = rank, workers
         self.number = next(_NUMBERS)
         self.passes = passes
         self.epochs = passes if shuffle else 1
@@ -129,6 +131,23 @@ class BatchSequence:
         ids = entries.tasks if self._show_ids else None
         self.batch_id = BatchId(self.number, step, self.first_pass)
         return Batch(self._source.samples(entries), self._labels[index], ids).with_id(self.batch_id)
+
+    def preview(self, n: int) -> Batch:
+        """Up to `n` samples of the sequence, drawn at random; each worker gets others.
+
+        Raises:
+            HiddenError: If samples come in an order that matters, or are presented once only.
+        """
+        if not self._shuffle or self.passes == 1:
+            raise HiddenError(
+                "Samples that are presented once, or in an order that matters, cannot be looked at beforehand; give "
+                "--passes 2 or more, under a setting that announces its tasks."
+            )
+        drawn = torch.randperm(len(self._entries), generator=generator(self._seed, "preview"))
+        index = drawn[self._rank :: self._workers][:n]
+        entries = self._entries[index]
+        ids = entries.tasks if self._show_ids else None
+        return Batch(self._source.samples(entries), self._labels[index], ids)
 
     def _order_in(self, epoch: int) -> Tensor:
         order = torch.arange(len(self._entries))

@@ -55,6 +55,18 @@ class BatchLoader:
         while _held(_SEQUENCES, self).epoch == epoch:
             yield _held(_SEQUENCES, self).next_batch()
 
+    def preview(self, n: int) -> Batch:
+        """Up to `n` training samples of the phase, drawn at random, before they are trained on.
+
+        A method may look at its task before it decides how to learn it, where samples are presented several times. These
+        samples are not scored, and do not count as trained on.
+
+        Raises:
+            HiddenError: If each sample may be presented only once, or the order of the samples matters.
+            PhaseOverError: If the phase is over.
+        """
+        return _held(_SEQUENCES, self).preview(n)
+
     @property
     def first_pass(self) -> bool:
         """Whether the last batch was presented for the first time; see `Batch.first_pass`."""

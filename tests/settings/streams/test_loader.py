@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from redwood.core.errors import PhaseOverError
+from redwood.core.errors import HiddenError, PhaseOverError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader
@@ -55,6 +55,35 @@ class TestShuffled:
         batches = list(loader)
         assert len(loader) == loader.steps_per_pass == len(batches) == -(-len(ENTRIES) // 4)
         assert loader.epochs == 3
+
+
+class TestPreview:
+    def test_shows_samples_of_the_phase_alone_and_serves_none(self):
+        loader = make()
+        shown = loader.preview(1000)
+        assert sorted(shown.x[:, 0].long().tolist()) == ENTRIES.rows.tolist()
+        assert torch.equal(shown.y, DATA.y[shown.x[:, 0].long()]) and set(shown.task_id.tolist()) == {0}
+        assert loader.samples_served == 0 and shown.batch_id is None
+        assert passes(loader) == passes(make())
+
+    def test_is_drawn_by_the_seed(self):
+        first, again, other = (ids([make(seed=seed).preview(5)]) for seed in (3, 3, 4))
+        assert first == again != other and len(first[0]) == 5
+
+    def test_workers_see_different_samples(self):
+        parts = [ids([make(rank=rank, workers=2).preview(1000)])[0] for rank in (0, 1)]
+        assert sorted(flat(parts)) == ENTRIES.rows.tolist()
+
+    @pytest.mark.parametrize("options", [{"passes": 1}, {"shuffle": False}])
+    def test_samples_that_come_once_or_in_order_stay_hidden(self, options):
+        with pytest.raises(HiddenError, match="--passes 2 or more"):
+            make(**options).preview(5)
+
+    def test_ends_with_the_phase(self):
+        loader = make()
+        loader.close()
+        with pytest.raises(PhaseOverError):
+            loader.preview(5)
 
 
 class TestOrdered:
