@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +16,11 @@ from redwood.core.errors import DataError
 
 
 def temporary_path(path: Path) -> Path:
-    """The temporary name of a file while it is written; `remove_temporaries` finds files by this name."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A temporary name of a file while it is written; `remove_temporaries` finds files by such names.
+
+    Each call returns another one: processes of several machines may write to one folder.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
 
 
 @contextmanager
@@ -35,11 +40,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in a folder. No other process may write there."""
+def remove_temporaries(folder: Path, older_than_s: float = 0.0) -> None:
+    """Remove the temporary files that a killed process left in a folder.
+
+    Args:
+        folder: The folder.
+        older_than_s: Seconds since a file was last written to. At 0, no other process may write to the folder.
+    """
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
-            path.unlink()
+            if not older_than_s or time.time() - path.stat().st_mtime > older_than_s:
+                path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -1,0 +1,349 @@
+"""The folder of a module library, which several processes and machines may write to at once."""
+
+import os
+import re
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from redwood.core.errors import DataError, RedwoodError, reason_of
+from redwood.core.files import read_json, remove_temporaries, replacing, temporary_path, write_json
+from redwood.core.schema import Number, Record, Text, check
+from redwood.core.state import State
+from redwood.methods.modular.library_records import KEY_PATTERN, KINDS, SPECS, Kind, module_key, network_key
+
+FORMAT = 1
+MARKER, LOCK_FILE = "library.json", ".lock"
+PATIENCE_S = 60.0
+# Older files of a writer that never finished were left by a killed process.
+ABANDONED_AFTER_S = 3600.0
+
+_MARKER = Record({"format": Number(whole=True), "kind": Text(pattern="module library"), "id": Text()})
+# What a file holds beside the record.
+_ADDED: Mapping[Kind, Mapping[str, Number]] = {
+    "modules": {"format": Number(whole=True), "file_bytes": Number(0, whole=True)},
+    "networks": {"format": Number(whole=True)},
+}
+_FILE_SPECS: Mapping[Kind, Record] = {kind: Record({**_ADDED[kind], **SPECS[kind].entries}) for kind in KINDS}
+_DATA = ".safetensors"
+_warned: set[str] = set()
+
+
+class LibraryFolder:
+    """Files of records and tensors; each appears as a whole.
+
+    `library.json` marks the folder. `networks/KEY.json` and `modules/KEY.json` are the records; the tensors of a module
+    are in `modules/KEY.safetensors`. A record is written after the tensors and removed before them: what has a record
+    is whole. Adding needs no lock, since a key names one content: two writers of the same file write the same.
+
+    Attributes:
+        path: The folder.
+        identity: Tells this library from all others, wherever the folder is moved to.
+    """
+
+    def __init__(self, path: Path, create: bool) -> None:
+        """Open a library.
+
+        Args:
+            path: The folder.
+            create: Whether to make the library if there is none; its parent folder has to be there. Also removes what
+                killed processes left behind more than an hour ago.
+
+        Raises:
+            RedwoodError: If the folder cannot be used, or holds other files than a library's.
+        """
+        self.path = path
+        with self._told():
+            if create:
+                self._create()
+            self.identity = self._read_marker()
+            if create:
+                self._clean()
+
+    def contents(self, kind: Kind) -> list[State]:
+        """What is known of all modules or networks that are whole. Each damaged or foreign file is warned of once."""
+        with self._told():
+            found = [content for key in self._keys(kind) if (content := self._content_or_warning(kind, key))]
+            if kind == "modules":
+                return found
+            # Modules are added before the network that uses them, so those of the networks found above are there now.
+            modules = {content["key"] for content in self.contents("modules")}
+            return [content for content in found if self._has_modules(content, modules)]
+
+    def content(self, kind: Kind, key: str) -> State | None:
+        """What is known of a module or network; None if there is none.
+
+        Raises:
+            RedwoodError: If its files are damaged.
+        """
+        with self._told():
+            return self._read(kind, key)
+
+    def holds(self, kind: Kind, key: str) -> bool:
+        """Whether there is a record, whole or damaged."""
+        return self._path(kind, key).exists()
+
+    def tensors(self, content: State) -> dict[str, Tensor]:
+        """The tensors of a module.
+
+        Raises:
+            RedwoodError: If they are not those that were added.
+        """
+        key, path = content["key"], self._path("modules", content["key"]).with_suffix(_DATA)
+        try:
+            tensors = load(path.read_bytes())  # a file that is mapped would end the process if another one cut it short
+        except (OSError, SafetensorError, KeyError) as error:
+            raise DataError(f"The file {path} cannot be read ({reason_of(error)}); {_remedy(key)}.") from error
+        if module_key(tensors, content["role"], content["position"], content["model"]) != key:
+            raise DataError(f"The file {path} is not what was added (its digest differs); {_remedy(key)}.")
+        return tensors
+
+    def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Add a module or network; what is there already and not damaged stays as it is."""
+        with self._told():
+            if self._is_intact(kind, content["key"]):
+                return
+            path = self._path(kind, content["key"])
+            if tensors is None:
+                self._publish(kind, {"format": FORMAT, **content})
+                return
+            data_path, data = path.with_suffix(_DATA), _serialise(tensors)
+            while True:
+                _write_through(data_path, data)
+                self._publish(kind, {"format": FORMAT, **content, "file_bytes": len(data)})
+                if data_path.exists():  # else another process has just removed them
+                    return
+
+    def replace(self, kind: Kind, content: State) -> None:
+        """Write a changed record. Only the holder of the lock may do so."""
+        with self._told():
+            write_json(self._path(kind, content["key"]), content)
+
+    def remove(self, kind: Kind, key: str) -> None:
+        """Remove a module or network, whole or damaged."""
+        with self._told():
+            path = self._path(kind, key)
+            path.unlink(missing_ok=True)
+            if kind == "modules":
+                _remove_data(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the library, which keeps updates and removals apart.
+
+        Raises:
+            RedwoodError: If another process holds it for a minute.
+        """
+        lock = FileLock(self.path / LOCK_FILE, timeout=PATIENCE_S)
+        with self._told():
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise RedwoodError(
+                    f"Another process changes --library {self.path} for more than {PATIENCE_S:.0f} s; "
+                    "wait until it ends, or end it."
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def _path(self, kind: Kind, key: str) -> Path:
+        return self.path / kind / f"{key}.json"
+
+    def _create(self) -> None:
+        if not self.path.exists() and not self.path.parent.exists():
+            raise RedwoodError(f"--library {self.path} cannot be made: there is no {self.path.parent}; make it first.")
+        if self.path.exists() and not self.path.is_dir():
+            raise RedwoodError(f"--library {self.path} is a file; name a folder.")
+        self.path.mkdir(exist_ok=True)
+        marker = self.path / MARKER
+        # The marker is written before anything else, so a folder without it that holds files is no library.
+        if any(not path.name.startswith(".") for path in self.path.iterdir()) and not marker.exists():
+            raise RedwoodError(f"--library {self.path} holds other files than a library's; choose a new folder.")
+        if not marker.exists():
+            _link_new(marker, {"format": FORMAT, "kind": "module library", "id": uuid.uuid4().hex})
+        for kind in KINDS:
+            (self.path / kind).mkdir(exist_ok=True)
+            if not os.access(self.path / kind, os.W_OK):
+                raise RedwoodError(f"--library {self.path} cannot be written; make it writable, or copy it.")
+
+    def _read_marker(self) -> str:
+        marker = self.path / MARKER
+        if not marker.is_file():
+            raise RedwoodError(f"--library {self.path} is no module library (no {MARKER} in it); check the path.")
+        content = read_json(marker)
+        _check(content, _MARKER, marker)
+        return str(content["id"])
+
+    def _clean(self) -> None:
+        for folder in (self.path, *(self.path / kind for kind in KINDS)):
+            remove_temporaries(folder, older_than_s=ABANDONED_AFTER_S)
+        for data in (self.path / "modules").glob(f"*{_DATA}"):
+            record = data.with_suffix(".json")
+            with suppress(FileNotFoundError):
+                if not record.exists() and time.time() - data.stat().st_mtime > ABANDONED_AFTER_S:
+                    _remove_data(record)
+
+    def _keys(self, kind: Kind) -> list[str]:
+        """Keys of all records that have a file."""
+        keys = []
+        for name in sorted(os.listdir(self.path / kind)):
+            known = re.fullmatch(rf"({KEY_PATTERN})\.(json|safetensors)", name)
+            if known and known[2] == "json":
+                keys.append(known[1])
+            elif not known and not name.startswith("."):
+                _warn_once(f"{self.path / kind / name} is no file of a module library and is left out; remove it.")
+        return keys
+
+    def _content_or_warning(self, kind: Kind, key: str) -> State | None:
+        try:
+            return self._read(kind, key)
+        except DataError as error:
+            _warn_once(str(error))
+            return None
+
+    def _read(self, kind: Kind, key: str) -> State | None:
+        """A whole record; None if there is no file or another process is removing it.
+
+        Raises:
+            DataError: If the record, or the size of its tensors, is wrong.
+        """
+        path = self._path(kind, key)
+        try:
+            content = self._checked(kind, key, path)
+        except DataError:
+            if path.exists():
+                raise
+            return None
+        return content
+
+    def _checked(self, kind: Kind, key: str, path: Path) -> State:
+        content: State = read_json(path)
+        _check(content, _FILE_SPECS[kind], path)
+        if content["key"] != key or (kind == "networks" and network_key(content) != key):
+            raise DataError(f"The file {path} is not what was added (its digest differs); {_remedy(key)}.")
+        if kind == "modules":
+            data = path.with_suffix(_DATA)
+            size = data.stat().st_size if data.exists() else 0
+            if size != content["file_bytes"]:
+                raise DataError(f"The file {data} has {size} bytes, not {content['file_bytes']}; {_remedy(key)}.")
+        return content
+
+    def _has_modules(self, network: State, modules: set[str]) -> bool:
+        lacking = [key for key in network["modules"] if key not in modules]
+        path = self._path("networks", network["key"])
+        if lacking and path.exists():  # else it was removed meanwhile, perhaps with its modules
+            _warn_once(
+                f"The network {path} is left out: its module {lacking[0]} is missing or damaged; add it again, "
+                "or remove the network."
+            )
+        return not lacking
+
+    def _is_intact(self, kind: Kind, key: str) -> bool:
+        try:
+            content = self._read(kind, key)
+            if content is not None and kind == "modules":
+                self.tensors(content)
+        except DataError:
+            return False
+        return content is not None
+
+    def _publish(self, kind: Kind, content: State) -> None:
+        """Write a new record, or one in the place of a damaged one; a whole one stays."""
+        path = self._path(kind, content["key"])
+        try:
+            if self._read(kind, content["key"]) is None:
+                _link_new(path, content)
+        except DataError:
+            write_json(path, content)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn errors of the file system into one sentence."""
+        try:
+            yield
+        except RedwoodError:
+            raise
+        except OSError as error:
+            reason = error.strerror or reason_of(error)
+            raise RedwoodError(
+                f"--library {self.path} cannot be used ({reason}); make it readable and writable, or name another."
+            ) from error
+
+
+def _check(content: object, spec: Record, path: Path) -> None:
+    """Raise `DataError` unless `content` is of this format and meets `spec`."""
+    version = content.get("format") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != FORMAT:
+        raise DataError(f"The file {path} is of format {version}, not {FORMAT}; use the redwood that wrote it.")
+    check(content, spec, f"The file {path}", "put it back, or remove it")
+
+
+def _remedy(key: str) -> str:
+    return f"add the module again, or remove {key}"
+
+
+def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
+    try:
+        return save(dict(tensors))
+    except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RedwoodError(
+            f"These tensors cannot be saved by safetensors ({reason_of(error)}); convert them."
+        ) from error
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write a file atomically; it is on the disk before a record says that it is there."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link_new(path: Path, content: State) -> None:
+    """Write a file unless there is one by now: of several processes, the first wins."""
+    complete = temporary_path(path)
+    try:
+        write_json(complete, content)
+        try:
+            os.link(complete, path)
+        except FileExistsError:
+            pass
+        except OSError:  # this file system has no links
+            os.replace(complete, path)
+    finally:
+        complete.unlink(missing_ok=True)
+
+
+def _remove_data(record: Path) -> None:
+    """Remove the tensors of a module that has no record; if a process adds it at this moment, they stay.
+
+    That process looks for the tensors once its record is there; this one looks for the record once they are gone.
+    """
+    data = record.with_suffix(_DATA)
+    aside = temporary_path(data)
+    with suppress(FileNotFoundError):
+        os.replace(data, aside)
+        if record.exists() and not data.exists():
+            os.replace(aside, data)
+        aside.unlink(missing_ok=True)
+
+
+def _warn_once(sentence: str) -> None:
+    """Warn, unless this process has done so."""
+    if sentence not in _warned:
+        _warned.add(sentence)
+        warnings.warn(sentence, stacklevel=2)

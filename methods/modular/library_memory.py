@@ -1,0 +1,104 @@
+"""A module library in memory, as a part of checkpoints."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from torch import Tensor
+
+from redwood.core.state import State
+from redwood.methods.modular.library_records import Kind
+
+
+class LibraryStore(Protocol):
+    """Where the records and tensors of a library lie: in memory or in a folder (`LibraryFolder`)."""
+
+    def contents(self, kind: Kind) -> list[State]:
+        """The records of all modules or networks that are whole, in any order."""
+
+    def content(self, kind: Kind, key: str) -> State | None:
+        """One record; None if there is none."""
+
+    def holds(self, kind: Kind, key: str) -> bool:
+        """Whether there is a record, whole or damaged."""
+
+    def tensors(self, content: State) -> dict[str, Tensor]:
+        """The tensors of a module; they may be changed."""
+
+    def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Add a record and the tensors of a module; what is there already stays."""
+
+    def replace(self, kind: Kind, content: State) -> None:
+        """Write a changed record."""
+
+    def remove(self, kind: Kind, key: str) -> None:
+        """Remove a record and its tensors."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep updates and removals apart."""
+
+    def now(self) -> float:
+        """The time of an addition."""
+
+
+class LibraryMemory:
+    """Records and tensors of one process.
+
+    Attributes:
+        records: Record of each module and network, by kind and key.
+        data: Tensors of each module, by its key; they are never changed.
+    """
+
+    def __init__(self, records: Mapping[Kind, Mapping[str, State]], data: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Start with copies of these."""
+        self.records: dict[Kind, dict[str, State]] = {"modules": {}, "networks": {}}
+        for kind, contents in records.items():
+            self.records[kind].update(contents)
+        self.data = {key: {name: tensor.clone() for name, tensor in module.items()} for key, module in data.items()}
+
+    def contents(self, kind: Kind) -> list[State]:
+        """As for every store."""
+        contents = list(self.records[kind].values())
+        if kind == "modules":
+            return contents
+        return [content for content in contents if all(key in self.data for key in content["modules"])]
+
+    def content(self, kind: Kind, key: str) -> State | None:
+        """As for every store."""
+        return self.records[kind].get(key)
+
+    def holds(self, kind: Kind, key: str) -> bool:
+        """As for every store."""
+        return key in self.records[kind]
+
+    def tensors(self, content: State) -> dict[str, Tensor]:
+        """As for every store."""
+        return {name: tensor.clone() for name, tensor in self.data[content["key"]].items()}
+
+    def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """As for every store."""
+        if content["key"] in self.records[kind]:
+            return
+        self.records[kind][content["key"]] = content
+        if tensors is not None:
+            self.data[content["key"]] = dict(tensors)
+
+    def replace(self, kind: Kind, content: State) -> None:
+        """As for every store."""
+        self.records[kind][content["key"]] = content
+
+    def remove(self, kind: Kind, key: str) -> None:
+        """As for every store."""
+        del self.records[kind][key]
+        self.data.pop(key, None)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """As for every store; other processes do not see this one."""
+        yield
+
+    def now(self) -> float:
+        """One more than the last entry has: the state of a repeated run is the same, whenever it runs."""
+        return 1 + max(
+            (content["created"] for contents in self.records.values() for content in contents.values()), default=-1.0
+        )

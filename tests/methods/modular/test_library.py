@@ -1,0 +1,340 @@
+"""The module library: what is added is there once and whole, whoever writes to its folder at the same time."""
+
+import json
+import os
+import time
+import warnings
+
+import pytest
+import torch
+
+from redwood.core.errors import RedwoodError
+from redwood.methods.modular.library import ModuleLibrary, lineage
+
+TASK = {"name": "digits", "classes": [0, 1], "samples": 60}
+INPUTS = {"shape": [4], "dtype": "float32"}
+
+
+def weights(seed, n=8):
+    random = torch.Generator().manual_seed(seed)
+    return {"weight": torch.randn(n, 4, generator=random), "0.bias": torch.randn(n, generator=random)}
+
+
+def add(library, seed, **more):
+    return library.add_module(weights(seed), **({"role": "block", "position": 1, "model": "mlp"} | more))
+
+
+def add_network(library, modules, **more):
+    return library.add_network(modules, **({"model": "mlp", "inputs": INPUTS, "task": TASK} | more))
+
+
+def warned(library):
+    """What listing all modules and networks warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        library.modules(), library.networks()
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.fixture(params=["memory", "folder"])
+def library(request, tmp_path):
+    return ModuleLibrary(None if request.param == "memory" else tmp_path / "library")
+
+
+class TestModules:
+    def test_the_same_content_is_one_module_with_its_first_record(self, library):
+        key = add(library, 0, task="first")
+        assert add(library, 0, task="second", parent="a" * 32) == key
+        (record,) = library.modules()
+        assert (record.key, record.task, record.parent) == (key, "first", None)
+        assert record.shapes == {"weight": [8, 4], "0.bias": [8]}
+        assert (record.nbytes, record.parameters) == (160, 40)
+
+    @pytest.mark.parametrize("change", [{"role": "head"}, {"position": 2}, {"model": "cnn"}])
+    def test_what_it_is_used_for_is_a_part_of_the_key(self, library, change):
+        assert add(library, 0) != add(library, 0, **change)
+
+    def test_names_shapes_and_types_are_parts_of_the_key(self, library):
+        variants = [
+            {"a": torch.zeros(4)},
+            {"b": torch.zeros(4)},
+            {"a": torch.zeros(2, 2)},
+            {"a": torch.zeros(4, dtype=torch.int32)},
+            {"a": torch.zeros(2), "b": torch.zeros(2)},
+        ]
+        keys = [library.add_module(tensors, role="stem", position=0, model="m") for tensors in variants]
+        assert len(set(keys)) == len(keys)
+
+    def test_tensors_of_all_kinds_come_back_bit_for_bit(self, library):
+        random = torch.randn(3, 4)
+        tensors = {
+            "bf16": random.bfloat16(),
+            "counter": torch.tensor(7),
+            "mask": random > 0,
+            "no.thing": torch.empty(0, 3),
+            "turned.0.weight": random.t(),
+            "nan": torch.tensor([float("nan"), -0.0]),
+            "shared": random,
+            "also.shared": random[1:],
+        }
+        key = library.add_module(tensors, role="network", position=0, model="m")
+        loaded = library.load(key)
+        assert loaded.keys() == tensors.keys()
+        for name, tensor in tensors.items():
+            assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape), name
+            assert torch.equal(loaded[name].nan_to_num(), tensor.nan_to_num()), name
+
+    def test_a_module_without_tensors(self, library):
+        assert library.load(library.add_module({}, role="block", position=0, model="m")) == {}
+
+    def test_neither_what_was_added_nor_what_is_loaded_is_the_library_s_own(self, library):
+        tensors = weights(0)
+        key = library.add_module(tensors, role="stem", position=0, model="m")
+        tensors["weight"].zero_()
+        library.load(key)["weight"].zero_()
+        assert torch.equal(library.load(key)["weight"], weights(0)["weight"])
+
+    def test_the_oldest_comes_first(self, library):
+        keys = [add(library, seed) for seed in range(5)]
+        assert [record.key for record in library.modules()] == keys
+
+    @pytest.mark.parametrize(
+        ("change", "told"), [({"role": "neck"}, "role"), ({"position": -1}, "position"), ({"parent": "me"}, "parent")]
+    )
+    def test_a_wrong_value_is_named(self, library, change, told):
+        with pytest.raises(RedwoodError, match=rf"^A module cannot be put into a library: {told} has to be"):
+            add(library, 0, **change)
+        assert library.modules() == []
+
+
+class TestNetworks:
+    def test_what_it_says(self, library):
+        keys = [add(library, seed) for seed in range(2)]
+        parent = add_network(library, keys[:1])
+        key = add_network(
+            library,
+            keys,
+            parent=parent,
+            reused=1,
+            statistics={"mean": (0.5, 0.25), "std": [1.0, 2.0]},
+            validation=0.75,
+            cost={"training": 1e9},
+            notes="CC0",
+        )
+        first, record = library.networks()
+        assert first.key == parent and (first.statistics, first.validation, first.cost) == ({}, None, {})
+        assert record == library.network(key)
+        assert (record.modules, record.parent, record.reused, record.notes) == (keys, parent, 1, "CC0")
+        assert record.statistics == {"mean": [0.5, 0.25], "std": [1.0, 2.0]}
+        assert (record.validation, record.cost, record.task, record.inputs) == (0.75, {"training": 1e9}, TASK, INPUTS)
+
+    def test_the_key_follows_from_what_cannot_be_updated(self, library):
+        module = add(library, 0)
+        key = add_network(library, [module], notes="first")
+        assert add_network(library, [module], notes="second", validation=0.5) == key
+        assert library.network(key).notes == "first"
+        assert add_network(library, [module], task=TASK | {"samples": 61}) != key
+
+    def test_update(self, library):
+        key = add_network(library, [add(library, 0)])
+        library.update(key, notes="better", validation=1.0)
+        (record,) = library.networks()
+        assert (record.key, record.notes, record.validation, record.cost) == (key, "better", 1.0, {})
+        with pytest.raises(RedwoodError, match=r"^model of a network cannot be updated"):
+            library.update(key, model="other")
+        with pytest.raises(RedwoodError, match="validation has to be at least 0 and at most 1, not 75"):
+            library.update(key, validation=75)
+        with pytest.raises(RedwoodError, match="holds no network"):
+            library.update("0" * 32, notes="")
+
+    def test_remove(self, library):
+        modules = [add(library, seed) for seed in range(2)]
+        network = add_network(library, modules)
+        with pytest.raises(RedwoodError, match=rf"{modules[0]} cannot be removed: 1 network\(s\) use it"):
+            library.remove(modules[0])
+        library.remove(network)
+        library.remove(modules[0])
+        assert library.networks() == [] and [record.key for record in library.modules()] == modules[1:]
+        with pytest.raises(RedwoodError, match="holds no module"):
+            library.load(modules[0])
+        with pytest.raises(RedwoodError, match="holds no module and no network"):
+            library.remove(network)
+
+    def test_a_module_removed_by_force(self, library):
+        module = add(library, 0)
+        add_network(library, [module])
+        library.remove(module, force=True)
+        warned(library)
+        assert library.networks() == []
+        add(library, 0)
+        assert len(library.networks()) == 1
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            ({"validation": float("nan")}, "validation has to be a finite number"),
+            ({"reused": 2}, "reused has to be at most the number of modules, 1"),
+            ({"statistics": {"mean": [float("inf")]}}, "statistics.mean"),
+            ({"task": {"name": "t"}}, "task lacks classes, samples"),
+        ],
+    )
+    def test_a_wrong_value_is_named(self, library, change, told):
+        module = add(library, 0)
+        with pytest.raises(RedwoodError, match=told):
+            add_network(library, [module], **change)
+        with pytest.raises(RedwoodError, match="holds no module"):
+            add_network(library, ["0" * 32])
+        assert library.networks() == []
+
+
+def test_the_state_in_memory_is_everything():
+    first, second = ModuleLibrary(None), ModuleLibrary(None)
+    modules = [add(first, seed) for seed in range(2)]
+    network = add_network(first, modules, validation=0.5)
+    state = first.state_dict()
+    add(first, 2)
+    second.load_state_dict(state)
+    assert second.network(network) == first.network(network)
+    assert second.modules() == first.modules()[:2]
+    assert torch.equal(second.load(modules[0])["weight"], weights(0)["weight"])
+    assert add(second, 2) and second.modules() == first.modules()
+
+
+def test_the_state_of_a_folder_names_it(tmp_path):
+    first = ModuleLibrary(tmp_path / "a")
+    add(first, 0)
+    state = first.state_dict()
+    (tmp_path / "a").rename(tmp_path / "b")
+    ModuleLibrary(tmp_path / "b").load_state_dict(state)
+    with pytest.raises(RedwoodError, match="is not the library that this run began with"):
+        ModuleLibrary(tmp_path / "a").load_state_dict(state)
+    with pytest.raises(RedwoodError, match="began with a library in a folder"):
+        ModuleLibrary(None).load_state_dict(state)
+    with pytest.raises(RedwoodError, match="is not the library"):
+        ModuleLibrary(tmp_path / "b").load_state_dict(ModuleLibrary(None).state_dict())
+
+
+def test_the_order_of_a_lineage(library):
+    module = add(library, 0)
+    root = add_network(library, [module])
+    names = [root]
+    for number, parent in enumerate([0, 0, 1, None, 2]):
+        task = TASK | {"name": str(number)}
+        names.append(add_network(library, [module], task=task, parent=None if parent is None else names[parent]))
+    records = library.networks()
+    tree = [(names.index(record.key), depth) for record, depth in lineage(records)]
+    assert tree == [(0, 0), (1, 1), (3, 2), (2, 1), (5, 2), (4, 0)]
+    assert [names.index(record.key) for record, _ in lineage(records[1:])] == [1, 3, 2, 5, 4]
+
+
+class TestFolder:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        return tmp_path / "library"
+
+    def test_it_outlives_the_process_that_made_it(self, folder):
+        key = add_network(ModuleLibrary(folder), [add(ModuleLibrary(folder), 0)])
+        assert [record.key for record in ModuleLibrary(folder).networks()] == [key]
+        assert {path.name for path in folder.iterdir()} == {"library.json", "modules", "networks"}
+
+    def test_listing_reads_no_tensors(self, folder, monkeypatch):
+        add_network(ModuleLibrary(folder), [add(ModuleLibrary(folder), 0)])
+        monkeypatch.setattr("redwood.methods.modular.library_files.load", None)
+        library = ModuleLibrary(folder)
+        assert len(library.modules()) == len(library.networks()) == 1
+
+    def test_damaged_files_are_told_once_and_the_others_stay(self, folder):
+        library = ModuleLibrary(folder)
+        keys = [add(library, seed) for seed in range(6)]
+        good, broken = add_network(library, keys[:1]), add_network(library, keys[1:2])
+        modules = folder / "modules"
+        (modules / f"{keys[1]}.json").write_text("{")
+        (modules / f"{keys[2]}.safetensors").write_bytes(b"short")
+        (modules / f"{keys[3]}.safetensors").unlink()
+        text = (modules / f"{keys[4]}.json").read_text()
+        (modules / f"{keys[4]}.json").write_text(text.replace('"format": 1', '"format": 2'))
+        (modules / "notes.txt").write_text("mine")
+        assert len(warned(library)) == 6  # the foreign file, four modules and the network that uses one of them
+        assert warned(ModuleLibrary(folder)) == []
+        assert [record.key for record in library.modules()] == [keys[0], keys[5]]
+        assert [record.key for record in library.networks()] == [good]
+        with pytest.raises(RedwoodError, match="is damaged or no JSON"):
+            library.module(keys[1])
+        with pytest.raises(RedwoodError, match="has 5 bytes, not"):
+            library.load(keys[2])
+        with pytest.raises(RedwoodError, match="is of format 2, not 1; use the redwood that wrote it"):
+            library.module(keys[4])
+        for seed in range(1, 5):
+            assert add(library, seed) == keys[seed]  # makes them whole again
+        assert len(library.modules()) == 6 and library.networks()[1].key == broken
+
+    def test_the_warnings(self, folder):
+        library = ModuleLibrary(folder)
+        keys = [add(library, seed) for seed in range(2)]
+        network = add_network(library, keys[1:])
+        (folder / "modules" / f"{keys[0]}.json").write_text("[]")
+        (folder / "modules" / f"{keys[1]}.json").unlink()
+        (folder / "networks" / "strange").mkdir()
+        told = warned(library)
+        assert len(told) == 3 and all(sentence.count("\n") == 0 and sentence.endswith(".") for sentence in told)
+        assert any(keys[0] in one for one in told) and any("strange" in one for one in told)
+        assert any(network in one and f"its module {keys[1]} is missing or damaged" in one for one in told)
+        assert warned(ModuleLibrary(folder)) == []
+
+    def test_a_flipped_bit_is_told_when_the_module_is_loaded(self, folder):
+        library = ModuleLibrary(folder)
+        key = add(library, 0)
+        path = folder / "modules" / f"{key}.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        assert len(library.modules()) == 1
+        with pytest.raises(RedwoodError, match="its digest differs"):
+            library.load(key)
+        add(library, 0)
+        assert torch.equal(library.load(key)["weight"], weights(0)["weight"])
+
+    def test_a_record_that_was_changed_by_hand(self, folder):
+        library = ModuleLibrary(folder)
+        key = add_network(library, [add(library, 0)])
+        path = folder / "networks" / f"{key}.json"
+        path.write_text(path.read_text().replace('"mlp"', '"cnn"'))
+        with pytest.raises(RedwoodError, match="its digest differs"):
+            library.network(key)
+
+    def test_only_old_leftovers_are_removed(self, folder):
+        library = ModuleLibrary(folder)
+        key = add(library, 0)
+        leftovers = [folder / "modules" / f".{key}.json.1.tmp", folder / "modules" / f"{'0' * 32}.safetensors"]
+        for path in leftovers:
+            path.write_bytes(b"half")
+        assert len(ModuleLibrary(folder).modules()) == 1 and all(path.exists() for path in leftovers)
+        for path in [*leftovers, folder / "modules" / f"{key}.safetensors"]:
+            os.utime(path, (time.time() - 7200,) * 2)
+        library = ModuleLibrary(folder, create=False)
+        assert all(path.exists() for path in leftovers)
+        library = ModuleLibrary(folder)
+        assert not any(path.exists() for path in leftovers) and library.load(key)
+
+    def test_a_folder_of_others(self, tmp_path):
+        (tmp_path / "mine.txt").touch()
+        (tmp_path / "empty").mkdir()
+        for folder, create, told in [
+            (tmp_path, True, "holds other files than a library's"),
+            (tmp_path / "mine.txt", True, "is a file; name a folder"),
+            (tmp_path / "no" / "folder", True, "there is no .*no; make it first"),
+            (tmp_path / "none", False, "is no module library"),
+            (tmp_path / "empty", False, "is no module library"),
+            ("/proc/library", True, "cannot be used"),
+        ]:
+            with pytest.raises(RedwoodError, match=rf"^--library {folder}.*{told}"):
+                ModuleLibrary(folder, create=create)
+        assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "empty"}
+        ModuleLibrary(tmp_path / "empty")
+
+    def test_a_marker_of_another_version(self, folder):
+        ModuleLibrary(folder)
+        content = json.loads((folder / "library.json").read_text())
+        (folder / "library.json").write_text(json.dumps(content | {"format": 2}))
+        with pytest.raises(RedwoodError, match="is of format 2, not 1"):
+            ModuleLibrary(folder)
