@@ -60,7 +60,7 @@ class LightningMethod(Method):
         phase: The phase that is being trained.
         phase_count: How many phases are over.
         device: Where the network is.
-        flops: Counts the floating-point operations of training.
+        flops: Counts floating-point operations by use: training steps, validation, and what a subclass counts.
     """
 
     target = ContinualSetting
@@ -314,6 +314,7 @@ class LightningMethod(Method):
 
     @override
     def costs(self) -> State:
-        """FLOPs of training so far, the size of the network, and the bytes of the state that counts as buffer."""
+        """FLOPs so far, also by use, the size of the network, and the bytes of the state that counts as buffer."""
         parameters = sum(p.numel() for p in self.network.parameters())
-        return super().costs() | {"training_flops": self.flops.total(), "parameters": parameters}
+        flops = {"training_flops": self.flops.total(), "flops": self.flops.by_use()}
+        return super().costs() | flops | {"parameters": parameters}

@@ -11,10 +11,14 @@ import torch
 
 from redwood.core.workers import gather_objects, sum_over_workers
 from redwood.settings.protocols import Learner
-from redwood.settings.results import Cost
+from redwood.settings.results import USES, Cost
+
+Flops = dict[str, list[float]]  # of each use, in each phase (P,)
 
 
-def measure_cost(method: Learner, wall_time_s: float, training_time_s: float, training_samples: int) -> Cost:
+def measure_cost(
+    method: Learner, wall_time_s: float, training_time_s: float, training_samples: int, flops: Flops
+) -> Cost:
     """The cost of a run; every worker has to call this.
 
     Args:
@@ -22,6 +26,7 @@ def measure_cost(method: Learner, wall_time_s: float, training_time_s: float, tr
         wall_time_s: Seconds of the whole run.
         training_time_s: Seconds of training alone.
         training_samples: Samples trained on by all workers.
+        flops: FLOPs of each use in each phase, of all workers.
     """
     costs = method.costs()
     totals = sum_over_workers(torch.tensor([costs["training_flops"], costs["buffer_bytes"]], dtype=torch.float64))
@@ -34,7 +39,25 @@ def measure_cost(method: Learner, wall_time_s: float, training_time_s: float, tr
         peak_memory_bytes=max(gather_objects(peak_memory_bytes())),
         buffer_bytes=int(totals[1]),
         rehearsal=rehearsal_cost(gather_objects(costs.get("rehearsal"))),
+        flops=flops,
     )
+
+
+def add_phase(flops: Flops, method: Learner, validation: float) -> None:
+    """Add the FLOPs of the phase that is over to those of the phases before; every worker has to call this.
+
+    Args:
+        flops: FLOPs of each use in each phase, of all workers.
+        method: The method of this worker, which knows its FLOPs since the start of the run.
+        validation: FLOPs of all workers for the scores on held-out samples, so far, that the run itself computes.
+    """
+    costs = method.costs()
+    own = costs.get("flops", {"training": costs["training_flops"]})
+    so_far = sum_over_workers(torch.tensor([own.get(use, 0.0) for use in USES], dtype=torch.float64))
+    so_far[USES.index("validation")] += validation
+    for use, total in zip(USES, so_far.tolist(), strict=True):
+        # A later estimate of the steps that were never counted may be lower.
+        flops[use].append(max(0.0, total - sum(flops[use])))
 
 
 def rehearsal_cost(workers: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import pytorch_lightning  # noqa: F401  # import it before `quiet_lightning` sets log levels: the import resets them
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, check, check_alike
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
-from redwood.runs.cost import measure_cost
+from redwood.runs.cost import Flops, add_phase, measure_cost
 from redwood.runs.loggers import WandbMetrics, close_loggers, open_loggers
 from redwood.runs.progress import make_reporter
 from redwood.runs.run import Run
@@ -29,10 +30,10 @@ from redwood.runs.stop_vote import stop_if_requested
 from redwood.settings.base import Setting
 from redwood.settings.config import describe_run
 from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
-from redwood.settings.results import Results
+from redwood.settings.results import USES, Results
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 4
+STATE_FORMAT = 5
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -58,6 +59,8 @@ class RunState:
         training_time_s: Seconds of training.
         wall_time_s: Seconds of the whole run.
         global_step: Training steps.
+        flops: FLOPs of each use in each phase, of all workers.
+        validation_flops: FLOPs of all workers for the scores on held-out samples that the run itself computes.
     """
 
     next_phase: int = 0
@@ -71,6 +74,8 @@ class RunState:
     training_time_s: float = 0.0
     wall_time_s: float = 0.0
     global_step: int = 0
+    flops: Flops = field(default_factory=lambda: {use: [] for use in USES})
+    validation_flops: float = 0.0
 
 
 class _Parts(NamedTuple):
@@ -201,7 +206,11 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     state.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)
     scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
-    held_out = stream.validate(method, index)
+    with FlopCounterMode(display=False) as counter:
+        held_out = stream.validate(method, index)
+    counted = torch.tensor(counter.get_total_flops(), dtype=torch.float64)
+    state.validation_flops += float(sum_over_workers(counted))
+    add_phase(state.flops, method, state.validation_flops)
     _count_samples(phase, state)
     state.validation.append(held_out)
     state.rows.append(scores.per_task)
@@ -277,6 +286,8 @@ def _state_spec(stream: Stream) -> Record:
             "training_time_s": seconds,
             "wall_time_s": seconds,
             "global_step": count,
+            "flops": Record(dict.fromkeys(USES, ListOf(Number(low=0)))),
+            "validation_flops": Number(low=0),
             "method": ListOf(MapOf(ANYTHING), length=world_size()),
         }
     )
@@ -302,7 +313,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         top5_accuracy=state.top5,
         validation=[] if set(state.validation) == {None} else state.validation,
         config=config | stream.drawn(),
-        cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples),
+        cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
         **stream.result_fields(),
     )
 

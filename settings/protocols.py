@@ -59,7 +59,7 @@ class Learner(Options, Protocol):
         """Continue from an earlier state."""
 
     def costs(self) -> dict[str, Any]:
-        """`training_flops`, `parameters` and `buffer_bytes` of this worker so far."""
+        """`training_flops`, `parameters` and `buffer_bytes` of this worker so far; `flops` by use, if it knows them."""
 
 
 class OnlineCurve(Protocol):

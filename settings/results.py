@@ -22,6 +22,9 @@ from redwood.settings.scores.measure import ACCURACY, RETURN, RMSE, Measure
 RETURN_RESULTS = "redwood.settings.rl.results:ReturnResults"
 
 
+# What a method computes for. A search tries candidates that it may discard, each of which it trains.
+USES = ("training", "validation", "selection", "search")
+
 R = TypeVar("R", bound="Results")
 
 
@@ -34,13 +37,15 @@ class Cost:
         training_samples: Samples of the stream that were trained on, once for each pass; replayed samples are not
             counted. Reinforcement: environment steps.
         samples_per_s: Training samples per second of training.
-        training_flops: Floating-point operations of all training steps.
+        training_flops: Floating-point operations of all training steps, those of a search included.
         parameters: Number of parameters of the network.
         peak_memory_bytes: Largest memory in use.
         buffer_bytes: Memory of data kept beside the network: samples, importances, earlier networks.
         rehearsal: Costs of asynchronous rehearsal: milliseconds and bytes per step, samples `replayed` per step,
             samples `stored` by each worker and class, and a `timeline` of the last steps (name, start and end in
             milliseconds). None without it.
+        flops: FLOPs (P,) in each phase, for each of `USES`, of all workers. None in files that were written without
+            it. Tests are the protocol's and not counted.
     """
 
     wall_time_s: float = 0.0
@@ -51,6 +56,19 @@ class Cost:
     peak_memory_bytes: int = 0
     buffer_bytes: int = 0
     rehearsal: dict[str, Any] | None = None
+    flops: dict[str, list[float]] | None = None
+
+    @property
+    def flops_by_use(self) -> dict[str, float]:
+        """FLOPs of the run for each of `USES`; without `flops`, all are training's."""
+        if self.flops is None:
+            return dict.fromkeys(USES, 0.0) | {"training": self.training_flops}
+        return {use: sum(self.flops.get(use, ())) for use in USES}
+
+    @property
+    def total_flops(self) -> float:
+        """FLOPs of the run for all uses."""
+        return sum(self.flops_by_use.values())
 
 
 def installed_versions() -> dict[str, str]:
@@ -240,7 +258,7 @@ class Results:
         if not isinstance(data, dict) or data.keys() - {"phase_tasks", held_out} != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
-        check_results(data, cls.measure, Cost)
+        check_results(data, cls.measure, Cost, USES)
         try:
             order = [int(task) for task in data["phase_tasks"]] if "phase_tasks" in data else None
             results = cls(

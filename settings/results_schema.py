@@ -1,7 +1,7 @@
 """Check the content of `results.json`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from redwood.core.checks import Options
@@ -12,17 +12,19 @@ from redwood.settings.scores.measure import ACCURACY, RMSE, Measure
 _COUNT, _AMOUNT, _KNOWN_OR_NOT = Number(low=0, whole=True), Number(low=0), Number(optional=True)
 
 
-def check_results(data: Mapping[str, object], measure: Measure, cost: type[Options]) -> None:
+def check_results(data: Mapping[str, object], measure: Measure, cost: type[Options], uses: Sequence[str]) -> None:
     """Raise `DataError` unless the entries of `results.json` have the right types and ranges.
 
     Args:
         data: The content of the file. Its keys have been checked.
         measure: The measure of the results.
         cost: The dataclass of the costs.
+        uses: What FLOPs are used for.
     """
     low, high = (0 if measure in (ACCURACY, RMSE) else -math.inf), (1 if measure is ACCURACY else math.inf)
     costs: dict[str, Spec] = {f.name: _COUNT if f.type in (int, "int") else _AMOUNT for f in fields(cost)}
     costs["rehearsal"] = MapOf(ANYTHING)
+    costs["flops"] = Record(dict.fromkeys(uses, ListOf(_AMOUNT)))
     entries: dict[str, Spec] = {
         "setting": Text(),
         "method": Text(),

@@ -110,7 +110,10 @@ class TrainingHooks(Callback):
 
 
 class CheckpointInsidePhase(ModelCheckpoint):
-    """Lightning's checkpoint every so many steps, into the one file that a resumed run looks for."""
+    """Lightning's checkpoint every so many steps, into the one file that a resumed run looks for.
+
+    The last step of an epoch is saved after the validation that follows it: a resumed run would leave that out.
+    """
 
     def __init__(self, run: Run, phase: int) -> None:
         path = run.checkpoint_path(phase)
@@ -129,8 +132,16 @@ class CheckpointInsidePhase(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
     ) -> None:
+        if not (trainer.is_last_batch and trainer.enable_validation):
+            self._after_step(trainer, pl_module)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._after_step(trainer, pl_module)
+
+    def _after_step(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save every so many steps; and, if a signal asks for an end, save and end."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        super().on_train_batch_end(trainer, pl_module, outputs=None, batch=None, batch_idx=0)  # it looks at no batch
         if self._vote.passed():
             if self._last_global_step_saved != trainer.global_step:
                 self._save_checkpoint(trainer, str(self._path))

@@ -1,6 +1,6 @@
-"""Count the floating-point operations of training without slowing it down."""
+"""Count the floating-point operations of a method, by their use, without slowing it down."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -8,13 +8,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from redwood.core.state import Stateful
+from redwood.settings.results import USES
+
+__all__ = ["USES", "FlopMeter"]
 
 # What went through the network in one step: the number of samples of each call.
 Kind = tuple[int, ...]
 
 
 class FlopMeter(Stateful):
-    """FLOPs of all training steps, from one counted step of each kind.
+    """FLOPs by their use: of all training steps, from one counted step of each kind, and of what `count` surrounds.
 
     `torch.utils.flop_counter` makes a step many times slower. What a step costs is decided by how many samples go
     through the network in each call, so one step of each such kind is counted and the others are multiples of it.
@@ -25,7 +28,10 @@ class FlopMeter(Stateful):
         self.steps: dict[Kind, int] = self.add_state("steps", {})
         self.counted: dict[Kind, float] = self.add_state("counted", {})
         self.last: Kind = self.add_state("last", ())  # the kind of the last step
-        self.apart = self.add_state("apart", 0.0)  # FLOPs outside the steps that are counted by kind
+        # FLOPs of each use, but for those of the training steps that are counted by kind.
+        self.apart: dict[str, float] = self.add_state("apart", dict.fromkeys(USES, 0.0))
+        # FLOPs of the bodies that `count_once` has counted, by use and kind.
+        self.bodies: dict[tuple[str, Hashable], float] = self.add_state("bodies", {})
         self._calls: list[int] = []
         self._counter: FlopCounterMode | None = None
         self._handle: RemovableHandle | None = None
@@ -73,23 +79,53 @@ class FlopMeter(Stateful):
         self.last = kind
 
     def start_anew(self) -> None:
-        """Count each kind of step anew, from the next one on: the network has changed."""
-        self.apart = self.total()
+        """Count each kind of step or body anew, from the next one on: the network has changed."""
+        self.apart["training"] = self._training()
         self.steps.clear()
         self.counted.clear()
+        self.bodies.clear()
         self.last = ()
 
     @contextmanager
-    def count(self) -> Iterator[None]:
-        """Count all that the body computes, outside training steps."""
+    def count(self, use: str = "training") -> Iterator[None]:
+        """Count all that the body computes, outside training steps, under a use of `USES`."""
         with FlopCounterMode(display=False) as counter:
             yield
-        self.apart += float(counter.get_total_flops())
+        self.apart[use] += float(counter.get_total_flops())
+
+    @contextmanager
+    def count_once(self, use: str, kind: Hashable) -> Iterator[None]:
+        """Count a body that costs the same each time, at the speed of the body itself.
+
+        Args:
+            use: What the body computes for, of `USES`.
+            kind: What decides the FLOPs of the body, such as its number of samples: a plain value or a tuple of them.
+                Only the first body of each kind is counted, and the others take over its figure.
+        """
+        if (use, kind) in self.bodies:
+            yield
+        else:
+            with FlopCounterMode(display=False) as counter:
+                yield
+            self.bodies[use, kind] = float(counter.get_total_flops())
+        self.apart[use] += self.bodies[use, kind]
+
+    def move(self, flops: float, source: str = "training", target: str = "search") -> None:
+        """Take FLOPs that were counted under the use `source` for those of `target`, such as the steps of a trial."""
+        self.apart[source] -= flops
+        self.apart[target] += flops
+
+    def by_use(self) -> dict[str, float]:
+        """FLOPs so far of each use."""
+        return self.apart | {"training": self._training()}
 
     def total(self) -> float:
-        """FLOPs so far."""
+        """FLOPs so far of training, the steps of a search included."""
+        return self._training() + self.apart["search"]
+
+    def _training(self) -> float:
         samples = sum(sum(kind) for kind in self.counted)
         per_sample = sum(self.counted.values()) / samples if samples else 0.0
-        return self.apart + sum(
+        return self.apart["training"] + sum(
             steps * self.counted.get(kind, per_sample * sum(kind)) for kind, steps in self.steps.items()
         )

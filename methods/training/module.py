@@ -69,7 +69,9 @@ class LearnerModule(LightningModule):
 
         Of regression, it is the mean squared error, as `validation_mse`.
         """
-        scores = self.method.logits(batch.x, batch.task_id)
+        kind = (self.method.phase.index, len(batch.y))
+        with self.method.flops.count_once("validation", kind):
+            scores = self.method.logits(batch.x, batch.task_id)
         if batch.y.is_floating_point():
             name, value = "validation_mse", sample_losses(scores, batch.y).mean()
         else:

@@ -10,7 +10,7 @@ import yaml
 
 from redwood import __version__
 from redwood.cli import main
-from redwood.settings.results import Results
+from redwood.settings.results import USES, Results
 from tests.cli.command import QUICK, RUN_FILES, content, run
 from tests.small_runs import MEASURED
 
@@ -32,6 +32,7 @@ EXPECTED = {
         "parameters",
         "peak_memory_bytes",
         "buffer_bytes",
+        "flops",
     },
 }
 
@@ -81,7 +82,10 @@ class TestFiles:
         assert results["metrics"]["average_accuracy"] == pytest.approx(sum(matrix[-1]) / 5)
         assert all(matrix[i][j] == 0 for i in range(5) for j in range(i + 1, 5))
         assert results["cost"]["training_samples"] == 3 * results["online_accuracy"][-1][0] == 3 * 1437
+        flops = results["cost"].pop("flops")
         assert all(value > 0 for value in results["cost"].values())
+        assert sum(flops["training"]) == pytest.approx(results["cost"]["training_flops"])
+        assert [flops[use] for use in USES if use != "training"] == [[0.0] * 5] * 3
         assert results["config"] == yaml.safe_load((job[0] / "config.yaml").read_text())
 
     def test_metrics(self, job):

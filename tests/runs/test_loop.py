@@ -4,6 +4,7 @@ import torch
 from redwood.core.errors import NotTrainedError
 from redwood.methods.baselines import Finetune, Random
 from redwood.runs.progress import Reporter, make_reporter
+from redwood.settings.results import USES
 from tests.small_runs import FixedRule, run_here, small_setting
 
 
@@ -57,6 +58,27 @@ class TestRunProtocol:
         assert cost.samples_per_s > cost.training_samples / cost.wall_time_s
         assert cost.peak_memory_bytes > 50e6
         assert (cost.parameters, cost.buffer_bytes, cost.training_flops) == (0, 0, 0)
+        assert cost.flops == {use: [0.0] * 3 for use in USES}
+
+    def test_flops_of_each_phase_by_use(self):
+        """Two passes, each followed by a validation; and the run's own score of the held-out samples."""
+        method = Finetune(model="mlp")
+        cost = run_here(small_setting("class_incremental", validation=0.3), method).cost
+        assert sum(cost.flops["training"]) == cost.training_flops == cost.flops_by_use["training"]
+        forward = 2 * sum(p.numel() for p in method.network.parameters() if p.dim() == 2)
+        held_out = [flops / (3 * forward) for flops in cost.flops["validation"]]
+        assert sum(held_out) == 160 - cost.training_samples / 2
+        assert all(n in range(10, 25) for n in held_out)
+        assert cost.flops["selection"] == cost.flops["search"] == [0.0] * 3
+        assert cost.total_flops == cost.training_flops + sum(cost.flops["validation"])
+
+    def test_a_method_may_count_training_alone(self):
+        class Counts(FixedRule):
+            def costs(self):
+                return super().costs() | {"training_flops": 7.0}
+
+        cost = run_here(small_setting("class_incremental"), Counts()).cost
+        assert cost.flops == {use: [0.0] * 3 for use in USES} | {"training": [7.0, 0.0, 0.0]}
 
 
 class TestReporter:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from redwood.core.errors import DataError
-from redwood.settings.results import Cost, Results, installed_versions, mean_and_std
+from redwood.settings.results import USES, Cost, Results, installed_versions, mean_and_std
 from redwood.settings.scores.measure import ACCURACY
 
 R = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.3], [0.5, 0.7, 1.0]]
@@ -157,6 +157,22 @@ class TestJson:
         if results.accuracy_matrix:
             assert loaded.num_phases == results.num_phases
 
+    def test_flops_by_use(self, tmp_path):
+        flops = {"training": [1.0, 2.0], "validation": [0.5, 0.5], "selection": [0.0, 0.0], "search": [4.0, 0.0]}
+        cost = Cost(training_flops=7.0, flops=flops)
+        make(cost=cost).save(tmp_path / "results.json")
+        loaded = Results.load(tmp_path / "results.json").cost
+        assert loaded == cost
+        assert loaded.flops_by_use == {"training": 3.0, "validation": 1.0, "selection": 0.0, "search": 4.0}
+        assert loaded.total_flops == 8.0
+
+    def test_a_file_without_flops_by_use(self, tmp_path):
+        make(cost=Cost(training_flops=7.0)).save(tmp_path / "results.json")
+        assert "flops" not in (tmp_path / "results.json").read_text().replace("training_flops", "")
+        loaded = Results.load(tmp_path / "results.json").cost
+        assert loaded.flops is None
+        assert loaded.flops_by_use == {"training": 7.0, "validation": 0.0, "selection": 0.0, "search": 0.0}
+
     def test_loaded_forward_transfer_is_not_that_of_more_phases(self, tmp_path):
         make(R[:2], untrained_accuracy=[0.1, 0.2, 0.3]).save(tmp_path / "results.json")
         loaded = Results.load(tmp_path / "results.json")
@@ -234,6 +250,9 @@ class TestForeignFiles:
             ("accuracy_matrix", [[0.1], [0.2, 0.3]]),
             ("accuracy_matrix", 3),
             ("cost", {"dollars": 3}),
+            ("cost", {"flops": {"training": [1.0]}}),
+            ("cost", {"flops": {use: [1.0] for use in USES} | {"training": [-1.0]}}),
+            ("cost", {"flops": dict.fromkeys(USES, 1.0)}),
             ("metrics", {}),
             ("online_accuracy", [1, 2]),
             ("config", None),

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.training.flops import FlopMeter
+from redwood.methods.training.flops import USES, FlopMeter
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -92,6 +92,46 @@ class TestFlopMeter:
         with meter.count():
             torch.ones(2, 3) @ weight
         assert meter.total() == 2 * 2 * 3 * 4
+
+    def test_uses(self):
+        meter, weight = FlopMeter(), torch.ones(3, 4)
+        for use in ("training", "validation", "selection", "search", "search"):
+            with meter.count(use):
+                torch.ones(2, 3) @ weight
+        assert meter.by_use() == {"training": 48, "validation": 48, "selection": 48, "search": 96}
+        assert meter.total() == 48 + 96
+
+    def test_once_for_each_kind(self):
+        meter, weight = FlopMeter(), torch.ones(3, 4)
+        for n in (2, 5, 2, 2):
+            with meter.count_once("selection", n), FlopCounterMode(display=False):
+                torch.ones(n, 3) @ weight
+        assert meter.by_use()["selection"] == 2 * 3 * 4 * (2 + 5 + 2 + 2)
+        with meter.count_once("selection", 2):
+            pass  # its figure is known
+        assert meter.by_use()["selection"] == 2 * 3 * 4 * (2 + 5 + 2 + 2 + 2)
+        meter.start_anew()
+        with meter.count_once("selection", 2):
+            pass
+        assert meter.by_use()["selection"] == 2 * 3 * 4 * (2 + 5 + 2 + 2 + 2)
+
+    def test_steps_of_a_trial_become_search(self):
+        method = Finetune(model=network())
+        total = train(method, 160)
+        method.flops.move(total / 4)
+        assert method.flops.by_use() == dict.fromkeys(USES, 0.0) | {"training": total * 3 / 4, "search": total / 4}
+        assert method.flops.total() == total
+        other = FlopMeter()
+        other.load_state_dict(method.flops.state_dict())
+        assert other.by_use() == method.flops.by_use()
+
+    def test_validation_is_counted_apart(self):
+        method = Finetune(model=network())
+        plain = train(method, 160, passes=1)
+        method = Finetune(model=network())
+        # 40 of 160 samples are held out, in batches of 16, 16 and 8.
+        assert train(method, 160, passes=3, validation=0.25) == pytest.approx(3 * plain * 120 / 160, rel=0.01)
+        assert method.flops.by_use()["validation"] == FORWARD * 40 * 3
 
     def test_state_is_gone_on_with(self):
         method = Rehearsal(model=network())
