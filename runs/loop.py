@@ -191,7 +191,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
         The values to log.
     """
     setting, stream, method, run, state = parts
-    seed_everything(setting.seed, "phase", index, rank())
+    seed_everything(setting.seed, "phase", stream.first_task + index, rank())
     phase = stream.phase(index)
     run.reporter.phase_started(index, phase.steps)
     run.start_phase()

@@ -119,6 +119,10 @@ class Stream(Protocol):
     num_tasks: int
     results_type: type[Results]
 
+    @property
+    def first_task(self) -> int:
+        """Number of the run's first task in the whole stream; seeds of a phase count from it."""
+
     def phase(self, index: int) -> AnyPhase:
         """Build one phase."""
 

@@ -15,12 +15,14 @@ from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context
 from redwood.settings.base import Setting
 from redwood.settings.data.catalog import load_dataset
+from redwood.settings.data.combine import combine
 from redwood.settings.data.conversion import checked_source
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.task_list import read_task_list, views_of_names
 from redwood.settings.phase import Phase
 from redwood.settings.supervised_stream import SupervisedStream
 
-STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts")
+STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts", "tasks")
 TRANSITIONS = ("abrupt", "blurry", "gradual")
 
 
@@ -31,8 +33,10 @@ class SupervisedSetting(Setting, labels=True):
     dataset: Any = "digits"  # name, .npz/.h5 file, drift_regression:KIND, continuum:NAME, or file.py:function
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
-    stream: str = "auto"  # what a task is: class_split, permuted, rotated, instance, ordered, contexts (the data's own)
-    nb_tasks: int | None = None  # number of tasks (default: 5)
+    stream: str = "auto"  # a task is: class_split, permuted, rotated, instance, ordered, contexts (the data's), tasks
+    stream_file: str = ""  # tasks: YAML list of data sets and parts of them (default: those of --dataset a,b,c)
+    first_task: int = 0  # tasks: begin with this one; earlier tasks were learned in an earlier run
+    nb_tasks: int | None = None  # number of tasks (default: 5; tasks: all from --first_task on)
     increment: list[int] = field(default_factory=list)  # classes per task: one number, or one per task
     class_order: list[int] = field(default_factory=list)  # order in which classes come (default: drawn from the seed)
     angles: list[float] = field(default_factory=list)  # rotated: degrees of each task (default: drawn from the seed)
@@ -49,6 +53,7 @@ class SupervisedSetting(Setting, labels=True):
         self.dataset = checked_source(self.dataset)
         self.passes = self.resolve("passes", self.passes, default=20)
         check_choice(self, "stream", STREAMS)
+        self._check_task_stream()
         self._check_transition()
         check_range(self, "batch_size", 1)
         check_range(self, "image_size", 0)
@@ -57,6 +62,26 @@ class SupervisedSetting(Setting, labels=True):
         check_range(self, "validation", 0, 0.9)
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
+
+    def _check_task_stream(self) -> None:
+        check_range(self, "first_task", 0)
+        of_tasks, own_data = self.stream == "tasks", self.dataset == type(self).dataset
+        for name in ("stream_file", "first_task"):
+            if getattr(self, name) and not of_tasks:
+                raise InvalidOptionError(
+                    f"--{name} {getattr(self, name)} has no effect on --stream {self.stream}; add --stream tasks."
+                )
+        if self.stream_file and not own_data:
+            given = self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
+            raise InvalidOptionError(
+                f"--dataset {given} has no effect beside --stream_file {self.stream_file}, which names the data sets; "
+                "leave one of them out."
+            )
+        if of_tasks and isinstance(self.dataset, Dataset):
+            raise InvalidOptionError(
+                f"--stream tasks needs the names of data sets, but {self.dataset.name} is one in memory; use "
+                "--stream contexts for the tasks of its own."
+            )
 
     def _check_transition(self) -> None:
         context = self.assumptions.context
@@ -77,6 +102,8 @@ class SupervisedSetting(Setting, labels=True):
     @property
     @override
     def dataset_name(self) -> str:
+        if self.stream_file:
+            return Path(self.stream_file).stem
         return self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
 
     @cached_property
@@ -96,10 +123,14 @@ class SupervisedSetting(Setting, labels=True):
     @cached_property
     def _stream(self) -> SupervisedStream:
         self.check_not_a_view("The stream")
-        data = self.dataset
-        if not isinstance(data, Dataset):
-            data = load_dataset(data, Path(self.data_dir), self.seed, self.image_size)
-        return SupervisedStream(self, data)
+        if self.stream == "tasks":
+            views = read_task_list(Path(self.stream_file)) if self.stream_file else views_of_names(self.dataset)
+            data = combine(self.dataset_name, views, self._load, self.seed)
+            return SupervisedStream(self, data, [view.describe() for view in views])
+        return SupervisedStream(self, self.dataset if isinstance(self.dataset, Dataset) else self._load(self.dataset))
+
+    def _load(self, name: str) -> Dataset:
+        return load_dataset(name, Path(self.data_dir), self.seed, self.image_size)
 
     @override
     def phases(self) -> Iterator[Phase]:
@@ -110,18 +141,19 @@ class SupervisedSetting(Setting, labels=True):
     def for_method(self) -> Self:
         """A view with the spaces and the options, without the data and the hidden fields.
 
-        Where boundaries are announced, `nb_tasks` is the number of tasks that the data was cut into.
+        Where boundaries are announced, `nb_tasks` is the number of tasks that the data was cut into, also if the run
+        takes only some of them.
         """
         spaces = {name: copy.deepcopy(getattr(self, name)) for name in ("observation_space", "action_space")}
         view = super().for_method()
         vars(view).update(spaces, dataset=self.dataset_name)
         del vars(view)["_stream"]
         if self.assumptions.boundaries:
-            vars(view)["nb_tasks"] = self._stream.num_tasks
+            vars(view)["nb_tasks"] = self._stream.total_tasks
         return view
 
     @override
     def hidden_fields(self) -> frozenset[str]:
-        """The order of classes and the angles. Where boundaries are not announced, also the number of tasks."""
-        hidden = frozenset({"class_order", "angles"})
-        return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment"}
+        """What tells the tasks to come. Where boundaries are not announced, also the number of tasks."""
+        hidden = frozenset({"class_order", "angles", "stream_file"})
+        return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment", "first_task"}

@@ -1,5 +1,6 @@
 """The stream of a supervised setting: its assumptions decide the phases, what a batch shows, and the scores."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, cast
 
@@ -33,6 +34,7 @@ class SupervisedOptions(Protocol):
     eval_tasks: str
     stream: str
     nb_tasks: int | None
+    first_task: int
     increment: list[int]
     class_order: list[int]
     angles: list[float]
@@ -45,10 +47,18 @@ class SupervisedOptions(Protocol):
 
 
 class SupervisedStream:
-    """The tasks of one supervised run, as phases to train on and test sets to be scored on."""
+    """The tasks of one supervised run, as phases to train on and test sets to be scored on.
 
-    def __init__(self, setting: SupervisedOptions, data: Dataset) -> None:
+    Tasks keep their numbers in the whole stream, of which a run may take a part: `num_tasks` from `first_task` on.
+    """
+
+    def __init__(self, setting: SupervisedOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
         """Cut `data` into tasks and phases by the assumptions and options of `setting`.
+
+        Args:
+            setting: The options.
+            data: The samples of all tasks.
+            names: Of a stream of tasks (`--stream tasks`): name, year and group of each.
 
         Raises:
             InvalidOptionError: If an option does not fit the data.
@@ -61,12 +71,17 @@ class SupervisedStream:
                 f"{name_of_setting(type(setting))} adds classes from task to task, but the targets of {data.name} are "
                 "numbers; choose a setting whose tasks share their outputs, such as domain_incremental."
             )
-        kind = self._kind_of_tasks()
+        if data.validation is not None and setting.validation:
+            raise InvalidOptionError(
+                f"--validation {setting.validation} holds out samples of {data.name}, which names its validation "
+                "samples itself; leave it out."
+            )
+        kind = "tasks" if names else self._kind_of_tasks()
         self._in_order = kind == "ordered" and self._can_keep_order()
         self.results_type: type[Results] = RegressionResults if data.is_regression else Results
         options = TaskOptions(
             stream=kind,
-            num_tasks=setting.nb_tasks,
+            num_tasks=None if names else setting.nb_tasks,
             increment=setting.increment,
             class_order=setting.class_order,
             shared_outputs=self._promised.shared_outputs,
@@ -74,13 +89,14 @@ class SupervisedStream:
             angles=setting.angles,
         )
         tasks, self.n_outputs = make_tasks(data, options)
-        self.num_tasks = len(tasks)
+        self.total_tasks, self._names = len(tasks), names
+        self.first_task, self.num_tasks = self._part(len(tasks), setting.nb_tasks if names else None)
         self._source = Source(data.x, data.y, tasks)
         self._test_source = Source(data.x_test, data.y_test, tasks)
         self._classes = self._classes_of_tasks()
         # Shuffled, since the neighbours of a sample in its batch would tell its task.
         test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
-        self._test = shuffled(test, derive_seed(setting.seed, "test order") % 2**48)
+        self._test = self._own(shuffled(test, derive_seed(setting.seed, "test order") % 2**48), self.num_tasks)
         self._phases, self._held_out = self._split(task_entries([task.rows for task in tasks]))
         self.num_phases = len(self._phases)
         smallest = min(map(len, self._phases))
@@ -88,6 +104,29 @@ class SupervisedStream:
             raise InvalidOptionError(
                 f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
             )
+
+    def _part(self, total: int, wanted: int | None) -> tuple[int, int]:
+        """The first task of the run, and the number of its tasks."""
+        first = self._setting.first_task
+        if first >= total:
+            raise InvalidOptionError(
+                f"--first_task {first} is none of the {total} tasks of {self._data.name}, which count from 0; "
+                f"use at most {total - 1}."
+            )
+        count = total - first if wanted is None else wanted
+        if first + count > total:
+            raise InvalidOptionError(
+                f"--nb_tasks {count} is more than the {total - first} tasks of {self._data.name} that are left from "
+                f"task {first} on; use fewer."
+            )
+        return first, count
+
+    def _own(self, entries: Entries, num_tasks: int) -> Entries:
+        """The entries that belong to the first `num_tasks` tasks of the run."""
+        if (self.first_task, num_tasks) == (0, self.total_tasks):
+            return entries
+        inside = (entries.tasks >= self.first_task) & (entries.tasks < self.first_task + num_tasks)
+        return entries[inside.nonzero().flatten()]
 
     # What the assumptions and the options decide.
 
@@ -153,20 +192,28 @@ class SupervisedStream:
     def _split(self, tasks: list[Entries]) -> tuple[list[Entries], list[HeldOut]]:
         """The training samples and the held-out samples of each phase."""
         train, held_out = self._hold_out(tasks)
+        part = slice(self.first_task, self.first_task + self.num_tasks)
+        if self._promised.context == Context.STATIONARY or not self._promised.boundaries:
+            tasks, train, held_out, part = tasks[part], train[part], held_out[part], slice(None)
         if self._in_order or not self._promised.boundaries:
             aside, n_rows = Entries.concatenate(held_out), len(self._data.y)
             pairs = [held_out_along(stream, aside, n_rows, self._setting.seed) for stream in self._arrange(tasks)]
-            return [rest for rest, _ in pairs], [along for _, along in pairs]
+            return [rest for rest, _ in pairs][part], [along for _, along in pairs][part]
         phases = self._arrange(train)
         if self._promised.past_accessible:
             held_out = [Entries.concatenate(held_out[: number + 1]) for number in range(len(tasks))]
         if len(phases) < len(tasks):
             held_out = [Entries.concatenate(held_out)]
         seed = derive_seed(self._setting.seed, "held out") % 2**48
-        return phases, [HeldOut(shuffled(entries, seed)) for entries in held_out]
+        return phases[part], [HeldOut(shuffled(entries, seed)) for entries in held_out][part]
 
     def _hold_out(self, tasks: list[Entries]) -> tuple[list[Entries], list[Entries]]:
         """Split each task's samples into training and validation."""
+        mask = self._data.validation
+        if mask is not None:
+            aside = [mask[entries.rows] for entries in tasks]
+            train = [entries[~marked] for entries, marked in zip(tasks, aside, strict=True)]
+            return train, [entries[marked] for entries, marked in zip(tasks, aside, strict=True)]
         train, validation = [], []
         for number, entries in enumerate(tasks):
             order = torch.randperm(len(entries), generator=generator(self._setting.seed, "validation", number))
@@ -187,7 +234,7 @@ class SupervisedStream:
         if setting.transition == "blurry":
             tasks = blurry(tasks, setting.blur, seed)
         if not self._promised.boundaries:
-            return [abrupt(tasks, seed)]
+            return [abrupt(tasks, seed + self.first_task)]
         if self._promised.past_accessible:
             return [Entries.concatenate(tasks[: number + 1]) for number in range(len(tasks))]
         return tasks
@@ -200,7 +247,7 @@ class SupervisedStream:
         shows_task = self._shows_ids and (one_task or self._promised.past_accessible)
         return Phase(
             index,
-            task_id=index if shows_task else None,
+            task_id=self.first_task + index if shows_task else None,
             task_classes=self._task_classes(entries),
             train=BatchLoader(sequence),
             validation=self._validation_loader(index, sequence),
@@ -214,7 +261,7 @@ class SupervisedStream:
             self._setting.batch_size,
             passes=self._setting.passes,
             shuffle=self._promised.boundaries and not self._in_order,
-            seed=derive_seed(self._setting.seed, "shuffling", index) % 2**48,
+            seed=derive_seed(self._setting.seed, "shuffling", self.first_task + index) % 2**48,
             show_ids=self._shows_ids,
             rank=rank(),
             workers=world_size(),
@@ -256,9 +303,14 @@ class SupervisedStream:
         return [tuple(torch.unique(self._source.labels(own)).tolist()) for own in entries]
 
     def samples_of(self, task: int, test: bool = False) -> tuple[Tensor, Tensor]:
-        """All training or test samples (n, ...) of a task, transformed, and their labels (n,) or targets."""
+        """All training or test samples (n, ...) of a task, transformed, and their labels (n,) or targets.
+
+        Training samples that the data set keeps for validation are left out.
+        """
         source = self._test_source if test else self._source
         rows = source.tasks[task].rows_test if test else source.tasks[task].rows
+        if self._data.validation is not None and not test:
+            rows = rows[~self._data.validation[rows]]
         entries = Entries(rows, torch.full_like(rows, task))
         return source.samples(entries), source.labels(entries)
 
@@ -286,13 +338,15 @@ class SupervisedStream:
             return None
 
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
-        """Score `method` on the test sets of the first `num_tasks` tasks."""
-        tested = self._test if num_tasks is None else self._test[(self._test.tasks < num_tasks).nonzero().flatten()]
+        """Score `method` on the test sets of the first `num_tasks` tasks of the run (default: all)."""
+        tested = self._test if num_tasks is None else self._own(self._test, num_tasks)
         counts = self._count(method, self._test_source, tested)
-        means = counts.totals / counts.samples
+        part = slice(self.first_task, self.first_task + self.num_tasks)
+        means = (counts.totals / counts.samples)[part]
         if self._data.is_regression:
             return Scores(nan_to_none(means.sqrt()))
-        return Scores(nan_to_none(means), None if counts.top5 is None else nan_to_none(counts.top5 / counts.samples))
+        top5 = None if counts.top5 is None else nan_to_none((counts.top5 / counts.samples)[part])
+        return Scores(nan_to_none(means), top5)
 
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score `method` on all samples held out from a phase; None if there are none."""
@@ -309,7 +363,7 @@ class SupervisedStream:
             source,
             entries,
             self.action_space,
-            num_tasks=self.num_tasks,
+            num_tasks=self.total_tasks,
             num_outputs=self.n_outputs,
             show_ids=self._promised.task_ids >= TaskIds.TEST,
         )
@@ -325,5 +379,6 @@ class SupervisedStream:
         return {}
 
     def drawn(self) -> dict[str, object]:
-        """None: the tasks follow from the options."""
-        return {}
+        """Of a stream of tasks: name, year and group of each task of the run."""
+        own = self._names[self.first_task : self.first_task + self.num_tasks]
+        return {"task_list": list(own)} if own else {}

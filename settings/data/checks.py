@@ -78,6 +78,26 @@ def check_times(name: str, *splits: tuple[Tensor | None, Tensor]) -> None:
             raise DataError(f"Data set {name}: the times hold NaN or infinite values; clean them first.")
 
 
+def check_validation(name: str, validation: Tensor, y: Tensor, contexts: Tensor | None) -> None:
+    """Check the mask of validation samples: each class and each task needs other samples to train on."""
+    if validation.dtype != torch.bool or validation.shape != y.shape[:1]:
+        raise DataError(
+            f"Data set {name}: the validation mask needs one bool for each of the {len(y)} training samples, "
+            f"got {tuple(validation.shape)} {validation.dtype}."
+        )
+    kinds = {"class": None if y.dtype.is_floating_point else y, "task": contexts}
+    for kind, numbers in kinds.items():
+        if numbers is None:
+            continue
+        missing = sorted(set(numbers.unique().tolist()) - set(numbers[~validation].unique().tolist()))
+        if missing:
+            raise DataError(
+                f"Data set {name}: all training samples of {kind} {missing[0]} are kept for validation; keep fewer."
+            )
+    if bool(validation.all()):
+        raise DataError(f"Data set {name}: all training samples are kept for validation; keep fewer.")
+
+
 def _shorten(values: Tensor) -> str:
     shown = [str(v) for v in values[:6].tolist()]
     return "{" + ", ".join(shown) + (", ..." if len(values) > 6 else "") + "}"

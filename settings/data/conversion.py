@@ -71,6 +71,11 @@ def _resized(name: str, images: Samples, side: int) -> Tensor:
             f"--image_size {side} resizes images (C, H, W), but the samples of {name} are {tuple(images.shape[1:])}; "
             "leave it out."
         )
+    return resize_images(images, side)
+
+
+def resize_images(images: Tensor, side: int) -> Tensor:
+    """Images (N, C, H, W) as (N, C, side, side) in their dtype, by bilinear interpolation without aliasing."""
     result = images.new_empty((*images.shape[:2], side, side))
     for start in range(0, len(images), _CHUNK):
         chunk = images[start : start + _CHUNK].float()

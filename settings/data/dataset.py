@@ -17,7 +17,14 @@ from redwood.settings.data.arrays import (
     targets_of,
     times_of,
 )
-from redwood.settings.data.checks import check_contexts, check_labels, check_split, check_targets, check_times
+from redwood.settings.data.checks import (
+    check_contexts,
+    check_labels,
+    check_split,
+    check_targets,
+    check_times,
+    check_validation,
+)
 
 _HASHED_SAMPLES = 16
 
@@ -38,6 +45,8 @@ class Dataset:
         time: When each training sample was taken (N,), float64. None: in the order of the rows.
         time_test: When each test sample was taken (M,); given if and only if `time` is.
         ordered: Whether the order of the samples matters. In regression it always does.
+        validation: Training samples (N,), bool, that the data set keeps for validation: a stream serves them as
+            `phase.validation` of their task, and never in training. None: the option `validation` decides.
 
     Raises:
         DataError: If shapes disagree, labels are not 0..K-1, or a value is not finite.
@@ -54,6 +63,7 @@ class Dataset:
     time: Tensor | None = None
     time_test: Tensor | None = None
     ordered: bool = False
+    validation: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_split(self.name, "training", self.x, self.y, self.contexts)
@@ -74,6 +84,8 @@ class Dataset:
         if self.contexts is not None and self.contexts_test is not None:
             check_contexts(self.name, self.contexts, self.contexts_test)
         check_times(self.name, (self.time, self.y), (self.time_test, self.y_test))
+        if self.validation is not None:
+            check_validation(self.name, self.validation, self.y, self.contexts)
 
     @property
     def is_regression(self) -> bool:
@@ -115,6 +127,7 @@ class Dataset:
         time: np.ndarray | Tensor | None = None,
         time_test: np.ndarray | Tensor | None = None,
         ordered: bool | None = None,
+        validation: np.ndarray | Tensor | None = None,
     ) -> "Dataset":
         """Make a data set from NumPy arrays or tensors.
 
@@ -130,6 +143,7 @@ class Dataset:
             time: When each training sample was taken (N,), any numbers or dates; None: in the order of the rows.
             time_test: When each test sample was taken (M,).
             ordered: Whether the order of the samples matters (default: if `time` is given).
+            validation: Mask (N,), bool, of the training samples that are kept for validation.
         """
         samples, samples_test = samples_of(name, x), samples_of(name, x_test)
         targets = targets_of(name, y)
@@ -149,11 +163,12 @@ class Dataset:
             time=None if time is None else times_of(name, time),
             time_test=None if time_test is None else times_of(name, time_test),
             ordered=time is not None if ordered is None else ordered,
+            validation=None if validation is None else torch.as_tensor(validation),
         )
 
 
 def describe_data(data: Dataset) -> dict[str, object]:
-    """Size, shape and dtype of both splits; hashes of all labels, task ids and times, and of some samples."""
+    """Size, shape and dtype of both splits; hashes of all labels, task ids, times and masks, and of some samples."""
     facts: dict[str, object] = {}
     splits = (
         ("training", data.x, data.y, data.contexts, data.time),
@@ -170,6 +185,8 @@ def describe_data(data: Dataset) -> dict[str, object]:
             facts[f"hash of {name} task ids"] = _hash(contexts)
         if time is not None:
             facts[f"hash of {name} times"] = _hash(time)
+    if data.validation is not None:
+        facts["hash of validation mask"] = _hash(data.validation)
     return facts
 
 

@@ -77,7 +77,7 @@ def makers_of(setting: SupervisedSetting) -> list[EnvironmentMaker]:
             f"The targets of {setting.dataset_name} are numbers, which no prediction hits; choose another data set."
         )
     stream = setting.open_stream()
-    return [_maker(setting, stream, task) for task in range(stream.num_tasks)]
+    return [_maker(setting, stream, task) for task in range(stream.first_task, stream.first_task + stream.num_tasks)]
 
 
 def _maker(setting: SupervisedSetting, stream: SupervisedStream, task: int) -> EnvironmentMaker:

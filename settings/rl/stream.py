@@ -1,7 +1,7 @@
 """Turns the assumptions of a reinforcement node into behaviour: phases, environments and scores."""
 
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -47,6 +47,7 @@ class StreamOptions(Protocol):
 class ReinforcementStream:
     """The environments of one run: phases for training, and episodes for scores."""
 
+    first_task: ClassVar[int] = 0
     results_type: type[Results] = ReturnResults
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,8 +10,8 @@ from torch import Tensor
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.seeding import derive_seed, generator
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.transforms import Transform, rotation_by, transform_of_task
 from redwood.settings.streams.order import split_evenly
-from redwood.settings.streams.transforms import Transform, rotation_by, transform_of_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,7 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
         "instance": _instances,
         "ordered": _ordered,
         "contexts": _contexts,
+        "tasks": _task_list,
     }
     if data.is_regression and options.stream == "class_split":
         raise InvalidOptionError(
@@ -244,6 +245,20 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask]
         )
         for number in range(count)
     ], data.n_outputs
+
+
+def _task_list(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
+    """Tasks of the data whose labels follow each other; tasks that share outputs count their labels from 0."""
+    tasks, n_outputs = _contexts(data, options)
+    if not options.shared_outputs:
+        return tasks, n_outputs
+    shared = []
+    for task in tasks:
+        classes = torch.unique(data.y[task.rows])
+        label_map = torch.zeros(n_outputs, dtype=torch.long)
+        label_map[classes] = torch.arange(len(classes))
+        shared.append(replace(task, label_map=label_map))
+    return shared, max(len(torch.unique(data.y[task.rows])) for task in tasks)
 
 
 def _count(options: TaskOptions) -> int:

@@ -5,6 +5,7 @@ import pytest
 
 from redwood.core.errors import DataError
 from redwood.settings import Dataset
+from redwood.settings.data.dataset import describe_data
 
 X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 3
 NAMES = np.array(["ash", "elm", "oak"])
@@ -75,3 +76,32 @@ def test_reversed_and_foreign_arrays_are_numbers_like_others():
     data = make(x=values[:, ::-1], y=Y[::-1])
     assert data.x.tolist() == values[:, ::-1].tolist() and data.y.tolist() == Y[::-1].tolist()
     assert make(x=values.astype(">f4")).x.tolist() == values.tolist()
+
+
+class TestValidationMask:
+    def make(self, mask, t=None):
+        return Dataset.from_arrays(X, Y, X, Y, t, t, validation=mask)
+
+    def test_it_is_kept_and_told_apart(self):
+        data = self.make([True] * 3 + [False] * 3)
+        assert data.validation.tolist() == [True] * 3 + [False] * 3
+        facts = [describe_data(one) for one in (data, self.make([False] * 3 + [True] * 3), self.make(None))]
+        assert len({fact.get("hash of validation mask") for fact in facts}) == 3
+
+    @pytest.mark.parametrize(
+        ("mask", "t", "sentence"),
+        [
+            ([True] * 5, None, r"needs one bool for each of the 6 training samples, got \(5,\) torch.bool"),
+            ([1, 1, 1, 0, 0, 0], None, r"needs one bool .* got \(6,\) torch.int64"),
+            ([True, False, False] * 2, None, "all training samples of class 0 are kept for validation; keep fewer"),
+            ([False] * 3 + [True] * 3, np.array([0, 0, 0, 1, 1, 1]), "all training samples of task 1 are kept"),
+        ],
+    )
+    def test_a_mask_that_does_not_fit(self, mask, t, sentence):
+        with pytest.raises(DataError, match=sentence):
+            self.make(mask, t)
+
+    def test_numbers_need_samples_to_train_on_too(self):
+        numbers = Y + 0.5
+        with pytest.raises(DataError, match="all training samples are kept for validation"):
+            Dataset.from_arrays(X, numbers, X, numbers, validation=[True] * 6)

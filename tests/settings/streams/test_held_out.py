@@ -1,10 +1,12 @@
 """Where boundaries are not announced, held-out samples show no more of the stream than training has shown."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
+from redwood.core.errors import InvalidOptionError
 from redwood.settings.streams.batches import held_out_along
 from redwood.settings.streams.order import Entries
 from tests.samples import numbered
@@ -84,3 +86,30 @@ def test_two_workers_share_what_has_been_reached(two_workers):
     for own, other in zip(mine, others, strict=True):
         assert not set(own) & set(other)
     assert len(mine[-1]) + len(others[-1]) == 18
+
+
+class TestMask:
+    """Samples that the data set itself keeps for validation."""
+
+    @pytest.mark.parametrize("key", ["continual", "class_incremental", "cumulative", "traditional", "task_incremental"])
+    def test_they_are_the_validation_samples_of_their_task(self, key):
+        data = numbered()
+        mask = torch.arange(len(data.y)) % 3 == 0
+        setting = small_setting(key, dataset=replace(data, validation=mask), class_order=range(6), passes=1)
+        marked = set(mask.nonzero().flatten().tolist())
+        for phase in setting.phases():
+            trained = {int(value) for batch in phase.train for value in batch.x[:, 0]}
+            assert not trained & marked
+            labels = data.y[sorted(trained)].unique()
+            assert shown(phase) == marked & set(torch.isin(data.y, labels).nonzero().flatten().tolist())
+
+    def test_environments_of_the_samples_leave_them_out(self):
+        data = numbered()
+        data = replace(data, validation=torch.arange(len(data.y)) % 3 == 0)
+        x, _ = small_setting("class_incremental", dataset=data).open_stream().samples_of(0)
+        assert len(x) and not (x[:, 0].long() % 3 == 0).any()
+
+    def test_a_share_beside_it_is_refused(self):
+        data = replace(numbered(), validation=torch.arange(66) % 3 == 0)
+        with pytest.raises(InvalidOptionError, match=r"--validation 0.2 .* numbered, which names its validation"):
+            small_setting("class_incremental", dataset=data, validation=0.2).open_stream()
