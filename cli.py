@@ -19,6 +19,7 @@ from redwood.experiments.arguments import (
     option_names,
     parse_selection,
     refuse_repeated,
+    split_library,
 )
 from redwood.methods.table import method_names
 from redwood.runs.signals import INTERRUPTED, Stopped, stop_signals
@@ -76,13 +77,12 @@ def _dispatch(argv: list[str]) -> int:
     chosen, rest = parse_selection(argv)
     if chosen.resume:
         return _resume(chosen, rest)
-    if (chosen.list or chosen.version) and rest:
-        raise UsageError(f"{'--list' if chosen.list else '--version'} goes alone; leave {rest[0]} out.")
+    if chosen.list:
+        return _list(rest, as_json=chosen.json)
     if chosen.version:
+        _refuse_more("--version", rest)
         print(__version__)
         return 0
-    if chosen.list:
-        return _list(as_json=chosen.json)
     if _asks_for_general_help(chosen) and chosen.config is None:
         return _general_help()
     if chosen.config is None:
@@ -90,11 +90,23 @@ def _dispatch(argv: list[str]) -> int:
     return _run_selected(argv, chosen, rest)
 
 
-def _list(as_json: bool) -> int:
+def _list(rest: list[str], as_json: bool) -> int:
+    library, others = split_library(rest)
+    _refuse_more("--list", others)
+    if library is not None:
+        from redwood.experiments.library_listing import print_library
+
+        print_library(library, as_json)
+        return 0
     from redwood.experiments.listing import print_settings
 
     print_settings(as_json)
     return 0
+
+
+def _refuse_more(option: str, rest: list[str]) -> None:
+    if rest:
+        raise UsageError(f"{option} goes alone; leave {rest[0]} out.")
 
 
 def _asks_for_general_help(chosen: argparse.Namespace) -> bool:

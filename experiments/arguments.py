@@ -38,7 +38,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--trust", action="store_true", help="with --resume or --config: run the code that the folder or file names"
     )
-    group.add_argument("--list", action="store_true", help="show the tree of settings and the methods of each")
+    group.add_argument(
+        "--list",
+        action="store_true",
+        help="show the tree of settings and the methods of each; with --library DIR, the modules in that folder",
+    )
     group.add_argument("--json", action="store_true", help="with --list: as JSON")
     group.add_argument("--version", action="store_true", help="show the version")
     group.add_argument("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
@@ -56,6 +60,14 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if chosen.trust and not (chosen.config or chosen.resume):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     return chosen, rest
+
+
+def split_library(rest: list[str]) -> tuple[str | None, list[str]]:
+    """Split what stands beside `--list` into the folder of `--library`, and all else."""
+    parser = OneSentenceParser(prog="cli.py", add_help=False, allow_abbrev=False)
+    parser.add_argument("--library")
+    chosen, others = parser.parse_known_args(rest)
+    return chosen.library, others
 
 
 def option_names(arguments: Sequence[str]) -> set[str]:

@@ -108,10 +108,10 @@ def _cost_lines(cost: Cost, samples: str) -> Iterable[tuple[str, str]]:
     yield "wall time", _seconds(cost.wall_time_s)
     yield f"training {samples}", f"{cost.training_samples:,}"
     yield "training speed", f"{cost.samples_per_s:,.0f} {samples}/s"
-    yield "training compute", _scaled(cost.training_flops, "FLOPs")
-    yield "parameters", _scaled(cost.parameters, "")
-    yield "peak memory", _scaled(cost.peak_memory_bytes, "B")
-    yield "stored beside network", _scaled(cost.buffer_bytes, "B")
+    yield "training compute", scaled(cost.training_flops, "FLOPs")
+    yield "parameters", scaled(cost.parameters, "")
+    yield "peak memory", scaled(cost.peak_memory_bytes, "B")
+    yield "stored beside network", scaled(cost.buffer_bytes, "B")
     if cost.rehearsal is not None:
         yield "waited for replay", f"{cost.rehearsal['wait_ms'] / max(cost.rehearsal['step_ms'], 1e-9):.1%} of a step"
 
@@ -157,7 +157,7 @@ def _seconds(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def _scaled(value: float, unit: str) -> str:
+def scaled(value: float, unit: str) -> str:
     """Write a number with the prefix that leaves one to three digits before the point."""
     for prefix in ("", "k", "M", "G", "T", "P"):
         if abs(value) < 999.5 or prefix == "P":

@@ -25,6 +25,8 @@ MARKER, LOCK_FILE = "library.json", ".lock"
 PATIENCE_S = 60.0
 # Older files of a writer that never finished were left by a killed process.
 ABANDONED_AFTER_S = 3600.0
+# What looks damaged may be on its way out or in, in another process: it is looked at again.
+_LOOKS, _BETWEEN_LOOKS_S = 3, 0.01
 
 _MARKER = Record({"format": Number(whole=True), "kind": Text(pattern="module library"), "id": Text()})
 # What a file holds beside the record.
@@ -221,14 +223,17 @@ class LibraryFolder:
         Raises:
             DataError: If the record, or the size of its tensors, is wrong.
         """
-        path = self._path(kind, key)
-        try:
-            content = self._checked(kind, key, path)
-        except DataError:
-            if path.exists():
-                raise
-            return None
-        return content
+        path, problem = self._path(kind, key), None
+        for _ in range(_LOOKS):
+            try:
+                return self._checked(kind, key, path)
+            except DataError as error:
+                if not path.exists():
+                    return None
+                problem = error
+            time.sleep(_BETWEEN_LOOKS_S)
+        assert problem is not None
+        raise problem
 
     def _checked(self, kind: Kind, key: str, path: Path) -> State:
         content: State = read_json(path)
@@ -236,8 +241,9 @@ class LibraryFolder:
         if content["key"] != key or (kind == "networks" and network_key(content) != key):
             raise DataError(f"The file {path} is not what was added (its digest differs); {_remedy(key)}.")
         if kind == "modules":
-            data = path.with_suffix(_DATA)
-            size = data.stat().st_size if data.exists() else 0
+            data, size = path.with_suffix(_DATA), 0
+            with suppress(FileNotFoundError):
+                size = data.stat().st_size
             if size != content["file_bytes"]:
                 raise DataError(f"The file {data} has {size} bytes, not {content['file_bytes']}; {_remedy(key)}.")
         return content

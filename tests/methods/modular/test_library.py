@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 import warnings
 
@@ -10,6 +11,9 @@ import torch
 
 from redwood.core.errors import RedwoodError
 from redwood.methods.modular.library import ModuleLibrary, lineage
+from tests.fork_server import start_context
+from tests.methods.modular import library_writers
+from tests.methods.modular.library_writers import MODULES_A_NETWORK, Writers, problems
 
 TASK = {"name": "digits", "classes": [0, 1], "samples": 60}
 INPUTS = {"shape": [4], "dtype": "float32"}
@@ -338,3 +342,55 @@ class TestFolder:
         (folder / "library.json").write_text(json.dumps(content | {"format": 2}))
         with pytest.raises(RedwoodError, match="is of format 2, not 1"):
             ModuleLibrary(folder)
+
+
+class TestSeveralProcesses:
+    def test_four_add_at_once(self, tmp_path):
+        """Two add the same networks, two others share some; the library is made by the first of them."""
+        writers = Writers(tmp_path / "library")
+        for numbers in (range(20), range(20), range(10, 30), range(20, 40)):
+            writers.start(numbers)
+        writers.join()
+        assert problems(writers.folder, writers.added) == []
+        library = ModuleLibrary(writers.folder)
+        assert len(writers.added) == len(library.networks()) == 40
+        assert len(library.modules()) == 40 + MODULES_A_NETWORK - 1
+        for record in library.networks():
+            first = library.load(record.modules[0])["weight"]
+            assert torch.equal(first, library_writers.weights(int(record.task["name"]))["weight"])
+
+    @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+    def test_writers_that_are_killed_leave_only_what_is_whole(self, tmp_path, kills):
+        moment, writers = random.Random(kills), Writers(tmp_path / "library")
+        for number in range(kills):
+            writers.start(range(1000))
+            writers.start(range(number * 10, 1000))
+            writers.kill_at_random(moment, 0.2)
+            assert problems(writers.folder, writers.added) == []
+        count = len(ModuleLibrary(writers.folder).networks())
+        assert count >= len(writers.added) > 2
+        writers.start(range(max(writers.added) + 1))
+        writers.join()
+        assert problems(writers.folder, writers.added) == []
+        assert not [path for path in (tmp_path / "library").glob("*/*.safetensors") if not is_listed(path)]
+
+    def test_a_module_is_whole_after_it_was_removed_and_added_at_once(self, tmp_path):
+        key = ModuleLibrary(tmp_path / "l").add_module(library_writers.weights(0), role="block", position=0, model="m")
+        until = time.time() + 3
+        jobs = [
+            (library_writers.remove_again_and_again, (tmp_path / "l", key, until)),
+            (library_writers.add_again_and_again, (tmp_path / "l", 0, until)),
+            (library_writers.add_again_and_again, (tmp_path / "l", 0, until + 0.3)),
+        ]
+        processes = [start_context().Process(target=job, args=arguments) for job, arguments in jobs]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+        assert [process.exitcode for process in processes] == [0, 0, 0]
+        assert problems(tmp_path / "l", {}) == []
+        assert {path.name for path in (tmp_path / "l" / "modules").iterdir()} == {f"{key}.json", f"{key}.safetensors"}
+
+
+def is_listed(path):
+    return path.with_suffix(".json").exists()
