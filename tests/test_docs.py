@@ -138,3 +138,17 @@ def test_the_method_of_the_readme_is_the_example():
     example = (ROOT / "examples" / "label_smoothing.py").read_text()
     for line in first.splitlines():
         assert line.split("  #")[0] in example, line
+
+
+def test_the_module_library(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(), re.DOTALL):
+        exec(code, names)
+    assert [record.key for record in names["library"].modules()] == [names["stem"]]
+    assert names["weights"][1]["weight"].shape == (2, 8)
+    files = set(re.findall(r"^\| `([\w./]+)` \|", (DOCS / "library.md").read_text(), re.MULTILINE))
+    left = {
+        path.relative_to("modules").as_posix().replace(names["stem"], "KEY") for path in Path("modules").rglob("*.*")
+    }
+    assert left == files - {"networks/KEY.json", "lineage.png", ".lock"} | {".lock"} & left

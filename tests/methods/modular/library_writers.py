@@ -129,7 +129,10 @@ def problems(folder: Path, added: dict[int, tuple[str, list[str]]]) -> list[str]
     listed = {record.key: record.notes for record in networks}
     there = {record.key for record in modules}
     found += [str(warning.message) for warning in caught]
-    found += ["listed twice"] if (len(listed), len(there)) != (len(networks), len(modules)) else []
+    # A number names one content, so a task that comes twice would be one network under two keys.
+    tasks = {record.task["name"] for record in networks}
+    if (len(listed), len(tasks), len(there)) != (len(networks), len(networks), len(modules)):
+        found.append("an entry is listed twice")
     for number, (network, its_modules) in added.items():
         if listed.get(network) != f"number {number}" or not there.issuperset(its_modules):
             found.append(f"network {number} is lost")
