@@ -15,13 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from redwood.core.files import write_atomically
-from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, show_value
+from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, scaled, show_value
 from redwood.runs.names import wrapped
-from redwood.runs.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order
-from redwood.settings.results import mean_and_std
-from redwood.settings.scores.measure import ACCURACY
+from redwood.runs.pair_results import (
+    INDEPENDENT,
+    PARTLY,
+    SOME_FAILED,
+    Efficiency,
+    PairResults,
+    efficiency_of,
+    methods_in_order,
+    transfers_to_last,
+)
+from redwood.settings.results import USES, mean_and_std
+from redwood.settings.scores.measure import ACCURACY, Measure
 
 FAILED = "\N{MULTIPLICATION SIGN}"
+ON_FRONT = "\N{DAGGER}"
 _MAX_LINES = 40
 # The costs in the file, and whether they differ from seed to seed.
 COSTS = {
@@ -32,7 +42,10 @@ COSTS = {
     "buffer_bytes": False,
     "parameters": False,
 }
-_COLUMNS = ("incr.", "forget", "BWT", "FWT", "online", "time", "seeds")
+_COLUMNS = ("incr.", "forget", "BWT", "FWT", "online")
+# Columns that only some comparisons have: transfer to the last task, if there are independent models; and compute.
+_LAST, _COMPUTE = "last", "FLOPs"
+_LEAST = 6  # letters of a line of a method's name
 
 
 def print_comparison(rows: Sequence[PairResults], console: Console) -> None:
@@ -87,13 +100,12 @@ def _print_grid(rows: Sequence[PairResults], console: Console) -> None:
 def _grid_cell(row: PairResults) -> str:
     if not row.results:
         return FAILED
-    mean = sum(run.objective for run in row.results) / len(row.results)
-    return row.results[0].measure.show(mean) + (PARTLY if row.failure else "")
+    return row.results[0].measure.show(row.objective) + (PARTLY if row.failure else "")
 
 
 def _best(rows: Sequence[PairResults]) -> set[str]:
     """The methods that are best under a setting."""
-    means = {row.method: sum(run.objective for run in row.results) / len(row.results) for row in rows if row.results}
+    means = {row.method: row.objective for row in rows if row.results}
     if not means:
         return set()
     lower = next(row.results[0].lower_is_better for row in rows if row.results)
@@ -124,13 +136,17 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
     column is repeated in full below the table.
     """
     one_method = len({row.method for row in rows}) == 1 < len({row.setting for row in rows})
-    cells = [_comparison_cells(row, row.setting if one_method else row.method) for row in rows]
+    traded = {} if one_method or not _has_flops(rows) else _traded(rows)
+    cells = [
+        _comparison_cells(row, row.setting if one_method else row.method, rows, traded.get(row.setting)) for row in rows
+    ]
     measure = next((run.measure for row in rows for run in row.results), ACCURACY)
-    columns = ("", measure.name, *_COLUMNS)
+    further = [_LAST] * _has_independent(rows), [_COMPUTE] * _has_flops(rows)
+    columns = ("", measure.name, *further[0], *_COLUMNS, *further[1], "time", "seeds")
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
     left = console.width - sum(widths[1:]) - len(widths)  # for the method and the status
-    widths[0] = max(min(widths[0], left - len("failed")), len("rehearsal"))
+    widths[0] = max(min(widths[0], left - len("failed")), _LEAST)
     room = max(left - widths[0], len("failed"))
     cut = [text if len(text) <= room else _cut(text, room) for text in status]
     groups = [row.method if one_method else row.setting for row in rows]
@@ -144,6 +160,8 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
             if belongs_to == group:
                 table.add_row(*map(Text, (wrapped(line[0], widths[0]), *line[1:], state)))
         console.print(table)
+        if group in traded:
+            console.print(Text(_front_note(traded[group], measure)))
         console.print()
     print_untested((run for row in rows for run in row.results), console)
     for row, whole, part in zip(rows, status, cut, strict=True):
@@ -151,9 +169,31 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
             console.print(Text(f"{row.label} {whole}"), soft_wrap=True)
 
 
-def _comparison_cells(row: PairResults, name: str) -> list[str]:
+def _traded(rows: Sequence[PairResults]) -> dict[str, Efficiency]:
+    """The trade-off of error and compute under each setting that several methods have results of."""
+    settings = [row.setting for row in rows if row.results]
+    return {setting: found for setting, found in efficiency_of(rows).items() if settings.count(setting) > 1}
+
+
+def _front_note(found: Efficiency, measure: Measure) -> str:
+    note = f"{ON_FRONT} on the Pareto front of {measure.name} and FLOPs"
+    return note if found.hypervolume is None else f"{note}, of hypervolume {found.hypervolume:.4g}"
+
+
+def _has_independent(rows: Sequence[PairResults]) -> bool:
+    return any(row.method == INDEPENDENT and row.results for row in rows)
+
+
+def _has_flops(rows: Sequence[PairResults]) -> bool:
+    return any(row.results and row.total_flops > 0 for row in rows)
+
+
+def _comparison_cells(
+    row: PairResults, name: str, rows: Sequence[PairResults], efficiency: Efficiency | None
+) -> list[str]:
+    compares, counts = _has_independent(rows), _has_flops(rows)
     if not row.results:
-        return [name, *[NOT_DEFINED] * (len(ACCURACY.metrics) + 1), "0"]
+        return [name, *[NOT_DEFINED] * (len(ACCURACY.metrics) + compares + counts + 1), "0"]
     cells, measure = [name], row.results[0].measure
     statistics = mean_and_std(row.results)
     for metric in measure.metrics[: len(ACCURACY.metrics)]:
@@ -162,7 +202,13 @@ def _comparison_cells(row: PairResults, name: str) -> list[str]:
         if metric == measure.metrics[0] and statistic is not None and len(row.results) > 1:
             text += f" ± {measure.show(statistic[1])}"
         cells.append(text)
+    if compares:
+        gains = transfers_to_last(row, rows)
+        cells.insert(2, show_value(measure, float(np.mean(gains)) if gains else None, signed=True))
     seconds = sum(run.cost.wall_time_s for run in row.results) / len(row.results)
+    if counts:
+        mark = ON_FRONT if efficiency is not None and row.method in efficiency.front else ""
+        cells.append(scaled(row.total_flops, "", significant=2).replace(" ", "") + mark)
     return [*cells, _clock(seconds), str(len(row.results))]
 
 
@@ -183,11 +229,15 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
     """Write one line per pair: its seeds, mean and standard deviation of each metric and cost, and what went wrong.
 
     A metric that is undefined for the pair is left empty. Of costs that no clock or operating system measures, only
-    the mean is written.
+    the mean is written. `pareto` is 1 for the methods on the front of their setting, whose `hypervolume` stands in all
+    lines of the setting. `transfer_to_last` is there if the method `independent` is among the pairs.
     """
     known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or ACCURACY.metrics
     columns = [f"{name}{suffix}" for name in known for suffix in ("", "_std")]
+    columns += ["transfer_to_last", "transfer_to_last_std"] if _has_independent(rows) else []
     columns += [f"{name}{suffix}" for name, varies in COSTS.items() for suffix in (("", "_std") if varies else ("",))]
+    columns += [*(f"flops_{use}" for use in (*USES, "total")), "pareto", "hypervolume"]
+    efficiency = efficiency_of(rows)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, ["setting", "method", "seeds", *columns, "failure"])
     writer.writeheader()
@@ -195,6 +245,7 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
         writer.writerow(
             {"setting": row.setting, "method": row.method, "seeds": len(row.results), "failure": row.failure or ""}
             | dict(_values(row))
+            | (dict(_trade_off_values(row, rows, efficiency[row.setting])) if row.results else {})
         )
     write_atomically(path, text.getvalue().encode())
 
@@ -211,3 +262,18 @@ def _values(row: PairResults) -> Iterator[tuple[str, float]]:
         yield name, float(np.mean(values))
         if varies:
             yield f"{name}_std", float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _trade_off_values(
+    row: PairResults, rows: Sequence[PairResults], efficiency: Efficiency
+) -> Iterator[tuple[str, float | str]]:
+    """FLOPs by use, the place among the methods of the setting, and the transfer to the last task; there are runs."""
+    for use in USES:
+        yield f"flops_{use}", float(np.mean([run.cost.flops_by_use[use] for run in row.results]))
+    yield "flops_total", row.total_flops
+    yield "pareto", int(row.method in efficiency.front)
+    yield "hypervolume", "" if efficiency.hypervolume is None else efficiency.hypervolume
+    gains = transfers_to_last(row, rows)
+    if gains:
+        yield "transfer_to_last", float(np.mean(gains))
+        yield "transfer_to_last_std", float(np.std(gains, ddof=1)) if len(gains) > 1 else 0.0

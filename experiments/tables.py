@@ -108,12 +108,21 @@ def _cost_lines(cost: Cost, samples: str) -> Iterable[tuple[str, str]]:
     yield "wall time", _seconds(cost.wall_time_s)
     yield f"training {samples}", f"{cost.training_samples:,}"
     yield "training speed", f"{cost.samples_per_s:,.0f} {samples}/s"
-    yield "training compute", scaled(cost.training_flops, "FLOPs")
+    yield from _compute_lines(cost)
     yield "parameters", scaled(cost.parameters, "")
     yield "peak memory", scaled(cost.peak_memory_bytes, "B")
     yield "stored beside network", scaled(cost.buffer_bytes, "B")
     if cost.rehearsal is not None:
         yield "waited for replay", f"{cost.rehearsal['wait_ms'] / max(cost.rehearsal['step_ms'], 1e-9):.1%} of a step"
+
+
+def _compute_lines(cost: Cost) -> Iterable[tuple[str, str]]:
+    """FLOPs of training; where there are others, of each use and of all."""
+    used = {use: flops for use, flops in cost.flops_by_use.items() if flops or use == "training"}
+    for use, flops in used.items():
+        yield f"{use} compute", scaled(flops, "FLOPs")
+    if len(used) > 1:
+        yield "total compute", scaled(cost.total_flops, "FLOPs")
 
 
 def new_table(title: str, padding: int, show_header: bool = True) -> Table:
@@ -157,11 +166,11 @@ def _seconds(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def scaled(value: float, unit: str) -> str:
-    """Write a number with the prefix that leaves one to three digits before the point."""
+def scaled(value: float, unit: str, *, significant: int = 3) -> str:
+    """Write a number with the prefix that leaves one to three digits before the point, and so many significant ones."""
     for prefix in ("", "k", "M", "G", "T", "P"):
         if abs(value) < 999.5 or prefix == "P":
             break
         value /= 1000
-    digits = 0 if prefix == "" or value >= 99.95 else 1 if value >= 9.995 else 2
-    return f"{value:.{digits}f} {prefix}{unit}".rstrip()
+    before = 1 + sum(value >= 10**digits - 0.5 * 10.0 ** (digits - significant) for digits in (1, 2))
+    return f"{value:.{0 if prefix == '' else max(0, significant - before)}f} {prefix}{unit}".rstrip()

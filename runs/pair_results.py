@@ -4,6 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from redwood.settings.results import Results
+from redwood.settings.scores.metrics import transfer_to_last
+from redwood.settings.scores.pareto import dominated_by, hypervolume_of_methods, loss_of
+
+INDEPENDENT = "independent"  # the method that learns each task from nothing, which transfer to the last task refers to
 
 # Marks a pair of which some seeds failed, and what the mark means.
 PARTLY, SOME_FAILED = "*", "mean of the seeds that did not fail"
@@ -29,6 +33,68 @@ class PairResults:
     def label(self) -> str:
         """The pair's name, as in `class_incremental / rehearsal`."""
         return f"{self.setting} / {self.method}"
+
+    @property
+    def objective(self) -> float:
+        """The mean objective of the runs; there has to be one."""
+        return sum(run.objective for run in self.results) / len(self.results)
+
+    @property
+    def total_flops(self) -> float:
+        """The mean of the FLOPs of the runs, for all uses; there has to be one."""
+        return sum(run.cost.total_flops for run in self.results) / len(self.results)
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """The means of several methods under one setting, as a trade-off of error and compute.
+
+    Attributes:
+        front: The methods on the Pareto front: no other one is as good in error and FLOPs, and better in one of them.
+        hypervolume: What the front dominates, by `hypervolume_of_methods`; None if nothing was computed.
+    """
+
+    front: frozenset[str]
+    hypervolume: float | None
+
+
+def efficiency_of(pairs: Sequence[PairResults]) -> dict[str, Efficiency]:
+    """The trade-off under each setting of which there are results."""
+    found: dict[str, Efficiency] = {}
+    for setting in dict.fromkeys(pair.setting for pair in pairs if pair.results):
+        group = [pair for pair in pairs if pair.setting == setting and pair.results]
+        measure = group[0].results[0].measure
+        costs = [pair.total_flops for pair in group]
+        losses = [loss_of(pair.objective, measure) for pair in group]
+        beaten = dominated_by(list(zip(costs, losses, strict=True)))
+        front = frozenset(pair.method for pair, others in zip(group, beaten, strict=True) if not others)
+        found[setting] = Efficiency(front, hypervolume_of_methods(costs, losses, measure))
+    return found
+
+
+def transfers_to_last(pair: PairResults, pairs: Iterable[PairResults]) -> list[float]:
+    """How much each run of a pair gains on the last task over the run of `independent` with its setting and seed.
+
+    Args:
+        pair: The pair.
+        pairs: All pairs of the comparison.
+
+    Returns:
+        `transfer_to_last` of each seed that both have, of errors with its sign changed; empty if it is not defined.
+    """
+    references = {
+        run.seed: run
+        for other in pairs
+        if (other.setting, other.method) == (pair.setting, INDEPENDENT)
+        for run in other.results
+    }
+    gains = [
+        transfer_to_last(run.learned, references[run.seed].learned, run.order)
+        for run in pair.results
+        if run.seed in references
+    ]
+    sign = -1.0 if pair.results and pair.results[0].lower_is_better else 1.0
+    return [sign * gain for gain in gains if gain is not None]
 
 
 def methods_in_order(pairs: Iterable[PairResults]) -> list[str]:

@@ -33,7 +33,7 @@ def draw_comparison(
 
     Above is the mean objective of each pair, with its deviation over seeds, as a heat map; a pair that does not apply
     is grey, one that failed is hatched, and one of which some seeds failed has a star. Below is a panel per setting:
-    the objective against the training FLOPs, and the Pareto front of the two.
+    the objective against the FLOPs for all uses, and the Pareto front of the two.
 
     Args:
         cells: The pairs that apply; all results are of one measure.

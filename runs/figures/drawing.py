@@ -18,6 +18,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from redwood.core.files import replacing
+from redwood.runs.names import title_name
 from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
 
@@ -65,6 +66,15 @@ def number_phases(axis: Axis, results: Results, phases: int) -> None:
     axis.set_ticks(
         shown, [str(phase if results.phase_tasks is None else results.phase_tasks[phase]) for phase in shown]
     )
+
+
+def title_run(figure: Figure, results: Results, what: str) -> None:
+    """Write above a figure what it shows, and of which run."""
+    done = len(results.accuracy_matrix)
+    unfinished = "" if done == results.num_phases else f", {done} of {results.num_phases} phases"
+    names = (*map(title_name, (results.setting, results.method, results.dataset)), f"seed {results.seed}{unfinished}")
+    subtitle = " · ".join(name for name in names if name)
+    figure.suptitle(f"{what}\n{subtitle}", fontsize=11)
 
 
 def describe_tasks(figure: Figure, results: Results) -> None:

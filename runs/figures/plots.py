@@ -12,9 +12,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from redwood.runs.figures.cost_curve import has_cost_curve, plot_cost_curve
 from redwood.runs.figures.drawing import (
     COLOURS,
     describe_tasks,
@@ -26,9 +26,9 @@ from redwood.runs.figures.drawing import (
     save_figure,
     scale_of,
     style_axes,
+    title_run,
 )
 from redwood.runs.figures.timeline import plot_timeline
-from redwood.runs.names import title_name
 from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import RETURN, Measure
@@ -45,6 +45,8 @@ def draw_run(results: Results, folder: Path) -> None:
     measure = results.measure.key
     plot_accuracy_matrix(results, folder / f"{measure}_matrix.png")
     plot_accuracy_curve(results, folder / f"{measure}_curve.png")
+    if has_cost_curve(results):
+        plot_cost_curve(results, folder / "cost_curve.png")
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
         plot_timeline(timeline, folder / "rehearsal_timeline.png")
@@ -82,7 +84,7 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
     axes.spines[:].set_visible(False)
     if phases > 1:
         figure.colorbar(image, ax=axes, label=measure.label, fraction=0.05, pad=0.02).outline.set_linewidth(0)
-    _title(figure, results, f"{measure.title}{f' in {measure.unit}' if measure.unit else ''} on each task")
+    title_run(figure, results, f"{measure.title}{f' in {measure.unit}' if measure.unit else ''} on each task")
     describe_tasks(figure, results)
     save_figure(figure, path)
 
@@ -110,7 +112,7 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     if panels == 2:
         draw_online(figure.add_subplot(panels, 1, 2), results)
     when = "after training" if results.num_phases == 1 else "as tasks are learned"
-    _title(figure, results, f"{measure.title} {when}")
+    title_run(figure, results, f"{measure.title} {when}")
     describe_tasks(figure, results)
     save_figure(figure, path)
 
@@ -231,11 +233,3 @@ def _shown(results: Results) -> NDArray[np.float64]:
     if not results.accuracy_matrix:
         raise ValueError("There is no accuracy to draw: no phase has been evaluated yet.")
     return results.measure.factor * np.array(results.accuracy_matrix, dtype=np.float64)
-
-
-def _title(figure: Figure, results: Results, what: str) -> None:
-    done = len(results.accuracy_matrix)
-    unfinished = "" if done == results.num_phases else f", {done} of {results.num_phases} phases"
-    names = (*map(title_name, (results.setting, results.method, results.dataset)), f"seed {results.seed}{unfinished}")
-    subtitle = " · ".join(name for name in names if name)
-    figure.suptitle(f"{what}\n{subtitle}", fontsize=11)

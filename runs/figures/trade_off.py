@@ -13,28 +13,7 @@ from redwood.runs.figures.drawing import Look, height_of, spread, style_axes, wi
 from redwood.runs.names import wrapped
 from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
-
-
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the points that are not dominated, where less of both coordinates is better.
-
-    A point is dominated if another one is no worse in both coordinates and better in one (Pareto, "Manuale di economia
-    politica", 1906; Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002, section III).
-    Equal points do not dominate each other.
-
-    Args:
-        points: Pairs such as (cost, error).
-
-    Returns:
-        Indices into `points`, by ascending first coordinate.
-    """
-    found: list[int] = []
-    for index in sorted(range(len(points)), key=lambda i: points[i]):
-        # Sorted so, only the last point found can dominate: its second coordinate is the least so far.
-        if not found or points[index][1] < points[found[-1]][1] or points[index] == points[found[-1]]:
-            found.append(index)
-    return found
-
+from redwood.settings.scores.pareto import front
 
 _FRONT, _OTHER = "#404040", "#8c8c8c"
 _FONT_SIZE = 7.5
@@ -60,7 +39,7 @@ class _Point:
 
 def has_trade_off(runs: Sequence[tuple[str, Sequence[Results]]]) -> bool:
     """Whether there is something to draw: several methods, of which one has counted what it computed."""
-    return len(runs) > 1 and any(run.cost.training_flops > 0 for _, group in runs for run in group)
+    return len(runs) > 1 and any(run.cost.total_flops > 0 for _, group in runs for run in group)
 
 
 def draw_trade_off(
@@ -70,7 +49,7 @@ def draw_trade_off(
     looks: Mapping[str, Look],
     name_all: bool = False,
 ) -> None:
-    """Draw the means over seeds of objective and training FLOPs, on a log axis, and their Pareto front as a staircase.
+    """Draw the means over seeds of objective and total FLOPs, on a log axis, and their Pareto front as a staircase.
 
     Methods on the front are named; the others as well where they are few. A cost of 0, which has no logarithm, stands
     left of all others.
@@ -104,14 +83,14 @@ def draw_trade_off(
     gap = _LINE_HEIGHT / size[1] * (top - bottom)
     _name(axes, chosen, gap, (bottom, top), left=True)
     _name(axes, named_others, gap, (bottom, top), left=False)
-    style_axes(axes, "training FLOPs", f"average {measure.label}")
+    style_axes(axes, "total FLOPs", f"average {measure.label}")
 
 
 def _points(
     runs: Sequence[tuple[str, Sequence[Results]]], factor: float, most: int
 ) -> tuple[list[_Point], float | None]:
     """The points, with names of at most `most` letters a line, and where a cost of 0 stands if one has it."""
-    costs = [float(np.mean([run.cost.training_flops for run in group])) for _, group in runs]
+    costs = [float(np.mean([run.cost.total_flops for run in group])) for _, group in runs]
     least = min(cost for cost in costs if cost > 0)
     zero = 10.0 ** (math.floor(math.log10(least)) - 1)
     points = [

@@ -160,6 +160,32 @@ def forward_transfer(R: Matrix, untrained: Vector | None, order: Order | None = 
     return None if np.isnan(transfer) else transfer
 
 
+def transfer_to_last(R: Matrix, independent: Matrix, order: Order | None = None) -> float | None:
+    """Return how much a stream helps its last task: `T = R[P-1, l] - I[P-1, l]`, where phase P-1 trains task `l`.
+
+    From Veniat et al., "Efficient continual learning with modular networks and task-driven priors" (ICLR 2021), section
+    3: `I` is of a model that learned each task from nothing.
+
+    Args:
+        R: Accuracy matrix (P, T).
+        independent: Accuracy matrix (P, T) of the independent models on the same stream.
+        order: The task of each phase (P,) where tasks come back; else P in {1, T}.
+
+    Returns:
+        A value in [-1, 1], higher is better; None if one phase trained several tasks (P = 1 < T).
+
+    Raises:
+        ValueError: If a matrix is ragged or empty, P fits neither T nor `order`, or the shapes differ.
+    """
+    matrix, reference = _accuracy_matrix(R, order), _accuracy_matrix(independent, order)
+    if matrix.shape != reference.shape:
+        raise ValueError(f"The accuracy matrices have shapes {matrix.shape} and {reference.shape}; give one stream's.")
+    if len(matrix) < matrix.shape[1]:
+        return None
+    last = _order(matrix, order)[-1]
+    return float(matrix[-1, last] - reference[-1, last])
+
+
 def online_accuracy(curve: Sequence[tuple[int, float]]) -> float | None:
     """Return the prequential accuracy: the share of training samples predicted right before they were learned.
 

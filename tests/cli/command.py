@@ -19,6 +19,7 @@ RUN_FILES = {
     "metrics.csv",
     "accuracy_matrix.png",
     "accuracy_curve.png",
+    "cost_curve.png",
     "checkpoints",
 }
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from redwood.experiments.comparison_tables import print_comparison
 from redwood.experiments.tables import print_results, shortened
 from redwood.runs.pair_results import PairResults
-from redwood.settings.results import Cost, Results
+from redwood.settings.results import USES, Cost, Results
 
 
 def run(rows, num_phases=None, **fields):
@@ -93,6 +93,21 @@ class TestPrintResults:
     def test_compute(self, flops, expected):
         text = printed(print_results, run([[0.5]], cost=Cost(training_flops=flops)))
         assert words(text, "training compute") == expected.split()
+
+    def test_compute_by_use(self):
+        flops = {"training": [1e9, 2e9], "validation": [5e8, 5e8], "selection": [0.0, 0.0], "search": [0.0, 4e9]}
+        text = printed(print_results, run([[0.5]], cost=Cost(training_flops=7e9, flops=flops)))
+        assert words(text, "training compute") == ["3.00", "GFLOPs"]
+        assert words(text, "validation compute") == ["1.00", "GFLOPs"]
+        assert words(text, "search compute") == ["4.00", "GFLOPs"]
+        assert words(text, "total compute") == ["8.00", "GFLOPs"]
+        assert "selection" not in text
+
+    def test_compute_of_training_alone_is_one_line(self):
+        flops = {use: [2e9 if use == "training" else 0.0] for use in USES}
+        text = printed(print_results, run([[0.5]], cost=Cost(training_flops=2e9, flops=flops)))
+        assert words(text, "training compute") == ["2.00", "GFLOPs"]
+        assert text.count("compute") == 1
 
     def test_unfinished_run(self):
         text = printed(print_results, run(TWO_TASKS[:1], num_phases=2))
@@ -186,6 +201,37 @@ class TestPrintComparison:
         rows = [PairResults("traditional", "ewc", [run([[0.5]])], failure="out of memory")]
         (line,) = [line for line in printed(print_comparison, rows, width=120).splitlines() if line.startswith("ewc")]
         assert line.split()[1] == "50.0" and line.rstrip().endswith("1 failed: out of memory")
+
+    def test_compute_and_the_pareto_front(self):
+        costs = {"a": (0.9, 1.04e9), "b": (0.5, 23.4e9), "c": (0.4, 9.96e8)}
+        rows = [
+            PairResults("traditional", name, [run([[value]], cost=Cost(training_flops=flops))])
+            for name, (value, flops) in costs.items()
+        ]
+        lines = printed(print_comparison, [*rows, PairResults("traditional", "d", failure="no")]).splitlines()
+        column = lines[1].split().index("FLOPs") + 1
+        found = {line.split()[0]: line.split()[column] for line in lines if line[:2] in ("a ", "b ", "c ", "d ")}
+        assert found == {"a": "1.0G\N{DAGGER}", "b": "23G", "c": "996M\N{DAGGER}", "d": "\N{EN DASH}"}
+        # Of b's 1.37 decades of compute, c saves 1.371 at an error of 0.6, and a another 1.352 down to 0.1.
+        area = np.log10(23.4 / 0.996) * 0.4 + np.log10(23.4 / 1.04) * 0.5
+        assert f"\N{DAGGER} on the Pareto front of accuracy and FLOPs, of hypervolume {area:.4g}" in lines
+
+    def test_one_method_has_no_front(self):
+        rows = [PairResults(name, "ewc", [run([[0.5]], cost=Cost(training_flops=1e9))]) for name in ("a", "b")]
+        text = printed(print_comparison, rows)
+        assert "FLOPs" in text and "\N{DAGGER}" not in text and "hypervolume" not in text
+
+    def test_transfer_to_the_last_task(self):
+        rows = [
+            PairResults("traditional", "independent", [run([[0.9, 0.1], [0.9, 0.5]])]),
+            PairResults("traditional", "ewc", [run([[0.9, 0.1], [0.2, 0.75]])]),
+            PairResults("task_incremental", "ewc", [run([[0.9, 0.1], [0.2, 0.75]])]),
+        ]
+        lines = printed(print_comparison, rows).splitlines()
+        column = lines[1].split().index("last") + 1
+        found = [line.split()[column] for line in lines if line.startswith(("independent", "ewc"))]
+        assert found == ["+0.0", "+25.0", "\N{EN DASH}"], "the other setting has no independent models"
+        assert " last " not in printed(print_comparison, rows[1:])
 
 
 def test_shortened():

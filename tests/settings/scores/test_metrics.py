@@ -9,6 +9,7 @@ from redwood.settings.scores.metrics import (
     forgetting,
     forward_transfer,
     online_accuracy,
+    transfer_to_last,
 )
 
 # Task 1 peaks after phase 2, above its diagonal value, so that forgetting differs from -BWT; task 0 and task 2 differ
@@ -19,6 +20,7 @@ R = [
     [0.5, 0.8, 0.9, 0.4],
     [0.3, 0.5, 0.7, 1.0],
 ]
+INDEPENDENT = [[0.8, 0.5, 0.5, 0.5], [0.8, 0.6, 0.5, 0.5], [0.8, 0.6, 0.7, 0.5], [0.8, 0.6, 0.7, 0.75]]
 UNTRAINED = [0.5, 0.1, 0.2, 0.1]
 SINGLE_PHASE = [[0.2, 0.4, 0.9]]
 SINGLE_TASK = [[0.8]]
@@ -182,3 +184,22 @@ class TestTasksThatComeBack:
     def test_refuses_an_order_that_does_not_fit(self, order):
         with pytest.raises(ValueError, match="4 phases and 2 tasks, which the order"):
             average_accuracy(self.R, order)
+
+
+class TestTransferToLast:
+    def test_by_hand(self):
+        assert transfer_to_last(R, INDEPENDENT) == pytest.approx(1.0 - 0.75)
+        assert transfer_to_last(INDEPENDENT, R) == pytest.approx(0.75 - 1.0)
+
+    def test_the_last_task_is_the_one_trained_last(self):
+        revisited = [[0.9, 0.1], [0.5, 0.8], [0.7, 0.6]]
+        independent = [[0.6, 0.1], [0.6, 0.4], [0.6, 0.4]]
+        assert transfer_to_last(revisited, independent, [0, 1, 0]) == pytest.approx(0.7 - 0.6)
+
+    def test_a_single_phase_has_no_last_task(self):
+        assert transfer_to_last(SINGLE_PHASE, SINGLE_PHASE) is None
+        assert transfer_to_last(SINGLE_TASK, [[0.5]]) == pytest.approx(0.3)
+
+    def test_other_streams_are_refused(self):
+        with pytest.raises(ValueError, match="shapes"):
+            transfer_to_last(R, SINGLE_TASK)
