@@ -1,9 +1,9 @@
 """The supervised branch of the tree: settings whose data is a stream of labelled mini-batches."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -12,17 +12,19 @@ from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.settings.assumptions import Context
+from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.combine import combine
 from redwood.settings.data.conversion import checked_source
+from redwood.settings.data.ctrl import CTRL_STREAMS, ctrl_stream, find_pool
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.task_list import read_task_list, views_of_names
+from redwood.settings.data.views import View
 from redwood.settings.phase import Phase
 from redwood.settings.supervised_stream import SupervisedStream
 
-STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts", "tasks")
+STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts", "tasks", *CTRL_STREAMS)
 TRANSITIONS = ("abrupt", "blurry", "gradual")
 
 
@@ -33,10 +35,11 @@ class SupervisedSetting(Setting, labels=True):
     dataset: Any = "digits"  # name, .npz/.h5 file, drift_regression:KIND, continuum:NAME, or file.py:function
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
-    stream: str = "auto"  # a task is: class_split, permuted, rotated, instance, ordered, contexts (the data's), tasks
+    stream: str = "auto"  # tasks: class_split, permuted, rotated, instance, ordered, contexts (the data's), tasks, s_*
+    concepts: str = "digits"  # s_*: what the tasks are made of: digits, ctrl (CIFAR-10, MNIST, ...), or a YAML file
     stream_file: str = ""  # tasks: YAML list of data sets and parts of them (default: those of --dataset a,b,c)
-    first_task: int = 0  # tasks: begin with this one; earlier tasks were learned in an earlier run
-    nb_tasks: int | None = None  # number of tasks (default: 5; tasks: all from --first_task on)
+    first_task: int = 0  # tasks, s_*: begin with this one; earlier tasks were learned in an earlier run
+    nb_tasks: int | None = None  # number of tasks (default: 5; tasks, s_*: all from --first_task on)
     increment: list[int] = field(default_factory=list)  # classes per task: one number, or one per task
     class_order: list[int] = field(default_factory=list)  # order in which classes come (default: drawn from the seed)
     angles: list[float] = field(default_factory=list)  # rotated: degrees of each task (default: drawn from the seed)
@@ -65,13 +68,28 @@ class SupervisedSetting(Setting, labels=True):
 
     def _check_task_stream(self) -> None:
         check_range(self, "first_task", 0)
-        of_tasks, own_data = self.stream == "tasks", self.dataset == type(self).dataset
-        for name in ("stream_file", "first_task"):
-            if getattr(self, name) and not of_tasks:
+        given_data, of_tasks, of_ctrl = self.dataset != type(self).dataset, self.stream == "tasks", self._is_ctrl
+        needed = {
+            "stream_file": (of_tasks, "--stream tasks"),
+            "concepts": (of_ctrl, "one of --stream s_minus ... s_long"),
+            "first_task": (of_tasks or of_ctrl, "--stream tasks"),
+        }
+        for name, (has_effect, remedy) in needed.items():
+            if getattr(self, name) != getattr(type(self), name) and not has_effect:
                 raise InvalidOptionError(
-                    f"--{name} {getattr(self, name)} has no effect on --stream {self.stream}; add --stream tasks."
+                    f"--{name} {getattr(self, name)} has no effect on --stream {self.stream}; add {remedy}."
                 )
-        if self.stream_file and not own_data:
+        if of_ctrl and given_data:
+            raise InvalidOptionError(
+                f"--dataset has no effect on --stream {self.stream}, which is made of --concepts {self.concepts}; "
+                "leave it out."
+            )
+        if of_ctrl and self.assumptions.task_ids < TaskIds.TEST:
+            raise InvalidOptionError(
+                f"--stream {self.stream} needs task ids at test, which {type(self).__name__} does not give; use "
+                "--setting task_incremental."
+            )
+        if self.stream_file and given_data:
             given = self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
             raise InvalidOptionError(
                 f"--dataset {given} has no effect beside --stream_file {self.stream_file}, which names the data sets; "
@@ -104,6 +122,8 @@ class SupervisedSetting(Setting, labels=True):
     def dataset_name(self) -> str:
         if self.stream_file:
             return Path(self.stream_file).stem
+        if self._is_ctrl:
+            return f"{self.stream}:{Path(self.concepts).stem}"
         return self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
 
     @cached_property
@@ -125,12 +145,26 @@ class SupervisedSetting(Setting, labels=True):
         self.check_not_a_view("The stream")
         if self.stream == "tasks":
             views = read_task_list(Path(self.stream_file)) if self.stream_file else views_of_names(self.dataset)
-            data = combine(self.dataset_name, views, self._load, self.seed)
-            return SupervisedStream(self, data, [view.describe() for view in views])
-        return SupervisedStream(self, self.dataset if isinstance(self.dataset, Dataset) else self._load(self.dataset))
+            return self._stream_of(views, self._loader(self.image_size))
+        if self._is_ctrl:
+            pool = find_pool(self.concepts, self.seed)
+            load = self._loader(self.image_size or pool.image_size)
+            last = self.first_task + (self.nb_tasks or 0)
+            return self._stream_of(ctrl_stream(self.stream, pool, load, self.seed, last), load)
+        load = self._loader(self.image_size)
+        return SupervisedStream(self, self.dataset if isinstance(self.dataset, Dataset) else load(self.dataset))
 
-    def _load(self, name: str) -> Dataset:
-        return load_dataset(name, Path(self.data_dir), self.seed, self.image_size)
+    def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
+        data = combine(self.dataset_name, views, load, self.seed)
+        return SupervisedStream(self, data, [view.describe() for view in views])
+
+    def _loader(self, image_size: int) -> Callable[[str], Dataset]:
+        """Loads data sets by name, each of them once."""
+        return cache(lambda name: load_dataset(name, Path(self.data_dir), self.seed, image_size))
+
+    @property
+    def _is_ctrl(self) -> bool:
+        return self.stream in CTRL_STREAMS
 
     @override
     def phases(self) -> Iterator[Phase]:
@@ -155,5 +189,5 @@ class SupervisedSetting(Setting, labels=True):
     @override
     def hidden_fields(self) -> frozenset[str]:
         """What tells the tasks to come. Where boundaries are not announced, also the number of tasks."""
-        hidden = frozenset({"class_order", "angles", "stream_file"})
+        hidden = frozenset({"class_order", "angles", "stream_file", "concepts"})
         return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment", "first_task"}

@@ -23,15 +23,14 @@ def combine(name: str, views: Sequence[View], load: Callable[[str], Dataset], se
     Args:
         name: Name of the result.
         views: The tasks, in the order of the stream.
-        load: Loads a data set by its name.
+        load: Loads a data set by its name; it is asked for each view.
         seed: Draws the samples of the views.
 
     Raises:
         DataError: If a view does not fit its data set, or the samples of two tasks cannot be brought to one form.
     """
-    loaded = {key: load(key) for key in dict.fromkeys(view.dataset for view in views)}
     draws = Draws(seed)
-    tasks = _alike(name, [cut(view, loaded[view.dataset], draws) for view in views])
+    tasks = _alike(name, [cut(view, load(view.dataset), draws) for view in views])
     labels, labels_test, n_labels = [], [], 0
     for task in tasks:
         labels.append(task.y + n_labels)

@@ -17,6 +17,7 @@ from torch import Tensor
 from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.download import quiet, reason, staging
+from redwood.settings.data.folders import ImageFiles
 from redwood.settings.data.holdout import hold_out
 
 _UINT8 = 0x08
@@ -105,6 +106,25 @@ def cifar100(data_dir: Path, seed: int, image_size: int) -> Dataset:
 def svhn(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """Street View House Numbers (Netzer et al., 2011): 73,257 + 26,032 images (3, 32, 32) of 10 digits."""
     return house_numbers("svhn", _torchvision().SVHN, data_dir)
+
+
+def dtd(data_dir: Path, seed: int, image_size: int) -> Dataset:
+    """Describable Textures, split 1 (Cimpoi et al., 2014): 3,760 + 1,880 images (3, S, S) of 47 classes, in files.
+
+    The published training and validation images are the training split. S is `image_size`, or 224.
+    """
+
+    def read(root: Path, download: bool = False) -> Dataset:
+        parts = [_torchvision().DTD(root, split=split, download=download) for split in ("train", "val", "test")]
+        files = [ImageFiles(part._image_files, image_size or 224) for part in parts]
+        x = ImageFiles(files[0].paths + files[1].paths, image_size or 224)
+        y = torch.tensor(parts[0]._labels + parts[1]._labels)
+        return Dataset("dtd", x, y, files[2], torch.tensor(parts[2]._labels), max_value=255)
+
+    with contextlib.suppress(RuntimeError):  # torchvision's "not found"
+        return read(data_dir)
+    _download("dtd", data_dir, "the unpacked folder dtd", lambda root: read(root, download=True))
+    return read(data_dir)
 
 
 def cifar(key: str, source: Any, data_dir: Path) -> Dataset:

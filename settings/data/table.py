@@ -12,6 +12,8 @@ DATASETS: dict[str, str] = {
     "svhn": "redwood.settings.data.image_sets:svhn",
     "tiny_imagenet": "redwood.settings.data.folders:tiny_imagenet",
     "core50": "redwood.settings.data.folders:core50",
+    "dtd": "redwood.settings.data.image_sets:dtd",
+    "prototypes": "redwood.settings.data.prototypes:prototypes",
     "image_folder": "redwood.settings.data.folders:image_folder",
 } | {
     f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"

@@ -58,8 +58,8 @@ class BatchLoader:
     def preview(self, n: int) -> Batch:
         """Up to `n` training samples of the phase, drawn at random, before they are trained on.
 
-        A method may look at its task before it decides how to learn it, where samples are presented several times. These
-        samples are not scored, and do not count as trained on.
+        A method may look at its task before it decides how to learn it, where samples are presented several times.
+        These samples are not scored, and do not count as trained on.
 
         Raises:
             HiddenError: If each sample may be presented only once, or the order of the samples matters.
