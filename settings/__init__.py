@@ -5,7 +5,8 @@
        └─ class_incremental                  boundaries and ids in training; classes accumulate
           ├─ domain_incremental              one output space shared by all tasks
           ├─ task_incremental                ids at test, too
-          │  └─ multi_task                   ... and stationary (also a child of traditional)
+          │  ├─ multi_task                   ... and stationary (also a child of traditional)
+          │  └─ cumulative_task_incremental  ... and data of earlier tasks stays (also a child of cumulative)
           ├─ cumulative                      data of earlier tasks stays accessible: the upper bound
           ├─ traditional                     stationary: one shuffled phase
           ├─ online_class_incremental        one pass (also online_{domain,task}_incremental, online_traditional)
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
         ClassIncrementalSetting,
         ContinualSetting,
         CumulativeSetting,
+        CumulativeTaskIncrementalSetting,
         Distributed,
         DistributedClassIncrementalSetting,
         DistributedDomainIncrementalSetting,
@@ -82,6 +84,7 @@ __all__ = [
     "ContinualRLSetting",
     "ContinualSetting",
     "CumulativeSetting",
+    "CumulativeTaskIncrementalSetting",
     "Dataset",
     "Distributed",
     "DistributedClassIncrementalSetting",

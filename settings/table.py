@@ -12,6 +12,7 @@ SETTINGS: dict[str, str] = {
     "domain_incremental": "redwood.settings.tree:DomainIncrementalSetting",
     "task_incremental": "redwood.settings.tree:TaskIncrementalSetting",
     "cumulative": "redwood.settings.tree:CumulativeSetting",
+    "cumulative_task_incremental": "redwood.settings.tree:CumulativeTaskIncrementalSetting",
     "traditional": "redwood.settings.tree:TraditionalSetting",
     "multi_task": "redwood.settings.tree:MultiTaskSetting",
     "online_class_incremental": "redwood.settings.tree:OnlineClassIncrementalSetting",

@@ -29,6 +29,10 @@ class CumulativeSetting(ClassIncrementalSetting, past_accessible=True):
     """Each phase holds the data of all tasks so far: the setting of the upper bound."""
 
 
+class CumulativeTaskIncrementalSetting(TaskIncrementalSetting, CumulativeSetting):
+    """Each phase holds the data of all tasks so far, and the task id is given at test too."""
+
+
 class TraditionalSetting(ClassIncrementalSetting, context=Context.STATIONARY):
     """All tasks shuffled into one phase of independent, identically distributed samples."""
 

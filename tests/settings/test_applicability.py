@@ -29,7 +29,7 @@ APPLIES_TO = (
         "stable_sgd": SUPERVISED,
         "widen": SUPERVISED,
         "dtp": SUPERVISED,
-        "joint": {"cumulative"},
+        "joint": {"cumulative", "cumulative_task_incremental"},
         "moving_window": SUPERVISED,
         "just_in_time": SUPERVISED,
         "icarl": BELOW_CLASS_INCREMENTAL,

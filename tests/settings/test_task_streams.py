@@ -70,7 +70,9 @@ class TestStream:
             [0, 1, 2],
         ]
 
-    @pytest.mark.parametrize("key", ["continual", "task_agnostic", "traditional", "multi_task", "cumulative"])
+    @pytest.mark.parametrize(
+        "key", ["continual", "task_agnostic", "multi_task", "cumulative", "cumulative_task_incremental"]
+    )
     def test_under_all_settings(self, key, stream_file):
         results = run_here(make(key, stream_file), FixedRule())
         assert len(results.accuracy_matrix[-1]) == 4
@@ -87,7 +89,7 @@ class TestStream:
 
 
 class TestFirstTask:
-    @pytest.mark.parametrize("key", ["task_incremental", "class_incremental", "online_task_incremental", "cumulative"])
+    @pytest.mark.parametrize("key", ["task_incremental", "class_incremental", "cumulative_task_incremental"])
     def test_a_task_is_the_same_whatever_the_first_one_is(self, key, stream_file):
         whole, part = make(key, stream_file), make(key, stream_file, first_task=1, nb_tasks=2)
         assert whole.observation_space == part.observation_space and whole.action_space == part.action_space

@@ -37,6 +37,7 @@ TREE = {
     "domain_incremental": (["class_incremental"], {"shared_outputs": True}),
     "task_incremental": (["class_incremental"], {"task_ids": TaskIds.TEST}),
     "cumulative": (["class_incremental"], {"past_accessible": True}),
+    "cumulative_task_incremental": (["task_incremental", "cumulative"], {}),
     "traditional": (["class_incremental"], {"context": Context.STATIONARY}),
     "multi_task": (["task_incremental", "traditional"], {}),
     "online_class_incremental": (["online", "class_incremental"], {}),
