@@ -34,10 +34,19 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old or the new content, never a part."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file so that a reader finds the old or the new content, never a part.
+
+    Args:
+        path: The file.
+        content: Its new bytes.
+        durable: Whether they have to be on the disk before the file appears, in case the power is cut.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def remove_temporaries(folder: Path, older_than_s: float = 0.0) -> None:
@@ -73,6 +82,23 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
         file.write("{\n" + ",\n".join(lines) + "\n}\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_new_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write as `write_json`, unless the file is there by then: of several processes at once, the first one wins."""
+    complete = temporary_path(path)
+    try:
+        write_json(complete, content)
+        os.link(complete, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        if not complete.exists():
+            raise
+        if not path.exists():  # this file system has no links: of two at the same moment, the last one wins
+            os.replace(complete, path)
+    finally:
+        complete.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -15,7 +15,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from redwood.core.errors import DataError, RedwoodError, reason_of
-from redwood.core.files import read_json, remove_temporaries, replacing, temporary_path, write_json
+from redwood.core.files import (
+    read_json,
+    remove_temporaries,
+    temporary_path,
+    write_atomically,
+    write_json,
+    write_new_json,
+)
 from redwood.core.schema import Number, Record, Text, check
 from redwood.core.state import State
 from redwood.methods.modular.library_records import KEY_PATTERN, KINDS, SPECS, Kind, module_key, network_key
@@ -87,11 +94,11 @@ class LibraryFolder:
             RedwoodError: If its files are damaged.
         """
         with self._told():
-            return self._read(kind, key)
+            return self._read(kind, key) if _is_key(key) else None
 
     def holds(self, kind: Kind, key: str) -> bool:
         """Whether there is a record, whole or damaged."""
-        return self._path(kind, key).exists()
+        return _is_key(key) and self._path(kind, key).exists()
 
     def tensors(self, content: State) -> dict[str, Tensor]:
         """The tensors of a module.
@@ -104,7 +111,9 @@ class LibraryFolder:
             tensors = load(path.read_bytes())  # a file that is mapped would end the process if another one cut it short
         except (OSError, SafetensorError, KeyError) as error:
             raise DataError(f"The file {path} cannot be read ({reason_of(error)}); {_remedy(key)}.") from error
-        if module_key(tensors, content["role"], content["position"], content["model"]) != key:
+        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        digest = module_key(tensors, content["role"], content["position"], content["model"])
+        if digest != key or shapes != content["shapes"]:
             raise DataError(f"The file {path} is not what was added (its digest differs); {_remedy(key)}.")
         return tensors
 
@@ -119,7 +128,7 @@ class LibraryFolder:
                 return
             data_path, data = path.with_suffix(_DATA), _serialise(tensors)
             while True:
-                _write_through(data_path, data)
+                write_atomically(data_path, data, durable=True)
                 self._publish(kind, {"format": FORMAT, **content, "file_bytes": len(data)})
                 if data_path.exists():  # else another process has just removed them
                     return
@@ -176,7 +185,7 @@ class LibraryFolder:
         if any(not path.name.startswith(".") for path in self.path.iterdir()) and not marker.exists():
             raise RedwoodError(f"--library {self.path} holds other files than a library's; choose a new folder.")
         if not marker.exists():
-            _link_new(marker, {"format": FORMAT, "kind": "module library", "id": uuid.uuid4().hex})
+            write_new_json(marker, {"format": FORMAT, "kind": "module library", "id": uuid.uuid4().hex})
         for kind in KINDS:
             (self.path / kind).mkdir(exist_ok=True)
             if not os.access(self.path / kind, os.W_OK):
@@ -202,12 +211,14 @@ class LibraryFolder:
     def _keys(self, kind: Kind) -> list[str]:
         """Keys of all records that have a file."""
         keys = []
-        for name in sorted(os.listdir(self.path / kind)):
-            known = re.fullmatch(rf"({KEY_PATTERN})\.(json|safetensors)", name)
-            if known and known[2] == "json":
-                keys.append(known[1])
-            elif not known and not name.startswith("."):
-                _warn_once(f"{self.path / kind / name} is no file of a module library and is left out; remove it.")
+        with os.scandir(self.path / kind) as entries:
+            for entry in entries:
+                key, _, suffix = entry.name.partition(".")
+                if not (_is_key(key) and suffix in ("json", "safetensors") and entry.is_file()):
+                    if not entry.name.startswith("."):
+                        _warn_once(f"{entry.path} is no file of a module library and is left out; remove it.")
+                elif suffix == "json":
+                    keys.append(key)
         return keys
 
     def _content_or_warning(self, kind: Kind, key: str) -> State | None:
@@ -272,7 +283,7 @@ class LibraryFolder:
         path = self._path(kind, content["key"])
         try:
             if self._read(kind, content["key"]) is None:
-                _link_new(path, content)
+                write_new_json(path, content)
         except DataError:
             write_json(path, content)
 
@@ -286,7 +297,8 @@ class LibraryFolder:
         except OSError as error:
             reason = error.strerror or reason_of(error)
             raise RedwoodError(
-                f"--library {self.path} cannot be used ({reason}); make it readable and writable, or name another."
+                f"--library {self.path} cannot be used ({reason}); make it readable and writable, with room on its "
+                "disk, or name another."
             ) from error
 
 
@@ -296,6 +308,10 @@ def _check(content: object, spec: Record, path: Path) -> None:
     if isinstance(version, int) and version != FORMAT:
         raise DataError(f"The file {path} is of format {version}, not {FORMAT}; use the redwood that wrote it.")
     check(content, spec, f"The file {path}", "put it back, or remove it")
+
+
+def _is_key(key: str) -> bool:
+    return re.fullmatch(KEY_PATTERN, key) is not None
 
 
 def _remedy(key: str) -> str:
@@ -309,29 +325,6 @@ def _serialise(tensors: Mapping[str, Tensor]) -> bytes:
         raise RedwoodError(
             f"These tensors cannot be saved by safetensors ({reason_of(error)}); convert them."
         ) from error
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    """Write a file atomically; it is on the disk before a record says that it is there."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _link_new(path: Path, content: State) -> None:
-    """Write a file unless there is one by now: of several processes, the first wins."""
-    complete = temporary_path(path)
-    try:
-        write_json(complete, content)
-        try:
-            os.link(complete, path)
-        except FileExistsError:
-            pass
-        except OSError:  # this file system has no links
-            os.replace(complete, path)
-    finally:
-        complete.unlink(missing_ok=True)
 
 
 def _remove_data(record: Path) -> None:

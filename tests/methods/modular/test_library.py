@@ -305,6 +305,23 @@ class TestFolder:
         path.write_text(path.read_text().replace('"mlp"', '"cnn"'))
         with pytest.raises(RedwoodError, match="its digest differs"):
             library.network(key)
+        (module,) = library.modules()
+        path = folder / "modules" / f"{module.key}.json"
+        path.write_text(path.read_text().replace("[8, 4]", "[4, 8]"))
+        with pytest.raises(RedwoodError, match="is not what was added"):
+            library.load(module.key)
+
+    def test_what_is_no_key_leads_nowhere(self, folder):
+        library = ModuleLibrary(folder)
+        for action in (library.module, library.network, library.load, library.remove):
+            with pytest.raises(RedwoodError, match="holds no"):
+                action("../library")
+        assert (folder / "library.json").exists()
+
+    def test_a_pipe_does_not_block(self, folder):
+        library = ModuleLibrary(folder)
+        os.mkfifo(folder / "modules" / f"{'0' * 32}.json")
+        assert len(warned(library)) == 1 and library.modules() == []
 
     def test_only_old_leftovers_are_removed(self, folder):
         library = ModuleLibrary(folder)
