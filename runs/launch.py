@@ -138,14 +138,14 @@ def _packed(setting: Setting, method: Learner, run: Run) -> bytes:
 def _spawn(count: int, payload: bytes) -> tuple[Results, Learner]:
     port = find_free_network_port()
     exact = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    with Workers(count, _work, count, port, _user_files(), exact, payload) as workers:
+    with Workers(count, _work, count, port, user_files(), exact, payload) as workers:
         answer = workers.result()
     assert answer is not None
     return answer
 
 
 def _work(
-    rank: int, count: int, port: int, user_files: list[str], exact: tuple[bool, bool], payload: bytes
+    rank: int, count: int, port: int, files: list[str], exact: tuple[bool, bool], payload: bytes
 ) -> tuple[Results, Learner] | None:
     """The job of a spawned worker: join the others, and run the protocol.
 
@@ -164,7 +164,7 @@ def _work(
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, _cores() // count))
     torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
-    for path in user_files:
+    for path in files:
         load_file("class", Path(path))
     setting, method, run = pickle.loads(payload)
     _join(setting, run)
@@ -180,6 +180,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _user_files() -> list[str]:
+def user_files() -> list[str]:
     """Files that classes were loaded from by path; a new process loads them before it unpickles these classes."""
     return [str(m.__file__) for name, m in sys.modules.items() if name.startswith(USER_FILE_PREFIX)]

@@ -27,6 +27,7 @@ INSIDE_FUNCTIONS = {
     "methods/agents/agent.py": 4,
     "methods/agents/options.py": 1,
     "methods/lightning.py": 2,
+    "methods/modular/editable_mixture.py": 1,
     "methods/modular/mixture.py": 1,
     "methods/networks/torchvision_models.py": 2,
     "methods/replay/shared_replay.py": 1,

@@ -10,19 +10,25 @@ from redwood.core.workers import gather_objects, sum_over_workers
 from redwood.methods.streaming.backbone import Backbone
 from redwood.methods.training.layers import evaluating
 
+# Rows that an expert answers at a time where its answers must not depend, to the last bit, on other rows.
+PIECE = 32
+
 
 class HardMixture(nn.Module):
-    """Expert networks of one shape, and prototypes in the space of frozen features, each of one expert.
+    """Expert networks, and prototypes in the space of frozen features, each of one expert.
 
     In training mode only experts that are not frozen get samples.
 
     Attributes:
-        experts: The networks; each maps samples (B, ...) to scores (B, K).
+        experts: The networks, of any architectures; each maps samples (B, ...) to scores (B, K).
         n_frozen: Number of experts, the first ones, that are not trained any more.
         prototypes: Features (m, d).
         counts: Number of samples in the mean of each prototype (m,); a prototype with 0 is not in use.
         owner: The number of each prototype's expert (m,).
         choice: The expert (B,) of each sample of the last call.
+        in_pieces: Whether experts in evaluation mode answer `PIECE` rows at a time, the last ones padded. The last bits
+            of a product depend on the number of rows. So an answer stays the same, bit for bit, if other samples come
+            to the same expert.
     """
 
     prototypes: Tensor
@@ -43,6 +49,7 @@ class HardMixture(nn.Module):
         self.register_buffer("counts", torch.zeros(0))
         self.register_buffer("owner", torch.zeros(0, dtype=torch.long))
         self.choice = torch.zeros(0, dtype=torch.long)
+        self.in_pieces = False
 
     def freeze(self) -> None:
         """Stop training all present experts."""
@@ -58,6 +65,21 @@ class HardMixture(nn.Module):
         self.counts = torch.cat([self.counts, self.counts.new_zeros(len(owners))])
         self.owner = torch.cat([self.owner, owners.to(device)])
 
+    def reset(self, experts: Sequence[nn.Module], n_prototypes: int) -> None:
+        """Hold these experts and so many prototypes, whose values and owners a state is to bring."""
+        self.experts = nn.ModuleList(experts)
+        self.prototypes = self.prototypes.new_zeros(n_prototypes, self.backbone.dim)
+        self.counts = self.counts.new_zeros(n_prototypes)
+        self.owner = self.owner.new_zeros(n_prototypes)
+
+    def remove(self, number: int) -> None:
+        """Remove an expert and its prototypes; the experts after it move up by one number."""
+        del self.experts[number]
+        left = self.owner != number
+        self.prototypes, self.counts, self.owner = self.prototypes[left], self.counts[left], self.owner[left]
+        self.owner -= (self.owner > number).long()
+        self.n_frozen -= int(number < self.n_frozen)
+
     def forward(self, x: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Scores (B, K) of samples (B, ...); `allowed` (B, experts), bool, may exclude experts for a sample."""
         nearest = self.nearest(self.backbone(x), allowed)
@@ -72,12 +94,20 @@ class HardMixture(nn.Module):
         return scores
 
     def _answer(self, expert: nn.Module, x: Tensor) -> Tensor:
-        if expert.training and len(x) == 1:  # batch normalisation cannot train on a single sample
-            with evaluating(expert):
-                answer: Tensor = expert(x)
-        else:
-            answer = expert(x)
-        return answer
+        if expert.training or not self.in_pieces:
+            return answer(expert, x)
+        missing = -len(x) % PIECE
+        padded = torch.cat([x, x[:1].expand(missing, *x.shape[1:])])
+        return torch.cat([answer(expert, piece) for piece in padded.split(PIECE)])[: len(x)]
+
+    def loads(self) -> Tensor:
+        """Number of samples (n_experts,) in the means of each expert's prototypes."""
+        return torch.bincount(self.owner, self.counts, minlength=len(self.experts))
+
+    def can_split(self) -> Tensor:
+        """Whether each expert (n_experts,) has two different prototypes in use."""
+        owned = [self.prototypes[(self.counts > 0) & (self.owner == number)] for number in range(len(self.experts))]
+        return torch.tensor([len(rows.unique(dim=0)) > 1 for rows in owned])
 
     def nearest(self, features: Tensor, allowed: Tensor | None = None) -> Tensor:
         """The nearest prototype in use (B,) to features (B, d); if none is in use, the first allowed one."""
@@ -122,30 +152,31 @@ class HardMixture(nn.Module):
         step = added[:, :-1] - added[:, -1:] * self.prototypes
         self.prototypes += step / self.counts.clamp(min=1)[:, None]
 
-    def split(self, spare: int, seed: int) -> bool:
-        """Split the prototypes of the most loaded expert in training between it and an expert without prototypes.
+    def split(self, parent: int, spare: int, seed: int) -> None:
+        """Split the prototypes of an expert between it and an expert of its architecture without prototypes.
 
         Two-means of the prototypes, weighted by their samples, decides the halves. The other expert starts from the
         weights of the first, so that no prediction changes.
 
         Args:
+            parent: Number of the expert; at least two different prototypes of it are in use.
             spare: Number of the expert without prototypes.
             seed: Seed of the clustering.
-
-        Returns:
-            Whether there was an expert with two prototypes in use.
         """
-        used = (self.counts > 0) & (self.owner >= self.n_frozen)
-        loads = torch.bincount(self.owner[used], self.counts[used], minlength=len(self.experts))
-        loads[torch.bincount(self.owner[used], minlength=len(self.experts)) < 2] = 0
-        if not bool(loads.any()):
-            return False
-        parent = int(loads.argmax())
-        rows = (used & (self.owner == parent)).nonzero()[:, 0]
+        rows = ((self.counts > 0) & (self.owner == parent)).nonzero()[:, 0]
         halves, _ = _cluster(self.prototypes[rows].cpu(), 2, seed, weights=self.counts[rows].cpu())
         self.owner[rows[halves[-1].to(rows.device)]] = spare
         self.experts[spare].load_state_dict(self.experts[parent].state_dict())
-        return True
+
+
+def answer(expert: nn.Module, x: Tensor) -> Tensor:
+    """The scores (B, K) of an expert; batch normalisation cannot train on a single sample, and is not trained by it."""
+    if expert.training and len(x) == 1:
+        with evaluating(expert):
+            scores: Tensor = expert(x)
+    else:
+        scores = expert(x)
+    return scores
 
 
 def _cluster(points: Tensor, n_clusters: int, seed: int, weights: Tensor | None = None) -> tuple[list[Tensor], Tensor]:

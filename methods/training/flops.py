@@ -1,6 +1,6 @@
 """Count the floating-point operations of a method, by their use, without slowing it down."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -118,6 +118,11 @@ class FlopMeter(Stateful):
     def by_use(self) -> dict[str, float]:
         """FLOPs so far of each use."""
         return self.apart | {"training": self._training()}
+
+    def add(self, flops: Mapping[str, float]) -> None:
+        """Add FLOPs of each use that another meter has counted, in another process for one."""
+        for use, number in flops.items():
+            self.apart[use] += number
 
     def total(self) -> float:
         """FLOPs so far of training, the steps of a search included."""

@@ -156,3 +156,9 @@ def wait_for(path):
     while not path.exists() or not (path.is_dir() or path.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_each_gets_arguments_of_its_own_and_copies_of_a_server_answer_alike():
+    for preload in ((), ("json",)):
+        with Workers(2, square, own=[3, 4], preload=preload) as workers:
+            assert workers.results() == [(0, 9), (1, 16)]

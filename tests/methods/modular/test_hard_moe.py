@@ -109,32 +109,73 @@ class TestSplit:
     def test_no_answer_changes(self):
         mixture = mixture_of(3, [3, 4, 0])
         before = mixture(UNSEEN).detach()
-        assert mixture.split(spare=2, seed=0)
+        mixture.split(parent=1, spare=2, seed=0)
         assert torch.equal(mixture(UNSEEN), before)
         owners = mixture.owner.tolist()
-        assert owners[:3] == [0, 0, 0] and set(owners[3:]) == {1, 2}, "the most loaded one gives up some of its own"
+        assert owners[:3] == [0, 0, 0] and set(owners[3:]) == {1, 2}, "only the parent gives up some of its own"
         assert set(mixture.choice.tolist()) == {0, 1, 2}
         for mine, others in zip(mixture.experts[1].parameters(), mixture.experts[2].parameters(), strict=True):
             assert torch.equal(mine, others) and mine is not others
 
     def test_halves_are_two_means_of_the_prototypes(self):
         mixture = mixture_of(2, [6, 0])
-        mixture.split(spare=1, seed=0)
+        mixture.split(parent=0, spare=1, seed=0)
         found = KMeans(2, n_init=4, random_state=0)
         found.fit(mixture.prototypes.double().numpy(), sample_weight=mixture.counts.double().numpy())
         same = [int(owner == label) for owner, label in zip(mixture.owner.tolist(), found.labels_, strict=True)]
         assert sum(same) in (0, 6)
 
-    def test_one_prototype_cannot_be_split(self):
-        mixture = mixture_of(2, [1, 0])
-        assert not mixture.split(spare=1, seed=0)
+    def test_it_takes_two_different_prototypes_in_use(self):
+        mixture = mixture_of(4, [1, 2, 2, 2])
+        mixture.counts[1] = 0
+        mixture.prototypes[3] = mixture.prototypes[4]
+        assert mixture.can_split().tolist() == [False, False, False, True]
 
     def test_in_a_run_they_come_evenly_spaced_and_the_halves_part(self):
-        method = Watched(experts=1, splits=2, gate_samples=32)
+        method = Watched(experts=1, splits=2, split_below=1.0, gate_samples=32)
         run_here(small_setting("traditional"), method)
         assert set(method.mixture.owner.tolist()) == {0, 1, 2}
         weights = [next(expert.parameters()) for expert in method.mixture.experts]
         assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+    def test_the_expert_with_the_most_errors_is_split_if_it_underfits(self):
+        method = configured(HardMoE(experts=3, splits=1))
+        method.mixture.prototypes[:12] += method.mixture.backbone(X[:12])
+        method.mixture.counts += 1
+        method.n_shown, method.n_wrong = torch.tensor([500.0, 100, 10, 0]), torch.tensor([45.0, 15, 9, 0])
+        method._check_fit()
+        # The first one makes the most errors, but gets 91 % right; the third one has too few samples.
+        owners = method.mixture.owner.tolist()
+        assert owners[:4] == [0] * 4 and set(owners[4:8]) == {1, 3} and owners[8:] == [2] * 4
+        assert not method.n_wrong.any(), "errors are counted anew"
+
+    def test_experts_that_fit_are_left_whole_and_spare_ones_go(self):
+        method = HardMoE(experts=2, splits=3, split_below=0.0)
+        run_here(small_setting("class_incremental"), method)
+        assert len(method.mixture.experts) == 6 == len(method.tasks_of) == len(method.architectures)
+
+    def test_both_halves_have_the_architecture_of_the_whole(self):
+        method = HardMoE(experts=2, splits=2, split_below=1.0, gate_samples=32, expert_models=["mlp", "simple_cnn"])
+        run_here(small_setting("traditional"), method)
+        assert len(method.architectures) == 4
+        for expert, number in zip(method.mixture.experts, method.architectures, strict=True):
+            assert any(isinstance(part, nn.Conv2d) for part in expert.modules()) == (number == 1)
+
+
+class TestLoad:
+    def test_new_experts_that_few_samples_go_to_are_removed(self):
+        method = Watched(experts=4, min_load=0.2)
+        run_here(small_setting("class_incremental"), method)
+        loads = method.mixture.loads()
+        for task in range(3):
+            own = loads[torch.tensor([tasks == [task] for tasks in method.tasks_of])]
+            assert (own >= 0.2 * own.sum()).all()
+        assert 3 <= len(loads) < 12
+
+    def test_the_busiest_one_stays(self):
+        method = HardMoE(experts=4, min_load=1.0)
+        run_here(small_setting("class_incremental"), method)
+        assert method.tasks_of == [[0], [1], [2]]
 
 
 class TestLaterTasks:
@@ -185,8 +226,8 @@ def test_each_expert_learns_as_from_a_batch_of_its_own():
 
 def test_all_experts_start_from_the_first_when_the_gate_is_placed():
     class Noting(HardMoE):
-        def _place(self):
-            super()._place()
+        def _place(self, features):
+            super()._place(features)
             self.starts = [deepcopy(expert.state_dict()) for expert in self.mixture.experts]
 
     method = Noting(experts=3, gate_samples=32)
@@ -214,6 +255,8 @@ def test_two_workers_hold_the_same_experts_and_gate(two_workers):
     [
         ({"prototypes": 1, "splits": 1}, "--splits 1 needs experts with at least 2 --prototypes"),
         ({"optimizer_state": "keep"}, "--optimizer_state keep means nothing to new experts"),
+        ({"split_below": 1.5}, "--split_below 1.5 has to be at least 0 and at most 1"),
+        ({"expert_models": ["mlp"], "model": "mlp"}, "--expert_models names the networks of all experts"),
         ({"gate_samples": 0}, "--gate_samples 0 has to be at least 1"),
         ({"backbone": "trained", "backbone_weights": "weights.pth"}, "--backbone_weights is for a network given"),
     ],

@@ -1,0 +1,167 @@
+"""One expert of a mixture as a method of its own: trained on its own samples, apart from all others."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from redwood.core.seeding import generator
+from redwood.core.state import State
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.modular.mixture import answer
+from redwood.settings.batch import Batch
+from redwood.settings.phase import Phase
+from redwood.settings.streams.order import batch_cuts
+from redwood.settings.supervised import SupervisedSetting
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Samples of one phase.
+
+    Attributes:
+        x: Samples (n, ...) in their storage dtype, on the CPU.
+        y: Labels (n,).
+        task_id: Task of each sample (n,), or None where ids are hidden.
+    """
+
+    x: Tensor
+    y: Tensor
+    task_id: Tensor | None
+
+    def __len__(self) -> int:
+        """Number of samples n."""
+        return len(self.y)
+
+    def __getitem__(self, rows: Tensor) -> "Shard":
+        """The samples of some rows: numbers, or true and false (n,)."""
+        return Shard(self.x[rows], self.y[rows], None if self.task_id is None else self.task_id[rows])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all samples."""
+        return sum(leaf.nbytes for leaf in (self.x, self.y, self.task_id) if leaf is not None)
+
+
+class ShardLoader:
+    """Yields some of the batches that several passes over a shard consist of; each pass is shuffled anew.
+
+    Attributes:
+        epochs: How often to iterate: once.
+        first_pass: Always False: the stream has shown and scored these samples before.
+        batch_id: None: no setting has handed these batches out.
+    """
+
+    epochs = 1
+    first_pass = False
+    batch_id = None
+
+    def __init__(self, shard: Shard, batch_size: int, steps: range, seed: int) -> None:
+        """Yield the batches with the numbers `steps`, counted over all passes."""
+        self._shard, self._batch_size, self._steps, self._seed = shard, batch_size, steps, seed
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        n = len(self._shard)
+        spans = list(pairwise(batch_cuts(n, self._batch_size, workers=1).tolist()))
+        order, order_of = torch.empty(0), -1
+        for step in self._steps:
+            done, number = divmod(step, len(spans))
+            if done != order_of:
+                order, order_of = torch.randperm(n, generator=generator(self._seed, "pass", done)), done
+            batch = self._shard[order[slice(*spans[number])]]
+            yield Batch(batch.x, batch.y, batch.task_id)
+
+
+def steps_of(n_samples: int, batch_size: int, passes: int) -> int:
+    """Training steps of so many passes over a shard."""
+    return (len(batch_cuts(n_samples, batch_size, workers=1)) - 1) * passes
+
+
+class ShardPhase(Phase):
+    """What an expert is trained on, in the place of a phase of the stream."""
+
+    def __init__(self, train: ShardLoader, task_classes: Mapping[int, tuple[int, ...]] | None) -> None:
+        self.index, self.task_id, self.task_classes = 0, None, task_classes
+        self.train, self.validation = train, None  # type: ignore[assignment]
+
+    def score(self, predictions: Tensor, batch: Batch) -> None:
+        """Count nothing: the mixture has been scored on these samples before."""
+
+    def state_dict(self) -> State:
+        """Nothing: no checkpoint is written while an expert is trained."""
+        return {}
+
+
+@dataclass
+class Expert(LightningMethod):
+    """Train the network of one expert; its options are those of the mixture."""
+
+    @override
+    def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        return answer(self.network, x)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one expert is to learn.
+
+    Attributes:
+        network: The expert, on the CPU.
+        shard: Its samples; at least one.
+        steps: Numbers of its training steps, counted over all parts.
+        seed: Seed of its order of samples, and of all else that it draws.
+        optimizer: State of its optimizer after the part before, if there was one.
+    """
+
+    network: nn.Module
+    shard: Shard
+    steps: range
+    seed: int
+    optimizer: State | None = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What has become of an expert.
+
+    Attributes:
+        weights: State of its network.
+        flops: FLOPs of each use: its training, and the count of its errors (selection).
+        n_wrong: Number of its own samples that it classifies wrongly afterwards; 0 if no part follows.
+        optimizer: State of its optimizer; None if no part follows.
+    """
+
+    weights: dict[str, Tensor]
+    flops: dict[str, float]
+    n_wrong: int
+    optimizer: State | None
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all lessons of one part of the training have in common.
+
+    Attributes:
+        setting: The setting, as a method may see it.
+        options: Options of `LightningMethod`, but for the network.
+        run: Options of the run.
+        task_classes: Labels of each task, or None where ids are hidden in training.
+        heads: State of the mixture's heads.
+        part: Number of this part of the training, from 0, and of all parts. A learning-rate schedule extends over all.
+    """
+
+    setting: SupervisedSetting
+    options: dict[str, Any]
+    run: dict[str, Any]
+    task_classes: Mapping[int, tuple[int, ...]] | None
+    heads: State
+    part: tuple[int, int]
