@@ -95,7 +95,7 @@ def _cell(values: Sequence[float | None] | None, task: int | None, phase: int | 
 
 def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     for name, value in results.metrics.items():
-        label = name.replace("_", " ").replace("rmse", "RMSE")
+        label = name.replace("_", " ").replace("rmse", "RMSE").replace("lca", "LCA")
         if name.startswith("validation") and results.num_phases > 1:
             label += " on the last phase"
         yield label, show_value(results.measure, value, signed=name in SIGNED)

@@ -33,7 +33,7 @@ from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
 from redwood.settings.results import USES, Results
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 5
+STATE_FORMAT = 6
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -53,6 +53,7 @@ class RunState:
         untrained: Scores on each task before the first phase, if they are known.
         top5: Top-5 accuracy on each task after the last phase.
         validation: Score on the samples held out from each phase.
+        learning_curves: Test accuracy before the first mini-batches of each phase, if it is measured.
         curve: Points of the online curve: samples seen, value.
         curve_samples: Samples in the online curve.
         training_samples: Samples trained on by all workers.
@@ -68,6 +69,7 @@ class RunState:
     untrained: list[float] | None = None
     top5: list[float | None] | None = None
     validation: list[float | None] = field(default_factory=list)
+    learning_curves: list[list[float | None]] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     curve_samples: int = 0
     training_samples: int = 0
@@ -192,7 +194,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     """
     setting, stream, method, run, state = parts
     seed_everything(setting.seed, "phase", stream.first_task + index, rank())
-    phase = stream.phase(index)
+    phase = stream.phase(index, method)
     run.reporter.phase_started(index, phase.steps)
     run.start_phase()
     if setting.assumptions.boundaries:
@@ -214,6 +216,9 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     _count_samples(phase, state)
     state.validation.append(held_out)
     state.rows.append(scores.per_task)
+    learned = stream.learning_curve(index)
+    if learned is not None:
+        state.learning_curves.append(learned)
     state.top5 = scores.top5
     state.next_phase = index + 1
     state.global_step = run.global_step
@@ -280,6 +285,7 @@ def _state_spec(stream: Stream) -> Record:
             "untrained": values,
             "top5": ListOf(Number(optional=True), length=stream.num_tasks, optional=True),
             "validation": ListOf(Number(optional=True)),
+            "learning_curves": ListOf(ListOf(Number(optional=True))),
             "curve": ListOf(ListOf(Number(), length=2)),
             "curve_samples": count,
             "training_samples": count,
@@ -312,6 +318,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         online_curve=state.curve,
         top5_accuracy=state.top5,
         validation=[] if set(state.validation) == {None} else state.validation,
+        learning_curves=state.learning_curves,
         config=config | stream.drawn(),
         cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
         **stream.result_fields(),

@@ -123,8 +123,11 @@ class Stream(Protocol):
     def first_task(self) -> int:
         """Number of the run's first task in the whole stream; seeds of a phase count from it."""
 
-    def phase(self, index: int) -> AnyPhase:
-        """Build one phase."""
+    def phase(self, index: int, learner: Learner | None = None) -> AnyPhase:
+        """Build one phase; `learner` is the method that will train in it."""
+
+    def learning_curve(self, phase: int) -> list[float | None] | None:
+        """Test accuracy of the method before the first mini-batches of a phase; None if it was not measured."""
 
     def tasks_seen(self, phase: int) -> int:
         """How many tasks, counted from the first, have been trained by the end of a phase."""

@@ -16,6 +16,7 @@ from redwood.core.files import plain, read_json, write_json
 from redwood.core.registry import load_object
 from redwood.settings.results_schema import check_results
 from redwood.settings.scores import metrics
+from redwood.settings.scores.learning_curve import learning_curve_area
 from redwood.settings.scores.measure import ACCURACY, RETURN, RMSE, Measure
 
 # The results of environments: imported when a file of such results is read.
@@ -101,6 +102,8 @@ class Results:
             none; None for a phase that was too small.
         phase_tasks: The task (P,) of each phase, where tasks come back; tasks are numbered as they come. None where
             phase i trains task i, or one phase trains all of them. In the JSON file unless it is None.
+        learning_curves: Test accuracy (P, n + 1) on the task of each phase after 0..n of its mini-batches (`--lca n`);
+            None where the method could not predict yet. Empty unless asked for.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -121,6 +124,7 @@ class Results:
     top5_accuracy: list[float | None] | None = None
     validation: list[float | None] = field(default_factory=list)
     phase_tasks: list[int] | None = None
+    learning_curves: list[list[float | None]] = field(default_factory=list)
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -176,7 +180,8 @@ class Results:
     def metrics(self) -> dict[str, float | None]:
         """Every metric of `measure` over the phases so far; None where it is not defined or not measured.
 
-        Where samples were held out, the value on the held-out samples of the last phase is added.
+        Where samples were held out, the value on the held-out samples of the last phase is added; with `--lca` the area
+        under the learning curves, `lca`.
         """
         key = self.measure.key
         values: dict[str, float | None] = dict.fromkeys(self.measure.metrics)
@@ -192,7 +197,9 @@ class Results:
             "backward_transfer": metrics.backward_transfer(gains, self.order),
             "forward_transfer": self._forward_transfer(gains),
         }
-        return values | ({f"validation_{key}": self.validation[-1]} if self.validation else {})
+        if self.validation:
+            values[f"validation_{key}"] = self.validation[-1]
+        return values | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
 
     @property
     def objective(self) -> float:
@@ -229,6 +236,7 @@ class Results:
             **{name: getattr(self, name) for name in self.own_entries},
             **({f"validation_{self.measure.key}": list(self.validation)} if self.validation else {}),
             **({} if self.phase_tasks is None else {"phase_tasks": list(self.phase_tasks)}),
+            **({"learning_curves": list(map(_numbers, self.learning_curves))} if self.learning_curves else {}),
         }
 
     @classmethod
@@ -255,7 +263,7 @@ class Results:
             *cls.own_entries,
         )
         held_out = f"validation_{cls.measure.key}"
-        if not isinstance(data, dict) or data.keys() - {"phase_tasks", held_out} != set(keys):
+        if not isinstance(data, dict) or data.keys() - {"phase_tasks", "learning_curves", held_out} != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
         check_results(data, cls.measure, Cost, USES)
@@ -274,6 +282,7 @@ class Results:
                 versions=dict(data["versions"]),
                 validation=_numbers(data.get(held_out, [])),
                 phase_tasks=order,
+                learning_curves=list(map(_numbers, data.get("learning_curves", []))),
             )
             for name in cls.own_entries:
                 setattr(results, name, data[name])

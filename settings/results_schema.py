@@ -39,6 +39,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "config": MapOf(ANYTHING),
         "random_return": ListOf(Number(), optional=True),
         "phase_tasks": ListOf(_COUNT),
+        "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
     }
     for name, spec in entries.items():
         if name in data:

@@ -49,6 +49,7 @@ class SupervisedSetting(Setting, labels=True):
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     validation: float = 0.0  # share of each task's training samples held out for validation
+    lca: int = 0  # test each task after 0, 1, ... so many of its mini-batches, for the area under its learning curve
 
     @override
     def __post_init__(self) -> None:
@@ -63,6 +64,7 @@ class SupervisedSetting(Setting, labels=True):
         check_range(self, "blur", 0, 1)
         check_range(self, "drift_width", 0)
         check_range(self, "validation", 0, 0.9)
+        check_range(self, "lca", 0)
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
 

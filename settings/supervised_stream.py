@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,40 +10,21 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrainedError
-from redwood.core.seeding import derive_seed, generator
+from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
-from redwood.settings.assumptions import Assumptions, Context, TaskIds
+from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner, Scores, nan_to_none
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.evaluation import Counts, count
-from redwood.settings.streams.batches import BatchSequence, HeldOut, Source, held_out_along
+from redwood.settings.scores.learning_curve import LearningCurve, check_lca
+from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
-from redwood.settings.streams.order import Entries, abrupt, batch_cuts, blurry, gradual, shuffled, task_entries
-from redwood.settings.streams.tasks import TaskOptions, make_tasks
+from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
+from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
+from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks
 from redwood.settings.table import name_of_setting
-
-
-class SupervisedOptions(Protocol):
-    """The part of `SupervisedSetting` that decides its stream; see there for the meaning of each option."""
-
-    assumptions: ClassVar[Assumptions]
-    seed: int
-    workers: int
-    eval_tasks: str
-    stream: str
-    nb_tasks: int | None
-    first_task: int
-    increment: list[int]
-    class_order: list[int]
-    angles: list[float]
-    transition: str
-    blur: float
-    drift_width: float
-    batch_size: int
-    passes: int
-    validation: float
 
 
 class SupervisedStream:
@@ -90,36 +71,28 @@ class SupervisedStream:
         )
         tasks, self.n_outputs = make_tasks(data, options)
         self.total_tasks, self._names = len(tasks), names
-        self.first_task, self.num_tasks = self._part(len(tasks), setting.nb_tasks if names else None)
+        self.first_task, self.num_tasks = setting.first_task, len(tasks)
+        if names:
+            self.num_tasks = length_of_part(data.name, len(tasks), setting.first_task, setting.nb_tasks)
         self._source = Source(data.x, data.y, tasks)
         self._test_source = Source(data.x_test, data.y_test, tasks)
         self._classes = self._classes_of_tasks()
         # Shuffled, since the neighbours of a sample in its batch would tell its task.
         test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
         self._test = self._own(shuffled(test, derive_seed(setting.seed, "test order") % 2**48), self.num_tasks)
-        self._phases, self._held_out = self._split(task_entries([task.rows for task in tasks]))
+        self._phases, self._held_out = split_into_phases(
+            task_entries([task.rows for task in tasks]), self._phase_options()
+        )
         self.num_phases = len(self._phases)
         smallest = min(map(len, self._phases))
         if smallest < setting.workers:
             raise InvalidOptionError(
                 f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
             )
-
-    def _part(self, total: int, wanted: int | None) -> tuple[int, int]:
-        """The first task of the run, and the number of its tasks."""
-        first = self._setting.first_task
-        if first >= total:
-            raise InvalidOptionError(
-                f"--first_task {first} is none of the {total} tasks of {self._data.name}, which count from 0; "
-                f"use at most {total - 1}."
-            )
-        count = total - first if wanted is None else wanted
-        if first + count > total:
-            raise InvalidOptionError(
-                f"--nb_tasks {count} is more than the {total - first} tasks of {self._data.name} that are left from "
-                f"task {first} on; use fewer."
-            )
-        return first, count
+        self._curves: dict[int, LearningCurve] = {}
+        if setting.lca:
+            batches = self._batches_per_phase() if self._one_task_each else None
+            check_lca(setting.lca, name_of_setting(type(setting)), data, batches)
 
     def _own(self, entries: Entries, num_tasks: int) -> Entries:
         """The entries that belong to the first `num_tasks` tasks of the run."""
@@ -144,6 +117,11 @@ class SupervisedStream:
         """Whether the tasks differ in their classes only, and neither ids at test nor old data help."""
         told = self._promised.shared_outputs or self._promised.task_ids >= TaskIds.TEST
         return self._promised.boundaries and not self._is_pooled and not told
+
+    @property
+    def _one_task_each(self) -> bool:
+        """Whether each phase trains one task."""
+        return self._promised.boundaries and self.num_phases == self.num_tasks and not self._promised.past_accessible
 
     def _can_keep_order(self) -> bool:
         """Whether samples can come in their order. A task that is presented several times is shuffled."""
@@ -189,62 +167,28 @@ class SupervisedStream:
 
     # From tasks to phases.
 
-    def _split(self, tasks: list[Entries]) -> tuple[list[Entries], list[HeldOut]]:
-        """The training samples and the held-out samples of each phase."""
-        train, held_out = self._hold_out(tasks)
-        part = slice(self.first_task, self.first_task + self.num_tasks)
-        if self._promised.context == Context.STATIONARY or not self._promised.boundaries:
-            tasks, train, held_out, part = tasks[part], train[part], held_out[part], slice(None)
-        if self._in_order or not self._promised.boundaries:
-            aside, n_rows = Entries.concatenate(held_out), len(self._data.y)
-            pairs = [held_out_along(stream, aside, n_rows, self._setting.seed) for stream in self._arrange(tasks)]
-            return [rest for rest, _ in pairs][part], [along for _, along in pairs][part]
-        phases = self._arrange(train)
-        if self._promised.past_accessible:
-            held_out = [Entries.concatenate(held_out[: number + 1]) for number in range(len(tasks))]
-        if len(phases) < len(tasks):
-            held_out = [Entries.concatenate(held_out)]
-        seed = derive_seed(self._setting.seed, "held out") % 2**48
-        return phases[part], [HeldOut(shuffled(entries, seed)) for entries in held_out][part]
+    def _phase_options(self) -> PhaseOptions:
+        return PhaseOptions(
+            self._setting,
+            in_order=self._in_order,
+            part=slice(self.first_task, self.first_task + self.num_tasks),
+            mask=self._data.validation,
+            n_rows=len(self._data.y),
+        )
 
-    def _hold_out(self, tasks: list[Entries]) -> tuple[list[Entries], list[Entries]]:
-        """Split each task's samples into training and validation."""
-        mask = self._data.validation
-        if mask is not None:
-            aside = [mask[entries.rows] for entries in tasks]
-            train = [entries[~marked] for entries, marked in zip(tasks, aside, strict=True)]
-            return train, [entries[marked] for entries, marked in zip(tasks, aside, strict=True)]
-        train, validation = [], []
-        for number, entries in enumerate(tasks):
-            order = torch.randperm(len(entries), generator=generator(self._setting.seed, "validation", number))
-            held_out = int(self._setting.validation * len(entries))
-            train.append(entries[order[held_out:].sort().values])
-            validation.append(entries[order[:held_out].sort().values])
-        return train, validation
+    def phase(self, index: int, learner: Learner | None = None) -> Phase:
+        """Build one phase for this worker.
 
-    def _arrange(self, tasks: list[Entries]) -> list[Entries]:
-        """The samples of each phase, in the order of the stream where the order matters."""
-        setting, seed = self._setting, derive_seed(self._setting.seed, "order") % 2**48
-        if self._promised.context == Context.STATIONARY:
-            return [Entries.concatenate(tasks)]
-        if self._in_order and not self._promised.boundaries:
-            return [Entries.concatenate(tasks)]
-        if setting.transition == "gradual":
-            return [gradual(tasks, setting.drift_width, seed)]
-        if setting.transition == "blurry":
-            tasks = blurry(tasks, setting.blur, seed)
-        if not self._promised.boundaries:
-            return [abrupt(tasks, seed + self.first_task)]
-        if self._promised.past_accessible:
-            return [Entries.concatenate(tasks[: number + 1]) for number in range(len(tasks))]
-        return tasks
-
-    def phase(self, index: int) -> Phase:
-        """Build one phase for this worker."""
+        Args:
+            index: Number of the phase.
+            learner: The method whose learning curve is measured in this phase, if `--lca` asks for it.
+        """
         entries, sequence = self._phases[index], self._batches(index)
-        announced = self._promised.boundaries
-        one_task = announced and self.num_phases == self.num_tasks and not self._promised.past_accessible
-        shows_task = self._shows_ids and (one_task or self._promised.past_accessible)
+        if self._setting.lca and learner is not None:
+            task = self.first_task + index
+            self._curves[index] = LearningCurve(lambda: self._accuracy_on(task, learner), self._setting.lca)
+            sequence.watch(self._curves[index])
+        shows_task = self._shows_ids and (self._one_task_each or self._promised.past_accessible)
         return Phase(
             index,
             task_id=self.first_task + index if shows_task else None,
@@ -255,39 +199,34 @@ class SupervisedStream:
         )
 
     def _batches(self, index: int) -> BatchSequence:
+        shuffle = self._promised.boundaries and not self._in_order
+        seed = derive_seed(self._setting.seed, "shuffling", self.first_task + index) % 2**48
+        return self._sequence(self._phases[index], passes=self._setting.passes, shuffle=shuffle, seed=seed)
+
+    def _sequence(self, entries: Entries, *, passes: int = 1, shuffle: bool = False, seed: int = 0) -> BatchSequence:
+        """The mini-batches of this worker."""
         return BatchSequence(
             self._source,
-            self._phases[index],
+            entries,
             self._setting.batch_size,
-            passes=self._setting.passes,
-            shuffle=self._promised.boundaries and not self._in_order,
-            seed=derive_seed(self._setting.seed, "shuffling", self.first_task + index) % 2**48,
+            passes=passes,
+            shuffle=shuffle,
+            seed=seed,
             show_ids=self._shows_ids,
             rank=rank(),
             workers=world_size(),
         )
 
     def _validation_loader(self, index: int, training: BatchSequence) -> HeldOutLoader | None:
-        held_out, batch_size = self._held_out[index], self._setting.batch_size
+        held_out = self._held_out[index]
         if len(held_out.entries) < world_size():
             return None
 
         def shown() -> BatchSequence | None:
             entries = held_out.shown(training)
-            if len(entries) < world_size():
-                return None
-            return BatchSequence(
-                self._source,
-                entries,
-                batch_size,
-                shuffle=False,
-                seed=0,
-                show_ids=self._shows_ids,
-                rank=rank(),
-                workers=world_size(),
-            )
+            return None if len(entries) < world_size() else self._sequence(entries)
 
-        cuts = batch_cuts(len(held_out.entries), batch_size, world_size())
+        cuts = batch_cuts(len(held_out.entries), self._setting.batch_size, world_size())
         return HeldOutLoader(shown, (len(cuts) - 1) // world_size())
 
     def _task_classes(self, entries: Entries) -> dict[int, tuple[int, ...]] | None:
@@ -347,6 +286,24 @@ class SupervisedStream:
             return Scores(nan_to_none(means.sqrt()))
         top5 = None if counts.top5 is None else nan_to_none((counts.top5 / counts.samples)[part])
         return Scores(nan_to_none(means), top5)
+
+    def _batches_per_phase(self) -> list[int]:
+        """Mini-batches of one worker in each phase, in all passes."""
+        workers, size = self._setting.workers, self._setting.batch_size
+        return [(len(batch_cuts(len(p), size, workers)) - 1) // workers * self._setting.passes for p in self._phases]
+
+    def _accuracy_on(self, task: int, method: Learner) -> float | None:
+        """The test accuracy on a task; None if the method cannot predict yet."""
+        tested = self._test[(self._test.tasks == task).nonzero().flatten()]
+        try:
+            counts = self._count(method, self._test_source, tested)
+        except NotTrainedError:
+            return None
+        return float(counts.totals[task] / counts.samples[task])
+
+    def learning_curve(self, phase: int) -> list[float | None] | None:
+        """Test accuracy of the method before the first mini-batches of a phase; None unless `--lca` asks for it."""
+        return self._curves.pop(phase).values if phase in self._curves else None
 
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score `method` on all samples held out from a phase; None if there are none."""

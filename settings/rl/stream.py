@@ -74,7 +74,7 @@ class ReinforcementStream:
         one_phase = self._promised.context == Context.STATIONARY or not self._promised.boundaries
         self.num_phases = 1 if one_phase else len(order)
 
-    def phase(self, index: int) -> ReinforcementPhase:
+    def phase(self, index: int, learner: Learner | None = None) -> ReinforcementPhase:
         """Build one phase for this worker."""
         shows_task = self._promised.task_ids >= TaskIds.TRAINING and self.num_phases == len(self._order)
         task_id = self._order[index] if shows_task else None
@@ -162,6 +162,9 @@ class ReinforcementStream:
     def tasks_seen(self, phase: int) -> int:
         """Return the number of tasks that are trained by the end of a phase."""
         return self.num_tasks if self.num_phases == 1 else max(self._order[: phase + 1]) + 1
+
+    def learning_curve(self, phase: int) -> None:
+        """None: environments have no mini-batches."""
 
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Return the mean return of `method` on the first `num_tasks` tasks; the episodes are always the same.

@@ -11,6 +11,7 @@ from redwood.core.errors import HiddenError
 from redwood.core.seeding import generator
 from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.arrays import Samples
+from redwood.settings.scores.learning_curve import LearningCurve
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled
 from redwood.settings.streams.tasks import SupervisedTask
 
@@ -69,6 +70,7 @@ class BatchSequence:
         served: Whether a batch has been served in this process.
         epoch: The epoch that the next batch belongs to.
         next: Number of the next batch within its epoch.
+        curve: Scores the method before each batch; None: nothing does.
     """
 
     def __init__(
@@ -109,12 +111,19 @@ class BatchSequence:
         self.length = len(self.spans) * self._repeats
         self.first_pass, self.served = True, False
         self.batch_id: BatchId | None = None
+        self.curve: LearningCurve | None = None
         self.samples_served = self.epoch = self.next = 0
         self._order = torch.empty(0)
         self._order_of = -1
 
+    def watch(self, curve: LearningCurve) -> None:
+        """Let `curve` score the method before each batch."""
+        self.curve = curve
+
     def next_batch(self) -> Batch:
         """The next batch. The caller checks that `epoch` is below `epochs`."""
+        if self.curve is not None:
+            self.curve.before_batch(self.epoch * self.length + self.next)
         if self._order_of != self.epoch:
             self._order, self._order_of = self._order_in(self.epoch), self.epoch
         step, shown = divmod(self.next, self._repeats)

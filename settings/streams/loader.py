@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from redwood.core.errors import PhaseOverError
+from redwood.core.state import State
 from redwood.settings.batch import Batch, BatchId
 from redwood.settings.streams.batches import BatchSequence
 
@@ -101,12 +102,13 @@ class BatchLoader:
         self._served = self.samples_served
         _SEQUENCES.pop(self, None)
 
-    def state_dict(self) -> dict[str, int]:
-        """The position: epoch, next batch of it, and samples served."""
+    def state_dict(self) -> State:
+        """The position: epoch, next batch of it, and samples served; and the learning curve, if it is measured."""
         sequence = _held(_SEQUENCES, self)
-        return {"epoch": sequence.epoch, "next": sequence.next, "samples_served": sequence.samples_served}
+        curve = {} if sequence.curve is None else {"learning_curve": list(sequence.curve.values)}
+        return {"epoch": sequence.epoch, "next": sequence.next, "samples_served": sequence.samples_served} | curve
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Continue from a position.
 
         Raises:
@@ -116,6 +118,8 @@ class BatchLoader:
         if sequence.served:
             raise PhaseOverError("A stream does not go back: the position can be set before the first batch only.")
         sequence.epoch, sequence.next, sequence.samples_served = state["epoch"], state["next"], state["samples_served"]
+        if sequence.curve is not None:
+            sequence.curve.values = list(state["learning_curve"])
 
 
 class HeldOutLoader:

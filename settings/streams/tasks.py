@@ -84,6 +84,30 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
     return tasks, n_outputs
 
 
+def length_of_part(name: str, total: int, first: int, wanted: int | None) -> int:
+    """Number of tasks of a run that begins with task `first` of the `total` tasks of a stream.
+
+    Args:
+        name: The stream, for messages.
+        total: Number of all tasks.
+        first: The first task of the run, from 0.
+        wanted: The option `nb_tasks`; None: all that are left.
+
+    Raises:
+        InvalidOptionError: If there are not so many.
+    """
+    if first >= total:
+        raise InvalidOptionError(
+            f"--first_task {first} is none of the {total} tasks of {name}, which count from 0; use at most {total - 1}."
+        )
+    if wanted is not None and first + wanted > total:
+        raise InvalidOptionError(
+            f"--nb_tasks {wanted} is more than the {total - first} tasks of {name} that are left from task {first} on; "
+            "use fewer."
+        )
+    return total - first if wanted is None else wanted
+
+
 def class_groups(
     n_classes: int, num_tasks: int | None, increment: Sequence[int], class_order: Sequence[int], seed: int
 ) -> list[list[int]]:

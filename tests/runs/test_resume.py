@@ -107,6 +107,7 @@ CASES = {
     "adam, kept": ("domain_incremental", {}, partial(Finetune, optimizer="adam", optimizer_state="keep", lr=0.01)),
     "dropout": ("class_incremental", {}, partial(normalised, Rehearsal, buffer_size=20)),
     "validation": ("class_incremental", {"validation": 0.3}, Finetune),
+    "learning curves": ("task_incremental", {"lca": 3}, Finetune),
     "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "unannounced": ("task_agnostic", {}, Finetune),
     "er_ace": ("class_incremental", {}, partial(ERACE, buffer_size=20)),
