@@ -13,7 +13,10 @@ from redwood.experiments.pairs import Pair, select_pairs
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.agents.agent import Agent
 from redwood.settings import SETTINGS, get_setting
+from redwood.settings.data.ctrl import CTRL_STREAMS
 from redwood.settings.data.drift import CONTEXTS
+from redwood.settings.data.task_list import ENTRIES
+from redwood.settings.results import Results
 
 DOCS = Path(__file__).parent.parent / "docs"
 TEXT = (DOCS / "streams.md").read_text()
@@ -138,6 +141,25 @@ def test_the_method_of_the_readme_is_the_example():
     example = (ROOT / "examples" / "label_smoothing.py").read_text()
     for line in first.splitlines():
         assert line.split("  #")[0] in example, line
+
+
+TASK_STREAMS = (DOCS / "task_streams.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^python cli\.py (.*)$", TASK_STREAMS, re.MULTILINE))
+def test_task_streams(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"tasks.yaml": "- ", "pool.yaml": "concepts:"}
+    for name, start in names.items():
+        (text,) = re.findall(rf"```yaml\n({start}.*?)```", TASK_STREAMS, re.DOTALL)
+        Path(name).write_text(text)
+    assert main([*command.split(), "--run_dir", "run", "--passes", "4", "--accelerator", "cpu"]) == 0
+    assert Results.load("run/results.json").config["task_list"]
+
+
+def test_the_keys_of_a_task_and_the_ctrl_streams():
+    keys = re.findall(r"^\| `(\w+)` \|", TASK_STREAMS, re.MULTILINE)
+    assert keys == [*sorted(ENTRIES, key=keys.index), *CTRL_STREAMS]
 
 
 def test_the_module_library(tmp_path, monkeypatch):

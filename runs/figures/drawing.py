@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ PERCENT_LIMITS = (0.0, 104.0)  # room for markers at 100 %
 _LINE_HEIGHT = 0.19  # inches that a label of 9 points takes up
 _GREY = "#555555"
 MAX_DESCRIBED_TASKS = 10
+_NAME_LENGTH = 70
 
 
 def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
@@ -79,13 +81,12 @@ def title_run(figure: Figure, results: Results, what: str) -> None:
 
 def describe_tasks(figure: Figure, results: Results) -> None:
     """Write below a figure what each task is, if results keep it and there are not too many tasks."""
-    tasks = results.config.get("task_physics", [])
-    if not any(tasks) or len(tasks) > MAX_DESCRIBED_TASKS:
+    physics, listed = (results.config.get(key, []) for key in ("task_physics", "task_list"))
+    told = [", ".join(f"{name} {_short(value)}" for name, value in task.items()) for task in physics]
+    told = told or [shorten(", ".join(map(str, task.values())), _NAME_LENGTH, placeholder=" ...") for task in listed]
+    if not any(told) or len(told) > MAX_DESCRIBED_TASKS:
         return
-    lines = [
-        f"task {number}: " + ", ".join(f"{name} {_short(value)}" for name, value in task.items())
-        for number, task in enumerate(tasks)
-    ]
+    lines = [f"task {number}: {text}" for number, text in enumerate(told)]
     figure.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=8, color=_GREY)
 
 

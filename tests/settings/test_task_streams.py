@@ -5,8 +5,9 @@ import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods import get_method
-from redwood.settings import get_setting
+from redwood.settings import get_setting, supervised
 from redwood.settings.data.dataset import Dataset
+from tests.samples import few_digits
 from tests.small_runs import FixedRule, run_here
 
 LINES = [
@@ -82,6 +83,13 @@ class TestStream:
         setting = make("task_incremental", dataset="digits,digits")
         assert setting.action_space.n == 20 and len(list(setting.phases())) == 2
         assert setting.dataset_name == "digits,digits"
+
+    def test_each_data_set_is_loaded_once(self, monkeypatch):
+        loaded = []
+        monkeypatch.setattr(supervised, "load_dataset", lambda name, *_: (loaded.append(name), few_digits())[1])
+        make("task_incremental", dataset="digits,mnist,digits").open_stream()
+        make("task_incremental", stream="s_minus", stream_file="").open_stream()
+        assert loaded == ["digits", "mnist", "digits", "prototypes"]
 
     def test_nothing_of_the_tasks_to_come_is_shown(self, stream_file):
         view = make("continual", stream_file).for_method()

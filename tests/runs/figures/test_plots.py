@@ -243,3 +243,13 @@ def test_titles_name_files_and_classes_without_their_place(figures):
     for figure in figures:
         assert "series.npz" in figure.get_suptitle() and "/" not in figure.get_suptitle()
     assert "· Mine ·" in figures[0].get_suptitle()
+
+
+def test_the_names_of_tasks_stand_below_the_figure(figures, tmp_path):
+    results = run(2)
+    results.config["task_list"] = [{"name": "digits", "year": 1998}, {"name": "long " * 30}]
+    plots.draw_run(results, tmp_path)
+    for figure in figures:
+        first, second = figure.get_supxlabel().splitlines()
+        assert first == "task 0: digits, 1998"
+        assert second.startswith("task 1: long long") and second.endswith(" ...") and len(second) < 80

@@ -31,12 +31,6 @@ def test_without_validation_samples_there_is_no_mask():
     assert joined(numbered(), numbered()).validation is None
 
 
-def test_each_data_set_is_loaded_once():
-    loaded = []
-    combine("all", [View("a"), View("b"), View("a")], lambda name: (loaded.append(name), numbered())[1], seed=0)
-    assert loaded == ["a", "b"]
-
-
 def test_images_get_the_largest_side_and_colour():
     data = joined(images((1, 8, 8)), images((3, 4, 6)), images((1, 12, 10)))
     assert data.sample_shape == (3, 12, 12) and data.x.dtype == torch.uint8
