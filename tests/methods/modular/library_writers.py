@@ -129,9 +129,9 @@ def problems(folder: Path, added: dict[int, tuple[str, list[str]]]) -> list[str]
     listed = {record.key: record.notes for record in networks}
     there = {record.key for record in modules}
     found += [str(warning.message) for warning in caught]
-    # A number names one content, so a task that comes twice would be one network under two keys.
-    tasks = {record.task["name"] for record in networks}
-    if (len(listed), len(tasks), len(there)) != (len(networks), len(networks), len(modules)):
+    # These writers' tasks are numbers that name one content: one that comes twice is one network under two keys.
+    tasks = [record.task["name"] for record in networks if added]
+    if (len(listed), len(set(tasks)), len(there)) != (len(networks), len(tasks), len(modules)):
         found.append("an entry is listed twice")
     for number, (network, its_modules) in added.items():
         if listed.get(network) != f"number {number}" or not there.issuperset(its_modules):

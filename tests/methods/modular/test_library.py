@@ -5,12 +5,15 @@ import os
 import random
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from redwood.core.errors import RedwoodError
+from redwood.methods.modular import library_files
 from redwood.methods.modular.library import ModuleLibrary, lineage
+from redwood.methods.modular.library_files import LibraryFolder
 from tests.fork_server import start_context
 from tests.methods.modular import library_writers
 from tests.methods.modular.library_writers import MODULES_A_NETWORK, Writers, problems
@@ -317,6 +320,47 @@ class TestFolder:
             with pytest.raises(RedwoodError, match="holds no"):
                 action("../library")
         assert (folder / "library.json").exists()
+
+    def test_a_module_is_added_while_it_is_being_removed(self, folder, monkeypatch):
+        """The other process adds it after its record is gone, and before its tensors are."""
+        library, remove_data = ModuleLibrary(folder), library_files._remove_data
+        key = add(library, 0)
+
+        def add_first(record):
+            add(ModuleLibrary(folder), 0)
+            remove_data(record)
+
+        monkeypatch.setattr(library_files, "_remove_data", add_first)
+        library.remove(key)
+        assert library.load(key) and len(list((folder / "modules").iterdir())) == 2
+
+    def test_tensors_that_another_process_removes_while_they_are_added(self, folder, monkeypatch):
+        library, publish = ModuleLibrary(folder), LibraryFolder._publish
+        moments = iter([True, False])
+
+        def remove_first(self, kind, content):
+            if next(moments):
+                (folder / "modules" / f"{content['key']}.safetensors").unlink()
+            publish(self, kind, content)
+
+        monkeypatch.setattr(LibraryFolder, "_publish", remove_first)
+        assert library.load(add(library, 0))
+
+    def test_updates_at_once_do_not_undo_each_other(self, folder, monkeypatch):
+        key, write = add_network(ModuleLibrary(folder), [add(ModuleLibrary(folder), 0)]), LibraryFolder.replace
+
+        def write_later(self, kind, content):
+            time.sleep(0.1)
+            write(self, kind, content)
+
+        monkeypatch.setattr(LibraryFolder, "replace", write_later)
+        changes = [{"notes": "CC0"}, {"validation": 0.5}, {"cost": {"training": 1.0}}]
+        libraries = [ModuleLibrary(folder) for _ in changes]
+        with ThreadPoolExecutor(3) as threads:
+            jobs = [threads.submit(one.update, key, **change) for one, change in zip(libraries, changes, strict=True)]
+        assert [job.exception() for job in jobs] == [None] * 3
+        record = ModuleLibrary(folder).network(key)
+        assert (record.notes, record.validation, record.cost) == ("CC0", 0.5, {"training": 1.0})
 
     def test_a_pipe_does_not_block(self, folder):
         library = ModuleLibrary(folder)
