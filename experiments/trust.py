@@ -12,7 +12,7 @@ from redwood.settings.data.table import DATASETS
 from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
 # Options that may name code, as `file.py:Name` or `package.module:Name`.
-_CODE = ("setting", "method", "model", "backbone", "dataset", "env")
+_CODE = ("setting", "method", "model", "expert_models", "backbone", "dataset", "env")
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
 

@@ -6,7 +6,7 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.trust import refuse_untrusted
 
 
-@pytest.mark.parametrize("name", ["setting", "method", "model", "backbone", "dataset", "env"])
+@pytest.mark.parametrize("name", ["setting", "method", "model", "expert_models", "backbone", "dataset", "env"])
 @pytest.mark.parametrize("reference", ["file.py:Name", "file.py", "package.module:Name", "redwood.settings./file.py:f"])
 def test_whatever_would_run_code_is_refused(name, reference):
     """A file alone, too: what is in it is found out by running it."""
