@@ -23,11 +23,19 @@ from redwood.core.files import (
     write_json,
     write_new_json,
 )
-from redwood.core.schema import Number, Record, Text, check
 from redwood.core.state import State
-from redwood.methods.modular.library_records import KEY_PATTERN, KINDS, SPECS, Kind, module_key, network_key
+from redwood.methods.modular.library_records import (
+    FILE_SPECS,
+    FORMAT,
+    KEY_PATTERN,
+    KINDS,
+    MARKER_SPEC,
+    Kind,
+    check_file,
+    module_key,
+    network_key,
+)
 
-FORMAT = 1
 MARKER, LOCK_FILE = "library.json", ".lock"
 PATIENCE_S = 60.0
 # Older files of a writer that never finished were left by a killed process.
@@ -35,13 +43,6 @@ ABANDONED_AFTER_S = 3600.0
 # What looks damaged may be on its way out or in, in another process: it is looked at again.
 _LOOKS, _BETWEEN_LOOKS_S = 3, 0.01
 
-_MARKER = Record({"format": Number(whole=True), "kind": Text(pattern="module library"), "id": Text()})
-# What a file holds beside the record.
-_ADDED: Mapping[Kind, Mapping[str, Number]] = {
-    "modules": {"format": Number(whole=True), "file_bytes": Number(0, whole=True)},
-    "networks": {"format": Number(whole=True)},
-}
-_FILE_SPECS: Mapping[Kind, Record] = {kind: Record({**_ADDED[kind], **SPECS[kind].entries}) for kind in KINDS}
 _DATA = ".safetensors"
 _warned: set[str] = set()
 
@@ -70,6 +71,7 @@ class LibraryFolder:
             RedwoodError: If the folder cannot be used, or holds other files than a library's.
         """
         self.path = path
+        self._seen: dict[tuple[Kind, str], tuple[tuple[int, ...], State]] = {}
         with self._told():
             if create:
                 self._create()
@@ -122,11 +124,10 @@ class LibraryFolder:
         with self._told():
             if self._is_intact(kind, content["key"]):
                 return
-            path = self._path(kind, content["key"])
             if tensors is None:
                 self._publish(kind, {"format": FORMAT, **content})
                 return
-            data_path, data = path.with_suffix(_DATA), _serialise(tensors)
+            data_path, data = self._path(kind, content["key"]).with_suffix(_DATA), _serialise(tensors)
             while True:
                 write_atomically(data_path, data, durable=True)
                 self._publish(kind, {"format": FORMAT, **content, "file_bytes": len(data)})
@@ -186,9 +187,9 @@ class LibraryFolder:
             raise RedwoodError(f"--library {self.path} holds other files than a library's; choose a new folder.")
         if not marker.exists():
             write_new_json(marker, {"format": FORMAT, "kind": "module library", "id": uuid.uuid4().hex})
-        for kind in KINDS:
-            (self.path / kind).mkdir(exist_ok=True)
-            if not os.access(self.path / kind, os.W_OK):
+        for folder in (self.path / kind for kind in KINDS):
+            folder.mkdir(exist_ok=True)
+            if not os.access(folder, os.W_OK):
                 raise RedwoodError(f"--library {self.path} cannot be written; make it writable, or copy it.")
 
     def _read_marker(self) -> str:
@@ -196,7 +197,7 @@ class LibraryFolder:
         if not marker.is_file():
             raise RedwoodError(f"--library {self.path} is no module library (no {MARKER} in it); check the path.")
         content = read_json(marker)
-        _check(content, _MARKER, marker)
+        check_file(content, MARKER_SPEC, marker)
         return str(content["id"])
 
     def _clean(self) -> None:
@@ -234,23 +235,20 @@ class LibraryFolder:
         Raises:
             DataError: If the record, or the size of its tensors, is wrong.
         """
-        path, problem = self._path(kind, key), None
-        for _ in range(_LOOKS):
+        path = self._path(kind, key)
+        for look in range(1, _LOOKS + 1):
             try:
                 return self._checked(kind, key, path)
-            except DataError as error:
-                if not path.exists():
-                    return None
-                problem = error
+            except FileNotFoundError:
+                break
+            except DataError:
+                if look == _LOOKS and path.exists():
+                    raise
             time.sleep(_BETWEEN_LOOKS_S)
-        assert problem is not None
-        raise problem
+        return None
 
     def _checked(self, kind: Kind, key: str, path: Path) -> State:
-        content: State = read_json(path)
-        _check(content, _FILE_SPECS[kind], path)
-        if content["key"] != key or (kind == "networks" and network_key(content) != key):
-            raise DataError(f"The file {path} is not what was added (its digest differs); {_remedy(key)}.")
+        content = self._record(kind, key, path)
         if kind == "modules":
             data, size = path.with_suffix(_DATA), 0
             with suppress(FileNotFoundError):
@@ -258,6 +256,18 @@ class LibraryFolder:
             if size != content["file_bytes"]:
                 raise DataError(f"The file {data} has {size} bytes, not {content['file_bytes']}; {_remedy(key)}.")
         return content
+
+    def _record(self, kind: Kind, key: str, path: Path) -> State:
+        """The content of a record's file, which is read again only if it has changed."""
+        status = path.stat()
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._seen.get((kind, key), (None,))[0] != stamp:
+            content = read_json(path)
+            check_file(content, FILE_SPECS[kind], path)
+            if content["key"] != key or (kind == "networks" and network_key(content) != key):
+                raise DataError(f"The file {path} is not what was added (its digest differs); {_remedy(key)}.")
+            self._seen[kind, key] = (stamp, content)
+        return self._seen[kind, key][1]
 
     def _has_modules(self, network: State, modules: set[str]) -> bool:
         lacking = [key for key in network["modules"] if key not in modules]
@@ -300,14 +310,6 @@ class LibraryFolder:
                 f"--library {self.path} cannot be used ({reason}); make it readable and writable, with room on its "
                 "disk, or name another."
             ) from error
-
-
-def _check(content: object, spec: Record, path: Path) -> None:
-    """Raise `DataError` unless `content` is of this format and meets `spec`."""
-    version = content.get("format") if isinstance(content, dict) else None
-    if isinstance(version, int) and version != FORMAT:
-        raise DataError(f"The file {path} is of format {version}, not {FORMAT}; use the redwood that wrote it.")
-    check(content, spec, f"The file {path}", "put it back, or remove it")
 
 
 def _is_key(key: str) -> bool:

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
 from math import prod
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.files import plain
-from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Spec, Text
+from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Spec, Text, check
 from redwood.core.state import State
 
 Kind: TypeAlias = Literal["modules", "networks"]
@@ -137,6 +138,24 @@ SPECS: Mapping[Kind, Record] = {
 }
 
 
+# What the files of a library hold beside records.
+FORMAT = 1
+_VERSION = Number(whole=True)
+MARKER_SPEC = Record({"format": _VERSION, "kind": Text(pattern="module library"), "id": Text()})
+FILE_SPECS: Mapping[Kind, Record] = {
+    "modules": Record({"format": _VERSION, "file_bytes": _COUNT, **SPECS["modules"].entries}),
+    "networks": Record({"format": _VERSION, **SPECS["networks"].entries}),
+}
+
+
+def check_file(content: object, spec: Record, path: Path) -> None:
+    """Raise `DataError` unless the content of a file is of this format and meets `spec`."""
+    version = content.get("format") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != FORMAT:
+        raise DataError(f"The file {path} is of format {version}, not {FORMAT}; use the redwood that wrote it.")
+    check(content, spec, f"The file {path}", "put it back, or remove it")
+
+
 def content_of(record: ModuleRecord | NetworkRecord, kind: Kind) -> State:
     """A record as plain values.
 
@@ -154,8 +173,16 @@ def content_of(record: ModuleRecord | NetworkRecord, kind: Kind) -> State:
 
 
 def record_of(content: State, cls: type[AnyRecord]) -> AnyRecord:
-    """The record that `content_of` was made of; content may hold more."""
-    return cls(**{f.name: content[f.name] for f in fields(cls)})
+    """The record that `content_of` was made of, with copies of its values; content may hold more."""
+    return cls(**{f.name: _copied(content[f.name]) for f in fields(cls)})
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copied(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_copied(entry) if isinstance(entry, dict | list) else entry for entry in value]
+    return value
 
 
 def module_key(tensors: Mapping[str, Tensor], role: str, position: int, model: str) -> str:

@@ -105,6 +105,11 @@ class TestModules:
         keys = [add(library, seed) for seed in range(5)]
         assert [record.key for record in library.modules()] == keys
 
+    def test_a_record_that_is_changed_is_not_the_library_s_own(self, library):
+        key = add(library, 0)
+        library.module(key).shapes.clear()
+        assert library.module(key).shapes and library.modules()[0].shapes
+
     @pytest.mark.parametrize(
         ("change", "told"), [({"role": "neck"}, "role"), ({"position": -1}, "position"), ({"parent": "me"}, "parent")]
     )
@@ -243,6 +248,15 @@ class TestFolder:
         key = add_network(ModuleLibrary(folder), [add(ModuleLibrary(folder), 0)])
         assert [record.key for record in ModuleLibrary(folder).networks()] == [key]
         assert {path.name for path in folder.iterdir()} == {"library.json", "modules", "networks"}
+
+    def test_a_record_is_read_once_and_again_when_another_process_has_changed_it(self, folder, monkeypatch):
+        library = ModuleLibrary(folder)
+        key = add_network(library, [add(library, 0)])
+        library.networks()
+        ModuleLibrary(folder).update(key, notes="new")
+        assert library.networks()[0].notes == "new"
+        monkeypatch.setattr("redwood.methods.modular.library_files.read_json", None)
+        assert library.networks()[0].notes == "new"
 
     def test_listing_reads_no_tensors(self, folder, monkeypatch):
         add_network(ModuleLibrary(folder), [add(ModuleLibrary(folder), 0)])
@@ -430,7 +444,7 @@ class TestSeveralProcesses:
             assert problems(writers.folder, writers.added) == []
         count = len(ModuleLibrary(writers.folder).networks())
         assert count >= len(writers.added) > 2
-        writers.start(range(max(writers.added) + 1))
+        writers.start(range(max(writers.added) + 2))  # and the network that was being added
         writers.join()
         assert problems(writers.folder, writers.added) == []
         assert not [path for path in (tmp_path / "library").glob("*/*.safetensors") if not is_listed(path)]
