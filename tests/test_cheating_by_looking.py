@@ -119,6 +119,17 @@ def test_no_attribute_leads_to_more_than_the_batch(key, validation):
     assert method.found == []
 
 
+@pytest.mark.parametrize("key", ["continual", "class_incremental", "task_incremental", "cumulative_task_incremental"])
+def test_no_attribute_leads_to_tasks_to_come(key, tmp_path):
+    """Neither to their samples nor to their list; nor does the learning curve lead to test samples."""
+    path, method = tmp_path / "tasks.yaml", LooksEverywhere()
+    path.write_text("".join(f"- {{dataset: digits, train_per_class: {n}, validation_per_class: 2}}\n" for n in (3, 4)))
+    lca = {"lca": 2} if key in ("class_incremental", "task_incremental") else {}
+    options = {"stream": "tasks", "stream_file": str(path), "dataset": "digits", "nb_tasks": None}
+    run(key, method, **options | lca)
+    assert method.found == []
+
+
 # What the order of an evaluation could tell.
 
 
