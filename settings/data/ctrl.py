@@ -5,7 +5,7 @@ new outputs, S_pl plasticity after unrelated tasks, S_long scale. The first conc
 comes back; the others are distractors. The paper augments samples at test in S_long; these streams do not.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
-from redwood.core.schema import ListOf, Number, Record, Spec
+from redwood.core.schema import ANYTHING, ListOf, Number, Record, Spec
 from redwood.core.seeding import derive_seed, generator
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.task_list import ENTRIES, known, read_yaml, view_of
+from redwood.settings.data.task_list import ENTRIES, read_yaml, view_of, with_known_keys
 from redwood.settings.data.views import View
 
 CTRL_STREAMS = ("s_minus", "s_plus", "s_in", "s_out", "s_pl", "s_long")
@@ -28,7 +28,7 @@ _NO_CONCEPT = {"label_order", "train_per_class", "validation_per_class", "test_p
 _CONCEPT = {key: spec for key, spec in ENTRIES.items() if key not in _NO_CONCEPT}
 _SIZES = ListOf(Number(low=1, whole=True), length=2)
 _POOL: dict[str, Spec] = {
-    "concepts": ListOf(Record(_CONCEPT, optional=frozenset(_CONCEPT)), least=2),
+    "concepts": ListOf(ANYTHING, least=2),
     "large": _SIZES,
     "small": _SIZES,
     "smallest": _SIZES,
@@ -128,15 +128,17 @@ def _ctrl(seed: int) -> Pool:
 
 
 def _read_pool(path: Path) -> Pool:
-    content = known(read_yaml(path), _POOL, f"The file {path}")
-    for number, entry in enumerate(content.get("concepts") or () if isinstance(content, Mapping) else ()):
-        known(entry, _CONCEPT, f"Concept {number} of {path}")
+    content = with_known_keys(read_yaml(path), _POOL, f"The file {path}")
     problem = Record(_POOL, optional=frozenset({"smallest", "test_per_class"})).problem(content, "it")
     if problem is not None:
         raise DataError(f"The file {path} is no pool of concepts: {problem}.")
+    concepts = []
+    for number, entry in enumerate(content["concepts"]):
+        where = f"Concept {number} of {path}"
+        concepts.append(view_of(with_known_keys(entry, _CONCEPT, where), where))
     small = Sizes(*content["small"])
     return Pool(
-        concepts=tuple(view_of(entry, f"Concept {k} of {path}") for k, entry in enumerate(content["concepts"])),
+        concepts=tuple(concepts),
         large=Sizes(*content["large"]),
         small=small,
         smallest=Sizes(*content.get("smallest", small)),

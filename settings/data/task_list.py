@@ -67,7 +67,7 @@ def view_of(entry: object, where: str) -> View:
         DataError: If a key is unknown or has no effect, or a value is of the wrong type.
     """
     spec = Record(ENTRIES, optional=frozenset(ENTRIES.keys() - {"dataset"}))
-    problem = spec.problem(known(entry, ENTRIES, where), "it")
+    problem = spec.problem(with_known_keys(entry, ENTRIES, where), "it")
     if problem is not None:
         raise DataError(f"{where} is no task: {problem}.")
     assert isinstance(entry, Mapping)
@@ -79,7 +79,7 @@ def view_of(entry: object, where: str) -> View:
     return View(**values)
 
 
-def known(entry: object, keys: Mapping[str, object], where: str) -> Any:
+def with_known_keys(entry: object, keys: Mapping[str, object], where: str) -> Any:
     """The entry, unless it is a mapping with an unknown key.
 
     Raises:

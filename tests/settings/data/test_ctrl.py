@@ -148,6 +148,7 @@ small: [4, 2]
             ("large: [20, 10]", "", "is no pool of concepts: it lacks large"),
             ("[20, 10]", "20", "it.large has to be a list, not 20"),
             ("name:", "year:", "Concept 0 of .* has the unknown key year"),
+            ("- {dataset: prototypes}", "- 7", "Concept 1 of .* is no task: it has to be a mapping, not 7"),
             ("- {dataset: prototypes}", "", "it.concepts has to have at least 2 entries"),
             ("dataset: prototypes", "classes: [1]", "Concept 1 of .* is no task: it lacks dataset"),
         ],
