@@ -69,8 +69,7 @@ class LearnerModule(LightningModule):
 
         Of regression, it is the mean squared error, as `validation_mse`.
         """
-        kind = (self.method.phase.index, len(batch.y))
-        with self.method.flops.count_once("validation", kind):
+        with self.method.flops.count_once("validation", kind=len(batch.y)):
             scores = self.method.logits(batch.x, batch.task_id)
         if batch.y.is_floating_point():
             name, value = "validation_mse", sample_losses(scores, batch.y).mean()

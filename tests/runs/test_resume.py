@@ -108,6 +108,12 @@ CASES = {
     "dropout": ("class_incremental", {}, partial(normalised, Rehearsal, buffer_size=20)),
     "validation": ("class_incremental", {"validation": 0.3}, Finetune),
     "learning curves": ("task_incremental", {"lca": 3}, Finetune),
+    "validation, async": (
+        "class_incremental",
+        {"batch_size": 32, "validation": 0.3},
+        partial(AsyncRehearsal, buffer_size=20),
+    ),
+    "validation, drift": ("continual", {"validation": 0.3}, partial(Rehearsal, buffer_size=20)),
     "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "unannounced": ("task_agnostic", {}, Finetune),
     "er_ace": ("class_incremental", {}, partial(ERACE, buffer_size=20)),
@@ -191,6 +197,8 @@ CASES = {
 
 # Their state is of a kind that another case has, too.
 SLOW = {
+    "validation, async",
+    "validation, drift",
     "ewc, task ids",
     "mas",
     "rwalk",

@@ -37,6 +37,11 @@ def train(method, n_train, **options):
     return run_here(small_setting("class_incremental", **options), method).cost.training_flops
 
 
+def on_two():
+    options = {"dataset": few_digits(160), "nb_tasks": 1, "passes": 2, "batch_size": 16, "validation": 0.25}
+    return run_here(small_setting("distributed_class_incremental", **options), Finetune(model=network())).cost
+
+
 @pytest.mark.parametrize("passes", [1, 3])
 class TestFinetune:
     def test_batches_of_one_size_are_counted_exactly(self, passes):
@@ -132,6 +137,13 @@ class TestFlopMeter:
         # 40 of 160 samples are held out, in batches of 16, 16 and 8.
         assert train(method, 160, passes=3, validation=0.25) == pytest.approx(3 * plain * 120 / 160, rel=0.01)
         assert method.flops.by_use()["validation"] == FORWARD * 40 * 3
+
+    def test_workers_add_up(self, two_workers):
+        """Each validates its half of the 40 samples held out, after each of two passes and after the phase."""
+        first, second = two_workers.run(on_two)
+        assert first.flops == second.flops
+        assert first.flops["validation"] == [FORWARD * 40 * 3]
+        assert first.flops["training"] == [first.training_flops]
 
     def test_state_is_gone_on_with(self):
         method = Rehearsal(model=network())
