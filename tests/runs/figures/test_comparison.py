@@ -119,6 +119,24 @@ class TestTradeOff:
             assert {text.get_text() for text in axes.texts} == set(VALUES), "few enough to name all"
             assert names(axes.get_xticklabels())[0] == "0"
 
+    def test_flops_for_all_uses_count(self, figures):
+        some = cells()
+        some[1].results[0].cost.flops = {"training": [1e9], "validation": [2e9], "selection": [0.0], "search": [0.0]}
+        _, panels = draw(figures, some)
+        places = sorted(float(points.get_offsets()[0][0]) for points in panels["continual"].collections)
+        assert places == pytest.approx([1e8, 2e9, 2e9, 4e9]), "the mean of 3e9 and, of an older file, 1e9"
+
+    def test_read_from_files(self, figures, tmp_path):
+        runs: dict[str, list[Results]] = {}
+        for cell in cells(("continual",)):
+            for result in cell.results:
+                result.save(tmp_path / "results.json")
+                runs.setdefault(cell.method, []).append(Results.load(tmp_path / "results.json"))
+        ranking.plot_comparison(list(runs.items()), "unused.png")
+        trade_off = figures[-1].axes[-1]
+        assert trade_off.get_xlabel() == "total FLOPs"
+        assert {text.get_text() for text in trade_off.texts} == set(VALUES)
+
     def test_none_where_nothing_was_counted(self, figures):
         _, panels = draw(figures, cells(methods=("random",)) + cells(("continual",), ("ewc",))[:1])
         assert "class_incremental" not in panels and "continual" in panels
