@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.distillation.wa import WA
     from redwood.methods.lightning import LightningMethod
     from redwood.methods.lookup import get_method
+    from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
     from redwood.methods.modular.hard_moe import HardMoE
+    from redwood.methods.modular.mntdp import MNTDP, Composable
     from redwood.methods.regularisation.ewc import EWC
     from redwood.methods.regularisation.mas import MAS
     from redwood.methods.regularisation.rwalk import RWalk
@@ -61,6 +63,7 @@ __all__ = [
     "MAS",
     "METHODS",
     "MIR",
+    "MNTDP",
     "NCM",
     "PNN",
     "PPO",
@@ -71,14 +74,17 @@ __all__ = [
     "WA",
     "AsyncRehearsal",
     "BiC",
+    "Composable",
     "Composition",
     "DERpp",
     "Finetune",
+    "FinetuneFrom",
     "Fixed",
     "GDumb",
     "HardMoE",
     "Hybrid1",
     "ICaRL",
+    "Independent",
     "Joint",
     "JustInTime",
     "LightningMethod",

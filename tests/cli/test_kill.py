@@ -85,8 +85,11 @@ SLOW = (
     "hat",
     "pnn",
     "hard_moe",
+    "finetune_from",
+    "mntdp",
+    "composable",
 )
-NEEDS_IDS = ("packnet", "hat", "pnn")
+NEEDS_IDS = ("packnet", "hat", "pnn", "finetune_from", "mntdp", "composable")
 
 
 @pytest.mark.parametrize("method", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])

@@ -67,13 +67,15 @@ METHODS = {
     "packnet": (get_method("packnet"), row, "task_incremental"),
     "hard_moe": (HardMoE, Tokens, "class_incremental"),
     "pnn": (PNN, row, "task_incremental"),
+    "finetune_from": (get_method("finetune_from"), Tokens, "task_incremental"),
+    "mntdp": (get_method("mntdp"), row, "task_incremental"),
     "hat": (HAT, row, "task_incremental"),
     "widen": (get_method("widen"), row, "class_incremental"),
     "dtp": (get_method("dtp"), row, "class_incremental"),
 }
 
 
-QUICK = ("finetune", "joint", "pnn", "hard_moe")
+QUICK = ("finetune", "joint", "pnn", "hard_moe", "mntdp")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in METHODS])
@@ -83,7 +85,7 @@ def test_it_stays_as_it_was_given_and_each_run_starts_from_it(name):
     before, flags = values(network), [p.requires_grad for p in network.parameters()]
     dropout = 0.1 if make is row and name != "dtp" else 0.0
     method = cls(model=network, dropout=dropout, **OPTIONS.get(name, {}))
-    setting = small_setting(key, passes=1)
+    setting = small_setting(key, passes=2 if name in ("finetune_from", "mntdp") else 1)
     first = run_here(setting, method)
     assert same(values(network), before)
     assert [p.requires_grad for p in network.parameters()] == flags

@@ -29,7 +29,9 @@ from redwood.methods.distillation.lwf import LwF
 from redwood.methods.distillation.lwf_mc import Fixed, LwFMC
 from redwood.methods.distillation.two_side import TwoSide
 from redwood.methods.distillation.wa import WA
+from redwood.methods.modular.finetune_from import FinetuneFrom
 from redwood.methods.modular.hard_moe import HardMoE
+from redwood.methods.modular.mntdp import MNTDP, Composable
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.mas import MAS
 from redwood.methods.regularisation.rwalk import RWalk
@@ -175,6 +177,9 @@ CASES = {
         {"passes": 1},
         partial(HardMoE, experts=2, splits=1, gate_samples=20, backbone="trained"),
     ),
+    "finetune_from": ("task_incremental", {}, partial(FinetuneFrom, source="all", trials=2, tune_tasks=1)),
+    "mntdp": ("task_incremental", {"validation": 0.3}, partial(MNTDP, margin=0.5, confidence=0.0, dropout=0.1)),
+    "composable": ("task_incremental", {"passes": 3}, partial(Composable, margin=0.5)),
     "ncm": ("class_incremental", {}, NCM),
     "slda": ("continual", {}, SLDA),
     "ranpac": ("cumulative", {}, partial(RanPAC, projection_dim=50)),

@@ -1,0 +1,97 @@
+"""Modular networks with a task-driven prior (Veniat, Denoyer & Ranzato, 2021).
+
+"Efficient Continual Learning with Modular Networks and Task-Driven Priors", ICLR.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from typing_extensions import override
+
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.modular.modular_network import Candidate
+from redwood.methods.modular.selection import HeldOutScores, deepest_reuse
+from redwood.methods.modular.sources import Source
+from redwood.methods.modular.stochastic_search import StochasticSearch
+from redwood.methods.modular.task import PhaseClasses, TaskSamples
+
+SEARCHES = ("deterministic", "stochastic")
+
+
+@dataclass
+class MNTDP(StochasticSearch):
+    """Take over the first modules of the most related network, and train new ones behind them; a search says how many.
+
+    The deterministic search trains a candidate for each number k of modules taken over, from none up to all (figure 2),
+    side by side. It keeps the one with the largest k that held-out samples show to be no worse than new modules.
+    The stochastic search draws one path a step, and learns which to draw from its error on held-out samples.
+
+    The modules that are taken over stay as they are. Only new ones are added, so that memory grows where it has to, and
+    nothing is forgotten.
+    """
+
+    search: str = "deterministic"  # deterministic: train all candidates; stochastic: draw one path a step
+    confidence: float = 0.9  # how surely it is not larger than that, by bootstrap on the held-out samples
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "search", SEARCHES)
+        check_range(self, "margin", 0, 1)
+        check_range(self, "confidence", 0, 1)
+        if self.search == "stochastic" and self.trials > 1:
+            raise InvalidOptionError(
+                f"--trials {self.trials} has no effect with --search stochastic, which trains one network; "
+                "leave it out."
+            )
+
+    @override
+    def propose(self, samples: TaskSamples, classes: PhaseClasses) -> list[Candidate]:
+        sources = self.most_related(samples, classes, competitor=False, n=self.n_sources)
+        if self.search == "stochastic" and sources and len(sources[0].modules) > 1:
+            return self.explore(sources, classes)
+        return prefixes(sources, len(classes.labels))
+
+    @override
+    def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
+        reused = [len(one.frozen) for one in candidates]
+        return deepest_reuse(scores.errors, reused, self.margin, self.confidence, self.setting.seed)
+
+    @override
+    def never_acted(self) -> str | None:
+        if not any(path["reused"] for path in self.paths):
+            return "No module was reused: each task has a network of its own. Its tasks may not be related."
+        return super().never_acted()
+
+
+@dataclass
+class Composable(MNTDP):
+    """Draw the modules of each depth from several related networks, or new ones, by the stochastic search.
+
+    The modules of one path may so come from several earlier networks: a composable mixture, gated by the task.
+    """
+
+    n_sources: ClassVar[int] = 2
+
+    search: str = "stochastic"  # stochastic alone: there are too many mixed paths to train all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.search != "stochastic":
+            raise InvalidOptionError(
+                f"--search {self.search} trains all candidates, and paths of several networks are too many for that; "
+                "use --search stochastic."
+            )
+
+
+def prefixes(sources: Sequence[Source], n_classes: int) -> list[Candidate]:
+    """A candidate of new modules, and one for each number of modules taken over from each network.
+
+    A head is taken over only if it has as many outputs.
+    """
+    proposed = [Candidate()]
+    for source in sources:
+        whole = len(source.modules) - (source.n_outputs != n_classes)
+        proposed += [Candidate(frozen=source.modules[:k], origin=source.name) for k in range(1, whole + 1)]
+    return proposed

@@ -1,0 +1,443 @@
+"""The base of methods that answer for each task by a path of modules, which they choose among candidates."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from typing_extensions import override
+
+from redwood.core.checks import check_range
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import generator, preserved_random_state, seed_everything
+from redwood.core.state import State
+from redwood.core.workers import gather_objects, rank
+from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
+from redwood.methods.base import Composition
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.modular.chain import cut, keep_buffers, last_layer_names, put_tensors, tensors_of
+from redwood.methods.modular.modular_network import Candidate, ModularNetwork, run
+from redwood.methods.modular.selection import HeldOutScores
+from redwood.methods.modular.sources import LibraryLink, Source, TaskPath, statistics_of
+from redwood.methods.modular.task import PhaseClasses, TaskSamples, classes_of, is_held_out, look_at, select
+from redwood.methods.networks import build_network
+from redwood.methods.networks.last_layer import CHUNK
+from redwood.methods.training.layers import evaluating, set_dropout
+from redwood.methods.training.step import Step
+from redwood.settings.batch import Batch
+from redwood.settings.phase import Phase
+from redwood.settings.results import Results
+from redwood.settings.supervised import SupervisedSetting
+from redwood.settings.tree import TaskIncrementalSetting
+
+# Trials but the first draw from these ranges (Bornschein et al., 2023, section 4).
+LR_RANGE = (1e-4, 1e-1)
+SMOOTHING_RANGE = (0.0, 0.3)
+# Share of the newest loss in the running loss by which a candidate answers before the choice is made.
+NEWEST = 0.2
+# Held-out samples of each class below which a choice among candidates is uncertain.
+FEW = 20
+
+
+@dataclass
+class PathSearch(LightningMethod):
+    """Train candidates for each task on the same batches, and keep the one that does best on held-out samples.
+
+    The modules of earlier tasks never change. So a task is answered for ever as it was when it was learned. A phase
+    begins with a look at its samples, which is why they have to be presented several times.
+
+    Without `--validation` the method holds out a fifth of the samples of each task itself, chosen by their content.
+
+    Attributes:
+        paths: The path of each phase that is over, as `TaskPath` describes it.
+        phase_of: The phase that trained each task.
+        candidates: The candidates of the phase that is being trained.
+        running: The running training loss of each of them.
+    """
+
+    target = TaskIncrementalSetting
+    requires = frozenset({"many_passes"})
+    composition: ClassVar[Composition] = Composition.NEVER
+
+    optimizer: str = "adam"  # sgd, adam or adamw
+    lr: float = 0.003  # learning rate of the first trial
+    library: str = ""  # folder of modules of earlier runs; what this run learns is added to it (default: none)
+    trials: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
+    tune_tasks: int = 0  # tasks that try all trials; later ones use the best of them (0: every task tries all)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "trials", 1)
+        check_range(self, "tune_tasks", 0)
+        if self.optimizer_state == "keep":
+            raise InvalidOptionError("--optimizer_state keep means nothing to new candidates; use reset.")
+        if self.tune_tasks and self.trials == 1:
+            raise InvalidOptionError(f"--tune_tasks {self.tune_tasks} has no effect with one trial; give --trials.")
+
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
+        super().configure(setting)
+        space = setting.observation_space
+        inputs = {"shape": list(space.shape), "dtype": str(space.dtype)}
+        self.module = self.make_module(ModularNetwork().to(self.device))
+        self.link = self.add_state("link", LibraryLink(self.library, self._model_name(), inputs))
+        self.paths: list[State] = self.add_state("paths", [])
+        self.phase_of: dict[int, int] = self.add_state("phase_of", {})
+        self.places: dict[str, list[int]] = self.add_state("places", {})  # of each frozen module: position and outputs
+        self.candidates: list[State] = self.add_state("candidates", [])
+        self.running = self.add_state("running", torch.zeros(0))
+        self.trial_accuracy: list[list[float]] = self.add_state("trial_accuracy", [])  # of each phase and trial
+
+    @property
+    def modular(self) -> ModularNetwork:
+        """The network, with its type."""
+        assert isinstance(self.network, ModularNetwork)
+        return self.network
+
+    def _model_name(self) -> str:
+        return type(self.model).__name__ if isinstance(self.model, nn.Module) else str(self.model)
+
+    # What a subclass decides.
+
+    @abstractmethod
+    def propose(self, samples: TaskSamples, classes: PhaseClasses) -> list[Candidate]:
+        """The candidates for a task, without their trials; the first one starts from nothing."""
+
+    @abstractmethod
+    def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
+        """The number of the candidate to keep, of the best trial of each."""
+
+    # Sources: networks to start from.
+
+    def sources(self) -> list[Source]:
+        """The networks that were learned before, the oldest first."""
+        own = [TaskPath(**path).as_source(phase) for phase, path in enumerate(self.paths)]
+        return [*self.link.sources(), *own]
+
+    def modules_of(self, source: Source) -> list[nn.Module]:
+        """The modules of a source; those of a library are loaded, and not kept."""
+        fresh: list[nn.Sequential] = []
+        found: list[nn.Module] = []
+        for position, name in enumerate(source.modules):
+            if name in self.modular.library:
+                found.append(self.modular.library[name])
+                continue
+            fresh = fresh or self.new_modules(source.n_outputs)
+            self.link.fill(name, fresh[position])
+            found.append(fresh[position].eval())
+        return found
+
+    def new_modules(self, n_outputs: int) -> list[nn.Sequential]:
+        """The modules of a new network, whose weights follow from the seed and the number of networks before."""
+        with preserved_random_state():
+            seed_everything(self.setting.seed, "modules", self.n_networks)
+            if isinstance(self.model, nn.Module):
+                network = self.make_network()
+            else:
+                network = build_network(self.model, self.setting.observation_space, n_outputs)
+        set_dropout(network, self.dropout)
+        keep_buffers(network)
+        return cut(network.to(self.device))
+
+    @property
+    def n_networks(self) -> int:
+        """Number of networks that were there before this phase, in the library and in this run.
+
+        Seeds follow from it: tasks that are learned in a later run get the weights that they would get in one run.
+        """
+        return len(self.link.inherited) + self.phase_count
+
+    # A phase: look, propose, train, choose.
+
+    @override
+    def fit(self, phase: Phase) -> None:
+        self._publish()
+        classes = classes_of(phase)
+        samples = look_at(phase, self.device)
+        self._check_numbers(samples, classes)
+        before = self.flops.by_use()
+        self.classes, self.samples = classes, samples
+        self.phase_of |= dict.fromkeys(phase.task_classes or {}, self.phase_count)
+        proposed = self.propose(samples, classes)
+        self._start([replace(one, trial=trial) for one in proposed for trial in self._trials()])
+        with warnings.catch_warnings():
+            # Lightning warns of the frozen modules, which have to be in evaluation mode.
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            super().fit(phase)
+        self.keep_best(before)
+        del self.classes, self.samples
+
+    def _trials(self) -> Sequence[int]:
+        """The trials of this phase."""
+        if not self.tune_tasks or len(self.trial_accuracy) < self.tune_tasks:
+            return range(self.trials)
+        means = torch.tensor(self.trial_accuracy[: self.tune_tasks]).mean(0)
+        return [int(means.argmax())]
+
+    def trial_options(self, trial: int) -> tuple[float, float]:
+        """Learning rate and label smoothing of a trial; the first one has those of the options."""
+        if trial == 0:
+            return self.lr, 0.0
+        drawn = torch.rand(2, generator=generator(self.setting.seed, "trial", trial)).tolist()
+        low, high = LR_RANGE
+        return low * (high / low) ** drawn[0], SMOOTHING_RANGE[0] + drawn[1] * (SMOOTHING_RANGE[1] - SMOOTHING_RANGE[0])
+
+    def _start(self, candidates: Sequence[Candidate]) -> None:
+        """Build the candidates; those of one task start from the same new weights."""
+        self.fetch({name for one in candidates for name in one.frozen})
+        originals = {name: module for one in candidates for name, module in self._originals(one)}
+        fresh = self.new_modules(len(self.classes.labels))
+        tails = []
+        for one in candidates:
+            tail = deepcopy(fresh[len(one.frozen) :])
+            for module, name in zip(tail, one.copied[len(one.frozen) :], strict=False):
+                _copy_body(module, originals[name], is_last=module is tail[-1])
+            tails.append(tail)
+        self.set_candidates(candidates, tails)
+        self.running = torch.zeros(len(candidates), device=self.device)
+        self.flops.start_anew()
+
+    def set_candidates(self, candidates: Sequence[Candidate], tails: Sequence[Sequence[nn.Module]]) -> None:
+        """Set the candidates, each with the modules that it trains."""
+        self.modular.start([one.frozen for one in candidates], tails)
+        self.candidates = [asdict(one) for one in candidates]
+
+    def fetch(self, names: set[str]) -> None:
+        """Bring the named modules of the library into the network."""
+        missing = names - set(self.modular.library)
+        for source in self.link.sources() if missing else ():
+            if missing.intersection(source.modules):
+                for position, module in enumerate(self.modules_of(source)):
+                    if source.modules[position] in missing:
+                        self._freeze(source.modules[position], module, position, source.n_outputs)
+
+    def _originals(self, candidate: Candidate) -> list[tuple[str, nn.Module]]:
+        """The modules whose weights a candidate starts from."""
+        for source in self.sources():
+            if source.name == candidate.origin and candidate.copied:
+                return list(zip(source.modules, self.modules_of(source), strict=True))
+        return []
+
+    def _freeze(self, name: str, module: nn.Module, position: int, n_outputs: int) -> None:
+        self.modular.freeze(name, module)
+        self.places[name] = [position, n_outputs]
+
+    @override
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """A group for each candidate, with the learning rate of its trial."""
+        decay = self.phase_lr / self.lr
+        groups = []
+        for one, tail in zip(self.candidates, self.modular.tails, strict=True):
+            parameters = list(tail.parameters())
+            if parameters:
+                groups.append({"params": parameters, "lr": decay * self.trial_options(one["trial"])[0]})
+        return groups
+
+    @override
+    def loss(self, step: Step) -> Tensor:
+        """The sum of the candidates' mean losses: each gets the gradients that it would get alone."""
+        batch, factor = step.batch, 1.0
+        if self.samples.by_content:
+            rows = ~is_held_out(step.incoming.x)
+            # Batch normalisation cannot train on a single sample; such a step changes nothing.
+            batch, factor = (select(batch, rows), 1.0) if int(rows.sum()) > 1 else (batch, 0.0)
+        losses = self.candidate_losses(batch)
+        if factor:
+            self.running = torch.where(
+                self.running == 0, losses.detach(), (1 - NEWEST) * self.running + NEWEST * losses.detach()
+            )
+        return factor * losses.sum()
+
+    def candidate_losses(self, batch: Batch) -> Tensor:
+        """The mean loss (C,) of each candidate."""
+        outputs = self.modular(batch.x)
+        smoothing = [self.trial_options(one["trial"])[1] for one in self.candidates]
+        return torch.stack(
+            [
+                self.classes.losses(self.classes.pick(own), batch, share).mean()
+                for own, share in zip(outputs, smoothing, strict=True)
+            ]
+        )
+
+    def keep_best(self, before: dict[str, float]) -> None:
+        """Choose among the candidates, freeze the modules of the best one, and forget the others."""
+        candidates = [Candidate(**one) for one in self.candidates]
+        with self.flops.count("validation"):
+            scores = self.held_out_scores(range(len(candidates)))
+        best = _best_trials(candidates, scores)
+        self.trial_accuracy.append(_accuracy_of_trials(candidates, scores, self.trials))
+        finalists = [candidates[number] for number in best]
+        chosen = best[self.choose(finalists, HeldOutScores(scores.losses[best], scores.correct[best]))]
+        self._move_search(chosen, before)
+        self.keep(candidates[chosen], self.modular.tail(chosen), float(scores.accuracy[chosen]), before)
+
+    def keep(self, chosen: Candidate, tail: Sequence[nn.Module], accuracy: float, before: dict[str, float]) -> None:
+        """Let a candidate answer for the tasks of this phase from now on."""
+        number, labels = self.phase_count - 1, self.classes.labels
+        names = list(chosen.frozen)
+        for position, module in enumerate(tail, start=len(names)):
+            names.append(f"p{number}m{position}")
+            self._freeze(names[-1], module, position, len(labels))
+        spent = {use: flops - before[use] for use, flops in self.flops.by_use().items()}
+        parents = [None] * len(chosen.frozen) + [
+            chosen.copied[position] if chosen.copied else None for position in range(len(chosen.frozen), len(names))
+        ]
+        path = TaskPath(
+            modules=tuple(names),
+            labels=labels,
+            origin=chosen.origin,
+            parents=tuple(parents),
+            reused=len(chosen.frozen),
+            trial=chosen.trial,
+            accuracy=accuracy,
+            task=f"{self.setting.dataset} {', '.join(map(str, self.classes.by_task))}",
+            samples=len(self.samples.training.y),
+            statistics=statistics_of(self.samples.training.x),
+            flops=spent,
+        )
+        self.paths.append(asdict(path))
+        self.modular.start([], [])
+        self.candidates, self.running = [], torch.zeros(0)
+        used = {name for kept in self.paths for name in kept["modules"]}
+        for name in set(self.modular.library) - used:
+            del self.modular.library[name], self.places[name]
+
+    @torch.no_grad()
+    def held_out_scores(self, numbers: Sequence[int]) -> HeldOutScores:
+        """How some candidates do on the held-out samples of all workers."""
+        held_out, classes = self.samples.held_out, self.classes
+        losses, correct = [], []
+        with evaluating(self.modular):
+            for number in numbers:
+                prefix, tail = self.modular.prefixes[number], self.modular.tail(number)
+                outputs = classes.pick(
+                    torch.cat([self.modular.path(chunk, prefix, tail) for chunk in held_out.x.split(CHUNK)])
+                )
+                losses.append(classes.losses(outputs, held_out))
+                correct.append(classes.correct(outputs, held_out))
+        parts = gather_objects((torch.stack(losses).cpu(), torch.stack(correct).cpu()))
+        return HeldOutScores(torch.cat([part[0] for part in parts], 1), torch.cat([part[1] for part in parts], 1))
+
+    def _move_search(self, chosen: int, before: dict[str, float]) -> None:
+        """Book the training of the candidates that were not kept as search, by what a sample costs in each."""
+        sample = self.samples.held_out.x[:1]
+        costs = []
+        with evaluating(self.modular), torch.no_grad():
+            for number, prefix in enumerate(self.modular.prefixes):
+                features = self.modular.path(sample, prefix)
+                with FlopCounterMode(display=False) as counter:
+                    run(self.modular.tail(number), features)
+                costs.append(counter.get_total_flops())
+        spent = self.flops.by_use()["training"] - before["training"]
+        self.flops.move(spent * (1 - costs[chosen] / max(sum(costs), 1)), "training", "search")
+
+    def _check_numbers(self, samples: TaskSamples, classes: PhaseClasses) -> None:
+        """Refuse a task without samples to train on or to choose by; warn if these are few."""
+        task = f"Task {', '.join(map(str, classes.by_task))}"
+        counts = gather_objects((len(samples.training.y), len(samples.held_out.y)))
+        training, held_out = (sum(part) for part in zip(*counts, strict=True))
+        if not training or not held_out:
+            missing = "training" if not training else "held-out"
+            raise InvalidOptionError(
+                f"{task} has no {missing} samples, and too few to hold some out; give more samples, or --validation."
+            )
+        if held_out < FEW * len(classes.labels) and rank() == 0:
+            warnings.warn(
+                f"{task} has {held_out} held-out samples for {len(classes.labels)} classes: fewer than {FEW} for each "
+                "make the choice uncertain; raise --validation.",
+                stacklevel=2,
+            )
+
+    # Answers.
+
+    @override
+    @torch.no_grad()
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Scores (B, K) by the path of each sample's task; equal ones for tasks that were not met."""
+        assert task_id is not None
+        return self.logits(x.to(self.device), task_id.to(self.device))
+
+    @override
+    def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        assert task_id is not None
+        scores = torch.zeros(len(x), self.n_outputs, device=x.device)
+        with evaluating(self.modular):
+            for phase, rows in rows_by_phase(task_id, self.phase_of):
+                if phase == NOT_TRAINED:
+                    continue
+                rows = rows.to(x.device)
+                scores[rows] = self._answer(x[rows], phase)
+        return self.heads.mask(scores, task_id)
+
+    def _answer(self, x: Tensor, phase: int) -> Tensor:
+        """Scores (b, K) by the path of a phase; of the phase in training, by the candidate that learns best so far."""
+        if phase == len(self.paths):
+            return self.classes.spread(self.classes.pick(self.answer_in_training(x)), self.n_outputs)
+        path = self.paths[phase]
+        classes = PhaseClasses(tuple(path["labels"]), {})
+        return classes.spread(classes.pick(self.modular.path(x, path["modules"])), self.n_outputs)
+
+    def answer_in_training(self, x: Tensor) -> Tensor:
+        """The outputs (b, n) of a candidate while the phase is trained."""
+        best = int(self.running.argmin())
+        return self.modular.path(x, self.modular.prefixes[best], self.modular.tail(best))
+
+    # The library and the checkpoint.
+
+    def _publish(self) -> None:
+        """Add the networks of the phases that are over to the library."""
+        for path in self.paths[len(self.link.networks) :]:
+            self.link.add(TaskPath(**path), [self.modular.library[name] for name in path["modules"]])
+
+    @override
+    def on_finish(self, results: Results) -> None:
+        self._publish()
+        super().on_finish(results)
+
+    @override
+    def load_state_dict(self, state: State) -> None:
+        for name, (position, n_outputs) in state["places"].items():
+            if name not in self.modular.library:
+                self._freeze(name, self.new_modules(n_outputs)[position], position, n_outputs)
+            prefix = f"library.{name}."
+            tensors = {
+                key.removeprefix(prefix): value for key, value in state["network"].items() if key.startswith(prefix)
+            }
+            put_tensors(self.modular.library[name], tensors, "The checkpoint")
+        for name in set(self.modular.library) - state["places"].keys():
+            del self.modular.library[name]
+        if state["candidates"] != self.candidates:
+            self._start([Candidate(**one) for one in state["candidates"]])
+        super().load_state_dict(state)
+
+
+def _copy_body(module: nn.Module, original: nn.Module, *, is_last: bool) -> None:
+    """Let a module start from another one's weights; the last linear layer of a network stays new."""
+    kept = last_layer_names(module) if is_last else set()
+    put_tensors(
+        module,
+        tensors_of(original) | {name: value for name, value in tensors_of(module).items() if name in kept},
+        "The network to start from",
+    )
+
+
+def _best_trials(candidates: Sequence[Candidate], scores: HeldOutScores) -> list[int]:
+    """For each candidate the number of its best trial: the highest accuracy, and of equal ones the lowest loss."""
+    best: dict[Candidate, int] = {}
+    order = sorted(range(len(candidates)), key=lambda i: (-float(scores.accuracy[i]), float(scores.losses[i].mean())))
+    for number in order:
+        best.setdefault(replace(candidates[number], trial=0), number)
+    return [best[one] for one in dict.fromkeys(replace(one, trial=0) for one in candidates)]
+
+
+def _accuracy_of_trials(candidates: Sequence[Candidate], scores: HeldOutScores, trials: int) -> list[float]:
+    """The accuracy of the best candidate of each trial."""
+    accuracy = [0.0] * trials
+    for one, value in zip(candidates, scores.accuracy.tolist(), strict=True):
+        accuracy[one.trial] = max(accuracy[one.trial], value)
+    return accuracy

@@ -1,0 +1,211 @@
+"""The networks that a new task may start from: those of this run, and those of a library that outlives it."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from redwood.core.state import Stateful
+from redwood.core.workers import gather_objects, rank
+from redwood.methods.modular.chain import put_tensors, tensors_of
+from redwood.methods.modular.library import ModuleLibrary, NetworkRecord
+
+# Side of the mean image in a network's statistics: similar inputs are found without running any network.
+STATISTICS_SIDE = 8
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained network that others may start from.
+
+    Attributes:
+        name: `phase 3` for this run's, or its key in the library.
+        modules: Names of its modules, from the stem to the head.
+        n_outputs: Number of its outputs.
+        statistics: Mean and deviation of the inputs that it was trained on; see `statistics_of`.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    n_outputs: int
+    statistics: Mapping[str, Sequence[float]]
+
+
+def statistics_of(x: Tensor) -> dict[str, list[float]]:
+    """Mean and standard deviation of samples (n, ...), each scaled by the largest value and pooled to few numbers."""
+    values = x.float() / max(float(x.max()), 1e-12)
+    if values.dim() == 4:
+        side = min(STATISTICS_SIDE, *values.shape[2:])
+        values = F.adaptive_avg_pool2d(values.mean(1), side)
+    else:
+        values = F.adaptive_avg_pool1d(values.flatten(1), min(STATISTICS_SIDE**2, values[0].numel()))
+    values = values.flatten(1)
+    return {"mean": values.mean(0).tolist(), "std": values.std(0, correction=0).tolist()}
+
+
+def distance(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]]) -> float:
+    """The Euclidean distance of two statistics; infinite if they are of different inputs."""
+    a, b = (torch.tensor([*part.get("mean", ()), *part.get("std", ())]) for part in (first, second))
+    return float((a - b).norm()) if a.shape == b.shape and len(a) else float("inf")
+
+
+class LibraryLink(Stateful):
+    """What a run takes from a library, and what it adds.
+
+    A run sees the networks that were there when it began, and its own: so a resumed run chooses as before, whatever
+    others have added. Its own networks are added after the checkpoint that follows their phase, so that a resumed run
+    never meets the network of the phase that it trains again.
+
+    Attributes:
+        inherited: Keys of the networks that were there when the run began.
+        keys: The key in the library of each module of this run that was added, by its name here.
+        networks: Keys of the networks of this run that were added.
+    """
+
+    def __init__(self, folder: str, model: str, inputs: Mapping[str, Any]) -> None:
+        """Open the library.
+
+        Args:
+            folder: Its folder; empty: nothing is inherited, and nothing outlives the run.
+            model: Name of the network that this run cuts into modules.
+            inputs: Shape and dtype of the samples of this run.
+
+        Raises:
+            RedwoodError: If the folder cannot be used.
+        """
+        self._library = ModuleLibrary(folder) if folder else None
+        self._model, self._inputs = model, dict(inputs)
+        self.inherited: list[str] = self.add_state("inherited", self._usable())
+        self.keys: dict[str, str] = self.add_state("keys", {})
+        self.networks: list[str] = self.add_state("networks", [])
+
+    def _usable(self) -> list[str]:
+        """Keys of the networks whose modules this run can rebuild; the first worker decides for all."""
+        if self._library is None:
+            return []
+        records = self._library.networks()
+        usable = [record.key for record in records if self._fits(record)]
+        if len(usable) < len(records) and rank() == 0:
+            warnings.warn(
+                f"{len(records) - len(usable)} of {len(records)} networks in the library are not used: they are of "
+                f"another --model than {self._model}, or of other inputs than {self._inputs}.",
+                stacklevel=2,
+            )
+        return gather_objects(usable)[0]
+
+    def _fits(self, record: NetworkRecord) -> bool:
+        return record.model == self._model and dict(record.inputs) == self._inputs
+
+    def sources(self) -> list[Source]:
+        """The inherited networks, the oldest first. One that was removed meanwhile is left out."""
+        if self._library is None:
+            return []
+        records = {record.key: record for record in self._library.networks()}
+        found = [records[key] for key in self.inherited if key in records]
+        return [
+            Source(record.key, tuple(record.modules), len(record.task["classes"]), record.statistics)
+            for record in found
+        ]
+
+    def fill(self, name: str, module: nn.Module) -> None:
+        """Put the tensors of a module of the library into a new one of the same architecture."""
+        assert self._library is not None
+        put_tensors(module, self._library.load(name), f"The module {name} of the library")
+
+    def add(self, path: "TaskPath", modules: Sequence[nn.Module]) -> None:
+        """Add a network of this run, and those of its modules that are new; only the first worker writes.
+
+        Args:
+            path: Which modules it consists of, and where they come from.
+            modules: The modules themselves, in order.
+        """
+        if self._library is None or rank() != 0:
+            return
+        keys = []
+        for position, (name, parent, module) in enumerate(zip(path.modules, path.parents, modules, strict=True)):
+            own = position >= path.reused
+            if own and name not in self.keys:
+                self.keys[name] = self._library.add_module(
+                    tensors_of(module),
+                    role=role_of(position, len(modules)),
+                    position=position,
+                    model=self._model,
+                    parent=None if parent is None else self.keys.get(parent, parent),
+                    task=path.task,
+                )
+            keys.append(self.keys.get(name, name))
+        self.networks.append(
+            self._library.add_network(
+                keys,
+                model=self._model,
+                inputs=self._inputs,
+                task={"name": path.task, "classes": list(path.labels), "samples": path.samples},
+                parent=self._key_of(path.origin),
+                reused=path.reused,
+                statistics=path.statistics,
+                validation=path.accuracy,
+                cost=path.flops,
+            )
+        )
+
+    def _key_of(self, origin: str | None) -> str | None:
+        """The key of the network that another one was made from."""
+        if origin is None or origin in self.inherited:
+            return origin
+        return self.networks[phase_of(origin)]
+
+
+def role_of(position: int, n_modules: int) -> str:
+    """What a module is in its network."""
+    if n_modules == 1:
+        return "network"
+    return "stem" if position == 0 else "head" if position == n_modules - 1 else "block"
+
+
+@dataclass(frozen=True)
+class TaskPath:
+    """The network that answers for the tasks of one phase of this run.
+
+    Attributes:
+        modules: Names of its modules, from the stem to the head.
+        labels: The labels of its outputs.
+        origin: Name of the network that it was made from; None if it was trained from new weights.
+        parents: For each module the one whose weights it started from; None if it started anew, or was taken over.
+        reused: Number of modules, the first ones, that were taken over as they are.
+        trial: Number of the hyper-parameters that it was trained with.
+        accuracy: Accuracy on the held-out samples that chose it.
+        task: Name of the task.
+        samples: Number of training samples.
+        statistics: See `statistics_of`.
+        flops: What learning the task cost, by use.
+    """
+
+    modules: tuple[str, ...]
+    labels: tuple[int, ...]
+    origin: str | None
+    parents: tuple[str | None, ...]
+    reused: int
+    trial: int
+    accuracy: float
+    task: str
+    samples: int
+    statistics: dict[str, list[float]]
+    flops: dict[str, float]
+
+    def as_source(self, phase: int) -> Source:
+        """The same as a network to start from."""
+        return Source(name_of(phase), self.modules, len(self.labels), self.statistics)
+
+
+def name_of(phase: int) -> str:
+    """Name of the network that a phase of this run has left."""
+    return f"phase {phase}"
+
+
+def phase_of(name: str) -> int:
+    """The phase that left a network of this run."""
+    return int(name.removeprefix("phase "))

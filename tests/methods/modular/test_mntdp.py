@@ -1,0 +1,80 @@
+import warnings
+
+import pytest
+
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.modular.finetune_from import Independent
+from redwood.methods.modular.mntdp import MNTDP, Composable, prefixes
+from redwood.methods.modular.sources import Source
+from redwood.settings import TaskIncrementalSetting
+from tests.small_runs import run_here
+
+
+@pytest.fixture(autouse=True)
+def expects_few_samples():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Task .* held-out samples")
+        warnings.filterwarnings("ignore", message="No module was reused")
+        yield
+
+
+def learn(method, stream, **options):
+    return run_here(TaskIncrementalSetting(**{"stream": stream, "passes": 15} | options), method)
+
+
+class TestPrefixes:
+    def test_there_is_a_candidate_for_each_number_of_modules(self):
+        source = Source("phase 0", ("a", "b", "c"), 5, {})
+        assert [one.frozen for one in prefixes([source], 5)] == [(), ("a",), ("a", "b"), ("a", "b", "c")]
+
+    def test_a_head_with_another_number_of_outputs_is_not_taken_over(self):
+        source = Source("phase 0", ("a", "b", "c"), 4, {})
+        assert [one.frozen for one in prefixes([source], 5)] == [(), ("a",), ("a", "b")]
+
+    def test_without_a_source_all_is_new(self):
+        assert [one.frozen for one in prefixes([], 5)] == [()]
+
+
+@pytest.mark.parametrize("search", ["deterministic", "stochastic"])
+class TestTransfer:
+    def test_a_task_that_comes_back_is_taken_over_whole(self, search):
+        method = MNTDP(search=search)
+        results = learn(method, "s_minus")
+        assert (method.paths[-1]["origin"], method.paths[-1]["reused"]) == ("phase 0", 3)
+        independent = learn(Independent(), "s_minus")
+        assert results.accuracy_matrix[-1][-1] >= independent.accuracy_matrix[-1][-1] + 0.04
+        assert results.cost.parameters < independent.cost.parameters
+
+    def test_other_labels_need_another_head(self, search):
+        method = MNTDP(search=search)
+        learn(method, "s_out")
+        assert method.paths[-1]["origin"] == "phase 0" and method.paths[-1]["reused"] in (1, 2)
+
+
+def test_the_stochastic_search_costs_less():
+    both = [learn(MNTDP(search=search), "s_minus", passes=6).cost.flops for search in ("deterministic", "stochastic")]
+    totals = [sum(map(sum, flops.values())) for flops in both]
+    assert totals[1] < totals[0]
+
+
+class NewThenReuse(Composable):
+    """New modules in the first two tasks, and then as many of theirs as there are."""
+
+    def choose(self, candidates, scores):
+        return 0 if self.phase_count <= 2 else len(candidates) - 1
+
+
+class TestComposable:
+    def test_mixes_modules_of_several_networks(self):
+        mixed = 0
+        for seed in range(3):
+            method = NewThenReuse(margin=1.0)
+            learn(method, "s_plus", passes=6, nb_tasks=3, seed=seed)
+            owners = {name.partition("m")[0] for name in method.paths[-1]["modules"]}
+            assert owners <= {"p0", "p1", "p2"} and method.paths[-1]["reused"] >= 2
+            mixed += {"p0", "p1"} <= owners
+        assert mixed > 0
+
+    def test_trains_no_path_of_its_own_for_each_mixture(self):
+        with pytest.raises(InvalidOptionError, match=r"--search deterministic.*--search stochastic"):
+            Composable(search="deterministic")

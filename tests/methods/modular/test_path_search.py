@@ -1,0 +1,187 @@
+"""What all methods do that choose a path of modules for each task."""
+
+import warnings
+
+import pytest
+import torch
+
+from redwood.core.errors import InvalidOptionError
+from redwood.methods import get_method
+from redwood.methods.modular.library import ModuleLibrary
+from redwood.methods.modular.mntdp import MNTDP
+from redwood.methods.modular.task import is_held_out
+from redwood.runs.run import Run
+from redwood.settings import TaskIncrementalSetting
+from redwood.settings.data.dataset import Dataset
+from tests.samples import few_digits
+from tests.small_runs import comparable, run_here, small_setting
+
+METHODS = ("independent", "finetune_from", "mntdp", "composable")
+# Takes over what it can, however bad it is.
+REUSES = {"margin": 1.0, "confidence": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def expects_few_samples():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Task .* held-out samples")
+        warnings.filterwarnings("ignore", message="No (task|module)")
+        yield
+
+
+class Watched(MNTDP):
+    """Remembers the scores of each task's test samples after each phase."""
+
+    def fit(self, phase):
+        super().fit(phase)
+        data = few_digits()
+        scores = [self.predict(data.x_test, torch.full((len(data.x_test),), task)) for task in range(phase.index + 1)]
+        self.seen = [*getattr(self, "seen", []), scores]
+
+
+class TestForgetting:
+    def test_answers_to_a_task_never_change(self):
+        method = Watched(**REUSES)
+        results = run_here(small_setting("task_incremental"), method)
+        assert sum(path["reused"] for path in method.paths) > 0
+        for task in range(2):
+            assert all(torch.equal(later[task], method.seen[task][task]) for later in method.seen[task:])
+        assert results.metrics["forgetting"] == 0.0
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_forgetting_is_exactly_zero(self, name):
+        assert run_here(small_setting("task_incremental"), get_method(name)()).metrics["forgetting"] == 0.0
+
+
+class TestCandidates:
+    def test_new_modules_are_trained_as_they_would_be_alone(self):
+        # No candidate but the first may be chosen, so the others must not have left a trace.
+        alone, beside = get_method("independent")(), MNTDP(margin=0.0, confidence=1.0)
+        one, two = (run_here(small_setting("task_incremental", passes=3), method) for method in (alone, beside))
+        kept = [number for number, path in enumerate(beside.paths) if not path["reused"]]
+        assert 0 in kept and len(kept) > 1
+        assert [one.accuracy_matrix[-1][task] for task in kept] == [two.accuracy_matrix[-1][task] for task in kept]
+
+    def test_a_task_that_was_not_met_gets_equal_scores(self):
+        method = get_method("mntdp")()
+        method.attach(Run(accelerator="cpu"))
+        method.configure(small_setting("task_incremental").for_method())
+        assert torch.equal(method.predict(few_digits().x_test[:3], torch.zeros(3).long()), torch.zeros(3, 10))
+
+    def test_held_out_samples_are_not_trained_on(self):
+        # Every sample that the method holds out has a wrong label; whoever trained on these would learn them.
+        data = few_digits(n_train=300)
+        y = torch.where(is_held_out(data.x), (data.y + 1) % 10, data.y)
+        setting = small_setting(
+            "task_incremental",
+            dataset=Dataset("wrong", data.x, y, data.x_test, data.y_test, max_value=16),
+            nb_tasks=1,
+            passes=15,
+        )
+        method = get_method("independent")()
+        results = run_here(setting, method)
+        assert results.metrics["average_accuracy"] > 0.8 and method.paths[0]["accuracy"] < 0.2
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"trials": 0}, "--trials 0"),
+            ({"tune_tasks": 1}, "--tune_tasks 1 has no effect with one trial"),
+            ({"optimizer_state": "keep"}, "--optimizer_state keep"),
+            ({"neighbours": 0}, "--neighbours 0"),
+            ({"margin": 2.0}, "--margin 2.0"),
+            ({"search": "stochastic", "trials": 2}, "--trials 2 has no effect with --search stochastic"),
+            ({"search": "all"}, "--search all"),
+        ],
+    )
+    def test_bad_options_are_one_sentence(self, options, sentence):
+        with pytest.raises(InvalidOptionError, match=sentence):
+            MNTDP(**options)
+
+    def test_without_a_held_out_sample_there_is_nothing_to_choose_by(self):
+        x = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)  # equal samples are all held out, or none is
+        y = torch.tensor([0, 1] * 4)
+        with pytest.raises(InvalidOptionError, match=r"Task 0 has no (held-out|training) samples.*--validation"):
+            run_here(TaskIncrementalSetting(dataset=Dataset("equal", x, y, x, y), nb_tasks=1, passes=2), MNTDP())
+
+    def test_few_held_out_samples_are_told(self):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            run_here(small_setting("task_incremental", nb_tasks=2), get_method("independent")())
+        sentences = [str(one.message) for one in told if "held-out" in str(one.message)]
+        assert sentences and all("fewer than 20" in one and "--validation" in one for one in sentences)
+
+
+class TestTrials:
+    def test_all_trials_are_tried_in_the_first_tasks_alone(self):
+        method = get_method("independent")(trials=3, tune_tasks=1)
+        results = run_here(small_setting("task_incremental"), method)
+        search = results.cost.flops["search"]
+        assert search[0] > 0 and search[1:] == [0, 0]
+        assert len({path["trial"] for path in method.paths[1:]}) == 1
+
+    def test_what_is_not_kept_counts_as_search(self):
+        one, three = (
+            run_here(small_setting("task_incremental"), get_method("independent")(trials=n)).cost for n in (1, 3)
+        )
+        assert sum(three.flops["search"]) == pytest.approx(2 / 3 * three.training_flops, rel=0.01)
+        # Three times, but for the online scores of the first pass, which one candidate gives.
+        assert 2.5 * one.training_flops < three.training_flops < 3 * one.training_flops
+
+
+class TestLibrary:
+    def stream(self, **options):
+        return TaskIncrementalSetting(stream="s_minus", passes=4, **options)
+
+    @pytest.mark.parametrize("name", ["finetune_from", "mntdp", "composable"])
+    def test_two_runs_with_a_library_do_what_one_run_does(self, name, tmp_path):
+        whole = get_method(name)()
+        expected = run_here(self.stream(), whole)
+        first, second = (get_method(name)(library=str(tmp_path)) for _ in range(2))
+        run_here(self.stream(nb_tasks=2), first)
+        results = run_here(self.stream(first_task=2), second)
+        assert results.accuracy_matrix[-1] == expected.accuracy_matrix[-1][2:]
+        chosen = [
+            [(path["reused"], path["trial"], path["accuracy"]) for path in run.paths] for run in (whole, first, second)
+        ]
+        assert chosen[0] == chosen[1] + chosen[2]
+
+    def test_what_a_run_adds_is_in_the_library_once(self, tmp_path):
+        for _ in range(2):
+            method = MNTDP(library=str(tmp_path), **REUSES)
+            run_here(self.stream(nb_tasks=3), method)
+        library = ModuleLibrary(tmp_path)
+        networks = library.networks()
+        modules = [module.key for module in library.modules()]
+        assert len(networks) == len({network.key for network in networks})
+        assert sorted(modules) == sorted({key for network in networks for key in network.modules})
+        assert networks[0].parent is None and any(network.parent == networks[0].key for network in networks)
+        assert networks[0].cost["training"] > 0 and networks[0].statistics["mean"]
+
+    def test_a_library_of_another_network_is_told_and_left_alone(self, tmp_path):
+        run_here(self.stream(nb_tasks=1), MNTDP(library=str(tmp_path)))
+        with pytest.warns(UserWarning, match="1 of 1 networks in the library are not used"):
+            run_here(self.stream(nb_tasks=1), MNTDP(library=str(tmp_path), model="simple_cnn"))
+        assert {network.model for network in ModuleLibrary(tmp_path).networks()} == {"auto", "simple_cnn"}
+
+    def test_a_run_without_a_library_writes_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        run_here(self.stream(nb_tasks=1), MNTDP())
+        assert not list(tmp_path.iterdir())
+
+    def test_retrieval_may_look_at_the_most_similar_inputs_alone(self):
+        few, all_of_them = (MNTDP(retrieve=n) for n in (1, 0))
+        one, two = (run_here(self.stream(), method) for method in (few, all_of_them))
+        assert one.cost.flops["selection"][-1] < 0.5 * two.cost.flops["selection"][-1]
+        assert few.paths[-1]["origin"] == "phase 0"
+
+
+class TestSeeds:
+    def test_two_runs_are_alike_and_another_seed_differs(self):
+        first, again, other = (
+            comparable(run_here(small_setting("task_incremental", seed=seed), get_method("composable")()))
+            for seed in (0, 0, 1)
+        )
+        assert first == again != other
