@@ -42,7 +42,7 @@ def learn(course: Course, lessons: Sequence[Lesson], processes: int) -> list[Lea
         RedwoodError: If a loss is no number any more, or a process is killed.
         InvalidOptionError: If something cannot be sent to another process.
     """
-    shares = share_out([len(lesson.shard) * len(lesson.steps) for lesson in lessons], processes)
+    shares = share_out([len(lesson.steps) for lesson in lessons], processes)
     if len(shares) <= 1:
         return [_learn_one(course, lesson) for lesson in lessons]
     own = [_packed(course, [lessons[number] for number in share]) for share in shares]

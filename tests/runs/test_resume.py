@@ -175,7 +175,16 @@ CASES = {
     "hard_moe": (
         "task_incremental",
         {"passes": 1},
-        partial(HardMoE, experts=2, splits=1, gate_samples=20, backbone="trained"),
+        partial(
+            HardMoE,
+            experts=2,
+            expert_models=["mlp", "simple_cnn"],
+            splits=1,
+            split_below=1.0,
+            min_load=0.3,
+            gate_samples=20,
+            backbone="trained",
+        ),
     ),
     "finetune_from": ("task_incremental", {}, partial(FinetuneFrom, source="all", trials=2, tune_tasks=1)),
     "mntdp": ("task_incremental", {"validation": 0.3}, partial(MNTDP, margin=0.5, confidence=0.0, dropout=0.1)),
