@@ -122,7 +122,7 @@ class Workers(Generic[T]):
             *args: Arguments that all of them get, after the rank.
             own: If given, a last argument for each process, which only this process gets.
             preload: Modules that a server process imports, once in the life of this process. The workers are then
-                copies of the server, where the system can copy processes. They start in a tenth of the time.
+                copies of the server, where the system can copy processes. They start within a second.
         """
         self._count = count
         # Pickled here, and loaded when the process watches its parent: loading imports the job's module.

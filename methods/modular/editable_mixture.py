@@ -13,7 +13,7 @@ from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
 from redwood.core.seeding import derive_seed, preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.modular.expert import Course, Learned, Lesson, Shard, steps_of
+from redwood.methods.modular.expert import Course, Learned, Lesson, Shard, checked_shard, steps_of
 from redwood.methods.modular.mixture import HardMixture
 from redwood.methods.networks import build_network
 from redwood.methods.streaming.backbone import Backbone, make_backbone
@@ -66,8 +66,6 @@ class EditableMixture(LightningMethod):
         """The network, with its type."""
         assert isinstance(self.network, HardMixture)
         return self.network
-
-    # Experts are made and trained.
 
     @override
     def make_network(self) -> nn.Module:
@@ -165,8 +163,6 @@ class EditableMixture(LightningMethod):
         seed = derive_seed(self.setting.seed, "lesson", self.phase_count, self.n_made, number)
         return Lesson(network, shard, range(round(total * span[0]), round(total * span[1])), seed, optimizer)
 
-    # A trained mixture is edited.
-
     def add_expert(self, x: Tensor, y: Tensor, task_id: Tensor | None = None) -> int:
         """Add an expert for new data: k-means of its features gives it prototypes, and it is trained on all of it.
 
@@ -213,8 +209,7 @@ class EditableMixture(LightningMethod):
         """Remove an expert and its prototypes; its samples fall to the nearest others. Later experts move up by one.
 
         Raises:
-            InvalidOptionError: If there is no such expert, or no other one has a prototype in use.
-            NotTrainedError: Before the first phase is over.
+            InvalidOptionError, NotTrainedError: As `split_expert`; also if no other expert has a prototype in use.
         """
         self._check_number(number)
         if not bool((self.mixture.counts[self.mixture.owner != number] > 0).any()):
@@ -235,8 +230,7 @@ class EditableMixture(LightningMethod):
 
         Raises:
             DataError: If the samples do not fit the setting, or the gate gives none of them to this expert.
-            InvalidOptionError: If there is no such expert or architecture.
-            NotTrainedError: Before the first phase is over.
+            InvalidOptionError, NotTrainedError: As `split_expert`; also if there is no such architecture.
         """
         self._check_number(number)
         shard, task_classes = self._checked(x, y, task_id)
@@ -253,9 +247,7 @@ class EditableMixture(LightningMethod):
         """Train some experts on, such as the halves of a split, each on those of the samples that the gate gives it.
 
         Raises:
-            DataError: If the samples do not fit the setting, or the gate gives one of the experts none of them.
-            InvalidOptionError: If there is no such expert.
-            NotTrainedError: Before the first phase is over.
+            DataError, InvalidOptionError, NotTrainedError: As `replace_expert`.
         """
         for number in numbers:
             self._check_number(number)
@@ -298,23 +290,12 @@ class EditableMixture(LightningMethod):
     def _checked(self, x: Tensor, y: Tensor, task_id: Tensor | None) -> tuple[Shard, TaskClasses]:
         """The samples, and the labels of each task, which the heads have learned then."""
         self._check_editable()
-        shape = self.setting.observation_space.shape
-        if x.shape[1:] != shape or y.shape != x.shape[:1] or not len(y):
-            raise DataError(
-                f"Samples {tuple(x.shape)} and labels {tuple(y.shape)} do not fit; give samples (n, *{shape}), n > 0, "
-                "and a label of each."
-            )
-        if y.is_floating_point() or not 0 <= int(y.min()) <= int(y.max()) < self.n_outputs:
-            raise DataError(f"Labels have to be whole numbers from 0 to {self.n_outputs - 1}; map them to these.")
         if task_id is None and self.heads.active:
             raise DataError("Where ids are given at test, experts have to be told the tasks of samples; give task_id.")
-        if task_id is None:
-            return Shard(x.cpu(), y.cpu(), None), None
-        tasks = {int(task): tuple(y[task_id == task].unique().tolist()) for task in task_id.unique()}
+        shard = checked_shard(x, y, task_id, self.setting.observation_space.shape, self.n_outputs)
+        tasks = shard.classes_by_task()
         self.heads.learn(tasks)
-        return Shard(x.cpu(), y.cpu(), task_id.cpu()), tasks
-
-    # The mixture predicts, and is saved.
+        return shard, tasks
 
     @override
     def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
@@ -358,6 +339,10 @@ class EditableMixture(LightningMethod):
 
     def _take_shape(self, architectures: Sequence[int], n_prototypes: int) -> None:
         """Have experts of these architectures, and so many prototypes, before their values are loaded."""
+        if not {*architectures} <= {*range(max(1, len(self.expert_models)))}:
+            raise DataError(
+                "The checkpoint is of a mixture with other --expert_models; give those that it was made with."
+            )
         if architectures != self.architectures or n_prototypes != len(self.mixture.owner):
             with preserved_random_state():
                 experts = [self._make_architecture(architecture) for architecture in architectures]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from redwood.core.errors import DataError
 from redwood.core.seeding import generator
 from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
@@ -45,6 +46,37 @@ class Shard:
     def nbytes(self) -> int:
         """Bytes of all samples."""
         return sum(leaf.nbytes for leaf in (self.x, self.y, self.task_id) if leaf is not None)
+
+    def classes_by_task(self) -> dict[int, tuple[int, ...]] | None:
+        """The labels that each task shows, or None where ids are hidden."""
+        if self.task_id is None:
+            return None
+        return {task: tuple(self.y[self.task_id == task].unique().tolist()) for task in self.task_id.unique().tolist()}
+
+
+def checked_shard(x: Tensor, y: Tensor, task_id: Tensor | None, shape: tuple[int, ...], n_outputs: int) -> Shard:
+    """Samples that a user gives, on the CPU.
+
+    Args:
+        x: Samples (n, ...).
+        y: Labels (n,).
+        task_id: Task of each sample (n,), if they are told.
+        shape: The shape of one sample.
+        n_outputs: Number of classes.
+
+    Raises:
+        DataError: If they are none, or of another form.
+    """
+    if x.shape[1:] != shape or y.shape != x.shape[:1] or not len(y):
+        raise DataError(
+            f"Samples {tuple(x.shape)} and labels {tuple(y.shape)} do not fit; give samples (n, *{shape}), n > 0, "
+            "and a label of each."
+        )
+    if y.is_floating_point() or not 0 <= int(y.min()) <= int(y.max()) < n_outputs:
+        raise DataError(f"Labels have to be whole numbers from 0 to {n_outputs - 1}; map them to these.")
+    if task_id is not None and task_id.shape != y.shape:
+        raise DataError(f"The tasks {tuple(task_id.shape)} do not fit the labels; give one of each sample.")
+    return Shard(x.cpu(), y.cpu(), None if task_id is None else task_id.cpu())
 
 
 class ShardLoader:

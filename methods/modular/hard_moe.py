@@ -233,7 +233,7 @@ class HardMoE(EditableMixture):
             self.mixture.backbone.network.load_state_dict(self.mixture.experts[first].state_dict())
         features = self.features_of(samples)
         self._place(features)
-        self.most_aside = max(self.most_aside, samples.nbytes)
+        self.most_aside = max(self.most_aside, samples.nbytes + features.nbytes)
         optimizers: dict[int, State | None] = {}
         for part in range(self.splits + 1):
             choice = self.mixture.owner[self.mixture.nearest(features)].cpu()

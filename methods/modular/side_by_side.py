@@ -23,8 +23,8 @@ from redwood.runs.loop import quiet_lightning
 from redwood.runs.processes import Workers
 from redwood.runs.run import Run
 
-# What takes seconds to import; each phase starts its processes anew.
-PRELOAD = ("pytorch_lightning",)
+# This module takes seconds to import, and each phase starts its processes anew.
+PRELOAD = (__name__,)
 
 
 def learn(course: Course, lessons: Sequence[Lesson], processes: int) -> list[Learned]:

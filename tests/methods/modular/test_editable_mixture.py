@@ -219,6 +219,12 @@ def test_samples_that_do_not_fit(method, x, y, sentence):
     assert one_sentence(error.value)
 
 
+def test_tasks_that_do_not_fit(method):
+    with pytest.raises(DataError, match="give one of each sample") as error:
+        method.add_expert(X[:3], Y[:3], torch.zeros(2, dtype=torch.long))
+    assert one_sentence(error.value)
+
+
 def test_where_ids_are_given_experts_have_to_be_told_tasks():
     method = HardMoE()
     run_here(small_setting("task_incremental"), method)
@@ -235,3 +241,9 @@ def test_where_ids_are_given_experts_have_to_be_told_tasks():
 def test_numbers_of_no_expert(method, number):
     with pytest.raises(InvalidOptionError, match=f"There is no expert {number}; give a number from 0 to 5"):
         method.remove_expert(number)
+
+
+def test_a_state_of_other_architectures(method):
+    with pytest.raises(DataError, match="other --expert_models") as error:
+        loaded(method.state_dict(), expert_models=["mlp"])
+    assert one_sentence(error.value)
