@@ -15,9 +15,20 @@ STAMP = "run"
 BETWEEN_PHASES, INSIDE_PHASE = "between two phases", "inside a phase"  # the kinds of checkpoints
 
 # Options that may be changed in `config.yaml` before a run is resumed. They say how the run is watched, where it
-# finds its data, and on what it computes; results on other devices may differ in the last digits.
+# finds its data and its library, and on what it computes; results on other devices may differ in the last digits.
 MAY_CHANGE = frozenset(
-    {"accelerator", "checkpoint_every", "data_dir", "devices", "nodes", "project", "quiet", "threads", "wandb"}
+    {
+        "accelerator",
+        "checkpoint_every",
+        "data_dir",
+        "devices",
+        "library",
+        "nodes",
+        "project",
+        "quiet",
+        "threads",
+        "wandb",
+    }
 )
 
 _STAMP = Record(

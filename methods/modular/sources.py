@@ -77,7 +77,9 @@ class LibraryLink(Stateful):
         Raises:
             RedwoodError: If the folder cannot be used.
         """
-        self._library = ModuleLibrary(folder) if folder else None
+        # Its state is its identity: the folder may be moved, but another library would lead to other choices.
+        opened = self.add_state("opened", ModuleLibrary(folder))
+        self._library = opened if folder else None
         self._model, self._inputs = model, dict(inputs)
         self.inherited: list[str] = self.add_state("inherited", self._usable())
         self.keys: dict[str, str] = self.add_state("keys", {})
