@@ -283,7 +283,8 @@ class PathSearch(LightningMethod):
         for position, module in enumerate(tail, start=len(names)):
             names.append(f"p{number}m{position}")
             self._freeze(names[-1], module, position, len(labels))
-        spent = {use: flops - before[use] for use, flops in self.flops.by_use().items()}
+        # Sums of what was moved between the uses may end just below 0.
+        spent = {use: max(flops - before[use], 0.0) for use, flops in self.flops.by_use().items()}
         parents = [None] * len(chosen.frozen) + [
             chosen.copied[position] if chosen.copied else None for position in range(len(chosen.frozen), len(names))
         ]
