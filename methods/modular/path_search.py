@@ -91,6 +91,7 @@ class PathSearch(LightningMethod):
         self.places: dict[str, list[int]] = self.add_state("places", {})  # of each frozen module: position and outputs
         self.candidates: list[State] = self.add_state("candidates", [])
         self.running = self.add_state("running", torch.zeros(0))
+        self.told = self.add_state("told", False)  # whether a warning of few held-out samples was given
         self.trial_accuracy: list[list[float]] = self.add_state("trial_accuracy", [])  # of each phase and trial
 
     @property
@@ -347,10 +348,11 @@ class PathSearch(LightningMethod):
             raise InvalidOptionError(
                 f"{task} has no {missing} samples, and too few to hold some out; give more samples, or --validation."
             )
-        if held_out < FEW * len(classes.labels) and rank() == 0:
+        if held_out < FEW * len(classes.labels) and rank() == 0 and not self.told:
+            self.told = True
             warnings.warn(
                 f"{task} has {held_out} held-out samples for {len(classes.labels)} classes: fewer than {FEW} for each "
-                "make the choice uncertain; raise --validation.",
+                "make the choice uncertain; raise --validation. (Told once.)",
                 stacklevel=2,
             )
 
