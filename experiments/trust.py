@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import yaml
+
 from redwood.core.registry import known_names
 from redwood.experiments.arguments import UsageError
 from redwood.methods.table import known_methods
@@ -13,6 +15,8 @@ from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
 # Options that may name code, as `file.py:Name` or `package.module:Name`.
 _CODE = ("setting", "method", "model", "expert_models", "backbone", "dataset", "env")
+# Options that may name a YAML file of data sets.
+_FILES = ("stream_file", "concepts")
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
 
@@ -35,6 +39,30 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
                     f"{option} {source} names code that would be run, {name}: {reference}; look at it, then add "
                     f"--trust{f', or --{name} {reference}' if option == '--config' else ''}."
                 )
+    for name in _FILES:
+        for file in _texts(options.get(name)):
+            for reference in _data_sets_in(Path(file)):
+                if names_code(reference):
+                    raise UsageError(
+                        f"{option} {source} names the file {file}, whose data set {reference} is code that would be "
+                        "run; look at it, then add --trust."
+                    )
+
+
+def _data_sets_in(file: Path) -> Iterable[str]:
+    """The data sets that a YAML file of tasks or concepts names; none if it is no such file, which a run tells."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return
+    nested = [content]
+    while nested:
+        value = nested.pop()
+        if isinstance(value, dict):
+            yield from _texts(value.get("dataset"))
+            nested.extend(value.values())
+        elif isinstance(value, list):
+            nested.extend(value)
 
 
 def names_code(text: str) -> bool:

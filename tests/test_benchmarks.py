@@ -23,7 +23,7 @@ def test_what_it_imports_from_redwood_exists(path):
                 assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
         elif isinstance(node, ast.ImportFrom) and (FOLDER / f"{node.module}.py").exists():
             names = re.findall(
-                r"^(?:def|class) (\w+)|^(\w+(?:, \w+)*)(?:: [^=]+)? \+?=", _text(node.module), re.MULTILINE
+                r"^(?:def|class) (\w+)|^(\w+(?:, \w+)*)(?:: [^=\n]+)? \+?=", _text(node.module), re.MULTILINE
             )
             defined = {name for function, values in names for name in (function, *values.split(", "))}
             assert {alias.name for alias in node.names} <= defined
