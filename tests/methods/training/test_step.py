@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from redwood.core.seeding import seed_everything
 from redwood.methods.baselines import Finetune
@@ -22,6 +23,10 @@ from tests.small_runs import NormalisedNetwork, run_here, small_setting
 class AsFloats(nn.Module):
     def forward(self, x):
         return x.float()
+
+
+class DropPath(StochasticDepth):
+    """Has the name that timm gives to stochastic depth."""
 
 
 KEYS = ["continual", "class_incremental", "task_incremental", "cumulative", "online_class_incremental"]
@@ -173,7 +178,15 @@ class TestWhatBehavesOtherwiseInTraining:
         assert self.scores(Finetune) == self.scores(explicit(Finetune))
 
     @pytest.mark.parametrize(
-        ("part", "calls"), [(nn.ReLU(), 1), (nn.LayerNorm(64), 1), (nn.BatchNorm1d(64), 2), (nn.Dropout(0.1), 2)]
+        ("part", "calls"),
+        [
+            (nn.ReLU(), 1),
+            (nn.LayerNorm(64), 1),
+            (nn.BatchNorm1d(64), 2),
+            (nn.Dropout(0.1), 2),
+            (StochasticDepth(0.1, "row"), 2),
+            (DropPath(0.1, "row"), 2),
+        ],
     )
     def test_a_second_forward_pass_is_made_only_where_needed(self, part, calls):
         sizes = []
@@ -182,6 +195,14 @@ class TestWhatBehavesOtherwiseInTraining:
         setting = small_setting("traditional", batch_size=16, passes=1)
         run_here(setting, Finetune(model=network))
         assert sizes.count(16) == calls * len(next(setting.phases()).train)  # test batches are larger
+
+    def test_the_scores_are_those_of_a_network_with_all_its_paths(self):
+        def scores(cls):
+            torch.manual_seed(0)
+            network = nn.Sequential(nn.Flatten(), AsFloats(), StochasticDepth(0.5, "row"), nn.Linear(64, 10))
+            return curve(cls(model=network), "class_incremental")
+
+        assert scores(Finetune) == scores(explicit(Finetune))
 
     def test_the_mode_is_training_again_when_the_loss_is_computed(self):
         modes = []
