@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from redwood.core.checks import check_range
+from redwood.core.state import State
 from redwood.methods.agents.actor import Actor
 from redwood.methods.agents.agent import Agent
 from redwood.methods.architecture.masked_update import (
@@ -22,6 +23,7 @@ from redwood.methods.architecture.masked_update import (
 )
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
+from redwood.methods.networks.check import check_shapes
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.tree import ContinualRLSetting, TaskIncrementalRLSetting
 
@@ -75,6 +77,13 @@ class AgentPackNet(Agent):
     def _frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         for name, owner in self.owner.items():
             yield self._weights[name], frozen_entries(owner, self.own_number, pruned=self.pruned)
+
+    @override
+    def load_state_dict(self, state: State) -> None:
+        check_shapes(state["owner"], self.owner)
+        for own_values in state["own_values"]:
+            check_shapes(own_values, {name: p for name, p in self._weights.items() if name not in self.owner})
+        super().load_state_dict(state)
 
     # Training.
 

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from redwood.core.state import State
 from redwood.methods.agents.memories import GrowingMemory, RehearsalMemory
+from redwood.methods.networks.check import check_weights
 from redwood.settings.rl.types import Array
 
 Algorithm: TypeAlias = OnPolicyAlgorithm | OffPolicyAlgorithm
+
+T = TypeVar("T")
 
 CLOCK = ("start_time", "_num_timesteps_at_start")  # counters by which the library measures its own speed
 
@@ -82,25 +85,28 @@ class AlgorithmState:
         # The library would take a text for the name of a file, and unpickle it.
         if not isinstance(parameters, dict) or not all(isinstance(part, dict) for part in parameters.values()):
             raise ValueError("its parameters are no tensors by name")
-        for name, optimizer in self._optimizers():
+        for name, network in self._parts(nn.Module):
+            check_weights(parameters[name], network)
+        for name, optimizer in self._parts(Optimizer):
             own, groups = optimizer.state_dict()["param_groups"], parameters[name]["param_groups"]
             if [_option_types(group) for group in groups] != [_option_types(group) for group in own]:
                 raise ValueError(f"{name} has other options")
 
     def _check_optimizer_state(self) -> None:
         """Raise `ValueError` unless the optimizers' tensors have their parameters' shapes; torch does not check it."""
-        for name, optimizer in self._optimizers():
+        for name, optimizer in self._parts(Optimizer):
             for parameter, values in optimizer.state.items():
                 shapes = [value.shape for value in values.values() if isinstance(value, Tensor)]
                 if any(shape not in (parameter.shape, ()) for shape in shapes) or len(shapes) != len(values):
                     raise ValueError(f"{name} keeps something else than one number for each weight")
 
-    def _optimizers(self) -> Iterator[tuple[str, Optimizer]]:
+    def _parts(self, kind: type[T]) -> Iterator[tuple[str, T]]:
+        """Yield the algorithm's networks or optimizers, and their names."""
         names, _ = self._algorithm._get_torch_save_params()
         for name in names:
-            module = attrgetter(name)(self._algorithm)
-            if isinstance(module, Optimizer):
-                yield name, module
+            part = attrgetter(name)(self._algorithm)
+            if isinstance(part, kind):
+                yield name, part
 
 
 def _variable_names(algorithm: Algorithm) -> list[str]:

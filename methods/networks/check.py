@@ -95,8 +95,13 @@ def image_shape(network: str, observation_space: Box, *, min_side: int = 1) -> t
 
 def check_weights(weights: Mapping[str, torch.Tensor], network: nn.Module) -> None:
     """Raise `DataError` unless the weights of a checkpoint, by name, have the names and shapes of the network's."""
-    own = {name: tuple(value.shape) for name, value in network.state_dict().items() if isinstance(value, torch.Tensor)}
-    others = {name: tuple(value.shape) for name, value in weights.items() if isinstance(value, torch.Tensor)}
+    check_shapes(weights, network.state_dict())
+
+
+def check_shapes(values: Mapping[str, torch.Tensor], like: Mapping[str, torch.Tensor]) -> None:
+    """Raise `DataError` unless the tensors of a checkpoint have the names and shapes of those of the network."""
+    own = {name: tuple(value.shape) for name, value in like.items() if isinstance(value, torch.Tensor)}
+    others = {name: tuple(value.shape) for name, value in values.items() if isinstance(value, torch.Tensor)}
     for name in {**own, **others}:
         if own.get(name) != others.get(name):
             raise DataError(

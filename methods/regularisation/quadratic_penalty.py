@@ -6,9 +6,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
+from redwood.core.state import State
 from redwood.methods.base import Method
+from redwood.methods.networks.check import check_shapes
 
 # One tensor per parameter, by its name.
 Weights = dict[str, Tensor]
@@ -49,6 +52,14 @@ class QuadraticPenalty(Method):
                 )
         self.curvature: Weights = self.add_state("curvature", {}, buffer=True)
         self.minimum: Weights = self.add_state("minimum", {}, buffer=True)
+
+    @override
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        weights = dict(self.trained_weights())
+        expected = {name: weights.get(name, c) for name, c in self.curvature.items()}  # a weight may be frozen by now
+        check_shapes(self.curvature, expected)
+        check_shapes(self.minimum, expected)
 
     def add_penalty(self, importance: Weights) -> None:
         """Add a penalty with its minimum at the present weights, and `importance` as its curvature."""

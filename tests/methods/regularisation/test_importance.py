@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.mas import MAS
@@ -123,6 +123,13 @@ class TestScale:
         other = configured(method())
         other.load_state_dict(one.state_dict())
         assert float(other.penalty()) == float(one.penalty()) > 0
+
+    def test_a_state_of_another_network_is_told(self, method):
+        state = given(method, 1.0)[0].state_dict()
+        name = next(iter(state["minimum"]))
+        state["minimum"][name] = torch.zeros(2, 3, 5)
+        with pytest.raises(DataError, match=rf"is of another network: {name} is \(2, 3, 5\) in the checkpoint"):
+            configured(method()).load_state_dict(state)
 
     def test_an_unknown_scale_is_refused(self, method):
         with pytest.raises(InvalidOptionError, match="importance_scale"):
