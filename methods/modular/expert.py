@@ -1,4 +1,4 @@
-"""One expert of a mixture as a method of its own: trained on its own samples, apart from all others."""
+"""What one expert of a mixture is trained on, apart from all others, and what becomes of it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
 from redwood.core.errors import DataError
 from redwood.core.seeding import generator
 from redwood.core.state import State
-from redwood.methods.lightning import LightningMethod
-from redwood.methods.modular.mixture import answer
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.streams.order import batch_cuts
@@ -131,15 +128,6 @@ class ShardPhase(Phase):
     def state_dict(self) -> State:
         """Nothing: no checkpoint is written while an expert is trained."""
         return {}
-
-
-@dataclass
-class Expert(LightningMethod):
-    """Train the network of one expert; its options are those of the mixture."""
-
-    @override
-    def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        return answer(self.network, x)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,21 @@ the result.
 import heapq
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import load_file
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import copy_state
-from redwood.methods.modular.expert import Course, Expert, Learned, Lesson, Shard, ShardLoader, ShardPhase
+from redwood.methods.lightning import LightningMethod
+from redwood.methods.modular.expert import Course, Learned, Lesson, Shard, ShardLoader, ShardPhase
+from redwood.methods.modular.mixture import answer
 from redwood.methods.networks.last_layer import CHUNK
 from redwood.runs.launch import user_files
 from redwood.runs.loop import quiet_lightning
@@ -25,6 +30,15 @@ from redwood.runs.run import Run
 
 # This module takes seconds to import, and each phase starts its processes anew.
 PRELOAD = (__name__,)
+
+
+@dataclass
+class _Expert(LightningMethod):
+    """Train the network of one expert as a method of its own; its options are those of the mixture."""
+
+    @override
+    def forward(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        return answer(self.network, x)
 
 
 def learn(course: Course, lessons: Sequence[Lesson], processes: int) -> list[Learned]:
@@ -105,7 +119,7 @@ def _trained(course: Course, lesson: Lesson) -> Learned:
     goes_on = part + 1 < n_parts
     # The parts are phases of the expert; the state of its optimizer passes from one to the next.
     state = "keep" if n_parts > 1 else "reset"
-    expert = Expert(**course.options | {"model": lesson.network, "optimizer_state": state})
+    expert = _Expert(**course.options | {"model": lesson.network, "optimizer_state": state})
     run = Run(**course.run)
     run.num_phases = n_parts
     expert.attach(run)
@@ -123,7 +137,7 @@ def _trained(course: Course, lesson: Lesson) -> Learned:
     return Learned(copy_state(expert.network), expert.flops.by_use(), n_wrong, kept)
 
 
-def _count_wrong(expert: Expert, shard: Shard) -> int:
+def _count_wrong(expert: _Expert, shard: Shard) -> int:
     wrong = 0
     for rows in torch.arange(len(shard)).split(CHUNK):
         part = shard[rows]
