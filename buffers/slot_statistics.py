@@ -108,7 +108,7 @@ class Groups:
         return {group: list(members) for group, members in self._slots.items()}
 
     def load_state_dict(self, state: dict[int, list[int]]) -> None:
-        """Continue from a state."""
+        """Put the slots into the groups of a state, and forget all groups before."""
         self._slots, self._place = {}, {}
         for group, members in state.items():
             self.assign(members, [group] * len(members))

@@ -23,7 +23,7 @@ class Component(Protocol):
         """The state."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Continue from a state."""
+        """Take over, in place, what `state_dict` of an object of the same kind returned."""
 
 
 class Stateful:

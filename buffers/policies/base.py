@@ -101,5 +101,5 @@ class Policy(Component, ABC):
         return {"size": self.size, "n_seen": self.n_seen}
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from a state."""
+        """Continue from what `state_dict` returned, on a policy of the same options that is bound already."""
         self.size, self.n_seen = state["size"], state["n_seen"]

@@ -99,4 +99,4 @@ class Sampler(Component, ABC):
         return {}
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from a state."""
+        """Continue from what `state_dict` returned, on a sampler of the same options that is bound already."""

@@ -84,7 +84,7 @@ class Teacher:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from a state."""
+        """Continue from a state of a network with the same shapes; the copy is made anew from the network."""
         self.known, self.current, self.copy = state["known"].clone(), state["current"].clone(), None
         if state["network"] is not None:
             self.copy = deepcopy(self._network).requires_grad_(False).eval()

@@ -134,7 +134,7 @@ class SharedReplay(Replay):
         return {"buffer": self.buffer.state_dict(), "memory": self.memory.extra_state()}
 
     def load_state_dict(self, state: State) -> None:
-        """Continue from a state."""
+        """Continue from a state; an empty one says that the strategy has loaded the buffer already."""
         if state:  # else the strategy has loaded it
             self.buffer.load_state_dict(state["buffer"])
             self.buffer.to(self._device)
