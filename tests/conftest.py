@@ -9,8 +9,8 @@ import pytest
 from tests.fork_server import start_context
 from tests.workers import GlooWorkers, TwoWorkers
 
-# `pytest -m quick`: a minute. Tests in these folders, except the ones that start processes or take long for what they
-# show; test_pairs.py and test_rl_pairs.py mark one run of every method.
+# `pytest -n 2 -m quick`: a minute and a half on two idle cores. Tests in these folders, except the ones that start
+# processes or take long for what they show; test_pairs.py and test_rl_pairs.py mark one run of every method.
 QUICK_FOLDERS = ("core", "settings", "buffers", "methods", "runs", "experiments")
 NOT_QUICK = (
     "buffers/distributed",
@@ -20,10 +20,19 @@ NOT_QUICK = (
     "buffers/test_tiers.py",
     "methods/agents/test_resume.py",
     "methods/agents/test_task_input.py",
+    "methods/modular/test_library.py",
+    "methods/modular/test_mntdp.py",
+    "methods/modular/test_side_by_side.py",
+    "methods/replay/test_async_rehearsal.py",
+    "methods/replay/test_buffer_options.py",
+    "methods/replay/test_rehearsal_options.py",
     "methods/test_accuracy.py",
     "runs/figures",
     "runs/test_lock.py",
     "runs/test_processes.py",
+    "runs/test_resume.py",
+    "settings/test_eval_tasks.py",
+    "settings/test_regression.py",
 )
 STARTS_PROCESSES = {"gloo_workers", "two_workers", "quick_processes"}
 
