@@ -114,14 +114,16 @@ class TestList:
     def test_tree(self, capsys, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
         lines = printed(capsys, "--list").splitlines()[1:]
-        depth, named = {}, {}
+        depth, named, gone = {}, {}, {}
         for line in lines:
-            found = re.search(r"── (\w+)", line)
+            found, listed = re.search(r"── (\w+)", line), line.strip(" │,")
             if found:
                 name = found[1]
-                depth[name], named[name] = found.start(), []
+                depth[name], named[name], gone[name] = found.start(), [], []
+            elif listed.startswith("not "):
+                gone[name] = listed.removeprefix("not ").split(", ")
             else:
-                named[name] += line.strip(" │,").split(", ")
+                named[name] += listed.split(", ")
         known = set(map(get_setting, SETTINGS))
         for name, methods in named.items():
             parents = [parent for parent in get_setting(name).__bases__ if parent in known]
@@ -131,6 +133,8 @@ class TestList:
                 if why_not_applicable(get_setting(name), method) is None
                 and all(why_not_applicable(parent, method) for parent in parents)
             ]
+            assert all(why_not_applicable(get_setting(name), get_method(key)) for key in gone[name])
+        assert gone["online_task_incremental"] == ["independent", "finetune_from", "mntdp", "composable"]
         assert depth.keys() == SETTINGS.keys()
         chain = ["continual", "task_agnostic", "class_incremental", "task_incremental", "multi_task"]
         assert [depth[name] for name in chain] == sorted({depth[name] for name in chain})
