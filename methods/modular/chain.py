@@ -1,6 +1,6 @@
 """A network as a chain of modules: a stem, blocks and a head, each of which another network may take over."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 
 import torch
@@ -89,6 +89,14 @@ def put_tensors(module: nn.Module, tensors: Mapping[str, Tensor], origin: str) -
 
 
 def last_layer_names(module: nn.Module) -> set[str]:
-    """Names of the parameters of the last linear layer, which tells the classes of one task apart."""
-    layers = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
-    return {f"{layers[-1]}.{name}" for name in ("weight", "bias")} if layers else set()
+    """Names of the parameters of the last layer with a matrix of weights: it tells the classes of one task apart."""
+    layers = [name.rpartition(".")[0] for name, weights in module.named_parameters() if weights.dim() > 1]
+    return {name for name, _ in module.named_parameters() if layers and name.rpartition(".")[0] == layers[-1]}
+
+
+def shapes_of(modules: Sequence[nn.Module]) -> list[dict[str, list[int]]]:
+    """The shapes of the parameters of each module; of the last layer without its outputs, which differ by task."""
+    shapes = [{name: list(weights.shape) for name, weights in module.named_parameters()} for module in modules]
+    for name in last_layer_names(modules[-1]):
+        shapes[-1][name] = shapes[-1][name][1:]
+    return shapes

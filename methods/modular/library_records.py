@@ -64,7 +64,7 @@ class NetworkRecord:
         key: Digest of the entries that `ModuleLibrary.update` cannot change.
         modules: Keys of its modules, from input to output.
         model: Name of the network.
-        inputs: `shape` of one sample, and `dtype` as a text.
+        inputs: `shape` of one sample, `dtype` as a text, and of integers `high`, the largest possible value.
         task: `name`, `classes` and number of `samples` of its task.
         parent: Key of the network it was made from, or None.
         reused: Number of modules that it took over from others.
@@ -124,7 +124,7 @@ SPECS: Mapping[Kind, Record] = {
             "key": _KEY,
             "modules": ListOf(_KEY, least=1),
             "model": Text(),
-            "inputs": Record({"shape": ListOf(_COUNT), "dtype": Text()}),
+            "inputs": Record({"shape": ListOf(_COUNT), "dtype": Text(), "high": Number(low=0)}, frozenset({"high"})),
             "task": Record({"name": Text(empty=True), "classes": ListOf(ANYTHING), "samples": _COUNT}),
             "parent": _OrNone(_KEY),
             "reused": _COUNT,

@@ -3,19 +3,23 @@
 "Efficient Continual Learning with Modular Networks and Task-Driven Priors", ICLR.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.workers import rank
 from redwood.methods.modular.modular_network import Candidate
 from redwood.methods.modular.selection import HeldOutScores, deepest_reuse
 from redwood.methods.modular.sources import Source
 from redwood.methods.modular.stochastic_search import StochasticSearch
 from redwood.methods.modular.task import PhaseClasses, TaskSamples
+from redwood.settings.supervised import SupervisedSetting
 
 SEARCHES = ("deterministic", "stochastic")
 
@@ -33,7 +37,7 @@ class MNTDP(StochasticSearch):
     """
 
     search: str = "deterministic"  # deterministic: train all candidates; stochastic: draw one path a step
-    confidence: float = 0.9  # how surely it is not larger than that, by bootstrap on the held-out samples
+    confidence: float = 0.9  # share of bootstrap draws in which the error of reuse has to stay within --margin
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,16 +46,27 @@ class MNTDP(StochasticSearch):
         check_range(self, "confidence", 0, 1)
         if self.search == "stochastic" and self.trials > 1:
             raise InvalidOptionError(
-                f"--trials {self.trials} has no effect with --search stochastic, which trains one network; "
+                f"--trials {self.trials} has no effect with --search stochastic, which draws paths of one network; "
                 "leave it out."
+            )
+
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
+        super().configure(setting)
+        if self.n_modules == 1 and rank() == 0:
+            warnings.warn(
+                f"--model {self.model_name()} cannot be cut into modules, so it is taken over whole or not at all; "
+                "choose a chain of parts, such as mlp, simple_cnn or slim_resnet18.",
+                stacklevel=2,
             )
 
     @override
     def propose(self, samples: TaskSamples, classes: PhaseClasses) -> list[Candidate]:
         sources = self.most_related(samples, classes, competitor=False, n=self.n_sources)
-        if self.search == "stochastic" and sources and len(sources[0].modules) > 1:
+        if self.search == "stochastic" and sources and len(sources[0].modules) > 1 and samples.n_held_out:
             return self.explore(sources, classes)
-        return prefixes(sources, len(classes.labels))
+        reusing = [prefixes(source, with_head=self.fits_head(source, classes)) for source in sources]
+        return [Candidate(), *chain.from_iterable(reusing)]
 
     @override
     def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
@@ -85,13 +100,7 @@ class Composable(MNTDP):
             )
 
 
-def prefixes(sources: Sequence[Source], n_classes: int) -> list[Candidate]:
-    """A candidate of new modules, and one for each number of modules taken over from each network.
-
-    A head is taken over only if it has as many outputs.
-    """
-    proposed = [Candidate()]
-    for source in sources:
-        whole = len(source.modules) - (source.n_outputs != n_classes)
-        proposed += [Candidate(frozen=source.modules[:k], origin=source.name) for k in range(1, whole + 1)]
-    return proposed
+def prefixes(source: Source, *, with_head: bool) -> list[Candidate]:
+    """A candidate for each number of modules that are taken over from a network, the head only if it fits."""
+    most = len(source.modules) - (not with_head)
+    return [Candidate(frozen=source.modules[:k], origin=source.name) for k in range(1, most + 1)]

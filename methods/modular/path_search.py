@@ -7,8 +7,10 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 from typing_extensions import override
 
@@ -20,7 +22,7 @@ from redwood.core.workers import gather_objects, rank
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.modular.chain import cut, keep_buffers, last_layer_names, put_tensors, tensors_of
+from redwood.methods.modular.chain import cut, keep_buffers, last_layer_names, put_tensors, shapes_of, tensors_of
 from redwood.methods.modular.modular_network import Candidate, ModularNetwork, run
 from redwood.methods.modular.selection import HeldOutScores
 from redwood.methods.modular.sources import LibraryLink, Source, TaskPath, statistics_of
@@ -83,14 +85,19 @@ class PathSearch(LightningMethod):
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         space = setting.observation_space
-        inputs = {"shape": list(space.shape), "dtype": str(space.dtype)}
+        inputs: dict[str, Any] = {"shape": list(space.shape), "dtype": str(space.dtype)}
+        if not np.issubdtype(space.dtype, np.floating):  # the bounds of floats differ from run to run
+            inputs["high"] = float(space.high.max())
+        modules = cut(self.network)
+        self.n_modules, shapes = len(modules), shapes_of(modules)
         self.module = self.make_module(ModularNetwork().to(self.device))
-        self.link = self.add_state("link", LibraryLink(self.library, self._model_name(), inputs))
+        self.link = self.add_state("link", LibraryLink(self.library, self.model_name(), inputs, shapes))
         self.paths: list[State] = self.add_state("paths", [])
         self.phase_of: dict[int, int] = self.add_state("phase_of", {})
         self.places: dict[str, list[int]] = self.add_state("places", {})  # of each frozen module: position and outputs
         self.candidates: list[State] = self.add_state("candidates", [])
         self.running = self.add_state("running", torch.zeros(0))
+        self.skips_step = False  # whether all samples of this step are held out
         self.told = self.add_state("told", False)  # whether a warning of few held-out samples was given
         self.trial_accuracy: list[list[float]] = self.add_state("trial_accuracy", [])  # of each phase and trial
 
@@ -100,14 +107,15 @@ class PathSearch(LightningMethod):
         assert isinstance(self.network, ModularNetwork)
         return self.network
 
-    def _model_name(self) -> str:
+    def model_name(self) -> str:
+        """The network as the library names it."""
         return type(self.model).__name__ if isinstance(self.model, nn.Module) else str(self.model)
 
     # What a subclass decides.
 
     @abstractmethod
     def propose(self, samples: TaskSamples, classes: PhaseClasses) -> list[Candidate]:
-        """The candidates for a task, without their trials; the first one starts from nothing."""
+        """The candidates for a task, without their trials; the first one is kept if there is nothing to choose by."""
 
     @abstractmethod
     def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
@@ -121,7 +129,11 @@ class PathSearch(LightningMethod):
         return [*self.link.sources(), *own]
 
     def modules_of(self, source: Source) -> list[nn.Module]:
-        """The modules of a source; those of a library are loaded, and not kept."""
+        """The modules of a source; those of a library are loaded, and not kept.
+
+        Raises:
+            RedwoodError: If the library has lost a module, or its file is damaged.
+        """
         fresh: list[nn.Sequential] = []
         found: list[nn.Module] = []
         for position, name in enumerate(source.modules):
@@ -153,19 +165,24 @@ class PathSearch(LightningMethod):
         """
         return len(self.link.inherited) + self.phase_count
 
+    def fits_head(self, source: Source, classes: PhaseClasses) -> bool:
+        """Whether a task may take over the head: it has as many outputs, and none for the classes of other tasks."""
+        return not isinstance(self.model, nn.Module) and source.n_outputs == len(classes.labels)
+
     # A phase: look, propose, train, choose.
 
     @override
     def fit(self, phase: Phase) -> None:
         self._publish()
         classes = classes_of(phase)
-        samples = look_at(phase, self.device)
-        self._check_numbers(samples, classes)
+        samples = look_at(phase, self.device, self.setting.seed)
+        self._warn_of_few(samples.n_held_out, classes)
         before = self.flops.by_use()
         self.classes, self.samples = classes, samples
         self.phase_of |= dict.fromkeys(phase.task_classes or {}, self.phase_count)
         proposed = self.propose(samples, classes)
-        self._start([replace(one, trial=trial) for one in proposed for trial in self._trials()])
+        trials = [replace(one, trial=trial) for one in proposed for trial in self._trials()]
+        self._start(trials if samples.n_held_out else trials[:1])
         with warnings.catch_warnings():
             # Lightning warns of the frozen modules, which have to be in evaluation mode.
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
@@ -188,15 +205,21 @@ class PathSearch(LightningMethod):
         low, high = LR_RANGE
         return low * (high / low) ** drawn[0], SMOOTHING_RANGE[0] + drawn[1] * (SMOOTHING_RANGE[1] - SMOOTHING_RANGE[0])
 
-    def _start(self, candidates: Sequence[Candidate]) -> None:
-        """Build the candidates; those of one task start from the same new weights."""
-        self.fetch({name for one in candidates for name in one.frozen})
-        originals = {name: module for one in candidates for name, module in self._originals(one)}
+    def _start(self, candidates: Sequence[Candidate], *, resumed: bool = False) -> None:
+        """Build the candidates; those of one task start from the same new weights.
+
+        Args:
+            candidates: What to build.
+            resumed: Whether the weights come from a checkpoint, and so need not be copied from earlier networks.
+        """
+        if not resumed:
+            self.fetch({name for one in candidates for name in one.frozen})
+        originals = {} if resumed else self._originals(candidates)
         fresh = self.new_modules(len(self.classes.labels))
         tails = []
         for one in candidates:
             tail = deepcopy(fresh[len(one.frozen) :])
-            for module, name in zip(tail, one.copied[len(one.frozen) :], strict=False):
+            for module, name in zip(tail, () if resumed else one.copied, strict=False):
                 _copy_body(module, originals[name], is_last=module is tail[-1])
             tails.append(tail)
         self.set_candidates(candidates, tails)
@@ -217,12 +240,14 @@ class PathSearch(LightningMethod):
                     if source.modules[position] in missing:
                         self._freeze(source.modules[position], module, position, source.n_outputs)
 
-    def _originals(self, candidate: Candidate) -> list[tuple[str, nn.Module]]:
-        """The modules whose weights a candidate starts from."""
-        for source in self.sources():
-            if source.name == candidate.origin and candidate.copied:
-                return list(zip(source.modules, self.modules_of(source), strict=True))
-        return []
+    def _originals(self, candidates: Sequence[Candidate]) -> dict[str, nn.Module]:
+        """The modules whose weights the candidates start from, by name."""
+        wanted = {one.origin for one in candidates if one.copied}
+        found: dict[str, nn.Module] = {}
+        for source in self.sources() if wanted else ():
+            if source.name in wanted:
+                found |= zip(source.modules, self.modules_of(source), strict=True)
+        return found
 
     def _freeze(self, name: str, module: nn.Module, position: int, n_outputs: int) -> None:
         self.modular.freeze(name, module)
@@ -242,17 +267,29 @@ class PathSearch(LightningMethod):
     @override
     def loss(self, step: Step) -> Tensor:
         """The sum of the candidates' mean losses: each gets the gradients that it would get alone."""
-        batch, factor = step.batch, 1.0
+        batch = step.batch
         if self.samples.by_content:
-            rows = ~is_held_out(step.incoming.x)
-            # Batch normalisation cannot train on a single sample; such a step changes nothing.
-            batch, factor = (select(batch, rows), 1.0) if int(rows.sum()) > 1 else (batch, 0.0)
+            batch = select(batch, ~is_held_out(step.incoming.x, self.setting.seed))
+        self.skips_step = len(batch.y) < self._fewest()
+        if self.skips_step:
+            return torch.stack([weights.sum() for weights in self.modular.tails.parameters()]).sum() * 0
         losses = self.candidate_losses(batch)
-        if factor:
-            self.running = torch.where(
-                self.running == 0, losses.detach(), (1 - NEWEST) * self.running + NEWEST * losses.detach()
-            )
-        return factor * losses.sum()
+        self.running = torch.where(
+            self.running == 0, losses.detach(), (1 - NEWEST) * self.running + NEWEST * losses.detach()
+        )
+        return losses.sum()
+
+    def _fewest(self) -> int:
+        """How many samples a step needs: batch normalisation cannot train on one."""
+        return 2 if any(isinstance(part, _BatchNorm) for part in self.modular.tails.modules()) else 1
+
+    @override
+    def before_optimizer_step(self) -> None:
+        """Leave the weights as they are if all samples of the step are held out; momentum would move them."""
+        super().before_optimizer_step()
+        if self.skips_step and self.setting.workers == 1:
+            for weights in self.modular.tails.parameters():
+                weights.grad = None
 
     def candidate_losses(self, batch: Batch) -> Tensor:
         """The mean loss (C,) of each candidate."""
@@ -268,6 +305,10 @@ class PathSearch(LightningMethod):
     def keep_best(self, before: dict[str, float]) -> None:
         """Choose among the candidates, freeze the modules of the best one, and forget the others."""
         candidates = [Candidate(**one) for one in self.candidates]
+        if not self.samples.n_held_out:
+            self.trial_accuracy.append([0.0] * self.trials)
+            self.keep(candidates[0], self.modular.tail(0), None, before)
+            return
         with self.flops.count("validation"):
             scores = self.held_out_scores(range(len(candidates)))
         best = _best_trials(candidates, scores)
@@ -277,7 +318,9 @@ class PathSearch(LightningMethod):
         self._move_search(chosen, before)
         self.keep(candidates[chosen], self.modular.tail(chosen), float(scores.accuracy[chosen]), before)
 
-    def keep(self, chosen: Candidate, tail: Sequence[nn.Module], accuracy: float, before: dict[str, float]) -> None:
+    def keep(
+        self, chosen: Candidate, tail: Sequence[nn.Module], accuracy: float | None, before: dict[str, float]
+    ) -> None:
         """Let a candidate answer for the tasks of this phase from now on."""
         number, labels = self.phase_count - 1, self.classes.labels
         names = list(chosen.frozen)
@@ -286,6 +329,7 @@ class PathSearch(LightningMethod):
             self._freeze(names[-1], module, position, len(labels))
         # Sums of what was moved between the uses may end just below 0.
         spent = {use: max(flops - before[use], 0.0) for use, flops in self.flops.by_use().items()}
+        together = gather_objects((spent, sum(self.phase.train.sizes)))
         parents = [None] * len(chosen.frozen) + [
             chosen.copied[position] if chosen.copied else None for position in range(len(chosen.frozen), len(names))
         ]
@@ -298,9 +342,9 @@ class PathSearch(LightningMethod):
             trial=chosen.trial,
             accuracy=accuracy,
             task=f"{self.setting.dataset} {', '.join(map(str, self.classes.by_task))}",
-            samples=len(self.samples.training.y),
+            samples=sum(samples for _, samples in together),
             statistics=statistics_of(self.samples.training.x),
-            flops=spent,
+            flops={use: sum(worker[use] for worker, _ in together) for use in spent},
         )
         self.paths.append(asdict(path))
         self.modular.start([], [])
@@ -327,7 +371,7 @@ class PathSearch(LightningMethod):
 
     def _move_search(self, chosen: int, before: dict[str, float]) -> None:
         """Book the training of the candidates that were not kept as search, by what a sample costs in each."""
-        sample = self.samples.held_out.x[:1]
+        sample = torch.cat([self.samples.held_out.x[:1], self.samples.training.x[:1]])[:1]
         costs = []
         with evaluating(self.modular), torch.no_grad():
             for number, prefix in enumerate(self.modular.prefixes):
@@ -338,21 +382,13 @@ class PathSearch(LightningMethod):
         spent = self.flops.by_use()["training"] - before["training"]
         self.flops.move(spent * (1 - costs[chosen] / max(sum(costs), 1)), "training", "search")
 
-    def _check_numbers(self, samples: TaskSamples, classes: PhaseClasses) -> None:
-        """Refuse a task without samples to train on or to choose by; warn if these are few."""
-        task = f"Task {', '.join(map(str, classes.by_task))}"
-        counts = gather_objects((len(samples.training.y), len(samples.held_out.y)))
-        training, held_out = (sum(part) for part in zip(*counts, strict=True))
-        if not training or not held_out:
-            missing = "training" if not training else "held-out"
-            raise InvalidOptionError(
-                f"{task} has no {missing} samples, and too few to hold some out; give more samples, or --validation."
-            )
+    def _warn_of_few(self, held_out: int, classes: PhaseClasses) -> None:
         if held_out < FEW * len(classes.labels) and rank() == 0 and not self.told:
             self.told = True
             warnings.warn(
-                f"{task} has {held_out} held-out samples for {len(classes.labels)} classes: fewer than {FEW} for each "
-                "make the choice uncertain; raise --validation. (Told once.)",
+                f"Task {', '.join(map(str, classes.by_task))} has {held_out} held-out samples for "
+                f"{len(classes.labels)} classes: fewer than {FEW} for each make the choice uncertain; raise "
+                "--validation. (Told once.)",
                 stacklevel=2,
             )
 
@@ -374,7 +410,7 @@ class PathSearch(LightningMethod):
                 if phase == NOT_TRAINED:
                     continue
                 rows = rows.to(x.device)
-                scores[rows] = self._answer(x[rows], phase)
+                scores[rows] = self._answer(x[rows], phase).to(scores.dtype)
         return self.heads.mask(scores, task_id)
 
     def _answer(self, x: Tensor, phase: int) -> Tensor:
@@ -388,6 +424,8 @@ class PathSearch(LightningMethod):
     def answer_in_training(self, x: Tensor) -> Tensor:
         """The outputs (b, n) of a candidate while the phase is trained."""
         best = int(self.running.argmin())
+        for n in (len(x), best):  # a step with such an answer costs more than one without
+            self.flops.note(n)
         return self.modular.path(x, self.modular.prefixes[best], self.modular.tail(best))
 
     # The library and the checkpoint.
@@ -404,9 +442,11 @@ class PathSearch(LightningMethod):
 
     @override
     def load_state_dict(self, state: State) -> None:
+        new: dict[int, list[nn.Sequential]] = {}
         for name, (position, n_outputs) in state["places"].items():
             if name not in self.modular.library:
-                self._freeze(name, self.new_modules(n_outputs)[position], position, n_outputs)
+                new.setdefault(n_outputs, self.new_modules(n_outputs) if n_outputs not in new else [])
+                self._freeze(name, deepcopy(new[n_outputs][position]), position, n_outputs)
             prefix = f"library.{name}."
             tensors = {
                 key.removeprefix(prefix): value for key, value in state["network"].items() if key.startswith(prefix)
@@ -415,7 +455,7 @@ class PathSearch(LightningMethod):
         for name in set(self.modular.library) - state["places"].keys():
             del self.modular.library[name]
         if state["candidates"] != self.candidates:
-            self._start([Candidate(**one) for one in state["candidates"]])
+            self._start([Candidate(**one) for one in state["candidates"]], resumed=True)
         super().load_state_dict(state)
 
 

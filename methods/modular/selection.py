@@ -54,8 +54,10 @@ def no_worse(errors: Tensor, reference: Tensor, margin: float, seed: int) -> flo
         The share of `RESAMPLES` draws in which it is, in [0, 1].
     """
     differences = (errors - reference).double().cpu()
-    drawn = torch.randint(len(differences), (RESAMPLES, len(differences)), generator=generator(seed, "bootstrap"))
-    return float((differences[drawn].mean(1) <= margin).double().mean())
+    random, n = generator(seed, "bootstrap"), len(differences)
+    # One draw at a time: all of them at once would take much memory for many samples.
+    means = torch.stack([differences[torch.randint(n, (n,), generator=random)].mean() for _ in range(RESAMPLES)])
+    return float((means <= margin).double().mean())
 
 
 def deepest_reuse(errors: Tensor, reused: Sequence[int], margin: float, confidence: float, seed: int) -> int:

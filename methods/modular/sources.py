@@ -36,8 +36,9 @@ class Source:
 
 
 def statistics_of(x: Tensor) -> dict[str, list[float]]:
-    """Mean and standard deviation of samples (n, ...), each scaled by the largest value and pooled to few numbers."""
-    values = x.float() / max(float(x.max()), 1e-12)
+    """Mean and standard deviation of samples (n, ...), scaled by the largest absolute value, pooled to few numbers."""
+    values = x.float()
+    values = values / max(float(values.abs().max()), 1e-12)
     if values.dim() == 4:
         side = min(STATISTICS_SIDE, *values.shape[2:])
         values = F.adaptive_avg_pool2d(values.mean(1), side)
@@ -66,13 +67,16 @@ class LibraryLink(Stateful):
         networks: Keys of the networks of this run that were added.
     """
 
-    def __init__(self, folder: str, model: str, inputs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: str, model: str, inputs: Mapping[str, Any], shapes: Sequence[Mapping[str, list[int]]]
+    ) -> None:
         """Open the library.
 
         Args:
             folder: Its folder; empty: nothing is inherited, and nothing outlives the run.
             model: Name of the network that this run cuts into modules.
-            inputs: Shape and dtype of the samples of this run.
+            inputs: Shape and dtype of the samples of this run; of integers, the largest value too.
+            shapes: See `shapes_of`; networks of other shapes are not used.
 
         Raises:
             RedwoodError: If the folder cannot be used.
@@ -80,7 +84,7 @@ class LibraryLink(Stateful):
         # Its state is its identity: the folder may be moved, but another library would lead to other choices.
         opened = self.add_state("opened", ModuleLibrary(folder))
         self._library = opened if folder else None
-        self._model, self._inputs = model, dict(inputs)
+        self._model, self._inputs, self._shapes = model, dict(inputs), list(shapes)
         self.inherited: list[str] = self.add_state("inherited", self._usable())
         self.keys: dict[str, str] = self.add_state("keys", {})
         self.networks: list[str] = self.add_state("networks", [])
@@ -94,24 +98,37 @@ class LibraryLink(Stateful):
         if len(usable) < len(records) and rank() == 0:
             warnings.warn(
                 f"{len(records) - len(usable)} of {len(records)} networks in the library are not used: they are of "
-                f"another --model than {self._model}, or of other inputs than {self._inputs}.",
+                f"another --model than {self._model}, of other shapes, or of other inputs than {self._inputs}.",
                 stacklevel=2,
             )
         return gather_objects(usable)[0]
 
     def _fits(self, record: NetworkRecord) -> bool:
-        return record.model == self._model and dict(record.inputs) == self._inputs
+        assert self._library is not None
+        if record.model != self._model or dict(record.inputs) != self._inputs:
+            return False
+        modules = [self._library.module(key) for key in record.modules]
+        if len(modules) != len(self._shapes):
+            return False
+        for position, (own, module) in enumerate(zip(self._shapes, modules, strict=True)):
+            for name, shape in own.items():
+                # Of the last layer, the number of outputs does not count.
+                other = list(module.shapes.get(name, ()))
+                if other != shape and (position < len(modules) - 1 or other[1:] != shape):
+                    return False
+        return True
 
     def sources(self) -> list[Source]:
-        """The inherited networks, the oldest first. One that was removed meanwhile is left out."""
+        """The inherited networks, the oldest first, as the first worker finds them. Removed ones are left out."""
         if self._library is None:
             return []
         records = {record.key: record for record in self._library.networks()}
         found = [records[key] for key in self.inherited if key in records]
-        return [
+        sources = [
             Source(record.key, tuple(record.modules), len(record.task["classes"]), record.statistics)
             for record in found
         ]
+        return gather_objects(sources)[0]
 
     def fill(self, name: str, module: nn.Module) -> None:
         """Put the tensors of a module of the library into a new one of the same architecture."""
@@ -119,7 +136,9 @@ class LibraryLink(Stateful):
         put_tensors(module, self._library.load(name), f"The module {name} of the library")
 
     def add(self, path: "TaskPath", modules: Sequence[nn.Module]) -> None:
-        """Add a network of this run, and those of its modules that are new; only the first worker writes.
+        """Add a network of this run and its modules; only the first worker writes.
+
+        A module that was taken over is added, too: another process may have removed it. Else nothing changes.
 
         Args:
             path: Which modules it consists of, and where they come from.
@@ -129,9 +148,8 @@ class LibraryLink(Stateful):
             return
         keys = []
         for position, (name, parent, module) in enumerate(zip(path.modules, path.parents, modules, strict=True)):
-            own = position >= path.reused
-            if own and name not in self.keys:
-                self.keys[name] = self._library.add_module(
+            keys.append(
+                self._library.add_module(
                     tensors_of(module),
                     role=role_of(position, len(modules)),
                     position=position,
@@ -139,7 +157,8 @@ class LibraryLink(Stateful):
                     parent=None if parent is None else self.keys.get(parent, parent),
                     task=path.task,
                 )
-            keys.append(self.keys.get(name, name))
+            )
+            self.keys[name] = keys[-1]
         self.networks.append(
             self._library.add_network(
                 keys,
@@ -179,11 +198,11 @@ class TaskPath:
         parents: For each module the one whose weights it started from; None if it started anew, or was taken over.
         reused: Number of modules, the first ones, that were taken over as they are.
         trial: Number of the hyper-parameters that it was trained with.
-        accuracy: Accuracy on the held-out samples that chose it.
+        accuracy: Accuracy on the held-out samples that chose it; None if there were none.
         task: Name of the task.
-        samples: Number of training samples.
+        samples: Number of training samples of all workers.
         statistics: See `statistics_of`.
-        flops: What learning the task cost, by use.
+        flops: FLOPs of all workers in the phase, by use.
     """
 
     modules: tuple[str, ...]
@@ -192,7 +211,7 @@ class TaskPath:
     parents: tuple[str | None, ...]
     reused: int
     trial: int
-    accuracy: float
+    accuracy: float | None
     task: str
     samples: int
     statistics: dict[str, list[float]]

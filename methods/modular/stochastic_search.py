@@ -57,6 +57,7 @@ class StochasticSearch(RelatedSearch):
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         self.choices: list[list[str]] = self.add_state("choices", [])
+        self.origins: list[str] = self.add_state("origins", [])  # names of the networks that the choices are of
         self.policy = self.add_state("policy", PathPolicy([], 0))
         self.found: list[str] = self.add_state("found", [])
         self.steps = self.add_state("steps", 0)
@@ -67,10 +68,11 @@ class StochasticSearch(RelatedSearch):
         Returns:
             A candidate of new modules, and one that stands for all paths that take over a first module.
         """
+        self.origins = [source.name for source in sources]
         self.choices = [list(names) for names in zip(*(source.modules for source in sources), strict=True)]
         self.fetch({name for names in self.choices for name in names})
         fits = [[True] * len(sources) for _ in self.choices]
-        fits[-1] = [source.n_outputs == len(classes.labels) for source in sources]
+        fits[-1] = [self.fits_head(source, classes) for source in sources]
         self.policy = PathPolicy(fits, derive_seed(self.setting.seed, "paths", self.n_networks))
         self.found, self.steps = [], 0
         return [Candidate(), Candidate(frozen=sources[0].modules[:1], origin=sources[0].name)]
@@ -147,12 +149,14 @@ class StochasticSearch(RelatedSearch):
         if not self.choices or int(self.running.argmin()) == NEW:
             return super().answer_in_training(x)
         frozen = self._path()
+        for n in (len(x), len(frozen)):
+            self.flops.note(n)
         return self.modular.path(x, frozen, self._tail(len(frozen)))
 
     @override
     def keep_best(self, before: dict[str, float]) -> None:
         if self.choices:
-            origin = next(source.name for source in self.sources() if self.found[0] in source.modules)
+            origin = self.origins[self.choices[0].index(self.found[0])]
             drawn = Candidate(frozen=tuple(self.found), origin=origin)
             self.set_candidates([Candidate(), drawn], [self.modular.tail(NEW), self._tail(len(self.found))])
             self.choices = []

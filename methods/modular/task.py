@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from redwood.core.seeding import generator
+from redwood.core.workers import gather_objects
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 
@@ -29,7 +31,7 @@ class PhaseClasses:
     by_task: dict[int, tuple[int, ...]]
 
     def local(self, y: Tensor) -> Tensor:
-        """The number of the output of each label (B,)."""
+        """The number of the output of each label (B,), all of which have to be of this phase."""
         return torch.searchsorted(torch.tensor(self.labels, device=y.device), y)
 
     def pick(self, outputs: Tensor) -> Tensor:
@@ -88,39 +90,50 @@ class TaskSamples:
         training: Samples that will be trained on.
         held_out: Samples that will not.
         by_content: Whether the method holds these out itself, out of the training samples.
+        n_held_out: Number of held-out samples of all workers.
     """
 
     training: Batch
     held_out: Batch
     by_content: bool
+    n_held_out: int
 
 
-def look_at(phase: Phase, device: torch.device) -> TaskSamples:
-    """Up to `MOST_SEEN` training samples of a phase, and its held-out samples.
+def look_at(phase: Phase, device: torch.device, seed: int) -> TaskSamples:
+    """Up to `MOST_SEEN` training samples of a phase, and as many held-out samples.
 
     A setting without `--validation` holds out none. A share of `HELD_OUT` of the training samples then takes their
-    place, chosen by their content, so that they are known again in each pass.
+    place, chosen by their content and the seed, so that they are known again in each pass. If that would leave no
+    sample on one of the two sides, none is held out.
     """
     seen = phase.train.preview(MOST_SEEN)
     held_out = [] if phase.validation is None else list(phase.validation)
     if held_out:
-        return TaskSamples(seen.to(device), join(held_out).to(device), by_content=False)
-    aside = is_held_out(seen.x)
-    return TaskSamples(select(seen, ~aside).to(device), select(seen, aside).to(device), by_content=True)
+        shown = select(join(held_out), slice(MOST_SEEN))
+        return _together(seen.to(device), shown.to(device), by_content=False)
+    aside = is_held_out(seen.x, seed)
+    by_content = any(gather_objects(bool(aside.any() and not aside.all())))
+    if not by_content:
+        aside = torch.zeros_like(aside)
+    return _together(select(seen, ~aside).to(device), select(seen, aside).to(device), by_content)
 
 
-def is_held_out(x: Tensor) -> Tensor:
+def _together(training: Batch, held_out: Batch, by_content: bool) -> TaskSamples:
+    return TaskSamples(training, held_out, by_content, sum(gather_objects(len(held_out.y))))
+
+
+def is_held_out(x: Tensor, seed: int) -> Tensor:
     """Which samples (B, ...) belong to the share `HELD_OUT`; equal samples belong together. (B,), bool."""
     x = x.float() if x.dtype.is_floating_point else x  # as it was stored, whatever a Trainer has made of it
     content = x.reshape(len(x), -1).contiguous().view(torch.uint8).long()
     # Products of 64 bits wrap around, alike on all devices.
-    factors = torch.randint(1, 2**62, (content.shape[1],), generator=torch.Generator().manual_seed(0))
+    factors = torch.randint(1, 2**62, (content.shape[1],), generator=generator(seed, "held out"))
     digest = (content * factors.to(content.device)).sum(1)
     return ((digest >> 20) & 0xFFFF) < HELD_OUT * 2**16
 
 
-def select(batch: Batch, rows: Tensor) -> Batch:
-    """Those samples of a batch that `rows`, a mask (B,) or numbers, names."""
+def select(batch: Batch, rows: Tensor | slice) -> Batch:
+    """Those samples of a batch that `rows` names: a mask (B,), numbers, or a slice."""
     return Batch(batch.x[rows], batch.y[rows], None if batch.task_id is None else batch.task_id[rows])
 
 

@@ -1,12 +1,15 @@
 import warnings
 
 import pytest
+import torch
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.modular.finetune_from import Independent
 from redwood.methods.modular.mntdp import MNTDP, Composable, prefixes
 from redwood.methods.modular.sources import Source
 from redwood.settings import TaskIncrementalSetting
+from redwood.settings.data.dataset import Dataset
+from tests.methods.helpers import configured
 from tests.small_runs import run_here
 
 
@@ -25,14 +28,16 @@ def learn(method, stream, **options):
 class TestPrefixes:
     def test_there_is_a_candidate_for_each_number_of_modules(self):
         source = Source("phase 0", ("a", "b", "c"), 5, {})
-        assert [one.frozen for one in prefixes([source], 5)] == [(), ("a",), ("a", "b"), ("a", "b", "c")]
+        assert [one.frozen for one in prefixes(source, with_head=True)] == [("a",), ("a", "b"), ("a", "b", "c")]
 
-    def test_a_head_with_another_number_of_outputs_is_not_taken_over(self):
+    def test_a_head_that_does_not_fit_is_not_taken_over(self):
         source = Source("phase 0", ("a", "b", "c"), 4, {})
-        assert [one.frozen for one in prefixes([source], 5)] == [(), ("a",), ("a", "b")]
+        assert [one.frozen for one in prefixes(source, with_head=False)] == [("a",), ("a", "b")]
 
-    def test_without_a_source_all_is_new(self):
-        assert [one.frozen for one in prefixes([], 5)] == [()]
+    def test_a_network_that_is_no_chain_is_told(self):
+        with pytest.warns(UserWarning, match="--model resnet18 cannot be cut into modules"):
+            x, y = torch.zeros(8, 3, 16, 16, dtype=torch.uint8), torch.arange(8) % 4
+            configured(MNTDP(model="resnet18"), "task_incremental", dataset=Dataset("colours", x, y, x, y), nb_tasks=2)
 
 
 @pytest.mark.parametrize("search", ["deterministic", "stochastic"])

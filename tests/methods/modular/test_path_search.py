@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods import get_method
@@ -27,6 +28,13 @@ def expects_few_samples():
         warnings.filterwarnings("ignore", message="Task .* held-out samples")
         warnings.filterwarnings("ignore", message="No (task|module)")
         yield
+
+
+class Floats(torch.nn.Module):
+    """Makes numbers of bytes."""
+
+    def forward(self, x):
+        return x.float()
 
 
 class Watched(MNTDP):
@@ -71,7 +79,7 @@ class TestCandidates:
     def test_held_out_samples_are_not_trained_on(self):
         # Every sample that the method holds out has a wrong label; whoever trained on these would learn them.
         data = few_digits(n_train=300)
-        y = torch.where(is_held_out(data.x), (data.y + 1) % 10, data.y)
+        y = torch.where(is_held_out(data.x, 0), (data.y + 1) % 10, data.y)
         setting = small_setting(
             "task_incremental",
             dataset=Dataset("wrong", data.x, y, data.x_test, data.y_test, max_value=16),
@@ -100,18 +108,71 @@ class TestOptions:
         with pytest.raises(InvalidOptionError, match=sentence):
             MNTDP(**options)
 
-    def test_without_a_held_out_sample_there_is_nothing_to_choose_by(self):
-        x = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)  # equal samples are all held out, or none is
-        y = torch.tensor([0, 1] * 4)
-        with pytest.raises(InvalidOptionError, match=r"Task 0 has no (held-out|training) samples.*--validation"):
-            run_here(TaskIncrementalSetting(dataset=Dataset("equal", x, y, x, y), nb_tasks=1, passes=2), MNTDP())
-
     def test_few_held_out_samples_are_told_once(self):
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             run_here(small_setting("task_incremental", nb_tasks=2), get_method("independent")())
         sentences = [str(one.message) for one in told if "held-out" in str(one.message)]
         assert len(sentences) == 1 and "fewer than 20" in sentences[0] and "--validation" in sentences[0]
+
+
+class TestSmallTasks:
+    def test_a_task_without_held_out_samples_keeps_new_modules(self):
+        x = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)  # equal samples are all held out, or none is
+        y = torch.tensor([0, 1] * 4)
+        method = MNTDP(**REUSES)
+        run_here(TaskIncrementalSetting(dataset=Dataset("equal", x, y, x, y), nb_tasks=2, passes=2), method)
+        assert [(path["reused"], path["accuracy"]) for path in method.paths] == [(0, None)] * 2
+
+    @pytest.mark.parametrize("search", ["deterministic", "stochastic"])
+    def test_batches_of_one_sample_are_trained_on(self, search):
+        method = MNTDP(search=search)
+        results = run_here(small_setting("task_incremental", batch_size=1, passes=4), method)
+        assert results.metrics["average_accuracy"] > 0.7
+
+    def test_a_step_of_held_out_samples_alone_changes_no_weight(self):
+        changed = []
+
+        class Watching(get_method("independent")):
+            def loss(self, step):
+                self.before = [weights.detach().clone() for weights in self.modular.tails.parameters()]
+                return super().loss(step)
+
+            def on_batch_end(self, step, loss, batch_idx):
+                super().on_batch_end(step, loss, batch_idx)
+                same = all(map(torch.equal, self.before, self.modular.tails.parameters()))
+                changed.append((self.skips_step, not same))
+
+        run_here(small_setting("task_incremental", batch_size=1, nb_tasks=1), Watching(weight_decay=0.01))
+        assert set(changed) == {(True, False), (False, True)}
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", METHODS)
+def test_any_precision(name, precision):
+    results = run_here(small_setting("task_incremental", nb_tasks=2), get_method(name)(), precision=precision)
+    assert results.metrics["forgetting"] == 0.0
+
+
+class TestFlops:
+    @pytest.mark.parametrize("name", METHODS)
+    def test_what_is_booked_is_what_every_step_costs(self, name):
+        """Paths that were never counted are estimated from the others."""
+
+        class Counted(get_method(name)):
+            def on_batch_start(self, batch_idx, n_batches):
+                super().on_batch_start(batch_idx, n_batches)
+                self.counter = FlopCounterMode(display=False)
+                self.counter.__enter__()
+
+            def on_batch_end(self, step, loss, batch_idx):
+                self.counter.__exit__(None, None, None)
+                self.counted = getattr(self, "counted", 0) + self.counter.get_total_flops()
+                super().on_batch_end(step, loss, batch_idx)
+
+        method = Counted()
+        results = run_here(TaskIncrementalSetting(stream="s_minus", passes=4, batch_size=20, nb_tasks=3), method)
+        assert results.cost.training_flops == pytest.approx(method.counted, rel=0.03)
 
 
 class TestTrials:
@@ -159,6 +220,32 @@ class TestLibrary:
         assert sorted(modules) == sorted({key for network in networks for key in network.modules})
         assert networks[0].parent is None and any(network.parent == networks[0].key for network in networks)
         assert networks[0].cost["training"] > 0 and networks[0].statistics["mean"]
+
+    @pytest.mark.parametrize("options", [{}, {"search": "stochastic"}])
+    def test_what_others_remove_meanwhile_ends_no_run(self, options, tmp_path):
+        run_here(self.stream(nb_tasks=1), MNTDP(library=str(tmp_path)))
+
+        class Robbed(MNTDP):
+            def on_train_start(self):
+                super().on_train_start()
+                library = ModuleLibrary(tmp_path)
+                for record in [*library.networks(), *library.modules()]:
+                    library.remove(record.key, force=True)
+
+        method = Robbed(library=str(tmp_path), **REUSES, **options)
+        run_here(self.stream(first_task=1, nb_tasks=2), method)
+        assert method.paths[0]["reused"] > 0
+        kept = ModuleLibrary(tmp_path).networks()[-1]
+        assert [ModuleLibrary(tmp_path).load(key) for key in kept.modules]
+
+    def test_networks_of_other_shapes_are_left_alone(self, tmp_path):
+        def network(width):
+            layers = torch.nn.Linear(64, width), torch.nn.ReLU(), torch.nn.Linear(width, 25)
+            return torch.nn.Sequential(torch.nn.Flatten(), Floats(), *layers)
+
+        run_here(self.stream(nb_tasks=1), MNTDP(library=str(tmp_path), model=network(8)))
+        with pytest.warns(UserWarning, match="1 of 1 networks in the library are not used"):
+            run_here(self.stream(nb_tasks=1), MNTDP(library=str(tmp_path), model=network(16)))
 
     def test_a_library_of_another_network_is_told_and_left_alone(self, tmp_path):
         run_here(self.stream(nb_tasks=1), MNTDP(library=str(tmp_path)))

@@ -46,15 +46,16 @@ class TestHeldOut:
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
     def test_a_share_is_held_out_by_content_alone(self, dtype):
         x = torch.randint(0, 256, (4000, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(dtype)
-        aside = is_held_out(x)
+        aside = is_held_out(x, 0)
         # Five standard deviations of a binomial.
         assert abs(float(aside.double().mean()) - HELD_OUT) < 5 * (HELD_OUT * (1 - HELD_OUT) / 4000) ** 0.5
         order = torch.randperm(4000)
-        assert torch.equal(is_held_out(x[order]), aside[order])
+        assert torch.equal(is_held_out(x[order], 0), aside[order])
+        assert not torch.equal(is_held_out(x, 1), aside)
 
     def test_a_trainer_s_precision_changes_nothing(self):
         x = torch.randn(200, 3)
-        assert torch.equal(is_held_out(x), is_held_out(x.double()))
+        assert torch.equal(is_held_out(x, 0), is_held_out(x.double(), 0))
 
     def test_parts_make_up_the_whole(self):
         whole = batch([0, 1, 2, 3], [0, 0, 1, 1])
