@@ -10,7 +10,15 @@ from tests.cli.command import assert_one_sentence
 
 SMALL = ["--nb_tasks", "2", "--steps_per_task", "40", "--test_episodes", "1", "--accelerator", "cpu"]
 RANDOM = ["--setting", "incremental_rl", "--method", "random"]
-FILES = {"config.yaml", "results.json", "metrics.csv", "return_matrix.png", "return_curve.png", "checkpoints"}
+FILES = {
+    "config.yaml",
+    "results.json",
+    "metrics.csv",
+    "return_matrix.png",
+    "cost_curve.png",
+    "return_curve.png",
+    "checkpoints",
+}
 
 
 def ended(capsys, *arguments):
