@@ -85,14 +85,7 @@ class TestErrors:
         ("name", "sentence"),
         [
             ("finetoon", "There is no method named 'finetoon'. Did you mean finetune?"),
-<<<<<<< HEAD
             ("xyz", "There is no method named 'xyz'. Known: a2c, agem, async_rehearsal, bic, composable, der, der_pp"),
-=======
-            (
-                "xyz",
-                "There is no method named 'xyz'. Known: a2c, agem, async_rehearsal, bic, composable, der, der_pp, dqn",
-            ),
->>>>>>> bf93247 (The modular methods have golden runs; tests follow the new names and files)
             ("no_such_package.module:Name", "The method module 'no_such_package.module' cannot be found"),
             ("redwood.methods.baselines:Finetun", "Did you mean Finetune?"),
             ("no_such_file.py:Name", "does not exist"),
