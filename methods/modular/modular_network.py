@@ -1,6 +1,6 @@
 """Networks that share modules: frozen ones of earlier tasks, and the candidates for the task that is being learned."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,6 +24,27 @@ class Candidate:
     trial: int = 0
 
 
+class FrozenModules(nn.ModuleDict):
+    """Modules that stay as they are, in evaluation mode, and are left out by whoever walks through the network.
+
+    Trainers and optimizers do so in every step or epoch, which would take longer with each task. States hold them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training = False
+
+    def train(self, mode: bool = True) -> Self:
+        """Do nothing."""
+        return self
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """Name this container alone; so `parameters` of the network are those of the candidates."""
+        yield prefix, self
+
+
 class ModularNetwork(nn.Module):
     """Modules by name, which never change any more, and the candidates in training that build on them.
 
@@ -35,15 +56,9 @@ class ModularNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.library = nn.ModuleDict()
+        self.library = FrozenModules()
         self.tails = nn.ModuleList()
         self.prefixes: list[tuple[str, ...]] = []
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch the candidates to training mode, or back; the frozen modules stay in evaluation mode."""
-        super().train(mode)
-        self.library.eval()
-        return self
 
     def freeze(self, name: str, module: nn.Module) -> None:
         """Add a module that does not change any more."""

@@ -358,7 +358,7 @@ class PathSearch(LightningMethod):
         """How some candidates do on the held-out samples of all workers."""
         held_out, classes = self.samples.held_out, self.classes
         losses, correct = [], []
-        with evaluating(self.modular):
+        with evaluating(self.modular.tails):
             for number in numbers:
                 prefix, tail = self.modular.prefixes[number], self.modular.tail(number)
                 outputs = classes.pick(
@@ -373,7 +373,7 @@ class PathSearch(LightningMethod):
         """Book the training of the candidates that were not kept as search, by what a sample costs in each."""
         sample = torch.cat([self.samples.held_out.x[:1], self.samples.training.x[:1]])[:1]
         costs = []
-        with evaluating(self.modular), torch.no_grad():
+        with evaluating(self.modular.tails), torch.no_grad():
             for number, prefix in enumerate(self.modular.prefixes):
                 features = self.modular.path(sample, prefix)
                 with FlopCounterMode(display=False) as counter:
@@ -405,7 +405,7 @@ class PathSearch(LightningMethod):
     def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         assert task_id is not None
         scores = torch.zeros(len(x), self.n_outputs, device=x.device)
-        with evaluating(self.modular):
+        with evaluating(self.modular.tails):
             for phase, rows in rows_by_phase(task_id, self.phase_of):
                 if phase == NOT_TRAINED:
                     continue
@@ -434,6 +434,13 @@ class PathSearch(LightningMethod):
         """Add the networks of the phases that are over to the library."""
         for path in self.paths[len(self.link.networks) :]:
             self.link.add(TaskPath(**path), [self.modular.library[name] for name in path["modules"]])
+
+    @override
+    def costs(self) -> State:
+        """As of any gradient method; all modules that are kept count as parameters."""
+        kept = sum(weights.numel() for module in self.modular.library.values() for weights in module.parameters())
+        costs = super().costs()
+        return costs | {"parameters": costs["parameters"] + kept}
 
     @override
     def on_finish(self, results: Results) -> None:

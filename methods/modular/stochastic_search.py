@@ -128,7 +128,7 @@ class StochasticSearch(RelatedSearch):
         batch = select(held_out, order[:REWARD_SAMPLES].to(self.device))
         chosen = self.policy.sample()
         frozen = self._names(chosen)
-        with evaluating(self.modular), self.flops.count_once("search", (len(batch.y), len(frozen))):
+        with evaluating(self.modular.tails), self.flops.count_once("search", (len(batch.y), len(frozen))):
             errors = 1 - (-self._drawn_losses(batch, frozen)).exp()
         total, n = sum_over_workers(torch.tensor([float(errors.sum()), float(len(errors))])).tolist()
         self.policy.reward(chosen, -total / max(n, 1.0))
