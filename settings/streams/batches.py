@@ -16,6 +16,8 @@ from redwood.settings.streams.order import Entries, batch_cuts, shuffled
 from redwood.settings.streams.tasks import SupervisedTask
 
 _NUMBERS = count()
+# Samples of a phase that a method may look at before training.
+MOST_PREVIEWED = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,7 @@ class BatchSequence:
         return Batch(self._source.samples(entries), self._labels[index], ids).with_id(self.batch_id)
 
     def preview(self, n: int) -> Batch:
-        """Up to `n` samples of the sequence, drawn at random; each worker gets others.
+        """Up to `n` samples of the sequence, and at most `MOST_PREVIEWED`, drawn at random; each worker gets others.
 
         Raises:
             HiddenError: If samples come in an order that matters, or are presented once only.
@@ -153,7 +155,7 @@ class BatchSequence:
                 "--passes 2 or more, under a setting that announces its tasks."
             )
         drawn = torch.randperm(len(self._entries), generator=generator(self._seed, "preview"))
-        index = drawn[self._rank :: self._workers][:n]
+        index = drawn[self._rank :: self._workers][: min(n, MOST_PREVIEWED)]
         entries = self._entries[index]
         ids = entries.tasks if self._show_ids else None
         return Batch(self._source.samples(entries), self._labels[index], ids)

@@ -57,7 +57,7 @@ class BatchLoader:
             yield _held(_SEQUENCES, self).next_batch()
 
     def preview(self, n: int) -> Batch:
-        """Up to `n` training samples of the phase, drawn at random, before they are trained on.
+        """Up to `n` training samples of the phase (10,000 at most), drawn at random, before they are trained on.
 
         A method may look at its task before it decides how to learn it, where samples are presented several times.
         These samples are not scored, and do not count as trained on.
