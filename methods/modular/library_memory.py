@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.state import State
 from redwood.methods.modular.library_records import Kind
@@ -41,7 +42,7 @@ class LibraryStore(Protocol):
         """The time of an addition."""
 
 
-class LibraryMemory:
+class LibraryMemory(LibraryStore):
     """Records and tensors of one process.
 
     Attributes:
@@ -56,45 +57,46 @@ class LibraryMemory:
             self.records[kind].update(contents)
         self.data = {key: {name: tensor.clone() for name, tensor in module.items()} for key, module in data.items()}
 
+    @override
     def contents(self, kind: Kind) -> list[State]:
-        """As for every store."""
         contents = list(self.records[kind].values())
         if kind == "modules":
             return contents
         return [content for content in contents if all(key in self.data for key in content["modules"])]
 
+    @override
     def content(self, kind: Kind, key: str) -> State | None:
-        """As for every store."""
         return self.records[kind].get(key)
 
+    @override
     def holds(self, kind: Kind, key: str) -> bool:
-        """As for every store."""
         return key in self.records[kind]
 
+    @override
     def tensors(self, content: State) -> dict[str, Tensor]:
-        """As for every store."""
         return {name: tensor.clone() for name, tensor in self.data[content["key"]].items()}
 
+    @override
     def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
-        """As for every store."""
         if content["key"] in self.records[kind]:
             return
         self.records[kind][content["key"]] = content
         if tensors is not None:
             self.data[content["key"]] = dict(tensors)
 
+    @override
     def replace(self, kind: Kind, content: State) -> None:
-        """As for every store."""
         self.records[kind][content["key"]] = content
 
+    @override
     def remove(self, kind: Kind, key: str) -> None:
-        """As for every store."""
         del self.records[kind][key]
         self.data.pop(key, None)
 
+    @override
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """As for every store; other processes do not see this one."""
+        # Other processes do not see this library, so there is nobody to keep out.
         yield
 
     def now(self) -> float:

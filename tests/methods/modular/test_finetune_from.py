@@ -1,5 +1,3 @@
-import warnings
-
 import pytest
 import torch
 
@@ -8,14 +6,6 @@ from redwood.methods.modular.chain import last_layer_names
 from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
 from redwood.settings import TaskIncrementalSetting
 from tests.small_runs import run_here, small_setting
-
-
-@pytest.fixture(autouse=True)
-def expects_few_samples():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Task .* held-out samples")
-        warnings.filterwarnings("ignore", message="No task started")
-        yield
 
 
 def origins(method):

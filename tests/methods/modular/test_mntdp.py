@@ -1,5 +1,3 @@
-import warnings
-
 import pytest
 import torch
 
@@ -11,14 +9,6 @@ from redwood.settings import TaskIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 from tests.methods.helpers import configured
 from tests.small_runs import run_here
-
-
-@pytest.fixture(autouse=True)
-def expects_few_samples():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Task .* held-out samples")
-        warnings.filterwarnings("ignore", message="No module was reused")
-        yield
 
 
 def learn(method, stream, **options):

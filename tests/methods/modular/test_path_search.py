@@ -22,14 +22,6 @@ METHODS = ("independent", "finetune_from", "mntdp", "composable")
 REUSES = {"margin": 1.0, "confidence": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def expects_few_samples():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Task .* held-out samples")
-        warnings.filterwarnings("ignore", message="No (task|module)")
-        yield
-
-
 class Floats(torch.nn.Module):
     """Makes numbers of bytes."""
 
