@@ -1,13 +1,12 @@
-"""The base of methods that answer for each task by a path of modules, which they choose among candidates."""
+"""The base of methods that choose the path of a task among candidates, which are trained side by side."""
 
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,26 +15,21 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.core.seeding import generator, preserved_random_state, seed_everything
+from redwood.core.seeding import generator
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
-from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
-from redwood.methods.base import Composition
-from redwood.methods.lightning import LightningMethod
-from redwood.methods.modular.chain import cut, keep_buffers, last_layer_names, put_tensors, shapes_of, tensors_of
-from redwood.methods.modular.modular_network import Candidate, ModularNetwork, run
+from redwood.methods.modular.chain import last_layer_names, put_tensors, tensors_of
+from redwood.methods.modular.modular_network import Candidate, run
 from redwood.methods.modular.selection import HeldOutScores
-from redwood.methods.modular.sources import LibraryLink, Source, TaskPath, statistics_of
+from redwood.methods.modular.sources import TaskPath, statistics_of
 from redwood.methods.modular.task import PhaseClasses, TaskSamples, classes_of, is_held_out, look_at, select
-from redwood.methods.networks import build_network
+from redwood.methods.modular.task_paths import TaskPaths
 from redwood.methods.networks.last_layer import CHUNK
-from redwood.methods.training.layers import evaluating, set_dropout
+from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
-from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
-from redwood.settings.tree import TaskIncrementalSetting
 
 # Trials but the first draw from these ranges (Bornschein et al., 2023, section 4).
 LR_RANGE = (1e-4, 1e-1)
@@ -47,28 +41,20 @@ FEW = 20
 
 
 @dataclass
-class PathSearch(LightningMethod):
+class PathSearch(TaskPaths):
     """Train candidates for each task on the same batches, and keep the one that does best on held-out samples.
 
-    The modules of earlier tasks never change. So a task is answered for ever as it was when it was learned. A phase
-    begins with a look at its samples, which is why they have to be presented several times.
+    A phase begins with a look at its samples, which is why they have to be presented several times.
 
     Without `--validation` the method holds out a fifth of the samples of each task itself, chosen by their content.
 
     Attributes:
-        paths: The path of each phase that is over, as `TaskPath` describes it.
-        phase_of: The phase that trained each task.
         candidates: The candidates of the phase that is being trained.
         running: The running training loss of each of them.
     """
 
-    target = TaskIncrementalSetting
-    requires = frozenset({"many_passes"})
-    composition: ClassVar[Composition] = Composition.NEVER
-
     optimizer: str = "adam"  # sgd, adam or adamw
     lr: float = 0.003  # learning rate of the first trial
-    library: str = ""  # folder of modules of earlier runs; what this run learns is added to it (default: none)
     trials: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
     tune_tasks: int = 0  # tasks that try all trials; later ones use the best of them (0: every task tries all)
 
@@ -84,32 +70,11 @@ class PathSearch(LightningMethod):
     @override
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
-        space = setting.observation_space
-        inputs: dict[str, Any] = {"shape": list(space.shape), "dtype": str(space.dtype)}
-        if not np.issubdtype(space.dtype, np.floating):  # the bounds of floats differ from run to run
-            inputs["high"] = float(space.high.max())
-        modules = cut(self.network)
-        self.n_modules, shapes = len(modules), shapes_of(modules)
-        self.module = self.make_module(ModularNetwork().to(self.device))
-        self.link = self.add_state("link", LibraryLink(self.library, self.model_name(), inputs, shapes))
-        self.paths: list[State] = self.add_state("paths", [])
-        self.phase_of: dict[int, int] = self.add_state("phase_of", {})
-        self.places: dict[str, list[int]] = self.add_state("places", {})  # of each frozen module: position and outputs
         self.candidates: list[State] = self.add_state("candidates", [])
         self.running = self.add_state("running", torch.zeros(0))
         self.skips_step = False  # whether all samples of this step are held out
         self.told = self.add_state("told", False)  # whether a warning of few held-out samples was given
         self.trial_accuracy: list[list[float]] = self.add_state("trial_accuracy", [])  # of each phase and trial
-
-    @property
-    def modular(self) -> ModularNetwork:
-        """The network, with its type."""
-        assert isinstance(self.network, ModularNetwork)
-        return self.network
-
-    def model_name(self) -> str:
-        """The network as the library names it."""
-        return type(self.model).__name__ if isinstance(self.model, nn.Module) else str(self.model)
 
     # What a subclass decides.
 
@@ -121,59 +86,11 @@ class PathSearch(LightningMethod):
     def choose(self, candidates: Sequence[Candidate], scores: HeldOutScores) -> int:
         """The number of the candidate to keep, of the best trial of each."""
 
-    # Sources: networks to start from.
-
-    def sources(self) -> list[Source]:
-        """The networks that were learned before, the oldest first."""
-        own = [TaskPath(**path).as_source(phase) for phase, path in enumerate(self.paths)]
-        return [*self.link.sources(), *own]
-
-    def modules_of(self, source: Source) -> list[nn.Module]:
-        """The modules of a source; those of a library are loaded, and not kept.
-
-        Raises:
-            RedwoodError: If the library has lost a module, or its file is damaged.
-        """
-        fresh: list[nn.Sequential] = []
-        found: list[nn.Module] = []
-        for position, name in enumerate(source.modules):
-            if name in self.modular.library:
-                found.append(self.modular.library[name])
-                continue
-            fresh = fresh or self.new_modules(source.n_outputs)
-            self.link.fill(name, fresh[position])
-            found.append(fresh[position].eval())
-        return found
-
-    def new_modules(self, n_outputs: int) -> list[nn.Sequential]:
-        """The modules of a new network, whose weights follow from the seed and the number of networks before."""
-        with preserved_random_state():
-            seed_everything(self.setting.seed, "modules", self.n_networks)
-            if isinstance(self.model, nn.Module):
-                network = self.make_network()
-            else:
-                network = build_network(self.model, self.setting.observation_space, n_outputs)
-        set_dropout(network, self.dropout)
-        keep_buffers(network)
-        return cut(network.to(self.device))
-
-    @property
-    def n_networks(self) -> int:
-        """Number of networks that were there before this phase, in the library and in this run.
-
-        Seeds follow from it: tasks that are learned in a later run get the weights that they would get in one run.
-        """
-        return len(self.link.inherited) + self.phase_count
-
-    def fits_head(self, source: Source, classes: PhaseClasses) -> bool:
-        """Whether a task may take over the head: it has as many outputs, and none for the classes of other tasks."""
-        return not isinstance(self.model, nn.Module) and source.n_outputs == len(classes.labels)
-
     # A phase: look, propose, train, choose.
 
     @override
     def fit(self, phase: Phase) -> None:
-        self._publish()
+        self.publish()
         classes = classes_of(phase)
         samples = look_at(phase, self.device, self.setting.seed)
         self._warn_of_few(samples.n_held_out, classes)
@@ -188,7 +105,7 @@ class PathSearch(LightningMethod):
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             super().fit(phase)
         self.keep_best(before)
-        del self.classes, self.samples
+        del self.samples
 
     def _trials(self) -> Sequence[int]:
         """The trials of this phase."""
@@ -231,15 +148,6 @@ class PathSearch(LightningMethod):
         self.modular.start([one.frozen for one in candidates], tails)
         self.candidates = [asdict(one) for one in candidates]
 
-    def fetch(self, names: set[str]) -> None:
-        """Bring the named modules of the library into the network."""
-        missing = names - set(self.modular.library)
-        for source in self.link.sources() if missing else ():
-            if missing.intersection(source.modules):
-                for position, module in enumerate(self.modules_of(source)):
-                    if source.modules[position] in missing:
-                        self._freeze(source.modules[position], module, position, source.n_outputs)
-
     def _originals(self, candidates: Sequence[Candidate]) -> dict[str, nn.Module]:
         """The modules whose weights the candidates start from, by name."""
         wanted = {one.origin for one in candidates if one.copied}
@@ -248,10 +156,6 @@ class PathSearch(LightningMethod):
             if source.name in wanted:
                 found |= zip(source.modules, self.modules_of(source), strict=True)
         return found
-
-    def _freeze(self, name: str, module: nn.Module, position: int, n_outputs: int) -> None:
-        self.modular.freeze(name, module)
-        self.places[name] = [position, n_outputs]
 
     @override
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -326,7 +230,7 @@ class PathSearch(LightningMethod):
         names = list(chosen.frozen)
         for position, module in enumerate(tail, start=len(names)):
             names.append(f"p{number}m{position}")
-            self._freeze(names[-1], module, position, len(labels))
+            self.freeze(names[-1], module, position, len(labels))
         # Sums of what was moved between the uses may end just below 0.
         spent = {use: max(flops - before[use], 0.0) for use, flops in self.flops.by_use().items()}
         together = gather_objects((spent, sum(self.phase.train.sizes)))
@@ -392,35 +296,7 @@ class PathSearch(LightningMethod):
                 stacklevel=2,
             )
 
-    # Answers.
-
     @override
-    @torch.no_grad()
-    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (B, K) by the path of each sample's task; equal ones for tasks that were not met."""
-        assert task_id is not None
-        return self.logits(x.to(self.device), task_id.to(self.device))
-
-    @override
-    def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        assert task_id is not None
-        scores = torch.zeros(len(x), self.n_outputs, device=x.device)
-        with evaluating(self.modular.tails):
-            for phase, rows in rows_by_phase(task_id, self.phase_of):
-                if phase == NOT_TRAINED:
-                    continue
-                rows = rows.to(x.device)
-                scores[rows] = self._answer(x[rows], phase).to(scores.dtype)
-        return self.heads.mask(scores, task_id)
-
-    def _answer(self, x: Tensor, phase: int) -> Tensor:
-        """Scores (b, K) by the path of a phase; of the phase in training, by the candidate that learns best so far."""
-        if phase == len(self.paths):
-            return self.classes.spread(self.classes.pick(self.answer_in_training(x)), self.n_outputs)
-        path = self.paths[phase]
-        classes = PhaseClasses(tuple(path["labels"]), {})
-        return classes.spread(classes.pick(self.modular.path(x, path["modules"])), self.n_outputs)
-
     def answer_in_training(self, x: Tensor) -> Tensor:
         """The outputs (b, n) of a candidate while the phase is trained."""
         best = int(self.running.argmin())
@@ -428,39 +304,9 @@ class PathSearch(LightningMethod):
             self.flops.note(n)
         return self.modular.path(x, self.modular.prefixes[best], self.modular.tail(best))
 
-    # The library and the checkpoint.
-
-    def _publish(self) -> None:
-        """Add the networks of the phases that are over to the library."""
-        for path in self.paths[len(self.link.networks) :]:
-            self.link.add(TaskPath(**path), [self.modular.library[name] for name in path["modules"]])
-
-    @override
-    def costs(self) -> State:
-        """As of any gradient method; all modules that are kept count as parameters."""
-        kept = sum(weights.numel() for module in self.modular.library.values() for weights in module.parameters())
-        costs = super().costs()
-        return costs | {"parameters": costs["parameters"] + kept}
-
-    @override
-    def on_finish(self, results: Results) -> None:
-        self._publish()
-        super().on_finish(results)
-
     @override
     def load_state_dict(self, state: State) -> None:
-        new: dict[int, list[nn.Sequential]] = {}
-        for name, (position, n_outputs) in state["places"].items():
-            if name not in self.modular.library:
-                new.setdefault(n_outputs, self.new_modules(n_outputs) if n_outputs not in new else [])
-                self._freeze(name, deepcopy(new[n_outputs][position]), position, n_outputs)
-            prefix = f"library.{name}."
-            tensors = {
-                key.removeprefix(prefix): value for key, value in state["network"].items() if key.startswith(prefix)
-            }
-            put_tensors(self.modular.library[name], tensors, "The checkpoint")
-        for name in set(self.modular.library) - state["places"].keys():
-            del self.modular.library[name]
+        self.restore_modules(state)
         if state["candidates"] != self.candidates:
             self._start([Candidate(**one) for one in state["candidates"]], resumed=True)
         super().load_state_dict(state)
