@@ -68,6 +68,7 @@ class Assumptions:
         task_ids: When task ids are shown.
         shared_outputs: All tasks use one output space.
         past_accessible: Data of earlier tasks stays in the training stream.
+        predict_first: The setting asks for predictions of a mini-batch before it hands out the labels.
         passes: How often each sample may be presented.
         workers: How many processes share the stream.
     """
@@ -79,6 +80,7 @@ class Assumptions:
     task_ids: TaskIds = TaskIds.NEVER
     shared_outputs: bool = False
     past_accessible: bool = False
+    predict_first: bool = False
     passes: Range = FREE
     workers: Range = FREE
 
@@ -106,6 +108,7 @@ class Assumptions:
             "task_ids_at_test": self.task_ids >= TaskIds.TEST,
             "shared_outputs": self.shared_outputs,
             "past_accessible": self.past_accessible,
+            "predict_first": self.predict_first,
             f"passes{self.passes}": self.passes != FREE,
             f"workers{self.workers}": self.workers != FREE,
         }
@@ -144,6 +147,8 @@ def _refuse_contradictions(class_name: str, record: Assumptions) -> None:
         "a context that drifts continuously has no boundaries to announce": record.boundaries
         and record.context < Context.DISCRETE,
         "task ids in training announce the boundaries": record.task_ids > TaskIds.NEVER and not record.boundaries,
+        "samples that are predicted before their labels come are new, so each is presented once": record.predict_first
+        and record.passes.high != 1,
     }
     for name in ("passes", "workers"):
         allowed: Range = getattr(record, name)

@@ -23,6 +23,8 @@ class Phase:
         validation: Loader of the samples held out from this phase, or None if there are none. Where boundaries are not
             announced, it yields those whose places the stream has passed, shuffled.
         online: Accuracy (regression: RMSE) of the predictions made before learning; see `score`.
+        asks: Whether the setting itself asks the method to predict each mini-batch before it serves the labels. Then
+            `score` counts nothing.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Phase:
         self.train = train
         self.validation = validation
         self.online = online_score(train, action_space)
+        self.asks = False
 
     @property
     def steps(self) -> int:
@@ -65,7 +68,8 @@ class Phase:
             InvalidPredictionError: If the predictions have another form, or the batch cannot be scored.
             PhaseOverError: If the phase is over.
         """
-        self.online.update(predictions, batch)
+        if not self.asks:
+            self.online.update(predictions, batch)
 
     def close(self) -> None:
         """End the phase: its loaders yield nothing any more."""

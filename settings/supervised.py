@@ -48,6 +48,7 @@ class SupervisedSetting(Setting, labels=True):
     drift_width: float = 1.0  # gradual: length of the overlap of two tasks, in tasks
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
+    label_delay: int = 0  # online: the labels of a mini-batch come so many mini-batches after its samples
     validation: float = 0.0  # share of each task's training samples held out for validation
     lca: int = 0  # test each task after 0, 1, ... so many of its mini-batches, for the area under its learning curve
 
@@ -65,6 +66,12 @@ class SupervisedSetting(Setting, labels=True):
         check_range(self, "drift_width", 0)
         check_range(self, "validation", 0, 0.9)
         check_range(self, "lca", 0)
+        check_range(self, "label_delay", 0)
+        if self.label_delay and self.passes > 1:
+            raise InvalidOptionError(
+                f"--label_delay {self.label_delay} needs samples that are presented once, but --passes is "
+                f"{self.passes}; add --passes 1, or use an online setting."
+            )
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
 

@@ -17,6 +17,7 @@ from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner, Scores, nan_to_none
 from redwood.settings.results import RegressionResults, Results
+from redwood.settings.scores.asked import AskedScore
 from redwood.settings.scores.evaluation import Counts, count
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.streams.batches import BatchSequence, Source
@@ -113,6 +114,11 @@ class SupervisedStream:
         """Whether task ids are shown in training."""
         return self._promised.task_ids >= TaskIds.TRAINING
 
+    @property
+    def _asks(self) -> bool:
+        """Whether predictions are asked for before labels are served."""
+        return self._promised.predict_first or self._setting.label_delay > 0
+
     def _adds_classes(self) -> bool:
         """Whether the tasks differ in their classes only, and neither ids at test nor old data help."""
         told = self._promised.shared_outputs or self._promised.task_ids >= TaskIds.TEST
@@ -181,7 +187,8 @@ class SupervisedStream:
 
         Args:
             index: Number of the phase.
-            learner: The method whose learning curve is measured in this phase, if `--lca` asks for it.
+            learner: The method that is asked for its predictions in this phase, where the setting asks for them, and
+                whose learning curve is measured, if `--lca` asks for it.
         """
         entries, sequence = self._phases[index], self._batches(index)
         if self._setting.lca and learner is not None:
@@ -189,7 +196,7 @@ class SupervisedStream:
             self._curves[index] = LearningCurve(lambda: self._accuracy_on(task, learner), self._setting.lca)
             sequence.watch(self._curves[index])
         shows_task = self._shows_ids and (self._one_task_each or self._promised.past_accessible)
-        return Phase(
+        phase = Phase(
             index,
             task_id=self.first_task + index if shows_task else None,
             task_classes=self._task_classes(entries),
@@ -197,6 +204,11 @@ class SupervisedStream:
             validation=self._validation_loader(index, sequence),
             action_space=self.action_space,
         )
+        if learner is not None and self._asks:
+            phase.asks = True
+            shown, delay = self._promised.task_ids >= TaskIds.TEST, self._setting.label_delay
+            sequence.watch(AskedScore(learner, sequence, phase.online, self.action_space, delay=delay, show_ids=shown))
+        return phase
 
     def _batches(self, index: int) -> BatchSequence:
         shuffle = self._promised.boundaries and not self._in_order

@@ -169,6 +169,8 @@ class OnlineScorer:
             step: The step.
             outputs: The network's outputs, of the incoming samples first; None: the method predicts once more.
         """
+        if self._method.phase.asks:  # the predictions were asked for before the labels came
+            return
         batch, heads = step.incoming, self._method.heads
         shown = batch.task_id if heads.active else None
         if outputs is not None:

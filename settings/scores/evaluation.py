@@ -59,7 +59,7 @@ def count(
         for index in shard.split(TEST_BATCH):
             batch = entries[index]
             y = source.labels(batch)
-            answer = _answer(method, source.samples(batch), batch.tasks.clone() if show_ids else None, space)
+            answer = ask(method, source.samples(batch), batch.tasks.clone() if show_ids else None, space)
             ranked = ranked and answer.dim() == 2
             values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
             for row, added in zip(sums, (torch.ones(len(y)), *values), strict=False):
@@ -68,7 +68,13 @@ def count(
     return Counts(samples, totals, top5 if ranked else None)
 
 
-def _answer(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
+def ask(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
+    """The checked answer of a method for samples (B, ...), on the CPU: classes (B,), scores (B, K) or numbers.
+
+    Raises:
+        InvalidPredictionError: If the answer cannot be scored.
+        NotTrainedError: If the method cannot predict yet.
+    """
     n, answer = len(x), method.predict(x, task_id)
     check_form(answer, space, n, "predict returned", scores=True)
     answer = answer.detach().cpu()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from redwood.core.errors import InvalidOptionError
+from redwood.core.state import State
 from redwood.settings.data.dataset import Dataset
 
 
@@ -22,6 +23,14 @@ class LearningCurve:
         """The loader is about to serve mini-batch `number` of the phase, counted over all passes."""
         if number <= self._n and number == len(self.values):
             self.values.append(self._score())
+
+    def state_dict(self) -> State:
+        """The values so far."""
+        return {"values": list(self.values)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue with earlier values."""
+        self.values = list(state["values"])
 
 
 def check_lca(n: int, setting: str, data: Dataset, batches: Sequence[int] | None) -> None:

@@ -86,6 +86,16 @@ class OnlineScore(ABC):
         self._place(predictions.device)
         self._answers[self._starts[step] : self._starts[step + 1]] = predictions.detach()
 
+    @property
+    def steps_scored(self) -> int:
+        """Number of batches whose score is known."""
+        return int((self._sizes > 0).sum())
+
+    def record(self, step: int, predictions: Tensor, y: Tensor) -> None:
+        """Score the checked predictions for batch `step`, whose labels or targets are `y` (B,) or (B, d)."""
+        self._hits[step] = self.score(predictions, y, [len(y)])[0]
+        self._sizes[step], self._scored[step] = len(y), True
+
     def _place(self, device: torch.device) -> None:
         if self._answers.device != device:
             with torch.inference_mode(False):

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from redwood.core.errors import HiddenError
 from redwood.core.seeding import generator
+from redwood.core.state import State
 from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.arrays import Samples
-from redwood.settings.scores.learning_curve import LearningCurve
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled
 from redwood.settings.streams.tasks import SupervisedTask
 
@@ -53,6 +54,19 @@ class Source:
         return x
 
 
+class Observer(Protocol):
+    """Is told of each mini-batch of a sequence just before it is served."""
+
+    def before_batch(self, number: int) -> None:
+        """Mini-batch `number` comes next, counted over all passes."""
+
+    def state_dict(self) -> State:
+        """What a run that is resumed inside the phase needs of it."""
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue inside the phase."""
+
+
 class BatchSequence:
     """The mini-batches of one worker.
 
@@ -72,7 +86,7 @@ class BatchSequence:
         served: Whether a batch has been served in this process.
         epoch: The epoch that the next batch belongs to.
         next: Number of the next batch within its epoch.
-        curve: Scores the method before each batch; None: nothing does.
+        observers: What is told of each batch before it is served.
     """
 
     def __init__(
@@ -113,24 +127,27 @@ class BatchSequence:
         self.length = len(self.spans) * self._repeats
         self.first_pass, self.served = True, False
         self.batch_id: BatchId | None = None
-        self.curve: LearningCurve | None = None
+        self.observers: list[Observer] = []
         self.samples_served = self.epoch = self.next = 0
         self._order = torch.empty(0)
         self._order_of = -1
 
-    def watch(self, curve: LearningCurve) -> None:
-        """Let `curve` score the method before each batch."""
-        self.curve = curve
+    def peek(self, step: int) -> Batch:
+        """Batch `step` of the first pass, with its labels, without serving it."""
+        start, stop = self.spans[step]
+        return self._batch_of(self._order_of_epoch(0)[start:stop])
+
+    def watch(self, observer: Observer) -> None:
+        """Tell `observer` of each batch before it is served."""
+        self.observers.append(observer)
 
     def next_batch(self) -> Batch:
         """The next batch. The caller checks that `epoch` is below `epochs`."""
-        if self.curve is not None:
-            self.curve.before_batch(self.epoch * self.length + self.next)
-        if self._order_of != self.epoch:
-            self._order, self._order_of = self._order_in(self.epoch), self.epoch
+        for observer in self.observers:
+            observer.before_batch(self.epoch * self.length + self.next)
         step, shown = divmod(self.next, self._repeats)
         start, stop = self.spans[step]
-        index = self._order[start:stop]
+        index = self._order_of_epoch(self.epoch)[start:stop]
         self.first_pass = self.epoch == 0 and shown == 0
         self.samples_served += stop - start
         self.served = True
@@ -138,10 +155,14 @@ class BatchSequence:
         self.next += 1
         if self.next == self.length:
             self.epoch, self.next = self.epoch + 1, 0
+        self.batch_id = BatchId(self.number, step, self.first_pass)
+        return self._batch_of(index).with_id(self.batch_id)
+
+    def _batch_of(self, index: Tensor) -> Batch:
+        """The samples at these places (n,) of the sequence."""
         entries = self._entries[index]
         ids = entries.tasks if self._show_ids else None
-        self.batch_id = BatchId(self.number, step, self.first_pass)
-        return Batch(self._source.samples(entries), self._labels[index], ids).with_id(self.batch_id)
+        return Batch(self._source.samples(entries), self._labels[index], ids)
 
     def preview(self, n: int) -> Batch:
         """Up to `n` samples of the sequence, and at most `MOST_PREVIEWED`, drawn at random; each worker gets others.
@@ -155,10 +176,13 @@ class BatchSequence:
                 "--passes 2 or more, under a setting that announces its tasks."
             )
         drawn = torch.randperm(len(self._entries), generator=generator(self._seed, "preview"))
-        index = drawn[self._rank :: self._workers][: min(n, MOST_PREVIEWED)]
-        entries = self._entries[index]
-        ids = entries.tasks if self._show_ids else None
-        return Batch(self._source.samples(entries), self._labels[index], ids)
+        return self._batch_of(drawn[self._rank :: self._workers][: min(n, MOST_PREVIEWED)])
+
+    def _order_of_epoch(self, epoch: int) -> Tensor:
+        """The order (n,) of an epoch; the last one that was asked for is kept."""
+        if self._order_of != epoch:
+            self._order, self._order_of = self._order_in(epoch), epoch
+        return self._order
 
     def _order_in(self, epoch: int) -> Tensor:
         order = torch.arange(len(self._entries))

@@ -103,10 +103,10 @@ class BatchLoader:
         _SEQUENCES.pop(self, None)
 
     def state_dict(self) -> State:
-        """The position: epoch, next batch of it, and samples served; and the learning curve, if it is measured."""
+        """The position: epoch, next batch of it, and samples served; and the state of each observer."""
         sequence = _held(_SEQUENCES, self)
-        curve = {} if sequence.curve is None else {"learning_curve": list(sequence.curve.values)}
-        return {"epoch": sequence.epoch, "next": sequence.next, "samples_served": sequence.samples_served} | curve
+        position = {"epoch": sequence.epoch, "next": sequence.next, "samples_served": sequence.samples_served}
+        return position | {"observers": [observer.state_dict() for observer in sequence.observers]}
 
     def load_state_dict(self, state: State) -> None:
         """Continue from a position.
@@ -118,8 +118,8 @@ class BatchLoader:
         if sequence.served:
             raise PhaseOverError("A stream does not go back: the position can be set before the first batch only.")
         sequence.epoch, sequence.next, sequence.samples_served = state["epoch"], state["next"], state["samples_served"]
-        if sequence.curve is not None:
-            sequence.curve.values = list(state["learning_curve"])
+        for observer, own in zip(sequence.observers, state["observers"], strict=True):
+            observer.load_state_dict(own)
 
 
 class HeldOutLoader:

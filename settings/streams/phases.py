@@ -31,6 +31,7 @@ class SupervisedOptions(Protocol):
     batch_size: int
     passes: int
     validation: float
+    label_delay: int
     lca: int
 
 

@@ -166,6 +166,11 @@ CASES = {
         {},
         partial(DER, buffer_size=20, buffer_policy="per_class_random:quota=2"),
     ),
+    "late labels": (
+        "online_class_incremental",
+        {"passes": 1, "batch_size": 8, "label_delay": 2},
+        partial(normalised, Rehearsal, buffer_size=20),
+    ),
     "one pass": ("online_class_incremental", {"passes": 1, "batch_size": 8}, partial(Rehearsal, buffer_size=20)),
     "packnet": ("task_incremental", {}, partial(PackNet, momentum=0.9, optimizer_state="keep")),
     "packnet, normalisation": ("task_incremental", {"passes": 1}, partial(normalised, PackNet, prune_share=0.5)),

@@ -30,6 +30,7 @@ def some_assumptions(count):
             choose(list(TaskIds)),
             choose(flags),
             choose(flags),
+            choose(flags),
             choose(free),
             choose(free),
         )

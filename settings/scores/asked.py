@@ -1,0 +1,84 @@
+"""Online scores of predictions that the setting asks for, before it hands out the labels of a mini-batch."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from redwood.core.errors import NotTrainedError
+from redwood.core.state import State
+from redwood.core.workers import rank
+from redwood.settings.protocols import Learner
+from redwood.settings.scores.answers import Space
+from redwood.settings.scores.evaluation import ask
+from redwood.settings.scores.prequential import OnlineScore
+from redwood.settings.streams.batches import BatchSequence
+
+
+class AskedScore:
+    """Asks a method to predict each mini-batch before its labels are served; the answers are the online score.
+
+    The method gets samples alone, so it cannot look at the labels first or leave a sample out. Labels may come late:
+    with a delay of d, mini-batch t is predicted before the labels of mini-batch t - d are served. Each mini-batch is
+    presented once.
+
+    A method that cannot predict yet has given a wrong answer for each sample (the number 0 in regression).
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        sequence: BatchSequence,
+        online: OnlineScore,
+        space: Space,
+        *,
+        delay: int = 0,
+        show_ids: bool = False,
+    ) -> None:
+        """Ask `learner` about the batches of `sequence`.
+
+        Args:
+            learner: The method.
+            sequence: The mini-batches of this worker.
+            online: The score of the phase, which takes the answers.
+            space: The classes, or the numbers to predict.
+            delay: How many mini-batches later the labels of a mini-batch come.
+            show_ids: Whether the method is told the task of each sample.
+        """
+        self._learner, self._sequence, self._online, self._space = learner, sequence, online, space
+        self._delay, self._show_ids = delay, show_ids
+        self._told = False
+
+    def before_batch(self, number: int) -> None:
+        """The labels of mini-batch `number` come next: predict all mini-batches whose samples have come by now."""
+        for step in range(self._online.steps_scored, min(number + self._delay + 1, len(self._sequence.spans))):
+            batch = self._sequence.peek(step)
+            self._online.record(step, self._answer(batch.x, batch.task_id, batch.y), batch.y)
+
+    def _answer(self, x: Tensor, task_id: Tensor | None, y: Tensor) -> Tensor:
+        """The predicted classes (B,), or numbers, for samples (B, ...)."""
+        try:
+            with torch.no_grad():
+                answer = ask(self._learner, x, task_id if self._show_ids else None, self._space)
+        except NotTrainedError:
+            self._tell_untrained()
+            return torch.zeros_like(y) if y.is_floating_point() else torch.full_like(y, -1)
+        if y.is_floating_point():
+            return answer.view_as(y)
+        return answer.argmax(1) if answer.dim() == 2 else answer
+
+    def _tell_untrained(self) -> None:
+        if not self._told and rank() == 0:
+            self._told = True
+            warnings.warn(
+                f"{type(self._learner).__name__} cannot predict while it has not finished a phase; until then its "
+                "online predictions count as wrong.",
+                stacklevel=2,
+            )
+
+    def state_dict(self) -> State:
+        """Nothing: the score of the phase tells which mini-batches were predicted."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continue behind the last mini-batch that was predicted."""
