@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from gymnasium.spaces import Box, Discrete
 from typing_extensions import override
@@ -30,7 +30,12 @@ TRANSITIONS = ("abrupt", "blurry", "gradual")
 
 @dataclass
 class SupervisedSetting(Setting, labels=True):
-    """Learn to predict classes, or numbers where the data set holds these; base of all supervised settings."""
+    """Learn to predict classes, or numbers where the data set holds these; base of all supervised settings.
+
+    A node whose samples are served in a way of its own has a `stream_type` of its own.
+    """
+
+    stream_type: ClassVar[type[SupervisedStream]] = SupervisedStream
 
     dataset: Any = "digits"  # name, .npz/.h5 file, drift_regression:KIND, continuum:NAME, or file.py:function
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
@@ -161,11 +166,11 @@ class SupervisedSetting(Setting, labels=True):
             last = self.first_task + (self.nb_tasks or 0)
             return self._stream_of(ctrl_stream(self.stream, pool, load, self.seed, last), load)
         load = self._loader(self.image_size)
-        return SupervisedStream(self, self.dataset if isinstance(self.dataset, Dataset) else load(self.dataset))
+        return self.stream_type(self, self.dataset if isinstance(self.dataset, Dataset) else load(self.dataset))
 
     def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
         data = combine(self.dataset_name, views, load, self.seed)
-        return SupervisedStream(self, data, [view.describe() for view in views])
+        return self.stream_type(self, data, [view.describe() for view in views])
 
     def _loader(self, image_size: int) -> Callable[[str], Dataset]:
         """Loads data sets by name, each of them once."""

@@ -213,9 +213,24 @@ class SupervisedStream:
     def _batches(self, index: int) -> BatchSequence:
         shuffle = self._promised.boundaries and not self._in_order
         seed = derive_seed(self._setting.seed, "shuffling", self.first_task + index) % 2**48
-        return self._sequence(self._phases[index], passes=self._setting.passes, shuffle=shuffle, seed=seed)
+        owners = self._owners(index)
+        return self._sequence(
+            self._phases[index], passes=self._setting.passes, shuffle=shuffle, seed=seed, owners=owners
+        )
 
-    def _sequence(self, entries: Entries, *, passes: int = 1, shuffle: bool = False, seed: int = 0) -> BatchSequence:
+    def _owners(self, index: int) -> Tensor | None:
+        """The worker that each sample of a phase belongs to (n,); None: the samples belong to nobody."""
+        return None
+
+    def _sequence(
+        self,
+        entries: Entries,
+        *,
+        passes: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        owners: Tensor | None = None,
+    ) -> BatchSequence:
         """The mini-batches of this worker."""
         return BatchSequence(
             self._source,
@@ -227,6 +242,7 @@ class SupervisedStream:
             show_ids=self._shows_ids,
             rank=rank(),
             workers=world_size(),
+            owners=owners,
         )
 
     def _validation_loader(self, index: int, training: BatchSequence) -> HeldOutLoader | None:

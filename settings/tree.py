@@ -1,8 +1,15 @@
 """The nodes of the supervised branch of the tree: each class names the assumptions that it adds."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
+from typing_extensions import override
+
 from redwood.settings.assumptions import Context, Range, TaskIds
 from redwood.settings.base import Setting
+from redwood.settings.sharded_stream import ShardedStream, concentration_of
 from redwood.settings.supervised import SupervisedSetting
+from redwood.settings.supervised_stream import SupervisedStream
 
 
 class ContinualSetting(SupervisedSetting):
@@ -65,8 +72,19 @@ class Distributed(Setting, workers=Range(2)):
     """Mixin that needs at least two workers, each with its own shard."""
 
 
+@dataclass
 class DistributedClassIncrementalSetting(Distributed, ClassIncrementalSetting):
     """Class-incremental learning over several workers."""
+
+    stream_type: ClassVar[type[SupervisedStream]] = ShardedStream
+
+    # even: shards are drawn anew in each pass; dirichlet:ALPHA: the smaller ALPHA, the fewer classes a worker has
+    shard: str = "even"
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        concentration_of(self.shard)
 
 
 class DistributedDomainIncrementalSetting(DomainIncrementalSetting, DistributedClassIncrementalSetting):

@@ -13,7 +13,8 @@ from redwood.core.seeding import generator
 from redwood.core.state import State
 from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.arrays import Samples
-from redwood.settings.streams.order import Entries, batch_cuts, shuffled
+from redwood.settings.streams.order import Entries, batch_cuts, shuffled, workers_of_places
+from redwood.settings.streams.partition import serve_own
 from redwood.settings.streams.tasks import SupervisedTask
 
 _NUMBERS = count()
@@ -101,6 +102,7 @@ class BatchSequence:
         show_ids: bool,
         rank: int = 0,
         workers: int = 1,
+        owners: Tensor | None = None,
     ) -> None:
         """Cut `entries` into batches.
 
@@ -114,7 +116,10 @@ class BatchSequence:
             show_ids: Whether batches carry task ids.
             rank: Number of this worker.
             workers: Number of workers that share the sequence.
+            owners: The worker that each entry (n,) belongs to; each has as many as places (`workers_of_places`). None:
+                each pass may bring a worker other entries.
         """
+        self._owners = owners
         self._cuts = batch_cuts(len(entries), batch_size, workers).tolist()
         self.spans = list(zip(self._cuts[rank::workers], self._cuts[rank + 1 :: workers], strict=False))
         self._source, self._entries, self._labels = source, entries, source.labels(entries)
@@ -176,7 +181,8 @@ class BatchSequence:
                 "--passes 2 or more, under a setting that announces its tasks."
             )
         drawn = torch.randperm(len(self._entries), generator=generator(self._seed, "preview"))
-        return self._batch_of(drawn[self._rank :: self._workers][: min(n, MOST_PREVIEWED)])
+        own = drawn[self._rank :: self._workers] if self._owners is None else drawn[self._owners[drawn] == self._rank]
+        return self._batch_of(own[: min(n, MOST_PREVIEWED)])
 
     def _order_of_epoch(self, epoch: int) -> Tensor:
         """The order (n,) of an epoch; the last one that was asked for is kept."""
@@ -186,7 +192,11 @@ class BatchSequence:
 
     def _order_in(self, epoch: int) -> Tensor:
         order = torch.arange(len(self._entries))
-        return shuffled(Entries(order, order), self._seed + epoch).rows if self._shuffle else order
+        if self._shuffle:
+            order = shuffled(Entries(order, order), self._seed + epoch).rows
+        if self._owners is None:
+            return order
+        return serve_own(order, self._owners, workers_of_places(torch.tensor(self._cuts), self._workers))
 
     @property
     def steps_shown(self) -> int:

@@ -113,6 +113,11 @@ def batch_cuts(n_samples: int, batch_size: int, workers: int) -> Tensor:
     return torch.cat([torch.zeros(1, dtype=torch.long), sizes.cumsum(0)])
 
 
+def workers_of_places(cuts: Tensor, workers: int) -> Tensor:
+    """The worker that each place of a sequence belongs to (n,), from the cuts of `batch_cuts`."""
+    return (torch.arange(len(cuts) - 1) % workers).repeat_interleave(cuts.diff())
+
+
 def split_evenly(n_samples: int, part: int, parts: int) -> slice:
     """The `part`-th of `parts` contiguous, nearly equal pieces of a sequence."""
     return slice(n_samples * part // parts, n_samples * (part + 1) // parts)

@@ -1,0 +1,85 @@
+"""The stream of several workers whose shards may differ in their classes: the option `--shard`."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+from typing_extensions import override
+
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import derive_seed
+from redwood.core.workers import world_size
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.streams.order import batch_cuts, workers_of_places
+from redwood.settings.streams.partition import dirichlet_owners
+from redwood.settings.streams.phases import SupervisedOptions
+from redwood.settings.supervised_stream import SupervisedStream
+
+EVEN, DIRICHLET = "even", "dirichlet:"
+
+
+def concentration_of(shard: str) -> float | None:
+    """The ALPHA of `dirichlet:ALPHA`; None of `even`.
+
+    Raises:
+        InvalidOptionError: If the option is neither, or ALPHA is not greater than 0 and finite.
+    """
+    if shard == EVEN:
+        return None
+    try:
+        alpha = float(shard.removeprefix(DIRICHLET)) if shard.startswith(DIRICHLET) else math.nan
+    except ValueError:
+        alpha = math.nan
+    if not 0 < alpha < math.inf:
+        raise InvalidOptionError(
+            f"--shard {shard} is unknown; choose even, or dirichlet:ALPHA with a number ALPHA greater than 0, such as "
+            "dirichlet:0.1."
+        )
+    return alpha
+
+
+class ShardedOptions(SupervisedOptions, Protocol):
+    """The options of a distributed setting."""
+
+    shard: str
+
+
+class ShardedStream(SupervisedStream):
+    """A stream whose workers each hold a fixed part of a phase, skewed in its classes, if `--shard` says so.
+
+    All workers take the same number of steps, and every sample is served by one of them: shards have the sizes that
+    even ones have in the first pass.
+    """
+
+    def __init__(self, setting: ShardedOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
+        """Cut `data` into tasks and phases; see `SupervisedStream`.
+
+        Raises:
+            InvalidOptionError: If shards are to differ in their classes, but the data have no classes or keep an order.
+        """
+        super().__init__(setting, data, names)
+        self._alpha, shard = concentration_of(setting.shard), setting.shard
+        if self._alpha is None:
+            return
+        if self._source.y.dim() != 1 or self._source.y.is_floating_point():
+            raise InvalidOptionError(
+                f"--shard {shard} skews the classes of the workers, but the samples of {data.name} do not have one "
+                "class each; leave it out."
+            )
+        if self._in_order:
+            raise InvalidOptionError(
+                f"--shard {shard} changes the order of the samples, which {data.name} keeps with --passes 1; leave it "
+                "out, or use --stream instance."
+            )
+
+    @override
+    def _owners(self, index: int) -> Tensor | None:
+        if self._alpha is None:
+            return None
+        entries, workers = self._phases[index], world_size()
+        places = workers_of_places(batch_cuts(len(entries), self._setting.batch_size, workers), workers)
+        seed = derive_seed(self._setting.seed, "shards", self.first_task + index)
+        return dirichlet_owners(
+            self._source.labels(entries), places.bincount(minlength=workers).tolist(), self._alpha, seed
+        )
