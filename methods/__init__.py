@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.replay.der import DER, DERpp
     from redwood.methods.replay.er_ace import ERACE
     from redwood.methods.replay.gdumb import GDumb
+    from redwood.methods.replay.generative import GenerativeRehearsal
     from redwood.methods.replay.mir import MIR
     from redwood.methods.replay.rehearsal import Rehearsal
     from redwood.methods.streaming.just_in_time import JustInTime
@@ -81,6 +82,7 @@ __all__ = [
     "FinetuneFrom",
     "Fixed",
     "GDumb",
+    "GenerativeRehearsal",
     "HardMoE",
     "Hybrid1",
     "ICaRL",

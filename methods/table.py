@@ -112,6 +112,11 @@ METHODS: dict[str, MethodEntry] = {
         "continual",
         "keeps a balanced memory and trains on it from new weights (Prabhu et al., 2020)",
     ),
+    "generative_rehearsal": MethodEntry(
+        "redwood.methods.replay.generative:GenerativeRehearsal",
+        "class_incremental",
+        "trains on each batch together with samples of a generator; stores no samples (after Zeng et al., 2023)",
+    ),
     "icarl": MethodEntry(
         "redwood.methods.distillation.icarl:ICaRL",
         "class_incremental",

@@ -57,7 +57,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
     def join(self, step: Step) -> None:
         """Train on the replayed samples behind the incoming ones."""
         if step.replayed is not None:
-            step.join(step.replayed)
+            step.replayed_rows = step.join(step.replayed)
 
     @override
     def after_loss(self, step: Step) -> None:

@@ -138,8 +138,7 @@ class LocalReplay(Replay):
     def rate(self, step: Step) -> None:
         if "losses" not in self.buffer.needs or step.losses is None or step.replayed is None:
             return
-        start, slots = step.n_incoming, step.replayed.slots
-        losses = step.losses[start : start + len(slots)]
+        slots, losses = step.replayed.slots, step.losses[step.replayed_rows]
         if len(losses):
             self.buffer.on_replayed(slots, losses.cpu())
 

@@ -3,7 +3,8 @@
 `take_step` shows the step from top to bottom. What a hook makes for a later one it puts into the `Step`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -25,11 +26,12 @@ Rows = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Replayed:
-    """Samples that were drawn from a buffer for one step.
+    """Samples that were drawn from a buffer, or generated, for one step.
 
     Attributes:
         rows: The samples (r, ...), by leaf, where the network is.
-        slots: The slots (r,) that they lie in; empty (0,) if they come from the buffers of several workers.
+        slots: The slots (r,) that they lie in; empty (0,) if they come from the buffers of several workers, or from a
+            generator.
     """
 
     rows: Rows
@@ -50,6 +52,9 @@ class Step:
         first_pass: Whether the stream shows these samples for the first time.
         batch: The batch (B, ...) that is trained on: incoming samples first, then any others.
         replayed: Samples drawn from a buffer for this step; None if there are none.
+        replayed_rows: Where in `batch` they are.
+        generated: Samples that a generator made for this step; None if there are none.
+        generated_rows: Where in `batch` they are.
         drawn_ahead: Rows that the asynchronous buffer prepared for all draws of this step.
         weights: The weight of each sample (B,) in the loss; None if all count alike.
         outputs: The network's outputs (B, K) for `batch`, before any mask; see `LightningMethod.outputs`.
@@ -62,6 +67,9 @@ class Step:
     first_pass: bool
     batch: Batch
     replayed: Replayed | None = None
+    replayed_rows: slice = field(default_factory=partial(slice, 0, 0))
+    generated: Replayed | None = None
+    generated_rows: slice = field(default_factory=partial(slice, 0, 0))
     drawn_ahead: Rows | None = None
     weights: Tensor | None = None
     outputs: Tensor | None = None
@@ -77,11 +85,14 @@ class Step:
         """Number of incoming samples b."""
         return len(self.incoming.y)
 
-    def join(self, replayed: Replayed) -> None:
-        """Train on these samples, too: they follow those of `batch`."""
+    def join(self, replayed: Replayed) -> slice:
+        """Train on these samples, too: they follow those of `batch`. Returns where they are; their weight is 1."""
         batch, rows = self.batch, replayed.rows
         ids = None if batch.task_id is None else torch.cat([batch.task_id, rows["task_id"]])
         self.batch = Batch(torch.cat([batch.x, rows["x"]]), torch.cat([batch.y, rows["y"]]), ids)
+        if self.weights is not None:
+            self.weights = torch.cat([self.weights, self.weights.new_ones(len(replayed))])
+        return slice(len(batch.y), len(self.batch.y))
 
 
 class StepMethod(Protocol):

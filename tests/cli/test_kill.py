@@ -61,6 +61,7 @@ def whole(folder: Path, *options: str) -> Path:
 QUICK = ("rehearsal", "async_rehearsal")  # the state of every method is tested in tests/runs/test_resume.py
 SLOW = (
     "gdumb",
+    "generative_rehearsal",
     "icarl",
     "ewc",
     "dtp",

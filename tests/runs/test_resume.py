@@ -41,6 +41,7 @@ from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.der import DER, DERpp
 from redwood.methods.replay.er_ace import ERACE
 from redwood.methods.replay.gdumb import GDumb
+from redwood.methods.replay.generative import GenerativeRehearsal
 from redwood.methods.replay.mir import MIR
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.streaming.just_in_time import JustInTime
@@ -124,6 +125,11 @@ CASES = {
     "der_pp, async": ("continual", {"batch_size": 32}, partial(DERpp, buffer_size=20, asynchronous=True)),
     "agem": ("class_incremental", {}, partial(AGEM, buffer_size=20)),
     "mir": ("task_incremental", {}, partial(MIR, buffer_size=20, buffer_sampler="mir:candidates=18")),
+    "generative_rehearsal": (
+        "class_incremental",
+        {},
+        partial(GenerativeRehearsal, generated_ratio=0.5, latent=4, generator_width=8),
+    ),
     "gdumb": ("class_incremental", {}, partial(GDumb, buffer_size=25, memory_passes=3)),
     "gdumb, drift": ("continual", {}, partial(GDumb, buffer_size=25, memory_passes=3)),
     "lwf": ("task_incremental", {}, partial(LwF, divergence="js")),

@@ -32,6 +32,7 @@ APPLIES_TO = (
         "joint": {"cumulative", "cumulative_task_incremental"},
         "moving_window": SUPERVISED,
         "just_in_time": SUPERVISED,
+        "generative_rehearsal": BELOW_CLASS_INCREMENTAL,
         "icarl": BELOW_CLASS_INCREMENTAL,
         "hybrid1": BELOW_CLASS_INCREMENTAL,
         "fixed": BELOW_CLASS_INCREMENTAL,
