@@ -9,6 +9,7 @@ from rich.text import Text
 
 from redwood.settings.results import Cost, Results
 from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
+from redwood.settings.scores.slices import LOSS, SliceScores
 
 NOT_DEFINED = "\N{EN DASH}"
 GAP = "…"
@@ -40,6 +41,8 @@ def print_results(results: Results, console: Console) -> None:
             table.add_row(*line)
         console.print(table)
         console.print()
+    if results.slices is not None and results.slices.by != "class":
+        _print_slices(results.slices, console)
     print_untested([results], console)
 
 
@@ -102,6 +105,38 @@ def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     if results.top5_accuracy is not None:
         top5 = [value for value in results.top5_accuracy if value is not None]
         yield "average top-5 accuracy", show_value(ACCURACY, sum(top5) / len(top5))
+    if results.slices is not None:
+        yield from _eer_lines(results.slices)
+
+
+def _print_slices(slices: SliceScores, console: Console) -> None:
+    shown = shortened(len(slices.names), _MAX_ROWS)
+    table = new_table(f"slices by {slices.by}", padding=1)
+    table.add_column("slice")
+    for name in ("test samples", "accuracy (%)", "loss"):
+        table.add_column(name, justify="right")
+    for number in shown:
+        if number is None:
+            table.add_row(*[GAP] * 4)
+            continue
+        accuracy, loss = slices.accuracy[number], slices.loss[number]
+        table.add_row(
+            slices.names[number],
+            str(slices.samples[number]),
+            show_value(ACCURACY, accuracy),
+            NOT_DEFINED if loss is None else f"{loss:.3f}",
+        )
+    console.print(table)
+    if None in shown:
+        console.print("The rest of the slices is in results.json.")
+    console.print()
+
+
+def _eer_lines(slices: SliceScores) -> Iterable[tuple[str, str]]:
+    """The equalised error rates, whose losses are in nats and error rates in percent."""
+    for name, value in (("average", slices.average_eer), ("largest", slices.largest_eer)):
+        shown = f"{value:.3f}" if slices.eer_of == LOSS else show_value(ACCURACY, value)
+        yield f"{name} EER, {slices.eer_of} by {slices.by}", shown
 
 
 def _cost_lines(cost: Cost, samples: str) -> Iterable[tuple[str, str]]:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning  # noqa: F401  # import it before `quiet_lightning` sets log levels: the import resets them
 import torch
@@ -31,9 +31,10 @@ from redwood.settings.base import Setting
 from redwood.settings.config import describe_run
 from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
 from redwood.settings.results import USES, Results
+from redwood.settings.scores.slices import SliceScores
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 6
+STATE_FORMAT = 7
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -52,6 +53,7 @@ class RunState:
         rows: Scores on each task after each phase.
         untrained: Scores on each task before the first phase, if they are known.
         top5: Top-5 accuracy on each task after the last phase.
+        slices: Scores on each slice after the last phase, as plain values; empty where there are none.
         validation: Score on the samples held out from each phase.
         learning_curves: Test accuracy before the first mini-batches of each phase, if it is measured.
         curve: Points of the online curve: samples seen, value.
@@ -68,6 +70,7 @@ class RunState:
     rows: list[list[float | None]] = field(default_factory=list)
     untrained: list[float] | None = None
     top5: list[float | None] | None = None
+    slices: dict[str, Any] = field(default_factory=dict)
     validation: list[float | None] = field(default_factory=list)
     learning_curves: list[list[float | None]] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
@@ -220,6 +223,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     if learned is not None:
         state.learning_curves.append(learned)
     state.top5 = scores.top5
+    state.slices = {} if scores.slices is None else scores.slices.to_dict()
     state.next_phase = index + 1
     state.global_step = run.global_step
     run.reporter.phase_finished(index, _mean(scores.per_task[:seen]))
@@ -284,6 +288,7 @@ def _state_spec(stream: Stream) -> Record:
             "rows": ListOf(ListOf(Number(optional=True), length=stream.num_tasks)),
             "untrained": values,
             "top5": ListOf(Number(optional=True), length=stream.num_tasks, optional=True),
+            "slices": MapOf(ANYTHING),
             "validation": ListOf(Number(optional=True)),
             "learning_curves": ListOf(ListOf(Number(optional=True))),
             "curve": ListOf(ListOf(Number(), length=2)),
@@ -319,6 +324,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         top5_accuracy=state.top5,
         validation=[] if set(state.validation) == {None} else state.validation,
         learning_curves=state.learning_curves,
+        slices=SliceScores(**state.slices) if state.slices else None,
         config=config | stream.drawn(),
         cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
         **stream.result_fields(),

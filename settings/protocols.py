@@ -12,6 +12,7 @@ from torch import Tensor
 from redwood.core.checks import Options
 from redwood.core.state import State
 from redwood.settings.results import Results
+from redwood.settings.scores.slices import SliceScores
 
 
 class Learner(Options, Protocol):
@@ -101,10 +102,12 @@ class Scores:
         per_task: Accuracy in [0, 1] on each task; RMSE where numbers are predicted; mean return of environments. None:
             not tested.
         top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
+        slices: Scores on each slice of the samples; None where no classes are predicted.
     """
 
     per_task: list[float | None]
     top5: list[float | None] | None = None
+    slices: SliceScores | None = None
 
 
 def nan_to_none(means: Tensor) -> list[float | None]:

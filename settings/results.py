@@ -18,6 +18,7 @@ from redwood.settings.results_schema import check_results
 from redwood.settings.scores import metrics
 from redwood.settings.scores.learning_curve import learning_curve_area
 from redwood.settings.scores.measure import ACCURACY, RETURN, RMSE, Measure
+from redwood.settings.scores.slices import SliceScores
 
 # The results of environments: imported when a file of such results is read.
 RETURN_RESULTS = "redwood.settings.rl.results:ReturnResults"
@@ -104,6 +105,8 @@ class Results:
             phase i trains task i, or one phase trains all of them. In the JSON file unless it is None.
         learning_curves: Test accuracy (P, n + 1) on the task of each phase after 0..n of its mini-batches (`--lca n`);
             None where the method could not predict yet. Empty unless asked for.
+        slices: Scores on each slice of the test samples after the last phase; None where no classes are predicted, and
+            in files that were written without it.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -125,6 +128,7 @@ class Results:
     validation: list[float | None] = field(default_factory=list)
     phase_tasks: list[int] | None = None
     learning_curves: list[list[float | None]] = field(default_factory=list)
+    slices: SliceScores | None = None
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -237,6 +241,7 @@ class Results:
             **({f"validation_{self.measure.key}": list(self.validation)} if self.validation else {}),
             **({} if self.phase_tasks is None else {"phase_tasks": list(self.phase_tasks)}),
             **({"learning_curves": list(map(_numbers, self.learning_curves))} if self.learning_curves else {}),
+            **({} if self.slices is None else {"slices": self.slices.to_dict()}),
         }
 
     @classmethod
@@ -263,7 +268,8 @@ class Results:
             *cls.own_entries,
         )
         held_out = f"validation_{cls.measure.key}"
-        if not isinstance(data, dict) or data.keys() - {"phase_tasks", "learning_curves", held_out} != set(keys):
+        optional = {"phase_tasks", "learning_curves", "slices", held_out}
+        if not isinstance(data, dict) or data.keys() - optional != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
         check_results(data, cls.measure, Cost, USES)
@@ -283,6 +289,7 @@ class Results:
                 validation=_numbers(data.get(held_out, [])),
                 phase_tasks=order,
                 learning_curves=list(map(_numbers, data.get("learning_curves", []))),
+                slices=SliceScores(**data["slices"]) if "slices" in data else None,
             )
             for name in cls.own_entries:
                 setattr(results, name, data[name])

@@ -11,6 +11,20 @@ from redwood.settings.scores.measure import ACCURACY, RMSE, Measure
 
 _COUNT, _AMOUNT, _KNOWN_OR_NOT = Number(low=0, whole=True), Number(low=0), Number(optional=True)
 
+# The scores by slice, in `results.json` and in checkpoints.
+SLICES = Record(
+    {
+        "by": Text(),
+        "names": ListOf(Text(empty=True), least=1),
+        "samples": ListOf(_COUNT, least=1),
+        "accuracy": ListOf(Number(0, 1, optional=True), least=1),
+        "loss": ListOf(Number(low=0, optional=True), least=1),
+        "average_eer": _AMOUNT,
+        "largest_eer": _AMOUNT,
+        "eer_of": Text(),
+    }
+)
+
 
 def check_results(data: Mapping[str, object], measure: Measure, cost: type[Options], uses: Sequence[str]) -> None:
     """Raise `DataError` unless the entries of `results.json` have the right types and ranges.
@@ -40,6 +54,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "random_return": ListOf(Number(), optional=True),
         "phase_tasks": ListOf(_COUNT),
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
+        "slices": SLICES,
     }
     for name, spec in entries.items():
         if name in data:

@@ -55,6 +55,7 @@ class SupervisedSetting(Setting, labels=True):
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     label_delay: int = 0  # online: the labels of a mini-batch come so many mini-batches after its samples
     validation: float = 0.0  # share of each task's training samples held out for validation
+    slices: str = ""  # column of the data file that groups samples, for scores by slice (default: the classes)
     lca: int = 0  # test each task after 0, 1, ... so many of its mini-batches, for the area under its learning curve
 
     @override
@@ -79,6 +80,19 @@ class SupervisedSetting(Setting, labels=True):
             )
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
+        self._check_slices()
+
+    def _check_slices(self) -> None:
+        if self.slices and isinstance(self.dataset, Dataset):
+            raise InvalidOptionError(
+                f"--slices {self.slices} names a column of a file, but {self.dataset.name} is a data set in memory; "
+                "give it slices by Dataset.from_arrays(slices=..., slices_test=...)."
+            )
+        if self.slices and (self.stream == "tasks" or self._is_ctrl):
+            raise InvalidOptionError(
+                f"--slices {self.slices} has no effect on --stream {self.stream}, which joins several data sets; "
+                "leave it out."
+            )
 
     def _check_task_stream(self) -> None:
         check_range(self, "first_task", 0)
@@ -174,7 +188,7 @@ class SupervisedSetting(Setting, labels=True):
 
     def _loader(self, image_size: int) -> Callable[[str], Dataset]:
         """Loads data sets by name, each of them once."""
-        return cache(lambda name: load_dataset(name, Path(self.data_dir), self.seed, image_size))
+        return cache(lambda name: load_dataset(name, Path(self.data_dir), self.seed, image_size, self.slices))
 
     @property
     def _is_ctrl(self) -> bool:

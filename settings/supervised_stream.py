@@ -20,6 +20,7 @@ from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.asked import AskedScore
 from redwood.settings.scores.evaluation import Counts, count
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
+from redwood.settings.scores.slices import SliceScores, Slicing, slicing_of
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
@@ -58,6 +59,10 @@ class SupervisedStream:
                 f"--validation {setting.validation} holds out samples of {data.name}, which names its validation "
                 "samples itself; leave it out."
             )
+        if data.is_regression and setting.slices:
+            raise InvalidOptionError(
+                f"--slices {setting.slices} has no effect on {data.name}, whose targets are numbers; leave it out."
+            )
         kind = "tasks" if names else self._kind_of_tasks()
         self._in_order = kind == "ordered" and self._can_keep_order()
         self.results_type: type[Results] = RegressionResults if data.is_regression else Results
@@ -77,6 +82,7 @@ class SupervisedStream:
             self.num_tasks = length_of_part(data.name, len(tasks), setting.first_task, setting.nb_tasks)
         self._source = Source(data.x, data.y, tasks)
         self._test_source = Source(data.x_test, data.y_test, tasks)
+        self._slicing = None if data.is_regression else slicing_of(data, setting.slices)
         self._classes = self._classes_of_tasks()
         # Shuffled, since the neighbours of a sample in its batch would tell its task.
         test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
@@ -307,13 +313,14 @@ class SupervisedStream:
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Score `method` on the test sets of the first `num_tasks` tasks of the run (default: all)."""
         tested = self._test if num_tasks is None else self._own(self._test, num_tasks)
-        counts = self._count(method, self._test_source, tested)
+        counts = self._count(method, self._test_source, tested, self._slicing)
         part = slice(self.first_task, self.first_task + self.num_tasks)
         means = (counts.totals / counts.samples)[part]
         if self._data.is_regression:
             return Scores(nan_to_none(means.sqrt()))
         top5 = None if counts.top5 is None else nan_to_none((counts.top5 / counts.samples)[part])
-        return Scores(nan_to_none(means), top5)
+        assert self._slicing is not None and counts.slices is not None
+        return Scores(nan_to_none(means), top5, SliceScores.from_sums(self._slicing, counts.slices))
 
     def _batches_per_phase(self) -> list[int]:
         """Mini-batches of one worker in each phase, in all passes."""
@@ -342,7 +349,7 @@ class SupervisedStream:
         n, total = torch.stack([counts.samples, counts.totals]).sum(1).tolist()
         return float((total / n) ** 0.5 if self._data.is_regression else total / n)
 
-    def _count(self, method: Learner, source: Source, entries: Entries) -> Counts:
+    def _count(self, method: Learner, source: Source, entries: Entries, slicing: Slicing | None = None) -> Counts:
         return count(
             method,
             source,
@@ -351,6 +358,7 @@ class SupervisedStream:
             num_tasks=self.total_tasks,
             num_outputs=self.n_outputs,
             show_ids=self._promised.task_ids >= TaskIds.TEST,
+            slicing=slicing,
         )
 
     # For results and checkpoints.

@@ -28,6 +28,7 @@ from redwood.runs.figures.drawing import (
     style_axes,
     title_run,
 )
+from redwood.runs.figures.slices import plot_slices
 from redwood.runs.figures.timeline import plot_timeline
 from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
@@ -47,6 +48,8 @@ def draw_run(results: Results, folder: Path) -> None:
     plot_accuracy_curve(results, folder / f"{measure}_curve.png")
     if has_cost_curve(results):
         plot_cost_curve(results, folder / "cost_curve.png")
+    if results.slices is not None and results.slices.by != "class":
+        plot_slices(results, results.slices, folder / "slices.png")
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
         plot_timeline(timeline, folder / "rehearsal_timeline.png")

@@ -11,7 +11,7 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.table import DATASETS, ENTRY_POINTS
 
 
-def load_dataset(name: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
+def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, slices: str = "") -> Dataset:
     """Load the data set that `name` stands for.
 
     Args:
@@ -20,25 +20,33 @@ def load_dataset(name: str, data_dir: Path, seed: int, image_size: int) -> Datas
         data_dir: Folder that holds the data, or that a download goes to.
         seed: Draws the test samples where the source has no test split of its own.
         image_size: Side of the images in pixels; 0 keeps the source's own.
+        slices: Column of a file that holds the slice of each sample; empty: none.
 
     Raises:
         UnknownNameError: If there is no such data set; the nearest one is named.
         DataError: If the data is missing or unreadable, or the source is no data source.
-        InvalidOptionError: If `image_size` is negative, or given for data that is no images.
+        InvalidOptionError: If `image_size` is negative, or given for data that is no images; or if there is no column
+            `slices`.
     """
     if image_size < 0:
         raise InvalidOptionError(
             f"--image_size is a number of pixels, or 0 for the data set's own size; got {image_size}."
         )
-    return resized(_load(name, Path(data_dir).expanduser(), seed, image_size), image_size)
+    return resized(_load(name, Path(data_dir).expanduser(), seed, image_size, slices), image_size)
 
 
-def _load(name: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
+def _load(name: str, data_dir: Path, seed: int, image_size: int, slices: str) -> Dataset:
+    is_file = name.lower().endswith((".npz", ".h5", ".hdf5"))
+    if slices and not is_file:
+        raise InvalidOptionError(
+            f"--slices {slices} names a column of a data file, but --dataset {name} is none; give an .npz, .h5 or "
+            ".hdf5 file, or leave it out for slices by class."
+        )
     if name.startswith("continuum:"):
         return continuum_adapter.load(name.removeprefix("continuum:"), data_dir, seed, image_size)
-    if name.lower().endswith((".npz", ".h5", ".hdf5")):
+    if is_file:
         path, beside = Path(name).expanduser(), data_dir / name
-        return files.load(beside if beside.is_file() and not path.is_file() else path, seed)
+        return files.load(beside if beside.is_file() and not path.is_file() else path, seed, slices)
     kind = f"{name.partition(':')[0]}:"
     kinds = [key for key in DATASETS if key.startswith(kind)]
     if kinds and name not in DATASETS:

@@ -25,6 +25,7 @@ from redwood.settings.data.checks import (
     check_times,
     check_validation,
 )
+from redwood.settings.data.slices import check_slices, coded_slices
 
 _HASHED_SAMPLES = 16
 
@@ -47,6 +48,9 @@ class Dataset:
         ordered: Whether the order of the samples matters. In regression it always does.
         validation: Training samples (N,), bool, that the data set keeps for validation: a stream serves them as
             `phase.validation` of their task, and never in training. None: the option `validation` decides.
+        slices: Slice of each training sample (N,), int64 in 0..S-1, whose scores are reported apart. None: the classes.
+        slices_test: Slice of each test sample (M,); given if and only if `slices` is.
+        slice_names: Name of each slice (S,).
 
     Raises:
         DataError: If shapes disagree, labels are not 0..K-1, or a value is not finite.
@@ -64,6 +68,9 @@ class Dataset:
     time_test: Tensor | None = None
     ordered: bool = False
     validation: Tensor | None = None
+    slices: Tensor | None = None
+    slices_test: Tensor | None = None
+    slice_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_split(self.name, "training", self.x, self.y, self.contexts)
@@ -86,6 +93,7 @@ class Dataset:
         check_times(self.name, (self.time, self.y), (self.time_test, self.y_test))
         if self.validation is not None:
             check_validation(self.name, self.validation, self.y, self.contexts)
+        check_slices(self.name, self.slice_names, (self.slices, self.y), (self.slices_test, self.y_test))
 
     @property
     def is_regression(self) -> bool:
@@ -128,6 +136,8 @@ class Dataset:
         time_test: np.ndarray | Tensor | None = None,
         ordered: bool | None = None,
         validation: np.ndarray | Tensor | None = None,
+        slices: np.ndarray | Tensor | None = None,
+        slices_test: np.ndarray | Tensor | None = None,
     ) -> "Dataset":
         """Make a data set from NumPy arrays or tensors.
 
@@ -144,9 +154,12 @@ class Dataset:
             time_test: When each test sample was taken (M,).
             ordered: Whether the order of the samples matters (default: if `time` is given).
             validation: Mask (N,), bool, of the training samples that are kept for validation.
+            slices: Slice of each training sample (N,), numbers or strings; None: the classes are the slices.
+            slices_test: Slice of each test sample (M,).
         """
         samples, samples_test = samples_of(name, x), samples_of(name, x_test)
         targets = targets_of(name, y)
+        codes, codes_test, slice_names = coded_slices(name, slices, slices_test)
         check_channels(name, samples)
         check_whole_numbers(name, targets)
         if max_value is None and not samples.dtype.is_floating_point and samples.numel():
@@ -164,17 +177,20 @@ class Dataset:
             time_test=None if time_test is None else times_of(name, time_test),
             ordered=time is not None if ordered is None else ordered,
             validation=None if validation is None else torch.as_tensor(validation),
+            slices=codes,
+            slices_test=codes_test,
+            slice_names=slice_names,
         )
 
 
 def describe_data(data: Dataset) -> dict[str, object]:
-    """Size, shape and dtype of both splits; hashes of all labels, task ids, times and masks, and of some samples."""
+    """Size, shape and dtype of both splits; hashes of labels, task ids, times, slices, masks, and of some samples."""
     facts: dict[str, object] = {}
     splits = (
-        ("training", data.x, data.y, data.contexts, data.time),
-        ("test", data.x_test, data.y_test, data.contexts_test, data.time_test),
+        ("training", data.x, data.y, data.contexts, data.time, data.slices),
+        ("test", data.x_test, data.y_test, data.contexts_test, data.time_test, data.slices_test),
     )
-    for name, x, y, contexts, time in splits:
+    for name, x, y, contexts, time, slices in splits:
         rows = torch.linspace(0, len(x) - 1, min(_HASHED_SAMPLES, len(x)), dtype=torch.float64).long()
         facts |= {
             f"{name} samples": f"{len(x)} of shape {tuple(x.shape[1:])}, {x.dtype}",
@@ -185,6 +201,8 @@ def describe_data(data: Dataset) -> dict[str, object]:
             facts[f"hash of {name} task ids"] = _hash(contexts)
         if time is not None:
             facts[f"hash of {name} times"] = _hash(time)
+        if slices is not None:
+            facts[f"hash of {name} slices"] = _hash(slices)
     if data.validation is not None:
         facts["hash of validation mask"] = _hash(data.validation)
     return facts

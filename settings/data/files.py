@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from redwood.core.errors import DataError
+from redwood.core.errors import DataError, InvalidOptionError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out, hold_out_along
 
@@ -17,7 +17,7 @@ _OF_SAMPLES = ("x", "y", "t", "time")
 _NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test")
 
 
-def load(path: Path, seed: int) -> Dataset:
+def load(path: Path, seed: int, slices: str = "") -> Dataset:
     """Read a data set from `path` (.npz, .h5 or .hdf5).
 
     The file holds the arrays `x` (N, ...), images as (N, C, H, W), and `y` (N,), integers 0..K-1, or floats (N,) or
@@ -29,12 +29,19 @@ def load(path: Path, seed: int) -> Dataset:
     order matters (regression, or a file with `time`), it is one of about five consecutive samples, all along the
     stream.
 
+    Args:
+        path: The file.
+        seed: Draws the test samples.
+        slices: Name of an array (N,) of numbers or strings: the slice of each sample, whose scores are reported apart.
+            The slices of `x_test` are in the array of this name with `_test` behind it. Empty: none.
+
     Raises:
         DataError: If the file is missing, unreadable or truncated, lacks an array, or holds values that are no numbers.
+        InvalidOptionError: If the file has no array `slices`.
     """
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist; give the path of an .npz, .h5 or .hdf5 file.")
-    arrays = _read(path)
+    arrays = _read(path, slices)
     pairs = (
         ("x", "y"),
         ("y", "x"),
@@ -60,12 +67,13 @@ def load(path: Path, seed: int) -> Dataset:
     return Dataset.from_arrays(**arrays, name=path.stem, max_value=max_value, ordered=ordered)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of the file that redwood knows by name."""
+def _read(path: Path, slices: str) -> dict[str, np.ndarray]:
+    """Return the arrays of the file that redwood knows by name, and the column of slices."""
     try:
         with _open(path) as file:
-            return {name: _number(path, name, np.asarray(file[name])) for name in _NAMES if name in file}
-    except DataError:
+            arrays = {name: _number(path, name, np.asarray(file[name])) for name in _NAMES if name in file}
+            return arrays | (_slices(path, file, slices) if slices else {})
+    except (DataError, InvalidOptionError):
         raise
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         remedy = "save it again as plain arrays" if "pickle" in str(error) else "write it again"
@@ -104,10 +112,21 @@ def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def _slices(path: Path, file: Mapping[str, Any], column: str) -> dict[str, np.ndarray]:
+    """The slice of each sample, by the name of a column; a file with test samples needs it of these, too."""
+    names = {"slices": column} | ({"slices_test": f"{column}_test"} if "x_test" in file else {})
+    for name in names.values():
+        if name not in file:
+            raise InvalidOptionError(
+                f"--slices {column} needs an array {name!r} in {path}, which has only {sorted(file)}; name one of them."
+            )
+    return {key: np.asarray(file[name]) for key, name in names.items()}
+
+
 def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     """Hold out the samples of the mask, or the same share of every class and task; keep the order."""
     mask = arrays.get("test")
-    arrays = {key: arrays[key] for key in _OF_SAMPLES if key in arrays}
+    arrays = {key: arrays[key] for key in (*_OF_SAMPLES, "slices") if key in arrays}
     y = arrays["y"]
     numbers = y.dtype.kind == "f"
     if len({array.shape[:1] for array in arrays.values()}) > 1 or (y.ndim != 1 and not numbers):

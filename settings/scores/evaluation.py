@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor
+from torch.nn import functional as F
 
 from redwood.core.seeding import preserved_random_state
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.settings.protocols import Learner
 from redwood.settings.scores.answers import Space, check_form, check_values
+from redwood.settings.scores.slices import Slicing
 from redwood.settings.streams.batches import Source
 from redwood.settings.streams.order import Entries, split_evenly
 
@@ -25,15 +27,25 @@ class Counts:
         samples: Number of samples (T,).
         totals: Right predictions (T,), or squared errors.
         top5: Samples whose class is among the five highest scores (T,); None where that is not counted.
+        slices: Samples, right answers and losses of each slice (3, S); None where they are not counted.
     """
 
     samples: Tensor
     totals: Tensor
     top5: Tensor | None
+    slices: Tensor | None = None
 
 
 def count(
-    method: Learner, source: Source, entries: Entries, space: Space, *, num_tasks: int, num_outputs: int, show_ids: bool
+    method: Learner,
+    source: Source,
+    entries: Entries,
+    space: Space,
+    *,
+    num_tasks: int,
+    num_outputs: int,
+    show_ids: bool,
+    slicing: Slicing | None = None,
 ) -> Counts:
     """Let a method predict samples, and compare the predictions with the labels.
 
@@ -48,11 +60,13 @@ def count(
         num_tasks: Number of tasks T.
         num_outputs: Number of classes, or of numbers to predict of each sample.
         show_ids: Whether the method is told the task of each sample.
+        slicing: The slices of the samples, if these are counted, too.
 
     Raises:
         InvalidPredictionError: If the method answers with something else than classes, scores or numbers.
     """
     sums = torch.zeros(3, num_tasks, dtype=torch.float64)
+    by_slice = torch.zeros(3, 0 if slicing is None else len(slicing.names), dtype=torch.float64)
     ranked = num_outputs > 2 * TOP and not isinstance(space, Box)
     shard = torch.arange(len(entries))[split_evenly(len(entries), rank(), world_size())]
     with preserved_random_state(), torch.no_grad():
@@ -64,8 +78,12 @@ def count(
             values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
             for row, added in zip(sums, (torch.ones(len(y)), *values), strict=False):
                 row.index_add_(0, batch.tasks, added.double())
+            if slicing is not None:
+                counted = torch.stack([torch.ones(len(y)), values[0], _losses(answer, y)]).double()
+                by_slice.index_add_(1, slicing.of_rows[batch.rows], counted)
     samples, totals, top5 = sum_over_workers(sums)
-    return Counts(samples, totals, top5 if ranked else None)
+    slices = None if slicing is None else sum_over_workers(by_slice)
+    return Counts(samples, totals, top5 if ranked else None, slices)
 
 
 def ask(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
@@ -93,3 +111,10 @@ def _hits(answer: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return answer == y, answer == y
     highest = answer.topk(min(TOP, answer.shape[1]), dim=1).indices == y[:, None]
     return highest[:, 0], highest.any(1)
+
+
+def _losses(answer: Tensor, y: Tensor) -> Tensor:
+    """The cross-entropy (B,) of scores, in nats; NaN where the method answered with classes."""
+    if answer.dim() == 1:
+        return torch.full(y.shape, torch.nan)
+    return F.cross_entropy(answer.float(), y, reduction="none")

@@ -32,6 +32,7 @@ class SupervisedOptions(Protocol):
     passes: int
     validation: float
     label_delay: int
+    slices: str
     lca: int
 
 

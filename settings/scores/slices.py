@@ -1,0 +1,95 @@
+"""Scores of a classifier on each slice of the test samples: its accuracy, its loss, and how far these lie apart."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from redwood.settings.data.dataset import Dataset
+
+LOSS, ERROR_RATE = "loss", "error rate"
+
+
+@dataclass(frozen=True, eq=False)
+class Slicing:
+    """The slices of the test samples.
+
+    Attributes:
+        by: What makes the slices: "class", or the name of a column.
+        names: Name of each slice (S,).
+        of_rows: The slice of each test row of the data set (M,).
+    """
+
+    by: str
+    names: Sequence[str]
+    of_rows: Tensor
+
+
+def slicing_of(data: Dataset, column: str) -> Slicing:
+    """The slices of the test samples of a data set with classes, by its column of slices or else by class."""
+    if data.slices_test is not None:
+        return Slicing(column or "slice", data.slice_names, data.slices_test)
+    return Slicing("class", [str(label) for label in range(data.n_classes)], data.y_test)
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """Scores on each of S slices.
+
+    The equalised error rates say how far the slices lie apart: the mean and the maximum of `|l_i - mean(l)|` over the
+    slices i, where `l_i` is the loss of slice i and `mean(l)` the mean over the slices (Tae & Whang, "Slice Tuner",
+    SIGMOD 2021, section 2.2). Where a loss is not known, `l_i` is the error rate.
+
+    Attributes:
+        by: What makes the slices: "class", or the name of a column.
+        names: Name of each slice (S,).
+        samples: Number of test samples (S,). Slices without one do not count below.
+        accuracy: Accuracy (S,) in [0, 1]; None without samples.
+        loss: Mean cross-entropy (S,), in nats, of the scores that the method returned; None if it returned classes, or
+            gave a sample's class no chance.
+        average_eer: Average equalised error rate.
+        largest_eer: Largest equalised error rate.
+        eer_of: What the equalised error rates compare: "loss" or "error rate".
+    """
+
+    by: str
+    names: list[str]
+    samples: list[int]
+    accuracy: list[float | None]
+    loss: list[float | None]
+    average_eer: float
+    largest_eer: float
+    eer_of: str
+
+    @classmethod
+    def from_sums(cls, slicing: Slicing, sums: Tensor) -> Self:
+        """The scores of the sums (3, S) over the samples of each slice: their number, right answers, and losses."""
+        samples, right, losses = sums
+        accuracy, loss = (_finite(values / samples) for values in (right, losses))
+        tested = [number for number, n in enumerate(samples.tolist()) if n]
+        errors = [1 - value for value in accuracy if value is not None]
+        known = [value for value in (loss[number] for number in tested) if value is not None]
+        by_loss = len(known) == len(tested)
+        values = torch.tensor(known if by_loss else errors, dtype=torch.float64)
+        gaps = (values - values.mean()).abs()
+        return cls(
+            slicing.by,
+            list(slicing.names),
+            [int(n) for n in samples.tolist()],
+            accuracy,
+            loss,
+            float(gaps.mean()),
+            float(gaps.max()),
+            LOSS if by_loss else ERROR_RATE,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as plain values, for files."""
+        return asdict(self)
+
+
+def _finite(values: Tensor) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]
