@@ -10,8 +10,9 @@
           ├─ cumulative                      data of earlier tasks stays accessible: the upper bound
           ├─ traditional                     stationary: one shuffled phase
           ├─ online_class_incremental        one pass (also online_{domain,task}_incremental, online_traditional)
-          └─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
-                                             distributed_traditional, distributed_online_class_incremental)
+          ├─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
+          │                                  distributed_traditional, distributed_online_class_incremental)
+          └─ federated_class_incremental     clients hold the samples, and train in rounds
 
     continual_rl                             an environment whose physics may drift; one phase, nothing announced
     └─ task_agnostic_rl                      contexts are discrete
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.settings.base import Setting
     from redwood.settings.batch import Batch
     from redwood.settings.data.dataset import Dataset
+    from redwood.settings.federated import FederatedClassIncrementalSetting
     from redwood.settings.lookup import get_setting
     from redwood.settings.phase import Phase
     from redwood.settings.results import Results
@@ -96,6 +98,7 @@ __all__ = [
     "DistributedTraditionalRLSetting",
     "DistributedTraditionalSetting",
     "DomainIncrementalSetting",
+    "FederatedClassIncrementalSetting",
     "IncrementalRLSetting",
     "MultiTaskRLSetting",
     "MultiTaskSetting",

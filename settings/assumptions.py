@@ -71,6 +71,7 @@ class Assumptions:
         predict_first: The setting asks for predictions of a mini-batch before it hands out the labels.
         passes: How often each sample may be presented.
         workers: How many processes share the stream.
+        clients: How many parties hold the training samples, each its own; batches tell the client (`Batch.turn`).
     """
 
     labels: bool = False
@@ -83,6 +84,7 @@ class Assumptions:
     predict_first: bool = False
     passes: Range = FREE
     workers: Range = FREE
+    clients: Range = FREE
 
     def __le__(self, other: "Assumptions") -> bool:
         """Whether `other` makes every promise of this record."""
@@ -111,6 +113,7 @@ class Assumptions:
             "predict_first": self.predict_first,
             f"passes{self.passes}": self.passes != FREE,
             f"workers{self.workers}": self.workers != FREE,
+            f"clients{self.clients}": self.clients != FREE,
         }
         return tuple(name for name, promised in named.items() if promised)
 
@@ -150,7 +153,7 @@ def _refuse_contradictions(class_name: str, record: Assumptions) -> None:
         "samples that are predicted before their labels come are new, so each is presented once": record.predict_first
         and record.passes.high != 1,
     }
-    for name in ("passes", "workers"):
+    for name in ("passes", "workers", "clients"):
         allowed: Range = getattr(record, name)
         empty = allowed.high is not None and allowed.low > allowed.high
         contradictions[f"no number of {name} is at least {allowed.low} and at most {allowed.high}"] = empty

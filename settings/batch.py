@@ -7,6 +7,25 @@ from torch import Tensor
 from typing_extensions import override
 
 
+class Turn(NamedTuple):
+    """Where a batch stands in a phase that several clients train.
+
+    Attributes:
+        round: Number of the round, from 0.
+        client: Number of the client that holds the samples; None: this worker has no batch left in the round and waits
+            for the others, so the batch has no samples.
+        n_samples: Number of samples that the client holds in this phase.
+        ends: Whether it is the client's last batch of the round.
+        ends_round: Whether it is the last batch of the round, on all workers.
+    """
+
+    round: int
+    client: int | None
+    n_samples: int
+    ends: bool
+    ends_round: bool
+
+
 class BatchId(NamedTuple):
     """The identity of a batch of a stream, by which the setting finds its own labels of the batch.
 
@@ -14,11 +33,13 @@ class BatchId(NamedTuple):
         loader: Number of the loader in this process.
         step: Number of the batch within a pass.
         first_pass: Whether its samples are presented for the first time.
+        turn: Client and round, where clients hold the samples.
     """
 
     loader: int
     step: int
     first_pass: bool
+    turn: Turn | None = None
 
 
 class _Leaves(NamedTuple):
@@ -43,6 +64,11 @@ class Batch(_Leaves):
     def first_pass(self) -> bool:
         """Whether the stream presents these samples for the first time."""
         return self.batch_id is not None and self.batch_id.first_pass
+
+    @property
+    def turn(self) -> Turn | None:
+        """The client that holds the samples, and the round; None where there are no clients."""
+        return None if self.batch_id is None else self.batch_id.turn
 
     def leaves(self) -> dict[str, Tensor]:
         """The tensors by name, without `task_id` if it is None: a buffer stores these of each sample."""

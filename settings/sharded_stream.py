@@ -39,6 +39,15 @@ def concentration_of(shard: str) -> float | None:
     return alpha
 
 
+def check_one_class_each(option: str, data: Dataset) -> None:
+    """Raise `InvalidOptionError` unless each sample has one class, by which `option` can skew the parts."""
+    if data.y.dim() != 1 or data.y.is_floating_point():
+        raise InvalidOptionError(
+            f"{option} skews classes, but the samples of {data.name} do not have one class each; use other data, or "
+            "another setting."
+        )
+
+
 class ShardedOptions(SupervisedOptions, Protocol):
     """The options of a distributed setting."""
 
@@ -62,11 +71,7 @@ class ShardedStream(SupervisedStream):
         self._alpha, shard = concentration_of(setting.shard), setting.shard
         if self._alpha is None:
             return
-        if self._source.y.dim() != 1 or self._source.y.is_floating_point():
-            raise InvalidOptionError(
-                f"--shard {shard} skews the classes of the workers, but the samples of {data.name} do not have one "
-                "class each; leave it out."
-            )
+        check_one_class_each(f"--shard {shard}", data)
         if self._in_order:
             raise InvalidOptionError(
                 f"--shard {shard} changes the order of the samples, which {data.name} keeps with --passes 1; leave it "

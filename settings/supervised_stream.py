@@ -196,7 +196,7 @@ class SupervisedStream:
             learner: The method that is asked for its predictions in this phase, where the setting asks for them, and
                 whose learning curve is measured, if `--lca` asks for it.
         """
-        entries, sequence = self._phases[index], self._batches(index)
+        entries, sequence = self._phases[index], self._batches(index, learner)
         if self._setting.lca and learner is not None:
             task = self.first_task + index
             self._curves[index] = LearningCurve(lambda: self._accuracy_on(task, learner), self._setting.lca)
@@ -216,7 +216,8 @@ class SupervisedStream:
             sequence.watch(AskedScore(learner, sequence, phase.online, self.action_space, delay=delay, show_ids=shown))
         return phase
 
-    def _batches(self, index: int) -> BatchSequence:
+    def _batches(self, index: int, learner: Learner | None) -> BatchSequence:
+        """The mini-batches of this worker in one phase; `learner` is the method that trains in it, if it is known."""
         shuffle = self._promised.boundaries and not self._in_order
         seed = derive_seed(self._setting.seed, "shuffling", self.first_task + index) % 2**48
         owners = self._owners(index)

@@ -46,7 +46,9 @@ class Trained:
 def small_setting(key: str, **options: Any) -> Any:
     """A setting on few digits, few tasks and two passes, or one where it has to be."""
     cls: type[Any] = get_setting(key)
-    passes = {} if "online" in key else {"passes": 2}
+    passes: dict[str, Any] = {} if "online" in key else {"passes": 2}
+    if "federated" in key:
+        passes = {"clients": 4, "client_skew": 0.5, "rounds": 2, "local_passes": 1}
     return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | passes | options)
 
 

@@ -68,7 +68,7 @@ class OnlineScore(ABC):
                 f"{CALL} {'a batch' if hasattr(batch, 'batch_id') else 'something'} that phase.train has not yielded; "
                 "call phase.score(predictions, batch) with the whole batch as it came."
             )
-        _, step, first_pass = batch_id
+        step, first_pass = batch_id.step, batch_id.first_pass
         size = self._train.sizes[step]
         # The usual form is checked here, in a fraction of the time.
         if (

@@ -113,6 +113,7 @@ class TestPromises:
             past_accessible=True,
             passes=Range(1, 1),
             workers=Range(2),
+            clients=Range(2),
         )
         assert record.promises() == (
             "labels",
@@ -126,6 +127,7 @@ class TestPromises:
             "past_accessible",
             "passes=1",
             "workers>=2",
+            "clients>=2",
         )
 
     def test_they_grow_with_the_record(self):

@@ -110,7 +110,7 @@ class TestBadInput:
 
     def test_numbers_have_no_classes(self):
         setting = DistributedDomainIncrementalSetting(dataset=line(), shard="dirichlet:1", stream="instance")
-        with pytest.raises(InvalidOptionError, match="do not have one class each; leave it out") as caught:
+        with pytest.raises(InvalidOptionError, match="do not have one class each; use other data") as caught:
             setting.open_stream()
         assert one_sentence(caught.value)
 

@@ -49,6 +49,7 @@ TREE = {
     "distributed_task_incremental": (["task_incremental", "distributed_class_incremental"], {}),
     "distributed_traditional": (["traditional", "distributed_class_incremental"], {}),
     "distributed_online_class_incremental": (["distributed_class_incremental", "online_class_incremental"], {}),
+    "federated_class_incremental": (["class_incremental"], {"clients": Range(2)}),
     "continual_rl": (["reinforcement"], {}),
     "task_agnostic_rl": (["continual_rl"], {"context": Context.DISCRETE}),
     "incremental_rl": (["task_agnostic_rl"], {"boundaries": True, "task_ids": TaskIds.TRAINING}),

@@ -1,0 +1,66 @@
+"""The node of federated learning: clients with samples of their own, which train in rounds."""
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+from typing_extensions import override
+
+from redwood.core.checks import check_positive, check_range
+from redwood.core.errors import InvalidOptionError
+from redwood.settings.assumptions import Range
+from redwood.settings.federated_stream import FederatedStream
+from redwood.settings.supervised_stream import SupervisedStream
+from redwood.settings.tree import ClassIncrementalSetting
+
+
+@dataclass
+class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)):
+    """Class-incremental learning of clients that keep their samples, in rounds."""
+
+    stream_type: ClassVar[type[SupervisedStream]] = FederatedStream
+
+    clients: int = cast("int", None)  # parties that hold the training samples, as many each (default: 10)
+    # concentration of the Dirichlet distribution of a client's classes: the smaller, the fewer classes a client has
+    client_skew: float = 1.0
+    rounds: int = 10  # rounds of each task: the clients train, then the server averages
+    participation: float = 1.0  # share of the clients that train in a round
+    local_passes: int = 2  # times a client goes through its samples in a round
+
+    @override
+    def __post_init__(self) -> None:
+        self.clients = self.resolve("clients", self.clients, default=10)
+        check_positive(self, "client_skew")
+        check_range(self, "rounds", 1)
+        check_range(self, "local_passes", 1)
+        check_range(self, "participation", 0, 1)
+        if self.clients_per_round == 0:
+            raise InvalidOptionError(
+                f"--participation {self.participation} selects nobody of --clients {self.clients}; use at least "
+                f"{1 / self.clients:g}."
+            )
+        self._refuse_inherited()
+        super().__post_init__()
+
+    @property
+    def clients_per_round(self) -> int:
+        """Number of clients that train in a round, unless fewer hold samples of the task."""
+        return round(self.participation * self.clients)
+
+    def _refuse_inherited(self) -> None:
+        """Set `passes` to the most that a sample is presented, and refuse what has no meaning here."""
+        passes = self.rounds * self.local_passes
+        if self.passes not in (None, passes):
+            raise InvalidOptionError(
+                f"--passes {self.passes} has no effect under {type(self).__name__}, where clients train --rounds "
+                f"{self.rounds} times --local_passes {self.local_passes}; leave it out."
+            )
+        self.passes = passes
+        if self.lca:
+            raise InvalidOptionError(
+                f"--lca {self.lca} counts the mini-batches of one learner, but here clients train; leave it out."
+            )
+        if self.label_delay:
+            raise InvalidOptionError(
+                f"--label_delay {self.label_delay} needs a stream that is presented once, but here clients hold the "
+                "samples; leave it out."
+            )

@@ -1,0 +1,101 @@
+"""The stream of a federated setting: its training samples lie with clients, which train in rounds."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+from torch import Tensor
+from typing_extensions import override
+
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import derive_seed
+from redwood.core.workers import rank, world_size
+from redwood.settings.assumptions import FREE
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.protocols import Learner
+from redwood.settings.sharded_stream import check_one_class_each
+from redwood.settings.streams.clients import ClientSequence, Schedule, draw_rounds
+from redwood.settings.streams.order import Entries
+from redwood.settings.streams.partition import dirichlet_owners
+from redwood.settings.streams.phases import SupervisedOptions
+from redwood.settings.supervised_stream import SupervisedStream
+
+
+class FederatedOptions(SupervisedOptions, Protocol):
+    """The options of a federated setting."""
+
+    clients: int
+    client_skew: float
+    rounds: int
+    participation: float
+    local_passes: int
+
+    @property
+    def clients_per_round(self) -> int:
+        """Number of clients that train in a round."""
+
+
+class FederatedStream(SupervisedStream):
+    """A stream whose training samples lie with clients, as many with each; a client keeps its preferences in all tasks.
+
+    A client that holds no samples of a task takes no part in its phase. A method whose target promises clients gets
+    each client as a whole: with several workers, client c trains on worker c % W. Other methods train on the clients'
+    batches in turn, as if the samples had been sent to the server. Several workers then share each batch, so that a
+    client needs at least one sample for each of them to take part.
+    """
+
+    def __init__(self, setting: FederatedOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
+        """Cut `data` into tasks and phases, and these into the samples of the clients; see `SupervisedStream`.
+
+        Raises:
+            InvalidOptionError: If there are more clients than samples, or the samples have no classes.
+        """
+        check_one_class_each(f"--client_skew {setting.client_skew}", data)
+        super().__init__(setting, data, names)
+        self._federated = setting
+        n_samples = sum(map(len, self._phases))
+        if n_samples < setting.clients:
+            raise InvalidOptionError(
+                f"--clients {setting.clients} is more than the {n_samples} training samples of {data.name}; use fewer."
+            )
+
+    @override
+    def _can_keep_order(self) -> bool:
+        return False
+
+    @cached_property
+    def client_of_samples(self) -> list[Tensor]:
+        """The client of each training sample (n,) of each phase."""
+        setting, stream = self._federated, Entries.concatenate(self._phases)
+        n, clients = len(stream), setting.clients
+        quotas = [n // clients + (client < n % clients) for client in range(clients)]
+        seed = derive_seed(setting.seed, "clients")
+        owners = dirichlet_owners(self._source.labels(stream), quotas, setting.client_skew, seed)
+        return list(owners.split([len(entries) for entries in self._phases]))
+
+    @override
+    def _batches(self, index: int, learner: Learner | None) -> ClientSequence:
+        setting, seed = self._federated, derive_seed(self._setting.seed, "rounds", self.first_task + index)
+        whole = learner is not None and learner.target.assumptions.clients != FREE
+        least = 1 if whole else world_size()
+        owners = self.client_of_samples[index]
+        holders = (owners.bincount(minlength=setting.clients) >= least).nonzero().flatten().tolist()
+        if not holders:
+            raise InvalidOptionError(
+                f"--workers {world_size()} is more than the samples of each client in phase {index}; use fewer."
+            )
+        rounds = draw_rounds(holders, setting.clients_per_round, setting.rounds, seed)
+        parts = {
+            client: self._phases[index][(owners == client).nonzero().flatten()]
+            for client in sorted({client for clients in rounds for client in clients})
+        }
+        return ClientSequence(
+            self._source,
+            parts,
+            setting.batch_size,
+            Schedule(rounds, setting.local_passes, whole),
+            seed=seed,
+            show_ids=self._shows_ids,
+            rank=rank(),
+            workers=world_size(),
+        )
