@@ -41,10 +41,11 @@ class Method(Stateful, ABC):
         requires: Requirements on free parameters: `many_passes` (passes > 1), `one_worker` (workers = 1).
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
         regression: Whether it can predict numbers, too.
+        multi_label: Whether it can predict label sets, too.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
 
-    A subclass may have a loss of its own. So it does not inherit `composition` and `regression`: it predicts no numbers
-    and may only stand last, unless it says otherwise.
+    A subclass may have a loss of its own. So it does not inherit `composition`, `regression` and `multi_label`: it
+    predicts one class and may only stand last, unless it says otherwise.
 
     A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
     `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
@@ -55,13 +56,15 @@ class Method(Stateful, ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     composition: ClassVar[Composition] = Composition.NEVER
     regression: ClassVar[bool] = False
+    multi_label: ClassVar[bool] = False
     extends: ClassVar[tuple[type["Method"], ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """A subclass says itself that it predicts numbers, and that others may follow it in a composition."""
+        """A subclass says itself what it predicts beside classes, and that others may follow it in a composition."""
         super().__init_subclass__(**options)
         refuse_untyped_options(cls)
         cls.regression = cls.__dict__.get("regression", False)
+        cls.multi_label = cls.__dict__.get("multi_label", False)
         if "composition" not in cls.__dict__ and cls.composition is not Composition.NEVER:
             cls.composition = Composition.LAST
 
@@ -100,6 +103,9 @@ class Method(Stateful, ABC):
     @abstractmethod
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Return classes (B,) or scores (B, K) for samples (B, ...) in their storage dtype; of regression, numbers.
+
+        Where a sample may have several labels (`setting.action_space` is `MultiBinary`), these are scores (B, L), of
+        which those above 0 mean that the label is predicted, or label sets (B, L), bool.
 
         Numbers are of the shape of the targets, (B,) or (B, d): where `setting.action_space` is a `Box`.
 

@@ -22,6 +22,7 @@ class Finetune(LightningMethod):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
     regression: ClassVar[bool] = True
+    multi_label: ClassVar[bool] = True
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Joint(LightningMethod):
     target = CumulativeSetting
     composition: ClassVar[Composition] = Composition.NEVER
     regression: ClassVar[bool] = True
+    multi_label: ClassVar[bool] = True
 
     def on_task_start(self, task_id: int | None) -> None:
         """Forget everything: new weights, drawn from the run's seed and the phase."""
@@ -40,10 +42,11 @@ class Joint(LightningMethod):
 
 @dataclass
 class Random(Method):
-    """Draw a class, an action, or numbers of the range of the targets, at random, whatever the observation."""
+    """Draw a class, labels, an action, or numbers of the range of the targets, at random, whatever the observation."""
 
     target = Setting
     regression: ClassVar[bool] = True
+    multi_label: ClassVar[bool] = True
 
     def configure(self, setting: Setting) -> None:
         """Learn what there is to choose from."""
@@ -60,7 +63,7 @@ class Random(Method):
                 phase.score(self.predict(batch.x, batch.task_id), batch)
 
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Return random classes (B,), each of the K classes alike likely; numbers (B,) or (B, d), uniform in range."""
+        """Return random classes (B,), each of the K classes alike likely; labels or numbers likewise."""
         return random_actions(self._space, len(x), torch.default_generator)
 
 
@@ -79,6 +82,7 @@ class StableSGD(Finetune):
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
     regression: ClassVar[bool] = True
+    multi_label: ClassVar[bool] = True
 
     lr: float = 0.1  # learning rate of the first phase
     momentum: float = 0.8  # momentum of sgd

@@ -73,6 +73,7 @@ def _composed(methods: tuple[type[Method], ...]) -> type[Method]:
         "target": _common_target(reference, methods),
         "requires": frozenset().union(*(method.requires for method in methods)),
         "regression": all(method.regression for method in methods),
+        "multi_label": all(method.multi_label for method in methods),
         "composition": max((method.composition for method in methods), key=lambda one: one is Composition.LAST),
     }
     name = SIGN.join(method.__name__ for method in methods)

@@ -179,7 +179,7 @@ class LightningMethod(Method):
         return step.weigh(self.losses(step)).mean()
 
     def losses(self, step: Step) -> Tensor:
-        """The loss of each sample (B,) of `step.batch`: cross-entropy, or the squared error of numbers."""
+        """The loss of each sample (B,) of `step.batch`: cross-entropy, of label sets too, or the squared error."""
         losses = sample_losses(self.scores(step), step.batch.y)
         step.losses = losses.detach()
         return losses

@@ -34,7 +34,7 @@ from redwood.settings.results import USES, Results
 from redwood.settings.scores.slices import SliceScores
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 7
+STATE_FORMAT = 8
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -73,6 +73,7 @@ class RunState:
     slices: dict[str, Any] = field(default_factory=dict)
     validation: list[float | None] = field(default_factory=list)
     learning_curves: list[list[float | None]] = field(default_factory=list)
+    details: list[dict[str, Any]] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     curve_samples: int = 0
     training_samples: int = 0
@@ -224,6 +225,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
         state.learning_curves.append(learned)
     state.top5 = scores.top5
     state.slices = {} if scores.slices is None else scores.slices.to_dict()
+    state.details += [] if scores.details is None else [scores.details]
     state.next_phase = index + 1
     state.global_step = run.global_step
     run.reporter.phase_finished(index, _mean(scores.per_task[:seen]))
@@ -291,6 +293,7 @@ def _state_spec(stream: Stream) -> Record:
             "slices": MapOf(ANYTHING),
             "validation": ListOf(Number(optional=True)),
             "learning_curves": ListOf(ListOf(Number(optional=True))),
+            "details": ListOf(MapOf(ANYTHING)),
             "curve": ListOf(ListOf(Number(), length=2)),
             "curve_samples": count,
             "training_samples": count,
@@ -327,7 +330,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         slices=SliceScores(**state.slices) if state.slices else None,
         config=config | stream.drawn(),
         cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
-        **stream.result_fields(),
+        **stream.result_fields(state.details),
     )
 
 

@@ -53,7 +53,7 @@ class Batch(_Leaves):
 
     Attributes:
         x: Samples (B, ...) in their storage dtype; networks scale them on their own device.
-        y: Labels (B,), int64; or targets (B,) or (B, d) of regression, float32.
+        y: Labels (B,), int64; or label sets (B, K), bool; or targets (B,) or (B, d) of regression, float32.
         task_id: Task of each sample (B,), int64, or None where the setting hides it.
         batch_id: Identity of the batch for `Phase.score`; None if no setting made it. `to` and `_replace` keep it.
     """

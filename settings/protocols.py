@@ -24,6 +24,7 @@ class Learner(Options, Protocol):
     target: ClassVar[type[Any]]  # the most general setting that the method applies to
     requires: ClassVar[frozenset[str]]
     regression: ClassVar[bool]
+    multi_label: ClassVar[bool]
 
     @classmethod
     def reference(cls) -> str:
@@ -99,15 +100,17 @@ class Scores:
     """How a method does on each task.
 
     Attributes:
-        per_task: Accuracy in [0, 1] on each task; RMSE where numbers are predicted; mean return of environments. None:
-            not tested.
+        per_task: Accuracy in [0, 1] on each task; mAP of label sets; RMSE where numbers are predicted; mean return of
+            environments. None: not tested.
         top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
         slices: Scores on each slice of the samples; None where no classes are predicted.
+        details: Further plain values of the phase, which `Stream.result_fields` makes fields of the results of.
     """
 
     per_task: list[float | None]
     top5: list[float | None] | None = None
     slices: SliceScores | None = None
+    details: dict[str, Any] | None = None
 
 
 def nan_to_none(means: Tensor) -> list[float | None]:
@@ -147,8 +150,8 @@ class Stream(Protocol):
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score the method on the samples held out from a phase; None if there are none."""
 
-    def result_fields(self) -> dict[str, Any]:
-        """Fields of the results that the stream fills in."""
+    def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
+        """Fields of the results that the stream fills in; `details` are those of the scores after each phase."""
 
     def drawn(self) -> dict[str, object]:
         """Random draws of the stream that results keep beside the options."""

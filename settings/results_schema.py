@@ -7,8 +7,13 @@ from dataclasses import fields
 from redwood.core.checks import Options
 from redwood.core.errors import DataError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Spec, Text
-from redwood.settings.scores.measure import ACCURACY, RMSE, Measure
+from redwood.settings.scores.label_sets import ALL
+from redwood.settings.scores.measure import LABEL_GROUPS, LABEL_SCORES, RMSE, Measure
 
+_LABEL_SCORES = Record(
+    dict.fromkeys(LABEL_SCORES, Record(dict.fromkeys((ALL, *LABEL_GROUPS), Number(0, 1, optional=True)))),
+    optional=frozenset(LABEL_SCORES),
+)
 _COUNT, _AMOUNT, _KNOWN_OR_NOT = Number(low=0, whole=True), Number(low=0), Number(optional=True)
 
 # The scores by slice, in `results.json` and in checkpoints.
@@ -35,7 +40,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         cost: The dataclass of the costs.
         uses: What FLOPs are used for.
     """
-    low, high = (0 if measure in (ACCURACY, RMSE) else -math.inf), (1 if measure is ACCURACY else math.inf)
+    low, high = (0 if measure.is_share or measure is RMSE else -math.inf), (1 if measure.is_share else math.inf)
     costs: dict[str, Spec] = {f.name: _COUNT if f.type in (int, "int") else _AMOUNT for f in fields(cost)}
     costs["rehearsal"] = MapOf(ANYTHING)
     costs["flops"] = Record(dict.fromkeys(uses, ListOf(_AMOUNT)))
@@ -46,11 +51,13 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "seed": _COUNT,
         f"{measure.key}_matrix": ListOf(ListOf(Number(low, high, optional=True), least=1)),
         f"validation_{measure.key}": ListOf(Number(low, high, optional=True)),
-        f"online_{measure.key}": ListOf(ListOf(Number(), length=2)),
+        measure.online_key: ListOf(ListOf(Number(), length=2)),
         "metrics": MapOf(_KNOWN_OR_NOT),
         "cost": Record(costs, optional=frozenset(costs)),
         "versions": MapOf(Text()),
         "config": MapOf(ANYTHING),
+        "label_groups": Record(dict.fromkeys(LABEL_GROUPS, ListOf(_COUNT))),
+        "label_scores": ListOf(Record({"tested": _LABEL_SCORES, "tasks": ListOf(_LABEL_SCORES)})),
         "random_return": ListOf(Number(), optional=True),
         "phase_tasks": ListOf(_COUNT),
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),

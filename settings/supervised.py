@@ -7,7 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
@@ -160,8 +160,8 @@ class SupervisedSetting(Setting, labels=True):
         return self._stream.observation_space
 
     @cached_property
-    def action_space(self) -> Discrete | Box:
-        """The classes that can be predicted, or the range of the numbers to predict, () or (d,)."""
+    def action_space(self) -> Discrete | MultiBinary | Box:
+        """The classes or labels that can be predicted, or the range of the numbers to predict, () or (d,)."""
         return self._stream.action_space
 
     @override

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrainedError
@@ -16,9 +16,10 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner, Scores, nan_to_none
-from redwood.settings.results import RegressionResults, Results
+from redwood.settings.results import MultiLabelResults, RegressionResults, Results
 from redwood.settings.scores.asked import AskedScore
-from redwood.settings.scores.evaluation import Counts, count
+from redwood.settings.scores.evaluation import Counts, count, label_answers
+from redwood.settings.scores.label_sets import ALL, LabelScores, label_groups, label_scores
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.slices import SliceScores, Slicing, slicing_of
 from redwood.settings.streams.batches import BatchSequence, Source
@@ -59,13 +60,15 @@ class SupervisedStream:
                 f"--validation {setting.validation} holds out samples of {data.name}, which names its validation "
                 "samples itself; leave it out."
             )
-        if data.is_regression and setting.slices:
+        if data.kind != "classes" and setting.slices:
+            what = "targets are numbers" if data.is_regression else "samples have several labels"
             raise InvalidOptionError(
-                f"--slices {setting.slices} has no effect on {data.name}, whose targets are numbers; leave it out."
+                f"--slices {setting.slices} has no effect on {data.name}, whose {what}; leave it out."
             )
         kind = "tasks" if names else self._kind_of_tasks()
         self._in_order = kind == "ordered" and self._can_keep_order()
-        self.results_type: type[Results] = RegressionResults if data.is_regression else Results
+        kinds = {"regression": RegressionResults, "multi_label": MultiLabelResults}
+        self.results_type: type[Results] = kinds.get(data.kind, Results)
         options = TaskOptions(
             stream=kind,
             num_tasks=None if names else setting.nb_tasks,
@@ -82,7 +85,7 @@ class SupervisedStream:
             self.num_tasks = length_of_part(data.name, len(tasks), setting.first_task, setting.nb_tasks)
         self._source = Source(data.x, data.y, tasks)
         self._test_source = Source(data.x_test, data.y_test, tasks)
-        self._slicing = None if data.is_regression else slicing_of(data, setting.slices)
+        self._slicing = slicing_of(data, setting.slices) if data.kind == "classes" else None
         self._classes = self._classes_of_tasks()
         # Shuffled, since the neighbours of a sample in its batch would tell its task.
         test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
@@ -143,7 +146,8 @@ class SupervisedStream:
         """The option `stream`, with `auto` resolved."""
         setting, kind = self._setting, self._setting.stream
         if kind == "auto":
-            uncut = "ordered" if self._data.keeps_order else "class_split"
+            split = "instance" if self._data.is_multi_label else "class_split"
+            uncut = "ordered" if self._data.keeps_order else split
             kind = uncut if self._data.contexts is None else "contexts"
         if kind == "ordered" and setting.transition == "blurry":
             raise InvalidOptionError(
@@ -170,9 +174,11 @@ class SupervisedStream:
         return Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
 
     @cached_property
-    def action_space(self) -> Discrete | Box:
-        """The classes; for regression the range of the targets in training, () or (d,)."""
+    def action_space(self) -> Discrete | MultiBinary | Box:
+        """The classes or labels; for regression the range of the targets in training, () or (d,)."""
         y = self._data.y
+        if self._data.is_multi_label:
+            return MultiBinary(self.n_outputs)
         if not self._data.is_regression:
             return Discrete(self.n_outputs)
         return Box(y.amin(0).numpy(), y.amax(0).numpy(), tuple(y.shape[1:]), dtype=np.float32)
@@ -274,6 +280,8 @@ class SupervisedStream:
         if self._data.is_regression:
             return None
         entries = task_entries([task.rows for task in self._source.tasks])
+        if self._data.is_multi_label:
+            return [tuple(self._source.labels(own).any(0).nonzero().flatten().tolist()) for own in entries]
         return [tuple(torch.unique(self._source.labels(own)).tolist()) for own in entries]
 
     def samples_of(self, task: int, test: bool = False) -> tuple[Tensor, Tensor]:
@@ -295,7 +303,12 @@ class SupervisedStream:
     # How a method is scored.
 
     def check(self, method: Learner) -> None:
-        """Raise `NotApplicableError` if numbers are to be predicted and the method predicts classes only."""
+        """Raise `NotApplicableError` if numbers or label sets are to be predicted, and the method cannot."""
+        if self._data.is_multi_label and not method.multi_label:
+            raise NotApplicableError(
+                f"{method.reference()} predicts one class, but samples of {self._data.name} have several labels; "
+                "choose a method that predicts label sets, such as rehearsal."
+            )
         if self._data.is_regression and not method.regression:
             raise NotApplicableError(
                 f"{method.reference()} predicts classes, but the targets of {self._data.name} are numbers; "
@@ -314,6 +327,8 @@ class SupervisedStream:
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Score `method` on the test sets of the first `num_tasks` tasks of the run (default: all)."""
         tested = self._test if num_tasks is None else self._own(self._test, num_tasks)
+        if self._data.is_multi_label:
+            return self._evaluate_label_sets(method, tested)
         counts = self._count(method, self._test_source, tested, self._slicing)
         part = slice(self.first_task, self.first_task + self.num_tasks)
         means = (counts.totals / counts.samples)[part]
@@ -322,6 +337,26 @@ class SupervisedStream:
         top5 = None if counts.top5 is None else nan_to_none((counts.top5 / counts.samples)[part])
         assert self._slicing is not None and counts.slices is not None
         return Scores(nan_to_none(means), top5, SliceScores.from_sums(self._slicing, counts.slices))
+
+    def _evaluate_label_sets(self, method: Learner, tested: Entries) -> Scores:
+        answers, y = self._answers(method, self._test_source, tested), self._test_source.labels(tested)
+        by_task: list[LabelScores] = []
+        for task in range(self.first_task, self.first_task + self.num_tasks):
+            own = tested.tasks == task
+            by_task.append(label_scores(answers[own], y[own], self._label_groups) if bool(own.any()) else {})
+        per_task = [scores["map"][ALL] if scores else None for scores in by_task]
+        return Scores(per_task, details={"tested": label_scores(answers, y, self._label_groups), "tasks": by_task})
+
+    def _answers(self, method: Learner, source: Source, entries: Entries) -> Tensor:
+        """The scores (n, K) or the label sets (n, K) that the method predicts for all samples."""
+        shown = self._promised.task_ids >= TaskIds.TEST
+        return label_answers(method, source, entries, self.action_space, show_ids=shown)
+
+    @cached_property
+    def _label_groups(self) -> dict[str, list[int]]:
+        """The labels by how many training samples of all tasks have them."""
+        entries = Entries.concatenate(task_entries([task.rows for task in self._source.tasks]))
+        return label_groups(self._source.labels(entries).sum(0))
 
     def _batches_per_phase(self) -> list[int]:
         """Mini-batches of one worker in each phase, in all passes."""
@@ -346,6 +381,9 @@ class SupervisedStream:
         held_out = self._held_out[phase].entries
         if not len(held_out):
             return None
+        if self._data.is_multi_label:
+            answers, y = self._answers(method, self._source, held_out), self._source.labels(held_out)
+            return label_scores(answers, y, self._label_groups)["map"][ALL]
         counts = self._count(method, self._source, held_out)
         n, total = torch.stack([counts.samples, counts.totals]).sum(1).tolist()
         return float((total / n) ** 0.5 if self._data.is_regression else total / n)
@@ -368,9 +406,9 @@ class SupervisedStream:
         """The data set. All else follows from the options."""
         return describe_data(self._data)
 
-    def result_fields(self) -> dict[str, Any]:
-        """None: results of supervised settings have no fields of their own."""
-        return {}
+    def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
+        """Of label sets: the labels of each group, and the scores by group after each phase."""
+        return {"label_groups": self._label_groups, "label_scores": details} if self._data.is_multi_label else {}
 
     def drawn(self) -> dict[str, object]:
         """Of a stream of tasks: name, year and group of each task of the run."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,8 @@ class HAT(NetworkPerPhase):
         gates: For each phase that is over and each hidden layer, the units with open gates (bool, (units,)).
         used: For each hidden layer, the units that a phase that is over uses (bool, (units,)).
     """
+
+    multi_label: ClassVar[bool] = True
 
     hat_smax: float = 400.0  # steepness s_max of the gates at the end of each epoch
     hat_lambda: float = 0.75  # price of using units that no earlier task uses

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -39,6 +40,8 @@ class PackNet(NetworkPerPhase):
     Attributes:
         owner: For each pruned weight tensor, by name, the owner of each entry: 1 for the first phase, ..., 0 if free.
     """
+
+    multi_label: ClassVar[bool] = True
 
     prune_share: float = 0.75  # share of each layer's free weights that a task gives up again
     retrain_share: float = 0.33  # share of a task's training steps that come after pruning

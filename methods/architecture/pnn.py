@@ -90,6 +90,7 @@ class PNN(NetworkPerPhase):
     """
 
     composition: ClassVar[Composition] = Composition.NEVER
+    multi_label: ClassVar[bool] = True
 
     @override
     def make_network(self) -> nn.Module:

@@ -98,6 +98,7 @@ class Widen(LightningMethod):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.NEVER  # other methods keep tensors of the shape of each weight
     regression: ClassVar[bool] = True
+    multi_label: ClassVar[bool] = True
 
     widen_units: int = 32  # units (channels) that each hidden layer gets when the network grows
     widen_mode: str = "zero_outgoing"  # what new units are: zero_outgoing (fresh) or net2wider (copies)

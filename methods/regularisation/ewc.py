@@ -15,6 +15,7 @@ from redwood.core.workers import rank
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.quadratic_penalty import Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
+from redwood.methods.training.heads import log_likelihoods, predicts_label_sets
 
 
 def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *data: Tensor) -> Weights:
@@ -51,6 +52,7 @@ class EWC(SampledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    multi_label: ClassVar[bool] = True
     purpose: ClassVar[str] = "fisher"
 
     ewc_lambda: float = 0.5  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)
@@ -83,13 +85,15 @@ class EWC(SampledImportance):
 
         def log_likelihood(weights: Weights, one: Tensor, label: Tensor, task: Tensor) -> Tensor:
             output = self.heads.mask(functional_call(self.network, weights, (one[None],)), task[None])
-            return output.log_softmax(1)[0].gather(0, label[None])[0]
+            return log_likelihoods(output, label[None])[0]
 
         return fisher_diagonal(self.network, log_likelihood, x, labels, task_id)
 
     def _sampled_labels(self, x: Tensor, task_id: Tensor) -> Tensor:
         choice = generator(self.setting.seed, "fisher labels", self.phase_count, rank())
         scores = self.predict(x, task_id)
+        if predicts_label_sets(self.setting.action_space):
+            return torch.bernoulli(scores.sigmoid().cpu(), generator=choice).bool().to(self.device)
         return torch.multinomial(scores.softmax(1).cpu(), 1, generator=choice)[:, 0].to(self.device)
 
     @override

@@ -28,6 +28,7 @@ class MAS(SampledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    multi_label: ClassVar[bool] = True
     purpose: ClassVar[str] = "mas"
 
     mas_lambda: float = 0.25  # strength of the penalty (with importance_scale none: the paper has 1)

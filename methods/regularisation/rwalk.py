@@ -28,6 +28,7 @@ class RWalk(PathImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    multi_label: ClassVar[bool] = True
 
     rwalk_lambda: float = 10.0  # strength of the penalty
     rwalk_alpha: float = 0.9  # weight of the newest steps in the running Fisher information

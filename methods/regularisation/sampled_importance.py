@@ -91,7 +91,7 @@ class SampledImportance(WeightImportance):
 
         Args:
             x: Samples of the task (n, ...).
-            y: Their labels (n,).
+            y: Their labels (n,), or label sets (n, K).
             task_id: Their tasks (n,); zeros where these are hidden.
         """
 
@@ -119,7 +119,11 @@ class SampledImportance(WeightImportance):
     def importance(self) -> Weights:
         sample = self.aside.sample(self.n_aside)
         x, y = sample["x"].to(self.device), sample["y"].to(self.device)
-        ids = sample["task_id"].to(self.device) if "task_id" in sample else torch.zeros_like(y)
+        ids = (
+            sample["task_id"].to(self.device)
+            if "task_id" in sample
+            else torch.zeros(len(y), dtype=torch.long, device=self.device)
+        )
         found = self.importance_on(x, y, ids)
         return {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
 

@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Composition
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.augmentations import AUGMENTATIONS
+from redwood.methods.training.heads import mean_loss
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Replayed, Step
 
@@ -34,6 +34,7 @@ class AGEM(Rehearsal):
     """
 
     composition: ClassVar[Composition] = Composition.LAST
+    multi_label: ClassVar[bool] = True
 
     @override
     def join(self, step: Step) -> None:
@@ -67,4 +68,4 @@ class AGEM(Rehearsal):
         rows = replayed.rows
         x = AUGMENTATIONS[self.augmentation](rows["x"])
         with evaluating(self.network):
-            return F.cross_entropy(self.logits(x, rows.get("task_id")), rows["y"])
+            return mean_loss(self.logits(x, rows.get("task_id")), rows["y"])

@@ -19,5 +19,6 @@ class AsyncRehearsal(Rehearsal):
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
     regression: ClassVar[bool] = True
+    multi_label: ClassVar[bool] = True
 
     asynchronous: bool = async_option(default=True)  # draw from all workers' buffers, one step ahead

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
+from redwood.methods.training.heads import sample_losses
 from redwood.methods.training.layers import evaluating
 from redwood.settings.batch import Batch
 
@@ -25,12 +25,12 @@ def interference(network: nn.Module, update: Batch, others: Batch, lr: float, ma
         mask: What becomes of the network's scores, given the samples' tasks.
 
     Returns:
-        Rise of the cross-entropy (n,).
+        Rise of the loss (n,).
     """
 
     def losses(weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
         scores = functional_call(network, dict(weights), (batch.x,))
-        return F.cross_entropy(mask(scores, batch.task_id), batch.y, reduction="none")
+        return sample_losses(mask(scores, batch.task_id), batch.y)
 
     weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
     with evaluating(network):

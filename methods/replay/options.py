@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import BufferInputError, InvalidOptionError, UnknownNameError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
-from redwood.methods.training.heads import predicts_numbers
+from redwood.methods.training.heads import predicts_label_sets, predicts_numbers
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.supervised import SupervisedSetting
 
@@ -178,6 +178,8 @@ def check_suits(buffer: RehearsalBuffer, setting: SupervisedSetting) -> None:
     """Raise `InvalidOptionError` if policy or sampler need labels or task ids that the setting does not give."""
     if predicts_numbers(setting.action_space):
         _refuse_classes(buffer, setting.dataset)
+    if predicts_label_sets(setting.action_space):
+        _refuse_one_label(buffer, setting.dataset)
     if "tasks" in buffer.needs and setting.assumptions.task_ids < TaskIds.TRAINING:
         raise InvalidOptionError(
             f"--buffer_sampler {_name(buffer.sampler, SAMPLERS)} needs task ids, which {type(setting).__name__} does "
@@ -185,9 +187,25 @@ def check_suits(buffer: RehearsalBuffer, setting: SupervisedSetting) -> None:
         )
 
 
+def _refuse_one_label(buffer: RehearsalBuffer, dataset: object) -> None:
+    for option, component, names, other in _components(buffer):
+        takes_sets = isinstance(component, Policy) and component.takes_sets
+        if "labels" in component.needs and not takes_sets:
+            other = "partitioning" if isinstance(component, Policy) else other
+            raise InvalidOptionError(
+                f"--buffer_{option} {_name(component, names)} goes by the one class of a sample, but samples of "
+                f"{dataset} have several labels; choose another one, such as {other}."
+            )
+
+
+def _components(buffer: RehearsalBuffer) -> Iterator[tuple[str, Policy | Sampler, Mapping[str, type], str]]:
+    """Policy and sampler: the option, the component, its names, and one that goes by no label."""
+    yield "policy", buffer.policy, POLICIES, "reservoir"
+    yield "sampler", buffer.sampler, SAMPLERS, "uniform"
+
+
 def _refuse_classes(buffer: RehearsalBuffer, dataset: object) -> None:
-    known = (("policy", buffer.policy, POLICIES, "reservoir"), ("sampler", buffer.sampler, SAMPLERS, "uniform"))
-    for option, component, names, other in known:
+    for option, component, names, other in _components(buffer):
         if component.needs & {"labels", "rate"}:
             raise InvalidOptionError(
                 f"--buffer_{option} {_name(component, names)} goes by classes, but the targets of {dataset} are "

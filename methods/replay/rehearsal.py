@@ -30,6 +30,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
     regression: ClassVar[bool] = True
+    multi_label: ClassVar[bool] = True
     adds_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too
     stores_outputs: ClassVar[bool] = False  # whether `further_leaves` needs the forward pass
     draws: ClassVar[int] = 1  # calls of `replay.draw` per step, numbered from 0

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor
 from typing_extensions import override
 
@@ -15,7 +16,6 @@ from redwood.core.workers import rank, world_size
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.options import ReplayOptions, check_suits
 from redwood.methods.replay.replay import LocalReplay, Replay, ReplayingMethod
-from redwood.methods.training.heads import predicts_numbers
 from redwood.methods.training.step import Replayed, Rows, Step
 from redwood.settings.supervised import SupervisedSetting
 
@@ -72,7 +72,7 @@ class SharedReplay(Replay):
         """Share a buffer with the other workers; each step draws `draws` times from it."""
         self.memory = memory
         self._draws, self._device = draws, device
-        self._has_classes = not predicts_numbers(setting.action_space)
+        self._has_classes = isinstance(setting.action_space, Discrete)
         self._is_saved_apart = False
         memory.prepare(rank(), world_size(), device)
 

@@ -4,26 +4,33 @@ from collections.abc import Mapping
 from math import prod
 
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.core.state import Stateful
 
 
-def count_outputs(action_space: Discrete | Box) -> int:
-    """Outputs that a network needs: one for each class, or for each number to predict."""
+def count_outputs(action_space: Discrete | MultiBinary | Box) -> int:
+    """Outputs that a network needs: one for each class, label, or number to predict."""
+    if isinstance(action_space, MultiBinary):
+        return prod(action_space.shape)
     return prod(action_space.shape) if isinstance(action_space, Box) else int(action_space.n)
 
 
-def predicts_numbers(action_space: Discrete | Box) -> bool:
-    """Whether numbers are to be predicted, not classes."""
+def predicts_numbers(action_space: Discrete | MultiBinary | Box) -> bool:
+    """Whether numbers are to be predicted, not classes or labels."""
     return isinstance(action_space, Box)
 
 
-def as_predictions(outputs: Tensor, action_space: Discrete | Box) -> Tensor:
-    """What to answer with: scores (B, K) of classes as they are, numbers (B,) or (B, d) in the shape of the targets."""
-    if not predicts_numbers(action_space):
+def predicts_label_sets(action_space: Discrete | MultiBinary | Box) -> bool:
+    """Whether samples have several labels."""
+    return isinstance(action_space, MultiBinary)
+
+
+def as_predictions(outputs: Tensor, action_space: Discrete | MultiBinary | Box) -> Tensor:
+    """What to answer with: scores (B, K) as they are, numbers (B,) or (B, d) in the shape of the targets."""
+    if not isinstance(action_space, Box):
         return outputs
     return outputs.reshape(len(outputs), *(action_space.shape or ()))
 
@@ -31,13 +38,39 @@ def as_predictions(outputs: Tensor, action_space: Discrete | Box) -> Tensor:
 def sample_losses(outputs: Tensor, y: Tensor) -> Tensor:
     """The loss (B,) of each sample: cross-entropy of classes, or the squared error, a mean over the target's numbers.
 
+    Of label sets, it is the mean over labels of the binary cross-entropy of a logistic function of each output; outputs
+    that are masked (minus infinity) do not count.
+
     Args:
         outputs: Of the network (B, K) or (B, d).
-        y: Classes (B,), integers, or targets (B,) or (B, d), floats.
+        y: Classes (B,), integers, label sets (B, K), bool, or targets (B,) or (B, d), floats.
     """
+    if y.dtype == torch.bool:
+        return -log_likelihoods(outputs, y) / (outputs != -torch.inf).sum(1).clamp(min=1)
     if not y.is_floating_point():
         return F.cross_entropy(outputs, y, reduction="none")
     return (outputs - y.view_as(outputs)).square().mean(1)
+
+
+def mean_loss(outputs: Tensor, y: Tensor) -> Tensor:
+    """The mean (scalar) of `sample_losses`, which of classes PyTorch computes in one call."""
+    return F.cross_entropy(outputs, y) if y.dtype == torch.int64 else sample_losses(outputs, y).mean()
+
+
+def log_likelihoods(outputs: Tensor, y: Tensor) -> Tensor:
+    """Log p(y | x) of each sample (B,), by the network's outputs (B, K).
+
+    Labels of a set are independent, each with the logistic function of its output; masked ones do not count.
+
+    Args:
+        outputs: Of the network (B, K).
+        y: Classes (B,), integers, or label sets (B, K), bool.
+    """
+    if y.dtype != torch.bool:
+        return outputs.log_softmax(1).gather(1, y[:, None])[:, 0]
+    masked = outputs == -torch.inf
+    losses = F.binary_cross_entropy_with_logits(outputs.masked_fill(masked, 0), y.to(outputs.dtype), reduction="none")
+    return -losses.masked_fill(masked, 0).sum(1)
 
 
 class TaskHeads(Stateful):

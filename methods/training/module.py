@@ -67,12 +67,15 @@ class LearnerModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the accuracy on held-out samples as `validation_accuracy`, for callbacks that watch it.
 
-        Of regression, it is the mean squared error, as `validation_mse`.
+        Of regression, it is the mean squared error, as `validation_mse`; of label sets, the mean binary cross-entropy,
+        as `validation_loss`.
         """
         with self.method.flops.count_once("validation", kind=len(batch.y)):
             scores = self.method.logits(batch.x, batch.task_id)
         if batch.y.is_floating_point():
             name, value = "validation_mse", sample_losses(scores, batch.y).mean()
+        elif batch.y.dtype == torch.bool:
+            name, value = "validation_loss", sample_losses(scores, batch.y).mean()
         else:
             name, value = "validation_accuracy", (scores.argmax(1) == batch.y).float().mean()
         self.log(name, value, batch_size=len(batch.y), sync_dist=True)

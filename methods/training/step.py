@@ -16,6 +16,7 @@ from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.heads import TaskHeads
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
+from redwood.settings.scores.answers import decisions
 
 # Layers that leave out whole branches in training: torchvision's and timm's names for stochastic depth.
 DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})
@@ -189,8 +190,4 @@ class OnlineScorer:
             answer = answer if shown is None else heads.mask(answer, shown)
         else:
             answer = self._method.predict(batch.x, shown)
-        if batch.y.is_floating_point():
-            predictions = answer.view_as(batch.y)
-        else:
-            predictions = answer.argmax(1) if answer.dim() == 2 else answer
-        self._method.phase.score(predictions, batch)
+        self._method.phase.score(decisions(answer, batch.y), batch)

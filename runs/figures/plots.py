@@ -1,4 +1,4 @@
-"""Pictures of one run: the accuracy (or RMSE) matrix, accuracy over the phases, and online accuracy.
+"""Pictures of one run: the accuracy (or mAP, or RMSE) matrix, accuracy over the phases, and online accuracy.
 
 The suffix of the file decides the format (png, pdf, svg, ...). Tasks are numbered from 0, as everywhere.
 """
@@ -193,7 +193,7 @@ def draw_online(axes: Axes, results: Results) -> None:
     """Draw what was measured while a run was trained, over the samples or steps seen, and its average."""
     measure = results.measure
     samples, values = np.array(results.online_curve, dtype=np.float64).T
-    average, shown = results.metrics[f"online_{measure.key}"], measure.factor * values
+    average, shown = results.metrics[measure.online_key], measure.factor * values
     assert average is not None
     axes.plot(samples, shown, color=COLOURS[0], lw=1.3)
     label = f"average {measure.show(average)}"
@@ -208,7 +208,7 @@ def draw_online(axes: Axes, results: Results) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     # Of several passes, only the first is scored: later ones have learned from the samples already.
     first = " in the first pass" if results.cost.training_samples > samples[-1] and measure is not RETURN else ""
-    style_axes(axes, f"training {measure.samples} seen{first}", f"online {measure.label}")
+    style_axes(axes, f"training {measure.samples} seen{first}", f"online {measure.online_label}")
 
 
 def _draw_task_bands(axes: Axes, order: Sequence[int], steps: int) -> None:

@@ -47,8 +47,10 @@ def samples_of(name: str, x: np.ndarray | Tensor) -> Tensor:
 
 
 def targets_of(name: str, y: np.ndarray | Tensor) -> Tensor:
-    """Labels as int64, or targets of regression as float32."""
+    """Labels as int64, label sets as bool, or targets of regression as float32."""
     tensor = _own(name, "labels", y)
+    if tensor.dtype == torch.bool and tensor.dim() == 2:
+        return tensor
     if not tensor.dtype.is_floating_point:
         return labels_of(name, tensor)
     return tensor.float()

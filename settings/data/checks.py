@@ -9,7 +9,7 @@ from redwood.settings.data.arrays import Samples
 
 def check_split(name: str, split: str, x: Samples, y: Tensor, contexts: Tensor | None) -> None:
     """Check the shapes of one split, and the values of its samples."""
-    dims = (1, 2) if y.dtype.is_floating_point else (1,)
+    dims = (1, 2) if y.dtype.is_floating_point or y.dtype == torch.bool else (1,)
     if not len(x.shape) or not y.dim():
         raise DataError(f"Data set {name}: the {split} samples and labels need a first dimension, one row for each.")
     if y.dim() not in dims or len(x) != len(y) or (contexts is not None and contexts.shape != y.shape[:1]):
@@ -29,7 +29,9 @@ def _flattening(y: Tensor) -> str:
     """Advice for labels with two dimensions, as the end of a sentence."""
     if y.dim() != 2:
         return ""
-    return "; pass y.argmax(1) of one-hot rows" if y.shape[1] > 1 else "; pass y[:, 0]"
+    if y.shape[1] == 1:
+        return "; pass y[:, 0]"
+    return "; pass y.argmax(1) of one-hot rows, or y.astype(bool) where a sample may have several labels"
 
 
 def check_targets(name: str, y: Tensor, y_test: Tensor) -> None:
@@ -54,6 +56,19 @@ def check_labels(name: str, y: Tensor, y_test: Tensor) -> None:
     unknown = torch.unique(y_test[(y_test < 0) | (y_test >= len(present))])
     if len(unknown):
         raise DataError(f"Data set {name}: the test labels {_shorten(unknown)} never occur in training.")
+
+
+def check_label_sets(name: str, y: Tensor, y_test: Tensor) -> None:
+    """Check label sets (N, L): both splits have the same labels, and some training sample has each of them."""
+    if y.dim() != 2 or y.dtype != torch.bool or y.dtype != y_test.dtype or y.shape[1:] != y_test.shape[1:]:
+        raise DataError(
+            f"Data set {name}: the training labels are {tuple(y.shape)} {y.dtype}, the test labels "
+            f"{tuple(y_test.shape)} {y_test.dtype}; give both as sets of the same labels, (N, L) bool."
+        )
+    missing = (~y.any(0)).nonzero().flatten()
+    if y.shape[1] < 2 or len(missing):
+        what = f"no training sample has the labels {_shorten(missing)}" if len(missing) else "there is one label only"
+        raise DataError(f"Data set {name}: {what}; drop such columns of y, and keep two at least.")
 
 
 def check_contexts(name: str, contexts: Tensor, contexts_test: Tensor) -> None:
@@ -85,7 +100,7 @@ def check_validation(name: str, validation: Tensor, y: Tensor, contexts: Tensor 
             f"Data set {name}: the validation mask needs one bool for each of the {len(y)} training samples, "
             f"got {tuple(validation.shape)} {validation.dtype}."
         )
-    kinds = {"class": None if y.dtype.is_floating_point else y, "task": contexts}
+    kinds = {"class": y if y.dtype == torch.int64 else None, "task": contexts}
     for kind, numbers in kinds.items():
         if numbers is None:
             continue

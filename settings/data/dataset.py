@@ -1,4 +1,4 @@
-"""A data set in memory or in image files, with classes or numbers to predict. Every stream is cut from one."""
+"""A data set in memory or in files, with classes, label sets or numbers to predict. Every stream is cut from one."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from redwood.settings.data.arrays import (
 )
 from redwood.settings.data.checks import (
     check_contexts,
+    check_label_sets,
     check_labels,
     check_split,
     check_targets,
@@ -37,9 +38,10 @@ class Dataset:
     Attributes:
         name: Name in results.
         x: Training samples (N, ...).
-        y: Training labels (N,), int64 in 0..K-1; or, for regression, targets (N,) or (N, d), float32.
+        y: Training labels (N,), int64 in 0..K-1; or label sets (N, L), bool, where a sample may have several labels;
+            or, for regression, targets (N,) or (N, d), float32.
         x_test: Test samples (M, ...).
-        y_test: Test labels (M,), or targets (M,) or (M, d).
+        y_test: Test labels (M,), label sets (M, L), or targets (M,) or (M, d).
         contexts: Task of each training sample (N,), if the data has tasks of its own; else None.
         contexts_test: Task of each test sample (M,); given if and only if `contexts` is.
         max_value: Largest possible value of integer samples, by which they are scaled. None: no scaling.
@@ -82,6 +84,8 @@ class Dataset:
             )
         if self.is_regression or self.y_test.dtype.is_floating_point:
             check_targets(self.name, self.y, self.y_test)
+        elif self.is_multi_label or self.y_test.dtype == torch.bool:
+            check_label_sets(self.name, self.y, self.y_test)
         else:
             check_labels(self.name, self.y, self.y_test)
         if (self.contexts is None) != (self.contexts_test is None):
@@ -101,18 +105,28 @@ class Dataset:
         return self.y.dtype.is_floating_point
 
     @property
+    def is_multi_label(self) -> bool:
+        """Whether a sample may have several labels."""
+        return self.y.dtype == torch.bool
+
+    @property
+    def kind(self) -> str:
+        """What the targets are: `classes`, `multi_label` or `regression`."""
+        return "regression" if self.is_regression else "multi_label" if self.is_multi_label else "classes"
+
+    @property
     def keeps_order(self) -> bool:
         """Whether `--stream auto` keeps the order of the samples, unless the data has tasks of its own."""
         return self.ordered or self.is_regression
 
     @property
     def n_classes(self) -> int:
-        """Number of classes K."""
-        return int(self.y.max()) + 1
+        """Number of classes K, or of labels L."""
+        return self.y.shape[1] if self.is_multi_label else int(self.y.max()) + 1
 
     @property
     def n_outputs(self) -> int:
-        """Number of classes K, or of numbers to predict for each sample."""
+        """Number of classes K, of labels L, or of numbers to predict for each sample."""
         return self.y[0].numel() if self.is_regression else self.n_classes
 
     @property
@@ -143,9 +157,10 @@ class Dataset:
 
         Args:
             x: Training samples (N, ...); integer samples keep their dtype, floats become float32.
-            y: Training labels (N,), integers 0..K-1; or targets (N,) or (N, d) of regression, floats.
+            y: Training labels (N,), integers 0..K-1; or label sets (N, L), bool; or targets (N,) or (N, d) of
+                regression, floats.
             x_test: Test samples (M, ...).
-            y_test: Test labels (M,), or targets (M,) or (M, d).
+            y_test: Test labels (M,), label sets (M, L), or targets (M,) or (M, d).
             t: Task of each training sample (N,), integers 0..T-1; None lets the setting cut the tasks.
             t_test: Task of each test sample (M,).
             name: Name in results.

@@ -11,7 +11,7 @@ import numpy as np
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.holdout import hold_out, hold_out_along
+from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
 
 _OF_SAMPLES = ("x", "y", "t", "time")
 _NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test")
@@ -21,8 +21,9 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     """Read a data set from `path` (.npz, .h5 or .hdf5).
 
     The file holds the arrays `x` (N, ...), images as (N, C, H, W), and `y` (N,), integers 0..K-1, or floats (N,) or
-    (N, d) for regression; optionally the task of each sample `t` (N,), integers 0..T-1, and when it was taken, `time`
-    (N,), numbers or dates. Bytes are scaled by 255, wider integers by their largest training value.
+    (N, d) for regression, or bool (N, L) where a sample may have several labels; optionally the task of each sample
+    `t` (N,), integers 0..T-1, and when it was taken, `time` (N,), numbers or dates. Bytes are scaled by
+    255, wider integers by their largest training value.
 
     The test split is `x_test`, `y_test`, `t_test` and `time_test` likewise; or the samples that the mask `test` (N,)
     marks. Without either, one fifth of the samples of each class (and task), drawn by `seed`, is the test split. Where
@@ -101,6 +102,8 @@ def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
         return array
     if name.startswith("time"):
         return array  # 32 bits would make one of many; `Dataset.from_arrays` checks them
+    if name in ("y", "y_test") and array.dtype == bool and array.ndim == 2:
+        return array  # label sets
     if array.dtype.kind not in "iuf":
         raise DataError(
             f"The array {name!r} of {path} holds {array.dtype}, not numbers; save it as integers or floats."
@@ -128,8 +131,8 @@ def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.
     mask = arrays.get("test")
     arrays = {key: arrays[key] for key in (*_OF_SAMPLES, "slices") if key in arrays}
     y = arrays["y"]
-    numbers = y.dtype.kind == "f"
-    if len({array.shape[:1] for array in arrays.values()}) > 1 or (y.ndim != 1 and not numbers):
+    one_each = y.dtype.kind not in "fb"
+    if len({array.shape[:1] for array in arrays.values()}) > 1 or (y.ndim != 1 and one_each):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
         raise DataError(f"Data set {name}: the arrays need as many labels as samples, in one dimension; got {shapes}.")
     if mask is not None:
@@ -148,6 +151,10 @@ def _held_out(name: str, arrays: dict[str, np.ndarray], seed: int) -> np.ndarray
     y = arrays["y"]
     numbers = y.dtype.kind == "f"
     classes = np.zeros(len(y), np.int64) if numbers else y
+    if y.dtype == bool:
+        tasks, classes = arrays.get("t", np.zeros(len(y))), np.zeros(len(y), np.int64)
+        for task in np.unique(tasks):
+            classes[tasks == task] = rarest_label(y[tasks == task])
     keys = np.stack([classes, *(arrays[key] for key in ("t",) if key in arrays)], axis=1)
     strata = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     if numbers or "time" in arrays:

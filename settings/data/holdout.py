@@ -60,6 +60,17 @@ def hold_out_along(name: str, strata: np.ndarray, order: np.ndarray, seed: int) 
     return torch.from_numpy(order[~is_test]), torch.from_numpy(order[is_test])
 
 
+def rarest_label(sets: np.ndarray) -> np.ndarray:
+    """The stratum (N,) of each label set (N, L), bool: its rarest label, or L if it has none.
+
+    A sample that would be alone in its stratum joins the largest one.
+    """
+    counts = np.where(sets, sets.sum(0), len(sets) + 1)
+    rarest = np.where(sets.any(1), counts.argmin(1), sets.shape[1])
+    sizes = np.bincount(rarest)
+    return np.where(sizes[rarest] > 1, rarest, sizes.argmax())
+
+
 def _strata_to_split(name: str, strata: np.ndarray) -> np.ndarray:
     present, counts = np.unique(strata, return_counts=True)
     if len(strata) == 0 or counts.min() < 2:

@@ -14,6 +14,7 @@ DATASETS: dict[str, str] = {
     "core50": "redwood.settings.data.folders:core50",
     "dtd": "redwood.settings.data.image_sets:dtd",
     "prototypes": "redwood.settings.data.prototypes:prototypes",
+    "multi_label": "redwood.settings.data.multi_label:multi_label",
     "image_folder": "redwood.settings.data.folders:image_folder",
 } | {
     f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"

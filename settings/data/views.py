@@ -146,6 +146,8 @@ def _ordered_classes(view: View, data: Dataset) -> list[int]:
     """The class of each label."""
     if data.is_regression:
         raise DataError(f"Task {view.title}: the targets of {view.dataset} are numbers; a task needs classes.")
+    if data.is_multi_label:
+        raise DataError(f"Task {view.title}: samples of {view.dataset} have several labels; a task needs classes.")
     classes = list(view.classes) or list(range(data.n_classes))
     for label in classes:
         if not 0 <= label < data.n_classes:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
 from redwood.core.errors import NotApplicableError
@@ -75,9 +75,11 @@ def _one_number_check(shape: tuple[int, ...], low: float, high: float) -> Action
 
 
 def random_actions(space: Space, n: int, generator: torch.Generator) -> Tensor:
-    """Draw `n` actions, uniform over the space: choices (n,), or numbers (n, ...)."""
+    """Draw `n` actions, uniform over the space: choices (n,), label sets (n, L), or numbers (n, ...)."""
     if isinstance(space, Discrete):
         return int(space.start) + torch.randint(int(space.n), (n,), generator=generator)
+    if isinstance(space, MultiBinary):
+        return torch.rand(n, *space.shape, generator=generator) < 0.5
     assert isinstance(space, Box)
     low, high = (torch.from_numpy(np.asarray(bound, dtype=np.float32)) for bound in (space.low, space.high))
     return low + (high - low) * torch.rand(n, *space.shape, generator=generator)

@@ -144,7 +144,7 @@ class ReinforcementStream:
         names = [{"env": self._makers[task.environment].name} if several else {} for task in self._tasks]
         return {"task_physics": [name | task.values for name, task in zip(names, self._tasks, strict=True)]}
 
-    def result_fields(self) -> dict[str, Any]:
+    def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the single-task reference, and the task of each phase if tasks come back."""
         comes_back = self.num_phases > 1 and self.num_phases > self.num_tasks
         return {"reference": self._reference, "phase_tasks": list(self._order) if comes_back else None}

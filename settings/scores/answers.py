@@ -1,10 +1,10 @@
-"""What a method may answer with: the classes or numbers of a space, and the checks of an answer."""
+"""What a method may answer with: the classes, label sets or numbers of a space, and the checks of an answer."""
 
 from typing import Any, TypeAlias
 
 import gymnasium
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
 from redwood.core.errors import InvalidPredictionError
@@ -19,11 +19,12 @@ def check_form(answer: object, space: Space, n: int, call: str, *, scores: bool 
     The values are not read, so the check costs no synchronisation with a GPU; see `check_values`.
 
     Args:
-        answer: Integers (n,) where `space` is `Discrete`, else numbers (n, ...).
+        answer: Integers (n,) where `space` is `Discrete`, label sets (n, L) bool where it is `MultiBinary`, else
+            numbers (n, ...).
         space: The space of the answers.
         n: Number of samples.
         call: The call that gave the answer, to start the message, such as "predict returned".
-        scores: Whether a score for each class (n, K) is accepted too.
+        scores: Whether a score for each class (n, K), or for each label (n, L), is accepted too.
     """
     if _fits(answer, space, n, scores):
         return
@@ -52,10 +53,26 @@ def check_values(answer: Tensor, space: Space, call: str) -> None:
                 raise InvalidPredictionError(f"{call} {value}, but the classes are {first} to {last}.")
 
 
+def decisions(answer: Tensor, y: Tensor) -> Tensor:
+    """What is predicted, in the form of the targets `y`: classes (B,), label sets (B, K) or numbers.
+
+    Args:
+        answer: What `predict` returns; of label sets, the labels with a score above 0 are predicted.
+        y: The targets, of which only the form is read.
+    """
+    if y.is_floating_point():
+        return answer.view_as(y)
+    if y.dtype == torch.bool:
+        return answer if answer.dtype == torch.bool else answer > 0
+    return answer.argmax(1) if answer.dim() == 2 else answer
+
+
 def _fits(answer: object, space: Space, n: int, scores: bool) -> bool:
     if not isinstance(answer, Tensor):
         return False
     shape = tuple(answer.shape)
+    if isinstance(space, MultiBinary):
+        return shape == (n, *space.shape) and (answer.dtype == torch.bool or (scores and answer.is_floating_point()))
     if not isinstance(space, Discrete):
         return shape == (n, *(space.shape or ())) and answer.dtype != torch.bool and not answer.is_complex()
     if scores and shape == (n, int(space.n)):
@@ -64,6 +81,9 @@ def _fits(answer: object, space: Space, n: int, scores: bool) -> bool:
 
 
 def _wanted(space: Space, n: int, scores: bool) -> str:
+    if isinstance(space, MultiBinary):
+        sets = f"return label sets {(n, *space.shape)}"
+        return f"{sets}, bool, or scores of that shape, floats" if scores else f"{sets}, a tensor of bool"
     if not isinstance(space, Discrete):
         return f"return the numbers {(n, *(space.shape or ()))} as a tensor"
     integers = f"return classes ({n},)"

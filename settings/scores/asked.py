@@ -9,7 +9,7 @@ from redwood.core.errors import NotTrainedError
 from redwood.core.state import State
 from redwood.core.workers import rank
 from redwood.settings.protocols import Learner
-from redwood.settings.scores.answers import Space
+from redwood.settings.scores.answers import Space, decisions
 from redwood.settings.scores.evaluation import ask
 from redwood.settings.scores.prequential import OnlineScore
 from redwood.settings.streams.batches import BatchSequence
@@ -56,16 +56,20 @@ class AskedScore:
             self._online.record(step, self._answer(batch.x, batch.task_id, batch.y), batch.y)
 
     def _answer(self, x: Tensor, task_id: Tensor | None, y: Tensor) -> Tensor:
-        """The predicted classes (B,), or numbers, for samples (B, ...)."""
+        """The predicted classes (B,), label sets or numbers for samples (B, ...)."""
         try:
             with torch.no_grad():
                 answer = ask(self._learner, x, task_id if self._show_ids else None, self._space)
         except NotTrainedError:
             self._tell_untrained()
-            return torch.zeros_like(y) if y.is_floating_point() else torch.full_like(y, -1)
-        if y.is_floating_point():
-            return answer.view_as(y)
-        return answer.argmax(1) if answer.dim() == 2 else answer
+            return self._wrong(y)
+        return decisions(answer, y)
+
+    @staticmethod
+    def _wrong(y: Tensor) -> Tensor:
+        if y.dtype == torch.bool:
+            return ~y
+        return torch.zeros_like(y) if y.is_floating_point() else torch.full_like(y, -1)
 
     def _tell_untrained(self) -> None:
         if not self._told and rank() == 0:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.core.seeding import preserved_random_state
-from redwood.core.workers import rank, sum_over_workers, world_size
+from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
 from redwood.settings.protocols import Learner
 from redwood.settings.scores.answers import Space, check_form, check_values
 from redwood.settings.scores.slices import Slicing
@@ -86,8 +86,30 @@ def count(
     return Counts(samples, totals, top5 if ranked else None, slices)
 
 
+def label_answers(method: Learner, source: Source, entries: Entries, space: Space, *, show_ids: bool) -> Tensor:
+    """The scores (n, L), or the predicted label sets (n, L), of all samples; every worker gets those of all workers.
+
+    Args:
+        method: The method.
+        source: Samples and labels.
+        entries: The samples to predict.
+        space: The labels.
+        show_ids: Whether the method is told the task of each sample.
+
+    Raises:
+        InvalidPredictionError: If the method answers with something else than scores or label sets.
+    """
+    shard = torch.arange(len(entries))[split_evenly(len(entries), rank(), world_size())]
+    answers = []
+    with preserved_random_state(), torch.no_grad():
+        for index in shard.split(TEST_BATCH):
+            batch = entries[index]
+            answers.append(ask(method, source.samples(batch), batch.tasks.clone() if show_ids else None, space))
+    return torch.cat([answer for own in gather_objects(answers) for answer in own])
+
+
 def ask(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
-    """The checked answer of a method for samples (B, ...), on the CPU: classes (B,), scores (B, K) or numbers.
+    """The checked answer of a method for samples (B, ...), on the CPU: classes (B,), scores (B, K), label sets or numbers.
 
     Raises:
         InvalidPredictionError: If the answer cannot be scored.

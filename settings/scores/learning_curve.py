@@ -54,6 +54,10 @@ def check_lca(n: int, setting: str, data: Dataset, batches: Sequence[int] | None
         raise InvalidOptionError(
             f"--lca {n} is an area under accuracies, but the targets of {data.name} are numbers; leave it out."
         )
+    if data.is_multi_label:
+        raise InvalidOptionError(
+            f"--lca {n} is an area under accuracies, but the samples of {data.name} have several labels; leave it out."
+        )
     if min(batches) <= n:
         raise InvalidOptionError(
             f"--lca {n} needs more than {n} mini-batches in each phase, but phase {batches.index(min(batches))} has "

@@ -1,6 +1,12 @@
-"""The measures of a run: accuracy where classes are predicted, RMSE where numbers are, return of environments."""
+"""The measures of a run: accuracy of classes, mAP of label sets, RMSE of numbers, return of environments."""
 
 from dataclasses import dataclass
+
+# Of label sets. Groups of labels: the least count in training, as a share of the most frequent label's (Kim et al.,
+# 2020, "Imbalanced Continual Learning with Partitioning Reservoir Sampling").
+LABEL_GROUPS = {"majority": 0.7, "moderate": 0.1, "minority": 0.0}
+LABEL_SCORES = ("map", "cf1", "of1")  # mean average precision, per-class F1, overall F1
+SUFFIXES = ("", *(f"_{group}" for group in LABEL_GROUPS))  # of scores of label sets: of all labels, and of each group
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,7 @@ class Measure:
         decimals: Digits after the point.
         samples: Name of the entries of a stream.
         more: Metrics that only this measure has.
+        online: Key of what is scored while a run trains, if that is another measure.
     """
 
     key: str
@@ -24,6 +31,7 @@ class Measure:
     decimals: int
     samples: str = "samples"
     more: tuple[str, ...] = ()
+    online: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -34,14 +42,29 @@ class Measure:
             "forgetting",
             "backward_transfer",
             "forward_transfer",
-            f"online_{self.key}",
+            self.online_key,
             *self.more,
         )
+
+    @property
+    def online_key(self) -> str:
+        """The name of the online metric."""
+        return f"online_{self.online or self.key}"
+
+    @property
+    def is_share(self) -> bool:
+        """Whether values lie in [0, 1] and higher is better."""
+        return self.unit == "%"
 
     @property
     def label(self) -> str:
         """The name with the unit, such as `accuracy (%)`."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    @property
+    def online_label(self) -> str:
+        """The label of the online score."""
+        return self.label.replace(self.name, self.online.upper()) if self.online else self.label
 
     @property
     def title(self) -> str:
@@ -56,5 +79,17 @@ class Measure:
 
 
 ACCURACY = Measure("accuracy", "accuracy", factor=100.0, unit="%", decimals=1)
+MAP = Measure(
+    "map",
+    "mAP",
+    factor=100.0,
+    unit="%",
+    decimals=1,
+    more=(
+        *(f"{score}{suffix}" for score in LABEL_SCORES for suffix in SUFFIXES),
+        *(f"forgetting_{score}{suffix}" for score in LABEL_SCORES for suffix in SUFFIXES if score != "map" or suffix),
+    ),
+    online="f1",
+)
 RMSE = Measure("rmse", "RMSE", factor=1.0, unit="", decimals=3)
 RETURN = Measure("return", "return", factor=1.0, unit="", decimals=2, samples="steps", more=("normalised_return",))

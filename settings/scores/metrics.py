@@ -78,12 +78,13 @@ def forgetting(R: Matrix, order: Order | None = None) -> float | None:
     the last, the task trained last is left out, and a negative value means that earlier tasks improved.
 
     Args:
-        R: Accuracy matrix (P, T), NaN where a task was not tested; such phases do not count.
+        R: Accuracy matrix (P, T), NaN where a task was not tested; such phases do not count. Nor does a task whose
+            value in the last row is NaN, as where none of its samples has a label of some group.
         order: The task of each phase (P,) where tasks come back; else P in {1, T}.
 
     Returns:
         A value in [-1, 1], lower is better; 0.0 for a single task; None if one phase trained several tasks (P = 1 < T),
-        as nothing was measured before.
+        as nothing was measured before, or no earlier task has a value.
 
     Raises:
         ValueError: If `R` is ragged or empty, or P fits neither T nor `order`.
@@ -94,6 +95,9 @@ def forgetting(R: Matrix, order: Order | None = None) -> float | None:
     earlier = _all_but(matrix, _order(matrix, order)[-1])
     if not len(earlier):
         return 0.0
+    earlier = earlier[~np.isnan(matrix[-1, earlier])]
+    if not len(earlier):
+        return None
     best = np.nanmax(matrix[:-1, earlier], axis=0)
     return float((best - matrix[-1, earlier]).mean())
 

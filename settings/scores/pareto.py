@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from redwood.settings.scores.measure import ACCURACY, RMSE, Measure
+from redwood.settings.scores.measure import RMSE, Measure
 
 Point: TypeAlias = tuple[float, float]
 
@@ -62,10 +62,10 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
 
 
 def loss_of(objective: float, measure: Measure) -> float:
-    """Return what a front minimises: the error 1 - accuracy in [0, 1], the RMSE itself, or the negated return."""
+    """Return what a front minimises: the error 1 - accuracy (or mAP), the RMSE itself, or the negated return."""
     if measure is RMSE:
         return objective
-    return 1.0 - objective if measure is ACCURACY else -objective
+    return 1.0 - objective if measure.is_share else -objective
 
 
 def hypervolume_of_methods(costs: Sequence[float], losses: Sequence[float], measure: Measure) -> float | None:
@@ -86,5 +86,5 @@ def hypervolume_of_methods(costs: Sequence[float], losses: Sequence[float], meas
     points = [(math.log10(cost), loss) for cost, loss in zip(costs, losses, strict=True) if cost > 0]
     if not points:
         return None
-    worst = 1.0 if measure is ACCURACY else max(loss for _, loss in points)
+    worst = 1.0 if measure.is_share else max(loss for _, loss in points)
     return hypervolume(points, (max(x for x, _ in points), worst))

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import ClassVar
 
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiBinary
 from torch import Tensor
 from typing_extensions import override
 
@@ -14,6 +14,7 @@ from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
 from redwood.settings.batch import Batch
 from redwood.settings.scores.answers import Space, check_form, check_values
+from redwood.settings.scores.label_sets import sample_f1
 from redwood.settings.streams.loader import BatchLoader
 
 CURVE_POINTS = 50
@@ -186,6 +187,24 @@ class OnlineRMSE(OnlineScore):
         return float((total / n) ** 0.5)
 
 
+class OnlineF1(OnlineScore):
+    """Mean over samples of the F1 of predicted label sets (B, L), bool."""
+
+    dtype = torch.bool
+    sums = torch.float32
+    totals = torch.float64
+
+    @override
+    def score(self, predictions: Tensor, y: Tensor, sizes: list[int]) -> Tensor:
+        return torch.stack([values.sum() for values in sample_f1(predictions, y).split(sizes)])
+
+    @override
+    def summary(self, total: float, n: int) -> float:
+        return total / n
+
+
 def online_score(train: BatchLoader, space: Space) -> OnlineScore:
-    """The score for predictions of `space`: accuracy of classes, or RMSE of numbers."""
+    """The score for predictions of `space`: accuracy of classes, F1 of label sets, or RMSE of numbers."""
+    if isinstance(space, MultiBinary):
+        return OnlineF1(train, space)
     return (OnlineRMSE if isinstance(space, Box) else OnlineAccuracy)(train, space)

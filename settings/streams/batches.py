@@ -28,7 +28,7 @@ class Source:
 
     Attributes:
         x: Samples of the data set (N, ...).
-        y: Labels of the data set (N,), or targets (N,) or (N, d) of regression.
+        y: Labels of the data set (N,), label sets (N, L), or targets (N,) or (N, d) of regression.
         tasks: All tasks of the stream, which transform samples and labels.
     """
 
@@ -37,10 +37,13 @@ class Source:
     tasks: Sequence[SupervisedTask]
 
     def labels(self, entries: Entries) -> Tensor:
-        """Labels of the entries (n,), mapped by their tasks; targets (n,) or (n, d) are the same in all tasks."""
+        """Labels (n,) or label sets (n, K) of the entries, mapped by their tasks; targets are the same in all tasks."""
         if self.y.is_floating_point():
             return self.y[entries.rows]
         label_maps = torch.stack([task.label_map for task in self.tasks])
+        if self.y.dtype == torch.bool:
+            sets = torch.zeros(len(entries), int(label_maps.max()) + 1, dtype=torch.bool)
+            return sets.scatter_(1, label_maps[entries.tasks], self.y[entries.rows])
         return label_maps[entries.tasks, self.y[entries.rows]]
 
     def samples(self, entries: Entries) -> Tensor:
@@ -209,7 +212,7 @@ class BatchSequence:
         return int(self._cuts[self.steps_shown * self._workers])
 
     def labels_shown(self) -> Tensor:
-        """Labels (n,), or targets (n,) or (n, d), that this worker served in the first pass, in their order."""
+        """Labels (n,), label sets (n, K), or targets, that this worker served in the first pass, in their order."""
         starts, stops = torch.tensor(self.spans[: self.steps_shown], dtype=torch.long).view(-1, 2).unbind(1)
         sizes = stops - starts
         ends = sizes.cumsum(0)

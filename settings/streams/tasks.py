@@ -21,7 +21,7 @@ class SupervisedTask:
     Attributes:
         rows: Its training rows of the data set (n,).
         rows_test: Its test rows (m,).
-        label_map: The label in this task for each label of the data set (K,); unused for regression.
+        label_map: The label in this task for each label of the data set (K,) or (L,); unused for regression.
         transform: The transform of its samples; None leaves them unchanged.
     """
 
@@ -69,6 +69,11 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
             f"--stream class_split splits classes, but the targets of {data.name} are numbers; "
             "use --stream ordered, instance, permuted, rotated or contexts."
         )
+    if data.is_multi_label and options.stream == "class_split":
+        raise InvalidOptionError(
+            f"--stream class_split splits classes, but a sample of {data.name} may have labels of several parts; "
+            "use --stream ordered, instance, permuted, rotated or contexts."
+        )
     if options.stream != "class_split" and (options.increment or options.class_order):
         given = "--increment" if options.increment else "--class_order"
         raise InvalidOptionError(f"{given} splits classes, but --stream {options.stream} does not; leave it out.")
@@ -80,6 +85,11 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
             split = "training" if len(task.rows) == 0 else "test"
             raise DataError(
                 f"Task {number} of {data.name} has no {split} samples; use fewer tasks (--nb_tasks) or more data."
+            )
+        if data.is_multi_label and not bool(data.y_test[task.rows_test].any()):
+            raise DataError(
+                f"Task {number} of {data.name} has no test sample with a label, so that nothing can be scored; use "
+                "fewer tasks (--nb_tasks) or more data."
             )
     return tasks, n_outputs
 
@@ -227,7 +237,7 @@ def _instances(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
 def _split_by_class(y: Tensor, num_tasks: int, seed: int) -> list[Tensor]:
     """Divide the rows among `num_tasks` tasks: each gets an equal share of every class, if there are classes."""
     shuffled = torch.randperm(len(y), generator=generator(seed))
-    by_class = shuffled if y.is_floating_point() else shuffled[torch.argsort(y[shuffled], stable=True)]
+    by_class = shuffled if y.dtype != torch.int64 else shuffled[torch.argsort(y[shuffled], stable=True)]
     return [by_class[number::num_tasks].sort().values for number in range(num_tasks)]
 
 
@@ -257,7 +267,7 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask]
     if data.contexts is None or data.contexts_test is None:
         raise InvalidOptionError(
             f"--stream contexts takes the tasks from the data, but {data.name} carries no task ids; "
-            f"use --stream {'ordered' if data.is_regression else 'class_split'}."
+            f"use --stream {'ordered' if data.is_regression else 'instance' if data.is_multi_label else 'class_split'}."
         )
     count = int(data.contexts.max()) + 1
     if options.num_tasks not in (None, count):
