@@ -15,6 +15,7 @@ NOT_DEFINED = "\N{EN DASH}"
 GAP = "…"
 _MAX_ROWS = 24
 _CELL = len("100.0")
+ABBREVIATIONS = {name: name.upper() for name in ("rmse", "lca", "f1", "cf1", "of1")} | {"map": "mAP"}
 SIGNED = {"backward_transfer", "forward_transfer"}
 
 
@@ -98,7 +99,7 @@ def _cell(values: Sequence[float | None] | None, task: int | None, phase: int | 
 
 def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     for name, value in results.metrics.items():
-        label = name.replace("_", " ").replace("rmse", "RMSE").replace("lca", "LCA")
+        label = " ".join(ABBREVIATIONS.get(word, word) for word in name.split("_"))
         if name.startswith("validation") and results.num_phases > 1:
             label += " on the last phase"
         yield label, show_value(results.measure, value, signed=name in SIGNED)

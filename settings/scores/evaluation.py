@@ -109,7 +109,7 @@ def label_answers(method: Learner, source: Source, entries: Entries, space: Spac
 
 
 def ask(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
-    """The checked answer of a method for samples (B, ...), on the CPU: classes (B,), scores (B, K), label sets or numbers.
+    """The checked answer of a method for samples (B, ...), on the CPU: classes (B,), scores (B, K), sets or numbers.
 
     Raises:
         InvalidPredictionError: If the answer cannot be scored.
