@@ -23,5 +23,6 @@ def few_label_sets(n_train: int = 120, n_test: int = 90, contexts: bool = True) 
             y &= torch.arange(N_LABELS) % 2 == tasks[:, None]
         parts += [y.float() @ directions + 0.2 * torch.randn(n, 8, generator=generator), y, tasks]
     x, y, t, x_test, y_test, t_test = parts
-    given = {"t": t, "t_test": t_test} if contexts else {}
-    return Dataset.from_arrays(x, y, x_test, y_test, **given, name="few_label_sets")
+    if not contexts:
+        return Dataset.from_arrays(x, y, x_test, y_test, name="few_label_sets")
+    return Dataset.from_arrays(x, y, x_test, y_test, t, t_test, name="few_label_sets")

@@ -187,7 +187,7 @@ class TestScores:
         results = run_here(label_setting(), Knows())
         assert sorted(label for labels in results.label_groups.values() for label in labels) == list(range(6))
         metrics = results.metrics
-        assert metrics["map"] > 0.6
+        assert metrics["map"] > 0.5
         for score in ("map", "cf1", "of1"):
             for group, labels in results.label_groups.items():
                 assert (metrics[f"{score}_{group}"] is None) == (not labels)
