@@ -19,6 +19,7 @@ from redwood.settings.data.combine import combine
 from redwood.settings.data.conversion import checked_source
 from redwood.settings.data.ctrl import CTRL_STREAMS, ctrl_stream, find_pool
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.imbalance import check_imbalance
 from redwood.settings.data.task_list import read_task_list, views_of_names
 from redwood.settings.data.views import View
 from redwood.settings.phase import Phase
@@ -54,6 +55,7 @@ class SupervisedSetting(Setting, labels=True):
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     label_delay: int = 0  # online: the labels of a mini-batch come so many mini-batches after its samples
+    imbalance: str = ""  # training samples of each class: long_tail, long_tail:RATIO or dirichlet:ALPHA (default: all)
     validation: float = 0.0  # share of each task's training samples held out for validation
     slices: str = ""  # column of the data file that groups samples, for scores by slice (default: the classes)
     lca: int = 0  # test each task after 0, 1, ... so many of its mini-batches, for the area under its learning curve
@@ -72,6 +74,7 @@ class SupervisedSetting(Setting, labels=True):
         check_range(self, "drift_width", 0)
         check_range(self, "validation", 0, 0.9)
         check_range(self, "lca", 0)
+        check_imbalance(self.imbalance)
         check_range(self, "label_delay", 0)
         if self.label_delay and self.passes > 1:
             raise InvalidOptionError(
@@ -107,6 +110,11 @@ class SupervisedSetting(Setting, labels=True):
                 raise InvalidOptionError(
                     f"--{name} {getattr(self, name)} has no effect on --stream {self.stream}; add {remedy}."
                 )
+        if self.imbalance and (of_tasks or of_ctrl):
+            raise InvalidOptionError(
+                f"--imbalance {self.imbalance} has no effect on --stream {self.stream}, whose tasks name their numbers "
+                "of samples; leave it out."
+            )
         if of_ctrl and given_data:
             raise InvalidOptionError(
                 f"--dataset has no effect on --stream {self.stream}, which is made of --concepts {self.concepts}; "
@@ -216,6 +224,6 @@ class SupervisedSetting(Setting, labels=True):
 
     @override
     def hidden_fields(self) -> frozenset[str]:
-        """What tells the tasks to come. Where boundaries are not announced, also the number of tasks."""
-        hidden = frozenset({"class_order", "angles", "stream_file", "concepts"})
+        """What tells the tasks and classes to come. Where boundaries are not announced, also the number of tasks."""
+        hidden = frozenset({"class_order", "angles", "stream_file", "concepts", "imbalance"})
         return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment", "first_task"}

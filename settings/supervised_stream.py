@@ -14,6 +14,7 @@ from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.data.dataset import Dataset, describe_data
+from redwood.settings.data.imbalance import kept_samples
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner, Scores, nan_to_none
 from redwood.settings.results import MultiLabelResults, RegressionResults, Results
@@ -60,10 +61,12 @@ class SupervisedStream:
                 f"--validation {setting.validation} holds out samples of {data.name}, which names its validation "
                 "samples itself; leave it out."
             )
-        if data.kind != "classes" and setting.slices:
+        given = {"slices": setting.slices, "imbalance": setting.imbalance}
+        option = next((name for name, value in given.items() if value), None)
+        if data.kind != "classes" and option is not None:
             what = "targets are numbers" if data.is_regression else "samples have several labels"
             raise InvalidOptionError(
-                f"--slices {setting.slices} has no effect on {data.name}, whose {what}; leave it out."
+                f"--{option} {given[option]} has no effect on {data.name}, whose {what}; leave it out."
             )
         kind = "tasks" if names else self._kind_of_tasks()
         self._in_order = kind == "ordered" and self._can_keep_order()
@@ -77,6 +80,7 @@ class SupervisedStream:
             shared_outputs=self._promised.shared_outputs,
             seed=setting.seed,
             angles=setting.angles,
+            kept=kept_samples(data, setting.imbalance, setting.seed) if setting.imbalance else None,
         )
         tasks, self.n_outputs = make_tasks(data, options)
         self.total_tasks, self._names = len(tasks), names

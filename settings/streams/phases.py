@@ -30,6 +30,7 @@ class SupervisedOptions(Protocol):
     drift_width: float
     batch_size: int
     passes: int
+    imbalance: str
     validation: float
     label_delay: int
     slices: str

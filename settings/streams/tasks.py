@@ -42,6 +42,7 @@ class TaskOptions:
     shared_outputs: bool
     seed: int
     angles: Sequence[float] = ()
+    kept: Tensor | None = None  # training samples of the data set (N,), bool, that tasks take; None: all
 
 
 def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
@@ -80,6 +81,8 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
     if options.stream != "rotated" and options.angles:
         raise InvalidOptionError(f"--angles rotates images, but --stream {options.stream} does not; leave it out.")
     tasks, n_outputs = makers[options.stream](data, options)
+    if options.kept is not None:
+        tasks = [replace(task, rows=task.rows[options.kept[task.rows]]) for task in tasks]
     for number, task in enumerate(tasks):
         if len(task.rows) == 0 or len(task.rows_test) == 0:
             split = "training" if len(task.rows) == 0 else "test"
@@ -228,15 +231,17 @@ def _instances(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
     num_tasks = _count(options)
     label_map = torch.arange(data.n_outputs)
     parts = [
-        _split_by_class(y, num_tasks, derive_seed(options.seed, "instances", split))
-        for split, y in (("training", data.y), ("test", data.y_test))
+        _split_by_class(y, num_tasks, derive_seed(options.seed, "instances", split), kept)
+        for split, y, kept in (("training", data.y, options.kept), ("test", data.y_test, None))
     ]
     return [SupervisedTask(rows, rows_test, label_map) for rows, rows_test in zip(*parts, strict=True)], data.n_outputs
 
 
-def _split_by_class(y: Tensor, num_tasks: int, seed: int) -> list[Tensor]:
-    """Divide the rows among `num_tasks` tasks: each gets an equal share of every class, if there are classes."""
+def _split_by_class(y: Tensor, num_tasks: int, seed: int, kept: Tensor | None = None) -> list[Tensor]:
+    """Divide the kept rows among `num_tasks` tasks: each gets an equal share of every class, if there are classes."""
     shuffled = torch.randperm(len(y), generator=generator(seed))
+    if kept is not None:
+        shuffled = shuffled[kept[shuffled]]
     by_class = shuffled if y.dtype != torch.int64 else shuffled[torch.argsort(y[shuffled], stable=True)]
     return [by_class[number::num_tasks].sort().values for number in range(num_tasks)]
 
