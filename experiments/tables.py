@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Cost, Results
 from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
 from redwood.settings.scores.slices import LOSS, SliceScores
@@ -14,6 +15,7 @@ from redwood.settings.scores.slices import LOSS, SliceScores
 NOT_DEFINED = "\N{EN DASH}"
 GAP = "…"
 _MAX_ROWS = 24
+STEPS_SHOWN = (0, 1, 2, 3, 5, 10, 20, 50)
 _CELL = len("100.0")
 ABBREVIATIONS = {name: name.upper() for name in ("rmse", "lca", "f1", "cf1", "of1")} | {"map": "mAP"}
 SIGNED = {"backward_transfer", "forward_transfer"}
@@ -30,6 +32,8 @@ def print_results(results: Results, console: Console) -> None:
     console.print(Text(" · ".join(name for name in names if name), style="bold"))
     if results.accuracy_matrix:
         _print_matrix(results, console)
+    if isinstance(results, OsakaResults):
+        _print_since_switch(results, console)
     unit = f" ({results.measure.unit})" if results.measure.unit else ""
     for title, lines in (
         (f"metrics{unit}", _metric_lines(results)),
@@ -48,10 +52,10 @@ def print_results(results: Results, console: Console) -> None:
 
 
 def summary_of(results: Results) -> str:
-    """The result of a run in few words, as in `average accuracy 45.3 %, 12.3 s`."""
+    """The objective of a run in few words, as in `average accuracy 45.3 %, 12.3 s`."""
     measure = results.measure
     value = f"{measure.show(results.objective)} {measure.unit}".rstrip()
-    return f"average {measure.name} {value}, {results.cost.wall_time_s:.1f} s"
+    return f"{results.ranked_by} {measure.name} {value}, {results.cost.wall_time_s:.1f} s"
 
 
 def print_untested(runs: Iterable[Results], console: Console) -> None:
@@ -70,7 +74,8 @@ def _print_matrix(results: Results, console: Console) -> None:
     matrix = results.accuracy_matrix
     tasks = len(matrix[0])
     order = results.order or range(len(matrix))
-    names = [f"after task {task}" if results.num_phases > 1 else "after training" for task in order]
+    whole = "online" if isinstance(results, OsakaResults) else "after training"
+    names = [f"after task {task}" if results.num_phases > 1 else whole for task in order]
     first = max(len(name) for name in [*names, "top-5 at the end"])
     columns = shortened(tasks, (console.width - first - 1) // (_CELL + 1))
     shown = shortened(len(matrix), _MAX_ROWS)
@@ -87,6 +92,20 @@ def _print_matrix(results: Results, console: Console) -> None:
     console.print(table)
     if None in columns or None in shown:
         console.print("The rest of the matrix is in results.json.")
+    console.print()
+
+
+def _print_since_switch(results: OsakaResults, console: Console) -> None:
+    """Print the accuracy on each domain by the number of steps since the context switched."""
+    accuracy = results.since_switch["accuracy"]
+    columns = [step for step in STEPS_SHOWN if any(step < len(row) for row in accuracy)]
+    table = new_table(f"{results.measure.label} by steps since the switch", padding=0)
+    table.add_column()
+    for step in columns:
+        table.add_column(str(step), justify="right", no_wrap=True, min_width=_CELL)
+    for name, row in zip(results.domains, accuracy, strict=True):
+        table.add_row(name, *(show_value(results.measure, row[step]) for step in columns))
+    console.print(table)
     console.print()
 
 

@@ -4,6 +4,7 @@
 """
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -243,7 +244,10 @@ def _row_metrics(scores: Scores, held_out: float | None, stream: Stream, index: 
     """The values to log of a phase; the names mean the same as in `results.json`, which averages over the phases."""
     key, values = stream.results_type.measure.key, scores.per_task
     row = {f"{key}/task_{task}": value for task, value in enumerate(values) if value is not None}
-    row |= {"phase": index, f"average_{key}": _mean(values[: stream.tasks_seen(index)])}
+    row["phase"] = index
+    seen = values[: stream.tasks_seen(index)]
+    if set(seen) != {None}:
+        row[f"average_{key}"] = _mean(seen)
     if None not in values:
         row[f"average_{key}_all_tasks"] = _mean(values)
     if held_out is not None:
@@ -252,9 +256,9 @@ def _row_metrics(scores: Scores, held_out: float | None, stream: Stream, index: 
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    """The mean of the values that are not None."""
+    """The mean of the values that are not None; NaN if all are."""
     measured = [value for value in values if value is not None]
-    return sum(measured) / len(measured)
+    return sum(measured) / len(measured) if measured else math.nan
 
 
 def _save(state: RunState, method: Learner, run: Run) -> None:

@@ -1,5 +1,6 @@
 """Tell the user how far a run is: one live bar on a terminal, plain lines in a log file."""
 
+import math
 import time
 from typing import Self
 
@@ -27,7 +28,7 @@ class Reporter:
         """`done` training steps of the phase are over."""
 
     def phase_finished(self, index: int, average: float) -> None:
-        """A phase is trained; `average` is the accuracy (or another measure) over the tasks so far."""
+        """A phase is trained; `average` is the accuracy (or another measure) over the tasks so far; NaN: none."""
 
     def note(self, text: str) -> None:
         """Something has come up that the user should know."""
@@ -50,12 +51,12 @@ class LineReporter(Reporter):
 
     def line(self, index: int, average: float) -> str:
         """The line of a finished phase."""
-        shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
         seconds = time.perf_counter() - self._started
-        return (
-            f"phase {index + 1}/{self._num_phases}: {self._steps} steps in {seconds:.1f} s, "
-            f"{self._measure.name} on the tasks so far {shown}"
-        )
+        steps = f"phase {index + 1}/{self._num_phases}: {self._steps} steps in {seconds:.1f} s"
+        if math.isnan(average):
+            return steps
+        shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
+        return f"{steps}, {self._measure.name} on the tasks so far {shown}"
 
     @override
     def note(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
     continual                                contexts may drift continuously; one phase, no ids, no boundaries
     └─ task_agnostic                         contexts are discrete
+       ├─ osaka                              few samples of a context at a time, predicted first; contexts come back
        └─ class_incremental                  boundaries and ids in training; classes accumulate
           ├─ domain_incremental              one output space shared by all tasks
           ├─ task_incremental                ids at test, too
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.settings.data.dataset import Dataset
     from redwood.settings.federated import FederatedClassIncrementalSetting
     from redwood.settings.lookup import get_setting
+    from redwood.settings.osaka.setting import OsakaSetting
     from redwood.settings.phase import Phase
     from redwood.settings.results import Results
     from redwood.settings.rl.phase import ReinforcementPhase
@@ -107,6 +109,7 @@ __all__ = [
     "OnlineDomainIncrementalSetting",
     "OnlineTaskIncrementalSetting",
     "OnlineTraditionalSetting",
+    "OsakaSetting",
     "Phase",
     "ReinforcementPhase",
     "ReinforcementSetting",

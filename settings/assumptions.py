@@ -68,6 +68,8 @@ class Assumptions:
         task_ids: When task ids are shown.
         shared_outputs: All tasks use one output space.
         past_accessible: Data of earlier tasks stays in the training stream.
+        recurring: Contexts come back after others.
+        locally_stationary: All samples of a mini-batch come from one context.
         predict_first: The setting asks for predictions of a mini-batch before it hands out the labels.
         passes: How often each sample may be presented.
         workers: How many processes share the stream.
@@ -81,6 +83,8 @@ class Assumptions:
     task_ids: TaskIds = TaskIds.NEVER
     shared_outputs: bool = False
     past_accessible: bool = False
+    recurring: bool = False
+    locally_stationary: bool = False
     predict_first: bool = False
     passes: Range = FREE
     workers: Range = FREE
@@ -110,6 +114,8 @@ class Assumptions:
             "task_ids_at_test": self.task_ids >= TaskIds.TEST,
             "shared_outputs": self.shared_outputs,
             "past_accessible": self.past_accessible,
+            "recurring": self.recurring,
+            "locally_stationary": self.locally_stationary,
             "predict_first": self.predict_first,
             f"passes{self.passes}": self.passes != FREE,
             f"workers{self.workers}": self.workers != FREE,

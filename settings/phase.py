@@ -25,6 +25,8 @@ class Phase:
         online: Accuracy (regression: RMSE) of the predictions made before learning; see `score`.
         asks: Whether the setting itself asks the method to predict each mini-batch before it serves the labels. Then
             `score` counts nothing.
+        pretraining: Whether the phase comes before the stream and is not scored. Then each batch is an episode: its
+            first ways * shots samples are the support set, the others the query set (`osaka`).
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Phase:
         self.validation = validation
         self.online = online_score(train, action_space)
         self.asks = False
+        self.pretraining = False
 
     @property
     def steps(self) -> int:

@@ -21,9 +21,11 @@ from redwood.settings.scores.learning_curve import learning_curve_area
 from redwood.settings.scores.measure import ACCURACY, LABEL_SCORES, MAP, RETURN, RMSE, SUFFIXES, Measure
 from redwood.settings.scores.slices import SliceScores
 
-# The results of environments: imported when a file of such results is read.
-RETURN_RESULTS = "redwood.settings.rl.results:ReturnResults"
-
+# Results of other modules, by an entry that only they have: imported when a file of such results is read.
+FURTHER_RESULTS = {
+    f"{RETURN.key}_matrix": "redwood.settings.rl.results:ReturnResults",
+    "since_switch": "redwood.settings.osaka.results:OsakaResults",
+}
 
 # What a method computes for. A search tries candidates that it may discard, each of which it trains.
 USES = ("training", "validation", "selection", "search")
@@ -112,6 +114,7 @@ class Results:
 
     lower_is_better: ClassVar[bool] = False
     measure: ClassVar[Measure] = ACCURACY
+    ranked_by: ClassVar[str] = "average"  # what the objective is: this and the name of the measure
     own_entries: ClassVar[tuple[str, ...]] = ()  # names of further entries in the file of a subclass
 
     setting: str
@@ -436,9 +439,11 @@ def mean_and_std(results: Sequence[Results]) -> dict[str, tuple[float, float] | 
 
 
 def _class_for(content: Mapping[str, object], cls: type[R]) -> type[R]:
-    """The class for the measure of some content: `cls` or a subclass."""
-    if f"{RETURN.key}_matrix" in content:
-        load_object("results", RETURN_RESULTS)
+    """The class for the entries of some content: `cls` or a subclass."""
+    for entry, reference in FURTHER_RESULTS.items():
+        further = load_object("results", reference) if entry in content else None
+        if isinstance(further, type) and issubclass(further, cls):
+            return further
     return next((one for one in (cls, *cls.__subclasses__()) if f"{one.measure.key}_matrix" in content), cls)
 
 

@@ -60,6 +60,9 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "label_scores": ListOf(Record({"tested": _LABEL_SCORES, "tasks": ListOf(_LABEL_SCORES)})),
         "random_return": ListOf(Number(), optional=True),
         "phase_tasks": ListOf(_COUNT),
+        "since_switch": Record(
+            {"accuracy": ListOf(ListOf(Number(0, 1, optional=True))), "steps": ListOf(ListOf(_COUNT))}
+        ),
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
         "slices": SLICES,
     }

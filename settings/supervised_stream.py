@@ -31,6 +31,18 @@ from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tas
 from redwood.settings.table import name_of_setting
 
 
+def observation_space_of(data: Dataset) -> Box:
+    """Shape, dtype and range of one sample. Floats: the range in training (per feature for vectors)."""
+    shape = data.sample_shape
+    if not data.x.dtype.is_floating_point:
+        dtype = np.dtype(str(data.x.dtype).removeprefix("torch."))
+        return Box(0, data.max_value or 255, shape, dtype=dtype.type)
+    assert isinstance(data.x, Tensor)
+    if len(shape) == 1:
+        return Box(data.x.amin(0).numpy(), data.x.amax(0).numpy(), dtype=np.float32)
+    return Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
+
+
 class SupervisedStream:
     """The tasks of one supervised run, as phases to train on and test sets to be scored on.
 
@@ -167,15 +179,8 @@ class SupervisedStream:
 
     @property
     def observation_space(self) -> Box:
-        """Shape, dtype and range of one sample. Floats: the range in training (per feature for vectors)."""
-        data, shape = self._data, self._data.sample_shape
-        if not data.x.dtype.is_floating_point:
-            dtype = np.dtype(str(data.x.dtype).removeprefix("torch."))
-            return Box(0, data.max_value or 255, shape, dtype=dtype.type)
-        assert isinstance(data.x, Tensor)
-        if len(shape) == 1:
-            return Box(data.x.amin(0).numpy(), data.x.amax(0).numpy(), dtype=np.float32)
-        return Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
+        """Shape, dtype and range of one sample."""
+        return observation_space_of(self._data)
 
     @cached_property
     def action_space(self) -> Discrete | MultiBinary | Box:

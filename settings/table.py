@@ -8,6 +8,7 @@ from redwood.core.registry import known_names, reference_of
 SETTINGS: dict[str, str] = {
     "continual": "redwood.settings.tree:ContinualSetting",
     "task_agnostic": "redwood.settings.tree:TaskAgnosticSetting",
+    "osaka": "redwood.settings.osaka.setting:OsakaSetting",
     "class_incremental": "redwood.settings.tree:ClassIncrementalSetting",
     "domain_incremental": "redwood.settings.tree:DomainIncrementalSetting",
     "task_incremental": "redwood.settings.tree:TaskIncrementalSetting",

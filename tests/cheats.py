@@ -32,8 +32,10 @@ def where(condition: Callable[[Assumptions], bool]) -> list[str]:
 
 EVERYWHERE = where(lambda promised: True)
 SEVERAL_PHASES = where(lambda promised: promised.boundaries and promised.context < Context.STATIONARY)
-UNANNOUNCED = where(lambda promised: not promised.boundaries)
-IDS_HIDDEN_AT_TEST = where(lambda promised: promised.task_ids < TaskIds.TEST)
+UNANNOUNCED = where(lambda promised: not promised.boundaries and not promised.predict_first)
+# Elsewhere the setting asks for the predictions itself, and there is no test after the stream.
+TESTED_LATER = where(lambda promised: not promised.predict_first)
+IDS_HIDDEN_AT_TEST = [key for key in where(lambda promised: promised.task_ids < TaskIds.TEST) if key in TESTED_LATER]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from redwood.methods.lightning import LightningMethod
 from redwood.runs.loop import run_protocol
 from redwood.runs.run import Run
 from redwood.settings import get_setting
+from redwood.settings.osaka.setting import WITHOUT_EFFECT
 from redwood.settings.results import Results
 from tests.samples import few_digits
 
@@ -46,6 +47,11 @@ class Trained:
 def small_setting(key: str, **options: Any) -> Any:
     """A setting on few digits, few tasks and two passes, or one where it has to be."""
     cls: type[Any] = get_setting(key)
+    if key == "osaka":  # it draws tasks and batches itself: 10 steps of 16 samples
+        own = {name: value for name, value in options.items() if name not in {"passes", *WITHOUT_EFFECT}}
+        domains = ["permuted", "inverted"]
+        sizes = {"ways": 4, "shots": 4, "timesteps": 10, "stay_probability": 0.3}
+        return cls(**{"dataset": few_digits(), "out_of_distribution": domains} | sizes | own)
     passes: dict[str, Any] = {} if "online" in key else {"passes": 2}
     if "federated" in key:
         passes = {"clients": 4, "client_skew": 0.5, "rounds": 2, "local_passes": 1}

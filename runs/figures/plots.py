@@ -28,8 +28,10 @@ from redwood.runs.figures.drawing import (
     style_axes,
     title_run,
 )
+from redwood.runs.figures.since_switch import plot_since_switch
 from redwood.runs.figures.slices import plot_slices
 from redwood.runs.figures.timeline import plot_timeline
+from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import RETURN, Measure
@@ -45,7 +47,10 @@ def draw_run(results: Results, folder: Path) -> None:
     """Draw the pictures of a complete run into its folder."""
     measure = results.measure.key
     plot_accuracy_matrix(results, folder / f"{measure}_matrix.png")
-    plot_accuracy_curve(results, folder / f"{measure}_curve.png")
+    if isinstance(results, OsakaResults):
+        plot_since_switch(results, folder / f"{measure}_curve.png")
+    else:
+        plot_accuracy_curve(results, folder / f"{measure}_curve.png")
     if has_cost_curve(results):
         plot_cost_curve(results, folder / "cost_curve.png")
     if results.slices is not None and results.slices.by != "class":

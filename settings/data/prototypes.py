@@ -7,7 +7,7 @@ import torch
 from redwood.core.seeding import generator
 from redwood.settings.data.dataset import Dataset
 
-CLASSES, TRAIN_PER_CLASS, TEST_PER_CLASS = 10, 144, 36  # as many as `digits` has
+CLASSES, MORE_CLASSES, TRAIN_PER_CLASS, TEST_PER_CLASS = 10, 20, 144, 36  # as many as `digits` has
 SHAPE, MAX_VALUE = (1, 8, 8), 16
 MIDDLE, SPREAD, NOISE = 8.0, 3.0, 4.0
 
@@ -18,9 +18,18 @@ def prototypes(data_dir: Path, seed: int, image_size: int) -> Dataset:
     The pixels of a class are normal around its prototype (standard deviation 4), which is normal around 8 (3).
     `seed` draws both; `data_dir` is not read.
     """
-    random = generator(seed, "prototypes")
-    centres = MIDDLE + SPREAD * torch.randn(CLASSES, *SHAPE, generator=random)
-    y, y_test = (torch.arange(CLASSES).repeat(count) for count in (TRAIN_PER_CLASS, TEST_PER_CLASS))
+    return _generated("prototypes", CLASSES, seed)
+
+
+def prototypes_20(data_dir: Path, seed: int, image_size: int) -> Dataset:
+    """The same with 20 classes, for settings that draw a few of many: 2,880 + 720 images."""
+    return _generated("prototypes_20", MORE_CLASSES, seed)
+
+
+def _generated(name: str, classes: int, seed: int) -> Dataset:
+    random = generator(seed, name)
+    centres = MIDDLE + SPREAD * torch.randn(classes, *SHAPE, generator=random)
+    y, y_test = (torch.arange(classes).repeat(count) for count in (TRAIN_PER_CLASS, TEST_PER_CLASS))
     x, x_test = (
         (centres[labels] + NOISE * torch.randn(len(labels), *SHAPE, generator=random))
         .round()
@@ -28,4 +37,4 @@ def prototypes(data_dir: Path, seed: int, image_size: int) -> Dataset:
         .byte()
         for labels in (y, y_test)
     )
-    return Dataset("prototypes", x, y, x_test, y_test, max_value=MAX_VALUE)
+    return Dataset(name, x, y, x_test, y_test, max_value=MAX_VALUE)

@@ -15,6 +15,7 @@ DATASETS: dict[str, str] = {
     "dtd": "redwood.settings.data.image_sets:dtd",
     "prototypes": "redwood.settings.data.prototypes:prototypes",
     "multi_label": "redwood.settings.data.multi_label:multi_label",
+    "prototypes_20": "redwood.settings.data.prototypes:prototypes_20",
     "image_folder": "redwood.settings.data.folders:image_folder",
 } | {
     f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"

@@ -141,6 +141,11 @@ class OnlineScore(ABC):
         self.settle()
         return int(sum_over_workers(self._sizes.sum()))
 
+    def by_step(self) -> tuple[Tensor, Tensor]:
+        """The sum over each batch of this worker (steps,), and its number of samples (steps,): 0 if not scored yet."""
+        self.settle()
+        return self._hits.clone(), self._sizes.clone()
+
     def state_dict(self) -> State:
         """The sums so far."""
         self.settle()

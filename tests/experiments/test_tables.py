@@ -7,6 +7,7 @@ from rich.console import Console
 from redwood.experiments.comparison_tables import print_comparison
 from redwood.experiments.tables import print_results, shortened
 from redwood.runs.pair_results import PairResults
+from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import USES, Cost, Results
 
 
@@ -37,6 +38,17 @@ TWO_TASKS = [[0.972, 0.1], [0.5, 1.0]]
 
 
 class TestPrintResults:
+    def test_osaka_shows_domains_and_steps_since_the_switch(self):
+        fields = {"accuracy_matrix": [[0.5, None]], "config": {"task_list": [{"name": "digits"}, {"name": "others"}]}}
+        since = {"accuracy": [[0.1, 0.2, 0.9], [0.4, None, None]], "steps": [[9, 8, 2], [3, 0, 0]]}
+        results = OsakaResults(
+            setting="osaka", method="maml", dataset="digits", seed=0, num_phases=1, since_switch=since, **fields
+        )
+        text = printed(print_results, results)
+        assert ["online", "50.0", "\N{EN DASH}"] in [line.split() for line in text.splitlines()]
+        assert words(text, "digits") == ["10.0", "20.0", "90.0"]
+        assert words(text, "others") == ["40.0", "\N{EN DASH}", "\N{EN DASH}"]
+
     def test_matrix_in_percent(self):
         text = printed(print_results, run(TWO_TASKS))
         assert text.splitlines()[0] == "class_incremental · rehearsal · digits · seed 3"

@@ -55,11 +55,10 @@ from redwood.runs import loop
 from redwood.runs.folder import RunFolder
 from redwood.runs.lock import LOCK_FILE
 from redwood.runs.run import Run
-from redwood.settings import get_setting
 from redwood.settings.results import Results
 from tests.cli.command import content
 from tests.samples import few_digits
-from tests.small_runs import NormalisedNetwork, comparable, run_here
+from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
 DATA = few_digits(n_train=90, n_test=60)
 
@@ -118,6 +117,11 @@ CASES = {
     ),
     "validation, drift": ("continual", {"validation": 0.3}, partial(Rehearsal, buffer_size=20)),
     "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
+    "osaka": (
+        "osaka",
+        {"pretraining": 3, "shots": 2, "query_shots": 2, "timesteps": 6},
+        partial(Finetune, optimizer="adam", lr=0.01),
+    ),
     "unannounced": ("task_agnostic", {}, Finetune),
     "er_ace": ("class_incremental", {}, partial(ERACE, buffer_size=20)),
     "der_pp": ("class_incremental", {}, partial(DERpp, buffer_size=20, augmentation="crop_flip")),
@@ -243,13 +247,14 @@ SLOW = {
 
 def start(case: str, folder: Path, **options) -> Results:
     key, setting_options, method = CASES[case]
-    setting = get_setting(key)(**{"dataset": DATA, "nb_tasks": 2, "batch_size": 16, "passes": 2} | setting_options)
+    usual = {"dataset": DATA, "nb_tasks": 2, "batch_size": 16, "passes": 2}
+    setting = small_setting(key, **usual | setting_options)
     return run_here(setting, method(), run_dir=str(folder), **options)
 
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Runs without pictures, and with losses in the logs of runs as short as these."""
-    for name in ("plot_accuracy_matrix", "plot_accuracy_curve"):
+    for name in ("plot_accuracy_matrix", "plot_accuracy_curve", "plot_since_switch"):
         patch.setattr(f"redwood.runs.figures.plots.{name}", lambda results, path: None)
     patch.setattr(callbacks, "LOG_EVERY", 2)
     save = BufferCheckpoints.save

@@ -31,6 +31,8 @@ def some_assumptions(count):
             choose(flags),
             choose(flags),
             choose(flags),
+            choose(flags),
+            choose(flags),
             choose(free),
             choose(free),
         )

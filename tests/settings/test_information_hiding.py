@@ -85,7 +85,7 @@ class TestView:
     @pytest.mark.parametrize("key", SUPERVISED)
     @pytest.mark.parametrize("dataset", [DATA, "digits"])
     def test_it_opens_no_stream(self, key, dataset):
-        setting = get_setting(key)(dataset=dataset, nb_tasks=3)
+        setting = small_setting(key, dataset=dataset)
         cls, view = type(setting), setting.for_method()
         ways = (
             lambda: view.open_stream(),
@@ -108,7 +108,9 @@ class TestView:
     @pytest.mark.parametrize("key", SUPERVISED)
     @pytest.mark.parametrize("given", [{}, {"nb_tasks": 3}, {"increment": [1, 2, 3]}, {"stream": "contexts"}])
     def test_the_number_of_tasks_where_boundaries_are_announced(self, key, given):
-        setting = get_setting(key)(dataset=numbered(contexts=4), **{"stream": "class_split"} | given)
+        setting = small_setting(
+            key, dataset=numbered(contexts=4), **{"stream": "class_split", "nb_tasks": None} | given
+        )
         expected = {"nb_tasks": 3, "increment": 3, "stream": 4}.get(next(iter(given), ""), 5)
         assert setting.for_method().nb_tasks == (expected if setting.assumptions.boundaries else None)
 

@@ -33,6 +33,10 @@ NODES = {key: get_setting(key) for key in SETTINGS} | {
 TREE = {
     "continual": (["supervised"], {}),
     "task_agnostic": (["continual"], {"context": Context.DISCRETE}),
+    "osaka": (
+        ["online", "task_agnostic"],
+        {"workers": Range(1, 1), "recurring": True, "locally_stationary": True, "predict_first": True},
+    ),
     "class_incremental": (["task_agnostic"], {"boundaries": True, "task_ids": TaskIds.TRAINING}),
     "domain_incremental": (["class_incremental"], {"shared_outputs": True}),
     "task_incremental": (["class_incremental"], {"task_ids": TaskIds.TEST}),
