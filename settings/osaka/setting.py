@@ -38,6 +38,7 @@ WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
     "label_delay": (0,),
     "validation": (0.0,),
     "slices": ("",),
+    "imbalance": ("",),
     "lca": (0,),
     "eval_tasks": ("all",),
 }

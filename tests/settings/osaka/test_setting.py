@@ -169,6 +169,7 @@ IGNORED = {
     "label_delay": 2,
     "validation": 0.2,
     "slices": "column",
+    "imbalance": "long_tail",
     "lca": 3,
     "eval_tasks": "seen",
 }
