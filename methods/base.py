@@ -117,6 +117,22 @@ class Method(Stateful, ABC):
             NotTrainedError: If the method cannot predict before its first `fit`; forward transfer is undefined then.
         """
 
+    def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
+        """Which labels to ask for, where the setting gives labels on request (`labels_on_request`).
+
+        The setting calls it for each window of the stream, before any label of the window is served. What is not spent
+        may be spent in later windows of the phase.
+
+        Args:
+            x: The samples of the window (n, ...) in their storage dtype.
+            task_id: Task of each sample (n,), or None where the setting hides it in training.
+            limit: How many labels may be asked for.
+
+        Returns:
+            Indices (k,) of samples, k <= limit, each once; None lets the setting draw `limit` of them at random.
+        """
+        return None
+
     def on_task_start(self, task_id: int | None) -> None:
         """A task starts (None: the phase holds several)."""
 

@@ -24,7 +24,9 @@ from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout
 from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
+from redwood.methods.training.queries import choose
 from redwood.methods.training.step import Step
+from redwood.methods.training.unlabelled import check_label_options, refuse_label_options
 from redwood.runs.signals import postpone_signals
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.phase import Phase
@@ -76,6 +78,9 @@ class LightningMethod(Method):
     lr_floor: float = 5e-5  # learning rate below which lr_decay does not go
     lr_schedule: str = "constant"  # constant or cosine (to zero at the end)
     augmentation: str = "none"  # of images, new and replayed ones, anew each time: none, flip or crop_flip
+    query_rule: str = "random"  # label_budget: samples to have labelled: random, margin, entropy or core_set
+    pseudo_labels: float = 0.0  # label_budget: learn classes predicted with so high a probability (0: none)
+    consistency: float = 0.0  # label_budget: weight of the difference between two views of a sample without label
     optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
 
     def __post_init__(self) -> None:
@@ -89,11 +94,13 @@ class LightningMethod(Method):
         check_dropout(self.dropout)
         check_range(self, "lr_floor", 0)
         check_positive(self, "lr")
+        check_label_options(self)
         if not 0 < self.lr_decay <= 1:
             raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
+        refuse_label_options(self, setting)
         self.setting = setting
         self.device = self.run.device(setting.workers)
         self.flops = self.add_state("flops", FlopMeter())
@@ -272,6 +279,10 @@ class LightningMethod(Method):
         with evaluating(self.network):
             outputs = self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
         return as_predictions(outputs, self.setting.action_space)
+
+    @override
+    def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
+        return choose(self, x, limit)
 
     @classmethod
     def predicts_by_network(cls) -> bool:

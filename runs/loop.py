@@ -57,6 +57,7 @@ class RunState:
         slices: Scores on each slice after the last phase, as plain values; empty where there are none.
         validation: Score on the samples held out from each phase.
         learning_curves: Test accuracy before the first mini-batches of each phase, if it is measured.
+        labels_used: Labels that were asked for by each point of the online curve of each phase, if they are asked for.
         curve: Points of the online curve: samples seen, value.
         curve_samples: Samples in the online curve.
         training_samples: Samples trained on by all workers.
@@ -75,6 +76,7 @@ class RunState:
     validation: list[float | None] = field(default_factory=list)
     learning_curves: list[list[float | None]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
+    labels_used: list[list[int]] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     curve_samples: int = 0
     training_samples: int = 0
@@ -224,6 +226,9 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     learned = stream.learning_curve(index)
     if learned is not None:
         state.learning_curves.append(learned)
+    labels = stream.labels_used(index)
+    if labels is not None:
+        state.labels_used.append(labels)
     state.top5 = scores.top5
     state.slices = {} if scores.slices is None else scores.slices.to_dict()
     state.details += [] if scores.details is None else [scores.details]
@@ -298,6 +303,7 @@ def _state_spec(stream: Stream) -> Record:
             "validation": ListOf(Number(optional=True)),
             "learning_curves": ListOf(ListOf(Number(optional=True))),
             "details": ListOf(MapOf(ANYTHING)),
+            "labels_used": ListOf(ListOf(count)),
             "curve": ListOf(ListOf(Number(), length=2)),
             "curve_samples": count,
             "training_samples": count,
@@ -332,6 +338,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         validation=[] if set(state.validation) == {None} else state.validation,
         learning_curves=state.learning_curves,
         slices=SliceScores(**state.slices) if state.slices else None,
+        labels_used=state.labels_used,
         config=config | stream.drawn(),
         cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
         **stream.result_fields(state.details),

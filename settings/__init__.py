@@ -11,6 +11,7 @@
           ├─ cumulative                      data of earlier tasks stays accessible: the upper bound
           ├─ traditional                     stationary: one shuffled phase
           ├─ online_class_incremental        one pass (also online_{domain,task}_incremental, online_traditional)
+          │  └─ label_budget                 ... and the method asks for the labels that it wants
           ├─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
           │                                  distributed_traditional, distributed_online_class_incremental)
           └─ federated_class_incremental     clients hold the samples, and train in rounds
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
         DistributedTaskIncrementalSetting,
         DistributedTraditionalSetting,
         DomainIncrementalSetting,
+        LabelBudgetSetting,
         MultiTaskSetting,
         Online,
         OnlineClassIncrementalSetting,
@@ -102,6 +104,7 @@ __all__ = [
     "DomainIncrementalSetting",
     "FederatedClassIncrementalSetting",
     "IncrementalRLSetting",
+    "LabelBudgetSetting",
     "MultiTaskRLSetting",
     "MultiTaskSetting",
     "Online",

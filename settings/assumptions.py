@@ -71,6 +71,7 @@ class Assumptions:
         recurring: Contexts come back after others.
         locally_stationary: All samples of a mini-batch come from one context.
         predict_first: The setting asks for predictions of a mini-batch before it hands out the labels.
+        labels_on_request: The method chooses the samples that it gets labels of, and sees the others, too.
         passes: How often each sample may be presented.
         workers: How many processes share the stream.
         clients: How many parties hold the training samples, each its own; batches tell the client (`Batch.turn`).
@@ -86,6 +87,7 @@ class Assumptions:
     recurring: bool = False
     locally_stationary: bool = False
     predict_first: bool = False
+    labels_on_request: bool = False
     passes: Range = FREE
     workers: Range = FREE
     clients: Range = FREE
@@ -117,6 +119,7 @@ class Assumptions:
             "recurring": self.recurring,
             "locally_stationary": self.locally_stationary,
             "predict_first": self.predict_first,
+            "labels_on_request": self.labels_on_request,
             f"passes{self.passes}": self.passes != FREE,
             f"workers{self.workers}": self.workers != FREE,
             f"clients{self.clients}": self.clients != FREE,

@@ -55,10 +55,13 @@ class Batch(_Leaves):
         x: Samples (B, ...) in their storage dtype; networks scale them on their own device.
         y: Labels (B,), int64; or label sets (B, K), bool; or targets (B,) or (B, d) of regression, float32.
         task_id: Task of each sample (B,), int64, or None where the setting hides it.
-        batch_id: Identity of the batch for `Phase.score`; None if no setting made it. `to` and `_replace` keep it.
+        batch_id: Identity of the batch for `Phase.score`; None if no setting made it.
+        unlabelled: Samples (u, ...) that came with these and stay without labels, where labels are asked for; else
+            None. `to` and `_replace` keep it, and the identity.
     """
 
     batch_id: BatchId | None = None
+    unlabelled: Tensor | None = None
 
     @property
     def first_pass(self) -> bool:
@@ -78,13 +81,19 @@ class Batch(_Leaves):
         """The same batch on another device."""
         ids = None if self.task_id is None else self.task_id.to(device, non_blocking=non_blocking)
         x, y = self.x.to(device, non_blocking=non_blocking), self.y.to(device, non_blocking=non_blocking)
-        return Batch(x, y, ids).with_id(self.batch_id)
+        rest = None if self.unlabelled is None else self.unlabelled.to(device, non_blocking=non_blocking)
+        return Batch(x, y, ids).with_id(self.batch_id).with_unlabelled(rest)
 
     def with_id(self, batch_id: BatchId | None) -> Self:
         """Set the identity, and return this batch."""
         self.batch_id = batch_id
         return self
 
+    def with_unlabelled(self, x: Tensor | None) -> Self:
+        """Set the samples that stay without labels, and return this batch."""
+        self.unlabelled = x
+        return self
+
     @override
     def _replace(self, **leaves: Any) -> Self:
-        return super()._replace(**leaves).with_id(self.batch_id)
+        return super()._replace(**leaves).with_id(self.batch_id).with_unlabelled(self.unlabelled)

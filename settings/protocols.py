@@ -48,6 +48,9 @@ class Learner(Options, Protocol):
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
         """Return classes (B,), scores (B, K), or numbers (B,) or (B, d) for samples (B, ...); or actions."""
 
+    def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
+        """The samples of a window (n, ...) whose labels to ask for, as indices; None leaves it to the setting."""
+
     def on_finish(self, results: Results) -> None:
         """The run is over."""
 
@@ -134,6 +137,9 @@ class Stream(Protocol):
 
     def learning_curve(self, phase: int) -> list[float | None] | None:
         """Test accuracy of the method before the first mini-batches of a phase; None if it was not measured."""
+
+    def labels_used(self, phase: int) -> list[int] | None:
+        """Labels that were asked for by each point of the phase's online curve; None where all labels come."""
 
     def tasks_seen(self, phase: int) -> int:
         """How many tasks, counted from the first, have been trained by the end of a phase."""

@@ -110,6 +110,8 @@ class Results:
             None where the method could not predict yet. Empty unless asked for.
         slices: Scores on each slice of the test samples after the last phase; None where no classes are predicted, and
             in files that were written without it.
+        labels_used: Labels that were asked for (P, points) by each point of the online curve, counted in each phase.
+            Empty where all labels come.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -133,6 +135,7 @@ class Results:
     phase_tasks: list[int] | None = None
     learning_curves: list[list[float | None]] = field(default_factory=list)
     slices: SliceScores | None = None
+    labels_used: list[list[int]] = field(default_factory=list)
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -246,6 +249,7 @@ class Results:
             **({} if self.phase_tasks is None else {"phase_tasks": list(self.phase_tasks)}),
             **({"learning_curves": list(map(_numbers, self.learning_curves))} if self.learning_curves else {}),
             **({} if self.slices is None else {"slices": self.slices.to_dict()}),
+            **({"labels_used": [list(row) for row in self.labels_used]} if self.labels_used else {}),
         }
 
     @classmethod
@@ -272,7 +276,7 @@ class Results:
             *cls.own_entries,
         )
         held_out = f"validation_{cls.measure.key}"
-        optional = {"phase_tasks", "learning_curves", "slices", held_out}
+        optional = {"phase_tasks", "learning_curves", "slices", "labels_used", held_out}
         if not isinstance(data, dict) or data.keys() - optional != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
@@ -294,6 +298,7 @@ class Results:
                 phase_tasks=order,
                 learning_curves=list(map(_numbers, data.get("learning_curves", []))),
                 slices=SliceScores(**data["slices"]) if "slices" in data else None,
+                labels_used=[list(map(int, row)) for row in data.get("labels_used", [])],
             )
             for name in cls.own_entries:
                 setattr(results, name, data[name])

@@ -65,6 +65,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         ),
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
         "slices": SLICES,
+        "labels_used": ListOf(ListOf(_COUNT)),
     }
     for name, spec in entries.items():
         if name in data:

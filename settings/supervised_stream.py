@@ -385,6 +385,10 @@ class SupervisedStream:
         """Test accuracy of the method before the first mini-batches of a phase; None unless `--lca` asks for it."""
         return self._curves.pop(phase).values if phase in self._curves else None
 
+    def labels_used(self, phase: int) -> list[int] | None:
+        """Labels that were asked for by each point of the phase's online curve; None where all labels come."""
+        return None
+
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score `method` on all samples held out from a phase; None if there are none."""
         held_out = self._held_out[phase].entries

@@ -20,6 +20,7 @@ SETTINGS: dict[str, str] = {
     "online_domain_incremental": "redwood.settings.tree:OnlineDomainIncrementalSetting",
     "online_task_incremental": "redwood.settings.tree:OnlineTaskIncrementalSetting",
     "online_traditional": "redwood.settings.tree:OnlineTraditionalSetting",
+    "label_budget": "redwood.settings.tree:LabelBudgetSetting",
     "distributed_class_incremental": "redwood.settings.tree:DistributedClassIncrementalSetting",
     "distributed_domain_incremental": "redwood.settings.tree:DistributedDomainIncrementalSetting",
     "distributed_task_incremental": "redwood.settings.tree:DistributedTaskIncrementalSetting",

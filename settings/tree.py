@@ -5,8 +5,10 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context, Range, TaskIds
 from redwood.settings.base import Setting
+from redwood.settings.requested_stream import RequestedStream
 from redwood.settings.sharded_stream import ShardedStream, concentration_of
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.supervised_stream import SupervisedStream
@@ -66,6 +68,27 @@ class OnlineTaskIncrementalSetting(TaskIncrementalSetting, OnlineClassIncrementa
 
 class OnlineTraditionalSetting(TraditionalSetting, OnlineClassIncrementalSetting):
     """Ordinary supervised learning in one pass."""
+
+
+@dataclass
+class LabelBudgetSetting(
+    OnlineClassIncrementalSetting, predict_first=True, labels_on_request=True, workers=Range(1, 1)
+):
+    """Class-incremental learning in one pass, in which a method may ask for a share of the labels of each phase."""
+
+    stream_type: ClassVar[type[SupervisedStream]] = RequestedStream
+
+    label_budget: float = 0.1  # share of the labels of each phase that a method may ask for
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.label_budget <= 1:
+            raise InvalidOptionError(f"--label_budget {self.label_budget} has to be greater than 0 and at most 1.")
+        if self.validation:
+            raise InvalidOptionError(
+                f"--validation {self.validation} would give labels that --label_budget does not count; leave it out."
+            )
 
 
 class Distributed(Setting, workers=Range(2)):

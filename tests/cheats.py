@@ -31,7 +31,9 @@ def where(condition: Callable[[Assumptions], bool]) -> list[str]:
 
 
 EVERYWHERE = where(lambda promised: True)
-SEVERAL_PHASES = where(lambda promised: promised.boundaries and promised.context < Context.STATIONARY)
+SEVERAL_PHASES = where(
+    lambda promised: promised.boundaries and promised.context < Context.STATIONARY and not promised.predict_first
+)
 UNANNOUNCED = where(lambda promised: not promised.boundaries and not promised.predict_first)
 # Elsewhere the setting asks for the predictions itself, and there is no test after the stream.
 TESTED_LATER = where(lambda promised: not promised.predict_first)

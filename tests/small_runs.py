@@ -52,10 +52,13 @@ def small_setting(key: str, **options: Any) -> Any:
         domains = ["permuted", "inverted"]
         sizes = {"ways": 4, "shots": 4, "timesteps": 10, "stay_probability": 0.3}
         return cls(**{"dataset": few_digits(), "out_of_distribution": domains} | sizes | own)
-    passes: dict[str, Any] = {} if "online" in key else {"passes": 2}
+    needed: dict[str, Any] = {} if cls.assumptions.passes.high == 1 else {"passes": 2}
     if "federated" in key:
-        passes = {"clients": 4, "client_skew": 0.5, "rounds": 2, "local_passes": 1}
-    return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | passes | options)
+        needed = {"clients": 4, "client_skew": 0.5, "rounds": 2, "local_passes": 1}
+    if cls.assumptions.labels_on_request:  # held-out samples would have labels that the budget does not count
+        needed = {"label_budget": 0.9}
+        options = {name: value for name, value in options.items() if name != "validation"}
+    return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | needed | options)
 
 
 def run_here(setting: Any, method: Method, **options: Any) -> Results:

@@ -36,7 +36,9 @@ def check_results(results, setting_key, method_key):
     seen = results.online_curve[-1][0]
     # The one epoch of clients holds all passes.
     reads_once = method_key in READ_ONCE and setting.assumptions.boundaries and setting.assumptions.clients.low == 1
-    assert results.cost.training_samples == (1 if reads_once else setting.passes) * seen
+    labels = [row[-1] for row in results.labels_used]
+    assert results.cost.training_samples == (sum(labels) or (1 if reads_once else setting.passes) * seen)
+    assert bool(labels) == setting.assumptions.labels_on_request
     assert seen == N_TRAIN or (setting.assumptions.past_accessible and seen > N_TRAIN)
     assert (results.metrics["forward_transfer"] is None) == (phases == 1)
     if issubclass(get_method(method_key), LightningMethod):

@@ -19,6 +19,7 @@ from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.options import BufferOptions
 from redwood.methods.replay.replay import add_incoming
 from redwood.methods.training.step import Step
+from redwood.methods.training.unlabelled import refuse_unlabelled_losses
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.streams.order import batch_cuts
@@ -115,6 +116,7 @@ class GDumb(BufferOptions, LightningMethod):
     @override
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
+        refuse_unlabelled_losses(self, reason="which trains on stored samples alone")
         self.check_place()
         buffer = self.make_buffer("buffer", setting.seed, GreedyBalanced(), "uniform", **self.own_share())
         self.buffer = self.add_state("buffer", buffer, buffer=True)

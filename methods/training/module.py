@@ -58,7 +58,8 @@ class LearnerModule(LightningModule):
         if batch.batch_id is None:  # a Trainer that converts numbers (64-true) builds a batch anew
             batch.with_id(train.batch_id)
             moved.with_id(train.batch_id)
-        return Step(incoming=moved, on_host=batch, first_pass=train.first_pass, batch=moved)
+        rest = moved.unlabelled
+        return Step(incoming=moved, on_host=batch, first_pass=train.first_pass, batch=moved, unlabelled=rest)
 
     def training_step(self, step: Step, batch_idx: int) -> Tensor:
         """The loss of one training step."""

@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.heads import TaskHeads
+from redwood.methods.training.unlabelled import UnlabelledMethod, unlabelled_loss
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.scores.answers import decisions
@@ -61,6 +62,7 @@ class Step:
         outputs: The network's outputs (B, K) for `batch`, before any mask; see `LightningMethod.outputs`.
         outputs_of: The samples (B, ...) that these are the outputs of.
         losses: The loss of each sample (B,), without a gradient; see `LightningMethod.losses`.
+        unlabelled: Samples (u, ...) of the stream that stay without labels, where the network is; None: none do.
     """
 
     incoming: Batch
@@ -76,6 +78,7 @@ class Step:
     outputs: Tensor | None = None
     outputs_of: Tensor | None = None
     losses: Tensor | None = None
+    unlabelled: Tensor | None = None
 
     def weigh(self, losses: Tensor) -> Tensor:
         """The losses (B,) of the samples of `batch`, times their weights."""
@@ -96,10 +99,9 @@ class Step:
         return slice(len(batch.y), len(self.batch.y))
 
 
-class StepMethod(Protocol):
+class StepMethod(UnlabelledMethod, Protocol):
     """What a method does around a training step, in the order of the calls; see `LightningMethod`."""
 
-    augmentation: str
     dropout: float
     heads: TaskHeads
     phase: Phase
@@ -147,6 +149,8 @@ def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
     if step.first_pass and not scorer.reuses_outputs:
         scorer.score(step, outputs=None)
     loss = method.loss(step)
+    if step.unlabelled is not None:
+        loss = loss + unlabelled_loss(method, step.unlabelled)
     if step.first_pass and scorer.reuses_outputs:
         scorer.score(step, step.outputs if step.outputs_of is samples else None)
     method.after_loss(step)

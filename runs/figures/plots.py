@@ -28,6 +28,7 @@ from redwood.runs.figures.drawing import (
     style_axes,
     title_run,
 )
+from redwood.runs.figures.label_curve import plot_label_curve
 from redwood.runs.figures.since_switch import plot_since_switch
 from redwood.runs.figures.slices import plot_slices
 from redwood.runs.figures.timeline import plot_timeline
@@ -55,6 +56,8 @@ def draw_run(results: Results, folder: Path) -> None:
         plot_cost_curve(results, folder / "cost_curve.png")
     if results.slices is not None and results.slices.by != "class":
         plot_slices(results, results.slices, folder / "slices.png")
+    if results.labels_used:
+        plot_label_curve(results, folder / "label_curve.png")
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
         plot_timeline(timeline, folder / "rehearsal_timeline.png")

@@ -166,6 +166,9 @@ class ReinforcementStream:
     def learning_curve(self, phase: int) -> None:
         """None: environments have no mini-batches."""
 
+    def labels_used(self, phase: int) -> None:
+        """None: environments have no labels."""
+
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Return the mean return of `method` on the first `num_tasks` tasks; the episodes are always the same.
 

@@ -123,7 +123,7 @@ class BatchSequence:
                 each pass may bring a worker other entries.
         """
         self._owners = owners
-        self._cuts = batch_cuts(len(entries), batch_size, workers).tolist()
+        self._cuts = self._cut(len(entries), batch_size, workers)
         self.spans = list(zip(self._cuts[rank::workers], self._cuts[rank + 1 :: workers], strict=False))
         self._source, self._entries, self._labels = source, entries, source.labels(entries)
         self._shuffle, self._seed, self._show_ids = shuffle, seed, show_ids
@@ -136,35 +136,68 @@ class BatchSequence:
         self.first_pass, self.served = True, False
         self.batch_id: BatchId | None = None
         self.observers: list[Observer] = []
+        self._telling = False
         self.samples_served = self.epoch = self.next = 0
         self._order = torch.empty(0)
         self._order_of = -1
 
+    def _cut(self, n_samples: int, batch_size: int, workers: int) -> list[int]:
+        """Where the sequence is cut into batches; see `batch_cuts`."""
+        cuts: list[int] = batch_cuts(n_samples, batch_size, workers).tolist()
+        return cuts
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Samples that each batch of a pass serves."""
+        return tuple(stop - start for start, stop in self.spans)
+
     def peek(self, step: int) -> Batch:
         """Batch `step` of the first pass, with its labels, without serving it."""
-        start, stop = self.spans[step]
-        return self._batch_of(self._order_of_epoch(0)[start:stop])
+        return self._batch_of(self._places(step))
 
     def watch(self, observer: Observer) -> None:
         """Tell `observer` of each batch before it is served."""
         self.observers.append(observer)
 
-    def next_batch(self) -> Batch:
-        """The next batch. The caller checks that `epoch` is below `epochs`."""
-        for observer in self.observers:
-            observer.before_batch(self.epoch * self.length + self.next)
+    def next_batch(self) -> Batch | None:
+        """The next batch; None if there is none left. The caller checks that `epoch` is below `epochs`."""
+        self._tell_observers()
         step, shown = divmod(self.next, self._repeats)
-        start, stop = self.spans[step]
-        index = self._order_of_epoch(self.epoch)[start:stop]
+        index = self._places(step, self.epoch)
         self.first_pass = self.epoch == 0 and shown == 0
-        self.samples_served += stop - start
+        self._advance(len(index))
+        self.batch_id = BatchId(self.number, step, self.first_pass)
+        return self._batch_of(index).with_id(self.batch_id)
+
+    def _tell_observers(self) -> None:
+        """Tell all observers of the next batch; a method that they ask cannot take it meanwhile.
+
+        Raises:
+            HiddenError: If it tries.
+        """
+        if self._telling:
+            raise HiddenError(
+                "A mini-batch cannot be taken while the setting asks the method about it; take batches in fit alone."
+            )
+        self._telling = True
+        try:
+            for observer in self.observers:
+                observer.before_batch(self.epoch * self.length + self.next)
+        finally:
+            self._telling = False
+
+    def _advance(self, n_served: int) -> None:
+        """Move behind a batch of `n_served` samples, before it is returned: a caller that stops now has had it."""
+        self.samples_served += n_served
         self.served = True
-        # The position moves before the batch is returned: a caller that stops now has had the batch.
         self.next += 1
         if self.next == self.length:
             self.epoch, self.next = self.epoch + 1, 0
-        self.batch_id = BatchId(self.number, step, self.first_pass)
-        return self._batch_of(index).with_id(self.batch_id)
+
+    def _places(self, step: int, epoch: int = 0) -> Tensor:
+        """The places (n,) of a batch in the sequence."""
+        start, stop = self.spans[step]
+        return self._order_of_epoch(epoch)[start:stop]
 
     def _batch_of(self, index: Tensor) -> Batch:
         """The samples at these places (n,) of the sequence."""

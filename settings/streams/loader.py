@@ -32,7 +32,7 @@ class BatchLoader:
         """Yield the batches of `sequence`."""
         _SEQUENCES[self] = sequence
         self.passes, self.epochs = sequence.passes, sequence.epochs
-        self.sizes = tuple(stop - start for start, stop in sequence.spans)
+        self.sizes = sequence.sizes
         self.steps_per_pass = len(sequence.spans)
         self._length, self._number = sequence.length, sequence.number
         self._served = 0
@@ -54,7 +54,9 @@ class BatchLoader:
                 "setting allows; iterate phase.train as often as phase.train.epochs says."
             )
         while _held(_SEQUENCES, self).epoch == epoch:
-            yield _held(_SEQUENCES, self).next_batch()
+            batch = _held(_SEQUENCES, self).next_batch()
+            if batch is not None:
+                yield batch
 
     def preview(self, n: int) -> Batch:
         """Up to `n` training samples of the phase (10,000 at most), drawn at random, before they are trained on.
@@ -147,7 +149,9 @@ class HeldOutLoader:
         sequence = _held(_SHOWN, self)()
         while sequence is not None and not sequence.epoch:
             _held(_SHOWN, self)
-            yield sequence.next_batch().with_id(None)
+            batch = sequence.next_batch()
+            if batch is not None:
+                yield batch.with_id(None)
 
     def close(self) -> None:
         """Free the samples."""

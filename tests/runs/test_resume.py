@@ -176,6 +176,13 @@ CASES = {
         {},
         partial(DER, buffer_size=20, buffer_policy="per_class_random:quota=2"),
     ),
+    "labels on request": (
+        "label_budget",
+        {"passes": 1, "label_budget": 0.3, "batch_size": 4, "label_delay": 3},
+        partial(
+            normalised, Rehearsal, buffer_size=20, query_rule="margin", pseudo_labels=0.2, consistency=1.0, dropout=0.1
+        ),
+    ),
     "late labels": (
         "online_class_incremental",
         {"passes": 1, "batch_size": 8, "label_delay": 2},

@@ -92,7 +92,7 @@ class TestTargets:
 
 class TestRequirements:
     @pytest.mark.parametrize(
-        ("method", "pinned_by"), [(ManyPasses, ("online", "osaka")), (OneWorker, ("distributed",))]
+        ("method", "pinned_by"), [(ManyPasses, ("online", "osaka", "label_budget")), (OneWorker, ("distributed",))]
     )
     def test_nodes_that_pin_the_parameter_are_refused(self, method, pinned_by):
         for key in SUPERVISED:

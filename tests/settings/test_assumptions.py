@@ -33,6 +33,7 @@ def some_assumptions(count):
             choose(flags),
             choose(flags),
             choose(flags),
+            choose(flags),
             choose(free),
             choose(free),
         )

@@ -18,7 +18,7 @@ class TestDefaults:
     @pytest.mark.parametrize("key", SUPERVISED)
     def test_they_follow_from_the_node(self, key):
         setting = get_setting(key)()
-        assert setting.passes == (1 if "online" in key or key == "osaka" else 20)
+        assert setting.passes == (1 if "online" in key or key in ("osaka", "label_budget") else 20)
         assert setting.workers == (2 if "distributed" in key else 1)
         assert setting.transition == ("gradual" if key == "continual" else "abrupt")
 

@@ -48,6 +48,10 @@ TREE = {
     "online_domain_incremental": (["domain_incremental", "online_class_incremental"], {}),
     "online_task_incremental": (["task_incremental", "online_class_incremental"], {}),
     "online_traditional": (["traditional", "online_class_incremental"], {}),
+    "label_budget": (
+        ["online_class_incremental"],
+        {"predict_first": True, "labels_on_request": True, "workers": Range(1, 1)},
+    ),
     "distributed_class_incremental": (["distributed", "class_incremental"], {}),
     "distributed_domain_incremental": (["domain_incremental", "distributed_class_incremental"], {}),
     "distributed_task_incremental": (["task_incremental", "distributed_class_incremental"], {}),

@@ -72,7 +72,9 @@ class TestStep:
                 return super().loss(step)
 
         method, step = configured(Changed()), step_of(batch_of(0, 8))
-        method.phase = type("Phase", (), {"score": lambda phase, predictions, batch: scored.append(predictions)})()
+        method.phase = type(
+            "Phase", (), {"asks": False, "score": lambda phase, predictions, batch: scored.append(predictions)}
+        )()
         expected = method.predict(step.incoming.x, None).argmax(1)
         take_step(method, step, OnlineScorer(method, method.network))
         changed = method.network(255 - step.incoming.x)
@@ -110,7 +112,9 @@ class Hooked(Finetune):
     def configure(self, setting):
         super().configure(setting)
         self.calls = []
-        self.phase = type("Phase", (), {"score": lambda phase, predictions, batch: self.calls.append("score")})()
+        self.phase = type(
+            "Phase", (), {"asks": False, "score": lambda phase, predictions, batch: self.calls.append("score")}
+        )()
 
     def augment(self, step):
         self.calls.append("augment")
