@@ -12,6 +12,7 @@ from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, method_nam
 if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
     from redwood.methods.agents.off_policy import DQN, SAC, TD3
     from redwood.methods.agents.on_policy import A2C, PPO
+    from redwood.methods.architecture.c_ada import CAda
     from redwood.methods.architecture.hat import HAT
     from redwood.methods.architecture.packnet import PackNet
     from redwood.methods.architecture.pnn import PNN
@@ -75,6 +76,7 @@ __all__ = [
     "WA",
     "AsyncRehearsal",
     "BiC",
+    "CAda",
     "Composable",
     "Composition",
     "DERpp",

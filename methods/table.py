@@ -193,6 +193,11 @@ METHODS: dict[str, MethodEntry] = {
         "task_incremental",
         "progressive networks: one column per task reads the frozen earlier ones; no forgetting (Rusu et al., 2016)",
     ),
+    "c_ada": MethodEntry(
+        "redwood.methods.architecture.c_ada:CAda",
+        "class_incremental",
+        "a frozen network and an adapter that grows by columns, of which earlier ones are frozen (Gao et al., 2024)",
+    ),
     "hard_moe": MethodEntry(
         "redwood.methods.modular.hard_moe:HardMoE",
         "class_incremental",

@@ -1,6 +1,5 @@
 """Progressive neural networks (Rusu et al., 2016)."""
 
-import warnings
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -13,7 +12,7 @@ from redwood.core.state import State
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
 from redwood.methods.base import Composition
 from redwood.methods.networks.row import Layer, as_row, layers_of, parts_of
-from redwood.methods.training.layers import set_dropout
+from redwood.methods.training.layers import set_dropout, without_warning_of_frozen_parts
 from redwood.settings.phase import Phase
 
 
@@ -109,9 +108,7 @@ class PNN(NetworkPerPhase):
 
     @override
     def fit(self, phase: Phase) -> None:
-        with warnings.catch_warnings():
-            # Lightning warns of the frozen columns, which have to be in evaluation mode.
-            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        with without_warning_of_frozen_parts():
             super().fit(phase)
 
     def _grow(self, n_columns: int) -> None:

@@ -107,14 +107,10 @@ def make_backbone(backbone: str | nn.Module, weights: str, observation_space: Bo
     with preserved_random_state():
         seed_everything(seed, "backbone")
         network = build_network(backbone, observation_space, 1)
-    layers = [name for name, part in network.named_modules() if isinstance(part, nn.Linear)]
-    if not layers:
+    if not any(isinstance(part, nn.Linear) for part in network.modules()):
         raise InvalidOptionError(f"--backbone {backbone} has no linear layer to take features from; choose another.")
     if weights:
-        _load(network, layers[-1], backbone, Path(weights))
-        model = getattr(network, "model", None)
-        if model is not None:
-            network.model = nn.Sequential(ImageNetColours(backbone), model)
+        load_weights(network, backbone, Path(weights))
     return Backbone(network, observation_space, before_last_layer=True)
 
 
@@ -123,21 +119,35 @@ def _current_name(key: str) -> str:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
 
 
-def _load(network: nn.Module, last_layer: str, name: str, path: Path) -> None:
-    """Load a state dict from disk but for the last layer, which tells other classes apart.
+def load_weights(
+    network: nn.Module, name: str, path: Path, *, option: str = "--backbone_weights", of: str = "--backbone"
+) -> None:
+    """Load a state dict from disk but for the last linear layer, which tells other classes apart.
 
-    Of the models of torchvision the file has the names of torchvision, without our `model.` before them.
+    Of the models of torchvision the file has the names of torchvision, without our `model.` before them. Such a model
+    then gets the colours that it was trained on.
+
+    Args:
+        network: The network, with a linear layer.
+        name: Its name.
+        path: The file.
+        option: The option that names the file, for errors.
+        of: The option that names the network, for errors.
+
+    Raises:
+        InvalidOptionError: If the file cannot be read, or does not fit the network.
     """
+    last_layer = [layer for layer, part in network.named_modules() if isinstance(part, nn.Linear)][-1]
     try:
         state: object = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InvalidOptionError(f"--backbone_weights {path} does not exist; give the path of a state dict.") from None
+        raise InvalidOptionError(f"{option} {path} does not exist; give the path of a state dict.") from None
     except Exception as error:
         raise InvalidOptionError(
-            f"--backbone_weights {path} cannot be read ({type(error).__name__}); save a state dict with torch.save."
+            f"{option} {path} cannot be read ({type(error).__name__}); save a state dict with torch.save."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InvalidOptionError(f"--backbone_weights {path} holds no state dict; save one with torch.save.")
+        raise InvalidOptionError(f"{option} {path} holds no state dict; save one with torch.save.")
     prefix = "model." if hasattr(network, "model") else ""
     given = {f"{prefix}{_current_name(key)}": value for key, value in state.items()}
     wanted, given = (
@@ -151,8 +161,11 @@ def _load(network: nn.Module, last_layer: str, name: str, path: Path) -> None:
     wrong = sorted(wanted.keys() ^ given.keys()) or [key for key in wanted if wanted[key].shape != given[key].shape]
     if wrong:
         raise InvalidOptionError(
-            f"--backbone_weights {path} does not fit --backbone {name}: {wrong[0].removeprefix(prefix)} "
+            f"{option} {path} does not fit {of} {name}: {wrong[0].removeprefix(prefix)} "
             f"{'differs in shape' if wrong[0] in wanted and wrong[0] in given else 'is only in one of them'}; "
             "give the weights of that network."
         )
     network.load_state_dict(given, strict=False)
+    model = getattr(network, "model", None)
+    if model is not None:
+        network.model = nn.Sequential(ImageNetColours(name), model)

@@ -1,5 +1,6 @@
 """Networks in evaluation mode, for a while."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def without_warning_of_frozen_parts() -> Iterator[None]:
+    """Within, Lightning does not warn of parts in evaluation mode: they are frozen, and have to be in it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        yield
 
 
 # Not the sigmoid: in the networks of torchvision it is the gate of a channel, and no hidden unit.

@@ -85,6 +85,7 @@ SLOW = (
     "packnet",
     "hat",
     "pnn",
+    "c_ada",
     "hard_moe",
     "finetune_from",
     "mntdp",

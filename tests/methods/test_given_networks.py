@@ -70,6 +70,7 @@ METHODS = {
     "finetune_from": (get_method("finetune_from"), Tokens, "task_incremental"),
     "mntdp": (get_method("mntdp"), row, "task_incremental"),
     "hat": (HAT, row, "task_incremental"),
+    "c_ada": (get_method("c_ada"), Tokens, "class_incremental"),
     "widen": (get_method("widen"), row, "class_incremental"),
     "dtp": (get_method("dtp"), row, "class_incremental"),
 }

@@ -26,6 +26,7 @@ def warned(setting, name, nb_tasks=1, **options):
         ("si", "online_traditional", {}, "The penalty on weights never acted"),
         ("lwf", "online_traditional", {}, "Nothing was distilled"),
         ("generative_rehearsal", "online_traditional", {}, "Nothing was generated"),
+        ("c_ada", "online_traditional", {}, "No column was added: --extractor_tasks 1 leaves no task"),
         ("packnet", "multi_task", {}, "No task was protected from another one"),
         ("rehearsal", "online_class_incremental", {"replay_ratio": 0.0}, "Nothing was ever replayed, with --replay_r"),
         ("widen", "task_agnostic", {}, "The network never grew: the loss never stayed unusual"),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.core.errors import RedwoodError
+from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.pnn import PNN
@@ -193,6 +194,8 @@ CASES = {
     "packnet, normalisation": ("task_incremental", {"passes": 1}, partial(normalised, PackNet, prune_share=0.5)),
     "hat": ("task_incremental", {}, partial(HAT, optimizer="adam", lr=0.01)),
     "pnn": ("task_incremental", {"passes": 1}, partial(PNN, momentum=0.9, optimizer_state="keep")),
+    "c_ada": ("class_incremental", {}, partial(normalised, CAda, momentum=0.9)),
+    "c_ada, pretrained": ("task_incremental", {"passes": 1}, partial(normalised, CAda, extractor_tasks=0)),
     "from scratch": ("cumulative", {}, Joint),
     "hard_moe": (
         "task_incremental",

@@ -48,6 +48,7 @@ APPLIES_TO = (
         "packnet": BELOW_TASK_INCREMENTAL,
         "hat": BELOW_TASK_INCREMENTAL,
         "pnn": BELOW_TASK_INCREMENTAL,
+        "c_ada": BELOW_CLASS_INCREMENTAL,
         "hard_moe": BELOW_CLASS_INCREMENTAL,
         "ncm": SUPERVISED,
         "slda": SUPERVISED,
