@@ -25,7 +25,7 @@ DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 FAMILIES = (
-    *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "streaming"),
+    *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "federated", "streaming"),
     *("target_propagation", "agents"),
 )
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.distillation.lwf_mc import Fixed, LwFMC
     from redwood.methods.distillation.two_side import TwoSide
     from redwood.methods.distillation.wa import WA
+    from redwood.methods.federated.fedavg import FedAvg
+    from redwood.methods.federated.fedssi import FedSSI
     from redwood.methods.lightning import LightningMethod
     from redwood.methods.lookup import get_method
     from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
@@ -80,6 +82,8 @@ __all__ = [
     "Composable",
     "Composition",
     "DERpp",
+    "FedAvg",
+    "FedSSI",
     "Finetune",
     "FinetuneFrom",
     "Fixed",

@@ -227,6 +227,16 @@ METHODS: dict[str, MethodEntry] = {
         "mixes modules of several related tasks by a stochastic search (after Veniat et al., 2021)",
         requires=frozenset({"many_passes"}),
     ),
+    "fedavg": MethodEntry(
+        "redwood.methods.federated.fedavg:FedAvg",
+        "federated_class_incremental",
+        "clients train apart, and a server averages their weights (McMahan et al., 2017)",
+    ),
+    "fedssi": MethodEntry(
+        "redwood.methods.federated.fedssi:FedSSI",
+        "federated_class_incremental",
+        "fedavg with synaptic intelligence, which each client measures on a surrogate (Li et al., 2025)",
+    ),
     "ncm": MethodEntry(
         "redwood.methods.streaming.ncm:NCM",
         "continual",

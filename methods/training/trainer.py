@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.profilers import PassThroughProfiler
-from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
 from torch import nn
+from typing_extensions import override
 
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
@@ -64,6 +65,18 @@ def make_trainer(
     # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+class Apart(DDPStrategy):
+    """Several workers that exchange no gradients: each trains a network of its own, step by step with the others."""
+
+    @override
+    def configure_ddp(self) -> None:
+        """Leave the module as it is, without the wrapper that averages gradients."""
+
+
+if "apart" not in StrategyRegistry:
+    StrategyRegistry.register("apart", Apart, description=Apart.__doc__ or "")
 
 
 class NoProfiler(PassThroughProfiler):

@@ -87,11 +87,14 @@ SLOW = (
     "pnn",
     "c_ada",
     "hard_moe",
+    "fedavg",
+    "fedssi",
     "finetune_from",
     "mntdp",
     "composable",
 )
 NEEDS_IDS = ("packnet", "hat", "pnn", "finetune_from", "mntdp", "composable")
+NEEDS_CLIENTS = ("fedavg", "fedssi")
 
 
 @pytest.mark.parametrize("method", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
@@ -99,6 +102,8 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     options = ["--method", method, "--checkpoint_every", "7"]
     if method in NEEDS_IDS:
         options += ["--setting", "task_incremental"]
+    if method in NEEDS_CLIENTS:
+        options += ["--setting", "federated_class_incremental", "--rounds", "4"]
     folder = tmp_path / "killed"
     process = start_copy(*long(*options, "--run_dir", str(folder)), output=tmp_path / "log.txt")
     wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process.is_alive)

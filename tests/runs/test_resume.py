@@ -30,6 +30,8 @@ from redwood.methods.distillation.lwf import LwF
 from redwood.methods.distillation.lwf_mc import Fixed, LwFMC
 from redwood.methods.distillation.two_side import TwoSide
 from redwood.methods.distillation.wa import WA
+from redwood.methods.federated.fedavg import FedAvg
+from redwood.methods.federated.fedssi import FedSSI
 from redwood.methods.modular.finetune_from import FinetuneFrom
 from redwood.methods.modular.hard_moe import HardMoE
 from redwood.methods.modular.mntdp import MNTDP, Composable
@@ -94,6 +96,7 @@ def normalised(method, **options):
 
 
 # setting, its options, method
+CLIENTS = {"clients": 3, "rounds": 2, "local_passes": 1, "participation": 0.67}
 CASES = {
     "rehearsal": ("class_incremental", {"passes": 3}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "ewc": ("class_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
@@ -146,6 +149,9 @@ CASES = {
     "wa": ("class_incremental", {}, partial(WA, buffer_size=20)),
     "dtp": ("class_incremental", {}, partial(DTP, feedback_steps=2)),
     "icarl, herding": ("class_incremental", {}, partial(ICaRL, buffer_size=20, herding_candidates=30)),
+    "fedavg": ("federated_class_incremental", CLIENTS, partial(FedAvg, momentum=0.9)),
+    "fedssi": ("federated_class_incremental", CLIENTS, FedSSI),
+    "clients": ("federated_class_incremental", CLIENTS, partial(Rehearsal, buffer_size=20)),
     "class_balanced, grasp": (
         "class_incremental",
         {},
@@ -244,6 +250,7 @@ SLOW = {
     "momentum and cosine, reset",
     "er_ace",
     "gdumb, drift",
+    "clients",
     "wa",
     "class_balanced, grasp",
     "loss_aware, old_tasks",

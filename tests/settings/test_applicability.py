@@ -50,6 +50,8 @@ APPLIES_TO = (
         "pnn": BELOW_TASK_INCREMENTAL,
         "c_ada": BELOW_CLASS_INCREMENTAL,
         "hard_moe": BELOW_CLASS_INCREMENTAL,
+        "fedavg": {"federated_class_incremental"},
+        "fedssi": {"federated_class_incremental"},
         "ncm": SUPERVISED,
         "slda": SUPERVISED,
         "ranpac": SUPERVISED,
