@@ -14,7 +14,7 @@ from redwood.settings.data.table import DATASETS
 from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
 # Options that may name code, as `file.py:Name` or `package.module:Name`.
-_CODE = ("setting", "method", "model", "expert_models", "backbone", "dataset", "env")
+_CODE = ("setting", "method", "model", "expert_models", "backbone", "dataset", "background", "env")
 # Options that may name a YAML file of data sets.
 _FILES = ("stream_file", "concepts")
 # What stands before a colon that names no code: a kind of data set or of environment.

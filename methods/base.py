@@ -42,6 +42,7 @@ class Method(Stateful, ABC):
         composition: Where it may stand in a composition; see `redwood.methods.composition`.
         regression: Whether it can predict numbers, too.
         multi_label: Whether it can predict label sets, too.
+        uses_background: Whether it draws samples from `phase.background`.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
 
     A subclass may have a loss of its own. So it does not inherit `composition`, `regression` and `multi_label`: it
@@ -57,6 +58,7 @@ class Method(Stateful, ABC):
     composition: ClassVar[Composition] = Composition.NEVER
     regression: ClassVar[bool] = False
     multi_label: ClassVar[bool] = False
+    uses_background: ClassVar[bool] = False
     extends: ClassVar[tuple[type["Method"], ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -47,6 +47,11 @@ METHODS: dict[str, MethodEntry] = {
         "continual",
         "fine-tuning with dropout, a decaying learning rate and small batches (Mirzadeh et al., 2020)",
     ),
+    "background": MethodEntry(
+        "redwood.methods.replay.background:BackgroundClass",
+        "continual",
+        "learns samples of `--background` as a negative class that is never predicted (after Hendrycks et al., 2019)",
+    ),
     "widen": MethodEntry(
         "redwood.methods.architecture.widen:Widen",
         "continual",

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from redwood.core.state import State
 from redwood.settings.batch import Batch
+from redwood.settings.data.background import Background
 from redwood.settings.scores.answers import Space
 from redwood.settings.scores.prequential import online_score
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
@@ -23,6 +24,7 @@ class Phase:
         validation: Loader of the samples held out from this phase, or None if there are none. Where boundaries are not
             announced, it yields those whose places the stream has passed, shuffled.
         online: Accuracy (regression: RMSE) of the predictions made before learning; see `score`.
+        background: Samples that belong to no class, to draw from; None unless `--background` names a data set.
         asks: Whether the setting itself asks the method to predict each mini-batch before it serves the labels. Then
             `score` counts nothing.
         pretraining: Whether the phase comes before the stream and is not scored. Then each batch is an episode: its
@@ -45,6 +47,7 @@ class Phase:
         self.validation = validation
         self.online = online_score(train, action_space)
         self.asks = False
+        self.background: Background | None = None
         self.pretraining = False
 
     @property

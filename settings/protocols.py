@@ -24,6 +24,7 @@ class Learner(Options, Protocol):
     target: ClassVar[type[Any]]  # the most general setting that the method applies to
     requires: ClassVar[frozenset[str]]
     regression: ClassVar[bool]
+    uses_background: ClassVar[bool]
     multi_label: ClassVar[bool]
 
     @classmethod

@@ -52,6 +52,7 @@ class SupervisedSetting(Setting, labels=True):
     transition: str = cast("str", None)  # how one task follows another: abrupt, blurry, or gradual (continual only)
     blur: float = 0.1  # blurry: share of a task's samples that turn up in other tasks
     drift_width: float = 1.0  # gradual: length of the overlap of two tasks, in tasks
+    background: Any = ""  # data set without classes of interest, for methods that learn a negative class
     batch_size: int = 32  # samples per mini-batch of one worker
     passes: int = cast("int", None)  # times each sample is presented (default: 20; online settings: 1)
     label_delay: int = 0  # online: the labels of a mini-batch come so many mini-batches after its samples
@@ -63,7 +64,7 @@ class SupervisedSetting(Setting, labels=True):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.dataset = checked_source(self.dataset)
+        self.dataset, self.background = checked_source(self.dataset), checked_source(self.background)
         self.passes = self.resolve("passes", self.passes, default=20)
         check_choice(self, "stream", STREAMS)
         self._check_task_stream()
@@ -179,6 +180,12 @@ class SupervisedSetting(Setting, labels=True):
     @cached_property
     def _stream(self) -> SupervisedStream:
         self.check_not_a_view("The stream")
+        stream = self._cut_stream()
+        if self.background:
+            stream.add_background(self._dataset_of(self.background))
+        return stream
+
+    def _cut_stream(self) -> SupervisedStream:
         if self.stream == "tasks":
             views = read_task_list(Path(self.stream_file)) if self.stream_file else views_of_names(self.dataset)
             return self._stream_of(views, self._loader(self.image_size))
@@ -187,12 +194,14 @@ class SupervisedSetting(Setting, labels=True):
             load = self._loader(self.image_size or pool.image_size)
             last = self.first_task + (self.nb_tasks or 0)
             return self._stream_of(ctrl_stream(self.stream, pool, load, self.seed, last), load)
-        load = self._loader(self.image_size)
-        return self.stream_type(self, self.dataset if isinstance(self.dataset, Dataset) else load(self.dataset))
+        return self.stream_type(self, self._dataset_of(self.dataset, self.image_size))
 
     def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
         data = combine(self.dataset_name, views, load, self.seed)
         return self.stream_type(self, data, [view.describe() for view in views])
+
+    def _dataset_of(self, source: str | Dataset, image_size: int = 0) -> Dataset:
+        return source if isinstance(source, Dataset) else self._loader(image_size)(source)
 
     def _loader(self, image_size: int) -> Callable[[str], Dataset]:
         """Loads data sets by name, each of them once."""

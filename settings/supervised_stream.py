@@ -13,6 +13,7 @@ from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrain
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
+from redwood.settings.data.background import Background, background_like
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.imbalance import kept_samples
 from redwood.settings.phase import Phase
@@ -116,9 +117,14 @@ class SupervisedStream:
                 f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
             )
         self._curves: dict[int, LearningCurve] = {}
+        self._background: Background | None = None
         if setting.lca:
             batches = self._batches_per_phase() if self._one_task_each else None
             check_lca(setting.lca, name_of_setting(type(setting)), data, batches)
+
+    def add_background(self, data: Dataset) -> None:
+        """Let methods draw samples of `data` beside those of the stream; see `background_like` for the errors."""
+        self._background = background_like(self._data, data)
 
     def _own(self, entries: Entries, num_tasks: int) -> Entries:
         """The entries that belong to the first `num_tasks` tasks of the run."""
@@ -225,6 +231,7 @@ class SupervisedStream:
             validation=self._validation_loader(index, sequence),
             action_space=self.action_space,
         )
+        phase.background = self._background
         if learner is not None and self._asks:
             phase.asks = True
             shown, delay = self._promised.task_ids >= TaskIds.TEST, self._setting.label_delay
@@ -312,7 +319,16 @@ class SupervisedStream:
     # How a method is scored.
 
     def check(self, method: Learner) -> None:
-        """Raise `NotApplicableError` if numbers or label sets are to be predicted, and the method cannot."""
+        """Raise `NotApplicableError` if numbers or label sets are to be predicted, and the method cannot.
+
+        Raises:
+            InvalidOptionError: If there are background samples, and the method does not use them.
+        """
+        if self._background is not None and not method.uses_background:
+            raise InvalidOptionError(
+                f"--background has no effect on {method.reference()}, which learns no negative class; leave it out, or "
+                f"use background+{method.reference()}."
+            )
         if self._data.is_multi_label and not method.multi_label:
             raise NotApplicableError(
                 f"{method.reference()} predicts one class, but samples of {self._data.name} have several labels; "

@@ -34,6 +34,7 @@ WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
     "transition": (None, "abrupt"),
     "blur": (0.1,),
     "drift_width": (1.0,),
+    "background": ("",),
     "batch_size": (32,),
     "label_delay": (0,),
     "validation": (0.0,),

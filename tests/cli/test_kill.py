@@ -78,6 +78,7 @@ SLOW = (
     "bic",
     "wa",
     "stable_sgd",
+    "background",
     "widen",
     "si",
     "mas",

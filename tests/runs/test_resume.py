@@ -24,6 +24,7 @@ from redwood.methods.architecture.pnn import PNN
 from redwood.methods.architecture.widen import Widen
 from redwood.methods.base import Method
 from redwood.methods.baselines import Finetune, Joint, Random, StableSGD
+from redwood.methods.composition import compose
 from redwood.methods.distillation.bic import BiC
 from redwood.methods.distillation.icarl import Hybrid1, ICaRL
 from redwood.methods.distillation.lwf import LwF
@@ -41,6 +42,7 @@ from redwood.methods.regularisation.rwalk import RWalk
 from redwood.methods.regularisation.si import SI
 from redwood.methods.replay.agem import AGEM
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
+from redwood.methods.replay.background import BackgroundClass
 from redwood.methods.replay.der import DER, DERpp
 from redwood.methods.replay.er_ace import ERACE
 from redwood.methods.replay.gdumb import GDumb
@@ -182,6 +184,11 @@ CASES = {
         "class_incremental",
         {},
         partial(DER, buffer_size=20, buffer_policy="per_class_random:quota=2"),
+    ),
+    "background": (
+        "class_incremental",
+        {"background": "prototypes"},
+        partial(compose(BackgroundClass, Rehearsal), buffer_size=20),
     ),
     "labels on request": (
         "label_budget",

@@ -28,6 +28,7 @@ APPLIES_TO = (
         "random": set(SETTINGS),
         "stable_sgd": SUPERVISED,
         "widen": SUPERVISED,
+        "background": SUPERVISED,
         "dtp": SUPERVISED,
         "joint": {"cumulative", "cumulative_task_incremental"},
         "moving_window": SUPERVISED,
