@@ -48,11 +48,12 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
 
     def _refuse_inherited(self) -> None:
         """Set `passes` to the most that a sample is presented, and refuse what has no meaning here."""
-        passes = self.rounds * self.local_passes
-        if self.passes not in (None, passes):
+        passes, default = self.rounds * self.local_passes, type(self).rounds * type(self).local_passes
+        # The command line and dataclasses.replace pass the default of a finished setting on.
+        if self.passes not in (None, default, passes):
             raise InvalidOptionError(
                 f"--passes {self.passes} has no effect under {type(self).__name__}, where clients train --rounds "
-                f"{self.rounds} times --local_passes {self.local_passes}; leave it out."
+                f"{self.rounds} times --local_passes {self.local_passes}; leave it out (or None)."
             )
         self.passes = passes
         if self.lca:

@@ -36,6 +36,13 @@ class TestFederatedClassIncremental(test_incremental.TestClassIncremental):
         assert clients == set(range(4))
 
 
+def test_rounds_from_the_command_line():
+    """The parser passes the default of `passes` on, although nobody gave it."""
+    default = FederatedClassIncrementalSetting()
+    given = FederatedClassIncrementalSetting(passes=default.passes, rounds=3, local_passes=2)
+    assert given.passes == 6 != default.passes
+
+
 class TestClients:
     def test_all_hold_as_many_samples(self):
         for clients in (2, 5, 7):
