@@ -29,11 +29,12 @@ from redwood.runs.figures.drawing import (
     title_run,
 )
 from redwood.runs.figures.label_curve import plot_label_curve
+from redwood.runs.figures.label_groups import plot_label_groups
 from redwood.runs.figures.since_switch import plot_since_switch
 from redwood.runs.figures.slices import plot_slices
 from redwood.runs.figures.timeline import plot_timeline
 from redwood.settings.osaka.results import OsakaResults
-from redwood.settings.results import Results
+from redwood.settings.results import MultiLabelResults, Results
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import RETURN, Measure
 
@@ -58,6 +59,8 @@ def draw_run(results: Results, folder: Path) -> None:
         plot_slices(results, results.slices, folder / "slices.png")
     if results.labels_used:
         plot_label_curve(results, folder / "label_curve.png")
+    if isinstance(results, MultiLabelResults):
+        plot_label_groups(results, folder / "label_groups.png")
     timeline = (results.cost.rehearsal or {}).get("timeline", ())
     if any(name == "step" for name, _, _ in timeline):
         plot_timeline(timeline, folder / "rehearsal_timeline.png")

@@ -8,21 +8,21 @@ from torch import Tensor
 from redwood.core.seeding import generator
 from redwood.settings.data.dataset import Dataset
 
-N_LABELS, N_TASKS, N_FEATURES = 24, 4, 32
+N_LABELS, N_TASKS, N_FEATURES = 24, 4, 64
 N_TRAIN, N_TEST = 4000, 2000
 EXPONENT = 1.5
 """The share of label u is proportional to (u + 1)^-1.5."""
 MOST_DRAWS = 4
-NOISE = 0.5
+NOISE = 0.3
 
 
 def multi_label(data_dir: Path, seed: int, image_size: int) -> Dataset:
-    """4,000 + 2,000 generated samples (32,) with up to four of 24 labels, in four tasks.
+    """4,000 + 2,000 generated samples (64,) with up to four of 24 labels, in four tasks.
 
     Label u belongs to task u mod 4. A sample has one to four draws from its task's labels, whose shares are
     proportional to (u + 1)^-1.5: labels of a task come together, and most are rare. A sample is the sum of random
     directions, one for each label, each of a random length between 0.7 and 1.3, and normal noise of standard deviation
-    0.5.
+    0.3.
 
     `seed` draws all; `data_dir` is not read.
     """

@@ -16,6 +16,8 @@ DATASETS: dict[str, str] = {
     "prototypes": "redwood.settings.data.prototypes:prototypes",
     "multi_label": "redwood.settings.data.multi_label:multi_label",
     "prototypes_20": "redwood.settings.data.prototypes:prototypes_20",
+    "coco": "redwood.settings.data.label_folders:coco",
+    "nus_wide": "redwood.settings.data.label_folders:nus_wide",
     "image_folder": "redwood.settings.data.folders:image_folder",
 } | {
     f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"

@@ -68,8 +68,8 @@ class Measure:
 
     @property
     def title(self) -> str:
-        """The name with a capital letter."""
-        return self.name[0].upper() + self.name[1:]
+        """The name at the start of a title: a word gets a capital letter."""
+        return self.name.capitalize() if self.name.islower() else self.name
 
     def show(self, value: float, *, signed: bool = False, decimals: int | None = None) -> str:
         """Format a value for display, without its unit."""

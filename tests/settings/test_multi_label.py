@@ -247,7 +247,8 @@ class TestResults:
         assert main([*arguments, *options.split()]) == 0
         shown = capsys.readouterr().out
         assert "mAP (%)" in shown and "CF1 minority" in shown and "online F1" in shown
-        assert {"map_matrix.png", "map_curve.png", "results.json"} <= {path.name for path in folder.iterdir()}
+        drawn = {"map_matrix.png", "map_curve.png", "label_groups.png"}
+        assert drawn <= {path.name for path in folder.iterdir()}
         assert Results.load(folder / "results.json").metrics["cf1_minority"] is not None
 
 
