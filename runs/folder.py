@@ -19,9 +19,10 @@ class RunFolder:
     """The files of one run.
 
     A run folder holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
-    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (label sets: `map_...`, regression: `rmse_...`, environments:
-    `return_...`), `cost_curve.png` (of several phases), `slices.png` (of `--slices`), `label_groups.png` (of label
-    sets) and `checkpoints/`: `boundary.pt`, written after each phase, and `inside-phase-*.ckpt`, written during the phase.
+    `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (label sets: `map_...`, regression: `rmse_...`,
+    environments: `return_...`), `cost_curve.png` (of several phases), `slices.png` (of `--slices`),
+    `label_groups.png` (of label sets) and `checkpoints/`: `boundary.pt`, written after each phase, and
+    `inside-phase-*.ckpt`, written during the phase.
 
     Every worker reads the checkpoints. Only the first worker writes, and holds the lock of the folder.
 
