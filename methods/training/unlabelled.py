@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,12 +45,24 @@ def check_label_options(method: Any) -> None:
 def refuse_label_options(method: Any, setting: SupervisedSetting) -> None:
     """Raise `InvalidOptionError` if one of `LABEL_OPTIONS` is given, and the setting gives all labels unasked."""
     if setting.assumptions.labels_on_request:
+        _refuse_without_classes(method, setting)
         return
     for name, off in LABEL_OPTIONS.items():
         if getattr(method, name) != off:
             raise InvalidOptionError(
                 f"--{name} {getattr(method, name)} has no effect under {type(setting).__name__}, which gives all "
                 "labels unasked; leave it out, or use --setting label_budget."
+            )
+
+
+def _refuse_without_classes(method: Any, setting: SupervisedSetting) -> None:
+    """Raise `InvalidOptionError` if an option needs probabilities of classes, and there are no classes."""
+    for name, off in LABEL_OPTIONS.items():
+        value = getattr(method, name)
+        if value not in (off, "core_set") and not isinstance(setting.action_space, Discrete):
+            raise InvalidOptionError(
+                f"--{name} {value} goes by the probabilities of classes, but samples of {setting.dataset} do not have "
+                "one class each; leave it out."
             )
 
 

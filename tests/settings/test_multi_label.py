@@ -10,7 +10,7 @@ from gymnasium.spaces import MultiBinary
 from sklearn.metrics import average_precision_score
 
 from redwood.cli import main
-from redwood.core.errors import DataError, InvalidOptionError, InvalidPredictionError, RedwoodError
+from redwood.core.errors import DataError, InvalidOptionError, InvalidPredictionError, NotTrainedError, RedwoodError
 from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.table import METHODS
@@ -330,3 +330,41 @@ class TestMethods:
             setting = get_setting(key)(dataset=few_label_sets(), batch_size=16)
             results = run_here(setting, Finetune())
             assert isinstance(results, MultiLabelResults) and results.metrics["online_f1"] is not None
+
+
+class TestOtherNodes:
+    @pytest.mark.parametrize(
+        "options", [{"query_rule": "margin"}, {"pseudo_labels": 0.9}, {"consistency": 1.0}], ids=lambda o: next(iter(o))
+    )
+    def test_what_needs_probabilities_of_classes_is_refused(self, options):
+        with pytest.raises(InvalidOptionError, match=f"--{next(iter(options))} .* goes by the probabilities"):
+            run_here(label_setting("label_budget"), Finetune(**options))
+
+    def test_labels_on_request(self):
+        results = run_here(label_setting("label_budget"), Finetune(query_rule="core_set"))
+        assert isinstance(results, MultiLabelResults)
+
+    def test_clients_are_skewed_by_classes_and_so_refused(self):
+        with pytest.raises(RedwoodError, match="do not have one class each"):
+            label_setting("federated_class_incremental").open_stream()
+
+    def test_answers_that_the_setting_asks_for(self):
+        @dataclass
+        class Late(Knows):
+            multi_label = True
+
+            def fit(self, phase):
+                for _ in phase.train:
+                    pass
+                super().fit(phase)
+
+            def predict(self, x, task_id):
+                if not self.phases:
+                    raise NotTrainedError
+                return super().predict(x, task_id)
+
+        setting = label_setting("online_class_incremental", label_delay=1)
+        with pytest.warns(UserWarning, match="cannot predict"):
+            curve = run_here(setting, Late()).online_curve
+        assert {value for samples, value in curve if samples <= 60} == {0.0}
+        assert curve[-1][1] > 0.1
