@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.regularisation.si import SI
     from redwood.methods.replay.agem import AGEM
     from redwood.methods.replay.async_rehearsal import AsyncRehearsal
-    from redwood.methods.replay.background import BackgroundClass
+    from redwood.methods.replay.background import Background
     from redwood.methods.replay.der import DER, DERpp
     from redwood.methods.replay.er_ace import ERACE
     from redwood.methods.replay.gdumb import GDumb
@@ -78,7 +78,7 @@ __all__ = [
     "TD3",
     "WA",
     "AsyncRehearsal",
-    "BackgroundClass",
+    "Background",
     "BiC",
     "CAda",
     "Composable",

@@ -48,7 +48,7 @@ METHODS: dict[str, MethodEntry] = {
         "fine-tuning with dropout, a decaying learning rate and small batches (Mirzadeh et al., 2020)",
     ),
     "background": MethodEntry(
-        "redwood.methods.replay.background:BackgroundClass",
+        "redwood.methods.replay.background:Background",
         "continual",
         "learns samples of `--background` as a negative class that is never predicted (after Hendrycks et al., 2019)",
     ),

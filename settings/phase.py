@@ -6,7 +6,7 @@ from torch import Tensor
 
 from redwood.core.state import State
 from redwood.settings.batch import Batch
-from redwood.settings.data.background import Background
+from redwood.settings.data.background import BackgroundSamples
 from redwood.settings.scores.answers import Space
 from redwood.settings.scores.prequential import online_score
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
@@ -47,7 +47,7 @@ class Phase:
         self.validation = validation
         self.online = online_score(train, action_space)
         self.asks = False
-        self.background: Background | None = None
+        self.background: BackgroundSamples | None = None
         self.pretraining = False
 
     @property

@@ -13,7 +13,7 @@ from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrain
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
-from redwood.settings.data.background import Background, background_like
+from redwood.settings.data.background import BackgroundSamples, background_like
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.imbalance import kept_samples
 from redwood.settings.phase import Phase
@@ -117,7 +117,7 @@ class SupervisedStream:
                 f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
             )
         self._curves: dict[int, LearningCurve] = {}
-        self._background: Background | None = None
+        self._background: BackgroundSamples | None = None
         if setting.lca:
             batches = self._batches_per_phase() if self._one_task_each else None
             check_lca(setting.lca, name_of_setting(type(setting)), data, batches)

@@ -17,7 +17,7 @@ from redwood.settings.tree import ContinualSetting
 
 
 @dataclass
-class BackgroundClass(LightningMethod):
+class Background(LightningMethod):
     """Add samples of `--background` to each step, as a negative class that is never predicted.
 
     The softmax of K + 1 classes stays the same if all scores are shifted, so the score of the negative class can be

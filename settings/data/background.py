@@ -9,7 +9,7 @@ from redwood.settings.data.conversion import resize_images
 from redwood.settings.data.dataset import Dataset
 
 
-class Background:
+class BackgroundSamples:
     """Samples that belong to no class of a stream. A method draws some of them beside each batch."""
 
     def __init__(self, x: Samples) -> None:
@@ -22,7 +22,7 @@ class Background:
         return self._x.index_select(0, index) if isinstance(self._x, Tensor) else self._x[index]
 
 
-def background_like(stream: Dataset, background: Dataset) -> Background:
+def background_like(stream: Dataset, background: Dataset) -> BackgroundSamples:
     """The training samples of `background`, brought to shape, dtype and range of the samples of `stream`.
 
     Images are resized; grey ones get equal channels, and those in colour lose their colours, where the stream needs it.
@@ -38,7 +38,7 @@ def background_like(stream: Dataset, background: Dataset) -> Background:
         )
     x, shape = background.x, stream.sample_shape
     if tuple(x.shape[1:]) == shape and x.dtype == stream.x.dtype and background.max_value == stream.max_value:
-        return Background(x)
+        return BackgroundSamples(x)
     alike = len(shape) == len(background.sample_shape) == 3 and shape[1] == shape[2]
     whole = not x.dtype.is_floating_point and not stream.x.dtype.is_floating_point
     if not isinstance(x, Tensor) or not whole or not (alike or tuple(x.shape[1:]) == shape):
@@ -51,4 +51,4 @@ def background_like(stream: Dataset, background: Dataset) -> Background:
     if alike and x.shape[1] != shape[0]:
         x = x.float().mean(1, keepdim=True).round().to(x.dtype).expand(-1, shape[0], -1, -1)
     scale = (stream.max_value or 255.0) / (background.max_value or 255.0)
-    return Background((x.float() * scale).round().to(stream.x.dtype))
+    return BackgroundSamples((x.float() * scale).round().to(stream.x.dtype))

@@ -42,7 +42,7 @@ from redwood.methods.regularisation.rwalk import RWalk
 from redwood.methods.regularisation.si import SI
 from redwood.methods.replay.agem import AGEM
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
-from redwood.methods.replay.background import BackgroundClass
+from redwood.methods.replay.background import Background
 from redwood.methods.replay.der import DER, DERpp
 from redwood.methods.replay.er_ace import ERACE
 from redwood.methods.replay.gdumb import GDumb
@@ -188,7 +188,7 @@ CASES = {
     "background": (
         "class_incremental",
         {"background": "prototypes"},
-        partial(compose(BackgroundClass, Rehearsal), buffer_size=20),
+        partial(compose(Background, Rehearsal), buffer_size=20),
     ),
     "labels on request": (
         "label_budget",

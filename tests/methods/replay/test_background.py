@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError
-from redwood.methods import BackgroundClass, Finetune, get_method
+from redwood.methods import Background, Finetune, get_method
 from redwood.methods.training.step import Step
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset
@@ -36,10 +36,10 @@ def run(method, **options):
 
 
 def test_the_loss_is_the_cross_entropy_with_one_more_class_whose_score_is_0():
-    method = configured(BackgroundClass(background_ratio=0.5))
+    method = configured(Background(background_ratio=0.5))
     batch = batch_of(0, 20)
     unknown = 16 * torch.rand(10, *batch.x.shape[1:])
-    background = type("Background", (), {"draw": lambda self, n: unknown[:n]})()
+    background = type("Samples", (), {"draw": lambda self, n: unknown[:n]})()
     method.phase = type("Phase", (), {"background": background})()
     step = Step(incoming=batch, on_host=batch, first_pass=True, batch=batch)
     loss = method.loss(step)
@@ -51,7 +51,7 @@ def test_the_loss_is_the_cross_entropy_with_one_more_class_whose_score_is_0():
 def test_the_negative_class_is_never_predicted():
     known, background, _ = split_digits()
     setting = ClassIncrementalSetting(dataset=known, background=background, nb_tasks=2, passes=3)
-    method = BackgroundClass()
+    method = Background()
     assert setting.apply(method, quiet=True, accelerator="cpu").metrics["average_accuracy"] > 0.3
     scores = method.predict(background.x, None)
     assert scores.shape == (len(background.x), 6)
@@ -94,19 +94,19 @@ class TestRefusals:
 
     def test_a_run_without_background(self):
         with pytest.warns(UserWarning, match="No background sample was ever shown; name a data set"):
-            run(BackgroundClass(), background="")
+            run(Background(), background="")
 
     def test_without_background_it_is_fine_tuning(self):
         with pytest.warns(UserWarning, match="No background"):
-            results = run(BackgroundClass(), background="")
+            results = run(Background(), background="")
         assert results.accuracy_matrix == run(Finetune(), background="").accuracy_matrix
 
     def test_values(self):
         with pytest.raises(InvalidOptionError, match="--background_ratio 0"):
-            BackgroundClass(background_ratio=0.0)
+            Background(background_ratio=0.0)
         with pytest.raises(DataError, match="--background digits has samples"):
             run(
-                BackgroundClass(),
+                Background(),
                 background="digits",
                 dataset=dataclasses.replace(
                     few_digits(), x=few_digits().x.flatten(1), x_test=few_digits().x_test.flatten(1)
@@ -117,5 +117,5 @@ class TestRefusals:
 
     def test_numbers(self):
         with pytest.raises(RedwoodError) as told:
-            run_here(small_setting("domain_incremental", dataset=line(), background="prototypes"), BackgroundClass())
+            run_here(small_setting("domain_incremental", dataset=line(), background="prototypes"), Background())
         assert one_sentence(told.value)
