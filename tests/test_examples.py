@@ -21,6 +21,7 @@ from redwood.settings.tree import CumulativeSetting, Online, OnlineClassIncremen
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TESTED = {
     "async_rehearsal",
+    "drifting_words",
     "label_smoothing",
     "nearest_mean",
     "new_setting",
@@ -132,3 +133,16 @@ def test_the_loop_on_the_page_on_distributed_rehearsal_keeps_the_past() -> None:
     memory.close()
     assert memory.buffer.class_counts() == {0: 10, 1: 10}
     assert memory.profiler.drawn == 9 * 4
+
+
+def test_words_that_drift(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fine-tuning follows the moving words and forgets the first text; replay remembers more of it."""
+    found = load("drifting_words").main(str(tmp_path / "figure.png"), n_sentences=200, passes=4, seeds=1)
+    remembered, old, new = (
+        {method: curves[name] for method, curves in found.items()} for name in load("drifting_words").MEASURED
+    )
+    assert remembered["replay"][-1] > remembered["fine-tuning"][-1] + 0.02
+    assert old["fine-tuning"][0] > 0.8 and old["fine-tuning"][-1] < 0.2 < 0.6 < new["fine-tuning"][-1]
+    assert (tmp_path / "figure.png").exists()
+    output = capsys.readouterr().out
+    assert re.search(r"period 3\n  in:  .*song.*\n  out: .*(banana|memo)", output), "members come and go"
