@@ -235,7 +235,11 @@ class SupervisedStream:
         if learner is not None and self._asks:
             phase.asks = True
             shown, delay = self._promised.task_ids >= TaskIds.TEST, self._setting.label_delay
-            sequence.watch(AskedScore(learner, sequence, phase.online, self.action_space, delay=delay, show_ids=shown))
+            seed = derive_seed(self._setting.seed, "asked", self.first_task + index)
+            asked = AskedScore(
+                learner, sequence, phase.online, self.action_space, seed=seed, delay=delay, show_ids=shown
+            )
+            sequence.watch(asked)
         return phase
 
     def _batches(self, index: int, learner: Learner | None) -> BatchSequence:

@@ -141,6 +141,7 @@ class OsakaStream:
         sequence = self._sequence(self._episodes, entries, setting.ways * (setting.shots + setting.query_shots))
         phase = self._phase(index, sequence)
         phase.pretraining = phase.asks = True
+        self._online = None  # of an earlier run of the same setting
         return phase
 
     def _stream_phase(self, index: int, learner: Learner | None) -> Phase:
@@ -149,7 +150,7 @@ class OsakaStream:
         self._online = phase = self._phase(index, sequence)
         if learner is not None:
             phase.asks = True
-            sequence.watch(AskedScore(learner, sequence, phase.online, self.action_space))
+            sequence.watch(AskedScore(learner, sequence, phase.online, self.action_space, seed=self._setting.seed))
         return phase
 
     def _entries(self, visits: Visits, purpose: str, query: int) -> Entries:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import NotTrainedError
+from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.core.workers import rank
 from redwood.settings.protocols import Learner
@@ -32,6 +33,7 @@ class AskedScore:
         online: OnlineScore,
         space: Space,
         *,
+        seed: int,
         delay: int = 0,
         show_ids: bool = False,
     ) -> None:
@@ -42,18 +44,24 @@ class AskedScore:
             sequence: The mini-batches of this worker.
             online: The score of the phase, which takes the answers.
             space: The classes, or the numbers to predict.
+            seed: Seed of what the method draws to answer, so that asking changes nothing that it draws later.
             delay: How many mini-batches later the labels of a mini-batch come.
             show_ids: Whether the method is told the task of each sample.
         """
         self._learner, self._sequence, self._online, self._space = learner, sequence, online, space
-        self._delay, self._show_ids = delay, show_ids
+        self._seed, self._delay, self._show_ids = seed, delay, show_ids
+        self._record = online.hand_over()
         self._told = False
 
     def before_batch(self, number: int) -> None:
         """The labels of mini-batch `number` come next: predict all mini-batches whose samples have come by now."""
         for step in range(self._online.steps_scored, min(number + self._delay + 1, len(self._sequence.spans))):
             batch = self._sequence.peek(step)
-            self._online.record(step, self._answer(batch.x, batch.task_id, batch.y), batch.y)
+            # A resumed run asks before its random generators are restored, so each mini-batch has a seed of its own.
+            with preserved_random_state():
+                seed_everything(self._seed, "asked", rank(), step)
+                predictions = self._answer(batch.x, batch.task_id, batch.y)
+            self._record(step, predictions, batch.y)
 
     def _answer(self, x: Tensor, task_id: Tensor | None, y: Tensor) -> Tensor:
         """The predicted classes (B,), label sets or numbers for samples (B, ...)."""

@@ -1,6 +1,7 @@
 """Online scores: of predictions made before learning from the sample (prequential: Gama et al., 2013)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import accumulate
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from gymnasium.spaces import Box, MultiBinary
 from torch import Tensor
 from typing_extensions import override
 
-from redwood.core.errors import InvalidPredictionError
+from redwood.core.errors import HiddenError, InvalidPredictionError
 from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
 from redwood.settings.batch import Batch
@@ -44,6 +45,7 @@ class OnlineScore(ABC):
         self._answers = torch.zeros(self._starts[-1], *self._shape, dtype=self.dtype)
         self._pending: set[int] = set()
         self._scored = [False] * train.steps_per_pass
+        self._is_handed_over = False
         self._hits = torch.zeros(train.steps_per_pass, dtype=self.sums)
         self._sizes = torch.zeros(train.steps_per_pass, dtype=torch.int32)
 
@@ -92,10 +94,23 @@ class OnlineScore(ABC):
         """Number of batches whose score is known."""
         return int((self._sizes > 0).sum())
 
-    def record(self, step: int, predictions: Tensor, y: Tensor) -> None:
-        """Score the checked predictions for batch `step`, whose labels or targets are `y` (B,) or (B, d)."""
-        self._hits[step] = self.score(predictions, y, [len(y)])[0]
-        self._sizes[step], self._scored[step] = len(y), True
+    def hand_over(self) -> Callable[[int, Tensor, Tensor], None]:
+        """Leave the scoring to the caller: what is returned scores predictions for batch `step` with `y` (B, ...).
+
+        The setting takes it before a method gets the phase. There is one only, so no method can score itself.
+
+        Raises:
+            HiddenError: If it has been handed over.
+        """
+        if self._is_handed_over:
+            raise HiddenError("The setting scores what it asked for; a method answers by `predict` alone.")
+        self._is_handed_over = True
+
+        def record(step: int, predictions: Tensor, y: Tensor) -> None:
+            self._hits[step] = self.score(predictions, y, [len(y)])[0]
+            self._sizes[step], self._scored[step] = len(y), True
+
+        return record
 
     def _place(self, device: torch.device) -> None:
         if self._answers.device != device:

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from redwood.core.errors import InvalidOptionError
 from redwood.methods import Finetune
 from redwood.methods.training.unlabelled import changed, unlabelled_loss
+from tests.label_sets import few_label_sets
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -77,3 +79,15 @@ def test_it_changes_what_is_learned_and_counts_as_training(options):
     assert flops[1] > 1.5 * flops[0]
     pairs = zip(without.network.parameters(), learned.network.parameters(), strict=True)
     assert not any(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("options", [{"pseudo_labels": 0.5}, {"consistency": 1.0}, {"query_rule": "margin"}])
+def test_samples_of_several_labels_have_no_probabilities_of_one_class(options):
+    setting = small_setting("label_budget", dataset=few_label_sets(), label_budget=0.5, batch_size=8, nb_tasks=None)
+    with pytest.raises(InvalidOptionError, match="goes by the probabilities of classes, but samples of"):
+        run_here(setting, Finetune(**options))
+
+
+def test_samples_of_several_labels_can_be_chosen_by_their_features():
+    setting = small_setting("label_budget", dataset=few_label_sets(), label_budget=0.5, batch_size=8, nb_tasks=None)
+    assert run_here(setting, Finetune(query_rule="core_set")).labels_used[0][-1] > 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from redwood.core.errors import InvalidOptionError, NotTrainedError
+from redwood.core.errors import HiddenError, InvalidOptionError, NotTrainedError
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings import ClassIncrementalSetting
@@ -67,6 +67,19 @@ def test_the_score_is_that_of_the_network_before_the_labels(delay):
     assert results.metrics["online_accuracy"] == pytest.approx(online_by_hand(Honest(), delay))
 
 
+def test_what_a_method_draws_to_answer_changes_nothing_else():
+    class Noisy(Finetune):
+        def predict(self, x, task_id):
+            scores = super().predict(x, task_id)
+            return scores + 0.5 * torch.randn_like(scores)
+
+    noisy, plain = Noisy(dropout=0.5), Finetune(dropout=0.5)
+    one, other = (run(KEY, method, label_delay=1) for method in (noisy, plain))
+    assert one.online_curve != other.online_curve
+    for mine, theirs in zip(noisy.network.parameters(), plain.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_late_labels_cost_accuracy_online_but_change_nothing_else():
     prompt, late = (run(KEY, Honest(), label_delay=delay) for delay in (0, 4))
     assert late.accuracy_matrix == prompt.accuracy_matrix
@@ -84,6 +97,20 @@ def test_labels_cannot_be_scored():
     assert run(KEY, ScoresLabels()).metrics["online_accuracy"] == 1
     honest, cheat = (run(KEY, method, label_delay=1) for method in (Honest(), ScoresLabels()))
     assert cheat.online_curve == honest.online_curve
+
+
+class RecordsLabels(Honest):
+    """Tries to take over the scoring."""
+
+    def fit(self, phase):
+        record = phase.online.hand_over()
+        for step in range(len(phase.train)):
+            record(step, torch.zeros(16), torch.zeros(16))
+
+
+def test_the_score_is_out_of_reach():
+    with pytest.raises(HiddenError, match="a method answers by `predict` alone"):
+        run(KEY, RecordsLabels(), label_delay=1)
 
 
 def test_more_labels_than_batches_of_delay():
