@@ -26,7 +26,7 @@ PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 FAMILIES = (
     *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "federated", "streaming"),
-    *("target_propagation", "agents"),
+    *("meta", "target_propagation", "agents"),
 )
 
 # How a method can be joined to others by a plus sign.

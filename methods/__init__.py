@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.federated.fedssi import FedSSI
     from redwood.methods.lightning import LightningMethod
     from redwood.methods.lookup import get_method
+    from redwood.methods.meta.continual_maml import ContinualMAML
+    from redwood.methods.meta.maml import ANIL, MAML
     from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
     from redwood.methods.modular.hard_moe import HardMoE
     from redwood.methods.modular.mntdp import MNTDP, Composable
@@ -58,6 +60,7 @@ __all__ = [
     "A2C",
     "AGEM",
     "AGENT_PARTS",
+    "ANIL",
     "DER",
     "DQN",
     "DTP",
@@ -65,6 +68,7 @@ __all__ = [
     "ERACE",
     "EWC",
     "HAT",
+    "MAML",
     "MAS",
     "METHODS",
     "MIR",
@@ -83,6 +87,7 @@ __all__ = [
     "CAda",
     "Composable",
     "Composition",
+    "ContinualMAML",
     "DERpp",
     "FedAvg",
     "FedSSI",

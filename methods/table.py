@@ -77,6 +77,21 @@ METHODS: dict[str, MethodEntry] = {
         "continual",
         "difference target propagation with the local difference reconstruction loss (Ernoult et al., 2022)",
     ),
+    "maml": MethodEntry(
+        "redwood.methods.meta.maml:MAML",
+        "osaka",
+        "adapts weights that were meta-learned before the stream to each batch anew (Finn et al., 2017)",
+    ),
+    "anil": MethodEntry(
+        "redwood.methods.meta.maml:ANIL",
+        "osaka",
+        "MAML that adapts the last layer alone (Raghu et al., 2020)",
+    ),
+    "continual_maml": MethodEntry(
+        "redwood.methods.meta.continual_maml:ContinualMAML",
+        "osaka",
+        "MAML that goes on learning in the stream, and tells where the context switches (Caccia et al., 2020)",
+    ),
     "rehearsal": MethodEntry(
         "redwood.methods.replay.rehearsal:Rehearsal",
         "continual",

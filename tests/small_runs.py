@@ -21,7 +21,7 @@ from redwood.settings.results import Results
 from tests.samples import few_digits
 
 # What would take long by default.
-OPTIONS = {"gdumb": {"memory_passes": 5}}
+OPTIONS = {"gdumb": {"memory_passes": 5}, "continual_maml": {"prolonged_batches": 3}}
 MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes", "rehearsal")
 
 

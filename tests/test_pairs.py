@@ -18,7 +18,7 @@ READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")
 MODULAR = ("independent", "finetune_from", "mntdp", "composable")
 KEEP_NOTHING = (
     *("random", "finetune", "stable_sgd", "background", "widen", "joint", "pnn", "c_ada", "fixed", "fedavg"),
-    *MODULAR,
+    *("maml", "anil", *MODULAR),
 )
 PAIRS = [
     (setting, method)

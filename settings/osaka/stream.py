@@ -179,6 +179,9 @@ class OsakaStream:
         """All domains: none of them is announced."""
         return self.num_tasks
 
+    def labels_used(self, phase: int) -> None:
+        """None: all labels come."""
+
     def check(self, method: Learner) -> None:
         """Nothing: any method that predicts classes will do."""
 

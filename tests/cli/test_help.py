@@ -16,6 +16,8 @@ from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
 from tests.cli.command import environment
 
+# Their targets are no parents of multi_task.
+ELSEWHERE = {"joint", "fedavg", "fedssi", "maml", "anil", "continual_maml"}
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
 SELECTION = {"setting", "method", "seeds", "jobs", "config", "resume", "trust", "list", "json", "version", "help"}
@@ -157,7 +159,7 @@ class TestList:
                 "task_ids_in_training",
                 "task_ids_at_test",
             ],
-            "methods": [method for method in METHODS if method not in ("joint", "fedavg", "fedssi", *AGENTS)],
+            "methods": [method for method in METHODS if method not in ELSEWHERE | AGENTS],
         }
         assert "joint" in by_key["cumulative"]["methods"] and "ewc" not in by_key["continual"]["methods"]
         assert by_key["continual"]["parents"] == ["SupervisedSetting"]

@@ -26,7 +26,8 @@ PATIENCE_S = 90
 
 def long(*options: str) -> list[str]:
     """A run that takes a while, with these options or the defaults of this test."""
-    return [part for pair in DEFAULTS.items() if pair[0] not in options for part in pair] + list(options)
+    given = (*options, "--nb_tasks", "--passes") if "osaka" in options else options
+    return [part for pair in DEFAULTS.items() if pair[0] not in given for part in pair] + list(options)
 
 
 def wait_for(path: Path, is_alive: Callable[[], bool]) -> None:
@@ -90,10 +91,14 @@ SLOW = (
     "hard_moe",
     "fedavg",
     "fedssi",
+    "maml",
+    "anil",
+    "continual_maml",
     "finetune_from",
     "mntdp",
     "composable",
 )
+IN_OSAKA = ("maml", "anil", "continual_maml")
 NEEDS_IDS = ("packnet", "hat", "pnn", "finetune_from", "mntdp", "composable")
 NEEDS_CLIENTS = ("fedavg", "fedssi")
 
@@ -105,6 +110,8 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
         options += ["--setting", "task_incremental"]
     if method in NEEDS_CLIENTS:
         options += ["--setting", "federated_class_incremental", "--rounds", "4"]
+    if method in IN_OSAKA:
+        options += ["--setting", "osaka", "--pretraining", "10", "--timesteps", "600"]
     folder = tmp_path / "killed"
     process = start_copy(*long(*options, "--run_dir", str(folder)), output=tmp_path / "log.txt")
     wait_for(folder / "checkpoints" / "inside-phase-001.ckpt", process.is_alive)

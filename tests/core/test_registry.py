@@ -85,7 +85,7 @@ class TestErrors:
         ("name", "sentence"),
         [
             ("finetoon", "There is no method named 'finetoon'. Did you mean finetune?"),
-            ("xyz", "There is no method named 'xyz'. Known: a2c, agem, async_rehearsal, background, bic, c_ada"),
+            ("xyz", "There is no method named 'xyz'. Known: a2c, agem, anil, async_rehearsal, background, bic"),
             ("no_such_package.module:Name", "The method module 'no_such_package.module' cannot be found"),
             ("redwood.methods.baselines:Finetun", "Did you mean Finetune?"),
             ("no_such_file.py:Name", "does not exist"),

@@ -33,6 +33,8 @@ from redwood.methods.distillation.two_side import TwoSide
 from redwood.methods.distillation.wa import WA
 from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.federated.fedssi import FedSSI
+from redwood.methods.meta.continual_maml import ContinualMAML
+from redwood.methods.meta.maml import ANIL, MAML
 from redwood.methods.modular.finetune_from import FinetuneFrom
 from redwood.methods.modular.hard_moe import HardMoE
 from redwood.methods.modular.mntdp import MNTDP, Composable
@@ -97,6 +99,7 @@ def normalised(method, **options):
     return method(model=NormalisedNetwork(), **options)
 
 
+IN_OSAKA = {"pretraining": 3, "shots": 2, "query_shots": 2, "timesteps": 6}
 # setting, its options, method
 CLIENTS = {"clients": 3, "rounds": 2, "local_passes": 1, "participation": 0.67}
 CASES = {
@@ -123,11 +126,11 @@ CASES = {
     ),
     "validation, drift": ("continual", {"validation": 0.3}, partial(Rehearsal, buffer_size=20)),
     "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
-    "osaka": (
-        "osaka",
-        {"pretraining": 3, "shots": 2, "query_shots": 2, "timesteps": 6},
-        partial(Finetune, optimizer="adam", lr=0.01),
-    ),
+    "osaka": ("osaka", IN_OSAKA, partial(Finetune, optimizer="adam", lr=0.01)),
+    "maml": ("osaka", IN_OSAKA, MAML),
+    "anil": ("osaka", IN_OSAKA, partial(ANIL, second_order=True)),
+    "continual_maml": ("osaka", IN_OSAKA, partial(ContinualMAML, prolonged_batches=2, boundary_threshold=0.1)),
+    "continual_maml, adapted anew": ("osaka", IN_OSAKA, partial(ContinualMAML, prolonged_batches=0, lr=0.01)),
     "unannounced": ("task_agnostic", {}, Finetune),
     "er_ace": ("class_incremental", {}, partial(ERACE, buffer_size=20)),
     "der_pp": ("class_incremental", {}, partial(DERpp, buffer_size=20, augmentation="crop_flip")),

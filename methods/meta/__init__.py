@@ -1,0 +1,1 @@
+"""Methods that learn weights from which a few gradient steps adapt to a context."""

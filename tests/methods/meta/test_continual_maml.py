@@ -1,0 +1,117 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.meta.continual_maml import ContinualMAML
+from tests.methods.helpers import step_of, weights_of
+from tests.methods.meta.test_maml import fitted
+from tests.small_runs import run_here, small_setting
+
+OFF = {"boundary_threshold": 0.0, "update_modulation": 0.0, "prolonged_batches": 0}
+
+
+def learned(method, batch):
+    """Whether the batch gives the slow weights a gradient."""
+    method.network.zero_grad()
+    method.loss(step_of(batch)).backward()
+    return all(weights.grad is not None for weights in method.network.parameters())
+
+
+class TestAllOff:
+    def test_each_batch_tests_what_the_one_before_has_adapted(self):
+        method, batches = fitted(ContinualMAML(**OFF))
+        assert not learned(method, batches[0])  # nothing has been adapted yet
+        for last, batch in pairwise(batches[:4]):
+            expected = method.outer_loss(last.x, last.y, batch.x, batch.y)
+            torch.testing.assert_close(method.loss(step_of(batch)), expected)
+            torch.testing.assert_close(method.fast, method.adapt(method.meta.slow_weights(), batch.x, batch.y))
+        assert learned(method, batches[4])
+        assert method.boundaries == []
+
+    def test_a_run_moves_the_slow_weights(self):
+        method, _ = fitted(ContinualMAML(**OFF))
+        before = weights_of(method)
+        run_here(small_setting("osaka"), method)
+        assert not any(map(torch.equal, before, weights_of(method)))
+
+
+class TestModulation:
+    @pytest.mark.parametrize("strength", [0.5, 3.0])
+    def test_outer_steps_count_less_the_smaller_their_loss(self, strength):
+        method, batches = fitted(ContinualMAML(**OFF | {"update_modulation": strength}))
+        method.loss(step_of(batches[0]))
+        outer = method.outer_loss(batches[0].x, batches[0].y, batches[1].x, batches[1].y)
+        loss = method.loss(step_of(batches[1]))
+        torch.testing.assert_close(loss.item(), outer.item() * (1 - math.exp(-strength * outer.item())))
+        factor = 1 - math.exp(-strength * outer.item())
+        name = next(iter(method.network.parameters()))
+        (found,), (whole,) = (torch.autograd.grad(value, [name]) for value in (loss, outer))
+        torch.testing.assert_close(found, factor * whole)  # the factor itself is no part of the gradient
+
+
+def switched_stream(**options):
+    """A method in a stream of 12 steps whose labels switch once, at step 6."""
+    method, batches = fitted(ContinualMAML(lr=0.01, inner_lr=0.5, inner_steps=5, **options), stay_probability=1.0)
+    first, second = batches[:6], [batch._replace(y=(batch.y + 1) % 4) for batch in batches[6:]]
+    return method, first, second
+
+
+class TestBoundaries:
+    @pytest.mark.parametrize("prolonged", [0, 3])
+    def test_a_switch_is_told_where_adapting_anew_helps(self, prolonged):
+        options = {"boundary_threshold": 0.75, "update_modulation": 0.0, "prolonged_batches": prolonged}
+        method, first, second = switched_stream(**options)
+        for batch in [*first, second[0]]:
+            method.loss(step_of(batch))
+        assert method.boundaries[-1:] == [6]
+        assert 5 not in method.boundaries
+
+    def test_it_gives_no_outer_step(self):
+        method, first, second = switched_stream(**OFF | {"boundary_threshold": 0.75})
+        for batch in first:
+            learned(method, batch)
+        assert not learned(method, second[0])
+        assert learned(method, second[1])
+
+    def test_a_high_threshold_tells_none(self):
+        method, first, second = switched_stream(**OFF | {"boundary_threshold": 1000.0})
+        for batch in [*first, *second]:
+            method.loss(step_of(batch))
+        assert method.boundaries == []
+
+
+class TestProlonged:
+    def test_the_fast_weights_go_on(self):
+        method, first, _ = switched_stream(**OFF | {"prolonged_batches": 9})
+        method.loss(step_of(first[0]))
+        before = method.fast
+        method.loss(step_of(first[1]))
+        torch.testing.assert_close(method.fast, method.adapt(before, first[1].x, first[1].y))
+
+    def test_at_a_boundary_they_start_anew(self):
+        method, first, second = switched_stream(**OFF | {"prolonged_batches": 9, "boundary_threshold": 0.75})
+        for batch in [*first, second[0]]:
+            slow = {name: value.clone() for name, value in method.meta.slow_weights().items()}
+            method.loss(step_of(batch))
+        torch.testing.assert_close(method.fast, method.adapt(slow, second[0].x, second[0].y))
+        assert len(method.batches) == 1
+
+    def test_so_many_batches_make_one_outer_step(self):
+        method, first, _ = switched_stream(**OFF | {"prolonged_batches": 2})
+        assert [learned(method, batch) for batch in first] == [False, False, True, False, True, False]
+        x, y = torch.cat([first[4].x, first[5].x]), torch.cat([first[4].y, first[5].y])
+        expected = method.outer_loss(x[::2], y[::2], x[1::2], y[1::2])
+        torch.testing.assert_close(method.loss(step_of(first[0])), expected)
+
+    def test_no_more_batches_are_kept(self):
+        results = run_here(small_setting("osaka", timesteps=30), ContinualMAML(**OFF | {"prolonged_batches": 3}))
+        assert results.cost.buffer_bytes <= 3 * 16 * (64 + 8)
+
+
+@pytest.mark.parametrize("name", ["boundary_threshold", "update_modulation", "prolonged_batches"])
+def test_bad_values(name):
+    with pytest.raises(InvalidOptionError, match=f"--{name} -1 has to be at least 0"):
+        ContinualMAML(**{name: -1})
