@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
 from redwood.methods.architecture.adapted import AdaptedNetwork, Column
+from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import output_layer
 from redwood.methods.streaming.backbone import load_weights
@@ -42,6 +44,7 @@ class CAda(LightningMethod):
     """
 
     target = ClassIncrementalSetting
+    composition: ClassVar[Composition] = Composition.NEVER  # the loss knows the classes of the phase alone
 
     extractor_tasks: int = 1  # first tasks that train the feature extractor; later ones train columns (0: all do)
     extractor_weights: str = ""  # file with the state dict of a network given by name (default: random weights)
@@ -119,7 +122,7 @@ class CAda(LightningMethod):
         x, y = step.incoming.x, step.incoming.y
         with self.flops.count(), evaluating(self.network):
             *_, adapted = self.adapted.adapted(*self.adapted.features(x))
-        shown = (y[:, None] == column.classes).float()
+        shown = (y[:, None] == column.classes).to(adapted.dtype)
         sums = sum_over_workers((shown.T @ F.normalize(adapted)).cpu()).to(self.device)
         counts = sum_over_workers(shown.sum(0).cpu()).to(self.device)
         new = (counts > 0) & ~column.started

@@ -23,7 +23,7 @@ def features_of(network: nn.Module, x: Tensor) -> Tensor:
         Features (n, d), float32.
 
     Raises:
-        InvalidOptionError: If the network has no linear layer.
+        InvalidOptionError: If the network has no linear layer, or does not use its last one.
     """
     layers = [part for part in network.modules() if isinstance(part, nn.Linear)]
     if not layers:
@@ -36,6 +36,11 @@ def features_of(network: nn.Module, x: Tensor) -> Tensor:
                 network(chunk)
     finally:
         handle.remove()
+    if not inputs:
+        raise InvalidOptionError(
+            f"A {type(network).__name__} does not use its last linear layer as such, so there are no features to go "
+            "by; choose another method or rule."
+        )
     return torch.cat(inputs)
 
 

@@ -54,6 +54,11 @@ def test_the_other_half_of_the_classes():
     assert final[0].accuracy_matrix[-1][0] > 0.5
 
 
+def test_double_precision():
+    results = run_here(small_setting("class_incremental"), CAda(), precision="64-true")
+    assert results.objective > 0.2
+
+
 class TestExtractor:
     def test_a_pretrained_module_is_frozen_from_the_start(self):
         network = build_network("mlp", small_setting("class_incremental").observation_space, 10)

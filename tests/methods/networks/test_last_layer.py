@@ -87,3 +87,19 @@ def test_networks_that_end_in_anything_else(last):
     with pytest.raises(InvalidOptionError, match="--model Sequential does not end in a linear layer") as error:
         output_layer(nn.Sequential(Floats(), *last), SPACE, "wa aligns")
     assert one_sentence(error.value)
+
+
+def test_a_last_layer_that_is_not_used_gives_no_features():
+    class RowsAlone(nn.Module):
+        """Multiplies with the rows of a layer, without calling it."""
+
+        def __init__(self):
+            super().__init__()
+            self.rows = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return x.flatten(1).float() @ self.rows.weight.T
+
+    with pytest.raises(InvalidOptionError, match="A RowsAlone does not use its last linear layer as such") as error:
+        features_of(RowsAlone(), torch.zeros(3, 1, 8, 8))
+    assert one_sentence(error.value)
