@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.architecture.hat import HAT
     from redwood.methods.architecture.packnet import PackNet
     from redwood.methods.architecture.pnn import PNN
+    from redwood.methods.architecture.reuse_outputs import ReuseOutputs
     from redwood.methods.architecture.widen import Widen
     from redwood.methods.base import Composition, Method
     from redwood.methods.baselines import Finetune, Joint, Random, StableSGD
@@ -112,6 +113,7 @@ __all__ = [
     "RanPAC",
     "Random",
     "Rehearsal",
+    "ReuseOutputs",
     "StableSGD",
     "Step",
     "TwoSide",

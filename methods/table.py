@@ -218,6 +218,12 @@ METHODS: dict[str, MethodEntry] = {
         "class_incremental",
         "a frozen network and an adapter that grows by columns, of which earlier ones are frozen (Gao et al., 2024)",
     ),
+    "reuse_outputs": MethodEntry(
+        "redwood.methods.architecture.reuse_outputs:ReuseOutputs",
+        "class_incremental",
+        "starts the output of a new class from those of the old classes that it is taken for: a split, a merge",
+        requires=frozenset({"many_passes"}),
+    ),
     "hard_moe": MethodEntry(
         "redwood.methods.modular.hard_moe:HardMoE",
         "class_incremental",

@@ -19,6 +19,20 @@ MODULAR = ("independent", "finetune_from", "mntdp", "composable")
 KEEP_NOTHING = (
     *("random", "finetune", "stable_sgd", "background", "widen", "joint", "pnn", "c_ada", "fixed", "fedavg"),
     *("maml", "anil", *MODULAR),
+    *(
+        "random",
+        "finetune",
+        "stable_sgd",
+        "background",
+        "widen",
+        "joint",
+        "pnn",
+        "c_ada",
+        "fixed",
+        "fedavg",
+        "reuse_outputs",
+    ),
+    *MODULAR,
 )
 PAIRS = [
     (setting, method)

@@ -136,7 +136,13 @@ class TestList:
                 and all(why_not_applicable(parent, method) for parent in parents)
             ]
             assert all(why_not_applicable(get_setting(name), get_method(key)) for key in gone[name])
-        assert gone["online_task_incremental"] == ["independent", "finetune_from", "mntdp", "composable"]
+        assert gone["online_task_incremental"] == [
+            "reuse_outputs",
+            "independent",
+            "finetune_from",
+            "mntdp",
+            "composable",
+        ]
         assert depth.keys() == SETTINGS.keys()
         chain = ["continual", "task_agnostic", "class_incremental", "task_incremental", "multi_task"]
         assert [depth[name] for name in chain] == sorted({depth[name] for name in chain})

@@ -88,6 +88,7 @@ SLOW = (
     "hat",
     "pnn",
     "c_ada",
+    "reuse_outputs",
     "hard_moe",
     "fedavg",
     "fedssi",

@@ -74,7 +74,16 @@ class TestClass:
     def test_what_may_stand_anywhere(self):
         anywhere = {key for key in METHODS if get_method(key).composition is Composition.ANYWHERE}
         assert anywhere == {
-            *("finetune", "stable_sgd", "background", "rehearsal", "async_rehearsal", "mir", "generative_rehearsal"),
+            *(
+                "finetune",
+                "stable_sgd",
+                "background",
+                "rehearsal",
+                "async_rehearsal",
+                "mir",
+                "generative_rehearsal",
+                "reuse_outputs",
+            ),
             *("lwf", "two_side", "bic", "wa", "ewc", "si", "mas", "rwalk"),
         }
 

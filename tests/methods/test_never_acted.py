@@ -27,6 +27,7 @@ def warned(setting, name, nb_tasks=1, **options):
         ("lwf", "online_traditional", {}, "Nothing was distilled"),
         ("generative_rehearsal", "online_traditional", {}, "Nothing was generated"),
         ("c_ada", "online_traditional", {}, "No column was added: --extractor_tasks 1 leaves no task"),
+        ("reuse_outputs", "traditional", {}, "No output was used again"),
         ("packnet", "multi_task", {}, "No task was protected from another one"),
         ("rehearsal", "online_class_incremental", {"replay_ratio": 0.0}, "Nothing was ever replayed, with --replay_r"),
         ("widen", "task_agnostic", {}, "The network never grew: the loss never stayed unusual"),

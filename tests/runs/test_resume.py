@@ -21,6 +21,7 @@ from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.pnn import PNN
+from redwood.methods.architecture.reuse_outputs import ReuseOutputs
 from redwood.methods.architecture.widen import Widen
 from redwood.methods.base import Method
 from redwood.methods.baselines import Finetune, Joint, Random, StableSGD
@@ -212,6 +213,7 @@ CASES = {
     "pnn": ("task_incremental", {"passes": 1}, partial(PNN, momentum=0.9, optimizer_state="keep")),
     "c_ada": ("class_incremental", {}, partial(normalised, CAda, momentum=0.9)),
     "c_ada, pretrained": ("task_incremental", {"passes": 1}, partial(normalised, CAda, extractor_tasks=0)),
+    "reuse_outputs": ("class_incremental", {}, partial(ReuseOutputs, momentum=0.9, optimizer_state="keep")),
     "from scratch": ("cumulative", {}, Joint),
     "hard_moe": (
         "task_incremental",

@@ -60,6 +60,7 @@ APPLIES_TO = (
         "slda": SUPERVISED,
         "ranpac": SUPERVISED,
     }
+    | {"reuse_outputs": {key for key in BELOW_CLASS_INCREMENTAL if "online" not in key and key != "label_budget"}}
     # They look at a task before they learn it, so each sample has to be presented several times.
     | dict.fromkeys(
         ("independent", "finetune_from", "mntdp", "composable"), BELOW_TASK_INCREMENTAL - {"online_task_incremental"}
