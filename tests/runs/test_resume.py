@@ -65,6 +65,7 @@ from redwood.runs.lock import LOCK_FILE
 from redwood.runs.run import Run
 from redwood.settings.results import Results
 from tests.cli.command import content
+from tests.label_sets import few_label_sets
 from tests.samples import few_digits
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
@@ -248,6 +249,12 @@ CASES = {
         {"batch_size": 8},
         partial(Widen, widen_units=5, widen_window=2, widen_patience=1, momentum=0.9),
     ),
+    "label sets": (
+        "task_incremental",
+        {"dataset": few_label_sets(), "nb_tasks": None},
+        partial(compose(EWC, Rehearsal), buffer_size=20, buffer_policy="partitioning", fisher_samples=10),
+    ),
+    "long tail": ("class_incremental", {"imbalance": "long_tail:3"}, partial(Rehearsal, buffer_size=20)),
     "no network": ("class_incremental", {}, Counting),
     "no state": ("class_incremental", {}, Random),
 }
@@ -265,6 +272,7 @@ SLOW = {
     "clients",
     "wa",
     "class_balanced, grasp",
+    "long tail",
     "loss_aware, old_tasks",
     "partitioning, task_balanced",
     "herding",
@@ -283,7 +291,7 @@ def start(case: str, folder: Path, **options) -> Results:
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """Runs without pictures, and with losses in the logs of runs as short as these."""
-    for name in ("plot_accuracy_matrix", "plot_accuracy_curve", "plot_since_switch"):
+    for name in ("plot_accuracy_matrix", "plot_accuracy_curve", "plot_since_switch", "plot_label_groups"):
         patch.setattr(f"redwood.runs.figures.plots.{name}", lambda results, path: None)
     patch.setattr(callbacks, "LOG_EVERY", 2)
     save = BufferCheckpoints.save
