@@ -16,12 +16,14 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.data.background import BackgroundSamples, background_like
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.imbalance import kept_samples
+from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner, Scores, nan_to_none
-from redwood.settings.results import MultiLabelResults, RegressionResults, Results
+from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.asked import AskedScore
-from redwood.settings.scores.evaluation import Counts, count, label_answers
-from redwood.settings.scores.label_sets import ALL, LabelScores, label_groups, label_scores
+from redwood.settings.scores.evaluation import Counts, count
+from redwood.settings.scores.label_evaluation import LabelEvaluation
+from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.slices import SliceScores, Slicing, slicing_of
 from redwood.settings.streams.batches import BatchSequence, Source
@@ -356,8 +358,9 @@ class SupervisedStream:
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Score `method` on the test sets of the first `num_tasks` tasks of the run (default: all)."""
         tested = self._test if num_tasks is None else self._own(self._test, num_tasks)
-        if self._data.is_multi_label:
-            return self._evaluate_label_sets(method, tested)
+        if self._label_sets is not None:
+            part_of_run = range(self.first_task, self.first_task + self.num_tasks)
+            return self._label_sets.by_task(method, self._test_source, tested, part_of_run)
         counts = self._count(method, self._test_source, tested, self._slicing)
         part = slice(self.first_task, self.first_task + self.num_tasks)
         means = (counts.totals / counts.samples)[part]
@@ -367,25 +370,14 @@ class SupervisedStream:
         assert self._slicing is not None and counts.slices is not None
         return Scores(nan_to_none(means), top5, SliceScores.from_sums(self._slicing, counts.slices))
 
-    def _evaluate_label_sets(self, method: Learner, tested: Entries) -> Scores:
-        answers, y = self._answers(method, self._test_source, tested), self._test_source.labels(tested)
-        by_task: list[LabelScores] = []
-        for task in range(self.first_task, self.first_task + self.num_tasks):
-            own = tested.tasks == task
-            by_task.append(label_scores(answers[own], y[own], self._label_groups) if bool(own.any()) else {})
-        per_task = [scores["map"][ALL] if scores else None for scores in by_task]
-        return Scores(per_task, details={"tested": label_scores(answers, y, self._label_groups), "tasks": by_task})
-
-    def _answers(self, method: Learner, source: Source, entries: Entries) -> Tensor:
-        """The scores (n, K) or the label sets (n, K) that the method predicts for all samples."""
-        shown = self._promised.task_ids >= TaskIds.TEST
-        return label_answers(method, source, entries, self.action_space, show_ids=shown)
-
     @cached_property
-    def _label_groups(self) -> dict[str, list[int]]:
-        """The labels by how many training samples of all tasks have them."""
+    def _label_sets(self) -> LabelEvaluation | None:
+        """Scores label sets; groups of labels go by the training samples of all tasks. None: there are none."""
+        if not self._data.is_multi_label:
+            return None
         entries = Entries.concatenate(task_entries([task.rows for task in self._source.tasks]))
-        return label_groups(self._source.labels(entries).sum(0))
+        groups = label_groups(self._source.labels(entries).sum(0))
+        return LabelEvaluation(self.action_space, groups, show_ids=self._promised.task_ids >= TaskIds.TEST)
 
     def _batches_per_phase(self) -> list[int]:
         """Mini-batches of one worker in each phase, in all passes."""
@@ -414,9 +406,8 @@ class SupervisedStream:
         held_out = self._held_out[phase].entries
         if not len(held_out):
             return None
-        if self._data.is_multi_label:
-            answers, y = self._answers(method, self._source, held_out), self._source.labels(held_out)
-            return label_scores(answers, y, self._label_groups)["map"][ALL]
+        if self._label_sets is not None:
+            return self._label_sets.pooled(method, self._source, held_out)
         counts = self._count(method, self._source, held_out)
         n, total = torch.stack([counts.samples, counts.totals]).sum(1).tolist()
         return float((total / n) ** 0.5 if self._data.is_regression else total / n)
@@ -441,7 +432,7 @@ class SupervisedStream:
 
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Of label sets: the labels of each group, and the scores by group after each phase."""
-        return {"label_groups": self._label_groups, "label_scores": details} if self._data.is_multi_label else {}
+        return {} if self._label_sets is None else {"label_groups": self._label_sets.groups, "label_scores": details}
 
     def drawn(self) -> dict[str, object]:
         """Of a stream of tasks: name, year and group of each task of the run."""

@@ -13,7 +13,7 @@ from redwood.runs.figures.drawing import (
     style_axes,
     title_run,
 )
-from redwood.settings.results import MultiLabelResults
+from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.scores.label_sets import ALL
 
 _PANELS = {"map": "mAP (%)", "cf1": "per-class F1 (%)", "of1": "overall F1 (%)"}

@@ -33,8 +33,9 @@ from redwood.runs.figures.label_groups import plot_label_groups
 from redwood.runs.figures.since_switch import plot_since_switch
 from redwood.runs.figures.slices import plot_slices
 from redwood.runs.figures.timeline import plot_timeline
+from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.osaka.results import OsakaResults
-from redwood.settings.results import MultiLabelResults, Results
+from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import RETURN, Measure
 

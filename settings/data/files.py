@@ -134,7 +134,10 @@ def _split(name: str, arrays: dict[str, np.ndarray], seed: int) -> dict[str, np.
     one_each = y.dtype.kind not in "fb"
     if len({array.shape[:1] for array in arrays.values()}) > 1 or (y.ndim != 1 and one_each):
         shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
-        raise DataError(f"Data set {name}: the arrays need as many labels as samples, in one dimension; got {shapes}.")
+        remedy = "; save y as bool where a sample may have several labels" if y.ndim == 2 else ""
+        raise DataError(
+            f"Data set {name}: the arrays need as many labels as samples, in one dimension; got {shapes}{remedy}."
+        )
     if mask is not None:
         is_test = _checked_mask(name, mask, len(y))
     else:

@@ -18,7 +18,8 @@ from redwood.settings import ClassIncrementalSetting, get_setting
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.files import load
 from redwood.settings.data.multi_label import N_LABELS, multi_label
-from redwood.settings.results import MultiLabelResults, Results
+from redwood.settings.multi_label_results import MultiLabelResults
+from redwood.settings.results import Results
 from tests.cli.command import assert_one_sentence
 from tests.label_sets import few_label_sets
 from tests.small_runs import comparable, run_here, small_setting

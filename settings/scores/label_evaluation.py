@@ -1,0 +1,46 @@
+"""Score a method that predicts label sets, on test or held-out samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from redwood.settings.protocols import Learner, Scores
+from redwood.settings.scores.answers import Space
+from redwood.settings.scores.evaluation import label_answers
+from redwood.settings.scores.label_sets import ALL, LabelScores, label_scores
+from redwood.settings.streams.batches import Source
+from redwood.settings.streams.order import Entries
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """Scores a method on samples that have several labels.
+
+    Attributes:
+        space: The labels.
+        groups: The labels of each group; see `label_groups`.
+        show_ids: Whether the method is told the task of each sample.
+    """
+
+    space: Space
+    groups: dict[str, list[int]]
+    show_ids: bool
+
+    def by_task(self, method: Learner, source: Source, entries: Entries, tasks: Sequence[int]) -> Scores:
+        """MAP on each task, and all scores over all entries and over those of each task; of no entry, none."""
+        answers, y = self._answers(method, source, entries), source.labels(entries)
+        scores: list[LabelScores] = []
+        for task in tasks:
+            own = entries.tasks == task
+            scores.append(label_scores(answers[own], y[own], self.groups) if bool(own.any()) else {})
+        per_task = [one["map"][ALL] if one else None for one in scores]
+        return Scores(per_task, details={"tested": label_scores(answers, y, self.groups), "tasks": scores})
+
+    def pooled(self, method: Learner, source: Source, entries: Entries) -> float | None:
+        """MAP over all entries; None if they have no label."""
+        answers = self._answers(method, source, entries)
+        return label_scores(answers, source.labels(entries), self.groups)["map"][ALL]
+
+    def _answers(self, method: Learner, source: Source, entries: Entries) -> Tensor:
+        return label_answers(method, source, entries, self.space, show_ids=self.show_ids)
