@@ -18,21 +18,7 @@ READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")
 MODULAR = ("independent", "finetune_from", "mntdp", "composable")
 KEEP_NOTHING = (
     *("random", "finetune", "stable_sgd", "background", "widen", "joint", "pnn", "c_ada", "fixed", "fedavg"),
-    *("maml", "anil", *MODULAR),
-    *(
-        "random",
-        "finetune",
-        "stable_sgd",
-        "background",
-        "widen",
-        "joint",
-        "pnn",
-        "c_ada",
-        "fixed",
-        "fedavg",
-        "reuse_outputs",
-    ),
-    *MODULAR,
+    *("maml", "anil", "reuse_outputs", *MODULAR),
 )
 PAIRS = [
     (setting, method)
