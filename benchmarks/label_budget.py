@@ -172,6 +172,9 @@ def draw(rows: Sequence[Mapping[str, Any]], data: str, path: Path) -> None:
         values, errors = [mean(row["runs"]) for row in own], [error_of(row["runs"]) for row in own]
         axes.errorbar([row["labels"] for row in own], values, errors, color=colour, marker="o", capsize=3, label=rule)
     axes.set_xscale("log")
+    used = sorted({row["labels"] for row in rows})
+    axes.set_xticks(used, [f"{n:,}" for n in used])
+    axes.minorticks_off()
     axes.set_xlabel(f"labels used, of the {data} samples of the stream")
     axes.set_ylabel("accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
