@@ -83,6 +83,8 @@ def _dispatch(argv: list[str]) -> int:
         _refuse_more("--version", rest)
         print(__version__)
         return 0
+    if chosen.advise:
+        return _advise(chosen, rest)
     if _asks_for_general_help(chosen) and chosen.config is None:
         return _general_help()
     if chosen.config is None:
@@ -101,6 +103,16 @@ def _list(rest: list[str], as_json: bool) -> int:
     from redwood.experiments.listing import print_settings
 
     print_settings(as_json)
+    return 0
+
+
+def _advise(chosen: argparse.Namespace, rest: list[str]) -> int:
+    for option in ("setting", "method", "config"):
+        if getattr(chosen, option):
+            raise UsageError(f"--advise runs no method under a setting; leave --{option} out.")
+    from redwood.experiments import advice
+
+    advice.advise([*rest, "--help"] if chosen.help else rest)
     return 0
 
 

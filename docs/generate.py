@@ -25,8 +25,8 @@ DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 FAMILIES = (
-    *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "federated", "streaming"),
-    *("meta", "target_propagation", "agents"),
+    *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "federated", "acquisition"),
+    *("streaming", "meta", "target_propagation", "agents"),
 )
 
 # How a method can be joined to others by a plus sign.

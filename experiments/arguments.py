@@ -43,6 +43,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show the tree of settings and the methods of each; with --library DIR, the modules in that folder",
     )
+    group.add_argument(
+        "--advise", action="store_true", help="say how many samples of each slice to collect: --dataset D --budget B"
+    )
     group.add_argument("--json", action="store_true", help="with --list: as JSON")
     group.add_argument("--version", action="store_true", help="show the version")
     group.add_argument("--help", "-h", action="store_true", help="show this help; with a pair, its options too")

@@ -2,9 +2,9 @@
 
 import argparse
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import simple_parsing
 from simple_parsing import SimpleHelpFormatter
@@ -98,6 +98,38 @@ def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
     return parser
 
 
+def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
+    """The options of a command that runs no pair.
+
+    Args:
+        cls: Their dataclass, which can be made without arguments.
+        arguments: The command line, without the command itself.
+        command: The command, such as `--advise`, for messages.
+
+    Returns:
+        The options; the help if the arguments ask for it.
+
+    Raises:
+        RedwoodError: If an option is unknown, or its value out of range.
+    """
+    parser = _Parser(
+        prog=f"cli.py {command}",
+        add_help=False,
+        allow_abbrev=False,
+        description=f"Options of {command}.",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_arguments(cls, "options", default=cls())
+    parser.parse_known_args([])  # the options are not there before
+    polish(parser, _comments(cls))
+    if "--help" in arguments:
+        return parser.format_help()
+    refuse_unknown(
+        arguments, {option: action for action in parser._actions for option in action.option_strings}, command
+    )
+    return parser.parse_args(list(arguments)).options
+
+
 def parse_options(pair: Pair, arguments: list[str]) -> Options:
     """Make setting, method and run from command-line arguments; those of other pairs are passed over.
 
@@ -144,7 +176,7 @@ def pair_help(pair: Pair) -> str:
     return make_parser(pair).format_help()
 
 
-def _comments(cls: type[Setting] | type[Method] | type[Run]) -> dict[str, str]:
+def _comments(cls: type[Any]) -> dict[str, str]:
     """Comments at the ends of the lines of a class's fields; simple-parsing prefers the line above."""
     found = {f.name: get_attribute_docstring(cls, f.name).comment_inline for f in fields(cls)}
     return {name: comment for name, comment in found.items() if comment}

@@ -75,7 +75,7 @@ def _print_matrix(results: Results, console: Console) -> None:
     tasks = len(matrix[0])
     order = results.order or range(len(matrix))
     whole = "online" if isinstance(results, OsakaResults) else "after training"
-    names = [f"after task {task}" if results.num_phases > 1 else whole for task in order]
+    names = [f"after {results.phase_name} {task}" if results.num_phases > 1 else whole for task in order]
     first = max(len(name) for name in [*names, "top-5 at the end"])
     columns = shortened(tasks, (console.width - first - 1) // (_CELL + 1))
     shown = shortened(len(matrix), _MAX_ROWS)

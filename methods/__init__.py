@@ -10,6 +10,8 @@ from redwood.core.registry import load_object
 from redwood.methods.table import AGENT_PARTS, ENTRY_POINTS, METHODS, method_names, references
 
 if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
+    from redwood.methods.acquisition.buyers import Uniform, WaterFilling
+    from redwood.methods.acquisition.slice_tuner import SliceTuner
     from redwood.methods.agents.off_policy import DQN, SAC, TD3
     from redwood.methods.agents.on_policy import A2C, PPO
     from redwood.methods.architecture.c_ada import CAda
@@ -114,9 +116,12 @@ __all__ = [
     "Random",
     "Rehearsal",
     "ReuseOutputs",
+    "SliceTuner",
     "StableSGD",
     "Step",
     "TwoSide",
+    "Uniform",
+    "WaterFilling",
     "Widen",
     "compose",
     "get_method",

@@ -1,6 +1,7 @@
 """What a method is: anything that learns from the phases of a setting and predicts."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.methods.table import known_methods
 from redwood.runs.run import Run
+from redwood.settings.acquisition.offer import Offer
 from redwood.settings.base import Setting
 from redwood.settings.results import Results
 
@@ -140,6 +142,16 @@ class Method(Stateful, ABC):
 
     def on_task_end(self, task_id: int | None) -> None:
         """The task that was trained last is over."""
+
+    def acquire(self, offer: Offer) -> Iterable[int] | None:
+        """Decide what to buy for the next phase, under a setting that sells samples (`acquisition`).
+
+        It is called after each phase but the last, on every worker; the first worker's answer counts.
+
+        Returns:
+            Number of samples of each slice (S,); None lets the setting spend the same on each slice.
+        """
+        return None
 
     def on_finish(self, results: Results) -> None:
         """The run is over."""

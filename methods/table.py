@@ -263,6 +263,22 @@ METHODS: dict[str, MethodEntry] = {
         "federated_class_incremental",
         "fedavg with synaptic intelligence, which each client measures on a surrogate (Li et al., 2025)",
     ),
+    "uniform": MethodEntry(
+        "redwood.methods.acquisition.buyers:Uniform",
+        "acquisition",
+        "buys samples for the same money of each slice: a baseline",
+    ),
+    "water_filling": MethodEntry(
+        "redwood.methods.acquisition.buyers:WaterFilling",
+        "acquisition",
+        "buys samples of the smallest slice: a baseline",
+    ),
+    "slice_tuner": MethodEntry(
+        "redwood.methods.acquisition.slice_tuner:SliceTuner",
+        "acquisition",
+        "buys samples where learning curves promise most, and evenly (Tae & Whang, 2021)",
+        requires=frozenset({"many_passes", "one_worker"}),
+    ),
     "ncm": MethodEntry(
         "redwood.methods.streaming.ncm:NCM",
         "continual",

@@ -215,6 +215,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     state.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)
     scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
+    details = stream.phase_over(index, method, scores)
     with FlopCounterMode(display=False) as counter:
         held_out = stream.validate(method, index)
     counted = torch.tensor(counter.get_total_flops(), dtype=torch.float64)
@@ -231,7 +232,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
         state.labels_used.append(labels)
     state.top5 = scores.top5
     state.slices = {} if scores.slices is None else scores.slices.to_dict()
-    state.details += [] if scores.details is None else [scores.details]
+    state.details += [] if details is None else [details]
     state.next_phase = index + 1
     state.global_step = run.global_step
     run.reporter.phase_finished(index, _mean(scores.per_task[:seen]))
@@ -284,6 +285,7 @@ def _restore(saved: State | None, stream: Stream, method: Learner) -> RunState:
     own = saved.pop("method")[rank()]
     check_alike(own, method.state_dict(), "The checkpoint checkpoints/boundary.pt")
     method.load_state_dict(own)
+    stream.restore(saved["details"])
     saved["curve"] = [tuple(point) for point in saved["curve"]]
     return RunState(**saved)
 

@@ -10,6 +10,7 @@
           │  └─ cumulative_task_incremental  ... and data of earlier tasks stays (also a child of cumulative)
           ├─ cumulative                      data of earlier tasks stays accessible: the upper bound
           ├─ traditional                     stationary: one shuffled phase
+          │  └─ acquisition                  ... and the method decides what more samples are bought, phase by phase
           ├─ online_class_incremental        one pass (also online_{domain,task}_incremental, online_traditional)
           │  └─ label_budget                 ... and the method asks for the labels that it wants
           ├─ distributed_class_incremental   many workers (also distributed_{domain,task}_incremental,
@@ -34,6 +35,7 @@ from redwood.core.registry import load_object
 from redwood.settings.table import ENTRY_POINTS, SETTINGS, setting_names
 
 if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__getattr__`
+    from redwood.settings.acquisition.setting import AcquisitionSetting
     from redwood.settings.assumptions import Assumptions
     from redwood.settings.base import Setting
     from redwood.settings.batch import Batch
@@ -84,6 +86,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
 __all__ = [
     "ENTRY_POINTS",
     "SETTINGS",
+    "AcquisitionSetting",
     "Assumptions",
     "Batch",
     "ClassIncrementalSetting",

@@ -70,6 +70,7 @@ class Assumptions:
         past_accessible: Data of earlier tasks stays in the training stream.
         recurring: Contexts come back after others.
         locally_stationary: All samples of a mini-batch come from one context.
+        buys_data: The method is asked after each phase which samples to buy for the next one.
         predict_first: The setting asks for predictions of a mini-batch before it hands out the labels.
         labels_on_request: The method chooses the samples that it gets labels of, and sees the others, too.
         passes: How often each sample may be presented.
@@ -86,11 +87,17 @@ class Assumptions:
     past_accessible: bool = False
     recurring: bool = False
     locally_stationary: bool = False
+    buys_data: bool = False
     predict_first: bool = False
     labels_on_request: bool = False
     passes: Range = FREE
     workers: Range = FREE
     clients: Range = FREE
+
+    @property
+    def phases_accumulate(self) -> bool:
+        """Whether a phase holds the samples of the phases before, too."""
+        return self.past_accessible or self.buys_data
 
     def __le__(self, other: "Assumptions") -> bool:
         """Whether `other` makes every promise of this record."""
@@ -118,6 +125,7 @@ class Assumptions:
             "past_accessible": self.past_accessible,
             "recurring": self.recurring,
             "locally_stationary": self.locally_stationary,
+            "buys_data": self.buys_data,
             "predict_first": self.predict_first,
             "labels_on_request": self.labels_on_request,
             f"passes{self.passes}": self.passes != FREE,

@@ -4,6 +4,7 @@ Classes need not inherit from these protocols; it suffices to have the methods.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -51,6 +52,9 @@ class Learner(Options, Protocol):
 
     def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
         """The samples of a window (n, ...) whose labels to ask for, as indices; None leaves it to the setting."""
+
+    def acquire(self, offer: Any) -> Iterable[int] | None:
+        """The samples to buy of each slice (S,), out of an `Offer`; None leaves it to the setting."""
 
     def on_finish(self, results: Results) -> None:
         """The run is over."""
@@ -157,8 +161,18 @@ class Stream(Protocol):
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score the method on the samples held out from a phase; None if there are none."""
 
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
+        """A phase was trained and scored: decide what depends on the method in the phases to come.
+
+        Returns:
+            Plain values of the phase, for `restore` and `result_fields`: `scores.details`, or more than these.
+        """
+
+    def restore(self, details: list[dict[str, Any]]) -> None:
+        """Continue after the phases that have these details."""
+
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
-        """Fields of the results that the stream fills in; `details` are those of the scores after each phase."""
+        """Fields of the results that the stream fills in; `details` are those of each phase."""
 
     def drawn(self) -> dict[str, object]:
         """Random draws of the stream that results keep beside the options."""

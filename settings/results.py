@@ -25,6 +25,7 @@ FURTHER_RESULTS = {
     f"{RETURN.key}_matrix": "redwood.settings.rl.results:ReturnResults",
     f"{MAP.key}_matrix": "redwood.settings.multi_label_results:MultiLabelResults",
     "since_switch": "redwood.settings.osaka.results:OsakaResults",
+    "purchases": "redwood.settings.acquisition.results:AcquisitionResults",
 }
 
 # What a method computes for. A search tries candidates that it may discard, each of which it trains.
@@ -117,6 +118,7 @@ class Results:
     lower_is_better: ClassVar[bool] = False
     measure: ClassVar[Measure] = ACCURACY
     ranked_by: ClassVar[str] = "average"  # what the objective is: this and the name of the measure
+    phase_name: ClassVar[str] = "task"  # what a row of the matrix stands for, in tables and pictures
     own_entries: ClassVar[tuple[str, ...]] = ()  # names of further entries in the file of a subclass
 
     setting: str

@@ -424,6 +424,10 @@ class SupervisedStream:
             slicing=slicing,
         )
 
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
+        """A phase was trained and scored. Nothing follows from it: what comes next was decided beforehand."""
+        return scores.details
+
     # For results and checkpoints.
 
     def fingerprint(self) -> dict[str, object]:
@@ -433,6 +437,9 @@ class SupervisedStream:
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Of label sets: the labels of each group, and the scores by group after each phase."""
         return {} if self._label_sets is None else {"label_groups": self._label_sets.groups, "label_scores": details}
+
+    def restore(self, details: list[dict[str, Any]]) -> None:
+        """Nothing: the stream follows from the options."""
 
     def drawn(self) -> dict[str, object]:
         """Of a stream of tasks: name, year and group of each task of the run."""

@@ -27,6 +27,7 @@ SETTINGS: dict[str, str] = {
     "distributed_traditional": "redwood.settings.tree:DistributedTraditionalSetting",
     "distributed_online_class_incremental": "redwood.settings.tree:DistributedOnlineClassIncrementalSetting",
     "federated_class_incremental": "redwood.settings.federated:FederatedClassIncrementalSetting",
+    "acquisition": "redwood.settings.acquisition.setting:AcquisitionSetting",
     "continual_rl": "redwood.settings.rl.tree:ContinualRLSetting",
     "task_agnostic_rl": "redwood.settings.rl.tree:TaskAgnosticRLSetting",
     "incremental_rl": "redwood.settings.rl.tree:IncrementalRLSetting",

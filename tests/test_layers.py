@@ -12,7 +12,7 @@ PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
 
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
-    "cli.py": 5,
+    "cli.py": 6,
     "settings/base.py": 1,
     "settings/data/continuum_adapter.py": 1,
     "settings/data/continuum_tasks.py": 2,
@@ -27,6 +27,8 @@ INSIDE_FUNCTIONS = {
     "methods/agents/agent.py": 4,
     "methods/agents/options.py": 1,
     "methods/lightning.py": 2,
+    "methods/acquisition/allocation.py": 1,
+    "methods/acquisition/curves.py": 1,
     "methods/modular/editable_mixture.py": 1,
     "methods/modular/mixture.py": 1,
     "methods/networks/torchvision_models.py": 2,

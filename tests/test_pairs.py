@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,9 +17,11 @@ from tests.small_runs import comparable, quick_once, small_setting, train_pair
 N_TASKS, N_TRAIN = 3, 160
 READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")
 MODULAR = ("independent", "finetune_from", "mntdp", "composable")
+BUYERS = ("uniform", "water_filling", "slice_tuner")
 KEEP_NOTHING = (
     *("random", "finetune", "stable_sgd", "background", "widen", "joint", "pnn", "c_ada", "fixed", "fedavg"),
     *("maml", "anil", "reuse_outputs", *MODULAR),
+    *BUYERS,
 )
 PAIRS = [
     (setting, method)
@@ -34,6 +37,9 @@ def check_results(results, setting_key, method_key):
     setting = small_setting(setting_key)
     phases = N_TASKS if setting.assumptions.boundaries and setting.assumptions.context < 2 else 1
     assert (results.setting, results.method, results.dataset) == (setting_key, method_key, "few_digits")
+    if setting.assumptions.buys_data:
+        check_purchases(results)
+        return
     assert [len(row) for row in results.accuracy_matrix] == [N_TASKS] * phases
     assert all(0 <= value <= 1 for row in results.accuracy_matrix for value in row)
     seen = results.online_curve[-1][0]
@@ -48,6 +54,15 @@ def check_results(results, setting_key, method_key):
         assert results.cost.training_flops > 0
         assert results.cost.parameters > 0
     assert (results.cost.buffer_bytes > 0) == (method_key not in KEEP_NOTHING)
+    content = json.loads(json.dumps(results.to_dict()))
+    assert Results.from_dict(content).to_dict() == content
+
+
+def check_purchases(results):
+    assert np.shape(results.accuracy_matrix) == np.shape(results.slice_sizes) == (3, 10)
+    sizes = np.sum(results.slice_sizes, axis=1)
+    assert sizes[0] == 40 and sizes[-1] == 64 and results.online_curve[-1][0] == sizes.sum()
+    assert sum(results.spent) == 24
     content = json.loads(json.dumps(results.to_dict()))
     assert Results.from_dict(content).to_dict() == content
 

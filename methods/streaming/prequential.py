@@ -137,7 +137,7 @@ class PrequentialMethod(Method):
     @override
     def fit(self, phase: Phase) -> None:
         self.heads.learn(phase.task_classes)
-        if self.setting.assumptions.past_accessible:
+        if self.setting.assumptions.phases_accumulate:
             self.forget()  # the phase holds the samples of earlier phases, too
         for step, batch in enumerate(phase.train, start=1):
             if batch.first_pass:

@@ -114,7 +114,7 @@ class StreamingMethod(Method):
     @override
     def fit(self, phase: Phase) -> None:
         self.heads.learn(phase.task_classes)
-        if self.setting.assumptions.past_accessible:
+        if self.setting.assumptions.phases_accumulate:
             self.forget()  # the phase holds all that was read in earlier ones
         self._outdated()
         self._phase_read = self._solved_at = 0

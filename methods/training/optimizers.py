@@ -56,7 +56,7 @@ def make_optimizer(method: OptimizedMethod, phase_steps: int) -> tuple[Optimizer
 
 def bare_optimizer(method: OptimizedMethod) -> Optimizer:
     """The optimizer of one phase without its schedule, with the state that was kept, if any."""
-    optimizer = _new_optimizer(method)
+    optimizer = new_optimizer(method, method.parameter_groups())
     if method.kept is not None:
         optimizer.load_state_dict(method.kept)
         for group in optimizer.param_groups:
@@ -65,8 +65,8 @@ def bare_optimizer(method: OptimizedMethod) -> Optimizer:
     return optimizer
 
 
-def _new_optimizer(method: OptimizedMethod) -> Optimizer:
-    parameters = method.parameter_groups()
+def new_optimizer(method: OptimizedMethod, parameters: Sequence[dict[str, Any]]) -> Optimizer:
+    """An optimizer of the method's options, without a schedule and without a state, of these groups."""
     if method.optimizer == "sgd":
         return torch.optim.SGD(parameters, method.phase_lr, momentum=method.momentum, weight_decay=method.weight_decay)
     if method.optimizer == "adam":

@@ -51,7 +51,9 @@ def _draw_course(axes: Axes, results: Results, total: NDArray[np.float64]) -> No
     if len(values) <= _MAX_NAMED_PHASES:
         for phase, task in enumerate(results.order or range(len(values))):
             place = (total[phase], values[phase])
-            axes.annotate(f"task {task}", place, (0, 6), textcoords="offset points", ha="center", fontsize=9)
+            axes.annotate(
+                f"{results.phase_name} {task}", place, (0, 6), textcoords="offset points", ha="center", fontsize=9
+            )
     axes.set_ylim(*scale_of(measure, values, _ROOM + 0.06))
     axes.set_xlim(0, _ROOM * total[-1])
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))

@@ -30,9 +30,11 @@ from redwood.runs.figures.drawing import (
 )
 from redwood.runs.figures.label_curve import plot_label_curve
 from redwood.runs.figures.label_groups import plot_label_groups
+from redwood.runs.figures.purchases import plot_purchases
 from redwood.runs.figures.since_switch import plot_since_switch
 from redwood.runs.figures.slices import plot_slices
 from redwood.runs.figures.timeline import plot_timeline
+from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Results
@@ -52,6 +54,8 @@ def draw_run(results: Results, folder: Path) -> None:
     plot_accuracy_matrix(results, folder / f"{measure}_matrix.png")
     if isinstance(results, OsakaResults):
         plot_since_switch(results, folder / f"{measure}_curve.png")
+    elif isinstance(results, AcquisitionResults):
+        plot_purchases(results, folder / f"{measure}_curve.png")
     else:
         plot_accuracy_curve(results, folder / f"{measure}_curve.png")
     if has_cost_curve(results):
@@ -94,7 +98,7 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
         axes.set_yticks([])
     else:
         number_phases(axes.yaxis, results, phases)
-        axes.set_ylabel("trained on task" if results.phase_tasks else "trained up to task")
+        axes.set_ylabel("trained on task" if results.phase_tasks else f"trained up to {results.phase_name}")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if phases > 1:

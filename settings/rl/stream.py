@@ -169,6 +169,12 @@ class ReinforcementStream:
     def labels_used(self, phase: int) -> None:
         """None: environments have no labels."""
 
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> None:
+        """None: what comes next was decided beforehand."""
+
+    def restore(self, details: list[dict[str, Any]]) -> None:
+        """Nothing: the stream follows from the options."""
+
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Return the mean return of `method` on the first `num_tasks` tasks; the episodes are always the same.
 

@@ -64,6 +64,7 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
         "ordered": _ordered,
         "contexts": _contexts,
         "tasks": _task_list,
+        "slices": _slices,
     }
     if data.is_regression and options.stream == "class_split":
         raise InvalidOptionError(
@@ -284,6 +285,22 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask]
         )
         for number in range(count)
     ], data.n_outputs
+
+
+def _slices(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
+    """A task for each slice: for each group of the data's column of slices, or else for each class."""
+    if data.slices is not None and data.slices_test is not None:
+        splits = data.slices, data.slices_test
+    else:
+        splits = data.y, data.y_test
+    label_map = torch.arange(data.n_outputs)
+    tasks = []
+    for number in range(int(splits[0].max()) + 1):
+        rows, rows_test = ((split == number).nonzero().flatten() for split in splits)
+        if not len(rows_test):
+            raise DataError(f"The slice of class {number} of {data.name} has no test sample; add some.")
+        tasks.append(SupervisedTask(rows, rows_test, label_map))
+    return tasks, data.n_outputs
 
 
 def _task_list(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:

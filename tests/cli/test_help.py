@@ -17,10 +17,14 @@ from redwood.settings.base import why_not_applicable
 from tests.cli.command import environment
 
 # Their targets are no parents of multi_task.
-ELSEWHERE = {"joint", "fedavg", "fedssi", "maml", "anil", "continual_maml"}
+ELSEWHERE = {
+    *("joint", "fedavg", "fedssi", "maml", "anil", "continual_maml", "uniform", "water_filling", "slice_tuner"),
+}
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
-SELECTION = {"setting", "method", "seeds", "jobs", "config", "resume", "trust", "list", "json", "version", "help"}
+SELECTION = {
+    *("setting", "method", "seeds", "jobs", "config", "resume", "trust", "list", "advise", "json", "version", "help"),
+}
 
 METHOD_FILE = """
 from dataclasses import dataclass

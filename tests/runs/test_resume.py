@@ -17,6 +17,8 @@ from torch import Tensor
 
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.core.errors import RedwoodError
+from redwood.methods.acquisition.buyers import Uniform
+from redwood.methods.acquisition.slice_tuner import SliceTuner
 from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
@@ -233,6 +235,16 @@ CASES = {
     "finetune_from": ("task_incremental", {}, partial(FinetuneFrom, source="all", trials=2, tune_tasks=1)),
     "mntdp": ("task_incremental", {"validation": 0.3}, partial(MNTDP, margin=0.5, confidence=0.0, dropout=0.1)),
     "composable": ("task_incremental", {"passes": 3}, partial(Composable, margin=0.5)),
+    "slice_tuner": (
+        "acquisition",
+        {"nb_tasks": None, "initial": [3], "budget": 20.0, "rounds": 2},
+        partial(SliceTuner, subsets=3, repeats=1, curve_held_out=0.4, dropout=0.1),
+    ),
+    "uniform": (
+        "acquisition",
+        {"nb_tasks": None, "initial": [3], "budget": 20.0, "rounds": 2},
+        partial(Uniform, round_weights="keep", optimizer_state="keep", momentum=0.9),
+    ),
     "ncm": ("class_incremental", {}, NCM),
     "slda": ("continual", {}, SLDA),
     "ranpac": ("cumulative", {}, partial(RanPAC, projection_dim=50)),

@@ -34,6 +34,7 @@ def some_assumptions(count):
             choose(flags),
             choose(flags),
             choose(flags),
+            choose(flags),
             choose(free),
             choose(free),
         )
@@ -114,6 +115,7 @@ class TestPromises:
             task_ids=TaskIds.TEST,
             shared_outputs=True,
             past_accessible=True,
+            buys_data=True,
             passes=Range(1, 1),
             workers=Range(2),
             clients=Range(2),
@@ -128,6 +130,7 @@ class TestPromises:
             "task_ids_at_test",
             "shared_outputs",
             "past_accessible",
+            "buys_data",
             "passes=1",
             "workers>=2",
             "clients>=2",

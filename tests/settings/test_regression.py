@@ -130,6 +130,9 @@ class TestStreams:
         elif key.endswith("class_incremental") or key == "label_budget":
             with pytest.raises(NotApplicableError, match=f"^{key} adds classes .* targets of line are numbers; choose"):
                 _ = setting.action_space
+        elif key == "acquisition":
+            with pytest.raises(NotApplicableError, match="targets of line are numbers; choose"):
+                _ = setting.action_space
         else:
             assert setting.action_space.shape == ()
 

@@ -44,6 +44,7 @@ TREE = {
     "cumulative_task_incremental": (["task_incremental", "cumulative"], {}),
     "traditional": (["class_incremental"], {"context": Context.STATIONARY}),
     "multi_task": (["task_incremental", "traditional"], {}),
+    "acquisition": (["traditional"], {"buys_data": True}),
     "online_class_incremental": (["online", "class_incremental"], {}),
     "online_domain_incremental": (["domain_incremental", "online_class_incremental"], {}),
     "online_task_incremental": (["task_incremental", "online_class_incremental"], {}),

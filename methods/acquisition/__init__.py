@@ -1,0 +1,1 @@
+"""Methods that decide of which slice to buy more samples."""

@@ -1,0 +1,131 @@
+"""Slice Tuner (Tae & Whang, SIGMOD 2021): buy of the slices where samples lower the losses most, and evenly."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from typing_extensions import override
+
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError
+from redwood.core.seeding import derive_seed
+from redwood.core.workers import rank
+from redwood.methods.acquisition.allocation import best_wish, trusted_share
+from redwood.methods.acquisition.buyers import Buyer
+from redwood.methods.acquisition.curves import Points, PowerLaw, fit_power_law
+from redwood.methods.acquisition.trials import Samples, Trials
+from redwood.methods.training.layers import set_dropout
+from redwood.methods.training.optimizers import new_optimizer
+from redwood.settings.acquisition.offer import Offer
+from redwood.settings.acquisition.setting import AcquisitionSetting
+from redwood.settings.phase import Phase
+from redwood.settings.supervised import SupervisedSetting
+
+# Change of the imbalance ratio that a round may make, by the number of the round (section 5.2).
+CHANGES: dict[str, Callable[[int], float]] = {
+    "conservative": lambda number: 1.0,
+    "moderate": lambda number: 1.0 + number,
+    "aggressive": lambda number: 2.0**number,
+}
+
+
+@dataclass
+class SliceTuner(Buyer):
+    """Estimate the learning curve of each slice, and buy what lowers the losses most and keeps them close together.
+
+    After each round it trains on parts of what was bought, as often as `subsets` times `repeats`, and fits a power law
+    to the losses of each slice on samples that are held out (`methods/acquisition/trials.py`, `curves.py`). The best
+    purchase for the whole budget that is left follows from the curves (`allocation.py`). Of it, a round buys only so
+    much that the imbalance ratio of the slices changes by at most `--change`; the last round spends all that is left.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"many_passes", "one_worker"})
+
+    subsets: int = 5  # parts of the samples, of growing size, that the learning curves are measured on
+    repeats: int = 5  # trainings on each of these parts
+    curve_held_out: float = 0.3  # share of each slice that the largest part leaves out, to measure the loss on
+    balance: float = 1.0  # weight of the slices whose loss is above the average (lambda in the paper)
+    change: str = "moderate"  # how much a round may change the imbalance: conservative, moderate or aggressive
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "change", tuple(CHANGES))
+        check_range(self, "subsets", 3)
+        check_range(self, "repeats", 1)
+        check_range(self, "balance", 0)
+        if not 0 < self.curve_held_out < 1:
+            raise InvalidOptionError(
+                f"--curve_held_out {self.curve_held_out} has to be greater than 0 and less than 1: curves need samples "
+                "to train on, and others to test on."
+            )
+
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
+        super().configure(setting)
+        # The parameters b and a of each slice after the last phase; empty where no law fits.
+        self.laws: list[list[float]] = self.add_state("laws", [])
+
+    @override
+    def fit(self, phase: Phase) -> None:
+        """Train on the phase; if a round of buying follows, measure the learning curves."""
+        super().fit(phase)
+        assert isinstance(self.setting, AcquisitionSetting)  # the target
+        if phase.index < self.setting.rounds:
+            seen = phase.train.preview(sum(phase.train.sizes))
+            assert seen.task_id is not None and self.setting.nb_tasks is not None  # shown in training
+            points = self.measure(seen.x, seen.y, seen.task_id, self.setting.nb_tasks, phase.index)
+            self.laws = [[] if law is None else [law.b, law.a] for law in map(fit_power_law, points)]
+
+    def measure(self, x: Tensor, y: Tensor, slices: Tensor, num_slices: int, number: int) -> list[Points]:
+        """The losses of each slice (S,) after trainings on parts of the samples: the points of its learning curve.
+
+        Args:
+            x: Samples (n, ...).
+            y: Their classes (n,).
+            slices: Their slices (n,), 0..S-1.
+            num_slices: Number of slices S.
+            number: Number of the round, from which the random numbers follow.
+        """
+        samples = Samples(x.to(self.device), y.to(self.device), slices.to(self.device), num_slices)
+        trials = Trials(
+            self.subsets,
+            self.repeats,
+            self.curve_held_out,
+            self.setting.batch_size,
+            self.setting.passes,
+            derive_seed(self.setting.seed, "learning curves", number),
+        )
+        return trials.measure(samples, self._new_learner, self.flops)
+
+    def _new_learner(self) -> tuple[nn.Module, Optimizer]:
+        network = self.make_network()
+        set_dropout(network, self.dropout)
+        network.to(self.device)
+        return network, new_optimizer(self, [{"params": [p for p in network.parameters() if p.requires_grad]}])
+
+    @override
+    def acquire(self, offer: Offer) -> list[int]:
+        return self.purchase([PowerLaw(*law) if law else None for law in self.laws], offer)
+
+    def purchase(self, curves: Sequence[PowerLaw | None], offer: Offer) -> list[int]:
+        """What to buy in a round, by the learning curves; where one is missing, the same is spent on each slice."""
+        known = [curve for curve in curves if curve is not None]
+        last = offer.rounds_left == 1
+        wish = best_wish(known, offer, offer.budget, self.balance) if len(known) == len(offer.sizes) else None
+        if wish is None:
+            if rank() == 0 and offer.budget > 0:
+                warnings.warn(self._reason(curves, offer), stacklevel=2)
+            return offer.equal_shares(offer.share)
+        share = 1.0 if last else trusted_share(offer.sizes, wish, CHANGES[self.change](offer.round))
+        return offer.whole(share * wish, share * offer.budget)
+
+    def _reason(self, curves: Sequence[PowerLaw | None], offer: Offer) -> str:
+        failed = [name for name, curve in zip(offer.names, curves, strict=True) if curve is None]
+        found = f"no learning curve fits slice {failed[0]}" if failed else "the best purchase was not found"
+        return (
+            f"slice_tuner spends the same on each slice in round {offer.round}, since {found}; give more --initial "
+            "samples or --repeats."
+        )

@@ -1,0 +1,56 @@
+"""The setting in which a method decides what data it gets: of which slice how many samples are bought."""
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from typing_extensions import override
+
+from redwood.core.checks import check_positive, check_range
+from redwood.core.errors import InvalidOptionError
+from redwood.settings.acquisition.stream import AcquisitionStream
+from redwood.settings.supervised_stream import SupervisedStream
+from redwood.settings.tree import TraditionalSetting
+
+# Options of the parents that decide how tasks are cut; here, the tasks are the slices.
+WITHOUT_EFFECT = ("stream", "nb_tasks", "increment", "class_order", "angles", "blur", "drift_width", "lca")
+
+
+@dataclass
+class AcquisitionSetting(TraditionalSetting, buys_data=True):
+    """After each phase, the method decides of which slice to buy how many more samples, within a budget.
+
+    The tasks are the slices: the classes, or the groups of `--slices`. The first phase trains on the initial samples;
+    each later phase trains on all that was bought so far. The other training samples are the pool: a method never sees
+    them before it has bought them. The problem is that of Tae & Whang, "Slice Tuner" (SIGMOD 2021), section 2.
+    """
+
+    stream_type: ClassVar[type[SupervisedStream]] = AcquisitionStream
+
+    budget: float = 200.0  # what all purchases together may cost
+    costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
+    initial: list[int] = field(default_factory=lambda: [20])  # samples at the start: of each slice, or one number each
+    rounds: int = 3  # how often samples are bought; the setting trains once more than that
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in WITHOUT_EFFECT:
+            value, usual = getattr(self, name), type(self).__dataclass_fields__[name]
+            default = usual.default_factory() if callable(usual.default_factory) else usual.default
+            if value != default:
+                shown = " ".join(map(str, value)) if isinstance(value, list) else value
+                raise InvalidOptionError(
+                    f"--{name} {shown} has no effect under {type(self).__name__}, whose tasks are the slices; "
+                    "leave it out."
+                )
+        check_positive(self, "budget")
+        check_range(self, "rounds", 1)
+        for cost in self.costs:
+            if not 0 < cost < math.inf:
+                raise InvalidOptionError(f"--costs {cost:g} has to be greater than 0 and finite.")
+        for number in self.initial:
+            if number < 1:
+                raise InvalidOptionError(f"--initial {number} has to be at least 1: the first phase trains on it.")
+        if not self.initial:
+            raise InvalidOptionError("--initial needs one number, or one for each slice.")
