@@ -101,6 +101,21 @@ class TestData:
         assert (data.y.sum(0) + data.y_test.sum(0)).tolist() == y.sum(0).tolist()
         assert bool(data.y.any(0).all())
 
+    def test_a_file_of_hdf5(self, tmp_path):
+        h5py = pytest.importorskip("h5py")
+        expected = few_label_sets()
+        with h5py.File(tmp_path / "mine.h5", "w") as file:
+            for name, values in (("x", expected.x), ("y", expected.y), ("t", expected.contexts)):
+                file[name] = values.numpy()
+                file[f"{name}_test"] = getattr(expected, {"t": "contexts"}.get(name, name) + "_test").numpy()
+        data = load(tmp_path / "mine.h5", seed=0)
+        assert torch.equal(data.y, expected.y) and torch.equal(data.y_test, expected.y_test)
+
+    def test_one_hot_integers_in_a_file_are_told_what_they_could_be(self, tmp_path):
+        np.savez(tmp_path / "mine.npz", x=np.ones((6, 3)), y=np.ones((6, 2), int))
+        with pytest.raises(DataError, match="save y as bool where a sample may have several labels"):
+            load(tmp_path / "mine.npz", seed=0)
+
     def test_the_generated_stream_has_a_long_tail_and_labels_that_come_together(self):
         data = multi_label(None, 0, 0)  # type: ignore[arg-type]
         counts = data.y.sum(0)

@@ -57,6 +57,11 @@ class TestForgetting:
     def test_total_forgetting(self):
         assert forgetting(np.eye(3)) == 1.0
 
+    def test_a_task_that_cannot_be_scored_does_not_count(self):
+        nan = np.nan
+        assert forgetting([[0.9, nan, 0.0], [0.5, nan, 0.0], [0.3, nan, 1.0]]) == pytest.approx(0.6)
+        assert forgetting([[nan, 0.9], [nan, 0.9]]) is None
+
     def test_is_negative_when_the_last_phase_is_the_best(self):
         assert forgetting([[0.5, 0.0], [0.75, 0.9]]) == pytest.approx(-0.25)
 
