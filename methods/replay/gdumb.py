@@ -34,10 +34,12 @@ class MemoryLoader(Stateful):
         epochs: How often to iterate.
         first_pass: Always False: the stream has shown these samples before.
         batch_id: None: no setting has handed these batches out.
+        unlabelled: None: all stored samples have labels.
     """
 
     first_pass = False
     batch_id = None
+    unlabelled = None
 
     def __init__(self, buffer: RehearsalBuffer, batch_size: int, epochs: int, seed: int) -> None:
         self._buffer, self._batch_size, self._seed = buffer, batch_size, seed

@@ -57,8 +57,11 @@ class LearnerModule(LightningModule):
         train = self.method.phase.train
         if batch.batch_id is None:  # a Trainer that converts numbers (64-true) builds a batch anew
             batch.with_id(train.batch_id)
-            moved.with_id(train.batch_id)
+            rest = train.unlabelled
+            moved.with_id(train.batch_id).with_unlabelled(None if rest is None else rest.to(device))
         rest = moved.unlabelled
+        if rest is not None and rest.is_floating_point():
+            rest = rest.to(moved.x.dtype)
         return Step(incoming=moved, on_host=batch, first_pass=train.first_pass, batch=moved, unlabelled=rest)
 
     def training_step(self, step: Step, batch_idx: int) -> Tensor:

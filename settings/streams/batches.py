@@ -86,6 +86,7 @@ class BatchSequence:
         spans: Start and stop of each batch of a pass in the sequence.
         first_pass: Whether the last batch was presented for the first time.
         batch_id: Identity of the last batch.
+        unlabelled: Samples (u, ...) that came with the last batch and stay without labels; None if there are none.
         samples_served: Samples presented so far, repeats included.
         served: Whether a batch has been served in this process.
         epoch: The epoch that the next batch belongs to.
@@ -135,6 +136,7 @@ class BatchSequence:
         self.length = len(self.spans) * self._repeats
         self.first_pass, self.served = True, False
         self.batch_id: BatchId | None = None
+        self.unlabelled: Tensor | None = None
         self.observers: list[Observer] = []
         self._telling = False
         self.samples_served = self.epoch = self.next = 0

@@ -42,7 +42,6 @@ class RequestedSequence(BatchSequence):
 
     Attributes:
         requests: Asks the method, and keeps its answers.
-        unlabelled: The samples (n, ...) of the last window that stay without a label; None if there are none.
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class RequestedSequence(BatchSequence):
         self._label_cuts = batch_cuts(budget_of(len(entries), share), batch_size, workers=1)
         super().__init__(source, entries, batch_size, shuffle=shuffle, seed=seed, show_ids=show_ids)
         self.requests = LabelRequests(self, self._label_cuts[1:].tolist(), share, delay, seed)
-        self.unlabelled: Tensor | None = None
         self.watch(self.requests)
 
     @override

@@ -81,6 +81,11 @@ class BatchLoader:
         return _held(_SEQUENCES, self).batch_id
 
     @property
+    def unlabelled(self) -> Tensor | None:
+        """Samples (u, ...) that came with the last batch and stay without labels; see `Batch.unlabelled`."""
+        return _held(_SEQUENCES, self).unlabelled
+
+    @property
     def samples_served(self) -> int:
         """Samples yielded so far, repeats included."""
         return _SEQUENCES[self].samples_served if self in _SEQUENCES else self._served

@@ -58,6 +58,15 @@ def test_consistency_is_the_squared_difference_of_two_views():
     assert float(learner.network[1].weight.grad.abs().sum()) > 0
 
 
+def test_double_precision():
+    setting = small_setting("label_budget", label_budget=0.3, batch_size=8, nb_tasks=1)
+    flops = [
+        run_here(setting, Finetune(consistency=weight), precision="64-true").cost.training_flops
+        for weight in (0.0, 1.0)
+    ]
+    assert flops[1] > 1.5 * flops[0]
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_noise_stays_within_the_range_and_the_dtype(dtype):
     learner = method(augmentation="none")
