@@ -6,6 +6,7 @@ from math import inf, sqrt
 from statistics import fmean
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -16,7 +17,7 @@ from redwood.core.seeding import generator
 from redwood.core.state import State, Stateful
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.architecture.chains import hidden_pairs, take_shapes
-from redwood.methods.architecture.widening import WIDENINGS, carry_over_state, widen
+from redwood.methods.architecture.widening import NEAR_ZERO, WIDENINGS, carry_over_state, use_of_units, widen
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import bare_optimizer
@@ -91,6 +92,11 @@ class Widen(LightningMethod):
     outgoing weights of zero, or are copies of old units with noise (1 % of the standard deviation of the weights). The
     paper asks for noise where nothing else makes equal units differ: with dropout the copies are exact.
 
+    With `near_zero` new units have incoming weights near zero, too. With `widen_protect` mu, the loss gets the term
+    mu / 2 * sum over hidden units of use * ||dtheta||^2, where dtheta is how far the unit's incoming weights are from
+    those at the last growth. Units in use keep what they have learned, and idle units, old and new, take up what is
+    new. Without the use of each unit (`use_of_units`), it is the usual penalty on the deformation of a model.
+
     The loss shows a change if its moving average stays three standard deviations above its mean (`LossWatch`). Of a
     repeated mini-batch only the first loss counts, before the network learns from it.
     """
@@ -101,7 +107,8 @@ class Widen(LightningMethod):
     multi_label: ClassVar[bool] = True
 
     widen_units: int = 32  # units (channels) that each hidden layer gets when the network grows
-    widen_mode: str = "zero_outgoing"  # what new units are: zero_outgoing (fresh) or net2wider (copies)
+    widen_mode: str = "zero_outgoing"  # new units: zero_outgoing (fresh), near_zero (nearly none) or net2wider (copies)
+    widen_protect: float = 0.0  # weight mu of how far units in use move from where they were at the last growth
     widen_when: str = "boundary"  # boundary (event where none is announced), or event: when the loss shows a change
     # event: mini-batches that the usual loss is taken from (0: a fifth of those of a pass, but 5 to 50)
     widen_window: int = 0
@@ -115,12 +122,15 @@ class Widen(LightningMethod):
         if self.widen_window < 0 or self.widen_window == 1:
             raise InvalidOptionError(f"--widen_window {self.widen_window} has to be at least 2, or 0.")
         check_range(self, "widen_patience", 1)
+        check_range(self, "widen_protect", 0)
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
         super().configure(setting)
         self.pairs = hidden_pairs(self.network)
         self.growths = self.add_state("growths", 0)
+        # Of each widened layer, at the last growth: its parameters, and how much each unit was in use.
+        self.protected: list[dict[str, Tensor]] = self.add_state("protected", [], buffer=True)
         self._by_event = self.widen_when == "event" or not setting.assumptions.boundaries
         self.watch = self.add_state("watch", LossWatch(self.widen_window or LARGEST, self.widen_patience))
 
@@ -134,6 +144,20 @@ class Widen(LightningMethod):
     def fit(self, phase: Phase) -> None:
         self.watch.window = self.widen_window or min(max(phase.train.steps_per_pass // SHARE, SMALLEST), LARGEST)
         super().fit(phase)
+
+    @override
+    def loss(self, step: Step) -> Tensor:
+        loss = super().loss(step)
+        return loss + self.widen_protect / 2 * self.deformation() if self.protected else loss
+
+    def deformation(self) -> Tensor:
+        """The squared distance (scalar) of hidden units from where they were at the last growth, times their use."""
+        terms = [
+            before["use"] @ (parameter - before[name]).square().reshape(pair.n_units, -1).sum(1)
+            for pair, before in zip(self.pairs, self.protected, strict=True)
+            for name, parameter in pair.layer.named_parameters()
+        ]
+        return torch.stack(terms).sum()
 
     @override
     def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
@@ -159,11 +183,19 @@ class Widen(LightningMethod):
     def _grow(self, optimizers: Sequence[Optimizer]) -> None:
         """Widen all hidden layers, alike on all workers; the optimizers continue with the new ones."""
         random = generator(self.setting.seed, "widening", self.growths)
-        for pair in self.pairs:
+        uses = [use_of_units(pair) for pair in self.pairs]
+        for number, pair in enumerate(self.pairs):
             units = WIDENINGS[self.widen_mode](pair.n_units, self.widen_units, random)
-            changes = widen(pair, units, random, noise=0.0 if self.dropout else NOISE)
+            fresh_std = NEAR_ZERO if self.widen_mode == "near_zero" else None
+            changes = widen(pair, units, random, noise=0.0 if self.dropout else NOISE, fresh_std=fresh_std)
+            uses[number] = units.carry_over(uses[number], dim=0, power=0)
             for optimizer in optimizers:
                 carry_over_state(optimizer, changes)
+        if self.widen_protect:
+            self.protected = [
+                {name: parameter.detach().clone() for name, parameter in pair.layer.named_parameters()} | {"use": use}
+                for pair, use in zip(self.pairs, uses, strict=True)
+            ]
         self.growths += 1
         self.flops.start_anew()
 

@@ -1,6 +1,6 @@
 """Give a layer more units without changing what the network computes, and carry the optimizer's state over.
 
-Two ways to do so: `net2wider` (Chen et al., 2016, "Net2Net", section 2.1) and `zero_outgoing`.
+Three ways to do so: `net2wider` (Chen et al., 2016, "Net2Net", section 2.1), `zero_outgoing` and `near_zero`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,10 @@ def zero_outgoing(n_old: int, n_new: int, random: torch.Generator) -> Units:
 WIDENINGS: Mapping[str, Callable[[int, int, torch.Generator], Units]] = {
     "zero_outgoing": zero_outgoing,
     "net2wider": net2wider,
+    "near_zero": zero_outgoing,
 }
+# Standard deviation of the incoming weights of new units.
+NEAR_ZERO = 1e-3
 
 
 class Change(NamedTuple):
@@ -93,7 +96,9 @@ class Change(NamedTuple):
         return self.units.carry_over(values, dim=self.dim, power=degree if self.dim == 0 else 0)
 
 
-def widen(pair: Pair, units: Units, random: torch.Generator, noise: float = 0.0) -> list[Change]:
+def widen(
+    pair: Pair, units: Units, random: torch.Generator, noise: float = 0.0, fresh_std: float | None = None
+) -> list[Change]:
     """Give the first layer of a pair more units; its parameters and the second's weight become new ones.
 
     Args:
@@ -102,6 +107,7 @@ def widen(pair: Pair, units: Units, random: torch.Generator, noise: float = 0.0)
         random: Where the incoming weights of new units come from: U(-b, b) with b = 1 / sqrt(fan in), as torch's own.
         noise: Standard deviation of what is added to the incoming weights of copies, as a share of that of all incoming
             weights. Without it (or dropout) equal units get equal gradients, and stay equal.
+        fresh_std: Draw the incoming weights of new units from a normal distribution of this standard deviation instead.
 
     Returns:
         What has changed.
@@ -114,7 +120,11 @@ def widen(pair: Pair, units: Units, random: torch.Generator, noise: float = 0.0)
     for name, old in list(layer.named_parameters()):
         wide = units.carry_over(old.detach(), dim=0, power=0)
         fresh, n_copied = units.source < 0, int(copied.sum())
-        wide[fresh] = (bound * (2 * torch.rand(wide[fresh].shape, generator=random) - 1)).to(wide)
+        if fresh_std is None:
+            drawn = bound * (2 * torch.rand(wide[fresh].shape, generator=random) - 1)
+        else:
+            drawn = fresh_std * torch.randn(wide[fresh].shape, generator=random)
+        wide[fresh] = drawn.to(wide)
         if name == "weight" and spread:
             wide[copied] += (spread * torch.randn((n_copied, *wide.shape[1:]), generator=random)).to(wide)
         changes.append(Change(old, set_weight(layer, name, wide), units, dim=0))
@@ -122,6 +132,17 @@ def widen(pair: Pair, units: Units, random: torch.Generator, noise: float = 0.0)
     assert isinstance(read, nn.Parameter)
     wide = units.carry_over(read.detach(), dim=1, power=1)
     return [*changes, Change(read, set_weight(after, "weight", wide), units, dim=1)]
+
+
+def use_of_units(pair: Pair) -> Tensor:
+    """How much each unit of the first layer is in use (m,), from 0 to 1, by the product of its weights' norms.
+
+    Units that are hardly read are idle: training never took them up.
+    """
+    incoming = pair.layer.weight.detach().flatten(1).norm(dim=1)
+    read = pair.after.weight.detach().unflatten(1, (pair.n_units, -1)).transpose(0, 1)
+    use: Tensor = incoming * read.flatten(1).norm(dim=1)
+    return use / use.max().clamp(min=torch.finfo(use.dtype).tiny)
 
 
 def carry_over_state(optimizer: Optimizer, changes: Sequence[Change]) -> None:

@@ -259,7 +259,15 @@ CASES = {
     "widen, event": (
         "task_agnostic",
         {"batch_size": 8},
-        partial(Widen, widen_units=5, widen_window=2, widen_patience=1, momentum=0.9),
+        partial(
+            Widen,
+            widen_units=5,
+            widen_mode="near_zero",
+            widen_protect=0.1,
+            widen_window=2,
+            widen_patience=1,
+            momentum=0.9,
+        ),
     ),
     "label sets": (
         "task_incremental",

@@ -11,7 +11,7 @@ from torch import Tensor
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.widen import LossWatch, Widen
 from redwood.methods.training.step import Step
-from tests.methods.helpers import configured, one_sentence
+from tests.methods.helpers import batch_of, configured, one_sentence, step_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -43,7 +43,7 @@ def run(method, key="class_incremental", **options):
 
 
 class TestBoundaries:
-    @pytest.mark.parametrize("mode", ["zero_outgoing", "net2wider"])
+    @pytest.mark.parametrize("mode", ["zero_outgoing", "net2wider", "near_zero"])
     def test_it_grows_at_each_new_task(self, mode):
         method = Widen(widen_units=5, widen_mode=mode)
         results, widths = run(method)
@@ -170,3 +170,67 @@ def test_it_goes_on_from_a_state():
     second.load_state_dict(first.state_dict())
     assert [step + 123 for step in fired(second, losses[123:])] == steps
     assert second.state_dict() == whole.state_dict()
+
+
+class TestProtection:
+    def grown(self, **options):
+        method = configured(Widen(widen_units=4, **options))
+        method.grow()
+        return method
+
+    def test_nothing_is_kept_without_it(self):
+        assert self.grown().costs()["buffer_bytes"] == 0
+
+    def test_the_term_written_out(self):
+        """mu / 2 times the use of each hidden unit times the squared change of its weights; idle units are free."""
+        method, step = configured(Widen(widen_units=4, widen_protect=0.4)), step_of(batch_of(0, 20))
+        uses = [
+            pair.layer.weight.detach().norm(dim=1) * pair.after.weight.detach().norm(dim=0) for pair in method.pairs
+        ]
+        method.grow()
+        torch.testing.assert_close(method.loss(step), method.losses(step).mean())
+        expected = sum(
+            float((use / use.max()).sum()) * (pair.layer.in_features + 1) * 0.01
+            for pair, use in zip(method.pairs, uses, strict=True)
+        )
+        with torch.no_grad():
+            for pair in method.pairs:
+                pair.layer.weight.add_(0.1)
+                pair.layer.bias.sub_(0.1)
+        assert float(method.deformation().detach()) == pytest.approx(expected, rel=1e-4)
+        step = step_of(batch_of(0, 20))
+        torch.testing.assert_close(method.loss(step), method.losses(step).mean() + 0.2 * expected, rtol=1e-4, atol=0)
+        assert all(not kept["use"][-4:].any() for kept in method.protected), "what is new is idle"
+
+    def test_what_is_learned_moves_less_and_idle_units_are_taken_up(self):
+        found = []
+        for mu in (0.0, 5.0):
+            method = Noting(widen_units=8, widen_protect=mu)
+            run(method, nb_tasks=2, passes=6)
+            first = method.pairs[0]
+            moved = (first.layer.weight.detach() - method.start).norm(dim=1)
+            found.append((float(moved[:256].mean()), float(first.after.weight.detach()[:, 256:].norm())))
+        (free, _), (protected, taken_up) = found
+        assert protected < 0.6 * free
+        assert taken_up > 0
+
+    @pytest.mark.parametrize("model", ["simple_cnn", "mlp"])
+    def test_use_of_units(self, model):
+        method = configured(Widen(model=model, widen_units=3, widen_mode="near_zero", widen_protect=1.0))
+        method.grow()
+        for pair, kept in zip(method.pairs, method.protected, strict=True):
+            assert kept["use"].shape == (pair.n_units,) and float(kept["use"].max()) == 1.0
+            assert pair.layer.weight.detach()[-3:].abs().max() < 0.01
+            assert not kept["use"][-3:].any() and kept["use"][:-3].all()
+
+    def test_bad_options(self):
+        with pytest.raises(InvalidOptionError, match="--widen_protect"):
+            Widen(widen_protect=-1.0)
+
+
+class Noting(Widen):
+    """Notes the first layer's weights right after the network has grown."""
+
+    def grow(self) -> None:
+        super().grow()
+        self.start = self.pairs[0].layer.weight.detach().clone()
