@@ -120,6 +120,7 @@ class SupervisedStream:
             )
         self._curves: dict[int, LearningCurve] = {}
         self._background: BackgroundSamples | None = None
+        self._background_data: Dataset | None = None
         if setting.lca:
             batches = self._batches_per_phase() if self._one_task_each else None
             check_lca(setting.lca, name_of_setting(type(setting)), data, batches)
@@ -127,6 +128,7 @@ class SupervisedStream:
     def add_background(self, data: Dataset) -> None:
         """Let methods draw samples of `data` beside those of the stream; see `background_like` for the errors."""
         self._background = background_like(self._data, data)
+        self._background_data = data
 
     def _own(self, entries: Entries, num_tasks: int) -> Entries:
         """The entries that belong to the first `num_tasks` tasks of the run."""
@@ -431,8 +433,11 @@ class SupervisedStream:
     # For results and checkpoints.
 
     def fingerprint(self) -> dict[str, object]:
-        """The data set. All else follows from the options."""
-        return describe_data(self._data)
+        """The data set, and that of background samples. All else follows from the options."""
+        facts = describe_data(self._data)
+        if self._background_data is not None:
+            facts |= {f"background: {name}": value for name, value in describe_data(self._background_data).items()}
+        return facts
 
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Of label sets: the labels of each group, and the scores by group after each phase."""

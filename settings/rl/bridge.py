@@ -70,11 +70,12 @@ def makers_of(setting: SupervisedSetting) -> list[EnvironmentMaker]:
     """Return, for each task of a supervised setting, the maker of an environment with its samples.
 
     Raises:
-        NotApplicableError: If the targets are numbers.
+        NotApplicableError: If samples do not have one class each.
     """
     if not isinstance(setting.action_space, gymnasium.spaces.Discrete):
         raise NotApplicableError(
-            f"The targets of {setting.dataset_name} are numbers, which no prediction hits; choose another data set."
+            f"The samples of {setting.dataset_name} do not have one class each, which an action could name; choose "
+            "another data set."
         )
     stream = setting.open_stream()
     return [_maker(setting, stream, task) for task in range(stream.first_task, stream.first_task + stream.num_tasks)]

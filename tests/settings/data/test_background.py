@@ -10,6 +10,7 @@ from redwood.settings.data.background import background_like
 from redwood.settings.data.dataset import Dataset
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
+from tests.small_runs import small_setting
 
 DIGITS = few_digits()
 
@@ -64,3 +65,10 @@ def test_what_cannot_be_brought_to_the_form(other):
 def test_the_data_of_the_stream():
     with pytest.raises(InvalidOptionError, match="--background few_digits is the data set of the stream"):
         background_like(DIGITS, DIGITS)
+
+
+def test_a_run_is_not_resumed_with_another_background():
+    others = [made((1, 8, 8), highest=highest) for highest in (15, 16)]
+    facts = [small_setting("class_incremental", background=other).open_stream().fingerprint() for other in others]
+    plain = small_setting("class_incremental").open_stream().fingerprint()
+    assert facts[0] != facts[1] and plain.items() < facts[0].items()
