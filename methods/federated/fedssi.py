@@ -41,7 +41,7 @@ class FedSSI(FedAvg):
         task_start: w_0.
     """
 
-    ssi_c: float = 0.25  # strength of the penalty on important weights
+    ssi_c: float = 2.0  # strength of the penalty on important weights
     ssi_lambda: float = 0.5  # 1: the surrogate is the client's own network; near 0: it stays at the global one
     ssi_xi: float = 0.1  # damping: added to the squared movement that importance is divided by
     # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
