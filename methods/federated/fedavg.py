@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State, copy_state, count_bytes
 from redwood.core.workers import gather_objects
+from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Turn
@@ -42,6 +44,7 @@ class FedAvg(LightningMethod):
     """
 
     target = FederatedClassIncrementalSetting
+    composition: ClassVar[Composition] = Composition.NEVER
 
     @override
     def __post_init__(self) -> None:
