@@ -163,7 +163,7 @@ def main() -> None:
 def write_with(measured: Mapping[str, dict[str, Found]]) -> None:
     """Write what is known: earlier results, and what has been measured."""
     earlier = RESULTS / "federated.json"
-    known = (json.loads(earlier.read_text())["skews"] if earlier.exists() else {}) | measured
+    known = {**(json.loads(earlier.read_text())["skews"] if earlier.exists() else {}), **measured}
     found = {"skews": {key: known[key] for key in (f"{skew:g}" for skew in SKEWS) if key in known}, **environment()}
     draw(found)
     write("federated", found, report(found))
