@@ -6,7 +6,7 @@ logistic regression. It is the offline form of the experiments of Tae & Whang (S
 Bars: the largest equalised error rate of `slice_tuner` (moderate) is at most 0.8 times that of `uniform`, and its mean
 loss is not above that of `uniform`.
 
-Run: python benchmarks/slice_tuner.py [--seeds 6]. Writes benchmarks/results/slice_tuner.*.
+Run: python benchmarks/slice_tuner.py [--seeds 4]. Writes benchmarks/results/slice_tuner.*.
 """
 
 import argparse
@@ -47,10 +47,7 @@ NETWORK: dict[str, Any] = {"model": f"{Path(__file__).resolve()}:linear", "optim
 METHODS: dict[str, Callable[[], Buyer]] = {
     "uniform": partial(Uniform, **NETWORK),
     "water_filling": partial(WaterFilling, **NETWORK),
-    **{
-        f"slice_tuner {change}": partial(SliceTuner, change=change, **NETWORK)
-        for change in ("conservative", "moderate", "aggressive")
-    },
+    "slice_tuner moderate": partial(SliceTuner, change="moderate", **NETWORK),
 }
 
 
@@ -87,7 +84,7 @@ def row(name: str, found: list[dict[str, float]], trained: float | None) -> dict
 def main() -> None:
     """Run all methods, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=4)
     seeds = parser.parse_args().seeds
     use_one_thread()
     warnings.filterwarnings("ignore", message="slice_tuner spends the same")
@@ -113,7 +110,7 @@ def main() -> None:
         "loss of uniform": round(losses[1], 3),
         "met": ratio <= BAR and losses[0] <= losses[1],
     }
-    content = {"rows": rows, "bar": verdict, "sizes": purchases} | environment(seeds=seeds)
+    content = {"rows": rows, "bar": verdict, "sizes": purchases} | {"seeds": seeds} | environment()
     text = [
         "# Slice Tuner on digits",
         "",
