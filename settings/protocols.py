@@ -179,3 +179,26 @@ class Stream(Protocol):
 
     def fingerprint(self) -> dict[str, object]:
         """Plain values that differ where the data or the environments differ."""
+
+
+class FixedStream:
+    """Base of streams that no method changes, and that measure nothing but `evaluate`: the other hooks of `Stream`."""
+
+    def learning_curve(self, phase: int) -> list[float | None] | None:
+        """None: it is not measured."""
+        return None
+
+    def labels_used(self, phase: int) -> list[int] | None:
+        """None: all labels come."""
+        return None
+
+    def validate(self, method: Learner, phase: int) -> float | None:
+        """None: no samples are held out."""
+        return None
+
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
+        """Nothing follows from the phase: what comes next was decided beforehand."""
+        return scores.details
+
+    def restore(self, details: list[dict[str, Any]]) -> None:
+        """Nothing: the stream follows from the options."""

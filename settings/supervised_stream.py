@@ -18,7 +18,7 @@ from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.imbalance import kept_samples
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.phase import Phase
-from redwood.settings.protocols import Learner, Scores, nan_to_none
+from redwood.settings.protocols import FixedStream, Learner, Scores, nan_to_none
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.asked import AskedScore
 from redwood.settings.scores.evaluation import Counts, count
@@ -46,7 +46,7 @@ def observation_space_of(data: Dataset) -> Box:
     return Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
 
 
-class SupervisedStream:
+class SupervisedStream(FixedStream):
     """The tasks of one supervised run, as phases to train on and test sets to be scored on.
 
     Tasks keep their numbers in the whole stream, of which a run may take a part: `num_tasks` from `first_task` on.
@@ -399,10 +399,6 @@ class SupervisedStream:
         """Test accuracy of the method before the first mini-batches of a phase; None unless `--lca` asks for it."""
         return self._curves.pop(phase).values if phase in self._curves else None
 
-    def labels_used(self, phase: int) -> list[int] | None:
-        """Labels that were asked for by each point of the phase's online curve; None where all labels come."""
-        return None
-
     def validate(self, method: Learner, phase: int) -> float | None:
         """Score `method` on all samples held out from a phase; None if there are none."""
         held_out = self._held_out[phase].entries
@@ -426,10 +422,6 @@ class SupervisedStream:
             slicing=slicing,
         )
 
-    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
-        """A phase was trained and scored. Nothing follows from it: what comes next was decided beforehand."""
-        return scores.details
-
     # For results and checkpoints.
 
     def fingerprint(self) -> dict[str, object]:
@@ -442,9 +434,6 @@ class SupervisedStream:
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Of label sets: the labels of each group, and the scores by group after each phase."""
         return {} if self._label_sets is None else {"label_groups": self._label_sets.groups, "label_scores": details}
-
-    def restore(self, details: list[dict[str, Any]]) -> None:
-        """Nothing: the stream follows from the options."""
 
     def drawn(self) -> dict[str, object]:
         """Of a stream of tasks: name, year and group of each task of the run."""

@@ -16,6 +16,7 @@ from redwood.settings.data.combine import combine
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.views import View
 from redwood.settings.osaka.stream import OsakaStream
+from redwood.settings.protocols import Stream
 from redwood.settings.tree import Online, TaskAgnosticSetting
 
 OF_PRETRAINING = ("permuted", "inverted")
@@ -141,7 +142,7 @@ class OsakaSetting(
         return lambda name: given if name == given.name else load(name)
 
     @override
-    def open_stream(self) -> OsakaStream:  # type: ignore[override]
+    def open_stream(self) -> Stream:  # type: ignore[override]
         return self._stream
 
     @cached_property

@@ -16,7 +16,7 @@ from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.osaka.contexts import Visits, draw_entries, draw_visits
 from redwood.settings.osaka.results import OsakaResults, accuracy_by_domain, accuracy_since_switch
 from redwood.settings.phase import Phase
-from redwood.settings.protocols import Learner, Scores
+from redwood.settings.protocols import FixedStream, Learner, Scores
 from redwood.settings.results import Results
 from redwood.settings.scores.asked import AskedScore
 from redwood.settings.streams.batches import BatchSequence, Source
@@ -52,7 +52,7 @@ class VisitSource(Source):
         return (self.classes[entries.tasks] == self.y[entries.rows][:, None]).int().argmax(1)
 
 
-class OsakaStream:
+class OsakaStream(FixedStream):
     """The phases of an OSAKA run; a task of the results is a domain.
 
     Attributes:
@@ -179,9 +179,6 @@ class OsakaStream:
         """All domains: none of them is announced."""
         return self.num_tasks
 
-    def labels_used(self, phase: int) -> None:
-        """None: all labels come."""
-
     def check(self, method: Learner) -> None:
         """Nothing: any method that predicts classes will do."""
 
@@ -197,12 +194,6 @@ class OsakaStream:
             accuracy_by_domain(*steps, self.visits, self.num_tasks),
             details=accuracy_since_switch(*steps, self.visits, self.num_tasks),
         )
-
-    def validate(self, method: Learner, phase: int) -> None:
-        """None: no samples are held out."""
-
-    def learning_curve(self, phase: int) -> None:
-        """None: there is no test set."""
 
     # For results and checkpoints.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
-from redwood.settings.protocols import Learner, Scores, nan_to_none
+from redwood.settings.protocols import FixedStream, Learner, Scores, nan_to_none
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.budget import OnlineReturn, Steps
@@ -44,7 +44,7 @@ class StreamOptions(Protocol):
         """The space of one action."""
 
 
-class ReinforcementStream:
+class ReinforcementStream(FixedStream):
     """The environments of one run: phases for training, and episodes for scores."""
 
     first_task: ClassVar[int] = 0
@@ -163,18 +163,6 @@ class ReinforcementStream:
         """Return the number of tasks that are trained by the end of a phase."""
         return self.num_tasks if self.num_phases == 1 else max(self._order[: phase + 1]) + 1
 
-    def learning_curve(self, phase: int) -> None:
-        """None: environments have no mini-batches."""
-
-    def labels_used(self, phase: int) -> None:
-        """None: environments have no labels."""
-
-    def phase_over(self, index: int, method: Learner, scores: Scores) -> None:
-        """None: what comes next was decided beforehand."""
-
-    def restore(self, details: list[dict[str, Any]]) -> None:
-        """Nothing: the stream follows from the options."""
-
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Return the mean return of `method` on the first `num_tasks` tasks; the episodes are always the same.
 
@@ -184,9 +172,6 @@ class ReinforcementStream:
         together = [[task] for task in tasks] if self._promised.task_ids >= TaskIds.TEST else [list(tasks)]
         with torch.no_grad():
             return Scores(nan_to_none(self._mean_returns(method.predict, together)))
-
-    def validate(self, method: Learner, phase: int) -> None:
-        """Return no score: nothing is held out from environments."""
 
     def _mean_returns(self, predict: Predict, groups: list[list[int]]) -> Tensor:
         """Return the mean return (T,) on each task, NaN if it was not played; tasks of one group are played at once."""
