@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,19 +140,75 @@ def core50(data_dir: Path, seed: int, image_size: int) -> Dataset:
     return _dataset("core50", image_size or 128, splits[False], splits[True])
 
 
+def omniglot(data_dir: Path, seed: int, image_size: int) -> Dataset:
+    """Omniglot (Lake et al., 2015): 1,623 characters of 50 alphabets, 20 grey images (1, 28, 28) of each.
+
+    The 964 characters of `images_background` come first. One fifth of each character, drawn by `seed`, is the test
+    split. The folder is that of torchvision, `omniglot-py`.
+
+    Raises:
+        DataError: If the data is not in `data_dir` or incomplete.
+    """
+    parts = ("images_background", "images_evaluation")
+    root = _root(data_dir, "omniglot", "omniglot-py", parts, "images_background.zip and images_evaluation.zip")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in (root / part / alphabet for part in parts for alphabet in _class_folders(root / part)):
+        first = max(labels, default=-1) + 1
+        found, own = _labelled(folder, _class_folders(folder))
+        paths += found
+        labels += [first + label for label in own]
+    return _held_out("omniglot", paths, labels, seed, image_size or 28, grey=True)
+
+
+def tiered_imagenet(part: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
+    """One of the three parts of Tiered-ImageNet (Ren et al., 2018), whose classes differ: images (3, 84, 84).
+
+    They lie in `tiered_imagenet/{train,val,test}`, in one folder per class. One fifth of each class, drawn by `seed`,
+    is the test split.
+
+    Args:
+        part: train, val or test.
+        data_dir: Where the folder is.
+        seed: Draws the test split.
+        image_size: Side of the images; 0: 84.
+
+    Raises:
+        DataError: If the data is not in `data_dir` or incomplete.
+    """
+    name = f"tiered_imagenet:{part}"
+    root = _root(data_dir, name, "tiered_imagenet", [part], "the class folders") / part
+    return _held_out(name, *_labelled(root, _class_folders(root)), seed, image_size or 84)
+
+
+tiered_imagenet_train = partial(tiered_imagenet, "train")
+tiered_imagenet_val = partial(tiered_imagenet, "val")
+tiered_imagenet_test = partial(tiered_imagenet, "test")
+
+
+def _held_out(name: str, paths: list[Path], labels: list[int], seed: int, size: int, *, grey: bool = False) -> Dataset:
+    """The images, of which one fifth of each class is the test split; grey ones are read at once."""
+    splits: list[Any] = []
+    for index in hold_out(name, np.array(labels), seed):
+        images = ImageFiles([paths[i] for i in index.tolist()], size)
+        x = images[torch.arange(len(images))][:, :1].contiguous() if grey else images
+        splits += [x, torch.tensor(labels)[index]]
+    return Dataset(name, splits[0], splits[1], splits[2], splits[3], max_value=255)
+
+
 def _dataset(name: str, size: int, train: tuple[list[Path], list[int]], test: tuple[list[Path], list[int]]) -> Dataset:
     x, x_test = ImageFiles(train[0], size), ImageFiles(test[0], size)
     return Dataset(name, x, torch.tensor(train[1]), x_test, torch.tensor(test[1]), max_value=255)
 
 
-def _root(data_dir: Path, key: str, folder: str, needed: Sequence[str]) -> Path:
+def _root(data_dir: Path, key: str, folder: str, needed: Sequence[str], archive: str = "") -> Path:
     """Return `data_dir/folder` or `data_dir` itself, whichever holds everything `needed`."""
     root = data_dir / folder if (data_dir / folder).is_dir() else data_dir
     missing = next((part for part in needed if not (root / part).exists()), None)
     if missing is not None:
         raise DataError(
-            f"Data set {key} is not (or not wholly) in {data_dir}, {root / missing} is missing: unpack {folder}.zip "
-            "there, or name the folder that holds it with --data_dir."
+            f"Data set {key} is not (or not wholly) in {data_dir}, {root / missing} is missing: unpack "
+            f"{archive or folder + '.zip'} there, or name the folder that holds it with --data_dir."
         )
     return root
 

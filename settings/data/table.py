@@ -11,6 +11,7 @@ DATASETS: dict[str, str] = {
     "cifar100": "redwood.settings.data.image_sets:cifar100",
     "svhn": "redwood.settings.data.image_sets:svhn",
     "tiny_imagenet": "redwood.settings.data.folders:tiny_imagenet",
+    "omniglot": "redwood.settings.data.folders:omniglot",
     "core50": "redwood.settings.data.folders:core50",
     "dtd": "redwood.settings.data.image_sets:dtd",
     "prototypes": "redwood.settings.data.prototypes:prototypes",
@@ -23,6 +24,10 @@ DATASETS: dict[str, str] = {
     f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"
     for task in ("regression", "classification")
     for kind in ("stationary", "gradual", "abrupt", "recurring", "regional")
+}
+DATASETS |= {
+    f"tiered_imagenet:{part}": f"redwood.settings.data.folders:tiered_imagenet_{part}"
+    for part in ("train", "val", "test")
 }
 # Other packages add data sets under this name.
 ENTRY_POINTS = "redwood.datasets"

@@ -203,3 +203,32 @@ class TestCore50:
         (root / "s4" / "o7").rmdir()
         with pytest.raises(DataError, match=r"s4/o7 is missing: unpack core50_128x128\.zip"):
             load_dataset("core50", root, 0, 0)
+
+
+class TestOmniglot:
+    def test_characters_of_all_alphabets_follow_each_other(self, tmp_path):
+        for part, alphabets in (("background", ("Greek", "Latin")), ("evaluation", ("Runes", "Ogham"))):
+            for alphabet in alphabets:
+                class_folders(tmp_path / "omniglot-py" / f"images_{part}" / alphabet, {"a": 5, "b": 5, "c": 5})
+        for folder in (tmp_path, tmp_path / "omniglot-py"):
+            data = load_dataset("omniglot", folder, 0, 0)
+            assert (data.n_classes, data.sample_shape, data.x.dtype) == (12, (1, 28, 28), torch.uint8)
+            assert torch.bincount(data.y).tolist() == [4] * 12
+            assert torch.bincount(data.y_test).tolist() == [1] * 12
+
+    def test_what_is_missing_is_named(self, tmp_path):
+        (tmp_path / "omniglot-py" / "images_background").mkdir(parents=True)
+        with pytest.raises(DataError, match=r"images_evaluation is missing: unpack images_background.zip and"):
+            load_dataset("omniglot", tmp_path, 0, 0)
+
+
+class TestTieredImageNet:
+    def test_each_part_has_classes_of_its_own(self, tmp_path):
+        for part, count in (("train", 4), ("val", 2)):
+            names = {f"{part}{label}": 5 for label in range(count)}
+            class_folders(tmp_path / "tiered_imagenet" / part, names, ".jpg")
+        train, val = (load_dataset(f"tiered_imagenet:{part}", tmp_path, 0, 0) for part in ("train", "val"))
+        assert (train.n_classes, val.n_classes, train.sample_shape) == (4, 2, (3, 84, 84))
+        assert load_dataset("tiered_imagenet:val", tmp_path, 0, 16).sample_shape == (3, 16, 16)
+        with pytest.raises(DataError, match=r"tiered_imagenet:test is not .*unpack the class folders there"):
+            load_dataset("tiered_imagenet:test", tmp_path, 0, 0)

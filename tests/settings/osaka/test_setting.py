@@ -7,9 +7,10 @@ import torch
 
 from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
 from redwood.methods.baselines import Finetune
-from redwood.settings import OsakaSetting
+from redwood.settings import OsakaSetting, TaskAgnosticSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.osaka.results import OsakaResults
+from redwood.settings.osaka.setting import WITHOUT_EFFECT
 from redwood.settings.results import Results
 from tests.cheats import Honest, run
 from tests.methods.helpers import one_sentence
@@ -157,6 +158,7 @@ BAD = [
 ]
 IGNORED = {
     "stream": "permuted",
+    "concepts": "ctrl",
     "stream_file": "tasks.yaml",
     "first_task": 1,
     "nb_tasks": 3,
@@ -165,10 +167,12 @@ IGNORED = {
     "angles": [0.0],
     "transition": "blurry",
     "blur": 0.2,
+    "drift_width": 2.0,
     "batch_size": 16,
     "label_delay": 2,
     "validation": 0.2,
     "slices": "column",
+    "background": "prototypes",
     "imbalance": "long_tail",
     "lca": 3,
     "eval_tasks": "seen",
@@ -208,3 +212,9 @@ def test_the_defaults_are_three_domains_of_generated_and_installed_data():
     stream = OsakaSetting(timesteps=10).open_stream()
     assert [task["name"] for task in stream.drawn()["task_list"]] == ["digits", "digits permuted", "prototypes_20"]
     assert stream.observation_space.shape == (1, 8, 8)
+
+
+def test_each_option_of_the_parents_decides_something_or_is_refused():
+    used = {"seed", "workers", "passes", "dataset", "data_dir", "image_size"}
+    assert set(TaskAgnosticSetting.option_names()) == used | WITHOUT_EFFECT.keys()
+    assert IGNORED.keys() == WITHOUT_EFFECT.keys()
