@@ -110,10 +110,12 @@ def row_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Means in percent, over the seeds of a method."""
     accuracies = [100 * one["accuracy"] for one in runs]
     domains = [100 * mean(values) for values in zip(*(one["by domain"] for one in runs), strict=True)]
+    deviation = f" +- {stdev(accuracies):.1f}" if len(runs) > 1 else ""
     row = {
         "alpha": runs[0]["alpha"],
         "method": runs[0]["method"],
-        "accuracy": f"{mean(accuracies):.1f} +- {stdev(accuracies):.1f}",
+        "seeds": len(runs),
+        "accuracy": f"{mean(accuracies):.1f}{deviation}",
         "pre / permuted / prototypes": " / ".join(f"{value:.1f}" for value in domains),
         "recall": None,
         "false alarms a step": None,
@@ -164,7 +166,7 @@ def met(value: float, bar: str) -> bool:
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
     """Accuracy by steps since the switch at alpha 0.98, a panel for each domain; all seeds together."""
-    figure = new_figure(9.6, 3.2)
+    figure = new_figure(7.6, 2.6)
     for number, domain in enumerate(("digits (pre-training)", "permuted digits", "prototypes")):
         axes = figure.add_subplot(1, 3, number + 1)
         for colour, (label, name) in zip(COLOURS, SHOWN.items(), strict=False):
@@ -174,7 +176,7 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
                 values = np.array(one["since switch"]["accuracy"][number][:MOST_SHOWN], dtype=float)
                 sums[:, : len(steps)] += np.stack([np.nan_to_num(values) * steps, steps])
             shown = np.flatnonzero(sums[1] >= FEWEST_VISITS)
-            axes.plot(shown, 100 * sums[0, shown] / sums[1, shown], color=colour, marker="o", markersize=2, label=label)
+            axes.plot(shown, 100 * sums[0, shown] / sums[1, shown], color=colour, lw=1.4, label=label)
         axes.set_ylim(0, 102)
         axes.set_title(domain, fontsize=10)
         style_axes(axes, "steps since the switch", "accuracy (%)" if number == 0 else "")
@@ -185,10 +187,10 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
 
 def report(runs: list[dict[str, Any]]) -> tuple[Mapping[str, Any], str]:
     """The content of the result files."""
-    alphas = (0.98, 0.9)
+    alphas = [alpha for alpha in (0.98, 0.9) if all(len(of(runs, name, alpha)) == SEEDS for name in COMPARED)]
     rows = [row_of(of(runs, name, alpha)) for alpha in alphas for name in METHODS if of(runs, name, alpha)]
     checks = [check for alpha in alphas for check in bars(runs, alpha)]
-    text = f"{markdown_table(rows)}\n\nMeans over {SEEDS} seeds, in percent.\n\n{markdown_table(checks)}"
+    text = f"{markdown_table(rows)}\n\nMeans over the seeds, in percent.\n\n{markdown_table(checks)}"
     return {"environment": environment(), "table": rows, "bars": checks, "runs": runs}, text
 
 
