@@ -27,7 +27,7 @@ class HelpFormatter(SimpleHelpFormatter):
         text = action.help
         if not text or "(default" in text or action.default is None or action.nargs == 0:
             return text
-        return f"{text} (default: {'none' if action.default == [] else '%(default)s'})"
+        return f"{text} (default: {'none' if action.default in ([], '') else '%(default)s'})"
 
 
 def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:

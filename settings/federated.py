@@ -1,6 +1,7 @@
 """The node of federated learning: clients with samples of their own, which train in rounds."""
 
 from dataclasses import dataclass
+from math import floor
 from typing import ClassVar, cast
 
 from typing_extensions import override
@@ -36,15 +37,15 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
         if self.clients_per_round == 0:
             raise InvalidOptionError(
                 f"--participation {self.participation} selects nobody of --clients {self.clients}; use at least "
-                f"{1 / self.clients:g}."
+                f"{0.5 / self.clients:g}."
             )
         self._refuse_inherited()
         super().__post_init__()
 
     @property
     def clients_per_round(self) -> int:
-        """Number of clients that train in a round, unless fewer hold samples of the task."""
-        return round(self.participation * self.clients)
+        """Number of clients that train in a round, rounded, unless fewer hold samples of the task."""
+        return floor(self.participation * self.clients + 0.5)
 
     def _refuse_inherited(self) -> None:
         """Set `passes` to the most that a sample is presented, and refuse what has no meaning here."""

@@ -82,6 +82,11 @@ class SupervisedSetting(Setting, labels=True):
                 f"--label_delay {self.label_delay} needs samples that are presented once, but --passes is "
                 f"{self.passes}; add --passes 1, or use an online setting."
             )
+        if self.label_delay and self.assumptions.phases_accumulate:
+            raise InvalidOptionError(
+                f"--label_delay {self.label_delay} needs samples that are presented once, but each phase of "
+                f"{type(self).__name__} holds those of the phases before, too; leave it out."
+            )
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
         self._check_slices()

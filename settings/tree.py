@@ -78,6 +78,7 @@ class LabelBudgetSetting(
 
     stream_type: ClassVar[type[SupervisedStream]] = RequestedStream
 
+    batch_size: int = 4  # labels per mini-batch: the fewer, the more often labels are asked for
     label_budget: float = 0.1  # share of the labels of each phase that a method may ask for
 
     @override

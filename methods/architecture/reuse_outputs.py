@@ -70,8 +70,9 @@ class ReuseOutputs(LightningMethod):
         """Set the rows of the classes that are new (K,), bool; those without a previewed sample stay as they are."""
         counts = self._taken_for(phase)
         rows = (new & (counts.sum(1) > 0)).nonzero()[:, 0]
-        shares = (counts[rows] / counts[rows].sum(1, keepdim=True)).to(self.device)
+        shares = counts[rows] / counts[rows].sum(1, keepdim=True)
         weight, bias = self._reused_layer.weight, self._reused_layer.bias
+        shares = shares.to(weight)
         weight[rows], bias[rows] = shares @ weight, shares @ bias
         self.n_reused += len(rows)
 

@@ -45,7 +45,7 @@ def check_label_options(method: Any) -> None:
 def refuse_label_options(method: Any, setting: SupervisedSetting) -> None:
     """Raise `InvalidOptionError` if one of `LABEL_OPTIONS` is given, and the setting gives all labels unasked."""
     if setting.assumptions.labels_on_request:
-        _refuse_without_classes(method, setting)
+        _refuse_without_effect(method, setting)
         return
     for name, off in LABEL_OPTIONS.items():
         if getattr(method, name) != off:
@@ -55,10 +55,15 @@ def refuse_label_options(method: Any, setting: SupervisedSetting) -> None:
             )
 
 
-def _refuse_without_classes(method: Any, setting: SupervisedSetting) -> None:
-    """Raise `InvalidOptionError` if an option needs probabilities of classes, and there are no classes."""
+def _refuse_without_effect(method: Any, setting: SupervisedSetting) -> None:
+    """Raise `InvalidOptionError` if all samples get labels, or an option needs classes and there are none."""
     for name, off in LABEL_OPTIONS.items():
         value = getattr(method, name)
+        if value != off and getattr(setting, "label_budget", 0) == 1:
+            raise InvalidOptionError(
+                f"--{name} {value} has no effect with --label_budget 1, which leaves no sample without a label; leave "
+                "it out."
+            )
         if value not in (off, "core_set") and not isinstance(setting.action_space, Discrete):
             raise InvalidOptionError(
                 f"--{name} {value} goes by the probabilities of classes, but samples of {setting.dataset} do not have "

@@ -159,25 +159,20 @@ class ClientSequence(BatchSequence):
 
     @override
     def next_batch(self) -> Batch:
-        for observer in self.observers:
-            observer.before_batch(self.next)
+        self._tell_observers()
         number = bisect_right(self._starts, self.next) - 1
         visit, step = self._all_visits[number], self.next - self._starts[number]
         index = self._samples_of(number, step)
         self.first_pass = visit.client is not None and self._first_visits[visit.client] == number
-        self.samples_served += len(index)
-        self.served = True
-        self.next += 1
         turn = self._turn(visit, step)
-        if self.next == self.length:
-            self.epoch, self.next = 1, 0
+        self._advance(len(index))
         span = 0 if visit.client is None else self._first_spans[visit.client] + step
         self.batch_id = BatchId(self.number, span, self.first_pass, turn)
         return self._batch_of(index).with_id(self.batch_id)
 
     def _turn(self, visit: _Visit, step: int) -> Turn:
-        """Of a batch that is just being served."""
-        ends_round = self.next in self._round_ends
+        """Of the batch that comes next."""
+        ends_round = self.next + 1 in self._round_ends
         if visit.client is None:
             return Turn(visit.round, None, 0, ends=False, ends_round=ends_round)
         ends = visit.local_pass == self._schedule.local_passes - 1 and step == visit.n_steps - 1

@@ -100,3 +100,8 @@ def test_samples_of_several_labels_have_no_probabilities_of_one_class(options):
 def test_samples_of_several_labels_can_be_chosen_by_their_features():
     setting = small_setting("label_budget", dataset=few_label_sets(), label_budget=0.5, batch_size=8, nb_tasks=None)
     assert run_here(setting, Finetune(query_rule="core_set")).labels_used[0][-1] > 0
+
+
+def test_options_for_samples_without_labels_are_refused_where_all_are_labelled():
+    with pytest.raises(InvalidOptionError, match="--query_rule margin has no effect with --label_budget 1"):
+        run_here(small_setting("label_budget", label_budget=1.0), Finetune(query_rule="margin"))

@@ -176,6 +176,8 @@ def test_samples_that_come_several_times():
     with pytest.raises(InvalidOptionError, match="--label_delay -1 has to be at least 0"):
         small_setting(KEY, label_delay=-1)
     small_setting("class_incremental", passes=1, label_delay=2)
+    with pytest.raises(InvalidOptionError, match=r"--label_delay 2 .* each phase of CumulativeSetting holds those of"):
+        small_setting("cumulative", passes=1, label_delay=2)
 
 
 def test_a_node_that_asks_presents_samples_once():
