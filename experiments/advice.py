@@ -23,6 +23,7 @@ from redwood.methods.acquisition.slice_tuner import SliceTuner
 from redwood.runs.figures.drawing import label_ends, new_figure, save_figure, style_axes
 from redwood.runs.run import Run
 from redwood.settings.acquisition.offer import Offer
+from redwood.settings.batch import Batch
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.scores.slices import slicing_of
@@ -128,7 +129,7 @@ def find_advice(options: AdviceOptions) -> Advice:
     pool = tuple(int(options.budget / cost) for cost in costs)  # there are as many as can be paid
     offer = Offer(0, 1, options.budget, names, tuple(sizes), tuple(costs), pool)
     rows = torch.randperm(len(data.y), generator=generator(options.seed, "advice"))[:MOST_SAMPLES]
-    points = _tuner(options, data).measure(data.x[rows], data.y[rows], slices[rows], len(names), 0)
+    points = _tuner(options, data).measure(Batch(data.x[rows], data.y[rows], slices[rows]), None, len(names), 0)
     curves = [fit_power_law(own) for own in points]
     return Advice(offer, points, curves, _counts(curves, offer, options.balance), len(rows))
 

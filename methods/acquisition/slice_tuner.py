@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
@@ -21,6 +22,7 @@ from redwood.methods.training.layers import set_dropout
 from redwood.methods.training.optimizers import new_optimizer
 from redwood.settings.acquisition.offer import Offer
 from redwood.settings.acquisition.setting import AcquisitionSetting
+from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
 
@@ -37,7 +39,8 @@ class SliceTuner(Buyer):
     """Estimate the learning curve of each slice, and buy what lowers the losses most and keeps them close together.
 
     After each round it trains on parts of what was bought, as often as `subsets` times `repeats`, and fits a power law
-    to the losses of each slice on samples that are held out (`methods/acquisition/trials.py`, `curves.py`). The best
+    to the losses of each slice on samples that are held out (`methods/acquisition/trials.py`, `curves.py`): those that
+    `--validation` or the data set keeps, as in the paper, else some of what was bought. The best
     purchase for the whole budget that is left follows from the curves (`allocation.py`). Of it, a round buys only so
     much that the imbalance ratio of the slices changes by at most `--change`; the last round spends all that is left.
     """
@@ -46,7 +49,8 @@ class SliceTuner(Buyer):
 
     subsets: int = 5  # parts of the samples, of growing size, that the learning curves are measured on
     repeats: int = 5  # trainings on each of these parts
-    curve_held_out: float = 0.3  # share of each slice that the largest part leaves out, to measure the loss on
+    # share of each slice that the largest part leaves out, to measure the loss on, unless samples are held out for it
+    curve_held_out: float = 0.3
     balance: float = 1.0  # weight of the slices whose loss is above the average (lambda in the paper)
     change: str = "moderate"  # how much a round may change the imbalance: conservative, moderate or aggressive
 
@@ -75,21 +79,22 @@ class SliceTuner(Buyer):
         assert isinstance(self.setting, AcquisitionSetting)  # the target
         if phase.index < self.setting.rounds:
             seen = phase.train.preview(sum(phase.train.sizes))
-            assert seen.task_id is not None and self.setting.nb_tasks is not None  # shown in training
-            points = self.measure(seen.x, seen.y, seen.task_id, self.setting.nb_tasks, phase.index)
+            assert self.setting.nb_tasks is not None  # shown in training
+            held_out = None if phase.validation is None else list(phase.validation)
+            points = self.measure(seen, held_out, self.setting.nb_tasks, phase.index)
             self.laws = [[] if law is None else [law.b, law.a] for law in map(fit_power_law, points)]
 
-    def measure(self, x: Tensor, y: Tensor, slices: Tensor, num_slices: int, number: int) -> list[Points]:
+    def measure(self, seen: Batch, held_out: Sequence[Batch] | None, num_slices: int, number: int) -> list[Points]:
         """The losses of each slice (S,) after trainings on parts of the samples: the points of its learning curve.
 
         Args:
-            x: Samples (n, ...).
-            y: Their classes (n,).
-            slices: Their slices (n,), 0..S-1.
+            seen: Samples (n, ...); their task ids are their slices, 0..S-1.
+            held_out: Samples to measure the losses on; None: those that a training leaves out.
             num_slices: Number of slices S.
             number: Number of the round, from which the random numbers follow.
         """
-        samples = Samples(x.to(self.device), y.to(self.device), slices.to(self.device), num_slices)
+        samples = self._samples([seen], num_slices)
+        tested = self._samples(held_out, num_slices) if held_out else None
         trials = Trials(
             self.subsets,
             self.repeats,
@@ -98,7 +103,13 @@ class SliceTuner(Buyer):
             self.setting.passes,
             derive_seed(self.setting.seed, "learning curves", number),
         )
-        return trials.measure(samples, self._new_learner, self.flops)
+        return trials.measure(samples, self._new_learner, self.flops, tested)
+
+    def _samples(self, batches: Sequence[Batch], num_slices: int) -> Samples:
+        """The samples of some batches, where the networks are."""
+        leaves = [batch.to(self.device).leaves() for batch in batches]
+        x, y, slices = (torch.cat([own[name] for own in leaves]) for name in ("x", "y", "task_id"))
+        return Samples(x, y, slices, num_slices)
 
     def _new_learner(self) -> tuple[nn.Module, Optimizer]:
         network = self.make_network()

@@ -43,12 +43,13 @@ class Trials:
 
     Each repetition shuffles the samples of each slice. Its parts grow in equal steps, each with at least one sample of
     each slice, up to all but a share `held_out` and at least one. So one training serves all slices (Tae & Whang, 2021,
-    section 4.2). Losses are measured on all samples that a training did not use, since slices may be small.
+    section 4.2). Losses are measured on samples held out for it, as in the paper; without such samples, on all that a
+    training did not use, since slices may be small.
 
     Attributes:
         subsets: Number of parts K.
         repeats: Number of repetitions R.
-        held_out: Share of each slice that the largest part leaves out.
+        held_out: Share of each slice that the largest part leaves out, unless there are samples to test on.
         batch_size: Samples of a training step.
         passes: How often each sample is presented.
         seed: Decides parts, initial weights and the order of the samples.
@@ -62,7 +63,11 @@ class Trials:
     seed: int
 
     def measure(
-        self, samples: Samples, make: Callable[[], tuple[nn.Module, Optimizer]], flops: FlopMeter
+        self,
+        samples: Samples,
+        make: Callable[[], tuple[nn.Module, Optimizer]],
+        flops: FlopMeter,
+        tested: Samples | None = None,
     ) -> list[Points]:
         """The losses of each slice (S,) at the sizes that it had in the trainings.
 
@@ -70,18 +75,21 @@ class Trials:
             samples: All samples that may be used, on the device of the networks.
             make: Makes a network with new weights, drawn from torch's global generator, and its optimizer.
             flops: Counts all of it as search.
+            tested: Samples that no training uses, to measure the losses on; None: those that a training leaves out.
         """
         sizes, losses = [], []
+        share_aside = self.held_out if tested is None else 0.0
         for repeat in range(self.repeats):
             for part in range(1, self.subsets + 1):
-                train, held_out = self._split(samples, repeat, part / self.subsets)
-                if not len(train) or not len(held_out):
+                train, left = self._split(samples, share_aside, repeat, part / self.subsets)
+                others = samples[left] if tested is None else tested
+                if not len(train) or not len(others.y):
                     continue
                 with preserved_random_state():
                     torch.manual_seed(derive_seed(self.seed, "trial", repeat, part))
                     network = self._train(samples[train], make, flops)
                 sizes.append(torch.bincount(samples.slices[train], minlength=samples.num_slices).cpu().numpy())
-                losses.append(_losses(network, samples[held_out], flops))
+                losses.append(_losses(network, others, flops))
         counts, values = np.array(sizes, dtype=np.float64), np.array(losses)
         found = []
         for number in range(samples.num_slices):
@@ -90,13 +98,13 @@ class Trials:
             found.append(Points(*own).means())
         return found
 
-    def _split(self, samples: Samples, repeat: int, share: float) -> tuple[Tensor, Tensor]:
-        """The rows to train on, a `share` of those of the largest part, and all others."""
+    def _split(self, samples: Samples, share_aside: float, repeat: int, share: float) -> tuple[Tensor, Tensor]:
+        """The rows to train on, a `share` of all but those of `share_aside`, and all others."""
         train, held_out = [], []
         for number in range(samples.num_slices):
             rows = (samples.slices == number).nonzero().flatten().cpu()
             rows = rows[torch.randperm(len(rows), generator=generator(self.seed, "trial split", repeat, number))]
-            aside = min(max(1, round(self.held_out * len(rows))), max(0, len(rows) - 1))
+            aside = min(max(1, round(share_aside * len(rows))), max(0, len(rows) - 1)) if share_aside else 0
             size = max(1, round(share * (len(rows) - aside)))
             train.append(rows[:size])
             held_out.append(rows[size:])

@@ -65,6 +65,7 @@ class TestFiles:
             "cost",
             "versions",
             "config",
+            "slices",
         }
         for part, keys in EXPECTED.items():
             assert results[part].keys() == keys

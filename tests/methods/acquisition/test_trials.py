@@ -80,3 +80,14 @@ def test_a_slice_of_one_sample_has_no_curve():
     kept = (samples.y != 3) | (torch.arange(160) == int((samples.y == 3).nonzero()[0]))
     points = TRIALS.measure(samples[kept.nonzero().flatten()], Learners().make, FlopMeter())
     assert len(points[3].sizes) == 0 and len(points[4].sizes) > 2
+
+
+def test_samples_that_are_held_out_for_it_are_all_that_is_tested():
+    learners, samples = Learners(), digits()
+    kept = samples[torch.arange(120)]
+    tested = samples[torch.arange(120, 160)]
+    points = TRIALS.measure(kept, learners.make, FlopMeter(), tested)
+    wanted = {x.numpy().tobytes() for x in tested.x}
+    assert all(seen == wanted for seen in learners.tested)
+    largest = [max(own.sizes) for own in points]
+    assert largest == torch.bincount(kept.y, minlength=10).tolist()  # nothing is left out
