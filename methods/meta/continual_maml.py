@@ -12,6 +12,8 @@ from redwood.methods.meta.maml import MetaLearner
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 
+FEWEST_SPLIT = 4  # samples that can be split in two: batch normalisation needs two in each half
+
 
 @dataclass
 class ContinualMAML(MetaLearner):
@@ -80,8 +82,9 @@ class ContinualMAML(MetaLearner):
         loss = self.held(before)
         if finished and (switched or len(finished) == self.prolonged_batches):
             samples, labels = (torch.cat(parts) for parts in zip(*finished, strict=True))
-            loss = self._modulated(self.outer_loss(samples[::2], labels[::2], samples[1::2], labels[1::2]))
-            self.flops.note(len(labels))
+            if len(labels) >= FEWEST_SPLIT:
+                loss = self._modulated(self.outer_loss(samples[::2], labels[::2], samples[1::2], labels[1::2]))
+                self.flops.note(len(labels))
             self.batches = []
         self.batches = [*self.batches, [x, y]]
         return loss

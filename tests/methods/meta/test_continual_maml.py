@@ -8,7 +8,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.meta.continual_maml import ContinualMAML
 from tests.methods.helpers import step_of, weights_of
 from tests.methods.meta.test_maml import fitted
-from tests.small_runs import run_here, small_setting
+from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
 OFF = {"boundary_threshold": 0.0, "update_modulation": 0.0, "prolonged_batches": 0}
 
@@ -115,3 +115,10 @@ class TestProlonged:
 def test_bad_values(name):
     with pytest.raises(InvalidOptionError, match=f"--{name} -1 has to be at least 0"):
         ContinualMAML(**{name: -1})
+
+
+def test_two_samples_are_not_split_for_layers_that_need_two():
+    torch.manual_seed(0)
+    method = ContinualMAML(model=NormalisedNetwork(n_outputs=2), boundary_threshold=1e-6)
+    results = run_here(small_setting("osaka", ways=2, shots=1, timesteps=12), method)
+    assert results.online_curve and len(method.boundaries) > 1
