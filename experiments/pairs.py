@@ -83,10 +83,15 @@ def _hint(pair: Pair) -> str:
     return ""
 
 
+def _used_options(setting: type[Setting]) -> set[str]:
+    """The options that decide something under a setting."""
+    return {f.name for f in fields(setting)} - setting.unused_options
+
+
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:
     """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
     given = option_names(arguments)
-    of_settings = {pair.setting: {f.name for f in fields(pair.load()[0])} for pair in pairs}
+    of_settings = {pair.setting: _used_options(pair.load()[0]) for pair in pairs}
     of_methods = {pair.method: {f.name for f in fields(pair.load()[1])} for pair in pairs}
     known = set().union(*of_settings.values())
     meant, reasons = [], []

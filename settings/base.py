@@ -39,6 +39,7 @@ class Setting(ABC, metaclass=_Sealing):
     """
 
     assumptions: ClassVar[Assumptions] = Assumptions()
+    unused_options: ClassVar[frozenset[str]] = frozenset()  # inherited options that are refused, as they decide nothing
 
     seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
     # None means the default of the node. `__post_init__` puts it in, so a finished setting holds a number.

@@ -19,6 +19,7 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
     """Class-incremental learning of clients that keep their samples, in rounds."""
 
     stream_type: ClassVar[type[SupervisedStream]] = FederatedStream
+    unused_options: ClassVar[frozenset[str]] = frozenset({"passes", "lca", "label_delay"})
 
     clients: int = cast("int", None)  # parties that hold the training samples, as many each (default: 10)
     # concentration of the Dirichlet distribution of a client's classes: the smaller, the fewer classes a client has

@@ -77,6 +77,7 @@ class LabelBudgetSetting(
     """Class-incremental learning in one pass, in which a method may ask for a share of the labels of each phase."""
 
     stream_type: ClassVar[type[SupervisedStream]] = RequestedStream
+    unused_options: ClassVar[frozenset[str]] = frozenset({"validation"})
 
     batch_size: int = 4  # labels per mini-batch: the fewer, the more often labels are asked for
     label_budget: float = 0.1  # share of the labels of each phase that a method may ask for

@@ -82,11 +82,13 @@ class ShardLoader:
     Attributes:
         epochs: How often to iterate: once.
         first_pass: Always False: the stream has shown and scored these samples before.
+        unlabelled: Always None: all samples of a shard have labels.
         batch_id: None: no setting has handed these batches out.
     """
 
     epochs = 1
     first_pass = False
+    unlabelled: Tensor | None = None
     batch_id = None
 
     def __init__(self, shard: Shard, batch_size: int, steps: range, seed: int) -> None:
@@ -121,6 +123,7 @@ class ShardPhase(Phase):
     def __init__(self, train: ShardLoader, task_classes: Mapping[int, tuple[int, ...]] | None) -> None:
         self.index, self.task_id, self.task_classes = 0, None, task_classes
         self.train, self.validation = train, None  # type: ignore[assignment]
+        self.asks, self.pretraining, self.background = False, False, None
 
     def score(self, predictions: Tensor, batch: Batch) -> None:
         """Count nothing: the mixture has been scored on these samples before."""

@@ -26,6 +26,7 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     """
 
     stream_type: ClassVar[type[SupervisedStream]] = AcquisitionStream
+    unused_options: ClassVar[frozenset[str]] = frozenset(WITHOUT_EFFECT)
 
     budget: float = 200.0  # what all purchases together may cost
     costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import fsum, isclose
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from gymnasium.spaces import Discrete
 from typing_extensions import override
@@ -62,6 +62,8 @@ class OsakaSetting(
     domain: `phase.pretraining` says so. The score is the cumulative online accuracy. See Caccia et al., "Online Fast
     Adaptation and Knowledge Accumulation" (NeurIPS 2020).
     """
+
+    unused_options: ClassVar[frozenset[str]] = frozenset(WITHOUT_EFFECT)
 
     dataset: Any = "digits"  # data set of the first domain, from which the pre-training episodes come
     # the other domains: names of data sets, or permuted or inverted (pixels of --dataset)

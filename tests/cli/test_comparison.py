@@ -231,6 +231,17 @@ class TestSeeds:
         assert content(alone)["metrics.csv"] == content(folder / "traditional-finetune-seed1")["metrics.csv"]
 
 
+def test_settings_under_which_an_option_decides_nothing_are_left_out():
+    """Also if they have it from a parent."""
+    from redwood.experiments.pairs import select_pairs
+
+    keys = "class_incremental,osaka,acquisition,federated_class_incremental"
+    pairs, reasons = select_pairs(keys, "finetune", ["--nb_tasks", "2"])
+    assert [pair.setting for pair in pairs] == ["class_incremental", "federated_class_incremental"]
+    assert reasons == ["osaka has no option --nb_tasks.", "acquisition has no option --nb_tasks."]
+    assert [pair.setting for pair in select_pairs("osaka", "finetune", ["--nb_tasks", "2"])[0]] == ["osaka"]
+
+
 def test_all_is_every_pair_that_applies():
     """The pairs alone: running them all is for the slow tests of pairs."""
     from redwood.experiments.pairs import select_pairs
