@@ -50,8 +50,8 @@ class FederatedStream(SupervisedStream):
         Raises:
             InvalidOptionError: If there are more clients than samples, or the samples have no classes.
         """
-        check_one_class_each(f"--client_skew {setting.client_skew}", data)
         super().__init__(setting, data, names)
+        check_one_class_each(f"--client_skew {setting.client_skew}", data)
         self._federated = setting
         n_samples = sum(map(len, self._phases))
         if n_samples < setting.clients:

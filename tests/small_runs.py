@@ -56,11 +56,12 @@ def small_setting(key: str, **options: Any) -> Any:
     needed: dict[str, Any] = {} if cls.assumptions.passes.high == 1 else {"passes": 2}
     if "federated" in key:
         needed = {"clients": 4, "client_skew": 0.5, "rounds": 2, "local_passes": 1}
+        options = {name: value for name, value in options.items() if name not in cls.unused_options}
     if cls.assumptions.labels_on_request:  # held-out samples would have labels that the budget does not count
         needed = {"label_budget": 0.9}
         options = {name: value for name, value in options.items() if name != "validation"}
     if key == "acquisition":  # its tasks are the slices
-        bought = {"initial": [4], "budget": 24.0, "rounds": 2, "batch_size": 16}
+        bought = {"initial": [8 if "validation" in options else 4], "budget": 24.0, "rounds": 2, "batch_size": 16}
         own = {name: value for name, value in options.items() if name not in acquisition.WITHOUT_EFFECT}
         return cls(**{"dataset": few_digits()} | needed | bought | own)
     return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | needed | options)

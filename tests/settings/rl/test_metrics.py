@@ -194,7 +194,7 @@ class TestReference:
             found.save(tmp_path / folder / "results.json")
             if folder == "b":
                 stream = clock(IncrementalRLSetting, reference=str(tmp_path), nb_tasks=N_TASKS).open_stream()
-                assert stream.result_fields()["reference"]["returns"] == [7.0] * N_TASKS
+                assert stream.result_fields([])["reference"]["returns"] == [7.0] * N_TASKS
         with pytest.raises(InvalidOptionError, match=r"several runs with --seed 3 \(a2c\+scratch, a2c\+scratch\)"):
             clock(IncrementalRLSetting, reference=str(tmp_path)).open_stream()
 

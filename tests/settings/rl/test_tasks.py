@@ -108,7 +108,7 @@ class TestMetrics:
         found.accuracy_matrix = [[1.0, 9.0], [9.0, 2.0], [9.0, 9.0], [9.0, 9.0]]
         found.save(tmp_path / "results.json")
         stream = coming_back(IncrementalRLSetting, A, B, A, B, reference=str(tmp_path)).open_stream()
-        assert stream.result_fields()["reference"]["returns"] == [1.0, 2.0]
+        assert stream.result_fields([])["reference"]["returns"] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4])
