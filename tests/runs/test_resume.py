@@ -237,12 +237,12 @@ CASES = {
     "composable": ("task_incremental", {"passes": 3}, partial(Composable, margin=0.5)),
     "slice_tuner": (
         "acquisition",
-        {"nb_tasks": None, "initial": [3], "budget": 20.0, "rounds": 2},
+        {"nb_tasks": None, "initial": [3], "budget": 10.0, "rounds": 1, "passes": 2},
         partial(SliceTuner, subsets=3, repeats=1, curve_held_out=0.4, dropout=0.1),
     ),
     "uniform": (
         "acquisition",
-        {"nb_tasks": None, "initial": [3], "budget": 20.0, "rounds": 2},
+        {"nb_tasks": None, "initial": [3], "budget": 10.0, "rounds": 1, "passes": 2},
         partial(Uniform, round_weights="keep", optimizer_state="keep", momentum=0.9),
     ),
     "ncm": ("class_incremental", {}, NCM),
