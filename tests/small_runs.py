@@ -61,7 +61,7 @@ def small_setting(key: str, **options: Any) -> Any:
         needed = {"label_budget": 0.9}
         options = {name: value for name, value in options.items() if name != "validation"}
     if key == "acquisition":  # its tasks are the slices
-        bought = {"initial": [8 if "validation" in options else 4], "budget": 24.0, "rounds": 2, "batch_size": 16}
+        bought = {"initial": [6 if options.get("validation") else 4], "budget": 24.0, "rounds": 2, "batch_size": 16}
         own = {name: value for name, value in options.items() if name not in acquisition.WITHOUT_EFFECT}
         return cls(**{"dataset": few_digits()} | needed | bought | own)
     return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | needed | options)

@@ -142,7 +142,7 @@ class TestBadInput:
         ("options", "sentence"),
         [
             ({"clients": 601}, "--clients 601 is more than the 600 training samples of numbered; use fewer."),
-            ({"dataset": line()}, "do not have one class each"),
+            ({"dataset": line()}, "targets of line are numbers; choose"),
         ],
     )
     def test_data(self, options, sentence):
