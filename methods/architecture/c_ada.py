@@ -76,7 +76,7 @@ class CAda(LightningMethod):
 
     @property
     def adapted(self) -> AdaptedNetwork:
-        """The network, with its type."""
+        """The network with its columns, which `make_network` has made."""
         assert isinstance(self.network, AdaptedNetwork)
         return self.network
 

@@ -53,9 +53,9 @@ class OnlineScore(ABC):
     def score(self, predictions: Tensor, y: Tensor, sizes: list[int]) -> Tensor:
         """The sum of each batch (steps,), whose samples are `sizes` consecutive entries of `predictions` and `y`."""
 
-    @abstractmethod
     def summary(self, total: float, n: int) -> float:
-        """The score of `n` samples whose values add up to `total`."""
+        """The score of `n` samples whose values add up to `total`: their mean."""
+        return total / n
 
     def update(self, predictions: Tensor, batch: Batch) -> None:
         """Store the predictions for a batch of the loader, if the batch is presented for the first time.
@@ -184,10 +184,6 @@ class OnlineAccuracy(OnlineScore):
         right = torch.cat([torch.zeros(1, dtype=self.sums), (predictions == y).cumsum(0, dtype=self.sums)])
         return right[list(accumulate(sizes))].diff(prepend=right[:1])
 
-    @override
-    def summary(self, total: float, n: int) -> float:
-        return total / n
-
 
 class OnlineRMSE(OnlineScore):
     """Root mean squared error of predicted numbers (B,) or (B, d)."""
@@ -217,10 +213,6 @@ class OnlineF1(OnlineScore):
     @override
     def score(self, predictions: Tensor, y: Tensor, sizes: list[int]) -> Tensor:
         return torch.stack([values.sum() for values in sample_f1(predictions, y).split(sizes)])
-
-    @override
-    def summary(self, total: float, n: int) -> float:
-        return total / n
 
 
 def online_score(train: BatchLoader, space: Space) -> OnlineScore:
