@@ -142,7 +142,9 @@ def bars(runs: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
         (f"continual_maml over {ADAM.format(lr)}, points", accuracy(FULL) - accuracy(ADAM.format(lr)), ">= 15")
         for lr in (0.001, 0.003, 0.01)
     ]
+    own = 100 * mean(one["by domain"][0] for one in full)
     checks += [
+        ("frozen maml over continual_maml on the pre-training domain, points", frozen[0] - own, ">= 0"),
         ("frozen maml: pre-training domain over permuted, points", frozen[0] - frozen[1], ">= 30"),
         ("frozen maml: pre-training domain over prototypes, points", frozen[0] - frozen[2], ">= 30"),
         ("boundary recall", mean(one["recall"] for one in full), ">= 0.95"),
