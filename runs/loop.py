@@ -341,6 +341,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         learning_curves=state.learning_curves,
         slices=SliceScores(**state.slices) if state.slices else None,
         labels_used=state.labels_used,
+        class_names=list(stream.class_names()),
         config=config | stream.drawn(),
         cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
         **stream.result_fields(state.details),

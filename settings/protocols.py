@@ -174,6 +174,9 @@ class Stream(Protocol):
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Fields of the results that the stream fills in; `details` are those of each phase."""
 
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each output (K,); empty where the data has none."""
+
     def drawn(self) -> dict[str, object]:
         """Random draws of the stream that results keep beside the options."""
 
@@ -202,3 +205,7 @@ class FixedStream:
 
     def restore(self, details: list[dict[str, Any]]) -> None:
         """Nothing: the stream follows from the options."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """None: the outputs have no names."""
+        return ()

@@ -66,6 +66,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "learning_curves": ListOf(ListOf(Number(0, 1, optional=True), least=1)),
         "slices": SLICES,
         "labels_used": ListOf(ListOf(_COUNT)),
+        "class_names": ListOf(Text(), least=1),
         "slice_names": ListOf(Text(empty=True), least=1),
         "slice_costs": ListOf(_AMOUNT, least=1),
         "slice_sizes": ListOf(ListOf(_COUNT, least=1)),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrainedError
 from redwood.core.seeding import derive_seed
@@ -30,7 +31,7 @@ from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
-from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks
+from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_outputs
 from redwood.settings.table import name_of_setting
 
 
@@ -423,6 +424,10 @@ class SupervisedStream(FixedStream):
         )
 
     # For results and checkpoints.
+
+    @override
+    def class_names(self) -> tuple[str, ...]:
+        return names_of_outputs(self._data, self._source.tasks, self.n_outputs)
 
     def fingerprint(self) -> dict[str, object]:
         """The data set, and that of background samples. All else follows from the options."""

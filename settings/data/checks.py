@@ -113,6 +113,19 @@ def check_validation(name: str, validation: Tensor, y: Tensor, contexts: Tensor 
         raise DataError(f"Data set {name}: all training samples are kept for validation; keep fewer.")
 
 
+def check_class_names(name: str, names: tuple[str, ...], n_classes: int | None) -> None:
+    """Check that each class has one name of its own; `n_classes` is None where numbers are predicted."""
+    if n_classes is None:
+        raise DataError(f"Data set {name}: numbers are predicted, which have no class names; leave them out.")
+    if len(names) != n_classes:
+        raise DataError(f"Data set {name}: {n_classes} classes need as many names, got {len(names)}.")
+    if not all(isinstance(one, str) and one for one in names):
+        raise DataError(f"Data set {name}: class names have to be texts that are not empty; convert them by str.")
+    repeated = next((one for one in names if names.count(one) > 1), None)
+    if repeated is not None:
+        raise DataError(f"Data set {name}: two classes are called {repeated!r}; give each a name of its own.")
+
+
 def _shorten(values: Tensor) -> str:
     shown = [str(v) for v in values[:6].tolist()]
     return "{" + ", ".join(shown) + (", ..." if len(values) > 6 else "") + "}"

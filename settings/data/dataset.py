@@ -1,6 +1,7 @@
 """A data set in memory or in files, with classes, label sets or numbers to predict. Every stream is cut from one."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from redwood.settings.data.arrays import (
     times_of,
 )
 from redwood.settings.data.checks import (
+    check_class_names,
     check_contexts,
     check_label_sets,
     check_labels,
@@ -53,6 +55,7 @@ class Dataset:
         slices: Slice of each training sample (N,), int64 in 0..S-1, whose scores are reported apart. None: the classes.
         slices_test: Slice of each test sample (M,); given if and only if `slices` is.
         slice_names: Name of each slice (S,).
+        class_names: Name of each class (K,), or of each label (L,). Empty: they are called by their numbers.
 
     Raises:
         DataError: If shapes disagree, labels are not 0..K-1, or a value is not finite.
@@ -73,6 +76,7 @@ class Dataset:
     slices: Tensor | None = None
     slices_test: Tensor | None = None
     slice_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_split(self.name, "training", self.x, self.y, self.contexts)
@@ -98,6 +102,8 @@ class Dataset:
         if self.validation is not None:
             check_validation(self.name, self.validation, self.y, self.contexts)
         check_slices(self.name, self.slice_names, (self.slices, self.y), (self.slices_test, self.y_test))
+        if self.class_names:
+            check_class_names(self.name, self.class_names, None if self.is_regression else self.n_classes)
 
     @property
     def is_regression(self) -> bool:
@@ -152,6 +158,7 @@ class Dataset:
         validation: np.ndarray | Tensor | None = None,
         slices: np.ndarray | Tensor | None = None,
         slices_test: np.ndarray | Tensor | None = None,
+        class_names: Sequence[str] = (),
     ) -> "Dataset":
         """Make a data set from NumPy arrays or tensors.
 
@@ -171,6 +178,7 @@ class Dataset:
             validation: Mask (N,), bool, of the training samples that are kept for validation.
             slices: Slice of each training sample (N,), numbers or strings; None: the classes are the slices.
             slices_test: Slice of each test sample (M,).
+            class_names: Name of each class (K,), or of each label (L,).
         """
         samples, samples_test = samples_of(name, x), samples_of(name, x_test)
         targets = targets_of(name, y)
@@ -195,6 +203,7 @@ class Dataset:
             slices=codes,
             slices_test=codes_test,
             slice_names=slice_names,
+            class_names=tuple(class_names),
         )
 
 

@@ -28,7 +28,7 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     The test split is `x_test`, `y_test`, `t_test` and `time_test` likewise; or the samples that the mask `test` (N,)
     marks. Without either, one fifth of the samples of each class (and task), drawn by `seed`, is the test split. Where
     order matters (regression, or a file with `time`), it is one of about five consecutive samples, all along the
-    stream.
+    stream. `class_names` (K,), texts, may name the classes.
 
     Args:
         path: The file.
@@ -42,7 +42,7 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     """
     if not path.is_file():
         raise DataError(f"The data file {path} does not exist; give the path of an .npz, .h5 or .hdf5 file.")
-    arrays = _read(path, slices)
+    arrays: dict[str, Any] = _read(path, slices)
     pairs = (
         ("x", "y"),
         ("y", "x"),
@@ -65,7 +65,8 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     x = arrays["x"]
     wide = x.dtype.kind in "iu" and x.dtype.itemsize > 1
     max_value = max(1.0, float(x.max(initial=0))) if wide else None
-    return Dataset.from_arrays(**arrays, name=path.stem, max_value=max_value, ordered=ordered)
+    names = _class_names(path)
+    return Dataset.from_arrays(**arrays, name=path.stem, max_value=max_value, ordered=ordered, class_names=names)
 
 
 def _read(path: Path, slices: str) -> dict[str, np.ndarray]:
@@ -79,6 +80,13 @@ def _read(path: Path, slices: str) -> dict[str, np.ndarray]:
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         remedy = "save it again as plain arrays" if "pickle" in str(error) else "write it again"
         raise DataError(f"The data file {path} cannot be read ({error}); {remedy}.") from error
+
+
+def _class_names(path: Path) -> list[str]:
+    """The texts of the array `class_names`; HDF5 files hold them as bytes."""
+    with _open(path) as file:
+        names = np.asarray(file["class_names"]) if "class_names" in file else np.array([])
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names.reshape(-1).tolist()]
 
 
 @contextlib.contextmanager

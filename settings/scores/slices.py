@@ -32,7 +32,8 @@ def slicing_of(data: Dataset, column: str) -> Slicing:
     """The slices of the test samples of a data set with classes, by its column of slices or else by class."""
     if data.slices_test is not None:
         return Slicing(column or "slice", data.slice_names, data.slices_test)
-    return Slicing("class", [str(label) for label in range(data.n_classes)], data.y_test)
+    names = data.class_names or [str(label) for label in range(data.n_classes)]
+    return Slicing("class", names, data.y_test)
 
 
 @dataclass(frozen=True)

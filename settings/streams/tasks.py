@@ -98,6 +98,22 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
     return tasks, n_outputs
 
 
+def names_of_outputs(data: Dataset, tasks: Sequence[SupervisedTask], n_outputs: int) -> tuple[str, ...]:
+    """The name of each output (K,); empty if the classes of `data` have none.
+
+    Where tasks share their outputs, an output stands for a class of each task: its name joins theirs by " / ".
+    """
+    if not data.class_names:
+        return ()
+    names: list[dict[str, None]] = [{} for _ in range(n_outputs)]  # a dict keeps the order, and each name once
+    for task in tasks:
+        own = data.y[task.rows]
+        present = own.any(0).nonzero().flatten() if data.is_multi_label else torch.unique(own)
+        for label in present.tolist():
+            names[int(task.label_map[label])][data.class_names[label]] = None
+    return tuple(" / ".join(own) or str(output) for output, own in enumerate(names))
+
+
 def length_of_part(name: str, total: int, first: int, wanted: int | None) -> int:
     """Number of tasks of a run that begins with task `first` of the `total` tasks of a stream.
 

@@ -10,7 +10,13 @@ from redwood.methods.baselines import Random
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.supervised_stream import SupervisedStream
-from redwood.settings.tree import ClassIncrementalSetting, CumulativeSetting, TraditionalSetting
+from redwood.settings.tree import (
+    ClassIncrementalSetting,
+    CumulativeSetting,
+    DomainIncrementalSetting,
+    TaskIncrementalSetting,
+    TraditionalSetting,
+)
 from tests.methods.helpers import one_sentence
 from tests.regression import line
 from tests.samples import few_digits, numbered
@@ -265,3 +271,30 @@ class TestConstruction:
         setting = small_setting("class_incremental")
         run_here(setting, Random())
         assert (next(iter(setting.phases())).index, made) == (0, [1])
+
+
+class TestClassNames:
+    NAMES = ("a", "b", "c", "d")
+
+    def names(self, setting, **options):
+        x, y = torch.arange(8.0)[:, None], torch.arange(8) % 4
+        data = Dataset("letters", x, y, x, y, class_names=self.NAMES)
+        return setting(dataset=data, nb_tasks=2, **options).open_stream().class_names()
+
+    def test_outputs_have_the_names_of_their_classes(self):
+        assert self.names(ClassIncrementalSetting, class_order=[3, 1, 0, 2]) == self.NAMES
+
+    def test_an_output_that_tasks_share_joins_the_names_of_their_classes(self):
+        assert self.names(DomainIncrementalSetting, class_order=[3, 1, 0, 2]) == ("d / a", "b / c")
+
+    def test_an_output_for_each_task_has_the_name_of_its_class(self):
+        assert self.names(TaskIncrementalSetting, stream="permuted") == self.NAMES * 2
+
+    def test_results_hold_them(self):
+        x, y = torch.arange(8.0)[:, None], torch.arange(8) % 4
+        data = Dataset("letters", x, y, x, y, class_names=self.NAMES)
+        results = ClassIncrementalSetting(dataset=data, nb_tasks=2).apply(Random())
+        assert type(results).from_dict(results.to_dict()).class_names == list(self.NAMES)
+
+    def test_results_of_data_without_names_have_no_such_entry(self):
+        assert "class_names" not in ClassIncrementalSetting(dataset=few_digits()).apply(Random()).to_dict()

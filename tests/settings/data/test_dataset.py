@@ -6,6 +6,7 @@ import pytest
 from redwood.core.errors import DataError
 from redwood.settings import Dataset
 from redwood.settings.data.dataset import describe_data
+from redwood.settings.scores.slices import slicing_of
 
 X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 3
 NAMES = np.array(["ash", "elm", "oak"])
@@ -105,3 +106,26 @@ class TestValidationMask:
         numbers = Y + 0.5
         with pytest.raises(DataError, match="all training samples are kept for validation"):
             Dataset.from_arrays(X, numbers, X, numbers, validation=[True] * 6)
+
+
+class TestClassNames:
+    @pytest.mark.parametrize(
+        ("names", "sentence"),
+        [
+            (("ash", "elm"), "3 classes need as many names, got 2"),
+            (("ash", "elm", "ash"), "two classes are called 'ash'; give each a name of its own"),
+            (("ash", "", "oak"), "texts that are not empty"),
+            ((1, 2, 3), "texts that are not empty"),
+        ],
+    )
+    def test_each_class_has_one_of_its_own(self, names, sentence):
+        with pytest.raises(DataError, match=sentence):
+            Dataset.from_arrays(X, Y, X, Y, class_names=names)
+
+    def test_numbers_have_none(self):
+        with pytest.raises(DataError, match="numbers are predicted, which have no class names"):
+            Dataset.from_arrays(X, Y + 0.5, X, Y + 0.5, class_names=tuple(NAMES))
+
+    def test_they_name_the_slices(self):
+        data = Dataset.from_arrays(X, Y, X, Y, class_names=NAMES.tolist())
+        assert slicing_of(data, "").names == ("ash", "elm", "oak")

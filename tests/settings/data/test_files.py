@@ -41,6 +41,11 @@ class TestBothFormats:
             assert np.array_equal(tensor.numpy(), wanted)
         assert (data.x.dtype, data.max_value, data.name) == (torch.uint8, 255, "a")
 
+    def test_names_of_classes_are_read(self, tmp_path, arrays, name):
+        names = np.array(["ash", "elm", "oak", "fir", "yew"], dtype="S3" if name != "a.npz" else "U3")
+        data = load(write(tmp_path / name, {**arrays, "class_names": names}), seed=0)
+        assert data.class_names == ("ash", "elm", "oak", "fir", "yew")
+
     def test_without_test_arrays_a_stratified_fifth_is_held_out(self, tmp_path, arrays, name):
         path = write(tmp_path / name, {key: arrays[key] for key in ("x", "y", "t")})
         data, again, other = load(path, 0), load(path, 0), load(path, 1)
