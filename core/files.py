@@ -4,6 +4,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -47,6 +48,20 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
         if durable:
             file.flush()
             os.fsync(file.fileno())
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Give a file a second name, `path`, so that a reader finds the old file or the new one, never a part.
+
+    Both names share the bytes, where the file system has hard links; elsewhere the file is copied.
+    """
+    with replacing(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def remove_temporaries(folder: Path, older_than_s: float = 0.0) -> None:

@@ -174,7 +174,7 @@ def _row(pair: Pair, outcomes: dict[Job, Outcome]) -> PairResults:
 
 def _refuse_one_id(run: Run) -> None:
     """All runs would be logged as one."""
-    if run.wandb != "disabled" and os.environ.get("WANDB_RUN_ID"):
+    if run.uses_wandb and os.environ.get("WANDB_RUN_ID"):
         raise UsageError("WANDB_RUN_ID names one Weights & Biases run, but a comparison has several; unset it.")
 
 

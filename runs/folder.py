@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from redwood.core.errors import RedwoodError
-from redwood.core.files import remove_temporaries, write_atomically
+from redwood.core.files import link_or_copy, remove_temporaries, write_atomically
 from redwood.core.state import State
 from redwood.core.workers import rank
 from redwood.runs.checkpoints import RESTART_PHASE, RESTART_RUN, read_checkpoint, write_checkpoint
@@ -21,8 +21,8 @@ class RunFolder:
     A run folder holds `config.yaml` (reproduces the run), `results.json` (only once the run is complete),
     `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (label sets: `map_...`, regression: `rmse_...`,
     environments: `return_...`), `cost_curve.png` (of several phases), `slices.png` (of `--slices`),
-    `label_groups.png` (of label sets) and `checkpoints/`: `boundary.pt`, written after each phase, and
-    `inside-phase-*.ckpt`, written during the phase.
+    `label_groups.png` (of label sets) and `checkpoints/`: `boundary.pt`, written after each phase,
+    `inside-phase-*.ckpt`, written during the phase, and `phase-*.pt` if one checkpoint per phase is kept.
 
     Every worker reads the checkpoints. Only the first worker writes, and holds the lock of the folder.
 
@@ -32,18 +32,19 @@ class RunFolder:
         logged: The content of `metrics.csv` up to the checkpoint that a resumed run starts from.
     """
 
-    def __init__(self, path: Path, resume: bool, options_file: str) -> None:
+    def __init__(self, path: Path, resume: bool, options_file: str, keep_all: bool = False) -> None:
         """Name the folder; nothing is read or written yet.
 
         Args:
             path: The folder.
             resume: Whether the run goes on from its checkpoints.
             options_file: Where the user can change the options, for error messages.
+            keep_all: Whether the checkpoint after each phase is kept, too.
         """
         self.path = path
         self.fingerprint = Fingerprint()
         self.logged = ""
-        self._resume, self._options_file = resume, options_file
+        self._resume, self._options_file, self._keep_all = resume, options_file, keep_all
         self._lock = FolderLock()
 
     @property
@@ -54,6 +55,10 @@ class RunFolder:
     def inside_phase(self, phase: int) -> Path:
         """The path of the checkpoint inside a phase."""
         return self.path / "checkpoints" / f"inside-phase-{phase:03d}.ckpt"
+
+    def after_phase(self, phase: int) -> Path:
+        """The path of the checkpoint after a phase, which only `--keep_checkpoints all` keeps."""
+        return self.path / "checkpoints" / f"phase-{phase:03d}.pt"
 
     @property
     def _boundary(self) -> Path:
@@ -129,7 +134,13 @@ class RunFolder:
         """
         if not self.writable:
             return
-        write_checkpoint({**state, STAMP: self.fingerprint.stamp(BETWEEN_PHASES, phase, log)}, self._boundary)
+        content = {**state, STAMP: self.fingerprint.stamp(BETWEEN_PHASES, phase, log)}
+        if self._keep_all and phase > 0:
+            # Kept first: a run that is killed before the link trains this phase again, and writes both.
+            write_checkpoint(content, self.after_phase(phase - 1))
+            link_or_copy(self.after_phase(phase - 1), self._boundary)
+        else:
+            write_checkpoint(content, self._boundary)
         self._remove_other_phases(phase)
 
     def check(self, config: State, data: State | None = None) -> None:

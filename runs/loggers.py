@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: `metrics.csv`, and Weights & Biases if asked for."""
+"""Where the numbers of a run go: `metrics.csv`, and the loggers that `--logger` and `--wandb` ask for."""
 
 import contextlib
 import csv
@@ -15,8 +15,9 @@ from redwood.core.errors import RedwoodError, reason_of
 from redwood.core.files import write_atomically
 from redwood.core.schema import Text, check
 from redwood.core.workers import rank
+from redwood.runs.lightning_loggers import open_mlflow, open_tensorboard
 from redwood.runs.progress import Reporter
-from redwood.runs.run import Run
+from redwood.runs.run import MetricsLogger, Run
 from redwood.settings.results import Results
 
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
@@ -47,6 +48,12 @@ class CSVMetrics:
         self._rows.append({"step": step, **metrics})
         self.changed = True
 
+    def copy_to(self, logger: MetricsLogger) -> None:
+        """Log all rows to another logger, too."""
+        for row in self._rows:
+            values = {name: float(cast("str", value)) for name, value in row.items()}
+            logger.log_metrics(values, step=int(values.pop("step")))
+
     def text(self) -> str:
         """All rows; the columns are those of any row."""
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
@@ -59,6 +66,14 @@ class CSVMetrics:
     def save(self) -> None:
         """Write all rows."""
         write_atomically(self._path, self.text().encode())
+
+    def log_results(self, results: Results, folder: Path | None) -> None:
+        """Nothing to do: `results.json` holds them."""
+
+    def close(self, failed: bool) -> None:
+        """Save; but a run that fails before it logs anything leaves its folder as it was."""
+        if self.changed or not failed:
+            self.save()
 
 
 class WandbMetrics:
@@ -98,7 +113,7 @@ class WandbMetrics:
                 )
         except (wandb.errors.Error, ValueError) as error:
             raise RedwoodError(
-                f"--wandb {run.wandb}: Weights & Biases cannot be used ({reason_of(error)}); "
+                f"--wandb {run.wandb or 'online'}: Weights & Biases cannot be used ({reason_of(error)}); "
                 "log in with `wandb login`, or use --wandb offline."
             ) from error
         self.experiment.define_metric(STEP)
@@ -131,6 +146,10 @@ class WandbMetrics:
             artifact.add_file(str(folder / name))
         self.experiment.log_artifact(artifact)
 
+    def close(self, failed: bool) -> None:
+        """End the W&B run."""
+        self.experiment.finish(exit_code=int(failed))
+
 
 def _wandb_id(run: Run) -> str | None:
     """The id by which a resumed run goes on in its curve; None lets W&B choose one."""
@@ -149,20 +168,26 @@ def _wandb_id(run: Run) -> str | None:
 
 
 def open_loggers(run: Run, config: Mapping[str, object]) -> None:
-    """Have the first worker log to `metrics.csv`, and to Weights & Biases if asked for.
+    """Have the first worker log to `metrics.csv`, and to the loggers that are asked for.
 
     Raises:
-        RedwoodError: If Weights & Biases cannot be used; a new run folder is removed then.
+        RedwoodError: If one of them cannot be used; a new run folder is removed then.
     """
     if rank() != 0:
         return
-    if run.folder is not None:
-        run.loggers.append(CSVMetrics(run.folder.path / "metrics.csv", run.folder.logged))
-    if run.wandb == "disabled":
-        return
     try:
-        run.loggers.append(WandbMetrics(run, config))
+        if run.folder is not None:
+            rows = CSVMetrics(run.folder.path / "metrics.csv", run.folder.logged)
+            run.loggers.append(rows)
+            for name, open_logger in (("tensorboard", open_tensorboard), ("mlflow", open_mlflow)):
+                if name in run.logger_names:
+                    run.loggers.append(open_logger(run, config))
+                    rows.copy_to(run.loggers[-1])
+        if run.uses_wandb:
+            run.loggers.append(WandbMetrics(run, config))
     except RedwoodError:
+        for logger in run.loggers:
+            logger.close(failed=True)
         run.loggers.clear()
         if run.folder is not None and not run.resume:
             shutil.rmtree(run.folder.path, ignore_errors=True)
@@ -170,12 +195,8 @@ def open_loggers(run: Run, config: Mapping[str, object]) -> None:
 
 
 def close_loggers(run: Run, failed: bool) -> None:
-    """Save what was logged, and end the W&B run, so that another one can start in this process."""
+    """Save what was logged, and end each log, so that another run can start in this process."""
     for logger in run.loggers:
-        # A run that fails before it logs anything leaves its folder as it was.
-        if not (failed and isinstance(logger, CSVMetrics) and not logger.changed):
-            logger.save()
-        if isinstance(logger, WandbMetrics):
-            logger.experiment.finish(exit_code=int(failed))
+        logger.close(failed)
     run.loggers.clear()
     run.reporter = Reporter()

@@ -22,7 +22,7 @@ from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
 from redwood.runs.cost import Flops, add_phase, measure_cost
-from redwood.runs.loggers import WandbMetrics, close_loggers, open_loggers
+from redwood.runs.loggers import close_loggers, open_loggers
 from redwood.runs.progress import make_reporter
 from redwood.runs.run import Run
 from redwood.runs.sending import check_can_be_sent
@@ -349,12 +349,11 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
 
 
 def _write_results(run: Run, results: Results) -> None:
-    """Draw the pictures, write `results.json`, and send both to Weights & Biases if that is used."""
+    """Draw the pictures, write `results.json`, and log both."""
     if run.folder is not None and run.writes:
         from redwood.runs.figures.plots import draw_run
 
         draw_run(results, run.folder.path)
         results.save(run.folder.path / "results.json")
     for logger in run.loggers:
-        if isinstance(logger, WandbMetrics):
-            logger.log_results(results, run.directory)
+        logger.log_results(results, run.directory)

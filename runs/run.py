@@ -4,6 +4,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -16,9 +17,18 @@ from redwood.runs.devices import ACCELERATORS, check_present, device_type, numbe
 from redwood.runs.fingerprint import INSIDE_PHASE
 from redwood.runs.folder import RunFolder
 from redwood.runs.progress import Reporter
+from redwood.settings.results import Results
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
+# Each logger, and the packages of the extra `logging` that it needs.
+LOGGERS: dict[str, tuple[str, ...]] = {
+    "csv": (),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "wandb": (),
+}
 WANDB_MODES = ("disabled", "offline", "online")
+KEPT = ("last", "all")
 
 
 class MetricsLogger(Protocol):
@@ -32,6 +42,12 @@ class MetricsLogger(Protocol):
 
     def text(self) -> str:
         """What a checkpoint keeps of it; empty if a resumed run does not need it."""
+
+    def log_results(self, results: Results, folder: Path | None) -> None:
+        """Log the final results, and what lies in the run folder."""
+
+    def close(self, failed: bool) -> None:
+        """Write the rest; `failed` tells how the run ended."""
 
 
 @dataclass
@@ -49,8 +65,10 @@ class Run:
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
-    wandb: str = "disabled"  # Weights & Biases: online, offline or disabled
-    # Weights & Biases project (default: what WANDB_PROJECT says, else redwood)
+    logger: str = "csv"  # logs beside metrics.csv: tensorboard, mlflow, wandb, or several: csv,tensorboard
+    # Weights & Biases: online, offline or disabled (default: online with --logger wandb, else disabled)
+    wandb: str | None = None
+    # Weights & Biases project, or MLflow experiment (default: what WANDB_PROJECT says, else redwood)
     project: str = field(default_factory=lambda: os.environ.get("WANDB_PROJECT") or "redwood")
     accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, cuda or mps
     devices: str = "auto"  # handed to Lightning: which devices, such as 0,1 (default: one per worker)
@@ -58,6 +76,7 @@ class Run:
     precision: str = "32-true"  # handed to Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
     threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else torch's choice)
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
+    keep_checkpoints: str = "last"  # checkpoints between phases that stay: last, or all (checkpoints/phase-000.pt, ...)
     quiet: bool = False  # print no progress
     group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
     resume: bool = field(default=False, metadata={"cmd": False})
@@ -65,8 +84,9 @@ class Run:
     def __post_init__(self) -> None:
         check_types(self)
         check_choice(self, "precision", PRECISIONS)
-        check_choice(self, "wandb", WANDB_MODES)
+        self._check_loggers()
         check_choice(self, "accelerator", ACCELERATORS)
+        check_choice(self, "keep_checkpoints", KEPT)
         check_range(self, "nodes", 1)
         check_range(self, "threads", 0)
         check_range(self, "checkpoint_every", 0)
@@ -75,13 +95,43 @@ class Run:
                 f"--devices {self.devices} has to be auto, a number of devices, or device numbers such as 0,1."
             )
         options_file = "config.yaml" if self.group is None else "the comparison"
-        self.folder = None if self.run_dir is None else RunFolder(Path(self.run_dir), self.resume, options_file)
+        self.folder = None
+        if self.run_dir is not None:
+            keep_all = self.keep_checkpoints == "all"
+            self.folder = RunFolder(Path(self.run_dir), self.resume, options_file, keep_all)
         self.reporter = Reporter()
         self.loggers: list[MetricsLogger] = []
         self.global_step = 0
         self.num_phases = 1
         self.sends_back = False
         self.start_phase()
+
+    def _check_loggers(self) -> None:
+        """Raise `InvalidOptionError` if a logger is unknown, or cannot be used here."""
+        if self.wandb is not None:
+            check_choice(self, "wandb", WANDB_MODES)
+        for name in self.logger_names:
+            if name not in LOGGERS:
+                raise InvalidOptionError(f"--logger {name!r} is unknown; choose from {', '.join(LOGGERS)}.")
+            missing = [package for package in LOGGERS[name] if find_spec(package) is None]
+            if missing:
+                raise InvalidOptionError(
+                    f"--logger {name} needs the package {missing[0]}; install it by pip install 'redwood[logging]'."
+                )
+            if LOGGERS[name] and self.run_dir is None:
+                raise InvalidOptionError(f"--logger {name} writes to the run folder; name one by run_dir=...")
+        if "wandb" in self.logger_names and self.wandb == "disabled":
+            raise InvalidOptionError("--logger wandb contradicts --wandb disabled; leave one of them out.")
+
+    @property
+    def logger_names(self) -> tuple[str, ...]:
+        """The loggers of `--logger`, each once; `metrics.csv` is written even if it does not name csv."""
+        return tuple(dict.fromkeys(name.strip() for name in self.logger.split(",")))
+
+    @property
+    def uses_wandb(self) -> bool:
+        """Whether the run is logged to Weights & Biases: `--wandb` names a mode, or `--logger` names wandb."""
+        return "wandb" in self.logger_names or self.wandb in ("online", "offline")
 
     def device_numbers(self, workers: int) -> list[int] | int:
         """What `Trainer(devices=...)` gets on each machine so that there is one device per worker.

@@ -21,6 +21,7 @@ INSIDE_FUNCTIONS = {
     "settings/data/holdout.py": 1,
     "settings/data/image_sets.py": 2,
     "settings/data/transforms.py": 1,
+    "runs/lightning_loggers.py": 1,
     "runs/loggers.py": 1,
     "runs/loop.py": 1,
     "buffers/__init__.py": 1,

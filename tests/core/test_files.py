@@ -6,6 +6,7 @@ import time
 import pytest
 
 from redwood.core.files import (
+    link_or_copy,
     read_json,
     remove_temporaries,
     replacing,
@@ -30,6 +31,19 @@ def test_an_error_leaves_the_old_file_alone(tmp_path):
         temporary.write_bytes(b"half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_replaces_the_file_that_had_it(tmp_path, monkeypatch, links):
+    source, path = tmp_path / "source", tmp_path / "path"
+    source.write_bytes(b"new")
+    path.write_bytes(b"old")
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *names: (_ for _ in ()).throw(OSError("no links here")))
+    for _ in range(2):  # of a file that has both names already, too
+        link_or_copy(source, path)
+    assert path.read_bytes() == b"new" and path.samefile(source) is links
+    assert sorted(tmp_path.iterdir()) == [path, source]
 
 
 def test_what_a_killed_process_was_writing_is_known_by_its_name(tmp_path):

@@ -2,6 +2,8 @@ import pytest
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import temporary_path
+from redwood.runs import folder as folder_module
+from redwood.runs.checkpoints import read_checkpoint
 from redwood.runs.folder import RunFolder
 
 
@@ -11,6 +13,10 @@ def new(path):
 
 def resumed_run(path):
     return RunFolder(path, resume=True, options_file="config.yaml")
+
+
+def interrupt(*paths):
+    raise KeyboardInterrupt
 
 
 class TestUsed:
@@ -83,6 +89,31 @@ class TestBoundary:
         resumed.unlock()
         files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
         assert files == {"config.yaml", "checkpoints/boundary.pt"}
+
+    def test_one_per_phase_is_kept_if_asked_for(self, tmp_path):
+        run = RunFolder(tmp_path, resume=False, options_file="config.yaml", keep_all=True)
+        run.create({})
+        for phase in range(3):
+            run.save({"global_step": phase}, phase, "")
+        folder = tmp_path / "checkpoints"
+        assert sorted(path.name for path in folder.iterdir()) == ["boundary.pt", "phase-000.pt", "phase-001.pt"]
+        assert (folder / "boundary.pt").samefile(run.after_phase(1))  # not written twice
+        kept = [read_checkpoint(run.after_phase(phase), "") for phase in range(2)]
+        assert [(state["global_step"], state["run"]["phase"]) for state in kept] == [(1, 1), (2, 2)]
+
+    def test_a_run_killed_before_the_link_trains_that_phase_again(self, tmp_path, monkeypatch):
+        run = RunFolder(tmp_path, resume=False, options_file="config.yaml", keep_all=True)
+        run.create({})
+        run.save({"global_step": 1}, 1, "")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(folder_module, "link_or_copy", interrupt)
+            run.save({"global_step": 2}, 2, "")
+        run.unlock()
+        assert run.after_phase(1).exists()
+        resumed = RunFolder(tmp_path, resume=True, options_file="config.yaml", keep_all=True)
+        assert resumed.load() == {"global_step": 1}
+        resumed.save({"global_step": 2}, 2, "")
+        assert (tmp_path / "checkpoints" / "boundary.pt").samefile(run.after_phase(1))
 
     def test_a_damaged_file(self, tmp_path):
         run = resumed_run(tmp_path)

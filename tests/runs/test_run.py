@@ -17,6 +17,11 @@ from tests.small_runs import run_here, small_setting
     [
         ({"precision": "8-bit"}, "--precision 8-bit is unknown; choose one of 32-true"),
         ({"wandb": "maybe"}, "--wandb maybe is unknown"),
+        ({"keep_checkpoints": "first"}, "--keep_checkpoints first is unknown; choose one of last, all"),
+        ({"logger": "csv,tensorbord"}, "--logger 'tensorbord' is unknown; choose from csv, tensorboard, mlflow, wandb"),
+        ({"logger": ""}, "--logger '' is unknown"),
+        ({"logger": "tensorboard"}, "--logger tensorboard writes to the run folder"),
+        ({"logger": "wandb", "wandb": "disabled"}, "--logger wandb contradicts --wandb disabled"),
         ({"nodes": 0}, "--nodes 0 has to be at least 1"),
         ({"threads": -1}, "--threads -1"),
         ({"checkpoint_every": -1}, "--checkpoint_every -1"),
