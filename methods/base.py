@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
+from redwood.core.errors import NotApplicableError
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.methods.table import known_methods
@@ -120,6 +121,14 @@ class Method(Stateful, ABC):
         Raises:
             NotTrainedError: If the method cannot predict before its first `fit`; forward transfer is undefined then.
         """
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the method makes of samples (B, ...) before its last layer (B, d).
+
+        Raises:
+            NotApplicableError: If it has no such features.
+        """
+        raise NotApplicableError(f"{self.reference()} has no features; choose a method with a network.")
 
     def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
         """Which labels to ask for, where the setting gives labels on request (`labels_on_request`).

@@ -19,6 +19,7 @@ from redwood.core.state import State
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
+from redwood.methods.networks.last_layer import features_of
 from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmentation
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
@@ -279,6 +280,10 @@ class LightningMethod(Method):
         with evaluating(self.network):
             outputs = self.logits(x.to(self.device), None if task_id is None else task_id.to(self.device))
         return as_predictions(outputs, self.setting.action_space)
+
+    @override
+    def features(self, x: Tensor) -> Tensor:
+        return features_of(self.network, x.to(self.device))
 
     @override
     def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:

@@ -195,6 +195,24 @@ class RunFolder:
             raise RedwoodError(f"The checkpoint {inside} goes on from boundary.pt, which is missing; {RESTART_RUN}.")
 
 
+def read_boundary(folder: Path, config: State) -> State:
+    """The last checkpoint between two phases of the run in `folder`, which is neither locked nor changed.
+
+    Args:
+        folder: The run folder.
+        config: The options of the run, as in its `config.yaml`.
+
+    Raises:
+        RedwoodError: If there is none yet, or it is damaged or of a run with other options.
+    """
+    path = folder / "checkpoints" / "boundary.pt"
+    if not path.is_file():
+        raise RedwoodError(f"The run in {folder} has no checkpoint yet ({path} is missing); {RESTART_RUN}.")
+    state = read_checkpoint(path, RESTART_RUN)
+    Fingerprint(config, None).check(state.pop(STAMP, None), BETWEEN_PHASES, path, "config.yaml", RESTART_RUN)
+    return state
+
+
 def _is_unused(folder: Path) -> bool:
     """Whether a folder is empty, or holds only what a run leaves that is killed before it has written anything."""
     names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")} - {LOCK_FILE}

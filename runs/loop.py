@@ -33,9 +33,10 @@ from redwood.settings.config import describe_run
 from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
 from redwood.settings.results import USES, Results
 from redwood.settings.scores.slices import SliceScores
+from redwood.settings.signature import Signature
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 8
+STATE_FORMAT = 9
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -95,6 +96,7 @@ class _Parts(NamedTuple):
     method: Learner
     run: Run
     state: RunState
+    signature: Signature
 
 
 def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
@@ -152,7 +154,8 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     run.global_step = state.global_step
     started -= state.wall_time_s
     try:
-        started = _train_phases(_Parts(setting, stream, method, run, state), started, resumed=saved is not None)
+        parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream))
+        started = _train_phases(parts, started, resumed=saved is not None)
     except BaseException:
         close_loggers(run, failed=True)
         raise
@@ -176,11 +179,11 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     Returns:
         When the run would have started without the interruption, on the same clock.
     """
-    _, stream, method, run, state = parts
+    _, stream, method, run, state, _ = parts
     with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
         if not resumed:
             state.untrained = stream.baseline(method)
-            _save(state, method, run)
+            _save(parts)
         for index in range(state.next_phase, stream.num_phases):
             stop_if_requested()
             row = _run_phase(parts, index)
@@ -189,7 +192,7 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
             # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
             run.log(row)
             run.save_logs()
-            _save(state, method, run)
+            _save(parts)
     return started
 
 
@@ -199,7 +202,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     Returns:
         The values to log.
     """
-    setting, stream, method, run, state = parts
+    setting, stream, method, run, state, _ = parts
     seed_everything(setting.seed, "phase", stream.first_task + index, rank())
     phase = stream.phase(index, method)
     run.reporter.phase_started(index, phase.steps)
@@ -267,27 +270,34 @@ def _mean(values: Sequence[float | None]) -> float:
     return sum(measured) / len(measured) if measured else math.nan
 
 
-def _save(state: RunState, method: Learner, run: Run) -> None:
+def _save(parts: _Parts) -> None:
+    run, state = parts.run, parts.state
     if run.folder is None:
         return
-    methods = gather_objects(method.state_dict())
-    run.folder.save({"format": STATE_FORMAT, **vars(state), "method": methods}, state.next_phase, run.logged())
+    methods = gather_objects(parts.method.state_dict())
+    content = {"format": STATE_FORMAT, **vars(state), "method": methods, "signature": parts.signature.state_dict()}
+    run.folder.save(content, state.next_phase, run.logged())
 
 
 def _restore(saved: State | None, stream: Stream, method: Learner) -> RunState:
     """Load the state that a resumed run goes on from; all of it is checked before any of it is used."""
     if saved is None:
         return RunState()
-    if saved.get("format") != STATE_FORMAT:
-        raise RedwoodError("The run was saved by another version of redwood; start it anew.")
+    check_format(saved)
     check(saved, _state_spec(stream), "The state in checkpoints/boundary.pt")
-    del saved["format"]
+    del saved["format"], saved["signature"]
     own = saved.pop("method")[rank()]
     check_alike(own, method.state_dict(), "The checkpoint checkpoints/boundary.pt")
     method.load_state_dict(own)
     stream.restore(saved["details"])
     saved["curve"] = [tuple(point) for point in saved["curve"]]
     return RunState(**saved)
+
+
+def check_format(saved: State) -> None:
+    """Raise `RedwoodError` if a checkpoint between two phases was written by another version of redwood."""
+    if saved.get("format") != STATE_FORMAT:
+        raise RedwoodError("The run was saved by another version of redwood; start it anew.")
 
 
 def _state_spec(stream: Stream) -> Record:
@@ -315,6 +325,7 @@ def _state_spec(stream: Stream) -> Record:
             "flops": Record(dict.fromkeys(USES, ListOf(Number(low=0)))),
             "validation_flops": Number(low=0),
             "method": ListOf(MapOf(ANYTHING), length=world_size()),
+            "signature": MapOf(ANYTHING),
         }
     )
 

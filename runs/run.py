@@ -62,6 +62,8 @@ class Run:
         num_phases: Phases of the run.
         sends_back: Whether this process is a worker that sends the method back at the end.
         earlier_s: Seconds that the phase took before the run was resumed inside it.
+        is_trained: Whether the state of a run is loaded right after `configure`: files of initial weights, which may
+            be gone by then, need not be read.
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
@@ -104,6 +106,7 @@ class Run:
         self.global_step = 0
         self.num_phases = 1
         self.sends_back = False
+        self.is_trained = False
         self.start_phase()
 
     def _check_loggers(self) -> None:

@@ -52,6 +52,11 @@ def refuse_marked(config: Mapping[str, object], file: Path) -> None:
             )
 
 
+def is_marked(value: object) -> bool:
+    """Whether an option of a configuration file stands for an object that was given from Python."""
+    return isinstance(value, str) and _MARK.fullmatch(value) is not None
+
+
 def _plain(value: object) -> object:
     """Plain values as they are; other objects as a text with their name or class."""
     if isinstance(value, np.generic):

@@ -136,14 +136,15 @@ class StreamingMethod(Method):
         y = batch.y.to(self.place)
         self._solved()  # outside the count: not every batch of this size needs it
         with self._counted(len(y)):
-            features = self._features(batch.x)
+            features = self.features(batch.x)
             scores = self._scores(features, batch.task_id if self.heads.active else None)
             self.learn(features, y)
         self.sums["counts"] += torch.bincount(y, minlength=self.n_classes)
         self._phase_read += len(y)
         phase.score(scores.argmax(1), batch)
 
-    def _features(self, x: Tensor) -> Tensor:
+    @override
+    def features(self, x: Tensor) -> Tensor:
         return self.transform(self.backbone_network(x.to(self.device)).to(self.place).double())
 
     def _solved(self) -> tuple[Tensor, Tensor]:
@@ -181,7 +182,7 @@ class StreamingMethod(Method):
     @override
     @torch.no_grad()
     def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        return self._scores(self._features(x), task_id)
+        return self._scores(self.features(x), task_id)
 
     @override
     def load_state_dict(self, state: State) -> None:

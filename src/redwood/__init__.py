@@ -1,3 +1,18 @@
 """Redwood: a tree of continual-learning settings, and the methods that apply to them."""
 
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redwood.experiments.trained.model import TrainedModel
+
 __version__ = "0.1.0"
+
+
+def load(
+    folder: str | os.PathLike[str], *, device: str = "auto", trust: bool = False, **given: object
+) -> "TrainedModel":
+    """What a run has learned, ready to predict; see `redwood.experiments.trained.loading.load`."""
+    from redwood.experiments.trained import loading  # takes seconds
+
+    return loading.load(folder, device=device, trust=trust, **given)

@@ -1,10 +1,14 @@
 """Methods as they are before their first task, and batches to hand to them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+import pytest
 import torch
 from torch import Tensor
 
+from redwood.core.errors import RedwoodError
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.step import Step
@@ -77,6 +81,14 @@ def trained(method: LightningMethod) -> list[Tensor]:
 def numbers(x: Tensor) -> list[int]:
     """Which samples of `numbered()` these are."""
     return [int(value) for value in x[:, 0]]
+
+
+@contextmanager
+def refused(match: str, error: type[RedwoodError] = RedwoodError) -> Iterator[None]:
+    """The body raises this error, whose one sentence matches."""
+    with pytest.raises(error, match=match) as raised:
+        yield
+    assert one_sentence(raised.value)
 
 
 def one_sentence(error: BaseException | str) -> bool:

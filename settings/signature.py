@@ -1,0 +1,105 @@
+"""What a method saw of its setting, as plain values: with it a trained method is made again without the data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete, MultiBinary
+from torch import Tensor
+
+from redwood.core.errors import RedwoodError
+from redwood.core.schema import ANYTHING, ListOf, MapOf, Record, Text, check
+from redwood.core.state import State
+from redwood.settings.base import Setting
+from redwood.settings.protocols import Stream
+
+_SPEC = Record({"view": MapOf(ANYTHING), "class_names": ListOf(Text())})
+# The key of an entry that stands for an object, and the kinds of objects.
+_KIND, _TUPLE = "kind", "tuple"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a method and comes out of it; each checkpoint between two phases holds it.
+
+    Attributes:
+        view: The attributes of the method's view of the setting (`Setting.for_method`): spaces and options.
+        class_names: Name of each output (K,); empty where the data has none.
+    """
+
+    view: dict[str, Any]
+    class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, setting: Setting, stream: Stream) -> "Signature":
+        """The signature of a run. What is neither a space nor plain, such as an object from Python, is left out."""
+        view = {name: value for name, value in vars(setting.for_method()).items() if _is_known(value)}
+        return cls(view, stream.class_names())
+
+    def make_view(self, setting: type[Setting]) -> Setting:
+        """The view of a setting of this class; it opens no stream, and has one worker."""
+        view = setting.__new__(setting)
+        vars(view).update(self.view, workers=1)
+        return view
+
+    def state_dict(self) -> State:
+        """The signature as tensors and plain values."""
+        view = {name: _encoded(value) for name, value in self.view.items()}
+        return {"view": view, "class_names": list(self.class_names)}
+
+    @classmethod
+    def from_state(cls, state: State, file: str) -> "Signature":
+        """Restore what `state_dict` returned; raises `DataError`, which names `file`, if it is something else."""
+        check(state, _SPEC, f"The signature in {file}")
+        try:
+            view = {name: _decoded(value) for name, value in state["view"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RedwoodError(f"The signature in {file} is damaged ({error!r}); start the run anew.") from error
+        return cls(view, tuple(state["class_names"]))
+
+
+def _is_known(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_known, value))
+    return value is None or isinstance(value, bool | int | float | str | Box | Discrete | MultiBinary)
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, Box):
+        low, high = _bound(value.low), _bound(value.high)
+        return {_KIND: "Box", "low": low, "high": high, "shape": list(value.shape), "dtype": str(value.dtype)}
+    if isinstance(value, Discrete):
+        return {_KIND: "Discrete", "n": int(value.n), "start": int(value.start)}
+    if isinstance(value, MultiBinary):
+        return {_KIND: "MultiBinary", "shape": list(value.shape)}
+    if isinstance(value, tuple):
+        return {_KIND: _TUPLE, "values": [_encoded(part) for part in value]}
+    return [_encoded(part) for part in value] if isinstance(value, list) else value
+
+
+def _bound(values: np.ndarray) -> Tensor:
+    """The bounds of all features, or one () where they are the same."""
+    same = values.size and (values == values.reshape(-1)[0]).all()
+    return torch.from_numpy(np.array(values.reshape(-1)[0] if same else values))
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if value[_KIND] == "Box":
+        dtype: Any = np.dtype(value["dtype"]).type
+        low, high = (_spread(value[bound], value["shape"], dtype) for bound in ("low", "high"))
+        return Box(low, high, dtype=dtype)
+    if value[_KIND] == "Discrete":
+        return Discrete(value["n"], start=value["start"])
+    if value[_KIND] == "MultiBinary":
+        shape = value["shape"]
+        return MultiBinary(shape[0] if len(shape) == 1 else shape)
+    return tuple(_decoded(part) for part in value["values"])
+
+
+def _spread(bound: Tensor, shape: list[int], dtype: type[Any]) -> np.ndarray:
+    return np.broadcast_to(bound.numpy().astype(dtype), shape).copy()

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+import redwood
+from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
+from redwood.methods.baselines import Finetune, Random
+from redwood.settings import Dataset
+from redwood.settings.tree import ClassIncrementalSetting, DomainIncrementalSetting, TaskIncrementalSetting
+from tests.label_sets import few_label_sets
+from tests.methods.helpers import refused
+from tests.regression import line
+from tests.samples import few_digits
+
+DATA = few_digits()
+NAMES = tuple(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+
+
+def trained(folder, setting, method=None, **options):
+    setting(passes=2, **{"nb_tasks": 2, "dataset": DATA} | options).apply(
+        method or Finetune(), run_dir=str(folder), quiet=True, accelerator="cpu"
+    )
+    return redwood.load(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    named = Dataset("named", DATA.x, DATA.y, DATA.x_test, DATA.y_test, max_value=16, class_names=NAMES)
+    return trained(tmp_path_factory.mktemp("model") / "run", ClassIncrementalSetting, dataset=named)
+
+
+class TestAClassifier:
+    def test_predicts_the_class_of_the_highest_score(self, model):
+        assert torch.equal(model.predict(DATA.x_test), model.scores(DATA.x_test).argmax(1))
+        right = (model.predict(DATA.x_test) == DATA.y_test).double().mean()
+        assert right == pytest.approx(float(np.mean(model.results.accuracy_matrix[-1])), abs=0.03)
+
+    def test_knows_its_classes_and_its_run(self, model):
+        assert model.class_names == NAMES
+        assert (model.config["setting"], model.phases, model.results.num_phases) == ("class_incremental", 2, 2)
+
+    def test_features_lead_to_the_scores(self, model):
+        features = model.features(DATA.x_test)
+        assert torch.equal(model.method.network.head(features), model.scores(DATA.x_test))
+
+    def test_many_samples_are_answered_in_batches(self, model):
+        many = DATA.x_test.repeat(12, *[1] * (DATA.x_test.dim() - 1))
+        assert torch.allclose(model.scores(many)[-100:], model.scores(DATA.x_test), atol=1e-5)
+
+    def test_integers_and_arrays_are_converted(self, model):
+        assert torch.equal(model.scores(DATA.x_test.numpy().astype(np.int64)), model.scores(DATA.x_test))
+
+    @pytest.mark.parametrize(
+        ("x", "sentence"),
+        [
+            (DATA.x_test[0], r"takes samples \(1, 8, 8\).*x\[None\] for a single sample"),
+            (DATA.x_test[:0], "at least one of them"),
+            (DATA.x_test / 16, "as they are stored in 0..16, got torch.float32; undo any scaling"),
+            (DATA.x_test.long() - 1000, "as they are stored"),
+        ],
+    )
+    def test_other_samples_end_in_one_sentence(self, model, x, sentence):
+        with refused(sentence, DataError):
+            model.predict(x)
+
+    def test_has_no_task_ids(self, model):
+        with refused("trained under class_incremental, which tells no task; leave task_id out"):
+            model.predict(DATA.x_test, 0)
+
+    def test_acts_in_no_environment(self, model):
+        with refused("act is for agents", NotApplicableError):
+            model.act(DATA.x_test[0])
+
+
+def test_a_model_with_task_ids(tmp_path):
+    model = trained(tmp_path / "run", TaskIncrementalSetting, class_order=list(range(10)))
+    assert model.predict(DATA.x_test, 1).min() >= 5
+    with pytest.raises(InvalidOptionError, match="which tells the task; give task_id"):
+        model.predict(DATA.x_test)
+
+
+def test_a_model_of_numbers(tmp_path):
+    data = line()
+    model = trained(tmp_path / "run", DomainIncrementalSetting, dataset=data)
+    assert model.predict(data.x_test).shape == data.y_test.shape
+    assert model.class_names == ()
+    with pytest.raises(NotApplicableError, match="predicts numbers without scores"):
+        model.scores(data.x_test)
+
+
+def test_a_model_of_label_sets(tmp_path):
+    data = few_label_sets()
+    model = trained(tmp_path / "run", DomainIncrementalSetting, dataset=data, nb_tasks=None)
+    assert torch.equal(model.predict(data.x_test), model.scores(data.x_test) > 0)
+
+
+def test_a_method_without_features(tmp_path):
+    model = trained(tmp_path / "run", ClassIncrementalSetting, Random())
+    with refused("random has no features", NotApplicableError):
+        model.features(DATA.x_test)
