@@ -3,8 +3,8 @@
 Lightning is imported when a network is built, not before: it takes seconds, which lists, help and messages do without.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -20,12 +20,12 @@ from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
 from redwood.methods.networks.last_layer import features_of
-from redwood.methods.training.augmentations import AUGMENTATIONS, check_augmentation
+from redwood.methods.training.augmentations import make_augmentation
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout
-from redwood.methods.training.optimizers import OPTIMIZERS, SCHEDULES
 from redwood.methods.training.queries import choose
+from redwood.methods.training.recipe import check_phase, check_recipe
 from redwood.methods.training.step import Step
 from redwood.methods.training.unlabelled import check_label_options, refuse_label_options
 from redwood.runs.signals import postpone_signals
@@ -68,17 +68,26 @@ class LightningMethod(Method):
 
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.LAST
+    unused_options: ClassVar[Mapping[str, str]] = {}  # options that this class refuses, and why, after a comma
 
     model: Any = "auto"  # network: mlp, simple_cnn, slim_resnet18, any of torchvision's by name, or file.py:function
-    optimizer: str = "sgd"  # sgd, adam or adamw
+    optimizer: str = "sgd"  # sgd, adam, adamw or another one of torch.optim, such as rmsprop or nadam
+    optimizer_options: list[str] = field(default_factory=list)  # its further arguments, as in betas=0.9,0.99 eps=1e-6
     lr: float = 0.05  # learning rate
     momentum: float = 0.0  # momentum of sgd
     weight_decay: float = 0.0  # weight decay
     dropout: float = 0.0  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
     lr_decay: float = 1.0  # factor of the learning rate from phase to phase: phase t has max(lr * lr_decay^t, lr_floor)
     lr_floor: float = 5e-5  # learning rate below which lr_decay does not go
-    lr_schedule: str = "constant"  # constant or cosine (to zero at the end)
-    augmentation: str = "none"  # of images, new and replayed ones, anew each time: none, flip or crop_flip
+    lr_schedule: str = "constant"  # constant, cosine (to zero at the end), milestones or warmup_cosine
+    milestones: list[float] = field(default_factory=list)  # passes over a phase's data after which lr falls
+    gamma: float = 0.1  # milestones: factor of the learning rate at each of them
+    warmup: float = 0.0  # warmup_cosine: passes over a phase's data in which the learning rate rises
+    clip_norm: float = 0.0  # norm that the gradient is scaled down to if it is larger (0: it is not)
+    clip_value: float = 0.0  # absolute value that no entry of the gradient may exceed (0: any may)
+    accumulate_grad_batches: int = 1  # batches whose mean gradient makes one step of the optimizer
+    patience: int = 0  # passes without a better score on --validation that end a phase, with its best weights (0: none)
+    augmentation: Any = "none"  # of images, anew each time: none, flip, crop_flip, torchvision's as in RandomCrop(32,4)
     query_rule: str = "random"  # label_budget: samples to have labelled: random, margin, entropy or core_set
     pseudo_labels: float = 0.0  # label_budget: learn classes predicted with so high a probability (0: none)
     consistency: float = 0.0  # label_budget: weight of the difference between two views of a sample without label
@@ -86,15 +95,13 @@ class LightningMethod(Method):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_choice(self, "optimizer", OPTIMIZERS)
-        check_choice(self, "lr_schedule", SCHEDULES)
-        check_choice(self, "augmentation", AUGMENTATIONS)
         check_choice(self, "optimizer_state", ("reset", "keep"))
         check_range(self, "momentum", 0)
         check_range(self, "weight_decay", 0)
         check_dropout(self.dropout)
         check_range(self, "lr_floor", 0)
         check_positive(self, "lr")
+        check_recipe(self)
         check_label_options(self)
         if not 0 < self.lr_decay <= 1:
             raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
@@ -108,7 +115,7 @@ class LightningMethod(Method):
         self.phase_count = self.add_state("phase_count", 0)
         self.kept: State | None = self.add_state("kept", None)
         self._resumed_from: dict[str, Tensor] | None = None
-        check_augmentation(self.augmentation, setting.observation_space.shape or ())
+        self.change_images = make_augmentation(self.augmentation, setting.observation_space)
         self.n_outputs = count_outputs(setting.action_space)
         heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
         self.heads = self.add_state("heads", heads)
@@ -213,7 +220,7 @@ class LightningMethod(Method):
         """The gradients are complete: accumulated, and unscaled."""
 
     def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
-        """The optimizer has taken its step; `loss` is a scalar without a gradient."""
+        """The optimizer has taken its step, if one is due after this batch; `loss` is a scalar without a gradient."""
 
     # Other parts that a subclass may change.
 
@@ -256,6 +263,7 @@ class LightningMethod(Method):
         """Train on one phase, with a Trainer of its own."""
         from redwood.methods.training.trainer import make_trainer
 
+        check_phase(self.patience, phase)
         self.phase = phase
         self.heads.learn(phase.task_classes)
         trainer = make_trainer(self, self.setting.workers, self.strategy(), self.callbacks())

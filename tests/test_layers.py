@@ -35,6 +35,7 @@ INSIDE_FUNCTIONS = {
     "methods/networks/torchvision_models.py": 2,
     "methods/replay/shared_replay.py": 1,
     "methods/streaming/backbone.py": 1,
+    "methods/training/transforms.py": 1,
 }
 # Files with imports for type checkers alone. Those of the packages name what `from package import Name` loads.
 FOR_TYPE_CHECKERS = {

@@ -1,6 +1,6 @@
 """HAT (Serra et al., 2018, "Overcoming Catastrophic Forgetting with Hard Attention to the Task")."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -100,6 +100,9 @@ class HAT(NetworkPerPhase):
     """
 
     multi_label: ClassVar[bool] = True
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "accumulate_grad_batches": "which compensates each gradient for the steepness of the gates in its batch"
+    }
 
     hat_smax: float = 400.0  # steepness s_max of the gates at the end of each epoch
     hat_lambda: float = 0.75  # price of using units that no earlier task uses

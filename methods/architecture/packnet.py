@@ -1,6 +1,6 @@
 """PackNet (Mallya & Lazebnik, 2018, "PackNet: Adding Multiple Tasks to a Single Network by Iterative Pruning")."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +42,9 @@ class PackNet(NetworkPerPhase):
     """
 
     multi_label: ClassVar[bool] = True
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "patience": "which prunes after a share of the steps that were planned"
+    }
 
     prune_share: float = 0.75  # share of each layer's free weights that a task gives up again
     retrain_share: float = 0.33  # share of a task's training steps that come after pruning

@@ -123,6 +123,11 @@ class Widen(LightningMethod):
             raise InvalidOptionError(f"--widen_window {self.widen_window} has to be at least 2, or 0.")
         check_range(self, "widen_patience", 1)
         check_range(self, "widen_protect", 0)
+        if self.patience and self.widen_when == "event":
+            raise InvalidOptionError(
+                f"--patience {self.patience} restores the best weights of a phase, but with --widen_when event the "
+                "network grows within it; use --widen_when boundary."
+            )
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:

@@ -1,6 +1,6 @@
 """Federated averaging."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from redwood.core.state import State, copy_state, count_bytes
 from redwood.core.workers import gather_objects
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.training.optimizers import bare_optimizer
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Turn
 from redwood.settings.federated import FederatedClassIncrementalSetting
@@ -45,6 +46,10 @@ class FedAvg(LightningMethod):
 
     target = FederatedClassIncrementalSetting
     composition: ClassVar[Composition] = Composition.NEVER
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "accumulate_grad_batches": "whose clients would share gradients where their turns change",
+        "patience": "whose rounds the setting counts",
+    }
 
     @override
     def __post_init__(self) -> None:
@@ -94,6 +99,7 @@ class FedAvg(LightningMethod):
         self.bytes_sent += count_bytes(self.global_weights)
         for optimizer in self.module.trainer.optimizers:
             optimizer.state.clear()
+            optimizer.state.update(bare_optimizer(self).state)  # empty, but for optimizers such as adagrad
         # Draws of a client, such as those of dropout, depend neither on the other clients nor on its worker.
         seed_everything(self.setting.seed, "turn", *self.visit)
 

@@ -40,7 +40,7 @@ class MetaLearner(LightningMethod):
     target = OsakaSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    optimizer: str = "adam"  # of the slow weights: sgd, adam or adamw
+    optimizer: str = "adam"  # of the slow weights: sgd, adam, adamw or another one of torch.optim
     lr: float = 0.002  # learning rate of the slow weights
     inner_lr: float = 0.1  # step size of the adaptation at first; pre-training learns one for each weight
     inner_steps: int = 4  # gradient steps of the adaptation

@@ -81,6 +81,7 @@ class ShardLoader:
 
     Attributes:
         epochs: How often to iterate: once.
+        passes: Passes over the shard that the batches make.
         first_pass: Always False: the stream has shown and scored these samples before.
         unlabelled: Always None: all samples of a shard have labels.
         batch_id: None: no setting has handed these batches out.
@@ -94,6 +95,7 @@ class ShardLoader:
     def __init__(self, shard: Shard, batch_size: int, steps: range, seed: int) -> None:
         """Yield the batches with the numbers `steps`, counted over all passes."""
         self._shard, self._batch_size, self._steps, self._seed = shard, batch_size, steps, seed
+        self.passes = len(steps) / steps_of(len(shard), batch_size, passes=1)
 
     def __len__(self) -> int:
         """Number of batches."""

@@ -96,6 +96,11 @@ class HardMoE(EditableMixture):
         option = f"--expert_processes {self.expert_processes}"
         if setting.workers > 1:
             raise InvalidOptionError(f"{option} starts processes of its own; use --workers 1.")
+        if self.patience:
+            raise InvalidOptionError(
+                f"{option} trains experts without held-out samples, which --patience {self.patience} watches; leave "
+                "one of the two out."
+            )
         if setting.assumptions.passes.high == 1:
             raise InvalidOptionError(
                 f"{option} keeps the samples of a phase until it ends, where one pass allows none; leave it out."

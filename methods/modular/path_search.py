@@ -2,10 +2,10 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,11 @@ class PathSearch(TaskPaths):
         running: The running training loss of each of them.
     """
 
-    optimizer: str = "adam"  # sgd, adam or adamw
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "accumulate_grad_batches": "which leaves out steps without samples to train on",
+        "patience": "which chooses among candidates when all are trained",
+    }
+    optimizer: str = "adam"  # sgd, adam, adamw or another one of torch.optim
     lr: float = 0.003  # learning rate of the first trial
     trials: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
     tune_tasks: int = 0  # tasks that try all trials; later ones use the best of them (0: every task tries all)

@@ -1,7 +1,9 @@
 """Importance of weights that is measured along the way that they take in training."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +23,11 @@ class PathImportance(WeightImportance):
         path: For each weight minus the sum over steps of gradient times movement, since `start_path`. The gradient is
             that of the loss without the penalty.
     """
+
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "accumulate_grad_batches": "which takes the gradient of the penalty off that of each batch",
+        "patience": "whose importance is that of all steps, those after the best score included",
+    }
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:

@@ -1,6 +1,6 @@
 """Averaged gradient episodic memory (Chaudhry et al., 2019, "Efficient Lifelong Learning with A-GEM")."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +11,6 @@ from typing_extensions import override
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Composition
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.heads import mean_loss
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Replayed, Step
@@ -35,6 +34,9 @@ class AGEM(Rehearsal):
 
     composition: ClassVar[Composition] = Composition.LAST
     multi_label: ClassVar[bool] = True
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "accumulate_grad_batches": "which projects the gradient of each batch"
+    }
 
     @override
     def join(self, step: Step) -> None:
@@ -66,6 +68,6 @@ class AGEM(Rehearsal):
     def reference_loss(self, replayed: Replayed) -> Tensor:
         """The loss (scalar) of the samples drawn from the buffer, in evaluation mode: a few set no statistics."""
         rows = replayed.rows
-        x = AUGMENTATIONS[self.augmentation](rows["x"])
+        x = self.change_images(rows["x"])
         with evaluating(self.network):
             return mean_loss(self.logits(x, rows.get("task_id")), rows["y"])

@@ -32,6 +32,7 @@ class MemoryLoader(Stateful):
 
     Attributes:
         epochs: How often to iterate.
+        passes: The same number: each sample is shown once in an epoch.
         first_pass: Always False: the stream has shown these samples before.
         batch_id: None: no setting has handed these batches out.
         unlabelled: None: all stored samples have labels.
@@ -43,7 +44,7 @@ class MemoryLoader(Stateful):
 
     def __init__(self, buffer: RehearsalBuffer, batch_size: int, epochs: int, seed: int) -> None:
         self._buffer, self._batch_size, self._seed = buffer, batch_size, seed
-        self.epochs = epochs
+        self.epochs = self.passes = epochs
         self.shown = self.add_state("shown", 0)  # samples of an epoch
         self.epoch = self.add_state("epoch", 0)
         self.next = self.add_state("next", 0)  # batch of the epoch
@@ -107,7 +108,7 @@ class GDumb(BufferOptions, LightningMethod):
     composition: ClassVar[Composition] = Composition.NEVER
 
     momentum: float = 0.9  # momentum of sgd
-    lr_schedule: str = "cosine"  # constant or cosine (to zero at the end)
+    lr_schedule: str = "cosine"  # constant, cosine (to zero at the end), milestones or warmup_cosine
     memory_passes: int = 50  # times that the stored samples are gone through
 
     def __post_init__(self) -> None:

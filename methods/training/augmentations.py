@@ -1,12 +1,17 @@
 """Random changes to images that leave their class as it is; made for whole batches, on their own device."""
 
-from collections.abc import Callable, Mapping
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
+from redwood.methods.training.transforms import ForEachImage, named_transform, split
+from redwood.settings.scores.answers import Space
 
 
 def flip(x: Tensor) -> Tensor:
@@ -37,13 +42,63 @@ def none(x: Tensor) -> Tensor:
     return x
 
 
-AUGMENTATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"none": none, "flip": flip, "crop_flip": crop_flip}
+# Changes of a whole batch of samples (B, ...).
+Change = Callable[[Tensor], Tensor]
+AUGMENTATIONS: Mapping[str, Change] = {"none": none, "flip": flip, "crop_flip": crop_flip}
 
 
-def check_augmentation(name: str, shape: tuple[int, ...]) -> None:
-    """Raise `InvalidOptionError` if samples of this shape cannot be augmented so."""
-    if name != "none" and len(shape) != 3:
+def check_augmentation(augmentation: Any) -> None:
+    """Raise `InvalidOptionError` if a text names no change of images, or another object cannot be called."""
+    _changes_of(augmentation)
+
+
+def make_augmentation(augmentation: Any, space: Space) -> Change:
+    """The change of samples (B, ...) that an option stands for.
+
+    Args:
+        augmentation: A text: names of `AUGMENTATIONS` or `torchvision.transforms.v2`, with literal arguments, joined by
+            plus signs, as in "RandomCrop(32, padding=4)+RandomHorizontalFlip". Or an object that changes one image
+            (C, H, W), such as a transform of torchvision, or a list of such objects.
+        space: The space of the samples.
+
+    Raises:
+        InvalidOptionError: If there is no such change, or samples of this space cannot be changed so.
+    """
+    changes = _changes_of(augmentation)
+    shape = space.shape or ()
+    if augmentation != "none" and len(shape) != 3:
         raise InvalidOptionError(
-            f"--augmentation {name} is for images (channels, height, width), "
+            f"--augmentation {augmentation} is for images (channels, height, width), "
             f"but samples are of shape {shape}; use --augmentation none."
         )
+    for change in changes:
+        if isinstance(change, ForEachImage):
+            change.try_on(torch.zeros(shape, dtype=torch.from_numpy(np.zeros(0, space.dtype)).dtype))
+    return changes[0] if len(changes) == 1 else InARow(changes)
+
+
+class InARow:
+    """Several changes, one after the other."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Change samples (B, ...)."""
+        for change in self._changes:
+            x = change(x)
+        return x
+
+
+def _changes_of(augmentation: Any) -> list[Change]:
+    if not isinstance(augmentation, str):
+        return [
+            ForEachImage(one) for one in (augmentation if isinstance(augmentation, list | tuple) else [augmentation])
+        ]
+    changes: list[Change] = []
+    for part in split(augmentation):
+        own = AUGMENTATIONS.get(part.id) if isinstance(part, ast.Name) else None
+        changes.append(ForEachImage(named_transform(part)) if own is None else own)
+    if len(changes) > 1 and none in changes:
+        raise InvalidOptionError(f"--augmentation {augmentation} joins none with others; leave none out.")
+    return changes

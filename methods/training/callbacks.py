@@ -32,14 +32,17 @@ class TrainingLog:
         self._loss: Tensor | None = None
         self._logged = 0
 
-    def note(self, step: int, loss: Tensor, last_step: int) -> None:
-        """Take in a step of the phase. The loss of the last one is logged at once: no step may follow a checkpoint."""
+    def note(self, step: int, loss: Tensor, *, may_be_last: bool) -> None:
+        """Take in a step of the optimizer. The loss of the last one is logged at once: none may follow a checkpoint."""
         self._loss = loss
-        if step % LOG_EVERY == 0 or step == last_step:
+        if step % LOG_EVERY == 0 or may_be_last:
             self._log(step, loss)
+
+    def report(self, n_batches: int) -> None:
+        """Move the bar to so many batches of the phase, unless it has just been moved."""
         now = time.perf_counter()
         if now - self._reported > REPORT_EVERY_S:
-            self._run.reporter.step(step)
+            self._run.reporter.step(n_batches)
             self._reported = now
 
     def end(self, step: int) -> None:
@@ -53,6 +56,11 @@ class TrainingLog:
             raise RedwoodError(f"Training diverged: the loss is {loss} after {step} steps; use a smaller --lr.")
         self._run.log({"loss": loss}, self._first_step + step)
         self._logged = step
+
+
+def optimizer_moved(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether the optimizer has made a step after this batch of the epoch; else gradients are being accumulated."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
 
 
 class TrainingHooks(Callback):
@@ -94,9 +102,14 @@ class TrainingHooks(Callback):
     ) -> None:
         assert isinstance(outputs, Mapping)  # Lightning makes a mapping of the loss that `training_step` returns
         loss: Tensor = outputs["loss"]
+        if trainer.accumulate_grad_batches > 1:
+            loss = loss * trainer.accumulate_grad_batches  # Lightning has divided it by this number
         self._step = None
         self._flops.end_step()
-        self._log.note(trainer.global_step, loss, self._last_step)
+        if optimizer_moved(trainer, batch_idx):
+            ends_early = trainer.early_stopping_callback is not None and trainer.is_last_batch
+            self._log.note(trainer.global_step, loss, may_be_last=trainer.global_step == self._last_step or ends_early)
+        self._log.report(trainer.fit_loop.total_batch_idx + 1)
         self._method.on_batch_end(batch, loss, batch_idx)
 
     @override
@@ -110,7 +123,7 @@ class TrainingHooks(Callback):
 
 
 class CheckpointInsidePhase(ModelCheckpoint):
-    """Lightning's checkpoint every so many steps, into the one file that a resumed run looks for.
+    """Lightning's checkpoint every so many steps of the optimizer, into the one file that a resumed run looks for.
 
     The last step of an epoch is saved after the validation that follows it: a resumed run would leave that out.
     """
@@ -132,7 +145,8 @@ class CheckpointInsidePhase(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Step, batch_idx: int
     ) -> None:
-        if not (trainer.is_last_batch and trainer.enable_validation):
+        # Gradients that are being accumulated are in no checkpoint.
+        if optimizer_moved(trainer, batch_idx) and not (trainer.is_last_batch and trainer.enable_validation):
             self._after_step(trainer, pl_module)
 
     @override

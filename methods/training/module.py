@@ -86,7 +86,8 @@ class LearnerModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and schedule, new or with the state kept from the phase before."""
-        optimizer, schedule = make_optimizer(self.method, int(self.trainer.estimated_stepping_batches))
+        steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, schedule = make_optimizer(self.method, steps, self.method.phase.train.passes)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: State) -> None:

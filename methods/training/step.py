@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from redwood.methods.training.augmentations import AUGMENTATIONS
 from redwood.methods.training.heads import TaskHeads
 from redwood.methods.training.unlabelled import UnlabelledMethod, unlabelled_loss
 from redwood.settings.batch import Batch
@@ -144,7 +143,7 @@ def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
     A first pass is scored by predictions that the method makes before it learns from the samples.
     """
     method.augment(step)
-    step.batch = step.batch._replace(x=AUGMENTATIONS[method.augmentation](step.batch.x))
+    step.batch = step.batch._replace(x=method.change_images(step.batch.x))
     samples = step.batch.x
     if step.first_pass and not scorer.reuses_outputs:
         scorer.score(step, outputs=None)

@@ -16,11 +16,13 @@ from typing_extensions import override
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
 from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog
+from redwood.methods.training.early_stopping import EarlyEnd
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.step import StepMethod
 from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.runs.launch import cluster_environment
 from redwood.runs.run import Run
+from redwood.settings.supervised import SupervisedSetting
 
 
 class TrainedMethod(StepMethod, Protocol):
@@ -28,6 +30,11 @@ class TrainedMethod(StepMethod, Protocol):
 
     run: Run
     flops: FlopMeter
+    setting: SupervisedSetting
+    clip_norm: float
+    clip_value: float
+    accumulate_grad_batches: int
+    patience: int
 
     @property
     def network(self) -> nn.Module:
@@ -41,6 +48,8 @@ def make_trainer(
     run, phase = method.run, method.phase
     hooks = TrainingHooks(method, method.flops, method.network, TrainingLog(run))
     callbacks: list[Callback] = [hooks, *more_callbacks]
+    if method.patience:
+        callbacks.append(EarlyEnd(method.network, method.patience, method.setting.action_space))
     if run.saves_inside_phases:
         callbacks.append(CheckpointInsidePhase(run, phase.index))
     trainer = Trainer(
@@ -50,6 +59,9 @@ def make_trainer(
         precision=run.precision,  # type: ignore[arg-type]
         strategy=strategy,
         max_epochs=phase.train.epochs,
+        gradient_clip_val=method.clip_norm or method.clip_value or None,
+        gradient_clip_algorithm="norm" if method.clip_norm else "value",
+        accumulate_grad_batches=method.accumulate_grad_batches,
         callbacks=callbacks,
         plugins=[SealedIO(), cluster_environment()],
         logger=False,

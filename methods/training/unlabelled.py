@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.training.augmentations import AUGMENTATIONS
+from redwood.methods.training.augmentations import Change
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.queries import QUERY_RULES
 from redwood.settings.supervised import SupervisedSetting
@@ -22,7 +22,8 @@ LABEL_OPTIONS = {"query_rule": "random", "pseudo_labels": 0.0, "consistency": 0.
 class UnlabelledMethod(Protocol):
     """The part of a method that learns from samples without labels; see `LightningMethod`."""
 
-    augmentation: str
+    augmentation: Any
+    change_images: Change
     pseudo_labels: float
     consistency: float
     setting: SupervisedSetting
@@ -107,7 +108,7 @@ def unlabelled_loss(method: UnlabelledMethod, x: Tensor) -> Tensor | float:
 def changed(method: UnlabelledMethod, x: Tensor) -> Tensor:
     """A random view of samples (u, ...) in their dtype: by `--augmentation`, else with normal noise."""
     if method.augmentation != "none":
-        return AUGMENTATIONS[method.augmentation](x)
+        return method.change_images(x)
     space = method.setting.observation_space
     low, high = (torch.as_tensor(bound, dtype=torch.float32, device=x.device) for bound in (space.low, space.high))
     noisy = x + NOISE * (high - low) * torch.randn(x.shape, device=x.device)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods import Finetune
+from redwood.methods.training.augmentations import flip
 from redwood.methods.training.unlabelled import changed, unlabelled_loss
 from tests.label_sets import few_label_sets
 from tests.samples import few_digits
@@ -19,7 +20,8 @@ def method(**options):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     space = SimpleNamespace(low=torch.zeros(1, 2, 2).numpy(), high=torch.ones(1, 2, 2).numpy())
-    values = {"augmentation": "flip", "pseudo_labels": 0.0, "consistency": 0.0, "network": network} | options
+    values = {"augmentation": "flip", "change_images": flip, "pseudo_labels": 0.0, "consistency": 0.0} | options
+    values["network"] = network
     return SimpleNamespace(logits=lambda x, ids: network(x), setting=SimpleNamespace(observation_space=space), **values)
 
 
