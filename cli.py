@@ -78,36 +78,42 @@ def _dispatch(argv: list[str]) -> int:
     if chosen.resume:
         return _resume(chosen, rest)
     if chosen.list:
-        return _list(rest, as_json=chosen.json)
+        return _list(chosen, rest)
     if chosen.version:
         _refuse_more("--version", rest)
         print(__version__)
         return 0
     if chosen.advise:
         return _advise(chosen, rest)
-    if _asks_for_general_help(chosen) and chosen.config is None:
-        return _general_help()
-    if chosen.config is None:
+    if chosen.preset is None and chosen.config is None:
+        if _asks_for_general_help(chosen):
+            return _general_help()
         _refuse_missing(chosen)
     return _run_selected(argv, chosen, rest)
 
 
-def _list(rest: list[str], as_json: bool) -> int:
+def _list(chosen: argparse.Namespace, rest: list[str]) -> int:
     library, others = split_library(rest)
+    if chosen.presets:
+        _refuse_more("--list --presets", rest)
+        from redwood.experiments.presets.listing import print_presets
+
+        print_presets(chosen.json)
+        return 0
     _refuse_more("--list", others)
     if library is not None:
         from redwood.experiments.library_listing import print_library
 
-        print_library(library, as_json)
+        print_library(library, chosen.json)
         return 0
     from redwood.experiments.listing import print_settings
 
-    print_settings(as_json)
+    print_settings(chosen.json)
     return 0
 
 
 def _advise(chosen: argparse.Namespace, rest: list[str]) -> int:
-    for option in ("setting", "method", "config"):
+    for option in ("setting", "method", "config", "preset"):
         if getattr(chosen, option):
             raise UsageError(f"--advise runs no method under a setting; leave --{option} out.")
     from redwood.experiments import advice
@@ -143,12 +149,11 @@ def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:
-    """Run the chosen pairs, or show their help; the options of `--config` join those of the command line."""
-    from redwood.experiments import config_file, options, pairs
+    """Run the chosen pairs, or show their help; the options of a file join those of the command line."""
+    from redwood.experiments import options, pairs
 
-    in_file: list[str] = []
-    if chosen.config is not None:
-        in_file = config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
+    in_file = _options_of_file(argv, chosen)
+    if in_file:
         chosen, rest = parse_selection(in_file + argv)
     if _asks_for_general_help(chosen):
         return _general_help()
@@ -166,7 +171,25 @@ def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) 
     except UnknownOptionError as error:
         if error.option not in {argument.partition("=")[0] for argument in in_file}:
             raise
-        raise UsageError(f"{error} It is set in {chosen.config}; remove that line if it is another method's.") from None
+        remedy = f"in {chosen.config}; remove that line if it is another method's"
+        if chosen.preset is not None:
+            remedy = f"by the preset {chosen.preset}; leave --setting and --method to it"
+        raise UsageError(f"{error} It is set {remedy}.") from None
+
+
+def _options_of_file(argv: list[str], chosen: argparse.Namespace) -> list[str]:
+    """The options of `--config` or `--preset` as arguments; a preset's target and source are printed."""
+    from redwood.experiments import config_file
+
+    if chosen.config is not None:
+        return config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
+    if chosen.preset is None:
+        return []
+    from redwood.experiments.presets import catalog, listing
+
+    preset = catalog.find_preset(chosen.preset)
+    print(listing.describe(preset))
+    return config_file.as_arguments({"setting": preset.setting, "method": preset.method, **preset.options})
 
 
 if __name__ == "__main__":

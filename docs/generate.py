@@ -15,6 +15,7 @@ from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.registry import load_object
 from redwood.experiments.listing import describe_settings
+from redwood.experiments.presets.catalog import load_presets
 from redwood.methods import AGENT_PARTS, METHODS, Composition, Method
 from redwood.methods.table import MethodEntry
 from redwood.runs.run import Run
@@ -95,6 +96,15 @@ def run_options() -> str:
     return option_table(Run, [f.name for f in fields(Run)])
 
 
+def presets() -> str:
+    """The table of presets."""
+    rows = (
+        [f"`{name}`", f"`{preset.setting}`", f"{preset.target:g} ± {preset.tolerance:g}", preset.status]
+        for name, preset in load_presets().items()
+    )
+    return table(("`--preset`", "setting", "target (%)", "status"), rows)
+
+
 def options(classes: Mapping[str, type[Method] | type[Setting]]) -> str:
     """The options of several classes: one table for each class that declares some.
 
@@ -163,7 +173,10 @@ def _default(f: "Field[object]") -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
-    for part in (methods, agent_parts, method_options, settings, setting_options, run_options, house, late_imports)
+    for part in (
+        *(methods, agent_parts, method_options, settings, setting_options, run_options),
+        *(presets, house, late_imports),
+    )
 }
 
 

@@ -34,6 +34,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
     group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
+    group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
     group.add_argument("--resume", metavar="DIR", help="go on with the run or comparison in this folder")
     group.add_argument(
         "--trust", action="store_true", help="with --resume or --config: run the code that the folder or file names"
@@ -46,6 +47,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--advise", action="store_true", help="say how many samples of each slice to collect: --dataset D --budget B"
     )
+    group.add_argument("--presets", action="store_true", help="with --list: the presets, targets and status")
     group.add_argument("--json", action="store_true", help="with --list: as JSON")
     group.add_argument("--version", action="store_true", help="show the version")
     group.add_argument("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
@@ -62,6 +64,10 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
     if chosen.trust and not (chosen.config or chosen.resume):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
+    if chosen.presets and not chosen.list:
+        raise UsageError("--presets goes with --list; add it, or give --preset NAME.")
+    if chosen.preset is not None and chosen.config is not None:
+        raise UsageError("--preset and --config both set options; give one of them, and flags for the rest.")
     return chosen, rest
 
 
@@ -120,6 +126,7 @@ def general_help(settings: list[str], methods: list[str]) -> str:
                 "  python cli.py --setting class_incremental --method rehearsal",
                 "  python cli.py --setting class_incremental --method rehearsal --help    the options of these two",
                 "  python cli.py --setting all --method rehearsal,ewc,finetune            one table, one picture",
+                "  python cli.py --preset der_pp/cifar10-500                              a published result",
                 "  python cli.py --resume runs/2026...                                    go on where it stopped",
             ]
         ),

@@ -19,6 +19,8 @@ _CODE = ("setting", "method", "model", "expert_models", "backbone", "dataset", "
 _FILES = ("stream_file", "concepts")
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
+# Networks with arguments: what stands behind the colon is numbers, whatever it is.
+_NETWORKS = ("mlp:",)
 
 
 def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:
@@ -71,6 +73,8 @@ def names_code(text: str) -> bool:
 
 
 def _is_code(name: str) -> bool:
+    if name.startswith(_NETWORKS):
+        return False
     for kind in _KINDS:
         name = name.removeprefix(kind)
     # The name of a file alone is an error, which names what is in it: for that the file is run.

@@ -3,9 +3,9 @@
 Every network takes samples as they are stored (`uint8` images stay `uint8`) and begins with `Scale`.
 
 - `auto`: `slim_resnet18` for colour images of at least 16 x 16 pixels, `mlp` for everything else
-- `mlp`: two hidden layers of 256
+- `mlp`: two hidden layers of 256; `mlp:widths=400-400` has two of 400, `mlp:mean=0,deviation=1` inputs in [0, 1]
 - `simple_cnn`: three convolutions
-- `slim_resnet18`: the reduced ResNet-18 of continual learning
+- `slim_resnet18`: the reduced ResNet-18 of continual learning; `cifar_resnet18` in full width, `cifar_resnet32`
 - any classification model of torchvision (`resnet18`, `resnet50`, ...), untrained
 - `path/to/file.py:function` or `package.module:function`: what a function or class of the user makes
 """
@@ -19,9 +19,10 @@ from torch import nn
 
 from redwood.core.errors import UnknownNameError
 from redwood.core.registry import names_code
-from redwood.methods.networks.builtin import Scale, mlp, simple_cnn, slim_resnet18
+from redwood.methods.networks.builtin import Scale, cifar_resnet18, cifar_resnet32, mlp, simple_cnn, slim_resnet18
 from redwood.methods.networks.check import adapt_module
 from redwood.methods.networks.factory import call_factory, refuse_no_module
+from redwood.methods.networks.mlp_arguments import PREFIX, mlp_from
 from redwood.methods.networks.torchvision_models import classification_models, torchvision_model
 
 __all__ = ["NETWORKS", "Scale", "adapt_module", "auto", "build_network"]
@@ -44,6 +45,8 @@ NETWORKS: Mapping[str, Callable[[Box, int], nn.Module]] = {
     "mlp": mlp,
     "simple_cnn": simple_cnn,
     "slim_resnet18": slim_resnet18,
+    "cifar_resnet18": cifar_resnet18,
+    "cifar_resnet32": cifar_resnet32,
     "resnet18": partial(torchvision_model, "resnet18"),
     "resnet50": partial(torchvision_model, "resnet50"),
 }
@@ -53,7 +56,7 @@ def build_network(name: object, observation_space: Box, n_outputs: int) -> nn.Mo
     """Build a network with initial weights drawn from torch's global generator.
 
     Args:
-        name: A key of `NETWORKS`, the name of a classification model of torchvision, `file.py:function` or
+        name: A key of `NETWORKS`, `mlp:widths=400-400`, a classification model of torchvision, `file.py:function` or
             `package.module:function`; see `call_factory` for what such a function takes.
         observation_space: Space of one observation; images are (C, H, W).
         n_outputs: Number of scores.
@@ -68,6 +71,8 @@ def build_network(name: object, observation_space: Box, n_outputs: int) -> nn.Mo
     """
     if not isinstance(name, str):
         refuse_no_module(name)
+    if name.startswith(PREFIX):
+        return mlp_from(name, observation_space, n_outputs)
     if names_code(name):
         return adapt_module(call_factory(name, observation_space, n_outputs), observation_space, n_outputs)
     if name in NETWORKS:

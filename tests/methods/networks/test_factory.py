@@ -108,7 +108,7 @@ def test_neither_a_name_nor_a_module(given, sentence):
 
 
 EVERYWHERE = ["auto", "mlp"]
-ON_IMAGES = ["simple_cnn", "slim_resnet18", "resnet18", "resnet50"]
+ON_IMAGES = ["simple_cnn", "slim_resnet18", "cifar_resnet18", "cifar_resnet32", "resnet18", "resnet50"]
 SHAPES = [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.networks.builtin import BasicBlock, slim_resnet18
+from redwood.methods.networks.builtin import BasicBlock, cifar_resnet18, cifar_resnet32, slim_resnet18
 from tests.methods.networks.spaces import images, vectors
 
 
@@ -25,6 +25,15 @@ def test_features_shrink_to_one_eighth() -> None:
     pooling.register_forward_pre_hook(lambda _, x: shapes.append(tuple(x[0].shape)))
     network(torch.zeros(2, 3, 32, 32))
     assert shapes == [(2, 160, 4, 4)]
+
+
+def test_in_full_width_and_for_cifar() -> None:
+    wide = cifar_resnet18(images(3, 32, 32), 10)
+    assert sum(p.numel() for p in wide.parameters()) == 11_173_962
+    deep = cifar_resnet32(images(3, 32, 32), 10)
+    blocks = [m.conv1.out_channels for m in deep.modules() if isinstance(m, BasicBlock)]
+    assert blocks == [16] * 5 + [32] * 5 + [64] * 5
+    assert deep(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
 def test_a_block_without_weights_is_its_shortcut() -> None:

@@ -1,0 +1,80 @@
+"""Published cells whose data set is at hand, run by their presets: what is reached, against target and tolerance.
+
+The presets that name MNIST are run, which `--data_dir` has to hold (the four idx files). `experiments/presets` keeps
+what was reached: copy the figures into the files after a run; tests/experiments/presets compares them.
+
+Run: python benchmarks/presets.py --data_dir DIR [--only si/mnist-task ...] [--seeds 3].
+Writes benchmarks/results/presets.*; what is not run keeps its earlier figures.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from statistics import mean, stdev
+from typing import Any
+
+from clocked import use_one_thread
+from common import RESULTS, environment, markdown_table, write
+
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.options import parse_options
+from redwood.experiments.pairs import Pair
+from redwood.experiments.presets.catalog import Preset, Reached, load_presets
+
+DATASET = "mnist"
+
+
+def run(preset: Preset, seed: int, data_dir: str) -> float:
+    """The metric of one run, in percent."""
+    arguments = as_arguments({**preset.options, "data_dir": data_dir, "seed": seed})
+    options = parse_options(Pair(preset.setting, preset.method), arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        results = options.setting.apply(options.method, run_dir=f"{folder}/run", quiet=True)
+    value = results.metrics[preset.metric]
+    assert value is not None
+    return 100 * value
+
+
+def row(preset: Preset, values: list[float], minutes: float) -> dict[str, Any]:
+    """What was reached, in the words of the preset."""
+    reached = Reached(round(mean(values), 2), round(stdev(values), 2) if len(values) > 1 else 0.0, len(values))
+    found = Preset(**{**vars(preset), "reached": reached})
+    return {
+        "preset": preset.name,
+        "target": f"{preset.target:g} +- {preset.tolerance:g}",
+        "reached": f"{reached.mean:.2f} +- {reached.deviation:.2f}",
+        "seeds": reached.seeds,
+        "difference": f"{reached.mean - preset.target:+.2f}",
+        "met": "yes" if found.is_met else "no",
+        "minutes a run": f"{minutes:.1f}",
+        "values": [round(value, 2) for value in values],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    presets = {name: preset for name, preset in load_presets().items() if DATASET in name}
+    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--only", nargs="*", choices=presets, default=list(presets))
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    use_one_thread()
+    for name in args.only:
+        start = time.perf_counter()
+        values = [run(presets[name], seed, args.data_dir) for seed in range(args.seeds)]
+        save(row(presets[name], values, (time.perf_counter() - start) / 60 / args.seeds))
+
+
+def save(new: dict[str, Any]) -> None:
+    """Write the new row among the earlier ones."""
+    path = RESULTS / "presets.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = sorted([other for other in rows if other["preset"] != new["preset"]] + [new], key=lambda one: one["preset"])
+    shown = [{key: value for key, value in one.items() if key != "values"} for one in rows]
+    text = "# Published cells on MNIST, run by their presets\n\n" + markdown_table(shown)
+    write("presets", {"environment": environment(), "rows": rows}, text)
+
+
+if __name__ == "__main__":
+    main()
