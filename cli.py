@@ -94,21 +94,15 @@ def _dispatch(argv: list[str]) -> int:
 
 def _list(chosen: argparse.Namespace, rest: list[str]) -> int:
     library, others = split_library(rest)
-    if chosen.presets:
-        _refuse_more("--list --presets", rest)
-        from redwood.experiments.presets.listing import print_presets
-
-        print_presets(chosen.json)
-        return 0
-    _refuse_more("--list", others)
+    _refuse_more(*("--list --presets", rest) if chosen.presets else ("--list", others))
     if library is not None:
         from redwood.experiments.library_listing import print_library
 
         print_library(library, chosen.json)
         return 0
-    from redwood.experiments.listing import print_settings
+    from redwood.experiments import listing, presets
 
-    print_settings(chosen.json)
+    (presets.print_presets if chosen.presets else listing.print_settings)(chosen.json)
     return 0
 
 
@@ -150,11 +144,14 @@ def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
 
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:
     """Run the chosen pairs, or show their help; the options of a file join those of the command line."""
-    from redwood.experiments import options, pairs
+    from redwood.experiments import config_file, options, pairs, presets
 
-    in_file = _options_of_file(argv, chosen)
-    if in_file:
-        chosen, rest = parse_selection(in_file + argv)
+    in_file: list[str] = []
+    if chosen.config is not None:
+        in_file = config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
+    elif chosen.preset is not None:
+        in_file = presets.announce(presets.find_preset(chosen.preset))
+    chosen, rest = parse_selection(in_file + argv)
     if _asks_for_general_help(chosen):
         return _general_help()
     _refuse_missing(chosen)
@@ -175,21 +172,6 @@ def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) 
         if chosen.preset is not None:
             remedy = f"by the preset {chosen.preset}; leave --setting and --method to it"
         raise UsageError(f"{error} It is set {remedy}.") from None
-
-
-def _options_of_file(argv: list[str], chosen: argparse.Namespace) -> list[str]:
-    """The options of `--config` or `--preset` as arguments; a preset's target and source are printed."""
-    from redwood.experiments import config_file
-
-    if chosen.config is not None:
-        return config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
-    if chosen.preset is None:
-        return []
-    from redwood.experiments.presets import catalog, listing
-
-    preset = catalog.find_preset(chosen.preset)
-    print(listing.describe(preset))
-    return config_file.as_arguments({"setting": preset.setting, "method": preset.method, **preset.options})
 
 
 if __name__ == "__main__":

@@ -76,11 +76,6 @@ class Preset:
         found = f"{self.reached.mean:.1f} +- {self.reached.deviation:.1f}, {self.reached.seeds} seeds"
         return f"reached: {found}" if self.is_met else f"missed by {self.reached.mean - self.target:+.1f}: {found}"
 
-    @property
-    def headline(self) -> str:
-        """One line: the target and its source."""
-        return f"preset {self.name}: {self.metric} {self.target:g} +- {self.tolerance:g} % ({self.source})"
-
 
 def find_preset(name: str) -> Preset:
     """The preset of a name such as `der_pp/cifar10-500`.

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 
+from redwood.experiments.config_file import as_arguments
 from redwood.experiments.presets.catalog import Preset, load_presets
 from redwood.experiments.tables import new_table
 
@@ -26,6 +27,12 @@ def print_presets(as_json: bool) -> None:
         target = f"{preset.target:.1f} +- {preset.tolerance:.1f}"
         table.add_row(preset.name, preset.setting, target, preset.status)
     Console().print(table)
+
+
+def announce(preset: Preset) -> list[str]:
+    """Print what the preset is, and return its options as command-line arguments."""
+    print(describe(preset))
+    return as_arguments({"setting": preset.setting, "method": preset.method, **preset.options})
 
 
 def describe(preset: Preset) -> str:

@@ -23,7 +23,8 @@ ELSEWHERE = {
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
 SELECTION = {
-    *("setting", "method", "seeds", "jobs", "config", "resume", "trust", "list", "advise", "json", "version", "help"),
+    *("setting", "method", "seeds", "jobs", "config", "preset", "resume", "trust"),
+    *("list", "presets", "advise", "json", "version", "help"),
 }
 
 METHOD_FILE = """
