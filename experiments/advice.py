@@ -25,6 +25,7 @@ from redwood.runs.run import Run
 from redwood.settings.acquisition.offer import Offer
 from redwood.settings.batch import Batch
 from redwood.settings.data.catalog import load_dataset
+from redwood.settings.data.columns import Columns
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.scores.slices import slicing_of
 from redwood.settings.tree import TraditionalSetting
@@ -112,7 +113,7 @@ def find_advice(options: AdviceOptions) -> Advice:
     Raises:
         RedwoodError: If the data cannot be read, has no classes, or has another number of slices than of costs.
     """
-    data = load_dataset(options.dataset, Path(options.data_dir), options.seed, 0, options.slices)
+    data = load_dataset(options.dataset, Path(options.data_dir), options.seed, 0, Columns(slices=options.slices))
     if data.kind != "classes":
         raise InvalidOptionError(
             f"--advise compares the losses of classes, but --dataset {options.dataset} has none; choose other data."

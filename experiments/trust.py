@@ -17,6 +17,8 @@ from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 _CODE = ("setting", "method", "model", "expert_models", "backbone", "dataset", "background", "env")
 # Options that may name a YAML file of data sets.
 _FILES = ("stream_file", "concepts")
+# Options for data, which may come from Hugging Face: its package runs no code of a data set from version 4 on.
+_DATA, _HUGGING_FACE = ("dataset", "background"), "hf:"
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
 # Networks with arguments: what stands behind the colon is numbers, whatever it is.
@@ -36,7 +38,7 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
     """
     for name in _CODE:
         for reference in _texts(options.get(name)):
-            if names_code(reference):
+            if names_code(reference, is_data=name in _DATA):
                 raise UsageError(
                     f"{option} {source} names code that would be run, {name}: {reference}; look at it, then add "
                     f"--trust{f', or --{name} {reference}' if option == '--config' else ''}."
@@ -44,7 +46,7 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
     for name in _FILES:
         for file in _texts(options.get(name)):
             for reference in _data_sets_in(Path(file)):
-                if names_code(reference):
+                if names_code(reference, is_data=True):
                     raise UsageError(
                         f"{option} {source} names the file {file}, whose data set {reference} is code that would be "
                         "run; look at it, then add --trust."
@@ -67,9 +69,15 @@ def _data_sets_in(file: Path) -> Iterable[str]:
             nested.extend(value)
 
 
-def names_code(text: str) -> bool:
-    """Whether an option's value names code beside redwood's own and that of installed packages' entry points."""
-    return any(_is_code(part) for whole in text.split(",") for part in whole.split("+"))
+def names_code(text: str, *, is_data: bool = False) -> bool:
+    """Whether an option's value names code beside redwood's own and that of installed packages' entry points.
+
+    Args:
+        text: The value.
+        is_data: Whether the option names data sets.
+    """
+    wholes = [whole for whole in text.split(",") if not (is_data and whole.strip().startswith(_HUGGING_FACE))]
+    return any(_is_code(part) for whole in wholes for part in whole.split("+"))
 
 
 def _is_code(name: str) -> bool:

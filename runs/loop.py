@@ -353,6 +353,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         slices=SliceScores(**state.slices) if state.slices else None,
         labels_used=state.labels_used,
         class_names=list(stream.class_names()),
+        task_names=list(stream.task_names()),
         config=config | stream.drawn(),
         cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
         **stream.result_fields(state.details),

@@ -177,6 +177,9 @@ class Stream(Protocol):
     def class_names(self) -> tuple[str, ...]:
         """The name of each output (K,); empty where the data has none."""
 
+    def task_names(self) -> tuple[str, ...]:
+        """The name of each task of the run (T,); empty where the data has none."""
+
     def drawn(self) -> dict[str, object]:
         """Random draws of the stream that results keep beside the options."""
 
@@ -208,4 +211,8 @@ class FixedStream:
 
     def class_names(self) -> tuple[str, ...]:
         """None: the outputs have no names."""
+        return ()
+
+    def task_names(self) -> tuple[str, ...]:
+        """None: the tasks have no names."""
         return ()

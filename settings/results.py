@@ -114,6 +114,7 @@ class Results:
         labels_used: Labels that were asked for (P, points) by each point of the online curve, counted in each phase.
             Empty where all labels come.
         class_names: Name of each output (K,). Empty where the data has none.
+        task_names: Name of each task (T,), such as its month. Empty where the data has none.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -140,6 +141,7 @@ class Results:
     slices: SliceScores | None = None
     labels_used: list[list[int]] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
+    task_names: list[str] = field(default_factory=list)
     # A file holds the forward transfer but not the untrained accuracies: number of rows, and the value for these rows.
     _loaded_forward_transfer: tuple[int, float | None] | None = field(
         default=None, init=False, repr=False, compare=False
@@ -255,6 +257,7 @@ class Results:
             **({} if self.slices is None else {"slices": self.slices.to_dict()}),
             **({"labels_used": [list(row) for row in self.labels_used]} if self.labels_used else {}),
             **({"class_names": list(self.class_names)} if self.class_names else {}),
+            **({"task_names": list(self.task_names)} if self.task_names else {}),
         }
 
     @classmethod
@@ -281,7 +284,7 @@ class Results:
             *cls.own_entries,
         )
         held_out = f"validation_{cls.measure.key}"
-        optional = {"phase_tasks", "learning_curves", "slices", "labels_used", "class_names", held_out}
+        optional = {"phase_tasks", "learning_curves", "slices", "labels_used", "class_names", "task_names", held_out}
         if not isinstance(data, dict) or data.keys() - optional != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
@@ -305,6 +308,7 @@ class Results:
                 slices=SliceScores(**data["slices"]) if "slices" in data else None,
                 labels_used=[list(map(int, row)) for row in data.get("labels_used", [])],
                 class_names=list(data.get("class_names", [])),
+                task_names=list(data.get("task_names", [])),
             )
             for name in cls.own_entries:
                 setattr(results, name, data[name])

@@ -67,6 +67,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "slices": SLICES,
         "labels_used": ListOf(ListOf(_COUNT)),
         "class_names": ListOf(Text(), least=1),
+        "task_names": ListOf(Text(), least=1),
         "slice_names": ListOf(Text(empty=True), least=1),
         "slice_costs": ListOf(_AMOUNT, least=1),
         "slice_sizes": ListOf(ListOf(_COUNT, least=1)),

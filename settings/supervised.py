@@ -14,9 +14,10 @@ from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Setting
-from redwood.settings.data.catalog import load_dataset
+from redwood.settings.data.catalog import load_dataset, load_in_memory
+from redwood.settings.data.columns import NO_COLUMNS, PERIODS, Columns
 from redwood.settings.data.combine import combine
-from redwood.settings.data.conversion import checked_source
+from redwood.settings.data.conversion import InMemory, checked_source
 from redwood.settings.data.ctrl import CTRL_STREAMS, ctrl_stream, find_pool
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.imbalance import check_imbalance
@@ -38,7 +39,12 @@ class SupervisedSetting(Setting, labels=True):
 
     stream_type: ClassVar[type[SupervisedStream]] = SupervisedStream
 
-    dataset: Any = "digits"  # name, .npz/.h5 file, drift_regression:KIND, continuum:NAME, or file.py:function
+    # name, .npz, .h5, .csv or .parquet file, hf:FOLDER, drift_regression:KIND, continuum:NAME, or file.py:function
+    dataset: Any = "digits"
+    target_column: str = ""  # tables: column of classes (integers, texts) or numbers (default: target, label or y)
+    task_column: str = ""  # tables: column that holds the task of each row
+    time_column: str = ""  # tables: column of dates or numbers, in whose order the rows come
+    period: str = ""  # tables: a task for each year, quarter, month, week, day or hour of --time_column
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
     stream: str = "auto"  # tasks: class_split, permuted, rotated, instance, ordered, contexts (the data's), tasks, s_*
@@ -90,6 +96,30 @@ class SupervisedSetting(Setting, labels=True):
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
         self._check_slices()
+        self._check_columns()
+
+    @property
+    def _columns(self) -> Columns:
+        return Columns(self.target_column, self.task_column, self.time_column, self.period, self.slices)
+
+    def _check_columns(self) -> None:
+        if self.period:
+            check_choice(self, "period", tuple(PERIODS))
+        if self.period and not self.time_column:
+            raise InvalidOptionError(
+                f"--period {self.period} has no effect without --time_column; name the column that holds the dates."
+            )
+        if self.period and self.task_column:
+            raise InvalidOptionError(
+                f"--period {self.period} and --task_column {self.task_column} both make tasks; leave one of them out."
+            )
+        making = ("--task_column", self.task_column) if self.task_column else ("--period", self.period)
+        if making[1] and self.stream not in ("auto", "contexts"):
+            raise InvalidOptionError(
+                f"{making[0]} {making[1]} makes the tasks, and so does --stream {self.stream}; leave one of them out."
+            )
+        if isinstance(self.dataset, Dataset) or self.stream_file or self._is_ctrl:
+            self._columns.refuse(self.dataset_name)
 
     def _check_slices(self) -> None:
         if self.slices and isinstance(self.dataset, Dataset):
@@ -132,12 +162,12 @@ class SupervisedSetting(Setting, labels=True):
                 "--setting task_incremental."
             )
         if self.stream_file and given_data:
-            given = self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
+            given = self.dataset if isinstance(self.dataset, str) else self.dataset.name
             raise InvalidOptionError(
                 f"--dataset {given} has no effect beside --stream_file {self.stream_file}, which names the data sets; "
                 "leave one of them out."
             )
-        if of_tasks and isinstance(self.dataset, Dataset):
+        if of_tasks and not isinstance(self.dataset, str):
             raise InvalidOptionError(
                 f"--stream tasks needs the names of data sets, but {self.dataset.name} is one in memory; use "
                 "--stream contexts for the tasks of its own."
@@ -166,7 +196,7 @@ class SupervisedSetting(Setting, labels=True):
             return Path(self.stream_file).stem
         if self._is_ctrl:
             return f"{self.stream}:{Path(self.concepts).stem}"
-        return self.dataset.name if isinstance(self.dataset, Dataset) else self.dataset
+        return self.dataset if isinstance(self.dataset, str) else self.dataset.name
 
     @cached_property
     def observation_space(self) -> Box:
@@ -193,24 +223,28 @@ class SupervisedSetting(Setting, labels=True):
     def _cut_stream(self) -> SupervisedStream:
         if self.stream == "tasks":
             views = read_task_list(Path(self.stream_file)) if self.stream_file else views_of_names(self.dataset)
-            return self._stream_of(views, self._loader(self.image_size))
+            return self._stream_of(views, self._loader(self.image_size, self._columns))
         if self._is_ctrl:
             pool = find_pool(self.concepts, self.seed)
             load = self._loader(self.image_size or pool.image_size)
             last = self.first_task + (self.nb_tasks or 0)
             return self._stream_of(ctrl_stream(self.stream, pool, load, self.seed, last), load)
-        return self.stream_type(self, self._dataset_of(self.dataset, self.image_size))
+        return self.stream_type(self, self._dataset_of(self.dataset, self.image_size, self._columns))
 
     def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
         data = combine(self.dataset_name, views, load, self.seed)
         return self.stream_type(self, data, [view.describe() for view in views])
 
-    def _dataset_of(self, source: str | Dataset, image_size: int = 0) -> Dataset:
-        return source if isinstance(source, Dataset) else self._loader(image_size)(source)
+    def _dataset_of(
+        self, source: str | Dataset | InMemory, image_size: int = 0, columns: Columns = NO_COLUMNS
+    ) -> Dataset:
+        if isinstance(source, InMemory):
+            return load_in_memory(source, self.seed, image_size, columns)
+        return source if isinstance(source, Dataset) else self._loader(image_size, columns)(source)
 
-    def _loader(self, image_size: int) -> Callable[[str], Dataset]:
+    def _loader(self, image_size: int, columns: Columns = NO_COLUMNS) -> Callable[[str], Dataset]:
         """Loads data sets by name, each of them once."""
-        return cache(lambda name: load_dataset(name, Path(self.data_dir), self.seed, image_size, self.slices))
+        return cache(lambda name: load_dataset(name, Path(self.data_dir), self.seed, image_size, columns))
 
     @property
     def _is_ctrl(self) -> bool:

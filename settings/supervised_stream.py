@@ -31,20 +31,27 @@ from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
-from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_outputs
+from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_outputs, names_of_tasks
 from redwood.settings.table import name_of_setting
+
+_LOOKED_AT = 1000
 
 
 def observation_space_of(data: Dataset) -> Box:
-    """Shape, dtype and range of one sample. Floats: the range in training (per feature for vectors)."""
+    """Shape, dtype and range of one sample.
+
+    Floats: the range in training (per feature for vectors), or of 1,000 samples if these are read batch by batch.
+    """
     shape = data.sample_shape
     if not data.x.dtype.is_floating_point:
         dtype = np.dtype(str(data.x.dtype).removeprefix("torch."))
         return Box(0, data.max_value or 255, shape, dtype=dtype.type)
-    assert isinstance(data.x, Tensor)
+    x = data.x
+    if not isinstance(x, Tensor):
+        x = x[torch.linspace(0, len(x) - 1, min(_LOOKED_AT, len(x)), dtype=torch.float64).long()]
     if len(shape) == 1:
-        return Box(data.x.amin(0).numpy(), data.x.amax(0).numpy(), dtype=np.float32)
-    return Box(float(data.x.min()), float(data.x.max()), shape, dtype=np.float32)
+        return Box(x.amin(0).numpy(), x.amax(0).numpy(), dtype=np.float32)
+    return Box(float(x.min()), float(x.max()), shape, dtype=np.float32)
 
 
 class SupervisedStream(FixedStream):
@@ -85,7 +92,8 @@ class SupervisedStream(FixedStream):
                 f"--{option} {given[option]} has no effect on {data.name}, whose {what}; leave it out."
             )
         kind = "tasks" if names else self._kind_of_tasks()
-        self._in_order = kind == "ordered" and self._can_keep_order()
+        self._kind = kind
+        self._in_order = self._follows_time(kind) and self._can_keep_order()
         kinds = {"regression": RegressionResults, "multi_label": MultiLabelResults}
         self.results_type: type[Results] = kinds.get(data.kind, Results)
         options = TaskOptions(
@@ -169,6 +177,10 @@ class SupervisedStream(FixedStream):
         """Whether samples can come in their order. A task that is presented several times is shuffled."""
         return not self._is_pooled and (not self._promised.boundaries or self._setting.passes == 1)
 
+    def _follows_time(self, kind: str) -> bool:
+        """Whether the tasks of this option `stream` follow each other in the order of the samples."""
+        return kind == "ordered" or (kind == "contexts" and self._data.tasks_follow_time)
+
     def _kind_of_tasks(self) -> str:
         """The option `stream`, with `auto` resolved."""
         setting, kind = self._setting, self._setting.stream
@@ -176,14 +188,14 @@ class SupervisedStream(FixedStream):
             split = "instance" if self._data.is_multi_label else "class_split"
             uncut = "ordered" if self._data.keeps_order else split
             kind = uncut if self._data.contexts is None else "contexts"
-        if kind == "ordered" and setting.transition == "blurry":
+        if self._follows_time(kind) and setting.transition == "blurry":
             raise InvalidOptionError(
-                "--transition blurry mixes the samples of tasks, but --stream ordered keeps their order; "
+                f"--transition blurry mixes the samples of tasks, but --stream {kind} keeps their order; "
                 "leave it out or use --stream instance."
             )
-        if kind == "ordered" and setting.drift_width != type(setting).drift_width:
+        if self._follows_time(kind) and setting.drift_width != type(setting).drift_width:
             raise InvalidOptionError(
-                f"--drift_width {setting.drift_width} has no effect on --stream ordered, which keeps the order; "
+                f"--drift_width {setting.drift_width} has no effect on --stream {kind}, which keeps the order; "
                 "leave it out or use --stream instance."
             )
         return kind
@@ -428,6 +440,10 @@ class SupervisedStream(FixedStream):
     @override
     def class_names(self) -> tuple[str, ...]:
         return names_of_outputs(self._data, self._source.tasks, self.n_outputs)
+
+    @override
+    def task_names(self) -> tuple[str, ...]:
+        return names_of_tasks(self._data, self._source.tasks, self._kind)
 
     def fingerprint(self) -> dict[str, object]:
         """The data set, and that of background samples. All else follows from the options."""

@@ -13,7 +13,19 @@ from redwood.settings.supervised_stream import SupervisedStream
 from redwood.settings.tree import TraditionalSetting
 
 # Options of the parents that decide how tasks are cut; here, the tasks are the slices.
-WITHOUT_EFFECT = ("stream", "nb_tasks", "increment", "class_order", "angles", "blur", "drift_width", "lca")
+WITHOUT_EFFECT = (
+    "stream",
+    "nb_tasks",
+    "increment",
+    "class_order",
+    "angles",
+    "blur",
+    "drift_width",
+    "lca",
+    "task_column",
+    "time_column",
+    "period",
+)
 
 
 @dataclass

@@ -1,52 +1,67 @@
 """Load a data set by its name: one of the table, a scenario of continuum, a file, or a function of the user."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 from redwood.core.errors import DataError, InvalidOptionError, UnknownNameError
 from redwood.core.registry import look_up
-from redwood.settings.data import continuum_adapter, files
-from redwood.settings.data.conversion import resized
+from redwood.settings.data import continuum_adapter, files, hugging_face, tables, torch_sets
+from redwood.settings.data.columns import NO_COLUMNS, Columns
+from redwood.settings.data.conversion import HUGGING_FACE, TABLE, InMemory, resized
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.table import DATASETS, ENTRY_POINTS
 
 
-def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, slices: str = "") -> Dataset:
+def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, columns: Columns = NO_COLUMNS) -> Dataset:
     """Load the data set that `name` stands for.
 
     Args:
-        name: A key of `DATASETS`, `continuum:NAME`, a path to an .npz, .h5 or .hdf5 file (also relative to `data_dir`),
-            `package.module:function`, `path/to/file.py:function`, or an entry point of the group `redwood.datasets`.
+        name: A key of `DATASETS`, `continuum:NAME`, a path to an .npz, .h5, .hdf5, .csv or .parquet file (also relative
+            to `data_dir`), `hf:FOLDER` or `hf:NAME` of Hugging Face, `package.module:function`,
+            `path/to/file.py:function`, or an entry point of the group `redwood.datasets`.
         data_dir: Folder that holds the data, or that a download goes to.
         seed: Draws the test samples where the source has no test split of its own.
         image_size: Side of the images in pixels; 0 keeps the source's own.
-        slices: Column of a file that holds the slice of each sample; empty: none.
+        columns: What the columns of a file are; empty names: the usual ones, or none.
 
     Raises:
         UnknownNameError: If there is no such data set; the nearest one is named.
         DataError: If the data is missing or unreadable, or the source is no data source.
-        InvalidOptionError: If `image_size` is negative, or given for data that is no images; or if there is no column
-            `slices`.
+        InvalidOptionError: If `image_size` is negative, or given for data that is no images; or if a column of
+            `columns` is not there.
     """
     if image_size < 0:
         raise InvalidOptionError(
             f"--image_size is a number of pixels, or 0 for the data set's own size; got {image_size}."
         )
-    return resized(_load(name, Path(data_dir).expanduser(), seed, image_size, slices), image_size)
+    return resized(_load(name, Path(data_dir).expanduser(), seed, image_size, columns), image_size)
 
 
-def _load(name: str, data_dir: Path, seed: int, image_size: int, slices: str) -> Dataset:
-    is_file = name.lower().endswith((".npz", ".h5", ".hdf5"))
-    if slices and not is_file:
-        raise InvalidOptionError(
-            f"--slices {slices} names a column of a data file, but --dataset {name} is none; give an .npz, .h5 or "
-            ".hdf5 file, or leave it out for slices by class."
-        )
+def load_in_memory(given: InMemory, seed: int, image_size: int, columns: Columns = NO_COLUMNS) -> Dataset:
+    """Make a data set of what was given from Python; all else is as in `load_dataset`."""
+    if given.kind == TABLE:
+        data = tables.from_frames(given.name, given.parts, columns, seed)
+    elif given.kind == HUGGING_FACE:
+        data = hugging_face.from_datasets(given.name, given.parts, columns, seed, image_size)
+    else:
+        columns.refuse(f"of the class {given.name}")
+        data = torch_sets.from_torch(given.name, given.parts, seed, image_size)
+    return resized(data, image_size)
+
+
+def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Columns) -> Dataset:
+    path = _path(name.removeprefix("hf:"), data_dir)
+    if name.startswith("hf:"):
+        return hugging_face.load(name, path, columns, seed, image_size)
+    if name.lower().endswith(tables.SUFFIXES):
+        return tables.load(path, columns, seed)
+    if name.lower().endswith(files.SUFFIXES):
+        replace(columns, slices="").refuse(name)
+        return files.load(path, seed, columns.slices)
+    columns.refuse(name)
     if name.startswith("continuum:"):
         return continuum_adapter.load(name.removeprefix("continuum:"), data_dir, seed, image_size)
-    if is_file:
-        path, beside = Path(name).expanduser(), data_dir / name
-        return files.load(beside if beside.is_file() and not path.is_file() else path, seed, slices)
     kind = f"{name.partition(':')[0]}:"
     kinds = [key for key in DATASETS if key.startswith(kind)]
     if kinds and name not in DATASETS:
@@ -54,6 +69,12 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int, slices: str) ->
     return _call(
         name, look_up("data set", name, DATASETS, ENTRY_POINTS, inspect.isfunction), data_dir, seed, image_size
     )
+
+
+def _path(name: str, data_dir: Path) -> Path:
+    """A path as given, or in `data_dir` if it is only there."""
+    path, beside = Path(name).expanduser(), data_dir / name
+    return beside if beside.exists() and not path.exists() else path
 
 
 def _call(name: str, source: object, data_dir: Path, seed: int, image_size: int) -> Dataset:

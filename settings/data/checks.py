@@ -71,14 +71,16 @@ def check_label_sets(name: str, y: Tensor, y_test: Tensor) -> None:
         raise DataError(f"Data set {name}: {what}; drop such columns of y, and keep two at least.")
 
 
-def check_contexts(name: str, contexts: Tensor, contexts_test: Tensor) -> None:
-    """Check that task ids are 0..T-1, and that each task has training and test samples."""
+def check_contexts(name: str, contexts: Tensor, contexts_test: Tensor, names: tuple[str, ...]) -> None:
+    """Check that task ids are 0..T-1, that each task has training and test samples, and that all or none have names."""
     present, tested = torch.unique(contexts), torch.unique(contexts_test)
     if not torch.equal(present, torch.arange(len(present))) or not torch.equal(present, tested):
         raise DataError(
             f"Data set {name}: task ids must be 0..T-1 and each needs training and test samples, "
             f"got {_shorten(present)} in training and {_shorten(tested)} at test."
         )
+    if names and len(names) != len(present):
+        raise DataError(f"Data set {name}: {len(names)} names do not fit {len(present)} tasks; give one to each task.")
 
 
 def check_times(name: str, *splits: tuple[Tensor | None, Tensor]) -> None:

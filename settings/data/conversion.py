@@ -1,47 +1,93 @@
-"""Check the option `dataset`, and resize images. Messages say how to make a data set of other objects."""
+"""Check the option `dataset`: a name, or data in memory, which a run reads when it starts. Resize images."""
 
 import os
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import IterableDataset
 
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.dataset import Dataset
 
-_MAKE = "make one by Dataset.from_arrays(x, y, x_test, y_test)"
+TABLE, HUGGING_FACE, TORCH = "table", "hugging_face", "torch"
+_MAKE = "make a data set by Dataset.from_arrays(x, y, x_test, y_test)"
 
 
-def checked_source(given: object) -> str | Dataset:
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """Data that was given from Python: one of the kinds that `load_in_memory` reads.
+
+    Attributes:
+        name: Name in results.
+        kind: `TABLE` (a pandas DataFrame), `HUGGING_FACE` or `TORCH` (a map-style data set of torch).
+        parts: One object, of which test samples are drawn; or one for training and one for the test.
+    """
+
+    name: str
+    kind: str
+    parts: tuple[Any, ...]
+
+
+def checked_source(given: object) -> str | Dataset | InMemory:
     """A name of a data set, or a data set.
 
     Args:
-        given: The option `dataset`; a path becomes its name.
+        given: The option `dataset`: a path becomes its name; a table, a data set of Hugging Face or of torch, or a pair
+            of them for training and test, is read when the run starts.
 
     Raises:
         InvalidOptionError: If it is something else; the message says how to make a `Dataset` of it.
     """
-    if isinstance(given, str | Dataset):
+    if isinstance(given, str | Dataset | InMemory):
         return given
     if isinstance(given, os.PathLike):
         return str(os.fspath(given))
-    raise InvalidOptionError(f"dataset has to be a name or a redwood.settings.Dataset, but got {_described(given)}.")
+    parts = given if isinstance(given, tuple | list) and len(given) == 2 else (given,)
+    kinds = [_kind(part) for part in parts]
+    if kinds[0] is not None and len(set(kinds)) == 1:
+        return InMemory(_name(parts[0], kinds[0]), kinds[0], tuple(parts))
+    raise InvalidOptionError(
+        "dataset has to be a name, a redwood.settings.Dataset, a DataFrame, a data set of Hugging Face or of torch, or "
+        f"a pair of the last three (training, test), but got {_described(given)}."
+    )
+
+
+def _kind(given: object) -> str | None:
+    """The kind of data in memory; None if it is no such data. The packages are loaded if there are objects of them."""
+    pandas, datasets = sys.modules.get("pandas"), sys.modules.get("datasets")
+    if pandas is not None and isinstance(given, pandas.DataFrame):
+        return TABLE
+    if datasets is not None and isinstance(given, datasets.Dataset | datasets.DatasetDict):
+        return HUGGING_FACE
+    is_stream = isinstance(given, IterableDataset) or type(given).__module__.partition(".")[0] == "datasets"
+    return TORCH if isinstance(given, TorchDataset) and not is_stream else None
+
+
+def _name(given: Any, kind: str) -> str:
+    if kind == HUGGING_FACE:
+        parts = given.values() if isinstance(given, dict) else [given]
+        return next((part.info.dataset_name for part in parts if part.info.dataset_name), "hugging_face")
+    while hasattr(given, "dataset"):  # a Subset
+        given = given.dataset
+    return "table" if kind == TABLE else type(given).__name__
 
 
 def _described(given: object) -> str:
     kind = type(given)
     if isinstance(given, type):
         return f"the class {given.__name__}; pass an instance"
-    if kind.__module__.partition(".")[0] == "datasets":
-        return f"the {kind.__name__} of Hugging Face; {_MAKE} of numpy.asarray of its columns"
-    if hasattr(given, "tensors"):
-        return f"a {kind.__name__}; {_MAKE}, whose x and y are in its tensors"
+    if isinstance(given, IterableDataset) or kind.__name__ in ("IterableDataset", "IterableDatasetDict"):
+        return f"a {kind.__name__}, which is read in one direction only; pass one whose samples can be indexed"
     if callable(given):
         return f"the function {getattr(given, '__name__', kind.__name__)}; pass what it returns"
-    if any(cls.__module__.startswith("torch.utils.data") for cls in kind.__mro__):
-        return f"a {kind.__name__}; stack its samples to arrays, and {_MAKE}"
+    if isinstance(given, tuple | list):
+        return f"a {kind.__name__} of {len(given)}; {_MAKE} of arrays"
     return f"a {kind.__name__}; {_MAKE}"
 
 

@@ -56,6 +56,10 @@ class Dataset:
         slices_test: Slice of each test sample (M,); given if and only if `slices` is.
         slice_names: Name of each slice (S,).
         class_names: Name of each class (K,), or of each label (L,). Empty: they are called by their numbers.
+        task_names: Name of each task of `contexts` (T,), such as its month. Empty: they are called by their numbers.
+        tasks_follow_time: Whether each task of `contexts` ends before the next one begins: a stream that announces
+            nothing then keeps the order of `time`.
+        compare_all: Whether a run is only resumed with exactly these samples; else some of them are compared.
 
     Raises:
         DataError: If shapes disagree, labels are not 0..K-1, or a value is not finite.
@@ -77,6 +81,9 @@ class Dataset:
     slices_test: Tensor | None = None
     slice_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    task_names: tuple[str, ...] = ()
+    tasks_follow_time: bool = False
+    compare_all: bool = False
 
     def __post_init__(self) -> None:
         check_split(self.name, "training", self.x, self.y, self.contexts)
@@ -97,7 +104,7 @@ class Dataset:
                 f"Data set {self.name}: give task ids for both the training and the test samples, or for neither."
             )
         if self.contexts is not None and self.contexts_test is not None:
-            check_contexts(self.name, self.contexts, self.contexts_test)
+            check_contexts(self.name, self.contexts, self.contexts_test, self.task_names)
         check_times(self.name, (self.time, self.y), (self.time_test, self.y_test))
         if self.validation is not None:
             check_validation(self.name, self.validation, self.y, self.contexts)
@@ -227,6 +234,8 @@ def describe_data(data: Dataset) -> dict[str, object]:
             facts[f"hash of {name} times"] = _hash(time)
         if slices is not None:
             facts[f"hash of {name} slices"] = _hash(slices)
+        if data.compare_all and isinstance(x, Tensor):
+            facts[f"hash of all {name} samples"] = _hash(x)
     if data.validation is not None:
         facts["hash of validation mask"] = _hash(data.validation)
     return facts

@@ -13,6 +13,7 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
 
+SUFFIXES = (".npz", ".h5", ".hdf5")
 _OF_SAMPLES = ("x", "y", "t", "time")
 _NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test")
 

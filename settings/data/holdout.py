@@ -1,5 +1,6 @@
 """Hold out test samples where a data source has no test split."""
 
+from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
@@ -58,6 +59,32 @@ def hold_out_along(name: str, strata: np.ndarray, order: np.ndarray, seed: int) 
         cuts = len(places) * np.arange(groups + 1) // groups
         is_test[places[random.integers(cuts[:-1], cuts[1:])]] = True
     return torch.from_numpy(order[~is_test]), torch.from_numpy(order[is_test])
+
+
+def hold_out_rows(name: str, parts: Sequence[np.ndarray], along: np.ndarray | None, seed: int) -> np.ndarray:
+    """Which rows (N,), bool, are held out, in the same proportion of each stratum; rows alone in theirs never are.
+
+    Args:
+        name: Name of the data set, for the error message.
+        parts: What makes the strata: arrays (N,), such as class and task.
+        along: The rows (N,) in the order of time, if test rows have to lie all along it.
+        seed: Draws the rows.
+
+    Raises:
+        DataError: If each row is alone in its stratum.
+    """
+    _, strata, counts = np.unique(np.stack(parts, axis=1), axis=0, return_inverse=True, return_counts=True)
+    strata = strata.reshape(-1)
+    several = counts[strata] > 1
+    places = np.flatnonzero(several)
+    if along is None:
+        test = hold_out(name, strata[places], seed)[1]
+    else:
+        order = np.searchsorted(places, along[several[along]])
+        test = hold_out_along(name, strata[places], order, seed)[1]
+    is_test = np.zeros(len(strata), dtype=bool)
+    is_test[places[test.numpy()]] = True
+    return is_test
 
 
 def rarest_label(sets: np.ndarray) -> np.ndarray:

@@ -40,6 +40,9 @@ WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
     "label_delay": (0,),
     "validation": (0.0,),
     "slices": ("",),
+    "task_column": ("",),
+    "time_column": ("",),
+    "period": ("",),
     "imbalance": ("",),
     "lca": (0,),
     "eval_tasks": ("all",),
@@ -138,10 +141,9 @@ class OsakaSetting(
 
     def _source(self) -> Callable[[str], Dataset]:
         """Loads the data of a domain, which for the first one may be in memory."""
-        load, given = self._loader(self.image_size), self.dataset
-        if not isinstance(given, Dataset):
-            return load
-        return lambda name: given if name == given.name else load(name)
+        load = self._loader(self.image_size)
+        first = self._dataset_of(self.dataset, self.image_size, self._columns)
+        return lambda name: first if name == self.dataset_name else load(name)
 
     @override
     def open_stream(self) -> Stream:  # type: ignore[override]

@@ -98,6 +98,17 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
     return tasks, n_outputs
 
 
+def names_of_tasks(data: Dataset, tasks: Sequence[SupervisedTask], stream: str) -> tuple[str, ...]:
+    """The name of each task: that of the data, or the names of its classes; empty where there are none."""
+    if stream == "contexts":
+        return data.task_names
+    if stream != "class_split" or not data.class_names:
+        return ()
+    return tuple(
+        ", ".join(data.class_names[label] for label in torch.unique(data.y[task.rows]).tolist()) for task in tasks
+    )
+
+
 def names_of_outputs(data: Dataset, tasks: Sequence[SupervisedTask], n_outputs: int) -> tuple[str, ...]:
     """The name of each output (K,); empty if the classes of `data` have none.
 
@@ -295,9 +306,10 @@ def _contexts(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask]
     if options.num_tasks not in (None, count):
         raise InvalidOptionError(f"--nb_tasks {options.num_tasks} contradicts {data.name}, which has {count} tasks.")
     label_map = torch.arange(data.n_outputs)
+    order = _by_time(data.time if data.tasks_follow_time else None, len(data.y))
     return [
         SupervisedTask(
-            (data.contexts == number).nonzero().flatten(), (data.contexts_test == number).nonzero().flatten(), label_map
+            order[data.contexts[order] == number], (data.contexts_test == number).nonzero().flatten(), label_map
         )
         for number in range(count)
     ], data.n_outputs

@@ -20,11 +20,18 @@ def test_whatever_would_run_code_is_refused(name, reference):
         {"dataset": "data/file.npz", "model": "resnet18", "backbone": "identity", "env": "ALE/Pong-v5"},
         {"dataset": "drift_regression:gradual", "buffer_policy": "ring:k=3", "model": None},
         {"model": "mlp:widths=400-400,mean=0,deviation=1"},
+        {"dataset": "hf:folder/cats.py:v2", "background": "hf:user/cats", "model": "mlp"},
         {"dataset": "continuum:CORe50", "method": "redwood.methods.regularisation.ewc:EWC"},
     ],
 )
 def test_names_and_data_are_not(options):
     refuse_untrusted(options, Path("config.yaml"), "--config")
+
+
+@pytest.mark.parametrize("options", [{"dataset": "hf:cats,file.py:f"}, {"model": "hf:file.py:f"}])
+def test_code_beside_data_of_hugging_face_is_refused(options):
+    with pytest.raises(UsageError, match="names code that would be run"):
+        refuse_untrusted(options, Path("config.yaml"), "--config")
 
 
 @pytest.mark.parametrize("option", ["stream_file", "concepts"])

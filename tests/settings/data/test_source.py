@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import TensorDataset
 
 from redwood.core.errors import InvalidOptionError
 from redwood.settings import ClassIncrementalSetting, Dataset
@@ -19,10 +18,11 @@ class Samples(torch.utils.data.Dataset):
         return X[index], Y[index]
 
 
-class Table(list):
-    """As a table of Hugging Face: known by the package that its class is of."""
+class Stream(torch.utils.data.IterableDataset):
+    """A data set of torch without numbers of samples."""
 
-    __module__ = "datasets.arrow_dataset"
+    def __iter__(self):
+        return iter([(X[0], Y[0])])
 
 
 def make(data_dir, seed, image_size):
@@ -32,14 +32,13 @@ def make(data_dir, seed, image_size):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ((X, Y), r"got a tuple; make one by Dataset.from_arrays\(x, y, x_test, y_test\)\."),
-        (TensorDataset(torch.from_numpy(X)), "got a TensorDataset; .*, whose x and y are in its tensors"),
-        (Samples(), "got a Samples; stack its samples to arrays, and make one"),
-        (Table(), "got the Table of Hugging Face; .* of numpy.asarray of its columns"),
+        ((X, Y), r"got a tuple of 2; make a data set by Dataset.from_arrays\(x, y, x_test, y_test\) of arrays"),
+        ((Samples(), X), "got a tuple of 2; make"),
+        (Stream(), "got a Stream, which is read in one direction only; pass one whose samples can be indexed"),
         (Samples, "got the class Samples; pass an instance"),
         (make, "got the function make; pass what it returns"),
-        (X, "got a ndarray; make one"),
-        (None, "got a NoneType; make one"),
+        (X, "got a ndarray; make a data set"),
+        (None, "got a NoneType; make a data set"),
     ],
 )
 def test_what_is_no_data_set_is_told_with_the_way_to_make_one(given, sentence):

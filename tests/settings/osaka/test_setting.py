@@ -215,6 +215,6 @@ def test_the_defaults_are_three_domains_of_generated_and_installed_data():
 
 
 def test_each_option_of_the_parents_decides_something_or_is_refused():
-    used = {"seed", "workers", "passes", "dataset", "data_dir", "image_size"}
+    used = {"seed", "workers", "passes", "dataset", "data_dir", "image_size", "target_column"}
     assert set(TaskAgnosticSetting.option_names()) == used | WITHOUT_EFFECT.keys()
     assert IGNORED.keys() == WITHOUT_EFFECT.keys()

@@ -1,0 +1,159 @@
+"""Tables as data sets: a pandas DataFrame, a .csv or a .parquet file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from redwood.core.errors import DataError, reason_of
+from redwood.core.extras import load_extra
+from redwood.settings.data.columns import Columns
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.rows import dataset_of_rows, is_text, read_rows, refuse_missing
+
+SUFFIXES = (".csv", ".parquet")
+# A column of texts with more values than this is no category.
+MOST_CATEGORIES = 50
+
+
+def load(path: Path, columns: Columns, seed: int) -> Dataset:
+    """Read a table from a .csv file (commas, names in the first line) or a .parquet file; see `from_frames`.
+
+    A first column without a name is the row number that pandas writes, and is left out.
+
+    Raises:
+        RedwoodError: If the file is missing or unreadable, or its columns do not fit.
+    """
+    if not path.is_file():
+        raise DataError(f"The table {path} does not exist; give the path of a .csv or .parquet file.")
+    pandas = load_extra("pandas", "data", f"The table {path}")
+    is_csv = path.suffix.lower() == ".csv"
+    try:
+        frame = pandas.read_csv(path) if is_csv else pandas.read_parquet(path)
+    except (OSError, ValueError, ImportError) as error:  # bases of all that pandas and pyarrow raise
+        raise DataError(f"The table {path} cannot be read ({reason_of(error)}); write it again.") from error
+    if is_csv and len(frame.columns) == 1 and ";" in str(frame.columns[0]):
+        raise DataError(f"The table {path} separates its columns by semicolons; write it with commas.")
+    if is_csv and len(frame.columns) and str(frame.columns[0]) == "Unnamed: 0":
+        frame = frame.iloc[:, 1:]
+    return from_frames(path.stem, [frame], columns, seed)
+
+
+def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -> Dataset:
+    """Make a data set of a table, or of one for training and one for the test.
+
+    Integers, truth values and texts of the target column are classes, floats are numbers to predict. All columns that
+    have no other use are features: numbers and truth values as they are, texts of up to 50 values (and categories) as
+    one 0/1 column for each value, or one column whose cells are arrays of one shape.
+
+    Args:
+        name: Name in results.
+        frames: One pandas DataFrame, of which test rows are drawn by `seed`; or one for training and one for the test.
+        columns: Target, task, time and slices.
+        seed: Draws the test rows.
+
+    Raises:
+        DataError: If a value is missing, or a column of a type that is no feature.
+        InvalidOptionError: If a column is not there.
+    """
+    frames = [_with_columns(name, frame, columns) for frame in frames]
+    target = columns.find_target(name, frames[0].columns)
+    for frame in frames:
+        columns.check_others(name, target, frame.columns)
+        if not len(frame):
+            raise DataError(f"Data set {name}: the table has no rows; add some.")
+    if set(frames[0].columns) != set(frames[-1].columns):
+        differing = sorted(set(frames[0].columns) ^ set(frames[-1].columns))
+        raise DataError(
+            f"Data set {name}: only one of the training and the test table has the column {differing[0]}; give both "
+            "the same columns."
+        )
+    table = load_extra("pandas", "data", "A table").concat(frames, ignore_index=True)
+    rows = read_rows(name, table, target, columns, seed, n_test=len(frames[1]) if len(frames) > 1 else 0)
+    x = features_of(name, table.drop(columns=list({target, columns.task, columns.time, columns.slices} - {""})))
+    return dataset_of_rows(name, rows, lambda index: x[index])
+
+
+def _with_columns(name: str, frame: Any, columns: Columns) -> Any:
+    """The table with texts as names of its columns; an index that an option names becomes a column."""
+    if frame.index.name in {columns.task, columns.time, columns.slices, columns.target} - {""}:
+        frame = frame.reset_index()
+    frame = frame.rename(columns=str)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise DataError(f"Data set {name}: the table has several columns named {twice}; rename them.")
+    return frame
+
+
+def features_of(name: str, frame: Any) -> Tensor:
+    """The features of a table: (N, D) float32 of numbers and texts, or (N, ...) of one column whose cells are arrays.
+
+    Raises:
+        DataError: If there is no column, or one is of another type, or values are missing or infinite.
+    """
+    if not len(frame.columns):
+        raise DataError(f"Data set {name}: the table has no column beside the named ones; add features.")
+    for column in frame.columns:
+        refuse_missing(name, frame[column])
+    if len(frame.columns) == 1 and _holds_arrays(frame.iloc[:, 0]):
+        return _stacked(name, frame.iloc[:, 0])
+    texts = [column for column in frame.columns if is_text(frame[column])]
+    for column in frame.columns:
+        if column in texts:
+            _check_categories(name, frame[column])
+        elif frame[column].dtype.kind not in "biuf":
+            raise DataError(_refusal(name, frame[column]))
+    pandas = load_extra("pandas", "data", "A table")
+    numbers = pandas.get_dummies(frame, columns=texts, dtype="float32")
+    values = torch.from_numpy(numbers.to_numpy(np.float32, copy=True))
+    finite = torch.isfinite(values).all(0)
+    if not bool(finite.all()):
+        column = numbers.columns[int((~finite).nonzero()[0])]
+        raise DataError(f"Data set {name}: the column {column} holds infinite values; replace them.")
+    return values.contiguous()
+
+
+def _check_categories(name: str, column: Any) -> None:
+    values = column.nunique()
+    if values > MOST_CATEGORIES:
+        raise DataError(
+            f"Data set {name}: the column {column.name} holds {values} different texts; up to {MOST_CATEGORIES} become "
+            "features (one 0/1 column for each), so make numbers of them or drop the column."
+        )
+
+
+def _holds_arrays(column: Any) -> bool:
+    return len(column) > 0 and isinstance(column.iloc[0], np.ndarray | list | tuple)
+
+
+def _stacked(name: str, column: Any) -> Tensor:
+    """Samples of a column whose cells are arrays of one shape; floats become float32."""
+    try:
+        array = np.stack([_plain(cell) for cell in column])
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"Data set {name}: the arrays of the column {column.name} are not of one shape ({reason_of(error)}); make "
+            "them alike."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"Data set {name}: the arrays of the column {column.name} hold {array.dtype}, not numbers.")
+    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind in "bf" else array)
+
+
+def _plain(cell: Any) -> np.ndarray:
+    """An array of numbers; nested arrays come from files as arrays of arrays."""
+    array = np.asarray(cell)
+    return np.stack([_plain(part) for part in array]) if array.dtype == object else array
+
+
+def _refusal(name: str, column: Any) -> str:
+    if column.dtype.kind == "M":
+        return (
+            f"Data set {name}: the column {column.name} holds dates, which are no features; name it by --time_column, "
+            "or drop it."
+        )
+    found = type(column.iloc[0]).__name__ if column.dtype == object else column.dtype
+    return f"Data set {name}: the column {column.name} holds {found}, neither numbers nor texts; convert it or drop it."
