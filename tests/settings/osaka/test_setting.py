@@ -174,6 +174,9 @@ IGNORED = {
     "slices": "column",
     "background": "prototypes",
     "imbalance": "long_tail",
+    "task_column": "site",
+    "time_column": "date",
+    "period": "month",
     "lca": 3,
     "eval_tasks": "seen",
 }
