@@ -21,8 +21,8 @@ _FILES = ("stream_file", "concepts")
 _DATA, _HUGGING_FACE = ("dataset", "background"), "hf:"
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
-# Networks with arguments: what stands behind the colon is numbers, whatever it is.
-_NETWORKS = ("mlp:",)
+# Networks with arguments, and those of timm: what stands behind the colon is numbers or a name, whatever it is.
+_NETWORKS = ("mlp:", "timm:")
 
 
 def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:

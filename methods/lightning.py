@@ -5,6 +5,7 @@ Lightning is imported when a network is built, not before: it takes seconds, whi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,17 +14,20 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_positive, check_range, check_types
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
 from redwood.methods.networks.last_layer import features_of
+from redwood.methods.networks.options import check_network_options, network_name, published_input
+from redwood.methods.networks.trainable import set_trainable
+from redwood.methods.networks.weights import digest_of, load_weights
 from redwood.methods.training.augmentations import make_augmentation
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
-from redwood.methods.training.layers import check_dropout, evaluating, set_dropout
+from redwood.methods.training.layers import check_dropout, evaluating, set_dropout, without_warning_of_frozen_parts
 from redwood.methods.training.queries import choose
 from redwood.methods.training.recipe import check_phase, check_recipe
 from redwood.methods.training.step import Step
@@ -70,7 +74,12 @@ class LightningMethod(Method):
     composition: ClassVar[Composition] = Composition.LAST
     unused_options: ClassVar[Mapping[str, str]] = {}  # options that this class refuses, and why, after a comma
 
-    model: Any = "auto"  # network: mlp, simple_cnn, slim_resnet18, any of torchvision's by name, or file.py:function
+    model: Any = "auto"  # network: mlp, simple_cnn, slim_resnet18, one of torchvision, timm:NAME, or file.py:function
+    weights: str = ""  # file of weights that a network by name starts from: safetensors or a state dict (none: random)
+    # height and width that models of torchvision and timm get, with colours normalised for published weights
+    # (0: with weights, their own size; else images as they are)
+    input_size: int = 0
+    trainable: str = "all"  # what is trained: all, last_block, head, or adapters as in lora:r=8
     optimizer: str = "sgd"  # sgd, adam, adamw or another one of torch.optim, such as rmsprop or nadam
     optimizer_options: list[str] = field(default_factory=list)  # its further arguments, as in betas=0.9,0.99 eps=1e-6
     lr: float = 0.05  # learning rate
@@ -103,6 +112,7 @@ class LightningMethod(Method):
         check_positive(self, "lr")
         check_recipe(self)
         check_label_options(self)
+        check_network_options(self)
         if not 0 < self.lr_decay <= 1:
             raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 
@@ -120,6 +130,10 @@ class LightningMethod(Method):
         heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
         self.heads = self.add_state("heads", heads)
         network = self.make_network()
+        if self.weights:
+            # A resumed run may start anew from the file, so it has to be the same one.
+            digest = "" if self.run.is_trained else digest_of(Path(self.weights))
+            self.weights_digest = self.add_state("weights_digest", digest)
         set_dropout(network, self.dropout)
         self.module = self.make_module(network.to(self.device))
         self._set_threads()
@@ -169,14 +183,21 @@ class LightningMethod(Method):
     # What a subclass changes.
 
     def make_network(self) -> nn.Module:
-        """A copy of the given module, or a network for the setting's spaces, drawn from torch's global generator."""
+        """A copy of the given module, or a network for the setting's spaces, drawn from torch's global generator.
+
+        It starts from `weights`, if these are given, and what `trainable` leaves out is frozen.
+        """
         space, n_outputs = self.setting.observation_space, count_outputs(self.setting.action_space)
         if isinstance(self.model, nn.Module):
             network = adapt_module(self.model, space, n_outputs)
             if self._resumed_from is not None:
                 network.load_state_dict(self._resumed_from)
-            return network
-        return build_network(self.model, space, n_outputs)
+        else:
+            network = build_network(self.model, space, n_outputs, published_input(self))
+            if self.weights and not self.run.is_trained:  # else the state of the trained network follows
+                load_weights(network, self.model, Path(self.weights), space)
+        set_trainable(network, self.trainable, space, network_name(self))
+        return network
 
     # The hooks of a training step, in the order of their calls; see `redwood.methods.training.step.take_step`.
 
@@ -267,7 +288,7 @@ class LightningMethod(Method):
         self.phase = phase
         self.heads.learn(phase.task_classes)
         trainer = make_trainer(self, self.setting.workers, self.strategy(), self.callbacks())
-        with postpone_signals(when=self.run.saves_inside_phases):
+        with postpone_signals(when=self.run.saves_inside_phases), without_warning_of_frozen_parts():
             trainer.fit(
                 self.module, phase.train, phase.validation, ckpt_path=self.run.checkpoint_to_resume(phase.index)
             )
@@ -331,6 +352,10 @@ class LightningMethod(Method):
     def load_state_dict(self, state: State) -> None:
         """Continue with an earlier network."""
         check_weights(state["network"], self.network)
+        if self.weights and not self.run.is_trained and state["weights_digest"] != self.weights_digest:
+            raise DataError(
+                f"--weights {self.weights} is not the file that the run started from; give that one, by the same path."
+            )
         self.network.load_state_dict(state["network"])
         if "initial" in state:  # a checkpoint inside a phase is without it
             self._resumed_from = state["initial"]

@@ -1,7 +1,6 @@
 """C-ADA, a continual adapter (Gao et al., 2024, "Beyond Prompt Learning")."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -17,8 +16,6 @@ from redwood.core.workers import sum_over_workers
 from redwood.methods.architecture.adapted import AdaptedNetwork, Column
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.networks.last_layer import output_layer
-from redwood.methods.streaming.backbone import load_weights
 from redwood.methods.training.layers import evaluating, set_dropout, without_warning_of_frozen_parts
 from redwood.methods.training.step import Step
 from redwood.settings.phase import Phase
@@ -35,7 +32,7 @@ class CAda(LightningMethod):
     frozen. No sample is stored, and what a column answers never changes.
 
     The network is trained on the first `extractor_tasks` tasks. With 0 it is taken as it is: pretrained weights come
-    from a module given as `model`, or from `extractor_weights`.
+    from a module given as `model`, or from `weights`.
 
     Apart from the paper: the network is any network instead of a vision transformer, so the adapter has one place
     instead of one in each block. Scores are cosines: without samples of old classes, nothing else would make scores of
@@ -47,7 +44,6 @@ class CAda(LightningMethod):
     composition: ClassVar[Composition] = Composition.NEVER  # the loss knows the classes of the phase alone
 
     extractor_tasks: int = 1  # first tasks that train the feature extractor; later ones train columns (0: all do)
-    extractor_weights: str = ""  # file with the state dict of a network given by name (default: random weights)
     column_width: int = 16  # units of each column, between its two projections
     orthogonality: float = 1.0  # weight of the overlap of new and old columns in the loss
     cosine_scale: float = 10.0  # factor of the cosines that are the scores
@@ -58,8 +54,6 @@ class CAda(LightningMethod):
         check_range(self, "column_width", 1)
         check_range(self, "orthogonality", 0)
         check_positive(self, "cosine_scale")
-        if self.extractor_weights and not isinstance(self.model, str):
-            raise InvalidOptionError("--extractor_weights is for a network given by name; leave it out.")
         if self.optimizer_state == "keep":
             raise InvalidOptionError(
                 "--optimizer_state keep does not go with c_ada, which trains other weights in each task; use reset."
@@ -68,11 +62,7 @@ class CAda(LightningMethod):
     @override
     def make_network(self) -> nn.Module:
         space = self.setting.observation_space
-        network = super().make_network()
-        if self.extractor_weights:
-            output_layer(network, space, "c_ada replaces")
-            load_weights(network, self.model, Path(self.extractor_weights), option="--extractor_weights", of="--model")
-        return AdaptedNetwork(network, space, self.n_outputs, self.cosine_scale)
+        return AdaptedNetwork(super().make_network(), space, self.n_outputs, self.cosine_scale)
 
     @property
     def adapted(self) -> AdaptedNetwork:

@@ -16,6 +16,7 @@ from redwood.methods.lightning import LightningMethod
 from redwood.methods.modular.expert import Course, Learned, Lesson, Shard, checked_shard, steps_of
 from redwood.methods.modular.mixture import HardMixture
 from redwood.methods.networks import build_network
+from redwood.methods.networks.options import refuse_network_options
 from redwood.methods.streaming.backbone import Backbone, make_backbone
 from redwood.methods.training.layers import evaluating, set_dropout
 from redwood.settings.supervised import SupervisedSetting
@@ -48,6 +49,8 @@ class EditableMixture(LightningMethod):
         check_range(self, "prototypes", 1)
         if self.expert_models and self.model != "auto":
             raise InvalidOptionError("--expert_models names the networks of all experts; leave --model out.")
+        if self.expert_models:
+            refuse_network_options(self, "names the networks of its experts by --expert_models")
         if self.optimizer_state == "keep":
             raise InvalidOptionError("--optimizer_state keep means nothing to new experts; use reset.")
 

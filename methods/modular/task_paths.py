@@ -1,6 +1,7 @@
 """The base of methods that answer for each task by a path of modules, which never change once they are learned."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -41,6 +42,9 @@ class TaskPaths(LightningMethod):
     target = TaskIncrementalSetting
     requires = frozenset({"many_passes"})
     composition: ClassVar[Composition] = Composition.NEVER
+    unused_options: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("weights", "input_size", "trainable"), "which builds the network of a task from modules of earlier ones"
+    )
 
     library: str = ""  # folder of modules of earlier runs; what this run learns is added to it (default: none)
 

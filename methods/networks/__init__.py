@@ -6,23 +6,27 @@ Every network takes samples as they are stored (`uint8` images stay `uint8`) and
 - `mlp`: two hidden layers of 256; `mlp:widths=400-400` has two of 400, `mlp:mean=0,deviation=1` inputs in [0, 1]
 - `simple_cnn`: three convolutions
 - `slim_resnet18`: the reduced ResNet-18 of continual learning; `cifar_resnet18` in full width, `cifar_resnet32`
-- any classification model of torchvision (`resnet18`, `resnet50`, ...), untrained
+- any classification model of torchvision (`resnet18`, `resnet50`, ...)
+- `timm:NAME`: any model of timm, with the extra `vision`
 - `path/to/file.py:function` or `package.module:function`: what a function or class of the user makes
 """
 
 import difflib
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.core.errors import UnknownNameError
+from redwood.core.errors import InvalidOptionError, UnknownNameError
 from redwood.core.registry import names_code
 from redwood.methods.networks.builtin import Scale, cifar_resnet18, cifar_resnet32, mlp, simple_cnn, slim_resnet18
 from redwood.methods.networks.check import adapt_module
 from redwood.methods.networks.factory import call_factory, refuse_no_module
-from redwood.methods.networks.mlp_arguments import PREFIX, mlp_from
+from redwood.methods.networks.inputs import AsPublished
+from redwood.methods.networks.mlp_arguments import PREFIX as MLP
+from redwood.methods.networks.mlp_arguments import mlp_from
+from redwood.methods.networks.timm_models import PREFIX as TIMM
+from redwood.methods.networks.timm_models import timm_model
 from redwood.methods.networks.torchvision_models import classification_models, torchvision_model
 
 __all__ = ["NETWORKS", "Scale", "adapt_module", "auto", "build_network"]
@@ -47,31 +51,40 @@ NETWORKS: Mapping[str, Callable[[Box, int], nn.Module]] = {
     "slim_resnet18": slim_resnet18,
     "cifar_resnet18": cifar_resnet18,
     "cifar_resnet32": cifar_resnet32,
-    "resnet18": partial(torchvision_model, "resnet18"),
-    "resnet50": partial(torchvision_model, "resnet50"),
 }
 
 
-def build_network(name: object, observation_space: Box, n_outputs: int) -> nn.Module:
+def build_network(
+    name: object, observation_space: Box, n_outputs: int, published: AsPublished | None = None
+) -> nn.Module:
     """Build a network with initial weights drawn from torch's global generator.
 
     Args:
-        name: A key of `NETWORKS`, `mlp:widths=400-400`, a classification model of torchvision, `file.py:function` or
-            `package.module:function`; see `call_factory` for what such a function takes.
+        name: A key of `NETWORKS`, `mlp:widths=400-400`, a classification model of torchvision, `timm:NAME`,
+            `file.py:function` or `package.module:function`; see `call_factory` for what such a function takes.
         observation_space: Space of one observation; images are (C, H, W).
         n_outputs: Number of scores.
+        published: How a model of torchvision or timm normalises its input for published weights; None leaves colours
+            in [-1, 1]. Other networks scale their input as without.
 
     Returns:
         A module that maps a batch (B, ...) in storage dtype to scores (B, n_outputs).
 
     Raises:
         UnknownNameError: If there is no such network.
-        InvalidOptionError: If the network cannot take such observations.
+        InvalidOptionError: If the network cannot take such observations, or has no size of published weights to change.
         RedwoodError: If a user's function cannot be loaded, or fails.
     """
     if not isinstance(name, str):
         refuse_no_module(name)
-    if name.startswith(PREFIX):
+    if name.startswith(TIMM):
+        return timm_model(name, observation_space, n_outputs, published)
+    if published is not None and published.side and (name in NETWORKS or names_code(name)):
+        raise InvalidOptionError(
+            f"--input_size {published.side} is for models of torchvision and timm, and has no effect on {name}; leave "
+            "it out."
+        )
+    if name.startswith(MLP):
         return mlp_from(name, observation_space, n_outputs)
     if names_code(name):
         return adapt_module(call_factory(name, observation_space, n_outputs), observation_space, n_outputs)
@@ -82,4 +95,4 @@ def build_network(name: object, observation_space: Box, n_outputs: int) -> nn.Mo
         # torchvision has dozens: naming the nearest helps more than a page of them.
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         raise UnknownNameError("network here or in torchvision.models", name, {*NETWORKS, *near})
-    return torchvision_model(name, observation_space, n_outputs)
+    return torchvision_model(name, observation_space, n_outputs, published)

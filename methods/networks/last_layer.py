@@ -9,6 +9,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.training.layers import evaluating
 
 CHUNK = 256
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @torch.no_grad()
@@ -76,3 +77,49 @@ def output_layer(network: nn.Module, observation_space: Box, purpose: str) -> nn
         f"--model {type(network).__name__} does not end in a linear layer with a bias, which {purpose}; "
         "choose another one, such as mlp."
     )
+
+
+@torch.no_grad()
+def modules_in_order(network: nn.Module, observation_space: Box) -> list[nn.Module]:
+    """The modules that have parameters of their own, in the order of their first calls in a forward pass.
+
+    Modules that the network does not call, such as layers whose weights it reads itself, are left out.
+    """
+    order: dict[nn.Module, None] = {}
+    owners = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    samples = torch.from_numpy(np.zeros((2, *observation_space.shape), observation_space.dtype)).to(device)
+    handles = [module.register_forward_pre_hook(lambda called, args: order.setdefault(called)) for module in owners]
+    try:
+        with evaluating(network):
+            network(samples)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(order)
+
+
+def head_of(network: nn.Module, observation_space: Box) -> nn.Module:
+    """The head of a network: the linear layer or convolution that a forward pass reaches last.
+
+    Raises:
+        InvalidOptionError: If it calls none.
+    """
+    layers = [module for module in modules_in_order(network, observation_space) if isinstance(module, LAYERS)]
+    if not layers:
+        raise InvalidOptionError(
+            f"--model {type(network).__name__} has no linear layer and no convolution that could be its head; choose "
+            "another network."
+        )
+    return layers[-1]
+
+
+def head_name(network: nn.Module, observation_space: Box) -> str:
+    """The name of `head_of` in the network.
+
+    Raises:
+        InvalidOptionError: If there is no head.
+    """
+    head = head_of(network, observation_space)
+    names: list[str] = [name for name, module in network.named_modules() if module is head]
+    return names[0]

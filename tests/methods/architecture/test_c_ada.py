@@ -72,7 +72,7 @@ class TestExtractor:
         space = small_setting("class_incremental").observation_space
         network = build_network("mlp", space, 10)
         torch.save(network.state_dict(), tmp_path / "weights.pth")
-        method = configured(CAda(model="mlp", extractor_tasks=0, extractor_weights=str(tmp_path / "weights.pth")))
+        method = configured(CAda(model="mlp", extractor_tasks=0, weights=str(tmp_path / "weights.pth")))
         own, given = method.adapted.network.state_dict(), network.state_dict()
         assert all(torch.equal(own[name], given[name]) for name in given if not name.startswith("head"))
 
@@ -85,8 +85,8 @@ class TestExtractor:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"extractor_weights": "none.pth"}, "--extractor_weights none.pth does not exist"),
-            ({"extractor_weights": "a.pth", "model": torch.nn.Linear(1, 1)}, "is for a network given by name"),
+            ({"weights": "none.pth"}, "--weights none.pth does not exist"),
+            ({"weights": "a.pth", "model": torch.nn.Linear(1, 1)}, "is for a network given by name"),
             ({"optimizer_state": "keep"}, "--optimizer_state keep does not go with c_ada"),
             ({"extractor_tasks": -1}, "--extractor_tasks"),
             ({"column_width": 0}, "--column_width"),

@@ -117,7 +117,7 @@ def n_parameters(network: nn.Module) -> int:
 
 
 def test_the_tables_above_are_complete() -> None:
-    assert {*EVERYWHERE, *ON_IMAGES} == set(NETWORKS)
+    assert {*EVERYWHERE, *ON_IMAGES} == {*NETWORKS, "resnet18", "resnet50"}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -11,7 +11,8 @@ from torchvision import models
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import Scale, build_network
 from redwood.methods.networks.last_layer import features_of
-from redwood.methods.streaming.backbone import ImageNetColours, make_backbone
+from redwood.methods.networks.torchvision_models import torchvision_input
+from redwood.methods.streaming.backbone import make_backbone
 from redwood.methods.streaming.slda import SLDA
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
@@ -94,7 +95,7 @@ class TestModule:
 class TestWeights:
     def test_one_model_of_torchvision_was_trained_on_other_colours(self):
         for name, mean in ((SMALL, [0.485, 0.456, 0.406]), ("efficientnet_v2_l", [0.5] * 3)):
-            assert ImageNetColours(name).mean.flatten().tolist() == pytest.approx(mean)
+            assert torchvision_input(name).mean == pytest.approx(mean)
 
     @pytest.mark.parametrize("name", [SMALL, "densenet121"])
     def test_older_files_of_torchvision(self, name, tmp_path):
@@ -137,7 +138,7 @@ class TestWeights:
             (None, "does not exist; give the path"),
             (b"no weights", "cannot be read"),
             ([1, 2], "holds no state dict"),
-            ({"features.1.weight": torch.zeros(3, 3)}, "features.1.bias is only in one of them"),
+            ({"features.1.weight": torch.zeros(3, 3)}, "features.1.bias is missing in the file, as are"),
             ("narrower", "features.1.weight differs in shape"),
         ],
     )
