@@ -36,7 +36,6 @@ INSIDE_FUNCTIONS = {
     "methods/networks/timm_models.py": 1,
     "methods/networks/torchvision_models.py": 3,
     "methods/replay/shared_replay.py": 1,
-    "methods/streaming/backbone.py": 1,
     "methods/training/transforms.py": 1,
 }
 # Files with imports for type checkers alone. Those of the packages name what `from package import Name` loads.
