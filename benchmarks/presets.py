@@ -61,9 +61,10 @@ def main() -> None:
     args = parser.parse_args()
     use_one_thread()
     for name in args.only:
-        start = time.perf_counter()
-        values = [run(presets[name], seed, args.data_dir) for seed in range(args.seeds)]
-        save(row(presets[name], values, (time.perf_counter() - start) / 60 / args.seeds))
+        start, values = time.perf_counter(), []
+        for seed in range(args.seeds):
+            values.append(run(presets[name], seed, args.data_dir))
+            save(row(presets[name], values, (time.perf_counter() - start) / 60 / len(values)))
 
 
 def save(new: dict[str, Any]) -> None:

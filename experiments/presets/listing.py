@@ -21,11 +21,11 @@ def print_presets(as_json: bool) -> None:
         print(json.dumps(records, indent=2))
         return
     table = new_table("presets, for --preset NAME (%)", padding=1)
-    for column in ("preset", "setting", "target", "status"):
-        table.add_column(column, overflow="fold", no_wrap=column == "preset")
+    for column in ("preset", "target", "status"):
+        table.add_column(column, no_wrap=column == "preset")
     for preset in presets:
         target = f"{preset.target:.1f} +- {preset.tolerance:.1f}"
-        table.add_row(preset.name, preset.setting, target, preset.status)
+        table.add_row(preset.name, target, preset.status)
     Console().print(table)
 
 
