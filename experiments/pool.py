@@ -11,10 +11,10 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext
 from typing import Self
 
+from redwood.core.child_processes import interrupts_blocked
 from redwood.experiments.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.resources import Resources
 from redwood.experiments.worker import serve
-from redwood.runs.processes import interrupts_blocked
 
 POLL_S = 2.0  # between checks of which processes are alive
 GRACE_S = 60.0  # for runs to save a checkpoint and to close their loggers when the comparison is stopped

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from redwood.runs.processes import end_with_parent
+from redwood.core.child_processes import end_with_parent
 from redwood.runs.signals import Stopped, stop_signals
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

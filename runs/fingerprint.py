@@ -26,6 +26,7 @@ MAY_CHANGE = frozenset(
         "library",
         "logger",
         "nodes",
+        "num_workers",
         "project",
         "quiet",
         "threads",

@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
+from redwood.core.child_processes import usable_cores
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import USER_FILE_PREFIX, load_file
 from redwood.core.workers import world_size
@@ -162,7 +163,7 @@ def _work(
         MASTER_PORT=str(port),
     )
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, _cores() // count))
+        torch.set_num_threads(max(1, usable_cores() // count))
     torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
     for path in files:
         load_file("class", Path(path))
@@ -174,10 +175,6 @@ def _work(
         return None
     check_can_be_sent(method, at_end=True)
     return results, method
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def user_files() -> list[str]:

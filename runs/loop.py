@@ -138,6 +138,8 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     stream = setting.open_stream()
     run.num_phases = stream.num_phases
     stream.check(method)
+    workers, on_gpu = setting.workers, run.device(setting.workers).type == "cuda"
+    decoding = stream.decoding(run.num_workers, share=workers // run.nodes, pin_memory=on_gpu)
     method.attach(run)
     method.configure(setting.for_method())
     if run.sends_back:
@@ -155,7 +157,8 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     started -= state.wall_time_s
     try:
         parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream))
-        started = _train_phases(parts, started, resumed=saved is not None)
+        with decoding:
+            started = _train_phases(parts, started, resumed=saved is not None)
     except BaseException:
         close_loggers(run, failed=True)
         raise

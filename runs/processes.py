@@ -4,31 +4,27 @@ They answer through pipes, so that nothing of theirs lies on the disk or in shar
 This module imports nothing heavy: a new process watches its parent before it imports what it is to run.
 """
 
-import ctypes
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Generic, Self, TypeAlias, TypeVar
 
+from redwood.core.child_processes import end_with_parent, interrupts_blocked
 from redwood.core.errors import RedwoodError
 from redwood.runs.signals import Stopped, stop_signals
 
 GRACE_S = 10.0  # for the other workers to notice that one has failed, and to close their logs
 STOP_S = 60.0  # for a last checkpoint after a signal
 POLL_S = 1.0
-_PR_SET_PDEATHSIG = 1
 
 T = TypeVar("T")
 
@@ -66,41 +62,6 @@ Answer: TypeAlias = Finished | StoppedBySignal | Refused | Crashed
 
 class WorkerCrashedError(RuntimeError):
     """The job of a worker raised an unforeseen error; the message ends in that worker's traceback."""
-
-
-def end_with_parent(group: bool = False) -> None:
-    """End this process at once when its parent ends, whatever ends the parent.
-
-    Args:
-        group: Whether the group that this process leads ends, too.
-    """
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        if group:
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    if sys.platform == "linux" and not group:  # needs no thread, which may have to wait for its turn
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def interrupts_blocked() -> Iterator[None]:
-    """Processes started inside the block are not reached by Ctrl-C until they unblock SIGINT."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # its start would lift the mask below
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Workers(Generic[T]):

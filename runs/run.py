@@ -77,6 +77,7 @@ class Run:
     nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun
     precision: str = "32-true"  # handed to Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
     threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else torch's choice)
+    num_workers: int | None = None  # processes per worker that decode image files ahead (default: one a core, up to 4)
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
     keep_checkpoints: str = "last"  # checkpoints between phases that stay: last, or all (checkpoints/phase-000.pt, ...)
     quiet: bool = False  # print no progress
@@ -92,6 +93,8 @@ class Run:
         check_range(self, "nodes", 1)
         check_range(self, "threads", 0)
         check_range(self, "checkpoint_every", 0)
+        if self.num_workers is not None:
+            check_range(self, "num_workers", 0)
         if self.devices != "auto" and not re.fullmatch(r"\d+(,\d+)*,?", self.devices):
             raise InvalidOptionError(
                 f"--devices {self.devices} has to be auto, a number of devices, or device numbers such as 0,1."

@@ -5,12 +5,14 @@ Classes need not inherit from these protocols; it suffices to have the methods.
 
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from redwood.core.checks import Options
+from redwood.core.errors import InvalidOptionError
 from redwood.core.state import State
 from redwood.settings.results import Results
 from redwood.settings.scores.slices import SliceScores
@@ -140,6 +142,18 @@ class Stream(Protocol):
     def phase(self, index: int, learner: Learner | None = None) -> AnyPhase:
         """Build one phase; `learner` is the method that will train in it."""
 
+    def decoding(self, workers: int | None, *, share: int, pin_memory: bool) -> AbstractContextManager[None]:
+        """Inside the block, worker processes decode samples that are not in memory; none of them outlives it.
+
+        Args:
+            workers: The option `num_workers`; None: the default.
+            share: Number of training processes on this machine.
+            pin_memory: Whether decoded samples go to a GPU.
+
+        Raises:
+            InvalidOptionError: If `workers` has no effect.
+        """
+
     def learning_curve(self, phase: int) -> list[float | None] | None:
         """Test accuracy of the method before the first mini-batches of a phase; None if it was not measured."""
 
@@ -189,6 +203,12 @@ class Stream(Protocol):
 
 class FixedStream:
     """Base of streams that no method changes, and that measure nothing but `evaluate`: the other hooks of `Stream`."""
+
+    def decoding(self, workers: int | None, *, share: int, pin_memory: bool) -> AbstractContextManager[None]:
+        """Nothing is decoded."""
+        if workers:
+            raise InvalidOptionError(f"--num_workers {workers} has no effect without samples in files; leave it out.")
+        return nullcontext()
 
     def learning_curve(self, phase: int) -> list[float | None] | None:
         """None: it is not measured."""

@@ -1,6 +1,7 @@
 """The stream of a supervised setting: its assumptions decide the phases, what a batch shows, and the scores."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
+from redwood.settings.streams.read_ahead import Decoding, decoding_workers
 from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_outputs, names_of_tasks
 from redwood.settings.table import name_of_setting
 
@@ -111,8 +113,9 @@ class SupervisedStream(FixedStream):
         self.first_task, self.num_tasks = setting.first_task, len(tasks)
         if names:
             self.num_tasks = length_of_part(data.name, len(tasks), setting.first_task, setting.nb_tasks)
-        self._source = Source(data.x, data.y, tasks)
-        self._test_source = Source(data.x_test, data.y_test, tasks)
+        self._decoding = Decoding()
+        self._source = Source(data.x, data.y, tasks, decoding=self._decoding)
+        self._test_source = Source(data.x_test, data.y_test, tasks, decoding=self._decoding)
         self._slicing = slicing_of(data, setting.slices) if data.kind == "classes" else None
         self._classes = self._classes_of_tasks()
         # Shuffled, since the neighbours of a sample in its batch would tell its task.
@@ -138,6 +141,12 @@ class SupervisedStream(FixedStream):
         """Let methods draw samples of `data` beside those of the stream; see `background_like` for the errors."""
         self._background = background_like(self._data, data)
         self._background_data = data
+
+    @override
+    def decoding(self, workers: int | None, *, share: int, pin_memory: bool) -> AbstractContextManager[None]:
+        """Worker processes decode batches and test samples that lie in files."""
+        count = decoding_workers(self._data.name, (self._data.x, self._data.x_test), workers, share)
+        return self._decoding.in_workers(count, pin_memory)
 
     def _own(self, entries: Entries, num_tasks: int) -> Entries:
         """The entries that belong to the first `num_tasks` tasks of the run."""

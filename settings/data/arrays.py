@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
+from redwood.core.seeding import preserved_random_state, seed_everything
 
 CHANNELS = (1, 3, 4)
 UNKNOWN_DTYPES = (torch.uint16, torch.uint32, torch.uint64)  # torch stores them, but supports few operations
@@ -34,6 +35,15 @@ class Samples(Protocol):
 
     def __getitem__(self, index: Tensor, /) -> Tensor:
         """The samples `index` (B,) as one tensor (B, ...)."""
+
+
+def drawn(x: Samples, rows: Tensor, seed: int, *purpose: str | int) -> Tensor:
+    """The samples at `rows` (n,); what their source draws, such as random crops, follows from seed and purpose."""
+    if isinstance(x, Tensor):
+        return x[rows]
+    with preserved_random_state():
+        seed_everything(seed, *purpose)
+        return x[rows]
 
 
 def samples_of(name: str, x: np.ndarray | Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from redwood.settings.data.arrays import (
     Samples,
     check_channels,
     check_whole_numbers,
+    drawn,
     labels_of,
     samples_of,
     targets_of,
@@ -226,7 +227,7 @@ def describe_data(data: Dataset) -> dict[str, object]:
         facts |= {
             f"{name} samples": f"{len(x)} of shape {tuple(x.shape[1:])}, {x.dtype}",
             f"hash of {name} labels": _hash(y),
-            f"hash of a few {name} samples": _hash(x[rows]),
+            f"hash of a few {name} samples": _hash(drawn(x, rows, 0, "described")),
         }
         if contexts is not None:
             facts[f"hash of {name} task ids"] = _hash(contexts)

@@ -1,20 +1,25 @@
 """Image sets that stay in files, which are decoded when a batch needs them, several at a time."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out
+from redwood.settings.data.paths import PathTable
 
+# Files, and the class of each (n,).
+_Labelled: TypeAlias = tuple[Iterable[str], Tensor]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
 
 
@@ -29,7 +34,7 @@ class ImageFiles:
     dtype = torch.uint8
 
     def __init__(self, paths: Iterable[str | Path], image_size: int) -> None:
-        self.paths = [str(path) for path in paths]
+        self.paths = PathTable(paths)
         self.image_size = image_size
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
@@ -49,10 +54,15 @@ class ImageFiles:
             DataError: If a file is missing or is no readable image.
         """
         paths = [self.paths[i] for i in index.tolist()]
-        images = np.empty((len(paths), self.image_size, self.image_size, 3), dtype=np.uint8)
-        for i, image in enumerate(self._pool().map(self._decode, paths)):
-            images[i] = image
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        images = torch.empty(len(paths), 3, self.image_size, self.image_size, dtype=torch.uint8)
+        if get_worker_info() is not None:
+            images.share_memory_()  # before it is filled: a worker process sends it on without a copy
+            decoded: Iterable[np.ndarray] = map(self._decode, paths)  # there are other workers beside it
+        else:
+            decoded = self._pool().map(self._decode, paths)
+        for image, pixels in zip(images, decoded, strict=True):
+            image.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
+        return images
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the threads: another process starts its own."""
@@ -65,39 +75,37 @@ class ImageFiles:
         return self._threads[1]
 
     def _decode(self, path: str) -> np.ndarray:
+        """The pixels (S, S, 3) of an image."""
         from PIL import Image
 
-        size = (self.image_size, self.image_size)
+        side = self.image_size
         try:
             with Image.open(path) as file:
+                # A JPEG of four times the size or more is decoded at a half, a quarter or an eighth of its own size.
+                file.draft(None, (2 * side, 2 * side))
                 image = file.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
             raise DataError(f"The image {path} cannot be read ({error}); replace it or remove it.") from error
-        return np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
+        return np.array(image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """Any images in one folder per class, 224 pixels wide unless told otherwise.
 
     With folders `train` and `test` (or `val`) in `data_dir`, these hold the class folders; else one fifth of each
-    class, drawn by `seed`, is the test split. Classes are numbered in the order of their names.
+    class, drawn by `seed`, is the test split. Classes are numbered in the order of their names. Images may lie in
+    folders of a class folder, however deep.
 
     Raises:
-        DataError: If there are fewer than two class folders, or one of them holds no image.
+        DataError: If there are fewer than two class folders, or one of them holds no image or cannot be read.
     """
     test_dir = next((data_dir / name for name in ("test", "val") if (data_dir / name).is_dir()), None)
     size, name = image_size or 224, data_dir.resolve().name
     if test_dir is not None and (data_dir / "train").is_dir():
         classes = _class_folders(data_dir / "train")
-        return _dataset(name, size, _labelled(data_dir / "train", classes), _labelled(test_dir, classes))
-    paths, labels = _labelled(data_dir, _class_folders(data_dir))
-    train, test = (index.tolist() for index in hold_out(name, np.array(labels), seed))
-    return _dataset(
-        name,
-        size,
-        ([paths[i] for i in train], [labels[i] for i in train]),
-        ([paths[i] for i in test], [labels[i] for i in test]),
-    )
+        return _dataset(name, size, _labelled(data_dir / "train", classes), _labelled(test_dir, classes), classes)
+    classes = _class_folders(data_dir)
+    return _held_out(name, *_labelled(data_dir, classes), seed, size, classes=classes)
 
 
 def tiny_imagenet(data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -117,8 +125,8 @@ def tiny_imagenet(data_dir: Path, seed: int, image_size: int) -> Dataset:
             f"The file {root / 'val' / 'val_annotations.txt'} names a class that is not in {root / 'train'}; "
             "unpack tiny-imagenet-200.zip again."
         )
-    test = [root / "val" / "images" / row[0] for row in rows], [number[row[1]] for row in rows]
-    return _dataset("tiny_imagenet", image_size or 64, _labelled(root / "train", classes), test)
+    test = [str(root / "val" / "images" / row[0]) for row in rows], torch.tensor([number[row[1]] for row in rows])
+    return _dataset("tiny_imagenet", image_size or 64, _labelled(root / "train", classes), test, classes)
 
 
 def core50(data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -131,13 +139,13 @@ def core50(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """
     folders = [f"s{session}/o{thing}" for session in range(1, 12) for thing in range(1, 51)]
     root = _root(data_dir, "core50", "core50_128x128", folders)
-    splits: dict[bool, tuple[list[Path], list[int]]] = {False: ([], []), True: ([], [])}
-    for session in range(1, 12):
-        objects = [f"o{thing}" for thing in range(1, 51)]
-        paths, labels = _labelled(root / f"s{session}", objects)
-        splits[session in (3, 7, 10)][0].extend(paths)
-        splits[session in (3, 7, 10)][1].extend(labels)
-    return _dataset("core50", image_size or 128, splits[False], splits[True])
+    objects = [f"o{thing}" for thing in range(1, 51)]
+    tested = (3, 7, 10)
+    train, test = (
+        [_labelled(root / f"s{session}", objects) for session in range(1, 12) if (session in tested) == is_test]
+        for is_test in (False, True)
+    )
+    return _dataset("core50", image_size or 128, _joined(train), _joined(test), objects)
 
 
 def omniglot(data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -151,14 +159,14 @@ def omniglot(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """
     parts = ("images_background", "images_evaluation")
     root = _root(data_dir, "omniglot", "omniglot-py", parts, "images_background.zip and images_evaluation.zip")
-    paths: list[Path] = []
-    labels: list[int] = []
+    found: list[_Labelled] = []
+    n_classes = 0
     for folder in (root / part / alphabet for part in parts for alphabet in _class_folders(root / part)):
-        first = max(labels, default=-1) + 1
-        found, own = _labelled(folder, _class_folders(folder))
-        paths += found
-        labels += [first + label for label in own]
-    return _held_out("omniglot", paths, labels, seed, image_size or 28, grey=True)
+        characters = _class_folders(folder)
+        paths, labels = _labelled(folder, characters)
+        found.append((paths, labels + n_classes))
+        n_classes += len(characters)
+    return _held_out("omniglot", *_joined(found), seed, image_size or 28, grey=True)
 
 
 def tiered_imagenet(part: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -178,7 +186,8 @@ def tiered_imagenet(part: str, data_dir: Path, seed: int, image_size: int) -> Da
     """
     name = f"tiered_imagenet:{part}"
     root = _root(data_dir, name, "tiered_imagenet", [part], "the class folders") / part
-    return _held_out(name, *_labelled(root, _class_folders(root)), seed, image_size or 84)
+    classes = _class_folders(root)
+    return _held_out(name, *_labelled(root, classes), seed, image_size or 84, classes=classes)
 
 
 tiered_imagenet_train = partial(tiered_imagenet, "train")
@@ -186,19 +195,34 @@ tiered_imagenet_val = partial(tiered_imagenet, "val")
 tiered_imagenet_test = partial(tiered_imagenet, "test")
 
 
-def _held_out(name: str, paths: list[Path], labels: list[int], seed: int, size: int, *, grey: bool = False) -> Dataset:
+def _held_out(
+    name: str,
+    paths: Iterable[str],
+    labels: Tensor,
+    seed: int,
+    size: int,
+    *,
+    grey: bool = False,
+    classes: Sequence[str] = (),
+) -> Dataset:
     """The images, of which one fifth of each class is the test split; grey ones are read at once."""
+    table = PathTable(paths)
     splits: list[Any] = []
-    for index in hold_out(name, np.array(labels), seed):
-        images = ImageFiles([paths[i] for i in index.tolist()], size)
+    for index in hold_out(name, labels.numpy(), seed):
+        images = ImageFiles((table[i] for i in index.tolist()), size)
         x = images[torch.arange(len(images))][:, :1].contiguous() if grey else images
-        splits += [x, torch.tensor(labels)[index]]
-    return Dataset(name, splits[0], splits[1], splits[2], splits[3], max_value=255)
+        splits += [x, labels[index]]
+    return Dataset(name, splits[0], splits[1], splits[2], splits[3], max_value=255, class_names=tuple(classes))
 
 
-def _dataset(name: str, size: int, train: tuple[list[Path], list[int]], test: tuple[list[Path], list[int]]) -> Dataset:
+def _dataset(name: str, size: int, train: _Labelled, test: _Labelled, classes: Sequence[str]) -> Dataset:
     x, x_test = ImageFiles(train[0], size), ImageFiles(test[0], size)
-    return Dataset(name, x, torch.tensor(train[1]), x_test, torch.tensor(test[1]), max_value=255)
+    return Dataset(name, x, train[1], x_test, test[1], max_value=255, class_names=tuple(classes))
+
+
+def _joined(parts: Sequence[_Labelled]) -> _Labelled:
+    """The images of all parts, one behind the other."""
+    return chain.from_iterable(paths for paths, _ in parts), torch.cat([labels for _, labels in parts])
 
 
 def _root(data_dir: Path, key: str, folder: str, needed: Sequence[str], archive: str = "") -> Path:
@@ -215,35 +239,59 @@ def _root(data_dir: Path, key: str, folder: str, needed: Sequence[str], archive:
 
 def _class_folders(root: Path) -> list[str]:
     """Return the names of the class folders in `root`, in order."""
-    names = sorted(path.name for path in root.iterdir() if _is_class(path)) if root.is_dir() else []
+    names = _folders_in(root) if root.is_dir() else []
     if len(names) < 2:
+        inner = root / names[0] if names else root
+        deeper = len(names) == 1 and len(_folders_in(inner)) > 1
+        remedy = f"if they are in {inner}, name that folder" if deeper else "name the folder that holds them"
         raise DataError(
             f"The folder {root} needs one folder of images per class, two classes at least; found {len(names)}; "
-            "name the folder that holds them with --data_dir."
+            f"{remedy} with --data_dir."
         )
     return names
 
 
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _folders_in(root: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
-def _labelled(root: Path, classes: list[str]) -> tuple[list[Path], list[int]]:
-    """Return the image files in the class folders of `root`, however deep, and their labels."""
-    unknown = sorted(path.name for path in root.iterdir() if _is_class(path) and path.name not in classes)
+def _unreadable(error: OSError) -> DataError:
+    return DataError(f"The folder {error.filename} cannot be read ({error.strerror}); allow it, or remove the folder.")
+
+
+def _labelled(root: Path, classes: Sequence[str]) -> _Labelled:
+    """The image files in the class folders of `root`, however deep, and their labels (n,)."""
+    unknown = sorted(set(_folders_in(root)) - set(classes))
     if unknown:
         raise DataError(f"The folder {root / unknown[0]} is no class of the training split; remove or rename it.")
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        files = sorted(
-            Path(folder) / file
-            for folder, _, files in os.walk(root / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(_SUFFIXES) and not file.startswith(".")
-        )
-        if not files and (root / name).is_dir():
-            raise DataError(f"The class folder {root / name} holds no image; add some or remove it.")
-        paths.extend(files)
-        labels.extend([label] * len(files))
-    return paths, labels
+    counts: list[int] = []
+
+    def found() -> Iterator[str]:
+        for name in classes:
+            files = _images_in(root / name)
+            counts.append(len(files))
+            yield from files
+
+    paths = PathTable(found())
+    return paths, torch.arange(len(classes)).repeat_interleave(torch.tensor(counts))
+
+
+def _images_in(folder: Path) -> list[str]:
+    """The image files in a folder and in those within it, in the order of their parts."""
+
+    def fail(error: OSError) -> None:
+        if folder.is_dir():
+            raise _unreadable(error) from error
+
+    files = [
+        os.path.join(inner, file)
+        for inner, _, files in os.walk(folder, onerror=fail, followlinks=True)
+        for file in files
+        if file.lower().endswith(_SUFFIXES) and not file.startswith(".")
+    ]
+    if not files and folder.is_dir():
+        raise DataError(f"The class folder {folder} holds no image; add some or remove it.")
+    return sorted(files, key=lambda file: file.split(os.sep))

@@ -7,6 +7,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def dtd(data_dir: Path, seed: int, image_size: int) -> Dataset:
     def read(root: Path, download: bool = False) -> Dataset:
         parts = [_torchvision().DTD(root, split=split, download=download) for split in ("train", "val", "test")]
         files = [ImageFiles(part._image_files, image_size or 224) for part in parts]
-        x = ImageFiles(files[0].paths + files[1].paths, image_size or 224)
+        x = ImageFiles(chain(files[0].paths, files[1].paths), image_size or 224)
         y = torch.tensor(parts[0]._labels + parts[1]._labels)
         return Dataset("dtd", x, y, files[2], torch.tensor(parts[2]._labels), max_value=255)
 

@@ -70,10 +70,9 @@ def count(
     ranked = num_outputs > 2 * TOP and not isinstance(space, Box)
     shard = torch.arange(len(entries))[split_evenly(len(entries), rank(), world_size())]
     with preserved_random_state(), torch.no_grad():
-        for index in shard.split(TEST_BATCH):
-            batch = entries[index]
+        for batch, x in source.batches(entries[shard], TEST_BATCH):
             y = source.labels(batch)
-            answer = ask(method, source.samples(batch), batch.tasks.clone() if show_ids else None, space)
+            answer = ask(method, x, batch.tasks.clone() if show_ids else None, space)
             ranked = ranked and answer.dim() == 2
             values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
             for row, added in zip(sums, (torch.ones(len(y)), *values), strict=False):
@@ -102,9 +101,8 @@ def label_answers(method: Learner, source: Source, entries: Entries, space: Spac
     shard = torch.arange(len(entries))[split_evenly(len(entries), rank(), world_size())]
     answers = []
     with preserved_random_state(), torch.no_grad():
-        for index in shard.split(TEST_BATCH):
-            batch = entries[index]
-            answers.append(ask(method, source.samples(batch), batch.tasks.clone() if show_ids else None, space))
+        for batch, x in source.batches(entries[shard], TEST_BATCH):
+            answers.append(ask(method, x, batch.tasks.clone() if show_ids else None, space))
     return torch.cat([answer for own in gather_objects(answers) for answer in own])
 
 

@@ -1,8 +1,10 @@
 """The mini-batches of one phase in their order. Methods never get these objects, only loaders."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count, islice
 from typing import Protocol
 
 import torch
@@ -15,11 +17,14 @@ from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.arrays import Samples
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, workers_of_places
 from redwood.settings.streams.partition import serve_own
+from redwood.settings.streams.read_ahead import Decoding, ReadAhead
 from redwood.settings.streams.tasks import SupervisedTask
 
 _NUMBERS = count()
 # Samples of a phase that a method may look at before training.
 MOST_PREVIEWED = 10_000
+# Samples that are decoded at a time where a batch is large, as in tests: a part of it for each process.
+DECODED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +35,13 @@ class Source:
         x: Samples of the data set (N, ...).
         y: Labels of the data set (N,), label sets (N, L), or targets (N,) or (N, d) of regression.
         tasks: All tasks of the stream, which transform samples and labels.
+        decoding: Who decodes samples that are not in memory.
     """
 
     x: Samples
     y: Tensor
     tasks: Sequence[SupervisedTask]
+    decoding: Decoding = field(default_factory=Decoding, kw_only=True)
 
     def labels(self, entries: Entries) -> Tensor:
         """Labels (n,) or label sets (n, K) of the entries, mapped by their tasks; targets are the same in all tasks."""
@@ -49,6 +56,25 @@ class Source:
     def samples(self, entries: Entries) -> Tensor:
         """Samples of the entries (n, ...), transformed by their tasks."""
         x = self.x.index_select(0, entries.rows) if isinstance(self.x, Tensor) else self.x[entries.rows]
+        return self.transformed(x, entries)
+
+    def batches(self, entries: Entries, size: int) -> Iterator[tuple[Entries, Tensor]]:
+        """The entries in batches of `size`, each with its samples; those to come are decoded ahead."""
+        batches = [entries[index] for index in torch.arange(len(entries)).split(size)]
+        if isinstance(self.x, Tensor):
+            yield from ((batch, self.samples(batch)) for batch in batches)
+            return
+        parts = [rows for batch in batches for rows in batch.rows.split(DECODED_AT_ONCE)]
+        reader = ReadAhead(self.x, parts.__getitem__, len(parts), self.decoding, seed=0)
+        numbers = count()
+        with closing(reader):
+            for batch in batches:
+                n_parts = max(1, -(-len(batch) // DECODED_AT_ONCE))
+                x = torch.cat([reader.read(part, first=part) for part in islice(numbers, n_parts)])
+                yield batch, self.transformed(x, batch)
+
+    def transformed(self, x: Tensor, entries: Entries) -> Tensor:
+        """The samples (n, ...) of the entries as their tasks transform them, in place."""
         if any(task.transform is not None for task in self.tasks):
             for number in torch.unique(entries.tasks).tolist():
                 transform = self.tasks[number].transform
@@ -140,8 +166,7 @@ class BatchSequence:
         self.observers: list[Observer] = []
         self._telling = False
         self.samples_served = self.epoch = self.next = 0
-        self._order = torch.empty(0)
-        self._order_of = -1
+        self._orders: dict[int, Tensor] = {}
 
     def _cut(self, n_samples: int, batch_size: int, workers: int) -> list[int]:
         """Where the sequence is cut into batches; see `batch_cuts`."""
@@ -155,7 +180,7 @@ class BatchSequence:
 
     def peek(self, step: int) -> Batch:
         """Batch `step` of the first pass, with its labels, without serving it."""
-        return self._batch_of(self._places(step))
+        return self._batch_of(self._places(step), step, again=True)
 
     def watch(self, observer: Observer) -> None:
         """Tell `observer` of each batch before it is served."""
@@ -165,11 +190,12 @@ class BatchSequence:
         """The next batch; None if there is none left. The caller checks that `epoch` is below `epochs`."""
         self._tell_observers()
         step, shown = divmod(self.next, self._repeats)
-        index = self._places(step, self.epoch)
+        number = self._number
+        index = self._places_of(number)
         self.first_pass = self.epoch == 0 and shown == 0
         self._advance(len(index))
         self.batch_id = BatchId(self.number, step, self.first_pass)
-        return self._batch_of(index).with_id(self.batch_id)
+        return self._batch_of(index, number, again=shown < self._repeats - 1).with_id(self.batch_id)
 
     def _tell_observers(self) -> None:
         """Tell all observers of the next batch; a method that they ask cannot take it meanwhile.
@@ -196,16 +222,58 @@ class BatchSequence:
         if self.next == self.length:
             self.epoch, self.next = self.epoch + 1, 0
 
+    @property
+    def _number(self) -> int:
+        """Number of the next batch, over all epochs; a batch that is repeated at once has one number."""
+        return self.epoch * len(self.spans) + self.next // self._repeats
+
+    def _places_of(self, number: int) -> Tensor:
+        """The places (n,) of a batch in the sequence, by its number."""
+        epoch, step = divmod(number, len(self.spans))
+        return self._places(step, epoch)
+
     def _places(self, step: int, epoch: int = 0) -> Tensor:
         """The places (n,) of a batch in the sequence."""
         start, stop = self.spans[step]
         return self._order_of_epoch(epoch)[start:stop]
 
-    def _batch_of(self, index: Tensor) -> Batch:
-        """The samples at these places (n,) of the sequence."""
+    def _batch_of(self, index: Tensor, number: int | None = None, again: bool = False) -> Batch:
+        """The samples at these places (n,) of the sequence.
+
+        Args:
+            index: The places.
+            number: The number of the batch; None: the samples are drawn at random.
+            again: Whether the batch will be asked for again.
+        """
         entries = self._entries[index]
         ids = entries.tasks if self._show_ids else None
-        return Batch(self._source.samples(entries), self._labels[index], ids)
+        return Batch(self._samples(entries, number, again), self._labels[index], ids)
+
+    def _samples(self, entries: Entries, number: int | None, again: bool = False) -> Tensor:
+        """The samples (n, ...) of a batch; see `_batch_of`."""
+        if number is None or isinstance(self._source.x, Tensor):
+            return self._source.samples(entries)
+        return self._source.transformed(self._reader.read(number, first=self._number, keep=again), entries)
+
+    @cached_property
+    def _reader(self) -> ReadAhead:
+        """Decodes the batches ahead, where samples are not in memory."""
+        source, n_batches = self._source, self._number_of_batches
+        return ReadAhead(source.x, self._rows_of, n_batches, source.decoding, seed=self._seed)
+
+    @property
+    def _number_of_batches(self) -> int:
+        """Batches of all epochs; one that is repeated at once counts once."""
+        return len(self.spans) * self.epochs
+
+    def _rows_of(self, number: int) -> Tensor:
+        """The rows (n,) of a batch in the data set, by its number."""
+        return self._entries.rows[self._places_of(number)]
+
+    def close(self) -> None:
+        """End what decodes ahead."""
+        if "_reader" in vars(self):
+            self._reader.close()
 
     def preview(self, n: int) -> Batch:
         """Up to `n` samples of the sequence, and at most `MOST_PREVIEWED`, drawn at random; each worker gets others.
@@ -223,10 +291,10 @@ class BatchSequence:
         return self._batch_of(own[: min(n, MOST_PREVIEWED)])
 
     def _order_of_epoch(self, epoch: int) -> Tensor:
-        """The order (n,) of an epoch; the last one that was asked for is kept."""
-        if self._order_of != epoch:
-            self._order, self._order_of = self._order_in(epoch), epoch
-        return self._order
+        """The order (n,) of an epoch; the last two are kept, since batches are decoded ahead."""
+        if epoch not in self._orders:
+            self._orders = dict(list(self._orders.items())[-1:]) | {epoch: self._order_in(epoch)}
+        return self._orders[epoch]
 
     def _order_in(self, epoch: int) -> Tensor:
         order = torch.arange(len(self._entries))

@@ -160,15 +160,34 @@ class ClientSequence(BatchSequence):
     @override
     def next_batch(self) -> Batch:
         self._tell_observers()
-        number = bisect_right(self._starts, self.next) - 1
-        visit, step = self._all_visits[number], self.next - self._starts[number]
-        index = self._samples_of(number, step)
+        place, index = self.next, self._places_of(self.next)
+        number = bisect_right(self._starts, place) - 1
+        visit, step = self._all_visits[number], place - self._starts[number]
         self.first_pass = visit.client is not None and self._first_visits[visit.client] == number
         turn = self._turn(visit, step)
         self._advance(len(index))
         span = 0 if visit.client is None else self._first_spans[visit.client] + step
         self.batch_id = BatchId(self.number, span, self.first_pass, turn)
-        return self._batch_of(index).with_id(self.batch_id)
+        return self._batch_of(index, place).with_id(self.batch_id)
+
+    @override
+    def peek(self, step: int) -> Batch:
+        return self._batch_of(self._places(step))
+
+    @property
+    @override
+    def _number(self) -> int:
+        return self.next
+
+    @property
+    @override
+    def _number_of_batches(self) -> int:
+        return self.length
+
+    @override
+    def _places_of(self, number: int) -> Tensor:
+        visit = bisect_right(self._starts, number) - 1
+        return self._samples_of(visit, number - self._starts[visit])
 
     def _turn(self, visit: _Visit, step: int) -> Turn:
         """Of the batch that comes next."""

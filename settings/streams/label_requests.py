@@ -87,14 +87,16 @@ class RequestedSequence(BatchSequence):
     def next_batch(self) -> Batch | None:
         while self.epoch < self.epochs:
             self._tell_observers()
-            step, index = self.next, self._places(self.next)
-            wanted = torch.zeros(len(index), dtype=torch.bool)
+            step, window = self.next, self._batch_of(self._places(self.next), self.next)
+            wanted = torch.zeros(len(window.y), dtype=torch.bool)
             wanted[self.requests.answers[step]] = True
             self._advance(int(wanted.sum()))
-            self.unlabelled = None if bool(wanted.all()) else self._source.samples(self._entries[index[~wanted]])
+            self.unlabelled = None if bool(wanted.all()) else window.x[~wanted]
             if bool(wanted.any()):
                 self.batch_id = BatchId(self.number, step, first_pass=True)
-                return self._batch_of(index[wanted]).with_id(self.batch_id).with_unlabelled(self.unlabelled)
+                ids = None if window.task_id is None else window.task_id[wanted]
+                batch = Batch(window.x[wanted], window.y[wanted], ids)
+                return batch.with_id(self.batch_id).with_unlabelled(self.unlabelled)
         return None
 
     @override

@@ -1,6 +1,7 @@
 """Loaders of the samples of a phase: one index operation per batch, no copies per sample. Lightning accepts them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -107,7 +108,9 @@ class BatchLoader:
     def close(self) -> None:
         """Free the samples."""
         self._served = self.samples_served
-        _SEQUENCES.pop(self, None)
+        sequence = _SEQUENCES.pop(self, None)
+        if sequence is not None:
+            sequence.close()
 
     def state_dict(self) -> State:
         """The position: epoch, next batch of it, and samples served; and the state of each observer."""
@@ -152,11 +155,14 @@ class HeldOutLoader:
             PhaseOverError: If the phase is over.
         """
         sequence = _held(_SHOWN, self)()
-        while sequence is not None and not sequence.epoch:
-            _held(_SHOWN, self)
-            batch = sequence.next_batch()
-            if batch is not None:
-                yield batch.with_id(None)
+        if sequence is None:
+            return
+        with closing(sequence):
+            while not sequence.epoch:
+                _held(_SHOWN, self)
+                batch = sequence.next_batch()
+                if batch is not None:
+                    yield batch.with_id(None)
 
     def close(self) -> None:
         """Free the samples."""

@@ -77,10 +77,7 @@ class Place:
             sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
             os.environ["TMPDIR"], tempfile.tempdir = str(self.temporary), None
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            replaced = SimpleNamespace(
-                get_context=lambda _: multiprocessing.get_context(self._start_method),
-                parent_process=multiprocessing.parent_process,
-            )
+            replaced = SimpleNamespace(get_context=lambda _: multiprocessing.get_context(self._start_method))
             vars(processes)["multiprocessing"] = replaced
             status = main(list(arguments))
         except BaseException:

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from PIL import Image
 from redwood.core.errors import DataError
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.folders import ImageFiles
+from redwood.settings.data.paths import PathTable
+from tests.methods.helpers import one_sentence
 
 
 def save(path, value, size=(8, 8), mode="RGB"):
@@ -32,6 +35,18 @@ def sum_of(rows):
     return int(every(rows).sum())
 
 
+class TestPathTable:
+    def test_holds_any_paths_in_their_order(self):
+        paths = ["/a/b.png", "/ä/\udce4 c.jpg", "", "/z"]
+        table = PathTable(iter(paths))
+        assert (len(table), list(table), table[1]) == (4, paths, paths[1])
+        assert (len(PathTable([])), list(PathTable([]))) == (0, [])
+
+    def test_little_memory(self):
+        n_bytes = len(pickle.dumps(PathTable(f"/data/train/n01440764/{number:08d}.JPEG" for number in range(10_000))))
+        assert n_bytes < 10_000 * 50
+
+
 class TestImageFiles:
     def test_decodes_what_is_indexed_in_that_order(self, tmp_path):
         rng = np.random.default_rng(0)
@@ -51,6 +66,15 @@ class TestImageFiles:
         images = every(ImageFiles(paths, 6))
         assert images.shape == (6, 3, 6, 6)
         assert [int(image.unique()) for image in images[[0, 1, 3, 4, 5]]] == [7, 255, 7, 7, 255]
+
+    def test_large_photos_are_decoded_at_a_fraction_of_their_size(self, tmp_path):
+        rng = np.random.default_rng(0)
+        coarse = Image.fromarray(rng.integers(0, 256, (16, 20, 3), dtype=np.uint8))
+        coarse.resize((1280, 1024), Image.Resampling.BICUBIC).save(tmp_path / "photo.jpg", quality=95)
+        with Image.open(tmp_path / "photo.jpg") as file:
+            exact = np.asarray(file.resize((64, 64), Image.Resampling.BILINEAR)).transpose(2, 0, 1).astype(int)
+        found = every(ImageFiles([tmp_path / "photo.jpg"], 64))[0].numpy()
+        assert 0 < np.abs(found - exact).mean() < 1
 
     def test_unreadable_image_is_named(self, tmp_path):
         paths = [save(tmp_path / f"{i}.png", i) for i in range(3)]
@@ -92,7 +116,8 @@ class TestImageFolder:
         red = torch.cat([every(data.x), every(data.x_test)])[:, 0, 0, 0]
         assert sorted(red.tolist()) == sorted([*range(10), *range(10, 15)])
         assert torch.equal(red >= 10, torch.cat([data.y, data.y_test]) == 1)
-        assert data.x_test.paths != other.x_test.paths
+        assert list(data.x_test.paths) != list(other.x_test.paths)
+        assert data.class_names == ("cat", "dog")
 
     @pytest.mark.parametrize("test_name", ["test", "val"])
     def test_given_splits_are_used(self, tmp_path, test_name):
@@ -102,6 +127,33 @@ class TestImageFolder:
         assert data.sample_shape == (3, 224, 224)
         assert (data.y.tolist(), data.y_test.tolist()) == ([0, 0, 0, 1, 1], [0, 1, 1])
         assert all(f"/{test_name}/" in path for path in data.x_test.paths)
+        assert data.class_names == ("cat", "dog")
+
+    def test_folders_within_a_class_folder(self, tmp_path):
+        class_folders(tmp_path / "data" / "cat", {"wild": 3, "tame": 3})
+        class_folders(tmp_path / "data", {"dog": 5})
+        data = load_dataset("image_folder", tmp_path / "data", 0, 8)
+        assert torch.bincount(torch.cat([data.y, data.y_test])).tolist() == [6, 5]
+
+    def test_class_folders_one_level_below_are_named(self, tmp_path):
+        class_folders(tmp_path / "data" / "images", {"cat": 5, "dog": 5})
+        with pytest.raises(DataError, match=r"found 1; if they are in .*images, name that folder with --data_dir") as e:
+            load_dataset("image_folder", tmp_path / "data", 0, 8)
+        assert one_sentence(e.value)
+
+    def test_a_folder_that_cannot_be_read_is_named(self, tmp_path, monkeypatch):
+        class_folders(tmp_path, {"cat": 5, "dog": 5})
+        scan = os.scandir
+
+        def refuse(path):
+            if os.fspath(path).endswith("dog"):
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError, match=r"dog cannot be read \(Permission denied\); allow it") as e:
+            load_dataset("image_folder", tmp_path, 0, 8)
+        assert one_sentence(e.value)
 
     def test_hidden_files_and_other_files_are_left_out(self, tmp_path):
         class_folders(tmp_path, {"cat": 5, "dog": 5})

@@ -1,0 +1,57 @@
+"""What processes that this one starts have in common: they end with it, and leave Ctrl-C to it.
+
+This module imports nothing heavy: a new process watches its parent before it imports what it is to run.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(group: bool = False) -> None:
+    """End this process at once when its parent ends, whatever ends the parent.
+
+    Args:
+        group: Whether the group that this process leads ends, too.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        if group:
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    if sys.platform == "linux" and not group:  # needs no thread, which may have to wait for its turn
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Processes started inside the block are not reached by Ctrl-C until they unblock SIGINT."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would lift the mask below
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
