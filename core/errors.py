@@ -73,7 +73,7 @@ class WorkerLostError(RedwoodError, RuntimeError):
 
 def reason_of(error: BaseException) -> str:
     """The first line of an error's message, for use within a sentence; the type of the error if it has no message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", "; ")
 
 
 def is_raised_in(error: BaseException, *packages: str) -> bool:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redwood.runs.names import task_in_words, task_label
 from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Cost, Results
 from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
@@ -75,14 +76,16 @@ def _print_matrix(results: Results, console: Console) -> None:
     tasks = len(matrix[0])
     order = results.order or range(len(matrix))
     whole = "online" if isinstance(results, OsakaResults) else "after training"
-    names = [f"after {results.phase_name} {task}" if results.num_phases > 1 else whole for task in order]
+    names = [f"after {task_in_words(results, task)}" if results.num_phases > 1 else whole for task in order]
     first = max(len(name) for name in [*names, "top-5 at the end"])
-    columns = shortened(tasks, (console.width - first - 1) // (_CELL + 1))
+    labels = [task_label(results, task) for task in range(tasks)]
+    width = max(_CELL, *map(len, labels))
+    columns = shortened(tasks, (console.width - first - 1) // (width + 1))
     shown = shortened(len(matrix), _MAX_ROWS)
     table = new_table(f"{results.measure.label} on task", padding=0)
     table.add_column()
     for task in columns:
-        table.add_column(GAP if task is None else str(task), justify="right", no_wrap=True, min_width=_CELL)
+        table.add_column(GAP if task is None else labels[task], justify="right", no_wrap=True, min_width=_CELL)
     for phase in shown:
         name, values = (GAP, None) if phase is None else (names[phase], matrix[phase])
         table.add_row(name, *(_cell(values, task, phase, results) for task in columns))

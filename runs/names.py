@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterable
 
+from redwood.settings.results import Results
+
 MAX_LETTERS = 20  # of a line of a name
+MAX_TASK_LETTERS = 16  # of the name of a task that stands on an axis
 
 
 def short_name(name: str) -> str:
@@ -16,6 +19,21 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     short = {name: short_name(name) for name in dict.fromkeys(names)}
     taken = list(short.values())
     return {name: text if taken.count(text) == 1 else name for name, text in short.items()}
+
+
+def has_short_names(results: Results) -> bool:
+    """Whether tasks are called by their names, such as months; long names stand below a figure instead."""
+    return bool(results.task_names) and max(map(len, results.task_names)) <= MAX_TASK_LETTERS
+
+
+def task_label(results: Results, task: int) -> str:
+    """What a task is called on an axis or above a column: its short name, or its number."""
+    return results.task_names[task] if has_short_names(results) else str(task)
+
+
+def task_in_words(results: Results, task: int) -> str:
+    """What a task is called in a text: its short name, or such as `task 3`."""
+    return task_label(results, task) if has_short_names(results) else f"{results.phase_name} {task}"
 
 
 def title_name(name: str) -> str:

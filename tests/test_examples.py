@@ -22,6 +22,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 TESTED = {
     "async_rehearsal",
     "drifting_words",
+    "hugging_face",
     "label_smoothing",
     "nearest_mean",
     "new_setting",
@@ -70,6 +71,11 @@ def test_the_python_api_orders_the_methods() -> None:
 
 def test_own_network_and_data_learn() -> None:
     assert load("own_network_and_data").main() > 0.85
+
+
+def test_a_data_set_of_hugging_face_is_learned_with_the_names_of_its_classes() -> None:
+    accuracy = load("hugging_face").main()
+    assert list(accuracy)[:2] == ["zero", "one"] and sum(accuracy.values()) / 10 > 0.8
 
 
 def test_own_data_serve_the_command_line() -> None:

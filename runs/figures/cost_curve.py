@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from redwood.runs.figures.drawing import (
     COLOURS,
+    name_phases,
     new_figure,
-    number_phases,
     save_figure,
     scale_of,
     style_axes,
     title_run,
 )
+from redwood.runs.names import task_in_words
 from redwood.settings.results import USES, Results
 
 _ROOM = 1.04  # for markers at the end of a scale
@@ -52,7 +53,7 @@ def _draw_course(axes: Axes, results: Results, total: NDArray[np.float64]) -> No
         for phase, task in enumerate(results.order or range(len(values))):
             place = (total[phase], values[phase])
             axes.annotate(
-                f"{results.phase_name} {task}", place, (0, 6), textcoords="offset points", ha="center", fontsize=9
+                task_in_words(results, task), place, (0, 6), textcoords="offset points", ha="center", fontsize=9
             )
     axes.set_ylim(*scale_of(measure, values, _ROOM + 0.06))
     axes.set_xlim(0, _ROOM * total[-1])
@@ -71,6 +72,6 @@ def _draw_uses(axes: Axes, results: Results, so_far: Mapping[str, NDArray[np.flo
         loc="lower right", bbox_to_anchor=(1, 1), ncols=len(so_far), frameon=False, borderaxespad=0.1, fontsize=9
     )
     axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
-    number_phases(axes.xaxis, results, phases)
+    name_phases(axes.xaxis, results, phases)
     style_axes(axes, "trained on task" if results.phase_tasks else "trained up to task", "FLOPs so far")
     axes.grid(axis="x", visible=False)

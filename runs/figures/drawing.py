@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from redwood.core.files import replacing
-from redwood.runs.names import title_name
+from redwood.runs.names import has_short_names, task_label, title_name
 from redwood.settings.results import Results
 from redwood.settings.scores.measure import Measure
 
@@ -31,6 +31,7 @@ _LINE_HEIGHT = 0.19  # inches that a label of 9 points takes up
 _GREY = "#555555"
 MAX_DESCRIBED_TASKS = 10
 _NAME_LENGTH = 70
+_LEVEL_LETTERS = 3  # longer names below an axis are turned
 
 
 def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
@@ -62,12 +63,19 @@ def number_tasks(axes: Axes, tasks: int, most: int = 20) -> None:
     axes.set_xticks(range(0, tasks, -(-tasks // most)))
 
 
-def number_phases(axis: Axis, results: Results, phases: int) -> None:
+def name_tasks(axis: Axis, results: Results, tasks: Sequence[int]) -> None:
+    """Put the names or numbers of tasks on an axis, at most 20 of them."""
+    shown = range(0, len(tasks), -(-len(tasks) // 20))
+    labels = [task_label(results, tasks[place]) for place in shown]
+    axis.set_ticks(shown, labels)
+    if isinstance(axis, XAxis) and width_of(labels) > _LEVEL_LETTERS:
+        for text in axis.get_ticklabels():
+            text.set(rotation=45, ha="right", rotation_mode="anchor")
+
+
+def name_phases(axis: Axis, results: Results, phases: int) -> None:
     """Put on an axis the task that each of the first phases trains, at most 20 of them."""
-    shown = range(0, phases, -(-phases // 20))
-    axis.set_ticks(
-        shown, [str(phase if results.phase_tasks is None else results.phase_tasks[phase]) for phase in shown]
-    )
+    name_tasks(axis, results, range(phases) if results.phase_tasks is None else results.phase_tasks[:phases])
 
 
 def title_run(figure: Figure, results: Results, what: str) -> None:
@@ -83,6 +91,8 @@ def describe_tasks(figure: Figure, results: Results) -> None:
     """Write below a figure what each task is, if results keep it and there are not too many tasks."""
     physics, listed = (results.config.get(key, []) for key in ("task_physics", "task_list"))
     told = [", ".join(f"{name} {_short(value)}" for name, value in task.items()) for task in physics]
+    if results.task_names and not has_short_names(results):
+        told = [shorten(name, _NAME_LENGTH, placeholder=" ...") for name in results.task_names]
     told = told or [shorten(", ".join(map(str, task.values())), _NAME_LENGTH, placeholder=" ...") for task in listed]
     if not any(told) or len(told) > MAX_DESCRIBED_TASKS:
         return

@@ -7,8 +7,8 @@ import numpy as np
 from redwood.runs.figures.drawing import (
     COLOURS,
     PERCENT_LIMITS,
+    name_phases,
     new_figure,
-    number_phases,
     save_figure,
     style_axes,
     title_run,
@@ -38,7 +38,7 @@ def plot_label_groups(results: MultiLabelResults, path: str | os.PathLike[str]) 
             heights = 100 * np.array(values, dtype=np.float64)
             axes.plot(range(len(heights)), heights, color=colour, marker="o", markersize=4, label=name)
         axes.set_ylim(*PERCENT_LIMITS)
-        number_phases(axes.xaxis, results, results.num_phases)
+        name_phases(axes.xaxis, results, results.num_phases)
         style_axes(axes, "trained up to task", label)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(named), frameon=False)
     title_run(figure, results, "Scores of all tested samples by group of labels")

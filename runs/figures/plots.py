@@ -20,9 +20,9 @@ from redwood.runs.figures.drawing import (
     describe_tasks,
     label_ends,
     name_average,
+    name_phases,
+    name_tasks,
     new_figure,
-    number_phases,
-    number_tasks,
     save_figure,
     scale_of,
     style_axes,
@@ -34,6 +34,7 @@ from redwood.runs.figures.purchases import plot_purchases
 from redwood.runs.figures.since_switch import plot_since_switch
 from redwood.runs.figures.slices import plot_slices
 from redwood.runs.figures.timeline import plot_timeline
+from redwood.runs.names import task_in_words, task_label
 from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.osaka.results import OsakaResults
@@ -92,12 +93,12 @@ def plot_accuracy_matrix(results: Results, path: str | os.PathLike[str]) -> None
     image = axes.imshow(shown, cmap="cividis", vmin=low, vmax=high)
     if tasks <= _MAX_ANNOTATED_TASKS:
         _annotate_cells(axes, shown, measure)
-    number_tasks(axes, tasks)
+    name_tasks(axes.xaxis, results, range(tasks))
     axes.set_xlabel("tested on task")
     if results.num_phases == 1:
         axes.set_yticks([])
     else:
-        number_phases(axes.yaxis, results, phases)
+        name_phases(axes.yaxis, results, phases)
         axes.set_ylabel("trained on task" if results.phase_tasks else f"trained up to {results.phase_name}")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -125,7 +126,7 @@ def plot_accuracy_curve(results: Results, path: str | os.PathLike[str]) -> None:
     figure = new_figure(7.4, 4.0 if panels == 1 else 7.2)
     axes = figure.add_subplot(panels, 1, 1)
     if results.num_phases == 1:
-        _draw_task_bars(axes, shown[0], measure)
+        _draw_task_bars(axes, shown[0], results)
     else:
         _draw_task_lines(axes, shown, results)
     if panels == 2:
@@ -167,27 +168,29 @@ def _draw_task_lines(axes: Axes, shown: NDArray[np.float64], results: Results) -
         axes.plot(range(first, phases), shown[first:, task], color=colours[task], marker="o", markersize=size, lw=1.2)
     axes.plot(range(phases), average, color="black", marker="o", markersize=4.5, lw=2.8, label="average so far")
     if tasks <= _MAX_LABELLED_TASKS:
-        ends = [(phases - 1, shown[-1, task], f"task {task}", colours[task]) for task in sorted(set(order))]
-        label_ends(axes, [*ends, (phases - 1, average[-1], "average so far", "black")], height=3.0, limits=limits)
+        last = phases - 1
+        ends = [(last, shown[-1, task], task_in_words(results, task), colours[task]) for task in sorted(set(order))]
+        label_ends(axes, [*ends, (last, average[-1], "average so far", "black")], height=3.0, limits=limits)
     else:
-        _add_task_colours(axes, colours)
+        _add_task_colours(axes, colours, results)
     axes.set_ylim(*limits)
     axes.set_xlim(-0.02 * results.num_phases, 1.02 * results.num_phases - 1)
-    number_phases(axes.xaxis, results, results.num_phases)
+    name_phases(axes.xaxis, results, results.num_phases)
     style_axes(axes, "trained on task" if results.phase_tasks else "trained up to task", measure.label)
 
 
-def _add_task_colours(axes: Axes, colours: Sequence[str]) -> None:
+def _add_task_colours(axes: Axes, colours: Sequence[str], results: Results) -> None:
     tasks = len(colours)
     scale = ScalarMappable(BoundaryNorm(np.arange(tasks + 1) - 0.5, tasks), ListedColormap(colours))
     bar = axes.figure.colorbar(scale, ax=axes, label="task", pad=0.02)
-    bar.set_ticks(list(range(0, tasks, -(-tasks // 10))))
+    shown = list(range(0, tasks, -(-tasks // 10)))
+    bar.set_ticks(shown, labels=[task_label(results, task) for task in shown])
     bar.ax.tick_params(length=0, which="both")
     name_average(axes)
 
 
-def _draw_task_bars(axes: Axes, shown: NDArray[np.float64], measure: Measure) -> None:
-    tasks = len(shown)
+def _draw_task_bars(axes: Axes, shown: NDArray[np.float64], results: Results) -> None:
+    tasks, measure = len(shown), results.measure
     bars = axes.bar(range(tasks), shown, color=COLOURS[0], width=0.7)
     if tasks <= _MAX_ANNOTATED_TASKS:
         decimals = measure.decimals - (tasks > _MAX_LABELLED_TASKS)
@@ -200,7 +203,7 @@ def _draw_task_bars(axes: Axes, shown: NDArray[np.float64], measure: Measure) ->
     margin = max(0.6, (4 - tasks) / 2)
     axes.set_xlim(-margin, tasks - 1 + margin)
     axes.set_ylim(*scale_of(measure, shown, 1.09))
-    number_tasks(axes, tasks)
+    name_tasks(axes.xaxis, results, range(tasks))
     style_axes(axes, "tested on task", measure.label)
     axes.grid(axis="x", visible=False)
 

@@ -1,6 +1,5 @@
 """Hold out test samples where a data source has no test split."""
 
-from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
@@ -61,30 +60,42 @@ def hold_out_along(name: str, strata: np.ndarray, order: np.ndarray, seed: int) 
     return torch.from_numpy(order[~is_test]), torch.from_numpy(order[is_test])
 
 
-def hold_out_rows(name: str, parts: Sequence[np.ndarray], along: np.ndarray | None, seed: int) -> np.ndarray:
-    """Which rows (N,), bool, are held out, in the same proportion of each stratum; rows alone in theirs never are.
+def hold_out_rows(name: str, classes: np.ndarray, tasks: np.ndarray, along: np.ndarray | None, seed: int) -> np.ndarray:
+    """Which rows (N,), bool, are held out: the same share of each class in each task.
+
+    Rows whose class comes once in their task are held out together with the other such rows of the task; but the first
+    row of a class never is.
 
     Args:
         name: Name of the data set, for the error message.
-        parts: What makes the strata: arrays (N,), such as class and task.
+        classes: Class of each row (N,); zeros if there are none.
+        tasks: Task of each row (N,); zeros if there are none.
         along: The rows (N,) in the order of time, if test rows have to lie all along it.
         seed: Draws the rows.
 
     Raises:
-        DataError: If each row is alone in its stratum.
+        DataError: If there are too few rows.
     """
-    _, strata, counts = np.unique(np.stack(parts, axis=1), axis=0, return_inverse=True, return_counts=True)
-    strata = strata.reshape(-1)
-    several = counts[strata] > 1
-    places = np.flatnonzero(several)
+    rare = _alone(np.stack([tasks, classes], axis=1))
+    first = np.zeros(len(classes), dtype=bool)
+    first[np.unique(classes, return_index=True)[1]] = True
+    strata = np.stack([tasks, np.where(rare, -1, classes), first & rare], axis=1)
+    places = np.flatnonzero(~_alone(strata) & ~(first & rare))
+    numbers = np.unique(strata[places], axis=0, return_inverse=True)[1].reshape(-1)
     if along is None:
-        test = hold_out(name, strata[places], seed)[1]
+        test = hold_out(name, numbers, seed)[1]
     else:
-        order = np.searchsorted(places, along[several[along]])
-        test = hold_out_along(name, strata[places], order, seed)[1]
-    is_test = np.zeros(len(strata), dtype=bool)
+        order = np.searchsorted(places, along[np.isin(along, places)])
+        test = hold_out_along(name, numbers, order, seed)[1]
+    is_test = np.zeros(len(classes), dtype=bool)
     is_test[places[test.numpy()]] = True
     return is_test
+
+
+def _alone(keys: np.ndarray) -> np.ndarray:
+    """Which rows (N,) of keys (N, k) are equal to no other."""
+    _, numbers, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    return np.asarray(counts[numbers.reshape(-1)] == 1)
 
 
 def rarest_label(sets: np.ndarray) -> np.ndarray:

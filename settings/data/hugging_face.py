@@ -35,7 +35,7 @@ def load(name: str, path: Path, columns: Columns, seed: int, image_size: int) ->
     """
     datasets = load_extra("datasets", "data", f"--dataset {name}")
     wanted = name.removeprefix("hf:")
-    if not path.is_dir() and (wanted.startswith((".", "/", "~")) or wanted.count("/") > 1 or not wanted):
+    if not wanted or (not path.is_dir() and (wanted.startswith((".", "/", "~")) or wanted.count("/") > 1)):
         raise DataError(f"The folder of --dataset {name} does not exist; give one that save_to_disk wrote, or a name.")
     try:
         found = datasets.load_from_disk(str(path)) if path.is_dir() else datasets.load_dataset(wanted)

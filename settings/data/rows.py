@@ -72,12 +72,11 @@ def read_rows(name: str, frame: Any, target: str, columns: Columns, seed: int, *
     if n_test:
         is_test = np.arange(len(frame)) >= len(frame) - n_test
     else:
-        strata = [y.numpy()] if y.dtype == torch.int64 else []
-        strata += [] if tasks is None else [tasks.numpy()]
-        along = None
+        none, along = torch.zeros(len(frame), dtype=torch.long), None
         if time is not None or y.dtype != torch.int64:
             along = np.arange(len(frame)) if time is None else np.argsort(time.numpy(), kind="stable")
-        is_test = hold_out_rows(name, strata or [np.zeros(len(frame), np.int64)], along, seed)
+        classes, parts = y if y.dtype == torch.int64 else none, none if tasks is None else tasks
+        is_test = hold_out_rows(name, classes.numpy(), parts.numpy(), along, seed)
     rows = Rows(y, class_names, tasks, task_names, time, slices, torch.from_numpy(is_test))
     _check_classes(name, rows)
     _check_tasks(name, rows, drawn=not n_test)
@@ -249,7 +248,7 @@ def _check_tasks(name: str, rows: Rows, *, drawn: bool) -> None:
         if missing is not None:
             remedy = "choose longer periods or fewer tasks" if drawn else "leave its rows out"
             raise DataError(
-                f"Data set {name}: the task {task} has {len(is_test)} rows, and none of them is a {missing} sample; "
+                f"Data set {name}: the task {task} has {len(is_test)} row(s), none of which is a {missing} sample; "
                 f"{remedy}."
             )
 

@@ -41,8 +41,8 @@ def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> D
     if len(splits) == 1:
         part, rows, y = splits[0]
         by_class = y.dtype == torch.int64
-        strata = y.numpy() if by_class else np.zeros(len(y), np.int64)
-        is_test = torch.from_numpy(hold_out_rows(name, [strata], None if by_class else np.arange(len(y)), seed))
+        none, along = np.zeros(len(y), np.int64), None if by_class else np.arange(len(y))
+        is_test = torch.from_numpy(hold_out_rows(name, y.numpy() if by_class else none, none, along, seed))
         splits = [(part, rows[~is_test], y[~is_test]), (part, rows[is_test], y[is_test])]
     x, x_test = (_samples(name, part, rows, image_size) for part, rows, _ in splits)
     (_, _, y), (_, _, y_test) = splits

@@ -55,6 +55,11 @@ class TestPrintResults:
         assert words(text, "after task 0") == ["97.2", "10.0"]
         assert words(text, "after task 1") == ["50.0", "100.0"]
 
+    def test_short_names_of_tasks_take_the_place_of_numbers(self):
+        text = printed(print_results, run(TWO_TASKS, task_names=["2024-01", "2024-02"]))
+        assert words(text, "after 2024-02") == ["50.0", "100.0"]
+        assert ["2024-01", "2024-02"] in [line.split() for line in text.splitlines()]
+
     def test_metrics(self):
         text = printed(
             print_results,

@@ -253,3 +253,29 @@ def test_the_names_of_tasks_stand_below_the_figure(figures, tmp_path):
         first, second = figure.get_supxlabel().splitlines()
         assert first == "task 0: digits, 1998"
         assert second.startswith("task 1: long long") and second.endswith(" ...") and len(second) < 80
+
+
+@pytest.mark.parametrize("kind", ["5 tasks", "20 tasks", "single phase, 20 tasks"])
+def test_short_names_of_tasks_stand_on_the_axes(kind, figures, tmp_path):
+    """Such as dates; they do not run into each other."""
+    results = run(20, num_phases=1, online=True) if kind.startswith("single") else run(int(kind.split()[0]))
+    tasks = len(results.accuracy_matrix[0])
+    results.task_names = [f"{2023 + month // 12}-{month % 12 + 1:02}" for month in range(tasks)]
+    plots.plot_accuracy_matrix(results, tmp_path / "matrix.png")
+    plots.plot_accuracy_curve(results, tmp_path / "curve.png")
+    for figure in figures:
+        labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
+        assert [label.get_text() for label in labels] == results.task_names
+        assert not figure.get_supxlabel()
+        places = [label.get_window_extent() for label in labels]
+        assert all(right.x1 - left.x1 > 8 for left, right in itertools.pairwise(places))
+    if results.num_phases == 5:
+        assert {"2023-01", "2023-05"} <= {text.get_text() for text in texts(figures[1])}
+
+
+def test_long_names_of_tasks_stand_below(figures, tmp_path):
+    results = run(2)
+    results.task_names = ["a rather long name of a task", "b"]
+    plots.plot_accuracy_matrix(results, tmp_path / "matrix.png")
+    assert figures[-1].get_supxlabel() == "task 0: a rather long name of a task\ntask 1: b"
+    assert [label.get_text() for label in figures[-1].axes[0].get_xticklabels()] == ["0", "1"]
