@@ -310,6 +310,8 @@ class Results:
                 class_names=list(data.get("class_names", [])),
                 task_names=list(data.get("task_names", [])),
             )
+            if any(len(row) != len(results.task_names) for row in results.accuracy_matrix if results.task_names):
+                raise ValueError(f"{len(results.task_names)} task_names do not fit the tasks of the matrix")
             for name in cls.own_entries:
                 setattr(results, name, data[name])
             results._loaded_forward_transfer = (len(results.accuracy_matrix), data["metrics"]["forward_transfer"])

@@ -146,8 +146,9 @@ class TestJson:
             make(R[:2], untrained_accuracy=[0.1, 0.2, 0.3]),
             make([[0.2, 0.4, 0.9]], num_phases=1, untrained_accuracy=[0.1, 0.2, 0.3]),
             make([[0.2]], num_phases=1, untrained_accuracy=[0.1]),
+            make(task_names=["2024-01", "2024-02", "2024-03"]),
         ],
-        ids=["full", "bare", "no row", "first row", "two rows", "single phase", "single task"],
+        ids=["full", "bare", "no row", "first row", "two rows", "single phase", "single task", "named tasks"],
     )
     def test_round_trip(self, results, tmp_path):
         results.save(tmp_path / "results.json")
@@ -256,6 +257,8 @@ class TestForeignFiles:
             ("metrics", {}),
             ("online_accuracy", [1, 2]),
             ("config", None),
+            ("task_names", ["one"]),
+            ("task_names", []),
         ],
     )
     def test_wrong_entries(self, key, value):
