@@ -77,6 +77,9 @@ def _dispatch(argv: list[str]) -> int:
     chosen, rest = parse_selection(argv)
     if chosen.resume:
         return _resume(chosen, rest)
+    for command in ("predict", "export"):
+        if getattr(chosen, command) is not None:
+            return _use_trained(command, chosen, rest)
     if chosen.list:
         return _list(chosen, rest)
     if chosen.version:
@@ -113,6 +116,26 @@ def _advise(chosen: argparse.Namespace, rest: list[str]) -> int:
     from redwood.experiments import advice
 
     advice.advise([*rest, "--help"] if chosen.help else rest)
+    return 0
+
+
+def _use_trained(command: str, chosen: argparse.Namespace, rest: list[str]) -> int:
+    """Predict with a finished run, or export it."""
+    folder = getattr(chosen, command)
+    allowed, _ = parse_selection([f"--{command}", folder])
+    allowed.trust, allowed.help = chosen.trust, chosen.help
+    for option, value in vars(chosen).items():
+        if value != getattr(allowed, option):
+            raise UsageError(f"--{command} uses the run in {folder} as it is; leave --{option} out.")
+    arguments = [*rest, "--help"] if chosen.help else rest
+    if command == "predict":
+        from redwood.experiments.trained.predict import predict
+
+        predict(folder, arguments, trusted=chosen.trust)
+    else:
+        from redwood.experiments.trained.export import export
+
+        export(folder, arguments, trusted=chosen.trust)
     return 0
 
 

@@ -10,7 +10,7 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.config import refuse_marked
 
-NOT_IN_FILES = ("config", "preset", "presets", "resume", "trust", "list", "json", "version", "help")
+NOT_IN_FILES = ("config", "preset", "presets", "resume", "predict", "export", "trust", "list", "json", "version", "help")
 
 
 def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:

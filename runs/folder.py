@@ -58,7 +58,7 @@ class RunFolder:
 
     def after_phase(self, phase: int) -> Path:
         """The path of the checkpoint after a phase, which only `--keep_checkpoints all` keeps."""
-        return self.path / "checkpoints" / f"phase-{phase:03d}.pt"
+        return self.path / "checkpoints" / _name_after(phase)
 
     @property
     def _boundary(self) -> Path:
@@ -195,22 +195,30 @@ class RunFolder:
             raise RedwoodError(f"The checkpoint {inside} goes on from boundary.pt, which is missing; {RESTART_RUN}.")
 
 
-def read_boundary(folder: Path, config: State) -> State:
-    """The last checkpoint between two phases of the run in `folder`, which is neither locked nor changed.
+def read_boundary(folder: Path, config: State, phase: int | None = None) -> State:
+    """A checkpoint between two phases of the run in `folder`, which is neither locked nor changed.
 
     Args:
         folder: The run folder.
         config: The options of the run, as in its `config.yaml`.
+        phase: The phase after which it was written, if the run has kept all. None: the last checkpoint.
 
     Raises:
         RedwoodError: If there is none yet, or it is damaged or of a run with other options.
     """
-    path = folder / "checkpoints" / "boundary.pt"
+    name = "boundary.pt" if phase is None else _name_after(phase)
+    path = folder / "checkpoints" / name
+    if not path.is_file() and phase is not None:
+        raise RedwoodError(f"The run in {folder} has no {path}, which only --keep_checkpoints all writes.")
     if not path.is_file():
         raise RedwoodError(f"The run in {folder} has no checkpoint yet ({path} is missing); {RESTART_RUN}.")
     state = read_checkpoint(path, RESTART_RUN)
     Fingerprint(config, None).check(state.pop(STAMP, None), BETWEEN_PHASES, path, "config.yaml", RESTART_RUN)
     return state
+
+
+def _name_after(phase: int) -> str:
+    return f"phase-{phase:03d}.pt"
 
 
 def _is_unused(folder: Path) -> bool:

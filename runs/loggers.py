@@ -133,7 +133,7 @@ class WandbMetrics:
         return ""
 
     def log_results(self, results: Results, folder: Path | None) -> None:
-        """Send final metrics, cost, pictures and the run folder."""
+        """Send final metrics, cost, pictures and the run folder, which `redwood.load` reads."""
         summary = self.experiment.summary
         summary.update({key: value for key, value in results.metrics.items() if value is not None})
         summary.update({f"cost/{key}": value for key, value in asdict(results.cost).items() if value is not None})
@@ -142,8 +142,8 @@ class WandbMetrics:
         self.experiment.log({path.stem: self._wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))})
         artifact = self._wandb.Artifact(f"run-{self.experiment.id}", type="run")
         pictures = (f"{results.measure.key}_matrix.png", f"{results.measure.key}_curve.png")
-        for name in ("config.yaml", "results.json", "metrics.csv", *pictures):
-            artifact.add_file(str(folder / name))
+        for name in ("config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt", *pictures):
+            artifact.add_file(str(folder / name), name)
         self.experiment.log_artifact(artifact)
 
     def close(self, failed: bool) -> None:

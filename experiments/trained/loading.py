@@ -16,6 +16,7 @@ from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import check_arguments, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.trained.model import TrainedModel
+from redwood.experiments.trained.tensor_file import read_state
 from redwood.experiments.trust import refuse_untrusted
 from redwood.methods.base import Method
 from redwood.runs.folder import read_boundary
@@ -26,6 +27,8 @@ from redwood.settings.config import is_marked
 from redwood.settings.results import Results
 from redwood.settings.signature import Signature
 
+# The file of an exported folder that holds the content of the last checkpoint between two phases.
+EXPORTED = "model.safetensors"
 # Options whose objects, given from Python, a trained method does not need: its signature has what follows from them.
 NOT_NEEDED = ("dataset", "background", "env")
 
@@ -46,8 +49,12 @@ class SavedRun(NamedTuple):
     signature: Signature
 
 
-def read_run(folder: str | os.PathLike[str]) -> SavedRun:
-    """Read the options and the last checkpoint between two phases of a run; nothing is unpickled.
+def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedRun:
+    """Read the options and a checkpoint between two phases of a run, or of an exported one; nothing is unpickled.
+
+    Args:
+        folder: The folder.
+        phase: The phase after which the checkpoint was written, if all were kept. None: the last checkpoint.
 
     Raises:
         RedwoodError: If the folder is no run, or one that was stopped before its first checkpoint, or damaged.
@@ -56,26 +63,35 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
     if not (path / "config.yaml").is_file():
         raise RedwoodError(f"There is no run in the folder {path} (no config.yaml); name the folder of a run.")
     config = load_config(path / "config.yaml")
-    state = read_boundary(path, config)
+    is_exported = (path / EXPORTED).is_file() and phase is None
+    state = read_state(path / EXPORTED) if is_exported else read_boundary(path, config, phase)
     check_format(state)
     return SavedRun(path, config, state, Signature.from_state(state.pop("signature"), str(path)))
 
 
-def load(folder: str | os.PathLike[str], *, device: str = "auto", trust: bool = False, **given: object) -> TrainedModel:
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    trust: bool = False,
+    phase: int | None = None,
+    **given: object,
+) -> TrainedModel:
     """The method that a run has trained, in the state after its last phase that is over.
 
     The data of the run is not needed, and nothing in the folder is unpickled.
 
     Args:
-        folder: The folder of a run.
+        folder: The folder of a run, or one that `--export` wrote in the format safetensors.
         device: Where to compute: auto, cpu, gpu, cuda or mps.
         trust: Whether code that the run's `config.yaml` names may be run.
+        phase: Load the state after this phase, from 0; the run has to have kept it by `--keep_checkpoints all`.
         **given: Options of the method that were given from Python, such as `model`: a file cannot hold these.
 
     Raises:
         RedwoodError: If the folder is no run or damaged, an option is missing, or code is not trusted.
     """
-    saved = read_run(folder)
+    saved = read_run(folder, phase)
     if not trust:
         refuse_untrusted(saved.config, saved.folder / "config.yaml", "redwood.load")
     setting, method = make_method(saved, given)

@@ -55,6 +55,18 @@ class TrainedModel:
         n = int(space.n) if isinstance(space, Discrete) else space.shape[0]  # type: ignore[index]
         return tuple(map(str, range(n)))
 
+    @property
+    def sample_space(self) -> Box:
+        """The shape, the type and the bounds of a sample, or of an observation."""
+        space = self.setting.observation_space
+        assert isinstance(space, Box)
+        return space
+
+    @property
+    def takes_task_ids(self) -> bool:
+        """Whether the setting tells the task of each sample at test."""
+        return self.setting.assumptions.task_ids >= TaskIds.TEST
+
     def predict(self, x: Tensor | np.ndarray, task_id: Tensor | int | None = None) -> Tensor:
         """What the model takes samples for.
 
@@ -129,10 +141,10 @@ class TrainedModel:
 
     def _checked(self, x: Tensor | np.ndarray) -> Tensor:
         """Samples (n, ...) in their storage dtype; small differences of integers or floats are converted."""
-        space = self.setting.observation_space
+        space = self.sample_space
         samples = torch.as_tensor(x)
         wanted = torch.from_numpy(np.empty(0, space.dtype)).dtype
-        shape = tuple(space.shape or ())
+        shape = space.shape
         if tuple(samples.shape[1:]) != shape or not len(samples):
             raise DataError(
                 f"The model takes samples {shape}, and at least one of them, got an array {tuple(samples.shape)}; give "
@@ -143,14 +155,14 @@ class TrainedModel:
         alike = samples.dtype.is_floating_point == wanted.is_floating_point
         if alike and (wanted.is_floating_point or torch.equal(samples.to(wanted).to(samples.dtype), samples)):
             return samples.to(wanted)
-        bounds = f" in {space.low.min():g}..{space.high.max():g}" if isinstance(space, Box) else ""
+        bounds = f" in {space.low.min():g}..{space.high.max():g}"
         raise DataError(
             f"The model takes samples of {str(wanted).removeprefix('torch.')} as they are stored{bounds}, got "
             f"{samples.dtype}; undo any scaling."
         )
 
     def _ids(self, task_id: Tensor | int | None, n: int) -> Tensor | None:
-        given = self.setting.assumptions.task_ids >= TaskIds.TEST
+        given = self.takes_task_ids
         name = self.config["setting"]
         if given and task_id is None:
             raise InvalidOptionError(f"The model was trained under {name}, which tells the task; give task_id.")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.settings.data.dataset import Dataset
@@ -68,6 +70,30 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     max_value = max(1.0, float(x.max(initial=0))) if wide else None
     names = _class_names(path)
     return Dataset.from_arrays(**arrays, name=path.stem, max_value=max_value, ordered=ordered, class_names=names)
+
+
+def read_samples(path: Path) -> tuple[Tensor, Tensor | None, Tensor | None, list[str]]:
+    """Read samples that may have no labels: the arrays `x`, `y` and `t`, and `class_names`, of an .npz or HDF5 file.
+
+    Returns:
+        Samples (N, ...); labels, label sets or targets (N, ...) or None; tasks (N,) or None; names of the classes.
+
+    Raises:
+        DataError: If the file is missing or unreadable, has no array `x`, or not as many labels as samples.
+    """
+    if not path.is_file():
+        raise DataError(f"The data file {path} does not exist; give the path of an .npz, .h5 or .hdf5 file.")
+    arrays = _read(path, "")
+    if "x" not in arrays:
+        raise DataError(f"The data file {path} has no array 'x', only {sorted(arrays)}; save the samples as x.")
+    for name in ("y", "t"):
+        if name in arrays and arrays[name].shape[:1] != arrays["x"].shape[:1]:
+            raise DataError(
+                f"The data file {path} has {name} {arrays[name].shape} for x {arrays['x'].shape}; save as many of both."
+            )
+    x, y, t = (torch.from_numpy(arrays[name]) if name in arrays else None for name in ("x", "y", "t"))
+    assert x is not None
+    return x, y, t, _class_names(path)
 
 
 def _read(path: Path, slices: str) -> dict[str, np.ndarray]:

@@ -10,9 +10,14 @@ __version__ = "0.1.0"
 
 
 def load(
-    folder: str | os.PathLike[str], *, device: str = "auto", trust: bool = False, **given: object
+    folder: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    trust: bool = False,
+    phase: int | None = None,
+    **given: object,
 ) -> "TrainedModel":
     """What a run has learned, ready to predict; see `redwood.experiments.trained.loading.load`."""
     from redwood.experiments.trained import loading  # takes seconds
 
-    return loading.load(folder, device=device, trust=trust, **given)
+    return loading.load(folder, device=device, trust=trust, phase=phase, **given)

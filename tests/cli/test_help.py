@@ -23,7 +23,7 @@ ELSEWHERE = {
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
 SELECTION = {
-    *("setting", "method", "seeds", "jobs", "config", "preset", "resume", "trust"),
+    *("setting", "method", "seeds", "jobs", "config", "preset", "resume", "predict", "export", "trust"),
     *("list", "presets", "advise", "json", "version", "help"),
 }
 

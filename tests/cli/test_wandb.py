@@ -2,18 +2,22 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+import redwood
 from redwood.cli import main
 from redwood.runs.loggers import _wandb_id
 from redwood.runs.run import Run
 from tests.cli.command import QUICK, assert_one_sentence, content, environment, start_copy
+from tests.samples import few_digits
 
 PAIR = ["--setting", "class_incremental", "--method", "rehearsal"]
 
@@ -108,13 +112,19 @@ class TestOffline:
             (picture,) = folder.glob(f"wandb/offline-run-*/files/{item[f'{name}.path']}")
             assert picture.read_bytes() == (folder / f"{name}.png").read_bytes()
 
-    def test_artifact(self, logged):
+    def test_artifact(self, logged, tmp_path):
         folder, found = logged
         (artifact,) = of("artifact", found)
         assert artifact["type"] == "run"
         files = {entry["path"]: int(entry["size"]) for entry in artifact["manifest"]["contents"]}
         names = ("config.yaml", "results.json", "metrics.csv", "accuracy_matrix.png", "accuracy_curve.png")
-        assert files == {name: (folder / name).stat().st_size for name in names}
+        model = "checkpoints/boundary.pt"
+        assert files == {name: (folder / name).stat().st_size for name in (*names, model)}
+        for name in files:  # what a download of the artifact would make
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            shutil.copy(folder / name, tmp_path / name)
+        x = few_digits().x_test[:5]
+        assert torch.equal(redwood.load(tmp_path).scores(x), redwood.load(folder).scores(x))
 
 
 def test_environments_are_logged_alike_and_offline_if_the_environment_says_so(tmp_path, monkeypatch):

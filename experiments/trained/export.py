@@ -1,0 +1,156 @@
+"""`--export`: what a run has learned, as a folder for other programs. Nothing in it is unpickled when it is loaded."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from redwood.core.checks import check_choice, check_types
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.files import temporary_path, write_json
+from redwood.experiments.options import parse_alone
+from redwood.experiments.trained.card import model_card
+from redwood.experiments.trained.graph import networks_of, trace
+from redwood.experiments.trained.loading import EXPORTED, load, read_run
+from redwood.experiments.trained.model import TrainedModel
+from redwood.experiments.trained.tensor_file import write_state
+
+FILES = {"safetensors": EXPORTED, "onnx": "model.onnx", "torch_export": "model.pt2"}
+_MOST_IN_ONE_FILE = 2**30  # an ONNX file can hold 2 GiB; the weights of a larger one lie beside it
+# Buffers of the layers that scale samples, such as `redwood.methods.networks.Scale`.
+_SCALING = ("gain", "bias", "mean", "std")
+
+
+@dataclass
+class ExportOptions:
+    """The options of `--export`."""
+
+    format: str = "safetensors"  # safetensors (redwood.load reads it), onnx or torch_export (no redwood needed)
+    out: str = ""  # folder to write to (default: the folder of the run with the format behind its name)
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice(self, "format", FILES)
+
+
+def export(folder: str, arguments: Sequence[str], *, trusted: bool = False) -> None:
+    """Export the run in a folder; with `--help`, print the options.
+
+    Args:
+        folder: The folder of the run.
+        arguments: The command line, without `--export` and the folder.
+        trusted: Whether code that the run's `config.yaml` names may be run.
+
+    Raises:
+        RedwoodError: If an option is wrong, or the run cannot be loaded or exported.
+    """
+    options: ExportOptions | str = parse_alone(ExportOptions, arguments, "--export")
+    if isinstance(options, str):
+        print(options)
+        return
+    out = Path(options.out or f"{Path(folder).resolve()}-{options.format}")
+    _refuse_used(out)
+    export_model(load(folder, device="cpu", trust=trusted), options.format, out)
+    print(f"exported to {out}")
+
+
+def export_model(model: TrainedModel, form: str, out: str | os.PathLike[str]) -> None:
+    """Write a folder with the model, `config.yaml`, `labels.json`, `normalisation.json` and a model card, `README.md`.
+
+    The file of safetensors holds the state of the method after its last phase, which may include stored training
+    samples. The graphs of ONNX and torch.export hold the prediction alone: from samples in their storage dtype to
+    scores, for any number of samples.
+
+    Args:
+        model: A loaded run, on the CPU. Making a graph may leave traces in its method, so do not use it afterwards.
+        form: `safetensors`, `onnx` or `torch_export`.
+        out: The folder to write; it appears once it is complete.
+
+    Raises:
+        RedwoodError: If the folder is not empty, a package is missing, or the method's prediction is no graph.
+    """
+    out = Path(out)
+    _refuse_used(out)
+    _refuse_missing(form)
+    temporary = temporary_path(out)
+    try:
+        temporary.mkdir(parents=True)
+        _write_descriptions(model, form, temporary, out.name)
+        _write_model(model, form, temporary / FILES[form])
+        temporary.replace(out)
+    except OSError as error:
+        raise RedwoodError(f"--out {out} cannot be written ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_model(model: TrainedModel, form: str, path: Path) -> None:
+    if form == "safetensors":
+        saved = read_run(model.folder)
+        write_state({**saved.state, "signature": saved.signature.state_dict()}, path, prefix="method.0.")
+        return
+    program = trace(model)
+    program.example_inputs = None  # they are the only part that torch would pickle
+    if form == "torch_export":
+        torch.export.save(program, path)
+        return
+    names = ["x", "task_id"] if model.takes_task_ids else ["x"]
+    large = sum(tensor.nbytes for tensor in program.state_dict.values()) > _MOST_IN_ONE_FILE
+    torch.onnx.export(
+        program,
+        f=str(path),
+        input_names=names,
+        output_names=["scores"],
+        external_data=large,
+        dynamo=True,
+        verbose=False,
+    )
+
+
+def _write_descriptions(model: TrainedModel, form: str, folder: Path, name: str) -> None:
+    """Write all files but the model itself; `name` is what the folder will be called."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(model.config, sort_keys=False))
+    if model.results is not None:
+        model.results.save(folder / "results.json")
+    write_json(folder / "labels.json", {"class_names": list(model.class_names)})
+    write_json(folder / "normalisation.json", _normalisation(model))
+    (folder / "README.md").write_text(model_card(model, form, name))
+
+
+def _normalisation(model: TrainedModel) -> dict[str, Any]:
+    """The form of the samples, and how the layers of the model scale them: x gain + bias, or (x - mean) / std."""
+    space = model.sample_space
+    bounds = {"low": float(space.low.min()), "high": float(space.high.max())}
+    finite = {name: value if abs(value) < float("inf") else None for name, value in bounds.items()}
+    layers = {
+        f"{part}.{name}".rstrip("."): found
+        for part, network in networks_of(model.method).items()
+        for name, layer in network.named_modules()
+        if (found := _scaling(layer))
+    }
+    return {"shape": list(space.shape), "dtype": str(space.dtype), **finite, "scaled_by": "the model", "layers": layers}
+
+
+def _scaling(layer: nn.Module) -> dict[str, Any]:
+    """The buffers that scale samples; weights of the same names are parameters, not buffers."""
+    return {name: value.flatten().tolist() for name, value in layer.named_buffers(recurse=False) if name in _SCALING}
+
+
+def _refuse_used(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidOptionError(f"--out {out} exists and is not an empty folder; choose another one.")
+
+
+def _refuse_missing(form: str) -> None:
+    for package in ("onnx", "onnxscript") if form == "onnx" else ():
+        if find_spec(package) is None:
+            raise InvalidOptionError(
+                f"--format onnx needs the package {package}; install it by pip install 'redwood[export]'."
+            )

@@ -1,0 +1,106 @@
+"""`--predict`: what a run takes new samples for, as a table."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from redwood.core.checks import check_choice, check_range, check_types
+from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.core.files import replacing
+from redwood.experiments.options import parse_alone
+from redwood.experiments.trained.loading import load
+from redwood.experiments.trained.model import BATCH, TrainedModel
+from redwood.experiments.trained.prediction_table import PredictionColumns, Quality
+from redwood.experiments.trained.samples import NewSamples, read_samples
+
+
+@dataclass
+class PredictOptions:
+    """The options of `--predict`."""
+
+    dataset: str = ""  # what to predict: .npz or .h5 file with an array x, folder of images, or name of a data set
+    data_dir: str = "data"  # folder that data sets are read from and downloaded to
+    split: str = "test"  # samples of a data set by name: test or train
+    out: str = "predictions.csv"  # file to write
+    scores: bool = False  # write the scores of all classes, too
+    task_id: int | None = None  # task of all samples, from 0, where the setting tells it at test
+    accelerator: str = "auto"  # where to compute: auto, cpu, gpu, cuda or mps
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice(self, "split", ("test", "train"))
+        if self.task_id is not None:
+            check_range(self, "task_id", 0)
+
+
+def predict(folder: str, arguments: Sequence[str], *, trusted: bool = False) -> None:
+    """Write the predictions of the run in a folder, and print the accuracy if there are labels.
+
+    Args:
+        folder: The folder of the run.
+        arguments: The command line, without `--predict` and the folder; with `--help`, the options are printed.
+        trusted: Whether code that the run's `config.yaml` names may be run.
+
+    Raises:
+        RedwoodError: If an option is wrong, or the run or the samples cannot be used.
+    """
+    options: PredictOptions | str = parse_alone(PredictOptions, arguments, "--predict")
+    if isinstance(options, str):
+        print(options)
+        return
+    if not options.dataset:
+        raise InvalidOptionError("--predict needs --dataset: an .npz or .h5 file, a folder of images, or a name.")
+    model = load(folder, device=options.accelerator, trust=trusted)
+    if model.setting.assumptions.rewards:
+        raise NotApplicableError(f"The run in {folder} trained an agent; use redwood.load(folder).act(observation).")
+    samples = read_samples(model, options.dataset, Path(options.data_dir), options.split)
+    task_id = samples.task_id if options.task_id is None and model.takes_task_ids else options.task_id
+    quality = predict_to_file(model, samples, Path(options.out), task_id, all_scores=options.scores)
+    print(f"{len(samples.x)} predictions in {options.out}{quality}")
+
+
+def predict_to_file(
+    model: TrainedModel,
+    samples: NewSamples,
+    path: Path,
+    task_id: Tensor | int | None = None,
+    *,
+    all_scores: bool = False,
+) -> str:
+    """Write a table of predictions: the sample, the class and its probability or score, or the predicted numbers.
+
+    Args:
+        model: A loaded run.
+        samples: What to predict.
+        path: The .csv file; it appears once it is complete.
+        task_id: Task of each sample (n,), or of all of them, where the model takes it.
+        all_scores: Whether the scores of all classes are written, too.
+
+    Returns:
+        How good the predictions are, as a sentence; empty if there are no labels.
+
+    Raises:
+        RedwoodError: If the model cannot predict the samples, has no scores, or the file cannot be written.
+    """
+    if not len(samples.x):
+        raise DataError("There are no samples to predict; give at least one.")
+    columns = PredictionColumns(model, samples.x, task_id, all_scores)
+    quality = Quality(model, samples.labels)
+    try:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("sample", *columns.names))
+            for start in range(0, len(samples.x), BATCH):
+                rows = torch.arange(start, min(start + BATCH, len(samples.x)))
+                ids = task_id[rows] if isinstance(task_id, Tensor) else task_id
+                answer, values = columns.of(samples.x[rows], ids)
+                quality.add(answer, start)
+                names = samples.names[start : start + BATCH] or rows.tolist()
+                writer.writerows(zip(names, *values, strict=True))
+    except OSError as error:
+        raise RedwoodError(f"--out {path} cannot be written ({error.strerror}).") from error
+    return quality.sentence()

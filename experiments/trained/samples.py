@@ -1,0 +1,108 @@
+"""New samples to predict: from a file, a folder of images, or a data set by name. Labels may be missing."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from redwood.core.errors import DataError, InvalidOptionError
+from redwood.experiments.trained.model import TrainedModel
+from redwood.settings.data import files
+from redwood.settings.data.arrays import Samples
+from redwood.settings.data.catalog import load_dataset
+from redwood.settings.data.folders import ImageFiles
+
+
+@dataclass(frozen=True, eq=False)
+class NewSamples:
+    """Samples to predict.
+
+    Attributes:
+        x: The samples (n, ...), in memory or in files.
+        names: What each sample is called: its file, or nothing where samples are numbered.
+        labels: The label of each sample, by the name of its class, or a target (n,) or (n, d); None: there are none.
+        task_id: The task of each sample (n,), if it is known.
+    """
+
+    x: Samples
+    names: Sequence[str] = ()
+    labels: Sequence[str] | Tensor | None = None
+    task_id: Tensor | None = None
+
+
+class GreyFiles(ImageFiles):
+    """Images (N, 1, S, S), uint8: the luminance of each file, as ITU-R 601 weighs its colours."""
+
+    @property
+    @override
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.paths), 1, self.image_size, self.image_size))
+
+    @override
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        red, green, blue = super().__getitem__(index).to(torch.int32).unbind(1)
+        # The weights of Pillow's mode L: they sum to 2^16, so that a grey image stays as it is.
+        grey = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+        return grey.to(torch.uint8)[:, None]
+
+
+def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) -> NewSamples:
+    """Read the samples that `dataset` stands for.
+
+    Args:
+        model: What is to predict them.
+        dataset: An .npz, .h5 or .hdf5 file with an array `x`, a folder of images, or a data set by name.
+        data_dir: Folder of data sets by name.
+        split: Which samples of a data set by name: test or train.
+
+    Raises:
+        RedwoodError: If there are no such samples, or they are unreadable.
+    """
+    path = Path(dataset).expanduser()
+    if path.is_dir():
+        return _images(model, path)
+    if dataset.lower().endswith((".npz", ".h5", ".hdf5")):
+        x, y, tasks, names = files.read_samples(path)
+        return NewSamples(x, (), _named(y, names), tasks)
+    size = int(model.config.get("image_size") or 0)
+    data = load_dataset(dataset, data_dir, int(model.config["seed"]), size)
+    parts = {"train": (data.x, data.y, data.contexts), "test": (data.x_test, data.y_test, data.contexts_test)}
+    samples, labels, contexts = parts[split]
+    return NewSamples(samples, (), _named(labels, data.class_names), contexts)
+
+
+def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | None:
+    """Labels (n,) by the names of their classes; targets and label sets as they are."""
+    if y is None or y.dtype.is_floating_point or y.dtype == torch.bool or y.dim() != 1:
+        return y
+    known = dict(enumerate(names))
+    return [known.get(label, str(label)) for label in y.tolist()]
+
+
+def _images(model: TrainedModel, folder: Path) -> NewSamples:
+    """All images in a folder, however deep; folders with the names of classes tell the labels."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    shape = model.sample_space.shape
+    if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2]:
+        raise InvalidOptionError(
+            f"--dataset {folder} is a folder of images, but the model takes samples {shape}; give an .npz file with an "
+            "array x of these."
+        )
+    paths = sorted(
+        Path(parent) / file
+        for parent, _, found in os.walk(folder, followlinks=True)
+        for file in found
+        if file.lower().endswith(IMG_EXTENSIONS) and not file.startswith(".")
+    )
+    if not paths:
+        raise DataError(f"--dataset {folder} holds no image; name a folder with some ({', '.join(IMG_EXTENSIONS)}).")
+    relative = [path.relative_to(folder) for path in paths]
+    classes = [path.parts[0] if len(path.parts) > 1 else "" for path in relative]
+    named = all(name in model.class_names for name in classes)
+    images = (GreyFiles if shape[0] == 1 else ImageFiles)(paths, shape[1])
+    return NewSamples(images, [path.as_posix() for path in relative], classes if named else None)
