@@ -10,7 +10,8 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.config import refuse_marked
 
-NOT_IN_FILES = ("config", "preset", "presets", "resume", "predict", "export", "trust", "list", "json", "version", "help")
+_COMMANDS = ("resume", "predict", "export", "list", "presets", "version", "help")
+NOT_IN_FILES = ("config", "preset", "trust", "json", *_COMMANDS)
 
 
 def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
+from torch.export import ExportedProgram
 
 from redwood.core.checks import check_choice, check_types
-from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import temporary_path, write_json
 from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.card import model_card
-from redwood.experiments.trained.graph import networks_of, trace
+from redwood.experiments.trained.graph import networks_of, quiet, trace
 from redwood.experiments.trained.loading import EXPORTED, load, read_run
 from redwood.experiments.trained.model import TrainedModel
 from redwood.experiments.trained.tensor_file import write_state
@@ -101,17 +102,19 @@ def _write_model(model: TrainedModel, form: str, path: Path) -> None:
     if form == "torch_export":
         torch.export.save(program, path)
         return
-    names = ["x", "task_id"] if model.takes_task_ids else ["x"]
+    _write_onnx(program, ["x", "task_id"] if model.takes_task_ids else ["x"], path, model.method.reference())
+
+
+def _write_onnx(program: ExportedProgram, inputs: Sequence[str], path: Path, method: str) -> None:
     large = sum(tensor.nbytes for tensor in program.state_dict.values()) > _MOST_IN_ONE_FILE
-    torch.onnx.export(
-        program,
-        f=str(path),
-        input_names=names,
-        output_names=["scores"],
-        external_data=large,
-        dynamo=True,
-        verbose=False,
-    )
+    names: dict[str, Any] = {"input_names": inputs, "output_names": ["scores"]}
+    try:
+        with quiet():
+            torch.onnx.export(program, f=str(path), external_data=large, dynamo=True, verbose=False, **names)
+    except torch.onnx.OnnxExporterError as error:
+        raise NotApplicableError(
+            f"The prediction of {method} has a step that ONNX lacks; use --format torch_export or safetensors."
+        ) from error
 
 
 def _write_descriptions(model: TrainedModel, form: str, folder: Path, name: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from typing_extensions import override
 
-from redwood.core.errors import NotApplicableError, reason_of
+from redwood.core.errors import NotApplicableError
 from redwood.experiments.trained.model import TrainedModel
 from redwood.methods.base import Method
 
@@ -56,9 +56,12 @@ def trace(model: TrainedModel) -> ExportedProgram:
     name = model.method.reference()
     if model.setting.assumptions.rewards:
         raise NotApplicableError(f"{name} acts in an environment, and no graph does; use --format safetensors.")
-    with _quiet():
+    with quiet():
         inputs = [_random_inputs(model, n) for n in (TRACED, *CHECKED)]
-        expected = [_answer_of(model)(*own) for own in inputs]
+        try:
+            expected = [_answer_of(model)(*own) for own in inputs]
+        except NotApplicableError as error:
+            raise NotApplicableError(f"{name} predicts labels without scores; use --format safetensors.") from error
         try:
             dynamic = tuple({0: Dim("batch")} for _ in inputs[0])
             predictor = Predictor(model.method).eval()
@@ -66,8 +69,8 @@ def trace(model: TrainedModel) -> ExportedProgram:
             answers = [program.module()(*own) for own in inputs]
         except Exception as error:  # any code of a method runs here, on tensors without values
             raise NotApplicableError(
-                f"The prediction of {name} is no single graph ({reason_of(error)}); use --format safetensors, which "
-                "holds any method."
+                f"The prediction of {name} is no single graph: it takes other steps for other samples "
+                f"({type(error).__name__}); use --format safetensors, which holds any method."
             ) from error
     for answer, wanted in zip(answers, expected, strict=True):
         if answer.shape != wanted.shape or not torch.allclose(answer, wanted, rtol=TOLERANCE, atol=TOLERANCE):
@@ -93,7 +96,7 @@ def _random_inputs(model: TrainedModel, n: int) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without gradients, and without warnings that speak of the exporter's own options."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")

@@ -12,6 +12,11 @@ CHUNK = 256
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+def in_chunks(x: Tensor) -> tuple[Tensor, ...]:
+    """Samples (n, ...) in parts that need little memory; an exported graph, which has no loops, takes all at once."""
+    return (x,) if torch.compiler.is_exporting() else x.split(CHUNK)
+
+
 @torch.no_grad()
 def features_of(network: nn.Module, x: Tensor) -> Tensor:
     """The input of the network's last linear layer, in evaluation mode.
@@ -33,7 +38,7 @@ def features_of(network: nn.Module, x: Tensor) -> Tensor:
     handle = layers[-1].register_forward_pre_hook(lambda layer, args: inputs.append(args[0].flatten(1).float()))
     try:
         with evaluating(network):
-            for chunk in x.split(CHUNK):
+            for chunk in in_chunks(x):
                 network(chunk)
     finally:
         handle.remove()

@@ -12,7 +12,7 @@ from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.methods.networks import Scale, build_network
 from redwood.methods.networks.inputs import AsPublished
-from redwood.methods.networks.last_layer import CHUNK, features_of
+from redwood.methods.networks.last_layer import features_of, in_chunks
 from redwood.methods.networks.timm_models import PREFIX
 from redwood.methods.networks.weights import load_weights
 from redwood.methods.training.layers import evaluating
@@ -60,7 +60,7 @@ class Backbone(nn.Module):
         if self._before_last_layer:
             return features_of(self.network, x)
         with evaluating(self.network):
-            return torch.cat([self.network(chunk).flatten(1).float() for chunk in x.split(CHUNK)])
+            return torch.cat([self.network(chunk).flatten(1).float() for chunk in in_chunks(x)])
 
 
 def make_backbone(backbone: str | nn.Module, weights: str, observation_space: Box, seed: int) -> Backbone:

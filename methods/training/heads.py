@@ -32,7 +32,7 @@ def as_predictions(outputs: Tensor, action_space: Discrete | MultiBinary | Box) 
     """What to answer with: scores (B, K) as they are, numbers (B,) or (B, d) in the shape of the targets."""
     if not isinstance(action_space, Box):
         return outputs
-    return outputs.reshape(len(outputs), *(action_space.shape or ()))
+    return outputs.reshape(outputs.shape[0], *(action_space.shape or ()))
 
 
 def sample_losses(outputs: Tensor, y: Tensor) -> Tensor:

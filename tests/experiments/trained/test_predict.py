@@ -1,0 +1,251 @@
+"""`--predict`: the table that is written, and what is printed."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from redwood.cli import main
+from redwood.methods.baselines import Finetune, Random
+from redwood.methods.streaming.ncm import NCM
+from redwood.settings.data.dataset import Dataset
+from tests.cli.command import assert_one_sentence
+from tests.experiments.trained.answers import SAMPLES
+from tests.label_sets import few_label_sets
+from tests.regression import line
+from tests.samples import few_digits
+from tests.small_runs import run_here, small_setting
+
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+DATA = few_digits(n_test=200)
+
+
+def train(folder, method=None, setting="class_incremental", names=(), **options):
+    data = DATA
+    if names:
+        data = Dataset("named", data.x, data.y, data.x_test, data.y_test, max_value=16, class_names=tuple(names))
+    learner = method or Finetune()
+    run_here(small_setting(setting, **{"dataset": data} | options), learner, run_dir=str(folder))
+    return learner
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict") / "run"
+    return folder, train(folder).predict(SAMPLES, None)
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict") / "run"
+    return folder, train(folder, names=NAMES).predict(SAMPLES, None)
+
+
+def predicted(run, dataset, out, *options):
+    """The rows of the table."""
+    arguments = ["--predict", str(run), "--dataset", str(dataset), "--out", str(out), "--accelerator", "cpu"]
+    assert main([*arguments, *options]) == 0
+    with out.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def saved(path, **arrays):
+    np.savez(path, **{name: np.asarray(array) for name, array in arrays.items()})
+    return path
+
+
+def percentage(right):
+    return f"accuracy {100 * right.float().mean():.2f} %"
+
+
+class TestFiles:
+    def test_samples_without_labels(self, finished, tmp_path, capsys):
+        run, scores = finished
+        rows = predicted(run, saved(tmp_path / "new.npz", x=SAMPLES), tmp_path / "out.csv")
+        assert [row["sample"] for row in rows] == [str(number) for number in range(len(SAMPLES))]
+        assert [int(row["class"]) for row in rows] == scores.argmax(1).tolist()
+        best = scores.softmax(1).max(1).values.tolist()
+        assert [float(row["probability"]) for row in rows] == pytest.approx(best, rel=1e-5)
+        assert capsys.readouterr().out == f"200 predictions in {tmp_path / 'out.csv'}\n"
+
+    def test_labels_give_an_accuracy(self, finished, tmp_path, capsys):
+        run, scores = finished
+        predicted(run, saved(tmp_path / "new.npz", x=SAMPLES, y=DATA.y_test), tmp_path / "out.csv")
+        assert percentage(scores.argmax(1) == DATA.y_test) in capsys.readouterr().out
+
+    def test_labels_are_compared_by_the_names_of_their_classes(self, named, tmp_path, capsys):
+        """The file numbers its classes in another order."""
+        run, scores = named
+        path = saved(tmp_path / "new.npz", x=SAMPLES, y=9 - DATA.y_test, class_names=NAMES[::-1])
+        rows = predicted(run, path, tmp_path / "out.csv")
+        assert [row["class"] for row in rows] == [NAMES[output] for output in scores.argmax(1).tolist()]
+        assert percentage(scores.argmax(1) == DATA.y_test) in capsys.readouterr().out
+
+    def test_labels_that_the_model_does_not_know(self, named, tmp_path, capsys):
+        run, _ = named
+        predicted(run, saved(tmp_path / "new.npz", x=SAMPLES, y=DATA.y_test), tmp_path / "out.csv")
+        assert "no label is the name of a class of the model" in capsys.readouterr().out
+
+    def test_all_scores(self, named, tmp_path):
+        run, scores = named
+        rows = predicted(run, saved(tmp_path / "new.npz", x=SAMPLES), tmp_path / "out.csv", "--scores")
+        found = [[float(row[f"score of {name}"]) for name in NAMES] for row in rows]
+        np.testing.assert_allclose(found, scores.numpy(), rtol=1e-5)
+
+    def test_one_sample_and_a_floating_type(self, finished, tmp_path):
+        run, scores = finished
+        path = saved(tmp_path / "new.npz", x=SAMPLES[:1].long())
+        assert int(predicted(run, path, tmp_path / "out.csv")[0]["class"]) == scores[0].argmax()
+
+    def test_more_samples_than_fit_into_a_batch(self, finished, tmp_path):
+        run, scores = finished
+        rows = predicted(run, saved(tmp_path / "new.npz", x=SAMPLES.repeat(6, 1, 1, 1)), tmp_path / "out.csv")
+        assert [int(row["class"]) for row in rows] == scores.argmax(1).tolist() * 6
+
+
+class TestImages:
+    @pytest.fixture
+    def images(self, tmp_path):
+        """Test digits as grey files of other sizes, in folders with the names of their classes."""
+        for number, (image, label) in enumerate(zip(SAMPLES[:30], DATA.y_test[:30].tolist(), strict=True)):
+            path = tmp_path / "images" / NAMES[label] / "deep" / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).convert("RGB" if number % 2 else "L").save(path)
+        (tmp_path / "images" / "notes.txt").write_text("no image")
+        return tmp_path / "images"
+
+    def test_rows_by_file_and_an_accuracy_by_folder(self, named, images, tmp_path, capsys):
+        run, scores = named
+        rows = predicted(run, images, tmp_path / "out.csv")
+        assert sorted(row["sample"] for row in rows) == [row["sample"] for row in rows]
+        by_number = {int(row["sample"][-6:-4]): row["class"] for row in rows}
+        best = scores[:30].argmax(1)
+        assert [by_number[number] for number in range(30)] == [NAMES[output] for output in best.tolist()]
+        assert percentage(best == DATA.y_test[:30]) in capsys.readouterr().out
+
+    def test_without_class_folders(self, named, images, tmp_path, capsys):
+        run, _ = named
+        assert len(predicted(run, images / "one" / "deep", tmp_path / "out.csv")) == 1
+        assert "accuracy" not in capsys.readouterr().out
+
+    def test_refusals(self, named, images, tmp_path, capsys):
+        run, _ = named
+        (tmp_path / "empty").mkdir()
+        (images / "one" / "broken.png").write_bytes(b"no image")
+        vectors = tmp_path / "vectors"
+        train(vectors, Finetune(), "continual", dataset=line())
+        cases = [(run, tmp_path / "empty", "no image"), (run, images, "broken.png"), (vectors, images, "takes samples")]
+        for model, folder, sentence in cases:
+            assert main(["--predict", str(model), "--dataset", str(folder), "--out", str(tmp_path / "x.csv")]) == 2
+            said = capsys.readouterr().err
+            assert_one_sentence(said)
+            assert sentence in said and not (tmp_path / "x.csv").exists()
+
+
+class TestOtherAnswers:
+    def test_a_data_set_by_name(self, tmp_path, capsys):
+        run_here(small_setting("class_incremental", dataset="digits"), Finetune(), run_dir=str(tmp_path / "run"))
+        tested = predicted(tmp_path / "run", "digits", tmp_path / "out.csv")
+        assert "accuracy" in capsys.readouterr().out
+        trained = predicted(tmp_path / "run", "digits", tmp_path / "out.csv", "--split", "train")
+        assert (len(tested), len(trained)) == (360, 1437)
+
+    def test_scores_that_are_no_probabilities(self, tmp_path):
+        learner = train(tmp_path / "run", NCM())
+        rows = predicted(tmp_path / "run", saved(tmp_path / "new.npz", x=SAMPLES), tmp_path / "out.csv")
+        best = learner.predict(SAMPLES, None).max(1).values.tolist()
+        assert [float(row["score"]) for row in rows] == pytest.approx(best, rel=1e-5)
+
+    def test_classes_without_scores(self, tmp_path, capsys):
+        train(tmp_path / "run", Random())
+        path = saved(tmp_path / "new.npz", x=SAMPLES)
+        assert predicted(tmp_path / "run", path, tmp_path / "out.csv")[0].keys() == {"sample", "class"}
+        assert main(["--predict", str(tmp_path / "run"), "--dataset", str(path), "--scores"]) == 2
+        assert "without scores" in capsys.readouterr().err
+
+    def test_numbers(self, tmp_path, capsys):
+        data = line(components=2)
+        learner = train(tmp_path / "run", Finetune(), "continual", dataset=data)
+        path = saved(tmp_path / "new.npz", x=data.x_test, y=data.y_test)
+        rows = predicted(tmp_path / "run", path, tmp_path / "out.csv")
+        wanted = learner.predict(data.x_test, None)
+        found = [[float(row[f"prediction_{i}"]) for i in range(2)] for row in rows]
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-5)
+        assert f"RMSE {(wanted - data.y_test).square().mean().sqrt():.4g}" in capsys.readouterr().out
+
+    def test_label_sets(self, tmp_path):
+        data = few_label_sets(contexts=False)
+        learner = train(tmp_path / "run", Finetune(), "continual", dataset=data)
+        rows = predicted(
+            tmp_path / "run", saved(tmp_path / "new.npz", x=data.x_test, y=data.y_test), tmp_path / "out.csv"
+        )
+        sets = [{int(label) for label in row["labels"].split("; ") if label} for row in rows]
+        wanted = learner.predict(data.x_test, None) > 0
+        assert sets == [set(row.nonzero().flatten().tolist()) for row in wanted]
+
+    def test_task_ids(self, tmp_path, capsys):
+        learner = train(tmp_path / "run", Finetune(), "task_incremental")
+        path = saved(tmp_path / "new.npz", x=SAMPLES)
+        rows = predicted(tmp_path / "run", path, tmp_path / "out.csv", "--task_id", "1")
+        ids = torch.ones(len(SAMPLES), dtype=torch.long)
+        assert [int(row["class"]) for row in rows] == learner.predict(SAMPLES, ids).argmax(1).tolist()
+        ids = torch.arange(len(SAMPLES)) % 3
+        rows = predicted(tmp_path / "run", saved(tmp_path / "ids.npz", x=SAMPLES, t=ids), tmp_path / "out.csv")
+        assert [int(row["class"]) for row in rows] == learner.predict(SAMPLES, ids).argmax(1).tolist()
+        assert main(["--predict", str(tmp_path / "run"), "--dataset", str(path)]) == 2
+        assert "give task_id" in capsys.readouterr().err
+
+    def test_outputs_that_tasks_share_have_no_accuracy_without_names(self, tmp_path, capsys):
+        train(tmp_path / "run", Finetune(), "domain_incremental")
+        predicted(tmp_path / "run", saved(tmp_path / "new.npz", x=SAMPLES, y=DATA.y_test), tmp_path / "out.csv")
+        assert "without an accuracy" in capsys.readouterr().out
+
+    def test_an_exported_run(self, finished, tmp_path):
+        run, scores = finished
+        assert main(["--export", str(run), "--out", str(tmp_path / "exported")]) == 0
+        rows = predicted(tmp_path / "exported", saved(tmp_path / "new.npz", x=SAMPLES), tmp_path / "out.csv")
+        assert [int(row["class"]) for row in rows] == scores.argmax(1).tolist()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arrays", "options", "sentence"),
+        [
+            ({"x": SAMPLES[:, 0]}, [], "The model takes samples (1, 8, 8)"),
+            ({"x": SAMPLES.float() / 16}, [], "as they are stored"),
+            ({"x": SAMPLES[:0]}, [], "no samples"),
+            ({"images": SAMPLES}, [], "has no array 'x'"),
+            ({"x": SAMPLES, "y": DATA.y_test[:5]}, [], "save as many of both"),
+            ({"x": SAMPLES}, ["--task_id", "1"], "leave task_id out"),
+            ({"x": SAMPLES}, ["--task_id", "-1"], "--task_id -1"),
+            ({"x": SAMPLES}, ["--split", "all"], "--split all is unknown"),
+            ({"x": SAMPLES}, ["--seeds", "2"], "leave --seeds out"),
+            ({"x": SAMPLES}, ["--lr", "2"], "There is no option --lr"),
+            ({"x": SAMPLES}, ["--out", "/no/such/folder/out.csv"], "cannot be written"),
+        ],
+    )
+    def test_each_is_one_sentence(self, finished, tmp_path, capsys, arrays, options, sentence):
+        path = saved(tmp_path / "new.npz", **arrays)
+        out = [] if "--out" in options else ["--out", str(tmp_path / "out.csv")]
+        assert main(["--predict", str(finished[0]), "--dataset", str(path), *out, *options]) == 2
+        said = capsys.readouterr().err
+        assert_one_sentence(said)
+        assert sentence in said
+        assert [file.name for file in tmp_path.iterdir()] == ["new.npz"]
+
+    def test_no_data_and_no_run(self, finished, tmp_path, capsys):
+        for arguments, sentence in [
+            ([str(finished[0])], "--predict needs --dataset"),
+            ([str(finished[0]), "--dataset", "missing.npz"], "does not exist"),
+            ([str(tmp_path), "--dataset", "digits"], "no config.yaml"),
+        ]:
+            assert main(["--predict", *arguments]) == 2
+            said = capsys.readouterr().err
+            assert_one_sentence(said)
+            assert sentence in said
+
+    def test_help(self, capsys):
+        assert main(["--predict", "anywhere", "--help"]) == 0
+        assert "--task_id" in capsys.readouterr().out
