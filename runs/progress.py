@@ -27,6 +27,9 @@ class Reporter:
     def step(self, done: int) -> None:
         """`done` training steps of the phase are over."""
 
+    def phase_shortened(self, done: int) -> None:
+        """The phase ends early, after `done` training steps."""
+
     def phase_finished(self, index: int, average: float) -> None:
         """A phase is trained; `average` is the accuracy (or another measure) over the tasks so far; NaN: none."""
 
@@ -44,6 +47,10 @@ class LineReporter(Reporter):
     @override
     def phase_started(self, index: int, steps: int) -> None:
         self._started, self._steps = time.perf_counter(), steps
+
+    @override
+    def phase_shortened(self, done: int) -> None:
+        self._steps = done
 
     @override
     def phase_finished(self, index: int, average: float) -> None:

@@ -92,9 +92,10 @@ class InARow:
 
 def _changes_of(augmentation: Any) -> list[Change]:
     if not isinstance(augmentation, str):
-        return [
-            ForEachImage(one) for one in (augmentation if isinstance(augmentation, list | tuple) else [augmentation])
-        ]
+        given = augmentation if isinstance(augmentation, list | tuple) else [augmentation]
+        if not given:
+            raise InvalidOptionError(f"--augmentation {augmentation} holds no transform; use none.")
+        return [ForEachImage(one) for one in given]
     changes: list[Change] = []
     for part in split(augmentation):
         own = AUGMENTATIONS.get(part.id) if isinstance(part, ast.Name) else None

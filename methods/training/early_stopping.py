@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from redwood.core.state import State
+from redwood.runs.progress import Reporter
 from redwood.settings.scores.answers import Space
 
 
@@ -20,12 +21,12 @@ class EarlyEnd(EarlyStopping):
         best: The network's state at the best score so far; None before the first one.
     """
 
-    def __init__(self, network: nn.Module, patience: int, action_space: Space) -> None:
-        """Stop after `patience` passes without a better score."""
+    def __init__(self, network: nn.Module, patience: int, action_space: Space, reporter: Reporter) -> None:
+        """Stop after `patience` passes without a better score, and tell `reporter`."""
         monitor, mode = _measure(action_space)
         # The loss in the logs tells whether a training diverged.
         super().__init__(monitor, patience=patience, mode=mode, check_finite=False, check_on_train_epoch_end=False)
-        self._network = network
+        self._network, self._reporter = network, reporter
         self.best: dict[str, Tensor] | None = None
 
     @override
@@ -41,6 +42,7 @@ class EarlyEnd(EarlyStopping):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._reporter.phase_shortened(trainer.fit_loop.total_batch_idx + 1)
         if self.best is not None:
             self._network.load_state_dict(self.best)
 

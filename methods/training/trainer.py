@@ -49,7 +49,7 @@ def make_trainer(
     hooks = TrainingHooks(method, method.flops, method.network, TrainingLog(run))
     callbacks: list[Callback] = [hooks, *more_callbacks]
     if method.patience:
-        callbacks.append(EarlyEnd(method.network, method.patience, method.setting.action_space))
+        callbacks.append(EarlyEnd(method.network, method.patience, method.setting.action_space, run.reporter))
     if run.saves_inside_phases:
         callbacks.append(CheckpointInsidePhase(run, phase.index))
     trainer = Trainer(

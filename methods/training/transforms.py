@@ -54,9 +54,10 @@ class ForEachImage:
                 self(image.expand(TRIALS, *image.shape))
             except Exception as error:  # torchvision and users raise what they like
                 name = getattr(self._transform, "__name__", type(self._transform).__name__)
+                reason = reason_of(error).partition(". ")[0]
                 raise InvalidOptionError(
-                    f"--augmentation {name} does not suit these images ({reason_of(error)}); use one that maps "
-                    "an image to an image of the same shape and type."
+                    f"--augmentation {name} does not suit these images ({reason}); use one that maps an image to an "
+                    "image of the same shape and type."
                 ) from error
 
 

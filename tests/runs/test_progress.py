@@ -42,6 +42,14 @@ def test_line(capsys, monkeypatch):
     assert capsys.readouterr().out == "phase 2/3: 7 steps in 2.5 s, accuracy on the tasks so far 75.0 %\n"
 
 
+def test_a_phase_that_ends_early(capsys):
+    with LineReporter(3) as reporter:
+        reporter.phase_started(0, steps=7)
+        reporter.phase_shortened(4)
+        reporter.phase_finished(0, 0.75)
+    assert capsys.readouterr().out.startswith("phase 1/3: 4 steps in ")
+
+
 def test_bar(terminal):
     """It shows the phase and how far it is, begins anew with each phase, and is gone in the end; lines stay."""
     with BarReporter(2) as reporter:

@@ -166,3 +166,8 @@ class TestRefusal:
     def test_unknown_names(self):
         with pytest.raises(InvalidOptionError, match="--augmentation blur is unknown; choose one of none, flip, crop"):
             Finetune(augmentation="blur")
+
+    def test_none_beside_others(self):
+        with pytest.raises(InvalidOptionError, match=r"--augmentation none\+flip joins none with others") as error:
+            Finetune(augmentation="none+flip")
+        assert one_sentence(error.value)
