@@ -121,7 +121,7 @@ def _check_categories(name: str, column: Any) -> None:
     if values > MOST_CATEGORIES:
         raise DataError(
             f"Data set {name}: the column {column.name} holds {values} different texts; up to {MOST_CATEGORIES} become "
-            "features (one 0/1 column for each), so make numbers of them or drop the column."
+            "features (one 0/1 column for each), so make numbers of them or drop it; name dates by --time_column."
         )
 
 
