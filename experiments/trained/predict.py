@@ -16,6 +16,7 @@ from redwood.experiments.trained.loading import load
 from redwood.experiments.trained.model import BATCH, TrainedModel
 from redwood.experiments.trained.prediction_table import PredictionColumns, Quality
 from redwood.experiments.trained.samples import NewSamples, read_samples
+from redwood.settings.data.arrays import Samples
 
 
 @dataclass
@@ -95,12 +96,17 @@ def predict_to_file(
             writer = csv.writer(file)
             writer.writerow(("sample", *columns.names))
             for start in range(0, len(samples.x), BATCH):
-                rows = torch.arange(start, min(start + BATCH, len(samples.x)))
-                ids = task_id[rows] if isinstance(task_id, Tensor) else task_id
-                answer, values = columns.of(samples.x[rows], ids)
+                stop = min(start + BATCH, len(samples.x))
+                ids = task_id[start:stop] if isinstance(task_id, Tensor) else task_id
+                answer, values = columns.of(_part(samples.x, start, stop), ids)
                 quality.add(answer, start)
-                names = samples.names[start : start + BATCH] or rows.tolist()
+                names = samples.names[start:stop] or range(start, stop)
                 writer.writerows(zip(names, *values, strict=True))
     except OSError as error:
         raise RedwoodError(f"--out {path} cannot be written ({error.strerror}).") from error
     return quality.sentence()
+
+
+def _part(x: Samples, start: int, stop: int) -> Tensor:
+    """Some samples one after the other; those in memory are not copied."""
+    return x[start:stop] if isinstance(x, Tensor) else x[torch.arange(start, stop)]
