@@ -5,16 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.experiments.trained.model import TrainedModel
-from redwood.settings.data import files
+from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
+from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
 from redwood.settings.data.folders import ImageFiles
+from redwood.settings.data.rows import is_text
+
+# Field of `Columns` -> the option of a run that names it.
+_COLUMNS = {"target": "target_column", "task": "task_column", "time": "time_column", "period": "period"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,8 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
 
     Args:
         model: What is to predict them.
-        dataset: An .npz, .h5 or .hdf5 file with an array `x`, a folder of images, or a data set by name.
+        dataset: An .npz, .h5 or .hdf5 file with an array `x`, a .csv or .parquet table, a folder of images, or a data
+            set by name.
         data_dir: Folder of data sets by name.
         split: Which samples of a data set by name: test or train.
 
@@ -65,11 +72,17 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     path = Path(dataset).expanduser()
     if path.is_dir():
         return _images(model, path)
-    if dataset.lower().endswith((".npz", ".h5", ".hdf5")):
+    if dataset.lower().endswith(files.SUFFIXES):
         x, y, tasks, names = files.read_samples(path)
         return NewSamples(x, (), _named(y, names), tasks)
-    size = int(model.config.get("image_size") or 0)
-    data = load_dataset(dataset, data_dir, int(model.config["seed"]), size)
+    if dataset.lower().endswith(tables.SUFFIXES):
+        return _table(model, path)
+    config = model.config
+    size = int(config.get("image_size") or 0)
+    columns = Columns(**{own: _column(model, name) for own, name in _COLUMNS.items()})
+    data = load_dataset(
+        dataset, data_dir, int(config["seed"]), size, columns if dataset.startswith("hf:") else NO_COLUMNS
+    )
     parts = {"train": (data.x, data.y, data.contexts), "test": (data.x_test, data.y_test, data.contexts_test)}
     samples, labels, contexts = parts[split]
     return NewSamples(samples, (), _named(labels, data.class_names), contexts)
@@ -81,6 +94,33 @@ def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | N
         return y
     known = dict(enumerate(names))
     return [known.get(label, str(label)) for label in y.tolist()]
+
+
+def _table(model: TrainedModel, path: Path) -> NewSamples:
+    """The rows of a table, whose features stand in the order of training; the target may be missing."""
+    frame = tables.read_table(path).rename(columns=str)
+    named = _column(model, "target_column")
+    targets = [named] if named else USUAL_TARGETS
+    target = next((column for column in targets if column in frame), None)
+    labels = None
+    if target is not None:
+        column = frame[target]
+        numbers = column.dtype.kind == "f"
+        labels = torch.from_numpy(column.to_numpy(np.float32, copy=True)) if numbers else column.astype(str).tolist()
+    others = (target, *(_column(model, name) for name in ("task_column", "time_column", "slices")))
+    features = frame.drop(columns=[name for name in others if name in frame])
+    texts = [str(name) for name in features if is_text(features[name])]
+    if texts:
+        raise DataError(
+            f"--dataset {path} holds texts in the column {texts[0]}, and a run does not know which column stands for "
+            "which text; train and predict with numbers in their place."
+        )
+    return NewSamples(tables.features_of(path.stem, features), (), labels)
+
+
+def _column(model: TrainedModel, option: str) -> str:
+    """The column that an option of the run names; empty if none."""
+    return str(model.config.get(option) or "")
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:

@@ -20,12 +20,21 @@ MOST_CATEGORIES = 50
 
 
 def load(path: Path, columns: Columns, seed: int) -> Dataset:
-    """Read a table from a .csv file (commas, names in the first line) or a .parquet file; see `from_frames`.
+    """Read a data set from a .csv or a .parquet file; see `read_table` and `from_frames`.
+
+    Raises:
+        RedwoodError: If the file is missing or unreadable, or its columns do not fit.
+    """
+    return from_frames(path.stem, [read_table(path)], columns, seed)
+
+
+def read_table(path: Path) -> Any:
+    """The DataFrame of a .csv file (commas, names in the first line) or a .parquet file.
 
     A first column without a name is the row number that pandas writes, and is left out.
 
     Raises:
-        RedwoodError: If the file is missing or unreadable, or its columns do not fit.
+        RedwoodError: If the file is missing or unreadable.
     """
     if not path.is_file():
         raise DataError(f"The table {path} does not exist; give the path of a .csv or .parquet file.")
@@ -39,7 +48,7 @@ def load(path: Path, columns: Columns, seed: int) -> Dataset:
         raise DataError(f"The table {path} separates its columns by semicolons; write it with commas.")
     if is_csv and len(frame.columns) and str(frame.columns[0]) == "Unnamed: 0":
         frame = frame.iloc[:, 1:]
-    return from_frames(path.stem, [frame], columns, seed)
+    return frame
 
 
 def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -> Dataset:

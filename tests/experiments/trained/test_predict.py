@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import redwood
 from redwood.cli import main
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.streaming.ncm import NCM
@@ -103,6 +104,53 @@ class TestFiles:
         run, scores = finished
         rows = predicted(run, saved(tmp_path / "new.npz", x=SAMPLES.repeat(6, 1, 1, 1)), tmp_path / "out.csv")
         assert [int(row["class"]) for row in rows] == scores.argmax(1).tolist() * 6
+
+
+class TestTables:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def table(cls, tmp_path_factory):
+        """A table, a run on it, and the classes that it predicts for all rows."""
+        pandas = pytest.importorskip("pandas")
+        folder = tmp_path_factory.mktemp("table")
+        random = np.random.default_rng(0)
+        frame = pandas.DataFrame(random.normal(size=(120, 3)), columns=["a", "b", "c"])
+        frame["kind"] = np.where(frame.a > 0, "high", "low")
+        frame["month"] = np.arange(120) // 40
+        frame.to_csv(folder / "data.csv", index=False)
+        options = [
+            "--dataset",
+            str(folder / "data.csv"),
+            "--target_column",
+            "kind",
+            "--task_column",
+            "month",
+            "--quiet",
+        ]
+        pair = ["--setting", "continual", "--method", "finetune", "--run_dir", str(folder / "run"), "--passes", "1"]
+        assert main([*pair, *options, "--accelerator", "cpu"]) == 0
+        x = torch.from_numpy(frame[["a", "b", "c"]].to_numpy(np.float32))
+        model = redwood.load(folder / "run", device="cpu")
+        return frame, folder / "run", [model.class_names[output] for output in model.predict(x).tolist()]
+
+    @pytest.mark.parametrize("left_out", [[], ["month"], ["kind", "month"]])
+    def test_target_and_task_may_be_missing(self, table, tmp_path, capsys, left_out):
+        frame, run, wanted = table
+        frame.drop(columns=left_out).to_csv(tmp_path / "new.csv", index=False)
+        rows = predicted(run, tmp_path / "new.csv", tmp_path / "out.csv")
+        assert [row["class"] for row in rows] == wanted
+        right = torch.tensor([own == label for own, label in zip(wanted, frame.kind, strict=True)])
+        assert (percentage(right) in capsys.readouterr().out) is ("kind" not in left_out)
+
+    def test_refusals(self, table, tmp_path, capsys):
+        frame, run, _ = table
+        frame.assign(colour="red").to_csv(tmp_path / "texts.csv", index=False)
+        frame[["a", "kind"]].to_csv(tmp_path / "few.csv", index=False)
+        for name, sentence in [("texts", "holds texts in the column colour"), ("few", "takes samples (3,)")]:
+            assert main(["--predict", str(run), "--dataset", str(tmp_path / f"{name}.csv")]) == 2
+            said = capsys.readouterr().err
+            assert_one_sentence(said)
+            assert sentence in said
 
 
 class TestImages:
