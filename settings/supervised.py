@@ -257,7 +257,7 @@ class SupervisedSetting(Setting, labels=True):
 
     @override
     def for_method(self) -> Self:
-        """A view with the spaces and the options, without the data and the hidden fields.
+        """A view with the spaces, names of the features if they have some, and options; without data and hidden fields.
 
         Where boundaries are announced, `nb_tasks` is the number of tasks that the data was cut into, also if the run
         takes only some of them.
@@ -265,6 +265,8 @@ class SupervisedSetting(Setting, labels=True):
         spaces = {name: copy.deepcopy(getattr(self, name)) for name in ("observation_space", "action_space")}
         view = super().for_method()
         vars(view).update(spaces, dataset=self.dataset_name)
+        if self._stream.feature_names:
+            vars(view)["feature_names"] = self._stream.feature_names
         del vars(view)["_stream"]
         if self.assumptions.boundaries:
             vars(view)["nb_tasks"] = self._stream.total_tasks

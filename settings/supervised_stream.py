@@ -444,6 +444,11 @@ class SupervisedStream(FixedStream):
             slicing=slicing,
         )
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Name of each feature of a sample; empty where they have none."""
+        return self._data.feature_names
+
     # For results and checkpoints.
 
     @override

@@ -17,7 +17,6 @@ from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
 from redwood.settings.data.folders import ImageFiles
-from redwood.settings.data.rows import is_text
 
 # Field of `Columns` -> the option of a run that names it.
 _COLUMNS = {"target": "target_column", "task": "task_column", "time": "time_column", "period": "period"}
@@ -83,6 +82,12 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     data = load_dataset(
         dataset, data_dir, int(config["seed"]), size, columns if dataset.startswith("hf:") else NO_COLUMNS
     )
+    wanted = tuple(model.signature.view.get("feature_names", ()))
+    if wanted and data.feature_names != wanted:
+        raise DataError(
+            f"The features of {data.name} are not those of the run, {', '.join(wanted[:12])}; give it the same columns "
+            "in the same order."
+        )
     parts = {"train": (data.x, data.y, data.contexts), "test": (data.x_test, data.y_test, data.contexts_test)}
     samples, labels, contexts = parts[split]
     return NewSamples(samples, (), _named(labels, data.class_names), contexts)
@@ -109,13 +114,8 @@ def _table(model: TrainedModel, path: Path) -> NewSamples:
         labels = torch.from_numpy(column.to_numpy(np.float32, copy=True)) if numbers else column.astype(str).tolist()
     others = (target, *(_column(model, name) for name in ("task_column", "time_column", "slices")))
     features = frame.drop(columns=[name for name in others if name in frame])
-    texts = [str(name) for name in features if is_text(features[name])]
-    if texts:
-        raise DataError(
-            f"--dataset {path} holds texts in the column {texts[0]}, and a run does not know which column stands for "
-            "which text; train and predict with numbers in their place."
-        )
-    return NewSamples(tables.features_of(path.stem, features), (), labels)
+    wanted = model.signature.view.get("feature_names", ())
+    return NewSamples(tables.features_of(path.stem, features, wanted)[0], (), labels)
 
 
 def _column(model: TrainedModel, option: str) -> str:

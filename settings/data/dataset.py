@@ -58,6 +58,8 @@ class Dataset:
         slice_names: Name of each slice (S,).
         class_names: Name of each class (K,), or of each label (L,). Empty: they are called by their numbers.
         task_names: Name of each task of `contexts` (T,), such as its month. Empty: they are called by their numbers.
+        feature_names: Name of each feature (D,), where samples are vectors of them. Empty: they are not compared with
+            those of other data.
         tasks_follow_time: Whether each task of `contexts` ends before the next one begins: a stream that announces
             nothing then keeps the order of `time`.
         compare_all: Whether a run is only resumed with exactly these samples; else some of them are compared.
@@ -83,6 +85,7 @@ class Dataset:
     slice_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     task_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
     tasks_follow_time: bool = False
     compare_all: bool = False
 

@@ -89,8 +89,8 @@ def from_datasets(name: str, parts: Sequence[Any], columns: Columns, seed: int, 
     rows = read_rows(name, frame, target, columns, seed, n_test=len(splits[1]) if len(splits) > 1 else 0)
     image = _image_column(name, features, datasets)
     if image is None:
-        x = _features(name, whole, [key for key in features if key not in named], datasets)
-        return dataset_of_rows(name, rows, lambda index: x[index])
+        x, names = _features(name, whole, [key for key in features if key not in named], datasets)
+        return dataset_of_rows(name, rows, lambda index: x[index], names)
     encoded = whole.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     read = _ImageReader(name, encoded, image, datasets.Image())
     return dataset_of_rows(
@@ -159,8 +159,8 @@ def _image_column(name: str, features: Any, datasets: Any) -> str | None:
     return images[0] if images else None
 
 
-def _features(name: str, whole: Any, keys: list[str], datasets: Any) -> Tensor:
-    """Numbers and texts as in a table, or one column of arrays of one shape."""
+def _features(name: str, whole: Any, keys: list[str], datasets: Any) -> tuple[Tensor, tuple[str, ...]]:
+    """Numbers and texts as in a table, with their names; or one column of arrays of one shape."""
     kinds = (datasets.List, datasets.LargeList, datasets.Array2D, datasets.Array3D, datasets.Array4D, datasets.Array5D)
     arrays = [key for key in keys if isinstance(whole.features[key], kinds)]
     if arrays and len(keys) > 1:
@@ -173,7 +173,8 @@ def _features(name: str, whole: Any, keys: list[str], datasets: Any) -> Tensor:
     values = np.asarray(whole.select_columns(keys).with_format("numpy")[:][keys[0]])
     if values.dtype.kind not in "biuf":
         raise DataError(f"Data set {name}: the arrays of the column {keys[0]} are not of one shape; make them alike.")
-    return samples_of(name, values.astype(np.float32 if values.dtype.kind in "bf" else _dtype(whole.features[keys[0]])))
+    dtype = np.float32 if values.dtype.kind in "bf" else _dtype(whole.features[keys[0]])
+    return samples_of(name, values.astype(dtype)), ()
 
 
 def _dtype(feature: Any) -> str:

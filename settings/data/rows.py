@@ -84,7 +84,7 @@ def read_rows(name: str, frame: Any, target: str, columns: Columns, seed: int, *
 
 
 def dataset_of_rows(
-    name: str, rows: Rows, take: Callable[[Tensor], Samples], max_value: float | None = None
+    name: str, rows: Rows, take: Callable[[Tensor], Samples], feature_names: tuple[str, ...] = ()
 ) -> Dataset:
     """The data set of some rows.
 
@@ -92,14 +92,15 @@ def dataset_of_rows(
         name: Its name in results.
         rows: What is known of the rows.
         take: The samples of the rows (n,) that it is given.
-        max_value: Largest possible value of integer samples.
+        feature_names: Name of each feature (D,), if the samples are vectors of features.
     """
     train, test = ((~rows.is_test).nonzero().flatten(), rows.is_test.nonzero().flatten())
     given = (None, None) if rows.slices is None else (rows.slices[train.numpy()], rows.slices[test.numpy()])
     slices, slices_test, slice_names = coded_slices(name, *given)
     x, x_test = take(train), take(test)
-    if max_value is None and isinstance(x, Tensor) and not x.dtype.is_floating_point:
-        max_value = 255.0 if x.dtype == torch.uint8 else float(max(1, int(x.max())))
+    max_value = None
+    if not x.dtype.is_floating_point:
+        max_value = float(max(1, int(x.max()))) if isinstance(x, Tensor) and x.dtype != torch.uint8 else 255.0
     return Dataset(
         name=name,
         x=x,
@@ -117,6 +118,7 @@ def dataset_of_rows(
         slice_names=slice_names,
         class_names=rows.class_names,
         task_names=rows.task_names,
+        feature_names=feature_names,
         tasks_follow_time=rows.follow_time,
         compare_all=True,
     )

@@ -82,8 +82,8 @@ def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -
         )
     table = load_extra("pandas", "data", "A table").concat(frames, ignore_index=True)
     rows = read_rows(name, table, target, columns, seed, n_test=len(frames[1]) if len(frames) > 1 else 0)
-    x = features_of(name, table.drop(columns=list({target, columns.task, columns.time, columns.slices} - {""})))
-    return dataset_of_rows(name, rows, lambda index: x[index])
+    x, names = features_of(name, table.drop(columns=list({target, columns.task, columns.time, columns.slices} - {""})))
+    return dataset_of_rows(name, rows, lambda index: x[index], names)
 
 
 def _with_columns(name: str, frame: Any, columns: Columns) -> Any:
@@ -97,32 +97,80 @@ def _with_columns(name: str, frame: Any, columns: Columns) -> Any:
     return frame
 
 
-def features_of(name: str, frame: Any) -> Tensor:
+def features_of(name: str, frame: Any, wanted: Sequence[str] = ()) -> tuple[Tensor, tuple[str, ...]]:
     """The features of a table: (N, D) float32 of numbers and texts, or (N, ...) of one column whose cells are arrays.
 
+    Args:
+        name: The data set, for messages.
+        frame: A pandas DataFrame of the features alone.
+        wanted: Names of the features (D,) that it has to have; columns may come in another order. Empty: any.
+
+    Returns:
+        The features, and the name of each (D,); no names of arrays.
+
     Raises:
-        DataError: If there is no column, or one is of another type, or values are missing or infinite.
+        DataError: If there is no column, or one is of another type, or values are missing or infinite; or the features
+            are not the wanted ones.
     """
     if not len(frame.columns):
         raise DataError(f"Data set {name}: the table has no column beside the named ones; add features.")
     for column in frame.columns:
         refuse_missing(name, frame[column])
     if len(frame.columns) == 1 and _holds_arrays(frame.iloc[:, 0]):
-        return _stacked(name, frame.iloc[:, 0])
+        return _stacked(name, frame.iloc[:, 0]), ()
+    texts = _texts(name, frame)
+    pandas = load_extra("pandas", "data", "A table")
+    if wanted:
+        frame = frame.assign(**{column: _known_texts(name, frame[column], wanted) for column in texts})
+    numbers = pandas.get_dummies(frame, columns=texts, dtype="float32").rename(columns=str)
+    if wanted:
+        numbers = _in_order(name, numbers, wanted)
+    values = torch.from_numpy(numbers.to_numpy(np.float32, copy=True))
+    finite = torch.isfinite(values).all(0)
+    if not bool(finite.all()):
+        column = numbers.columns[int((~finite).nonzero()[0])]
+        raise DataError(f"Data set {name}: the column {column} holds infinite values; replace them.")
+    return values.contiguous(), tuple(numbers.columns)
+
+
+def _texts(name: str, frame: Any) -> list[str]:
+    """The columns of texts; the others have to hold numbers."""
     texts = [column for column in frame.columns if is_text(frame[column])]
     for column in frame.columns:
         if column in texts:
             _check_categories(name, frame[column])
         elif frame[column].dtype.kind not in "biuf":
             raise DataError(_refusal(name, frame[column]))
-    pandas = load_extra("pandas", "data", "A table")
-    numbers = pandas.get_dummies(frame, columns=texts, dtype="float32")
-    values = torch.from_numpy(numbers.to_numpy(np.float32, copy=True))
-    finite = torch.isfinite(values).all(0)
-    if not bool(finite.all()):
-        column = numbers.columns[int((~finite).nonzero()[0])]
-        raise DataError(f"Data set {name}: the column {column} holds infinite values; replace them.")
-    return values.contiguous()
+    return texts
+
+
+def _in_order(name: str, numbers: Any, wanted: Sequence[str]) -> Any:
+    """The features in the order of the wanted ones."""
+    missing = [one for one in wanted if one not in numbers]
+    unknown = [one for one in numbers if one not in wanted]
+    if missing or unknown:
+        what = f"lacks the column {missing[0]}" if missing else f"has a column {unknown[0]}"
+        raise DataError(_other_columns(name, what))
+    return numbers[list(wanted)]
+
+
+def _other_columns(name: str, what: str) -> str:
+    return f"Data set {name} {what}, unlike the data of the run; give it the same columns."
+
+
+def _known_texts(name: str, column: Any, wanted: Sequence[str]) -> Any:
+    """A column of texts with the categories that the wanted features have of it."""
+    prefix = f"{column.name}_"
+    known = [one.removeprefix(prefix) for one in wanted if one.startswith(prefix)]
+    if not known:
+        raise DataError(_other_columns(name, f"has a column {column.name} of texts"))
+    unknown = sorted(set(column.astype(str)) - set(known))
+    if unknown:
+        raise DataError(
+            f"Data set {name}: the column {column.name} holds {unknown[0]!r}, which the data of the run did not; leave "
+            "these rows out."
+        )
+    return load_extra("pandas", "data", "A table").Categorical(column.astype(str), categories=known)
 
 
 def _check_categories(name: str, column: Any) -> None:

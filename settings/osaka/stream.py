@@ -101,6 +101,11 @@ class OsakaStream(FixedStream):
         )
         self._online: Phase | None = None
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """None: a domain may exchange the features."""
+        return ()
+
     def _check_sizes(self, classes: Sequence[Tensor]) -> None:
         ways, shots, query = self._setting.ways, self._setting.shots, self._setting.query_shots
         for number, (name, own) in enumerate(zip(self._names, classes, strict=True)):

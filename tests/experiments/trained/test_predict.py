@@ -117,6 +117,7 @@ class TestTables:
         frame = pandas.DataFrame(random.normal(size=(120, 3)), columns=["a", "b", "c"])
         frame["kind"] = np.where(frame.a > 0, "high", "low")
         frame["month"] = np.arange(120) // 40
+        frame["shop"] = np.array(["north", "south"])[np.arange(120) % 2]
         frame.to_csv(folder / "data.csv", index=False)
         options = [
             "--dataset",
@@ -129,7 +130,8 @@ class TestTables:
         ]
         pair = ["--setting", "continual", "--method", "finetune", "--run_dir", str(folder / "run"), "--passes", "1"]
         assert main([*pair, *options, "--accelerator", "cpu"]) == 0
-        x = torch.from_numpy(frame[["a", "b", "c"]].to_numpy(np.float32))
+        shops = np.stack([frame.shop == "north", frame.shop == "south"], 1)
+        x = torch.from_numpy(np.concatenate([frame[["a", "b", "c"]], shops], 1).astype(np.float32))
         model = redwood.load(folder / "run", device="cpu")
         return frame, folder / "run", [model.class_names[output] for output in model.predict(x).tolist()]
 
@@ -142,11 +144,22 @@ class TestTables:
         right = torch.tensor([own == label for own, label in zip(wanted, frame.kind, strict=True)])
         assert (percentage(right) in capsys.readouterr().out) is ("kind" not in left_out)
 
+    def test_columns_may_stand_in_another_order_and_texts_may_be_missing(self, table, tmp_path):
+        frame, run, wanted = table
+        frame[["shop", "c", "a", "b"]].iloc[::2].to_csv(tmp_path / "new.csv", index=False)
+        rows = predicted(run, tmp_path / "new.csv", tmp_path / "out.csv")
+        assert [row["class"] for row in rows] == wanted[::2]
+
     def test_refusals(self, table, tmp_path, capsys):
         frame, run, _ = table
-        frame.assign(colour="red").to_csv(tmp_path / "texts.csv", index=False)
+        frame.assign(colour="red").to_csv(tmp_path / "more.csv", index=False)
+        frame.assign(shop="west").to_csv(tmp_path / "texts.csv", index=False)
         frame[["a", "kind"]].to_csv(tmp_path / "few.csv", index=False)
-        for name, sentence in [("texts", "holds texts in the column colour"), ("few", "takes samples (3,)")]:
+        for name, sentence in [
+            ("more", "has a column colour of texts, unlike the data of the run; give it the same columns"),
+            ("texts", "the column shop holds 'west', which the data of the run did not; leave these rows out"),
+            ("few", "lacks the column b, unlike the data of the run; give it the same columns"),
+        ]:
             assert main(["--predict", str(run), "--dataset", str(tmp_path / f"{name}.csv")]) == 2
             said = capsys.readouterr().err
             assert_one_sentence(said)
