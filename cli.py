@@ -80,6 +80,8 @@ def _dispatch(argv: list[str]) -> int:
     for command in ("predict", "export"):
         if getattr(chosen, command) is not None:
             return _use_trained(command, chosen, rest)
+    if chosen.extend:
+        return _extend(chosen, rest)
     if chosen.list:
         return _list(chosen, rest)
     if chosen.version:
@@ -163,6 +165,18 @@ def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
     from redwood.experiments.commands import resume
 
     return 0 if resume(chosen, rest) else FAILED
+
+
+def _extend(chosen: argparse.Namespace, rest: list[str]) -> int:
+    for option in ("setting", "method", "config"):
+        if getattr(chosen, option):
+            raise UsageError(f"--extend goes on with the setting and the method of the run; leave --{option} out.")
+    if chosen.seeds != 1:
+        raise UsageError(f"--extend goes on with the seed of the run; leave --seeds {chosen.seeds} out.")
+    from redwood.experiments.trained.extend import extend
+
+    extend(Path(chosen.extend), rest, trusted=chosen.trust)
+    return 0
 
 
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:

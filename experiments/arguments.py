@@ -35,6 +35,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
     group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
+    group.add_argument("--extend", metavar="DIR", help="learn further data with the run in this folder: --dataset D")
     group.add_argument("--resume", metavar="DIR", help="go on with the run or comparison in this folder")
     group.add_argument("--predict", metavar="DIR", help="predict with the run in this folder: --dataset D --out FILE")
     group.add_argument("--export", metavar="DIR", help="write the run in this folder for other programs: --format F")
@@ -64,7 +65,7 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--seeds {chosen.seeds} has to be at least 1.")
     if chosen.jobs is not None and chosen.jobs < 1:
         raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
-    if chosen.trust and not (chosen.config or chosen.resume or chosen.predict or chosen.export):
+    if chosen.trust and not (chosen.config or chosen.resume or chosen.extend or chosen.predict or chosen.export):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     if chosen.presets and not chosen.list:
         raise UsageError("--presets goes with --list; add it, or give --preset NAME.")

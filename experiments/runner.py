@@ -14,6 +14,8 @@ from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.tables import print_results
+from redwood.experiments.trained.continuation import continued
+from redwood.experiments.trained.saved_run import read_run
 from redwood.experiments.trust import refuse_untrusted
 from redwood.runs.fingerprint import differences
 from redwood.runs.folder import RunFolder
@@ -150,7 +152,9 @@ def resume_run(folder: Path, console: Console, *, trusted: bool = False) -> Resu
     if not trusted:
         refuse_untrusted(config, folder / "config.yaml", "--resume")
     pair = Pair(setting, method)
-    arguments = as_arguments({name: value for name, value in config.items() if name not in ("setting", "method")})
-    check_arguments([pair], arguments)
-    options = parse_options(pair, arguments)
+    others = {name: value for name, value in config.items() if name not in ("setting", "method", "extends")}
+    check_arguments([pair], as_arguments(others))
+    options = parse_options(pair, as_arguments(others))
+    if "extends" in config:
+        options = continued(options, read_run(str(config["extends"])))
     return run_pair(pair, replace(options, run=replace(options.run, run_dir=str(folder), resume=True)), console)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
 from redwood.core.errors import NotApplicableError
+from redwood.core.growth import grow
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.methods.table import known_methods
@@ -164,6 +165,19 @@ class Method(Stateful, ABC):
 
     def on_finish(self, results: Results) -> None:
         """The run is over."""
+
+    def grow_state(self, saved: State, smaller: Any) -> State:
+        """The state of a method with fewer outputs or tasks, in the form of this one: a run that extends it starts so.
+
+        Args:
+            saved: What `state_dict` of a method like `smaller` returned.
+            smaller: A method of the same options as it was before the earlier run. This one is as it is before a run,
+                too.
+
+        Raises:
+            NotApplicableError: If the method has to know its outputs or tasks beforehand.
+        """
+        return {name: grow(getattr(self, name), getattr(smaller, name), saved[name], {}) for name in self._states}
 
     def never_acted(self) -> str | None:
         """A sentence if the run never used what distinguishes the method from fine-tuning; else None.

@@ -43,21 +43,27 @@ def measure_cost(
     )
 
 
-def add_phase(flops: Flops, method: Learner, validation: float) -> None:
+def add_phase(flops: Flops, method: Learner, validation: float, before: Mapping[str, float]) -> None:
     """Add the FLOPs of the phase that is over to those of the phases before; every worker has to call this.
 
     Args:
         flops: FLOPs of each use in each phase, of all workers.
-        method: The method of this worker, which knows its FLOPs since the start of the run.
+        method: The method of this worker.
         validation: FLOPs of all workers for the scores on held-out samples, so far, that the run itself computes.
+        before: FLOPs of each use that the method had made before the run.
     """
+    for use, total in flops_so_far(method, validation).items():
+        # A later estimate of the steps that were never counted may be lower.
+        flops[use].append(max(0.0, total - before.get(use, 0.0) - sum(flops[use])))
+
+
+def flops_so_far(method: Learner, validation: float) -> dict[str, float]:
+    """FLOPs of each use by all workers since the method was made; `validation` is added to its own of that use."""
     costs = method.costs()
     own = costs.get("flops", {"training": costs["training_flops"]})
     so_far = sum_over_workers(torch.tensor([own.get(use, 0.0) for use in USES], dtype=torch.float64))
     so_far[USES.index("validation")] += validation
-    for use, total in zip(USES, so_far.tolist(), strict=True):
-        # A later estimate of the steps that were never counted may be lower.
-        flops[use].append(max(0.0, total - sum(flops[use])))
+    return dict(zip(USES, so_far.tolist(), strict=True))
 
 
 def rehearsal_cost(workers: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

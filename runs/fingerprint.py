@@ -22,6 +22,7 @@ MAY_CHANGE = frozenset(
         "checkpoint_every",
         "data_dir",
         "devices",
+        "extends",
         "keep_checkpoints",
         "library",
         "logger",

@@ -195,8 +195,8 @@ class RunFolder:
             raise RedwoodError(f"The checkpoint {inside} goes on from boundary.pt, which is missing; {RESTART_RUN}.")
 
 
-def read_boundary(folder: Path, config: State, phase: int | None = None) -> State:
-    """A checkpoint between two phases of the run in `folder`, which is neither locked nor changed.
+def read_boundary(folder: Path, config: State, phase: int | None = None) -> tuple[State, State]:
+    """A checkpoint between two phases of the run in `folder`, which is neither locked nor changed, and its stamp.
 
     Args:
         folder: The run folder.
@@ -213,8 +213,8 @@ def read_boundary(folder: Path, config: State, phase: int | None = None) -> Stat
     if not path.is_file():
         raise RedwoodError(f"The run in {folder} has no checkpoint yet ({path} is missing); {RESTART_RUN}.")
     state = read_checkpoint(path, RESTART_RUN)
-    Fingerprint(config, None).check(state.pop(STAMP, None), BETWEEN_PHASES, path, "config.yaml", RESTART_RUN)
-    return state
+    stamp = state.pop(STAMP, None)
+    return state, Fingerprint(config, None).check(stamp, BETWEEN_PHASES, path, "config.yaml", RESTART_RUN)
 
 
 def _name_after(phase: int) -> str:

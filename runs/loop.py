@@ -3,13 +3,14 @@
 `run_protocol` is the way in, on every worker. A resumed run continues in `_restore`.
 """
 
+import copy
 import logging
 import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import pytorch_lightning  # noqa: F401  # import it before `quiet_lightning` sets log levels: the import resets them
@@ -21,7 +22,8 @@ from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, check, 
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
-from redwood.runs.cost import Flops, add_phase, measure_cost
+from redwood.runs.cost import Flops, add_phase, flops_so_far, measure_cost
+from redwood.runs.earlier import EarlierRun
 from redwood.runs.loggers import close_loggers, open_loggers
 from redwood.runs.progress import make_reporter
 from redwood.runs.run import Run
@@ -67,6 +69,7 @@ class RunState:
         global_step: Training steps.
         flops: FLOPs of each use in each phase, of all workers.
         validation_flops: FLOPs of all workers for the scores on held-out samples that the run itself computes.
+        flops_before: FLOPs of each use that the method had made before this run, if it goes on from an earlier one.
     """
 
     next_phase: int = 0
@@ -86,6 +89,7 @@ class RunState:
     global_step: int = 0
     flops: Flops = field(default_factory=lambda: {use: [] for use in USES})
     validation_flops: float = 0.0
+    flops_before: dict[str, float] = field(default_factory=dict)
 
 
 class _Parts(NamedTuple):
@@ -149,7 +153,10 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     if run.folder is not None:
         run.folder.fingerprint.config, run.folder.fingerprint.data = config, stream.fingerprint()
         saved = run.folder.load()
-    state = _restore(saved, stream, method)
+    if saved is None and run.earlier is not None:
+        state = _extend(run.earlier, stream, method, run)
+    else:
+        state = _restore(saved, stream, method)
     if run.folder is not None and saved is None:
         run.folder.create(config)
     open_loggers(run, config)
@@ -185,7 +192,8 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     _, stream, method, run, state, _ = parts
     with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
         if not resumed:
-            state.untrained = stream.baseline(method)
+            if run.earlier is None:
+                state.untrained = stream.baseline(method)
             _save(parts)
         for index in range(state.next_phase, stream.num_phases):
             stop_if_requested()
@@ -226,7 +234,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
         held_out = stream.validate(method, index)
     counted = torch.tensor(counter.get_total_flops(), dtype=torch.float64)
     state.validation_flops += float(sum_over_workers(counted))
-    add_phase(state.flops, method, state.validation_flops)
+    add_phase(state.flops, method, state.validation_flops, state.flops_before)
     _count_samples(phase, state)
     state.validation.append(held_out)
     state.rows.append(scores.per_task)
@@ -297,6 +305,22 @@ def _restore(saved: State | None, stream: Stream, method: Learner) -> RunState:
     return RunState(**saved)
 
 
+def _extend(earlier: EarlierRun, stream: Stream, method: Learner, run: Run) -> RunState:
+    """Take over what an earlier run has learned, and its results where its tasks are tested on."""
+    earlier.hand_over(method)
+    if not earlier.goes_on:
+        return RunState(flops_before=flops_so_far(method, 0.0))
+    own = {f.name: copy.deepcopy(earlier.state[f.name]) for f in fields(RunState)}
+    new_tasks = [None] * (stream.num_tasks - len(own["rows"][0]))
+    own["rows"] = [row + new_tasks for row in own["rows"]]
+    own["curve"] = [tuple(point) for point in own["curve"]]
+    run.global_step = own["global_step"]
+    if run.folder is not None:
+        run.folder.logged = earlier.log
+    stream.restore(own["details"])
+    return RunState(**own | {"untrained": None})
+
+
 def check_format(saved: State) -> None:
     """Raise `RedwoodError` if a checkpoint between two phases was written by another version of redwood."""
     if saved.get("format") != STATE_FORMAT:
@@ -327,6 +351,7 @@ def _state_spec(stream: Stream) -> Record:
             "global_step": count,
             "flops": Record(dict.fromkeys(USES, ListOf(Number(low=0)))),
             "validation_flops": Number(low=0),
+            "flops_before": MapOf(Number(low=0)),
             "method": ListOf(MapOf(ANYTHING), length=world_size()),
             "signature": MapOf(ANYTHING),
         }

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -83,6 +83,7 @@ class Run:
     quiet: bool = False  # print no progress
     group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
     resume: bool = field(default=False, metadata={"cmd": False})
+    earlier: Any = field(default=None, metadata={"cmd": False})  # the run that this one extends, an `EarlierRun`
 
     def __post_init__(self) -> None:
         check_types(self)

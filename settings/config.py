@@ -17,7 +17,7 @@ from redwood.settings.table import name_of_setting
 # The text in `config.yaml` for an object that was given from Python.
 _MARK = re.compile(r"<(.+), given from Python>")
 # Options that do not affect the numbers of a run: where it writes, and how it is watched.
-_NOT_CONFIG = {"run_dir", "group", "resume", "quiet"}
+_NOT_CONFIG = {"run_dir", "group", "resume", "quiet", "earlier"}
 
 
 def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, A
     config: dict[str, Any] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
     for part in (setting, method, run):
         config |= describe_options(part)
-    return config
+    earlier = getattr(run, "earlier", None)
+    return config if earlier is None else config | {"extends": earlier.folder}
 
 
 def describe_options(options: Options) -> dict[str, Any]:

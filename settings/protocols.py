@@ -70,6 +70,9 @@ class Learner(Options, Protocol):
     def load_state_dict(self, state: State) -> None:
         """Continue from an earlier state."""
 
+    def grow_state(self, saved: State, smaller: Any) -> State:
+        """The state of a method with fewer outputs, in the form of this one."""
+
     def costs(self) -> dict[str, Any]:
         """`training_flops`, `parameters` and `buffer_bytes` of this worker so far; `flops` by use, if it knows them."""
 

@@ -11,6 +11,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import world_size
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.earlier import Earlier
 from redwood.settings.streams.order import batch_cuts, workers_of_places
 from redwood.settings.streams.partition import dirichlet_owners
 from redwood.settings.streams.phases import SupervisedOptions
@@ -61,13 +62,19 @@ class ShardedStream(SupervisedStream):
     even ones have in the first pass.
     """
 
-    def __init__(self, setting: ShardedOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
+    def __init__(
+        self,
+        setting: ShardedOptions,
+        data: Dataset,
+        names: Sequence[dict[str, object]] = (),
+        earlier: Earlier | None = None,
+    ) -> None:
         """Cut `data` into tasks and phases; see `SupervisedStream`.
 
         Raises:
             InvalidOptionError: If shards are to differ in their classes, but the data have no classes or keep an order.
         """
-        super().__init__(setting, data, names)
+        super().__init__(setting, data, names, earlier)
         self._alpha, shard = concentration_of(setting.shard), setting.shard
         if self._alpha is None:
             return

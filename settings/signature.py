@@ -9,12 +9,13 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 
 from redwood.core.errors import RedwoodError
-from redwood.core.schema import ANYTHING, ListOf, MapOf, Record, Text, check
+from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
 from redwood.settings.base import Setting
 from redwood.settings.protocols import Stream
 
-_SPEC = Record({"view": MapOf(ANYTHING), "class_names": ListOf(Text())})
+_COUNT = Number(low=0, whole=True)
+_SPEC = Record({"view": MapOf(ANYTHING), "class_names": ListOf(Text()), "first_task": _COUNT, "num_tasks": _COUNT})
 # The key of an entry that stands for an object, and the kinds of objects.
 _KIND, _TUPLE = "kind", "tuple"
 
@@ -26,27 +27,32 @@ class Signature:
     Attributes:
         view: The attributes of the method's view of the setting (`Setting.for_method`): spaces and options.
         class_names: Name of each output (K,); empty where the data has none.
+        first_task: Number of the first task of the run in the whole stream.
+        num_tasks: Tasks of the run.
     """
 
     view: dict[str, Any]
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...]
+    first_task: int
+    num_tasks: int
 
     @classmethod
     def of(cls, setting: Setting, stream: Stream) -> "Signature":
         """The signature of a run. What is neither a space nor plain, such as an object from Python, is left out."""
         view = {name: value for name, value in vars(setting.for_method()).items() if _is_known(value)}
-        return cls(view, stream.class_names())
+        return cls(view, stream.class_names(), stream.first_task, stream.num_tasks)
 
-    def make_view(self, setting: type[Setting]) -> Setting:
-        """The view of a setting of this class; it opens no stream, and has one worker."""
+    def make_view(self, setting: type[Setting], workers: int = 1) -> Setting:
+        """The view of a setting of this class, for a run of so many workers; it opens no stream."""
         view = setting.__new__(setting)
-        vars(view).update(self.view, workers=1)
+        vars(view).update(self.view, workers=workers)
         return view
 
     def state_dict(self) -> State:
         """The signature as tensors and plain values."""
         view = {name: _encoded(value) for name, value in self.view.items()}
-        return {"view": view, "class_names": list(self.class_names)}
+        names = list(self.class_names)
+        return {"view": view, "class_names": names, "first_task": self.first_task, "num_tasks": self.num_tasks}
 
     @classmethod
     def from_state(cls, state: State, file: str) -> "Signature":
@@ -56,7 +62,7 @@ class Signature:
             view = {name: _decoded(value) for name, value in state["view"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RedwoodError(f"The signature in {file} is damaged ({error!r}); start the run anew.") from error
-        return cls(view, tuple(state["class_names"]))
+        return cls(view, tuple(state["class_names"]), state["first_task"], state["num_tasks"])
 
 
 def _is_known(value: object) -> bool:

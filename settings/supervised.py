@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.catalog import load_dataset, load_in_memory
@@ -23,8 +23,11 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.imbalance import check_imbalance
 from redwood.settings.data.task_list import read_task_list, views_of_names
 from redwood.settings.data.views import View
+from redwood.settings.earlier import Earlier
 from redwood.settings.phase import Phase
+from redwood.settings.sharded_stream import ShardedStream
 from redwood.settings.supervised_stream import SupervisedStream
+from redwood.settings.table import name_of_setting
 
 STREAMS = ("auto", "class_split", "permuted", "rotated", "instance", "ordered", "contexts", "tasks", *CTRL_STREAMS)
 TRANSITIONS = ("abrupt", "blurry", "gradual")
@@ -229,7 +232,9 @@ class SupervisedSetting(Setting, labels=True):
             load = self._loader(self.image_size or pool.image_size)
             last = self.first_task + (self.nb_tasks or 0)
             return self._stream_of(ctrl_stream(self.stream, pool, load, self.seed, last), load)
-        return self.stream_type(self, self._dataset_of(self.dataset, self.image_size, self._columns))
+        data = self._dataset_of(self.dataset, self.image_size, self._columns)
+        earlier: Earlier | None = vars(self).get("_earlier")
+        return self.stream_type(self, data) if earlier is None else self.stream_type(self, data, earlier=earlier)
 
     def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
         data = combine(self.dataset_name, views, load, self.seed)
@@ -245,6 +250,36 @@ class SupervisedSetting(Setting, labels=True):
     def _loader(self, image_size: int, columns: Columns = NO_COLUMNS) -> Callable[[str], Dataset]:
         """Loads data sets by name, each of them once."""
         return cache(lambda name: load_dataset(name, Path(self.data_dir), self.seed, image_size, columns))
+
+    def after(self, earlier: Earlier) -> Self:
+        """The same setting, whose tasks come behind those of an earlier run.
+
+        Raises:
+            NotApplicableError: If a run under this setting cannot be extended.
+            InvalidOptionError: If an option contradicts that.
+        """
+        name = name_of_setting(type(self))
+        if self.stream_type not in (SupervisedStream, ShardedStream):
+            raise NotApplicableError(
+                f"A run under {name} cannot be extended, as it decides itself which samples come; extend a run under "
+                "class_incremental or a setting like it."
+            )
+        if self.stream == "tasks" or self._is_ctrl or self.transition == "blurry" or self.lca:
+            given = "--transition blurry" if self.transition == "blurry" else f"--stream {self.stream}"
+            raise InvalidOptionError(
+                f"{'--lca' if self.lca else given} goes over a whole stream, so that no run with it can be extended; "
+                "leave it out."
+            )
+        if self.assumptions.past_accessible and earlier.known is None:
+            raise NotApplicableError(
+                f"Under {name} each phase holds the data of earlier tasks, which is gone; put it back, or start from a "
+                "run under class_incremental."
+            )
+        extended = copy.copy(self)
+        for name in ("_stream", "observation_space", "action_space"):
+            vars(extended).pop(name, None)
+        vars(extended)["_earlier"] = earlier
+        return extended
 
     @property
     def _is_ctrl(self) -> bool:

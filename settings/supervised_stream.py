@@ -18,6 +18,7 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.data.background import BackgroundSamples, background_like
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.imbalance import kept_samples
+from redwood.settings.earlier import Earlier, EarlierData, join
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import FixedStream, Learner, Scores, nan_to_none
@@ -28,7 +29,7 @@ from redwood.settings.scores.label_evaluation import LabelEvaluation
 from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.slices import SliceScores, Slicing, slicing_of
-from redwood.settings.streams.batches import BatchSequence, Source
+from redwood.settings.streams.batches import BatchSequence, HeldOut, Source
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
@@ -62,13 +63,20 @@ class SupervisedStream(FixedStream):
     Tasks keep their numbers in the whole stream, of which a run may take a part: `num_tasks` from `first_task` on.
     """
 
-    def __init__(self, setting: SupervisedOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
+    def __init__(
+        self,
+        setting: SupervisedOptions,
+        data: Dataset,
+        names: Sequence[dict[str, object]] = (),
+        earlier: Earlier | None = None,
+    ) -> None:
         """Cut `data` into tasks and phases by the assumptions and options of `setting`.
 
         Args:
             setting: The options.
             data: The samples of all tasks.
             names: Of a stream of tasks (`--stream tasks`): name, year and group of each.
+            earlier: The run whose tasks come before those of `data`; None: there is none.
 
         Raises:
             InvalidOptionError: If an option does not fit the data.
@@ -107,12 +115,30 @@ class SupervisedStream(FixedStream):
             seed=setting.seed,
             angles=setting.angles,
             kept=kept_samples(data, setting.imbalance, setting.seed) if setting.imbalance else None,
+            first=0 if earlier is None else earlier.num_tasks,
         )
         tasks, self.n_outputs = make_tasks(data, options)
-        self.total_tasks, self._names = len(tasks), names
+        self._names, self._earlier = names, earlier
+        self._class_names, self._task_names = (
+            names_of_outputs(data, tasks, self.n_outputs),
+            names_of_tasks(data, tasks, kind),
+        )
         self.first_task, self.num_tasks = setting.first_task, len(tasks)
         if names:
             self.num_tasks = length_of_part(data.name, len(tasks), setting.first_task, setting.nb_tasks)
+        # The first task to train: earlier ones are tested only, or not even that if their data is gone.
+        self._first_trained = self.first_task
+        if earlier is not None:
+            joined = join(earlier, data, tasks, self.n_outputs, self._matched_by(kind))
+            self._data, data, tasks = joined.data, joined.data, joined.tasks
+            self._class_names, self.n_outputs = joined.class_names, len(joined.class_names) or self.n_outputs
+            self._first_trained = earlier.num_tasks
+            if earlier.known is None:
+                self.first_task = earlier.num_tasks
+            else:
+                self.num_tasks = len(tasks)
+                self._task_names = earlier.known.with_names(self._task_names, len(tasks))
+        self.total_tasks = len(tasks)
         self._decoding = Decoding()
         self._source = Source(data.x, data.y, tasks, decoding=self._decoding)
         self._test_source = Source(data.x_test, data.y_test, tasks, decoding=self._decoding)
@@ -124,12 +150,16 @@ class SupervisedStream(FixedStream):
         self._phases, self._held_out = split_into_phases(
             task_entries([task.rows for task in tasks]), self._phase_options()
         )
-        self.num_phases = len(self._phases)
         smallest = min(map(len, self._phases))
         if smallest < setting.workers:
             raise InvalidOptionError(
                 f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
             )
+        if self.first_task < self._first_trained:  # phases of earlier tasks, which are over
+            over = self._first_trained - self.first_task
+            self._phases = [task_entries([torch.empty(0, dtype=torch.long)])[0]] * over + self._phases
+            self._held_out = [HeldOut(entries) for entries in self._phases[:over]] + self._held_out
+        self.num_phases = len(self._phases)
         self._curves: dict[int, LearningCurve] = {}
         self._background: BackgroundSamples | None = None
         self._background_data: Dataset | None = None
@@ -209,9 +239,17 @@ class SupervisedStream(FixedStream):
             )
         return kind
 
+    def _matched_by(self, kind: str) -> str:
+        """Which outputs of new tasks are those of an earlier run; see `join`."""
+        if self._promised.shared_outputs:
+            return "number"
+        return "none" if kind in ("permuted", "rotated") else "name"
+
     @property
     def observation_space(self) -> Box:
         """Shape, dtype and range of one sample."""
+        if self._earlier is not None:
+            return self._earlier.observation_space
         return observation_space_of(self._data)
 
     @cached_property
@@ -230,7 +268,7 @@ class SupervisedStream(FixedStream):
         return PhaseOptions(
             self._setting,
             in_order=self._in_order,
-            part=slice(self.first_task, self.first_task + self.num_tasks),
+            part=slice(self._first_trained, self.first_task + self.num_tasks),
             mask=self._data.validation,
             n_rows=len(self._data.y),
         )
@@ -453,17 +491,24 @@ class SupervisedStream(FixedStream):
 
     @override
     def class_names(self) -> tuple[str, ...]:
-        return names_of_outputs(self._data, self._source.tasks, self.n_outputs)
+        numbers = tuple(map(str, range(self.n_outputs)))
+        return () if self._class_names == numbers else self._class_names
+
+    def as_earlier(self) -> EarlierData:
+        """The data of this stream, for tests of a run that extends it."""
+        return EarlierData(self._data, self._source.tasks, self._task_names)
 
     @override
     def task_names(self) -> tuple[str, ...]:
-        return names_of_tasks(self._data, self._source.tasks, self._kind)
+        return self._task_names
 
     def fingerprint(self) -> dict[str, object]:
         """The data set, and that of background samples. All else follows from the options."""
         facts = describe_data(self._data)
         if self._background_data is not None:
             facts |= {f"background: {name}": value for name, value in describe_data(self._background_data).items()}
+        if self._earlier is not None:
+            facts["earlier run"] = self._earlier.identity
         return facts
 
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:

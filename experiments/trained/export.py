@@ -19,8 +19,8 @@ from redwood.core.files import temporary_path, write_json
 from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.graph import networks_of, quiet, trace
-from redwood.experiments.trained.loading import EXPORTED, load, read_run
-from redwood.experiments.trained.model import TrainedModel
+from redwood.experiments.trained.model import TrainedModel, load
+from redwood.experiments.trained.saved_run import EXPORTED, read_run
 from redwood.experiments.trained.tensor_file import write_state
 
 FILES = {"safetensors": EXPORTED, "onnx": "model.onnx", "torch_export": "model.pt2"}

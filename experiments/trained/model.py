@@ -1,5 +1,8 @@
-"""A trained method as a model: what it predicts for samples that nobody has seen."""
+"""`redwood.load`: a trained method as a model, which predicts for samples that nobody has seen, and learns further."""
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,17 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.runner import execute, label_of, new_run_dir
+from redwood.experiments.trained.continuation import pair_of
+from redwood.experiments.trained.extend import extended_options
+from redwood.experiments.trained.loading import make_method, restore
+from redwood.experiments.trained.saved_run import read_run
+from redwood.experiments.trust import refuse_untrusted
 from redwood.methods.base import Method
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
+from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results
 from redwood.settings.scores.answers import check_form, check_values
 from redwood.settings.signature import Signature
@@ -42,9 +53,12 @@ class TrainedModel:
         *,
         folder: Path,
         phases: int,
+        device: str,
+        given: Mapping[str, Any],
     ) -> None:
         self.method, self.setting, self.signature = method, setting, signature
         self.config, self.results, self.folder, self.phases = config, results, folder, phases
+        self._device, self._given = device, given
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -125,6 +139,31 @@ class TrainedModel:
         action = self.method.predict(batch, self._ids(task_id, 1))[0].cpu().numpy()
         return action.item() if isinstance(self.setting.action_space, Discrete) else action
 
+    def learn(
+        self, dataset: Dataset | str, *, run_dir: str | os.PathLike[str] | None = None, **options: Any
+    ) -> Results:
+        """Learn further data, new classes included, in a new run; afterwards the model is what that run has learned.
+
+        Args:
+            dataset: The data, or its name.
+            run_dir: Folder of the new run (default: one under `runs/`, named by the time).
+            **options: Options that differ from those of the run, such as `nb_tasks`, `passes` or `lr`.
+
+        Returns:
+            The results: also on the earlier tasks, if their data is still there.
+
+        Raises:
+            RedwoodError: If the run cannot be extended, or an option does not fit. The model stays as it is then.
+        """
+        in_memory = None if isinstance(dataset, str) else dataset
+        named = {"dataset": dataset} if in_memory is None else {}
+        arguments = as_arguments({**named, **options})
+        extended = extended_options(self.folder, arguments, trusted=True, dataset=in_memory, given=self._given)
+        folder = str(run_dir or new_run_dir(label_of(pair_of(self.config))))
+        results = execute(replace(extended, run=replace(extended.run, run_dir=folder)))
+        vars(self).update(vars(load(folder, device=self._device, trust=True, **self._given)))
+        return results
+
     @torch.no_grad()
     def _answer(self, x: Tensor | np.ndarray, task_id: Tensor | int | None) -> Tensor:
         """The checked answer of the method for samples (n, ...), on the CPU."""
@@ -172,3 +211,45 @@ class TrainedModel:
             return None
         ids = torch.as_tensor(task_id)
         return ids.expand(n) if ids.dim() == 0 else ids
+
+
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    trust: bool = False,
+    phase: int | None = None,
+    **given: Any,
+) -> TrainedModel:
+    """The method that a run has trained, in the state after its last phase that is over.
+
+    The data of the run is not needed, and nothing in the folder is unpickled.
+
+    Args:
+        folder: The folder of a run, or one that `--export` wrote in the format safetensors.
+        device: Where to compute: auto, cpu, gpu, cuda or mps.
+        trust: Whether code that the run's `config.yaml` names may be run.
+        phase: Load the state after this phase, from 0; the run has to have kept it by `--keep_checkpoints all`.
+        **given: Options of the method that were given from Python, such as `model`: a file cannot hold these.
+
+    Raises:
+        RedwoodError: If the folder is no run or damaged, an option is missing, or code is not trusted.
+    """
+    saved = read_run(folder, phase)
+    if not trust:
+        refuse_untrusted(saved.config, saved.folder / "config.yaml", "redwood.load")
+    setting, method = make_method(saved, given)
+    file = saved.folder / "results.json"
+    results = Results.load(file) if file.exists() else None
+    view = restore(method, saved, setting, device)
+    return TrainedModel(
+        method,
+        view,
+        saved.signature,
+        saved.config,
+        results,
+        folder=saved.folder,
+        phases=saved.state["next_phase"],
+        device=device,
+        given=given,
+    )

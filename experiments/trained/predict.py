@@ -12,8 +12,7 @@ from redwood.core.checks import check_choice, check_range, check_types
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import replacing
 from redwood.experiments.options import parse_alone
-from redwood.experiments.trained.loading import load
-from redwood.experiments.trained.model import BATCH, TrainedModel
+from redwood.experiments.trained.model import BATCH, TrainedModel, load
 from redwood.experiments.trained.prediction_table import PredictionColumns, Quality
 from redwood.experiments.trained.samples import NewSamples, read_samples
 from redwood.settings.data.arrays import Samples

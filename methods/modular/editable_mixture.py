@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
+from redwood.core.growth import grow, growing_shapes
 from redwood.core.seeding import derive_seed, preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
@@ -324,6 +325,13 @@ class EditableMixture(LightningMethod):
         gate = {name: value for name, value in state["network"].items() if not name.startswith("experts.")}
         experts = [expert.state_dict() for expert in self.mixture.experts]
         return state | {"network": gate, "experts": experts, "n_frozen": self.mixture.n_frozen}
+
+    @override
+    def grow_state(self, saved: State, smaller: Any) -> State:
+        larger, small = self.mixture.experts[0].state_dict(), smaller.mixture.experts[0].state_dict()
+        shapes = growing_shapes(larger, small)
+        experts = [grow({}, {}, expert, shapes) for expert in saved["experts"]]
+        return super().grow_state(saved, smaller) | {"experts": experts, "n_frozen": saved["n_frozen"]}
 
     @override
     def inside_state(self) -> State:

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from typing_extensions import override
 
 from redwood.core.checks import check_positive, check_range
+from redwood.core.errors import NotApplicableError
 from redwood.core.seeding import preserved_random_state, seed_everything
+from redwood.core.state import State
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Composition
 from redwood.methods.distillation.teacher import Distilling
@@ -73,6 +75,15 @@ class GenerativeRehearsal(Distilling):
         self.generator_optimizer = self.add_state("generator_optimizer", optimizer)
         self.shown = self.add_state("shown", torch.zeros(setting.nb_tasks, self.n_outputs))
         self.showing = self.add_state("showing", torch.zeros(setting.nb_tasks, self.n_outputs))
+
+    @override
+    def grow_state(self, saved: State, smaller: Any) -> State:
+        if len(self.shown) == len(smaller.shown) and self.n_outputs == smaller.n_outputs:
+            return super().grow_state(saved, smaller)
+        raise NotApplicableError(
+            f"{self.reference()} has to know all tasks and classes beforehand, as its generator is told them; start a "
+            "run with all of them, or extend one of another method."
+        )
 
     def _frozen_generator(self) -> DirichletVAE:
         return deepcopy(self.generator).requires_grad_(False)

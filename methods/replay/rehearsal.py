@@ -1,8 +1,9 @@
 """Experience replay (Chaudhry et al., 2019, "On Tiny Episodic Memories in Continual Learning")."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
@@ -78,6 +79,17 @@ class Rehearsal(ReplayOptions, LightningMethod):
     def further_leaves(self, step: Step) -> Rows:
         """Further leaves (b, ...) to store with the incoming samples, such as the network's outputs."""
         return {}
+
+    @override
+    def grow_state(self, saved: State, smaller: Any) -> State:
+        state = super().grow_state(saved, smaller)
+        further = self.n_outputs - smaller.n_outputs
+        rows = state["replay"].get("rows") or state["replay"].get("buffer", {}).get("rows") or {}
+        if further and "logits" in rows:
+            # Stored outputs are without the new classes: these count as no more likely than the least likely one.
+            stored = rows["logits"]
+            rows["logits"] = torch.cat([stored, stored.amin(1, keepdim=True).expand(-1, further)], dim=1)
+        return state
 
     @override
     def strategy(self) -> "Strategy | str":

@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from typing_extensions import override
 
 from redwood.core.checks import check_range
+from redwood.core.state import State
 from redwood.methods.streaming.prequential import PrequentialMethod, fit_ridge, ridge_flops
 from redwood.settings.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
@@ -75,6 +77,14 @@ class MovingWindow(PrequentialMethod):
         assert self.model is not None
         weights, bias = self.model
         return x @ weights + bias
+
+    @override
+    def grow_state(self, saved: State, smaller: Any) -> State:
+        state = super().grow_state(saved, smaller)
+        if state["model"] is not None:  # no sample of the window is of a further class, so its weights are zero
+            further = (0, self.n_outputs - smaller.n_outputs)
+            state["model"] = tuple(F.pad(part, further) for part in state["model"])
+        return state
 
     @override
     def query_flops(self, d: int) -> float:

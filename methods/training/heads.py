@@ -8,7 +8,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 from torch.nn import functional as F
 
-from redwood.core.state import Stateful
+from redwood.core.state import State, Stateful
 
 
 def count_outputs(action_space: Discrete | MultiBinary | Box) -> int:
@@ -97,6 +97,12 @@ class TaskHeads(Stateful):
                 self.met[task] = True
                 self.allowed[task] = False
             self.allowed[task, list(classes)] = True
+
+    def grow_state(self, saved: State, smaller: "TaskHeads") -> State:
+        """The outputs of earlier tasks, none of which has the further outputs of this head."""
+        allowed, met = saved["allowed"], saved["met"]
+        further = (~met)[:, None].expand(-1, self.allowed.shape[1] - allowed.shape[1])
+        return {"allowed": torch.cat([allowed, further], dim=1), "met": met}
 
     def _make_room(self, task: int) -> None:
         missing = task + 2 - len(self.allowed)

@@ -16,8 +16,9 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
 
 SUFFIXES = (".npz", ".h5", ".hdf5")
+_TEXTS = "USO"  # kinds of arrays that hold texts
 _OF_SAMPLES = ("x", "y", "t", "time")
-_NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test")
+_NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test", "class_names")
 
 
 def load(path: Path, seed: int, slices: str = "") -> Dataset:
@@ -31,7 +32,7 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     The test split is `x_test`, `y_test`, `t_test` and `time_test` likewise; or the samples that the mask `test` (N,)
     marks. Without either, one fifth of the samples of each class (and task), drawn by `seed`, is the test split. Where
     order matters (regression, or a file with `time`), it is one of about five consecutive samples, all along the
-    stream. `class_names` (K,), texts, may name the classes.
+    stream. Classes have names where `y` (N,) holds texts, or where the texts `class_names` (K,) name 0..K-1.
 
     Args:
         path: The file.
@@ -63,12 +64,12 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
     if "x_test" in arrays and "test" in arrays:
         raise DataError(f"The data file {path} has both x_test and the mask test; leave one of them out.")
     ordered = "time" in arrays
+    names = _class_names(path, arrays)
     if "x_test" not in arrays:
         arrays = _split(path.stem, arrays, seed)
     x = arrays["x"]
     wide = x.dtype.kind in "iu" and x.dtype.itemsize > 1
     max_value = max(1.0, float(x.max(initial=0))) if wide else None
-    names = _class_names(path)
     return Dataset.from_arrays(**arrays, name=path.stem, max_value=max_value, ordered=ordered, class_names=names)
 
 
@@ -91,9 +92,10 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None, Tensor | None, list
             raise DataError(
                 f"The data file {path} has {name} {arrays[name].shape} for x {arrays['x'].shape}; save as many of both."
             )
+    names = _class_names(path, arrays)
     x, y, t = (torch.from_numpy(arrays[name]) if name in arrays else None for name in ("x", "y", "t"))
     assert x is not None
-    return x, y, t, _class_names(path)
+    return x, y, t, names
 
 
 def _read(path: Path, slices: str) -> dict[str, np.ndarray]:
@@ -109,11 +111,31 @@ def _read(path: Path, slices: str) -> dict[str, np.ndarray]:
         raise DataError(f"The data file {path} cannot be read ({error}); {remedy}.") from error
 
 
-def _class_names(path: Path) -> list[str]:
-    """The texts of the array `class_names`; HDF5 files hold them as bytes."""
-    with _open(path) as file:
-        names = np.asarray(file["class_names"]) if "class_names" in file else np.array([])
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names.reshape(-1).tolist()]
+def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> list[str]:
+    """The names of the classes; where labels are texts, these are numbered in place, in the order of the texts."""
+    given = [_text(name) for name in arrays.pop("class_names", np.array([])).reshape(-1).tolist()]
+    labels = {name: arrays[name] for name in ("y", "y_test") if name in arrays}
+    if not any(array.dtype.kind in _TEXTS for array in labels.values()):
+        return given
+    if given or not all(array.dtype.kind in _TEXTS for array in labels.values()):
+        raise DataError(
+            f"The data file {path} has texts in y beside {'class_names' if given else 'numbers in the other split'}; "
+            "save the labels as texts alone, or as numbers 0..K-1."
+        )
+    texts = {name: [_text(value) for value in array.reshape(-1).tolist()] for name, array in labels.items()}
+    names = sorted(set(texts["y"]))
+    unknown = sorted({text for values in texts.values() for text in values} - set(names))
+    if unknown:
+        raise DataError(f"In the data file {path}, the class {unknown[0]!r} of y_test never occurs in y; add samples.")
+    numbers = {text: number for number, text in enumerate(names)}
+    for name, values in texts.items():
+        arrays[name] = np.array([numbers[text] for text in values], dtype=np.int64)
+    return names
+
+
+def _text(value: object) -> str:
+    """A text; HDF5 files hold texts as bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 @contextlib.contextmanager
@@ -139,6 +161,8 @@ def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:
         return array  # 32 bits would make one of many; `Dataset.from_arrays` checks them
     if name in ("y", "y_test") and array.dtype == bool and array.ndim == 2:
         return array  # label sets
+    if name == "class_names" or (name in ("y", "y_test") and array.dtype.kind in _TEXTS):
+        return array
     if array.dtype.kind not in "iuf":
         raise DataError(
             f"The array {name!r} of {path} holds {array.dtype}, not numbers; save it as integers or floats."

@@ -43,6 +43,7 @@ class TaskOptions:
     seed: int
     angles: Sequence[float] = ()
     kept: Tensor | None = None  # training samples of the data set (N,), bool, that tasks take; None: all
+    first: int = 0  # number of the first task, in the whole stream
 
 
 def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
@@ -237,7 +238,7 @@ def _transformed(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTa
         if angles:
             transform = rotation_by(data.sample_shape, angles[number])
         else:
-            transform = transform_of_task(options.stream, number, data.sample_shape, options.seed)
+            transform = transform_of_task(options.stream, options.first + number, data.sample_shape, options.seed)
         tasks.append(SupervisedTask(*everything, torch.arange(n_outputs) + offset, transform))
     return tasks, n_outputs if shared else n_outputs * num_tasks
 

@@ -17,7 +17,7 @@ def load(
     phase: int | None = None,
     **given: object,
 ) -> "TrainedModel":
-    """What a run has learned, ready to predict; see `redwood.experiments.trained.loading.load`."""
-    from redwood.experiments.trained import loading  # takes seconds
+    """What a run has learned, ready to predict; see `redwood.experiments.trained.model.load`."""
+    from redwood.experiments.trained import model  # takes seconds
 
-    return loading.load(folder, device=device, trust=trust, phase=phase, **given)
+    return model.load(folder, device=device, trust=trust, phase=phase, **given)

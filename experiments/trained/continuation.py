@@ -1,0 +1,92 @@
+"""A run that goes on from a saved one: where its tasks begin, and what its method starts with."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, cast
+
+from gymnasium.spaces import Box, Discrete
+
+from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.options import Options, parse_options
+from redwood.experiments.pairs import Pair
+from redwood.experiments.trained.saved_run import SavedRun, read_run
+from redwood.runs.earlier import EarlierRun
+from redwood.settings.config import is_marked
+from redwood.settings.earlier import Earlier, EarlierData
+from redwood.settings.supervised import SupervisedSetting
+
+
+def continued(options: Options, saved: SavedRun) -> Options:
+    """Let the setting and the run of `options` begin where a saved run ended.
+
+    Raises:
+        RedwoodError: If runs under the setting cannot be extended.
+    """
+    setting = options.setting
+    if not isinstance(setting, SupervisedSetting):
+        raise NotApplicableError(
+            f"A run under {saved.config['setting']} cannot be extended; extend a run of a supervised setting."
+        )
+    view = saved.signature.make_view(type(setting), workers=setting.workers)
+    signature, space = saved.signature, view.action_space
+    # Where one phase trains all tasks, and where earlier data was gone before, results are of the new tasks alone.
+    one_phase_each = signature.num_tasks == saved.state["next_phase"] and signature.first_task == 0
+    known = _data_of(saved) if one_phase_each else None
+    names = signature.class_names
+    if not names and isinstance(space, Discrete):
+        names = tuple(map(str, range(int(space.n))))
+    trained = signature.first_task + signature.num_tasks
+    earlier = Earlier(saved.identity, trained, names, cast("Box", view.observation_space), known)
+    run = replace(
+        options.run,
+        earlier=EarlierRun(str(saved.folder), saved.state, saved.log, view, goes_on=known is not None),
+    )
+    return replace(options, setting=setting.after(earlier), run=run)
+
+
+def pair_of(config: Mapping[str, object]) -> Pair:
+    """The setting and the method of a run, from its `config.yaml`."""
+    return Pair(str(config["setting"]), str(config["method"]))
+
+
+def plain_options(saved: SavedRun) -> dict[str, Any]:
+    """The options of a run, but for the setting, the method, and those that were given from Python."""
+    others = ("setting", "method", "extends")
+    return {name: value for name, value in saved.config.items() if name not in others and not is_marked(value)}
+
+
+def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
+    """Raise `InvalidOptionError` if the method had an option from Python that is not among those given now."""
+    for f in fields(pair_of(saved.config).load()[1]):
+        value = saved.config.get(f.name)
+        if is_marked(value) and f.name not in given:
+            raise InvalidOptionError(
+                f"The run in {saved.folder} got its {f.name} from Python ({value}), which no file can hold; give it "
+                f"again, as in redwood.load(folder, {f.name}=...)."
+            )
+
+
+def _data_of(saved: SavedRun) -> EarlierData | None:
+    """The data of a finished run; None, with a warning, if it is not there any more."""
+    if is_marked(saved.config.get("dataset")):
+        _warn_of_untested(saved, "it was given from Python")
+        return None
+    options = parse_options(pair_of(saved.config), as_arguments(plain_options(saved)))
+    if "extends" in saved.config:
+        options = continued(options, read_run(str(saved.config["extends"])))
+    assert isinstance(options.setting, SupervisedSetting)
+    try:
+        stream = options.setting.open_stream()
+    except DataError as error:
+        _warn_of_untested(saved, str(error).rstrip("."))
+        return None
+    return stream.as_earlier()
+
+
+def _warn_of_untested(saved: SavedRun, reason: str) -> None:
+    warnings.warn(
+        f"The data of the run in {saved.folder} cannot be read ({reason}): what is forgotten of it is not measured.",
+        stacklevel=3,
+    )

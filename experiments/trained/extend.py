@@ -1,0 +1,84 @@
+"""`--extend RUN`: a new run goes on from a finished one with more data, new classes included."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from rich.console import Console
+
+from redwood.core.errors import InvalidOptionError
+from redwood.experiments.arguments import UsageError, option_names
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.options import Options, check_arguments, parse_options
+from redwood.experiments.runner import run_pair
+from redwood.experiments.trained.continuation import continued, pair_of, plain_options, refuse_missing
+from redwood.experiments.trained.saved_run import read_run
+from redwood.experiments.trust import refuse_untrusted
+from redwood.settings.config import is_marked
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.results import Results
+
+# Options that say how the data of a run is cut into tasks: those of the earlier run mean nothing for new data.
+OF_THE_DATA = (
+    "dataset",
+    "stream",
+    "stream_file",
+    "concepts",
+    "nb_tasks",
+    "increment",
+    "class_order",
+    "first_task",
+    "angles",
+    "slices",
+    "imbalance",
+    "image_size",
+)
+
+
+def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> Results:
+    """Learn further data with the run in `folder`, in a new run, and print its results."""
+    pair = pair_of(read_run(folder).config)
+    return run_pair(pair, extended_options(folder, arguments, trusted=trusted), Console())
+
+
+def extended_options(
+    folder: Path,
+    arguments: Sequence[str],
+    *,
+    trusted: bool,
+    dataset: Dataset | None = None,
+    given: Mapping[str, object] | None = None,
+) -> Options:
+    """The options of a run that goes on from the one in `folder`.
+
+    Args:
+        folder: The folder of a finished run.
+        arguments: Command-line options that differ from those of the run. They name the new data.
+        trusted: Whether code that the folder names may be run.
+        dataset: The new data, if it is in memory.
+        given: Options of the method that were given from Python.
+
+    Raises:
+        RedwoodError: If the run cannot be extended, or an option does not fit.
+    """
+    saved = read_run(folder)
+    if not (folder / "results.json").exists():
+        raise InvalidOptionError(f"The run in {folder} is not over; finish it by --resume {folder} first.")
+    if not trusted:
+        refuse_untrusted(saved.config, folder / "config.yaml", "--extend")
+    refuse_missing(saved, given or {})
+    named = option_names(arguments)
+    if dataset is None and not named & {"dataset", "stream"}:
+        raise UsageError("--extend learns from further data; name it by --dataset.")
+    kept = {name: value for name, value in plain_options(saved).items() if name not in OF_THE_DATA}
+    if "stream" in named and "dataset" not in named and not is_marked(saved.config.get("dataset")):
+        kept["dataset"] = saved.config["dataset"]  # its transforms make further tasks
+    pair = pair_of(saved.config)
+    check_arguments([pair], list(arguments))
+    options = parse_options(pair, [*as_arguments(kept), *arguments])
+    for name, value in (given or {}).items():
+        setattr(options.method, name, value)
+    if dataset is not None:
+        options = replace(options, setting=replace(cast("Any", options.setting), dataset=dataset))
+    return continued(options, saved)

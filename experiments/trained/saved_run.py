@@ -1,0 +1,59 @@
+"""What the folder of a run holds: its options, and the last checkpoint between two phases."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from redwood.core.errors import RedwoodError
+from redwood.core.state import State
+from redwood.experiments.config_file import load_config
+from redwood.experiments.trained.tensor_file import read_state
+from redwood.runs.folder import read_boundary
+from redwood.runs.loop import check_format
+from redwood.settings.signature import Signature
+
+# The file of an exported folder that holds the content of the last checkpoint between two phases.
+EXPORTED = "model.safetensors"
+
+
+class SavedRun(NamedTuple):
+    """What the folder of a run holds.
+
+    Attributes:
+        folder: The folder.
+        config: The options, as in `config.yaml`.
+        state: The content of the last checkpoint between two phases.
+        signature: What the method saw of the setting.
+        identity: Drawn when the run was created.
+        log: The content of its `metrics.csv` until the checkpoint.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    state: State
+    signature: Signature
+    identity: str
+    log: str
+
+
+def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedRun:
+    """Read the options and a checkpoint between two phases of a run, or of an exported one; nothing is unpickled.
+
+    Args:
+        folder: The folder.
+        phase: The phase after which the checkpoint was written, if all were kept. None: the last checkpoint.
+
+    Raises:
+        RedwoodError: If the folder is no run, or one that was stopped before its first checkpoint, or damaged.
+    """
+    path = Path(folder)
+    if not (path / "config.yaml").is_file():
+        raise RedwoodError(f"There is no run in the folder {path} (no config.yaml); name the folder of a run.")
+    config = load_config(path / "config.yaml")
+    if (path / EXPORTED).is_file() and phase is None:
+        state, identity, log = read_state(path / EXPORTED), EXPORTED, ""
+    else:
+        state, stamp = read_boundary(path, config, phase)
+        identity, log = stamp["id"], stamp["log"]
+    check_format(state)
+    return SavedRun(path, config, state, Signature.from_state(state.pop("signature"), str(path)), identity, log)

@@ -1,0 +1,297 @@
+"""A run that is extended ends as one run over all the data would have."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+import redwood
+from redwood.cli import main
+from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.experiments.runner import execute, resume_run
+from redwood.experiments.trained.extend import extended_options
+from redwood.methods import get_method
+from redwood.methods.baselines import Finetune
+from redwood.methods.replay.generative import GenerativeRehearsal
+from redwood.runs import loop
+from redwood.settings import Dataset, get_setting
+from redwood.settings.results import Results
+from tests.cli.command import assert_one_sentence
+from tests.methods.helpers import refused
+from tests.samples import few_digits
+from tests.small_runs import OPTIONS
+
+ALL = few_digits(n_train=300, n_test=150)
+X = ALL.x_test[torch.arange(60)]
+# What all methods below need not know before the run: with the same outputs in all tasks, nothing.
+SAME_OUTPUTS = ["finetune", "rehearsal", "der_pp", "ewc", "si", "lwf", "agem", "gdumb", "ncm"]
+NEW_CLASSES = ["ncm", "slda", "ranpac", "moving_window", "just_in_time"]
+GROWING = ["rehearsal", "der_pp", "ewc", "lwf", "icarl", "bic", "wa", "ncm"]
+
+
+def save(path, classes, tasks=None):
+    """The digits of some classes, which are called by their number; `tasks` of them if they have tasks of their own."""
+    arrays = {}
+    for split, x, y in (("", ALL.x, ALL.y), ("_test", ALL.x_test, ALL.y_test)):
+        own = torch.isin(y, torch.tensor(classes))
+        arrays |= {f"x{split}": x[own].numpy(), f"y{split}": y[own].numpy().astype(str)}
+        if tasks is not None:
+            arrays[f"t{split}"] = np.arange(len(arrays[f"y{split}"])) % tasks
+    np.savez(path, **arrays)
+    return path
+
+
+def split_by_task(folder):
+    """A file of five tasks with the same classes, and files of its first two and its last three."""
+    whole = dict(np.load(save(folder / "whole.npz", list(range(10)), tasks=5)))
+    for name, own in (("first", (0, 1)), ("rest", (2, 3, 4))):
+        part = {}
+        for split in ("", "_test"):
+            rows = np.isin(whole[f"t{split}"], own)
+            part |= {f"{key}{split}": whole[f"{key}{split}"][rows] for key in ("x", "y", "t")}
+            part[f"t{split}"] = part[f"t{split}"] - own[0]
+        np.savez(folder / f"{name}.npz", **part)
+
+
+def run(folder, setting, method, dataset, **options):
+    learner = get_method(method)(**OPTIONS.get(method, {}))
+    made = get_setting(setting)(**{"dataset": str(dataset), "passes": 2, "batch_size": 16} | options)
+    return made.apply(learner, run_dir=str(folder), quiet=True, accelerator="cpu"), learner
+
+
+def extend(folder, child, *arguments, **options):
+    made = extended_options(folder, [*map(str, arguments)], trusted=False, **options)
+    made = replace(made, run=replace(made.run, run_dir=str(child), quiet=True))
+    return execute(made), made.method
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("extend")
+    save(folder / "first_classes.npz", [0, 1, 2, 3])
+    save(folder / "more_classes.npz", [4, 5, 6, 7, 8, 9])
+    save(folder / "all_classes.npz", list(range(10)))
+    split_by_task(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parent(folder):
+    run(folder / "parent", "class_incremental", "rehearsal", folder / "first_classes.npz", **in_order(4))
+    return folder / "parent"
+
+
+def in_order(classes):
+    return {"nb_tasks": classes // 2, "class_order": list(range(classes))}
+
+
+MORE = ("--nb_tasks", 3, "--class_order", *range(6))
+
+
+class TestTwoTasksAndThreeAreFive:
+    @pytest.mark.parametrize("method", SAME_OUTPUTS)
+    def test_of_the_same_classes(self, folder, tmp_path, method):
+        run(tmp_path / "two", "domain_incremental", method, folder / "first.npz")
+        extended, learner = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "rest.npz")
+        whole, other = run(tmp_path / "whole", "domain_incremental", method, folder / "whole.npz", eval_tasks="seen")
+        self.check(extended, learner, whole, other)
+
+    @pytest.mark.parametrize("method", NEW_CLASSES)
+    def test_of_new_classes(self, folder, tmp_path, method):
+        run(tmp_path / "two", "class_incremental", method, folder / "first_classes.npz", **in_order(4))
+        data = folder / "more_classes.npz"
+        extended, learner = extend(tmp_path / "two", tmp_path / "five", "--dataset", data, *MORE)
+        options = {"eval_tasks": "seen", **in_order(10)}
+        whole, other = run(tmp_path / "whole", "class_incremental", method, folder / "all_classes.npz", **options)
+        assert extended.class_names == whole.class_names or not whole.class_names
+        self.check(extended, learner, whole, other)
+
+    def check(self, extended, learner, whole, other):
+        lower = [[row[task] for task in range(phase + 1)] for phase, row in enumerate(whole.accuracy_matrix)]
+        assert [row[: phase + 1] for phase, row in enumerate(extended.accuracy_matrix)] == lower
+        assert extended.online_curve == whole.online_curve
+        assert extended.cost.training_samples == whole.cost.training_samples
+        answers = []
+        for method in (learner, other):
+            torch.manual_seed(0)
+            answers.append(method.predict(X, None))
+        assert torch.equal(*answers)
+
+
+class TestNewClasses:
+    @pytest.mark.parametrize("method", GROWING)
+    def test_what_was_learned_of_the_old_ones_stays(self, folder, tmp_path, method, monkeypatch):
+        _, before = run(tmp_path / "two", "class_incremental", method, folder / "first_classes.npz", **in_order(4))
+        answers = []
+        usual = loop._train_phases
+
+        def train_phases(parts, *arguments, **options):
+            answers.append(parts.method.predict(X, None))
+            return usual(parts, *arguments, **options)
+
+        monkeypatch.setattr(loop, "_train_phases", train_phases)
+        _, after = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "more_classes.npz", *MORE)
+        old, new = before.predict(X, None), answers[0]
+        assert new.shape == (60, 10)
+        assert torch.equal(new[:, :4], old) or torch.allclose(new[:, :4], old, atol=1e-5)
+        assert not torch.equal(after.predict(X, None), new)
+
+    def test_classes_that_come_back_keep_their_outputs(self, parent, tmp_path):
+        data = save(tmp_path / "again.npz", [2, 3, 4])
+        results, _ = extend(parent, tmp_path / "run", "--dataset", data, "--nb_tasks", 1, "--passes", 20)
+        assert results.class_names == []  # they are called by their numbers, 0 to 4
+        model = redwood.load(tmp_path / "run")
+        assert model.class_names == ("0", "1", "2", "3", "4")
+        assert results.accuracy_matrix[-1][2] > 0.5
+
+    def test_a_method_that_has_to_know_them_says_so(self, folder, tmp_path):
+        setting = get_setting("class_incremental")(dataset=str(folder / "first_classes.npz"), passes=1, nb_tasks=2)
+        setting.apply(GenerativeRehearsal(), run_dir=str(tmp_path / "two"), quiet=True, accelerator="cpu")
+        with refused("generative_rehearsal has to know all tasks and classes beforehand", NotApplicableError):
+            extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "more_classes.npz")
+        assert not (tmp_path / "five").exists()
+
+
+class TestTheNewRun:
+    def test_leaves_the_old_one_alone_and_names_it(self, folder, parent, tmp_path):
+        before = {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
+        extend(parent, tmp_path / "run", "--dataset", folder / "more_classes.npz", *MORE)
+        assert {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()} == before
+        config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+        assert (config["extends"], config["dataset"]) == (str(parent), str(folder / "more_classes.npz"))
+
+    def test_is_extended_in_turn(self, folder, tmp_path):
+        for name, classes in (("a", [0, 1]), ("b", [2, 3]), ("c", [4, 5])):
+            save(tmp_path / f"{name}.npz", classes)
+        run(tmp_path / "1", "class_incremental", "ncm", tmp_path / "a.npz", nb_tasks=1)
+        extend(tmp_path / "1", tmp_path / "2", "--dataset", tmp_path / "b.npz", "--nb_tasks", 1)
+        results, _ = extend(tmp_path / "2", tmp_path / "3", "--dataset", tmp_path / "c.npz", "--nb_tasks", 1)
+        assert len(results.accuracy_matrix) == len(results.accuracy_matrix[-1]) == 3
+        assert None not in results.accuracy_matrix[-1]
+
+    @pytest.mark.parametrize("phase", [2, 3])
+    def test_goes_on_where_it_was_stopped(self, folder, parent, tmp_path, monkeypatch, phase):
+        wanted, _ = extend(parent, tmp_path / "whole", "--dataset", folder / "more_classes.npz", *MORE)
+        usual = loop._run_phase
+
+        def stopped(parts, index):
+            if index == phase:
+                raise RuntimeError("stop")
+            return usual(parts, index)
+
+        monkeypatch.setattr(loop, "_run_phase", stopped)
+        with pytest.raises(RuntimeError, match="stop"):
+            extend(parent, tmp_path / "run", "--dataset", folder / "more_classes.npz", *MORE)
+        monkeypatch.undo()
+        results = resume_run(tmp_path / "run", Console(quiet=True))
+        assert results.accuracy_matrix == wanted.accuracy_matrix
+        assert results.metrics == wanted.metrics
+        read = [(tmp_path / name / "metrics.csv").read_text().count("\n") for name in ("run", "whole")]
+        assert read[0] == read[1]
+
+    def test_measures_the_new_tasks_alone_if_the_old_data_is_gone(self, folder, tmp_path):
+        data = Path(shutil.copy(folder / "first_classes.npz", tmp_path))
+        run(tmp_path / "two", "class_incremental", "ncm", data, **in_order(4))
+        data.unlink()
+        with pytest.warns(UserWarning, match="cannot be read .*what is forgotten of it is not measured"):
+            results, _ = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "more_classes.npz", *MORE)
+        assert np.shape(results.accuracy_matrix) == (3, 3)
+        model = redwood.load(tmp_path / "five")
+        assert model.class_names == tuple("0123456789")
+        assert (model.predict(X) == ALL.y_test[:60]).double().mean() > 0.5
+
+    def test_goes_on_with_a_stream_that_announces_nothing(self, folder, tmp_path):
+        run(tmp_path / "one", "continual", "rehearsal", folder / "first_classes.npz", **in_order(4))
+        results, learner = extend(tmp_path / "one", tmp_path / "two", "--dataset", folder / "more_classes.npz", *MORE)
+        assert np.shape(results.accuracy_matrix) == (1, 3)
+        assert learner.predict(X, None).shape == (60, 10)
+
+
+class TestFromPython:
+    def test_a_model_learns(self, parent, folder, tmp_path):
+        model = redwood.load(parent, device="cpu")
+        more = np.load(folder / "more_classes.npz")
+        names, y = np.unique(more["y"], return_inverse=True)
+        y_test = np.searchsorted(names, more["y_test"])
+        data = Dataset.from_arrays(more["x"], y, more["x_test"], y_test, class_names=names.tolist(), name="more")
+        results = model.learn(data, run_dir=tmp_path / "run", nb_tasks=3, quiet=True)
+        assert len(results.accuracy_matrix[-1]) == 5
+        assert (model.folder, model.phases, len(model.class_names)) == (tmp_path / "run", 5, 10)
+
+    def test_a_failure_leaves_it_as_it_was(self, parent, tmp_path):
+        model = redwood.load(parent, device="cpu")
+        before = model.scores(X)
+        with pytest.raises(RedwoodError):
+            model.learn("missing.npz", run_dir=tmp_path / "run")
+        assert torch.equal(model.scores(X), before)
+        assert not (tmp_path / "run").exists()
+
+
+def says(capsys, sentence):
+    """The user was shown one sentence, which matches."""
+    shown = capsys.readouterr().err
+    assert_one_sentence(shown)
+    assert re.search(sentence, shown), shown
+
+
+class TestCommandLine:
+    def test_extend(self, parent, folder, tmp_path, capsys):
+        arguments = ["--extend", str(parent), "--dataset", str(folder / "more_classes.npz"), "--nb_tasks", "3"]
+        assert main([*arguments, "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
+        results = Results.load(tmp_path / "run" / "results.json")
+        assert len(results.accuracy_matrix) == 5
+        capsys.readouterr()
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ([], "--extend learns from further data; name it by --dataset"),
+            (["--method", "ewc"], "leave --method out"),
+            (["--seeds", "3", "--dataset", "digits"], "goes on with the seed of the run"),
+            (["--dataset", "digits", "--lerning_rate", "1"], "no option --lerning_rate"),
+            (["--dataset", "digits", "--transition", "blurry"], "--transition blurry goes over a whole stream"),
+            (["--dataset", "drift_regression:abrupt"], "the targets of .* are numbers|trained on"),
+        ],
+    )
+    def test_bad_input_ends_in_one_sentence(self, parent, capsys, arguments, sentence):
+        assert main(["--extend", str(parent), *arguments]) == 2
+        says(capsys, sentence)
+
+    def test_other_samples(self, parent, tmp_path, capsys):
+        np.savez(tmp_path / "wide.npz", x=np.zeros((20, 1, 9, 9), np.uint8), y=np.arange(20) % 2)
+        assert main(["--extend", str(parent), "--dataset", str(tmp_path / "wide.npz")]) == 2
+        says(capsys, "the run was trained on")
+
+    def test_a_run_that_is_not_over(self, parent, tmp_path, capsys):
+        copied = Path(shutil.copytree(parent, tmp_path / "copy"))
+        (copied / "results.json").unlink()
+        assert main(["--extend", str(copied), "--dataset", "digits"]) == 2
+        says(capsys, "is not over; finish it by --resume")
+
+    def test_environments(self, tmp_path, capsys):
+        arguments = ["--setting", "incremental_rl", "--method", "random", "--nb_tasks", "2", "--steps_per_task", "20"]
+        assert main([*arguments, "--test_episodes", "1", "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
+        capsys.readouterr()
+        assert main(["--extend", str(tmp_path / "run"), "--dataset", "digits"]) == 2
+        says(capsys, "cannot be extended|no option")
+
+
+def test_a_trained_module_grows_only_if_it_has_the_outputs(folder, tmp_path):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4)).double()
+
+    class Cast(torch.nn.Module):
+        def forward(self, x):
+            return x.double()
+
+    given = torch.nn.Sequential(Cast(), network)
+    setting = get_setting("class_incremental")(dataset=str(folder / "first_classes.npz"), passes=1, **in_order(4))
+    setting.apply(Finetune(model=given), run_dir=str(tmp_path / "two"), quiet=True, accelerator="cpu")
+    with refused("give it 10 outputs"):
+        extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "more_classes.npz", given={"model": given})
