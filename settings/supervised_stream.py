@@ -119,10 +119,8 @@ class SupervisedStream(FixedStream):
         )
         tasks, self.n_outputs = make_tasks(data, options)
         self._names, self._earlier = names, earlier
-        self._class_names, self._task_names = (
-            names_of_outputs(data, tasks, self.n_outputs),
-            names_of_tasks(data, tasks, kind),
-        )
+        self._class_names = names_of_outputs(data, tasks, self.n_outputs)
+        self._task_names = names_of_tasks(data, tasks, kind)
         self.first_task, self.num_tasks = setting.first_task, len(tasks)
         if names:
             self.num_tasks = length_of_part(data.name, len(tasks), setting.first_task, setting.nb_tasks)
