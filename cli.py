@@ -77,11 +77,9 @@ def _dispatch(argv: list[str]) -> int:
     chosen, rest = parse_selection(argv)
     if chosen.resume:
         return _resume(chosen, rest)
-    for command in ("predict", "export"):
+    for command in ("predict", "export", "extend"):
         if getattr(chosen, command) is not None:
             return _use_trained(command, chosen, rest)
-    if chosen.extend:
-        return _extend(chosen, rest)
     if chosen.list:
         return _list(chosen, rest)
     if chosen.version:
@@ -122,7 +120,7 @@ def _advise(chosen: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _use_trained(command: str, chosen: argparse.Namespace, rest: list[str]) -> int:
-    """Predict with a finished run, or export it."""
+    """Predict with a finished run, export it, or let it learn further data."""
     folder = getattr(chosen, command)
     allowed, _ = parse_selection([f"--{command}", folder])
     allowed.trust, allowed.help = chosen.trust, chosen.help
@@ -134,6 +132,10 @@ def _use_trained(command: str, chosen: argparse.Namespace, rest: list[str]) -> i
         from redwood.experiments.trained.predict import predict
 
         predict(folder, arguments, trusted=chosen.trust)
+    elif command == "extend":
+        from redwood.experiments.trained.extend import extend
+
+        extend(Path(folder), arguments, trusted=chosen.trust)
     else:
         from redwood.experiments.trained.export import export
 
@@ -165,18 +167,6 @@ def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
     from redwood.experiments.commands import resume
 
     return 0 if resume(chosen, rest) else FAILED
-
-
-def _extend(chosen: argparse.Namespace, rest: list[str]) -> int:
-    for option in ("setting", "method", "config"):
-        if getattr(chosen, option):
-            raise UsageError(f"--extend goes on with the setting and the method of the run; leave --{option} out.")
-    if chosen.seeds != 1:
-        raise UsageError(f"--extend goes on with the seed of the run; leave --seeds {chosen.seeds} out.")
-    from redwood.experiments.trained.extend import extend
-
-    extend(Path(chosen.extend), rest, trusted=chosen.trust)
-    return 0
 
 
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:

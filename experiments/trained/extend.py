@@ -10,14 +10,13 @@ from rich.console import Console
 from redwood.core.errors import InvalidOptionError
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.config_file import as_arguments
-from redwood.experiments.options import Options, check_arguments, parse_options
+from redwood.experiments.options import Options, check_arguments, pair_help, parse_options
 from redwood.experiments.runner import run_pair
 from redwood.experiments.trained.continuation import continued, pair_of, plain_options, refuse_missing
 from redwood.experiments.trained.saved_run import read_run
 from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.config import is_marked
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.results import Results
 
 # Options that say how the data of a run is cut into tasks: those of the earlier run mean nothing for new data.
 OF_THE_DATA = (
@@ -36,10 +35,13 @@ OF_THE_DATA = (
 )
 
 
-def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> Results:
+def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
     """Learn further data with the run in `folder`, in a new run, and print its results."""
     pair = pair_of(read_run(folder).config)
-    return run_pair(pair, extended_options(folder, arguments, trusted=trusted), Console())
+    if "--help" in arguments:
+        print(pair_help(pair))
+        return
+    run_pair(pair, extended_options(folder, arguments, trusted=trusted), Console())
 
 
 def extended_options(

@@ -142,13 +142,13 @@ class TestNewClasses:
         assert torch.equal(new[:, :4], old) or torch.allclose(new[:, :4], old, atol=1e-5)
         assert not torch.equal(after.predict(X, None), new)
 
-    def test_classes_that_come_back_keep_their_outputs(self, parent, tmp_path):
+    def test_classes_that_come_back_keep_their_outputs(self, folder, tmp_path):
+        run(tmp_path / "two", "class_incremental", "ncm", folder / "first_classes.npz", **in_order(4))
         data = save(tmp_path / "again.npz", [2, 3, 4])
-        results, _ = extend(parent, tmp_path / "run", "--dataset", data, "--nb_tasks", 1, "--passes", 20)
+        results, _ = extend(tmp_path / "two", tmp_path / "run", "--dataset", data, "--nb_tasks", 1)
         assert results.class_names == []  # they are called by their numbers, 0 to 4
-        model = redwood.load(tmp_path / "run")
-        assert model.class_names == ("0", "1", "2", "3", "4")
-        assert results.accuracy_matrix[-1][2] > 0.5
+        assert redwood.load(tmp_path / "run").class_names == ("0", "1", "2", "3", "4")
+        assert min(results.accuracy_matrix[-1]) > 0.7
 
     def test_a_method_that_has_to_know_them_says_so(self, folder, tmp_path):
         setting = get_setting("class_incremental")(dataset=str(folder / "first_classes.npz"), passes=1, nb_tasks=2)
@@ -253,7 +253,7 @@ class TestCommandLine:
         [
             ([], "--extend learns from further data; name it by --dataset"),
             (["--method", "ewc"], "leave --method out"),
-            (["--seeds", "3", "--dataset", "digits"], "goes on with the seed of the run"),
+            (["--seeds", "3", "--dataset", "digits"], "leave --seeds out"),
             (["--dataset", "digits", "--lerning_rate", "1"], "no option --lerning_rate"),
             (["--dataset", "digits", "--transition", "blurry"], "--transition blurry goes over a whole stream"),
             (["--dataset", "drift_regression:abrupt"], "the targets of .* are numbers|trained on"),
