@@ -86,7 +86,8 @@ class EditableMixture(LightningMethod):
             if self.backbone_weights:
                 raise InvalidOptionError("--backbone_weights is for a network given by name; leave it out.")
             return Backbone(self.network, space, before_last_layer=True)
-        return make_backbone(self.backbone, self.backbone_weights, space, setting.seed)
+        reads = not self.run.is_trained
+        return make_backbone(self.backbone, self.backbone_weights, space, setting.seed, reads=reads)
 
     def _architecture_of(self, made: int) -> int:
         """The architecture of an expert, by how many were made before it."""

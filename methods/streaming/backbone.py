@@ -63,7 +63,9 @@ class Backbone(nn.Module):
             return torch.cat([self.network(chunk).flatten(1).float() for chunk in in_chunks(x)])
 
 
-def make_backbone(backbone: str | nn.Module, weights: str, observation_space: Box, seed: int) -> Backbone:
+def make_backbone(
+    backbone: str | nn.Module, weights: str, observation_space: Box, seed: int, *, reads: bool = True
+) -> Backbone:
     """Build a frozen feature extractor; under one seed it always has the same random weights.
 
     Args:
@@ -74,6 +76,7 @@ def make_backbone(backbone: str | nn.Module, weights: str, observation_space: Bo
             of torchvision or timm sees the colours that it was trained on; one of timm their size of images, too.
         observation_space: Space of one sample.
         seed: The seed of the run.
+        reads: Whether the weights are read; else the state of a trained backbone has to follow.
 
     Raises:
         InvalidOptionError: If the backbone does not fit the samples, or the weights do not fit the backbone.
@@ -90,7 +93,7 @@ def make_backbone(backbone: str | nn.Module, weights: str, observation_space: Bo
         network = build_network(backbone, observation_space, 1, published)
     if not any(isinstance(part, nn.Linear) for part in network.modules()):
         raise InvalidOptionError(f"--backbone {backbone} has no linear layer to take features from; choose another.")
-    if weights:
+    if weights and reads:
         option = "--backbone_weights"
         load_weights(network, backbone, Path(weights), observation_space, option=option, of="--backbone")
     return Backbone(network, observation_space, before_last_layer=True)

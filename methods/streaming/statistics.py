@@ -86,8 +86,11 @@ class StreamingMethod(Method):
         self.device = self.run.device(setting.workers)
         self.place = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no doubles
         self.n_classes = count_outputs(setting.action_space)
-        network = make_backbone(self.backbone, self.backbone_weights, setting.observation_space, setting.seed)
+        space, reads = setting.observation_space, not self.run.is_trained
+        network = make_backbone(self.backbone, self.backbone_weights, space, setting.seed, reads=reads)
         self.backbone_network = network.to(self.device)
+        if self.backbone_weights:  # without a file, it follows from the seed
+            self.add_state("backbone_network", self.backbone_network)
         if self.run.threads:
             torch.set_num_threads(self.run.threads)
         heads = TaskHeads(self.n_classes, active=setting.assumptions.task_ids >= TaskIds.TEST)
