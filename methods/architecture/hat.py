@@ -13,7 +13,7 @@ from redwood.core.checks import check_range
 from redwood.core.seeding import generator
 from redwood.methods.architecture.masked_update import MaskedUpdate
 from redwood.methods.architecture.network_per_phase import NetworkPerPhase
-from redwood.methods.networks.row import Layer, as_row, layers_of, parts_of
+from redwood.methods.networks.units import Units, as_units
 from redwood.methods.training.step import Step
 from redwood.settings.phase import Phase
 from redwood.settings.supervised import SupervisedSetting
@@ -24,42 +24,65 @@ MAX_EMBEDDING = 6.0
 
 
 class GatedNetwork(nn.Module):
-    """Multiplies the units (channels) of each hidden layer, as the next layer reads them, by a gate in [0, 1].
+    """Multiplies hidden units (channels), as each layer reads them, by a gate in [0, 1].
+
+    The outputs of layers that are added to each other, as in a residual block, are the same units: they share a gate.
 
     Attributes:
-        body: The row of layers.
-        embeddings: For each hidden layer a vector (units,) that the gates are made of; at first all gates are open.
+        body: The network.
+        units: Which layers read and write which units.
+        embeddings: For each group of units a vector (units,) that the gates are made of; at first all gates are open.
         scale: How steep the soft gates are (s).
+        gates: The gates of the forward pass that is being computed, for each group of units.
     """
 
-    def __init__(self, body: nn.Module) -> None:
-        """Put gates between the layers of `body`, a row (see `redwood.methods.networks.row`)."""
+    def __init__(self, body: nn.Module, units: Units) -> None:
+        """Put gates before the layers of `body`, whose `units` they open and close."""
         super().__init__()
         self.body = body
-        hidden = layers_of(body)[:-1]
-        self.embeddings = nn.ParameterList([torch.ones(len(layer.weight)) for layer in hidden])
+        self.units = units
+        self.embeddings = nn.ParameterList([torch.ones(size) for size in units.sizes])
         self.scale = 1.0
+        self.gates: list[Tensor] = []
+        for use in units.uses:
+            if use.reads is not None:
+                use.layer.register_forward_pre_hook(ReadsThroughGate(self, use.reads))
 
     def soft_gates(self) -> list[Tensor]:
-        """sigma(s e) for each hidden layer."""
+        """sigma(s e) for each group of units."""
         return [torch.sigmoid(self.scale * embedding) for embedding in self.embeddings]
 
     def hard_gates(self) -> list[Tensor]:
-        """Whether each unit's gate is more open than closed (bool), for each hidden layer."""
+        """Whether each unit's gate is more open than closed (bool), for each group of units."""
         return [embedding.detach() > 0 for embedding in self.embeddings]
 
     def forward(self, x: Tensor, gates: list[Tensor] | None = None) -> Tensor:
         """Scores (B, K) of samples (B, ...); by default the gates are soft in training and hard in evaluation."""
         if gates is None:
             gates = self.soft_gates() if self.training else self.hard_gates()
-        closed = iter(gates)
-        is_first = True
-        for part in parts_of(self.body):
-            if isinstance(part, Layer):
-                x = x if is_first else x * per_input(next(closed), x.shape[1]).view(-1, *[1] * (x.dim() - 2))
-                is_first = False
-            x = part(x)
-        return x
+        self.gates = gates
+        scores: Tensor = self.body(x)
+        self.gates = []
+        return scores
+
+
+class ReadsThroughGate:
+    """Forward hook of a layer of a gated network: multiplies its input by the gates of a group of units.
+
+    A class, so that the layers of a copy of the network read through the gates of the copy.
+    """
+
+    def __init__(self, network: GatedNetwork, group: int) -> None:
+        """Read the units of `group`."""
+        self._network = network
+        self._group = group
+
+    def __call__(self, layer: nn.Module, args: tuple[Tensor, ...]) -> Tensor | None:
+        """The input (B, units, ...) that the layer gets; outside a forward pass of the whole network as it is."""
+        if not self._network.gates:
+            return None
+        x = args[0]
+        return x * per_input(self._network.gates[self._group], x.shape[1]).view(-1, *[1] * (x.dim() - 2))
 
 
 def per_input(values: Tensor, n_inputs: int) -> Tensor:
@@ -87,6 +110,10 @@ class HAT(NetworkPerPhase):
     epoch (2.4), and the gradient of e is compensated for it (2.5). A weight between two units that earlier tasks use
     is no longer trained (2.3). The loss has a price for units that no earlier task uses (2.6).
 
+    In a residual network the outputs of layers that are added are the same units, with one gate each. Every layer reads
+    them through the gates, the shortcut's convolution and the head, too; the sum itself goes on ungated. A weight that
+    writes to a used unit is frozen in all layers of the sum, so the unit's value in an old task never changes.
+
     Two things differ from the paper. At the end of a task its gates become 0 or 1, by the sign of e; the paper keeps
     sigma(s_max e), which is almost 0 or 1, so that old tasks change a little. Each task has its own copy of the last
     layer, and of normalisation with its statistics.
@@ -95,8 +122,8 @@ class HAT(NetworkPerPhase):
     little is forgotten, and later tasks gain from training the weights that HAT freezes.
 
     Attributes:
-        gates: For each phase that is over and each hidden layer, the units with open gates (bool, (units,)).
-        used: For each hidden layer, the units that a phase that is over uses (bool, (units,)).
+        gates: For each phase that is over and each group of units, the units with open gates (bool, (units,)).
+        used: For each group of units, the units that a phase that is over uses (bool, (units,)).
     """
 
     multi_label: ClassVar[bool] = True
@@ -121,7 +148,7 @@ class HAT(NetworkPerPhase):
 
     @override
     def make_network(self) -> nn.Module:
-        return GatedNetwork(as_row(super().make_network(), self))
+        return GatedNetwork(*as_units(super().make_network(), self))
 
     @property
     def gated(self) -> GatedNetwork:
@@ -135,20 +162,20 @@ class HAT(NetworkPerPhase):
 
     def frozen(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Entries that must not change: weights between units in use, and biases of units in use."""
-        inputs: Tensor | None = None
-        for layer, outputs in zip(layers_of(self.gated.body), self.used, strict=False):
+        for use in self.gated.units.hidden:
+            assert use.writes is not None
+            layer, outputs = use.layer, self.used[use.writes]
             weight = layer.weight
-            row = torch.ones_like(outputs[:1]) if inputs is None else per_input(inputs, weight.shape[1])
-            both = outputs[:, None] & row
+            inputs = torch.ones_like(outputs[:1]) if use.reads is None else self.used[use.reads]
+            both = outputs[:, None] & per_input(inputs, weight.shape[1])
             yield weight, both.view(*both.shape, *[1] * (weight.dim() - 2)).expand_as(weight)
             if layer.bias is not None:
                 yield layer.bias, outputs
-            inputs = outputs
 
     @override
     def own_names(self) -> list[str]:
         # All but the hidden layers and the embeddings.
-        shared = {id(p) for layer in layers_of(self.gated.body)[:-1] for p in layer.parameters()}
+        shared = {id(p) for use in self.gated.units.hidden for p in use.layer.parameters()}
         shared |= {id(embedding) for embedding in self.gated.embeddings}
         values = self.network.state_dict(keep_vars=True)
         return [name for name, value in values.items() if id(value) not in shared]

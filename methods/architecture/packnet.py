@@ -71,7 +71,9 @@ class PackNet(NetworkPerPhase):
 
     @override
     def own_names(self) -> list[str]:
-        return [name for name in self.network.state_dict() if name not in self.owner]
+        # What is frozen from the start is the same for all tasks.
+        frozen = {name for name, parameter in self.network.named_parameters() if not parameter.requires_grad}
+        return [name for name in self.network.state_dict() if name not in self.owner and name not in frozen]
 
     @property
     def _mine(self) -> int:

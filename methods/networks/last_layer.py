@@ -68,8 +68,7 @@ def output_layer(network: nn.Module, observation_space: Box, purpose: str) -> nn
     layers = [part for part in network.modules() if isinstance(part, nn.Linear) and part.bias is not None]
     if layers:
         inputs: list[Tensor] = []
-        device = layers[-1].weight.device
-        samples = torch.from_numpy(np.zeros((2, *observation_space.shape), observation_space.dtype)).to(device)
+        samples = zero_samples(network, observation_space)
         handle = layers[-1].register_forward_pre_hook(lambda layer, args: inputs.append(args[0]))
         try:
             with evaluating(network):
@@ -84,6 +83,12 @@ def output_layer(network: nn.Module, observation_space: Box, purpose: str) -> nn
     )
 
 
+def zero_samples(network: nn.Module, observation_space: Box) -> Tensor:
+    """Two samples of zeros (2, ...) in their storage dtype, on the network's device."""
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    return torch.from_numpy(np.zeros((2, *observation_space.shape), observation_space.dtype)).to(device)
+
+
 @torch.no_grad()
 def modules_in_order(network: nn.Module, observation_space: Box) -> list[nn.Module]:
     """The modules that have parameters of their own, in the order of their first calls in a forward pass.
@@ -92,8 +97,7 @@ def modules_in_order(network: nn.Module, observation_space: Box) -> list[nn.Modu
     """
     order: dict[nn.Module, None] = {}
     owners = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    samples = torch.from_numpy(np.zeros((2, *observation_space.shape), observation_space.dtype)).to(device)
+    samples = zero_samples(network, observation_space)
     handles = [module.register_forward_pre_hook(lambda called, args: order.setdefault(called)) for module in owners]
     try:
         with evaluating(network):

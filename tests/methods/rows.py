@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,13 @@ from redwood.methods.networks import Scale
 from tests.small_runs import run_here, small_setting
 
 N_TASKS = 3
+# Residual networks, and marks of those that take longer.
+RESIDUAL = {
+    "slim_resnet18": (),
+    "resnet18": pytest.mark.slow,
+    "timm:test_resnet": (),
+    "timm:resnet18": pytest.mark.slow,
+}
 # Every test sample is shown with an id, whether it is its own or not: answers are compared, not labels.
 IDS = torch.arange(100) % N_TASKS
 

@@ -8,13 +8,20 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.hat import HAT, GatedNetwork, compensation
 from redwood.methods.networks import build_network
 from redwood.methods.networks.row import layers_of
+from redwood.methods.networks.units import units_of
 from tests.methods.helpers import batch_of, configured, step_of
-from tests.methods.rows import N_TASKS, answers, normalised_row, plain, watched
+from tests.methods.rows import N_TASKS, RESIDUAL, answers, forgets, normalised_row, plain, watched
 from tests.small_runs import small_setting
 
 
 def network(name):
     return build_network(name, small_setting("task_incremental").observation_space, 10)
+
+
+def gated_network(body):
+    units = units_of(body)
+    assert units is not None
+    return GatedNetwork(body, units)
 
 
 class TestGates:
@@ -23,21 +30,21 @@ class TestGates:
     @pytest.mark.parametrize("name", ["mlp", "simple_cnn"])
     def test_open_gates_change_nothing(self, name):
         body = network(name)
-        assert torch.equal(GatedNetwork(body).eval()(self.x), body(self.x))
+        assert torch.equal(gated_network(body).eval()(self.x), body(self.x))
 
     @pytest.mark.parametrize("name", ["mlp", "simple_cnn", "normalised"])
     def test_a_shut_gate_is_as_good_as_outgoing_weights_of_zero(self, name):
         body = normalised_row() if name == "normalised" else network(name)
-        gated, layers = GatedNetwork(body).eval(), layers_of(body)
+        gated, layers = gated_network(body).eval(), layers_of(body)
         gates = [torch.arange(len(layer.weight)) % 3 > 0 for layer in layers[:-1]]
         shut = gated(self.x, gates)
         with torch.no_grad():
             for gate, layer in zip(gates, layers[1:], strict=True):
                 layer.weight.unflatten(1, (len(gate), -1))[:, ~gate] = 0
-        torch.testing.assert_close(shut, body(self.x))
+        torch.testing.assert_close(shut, body(self.x))  # outside the gated network, no gate is left
 
     def test_soft_in_training_and_hard_in_evaluation(self):
-        gated = GatedNetwork(network("mlp"))
+        gated = gated_network(network("mlp"))
         with torch.no_grad():
             for embedding in gated.embeddings:
                 embedding.normal_(generator=torch.Generator().manual_seed(0))
@@ -116,12 +123,16 @@ class TestUnits:
             assert torch.equal(held, (factor == 0)[:, :, None, None].expand_as(weight))
             assert torch.equal(frozen[2 * layer + 1][1], used[layer] == 1)
 
-    @pytest.mark.parametrize("model", ["mlp", "simple_cnn", "normalised"])
+    @pytest.mark.parametrize(
+        "model",
+        ["mlp", "simple_cnn", "normalised", *(pytest.param(name, marks=slow) for name, slow in RESIDUAL.items())],
+    )
     def test_nothing_else_matters_to_the_tasks_that_are_over(self, model):
         """Weights that may change can become anything."""
         method = watched(
             HAT, model=normalised_row() if model == "normalised" else model, hat_lambda=2.0, setting={"passes": 1}
         )
+        assert not forgets(method)
         before = answers(method)
         with torch.no_grad():
             for parameter, held in method.frozen():

@@ -6,7 +6,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.masked_update import FREE
 from redwood.methods.architecture.packnet import PackNet
 from tests.methods.helpers import configured
-from tests.methods.rows import N_TASKS, forgets, watched
+from tests.methods.rows import N_TASKS, RESIDUAL, forgets, watched
 from tests.small_runs import NormalisedNetwork
 
 
@@ -82,6 +82,21 @@ class TestCapacity:
         assert not forgets(method)
         first, last = method.own_values[0], method.own_values[-1]
         assert not torch.equal(first["2.running_mean"], last["2.running_mean"])
+
+    @pytest.mark.parametrize("model", [pytest.param(name, marks=slow) for name, slow in RESIDUAL.items()])
+    def test_residual_networks(self, model):
+        method = watched(PackNet, model=model, setting={"passes": 1})
+        assert not forgets(method)
+        assert any("downsample" in name or "shortcut" in name for name in method.owner)
+
+    @pytest.mark.parametrize("trainable", ["last_block", "lora:r=2"])
+    def test_what_is_frozen_from_the_start_belongs_to_no_task(self, trainable):
+        method = watched(PackNet, model="slim_resnet18", trainable=trainable, setting={"passes": 1})
+        assert not forgets(method)
+        learned = {name for name, p in method.network.named_parameters() if p.requires_grad}
+        matrices = {name for name in learned if method.network.get_parameter(name).dim() > 1}
+        assert set(method.owner) == matrices - {"head.weight"}
+        assert not [name for name in method.own_values[0] if name.endswith("weight") and name not in learned]
 
     def test_weights_that_are_not_trained_are_left_alone(self):
         torch.manual_seed(0)

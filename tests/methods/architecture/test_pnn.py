@@ -1,13 +1,18 @@
 import copy
 
+import pytest
 import torch
 from torch import nn
 
-from redwood.methods.architecture.pnn import PNN, ProgressiveNetwork
+from redwood.core.errors import InvalidOptionError
+from redwood.methods.architecture.pnn import PNN, ProgressiveBlocks, ProgressiveNetwork
 from redwood.methods.networks import build_network
+from redwood.methods.networks.builtin import BasicBlock
 from redwood.methods.networks.row import layers_of
-from tests.methods.helpers import configured
-from tests.methods.rows import normalised_row, plain, watched
+from tests.methods.helpers import configured, one_sentence
+from tests.methods.networks.spaces import images
+from tests.methods.rows import RESIDUAL, forgets, normalised_row, plain, watched
+from tests.methods.test_given_networks import Tokens
 from tests.small_runs import small_setting
 
 
@@ -95,3 +100,76 @@ class TestGrowth:
     def test_nothing_is_said_of_the_frozen_columns(self, recwarn):
         watched(PNN)
         assert not [str(w.message) for w in recwarn if "eval mode" in str(w.message)]
+
+
+class TestBlocks:
+    x = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+    def made(self, name, n_columns=3):
+        space = images(3, 32, 32)
+        torch.manual_seed(0)
+        network = ProgressiveBlocks(build_network(name, space, 5), space)
+        for _ in range(n_columns - 1):
+            network.add(build_network(name, space, 5))
+        with torch.no_grad():
+            for lateral in network.laterals.modules():
+                if isinstance(lateral, nn.Conv2d | nn.Linear):
+                    assert not lateral.weight.any()
+                    lateral.weight.normal_(std=0.05)
+        return network.eval()
+
+    def test_each_block_and_the_head_read_what_their_like_in_earlier_columns_read(self):
+        """Written out for the nine places of a residual network."""
+        network = self.made("slim_resnet18")
+        read = []
+        for k in range(3):
+            scale, features, head = network.columns[k]
+            h, inputs, i = scale(self.x), [], 0
+            for part in [*features, head]:
+                y = part(h)
+                if isinstance(part, BasicBlock) or part is head:
+                    inputs.append(h)
+                    y = y + sum(network.laterals[k][i][j](read[j][i]) for j in range(k))
+                    i += 1
+                h = y
+            read.append(inputs)
+            torch.testing.assert_close(network(self.x, k), h)
+        assert i == 9
+        assert torch.equal(network(self.x), network(self.x, 2))
+        assert not any(part._forward_hooks for part in network.modules())
+
+    def test_lateral_layers_have_the_stride_of_their_block(self):
+        laterals = [places[0] for places in self.made("resnet18", n_columns=2).laterals[1]]
+        assert [layer.stride for layer in laterals[:-1]] == [
+            (1, 1),
+            (1, 1),
+            (2, 2),
+            (1, 1),
+            (2, 2),
+            (1, 1),
+            (2, 2),
+            (1, 1),
+        ]
+        assert (laterals[-1][-1].in_features, laterals[-1][-1].out_features) == (512, 5)
+
+    @pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_convnext", "timm:test_resnet"])
+    def test_networks_of_other_blocks(self, name):
+        network = self.made(name, n_columns=2)
+        before = network(self.x, 0)
+        with torch.no_grad():
+            for parameter in [*network.columns[1].parameters(), *network.laterals[1].parameters()]:
+                parameter.add_(1)
+        assert torch.equal(network(self.x, 0), before)
+        network.train()(self.x).sum().backward()
+        assert all(p.grad is not None for p in network.laterals[1].parameters())
+
+    @pytest.mark.parametrize("model", [pytest.param(name, marks=slow) for name, slow in RESIDUAL.items()])
+    def test_nothing_is_forgotten(self, model):
+        assert not forgets(watched(PNN, model=model, setting={"passes": 1}))
+
+    def test_networks_without_blocks(self):
+        with pytest.raises(
+            InvalidOptionError, match="--method pnn needs a network whose layers stand in a row"
+        ) as error:
+            configured(PNN(model=Tokens()), "task_incremental")
+        assert one_sentence(error.value)
