@@ -2,7 +2,7 @@
 
 The network is timm's `test_resnet` (370,000 parameters) at 32 x 32 pixels. It is trained on five classes of
 Fashion-MNIST by plain PyTorch, and its state dict is saved. `rehearsal` (200 samples) then learns the other five
-classes in four tasks (2, 1, 1 and 1 classes, 200 samples of each, 2 passes) with `--weights`, in part or as a whole,
+classes in four tasks (2, 1, 1 and 1 classes, 200 samples of each, 5 passes) with `--weights`, in part or as a whole,
 and from random weights.
 
 Run: python benchmarks/networks.py --data_dir DIR [--seeds 5]. Writes benchmarks/results/networks.*.
@@ -27,7 +27,7 @@ from redwood.settings import ClassIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 
 MODEL, SIDE, FIRST, EACH = "timm:test_resnet", 32, 5, 200
-PASSES, BATCH, LR = 2, 32, 0.05
+PASSES, BATCH, LR = 4, 32, 0.002
 VARIANTS = {
     "random weights, all": ("", "all"),
     "weights, all": ("weights", "all"),
@@ -58,7 +58,7 @@ def train_first(data: Dataset, path: Path) -> float:
     torch.manual_seed(0)
     space = ClassIncrementalSetting(dataset=data, increment=[2, 1, 1, 1]).observation_space
     network: Any = build_network(MODEL, space, FIRST, AsPublished(side=SIDE))
-    optimizer = torch.optim.SGD(network.parameters(), LR, momentum=0.9)
+    optimizer = torch.optim.Adam(network.parameters(), LR)
     for _ in range(PASSES):
         for rows in torch.randperm(len(data.y)).split(BATCH):
             optimizer.zero_grad()
@@ -74,9 +74,9 @@ def train_first(data: Dataset, path: Path) -> float:
 
 def run(data: Dataset, weights: str, trainable: str, seed: int) -> dict[str, float]:
     """One run on the other classes."""
-    setting = ClassIncrementalSetting(dataset=data, increment=[2, 1, 1, 1], passes=2, batch_size=16, seed=seed)
+    setting = ClassIncrementalSetting(dataset=data, increment=[2, 1, 1, 1], passes=5, batch_size=16, seed=seed)
     method = Rehearsal(
-        model=MODEL, weights=weights, input_size=SIDE, trainable=trainable, buffer_size=200, lr=0.02, momentum=0.9
+        model=MODEL, weights=weights, input_size=SIDE, trainable=trainable, buffer_size=200, optimizer="adam", lr=LR
     )
     results = setting.apply(method, **RUN_OPTIONS)
     trained = sum(p.numel() for p in method.network.parameters() if p.requires_grad)
