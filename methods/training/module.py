@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from redwood.core.seeding import random_state, set_random_state
 from redwood.core.state import State
@@ -89,6 +90,16 @@ class LearnerModule(LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         optimizer, schedule = make_optimizer(self.method, steps, self.method.phase.train.passes)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Limit the gradients, if the step has any: torch refuses to limit none by value."""
+        if gradient_clip_val and any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: State) -> None:
         """Add all that Lightning does not know: the method, the position in the stream, the random generators."""

@@ -43,6 +43,19 @@ class CutRehearsal(Cut, Rehearsal):
 
 
 @dataclass
+class CutAccumulation(CutRehearsal):
+    accumulate_grad_batches: int = 2
+
+
+@dataclass
+class CutEarlyEnd(CutRehearsal):
+    """Its phases end before their 6 passes are over."""
+
+    patience: int = 1
+    lr: float = 0.2
+
+
+@dataclass
 class CutAsyncRehearsal(Cut, AsyncRehearsal):
     buffer_size: int = 31
 
@@ -66,7 +79,8 @@ class CutICaRL(Cut, ICaRL):
 
 def run(method, **options):
     """What the run gives on this worker."""
-    setting = small_setting("class_incremental", workers=2, batch_size=8)
+    watched = {"validation": 0.3, "passes": 6} if method.patience else {}
+    setting = small_setting("class_incremental", workers=2, batch_size=8, **watched)
     results = run_here(setting, method, checkpoint_every=3, **options)
     rows = method.buffer.state_dict()["rows"]
     return comparable(results), [p.detach() for p in method.network.parameters()], [rows["x"], rows["y"]]
@@ -87,7 +101,16 @@ def run_whole(kind):
 
 @pytest.mark.parametrize(
     ("kind", "step"),
-    [(CutRehearsal, 1), (CutRehearsal, 5), (CutAsyncRehearsal, 4), (CutAGEM, 4), (CutGDumb, 4), (CutICaRL, 4)],
+    [
+        (CutRehearsal, 1),
+        (CutRehearsal, 5),
+        (CutAccumulation, 3),
+        (CutEarlyEnd, 4),
+        (CutAsyncRehearsal, 4),
+        (CutAGEM, 4),
+        (CutGDumb, 4),
+        (CutICaRL, 4),
+    ],
 )
 def test_each_worker_goes_on_with_its_own_shard_and_buffer(two_workers, tmp_path, kind, step):
     resumed = two_workers.run(run_and_resume, kind, tmp_path / "run", step)

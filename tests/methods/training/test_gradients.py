@@ -11,6 +11,7 @@ import torch
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
+from redwood.methods.meta.maml import MAML
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training import callbacks
 from redwood.runs.signals import Stopped, stop_signals
@@ -53,6 +54,13 @@ class TestClipping:
         clipped = [move.abs().max() for move in moves(Moving(lr=1.0, clip_value=limit))]
         assert max(clipped) == pytest.approx(limit, rel=1e-3)
         assert max(move.abs().max() for move in moves(Moving(lr=1.0))) > 2 * limit
+
+    @pytest.mark.parametrize("options", [{"clip_norm": 0.1}, {"clip_value": 0.1}], ids=str)
+    def test_steps_without_gradients(self, options):
+        """In the stream, maml moves its fast weights alone."""
+        method = MAML(lr=0.1, **options)
+        run_here(small_setting("osaka"), method)
+        assert method.fast
 
     @pytest.mark.parametrize(
         ("options", "message"),
