@@ -3,7 +3,7 @@
 - `transforms`: processor time of a batch of 64 images. Torchvision's transforms are drawn once for the batch, or for
   each image (`--augmentation`). Beside them: redwood's own `crop_flip`, and a training step of `slim_resnet18`.
 - `patience`: class-incremental digits, 5 tasks, 5 seeds, a fifth of the samples held out: 40 passes over each task
-  against `--patience 3`.
+  against `--patience 3`; and all classes at once.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/recipes.py [--only transforms patience].
 Writes benchmarks/results/recipes.*; what is not run keeps its earlier figures.
@@ -32,16 +32,19 @@ from redwood.methods.networks import build_network
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.augmentations import make_augmentation
-from redwood.settings import ClassIncrementalSetting
+from redwood.settings import ClassIncrementalSetting, TraditionalSetting
 from redwood.settings.results import Results
+from redwood.settings.supervised import SupervisedSetting
 
 PARTS = ("transforms", "patience")
 BATCH, ROUNDS, SEEDS, PASSES = 64, 7, 5, 40
 SHAPES = ((1, 28, 28), (3, 32, 32), (3, 224, 224))
-METHODS: dict[str, Callable[..., LightningMethod]] = {
-    "finetune": Finetune,
-    "rehearsal": partial(Rehearsal, buffer_size=100),
-    "ewc": EWC,
+CLASSES = partial(ClassIncrementalSetting, nb_tasks=5)
+CASES: dict[str, tuple[Callable[..., SupervisedSetting], Callable[..., LightningMethod]]] = {
+    "finetune": (CLASSES, Finetune),
+    "rehearsal": (CLASSES, partial(Rehearsal, buffer_size=100)),
+    "ewc": (CLASSES, EWC),
+    "finetune, all classes at once": (TraditionalSetting, Finetune),
 }
 
 Found = dict[str, Any]
@@ -102,11 +105,12 @@ def price() -> list[Found]:
     return rows
 
 
-def early_ends() -> list[Found]:
+def early_ends(cases: Sequence[str] = tuple(CASES)) -> list[Found]:
     """Accuracy, passes and FLOPs, with and without `--patience`."""
     rows: list[Found] = []
-    for name, method in METHODS.items():
-        whole, short = ([run(method(patience=patience), seed) for seed in range(SEEDS)] for patience in (0, 3))
+    for name in cases:
+        setting, method = CASES[name]
+        whole, short = ([run(setting, method(patience=p), seed) for seed in range(SEEDS)] for p in (0, 3))
         for patience, runs in (("none", whole), ("3", short)):
             accuracies = [100 * one.metrics["average_accuracy"] for one in runs]
             shares = [a.cost.training_samples / b.cost.training_samples for a, b in zip(runs, whole, strict=True)]
@@ -122,10 +126,9 @@ def early_ends() -> list[Found]:
     return rows
 
 
-def run(method: LightningMethod, seed: int) -> Results:
+def run(setting: Callable[..., SupervisedSetting], method: LightningMethod, seed: int) -> Results:
     """One run on digits."""
-    setting = ClassIncrementalSetting(dataset="digits", nb_tasks=5, passes=PASSES, validation=0.2, seed=seed)
-    return setting.apply(method, **RUN_OPTIONS)
+    return setting(dataset="digits", passes=PASSES, validation=0.2, seed=seed).apply(method, **RUN_OPTIONS)
 
 
 def picture(rows: Sequence[Found]) -> None:
