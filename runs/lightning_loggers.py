@@ -159,5 +159,5 @@ def _quiet_mlflow() -> Iterator[None]:
 
 
 def _run_directory(run: Run) -> Path:
-    assert run.directory is not None  # `Run` refuses these loggers without a folder
+    assert run.directory is not None  # `open_loggers` refuses to go on without a folder
     return run.directory

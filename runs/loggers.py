@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from redwood.core.errors import RedwoodError, reason_of
+from redwood.core.errors import InvalidOptionError, RedwoodError, reason_of
 from redwood.core.files import write_atomically
 from redwood.core.schema import Text, check
 from redwood.core.workers import rank
@@ -22,6 +22,7 @@ from redwood.settings.results import Results
 
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
 STEP = "trainer/global_step"
+_OF_LIGHTNING = {"tensorboard": open_tensorboard, "mlflow": open_mlflow}
 WandbResume: TypeAlias = Literal["allow", "never", "must", "auto"]
 
 
@@ -171,18 +172,20 @@ def open_loggers(run: Run, config: Mapping[str, object]) -> None:
     """Have the first worker log to `metrics.csv`, and to the loggers that are asked for.
 
     Raises:
-        RedwoodError: If one of them cannot be used; a new run folder is removed then.
+        RedwoodError: If one of them cannot be used; a new run folder is removed then. Or if one needs a run folder.
     """
+    further = [name for name in run.logger_names if name in _OF_LIGHTNING]
+    if further and run.folder is None:
+        raise InvalidOptionError(f"--logger {further[0]} writes to the run folder; name one by run_dir=...")
     if rank() != 0:
         return
     try:
         if run.folder is not None:
             rows = CSVMetrics(run.folder.path / "metrics.csv", run.folder.logged)
             run.loggers.append(rows)
-            for name, open_logger in (("tensorboard", open_tensorboard), ("mlflow", open_mlflow)):
-                if name in run.logger_names:
-                    run.loggers.append(open_logger(run, config))
-                    rows.copy_to(run.loggers[-1])
+            for name in further:
+                run.loggers.append(_OF_LIGHTNING[name](run, config))
+                rows.copy_to(run.loggers[-1])
         if run.uses_wandb:
             run.loggers.append(WandbMetrics(run, config))
     except RedwoodError:

@@ -125,8 +125,6 @@ class Run:
                 raise InvalidOptionError(
                     f"--logger {name} needs the package {missing[0]}; install it by pip install 'redwood[logging]'."
                 )
-            if LOGGERS[name] and self.run_dir is None:
-                raise InvalidOptionError(f"--logger {name} writes to the run folder; name one by run_dir=...")
         if "wandb" in self.logger_names and self.wandb == "disabled":
             raise InvalidOptionError("--logger wandb contradicts --wandb disabled; leave one of them out.")
 

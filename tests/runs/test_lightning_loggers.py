@@ -166,6 +166,24 @@ def test_a_missing_extra_is_one_sentence(tmp_path, monkeypatch, name):
         Run(run_dir=str(tmp_path / "run"), logger=f"csv,{name}")
 
 
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_without_a_folder_there_is_no_place_for_it(name):
+    with pytest.raises(InvalidOptionError, match=f"--logger {name} writes to the run folder; name one by run_dir"):
+        run_here(small_setting("class_incremental"), Random(), logger=name)
+
+
+def test_the_folder_may_be_chosen_by_the_command_line(tmp_path, monkeypatch):
+    """Options are parsed before it is; a resumed run gets it from `--resume`."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--setting", "class_incremental", "--method", "finetune", "--quiet", *QUICK, "--logger", "tensorboard"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Finetune, "on_task_end", lambda method, task_id: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(options) == 130
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert main(["--resume", str(folder)]) == 0
+    assert without_results(in_tensorboard(folder)) == rows_of_csv(folder)
+
+
 def test_from_the_command_line(tmp_path, capsys):
     pair = ["--setting", "class_incremental", "--method", "random", "--quiet"]
     folder = tmp_path / "run"

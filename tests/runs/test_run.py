@@ -20,7 +20,6 @@ from tests.small_runs import run_here, small_setting
         ({"keep_checkpoints": "first"}, "--keep_checkpoints first is unknown; choose one of last, all"),
         ({"logger": "csv,tensorbord"}, "--logger 'tensorbord' is unknown; choose from csv, tensorboard, mlflow, wandb"),
         ({"logger": ""}, "--logger '' is unknown"),
-        ({"logger": "tensorboard"}, "--logger tensorboard writes to the run folder"),
         ({"logger": "wandb", "wandb": "disabled"}, "--logger wandb contradicts --wandb disabled"),
         ({"nodes": 0}, "--nodes 0 has to be at least 1"),
         ({"threads": -1}, "--threads -1"),
