@@ -23,7 +23,7 @@ ELSEWHERE = {
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
 SELECTION = {
-    *("setting", "method", "seeds", "jobs", "config", "preset", "resume", "predict", "export", "trust"),
+    *("setting", "method", "seeds", "jobs", "config", "preset", "resume", "predict", "extend", "export", "trust"),
     *("list", "presets", "advise", "json", "version", "help"),
 }
 
@@ -68,7 +68,7 @@ class TestPair:
     def test_options_of_these_two_only(self, pair, capsys):
         text = printed(capsys, "--setting", pair[0], "--method", pair[1], "--help")
         parts = (get_setting(pair[0]), get_method(pair[1]), Run)
-        expected = {f.name for part in parts for f in fields(part)} - {"resume", "group"} | SELECTION
+        expected = {f.name for part in parts for f in fields(part)} - {"resume", "group", "earlier"} | SELECTION
         if "asynchronous" in expected:  # shown by its short name
             expected = expected - {"asynchronous"} | {"async"}
         assert shown_options(text).keys() == expected
