@@ -46,6 +46,7 @@ class Earlier:
         num_tasks: Tasks that it has trained.
         class_names: Name of each output (K,); where the data had none, their numbers.
         observation_space: Of its samples.
+        feature_names: Name of each feature of its samples; empty where they have none.
         known: Its data, if that is still there.
     """
 
@@ -53,6 +54,7 @@ class Earlier:
     num_tasks: int
     class_names: tuple[str, ...]
     observation_space: Box
+    feature_names: tuple[str, ...]
     known: EarlierData | None
 
 
@@ -190,6 +192,8 @@ def _joined_data(old: Dataset, new: Dataset, labels: _Labels) -> Dataset:
         max_value=old.max_value,
         validation=None if old.validation is None and new.validation is None else torch.cat(filled),
         class_names=() if labels.names == numbers else labels.names,
+        feature_names=new.feature_names,
+        compare_all=old.compare_all and new.compare_all,
     )
 
 

@@ -103,7 +103,9 @@ class SupervisedSetting(Setting, labels=True):
 
     @property
     def _columns(self) -> Columns:
-        return Columns(self.target_column, self.task_column, self.time_column, self.period, self.slices)
+        earlier: Earlier | None = vars(self).get("_earlier")
+        features = () if earlier is None else earlier.feature_names
+        return Columns(self.target_column, self.task_column, self.time_column, self.period, self.slices, features)
 
     def _check_columns(self) -> None:
         if self.period:

@@ -38,7 +38,14 @@ def continued(options: Options, saved: SavedRun) -> Options:
     if not names and isinstance(space, Discrete):
         names = tuple(map(str, range(int(space.n))))
     trained = signature.first_task + signature.num_tasks
-    earlier = Earlier(saved.identity, trained, names, cast("Box", view.observation_space), known)
+    earlier = Earlier(
+        saved.identity,
+        trained,
+        names,
+        cast("Box", view.observation_space),
+        tuple(signature.view.get("feature_names", ())),
+        known,
+    )
     run = replace(
         options.run,
         earlier=EarlierRun(str(saved.folder), saved.state, saved.log, view, goes_on=known is not None),

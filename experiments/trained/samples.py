@@ -78,16 +78,11 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
         return _table(model, path)
     config = model.config
     size = int(config.get("image_size") or 0)
-    columns = Columns(**{own: _column(model, name) for own, name in _COLUMNS.items()})
+    named = {own: _column(model, option) for own, option in _COLUMNS.items()}
+    columns = Columns(**named, features=_features(model))
     data = load_dataset(
         dataset, data_dir, int(config["seed"]), size, columns if dataset.startswith("hf:") else NO_COLUMNS
     )
-    wanted = tuple(model.signature.view.get("feature_names", ()))
-    if wanted and data.feature_names != wanted:
-        raise DataError(
-            f"The features of {data.name} are not those of the run, {', '.join(wanted[:12])}; give it the same columns "
-            "in the same order."
-        )
     parts = {"train": (data.x, data.y, data.contexts), "test": (data.x_test, data.y_test, data.contexts_test)}
     samples, labels, contexts = parts[split]
     return NewSamples(samples, (), _named(labels, data.class_names), contexts)
@@ -114,8 +109,12 @@ def _table(model: TrainedModel, path: Path) -> NewSamples:
         labels = torch.from_numpy(column.to_numpy(np.float32, copy=True)) if numbers else column.astype(str).tolist()
     others = (target, *(_column(model, name) for name in ("task_column", "time_column", "slices")))
     features = frame.drop(columns=[name for name in others if name in frame])
-    wanted = model.signature.view.get("feature_names", ())
-    return NewSamples(tables.features_of(path.stem, features, wanted)[0], (), labels)
+    return NewSamples(tables.features_of(path.stem, features, _features(model))[0], (), labels)
+
+
+def _features(model: TrainedModel) -> tuple[str, ...]:
+    """Names of the features that the run was trained on; empty where they have none."""
+    return tuple(model.signature.view.get("feature_names", ()))
 
 
 def _column(model: TrainedModel, option: str) -> str:

@@ -20,6 +20,7 @@ class Columns:
         time: When each row was taken: dates or numbers.
         period: One of `PERIODS`: each makes a task of the rows whose time lies in it.
         slices: The slice of each row, whose scores are reported apart.
+        features: Names of the features that the samples have to have, in this order (default: any).
     """
 
     target: str = ""
@@ -27,6 +28,7 @@ class Columns:
     time: str = ""
     period: str = ""
     slices: str = ""
+    features: tuple[str, ...] = ()
 
     def refuse(self, source: str) -> None:
         """Refuse options for columns where a source has none.

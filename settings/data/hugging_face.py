@@ -89,7 +89,7 @@ def from_datasets(name: str, parts: Sequence[Any], columns: Columns, seed: int, 
     rows = read_rows(name, frame, target, columns, seed, n_test=len(splits[1]) if len(splits) > 1 else 0)
     image = _image_column(name, features, datasets)
     if image is None:
-        x, names = _features(name, whole, [key for key in features if key not in named], datasets)
+        x, names = _features(name, whole, [key for key in features if key not in named], columns.features)
         return dataset_of_rows(name, rows, lambda index: x[index], names)
     encoded = whole.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     read = _ImageReader(name, encoded, image, datasets.Image())
@@ -159,8 +159,9 @@ def _image_column(name: str, features: Any, datasets: Any) -> str | None:
     return images[0] if images else None
 
 
-def _features(name: str, whole: Any, keys: list[str], datasets: Any) -> tuple[Tensor, tuple[str, ...]]:
+def _features(name: str, whole: Any, keys: list[str], wanted: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
     """Numbers and texts as in a table, with their names; or one column of arrays of one shape."""
+    datasets = load_extra("datasets", "data", "A data set of Hugging Face")
     kinds = (datasets.List, datasets.LargeList, datasets.Array2D, datasets.Array3D, datasets.Array4D, datasets.Array5D)
     arrays = [key for key in keys if isinstance(whole.features[key], kinds)]
     if arrays and len(keys) > 1:
@@ -169,7 +170,7 @@ def _features(name: str, whole: Any, keys: list[str], datasets: Any) -> tuple[Te
             f"{', '.join(key for key in keys if key != arrays[0])}; keep one of them by remove_columns."
         )
     if not arrays:
-        return features_of(name, _frame(whole, keys, datasets))
+        return features_of(name, _frame(whole, keys, datasets), wanted)
     values = np.asarray(whole.select_columns(keys).with_format("numpy")[:][keys[0]])
     if values.dtype.kind not in "biuf":
         raise DataError(f"Data set {name}: the arrays of the column {keys[0]} are not of one shape; make them alike.")

@@ -82,7 +82,8 @@ def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -
         )
     table = load_extra("pandas", "data", "A table").concat(frames, ignore_index=True)
     rows = read_rows(name, table, target, columns, seed, n_test=len(frames[1]) if len(frames) > 1 else 0)
-    x, names = features_of(name, table.drop(columns=list({target, columns.task, columns.time, columns.slices} - {""})))
+    others = {target, columns.task, columns.time, columns.slices} - {""}
+    x, names = features_of(name, table.drop(columns=list(others)), columns.features)
     return dataset_of_rows(name, rows, lambda index: x[index], names)
 
 

@@ -1,0 +1,52 @@
+"""A monthly table: the months to come extend a run on the months before."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from redwood.cli import main
+from redwood.settings.results import Results
+from tests.methods.helpers import one_sentence
+
+COLUMNS = ["--time_column", "date", "--period", "month"]
+
+
+def table(months, seed=0):
+    random = np.random.default_rng(seed)
+    date = pd.date_range(months[0], months[-1], freq="6h")
+    frame = pd.DataFrame({"date": date, "a": random.normal(size=len(date)), "b": random.normal(size=len(date))})
+    frame["shop"] = random.choice(["north", "south"], len(date))
+    return frame.assign(label=np.where(frame.a + frame.b > 0, "up", "down"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("months")
+    table(["2024-01-01", "2024-02-28"]).to_csv(folder / "first.csv", index=False)
+    options = ["--dataset", str(folder / "first.csv"), *COLUMNS, "--run_dir", str(folder / "run"), "--quiet"]
+    assert main(["--setting", "online_domain_incremental", "--method", "slda", "--accelerator", "cpu", *options]) == 0
+    return folder / "run"
+
+
+def test_later_months_come_behind_with_columns_in_any_order(run, tmp_path):
+    later = table(["2024-03-01", "2024-03-30"], seed=1)
+    later[["shop", "label", "b", "date", "a"]].to_csv(tmp_path / "later.csv", index=False)
+    options = ["--dataset", str(tmp_path / "later.csv"), "--run_dir", str(tmp_path / "new"), "--quiet"]
+    assert main(["--extend", str(run), *options]) == 0
+    results = Results.load(tmp_path / "new" / "results.json")
+    assert results.task_names == ["2024-01", "2024-02", "2024-03"] and results.class_names == ["down", "up"]
+    assert len(results.accuracy_matrix) == 3 and results.accuracy_matrix[-1][-1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"shop": "west"}, "the column shop holds 'west', which the data of the run did not"),
+        ({"c": 1.0}, "has a column c, unlike the data of the run"),
+    ],
+)
+def test_other_features_are_refused(run, tmp_path, capsys, columns, sentence):
+    table(["2024-03-01", "2024-03-30"]).assign(**columns).to_csv(tmp_path / "other.csv", index=False)
+    assert main(["--extend", str(run), "--dataset", str(tmp_path / "other.csv"), "--run_dir", str(tmp_path / "n")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said and one_sentence(said.removeprefix("error: "))
