@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
+from torch.utils.data import default_collate, get_worker_info
 
 from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Dataset
@@ -53,16 +53,14 @@ class ImageFiles:
         Raises:
             DataError: If a file is missing or is no readable image.
         """
+        if not len(index):
+            return torch.empty(0, *self.shape[1:], dtype=torch.uint8)
         paths = [self.paths[i] for i in index.tolist()]
-        images = torch.empty(len(paths), 3, self.image_size, self.image_size, dtype=torch.uint8)
-        if get_worker_info() is not None:
-            images.share_memory_()  # before it is filled: a worker process sends it on without a copy
-            decoded: Iterable[np.ndarray] = map(self._decode, paths)  # there are other workers beside it
-        else:
-            decoded = self._pool().map(self._decode, paths)
-        for image, pixels in zip(images, decoded, strict=True):
-            image.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
-        return images
+        # A process that decodes for the training has others beside it, and needs no threads.
+        decoded = map(self._decode, paths) if get_worker_info() else self._pool().map(self._decode, paths)
+        # In such a process, torch puts the batch into shared memory, from where it is sent on without a copy.
+        images: Tensor = default_collate([torch.from_numpy(pixels).permute(2, 0, 1) for pixels in decoded])
+        return images.contiguous()
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the threads: another process starts its own."""
@@ -83,10 +81,12 @@ class ImageFiles:
             with Image.open(path) as file:
                 # A JPEG of four times the size or more is decoded at a half, a quarter or an eighth of its own size.
                 file.draft(None, (2 * side, 2 * side))
-                image = file.convert("RGB")
+                image = file if file.mode == "RGB" else file.convert("RGB")
+                if image.size != (side, side):
+                    image = image.resize((side, side), Image.Resampling.BILINEAR)
+                return np.array(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
             raise DataError(f"The image {path} cannot be read ({error}); replace it or remove it.") from error
-        return np.array(image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
