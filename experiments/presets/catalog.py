@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class Reached:
 
     Attributes:
         mean: Mean of the metric over the seeds, in percent.
-        deviation: Standard deviation over the seeds, in percent points.
+        deviation: Standard deviation over the seeds, in percent points; 0 for one seed.
         seeds: Number of runs, with the seeds 0, 1, ...
     """
 
@@ -59,7 +59,7 @@ class Preset:
     tolerance: float
     tolerance_from: str
     differs: str = ""
-    reached: Reached | None = field(default=None)
+    reached: Reached | None = None
 
     @property
     def is_met(self) -> bool | None:
@@ -73,7 +73,9 @@ class Preset:
         """`not run`, or what was reached."""
         if self.reached is None:
             return "not run"
-        found = f"{self.reached.mean:.1f} +- {self.reached.deviation:.1f}, {self.reached.seeds} seeds"
+        seeds = self.reached.seeds
+        spread = f" +- {self.reached.deviation:.1f}, {seeds} seeds" if seeds > 1 else ", 1 seed"
+        found = f"{self.reached.mean:.1f}{spread}"
         return f"reached: {found}" if self.is_met else f"missed by {self.reached.mean - self.target:+.1f}: {found}"
 
 

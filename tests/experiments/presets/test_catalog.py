@@ -109,6 +109,7 @@ def test_status():
     assert (preset.status, preset.is_met) == ("not run", None)
     assert replace(preset, reached=Reached(70.0, 0.5, 3)).status == "reached: 70.0 +- 0.5, 3 seeds"
     assert replace(preset, reached=Reached(69.0, 0.5, 3)).status == "missed by -3.7: 69.0 +- 0.5, 3 seeds"
+    assert replace(preset, reached=Reached(70.0, 0.0, 1)).status == "reached: 70.0, 1 seed"
     assert replace(preset, reached=Reached(69.0, 2.0, 3)).is_met, "our own deviation counts, too"
     assert replace(preset, reached=Reached(76.5, 0.5, 3)).is_met is False, "a higher figure is not the published one"
 
