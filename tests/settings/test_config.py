@@ -43,7 +43,7 @@ def test_the_command_line_makes_the_same_options_of_it(setting, method, run):
 
 def test_where_a_run_writes_is_no_part_of_it():
     names = describe_run(ContinualSetting(), Random(), Run(run_dir="somewhere", quiet=True)).keys()
-    assert not {"run_dir", "group", "resume", "quiet"} & names
+    assert not {"run_dir", "group", "resume", "quiet", "earlier"} & names
     assert {"seed", "dataset", "wandb", "precision"} <= names
 
 
