@@ -156,5 +156,5 @@ def resume_run(folder: Path, console: Console, *, trusted: bool = False) -> Resu
     check_arguments([pair], as_arguments(others))
     options = parse_options(pair, as_arguments(others))
     if "extends" in config:
-        options = continued(options, read_run(str(config["extends"])))
+        options = continued(options, read_run(str(config["extends"])), trusted=trusted)
     return run_pair(pair, replace(options, run=replace(options.run, run_dir=str(folder), resume=True)), console)

@@ -21,8 +21,8 @@ _FILES = ("stream_file", "concepts")
 _DATA, _HUGGING_FACE = ("dataset", "background"), "hf:"
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
-# Networks with arguments, and those of timm: what stands behind the colon is numbers or a name, whatever it is.
-_NETWORKS = ("mlp:", "timm:")
+# Options for networks, which may have arguments or be of timm: what stands behind the colon is numbers or a name.
+_OF_NETWORKS, _NETWORKS = ("model", "expert_models", "backbone"), ("mlp:", "timm:")
 
 
 def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:
@@ -38,7 +38,7 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
     """
     for name in _CODE:
         for reference in _texts(options.get(name)):
-            if names_code(reference, is_data=name in _DATA):
+            if names_code(reference, name):
                 raise UsageError(
                     f"{option} {source} names code that would be run, {name}: {reference}; look at it, then add "
                     f"--trust{f', or --{name} {reference}' if option == '--config' else ''}."
@@ -46,7 +46,7 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
     for name in _FILES:
         for file in _texts(options.get(name)):
             for reference in _data_sets_in(Path(file)):
-                if names_code(reference, is_data=True):
+                if names_code(reference, "dataset"):
                     raise UsageError(
                         f"{option} {source} names the file {file}, whose data set {reference} is code that would be "
                         "run; look at it, then add --trust."
@@ -69,19 +69,19 @@ def _data_sets_in(file: Path) -> Iterable[str]:
             nested.extend(value)
 
 
-def names_code(text: str, *, is_data: bool = False) -> bool:
+def names_code(text: str, option: str = "") -> bool:
     """Whether an option's value names code beside redwood's own and that of installed packages' entry points.
 
     Args:
         text: The value.
-        is_data: Whether the option names data sets.
+        option: The option, without dashes, which decides what may stand before a colon.
     """
-    wholes = [whole for whole in text.split(",") if not (is_data and whole.strip().startswith(_HUGGING_FACE))]
-    return any(_is_code(part) for whole in wholes for part in whole.split("+"))
+    wholes = [whole for whole in text.split(",") if not (option in _DATA and whole.strip().startswith(_HUGGING_FACE))]
+    return any(_is_code(part, option) for whole in wholes for part in whole.split("+"))
 
 
-def _is_code(name: str) -> bool:
-    if name.startswith(_NETWORKS):
+def _is_code(name: str, option: str) -> bool:
+    if option in _OF_NETWORKS and name.startswith(_NETWORKS):
         return False
     for kind in _KINDS:
         name = name.removeprefix(kind)

@@ -240,7 +240,8 @@ class SupervisedStream(FixedStream):
     def _matched_by(self, kind: str) -> str:
         """Which outputs of new tasks are those of an earlier run; see `join`."""
         if self._promised.shared_outputs:
-            return "number"
+            # A task of a split counts its classes from 0; else an output is a class of the data.
+            return "number" if kind == "class_split" else "name"
         return "none" if kind in ("permuted", "rotated") else "name"
 
     @property

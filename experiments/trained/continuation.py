@@ -12,14 +12,20 @@ from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.trained.saved_run import SavedRun, read_run
+from redwood.experiments.trust import refuse_untrusted
 from redwood.runs.earlier import EarlierRun
 from redwood.settings.config import is_marked
 from redwood.settings.earlier import Earlier, EarlierData
 from redwood.settings.supervised import SupervisedSetting
 
 
-def continued(options: Options, saved: SavedRun) -> Options:
+def continued(options: Options, saved: SavedRun, *, trusted: bool) -> Options:
     """Let the setting and the run of `options` begin where a saved run ended.
+
+    Args:
+        options: Options of the new run.
+        saved: The earlier run.
+        trusted: Whether code that its `config.yaml` names may be run.
 
     Raises:
         RedwoodError: If runs under the setting cannot be extended.
@@ -33,7 +39,7 @@ def continued(options: Options, saved: SavedRun) -> Options:
     signature, space = saved.signature, view.action_space
     # Where one phase trains all tasks, and where earlier data was gone before, results are of the new tasks alone.
     one_phase_each = signature.num_tasks == saved.state["next_phase"] and signature.first_task == 0
-    known = _data_of(saved) if one_phase_each else None
+    known = _data_of(saved, trusted) if one_phase_each else None
     names = signature.class_names
     if not names and isinstance(space, Discrete):
         names = tuple(map(str, range(int(space.n))))
@@ -75,14 +81,16 @@ def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
             )
 
 
-def _data_of(saved: SavedRun) -> EarlierData | None:
+def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
     """The data of a finished run; None, with a warning, if it is not there any more."""
+    if not trusted:
+        refuse_untrusted(saved.config, saved.folder / "config.yaml", "The earlier run of")
     if is_marked(saved.config.get("dataset")):
         _warn_of_untested(saved, "it was given from Python")
         return None
     options = parse_options(pair_of(saved.config), as_arguments(plain_options(saved)))
     if "extends" in saved.config:
-        options = continued(options, read_run(str(saved.config["extends"])))
+        options = continued(options, read_run(str(saved.config["extends"])), trusted=trusted)
     assert isinstance(options.setting, SupervisedSetting)
     try:
         stream = options.setting.open_stream()

@@ -83,4 +83,4 @@ def extended_options(
         setattr(options.method, name, value)
     if dataset is not None:
         options = replace(options, setting=replace(cast("Any", options.setting), dataset=dataset))
-    return continued(options, saved)
+    return continued(options, saved, trusted=trusted)

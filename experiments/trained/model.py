@@ -55,10 +55,11 @@ class TrainedModel:
         phases: int,
         device: str,
         given: Mapping[str, Any],
+        trusted: bool,
     ) -> None:
         self.method, self.setting, self.signature = method, setting, signature
         self.config, self.results, self.folder, self.phases = config, results, folder, phases
-        self._device, self._given = device, given
+        self._device, self._given, self._trusted = device, given, trusted
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -158,10 +159,10 @@ class TrainedModel:
         in_memory = None if isinstance(dataset, str) else dataset
         named = {"dataset": dataset} if in_memory is None else {}
         arguments = as_arguments({**named, **options})
-        extended = extended_options(self.folder, arguments, trusted=True, dataset=in_memory, given=self._given)
+        extended = extended_options(self.folder, arguments, trusted=self._trusted, dataset=in_memory, given=self._given)
         folder = str(run_dir or new_run_dir(label_of(pair_of(self.config))))
         results = execute(replace(extended, run=replace(extended.run, run_dir=folder)))
-        vars(self).update(vars(load(folder, device=self._device, trust=True, **self._given)))
+        vars(self).update(vars(load(folder, device=self._device, trust=self._trusted, **self._given)))
         return results
 
     @torch.no_grad()
@@ -252,4 +253,5 @@ def load(
         phases=saved.state["next_phase"],
         device=device,
         given=given,
+        trusted=trust,
     )

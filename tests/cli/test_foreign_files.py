@@ -229,6 +229,8 @@ class TestTrust:
             assert not names_code(name)
         for name in ("a.py:b", "ewc+own.py:Own", "package:Env-v0", "CartPole-v1,own.py:make", "supervised:own.py:data"):
             assert names_code(name)
+        assert not names_code("timm:resnet18", "model")
+        assert names_code("timm:/../own.py:data", "dataset")
 
     def test_it_goes_with_a_file(self):
         code, said = call(["--setting", "traditional", "--method", "random", "--trust"])

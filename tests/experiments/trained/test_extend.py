@@ -150,6 +150,14 @@ class TestNewClasses:
         assert redwood.load(tmp_path / "run").class_names == ("0", "1", "2", "3", "4")
         assert min(results.accuracy_matrix[-1]) > 0.7
 
+    def test_tasks_that_share_outputs_share_them_by_the_names_of_classes(self, tmp_path):
+        for name, classes in (("first", [1, 3]), ("more", [3, 5])):
+            save(tmp_path / f"{name}.npz", classes, tasks=2)
+        run(tmp_path / "two", "domain_incremental", "ncm", tmp_path / "first.npz")
+        results, _ = extend(tmp_path / "two", tmp_path / "four", "--dataset", tmp_path / "more.npz")
+        assert results.class_names == ["1", "3", "5"]
+        assert min(results.accuracy_matrix[-1]) > 0.8
+
     def test_a_method_that_has_to_know_them_says_so(self, folder, tmp_path):
         setting = get_setting("class_incremental")(dataset=str(folder / "first_classes.npz"), passes=1, nb_tasks=2)
         setting.apply(GenerativeRehearsal(), run_dir=str(tmp_path / "two"), quiet=True, accelerator="cpu")
@@ -211,6 +219,23 @@ class TestTheNewRun:
         results, learner = extend(tmp_path / "one", tmp_path / "two", "--dataset", folder / "more_classes.npz", *MORE)
         assert np.shape(results.accuracy_matrix) == (1, 3)
         assert learner.predict(X, None).shape == (60, 10)
+
+
+class TestTrust:
+    def test_code_that_an_earlier_run_names_is_run_only_if_trusted(self, folder, tmp_path, capsys):
+        code = tmp_path / "own.py"
+        code.write_text("from redwood.settings.data.image_sets import digits as data\n")
+        arguments = ["--setting", "class_incremental", "--method", "ncm", "--dataset", f"{code}:data", "--quiet"]
+        assert main([*arguments, "--nb_tasks", "2", "--run_dir", str(tmp_path / "1")]) == 0
+        more = ["--dataset", "digits", "--nb_tasks", "2", "--quiet"]
+        assert main(["--extend", str(tmp_path / "1"), "--trust", *more, "--run_dir", str(tmp_path / "2")]) == 0
+        capsys.readouterr()
+        assert main(["--extend", str(tmp_path / "2"), *more, "--run_dir", str(tmp_path / "3")]) == 2
+        says(capsys, "names code that would be run, dataset: .*own.py:data")
+        (tmp_path / "2" / "results.json").unlink()
+        assert main(["--resume", str(tmp_path / "2")]) == 2
+        says(capsys, "names code that would be run")
+        assert main(["--resume", str(tmp_path / "2"), "--trust"]) == 0
 
 
 class TestFromPython:
