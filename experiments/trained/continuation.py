@@ -14,6 +14,7 @@ from redwood.experiments.pairs import Pair
 from redwood.experiments.trained.saved_run import SavedRun, read_run
 from redwood.experiments.trust import refuse_untrusted
 from redwood.runs.earlier import EarlierRun
+from redwood.runs.fingerprint import differences
 from redwood.settings.config import is_marked
 from redwood.settings.earlier import Earlier, EarlierData
 from redwood.settings.supervised import SupervisedSetting
@@ -96,6 +97,10 @@ def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
         stream = options.setting.open_stream()
     except DataError as error:
         _warn_of_untested(saved, str(error).rstrip("."))
+        return None
+    changed = differences(saved.data, stream.fingerprint(), "the run", "the data now")
+    if changed:
+        _warn_of_untested(saved, f"it has changed: {changed}")
         return None
     return stream.as_earlier()
 

@@ -26,6 +26,7 @@ class SavedRun(NamedTuple):
         signature: What the method saw of the setting.
         identity: Drawn when the run was created.
         log: The content of its `metrics.csv` until the checkpoint.
+        data: What its stream was made of, as plain values; empty if that is not known.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class SavedRun(NamedTuple):
     signature: Signature
     identity: str
     log: str
+    data: State
 
 
 def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedRun:
@@ -51,9 +53,9 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
         raise RedwoodError(f"There is no run in the folder {path} (no config.yaml); name the folder of a run.")
     config = load_config(path / "config.yaml")
     if (path / EXPORTED).is_file() and phase is None:
-        state, identity, log = read_state(path / EXPORTED), EXPORTED, ""
+        state, stamp = read_state(path / EXPORTED), {"id": EXPORTED, "log": "", "data": {}}
     else:
         state, stamp = read_boundary(path, config, phase)
-        identity, log = stamp["id"], stamp["log"]
     check_format(state)
-    return SavedRun(path, config, state, Signature.from_state(state.pop("signature"), str(path)), identity, log)
+    signature = Signature.from_state(state.pop("signature"), str(path))
+    return SavedRun(path, config, state, signature, stamp["id"], stamp["log"], stamp["data"])
