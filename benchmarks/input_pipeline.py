@@ -52,6 +52,7 @@ from redwood.settings.phase import Phase
 SIDE, SIZE, DIFFERENT, CLASSES = 256, 224, 250, 10
 BATCH, SMALL_BATCH, STEP_S = 32, 8, 0.02
 STEPS, SLEPT_STEPS = 25, 100  # of a round
+MEASURED = ("cost", "config")  # clocks, and the number of processes
 PARTS = ("speed", "waiting", "memory", "exact")
 
 Found = dict[str, Any]
@@ -236,7 +237,7 @@ def _growth(make: Callable[[], object]) -> float:
 def exact(root: Path) -> Found:
     """Kill a run that decodes in processes, resume it without, and compare it with one that nobody killed."""
     small = root / "small"
-    for split, count in (("train", 40), ("test", 10)):
+    for split, count in (("train", 20), ("test", 5)):
         for label in range(CLASSES):
             folder = small / split / f"class{label}"
             folder.mkdir(parents=True)
@@ -244,12 +245,12 @@ def exact(root: Path) -> Found:
                 shutil.copy(path, folder)
     command = [sys.executable, "cli.py", "--setting", "class_incremental", "--method", "rehearsal"]
     command += ["--dataset", "image_folder", "--data_dir", str(small), "--image_size", "32", "--quiet"]
-    command += ["--passes", "4", "--batch_size", "4", "--checkpoint_every", "10", "--accelerator", "cpu"]
+    command += ["--passes", "2", "--batch_size", "4", "--checkpoint_every", "10", "--accelerator", "cpu"]
     whole, run = root / "whole", root / "killed"
     subprocess.run([*command, "--num_workers", "0", "--run_dir", str(whole)], check=True)
     process = subprocess.Popen([*command, "--num_workers", "2", "--run_dir", str(run)], start_new_session=True)
     kills = 0
-    while process.poll() is None and not list(run.glob("checkpoints/inside-phase-002.ckpt")):
+    while process.poll() is None and not list(run.glob("checkpoints/inside-phase-001.ckpt")):
         time.sleep(0.02)
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
@@ -269,8 +270,7 @@ def exact(root: Path) -> Found:
         "killed inside a phase": kills,
         "seconds until no process was left": round(gone, 2),
         "processes left": left,
-        "accuracy equal": results["accuracy_matrix"] == expected["accuracy_matrix"],
-        "online accuracy equal": results["online_curve"] == expected["online_curve"],
+        "results that differ": [key for key in expected if key not in MEASURED and results.get(key) != expected[key]],
         "weights equal to the bit": all(torch.equal(value, networks[1][name]) for name, value in networks[0].items()),
     }
 
