@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from gymnasium.spaces import Box, Discrete
 
-from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
+from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
@@ -95,7 +95,7 @@ def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
     assert isinstance(options.setting, SupervisedSetting)
     try:
         stream = options.setting.open_stream()
-    except DataError as error:
+    except RedwoodError as error:  # it is gone, or does not fit the options any more
         _warn_of_untested(saved, str(error).rstrip("."))
         return None
     changed = differences(saved.data, stream.fingerprint(), "the run", "the data now")

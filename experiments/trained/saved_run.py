@@ -53,7 +53,8 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
         raise RedwoodError(f"There is no run in the folder {path} (no config.yaml); name the folder of a run.")
     config = load_config(path / "config.yaml")
     if (path / EXPORTED).is_file() and phase is None:
-        state, stamp = read_state(path / EXPORTED), {"id": EXPORTED, "log": "", "data": {}}
+        state = read_state(path / EXPORTED)
+        stamp: State = {"id": EXPORTED, "log": "", "data": {}}
     else:
         state, stamp = read_boundary(path, config, phase)
     check_format(state)
