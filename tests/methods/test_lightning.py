@@ -198,7 +198,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"optimizer": "lbfgs"}, "--optimizer lbfgs is unknown; choose one of sgd, adam, adamw"),
+            ({"optimizer": "lion"}, "--optimizer lion is unknown; choose one of adadelta, "),
             ({"lr": 0.0}, "--lr 0.0 has to be greater than 0"),
             ({"lr": float("nan")}, "--lr nan has to be greater than 0"),
             ({"momentum": -0.1}, "--momentum -0.1 has to be at least 0"),
