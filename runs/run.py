@@ -61,6 +61,7 @@ class Run:
         global_step: Training steps (or environment steps) of the phases so far.
         num_phases: Phases of the run.
         sends_back: Whether this process is a worker that sends the method back at the end.
+        saved_by: How many workers trained the state that is loaded to predict with; 0: as many as there are now.
         earlier_s: Seconds that the phase took before the run was resumed inside it.
         is_trained: Whether the state of a run is loaded right after `configure`: files of initial weights, which may
             be gone by then, need not be read.
@@ -111,6 +112,7 @@ class Run:
         self.num_phases = 1
         self.sends_back = False
         self.is_trained = False
+        self.saved_by = 0
         self.start_phase()
 
     def _check_loggers(self) -> None:

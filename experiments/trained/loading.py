@@ -50,7 +50,7 @@ def restore(method: Method, saved: SavedRun, setting: type[Setting], device: str
         The view of the setting that it was configured with.
     """
     run = Run(quiet=True, accelerator=device, checkpoint_every=0, precision=saved.config.get("precision", "32-true"))
-    run.is_trained = True
+    run.is_trained, run.saved_by = True, len(saved.state["method"])
     run.num_phases = max(saved.state["next_phase"], 1)
     view = saved.signature.make_view(setting)
     threads = torch.get_num_threads()

@@ -38,7 +38,8 @@ def make_replay(method: LightningMethod, setting: SupervisedSetting, *, options:
     options.check_place()
     size = options.own_share()
     if options.asynchronous:
-        replay: Replay = SharedReplay(_shared_buffer(options, setting, draws), draws, method.device, setting)
+        world = method.run.saved_by or world_size()
+        replay: Replay = SharedReplay(_shared_buffer(options, setting, draws), draws, method.device, setting, world)
     else:
         buffer = options.make_buffer("buffer", setting.seed, options.make_policy(), options.make_sampler(), **size)
         on_gpu = options.is_on_gpu(method.device)
@@ -67,14 +68,14 @@ class SharedReplay(Replay):
     """
 
     def __init__(
-        self, memory: AsyncRehearsalBuffer, draws: int, device: torch.device, setting: SupervisedSetting
+        self, memory: AsyncRehearsalBuffer, draws: int, device: torch.device, setting: SupervisedSetting, world: int
     ) -> None:
-        """Share a buffer with the other workers; each step draws `draws` times from it."""
+        """Share a buffer with the other workers, `world` in all; each step draws `draws` times from it."""
         self.memory = memory
         self._draws, self._device = draws, device
         self._has_classes = isinstance(setting.action_space, Discrete)
         self._is_saved_apart = False
-        memory.prepare(rank(), world_size(), device)
+        memory.prepare(rank(), world, device)
 
     @property
     @override

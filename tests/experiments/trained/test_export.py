@@ -98,6 +98,7 @@ class TestNetworks:
         for n in (1, 7, len(SAMPLES)):
             assert_alike(in_onnx(out / "model.onnx", x=SAMPLES[:n]), wanted[:n])
 
+    @pytest.mark.slow
     def test_bare_torch_answers_alike(self, with_network, tmp_path):
         run, wanted, folder = with_network
         out = exported(run, "torch_export", folder / "torch")

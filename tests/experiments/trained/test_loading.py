@@ -12,6 +12,7 @@ import redwood
 from redwood.core.errors import RedwoodError
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.baselines import Finetune
+from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.streaming.ncm import NCM
 from redwood.settings.rl.tree import IncrementalRLSetting
@@ -58,8 +59,9 @@ class TestAFreshProcess:
 
 
 @pytest.mark.slow
-def test_a_run_of_two_workers(tmp_path):
-    setting, method = DistributedClassIncrementalSetting(dataset=few_digits(), nb_tasks=2, passes=2), Rehearsal()
+@pytest.mark.parametrize("make", [Rehearsal, AsyncRehearsal])
+def test_a_run_of_two_workers(tmp_path, make):
+    setting, method = DistributedClassIncrementalSetting(dataset=few_digits(), nb_tasks=2, passes=2), make()
     setting.apply(method, run_dir=str(tmp_path / "run"), quiet=True, accelerator="cpu")
     model = redwood.load(tmp_path / "run", device="cpu")
     assert torch.equal(model.scores(SAMPLES), method.predict(SAMPLES, None))
