@@ -131,6 +131,8 @@ class LightningMethod(Method):
         heads = TaskHeads(self.n_outputs, active=setting.assumptions.task_ids >= TaskIds.TEST)
         self.heads = self.add_state("heads", heads)
         network = self.make_network()
+        if self.run.precision == "64-true":  # as the Trainer does it later: a checkpoint of it has to fit at once
+            network = network.double()
         if self.weights:
             # A resumed run may start anew from the file, so it has to be the same one.
             digest = "" if self.run.is_trained else digest_of(Path(self.weights))

@@ -99,6 +99,12 @@ class TestWhatALoadedRunNeeds:
         model = redwood.load(tmp_path / "run", model=network)
         assert torch.equal(model.scores(SAMPLES), method.predict(SAMPLES, None))
 
+    def test_not_to_be_told_its_precision(self, tmp_path):
+        method = Finetune()
+        options = {"run_dir": str(tmp_path / "run"), "quiet": True, "accelerator": "cpu", "precision": "64-true"}
+        small_setting("class_incremental").apply(method, **options)
+        assert torch.equal(redwood.load(tmp_path / "run").scores(SAMPLES), method.predict(SAMPLES, None))
+
     def test_a_random_backbone_comes_back(self, tmp_path):
         _, method = run(tmp_path / "run", NCM(backbone="simple_cnn"))
         assert torch.equal(redwood.load(tmp_path / "run").scores(SAMPLES), method.predict(SAMPLES, None))
