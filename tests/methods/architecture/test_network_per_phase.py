@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.pnn import PNN
 from redwood.methods.baselines import Finetune
 from redwood.settings.data.dataset import Dataset
-from tests.methods.helpers import configured, one_sentence
+from tests.methods.helpers import configured
 from tests.methods.rows import IDS, N_TASKS, answers, forgets, normalised_row, plain, watched
 from tests.small_runs import small_setting
 
@@ -77,11 +76,6 @@ def test_no_samples():
 
 @pytest.mark.parametrize("cls", [HAT, PNN])
 class TestNetworks:
-    def test_whose_layers_do_not_stand_in_a_row_are_refused(self, cls):
-        with pytest.raises(InvalidOptionError, match="slim_resnet18 is none; choose --model mlp, simple_cnn") as error:
-            configured(cls(model="slim_resnet18"), "task_incremental")
-        assert one_sentence(error.value)
-
     def test_for_colour_images_it_is_convolutional(self, cls):
         x, y = torch.zeros(60, 3, 16, 16, dtype=torch.uint8), torch.arange(60) % 6
         method = configured(cls(), "task_incremental", dataset=Dataset("colours", x, y, x, y))
