@@ -88,7 +88,9 @@ def _answer_of(model: TrainedModel) -> Callable[..., Tensor]:
 def _random_inputs(model: TrainedModel, n: int) -> tuple[Tensor, ...]:
     """Random samples (n, ...) within the bounds of the model's, and their tasks (n,) if it takes these."""
     space, random = model.sample_space, np.random.default_rng(n)
-    low, high = np.maximum(space.low, -4.0), np.minimum(space.high, 255.0)
+    low, high = (np.asarray(bound, np.float64) for bound in (space.low, space.high))
+    bounded = np.isfinite(low) & np.isfinite(high)
+    low, high = np.where(bounded, low, -4.0), np.where(bounded, high, 4.0)
     x = torch.from_numpy(random.uniform(low, high, (n, *space.shape)).astype(space.dtype))
     if not model.takes_task_ids:
         return (x,)

@@ -211,7 +211,15 @@ class TrainedModel:
         if task_id is None:
             return None
         ids = torch.as_tensor(task_id)
-        return ids.expand(n) if ids.dim() == 0 else ids
+        ids = ids.expand(n) if ids.dim() == 0 else ids
+        last = self.signature.first_task + self.signature.num_tasks - 1
+        whole = not ids.dtype.is_floating_point and not ids.dtype.is_complex
+        if ids.shape != (n,) or not whole or bool(((ids < 0) | (ids > last)).any()):
+            raise DataError(
+                f"The tasks of {n} samples are one of the numbers 0 to {last} for each, or one for all of them; got "
+                f"{task_id if ids.numel() == 1 else f'{tuple(ids.shape)} {ids.dtype}'}; give task_id so."
+            )
+        return ids.long()
 
 
 def load(

@@ -21,6 +21,7 @@ from redwood.methods.agents.on_policy import PPO
 from redwood.methods.baselines import Finetune
 from redwood.methods.distillation.icarl import ICaRL
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import Dataset
 from redwood.settings.rl.tree import IncrementalRLSetting
 from tests.cli.command import assert_one_sentence, content
 from tests.experiments.trained.answers import SAMPLES
@@ -163,6 +164,14 @@ class TestFolder:
         before = content(run)
         exported(run, "safetensors", tmp_path / "out")
         assert content(run) == before
+
+
+def test_features_of_any_range(tmp_path):
+    x = 1500 + 100 * torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    data = Dataset.from_arrays(x, torch.arange(40) % 4, x, torch.arange(40) % 4)
+    train(tmp_path / "run", dataset=data)
+    exported(tmp_path / "run", "torch_export", tmp_path / "out")
+    assert (tmp_path / "out" / "model.pt2").is_file()
 
 
 class TestMethods:

@@ -77,6 +77,9 @@ def test_a_model_with_task_ids(tmp_path):
     assert model.predict(DATA.x_test, 1).min() >= 5
     with pytest.raises(InvalidOptionError, match="which tells the task; give task_id"):
         model.predict(DATA.x_test)
+    for wrong in (2, -1, 0.5, torch.zeros(3, dtype=torch.long), torch.full((100,), 7)):
+        with refused("are one of the numbers 0 to 1 for each", DataError):
+            model.predict(DATA.x_test, wrong)
 
 
 def test_a_model_of_numbers(tmp_path):
