@@ -24,6 +24,8 @@ from redwood.settings.data.arrays import Samples, drawn
 
 BATCHES_AHEAD = 2  # of each worker
 MOST_BY_DEFAULT = 4
+# Fewer samples than this are decoded here by default: starting processes, in each phase and test, would take longer.
+WORTH_PROCESSES = 5_000
 # Imported once by the server process that the workers are copies of.
 PRELOAD = ["torch.utils.data", "PIL.Image", "redwood.settings.data.folders", __name__]
 
@@ -69,7 +71,8 @@ def decoding_workers(name: str, samples: Sequence[Samples], given: int | None, s
     Args:
         name: The data set, for messages.
         samples: All samples that have to be decoded, or are in memory.
-        given: The option `num_workers`; None: as many as there are cores, up to `MOST_BY_DEFAULT`.
+        given: The option `num_workers`; None: as many as there are cores, up to `MOST_BY_DEFAULT`, where there are
+            enough samples.
         share: Number of training processes that share the cores.
 
     Raises:
@@ -80,7 +83,7 @@ def decoding_workers(name: str, samples: Sequence[Samples], given: int | None, s
         raise InvalidOptionError(
             f"--num_workers {given} has no effect on {name}, whose samples are in memory; leave it out."
         )
-    if not outside or given == 0:
+    if not outside or given == 0 or (given is None and sum(map(len, outside)) < WORTH_PROCESSES):
         return 0
     reason = next(filter(None, map(_why_not_sent, outside)), None)
     if reason is not None and given:

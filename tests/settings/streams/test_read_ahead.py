@@ -162,6 +162,8 @@ class TestNumberOfWorkers:
     @pytest.mark.parametrize(("cores", "share", "expected"), [(16, 1, 4), (3, 1, 3), (8, 4, 2), (1, 2, 1)])
     def test_the_default_is_one_a_core(self, monkeypatch, cores, share, expected):
         monkeypatch.setattr(read_ahead, "usable_cores", lambda: cores)
+        assert decoding_workers("pets", [Lazy(X), X], None, share) == 0  # too few to start a process for
+        monkeypatch.setattr(read_ahead, "WORTH_PROCESSES", 1)
         assert decoding_workers("pets", [Lazy(X), X], None, share) == expected
         assert decoding_workers("pets", [Lazy(X)], 7, share) == 7
 
@@ -169,6 +171,7 @@ class TestNumberOfWorkers:
         inside = Lazy(X)
         inside.crop = lambda x: x
         own = type("Own", (Lazy,), {"__module__": "__main__"})
+        monkeypatch.setattr(read_ahead, "WORTH_PROCESSES", 1)
         monkeypatch.setattr("__main__.Own", own, raising=False)
         for x, reason in ((inside, "lambda"), (own(X), "Own is made of parts of the script")):
             assert decoding_workers("pets", [x], None, 1) == 0
