@@ -29,6 +29,12 @@ class EarlierRun:
     view: Setting
     goes_on: bool
 
+    @property
+    def phases_before(self) -> int:
+        """Phases that the method was trained in before the first phase of the new run's results."""
+        own = int(self.state["phases_before"])
+        return own if self.goes_on else own + int(self.state["next_phase"])
+
     def hand_over(self, method: Any) -> None:
         """Load what this worker of the earlier run has learned into `method`, which is configured for more classes.
 

@@ -70,6 +70,7 @@ class RunState:
         flops: FLOPs of each use in each phase, of all workers.
         validation_flops: FLOPs of all workers for the scores on held-out samples that the run itself computes.
         flops_before: FLOPs of each use that the method had made before this run, if it goes on from an earlier one.
+        phases_before: Phases that the method was trained in before, likewise.
     """
 
     next_phase: int = 0
@@ -90,6 +91,7 @@ class RunState:
     flops: Flops = field(default_factory=lambda: {use: [] for use in USES})
     validation_flops: float = 0.0
     flops_before: dict[str, float] = field(default_factory=dict)
+    phases_before: int = 0
 
 
 class _Parts(NamedTuple):
@@ -140,7 +142,7 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     started = time.perf_counter()
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
-    run.num_phases = stream.num_phases
+    run.num_phases = stream.num_phases + (0 if run.earlier is None else run.earlier.phases_before)
     stream.check(method)
     workers, on_gpu = setting.workers, run.device(setting.workers).type == "cuda"
     decoding = stream.decoding(run.num_workers, share=workers // run.nodes, pin_memory=on_gpu)
@@ -309,7 +311,7 @@ def _extend(earlier: EarlierRun, stream: Stream, method: Learner, run: Run) -> R
     """Take over what an earlier run has learned, and its results where its tasks are tested on."""
     earlier.hand_over(method)
     if not earlier.goes_on:
-        return RunState(flops_before=flops_so_far(method, 0.0))
+        return RunState(flops_before=flops_so_far(method, 0.0), phases_before=earlier.phases_before)
     own = {f.name: copy.deepcopy(earlier.state[f.name]) for f in fields(RunState)}
     new_tasks = [None] * (stream.num_tasks - len(own["rows"][0]))
     own["rows"] = [row + new_tasks for row in own["rows"]]
@@ -352,6 +354,7 @@ def _state_spec(stream: Stream) -> Record:
             "flops": Record(dict.fromkeys(USES, ListOf(Number(low=0)))),
             "validation_flops": Number(low=0),
             "flops_before": MapOf(Number(low=0)),
+            "phases_before": count,
             "method": ListOf(MapOf(ANYTHING), length=world_size()),
             "signature": MapOf(ANYTHING),
         }

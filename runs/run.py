@@ -78,9 +78,7 @@ class Run:
     nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun
     precision: str = "32-true"  # handed to Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
     threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else torch's choice)
-    num_workers: int | None = (
-        None  # processes per worker that decode image files ahead (default: one a core, at most 4)
-    )
+    num_workers: int | None = None  # processes per worker that decode image files ahead (default: one a core, up to 4)
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
     keep_checkpoints: str = "last"  # checkpoints between phases that stay: last, or all (checkpoints/phase-000.pt, ...)
     quiet: bool = False  # print no progress

@@ -14,8 +14,9 @@ from redwood.experiments.options import Options, check_arguments, pair_help, par
 from redwood.experiments.runner import run_pair
 from redwood.experiments.trained.continuation import continued, pair_of, plain_options, refuse_missing
 from redwood.experiments.trained.saved_run import read_run
-from redwood.experiments.trust import refuse_untrusted
+from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.settings.config import is_marked
+from redwood.settings.data import tables
 from redwood.settings.data.dataset import Dataset
 
 # Options that say how the data of a run is cut into tasks: those of the earlier run mean nothing for new data.
@@ -31,8 +32,9 @@ OF_THE_DATA = (
     "angles",
     "slices",
     "imbalance",
-    "image_size",
 )
+# What the columns of a table are, which later tables of the same form share.
+OF_TABLES = ("target_column", "task_column", "time_column", "period")
 
 
 def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
@@ -74,6 +76,8 @@ def extended_options(
     if dataset is None and not named & {"dataset", "stream"}:
         raise UsageError("--extend learns from further data; name it by --dataset.")
     kept = {name: value for name, value in plain_options(saved).items() if name not in OF_THE_DATA}
+    if dataset is not None or not _is_table(arguments):
+        kept = {name: value for name, value in kept.items() if name not in OF_TABLES}
     if "stream" in named and "dataset" not in named and not is_marked(saved.config.get("dataset")):
         kept["dataset"] = saved.config["dataset"]  # its transforms make further tasks
     pair = pair_of(saved.config)
@@ -84,3 +88,9 @@ def extended_options(
     if dataset is not None:
         options = replace(options, setting=replace(cast("Any", options.setting), dataset=dataset))
     return continued(options, saved, trusted=trusted)
+
+
+def _is_table(arguments: Sequence[str]) -> bool:
+    """Whether the data that command-line options name has columns."""
+    name = "".join(options_of(arguments).get("dataset", []))
+    return name.startswith("hf:") or name.lower().endswith(tables.SUFFIXES)

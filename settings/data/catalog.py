@@ -6,7 +6,7 @@ from pathlib import Path
 
 from redwood.core.errors import DataError, InvalidOptionError, UnknownNameError
 from redwood.core.registry import look_up
-from redwood.settings.data import continuum_adapter, files, hugging_face, tables, torch_sets
+from redwood.settings.data import continuum_adapter, files, folders, hugging_face, tables, torch_sets
 from redwood.settings.data.columns import NO_COLUMNS, Columns
 from redwood.settings.data.conversion import HUGGING_FACE, TABLE, InMemory, resized
 from redwood.settings.data.dataset import Dataset
@@ -17,9 +17,10 @@ def load_dataset(name: str, data_dir: Path, seed: int, image_size: int, columns:
     """Load the data set that `name` stands for.
 
     Args:
-        name: A key of `DATASETS`, `continuum:NAME`, a path to an .npz, .h5, .hdf5, .csv or .parquet file (also relative
-            to `data_dir`), `hf:FOLDER` or `hf:NAME` of Hugging Face, `package.module:function`,
-            `path/to/file.py:function`, or an entry point of the group `redwood.datasets`.
+        name: A key of `DATASETS`, `continuum:NAME`, a path to an .npz, .h5, .hdf5, .csv or .parquet file, or to a
+            folder of images with one folder per class (also relative to `data_dir`), `hf:FOLDER` or `hf:NAME` of
+            Hugging Face, `package.module:function`, `path/to/file.py:function`, or an entry point of the group
+            `redwood.datasets`.
         data_dir: Folder that holds the data, or that a download goes to.
         seed: Draws the test samples where the source has no test split of its own.
         image_size: Side of the images in pixels; 0 keeps the source's own.
@@ -62,6 +63,8 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Column
     columns.refuse(name)
     if name.startswith("continuum:"):
         return continuum_adapter.load(name.removeprefix("continuum:"), data_dir, seed, image_size)
+    if path.is_dir() and name not in DATASETS:
+        return folders.image_folder(path, seed, image_size)
     kind = f"{name.partition(':')[0]}:"
     kinds = [key for key in DATASETS if key.startswith(kind)]
     if kinds and name not in DATASETS:

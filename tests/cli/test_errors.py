@@ -61,7 +61,7 @@ def bad_files(tmp_path_factory):
     (folder / "truncated.npz").write_bytes(whole[: len(whole) // 2])
     np.savez(folder / "gaps.npz", x=x, y=2 * y)
     np.savez(folder / "nan.npz", x=np.where(np.arange(60)[:, None] == 7, np.nan, x).astype(np.float32), y=y)
-    np.savez(folder / "text.npz", x=x, y=np.array(["a", "b", "c"])[y])
+    np.savez(folder / "text.npz", x=np.array(["a", "b", "c"])[y][:, None], y=y)
     for name, source in BROKEN_METHODS.items():
         (folder / name).write_text(source)
     (folder / "invalid.yaml").write_text("lr: [1\nb: }")
@@ -114,7 +114,8 @@ CASES = {
     "not a number": ([*PAIR, "--validation", "nan"], "--validation nan has to be"),
     "infinite": ([*PAIR, "--momentum", "inf"], "--momentum inf has to be a finite number"),
     "infinite learning rate": ([*PAIR, "--lr", "inf"], "--lr inf has to be greater than 0, and finite"),
-    "unknown choice": ([*PAIR, "--optimizer", "sgdd"], "--optimizer sgdd is unknown; choose one of sgd"),
+    "unknown choice": ([*PAIR, "--lr_schedule", "cosin"], "--lr_schedule cosin is unknown; choose one of constant"),
+    "unknown optimizer": ([*PAIR, "--optimizer", "sgdd"], "--optimizer sgdd"),
     "unknown network": ([*PAIR, "--model", "mlpp"], "Did you mean mlp?"),
     "unknown accelerator": ([*PAIR, "--accelerator", "abacus"], "choose one of auto, cpu"),
     "wandb nonsense": (
@@ -139,7 +140,7 @@ CASES = {
     "truncated file": ([*PAIR, "--dataset", "truncated.npz"], "truncated.npz cannot be read"),
     "no file": ([*PAIR, "--dataset", "nowhere.npz"], "nowhere.npz does not exist"),
     "labels with gaps": ([*PAIR, "--dataset", "gaps.npz"], "labels must be 0..K-1"),
-    "text labels": ([*PAIR, "--dataset", "text.npz"], "not numbers"),
+    "text samples": ([*PAIR, "--dataset", "text.npz"], "not numbers"),
     "NaN": ([*PAIR, "--dataset", "nan.npz"], "NaN"),
     "too many tasks": ([*PAIR, "--dataset", "good.npz", "--nb_tasks", "4"], "--nb_tasks 4 is more than the 3 classes"),
     "empty task": (
