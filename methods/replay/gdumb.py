@@ -121,7 +121,8 @@ class GDumb(BufferOptions, LightningMethod):
         super().configure(setting)
         refuse_unlabelled_losses(self, reason="which trains on stored samples alone")
         self.check_place()
-        buffer = self.make_buffer("buffer", setting.seed, GreedyBalanced(), "uniform", **self.own_share())
+        size = self.own_share(self.run.saved_by)
+        buffer = self.make_buffer("buffer", setting.seed, GreedyBalanced(), "uniform", **size)
         self.buffer = self.add_state("buffer", buffer, buffer=True)
         self._batch_size = setting.batch_size
 

@@ -60,17 +60,21 @@ class BufferOptions:
         """Whether the buffer of a method whose network is on `device` lies there, and `device` is a GPU."""
         return device.type == "cuda" and self.buffer_tier in ("auto", "cuda")
 
-    def own_share(self) -> dict[str, int]:
+    def own_share(self, world: int = 0) -> dict[str, int]:
         """The size of this worker's part of the buffer, as an argument of `RehearsalBuffer`.
+
+        Args:
+            world: Number of workers that share the buffer; 0: all that there are.
 
         Raises:
             InvalidOptionError: If the size is smaller than the number of workers.
         """
         option = "buffer_bytes" if self.buffer_bytes else "buffer_size"
         total: int = getattr(self, option)
-        if total < world_size():
-            raise InvalidOptionError(f"--{option} {total} has to be at least --workers {world_size()}.")
-        share, rest = divmod(total, world_size())
+        world = world or world_size()
+        if total < world:
+            raise InvalidOptionError(f"--{option} {total} has to be at least --workers {world}.")
+        share, rest = divmod(total, world)
         return {"n_bytes" if self.buffer_bytes else "capacity": share + (rank() < rest)}
 
     def make_buffer(
