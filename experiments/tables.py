@@ -64,8 +64,11 @@ def print_untested(runs: Iterable[Results], console: Console) -> None:
     untested = [run for run in runs if not run.all_tested]
     if not untested:
         return
-    note = f"{NOT_DEFINED} was not measured: --eval_tasks seen tests a task from the phase on that trains it."
-    if any(run.measure is not RETURN for run in untested):
+    if all("extends" in run.config for run in untested):
+        note = f"{NOT_DEFINED} was not measured: these tasks came when the run was extended."
+    else:
+        note = f"{NOT_DEFINED} was not measured: --eval_tasks seen tests a task from the phase on that trains it."
+    if any(run.measure is not RETURN and "extends" not in run.config for run in untested):
         note += " Forward transfer needs --eval_tasks all."
     console.print(Text(note), soft_wrap=True)
     console.print()

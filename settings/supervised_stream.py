@@ -108,7 +108,7 @@ class SupervisedStream(FixedStream):
         self.results_type: type[Results] = kinds.get(data.kind, Results)
         options = TaskOptions(
             stream=kind,
-            num_tasks=None if names else setting.nb_tasks,
+            num_tasks=None if names else self._wanted_tasks(kind, extends=earlier is not None),
             increment=setting.increment,
             class_order=setting.class_order,
             shared_outputs=self._promised.shared_outputs,
@@ -236,6 +236,12 @@ class SupervisedStream(FixedStream):
                 "leave it out or use --stream instance."
             )
         return kind
+
+    def _wanted_tasks(self, kind: str, *, extends: bool) -> int | None:
+        """The option `nb_tasks`; further data is one task unless told otherwise, or it has tasks of its own."""
+        setting = self._setting
+        told = setting.increment or setting.angles or kind == "contexts"
+        return 1 if extends and setting.nb_tasks is None and not told else setting.nb_tasks
 
     def _matched_by(self, kind: str) -> str:
         """Which outputs of new tasks are those of an earlier run; see `join`."""

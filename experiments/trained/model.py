@@ -1,7 +1,7 @@
 """`redwood.load`: a trained method as a model, which predicts for samples that nobody has seen, and learns further."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from redwood.methods.base import Method
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.folders import GreyFiles, ImageFiles
 from redwood.settings.results import Results
 from redwood.settings.scores.answers import check_form, check_values
 from redwood.settings.signature import Signature
@@ -114,6 +115,24 @@ class TrainedModel:
             raise NotApplicableError(f"{self.method.reference()} predicts {what} without scores; call predict.")
         return answer
 
+    def image_files(self, paths: Iterable[str | os.PathLike[str]]) -> ImageFiles:
+        """Image files as samples, each decoded when it is indexed and resized as the images of an image folder are.
+
+        Raises:
+            InvalidOptionError: If the model takes no square images of one or three channels.
+        """
+        shape = self.sample_space.shape or ()
+        if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2]:
+            raise InvalidOptionError(
+                f"The model takes samples {shape}, which are no images of files; give an array x of such samples."
+            )
+        return (GreyFiles if shape[0] == 1 else ImageFiles)([os.fspath(path) for path in paths], shape[1])
+
+    def read_images(self, paths: Iterable[str | os.PathLike[str]]) -> Tensor:
+        """Images of files as samples (n, C, S, S) that `predict` takes; see `image_files` for the errors."""
+        images = self.image_files(paths)
+        return images[torch.arange(len(images))]
+
     def features(self, x: Tensor | np.ndarray) -> Tensor:
         """What the network makes of samples (n, ...) before its last linear layer (n, d), on the CPU.
 
@@ -182,13 +201,25 @@ class TrainedModel:
     def _checked(self, x: Tensor | np.ndarray) -> Tensor:
         """Samples (n, ...) in their storage dtype; small differences of integers or floats are converted."""
         space = self.sample_space
+        if not isinstance(x, Tensor | np.ndarray):
+            raise DataError(
+                f"Samples are a tensor or an array (n, ...), got a {type(x).__name__}; read image files by "
+                "model.read_images(paths)."
+            )
         samples = torch.as_tensor(x)
         wanted = torch.from_numpy(np.empty(0, space.dtype)).dtype
         shape = space.shape
         if tuple(samples.shape[1:]) != shape or not len(samples):
+            remedy = "pass x[None] for a single sample" if tuple(samples.shape) == shape else "bring them to that shape"
             raise DataError(
-                f"The model takes samples {shape}, and at least one of them, got an array {tuple(samples.shape)}; give "
-                f"{('n', *shape)}, such as x[None] for a single sample."
+                f"The model takes samples (n, {', '.join(map(str, shape))}), and at least one of them, got an array "
+                f"{tuple(samples.shape)}; {remedy}."
+            )
+        highest = space.high.max()
+        # Other integers are scaled by the largest one in training, which new samples may exceed a little.
+        if wanted == torch.uint8 and not samples.dtype.is_floating_point and samples.max() > int(highest):
+            raise DataError(
+                f"The model was trained on samples in 0..{highest:g}, and these go up to {samples.max()}; rescale them."
             )
         if samples.dtype == wanted:
             return samples

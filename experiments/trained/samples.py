@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import override
 
-from redwood.core.errors import DataError, InvalidOptionError
+from redwood.core.errors import DataError
 from redwood.experiments.trained.model import TrainedModel
 from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
-from redwood.settings.data.folders import ImageFiles
 
 # Field of `Columns` -> the option of a run that names it.
 _COLUMNS = {"target": "target_column", "task": "task_column", "time": "time_column", "period": "period"}
@@ -37,22 +35,6 @@ class NewSamples:
     names: Sequence[str] = ()
     labels: Sequence[str] | Tensor | None = None
     task_id: Tensor | None = None
-
-
-class GreyFiles(ImageFiles):
-    """Images (N, 1, S, S), uint8: the luminance of each file, as ITU-R 601 weighs its colours."""
-
-    @property
-    @override
-    def shape(self) -> torch.Size:
-        return torch.Size((len(self.paths), 1, self.image_size, self.image_size))
-
-    @override
-    def __getitem__(self, index: Tensor, /) -> Tensor:
-        red, green, blue = super().__getitem__(index).to(torch.int32).unbind(1)
-        # The weights of Pillow's mode L: they sum to 2^16, so that a grey image stays as it is.
-        grey = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
-        return grey.to(torch.uint8)[:, None]
 
 
 def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) -> NewSamples:
@@ -126,12 +108,6 @@ def _images(model: TrainedModel, folder: Path) -> NewSamples:
     """All images in a folder, however deep; folders with the names of classes tell the labels."""
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    shape = model.sample_space.shape
-    if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2]:
-        raise InvalidOptionError(
-            f"--dataset {folder} is a folder of images, but the model takes samples {shape}; give an .npz file with an "
-            "array x of these."
-        )
     paths = sorted(
         Path(parent) / file
         for parent, _, found in os.walk(folder, followlinks=True)
@@ -143,5 +119,4 @@ def _images(model: TrainedModel, folder: Path) -> NewSamples:
     relative = [path.relative_to(folder) for path in paths]
     classes = [path.parts[0] if len(path.parts) > 1 else "" for path in relative]
     named = all(name in model.class_names for name in classes)
-    images = (GreyFiles if shape[0] == 1 else ImageFiles)(paths, shape[1])
-    return NewSamples(images, [path.as_posix() for path in relative], classes if named else None)
+    return NewSamples(model.image_files(paths), [path.as_posix() for path in relative], classes if named else None)

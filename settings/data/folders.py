@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
+from typing_extensions import override
 
 from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Dataset
@@ -87,6 +88,22 @@ class ImageFiles:
                 return np.array(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
             raise DataError(f"The image {path} cannot be read ({error}); replace it or remove it.") from error
+
+
+class GreyFiles(ImageFiles):
+    """Images (N, 1, S, S), uint8: the luminance of each file, as ITU-R 601 weighs its colours."""
+
+    @property
+    @override
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.paths), 1, self.image_size, self.image_size))
+
+    @override
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        red, green, blue = super().__getitem__(index).to(torch.int32).unbind(1)
+        # The weights of Pillow's mode L: they sum to 2^16, so that a grey image stays as it is.
+        grey = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+        return grey.to(torch.uint8)[:, None]
 
 
 def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import redwood
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
@@ -53,15 +54,25 @@ class TestAClassifier:
     @pytest.mark.parametrize(
         ("x", "sentence"),
         [
-            (DATA.x_test[0], r"takes samples \(1, 8, 8\).*x\[None\] for a single sample"),
+            (DATA.x_test[0], r"takes samples \(n, 1, 8, 8\).*x\[None\] for a single sample"),
+            (DATA.x_test[:, :, :4], "bring them to that shape"),
+            (["a.png"], r"got a list; read image files by model.read_images\(paths\)"),
             (DATA.x_test[:0], "at least one of them"),
             (DATA.x_test / 16, "as they are stored in 0..16, got torch.float32; undo any scaling"),
             (DATA.x_test.long() - 1000, "as they are stored"),
+            (DATA.x_test * 10, r"trained on samples in 0..16, and these go up to \d+; rescale them"),
         ],
     )
     def test_other_samples_end_in_one_sentence(self, model, x, sentence):
         with refused(sentence, DataError):
             model.predict(x)
+
+    def test_reads_image_files_as_it_was_trained_on_them(self, model, tmp_path):
+        Image.fromarray(np.full((20, 30, 3), 200, np.uint8)).save(tmp_path / "a.png")
+        images = model.read_images([tmp_path / "a.png"])
+        assert torch.equal(images, torch.full((1, 1, 8, 8), 200, dtype=torch.uint8))
+        with refused("trained on samples in 0..16, and these go up to 200", DataError):
+            model.predict(images)
 
     def test_has_no_task_ids(self, model):
         with refused("trained under class_incremental, which tells no task; leave task_id out"):

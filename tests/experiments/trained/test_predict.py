@@ -274,7 +274,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arrays", "options", "sentence"),
         [
-            ({"x": SAMPLES[:, 0]}, [], "The model takes samples (1, 8, 8)"),
+            ({"x": SAMPLES[:, 0]}, [], "The model takes samples (n, 1, 8, 8)"),
             ({"x": SAMPLES.float() / 16}, [], "as they are stored"),
             ({"x": SAMPLES[:0]}, [], "no samples"),
             ({"images": SAMPLES}, [], "has no array 'x'"),
