@@ -26,6 +26,11 @@ def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:
         RedwoodError: If the file cannot be used, or names code and is not trusted.
     """
     config = load_config(path)
+    if "extends" in config:
+        raise UsageError(
+            f"{path} is of a run that goes on from the one in {config['extends']}, which options alone cannot start; "
+            f"give --extend {config['extends']} --dataset {config.get('dataset')}."
+        )
     own = {name: value for name, value in config.items() if name not in given}
     refuse_marked(own, path)
     if not trusted:

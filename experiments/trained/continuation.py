@@ -8,6 +8,7 @@ from typing import Any, cast
 from gymnasium.spaces import Box, Discrete
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.experiments.arguments import UsageError
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
@@ -55,7 +56,7 @@ def continued(options: Options, saved: SavedRun, *, trusted: bool) -> Options:
     )
     run = replace(
         options.run,
-        earlier=EarlierRun(str(saved.folder), saved.state, saved.log, view, goes_on=known is not None),
+        earlier=EarlierRun(str(saved.folder.resolve()), saved.state, saved.log, view, goes_on=known is not None),
     )
     return replace(options, setting=setting.after(earlier), run=run)
 
@@ -89,12 +90,14 @@ def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
     if is_marked(saved.config.get("dataset")):
         _warn_of_untested(saved, "it was given from Python")
         return None
-    options = parse_options(pair_of(saved.config), as_arguments(plain_options(saved)))
-    if "extends" in saved.config:
-        options = continued(options, read_run(str(saved.config["extends"])), trusted=trusted)
-    assert isinstance(options.setting, SupervisedSetting)
     try:
+        options = parse_options(pair_of(saved.config), as_arguments(plain_options(saved)))
+        if "extends" in saved.config:
+            options = continued(options, read_run(str(saved.config["extends"])), trusted=trusted)
+        assert isinstance(options.setting, SupervisedSetting)
         stream = options.setting.open_stream()
+    except UsageError:  # it names code that is not trusted
+        raise
     except RedwoodError as error:  # it is gone, or does not fit the options any more
         _warn_of_untested(saved, str(error).rstrip("."))
         return None

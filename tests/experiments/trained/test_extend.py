@@ -14,6 +14,7 @@ from rich.console import Console
 import redwood
 from redwood.cli import main
 from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.experiments.config_file import read_arguments
 from redwood.experiments.runner import execute, resume_run
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
@@ -173,6 +174,8 @@ class TestTheNewRun:
         assert {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()} == before
         config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
         assert (config["extends"], config["dataset"]) == (str(parent), str(folder / "more_classes.npz"))
+        with refused(f"goes on from the one in {parent}.*give --extend"):
+            read_arguments(tmp_path / "run" / "config.yaml", set(), trusted=True)
 
     def test_is_extended_in_turn(self, folder, tmp_path):
         for name, classes in (("a", [0, 1]), ("b", [2, 3]), ("c", [4, 5])):
@@ -182,6 +185,10 @@ class TestTheNewRun:
         results, _ = extend(tmp_path / "2", tmp_path / "3", "--dataset", tmp_path / "c.npz", "--nb_tasks", 1)
         assert len(results.accuracy_matrix) == len(results.accuracy_matrix[-1]) == 3
         assert None not in results.accuracy_matrix[-1]
+        shutil.rmtree(tmp_path / "1")
+        with pytest.warns(UserWarning, match="There is no run in the folder .* is not measured"):
+            results, _ = extend(tmp_path / "2", tmp_path / "4", "--dataset", tmp_path / "c.npz")
+        assert np.shape(results.accuracy_matrix) == (1, 1)
 
     @pytest.mark.parametrize("phase", [2, 3])
     def test_goes_on_where_it_was_stopped(self, folder, parent, tmp_path, monkeypatch, phase):
