@@ -1,16 +1,24 @@
 """The state of an object that has grown: what an object with fewer outputs has learned, in the form of a larger one."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from redwood.core.state import copy_state
 
-Shape = tuple[int, ...]
-# Shapes of parameters that grow, before and after.
-GrowingShapes = Mapping[Shape, Shape]
+
+class Sizes(NamedTuple):
+    """The shape of a parameter in a small network and in a larger one."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+# The sizes of all parameters and buffers, by name, of those that stay as they are, too.
+SizesByName = Mapping[str, Sizes]
 
 
 @runtime_checkable
@@ -21,20 +29,29 @@ class Growing(Protocol):
         """The state `saved` of an object like `smaller`, in the form of this one."""
 
 
-def growing_shapes(larger: Mapping[str, Tensor], smaller: Mapping[str, Tensor]) -> dict[Shape, Shape]:
-    """The shapes, before and after, of the parameters that differ between two networks, given by name."""
-    pairs = [(tuple(value.shape), tuple(larger[name].shape)) for name, value in smaller.items() if name in larger]
-    return {before: after for before, after in pairs if before != after}
+def sizes_of(larger: nn.Module, smaller: nn.Module) -> dict[str, Sizes]:
+    """The sizes of what two networks have in common, by name."""
+    values = larger.state_dict()
+    return {
+        name: Sizes(tuple(value.shape), tuple(values[name].shape))
+        for name, value in smaller.state_dict().items()
+        if name in values
+    }
 
 
-def grow(larger: Any, smaller: Any, saved: Any, shapes: GrowingShapes) -> Any:
+def grows(sizes: SizesByName) -> bool:
+    """Whether any parameter is larger than it was."""
+    return any(size.before != size.after for size in sizes.values())
+
+
+def grow(larger: Any, smaller: Any, saved: Any, sizes: SizesByName) -> Any:
     """The state of a small object, in the form of a larger one.
 
     Args:
         larger: An object as it is before it has learned, or its state.
         smaller: The small object, of the same kind, before it has learned.
         saved: The state that an object like `smaller` has reached.
-        shapes: Shapes of parameters that grow. A tensor of such a shape that is in neither fresh state, such as the
+        sizes: The sizes of parameters. What belongs to one that grows and is in neither fresh state, such as the
             importance of a weight, gets zeros for the new entries.
 
     Returns:
@@ -42,24 +59,75 @@ def grow(larger: Any, smaller: Any, saved: Any, shapes: GrowingShapes) -> Any:
     """
     if isinstance(larger, Growing):
         return larger.grow_state(saved, smaller)
-    return _grown(copy_state(larger), copy_state(smaller), saved, shapes)
+    if isinstance(larger, Optimizer):
+        return grow_optimizer(larger.param_groups, smaller.param_groups, saved)
+    if isinstance(larger, list) and any(isinstance(part, Optimizer | Growing) for part in larger):
+        return [grow(*parts, sizes) for parts in zip(larger, smaller, saved, strict=True)]
+    return _grown(copy_state(larger), copy_state(smaller), saved, sizes, "")
 
 
-def _grown(larger: Any, smaller: Any, saved: Any, shapes: GrowingShapes) -> Any:
+def grow_optimizer(larger: Sequence[Mapping[str, Any]], smaller: Sequence[Mapping[str, Any]], saved: Any) -> Any:
+    """The state of an optimizer, such as momenta, for larger parameters; the new entries are zero.
+
+    Args:
+        larger: Groups of parameters of the larger network, in the order of the optimizer's.
+        smaller: The same of the small network.
+        saved: The state of an optimizer of the small network.
+    """
+    pairs = [
+        Sizes(tuple(before.shape), tuple(after.shape))
+        for group, small in zip(larger, smaller, strict=True)
+        for after, before in zip(group["params"], small["params"], strict=True)
+    ]
+    state = {
+        number: {name: _sized(value, pairs[number]) for name, value in own.items()}
+        for number, own in saved["state"].items()
+    }
+    return {**saved, "state": state}
+
+
+def _sized(value: Any, size: Sizes) -> Any:
+    """What belongs to a parameter: padded if it has the parameter's shape."""
+    return padded(value, size.after) if isinstance(value, Tensor) and tuple(value.shape) == size.before else value
+
+
+def _grown(larger: Any, smaller: Any, saved: Any, sizes: SizesByName, name: str) -> Any:
     if isinstance(saved, Tensor):
         if isinstance(larger, Tensor) and isinstance(smaller, Tensor) and larger.dim() == saved.dim():
             return _extended(larger, smaller, saved)
-        shape = tuple(saved.shape)
-        return padded(saved, shapes[shape]) if shape in shapes else saved
+        size = _size_of(saved, sizes, name)
+        return saved if size is None else _sized(saved, size)
     if isinstance(saved, Mapping):
-        return {key: _grown(_entry(larger, key), _entry(smaller, key), value, shapes) for key, value in saved.items()}
+        return {
+            key: _grown(_entry(larger, key), _entry(smaller, key), value, sizes, str(key))
+            for key, value in saved.items()
+        }
     if isinstance(saved, list | tuple):
-        return type(saved)(_grown(None, None, value, shapes) for value in saved)
+        return type(saved)(_grown(None, None, value, sizes, name) for value in saved)
     return saved
 
 
 def _entry(state: Any, key: Any) -> Any:
     return state.get(key) if isinstance(state, Mapping) else None
+
+
+def _size_of(saved: Tensor, sizes: SizesByName, name: str) -> Sizes | None:
+    """The sizes of the parameter that a tensor belongs to, by its name; None if it belongs to none that grows.
+
+    A network that has got parts in training has names that a new one lacks: their ends tell the parameter. A mask of
+    outputs has the shape of what grows.
+    """
+    if name in sizes:
+        return sizes[name]
+    shape = tuple(saved.shape)
+    alike = {
+        size
+        for known, size in sizes.items()
+        if size.before != size.after
+        and size.before == shape
+        and (saved.dtype == torch.bool or known.split(".")[-2:] == name.split(".")[-2:])
+    }
+    return alike.pop() if len(alike) == 1 else None
 
 
 def _extended(larger: Tensor, smaller: Tensor, saved: Tensor) -> Tensor:
@@ -75,7 +143,7 @@ def _extended(larger: Tensor, smaller: Tensor, saved: Tensor) -> Tensor:
     return result
 
 
-def padded(values: Tensor, shape: Shape) -> Tensor:
+def padded(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """`values` in the first entries of zeros of a larger shape."""
     result = torch.zeros(shape, dtype=values.dtype)
     result[tuple(slice(size) for size in values.shape)] = values

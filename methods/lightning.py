@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_positive, check_range, check_types
 from redwood.core.errors import DataError, InvalidOptionError
-from redwood.core.growth import grow, growing_shapes
+from redwood.core.growth import grow, grow_optimizer, grows, sizes_of
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.methods.base import Composition, Method
@@ -366,17 +366,19 @@ class LightningMethod(Method):
 
     @override
     def grow_state(self, saved: State, smaller: Any) -> State:
-        shapes = growing_shapes(self.network.state_dict(), smaller.network.state_dict())
+        sizes = sizes_of(self.network, smaller.network)
         for name in self._states:  # further networks, such as those that carry targets back
             larger = getattr(self, name)
             if isinstance(larger, nn.Module):
-                shapes |= growing_shapes(larger.state_dict(), getattr(smaller, name).state_dict())
-        parts = {name: grow(getattr(self, name), getattr(smaller, name), saved[name], shapes) for name in self._states}
-        if shapes:
+                sizes |= sizes_of(larger, getattr(smaller, name))
+        parts = {name: grow(getattr(self, name), getattr(smaller, name), saved[name], sizes) for name in self._states}
+        if saved["kept"] is not None:
+            parts["kept"] = grow_optimizer(self.parameter_groups(), smaller.parameter_groups(), saved["kept"])
+        if grows(sizes):
             self.flops.load_state_dict(saved["flops"])
             self.flops.start_anew()
             parts["flops"] = self.flops.state_dict()
-        network = grow(self.network, smaller.network, saved["network"], shapes)
+        network = grow(self.network, smaller.network, saved["network"], sizes)
         return {"network": network, "initial": saved["initial"]} | parts
 
     @override

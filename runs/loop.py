@@ -38,7 +38,7 @@ from redwood.settings.scores.slices import SliceScores
 from redwood.settings.signature import Signature
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 9
+STATE_FORMAT = 10
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting

@@ -94,7 +94,7 @@ def export_model(model: TrainedModel, form: str, out: str | os.PathLike[str]) ->
 
 def _write_model(model: TrainedModel, form: str, path: Path) -> None:
     if form == "safetensors":
-        saved = read_run(model.folder)
+        saved = read_run(model.folder, model.after_phase)
         write_state({**saved.state, "signature": saved.signature.state_dict()}, path, prefix="method.0.")
         return
     program = trace(model)

@@ -42,6 +42,7 @@ class TrainedModel:
         results: The results of the run; None if it is not over.
         folder: The folder that it was loaded from.
         phases: The number of phases that it was trained on.
+        after_phase: The phase after which its state was kept; None: the last one that is over.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class TrainedModel:
         device: str,
         given: Mapping[str, Any],
         trusted: bool,
+        after_phase: int | None,
     ) -> None:
         self.method, self.setting, self.signature = method, setting, signature
         self.config, self.results, self.folder, self.phases = config, results, folder, phases
+        self.after_phase = after_phase
         self._device, self._given, self._trusted = device, given, trusted
 
     @property
@@ -175,6 +178,11 @@ class TrainedModel:
         Raises:
             RedwoodError: If the run cannot be extended, or an option does not fit. The model stays as it is then.
         """
+        if self.after_phase is not None:
+            raise InvalidOptionError(
+                f"A run is extended from its last phase, and this model is the one after phase {self.after_phase}; "
+                "load it without phase."
+            )
         in_memory = None if isinstance(dataset, str) else dataset
         named = {"dataset": dataset} if in_memory is None else {}
         arguments = as_arguments({**named, **options})
@@ -280,7 +288,7 @@ def load(
         refuse_untrusted(saved.config, saved.folder / "config.yaml", "redwood.load")
     setting, method = make_method(saved, given)
     file = saved.folder / "results.json"
-    results = Results.load(file) if file.exists() else None
+    results = Results.load(file) if file.exists() and phase is None else None  # these are of the whole run
     view = restore(method, saved, setting, device)
     return TrainedModel(
         method,
@@ -293,4 +301,5 @@ def load(
         device=device,
         given=given,
         trusted=trust,
+        after_phase=phase,
     )

@@ -15,6 +15,7 @@ from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
+from redwood.settings.data.table import DATASETS
 
 # Field of `Columns` -> the option of a run that names it.
 _COLUMNS = {"target": "target_column", "task": "task_column", "time": "time_column", "period": "period"}
@@ -51,7 +52,7 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
         RedwoodError: If there are no such samples, or they are unreadable.
     """
     path = Path(dataset).expanduser()
-    if path.is_dir():
+    if path.is_dir() and dataset not in DATASETS:
         return _images(model, path)
     if dataset.lower().endswith(files.SUFFIXES):
         x, y, tasks, names = files.read_samples(path)

@@ -1,6 +1,7 @@
 """iCaRL (Rebuffi et al., 2017, "iCaRL: Incremental Classifier and Representation Learning")."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,6 +96,14 @@ class ICaRL(LwFMC, Rehearsal):
         sums = sum_over_workers(sums.cpu()).to(self.device)
         means = F.normalize(sums, dim=1)
         return torch.where(sums.any(1, keepdim=True), means, torch.inf)
+
+    @override
+    def grow_state(self, saved: State, smaller: Any) -> State:
+        state = super().grow_state(saved, smaller)
+        if state["means"] is not None:
+            further = state["means"].new_full((self.n_outputs - smaller.n_outputs, state["means"].shape[1]), torch.inf)
+            state["means"] = torch.cat([state["means"], further])
+        return state
 
     @torch.no_grad()
     @override

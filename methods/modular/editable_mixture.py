@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
-from redwood.core.growth import grow, growing_shapes
+from redwood.core.growth import grow, sizes_of
 from redwood.core.seeding import derive_seed, preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
@@ -329,9 +329,8 @@ class EditableMixture(LightningMethod):
 
     @override
     def grow_state(self, saved: State, smaller: Any) -> State:
-        larger, small = self.mixture.experts[0].state_dict(), smaller.mixture.experts[0].state_dict()
-        shapes = growing_shapes(larger, small)
-        experts = [grow({}, {}, expert, shapes) for expert in saved["experts"]]
+        sizes = sizes_of(self.mixture.experts[0], smaller.mixture.experts[0])
+        experts = [grow({}, {}, expert, sizes) for expert in saved["experts"]]
         return super().grow_state(saved, smaller) | {"experts": experts, "n_frozen": saved["n_frozen"]}
 
     @override

@@ -1,6 +1,7 @@
 """Load a data set by its name: one of the table, a scenario of continuum, a file, or a function of the user."""
 
 import inspect
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,8 @@ def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Column
         return continuum_adapter.load(name.removeprefix("continuum:"), data_dir, seed, image_size)
     if path.is_dir() and name not in DATASETS:
         return folders.image_folder(path, seed, image_size)
+    if ("/" in name or os.sep in name) and ":" not in name:
+        raise DataError(f"--dataset {name} names no folder or file that is there; look at its path.")
     kind = f"{name.partition(':')[0]}:"
     kinds = [key for key in DATASETS if key.startswith(kind)]
     if kinds and name not in DATASETS:

@@ -16,6 +16,7 @@ from redwood.cli import main
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.experiments.config_file import read_arguments
 from redwood.experiments.runner import execute, resume_run
+from redwood.experiments.trained.export import export_model
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
 from redwood.methods.baselines import Finetune
@@ -143,6 +144,29 @@ class TestNewClasses:
         assert torch.equal(new[:, :4], old) or torch.allclose(new[:, :4], old, atol=1e-5)
         assert not torch.equal(after.predict(X, None), new)
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"method": "ewc", "model": "mlp:widths=4-4"},
+            {
+                "method": "finetune",
+                "model": "mlp:widths=4-4",
+                "optimizer": "adam",
+                "optimizer_state": "keep",
+                "lr": 0.01,
+            },
+            {"method": "rehearsal", "buffer_size": 4},
+            {"method": "lwf", "model": "mlp:widths=4-4"},
+        ],
+        ids=lambda options: options["method"],
+    )
+    def test_nothing_else_grows_that_has_as_many_entries_as_classes(self, folder, tmp_path, options):
+        learner = get_method(options["method"])(**{name: value for name, value in options.items() if name != "method"})
+        made = get_setting("class_incremental")(dataset=str(folder / "first_classes.npz"), passes=2, **in_order(4))
+        made.apply(learner, run_dir=str(tmp_path / "two"), quiet=True, accelerator="cpu")
+        results, _ = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "more_classes.npz", *MORE)
+        assert len(results.accuracy_matrix) == 5
+
     def test_classes_that_come_back_keep_their_outputs(self, folder, tmp_path):
         run(tmp_path / "two", "class_incremental", "ncm", folder / "first_classes.npz", **in_order(4))
         data = save(tmp_path / "again.npz", [2, 3, 4])
@@ -263,6 +287,19 @@ class TestFromPython:
         results = model.learn(data, run_dir=tmp_path / "run", nb_tasks=3, quiet=True)
         assert len(results.accuracy_matrix[-1]) == 5
         assert (model.folder, model.phases, len(model.class_names)) == (tmp_path / "run", 5, 10)
+
+    def test_a_model_of_an_earlier_phase_is_exported_as_such_and_does_not_learn(self, folder, tmp_path):
+        method = get_method("finetune")()
+        made = get_setting("class_incremental")(dataset=str(folder / "first_classes.npz"), passes=2, **in_order(4))
+        options = {"keep_checkpoints": "all", "quiet": True, "accelerator": "cpu"}
+        made.apply(method, run_dir=str(tmp_path / "run"), **options)
+        model = redwood.load(tmp_path / "run", phase=0)
+        assert (model.phases, model.results) == (1, None)
+        export_model(model, "safetensors", tmp_path / "exported")
+        assert torch.equal(redwood.load(tmp_path / "exported").scores(X), model.scores(X))
+        assert not torch.equal(redwood.load(tmp_path / "run").scores(X), model.scores(X))
+        with refused("is the one after phase 0; load it without phase"):
+            model.learn(str(folder / "more_classes.npz"))
 
     def test_a_failure_leaves_it_as_it_was(self, parent, tmp_path):
         model = redwood.load(parent, device="cpu")

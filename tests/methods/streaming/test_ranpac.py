@@ -48,7 +48,7 @@ class TestRegression:
             errors[power] = float((features[held_out] @ weights - F.one_hot(y[held_out], 10)).square().sum())
         best = min(errors, key=errors.__getitem__)
         assert method.chosen == pytest.approx(10.0**best)
-        expected = method._features(few_digits().x_test) @ ridge_regression(features, y, 10.0**best)
+        expected = method.features(few_digits().x_test) @ ridge_regression(features, y, 10.0**best)
         torch.testing.assert_close(method.predict(few_digits().x_test, None), expected, rtol=1e-5, atol=1e-5)
 
 
