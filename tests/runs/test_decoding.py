@@ -1,6 +1,5 @@
 """Who decodes the samples of a run changes none of its numbers, also if it is interrupted; nobody is left behind."""
 
-import multiprocessing
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from redwood.methods.baselines import Finetune, Random
 from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.settings.protocols import FixedStream
+from tests.children import alive, earlier_children  # noqa: F401  # a fixture
 from tests.label_sets import few_label_sets
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
@@ -46,7 +46,7 @@ def several_parts(monkeypatch):
 
 
 def nobody_left():
-    return not multiprocessing.active_children()
+    return not alive()
 
 
 class TestResults:
@@ -131,7 +131,7 @@ class TestInterruption:
     def test_a_method_that_fails_leaves_nobody_behind(self):
         class Fails(Finetune):
             def on_batch_end(self, step, loss, batch_idx):
-                assert len(multiprocessing.active_children()) == 2
+                assert len(alive()) == 2
                 raise ArithmeticError
 
         with pytest.raises(ArithmeticError):

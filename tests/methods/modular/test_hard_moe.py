@@ -200,12 +200,12 @@ class TestLaterTasks:
         class Noting(Watched):
             def fit(self, phase):
                 super().fit(phase)
-                self.features = [*getattr(self, "features", []), deepcopy(self.mixture.backbone.state_dict())]
+                self.noted = [*getattr(self, "noted", []), deepcopy(self.mixture.backbone.state_dict())]
 
         method = Noting(backbone="trained")
         start = configured(HardMoE(backbone="trained")).mixture.backbone.state_dict()
         run_here(small_setting("class_incremental"), method)
-        first, *later = method.features
+        first, *later = method.noted
         assert not all(torch.equal(value, start[name]) for name, value in first.items())
         assert all(torch.equal(value, state[name]) for state in later for name, value in first.items())
         assert method.mixture.prototypes.shape[1] == 256

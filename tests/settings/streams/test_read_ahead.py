@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import signal
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from redwood.settings.streams import read_ahead
 from redwood.settings.streams.batches import Source
 from redwood.settings.streams.order import Entries
 from redwood.settings.streams.read_ahead import Decoding, ReadAhead, decoding_workers
+from tests.children import alive, earlier_children  # noqa: F401  # a fixture
 from tests.methods.helpers import one_sentence
 from tests.settings.lazy import Lazy, Noisy
 
@@ -28,10 +28,6 @@ def workers(count=2):
     decoding = Decoding()
     with decoding.in_workers(count, pin_memory=False):
         yield decoding
-
-
-def alive():
-    return [process for process in multiprocessing.active_children() if process.is_alive()]
 
 
 def every(ahead):
