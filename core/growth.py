@@ -114,18 +114,19 @@ def _entry(state: Any, key: Any) -> Any:
 def _size_of(saved: Tensor, sizes: SizesByName, name: str) -> Sizes | None:
     """The sizes of the parameter that a tensor belongs to, by its name; None if it belongs to none that grows.
 
-    A network that has got parts in training has names that a new one lacks: their ends tell the parameter. A mask of
-    outputs has the shape of what grows.
+    A network that has got parts in training has names that a new one lacks: their ends tell the parameter, or their
+    shape where only what grows has it. A mask of outputs has the shape of what grows.
     """
     if name in sizes:
         return sizes[name]
     shape = tuple(saved.shape)
+    parts = 2 if any(size.before == size.after == shape for size in sizes.values()) else 1
     alike = {
         size
         for known, size in sizes.items()
         if size.before != size.after
         and size.before == shape
-        and (saved.dtype == torch.bool or known.split(".")[-2:] == name.split(".")[-2:])
+        and (saved.dtype == torch.bool or known.split(".")[-parts:] == name.split(".")[-parts:])
     }
     return alike.pop() if len(alike) == 1 else None
 

@@ -32,6 +32,13 @@ def test_what_belongs_to_a_weight_grows_by_its_name_not_by_its_shape():
     assert grown["y"].tolist() == [0, 1, 2]
 
 
+def test_a_part_that_a_new_network_lacks_grows_by_its_shape_where_only_outputs_have_it():
+    wide, narrow = (sizes_of(network(5, width=width), network(3, width=width)) for width in (4, 3))
+    assert grow(None, None, {"laterals.1.weight": torch.ones(3, 4)}, wide)["laterals.1.weight"].shape == (5, 4)
+    assert grow(None, None, {"laterals.1.bias": torch.ones(3)}, narrow)["laterals.1.bias"].shape == (5,)
+    assert grow(None, None, {"other.2.bias": torch.ones(3)}, narrow)["other.2.bias"].shape == (3,)
+
+
 def test_a_mask_of_outputs_grows_by_its_shape():
     small, large = network(3, width=4), network(5, width=4)
     grown = grow(None, None, {"known": torch.ones(3, dtype=torch.bool)}, sizes_of(large, small))
