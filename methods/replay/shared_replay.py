@@ -36,9 +36,9 @@ def make_replay(method: LightningMethod, setting: SupervisedSetting, *, options:
         InvalidOptionError: If the buffer cannot be made, or needs labels or task ids that the setting hides.
     """
     options.check_place()
-    world = method.run.saved_by or world_size()
-    size = options.own_share(world)
+    size = options.own_share(method.run.saved_by)
     if options.asynchronous:
+        world = method.run.saved_by or world_size()
         replay: Replay = SharedReplay(_shared_buffer(options, setting, draws), draws, method.device, setting, world)
     else:
         buffer = options.make_buffer("buffer", setting.seed, options.make_policy(), options.make_sampler(), **size)
