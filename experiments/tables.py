@@ -125,7 +125,9 @@ def _cell(values: Sequence[float | None] | None, task: int | None, phase: int | 
 def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     for name, value in results.metrics.items():
         label = " ".join(ABBREVIATIONS.get(word, word) for word in name.split("_"))
-        if name.startswith("validation") and results.num_phases > 1:
+        if name.startswith("average_validation"):
+            label += " of all phases"
+        elif name.startswith("validation") and results.num_phases > 1:
             label += " on the last phase"
         yield label, show_value(results.measure, value, signed=name in SIGNED)
     if results.top5_accuracy is not None:

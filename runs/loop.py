@@ -38,7 +38,7 @@ from redwood.settings.scores.slices import SliceScores
 from redwood.settings.signature import Signature
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 10
+STATE_FORMAT = 11
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -58,7 +58,7 @@ class RunState:
         untrained: Scores on each task before the first phase, if they are known.
         top5: Top-5 accuracy on each task after the last phase.
         slices: Scores on each slice after the last phase, as plain values; empty where there are none.
-        validation: Score on the samples held out from each phase.
+        validation: Scores on the samples held out from each phase so far, after each phase; empty if there are none.
         learning_curves: Test accuracy before the first mini-batches of each phase, if it is measured.
         labels_used: Labels that were asked for by each point of the online curve of each phase, if they are asked for.
         curve: Points of the online curve: samples seen, value.
@@ -78,7 +78,7 @@ class RunState:
     untrained: list[float] | None = None
     top5: list[float | None] | None = None
     slices: dict[str, Any] = field(default_factory=dict)
-    validation: list[float | None] = field(default_factory=list)
+    validation: list[list[float | None]] = field(default_factory=list)
     learning_curves: list[list[float | None]] = field(default_factory=list)
     details: list[dict[str, Any]] = field(default_factory=list)
     labels_used: list[list[int]] = field(default_factory=list)
@@ -233,7 +233,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
     details = stream.phase_over(index, method, scores)
     with FlopCounterMode(display=False) as counter:
-        held_out = stream.validate(method, index)
+        held_out = stream.validate(method, index) or []
     counted = torch.tensor(counter.get_total_flops(), dtype=torch.float64)
     state.validation_flops += float(sum_over_workers(counted))
     add_phase(state.flops, method, state.validation_flops, state.flops_before)
@@ -262,7 +262,7 @@ def _count_samples(phase: AnyPhase, state: RunState) -> None:
     state.curve_samples += phase.online.span()
 
 
-def _row_metrics(scores: Scores, held_out: float | None, stream: Stream, index: int) -> dict[str, float]:
+def _row_metrics(scores: Scores, held_out: list[float | None], stream: Stream, index: int) -> dict[str, float]:
     """The values to log of a phase; the names mean the same as in `results.json`, which averages over the phases."""
     key, values = stream.results_type.measure.key, scores.per_task
     row = {f"{key}/task_{task}": value for task, value in enumerate(values) if value is not None}
@@ -272,8 +272,10 @@ def _row_metrics(scores: Scores, held_out: float | None, stream: Stream, index: 
         row[f"average_{key}"] = _mean(seen)
     if None not in values:
         row[f"average_{key}_all_tasks"] = _mean(values)
-    if held_out is not None:
-        row[f"validation_{key}"] = held_out
+    if held_out and held_out[-1] is not None:
+        row[f"validation_{key}"] = held_out[-1]
+    if any(value is not None for value in held_out):
+        row[f"average_validation_{key}"] = _mean(held_out)
     return row
 
 
@@ -341,7 +343,7 @@ def _state_spec(stream: Stream) -> Record:
             "untrained": values,
             "top5": ListOf(Number(optional=True), length=stream.num_tasks, optional=True),
             "slices": MapOf(ANYTHING),
-            "validation": ListOf(Number(optional=True)),
+            "validation": ListOf(ListOf(Number(optional=True))),
             "learning_curves": ListOf(ListOf(Number(optional=True))),
             "details": ListOf(MapOf(ANYTHING)),
             "labels_used": ListOf(ListOf(count)),
@@ -379,7 +381,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         untrained_accuracy=state.untrained,
         online_curve=state.curve,
         top5_accuracy=state.top5,
-        validation=[] if set(state.validation) == {None} else state.validation,
+        validation_matrix=_validation_matrix(state.validation),
         learning_curves=state.learning_curves,
         slices=SliceScores(**state.slices) if state.slices else None,
         labels_used=state.labels_used,
@@ -389,6 +391,11 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
         **stream.result_fields(state.details),
     )
+
+
+def _validation_matrix(rows: list[list[float | None]]) -> list[list[float | None]]:
+    """The rows; an extended run may hold out samples of some phases only."""
+    return [row or [None] * (phase + 1) for phase, row in enumerate(rows)] if any(rows) else []
 
 
 def _write_results(run: Run, results: Results) -> None:

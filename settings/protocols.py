@@ -175,8 +175,17 @@ class Stream(Protocol):
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Score the method on the test sets of the first `num_tasks` tasks (default: all)."""
 
-    def validate(self, method: Learner, phase: int) -> float | None:
-        """Score the method on the samples held out from a phase; None if there are none."""
+    def validate(self, method: Learner, phase: int) -> list[float | None] | None:
+        """Score the method on the samples held out from each phase so far.
+
+        Args:
+            method: The method.
+            phase: The phase that was trained last.
+
+        Returns:
+            One score for each phase up to this one. None for a phase that has no such samples, or whose samples are
+            among those of a later one. None instead of the list if no samples are held out at all.
+        """
 
     def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
         """A phase was trained and scored: decide what depends on the method in the phases to come.
@@ -221,7 +230,7 @@ class FixedStream:
         """None: all labels come."""
         return None
 
-    def validate(self, method: Learner, phase: int) -> float | None:
+    def validate(self, method: Learner, phase: int) -> list[float | None] | None:
         """None: no samples are held out."""
         return None
 

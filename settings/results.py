@@ -103,8 +103,9 @@ class Results:
         config: Options that reproduce the run.
         versions: Versions of the software.
         top5_accuracy: Top-5 accuracy (T,) after the last phase; None for up to ten classes. Not in the JSON file.
-        validation: Accuracy (P,) after each phase on the samples held out from it (`--validation`). Empty if there are
-            none; None for a phase that was too small.
+        validation_matrix: Row i: accuracy after phase i on the samples held out (`--validation`) from each of the phases
+            0 to i. None for a phase that was too small, or whose samples are among those of a later phase. Empty if no
+            samples are held out.
         phase_tasks: The task (P,) of each phase, where tasks come back; tasks are numbered as they come. None where
             phase i trains task i, or one phase trains all of them. In the JSON file unless it is None.
         learning_curves: Test accuracy (P, n + 1) on the task of each phase after 0..n of its mini-batches (`--lca n`);
@@ -135,7 +136,7 @@ class Results:
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed_versions)
     top5_accuracy: list[float | None] | None = None
-    validation: list[float | None] = field(default_factory=list)
+    validation_matrix: list[list[float | None]] = field(default_factory=list)
     phase_tasks: list[int] | None = None
     learning_curves: list[list[float | None]] = field(default_factory=list)
     slices: SliceScores | None = None
@@ -189,6 +190,11 @@ class Results:
         return None if self.phase_tasks is None else self.phase_tasks[: len(self.accuracy_matrix)]
 
     @property
+    def validation(self) -> list[float | None]:
+        """Accuracy (P,) after each phase on the samples held out from it; empty if there are none."""
+        return [row[-1] for row in self.validation_matrix]
+
+    @property
     def average_curve(self) -> NDArray[np.float64]:
         """The average accuracy on the tasks so far after each phase (P,)."""
         return metrics.average_accuracy_curve(self.learned, self.order)
@@ -197,8 +203,8 @@ class Results:
     def metrics(self) -> dict[str, float | None]:
         """Every metric of `measure` over the phases so far; None where it is not defined or not measured.
 
-        Where samples were held out, the value on the held-out samples of the last phase is added; with `--lca` the area
-        under the learning curves, `lca`.
+        Where samples were held out, two values on held-out samples are added: on those of the last phase, and the
+        average over the phases. With `--lca`, the area under the learning curves is added, `lca`.
         """
         key = self.measure.key
         values: dict[str, float | None] = dict.fromkeys(self.measure.metrics)
@@ -214,8 +220,10 @@ class Results:
             "backward_transfer": metrics.backward_transfer(gains, self.order),
             "forward_transfer": self._forward_transfer(gains),
         }
-        if self.validation:
+        if self.validation_matrix:
+            known = [value for value in self.validation_matrix[-1] if value is not None]
             values[f"validation_{key}"] = self.validation[-1]
+            values[f"average_validation_{key}"] = sum(known) / len(known) if known else None
         return values | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
 
     @property
@@ -251,7 +259,7 @@ class Results:
             "versions": dict(self.versions),
             "config": plain(self.config),
             **{name: getattr(self, name) for name in self.own_entries},
-            **({f"validation_{self.measure.key}": list(self.validation)} if self.validation else {}),
+            **({} if not self.validation_matrix else self._held_out_entries()),
             **({} if self.phase_tasks is None else {"phase_tasks": list(self.phase_tasks)}),
             **({"learning_curves": list(map(_numbers, self.learning_curves))} if self.learning_curves else {}),
             **({} if self.slices is None else {"slices": self.slices.to_dict()}),
@@ -259,6 +267,10 @@ class Results:
             **({"class_names": list(self.class_names)} if self.class_names else {}),
             **({"task_names": list(self.task_names)} if self.task_names else {}),
         }
+
+    def _held_out_entries(self) -> dict[str, Any]:
+        name = f"validation_{self.measure.key}"
+        return {name: _numbers(self.validation), f"{name}_matrix": list(map(_numbers, self.validation_matrix))}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -284,7 +296,8 @@ class Results:
             *cls.own_entries,
         )
         held_out = f"validation_{cls.measure.key}"
-        optional = {"phase_tasks", "learning_curves", "slices", "labels_used", "class_names", "task_names", held_out}
+        optional = {"phase_tasks", "learning_curves", "slices", "labels_used", "class_names", "task_names"}
+        optional |= {held_out, f"{held_out}_matrix"}
         if not isinstance(data, dict) or data.keys() - optional != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
@@ -302,7 +315,7 @@ class Results:
                 cost=Cost(**data["cost"]),
                 config=dict(data["config"]),
                 versions=dict(data["versions"]),
-                validation=_numbers(data.get(held_out, [])),
+                validation_matrix=list(map(_numbers, data.get(f"{held_out}_matrix", []))),
                 phase_tasks=order,
                 learning_curves=list(map(_numbers, data.get("learning_curves", []))),
                 slices=SliceScores(**data["slices"]) if "slices" in data else None,

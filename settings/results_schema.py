@@ -51,6 +51,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "seed": _COUNT,
         f"{measure.key}_matrix": ListOf(ListOf(Number(low, high, optional=True), least=1)),
         f"validation_{measure.key}": ListOf(Number(low, high, optional=True)),
+        f"validation_{measure.key}_matrix": ListOf(ListOf(Number(low, high, optional=True), least=1)),
         measure.online_key: ListOf(ListOf(Number(), length=2)),
         "metrics": MapOf(_KNOWN_OR_NOT),
         "cost": Record(costs, optional=frozenset(costs)),

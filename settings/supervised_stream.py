@@ -464,8 +464,15 @@ class SupervisedStream(FixedStream):
         """Test accuracy of the method before the first mini-batches of a phase; None unless `--lca` asks for it."""
         return self._curves.pop(phase).values if phase in self._curves else None
 
-    def validate(self, method: Learner, phase: int) -> float | None:
-        """Score `method` on all samples held out from a phase; None if there are none."""
+    @override
+    def validate(self, method: Learner, phase: int) -> list[float | None] | None:
+        if not any(len(held_out.entries) for held_out in self._held_out):
+            return None
+        # Where a phase trains all tasks so far, its held-out samples are of all of them, too.
+        first = phase if self._promised.past_accessible else 0
+        return [None] * first + [self._score_held_out(method, index) for index in range(first, phase + 1)]
+
+    def _score_held_out(self, method: Learner, phase: int) -> float | None:
         held_out = self._held_out[phase].entries
         if not len(held_out):
             return None

@@ -10,6 +10,7 @@ from rich.console import Console
 from redwood.core.errors import DataError
 from redwood.experiments.comparison_tables import write_comparison
 from redwood.experiments.tables import print_results
+from redwood.methods.baselines import Finetune
 from redwood.runs.pair_results import PairResults
 from redwood.settings.results import Results, mean_and_std
 from redwood.settings.rl.tree import IncrementalRLSetting
@@ -52,6 +53,20 @@ def test_accuracy_of_each_phase(key):
     assert results.metrics["validation_accuracy"] == results.validation[-1]
 
 
+def test_the_samples_of_earlier_phases_are_scored_again():
+    results, _ = run("class_incremental", Finetune, passes=20)
+    assert [len(row) for row in results.validation_matrix] == [1, 2, 3]
+    last = results.validation_matrix[-1]
+    assert last[-1] > 0.8 and max(last[:-1]) < 0.2  # forgotten
+    assert results.metrics["average_validation_accuracy"] == pytest.approx(sum(last) / 3)
+
+
+def test_where_the_past_stays_the_last_phase_holds_samples_of_all_tasks():
+    results, _ = run("cumulative", FixedRule)
+    assert [row[:-1] for row in results.validation_matrix] == [[], [None], [None, None]]
+    assert results.metrics["average_validation_accuracy"] == results.validation[-1]
+
+
 def test_every_file_says_the_same(tmp_path):
     results, _ = run("class_incremental", folder=tmp_path / "run")
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
@@ -60,7 +75,7 @@ def test_every_file_says_the_same(tmp_path):
     assert logged == content["validation_accuracy"] == results.validation
     assert content["metrics"]["validation_accuracy"] == logged[-1]
     loaded = Results.load(tmp_path / "run" / "results.json")
-    assert (loaded.validation, loaded.metrics) == (results.validation, results.metrics)
+    assert (loaded.validation_matrix, loaded.metrics) == (results.validation_matrix, results.metrics)
     write_comparison([PairResults("a", "b", [results]), PairResults("a", "c", [loaded])], tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         assert [float(row["validation_accuracy"]) for row in csv.DictReader(file)] == [logged[-1]] * 2
@@ -71,6 +86,7 @@ def test_the_table_says_whose_it_is(key, whose):
     results, console = run(key, FixedRule)[0], Console(file=io.StringIO(), width=100)
     print_results(results, console)
     (line,) = [line for line in console.file.getvalue().splitlines() if line.startswith("validation")]
+    assert "average validation accuracy of all phases" in console.file.getvalue()
     assert line.split() == ["validation", "accuracy", *whose.split(), f"{100 * results.validation[-1]:.1f}"]
 
 
@@ -90,11 +106,11 @@ def test_errors_of_numbers(tmp_path):
 
 @pytest.mark.parametrize(("key", "told"), [("class_incremental", False), ("task_incremental", True)])
 def test_a_method_is_told_what_it_is_at_test(key, told):
-    """After the untrained network, the test and the held-out samples of each of three phases; ids where promised."""
+    """After the untrained network and in each of three phases, after the test samples; ids where promised."""
     _, method = run(key, Recorder)
-    held_out = [tested for number, tested in enumerate(method.log.tested) if number and number % 2 == 0]
-    assert len(held_out) == 3
-    for phase, (x, ids) in enumerate(held_out):
+    held_out = [tested for number, tested in enumerate(method.log.tested) if number not in (0, 1, 3, 6)]
+    assert len(held_out) == 1 + 2 + 3
+    for phase, (x, ids) in zip([0, 0, 1, 0, 1, 2], held_out, strict=True):
         assert 10 <= len(x) <= 15
         assert (ids.tolist() == [phase] * len(x)) if told else ids is None
 
