@@ -103,8 +103,8 @@ class Results:
         config: Options that reproduce the run.
         versions: Versions of the software.
         top5_accuracy: Top-5 accuracy (T,) after the last phase; None for up to ten classes. Not in the JSON file.
-        validation_matrix: Row i: accuracy after phase i on the samples held out (`--validation`) from each of the phases
-            0 to i. None for a phase that was too small, or whose samples are among those of a later phase. Empty if no
+        validation_matrix: Row i: accuracy after phase i on the samples held out (`--validation`) from each phase up to
+            it. None for a phase that was too small, or whose samples are among those of a later phase. Empty if no
             samples are held out.
         phase_tasks: The task (P,) of each phase, where tasks come back; tasks are numbered as they come. None where
             phase i trains task i, or one phase trains all of them. In the JSON file unless it is None.
