@@ -13,12 +13,14 @@ from redwood.core.files import remove_temporaries
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.jobs import Failure, Job, Outcome
+from redwood.experiments.launchers.here import ThisProcess
+from redwood.experiments.launchers.launcher import Launcher
+from redwood.experiments.launchers.pool import Pool
+from redwood.experiments.launchers.resources import find_resources
 from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, parse_pairs
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import ComparisonPlan
-from redwood.experiments.pool import Pool, ThisProcess
-from redwood.experiments.resources import find_resources
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.runs.figures.comparison import draw_comparison
 from redwood.runs.launch import is_first_process, launched_processes
@@ -150,11 +152,9 @@ def _run_all(jobs: list[Job], run: Run, console: Console, at_once: int | None) -
     outcomes: dict[Job, Outcome] = {job: job.results() for job in jobs if job.complete}
     left = [job for job in jobs if job not in outcomes]
     here = at_once == 1 or launched_processes() > 1
-    with (
-        make_monitor(console, len(jobs), len(outcomes), here, run.quiet) as monitor,
-        ThisProcess() if here else Pool(find_resources(run, at_once)) as pool,
-    ):
-        for job, outcome in pool.run(left, monitor.started):
+    launcher: Launcher = ThisProcess() if here else Pool(find_resources(run, at_once))
+    with make_monitor(console, len(jobs), len(outcomes), here, run.quiet) as monitor, launcher:
+        for job, outcome in launcher.run(left, monitor.started):
             outcomes[job] = outcome
             monitor.ended(job, outcome)
     return {job: outcomes[job] for job in jobs}

@@ -28,7 +28,7 @@ class Job:
         arguments: Options of the comparison, of which the pair takes its own.
         seed: Seed of this run.
         folder: Its run directory; it goes on with what it finds there.
-        width: Cores or GPUs that it takes while it runs, see `redwood.experiments.resources`.
+        width: Cores or GPUs that it takes while it runs, see `redwood.experiments.launchers.resources`.
         devices: Numbers of the GPUs that it is to use, as `--devices` has them; None leaves the option as given.
     """
 

@@ -12,9 +12,9 @@ from redwood.core.errors import RedwoodError
 from redwood.core.files import plain, write_atomically
 from redwood.core.schema import ListOf, Number, Record, Text, check
 from redwood.experiments.jobs import Job
+from redwood.experiments.launchers.resources import resources_needed
 from redwood.experiments.options import Options
 from redwood.experiments.pairs import Pair
-from redwood.experiments.resources import resources_needed
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.runs.folder import RunFolder

@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have runs start their workers, and comparisons their jobs, without seconds of imports."""
     replaced = SimpleNamespace(get_context=lambda _: start_context(), parent_process=multiprocessing.parent_process)
-    for module in ("redwood.runs.processes", "redwood.experiments.pool"):
+    for module in ("redwood.runs.processes", "redwood.experiments.launchers.pool"):
         monkeypatch.setattr(f"{module}.multiprocessing", replaced)
 
 

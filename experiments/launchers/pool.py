@@ -1,11 +1,11 @@
-"""Run jobs one after the other in this process, or side by side in processes, of which each job may kill its own."""
+"""Run jobs side by side in processes, of which each job may kill its own."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext
@@ -13,32 +13,11 @@ from typing import Self
 
 from redwood.core.child_processes import interrupts_blocked
 from redwood.experiments.jobs import Failure, Job, Outcome, run_job
-from redwood.experiments.resources import Resources
-from redwood.experiments.worker import serve
+from redwood.experiments.launchers.resources import Resources
+from redwood.experiments.launchers.worker import serve
 
 POLL_S = 2.0  # between checks of which processes are alive
 GRACE_S = 60.0  # for runs to save a checkpoint and to close their loggers when the comparison is stopped
-
-
-class ThisProcess:
-    """Runs jobs one after the other in this process, so that the user sees their output."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
-        """Run all of them, see `Pool.run`."""
-        for job in jobs:
-            started(job)
-            outcome = run_job(job)
-            if isinstance(outcome, Failure) and outcome.traceback:
-                job.folder.mkdir(parents=True, exist_ok=True)
-                with job.log.open("a") as log:
-                    log.write(outcome.traceback)
-            yield job, outcome
 
 
 class Pool:
@@ -61,25 +40,34 @@ class Pool:
     def __exit__(self, *error: object) -> None:
         self._stop()
 
-    def run(self, jobs: Sequence[Job], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
-        """Run all of them; a job that needs more cores or GPUs than are free lets others pass.
-
-        Args:
-            jobs: What to run.
-            started: Called with each job as it starts.
-
-        Yields:
-            Each job as it ends, and its outcome.
-        """
-        waiting = list(jobs)
-        while waiting or self._busy:
+    def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
+        """Run all of them, see `Launcher.run`; a job that needs more cores or GPUs than are free lets others pass."""
+        source, waiting, exhausted = iter(jobs), list[Job](), False
+        while waiting or self._busy or not exhausted:
             for job in list(waiting):
-                taken = self._resources.take(job.width)
-                if taken is not None:
+                if self._started(job, started):
                     waiting.remove(job)
-                    self._start(job, taken)
-                    started(job)
+            # Of jobs that are chosen late, at most one waits for a place.
+            while not exhausted and self._resources.free and (isinstance(jobs, Sized) or not waiting):
+                try:
+                    following = next(source)
+                except StopIteration:
+                    exhausted = True
+                    break
+                if following is None:
+                    break
+                if not self._started(following, started):
+                    waiting.append(following)
             yield from self._ended()
+
+    def _started(self, job: Job, started: Callable[[Job], None]) -> bool:
+        """Start the job, if there is room for it."""
+        taken = self._resources.take(job.width)
+        if taken is None:
+            return False
+        self._start(job, taken)
+        started(job)
+        return True
 
     def _start(self, job: Job, taken: list[int | None]) -> None:
         alive = [each for each in self._idle if each.process.is_alive()]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from redwood.cli import main
-from redwood.experiments import pool
+from redwood.experiments.launchers import pool
 from tests.cli.test_comparison import final_accuracy, table
 from tests.small_runs import MEASURED
 

@@ -25,6 +25,11 @@ class Resources:
         self.total = len(self._free)
         self._distinct = len(set(numbers)) if None not in numbers else None
 
+    @property
+    def free(self) -> int:
+        """How many places nobody has taken."""
+        return len(self._free)
+
     def take(self, width: int) -> list[int | None] | None:
         """Give away `width` places, all if there are fewer; None as long as too few are free.
 

@@ -3,8 +3,8 @@ import os
 import pytest
 import torch
 
-from redwood.experiments import resources
-from redwood.experiments.resources import Resources, available_cores, find_resources, resources_needed
+from redwood.experiments.launchers import resources
+from redwood.experiments.launchers.resources import Resources, available_cores, find_resources, resources_needed
 from redwood.runs.run import Run
 
 

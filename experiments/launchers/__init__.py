@@ -1,0 +1,1 @@
+"""What runs the jobs of a comparison: this process, or a pool of processes."""
