@@ -111,7 +111,7 @@ class Run:
         self.global_step = 0
         self.num_phases = 1
         self.sends_back = False
-        self.is_trained = self.earlier is not None
+        self.is_trained = False
         self.saved_by = 0
         self.start_phase()
 

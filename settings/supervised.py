@@ -72,6 +72,8 @@ class SupervisedSetting(Setting, labels=True):
 
     @override
     def __post_init__(self) -> None:
+        # What an earlier run hands on, see `after`; no option, and not for methods.
+        self._earlier: Earlier | None = None
         super().__post_init__()
         self.dataset, self.background = checked_source(self.dataset), checked_source(self.background)
         self.passes = self.resolve("passes", self.passes, default=20)
@@ -103,8 +105,7 @@ class SupervisedSetting(Setting, labels=True):
 
     @property
     def _columns(self) -> Columns:
-        earlier: Earlier | None = vars(self).get("_earlier")
-        features = () if earlier is None else earlier.feature_names
+        features = () if self._earlier is None else self._earlier.feature_names
         return Columns(self.target_column, self.task_column, self.time_column, self.period, self.slices, features)
 
     def _check_columns(self) -> None:
@@ -235,8 +236,7 @@ class SupervisedSetting(Setting, labels=True):
             last = self.first_task + (self.nb_tasks or 0)
             return self._stream_of(ctrl_stream(self.stream, pool, load, self.seed, last), load)
         data = self._dataset_of(self.dataset, self.image_size, self._columns)
-        earlier: Earlier | None = vars(self).get("_earlier")
-        return self.stream_type(self, data) if earlier is None else self.stream_type(self, data, earlier=earlier)
+        return self.stream_type(self, data, earlier=self._earlier) if self._earlier else self.stream_type(self, data)
 
     def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
         data = combine(self.dataset_name, views, load, self.seed)
@@ -280,7 +280,7 @@ class SupervisedSetting(Setting, labels=True):
         extended = copy.copy(self)
         for name in ("_stream", "observation_space", "action_space"):
             vars(extended).pop(name, None)
-        vars(extended)["_earlier"] = earlier
+        extended._earlier = earlier
         return extended
 
     @property
@@ -304,7 +304,7 @@ class SupervisedSetting(Setting, labels=True):
         vars(view).update(spaces, dataset=self.dataset_name)
         if self._stream.feature_names:
             vars(view)["feature_names"] = self._stream.feature_names
-        del vars(view)["_stream"]
+        del vars(view)["_stream"], vars(view)["_earlier"]
         if self.assumptions.boundaries:
             vars(view)["nb_tasks"] = self._stream.total_tasks
         return view

@@ -20,11 +20,14 @@ from redwood.experiments.trained.export import export_model
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
 from redwood.methods.baselines import Finetune
+from redwood.methods.networks import build_network
+from redwood.methods.replay.gdumb import GDumb
 from redwood.methods.replay.generative import GenerativeRehearsal
 from redwood.runs import loop
 from redwood.settings import Dataset, get_setting
 from redwood.settings.results import Results
 from tests.cli.command import assert_one_sentence
+from tests.leak_check import reachable
 from tests.methods.helpers import refused
 from tests.samples import few_digits
 from tests.small_runs import OPTIONS
@@ -61,8 +64,8 @@ def split_by_task(folder):
         np.savez(folder / f"{name}.npz", **part)
 
 
-def run(folder, setting, method, dataset, **options):
-    learner = get_method(method)(**OPTIONS.get(method, {}))
+def run(folder, setting, method, dataset, *, learner=None, **options):
+    learner = learner or get_method(method)(**OPTIONS.get(method, {}))
     made = get_setting(setting)(**{"dataset": str(dataset), "passes": 2, "batch_size": 16} | options)
     return made.apply(learner, run_dir=str(folder), quiet=True, accelerator="cpu"), learner
 
@@ -113,6 +116,20 @@ class TestTwoTasksAndThreeAreFive:
         whole, other = run(tmp_path / "whole", "class_incremental", method, folder / "all_classes.npz", **options)
         assert extended.class_names == whole.class_names or not whole.class_names
         self.check(extended, learner, whole, other)
+
+    def test_of_a_method_that_starts_anew_from_a_file_of_weights(self, folder, tmp_path):
+        space = get_setting("domain_incremental")(dataset=str(folder / "first.npz")).observation_space
+        torch.save(build_network("mlp", space, 10).state_dict(), tmp_path / "weights.pth")
+        given = {"model": "mlp", "weights": str(tmp_path / "weights.pth"), "memory_passes": 1, "lr": 1e-9}
+        run(tmp_path / "two", "domain_incremental", "gdumb", folder / "first.npz", learner=GDumb(**given))
+        extended, learner = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "rest.npz")
+        data, whole = folder / "whole.npz", GDumb(**given)
+        results, whole = run(tmp_path / "whole", "domain_incremental", "gdumb", data, learner=whole, eval_tasks="seen")
+        self.check(extended, learner, results, whole)
+        start = torch.load(tmp_path / "weights.pth")
+        assert all(
+            torch.allclose(value, start[name], atol=1e-5) for name, value in learner.network.state_dict().items()
+        )
 
     def check(self, extended, learner, whole, other):
         lower = [[row[task] for task in range(phase + 1)] for phase, row in enumerate(whole.accuracy_matrix)]
@@ -192,6 +209,16 @@ class TestNewClasses:
 
 
 class TestTheNewRun:
+    def test_shows_its_method_no_sample_of_the_old_one(self, parent, folder):
+        options = extended_options(
+            parent, ["--dataset", str(folder / "more_classes.npz"), *map(str, MORE)], trusted=False
+        )
+        assert any(isinstance(value, Dataset) for value in reachable(options.setting))
+        found = [
+            value for value in reachable(options.setting.for_method()) if isinstance(value, Dataset | torch.Tensor)
+        ]
+        assert found == []
+
     def test_leaves_the_old_one_alone_and_names_it(self, folder, parent, tmp_path):
         before = {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
         extend(parent, tmp_path / "run", "--dataset", folder / "more_classes.npz", *MORE)
