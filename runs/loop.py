@@ -44,6 +44,7 @@ EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
     "Checkpoint directory",  # one folder serves all phases
     "The dirpath has changed",  # a run folder may be moved before it is resumed
+    "The `srun` command is available",  # redwood starts its workers itself
     r"`isinstance\(treespec",  # Lightning on a newer torch
 )
 
