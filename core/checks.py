@@ -5,7 +5,7 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -75,6 +75,21 @@ def check_types(options: Options) -> None:
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise InvalidOptionError(f"--{f.name} has to be of type {wanted[0].__name__}, but {value!r} was given.")
         setattr(options, f.name, value)
+
+
+def refuse_unused(options: Options, unused: Mapping[str, str], whose: str) -> None:
+    """Raise `InvalidOptionError` if an option that decides nothing, or contradicts its owner, is not at its default.
+
+    Args:
+        options: A dataclass.
+        unused: Names of such options, and why, after a comma: `which draws its batches itself`.
+        whose: The name of the setting or method, for the sentence.
+    """
+    for f in dataclasses.fields(options):
+        value, factory = getattr(options, f.name), f.default_factory
+        if f.name in unused and value != (f.default if factory is dataclasses.MISSING else factory()):
+            shown = " ".join(map(str, value)) if isinstance(value, list) else value
+            raise InvalidOptionError(f"--{f.name} {shown} does not go with {whose}, {unused[f.name]}; leave it out.")
 
 
 def check_choice(options: object, name: str, known: Collection[str]) -> None:

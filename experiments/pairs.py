@@ -85,7 +85,7 @@ def _hint(pair: Pair) -> str:
 
 def _used_options(setting: type[Setting]) -> set[str]:
     """The options that decide something under a setting."""
-    return {f.name for f in fields(setting)} - setting.unused_options
+    return {f.name for f in fields(setting)} - setting.unused_options.keys()
 
 
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:

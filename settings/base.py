@@ -3,16 +3,17 @@
 import copy
 import difflib
 from abc import ABC, ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeGuard, cast
 
-from redwood.core.checks import check_choice, check_types, refuse_untyped_options
+from redwood.core.checks import check_choice, check_types, refuse_untyped_options, refuse_unused
 from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
 from redwood.settings.scores.answers import Space
+from redwood.settings.table import name_of_setting
 
 EVAL_TASKS = ("all", "seen")
 
@@ -39,7 +40,7 @@ class Setting(ABC, metaclass=_Sealing):
     """
 
     assumptions: ClassVar[Assumptions] = Assumptions()
-    unused_options: ClassVar[frozenset[str]] = frozenset()  # inherited options that are refused, as they decide nothing
+    unused_options: ClassVar[Mapping[str, str]] = {}  # inherited options that are refused, and why, after a comma
 
     seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
     # None means the default of the node. `__post_init__` puts it in, so a finished setting holds a number.
@@ -64,6 +65,7 @@ class Setting(ABC, metaclass=_Sealing):
             InvalidOptionError: If an option is out of range or contradicts the setting.
         """
         check_types(self)
+        refuse_unused(self, self.unused_options, name_of_setting(type(self)))
         if self.seed < 0:
             raise InvalidOptionError(f"--seed {self.seed} has to be at least 0.")
         self.workers = self.resolve("workers", self.workers, default=1)

@@ -1,5 +1,6 @@
 """The node of federated learning: clients with samples of their own, which train in rounds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import floor
 from typing import ClassVar, cast
@@ -19,7 +20,10 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
     """Class-incremental learning of clients that keep their samples, in rounds."""
 
     stream_type: ClassVar[type[SupervisedStream]] = FederatedStream
-    unused_options: ClassVar[frozenset[str]] = frozenset({"passes", "lca", "label_delay"})
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "lca": "which has no mini-batches of one learner to count",
+        "label_delay": "whose clients hold the samples, which are no stream in one pass",
+    }
 
     clients: int = cast("int", None)  # parties that hold the training samples, as many each (default: 10)
     # concentration of the Dirichlet distribution of a client's classes: the smaller, the fewer classes a client has
@@ -40,7 +44,7 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
                 f"--participation {self.participation} selects nobody of --clients {self.clients}; use at least "
                 f"{0.5 / self.clients:g}."
             )
-        self._refuse_inherited()
+        self._set_passes()
         super().__post_init__()
 
     @property
@@ -48,8 +52,8 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
         """Number of clients that train in a round, rounded, unless fewer hold samples of the task."""
         return floor(self.participation * self.clients + 0.5)
 
-    def _refuse_inherited(self) -> None:
-        """Set `passes` to the most that a sample is presented, and refuse what has no meaning here."""
+    def _set_passes(self) -> None:
+        """Set `passes` to the most that a sample is presented, and refuse another number."""
         passes, default = self.rounds * self.local_passes, type(self).rounds * type(self).local_passes
         # The command line and dataclasses.replace pass the default of a finished setting on.
         if self.passes not in (None, default, passes):
@@ -58,12 +62,3 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
                 f"{self.rounds} times --local_passes {self.local_passes}; leave it out (or None)."
             )
         self.passes = passes
-        if self.lca:
-            raise InvalidOptionError(
-                f"--lca {self.lca} counts the mini-batches of one learner, but here clients train; leave it out."
-            )
-        if self.label_delay:
-            raise InvalidOptionError(
-                f"--label_delay {self.label_delay} needs a stream that is presented once, but here clients hold the "
-                "samples; leave it out."
-            )

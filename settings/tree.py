@@ -1,5 +1,6 @@
 """The nodes of the supervised branch of the tree: each class names the assumptions that it adds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -77,7 +78,9 @@ class LabelBudgetSetting(
     """Class-incremental learning in one pass, in which a method may ask for a share of the labels of each phase."""
 
     stream_type: ClassVar[type[SupervisedStream]] = RequestedStream
-    unused_options: ClassVar[frozenset[str]] = frozenset({"validation"})
+    unused_options: ClassVar[Mapping[str, str]] = {
+        "validation": "whose --label_budget does not count the labels of held-out samples"
+    }
 
     batch_size: int = 4  # labels per mini-batch: the fewer, the more often labels are asked for
     label_budget: float = 0.1  # share of the labels of each phase that a method may ask for
@@ -87,10 +90,6 @@ class LabelBudgetSetting(
         super().__post_init__()
         if not 0 < self.label_budget <= 1:
             raise InvalidOptionError(f"--label_budget {self.label_budget} has to be greater than 0 and at most 1.")
-        if self.validation:
-            raise InvalidOptionError(
-                f"--validation {self.validation} would give labels that --label_budget does not count; leave it out."
-            )
 
 
 class Distributed(Setting, workers=Range(2)):

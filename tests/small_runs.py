@@ -16,8 +16,6 @@ from redwood.methods.lightning import LightningMethod
 from redwood.runs.loop import run_protocol
 from redwood.runs.run import Run
 from redwood.settings import get_setting
-from redwood.settings.acquisition import setting as acquisition
-from redwood.settings.osaka import setting as osaka
 from redwood.settings.results import Results
 from tests.samples import few_digits
 
@@ -49,7 +47,7 @@ def small_setting(key: str, **options: Any) -> Any:
     """A setting on few digits, few tasks and two passes, or one where it has to be."""
     cls: type[Any] = get_setting(key)
     if key == "osaka":  # it draws tasks and batches itself: 10 steps of 16 samples
-        own = {name: value for name, value in options.items() if name not in {"passes", *osaka.WITHOUT_EFFECT}}
+        own = {name: value for name, value in options.items() if name not in {"passes", *cls.unused_options}}
         domains = ["permuted", "inverted"]
         sizes = {"ways": 4, "shots": 4, "timesteps": 10, "stay_probability": 0.3}
         return cls(**{"dataset": few_digits(), "out_of_distribution": domains} | sizes | own)
@@ -62,7 +60,7 @@ def small_setting(key: str, **options: Any) -> Any:
         options = {name: value for name, value in options.items() if name != "validation"}
     if key == "acquisition":  # its tasks are the slices
         bought = {"initial": [6 if options.get("validation") else 4], "budget": 24.0, "rounds": 2, "batch_size": 16}
-        own = {name: value for name, value in options.items() if name not in acquisition.WITHOUT_EFFECT}
+        own = {name: value for name, value in options.items() if name not in cls.unused_options}
         return cls(**{"dataset": few_digits()} | needed | bought | own)
     return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | needed | options)
 

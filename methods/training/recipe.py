@@ -1,10 +1,9 @@
 """Checks of the options that say how a gradient method learns: its optimizer, schedule, gradients, end and images."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Protocol
 
-from redwood.core.checks import Options, check_range
+from redwood.core.checks import Options, check_range, refuse_unused
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.training.augmentations import check_augmentation
 from redwood.methods.training.optimizers import OptimizedMethod, check_optimizer
@@ -29,7 +28,8 @@ class Recipe(OptimizedMethod, Options, Protocol):
 
 def check_recipe(method: Recipe) -> None:
     """Raise `InvalidOptionError` if an option is out of range, contradicts another one, or has no effect."""
-    refuse_unused(method)
+    for cls in type(method).__mro__:  # of joined methods, each refuses its own
+        refuse_unused(method, vars(cls).get("unused_options", {}), method.reference())
     check_optimizer(method)
     check_schedule(method)
     check_range(method, "clip_norm", 0)
@@ -41,17 +41,6 @@ def check_recipe(method: Recipe) -> None:
         raise InvalidOptionError(
             f"--clip_norm {method.clip_norm} and --clip_value {method.clip_value} both limit the gradient; choose one."
         )
-
-
-def refuse_unused(method: Recipe) -> None:
-    """Raise `InvalidOptionError` if an option is given that a class of the method names in `unused_options`."""
-    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(method)}
-    for cls in type(method).__mro__:
-        for name, reason in vars(cls).get("unused_options", {}).items():
-            if getattr(method, name) != defaults[name]:
-                raise InvalidOptionError(
-                    f"--{name} {getattr(method, name)} does not go with {method.reference()}, {reason}; leave it out."
-                )
 
 
 def check_phase(patience: int, phase: Phase) -> None:

@@ -1,6 +1,7 @@
 """The setting in which a method decides what data it gets: of which slice how many samples are bought."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from redwood.settings.supervised_stream import SupervisedStream
 from redwood.settings.tree import TraditionalSetting
 
 # Options of the parents that decide how tasks are cut; here, the tasks are the slices.
-WITHOUT_EFFECT = (
+_CUT_TASKS = (
     "stream",
     "nb_tasks",
     "increment",
@@ -38,7 +39,7 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     """
 
     stream_type: ClassVar[type[SupervisedStream]] = AcquisitionStream
-    unused_options: ClassVar[frozenset[str]] = frozenset(WITHOUT_EFFECT)
+    unused_options: ClassVar[Mapping[str, str]] = dict.fromkeys(_CUT_TASKS, "whose tasks are the slices")
 
     budget: float = 200.0  # what all purchases together may cost
     costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
@@ -48,15 +49,6 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in WITHOUT_EFFECT:
-            value, usual = getattr(self, name), type(self).__dataclass_fields__[name]
-            default = usual.default_factory() if callable(usual.default_factory) else usual.default
-            if value != default:
-                shown = " ".join(map(str, value)) if isinstance(value, list) else value
-                raise InvalidOptionError(
-                    f"--{name} {shown} has no effect under {type(self).__name__}, whose tasks are the slices; "
-                    "leave it out."
-                )
         check_positive(self, "budget")
         check_range(self, "rounds", 1)
         for cost in self.costs:

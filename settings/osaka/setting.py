@@ -1,6 +1,6 @@
 """The node `osaka` of the tree: Online faSt Adaptation and Knowledge Accumulation (Caccia et al., 2020)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import fsum, isclose
@@ -22,31 +22,31 @@ from redwood.settings.tree import Online, TaskAgnosticSetting
 OF_PRETRAINING = ("permuted", "inverted")
 """Domains made of the pre-training data: their pixels in another order, or high and low values exchanged."""
 PERMUTATION = 1
-# Options of other supervised settings that decide nothing here, and the values that a finished setting may hold.
-WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
-    "stream": ("auto",),
-    "concepts": ("digits",),
-    "stream_file": ("",),
-    "first_task": (0,),
-    "nb_tasks": (None,),
-    "increment": ([],),
-    "class_order": ([],),
-    "angles": ([],),
-    "transition": (None, "abrupt"),
-    "blur": (0.1,),
-    "drift_width": (1.0,),
-    "background": ("",),
-    "batch_size": (32,),
-    "label_delay": (0,),
-    "validation": (0.0,),
-    "slices": ("",),
-    "task_column": ("",),
-    "time_column": ("",),
-    "period": ("",),
-    "imbalance": ("",),
-    "lca": (0,),
-    "eval_tasks": ("all",),
-}
+# Options of other supervised settings that decide nothing here.
+_OF_OTHERS = (
+    "stream",
+    "concepts",
+    "stream_file",
+    "first_task",
+    "nb_tasks",
+    "increment",
+    "class_order",
+    "angles",
+    "transition",
+    "blur",
+    "drift_width",
+    "background",
+    "batch_size",
+    "label_delay",
+    "validation",
+    "slices",
+    "task_column",
+    "time_column",
+    "period",
+    "imbalance",
+    "lca",
+    "eval_tasks",
+)
 
 
 @dataclass
@@ -66,8 +66,11 @@ class OsakaSetting(
     Adaptation and Knowledge Accumulation" (NeurIPS 2020).
     """
 
-    unused_options: ClassVar[frozenset[str]] = frozenset(WITHOUT_EFFECT)
+    unused_options: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        _OF_OTHERS, "which draws its contexts and batches itself"
+    )
 
+    transition: str = "abrupt"  # contexts switch from one step to the next
     dataset: Any = "digits"  # data set of the first domain, from which the pre-training episodes come
     # the other domains: names of data sets, or permuted or inverted (pixels of --dataset)
     out_of_distribution: list[str] = field(default_factory=lambda: ["permuted", "prototypes_20"])
@@ -82,7 +85,6 @@ class OsakaSetting(
 
     @override
     def __post_init__(self) -> None:
-        self._refuse_without_effect()
         super().__post_init__()
         check_range(self, "stay_probability", 0, 1)
         check_range(self, "ways", 2)
@@ -95,16 +97,6 @@ class OsakaSetting(
                 f"--query_shots {self.query_shots} has no effect without --pretraining; leave it out."
             )
         self._check_domains()
-
-    def _refuse_without_effect(self) -> None:
-        for name, allowed in WITHOUT_EFFECT.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                shown = " ".join(map(str, value)) if isinstance(value, list) else value
-                raise InvalidOptionError(
-                    f"--{name} {shown} has no effect under osaka, which draws its contexts and batches itself; "
-                    "leave it out."
-                )
 
     def _check_domains(self) -> None:
         names = self.out_of_distribution

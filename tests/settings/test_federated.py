@@ -124,8 +124,11 @@ BAD = {
     "no round": ({"rounds": 0}, "--rounds 0 has to be at least 1"),
     "no local pass": ({"local_passes": 0}, "--local_passes 0 has to be at least 1"),
     "passes": ({"passes": 7}, "--passes 7 has no effect under FederatedClassIncrementalSetting"),
-    "learning curve": ({"lca": 3}, "--lca 3 counts the mini-batches of one learner"),
-    "late labels": ({"label_delay": 1, "local_passes": 1, "rounds": 1}, "--label_delay 1 needs a stream"),
+    "learning curve": ({"lca": 3}, "--lca 3 does not go with federated_class_incremental, which has no mini-batches"),
+    "late labels": (
+        {"label_delay": 1, "local_passes": 1, "rounds": 1},
+        "--label_delay 1 does not go with federated_class_incremental, whose clients",
+    ),
 }
 
 

@@ -211,10 +211,10 @@ class TestOptions:
             ({"costs": [-1.0]}, "--costs -1 has to be greater than 0"),
             ({"costs": [float("inf")]}, "--costs inf"),
             ({"rounds": 0}, "--rounds 0 has to be at least 1"),
-            ({"nb_tasks": 3}, "--nb_tasks 3 has no effect under AcquisitionSetting"),
-            ({"stream": "permuted"}, "--stream permuted has no effect"),
-            ({"class_order": [1, 0]}, "--class_order 1 0 has no effect"),
-            ({"lca": 2}, "--lca 2 has no effect"),
+            ({"nb_tasks": 3}, "--nb_tasks 3 does not go with acquisition, whose tasks are the slices"),
+            ({"stream": "permuted"}, "--stream permuted does not go with acquisition"),
+            ({"class_order": [1, 0]}, "--class_order 1 0 does not go with acquisition"),
+            ({"lca": 2}, "--lca 2 does not go with acquisition"),
         ],
     )
     def test_bad_input(self, options, words):

@@ -10,7 +10,6 @@ from redwood.methods.baselines import Finetune
 from redwood.settings import OsakaSetting, TaskAgnosticSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.osaka.results import OsakaResults
-from redwood.settings.osaka.setting import WITHOUT_EFFECT
 from redwood.settings.results import Results
 from tests.cheats import Honest, run
 from tests.methods.helpers import one_sentence
@@ -192,7 +191,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("name", IGNORED)
     def test_options_that_decide_nothing(self, name):
-        with pytest.raises(InvalidOptionError, match=f"^--{name} .* has no effect under osaka") as caught:
+        with pytest.raises(InvalidOptionError, match=f"^--{name} .* does not go with osaka, which draws") as caught:
             OsakaSetting(**{name: IGNORED[name]})
         assert one_sentence(caught.value)
 
@@ -219,5 +218,5 @@ def test_the_defaults_are_three_domains_of_generated_and_installed_data():
 
 def test_each_option_of_the_parents_decides_something_or_is_refused():
     used = {"seed", "workers", "passes", "dataset", "data_dir", "image_size", "target_column"}
-    assert set(TaskAgnosticSetting.option_names()) == used | WITHOUT_EFFECT.keys()
-    assert IGNORED.keys() == WITHOUT_EFFECT.keys()
+    assert set(TaskAgnosticSetting.option_names()) == used | OsakaSetting.unused_options.keys()
+    assert IGNORED.keys() == OsakaSetting.unused_options.keys()

@@ -106,7 +106,7 @@ class TestBudget:
         assert run(Honest(), label_budget=0.0193).labels_used == [[1], [1], [1]]
 
     def test_labels_of_held_out_samples_would_not_be_counted(self):
-        with pytest.raises(InvalidOptionError, match=r"--validation 0\.2 would give labels"):
+        with pytest.raises(InvalidOptionError, match=r"--validation 0\.2 does not go with label_budget"):
             LabelBudgetSetting(validation=0.2)
 
     def test_samples_that_the_data_keeps_for_validation_are_not_handed_out(self):
