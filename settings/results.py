@@ -220,11 +220,11 @@ class Results:
             "backward_transfer": metrics.backward_transfer(gains, self.order),
             "forward_transfer": self._forward_transfer(gains),
         }
-        if self.validation_matrix:
-            known = [value for value in self.validation_matrix[-1] if value is not None]
-            values[f"validation_{key}"] = self.validation[-1]
-            values[f"average_validation_{key}"] = sum(known) / len(known) if known else None
-        return values | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
+        return (
+            values
+            | self._validation_metrics()
+            | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
+        )
 
     @property
     def objective(self) -> float:
@@ -267,6 +267,14 @@ class Results:
             **({"class_names": list(self.class_names)} if self.class_names else {}),
             **({"task_names": list(self.task_names)} if self.task_names else {}),
         }
+
+    def _validation_metrics(self) -> dict[str, float | None]:
+        if not self.validation_matrix:
+            return {}
+        known = [value for value in self.validation_matrix[-1] if value is not None]
+        average = sum(known) / len(known) if known else None
+        key = self.measure.key
+        return {f"validation_{key}": self.validation[-1], f"average_validation_{key}": average}
 
     def _held_out_entries(self) -> dict[str, Any]:
         name = f"validation_{self.measure.key}"

@@ -21,15 +21,16 @@ from redwood.settings.data.imbalance import kept_samples
 from redwood.settings.earlier import Earlier, EarlierData, join
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.phase import Phase
-from redwood.settings.protocols import FixedStream, Learner, Scores, nan_to_none
+from redwood.settings.protocols import FixedStream, Learner, Scores
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.asked import AskedScore
-from redwood.settings.scores.evaluation import Counts, count
+from redwood.settings.scores.evaluation import TaskEvaluation
 from redwood.settings.scores.label_evaluation import LabelEvaluation
 from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
-from redwood.settings.scores.slices import SliceScores, Slicing, slicing_of
+from redwood.settings.scores.slices import slicing_of
 from redwood.settings.streams.batches import BatchSequence, HeldOut, Source
+from redwood.settings.streams.kinds import check_suits, follows_time, kind_of_tasks
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
@@ -84,26 +85,10 @@ class SupervisedStream(FixedStream):
             DataError: If a task would be empty.
         """
         self._setting, self._data, self._promised = setting, data, setting.assumptions
-        if data.is_regression and self._adds_classes():
-            raise NotApplicableError(
-                f"{name_of_setting(type(setting))} adds classes from task to task, but the targets of {data.name} are "
-                "numbers; choose a setting whose tasks share their outputs, such as domain_incremental."
-            )
-        if data.validation is not None and setting.validation:
-            raise InvalidOptionError(
-                f"--validation {setting.validation} holds out samples of {data.name}, which names its validation "
-                "samples itself; leave it out."
-            )
-        given = {"slices": setting.slices, "imbalance": setting.imbalance}
-        option = next((name for name, value in given.items() if value), None)
-        if data.kind != "classes" and option is not None:
-            what = "targets are numbers" if data.is_regression else "samples have several labels"
-            raise InvalidOptionError(
-                f"--{option} {given[option]} has no effect on {data.name}, whose {what}; leave it out."
-            )
+        check_suits(setting, data, adds_classes=self._adds_classes())
         kind = "tasks" if names else self._kind_of_tasks()
         self._kind = kind
-        self._in_order = self._follows_time(kind) and self._can_keep_order()
+        self._in_order = follows_time(kind, self._data) and self._can_keep_order()
         kinds = {"regression": RegressionResults, "multi_label": MultiLabelResults}
         self.results_type: type[Results] = kinds.get(data.kind, Results)
         options = TaskOptions(
@@ -214,28 +199,9 @@ class SupervisedStream(FixedStream):
         """Whether samples can come in their order. A task that is presented several times is shuffled."""
         return not self._is_pooled and (not self._promised.boundaries or self._setting.passes == 1)
 
-    def _follows_time(self, kind: str) -> bool:
-        """Whether the tasks of this option `stream` follow each other in the order of the samples."""
-        return kind == "ordered" or (kind == "contexts" and self._data.tasks_follow_time)
-
     def _kind_of_tasks(self) -> str:
         """The option `stream`, with `auto` resolved."""
-        setting, kind = self._setting, self._setting.stream
-        if kind == "auto":
-            split = "instance" if self._data.is_multi_label else "class_split"
-            uncut = "ordered" if self._data.keeps_order else split
-            kind = uncut if self._data.contexts is None else "contexts"
-        if self._follows_time(kind) and setting.transition == "blurry":
-            raise InvalidOptionError(
-                f"--transition blurry mixes the samples of tasks, but --stream {kind} keeps their order; "
-                "leave it out or use --stream instance."
-            )
-        if self._follows_time(kind) and setting.drift_width != type(setting).drift_width:
-            raise InvalidOptionError(
-                f"--drift_width {setting.drift_width} has no effect on --stream {kind}, which keeps the order; "
-                "leave it out or use --stream instance."
-            )
-        return kind
+        return kind_of_tasks(self._setting, self._data)
 
     def _wanted_tasks(self, kind: str, *, extends: bool) -> int | None:
         """The option `nb_tasks`; further data is one task unless told otherwise, or it has tasks of its own."""
@@ -425,74 +391,45 @@ class SupervisedStream(FixedStream):
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Score `method` on the test sets of the first `num_tasks` tasks of the run (default: all)."""
         tested = self._test if num_tasks is None else self._own(self._test, num_tasks)
-        if self._label_sets is not None:
-            part_of_run = range(self.first_task, self.first_task + self.num_tasks)
-            return self._label_sets.by_task(method, self._test_source, tested, part_of_run)
-        counts = self._count(method, self._test_source, tested, self._slicing)
-        part = slice(self.first_task, self.first_task + self.num_tasks)
-        means = (counts.totals / counts.samples)[part]
-        if self._data.is_regression:
-            return Scores(nan_to_none(means.sqrt()))
-        top5 = None if counts.top5 is None else nan_to_none((counts.top5 / counts.samples)[part])
-        assert self._slicing is not None and counts.slices is not None
-        return Scores(nan_to_none(means), top5, SliceScores.from_sums(self._slicing, counts.slices))
+        part_of_run = range(self.first_task, self.first_task + self.num_tasks)
+        return self._evaluation.by_task(method, self._test_source, tested, part_of_run)
+
+    @override
+    def validate(self, method: Learner, phase: int) -> list[float | None] | None:
+        if not any(len(held_out.entries) for held_out in self._held_out):
+            return None
+        # Where a phase holds what the phases before held, so do its held-out samples.
+        first = phase if self._promised.phases_accumulate else 0
+        entries = [self._held_out[index].entries for index in range(first, phase + 1)]
+        scores = [self._evaluation.pooled(method, self._source, own) if len(own) else None for own in entries]
+        return [None] * first + scores
 
     @cached_property
-    def _label_sets(self) -> LabelEvaluation | None:
-        """Scores label sets; groups of labels go by the training samples of all tasks. None: there are none."""
+    def _evaluation(self) -> TaskEvaluation | LabelEvaluation:
+        """Scores answers. Groups of labels go by the training samples of all tasks."""
+        show_ids = self._promised.task_ids >= TaskIds.TEST
         if not self._data.is_multi_label:
-            return None
+            return TaskEvaluation(self.action_space, self.n_outputs, self.total_tasks, self._slicing, show_ids=show_ids)
         entries = Entries.concatenate(task_entries([task.rows for task in self._source.tasks]))
         groups = label_groups(self._source.labels(entries).sum(0))
-        return LabelEvaluation(self.action_space, groups, show_ids=self._promised.task_ids >= TaskIds.TEST)
+        return LabelEvaluation(self.action_space, groups, show_ids=show_ids)
+
+    def _accuracy_on(self, task: int, method: Learner) -> float | None:
+        """The test accuracy on a task; None if the method cannot predict yet."""
+        tested = self._test[(self._test.tasks == task).nonzero().flatten()]
+        try:
+            return self._evaluation.pooled(method, self._test_source, tested)
+        except NotTrainedError:
+            return None
 
     def _batches_per_phase(self) -> list[int]:
         """Mini-batches of one worker in each phase, in all passes."""
         workers, size = self._setting.workers, self._setting.batch_size
         return [(len(batch_cuts(len(p), size, workers)) - 1) // workers * self._setting.passes for p in self._phases]
 
-    def _accuracy_on(self, task: int, method: Learner) -> float | None:
-        """The test accuracy on a task; None if the method cannot predict yet."""
-        tested = self._test[(self._test.tasks == task).nonzero().flatten()]
-        try:
-            counts = self._count(method, self._test_source, tested)
-        except NotTrainedError:
-            return None
-        return float(counts.totals[task] / counts.samples[task])
-
     def learning_curve(self, phase: int) -> list[float | None] | None:
         """Test accuracy of the method before the first mini-batches of a phase; None unless `--lca` asks for it."""
         return self._curves.pop(phase).values if phase in self._curves else None
-
-    @override
-    def validate(self, method: Learner, phase: int) -> list[float | None] | None:
-        if not any(len(held_out.entries) for held_out in self._held_out):
-            return None
-        # Where a phase trains all tasks so far, its held-out samples are of all of them, too.
-        first = phase if self._promised.past_accessible else 0
-        return [None] * first + [self._score_held_out(method, index) for index in range(first, phase + 1)]
-
-    def _score_held_out(self, method: Learner, phase: int) -> float | None:
-        held_out = self._held_out[phase].entries
-        if not len(held_out):
-            return None
-        if self._label_sets is not None:
-            return self._label_sets.pooled(method, self._source, held_out)
-        counts = self._count(method, self._source, held_out)
-        n, total = torch.stack([counts.samples, counts.totals]).sum(1).tolist()
-        return float((total / n) ** 0.5 if self._data.is_regression else total / n)
-
-    def _count(self, method: Learner, source: Source, entries: Entries, slicing: Slicing | None = None) -> Counts:
-        return count(
-            method,
-            source,
-            entries,
-            self.action_space,
-            num_tasks=self.total_tasks,
-            num_outputs=self.n_outputs,
-            show_ids=self._promised.task_ids >= TaskIds.TEST,
-            slicing=slicing,
-        )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -525,7 +462,9 @@ class SupervisedStream(FixedStream):
 
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Of label sets: the labels of each group, and the scores by group after each phase."""
-        return {} if self._label_sets is None else {"label_groups": self._label_sets.groups, "label_scores": details}
+        if not isinstance(self._evaluation, LabelEvaluation):
+            return {}
+        return {"label_groups": self._evaluation.groups, "label_scores": details}
 
     def drawn(self) -> dict[str, object]:
         """Of a stream of tasks: name, year and group of each task of the run."""

@@ -72,7 +72,7 @@ class AcquisitionResults(Results):
         if self.accuracy_matrix:
             values["average_accuracy"] = self.objective
             values["average_incremental_accuracy"] = float(self.average_curve.mean())
-        return values | ({"validation_accuracy": self.validation[-1]} if self.validation else {})
+        return values | self._validation_metrics()
 
     @property
     @override

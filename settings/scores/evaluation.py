@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from redwood.core.seeding import preserved_random_state
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
-from redwood.settings.protocols import Learner
+from redwood.settings.protocols import Learner, Scores, nan_to_none
 from redwood.settings.scores.answers import Space, check_form, check_values
-from redwood.settings.scores.slices import Slicing
+from redwood.settings.scores.slices import SliceScores, Slicing
 from redwood.settings.streams.batches import Source
 from redwood.settings.streams.order import Entries, split_evenly
 
@@ -34,6 +34,54 @@ class Counts:
     totals: Tensor
     top5: Tensor | None
     slices: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """Scores a method that predicts classes or numbers.
+
+    Attributes:
+        space: The classes, or the numbers to predict.
+        n_outputs: Number of classes, or of numbers to predict of each sample.
+        n_tasks: Number of all tasks.
+        slicing: The slices of the test samples; None where numbers are predicted.
+        show_ids: Whether the method is told the task of each sample.
+    """
+
+    space: Space
+    n_outputs: int
+    n_tasks: int
+    slicing: Slicing | None
+    show_ids: bool
+
+    def by_task(self, method: Learner, source: Source, entries: Entries, tasks: range) -> Scores:
+        """Accuracy or RMSE on each of the tasks, and of classes the scores on each slice."""
+        counts = self._count(method, source, entries, self.slicing)
+        part = slice(tasks.start, tasks.stop)
+        means = (counts.totals / counts.samples)[part]
+        if isinstance(self.space, Box):
+            return Scores(nan_to_none(means.sqrt()))
+        top5 = None if counts.top5 is None else nan_to_none((counts.top5 / counts.samples)[part])
+        assert self.slicing is not None and counts.slices is not None
+        return Scores(nan_to_none(means), top5, SliceScores.from_sums(self.slicing, counts.slices))
+
+    def pooled(self, method: Learner, source: Source, entries: Entries) -> float:
+        """Accuracy or RMSE over all entries; there has to be one."""
+        counts = self._count(method, source, entries)
+        n, total = torch.stack([counts.samples, counts.totals]).sum(1).tolist()
+        return float((total / n) ** 0.5 if isinstance(self.space, Box) else total / n)
+
+    def _count(self, method: Learner, source: Source, entries: Entries, slicing: Slicing | None = None) -> Counts:
+        return count(
+            method,
+            source,
+            entries,
+            self.space,
+            num_tasks=self.n_tasks,
+            num_outputs=self.n_outputs,
+            show_ids=self.show_ids,
+            slicing=slicing,
+        )
 
 
 def count(
