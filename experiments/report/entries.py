@@ -1,0 +1,178 @@
+"""Which runs of several folders are of one pair, and what tells pairs of the same names apart."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from redwood.experiments.report.sources import FinishedRun, Source
+from redwood.runs.names import short_names
+from redwood.runs.pair_results import PairResults
+from redwood.runs.run import Run
+from redwood.settings import SETTINGS, get_setting
+
+# Entries of a configuration that do not tell pairs apart: names, what each run has a value of its own of, and what its
+# stream drew; and how a run is carried out.
+_OF_EACH_RUN = {"setting", "method", "seed", "class_order", "extends", "task_list", "task_physics"}
+_OF_THE_MACHINE = {f.name for f in fields(Run)} - {"precision"}
+_MAX_VALUE = 24  # letters of a value in a label
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The runs of one pair with one set of options.
+
+    Attributes:
+        setting: Label of the setting, with the options that other entries have in another way.
+        method: Label of the method, likewise.
+        sources: Numbers of the folders that the runs lie in.
+        runs: The finished runs, by seed.
+        failure: Why runs failed, in one sentence; None if none did.
+    """
+
+    setting: str
+    method: str
+    sources: tuple[int, ...]
+    runs: Sequence[FinishedRun]
+    failure: str | None
+
+    @property
+    def results(self) -> PairResults:
+        """The same as tables, figures and tests have it."""
+        return PairResults(self.setting, self.method, [run.results for run in self.runs], self.failure)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one folder has of a pair."""
+
+    source: int
+    setting: str
+    method: str
+    options: Options
+    runs: tuple[FinishedRun, ...]
+    failure: str | None
+
+    @property
+    def seeds(self) -> set[int]:
+        return {run.results.seed for run in self.runs}
+
+
+def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
+    """The pairs of some folders, each with a label of its own.
+
+    Runs of one pair with the same options are joined if all of their seeds differ. Where two folders hold the same
+    seed, the runs are kept apart, and a sentence says so.
+
+    Returns:
+        The pairs, and the sentences.
+    """
+    parts = [part for number, source in enumerate(sources) for part in _parts(number, source)]
+    groups: dict[str, list[_Part]] = {}
+    for part in parts:
+        groups.setdefault(_identity(part), []).append(part)
+    joined, notes = [], []
+    for group in groups.values():
+        seeds = [seed for part in group for seed in part.seeds]
+        if len(set(seeds)) == len(seeds):
+            joined.append((group, ""))
+            continue
+        folders = [str(sources[part.source].folder) for part in group]
+        names = _folder_names(folders)
+        joined += [([part], names[folder]) for part, folder in zip(group, folders, strict=True)]
+        notes.append(
+            f"{group[0].setting} / {group[0].method}: {' and '.join(folders)} hold runs of the same seed; "
+            "they are kept apart."
+        )
+    return _labelled(joined), notes
+
+
+def _parts(number: int, source: Source) -> Iterable[_Part]:
+    for pair in source.pairs:
+        runs: dict[str, list[FinishedRun]] = {}
+        for run in sorted(source.runs, key=lambda run: run.results.seed):
+            if (run.results.setting, run.results.method) == pair:
+                runs.setdefault(json.dumps(_options(run), sort_keys=True, default=str), []).append(run)
+        for group in runs.values():
+            options = _options(group[0]) | _shared_order(group)
+            yield _Part(number, *pair, options, tuple(group), source.failures.get(pair))
+        if not runs:
+            yield _Part(number, *pair, {}, (), source.failures.get(pair))
+
+
+def _options(run: FinishedRun) -> Options:
+    """What decides the numbers of a run beside its seed."""
+    return {name: value for name, value in run.results.config.items() if name not in _OF_EACH_RUN | _OF_THE_MACHINE}
+
+
+def _shared_order(runs: Sequence[FinishedRun]) -> Options:
+    """The order of classes as an option if all runs have it; runs of several orders are runs of one pair."""
+    orders = [run.results.config.get("class_order") for run in runs]
+    return {"class_order": orders[0]} if orders[0] and all(order == orders[0] for order in orders) else {}
+
+
+def _identity(part: _Part) -> str:
+    return json.dumps([part.setting, part.method, part.options], sort_keys=True, default=str)
+
+
+def _labelled(joined: Sequence[tuple[list[_Part], str]]) -> list[Entry]:
+    """Entries with labels: the short name, and in brackets the options that differ between entries of that name."""
+    parts = [group[0] for group, _ in joined]
+    of_setting = {part.setting: _setting_options(part.setting) for part in parts}
+    settings, methods = short_names(part.setting for part in parts), short_names(part.method for part in parts)
+    in_setting = [{k: v for k, v in part.options.items() if k in of_setting[part.setting]} for part in parts]
+    in_method = [{k: v for k, v in part.options.items() if k not in of_setting[part.setting]} for part in parts]
+    setting_labels = _tell_apart([settings[part.setting] for part in parts], in_setting)
+    method_labels = _tell_apart([methods[part.method] for part in parts], in_method)
+    entries: list[Entry] = []
+    for (group, folder), setting, method in zip(joined, setting_labels, method_labels, strict=True):
+        runs = sorted((run for part in group for run in part.runs), key=lambda run: run.results.seed)
+        failures = list(dict.fromkeys(part.failure for part in group if part.failure))
+        label = f"{method} [{folder}]" if folder else method
+        sources = tuple(dict.fromkeys(part.source for part in group))
+        entries.append(Entry(setting, label, sources, runs, "; ".join(failures) or None))
+    return _numbered(entries)
+
+
+def _numbered(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with a number behind labels that are still the same, such as of a pair that failed in one folder."""
+    seen: Counter[tuple[str, str]] = Counter()
+    kept = []
+    for entry in sorted(entries, key=lambda entry: not entry.runs):
+        seen[entry.setting, entry.method] += 1
+        number = seen[entry.setting, entry.method]
+        kept.append((entry, entry if number == 1 else replace(entry, method=f"{entry.method} #{number}")))
+    order = {id(entry): place for place, entry in enumerate(entries)}
+    return [named for entry, named in sorted(kept, key=lambda pair: order[id(pair[0])])]
+
+
+def _setting_options(setting: str) -> set[str]:
+    """Options that belong to a setting; of one in a file, which is not imported, those that built-in ones have."""
+    names = [setting] if setting in SETTINGS else list(SETTINGS)
+    return {f.name for name in names for f in fields(get_setting(name))}
+
+
+def _tell_apart(names: Sequence[str], options: Sequence[Options]) -> list[str]:
+    """The names, with the options in brackets that are not the same in all entries of that name."""
+    labels = []
+    for name, own in zip(names, options, strict=True):
+        others = [other for twin, other in zip(names, options, strict=True) if twin == name and other]
+        differing = [key for key in own if any(other.get(key) != own[key] for other in others)]
+        values = ", ".join(f"{key}={_short(own[key])}" for key in differing)
+        labels.append(f"{name} ({values})" if values else name)
+    return labels
+
+
+def _short(value: object) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= _MAX_VALUE else f"…{text[-_MAX_VALUE:]}"
+
+
+def _folder_names(folders: Sequence[str]) -> dict[str, str]:
+    """The last part of each folder's path, or the whole path where two would have the same."""
+    last = {folder: folder.rstrip("/").rpartition("/")[2] for folder in folders}
+    taken = list(last.values())
+    return {folder: name if taken.count(name) == 1 else folder for folder, name in last.items()}

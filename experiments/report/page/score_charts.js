@@ -1,0 +1,106 @@
+// Curves, the Pareto front, and intervals with verdicts, of the chosen setting.
+const AXIS = { left: 52, right: 14, top: 12, bottom: 42 };
+const MOST_COLOURED = 12;
+
+function addCurves() {
+  const kinds = [["curve", "after each task"], ["online", "before learning"]].filter(([name]) => pairs.some(pair => pair[name] && (name === "online" || pair.curve.length > 1)));
+  if (!kinds.length) return;
+  const part = section("curves", "Curves", "The average on the tasks so far after each task, or the score on new samples before they are learned. Point at a chart to read it; a click on a name hides its line.");
+  let kind = kinds[0][0];
+  const tabs = kinds.length > 1 ? add(part, "div", { class: "tabs" }) : null;
+  const again = following(part, (body, setting, done, redraw) => {
+    const shown = done.filter(pair => pair[kind] && (kind === "online" || pair.curve.length > 1)).sort(byScore);
+    if (!shown.length) return false;
+    const area = add(body, "div"), few = shown.length <= MOST_COLOURED;
+    const quiet = new Set(few ? [] : shown.slice(8).map(pair => pair.method));
+    chart(area, `${setting.name}: ${kind} of ${shown.length} methods`, (figure, width) => {
+      const lines = shown.filter(pair => !hidden.has(pair.method)).map(pair => lineOf(pair, kind, quiet)).reverse();
+      const values = lines.flatMap(line => line.points.map(([, value]) => value)).filter(known);
+      const [low, high] = limits(values, setting.measure), last = Math.max(1, ...lines.flatMap(line => line.points.map(([at]) => at)));
+      const online = kind === "online", measure = setting.measure;
+      const tasks = setting.tasks?.length ? setting.tasks : null;
+      const x = online ? { low: 0, high: last, label: `${measure.samples} seen`, text: value => scaled(value), name: value => `after ${Math.round(value)} ${measure.samples}` }
+        : { low: 0, high: last, label: `after ${setting.phase_name}`, ticks: linearTicks(0, last, Math.min(12, last)).filter(Number.isInteger), name: value => `after ${setting.phase_name} ${tasks?.[value] ?? value}` };
+      const y = { low, high, label: online ? measure.online_label : `average ${measure.label}`, text: value => show(measure, value, { decimals: measure.unit === "%" ? 0 : Math.min(measure.decimals, 2) }) };
+      lineChart(figure, width, lines, x, y, measure);
+    });
+    addChips(body, shown, redraw);
+    if (!few) add(body, "p", { class: "lead" }, "The eight best are coloured; all others are grey.");
+  });
+  for (const [name, text] of tabs ? kinds : []) {
+    const button = add(tabs, "button", { type: "button", "aria-pressed": String(name === kind) }, text);
+    button.addEventListener("click", () => {
+      kind = name;
+      tabs.querySelectorAll("button").forEach(other => other.setAttribute("aria-pressed", String(other === button)));
+      again();
+    });
+  }
+}
+
+function lineOf(pair, kind, quiet) {
+  const points = kind === "online" ? pair.online[0].map((at, i) => [at, pair.online[1][i]]) : pair.curve.map((value, at) => [at, value]);
+  return { method: pair.method, label: methods[pair.method], points, spread: kind === "curve" ? pair.spread : null, quiet: quiet.has(pair.method) };
+}
+
+function addFront() {
+  if (!settings.some((_, number) => pairs.filter(pair => pair.setting === number && isDone(pair) && total(pair) > 0).length > 1)) return;
+  const part = section("pareto", "Score against compute", "Error, or what stands for it, against the FLOPs of the whole run, for all uses. No method is better in both than those on the line, the Pareto front.", "Compute");
+  following(part, (body, setting, done) => {
+    const counted = done.filter(pair => total(pair) > 0), measure = setting.measure;
+    if (counted.length < 2) return false;
+    const value = pair => measure.unit === "%" ? 1 - pair.objective[0] : pair.objective[0];
+    const isReturn = measure.unit !== "%" && !measure.lower;
+    chart(body, `${setting.name}: error against FLOPs`, (figure, width) => {
+      const shown = counted.filter(pair => !hidden.has(pair.method));
+      if (!shown.length) return;
+      const costs = shown.map(total), height = Math.max(260, Math.min(420, width * 0.45));
+      const values = shown.map(value), low = Math.min(...values), high = Math.max(...values), room = (high - low || Math.abs(high) || 1) * 0.12;
+      const y = { low: measure.unit === "%" ? Math.max(0, low - room) : low - room, high: high + room, text: v => show(measure, v, { decimals: measure.unit === "%" ? (high - low < 0.04 ? 1 : 0) : measure.decimals }),
+        label: measure.unit === "%" ? `error (${measure.unit})` : `average ${measure.label}` };
+      const x = { low: Math.min(...costs) / 1.4, high: Math.max(...costs) * 1.4, log: true, label: "total FLOPs", text: v => scaled(v).replace(/\.?0+( |$)/, "$1") };
+      const frame = axes(figure, width, height, x, y);
+      const front = shown.filter(pair => pair.front).sort((a, b) => total(a) - total(b));
+      let line = "";
+      front.forEach((pair, place) => {
+        const [px, py] = [frame.X(total(pair)), frame.Y(value(pair))];
+        line += place ? `H${px}V${py}` : `M${px} ${py}`;
+      });
+      if (front.length) add(frame.svg, "path", { d: `${line}H${frame.right}`, fill: "none", class: "axis", "stroke-width": 1.4 });
+      const marks = shown.map(pair => {
+        const [px, py] = [frame.X(total(pair)), frame.Y(value(pair))];
+        const shape = mark(frame.svg, pair.method, px, py, pair.front ? 6.5 : 5);
+        withTip(shape, methods[pair.method], [[isReturn || measure.unit !== "%" ? measure.label : y.label, show(measure, value(pair))], ["FLOPs", scaled(total(pair))], ["seconds", seconds(pair.cost.wall_time_s)], ...(pair.front ? [["on the Pareto front", ""]] : [])]);
+        return { x: px, y: py, name: methods[pair.method], front: pair.front };
+      });
+      nameMarks(frame.svg, marks.sort((a, b) => Number(b.front) - Number(a.front)).slice(0, width < 500 ? 10 : 24), frame);
+    });
+    const volume = content.hypervolume[String(chosen)], free = done.filter(pair => total(pair) === 0).map(pair => methods[pair.method]);
+    const texts = [known(volume) ? `Hypervolume ${volume.toPrecision(4)}.` : "", free.length ? `Without counted FLOPs, and not drawn: ${free.join(", ")}.` : ""].filter(Boolean);
+    if (texts.length) add(body, "p", { class: "key" }, texts.join(" "));
+  });
+}
+
+function addSignificance() {
+  if (!pairs.some(pair => pair.verdict || pair.interval) && !pairs.some(pair => isDone(pair) && seedsOf(pair) > 1)) return;
+  const tested = pairs.some(pair => pair.verdict);
+  const part = section("significance", tested ? "Significance" : "Scores by seed", content.test ?? "Each dot is a seed; the large dot is the mean.");
+  following(part, (body, setting, done) => {
+    const sorted = [...done].sort(byScore);
+    if (!sorted.length) return false;
+    const inks = { best: "var(--strong)", tied: "var(--c2)", worse: "var(--bad)" };
+    const rows = sorted.map(pair => ({
+      name: methods[pair.method], value: pair.objective[0], low: pair.interval?.[0] ?? null, high: pair.interval?.[1] ?? null, points: pair.objectives ?? [],
+      ink: inks[pair.verdict] ?? "var(--faint)",
+      note: [[`average ${setting.measure.label}`, show(setting.measure, pair.objective[0])],
+        ...(pair.interval ? [["interval", `${show(setting.measure, pair.interval[0])} to ${show(setting.measure, pair.interval[1])}`]] : []),
+        ...(pair.verdict ? [[VERDICTS[pair.verdict], known(pair.p) ? `p = ${pair.p.toPrecision(2)}` : ""]] : []), ["seeds", pair.seeds.join(", ")]],
+    }));
+    chart(body, `${setting.name}: scores with intervals`, (figure, width) => intervalChart(figure, width, rows, setting.measure, `average ${setting.measure.label}`));
+    const key = add(body, "div", { class: "key" });
+    for (const [name, text] of [["best", "best"], ["tied", "not distinguishable from the best"], ["worse", "worse"]]) {
+      if (!done.some(pair => pair.verdict === name)) continue;
+      add(key, "span", { style: `display:inline-block;width:14px;height:4px;border-radius:2px;background:${inks[name]}` });
+      key.append(text);
+    }
+  });
+}
