@@ -75,8 +75,9 @@ def _dispatch(argv: list[str]) -> int:
     """Choose the command."""
     refuse_repeated(argv)
     chosen, rest = parse_selection(argv)
-    if chosen.resume:
-        return _resume(chosen, rest)
+    for command in ("resume", "report"):
+        if getattr(chosen, command):
+            return _use_folders(command, chosen, rest)
     for command in ("predict", "export", "extend"):
         if getattr(chosen, command) is not None:
             return _use_trained(command, chosen, rest)
@@ -163,10 +164,11 @@ def _refuse_missing(chosen: argparse.Namespace) -> None:
         raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
 
 
-def _resume(chosen: argparse.Namespace, rest: list[str]) -> int:
-    from redwood.experiments.commands import resume
+def _use_folders(command: str, chosen: argparse.Namespace, rest: list[str]) -> int:
+    """Go on with what lies in a folder, or report on it."""
+    from redwood.experiments import commands
 
-    return 0 if resume(chosen, rest) else FAILED
+    return 0 if getattr(commands, command)(chosen, rest) else FAILED
 
 
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:

@@ -40,6 +40,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--predict", metavar="DIR", help="predict with the run in this folder: --dataset D --out FILE")
     group.add_argument("--export", metavar="DIR", help="write the run in this folder for other programs: --format F")
     group.add_argument(
+        "--report", nargs="+", metavar="DIR", help="one page on the runs and comparisons in these folders: --out FILE"
+    )
+    group.add_argument(
         "--trust", action="store_true", help="run the code that the folder or the file of --config names"
     )
     group.add_argument(

@@ -11,6 +11,7 @@ from redwood.experiments.comparison import compare, resume_comparison
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import is_comparison
+from redwood.experiments.report import folders
 from redwood.experiments.runner import resume_run, run_pair
 
 
@@ -62,4 +63,22 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     if several:
         return resume_comparison(folder, Console(), chosen.jobs, trusted=chosen.trust)
     resume_run(folder, Console(), trusted=chosen.trust)
+    return True
+
+
+def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
+    """Write one page on the folders of `--report`; it always succeeds, or raises as `folders.report` does.
+
+    Args:
+        chosen: The options that choose what to run.
+        rest: All other options.
+
+    Raises:
+        UsageError: If there are further options beside `--out`.
+    """
+    allowed, _ = parse_selection(["--report", *chosen.report])
+    for option, value in vars(chosen).items():
+        if value != getattr(allowed, option):
+            raise UsageError(f"--report runs nothing, and reads what lies in the folders; leave --{option} out.")
+    folders.report(chosen.report, rest, Console())
     return True

@@ -21,6 +21,8 @@ from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, parse_pairs
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import ComparisonPlan
+from redwood.experiments.report.folders import source_of_comparison
+from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.runs.figures.comparison import draw_comparison
 from redwood.runs.launch import is_first_process, launched_processes
@@ -121,7 +123,7 @@ def _run_and_report(
 
 
 def _report(rows: list[PairResults], outcomes: dict[Job, Outcome], folder: Path, console: Console) -> None:
-    """Print the table, and write the file and the picture."""
+    """Print the table, and write the file, the picture and the page."""
     write_comparison(rows, folder / "comparison.csv")
     settings = short_names(row.setting for row in rows)
     methods = short_names(row.method for row in rows)
@@ -131,6 +133,7 @@ def _report(rows: list[PairResults], outcomes: dict[Job, Outcome], folder: Path,
         if any(row.results for row in group):
             picture = folder / f"comparison{f'_{measure}' if number else ''}.png"
             draw_comparison(group, picture, all_methods=methods.values())
+    write_report([source_of_comparison(folder)], folder / REPORT)
     for job, outcome in outcomes.items():
         if isinstance(outcome, Failure) and outcome.applies and job.log.exists():
             console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)

@@ -13,6 +13,8 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, parse_options
 from redwood.experiments.pairs import Pair
+from redwood.experiments.report.page import REPORT, write_report
+from redwood.experiments.report.source import source_of_run
 from redwood.experiments.tables import print_results
 from redwood.experiments.trained.continuation import continued
 from redwood.experiments.trained.saved_run import read_run
@@ -101,14 +103,19 @@ def refuse_used(folder: Path) -> None:
 
 
 def run_pair(pair: Pair, options: Options, console: Console) -> Results:
-    """Run one pair and print its results."""
+    """Run one pair, print its results, and write its report."""
     if options.run.run_dir is None:
         options = replace(options, run=replace(options.run, run_dir=str(new_run_dir(label_of(pair)))))
     results = execute(options)
     if is_first_process():
         print_results(results, console)
+        _report(Path(str(options.run.run_dir)))
         console.print(f"written to {options.run.run_dir}", markup=False, highlight=False, soft_wrap=True)
     return results
+
+
+def _report(folder: Path) -> None:
+    write_report([source_of_run(folder)], folder / REPORT)
 
 
 def refuse_other_results(results: Results, config: Mapping[str, object], folder: Path, source: str) -> None:
@@ -144,6 +151,8 @@ def resume_run(folder: Path, console: Console, *, trusted: bool = False) -> Resu
         RunFolder(folder, resume=True, options_file="config.yaml").clean()
         if is_first_process():
             print_results(results, console)
+            if not (folder / REPORT).exists():  # the run was stopped before it was written
+                _report(folder)
             console.print(
                 f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True
             )

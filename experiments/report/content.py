@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redwood.experiments.report.entries import Entry, entries_of
-from redwood.experiments.report.sources import FinishedRun, Source
+from redwood.experiments.report.source import FinishedRun, Source
 from redwood.runs.names import title_name
-from redwood.runs.pair_results import efficiency_of, methods_in_order
+from redwood.runs.pair_results import Efficiency, efficiency_of, methods_in_order
 from redwood.settings.results import USES, Results, mean_and_std
 from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, Measure
 from redwood.settings.scores.pareto import loss_of
@@ -40,7 +40,12 @@ def content_of(sources: Sequence[Source]) -> Content:
         "settings": [_setting(name, [entry for entry in entries if entry.setting == name]) for name in settings],
         "methods": methods,
         "pairs": [
-            _pair(entry, settings, methods, entry.setting in efficiency and entry.method in efficiency[entry.setting].front)
+            _pair(
+                entry,
+                settings,
+                methods,
+                entry.setting in efficiency and entry.method in efficiency[entry.setting].front,
+            )
             for entry in entries
         ],
         "sources": [_source(source) for source in sources],
@@ -51,7 +56,12 @@ def content_of(sources: Sequence[Source]) -> Content:
         "rehearsal": _rehearsal(entries),
         "notes": [*(note for source in sources for note in source.notes), *notes],
     }
-    return rounded(content)
+    shown: Content = rounded(content)
+    return shown
+
+
+def _is_on_front(entry: Entry, efficiency: Mapping[str, Efficiency]) -> bool:
+    return entry.setting in efficiency and entry.method in efficiency[entry.setting].front
 
 
 def _title(sources: Sequence[Source], settings: list[str], methods: list[str]) -> str:

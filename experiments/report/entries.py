@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from redwood.experiments.report.sources import FinishedRun, Source
+from redwood.experiments.report.source import FinishedRun, Source
 from redwood.runs.names import short_names
 from redwood.runs.pair_results import PairResults
 from redwood.runs.run import Run
@@ -97,7 +97,7 @@ def _parts(number: int, source: Source) -> Iterable[_Part]:
             if (run.results.setting, run.results.method) == pair:
                 runs.setdefault(json.dumps(_options(run), sort_keys=True, default=str), []).append(run)
         for group in runs.values():
-            options = _options(group[0]) | _shared_order(group)
+            options = {**_options(group[0]), **_shared_order(group)}
             yield _Part(number, *pair, options, tuple(group), source.failures.get(pair))
         if not runs:
             yield _Part(number, *pair, {}, (), source.failures.get(pair))

@@ -11,30 +11,30 @@ from redwood import __version__
 from redwood.core.errors import RedwoodError
 from redwood.core.files import write_atomically
 from redwood.experiments.report.content import Content, content_of
-from redwood.experiments.report.sources import read_source
+from redwood.experiments.report.source import Source
 from redwood.experiments.report.thinning import fit
 
 REPORT = "report.html"
-_PARTS = files("redwood.experiments.report") / "page"
+GENERATOR = b'content="redwood '  # near the start of each report
+_PARTS = files("redwood.experiments.report") / "assets"
 # In this order: later scripts use what earlier ones declare.
 SCRIPTS = ("base.js", "charts.js", "sections.js", "score_charts.js", "detail_charts.js", "start.js")
 
 
-def write_report(folders: Sequence[Path], path: Path) -> list[str]:
-    """Write one page on all that lies in some folders of runs, comparisons and sweeps.
+def write_report(sources: Sequence[Source], path: Path) -> list[str]:
+    """Write one page on all that some folders hold.
 
     Args:
-        folders: The folders; one that is given twice counts once.
+        sources: What was read from each folder.
         path: The file to write.
 
     Returns:
         Sentences on what the page leaves out or keeps apart; they stand on the page, too.
 
     Raises:
-        RedwoodError: If a folder holds nothing of the kind, or the file cannot be written.
+        RedwoodError: If the file cannot be written.
     """
-    distinct = {folder.resolve(): folder for folder in reversed(folders)}
-    content = fit(content_of([read_source(folder) for folder in reversed(distinct.values())]))
+    content = fit(content_of(sources))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, render(content).encode())
@@ -48,7 +48,7 @@ def render(content: Content) -> str:
     """The page that shows some content; all texts in it are escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
-    template = environment.from_string(_part("page.html.jinja"))
+    template = environment.from_string(_part("page.html"))
     script = "\n".join(map(_part, SCRIPTS))
     return template.render(content=content, style=Markup(_part("page.css")), script=Markup(script), version=__version__)
 

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from redwood.experiments.report.content import Content
 
 MAX_BYTES = 1_800_000  # of the content; the page around it needs less than 100 kB
 _ONLINE_POINTS, _MATRIX_ROWS, _NAMED_SLICES = 120, 24, 60
 _DETAILED = 4  # methods of a setting that keep their details
+
+
+Step: TypeAlias = Callable[[Content], tuple[Content, str]]
 
 
 def fit(content: Content, max_bytes: int = MAX_BYTES) -> Content:
@@ -34,7 +37,7 @@ def thin(values: Sequence[Any], most: int) -> list[Any]:
     return [values[round(place * (len(values) - 1) / (most - 1))] for place in range(most)]
 
 
-def _with_note(content: Content, step: Callable[[Content], tuple[Content, str]]) -> Content:
+def _with_note(content: Content, step: Step) -> Content:
     changed, note = step(content)
     return content if changed == content else changed | {"notes": [*content["notes"], note]}
 
@@ -59,7 +62,9 @@ def _thin_matrices(content: Content) -> tuple[Content, str]:
         return [thin(row, _MATRIX_ROWS) for row in thin(matrix, _MATRIX_ROWS)]
 
     large = {
-        pair["setting"]: (len(pair["matrix"]), len(pair["matrix"][0])) for pair in content["pairs"] if pair.get("matrix")
+        pair["setting"]: (len(pair["matrix"]), len(pair["matrix"][0]))
+        for pair in content["pairs"]
+        if pair.get("matrix")
     }
     settings = [
         one | {"shown": [thin(range(size), _MATRIX_ROWS) for size in large[number]]}
@@ -73,7 +78,9 @@ def _thin_matrices(content: Content) -> tuple[Content, str]:
 
 def _cut_slices(content: Content) -> tuple[Content, str]:
     settings = [
-        one | {"slices": one["slices"] | {"names": one["slices"]["names"][:_NAMED_SLICES]}} if one.get("slices") else one
+        one | {"slices": one["slices"] | {"names": one["slices"]["names"][:_NAMED_SLICES]}}
+        if one.get("slices")
+        else one
         for one in content["settings"]
     ]
     changed = _change_pairs(content, "slices", lambda _, values: values[:_NAMED_SLICES]) | {"settings": settings}
@@ -89,7 +96,7 @@ def _thin_everything(content: Content) -> tuple[Content, str]:
     return changed, "Online curves show 30 of their points, as there are many runs."
 
 
-def _leave_out(name: str, note: str) -> Callable[[Content], tuple[Content, str]]:
+def _leave_out(name: str, note: str) -> Step:
     """Keep an entry only for the best methods of each setting."""
 
     def step(content: Content) -> tuple[Content, str]:
@@ -101,7 +108,10 @@ def _leave_out(name: str, note: str) -> Callable[[Content], tuple[Content, str]]
 
 def _best(content: Content) -> set[tuple[int, int]]:
     """The pairs of the best methods of each setting."""
-    done = sorted((pair for pair in content["pairs"] if "loss" in pair), key=lambda pair: (pair["loss"] is None, pair["loss"] or 0.0))
+    done = sorted(
+        (pair for pair in content["pairs"] if "loss" in pair),
+        key=lambda pair: (pair["loss"] is None, pair["loss"] or 0.0),
+    )
     kept: set[tuple[int, int]] = set()
     for number in range(len(content["settings"])):
         kept |= {_place(pair) for pair in [pair for pair in done if pair["setting"] == number][:_DETAILED]}
@@ -112,7 +122,7 @@ def _place(pair: Content) -> tuple[int, int]:
     return pair["setting"], pair["method"]
 
 
-def _drop(name: str, note: str) -> Callable[[Content], tuple[Content, str]]:
+def _drop(name: str, note: str) -> Step:
     return lambda content: (_change_pairs(content, name, lambda _, value: None), note)
 
 
@@ -127,9 +137,9 @@ def _drop_spans(content: Content) -> tuple[Content, str]:
     return content | {"spans": []}, "The time line of the runs is left out."
 
 
-_ALWAYS = (_thin_online, _thin_matrices, _cut_slices, _cut_spans)
+_ALWAYS: tuple[Step, ...] = (_thin_online, _thin_matrices, _cut_slices, _cut_spans)
 _MANY = f"for all but the {_DETAILED} best methods of each setting, as there are many runs"
-_IF_TOO_LARGE = (
+_IF_TOO_LARGE: tuple[Step, ...] = (
     _thin_everything,
     _leave_out("online", f"Online curves are left out {_MANY}."),
     _leave_out("matrix", f"Matrices are left out {_MANY}."),

@@ -57,7 +57,7 @@ function addFront() {
       const values = shown.map(value), low = Math.min(...values), high = Math.max(...values), room = (high - low || Math.abs(high) || 1) * 0.12;
       const y = { low: measure.unit === "%" ? Math.max(0, low - room) : low - room, high: high + room, text: v => show(measure, v, { decimals: measure.unit === "%" ? (high - low < 0.04 ? 1 : 0) : measure.decimals }),
         label: measure.unit === "%" ? `error (${measure.unit})` : `average ${measure.label}` };
-      const x = { low: Math.min(...costs) / 1.4, high: Math.max(...costs) * 1.4, log: true, label: "total FLOPs", text: v => scaled(v).replace(/\.?0+( |$)/, "$1") };
+      const x = { low: Math.min(...costs) / 1.4, high: Math.max(...costs) * 1.4, log: true, label: "total FLOPs", text: v => scaled(v).replace(/\.0+(?= |$)/, "").replace(/(\.\d*[1-9])0+(?= |$)/, "$1") };
       const frame = axes(figure, width, height, x, y);
       const front = shown.filter(pair => pair.front).sort((a, b) => total(a) - total(b));
       let line = "";

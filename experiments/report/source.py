@@ -1,0 +1,123 @@
+"""What a report is made of: the finished runs in a folder, what failed there, and the command that repeats them."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redwood.core.errors import RedwoodError
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.pairs import Pair
+from redwood.runs.run import Run
+from redwood.settings.config import describe_options, is_marked
+from redwood.settings.results import Results
+
+RESULTS, CONFIG = "results.json", "config.yaml"
+_PAIR = ("setting", "method")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run.
+
+    Attributes:
+        results: Its results.
+        began: When its folder was made, in seconds since 1970, by the times of its files.
+        ended: When its results were written.
+    """
+
+    results: Results
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """One folder of a report.
+
+    Attributes:
+        folder: The folder.
+        kind: "run", "comparison" or "sweep".
+        command: The command that repeats it.
+        runs: Its finished runs.
+        pairs: The setting and the method of all that was planned, by their names in results.
+        failures: Why runs of a setting and a method failed; one without results and reason is not finished.
+        notes: Sentences on what could not be read.
+    """
+
+    folder: Path
+    kind: str
+    command: str
+    runs: list[FinishedRun]
+    pairs: list[tuple[str, str]]
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def source_of_run(folder: Path) -> Source:
+    """Read the run in a folder.
+
+    Raises:
+        DataError: If its results are missing or damaged.
+    """
+    run = read_run(folder)
+    return Source(folder, "run", _command_of_run(run.results), [run], [(run.results.setting, run.results.method)])
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read a finished run.
+
+    Raises:
+        DataError: If its results are missing or damaged.
+    """
+    results = Results.load(folder / RESULTS)
+    ended = (folder / RESULTS).stat().st_mtime
+    config = folder / CONFIG
+    began = min(config.stat().st_mtime, ended) if config.is_file() else ended - results.cost.wall_time_s
+    return FinishedRun(results, began, ended)
+
+
+def command(words: Iterable[str]) -> str:
+    """A command line of words, as a shell takes it, without the folder that it wrote to: a repeated run needs another.
+
+    Args:
+        words: The options and their values.
+    """
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word.partition("=")[0] != "--run_dir":
+            kept.append(word)
+        skip = word == "--run_dir"
+    return f"python cli.py {shlex.join(kept)}"
+
+
+def _command_of_run(results: Results) -> str:
+    """The command with all options of a run that are not the defaults, as far as these are known without its code.
+
+    It is empty where objects from Python were among the options.
+    """
+    config = {name: value for name, value in results.config.items() if name not in (*_PAIR, "extends")}
+    if any(map(is_marked, config.values())):
+        return ""
+    defaults = _defaults(results.setting, results.method)
+    if defaults:
+        config = {name: value for name, value in config.items() if name in defaults and defaults[name] != value}
+    options = {name: value for name, value in config.items() if not _is_record(value)}
+    return command(["--setting", results.setting, "--method", results.method, *as_arguments(options)])
+
+
+def _is_record(value: object) -> bool:
+    """Whether an entry of a configuration tells what the stream was, and is no option."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+
+
+def _defaults(setting: str, method: str) -> dict[str, object]:
+    """The defaults of the options of a pair; none of a pair whose code would have to be run to know them."""
+    if ":" in setting + method:
+        return {}
+    try:
+        setting_class, method_class = Pair(setting, method).load()
+        return describe_options(Run()) | describe_options(method_class()) | describe_options(setting_class())
+    except RedwoodError:
+        return {}
