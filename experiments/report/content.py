@@ -13,6 +13,7 @@ from redwood.experiments.report.entries import Entry, entries_of
 from redwood.experiments.report.source import FinishedRun, Source
 from redwood.runs.names import title_name
 from redwood.runs.pair_results import Efficiency, efficiency_of, methods_in_order
+from redwood.runs.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significance, significance_of
 from redwood.settings.results import USES, Results, mean_and_std
 from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, Measure
 from redwood.settings.scores.pareto import loss_of
@@ -20,6 +21,7 @@ from redwood.settings.scores.pareto import loss_of
 Content: TypeAlias = dict[str, Any]
 
 _DIGITS = 5  # significant ones
+_MARKS = {BEST: "best", SIMILAR: "similar", WORSE: "worse", UNKNOWN: None}
 _MAX_METRICS = 12
 COSTS = ("wall_time_s", "samples_per_s", "peak_memory_bytes", "buffer_bytes", "parameters")
 
@@ -32,22 +34,17 @@ def content_of(sources: Sequence[Source]) -> Content:
     entries, notes = entries_of(sources)
     settings = list(dict.fromkeys(entry.setting for entry in entries))
     methods = methods_in_order(entry.results for entry in entries)
-    efficiency = efficiency_of([entry.results for entry in entries])
+    pairs = [entry.results for entry in entries]
+    efficiency, tests = efficiency_of(pairs), significance_of(pairs)
     content = {
         "title": _title(sources, settings, methods),
         "kind": sources[0].kind if len(sources) == 1 else "report",
         "made": time.strftime("%Y-%m-%d %H:%M"),
-        "settings": [_setting(name, [entry for entry in entries if entry.setting == name]) for name in settings],
-        "methods": methods,
-        "pairs": [
-            _pair(
-                entry,
-                settings,
-                methods,
-                entry.setting in efficiency and entry.method in efficiency[entry.setting].front,
-            )
-            for entry in entries
+        "settings": [
+            _setting(name, [entry for entry in entries if entry.setting == name], tests.get(name)) for name in settings
         ],
+        "methods": methods,
+        "pairs": [_pair(entry, settings, methods) | _compared(entry, efficiency, tests) for entry in entries],
         "sources": [_source(source) for source in sources],
         "hypervolume": {
             str(settings.index(name)): found.hypervolume for name, found in efficiency.items() if found.hypervolume
@@ -60,8 +57,25 @@ def content_of(sources: Sequence[Source]) -> Content:
     return shown
 
 
-def _is_on_front(entry: Entry, efficiency: Mapping[str, Efficiency]) -> bool:
-    return entry.setting in efficiency and entry.method in efficiency[entry.setting].front
+def _compared(entry: Entry, efficiency: Mapping[str, Efficiency], tests: Mapping[str, Significance]) -> Content:
+    """What a pair is beside the others of its setting."""
+    if not entry.runs:
+        return {}
+    test = tests[entry.setting]
+    return {
+        "front": entry.method in efficiency[entry.setting].front,
+        "mark": _MARKS[test.marks[entry.method]] if len(test.marks) > 1 else None,
+        "interval": test.intervals[entry.method],
+        "p": _p_to_best(entry.method, test),
+    }
+
+
+def _p_to_best(method: str, test: Significance) -> float | None:
+    """The least p-value, after Holm's correction, of the differences to the best methods."""
+    if method in test.best:
+        return None
+    found = [one.p_holm for one in test.differences if {one.first, one.second} - test.best == {method}]
+    return min((p for p in found if p is not None), default=None)
 
 
 def _title(sources: Sequence[Source], settings: list[str], methods: list[str]) -> str:
@@ -71,7 +85,7 @@ def _title(sources: Sequence[Source], settings: list[str], methods: list[str]) -
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} folders"
 
 
-def _setting(name: str, entries: Sequence[Entry]) -> Content:
+def _setting(name: str, entries: Sequence[Entry], test: Significance | None) -> Content:
     """What all runs under a setting have in common; of a setting without a finished run, its name."""
     runs = [run.results for entry in entries for run in entry.runs]
     if not runs:
@@ -83,6 +97,7 @@ def _setting(name: str, entries: Sequence[Entry]) -> Content:
         "name": name,
         "measure": _measure(first.measure, lower=first.lower_is_better),
         "ranked_by": first.ranked_by,
+        "test": None if test is None else {"unit": test.unit, "units": test.units, "note": test.note},
         "metrics": _metrics(runs),
         "datasets": [title_name(dataset) for dataset in dict.fromkeys(run.dataset for run in runs)],
         "phases": first.num_phases,
@@ -112,7 +127,7 @@ def _metrics(runs: Sequence[Results]) -> list[str]:
     return [name for name in known if not name.endswith(tuple(LABEL_GROUPS))][:_MAX_METRICS]
 
 
-def _pair(entry: Entry, settings: list[str], methods: list[str], on_front: bool) -> Content:
+def _pair(entry: Entry, settings: list[str], methods: list[str]) -> Content:
     """One pair: means over its runs."""
     pair: Content = {
         "setting": settings.index(entry.setting),
@@ -133,7 +148,6 @@ def _pair(entry: Entry, settings: list[str], methods: list[str], on_front: bool)
         "metrics": {name: value for name, value in mean_and_std(runs).items() if value is not None},
         "flops": {use: _mean([run.cost.flops_by_use[use] for run in runs]) for use in USES},
         "cost": costs | {"wall_time_std": _deviation([run.cost.wall_time_s for run in runs])},
-        "front": on_front,
         "curve": _average(runs, lambda run: run.average_curve),
         "spread": _spread(runs, lambda run: run.average_curve),
         "online": _online(runs),

@@ -20,6 +20,7 @@ RUN_FILES = {
     "accuracy_matrix.png",
     "accuracy_curve.png",
     "cost_curve.png",
+    "report.html",
     "checkpoints",
 }
 

@@ -81,26 +81,31 @@ function addFront() {
 }
 
 function addSignificance() {
-  if (!pairs.some(pair => pair.verdict || pair.interval) && !pairs.some(pair => isDone(pair) && seedsOf(pair) > 1)) return;
-  const tested = pairs.some(pair => pair.verdict);
-  const part = section("significance", tested ? "Significance" : "Scores by seed", content.test ?? "Each dot is a seed; the large dot is the mean.");
+  if (!pairs.some(pair => isDone(pair) && seedsOf(pair) > 1)) return;
+  const tested = pairs.some(pair => pair.mark);
+  const part = section("significance", tested ? "Significance" : "Scores by seed",
+    "Small dots: single runs. Large dots: means, with the interval that covers the mean with a probability of 95 %. Methods are compared by paired permutation tests with Holm's correction.", tested ? "Significance" : "Seeds");
   following(part, (body, setting, done) => {
     const sorted = [...done].sort(byScore);
     if (!sorted.length) return false;
-    const inks = { best: "var(--strong)", tied: "var(--c2)", worse: "var(--bad)" };
+    const inks = { best: "var(--strong)", similar: "var(--c2)", worse: "var(--bad)" };
     const rows = sorted.map(pair => ({
       name: methods[pair.method], value: pair.objective[0], low: pair.interval?.[0] ?? null, high: pair.interval?.[1] ?? null, points: pair.objectives ?? [],
-      ink: inks[pair.verdict] ?? "var(--faint)",
-      note: [[`average ${setting.measure.label}`, show(setting.measure, pair.objective[0])],
-        ...(pair.interval ? [["interval", `${show(setting.measure, pair.interval[0])} to ${show(setting.measure, pair.interval[1])}`]] : []),
-        ...(pair.verdict ? [[VERDICTS[pair.verdict], known(pair.p) ? `p = ${pair.p.toPrecision(2)}` : ""]] : []), ["seeds", pair.seeds.join(", ")]],
+      ink: inks[pair.mark] ?? "var(--faint)", note: readingOf(pair),
     }));
     chart(body, `${setting.name}: scores with intervals`, (figure, width) => intervalChart(figure, width, rows, setting.measure, `average ${setting.measure.label}`));
     const key = add(body, "div", { class: "key" });
-    for (const [name, text] of [["best", "best"], ["tied", "not distinguishable from the best"], ["worse", "worse"]]) {
-      if (!done.some(pair => pair.verdict === name)) continue;
+    for (const name of ["best", "similar", "worse"].filter(name => done.some(pair => pair.mark === name))) {
       add(key, "span", { style: `display:inline-block;width:14px;height:4px;border-radius:2px;background:${inks[name]}` });
-      key.append(text);
+      key.append(MARK_TEXTS[name]);
     }
+    if (setting.test?.note) add(body, "p", { class: "key" }, `${setting.test.note}.`);
   });
+}
+
+function readingOf(pair) {
+  const measure = measureOf(pair), rows = [[`average ${measure.label}`, show(measure, pair.objective[0])]];
+  if (pair.interval) rows.push(["interval", `${show(measure, pair.interval[0])} to ${show(measure, pair.interval[1])}`]);
+  if (pair.mark) rows.push([MARK_TEXTS[pair.mark], known(pair.p) ? `p = ${pair.p.toPrecision(2)}` : ""]);
+  return [...rows, [pair.seeds.length > 1 ? "seeds" : "seed", [...new Set(pair.seeds)].join(", ")]];
 }

@@ -72,7 +72,7 @@ function addTiles() {
 }
 
 const total = pair => isDone(pair) ? USES.reduce((sum, use) => sum + (pair.flops[use] ?? 0), 0) : null;
-const VERDICTS = { best: "best", tied: "not distinguishable", worse: "worse", alone: "" };
+const MARK_TEXTS = { best: "best", similar: "not distinguishable from best", worse: "worse than best" };
 
 function resultColumns() {
   const columns = [];
@@ -81,6 +81,8 @@ function resultColumns() {
   const measures = [...new Set(settings.map(setting => setting.measure.label))];
   columns.push({ head: measures.length === 1 ? measures[0] : "score", best: true, std: pair => pair.objective[1], text: pair => show(measureOf(pair), pair.objective[0]),
     key: pair => pair.objective?.[0] ?? null, high: true });
+  if (pairs.some(pair => pair.mark))
+    columns.push({ head: "beside the best", name: true, text: pair => pair.mark ? MARK_TEXTS[pair.mark].replace(" from best", "").replace(" than best", "") : "", key: pair => pair.mark ? Object.keys(MARK_TEXTS).indexOf(pair.mark) : null });
   const names = [...new Set(settings.flatMap(setting => setting.metrics.map(name => metricName(name, setting.measure))))];
   for (const head of names) {
     const find = pair => pair.metrics?.[settings[pair.setting].metrics.find(name => metricName(name, measureOf(pair)) === head)]?.[0] ?? null;
@@ -89,7 +91,6 @@ function resultColumns() {
     const signed = /transfer|forgetting/.test(head);
     columns.push({ head, text: pair => head.includes("eer") ? find(pair)?.toFixed(3) ?? "–" : show(measureOf(pair), find(pair), { signed }), key: find, high: true });
   }
-  if (pairs.some(pair => pair.verdict)) columns.push({ head: "verdict", name: true, text: pair => VERDICTS[pair.verdict] ?? "", key: pair => ["best", "tied", "worse"].indexOf(pair.verdict) });
   columns.push({ head: "FLOPs", text: pair => scaled(total(pair)) + (pair.front && pairs.filter(other => other.setting === pair.setting && isDone(other)).length > 1 ? " †" : ""), key: total });
   columns.push({ head: "time", text: pair => seconds(pair.cost.wall_time_s), key: pair => pair.cost?.wall_time_s ?? null });
   columns.push({ head: "memory", text: pair => scaled(pair.cost.peak_memory_bytes, "B"), key: pair => pair.cost?.peak_memory_bytes ?? null });

@@ -1,0 +1,67 @@
+"""Folders of runs that were never made: results with numbers drawn from the seed."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from redwood.core.files import plain
+from redwood.experiments.pairs import Pair
+from redwood.experiments.plan import ComparisonPlan
+from redwood.settings.results import USES, Cost, Results
+from redwood.settings.scores.slices import SliceScores
+
+CLASSES = 4
+
+
+def made_results(setting: str = "s", method: str = "m", seed: int = 0, phases: int = 2, **options: Any) -> Results:
+    """Results of a run on classes; `options` stand in its configuration."""
+    random = np.random.default_rng([seed, phases, *map(ord, setting + method)])
+    names = [str(number) for number in range(CLASSES)]
+    accuracy = random.random(CLASSES).tolist()
+    return Results(
+        setting=setting,
+        method=method,
+        dataset="digits",
+        seed=seed,
+        num_phases=phases,
+        accuracy_matrix=random.random((phases, phases)).tolist(),
+        online_curve=[(10 * (point + 1), float(random.random())) for point in range(20)],
+        cost=Cost(
+            wall_time_s=float(random.random()),
+            training_flops=1e9,
+            flops={use: (1e9 * random.random(phases)).tolist() for use in USES},
+        ),
+        config=plain({"setting": setting, "method": method, "seed": seed, **options}),
+        slices=SliceScores("class", names, [5] * CLASSES, accuracy, [None] * CLASSES, 0.1, 0.2, "error rate"),
+    )
+
+
+def made_run(folder: Path, results: Results) -> Path:
+    """The folder of a finished run."""
+    results.save(folder / "results.json")
+    (folder / "config.yaml").write_text(yaml.safe_dump(results.config))
+    return folder
+
+
+def made_comparison(
+    folder: Path, settings: list[str], methods: list[str], n_seeds: int, first: int = 0, **options: Any
+) -> Path:
+    """The folder of a comparison of all pairs, with a table in which nothing failed."""
+    pairs = [Pair(setting, method) for setting in settings for method in methods]
+    ComparisonPlan(folder, pairs, ["--nb_tasks", "2"], n_seeds).save()
+    for number, pair in enumerate(pairs):
+        for seed in range(first, first + n_seeds):
+            made_run(folder / f"{number}-seed{seed}", made_results(pair.setting, pair.method, seed, **options))
+    write_table(folder, {(pair.setting, pair.method): "" for pair in pairs})
+    return folder
+
+
+def write_table(folder: Path, failures: dict[tuple[str, str], str]) -> None:
+    """The columns of `comparison.csv` that a report reads."""
+    with (folder / "comparison.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["setting", "method", "failure"])
+        writer.writerows([*pair, failure] for pair, failure in failures.items())
