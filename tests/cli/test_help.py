@@ -23,7 +23,20 @@ ELSEWHERE = {
 AGENTS = {"ppo", "a2c", "dqn", "sac", "td3"}
 
 SELECTION = {
-    *("setting", "method", "seeds", "jobs", "config", "preset", "resume", "predict", "extend", "export", "trust"),
+    *(
+        "setting",
+        "method",
+        "seeds",
+        "jobs",
+        "config",
+        "preset",
+        "resume",
+        "predict",
+        "extend",
+        "export",
+        "report",
+        "trust",
+    ),
     *("list", "presets", "advise", "json", "version", "help"),
 }
 

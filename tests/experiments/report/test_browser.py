@@ -78,7 +78,7 @@ def test_the_table_sorts(comparison, show):
     assert scores == sorted(scores)
     assert column(page, 2)[-1] == f"failed: no room for {HOSTILE}"  # without a score, it stays below
     page.click("#table thead th:nth-child(1) button")
-    assert column(page, 0) == sorted(column(page, 0), key=lambda name: name.strip("</>"))
+    assert column(page, 0) in ([CLASS, CLASS, "a", "a", "b", "b"], ["a", "a", "b", "b", CLASS, CLASS])
     page.select_option("#filter", "1")
     assert len(column(page, 0)) == 3
 
