@@ -32,6 +32,17 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class"
     )
     group.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
+    group.add_argument(
+        "--class_orders",
+        type=int,
+        metavar="N",
+        help="run each seed with N orders of the classes (default: one, by the seed)",
+    )
+    group.add_argument(
+        "--table",
+        choices=("latex", "markdown"),
+        help="print and write a comparison for a paper (default: only as text and CSV)",
+    )
     group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
     group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
@@ -66,6 +77,8 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     chosen, rest = parser.parse_known_args(argv)
     if chosen.seeds < 1:
         raise UsageError(f"--seeds {chosen.seeds} has to be at least 1.")
+    if chosen.class_orders is not None and chosen.class_orders < 1:
+        raise UsageError(f"--class_orders {chosen.class_orders} has to be at least 1.")
     if chosen.jobs is not None and chosen.jobs < 1:
         raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
     if chosen.trust and not (chosen.config or chosen.resume or chosen.extend or chosen.predict or chosen.export):

@@ -32,8 +32,20 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
     if not every:
         for reason in reasons:
             console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
-    if len(pairs) > 1 or chosen.seeds > 1 or every:
-        return compare(pairs, arguments, chosen.seeds, console, chosen.jobs)
+    if len(pairs) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
+        return compare(
+            pairs,
+            arguments,
+            chosen.seeds,
+            console,
+            chosen.jobs,
+            n_orders=chosen.class_orders,
+            table=chosen.table,
+        )
+    if chosen.table is not None:
+        raise UsageError(
+            f"--table {chosen.table} is of a comparison, and this is one run; leave it out, or add --seeds."
+        )
     run_pair(pairs[0], parse_options(pairs[0], arguments), console)
     return True
 
@@ -56,12 +68,12 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     allowed, _ = parse_selection(["--resume", chosen.resume])
     allowed.trust = chosen.trust
     if several:
-        allowed.jobs = chosen.jobs
+        allowed.jobs, allowed.table = chosen.jobs, chosen.table
     if rest or chosen != allowed:
-        also = ", with --jobs at most, or --trust" if several else ", with --trust at most"
+        also = ", with --jobs or --table at most, or --trust" if several else ", with --trust at most"
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone{also}.")
     if several:
-        return resume_comparison(folder, Console(), chosen.jobs, trusted=chosen.trust)
+        return resume_comparison(folder, Console(), chosen.jobs, trusted=chosen.trust, table=chosen.table)
     resume_run(folder, Console(), trusted=chosen.trust)
     return True
 

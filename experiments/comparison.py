@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.errors import NotApplicableError, RedwoodError
-from redwood.core.files import remove_temporaries
+from redwood.core.files import remove_temporaries, write_atomically
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.jobs import Failure, Job, Outcome
@@ -19,7 +19,8 @@ from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources
 from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, parse_pairs
-from redwood.experiments.pairs import Pair
+from redwood.experiments.pairs import Pair, has_class_order
+from redwood.experiments.paper_tables import TABLES
 from redwood.experiments.plan import ComparisonPlan
 from redwood.experiments.report.folders import source_of_comparison
 from redwood.experiments.report.page import REPORT, write_report
@@ -34,18 +35,29 @@ from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
 
 
-def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Console, jobs: int | None = None) -> bool:
-    """Run every pair with every seed, and end in a table, a file and a picture.
+def compare(
+    pairs: list[Pair],
+    arguments: list[str],
+    n_seeds: int,
+    console: Console,
+    jobs: int | None = None,
+    *,
+    n_orders: int | None = None,
+    table: str | None = None,
+) -> bool:
+    """Run every pair with every seed and class order, and end in a table, a file and a picture.
 
     A run that fails is reported, and the others go on; pairs that the data does not suit are left out.
 
     Args:
         pairs: What to compare.
         arguments: Options of the command line; each pair takes those that it has.
-        n_seeds: Runs per pair.
+        n_seeds: Seeds per pair.
         console: Where to print.
         jobs: Runs at once; 1 runs them in this process, None as many as there are cores or GPUs, in processes of
             their own.
+        n_orders: Orders of the classes that each seed is run with; None: each run draws one from its seed.
+        table: A key of `TABLES`, in which format a table is printed and written, too.
 
     Returns:
         Whether all of them succeeded.
@@ -60,14 +72,16 @@ def compare(pairs: list[Pair], arguments: list[str], n_seeds: int, console: Cons
     _refuse_one_id(_first(parsed).run)
     given = _first(parsed).run.run_dir
     folder = new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison") if given is None else Path(given)
-    plan = ComparisonPlan.of(folder, pairs, arguments, n_seeds)
+    plan = ComparisonPlan.of(folder, pairs, arguments, n_seeds, n_orders)
     if is_first_process():
         refuse_used(folder)
         plan.save()
-    return _carry_out(plan, parsed, console, jobs)
+    return _carry_out(plan, parsed, console, jobs, table)
 
 
-def resume_comparison(folder: Path, console: Console, jobs: int | None = None, *, trusted: bool = False) -> bool:
+def resume_comparison(
+    folder: Path, console: Console, jobs: int | None = None, *, trusted: bool = False, table: str | None = None
+) -> bool:
     """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
 
     Args, result and errors are those of `compare`; code that its plan names is run only if it is `trusted`.
@@ -78,26 +92,32 @@ def resume_comparison(folder: Path, console: Console, jobs: int | None = None, *
     parsed = parse_pairs(plan.pairs, plan.arguments)
     _refuse_one_id(_first(parsed).run)
     plan.refuse_other_runs(parsed)
-    return _carry_out(plan, parsed, console, jobs)
+    return _carry_out(plan, parsed, console, jobs, table)
 
 
-def _carry_out(plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None) -> bool:
+def _carry_out(
+    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None, table: str | None
+) -> bool:
     lock = FolderLock()
     if is_first_process():
         lock.acquire(plan.folder)
         remove_temporaries(plan.folder)
     try:
-        return _run_and_report(plan, parsed, console, jobs)
+        return _run_and_report(plan, parsed, console, jobs, table)
     finally:
         lock.release()
 
 
 def _run_and_report(
-    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None
+    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None, table: str | None
 ) -> bool:
     for pair, options in zip(plan.pairs, parsed, strict=True):
         if isinstance(options, RedwoodError):
             console.print(Text(f"{pair.setting} / {pair.method}, left out: {options}", style="bold"), soft_wrap=True)
+    if plan.n_orders is not None:
+        for setting in dict.fromkeys(pair.setting for pair in plan.pairs if not has_class_order(pair)):
+            text = f"--class_orders {plan.n_orders} repeats nothing under {setting}, which has no order of classes"
+            console.print(Text(text), soft_wrap=True)
     by_pair = list(plan.jobs(parsed))
     try:
         outcomes = _run_all([job for group in by_pair for job in group], _first(parsed).run, console, jobs)
@@ -118,12 +138,14 @@ def _run_and_report(
         if pair not in left_out
     ]
     if is_first_process():
-        _report(rows, outcomes, plan.folder, console)
+        _report(rows, outcomes, plan.folder, console, table)
     return all(row.failure is None for row in rows)
 
 
-def _report(rows: list[PairResults], outcomes: dict[Job, Outcome], folder: Path, console: Console) -> None:
-    """Print the table, and write the file, the picture and the page."""
+def _report(
+    rows: list[PairResults], outcomes: dict[Job, Outcome], folder: Path, console: Console, table: str | None
+) -> None:
+    """Print the table, and write the files, the picture and the page."""
     write_comparison(rows, folder / "comparison.csv")
     settings = short_names(row.setting for row in rows)
     methods = short_names(row.method for row in rows)
@@ -134,6 +156,10 @@ def _report(rows: list[PairResults], outcomes: dict[Job, Outcome], folder: Path,
             picture = folder / f"comparison{f'_{measure}' if number else ''}.png"
             draw_comparison(group, picture, all_methods=methods.values())
     write_report([source_of_comparison(folder)], folder / REPORT)
+    if table is not None:
+        text = "\n".join(TABLES[table].make(group) for group in _by_measure(shown).values())
+        write_atomically(folder / f"comparison{TABLES[table].suffix}", text.encode())
+        console.out(text, highlight=False)
     for job, outcome in outcomes.items():
         if isinstance(outcome, Failure) and outcome.applies and job.log.exists():
             console.print(Text(f"{job.label} failed: what it printed is in {job.log}"), soft_wrap=True)
@@ -165,13 +191,13 @@ def _run_all(jobs: list[Job], run: Run, console: Console, at_once: int | None) -
 
 def _row(pair: Pair, outcomes: dict[Job, Outcome]) -> PairResults:
     results = [outcome for outcome in outcomes.values() if isinstance(outcome, Results)]
-    reasons = {job.seed: outcome.reason for job, outcome in outcomes.items() if isinstance(outcome, Failure)}
+    reasons = {job.repeat: outcome.reason for job, outcome in outcomes.items() if isinstance(outcome, Failure)}
     if not reasons:
         failure = None
     elif len(set(reasons.values())) == 1 and not results:
         failure = next(iter(reasons.values()))
     else:
-        failure = "; ".join(f"seed {seed}: {reason}" for seed, reason in reasons.items())
+        failure = "; ".join(f"{repeat}: {reason}" for repeat, reason in reasons.items())
     return PairResults(pair.setting, pair.method, results, failure)
 
 

@@ -5,7 +5,7 @@ The table has a line per pair where these fit a page, else a line per method and
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,18 @@ from redwood.runs.pair_results import (
     PairResults,
     efficiency_of,
     methods_in_order,
+    repeats_of,
+    run_key,
     transfers_to_last,
 )
+from redwood.runs.significance import BEST, SIMILAR, Significance, significance_of
 from redwood.settings.results import USES, mean_and_std
 from redwood.settings.scores.measure import ACCURACY, Measure
 
 FAILED = "\N{MULTIPLICATION SIGN}"
 ON_FRONT = "\N{DAGGER}"
+MARKS = {BEST: "\N{BLACK UP-POINTING TRIANGLE}", SIMILAR: "\N{WHITE UP-POINTING TRIANGLE}"}
+_STYLES = {BEST: "bold green", SIMILAR: "green"}
 _MAX_LINES = 40
 # The costs in the file, and whether they differ from seed to seed.
 COSTS = {
@@ -65,8 +70,12 @@ def print_comparison(rows: Sequence[PairResults], console: Console) -> None:
 def _print_grid(rows: Sequence[PairResults], console: Console) -> None:
     settings = list(dict.fromkeys(row.setting for row in rows))
     methods = methods_in_order(rows)
-    cells = {(row.setting, row.method): _grid_cell(row) for row in rows}
-    best = {setting: _best([row for row in rows if row.setting == setting]) for setting in settings}
+    found = significance_of(rows)
+    marks = {(setting, method): mark for setting, one in found.items() for method, mark in one.marks.items()}
+    cells = {
+        (row.setting, row.method): _grid_cell(row) + MARKS.get(marks.get((row.setting, row.method), ""), " ")
+        for row in rows
+    }
     measured = next((row.results[0] for row in rows if row.results), None)
     if measured is not None:
         console.print(Text(f"average {measured.measure.label} of each method (line) under each setting (column)"))
@@ -86,15 +95,15 @@ def _print_grid(rows: Sequence[PairResults], console: Console) -> None:
                 Text(wrapped(method, first)),
                 *(
                     Text(
-                        cells.get((setting, method), NOT_DEFINED),
-                        style="bold green" if method in best[setting] else "",
+                        cells.get((setting, method), f"{NOT_DEFINED} "),
+                        style=_STYLES.get(marks.get((setting, method), ""), ""),
                     )
                     for setting in block
                 ),
             )
         console.print()
         console.print(table)
-    _print_footnotes(rows, console)
+    _print_footnotes(rows, found.values(), console)
 
 
 def _grid_cell(row: PairResults) -> str:
@@ -103,19 +112,10 @@ def _grid_cell(row: PairResults) -> str:
     return row.results[0].measure.show(row.objective) + (PARTLY if row.failure else "")
 
 
-def _best(rows: Sequence[PairResults]) -> set[str]:
-    """The methods that are best under a setting."""
-    means = {row.method: row.objective for row in rows if row.results}
-    if not means:
-        return set()
-    lower = next(row.results[0].lower_is_better for row in rows if row.results)
-    best = (min if lower else max)(means.values())
-    return {method for method, mean in means.items() if mean == best}
-
-
-def _print_footnotes(rows: Sequence[PairResults], console: Console) -> None:
-    seeds = max(len(row.results) for row in rows)
-    notes = [f"mean of {seeds} seeds"] if seeds > 1 else []
+def _print_footnotes(rows: Sequence[PairResults], found: Iterable[Significance], console: Console) -> None:
+    notes = []
+    if max(len(row.results) for row in rows) > 1:
+        notes.append(f"mean of {repeats_of(run for row in rows for run in row.results)}")
     notes.append(f"{NOT_DEFINED} does not apply")
     if any(row.failure and not row.results for row in rows):
         notes.append(f"{FAILED} failed")
@@ -123,6 +123,9 @@ def _print_footnotes(rows: Sequence[PairResults], console: Console) -> None:
         notes.append(f"{PARTLY} {SOME_FAILED}")
     console.print()
     console.print(Text("; ".join(notes)))
+    for note in dict.fromkeys(significance_note(one) for one in found):
+        if note:
+            console.print(Text(note), soft_wrap=True)
     for row in rows:
         if row.failure:
             console.print(Text(f"{row.label} failed: {' '.join(row.failure.split())}"), soft_wrap=True)
@@ -137,12 +140,16 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
     """
     one_method = len({row.method for row in rows}) == 1 < len({row.setting for row in rows})
     traded = {} if one_method or not _has_flops(rows) else _traded(rows)
+    found = {} if one_method else significance_of(rows)
     cells = [
-        _comparison_cells(row, row.setting if one_method else row.method, rows, traded.get(row.setting)) for row in rows
+        _comparison_cells(
+            row, row.setting if one_method else row.method, rows, traded.get(row.setting), found.get(row.setting)
+        )
+        for row in rows
     ]
     measure = next((run.measure for row in rows for run in row.results), ACCURACY)
     further = [_LAST] * _has_independent(rows), [_COMPUTE] * _has_flops(rows)
-    columns = ("", measure.name, *further[0], *_COLUMNS, *further[1], "time", "seeds")
+    columns = ("", measure.name, *further[0], *_COLUMNS, *further[1], "time", "runs" if _has_orders(rows) else "seeds")
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
     left = console.width - sum(widths[1:]) - len(widths)  # for the method and the status
@@ -160,6 +167,8 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
             if belongs_to == group:
                 table.add_row(*map(Text, (wrapped(line[0], widths[0]), *line[1:], state)))
         console.print(table)
+        if group in found and (note := significance_note(found[group])):
+            console.print(Text(note), soft_wrap=True)
         if group in traded:
             console.print(Text(_front_note(traded[group], measure)))
         console.print()
@@ -180,6 +189,18 @@ def _front_note(found: Efficiency, measure: Measure) -> str:
     return note if found.hypervolume is None else f"{note}, of hypervolume {found.hypervolume:.4g}"
 
 
+def significance_note(found: Significance) -> str:
+    """What the marks of the methods under a setting mean, and what the runs cannot show; empty for one method."""
+    if not found.differences:
+        return ""
+    shown = [f"{MARKS[mark]} {mark}" for mark in MARKS if mark in found.marks.values()]
+    return "; ".join([*shown, *([found.note] if found.note else [])])
+
+
+def _has_orders(rows: Sequence[PairResults]) -> bool:
+    return any(run_key(run)[1] is not None for row in rows for run in row.results)
+
+
 def _has_independent(rows: Sequence[PairResults]) -> bool:
     return any(row.method == INDEPENDENT and row.results for row in rows)
 
@@ -189,7 +210,11 @@ def _has_flops(rows: Sequence[PairResults]) -> bool:
 
 
 def _comparison_cells(
-    row: PairResults, name: str, rows: Sequence[PairResults], efficiency: Efficiency | None
+    row: PairResults,
+    name: str,
+    rows: Sequence[PairResults],
+    efficiency: Efficiency | None,
+    significance: Significance | None,
 ) -> list[str]:
     compares, counts = _has_independent(rows), _has_flops(rows)
     if not row.results:
@@ -201,6 +226,8 @@ def _comparison_cells(
         text = show_value(measure, statistic and statistic[0], signed=metric in SIGNED)
         if metric == measure.metrics[0] and statistic is not None and len(row.results) > 1:
             text += f" ± {measure.show(statistic[1])}"
+        if metric == measure.metrics[0] and significance is not None and significance.differences:
+            text += MARKS.get(significance.marks[row.method], " ")
         cells.append(text)
     if compares:
         gains = transfers_to_last(row, rows)
@@ -230,24 +257,44 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
 
     A metric that is undefined for the pair is left empty. Of costs that no clock or operating system measures, only
     the mean is written. `pareto` is 1 for the methods on the front of their setting, whose `hypervolume` stands in all
-    lines of the setting. `transfer_to_last` is there if the method `independent` is among the pairs.
+    lines of the setting. `transfer_to_last` is there if the method `independent` is among the pairs. The interval of
+    the mean objective is `objective_low` to `objective_high`. `p_to_best` is the p-value of the difference to the best
+    method after Holm's correction, and `significance` says what follows from it.
     """
     known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or ACCURACY.metrics
     columns = [f"{name}{suffix}" for name in known for suffix in ("", "_std")]
     columns += ["transfer_to_last", "transfer_to_last_std"] if _has_independent(rows) else []
     columns += [f"{name}{suffix}" for name, varies in COSTS.items() for suffix in (("", "_std") if varies else ("",))]
     columns += [*(f"flops_{use}" for use in (*USES, "total")), "pareto", "hypervolume"]
-    efficiency = efficiency_of(rows)
+    columns += ["objective_low", "objective_high", "p_to_best", "significance"]
+    efficiency, significance = efficiency_of(rows), significance_of(rows)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["setting", "method", "seeds", *columns, "failure"])
+    writer = csv.DictWriter(text, ["setting", "method", "seeds", "class_orders", *columns, "failure"])
     writer.writeheader()
     for row in rows:
         writer.writerow(
-            {"setting": row.setting, "method": row.method, "seeds": len(row.results), "failure": row.failure or ""}
+            {"setting": row.setting, "method": row.method, "failure": row.failure or ""}
+            | _counts(row)
             | dict(_values(row))
             | (dict(_trade_off_values(row, rows, efficiency[row.setting])) if row.results else {})
+            | (_significance_values(row.method, significance[row.setting]) if row.results else {})
         )
     write_atomically(path, text.getvalue().encode())
+
+
+def _counts(row: PairResults) -> dict[str, int | str]:
+    """The seeds and the class orders of the runs; no class orders where each run drew one from its seed."""
+    keys = [run_key(run) for run in row.results]
+    orders = {order for _, order in keys} - {None}
+    return {"seeds": len({seed for seed, _ in keys}), "class_orders": len(orders) or ""}
+
+
+def _significance_values(method: str, found: Significance) -> dict[str, float | str]:
+    values: dict[str, float | str] = {"significance": found.marks[method]}
+    interval, p_value = found.intervals[method], found.p_to_best(method)
+    if interval is not None:
+        values |= {"objective_low": interval[0], "objective_high": interval[1]}
+    return values if p_value is None else values | {"p_to_best": p_value}
 
 
 def _values(row: PairResults) -> Iterator[tuple[str, float]]:

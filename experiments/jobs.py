@@ -18,10 +18,12 @@ from redwood.runs.processes import WorkerCrashedError
 from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
 
+CLASS_ORDER_SEED = "--class_order_seed"  # the option of a run by which a comparison gives it an order of the classes
+
 
 @dataclass(frozen=True)
 class Job:
-    """A pair with one seed, in a folder of its own.
+    """A pair with one seed, and one order of the classes if it has several, in a folder of its own.
 
     Attributes:
         pair: What to run.
@@ -42,7 +44,13 @@ class Job:
     @property
     def label(self) -> str:
         """The run's name for the user."""
-        return f"{short_name(self.pair.setting)} / {short_name(self.pair.method)}, seed {self.seed}"
+        return f"{short_name(self.pair.setting)} / {short_name(self.pair.method)}, {self.repeat}"
+
+    @property
+    def repeat(self) -> str:
+        """Which of the runs of its pair it is."""
+        order = dict(zip(self.arguments, self.arguments[1:], strict=False)).get(CLASS_ORDER_SEED)
+        return f"seed {self.seed}" if order is None else f"seed {self.seed}, class order {order}"
 
     @property
     def log(self) -> Path:

@@ -55,7 +55,7 @@ def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
             continue
         if action.nargs == "?":
             action.nargs = None
-        if action.option_strings not in (["--seeds"], ["--jobs"]):
+        if action.option_strings not in (["--seeds"], ["--class_orders"], ["--jobs"]):
             action.metavar = f"{name} ..." if action.nargs == "*" else name
 
 

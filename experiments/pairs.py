@@ -88,6 +88,11 @@ def _used_options(setting: type[Setting]) -> set[str]:
     return {f.name for f in fields(setting)} - setting.unused_options.keys()
 
 
+def has_class_order(pair: Pair) -> bool:
+    """Whether the setting of a pair has an order of classes that a seed can draw."""
+    return "class_order_seed" in _used_options(pair.load()[0])
+
+
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:
     """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
     given = option_names(arguments)

@@ -2,26 +2,28 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import plain, write_atomically
 from redwood.core.schema import ListOf, Number, Record, Text, check
-from redwood.experiments.jobs import Job
+from redwood.experiments.arguments import UsageError, option_names
+from redwood.experiments.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.resources import resources_needed
 from redwood.experiments.options import Options
-from redwood.experiments.pairs import Pair
+from redwood.experiments.pairs import Pair, has_class_order
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.runs.folder import RunFolder
 from redwood.settings.config import describe_run
 from redwood.settings.table import name_of_setting
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # a comparison of format 1 has no class orders
 FILE = "comparison.yaml"
 _PLAN = Record(
     {
@@ -29,7 +31,9 @@ _PLAN = Record(
         "pairs": ListOf(Record({"setting": Text(), "method": Text()}), least=1),
         "arguments": ListOf(Text(empty=True)),
         "seeds": Number(low=1, whole=True),
-    }
+        "class_orders": Number(low=1, whole=True, optional=True),
+    },
+    optional=frozenset({"class_orders"}),
 )
 
 
@@ -46,18 +50,42 @@ class ComparisonPlan:
         folder: Where it is written; each run has a folder in it.
         pairs: What to compare, by names that lead to the same classes from wherever it is resumed.
         arguments: Options of the command line; each pair takes its own.
-        n_seeds: Runs per pair, with consecutive seeds.
+        n_seeds: Seeds per pair, which follow each other.
+        n_orders: Orders of the classes that each seed is run with, drawn from the seeds 0, 1, ...; None: each run draws
+            its order from its seed. Settings without classes have none.
     """
 
     folder: Path
     pairs: list[Pair]
     arguments: list[str]
     n_seeds: int
+    n_orders: int | None = None
 
     @classmethod
-    def of(cls, folder: Path, pairs: list[Pair], arguments: list[str], n_seeds: int) -> Self:
-        """ComparisonPlan a new comparison."""
-        return cls(folder, [_lasting(pair) for pair in pairs], arguments, n_seeds)
+    def of(
+        cls, folder: Path, pairs: list[Pair], arguments: list[str], n_seeds: int, n_orders: int | None = None
+    ) -> Self:
+        """Plan a new comparison.
+
+        Raises:
+            UsageError: If the orders of the classes are set otherwise, too, or no setting has any.
+        """
+        plan = cls(folder, [_lasting(pair) for pair in pairs], arguments, n_seeds, n_orders)
+        if n_orders is not None:
+            plan._check_orders()
+        return plan
+
+    def _check_orders(self) -> None:
+        for option in sorted({"class_order", "class_order_seed"} & option_names(self.arguments)):
+            raise UsageError(
+                f"--class_orders {self.n_orders} draws the order of the classes, and --{option} sets it; "
+                "leave one of them out."
+            )
+        if not any(has_class_order(pair) for pair in self.pairs):
+            raise UsageError(
+                f"--class_orders {self.n_orders} has no effect under {self.pairs[0].setting}, whose tasks are not made "
+                "of classes; leave it out."
+            )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -70,10 +98,16 @@ class ComparisonPlan:
             content = yaml.safe_load((folder / FILE).read_text())
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise RedwoodError(f"{folder / FILE} is damaged; start the comparison anew.") from error
-        if isinstance(content, dict) and content.get("comparison", FORMAT) != FORMAT:
+        if isinstance(content, dict) and content.get("comparison", FORMAT) not in READABLE:
             raise RedwoodError(f"{folder / FILE} was written by another version of redwood; start it anew.")
         check(content, _PLAN, str(folder / FILE), "start the comparison anew")
-        return cls(folder, [Pair(**pair) for pair in content["pairs"]], content["arguments"], content["seeds"])
+        return cls(
+            folder,
+            [Pair(**pair) for pair in content["pairs"]],
+            content["arguments"],
+            content["seeds"],
+            content.get("class_orders"),
+        )
 
     def save(self) -> None:
         """Write the file, as the first one of the folder.
@@ -86,6 +120,7 @@ class ComparisonPlan:
             "pairs": [asdict(pair) for pair in self.pairs],
             "arguments": self.arguments,
             "seeds": self.n_seeds,
+            "class_orders": self.n_orders,
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,28 +151,34 @@ class ComparisonPlan:
 
     def _options(self, parsed: list[Options | RedwoodError]) -> Iterator[Options]:
         """Those of each run, in the order of `jobs`."""
-        for options in parsed:
+        for pair, options in zip(self.pairs, parsed, strict=True):
             if isinstance(options, Options):
-                first = options.setting.seed
-                for seed in range(first, first + self.n_seeds):
-                    yield replace(options, setting=replace(options.setting, seed=seed))
+                for seed, order in self._repeats(pair, options):
+                    drawn: dict[str, Any] = {} if order is None else {"class_order_seed": order}
+                    yield replace(options, setting=replace(options.setting, seed=seed, **drawn))
+
+    def _repeats(self, pair: Pair, options: Options) -> list[tuple[int, int | None]]:
+        """The seed and the seed of the class order of each run of a pair."""
+        first = options.setting.seed
+        orders = range(self.n_orders) if self.n_orders is not None and has_class_order(pair) else (None,)
+        return list(product(range(first, first + self.n_seeds), orders))
 
     def jobs(self, parsed: list[Options | RedwoodError]) -> Iterator[list[Job]]:
-        """The runs of each pair, one per seed; none of a pair that cannot have its options."""
+        """The runs of each pair, by seed and class order; none of a pair that cannot have its options."""
         for pair, options, name in zip(self.pairs, parsed, self._folder_names(), strict=True):
             if isinstance(options, RedwoodError):
                 yield []
                 continue
-            first = options.setting.seed
             yield [
                 Job(
                     pair,
-                    tuple(self.arguments),
+                    (*self.arguments, *(() if order is None else (CLASS_ORDER_SEED, str(order)))),
                     seed,
-                    self.folder / (f"{name}-seed{seed}" if self.n_seeds > 1 else name),
+                    self.folder
+                    / f"{name}{f'-seed{seed}' * (self.n_seeds > 1)}{'' if order is None else f'-order{order}'}",
                     width=resources_needed(options.run, options.setting.workers),
                 )
-                for seed in range(first, first + self.n_seeds)
+                for seed, order in self._repeats(pair, options)
             ]
 
     def _folder_names(self) -> list[str]:

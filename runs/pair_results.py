@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from redwood.settings.results import Results
 from redwood.settings.scores.metrics import transfer_to_last
@@ -12,6 +13,8 @@ INDEPENDENT = "independent"  # the method that learns each task from nothing, wh
 # Marks a pair of which some seeds failed, and what the mark means.
 PARTLY, SOME_FAILED = "*", "mean of the seeds that did not fail"
 
+RunKey: TypeAlias = tuple[int, int | None]
+
 
 @dataclass(frozen=True)
 class PairResults:
@@ -20,7 +23,7 @@ class PairResults:
     Attributes:
         setting: Key of the setting.
         method: Key of the method.
-        results: Finished runs, one per seed.
+        results: Finished runs, one per seed, or per seed and class order.
         failure: Why a run failed, in one sentence; None if none did.
     """
 
@@ -43,6 +46,20 @@ class PairResults:
     def total_flops(self) -> float:
         """The mean of the FLOPs of the runs, for all uses; there has to be one."""
         return sum(run.cost.total_flops for run in self.results) / len(self.results)
+
+
+def run_key(run: Results) -> RunKey:
+    """The seed of a run, and that of its class order if it has one: runs of two methods with equal keys are a pair."""
+    order = run.config.get("class_order_seed")
+    return run.seed, order if isinstance(order, int) else None
+
+
+def repeats_of(runs: Iterable[Results]) -> str:
+    """How often runs were repeated, as in `5 seeds` or `5 seeds x 3 class orders`."""
+    keys = [run_key(run) for run in runs]
+    seeds, orders = {seed for seed, _ in keys}, {order for _, order in keys if order is not None}
+    counted = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    return f"{counted} x {len(orders)} class order{'s' * (len(orders) > 1)}" if orders else counted
 
 
 @dataclass(frozen=True)
@@ -73,25 +90,25 @@ def efficiency_of(pairs: Sequence[PairResults]) -> dict[str, Efficiency]:
 
 
 def transfers_to_last(pair: PairResults, pairs: Iterable[PairResults]) -> list[float]:
-    """How much each run of a pair gains on the last task over the run of `independent` with its setting and seed.
+    """How much each run of a pair gains on the last task over the run of `independent` with its setting and key.
 
     Args:
         pair: The pair.
         pairs: All pairs of the comparison.
 
     Returns:
-        `transfer_to_last` of each seed that both have, of errors with its sign changed; empty if it is not defined.
+        `transfer_to_last` of each key that both have, of errors with its sign changed; empty if it is not defined.
     """
     references = {
-        run.seed: run
+        run_key(run): run
         for other in pairs
         if (other.setting, other.method) == (pair.setting, INDEPENDENT)
         for run in other.results
     }
     gains = [
-        transfer_to_last(run.learned, references[run.seed].learned, run.order)
+        transfer_to_last(run.learned, references[run_key(run)].learned, run.order)
         for run in pair.results
-        if run.seed in references
+        if run_key(run) in references
     ]
     sign = -1.0 if pair.results and pair.results[0].lower_is_better else 1.0
     return [sign * gain for gain in gains if gain is not None]

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from redwood.runs.pair_results import PairResults
-from redwood.settings.results import Results
+from redwood.runs.pair_results import PairResults, RunKey, run_key
 
 LEVEL = 0.05  # of all tests under one setting together; an interval covers the mean with a probability of 1 - LEVEL
 # From so many values on, an interval is a bootstrap's. Below, only Student's covers what it should: docs/statistics.md.
@@ -26,7 +25,6 @@ _BATCH = 10**6  # numbers at a time
 _EXACT_TO = 14  # units, of which all 2^n exchanges are tried
 
 Interval: TypeAlias = tuple[float, float]
-RunKey: TypeAlias = tuple[int, int | None]
 Mark: TypeAlias = Literal["best", "not distinguishable from best", "worse than best", ""]
 BEST: Mark = "best"
 SIMILAR: Mark = "not distinguishable from best"
@@ -188,15 +186,13 @@ class Significance:
             f"p = {LEVEL / tests:.2g} (Holm); {remedy}"
         )
 
+    def p_to_best(self, method: str) -> float | None:
+        """The least corrected p-value of a method's differences to the best ones; None if there is none."""
+        return _p_to_best(method, self.best, self.differences)
+
     def difference(self, first: str, second: str) -> Difference:
         """The entry of two methods, in either order; its signs are those of the order in which it was made."""
         return next(found for found in self.differences if {found.first, found.second} == {first, second})
-
-
-def run_key(run: Results) -> RunKey:
-    """The seed and the class order of a run: runs of two methods are a pair if they share both."""
-    order = run.config.get("class_order_seed")
-    return run.seed, order if isinstance(order, int) else None
 
 
 def significance_of(rows: Sequence[PairResults]) -> dict[str, Significance]:
@@ -259,10 +255,15 @@ def _compare(scores: Mapping[str, Mapping[RunKey, float]], part: int) -> list[Di
     ]
 
 
+def _p_to_best(method: str, best: frozenset[str], differences: Sequence[Difference]) -> float | None:
+    against = [d.p_holm for d in differences if {d.first, d.second} - best == {method}]
+    return min((p for p in against if p is not None), default=None)
+
+
 def _mark(method: str, best: frozenset[str], differences: Sequence[Difference]) -> Mark:
     if method in best:
         return BEST
-    tested = [d.p_holm for d in differences if {d.first, d.second} - best == {method} and d.p_holm is not None]
-    if not tested:
+    p_value = _p_to_best(method, best, differences)
+    if p_value is None:
         return UNKNOWN
-    return WORSE if min(tested) <= LEVEL else SIMILAR
+    return WORSE if p_value <= LEVEL else SIMILAR

@@ -57,6 +57,7 @@ class SupervisedSetting(Setting, labels=True):
     nb_tasks: int | None = None  # number of tasks (default: 5; tasks, s_*: all from --first_task on)
     increment: list[int] = field(default_factory=list)  # classes per task: one number, or one per task
     class_order: list[int] = field(default_factory=list)  # order in which classes come (default: drawn from the seed)
+    class_order_seed: int | None = None  # seed that the order of the classes is drawn from (default: --seed)
     angles: list[float] = field(default_factory=list)  # rotated: degrees of each task (default: drawn from the seed)
     transition: str = cast("str", None)  # how one task follows another: abrupt, blurry, or gradual (continual only)
     blur: float = 0.1  # blurry: share of a task's samples that turn up in other tasks
@@ -100,6 +101,7 @@ class SupervisedSetting(Setting, labels=True):
             )
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
+        self._check_class_order_seed()
         self._check_slices()
         self._check_columns()
 
@@ -126,6 +128,16 @@ class SupervisedSetting(Setting, labels=True):
             )
         if isinstance(self.dataset, Dataset) or self.stream_file or self._is_ctrl:
             self._columns.refuse(self.dataset_name)
+
+    def _check_class_order_seed(self) -> None:
+        if self.class_order_seed is None:
+            return
+        check_range(self, "class_order_seed", 0)
+        if self.class_order:
+            raise InvalidOptionError(
+                f"--class_order_seed {self.class_order_seed} has no effect beside --class_order, which names the "
+                "order; leave one of them out."
+            )
 
     def _check_slices(self) -> None:
         if self.slices and isinstance(self.dataset, Dataset):
@@ -312,5 +324,5 @@ class SupervisedSetting(Setting, labels=True):
     @override
     def hidden_fields(self) -> frozenset[str]:
         """What tells the tasks and classes to come. Where boundaries are not announced, also the number of tasks."""
-        hidden = frozenset({"class_order", "angles", "stream_file", "concepts", "imbalance"})
+        hidden = frozenset({"class_order", "class_order_seed", "angles", "stream_file", "concepts", "imbalance"})
         return hidden if self.assumptions.boundaries else hidden | {"nb_tasks", "increment", "first_task"}

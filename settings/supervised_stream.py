@@ -96,6 +96,7 @@ class SupervisedStream(FixedStream):
             num_tasks=None if names else self._wanted_tasks(kind, extends=earlier is not None),
             increment=setting.increment,
             class_order=setting.class_order,
+            class_order_seed=setting.class_order_seed,
             shared_outputs=self._promised.shared_outputs,
             seed=setting.seed,
             angles=setting.angles,

@@ -28,6 +28,7 @@ OF_THE_DATA = (
     "nb_tasks",
     "increment",
     "class_order",
+    "class_order_seed",
     "first_task",
     "angles",
     "slices",

@@ -21,6 +21,7 @@ from redwood.runs.figures.drawing import (
 )
 from redwood.runs.figures.trade_off import draw_trade_off, has_trade_off
 from redwood.runs.names import title_name, wrapped
+from redwood.runs.pair_results import repeats_of, run_key
 from redwood.settings.results import Results, mean_and_std
 
 _ROOM = 1.04  # for markers at the end of a scale
@@ -128,7 +129,7 @@ def title_comparison(figure: Figure, results: Sequence[Results]) -> None:
     """Write above a figure what all results have in common, and what it shows of how many seeds."""
     settings = sorted({title_name(run.setting) for run in results})
     datasets = sorted({title_name(run.dataset) for run in results})
-    seeds = len({run.seed for run in results})
     scope = " · ".join([*(settings if len(settings) == 1 else []), *(datasets if len(datasets) == 1 else [])])
-    counted = f"{seeds} seeds: mean and standard deviation" if seeds > 1 else f"seed {results[0].seed}"
+    several = len({run_key(run) for run in results}) > 1
+    counted = f"{repeats_of(results)}: mean and standard deviation" if several else f"seed {results[0].seed}"
     figure.suptitle(" · ".join(part for part in (scope, counted) if part), fontsize=11)

@@ -19,6 +19,7 @@ _CUT_TASKS = (
     "nb_tasks",
     "increment",
     "class_order",
+    "class_order_seed",
     "angles",
     "blur",
     "drift_width",

@@ -31,6 +31,7 @@ _OF_OTHERS = (
     "nb_tasks",
     "increment",
     "class_order",
+    "class_order_seed",
     "angles",
     "transition",
     "blur",

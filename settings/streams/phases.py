@@ -24,6 +24,7 @@ class SupervisedOptions(Protocol):
     first_task: int
     increment: list[int]
     class_order: list[int]
+    class_order_seed: int | None
     angles: list[float]
     transition: str
     blur: float

@@ -44,6 +44,7 @@ class TaskOptions:
     angles: Sequence[float] = ()
     kept: Tensor | None = None  # training samples of the data set (N,), bool, that tasks take; None: all
     first: int = 0  # number of the first task, in the whole stream
+    class_order_seed: int | None = None
 
 
 def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
@@ -77,9 +78,8 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
             f"--stream class_split splits classes, but a sample of {data.name} may have labels of several parts; "
             "use --stream ordered, instance, permuted, rotated or contexts."
         )
-    if options.stream != "class_split" and (options.increment or options.class_order):
-        given = "--increment" if options.increment else "--class_order"
-        raise InvalidOptionError(f"{given} splits classes, but --stream {options.stream} does not; leave it out.")
+    if options.stream != "class_split":
+        _refuse_split(options)
     if options.stream != "rotated" and options.angles:
         raise InvalidOptionError(f"--angles rotates images, but --stream {options.stream} does not; leave it out.")
     tasks, n_outputs = makers[options.stream](data, options)
@@ -97,6 +97,16 @@ def make_tasks(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
                 "fewer tasks (--nb_tasks) or more data."
             )
     return tasks, n_outputs
+
+
+def _refuse_split(options: TaskOptions) -> None:
+    """Raise `InvalidOptionError` for an option that splits classes."""
+    for name in ("increment", "class_order", "class_order_seed"):
+        if getattr(options, name) not in ([], (), None):
+            remedy = "it (or --class_orders)" if name == "class_order_seed" else "it"
+            raise InvalidOptionError(
+                f"--{name} splits classes, but --stream {options.stream} does not; leave {remedy} out."
+            )
 
 
 def names_of_tasks(data: Dataset, tasks: Sequence[SupervisedTask], stream: str) -> tuple[str, ...]:
@@ -212,7 +222,8 @@ def _group_sizes(n_classes: int, num_tasks: int | None, increment: list[int]) ->
 
 
 def _class_split(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
-    groups = class_groups(data.n_classes, options.num_tasks, options.increment, options.class_order, options.seed)
+    seed = options.seed if options.class_order_seed is None else options.class_order_seed
+    groups = class_groups(data.n_classes, options.num_tasks, options.increment, options.class_order, seed)
     tasks = []
     for group in groups:
         label_map = torch.arange(data.n_classes)

@@ -259,3 +259,43 @@ def test_all_is_every_pair_that_applies():
     ]
     assert [(pair.setting, pair.method) for pair in select_pairs("all", "all")[0]] == expected
     assert 60 < len(expected) < len(SETTINGS) * len(METHODS)
+
+
+class TestClassOrders:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("runs") / "orders"
+        pairs = ["--setting", "class_incremental", "--method", "finetune,random"]
+        assert main([*pairs, *HERE, "--class_orders", "2", "--run_dir", str(folder)]) == 0
+        return folder
+
+    def test_runs_differ_in_the_order_alone(self, folder):
+        names = [f"class_incremental-finetune-order{order}" for order in range(2)]
+        orders = [json.loads((folder / name / "results.json").read_text()) for name in names]
+        assert [run["config"]["class_order_seed"] for run in orders] == [0, 1]
+        assert {run["seed"] for run in orders} == {0}
+        assert [(row["seeds"], row["class_orders"]) for row in table(folder)] == [("1", "2")] * 2
+
+    def test_a_table_of_a_finished_comparison(self, folder, capsys):
+        assert main(["--resume", str(folder), "--table", "latex"]) == 0
+        written = (folder / "comparison.tex").read_text()
+        assert "\\textbf" in written and "1 seed x 2 class orders" in written
+        assert written in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (["--class_orders", "0"], "--class_orders 0 has to be at least 1"),
+            (["--class_orders", "2", "--class_order", *"0123456789"], "--class_orders 2 draws the order"),
+            (["--class_order", *"0123456789", "--class_order_seed", "1"], "--class_order_seed 1 has no effect beside"),
+            (["--class_order_seed", "-1"], "--class_order_seed -1 has to be at least 0"),
+            (["--table", "latex"], "--table latex is of a comparison"),
+            (["--seeds", "2", "--table", "html"], "invalid choice: 'html'"),
+        ],
+    )
+    def test_bad_input(self, options, sentence, capsys, tmp_path):
+        command = ["--setting", "class_incremental", "--method", "random", *QUICK, "--run_dir", str(tmp_path / "run")]
+        assert main([*command, *options]) == 2
+        assert sentence in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()

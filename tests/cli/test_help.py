@@ -37,7 +37,7 @@ SELECTION = {
         "report",
         "trust",
     ),
-    *("list", "presets", "advise", "json", "version", "help"),
+    *("list", "presets", "advise", "json", "version", "help", "class_orders", "table"),
 }
 
 METHOD_FILE = """

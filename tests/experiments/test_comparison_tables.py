@@ -1,9 +1,11 @@
+import csv
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from redwood.experiments.comparison_tables import FAILED, print_comparison
+from redwood.experiments.comparison_tables import FAILED, print_comparison, write_comparison
 from redwood.experiments.tables import NOT_DEFINED, summary_of
 from redwood.runs.pair_results import PairResults
 from redwood.settings.results import Cost, RegressionResults, Results
@@ -78,6 +80,51 @@ class TestMany:
         assert lines[0].startswith("average RMSE of each method")
         (best,) = [line for line in lines if line.startswith("method_0")]
         assert "10.000" in best and best.count("\x1b[1;32m") == 8
+
+
+class TestSignificance:
+    @staticmethod
+    def rows(n, kind=Results):
+        sign = 1 if kind is RegressionResults else -1
+        values = {"worse": 2.0 + sign, "good": 2.0, "alike": 2.0 + 0.005 * sign}
+        noise = {"worse": 0.0, "good": 0.0, "alike": 0.01}
+        return [
+            PairResults(
+                "continual",
+                name,
+                [replace(results(0.3 * (value + noise[name] * (-1) ** seed), kind), seed=seed) for seed in range(n)],
+            )
+            for name, value in values.items()
+        ]
+
+    @pytest.mark.parametrize("kind", [Results, RegressionResults])
+    def test_marks(self, kind):
+        lines = {line.split()[0]: line for line in printed(self.rows(9, kind), 160).splitlines() if line.split()}
+        assert "▲" not in lines["worse"] and "△" not in lines["worse"]
+        assert "▲" in lines["good"] and "△" in lines["alike"]
+        assert "use at least" not in printed(self.rows(9, kind), 160)
+
+    def test_too_few_seeds_are_said(self):
+        text = printed(self.rows(3), 160)
+        assert text.count("△") == 3
+        assert "3 seeds can show nothing below p = 0.25, and 3 pairs of methods need p = 0.017 (Holm); use" in text
+
+    def test_in_the_grid(self, many):
+        assert "▲ best; 1 seed cannot tell methods apart" in printed(many, 200)
+
+    def test_in_the_file(self, tmp_path):
+        write_comparison(self.rows(9), tmp_path / "comparison.csv")
+        with (tmp_path / "comparison.csv").open(newline="") as file:
+            worse, good, alike = csv.DictReader(file)
+        assert [row["significance"] for row in (worse, good, alike)] == [
+            "worse than best",
+            "best",
+            "not distinguishable from best",
+        ]
+        assert float(worse["p_to_best"]) == pytest.approx(3 * 2 / 2**9)
+        assert good["p_to_best"] == "" and float(alike["p_to_best"]) > 0.05
+        assert float(alike["objective_low"]) < 0.6 < float(alike["objective_high"])
+        assert (worse["seeds"], worse["class_orders"]) == ("9", "")
 
 
 def test_few_have_all_their_metrics():

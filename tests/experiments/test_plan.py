@@ -56,6 +56,46 @@ def test_seeds_and_widths(tmp_path):
     assert left_out == []
 
 
+class TestClassOrders:
+    PAIRS = (Pair("class_incremental", "random"), Pair("osaka", "random"))
+
+    def test_each_seed_has_each_order_where_there_are_classes(self, tmp_path):
+        plan = ComparisonPlan.of(tmp_path, list(self.PAIRS), ["--lr", "3"], 2, 3)
+        parsed = [parse_options(pair, []) for pair in plan.pairs]
+        first, second = plan.jobs(parsed)
+        assert [job.folder.name.removeprefix("class_incremental-random-") for job in first] == [
+            f"seed{seed}-order{order}" for seed in range(2) for order in range(3)
+        ]
+        assert first[4].arguments == ("--lr", "3", "--class_order_seed", "1")
+        assert first[4].label == "class_incremental / random, seed 1, class order 1"
+        assert [job.folder.name for job in second] == ["osaka-random-seed0", "osaka-random-seed1"]
+
+    def test_one_order_for_all_seeds(self, tmp_path):
+        plan = ComparisonPlan.of(tmp_path, [self.PAIRS[0]], [], 2, 1)
+        ((first, second),) = plan.jobs([parse_options(self.PAIRS[0], [])])
+        assert (first.seed, second.seed) == (0, 1)
+        assert first.arguments == second.arguments == ("--class_order_seed", "0")
+
+    def test_a_file_keeps_them(self, tmp_path):
+        plan = ComparisonPlan.of(tmp_path, [self.PAIRS[0]], [], 1, 2)
+        plan.save()
+        assert ComparisonPlan.load(tmp_path) == plan
+
+    def test_older_files_have_none(self, tmp_path):
+        content = {"comparison": 1, "pairs": [{"setting": "a", "method": "b"}], "arguments": [], "seeds": 2}
+        (tmp_path / "comparison.yaml").write_text(yaml.safe_dump(content))
+        assert ComparisonPlan.load(tmp_path) == ComparisonPlan(tmp_path, [Pair("a", "b")], [], 2, None)
+
+    @pytest.mark.parametrize("option", ["--class_order", "--class_order_seed"])
+    def test_an_order_that_is_given_as_well(self, tmp_path, option):
+        with pytest.raises(RedwoodError, match=f"--class_orders 2 draws the order of the classes, and {option} sets"):
+            ComparisonPlan.of(tmp_path, [self.PAIRS[0]], [option, "1"], 1, 2)
+
+    def test_no_setting_has_classes(self, tmp_path):
+        with pytest.raises(RedwoodError, match="--class_orders 2 has no effect under osaka"):
+            ComparisonPlan.of(tmp_path, [self.PAIRS[1]], [], 1, 2)
+
+
 @pytest.mark.parametrize("content", ["", "pairs: [", "comparison: 1\npairs: [3]\n", "comparison: 1\npairs: []\n"])
 def test_damage(content, tmp_path):
     (tmp_path / "comparison.yaml").write_text(content)

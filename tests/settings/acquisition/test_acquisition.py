@@ -214,6 +214,7 @@ class TestOptions:
             ({"nb_tasks": 3}, "--nb_tasks 3 does not go with acquisition, whose tasks are the slices"),
             ({"stream": "permuted"}, "--stream permuted does not go with acquisition"),
             ({"class_order": [1, 0]}, "--class_order 1 0 does not go with acquisition"),
+            ({"class_order_seed": 1}, "--class_order_seed 1 does not go with acquisition"),
             ({"lca": 2}, "--lca 2 does not go with acquisition"),
         ],
     )

@@ -163,6 +163,7 @@ IGNORED = {
     "nb_tasks": 3,
     "increment": [2],
     "class_order": [1, 0],
+    "class_order_seed": 1,
     "angles": [0.0],
     "transition": "blurry",
     "blur": 0.2,

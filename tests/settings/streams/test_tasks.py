@@ -214,10 +214,19 @@ class TestContexts:
 
 class TestMakeTasks:
     @pytest.mark.parametrize("stream", ["permuted", "rotated", "instance", "contexts"])
-    @pytest.mark.parametrize(("name", "value"), [("increment", [2]), ("class_order", [0, 1])])
+    @pytest.mark.parametrize(("name", "value"), [("increment", [2]), ("class_order", [0, 1]), ("class_order_seed", 0)])
     def test_options_of_another_stream_are_refused(self, stream, name, value):
         with pytest.raises(InvalidOptionError, match=f"--{name} splits classes"):
             cut(few_digits(), stream, **{name: value})
+
+    def test_the_order_of_the_classes_has_a_seed_of_its_own(self):
+        def classes(**seeds):
+            tasks, _ = cut(numbered(), "class_split", **seeds)
+            return [numbered().y[task.rows].unique().tolist() for task in tasks]
+
+        orders = [classes(seed=seed, class_order_seed=order) for seed in range(2) for order in range(5)]
+        assert orders[:5] == orders[5:] == [classes(seed=order) for order in range(5)]
+        assert any(order != orders[0] for order in orders)
 
     def test_an_empty_task(self):
         with pytest.raises(DataError, match="Task 36 of numbered has no test samples"):
