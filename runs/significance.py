@@ -155,7 +155,8 @@ class Significance:
         unit: What is repeated: "seed" or "class order".
         units: The most units that a method has.
         best: The methods with the best mean objective; several only if their means are equal.
-        marks: `BEST`, `SIMILAR`, `WORSE` or, where nothing can be tested, `UNKNOWN`, for each method with results.
+        marks: `BEST`, `SIMILAR`, `WORSE` or, where there are too few units to tell, `UNKNOWN`, for each method with
+            results.
         intervals: The interval of the mean objective of each method.
         differences: Each pair of methods.
     """
@@ -266,4 +267,8 @@ def _mark(method: str, best: frozenset[str], differences: Sequence[Difference]) 
     p_value = _p_to_best(method, best, differences)
     if p_value is None:
         return UNKNOWN
-    return WORSE if p_value <= LEVEL else SIMILAR
+    if p_value <= LEVEL:
+        return WORSE
+    # Where no outcome would have told the methods apart, "not distinguishable" would say too much.
+    most = max(d.n for d in differences if {d.first, d.second} - best == {method})
+    return SIMILAR if len(differences) * least_p(most) <= LEVEL else UNKNOWN
