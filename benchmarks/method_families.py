@@ -17,6 +17,7 @@ from common import environment, markdown_table, write
 from rich.console import Console
 
 from redwood.experiments.comparison import compare, resume_comparison
+from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import is_comparison
 from redwood.methods import METHODS, get_method
@@ -85,9 +86,11 @@ def main() -> None:
     options = parser.parse_args()
     folder, console = Path(options.run_dir), Console()
     if is_comparison(folder):
-        complete = resume_comparison(folder, console, AT_ONCE)
+        complete = resume_comparison(folder, console, LaunchOptions(jobs=AT_ONCE))
     else:
-        complete = compare(pairs(), arguments(options.data_dir, options.run_dir), SEEDS, console, AT_ONCE)
+        complete = compare(
+            pairs(), arguments(options.data_dir, options.run_dir), SEEDS, console, LaunchOptions(jobs=AT_ONCE)
+        )
     assert complete, "runs failed; see above"
     with (folder / "comparison.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

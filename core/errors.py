@@ -67,6 +67,10 @@ class StorageError(RedwoodError, OSError):
     """There is not enough memory or disk space for a buffer."""
 
 
+class ElsewhereError(RedwoodError):
+    """Another process works in the folder, has taken it over from this one, or has finished what is to be done."""
+
+
 class WorkerLostError(RedwoodError, RuntimeError):
     """Another worker of a data-parallel run has ended or no longer answers."""
 

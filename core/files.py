@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,26 @@ from typing import Any
 import numpy as np
 
 from redwood.core.errors import DataError
+
+# Folders that this process may write to only as long as a check passes.
+_GUARDS: dict[Path, Callable[[], None]] = {}
+
+
+def guard(folder: Path, check: Callable[[], None]) -> None:
+    """Have `check` called before a file appears in the folder or below it; if it raises, no file appears."""
+    _GUARDS[folder.resolve()] = check
+
+
+def unguard(folder: Path) -> None:
+    """Undo `guard`."""
+    _GUARDS.pop(folder.resolve(), None)
+
+
+def check_guards(path: Path) -> None:
+    """Raise what the checks of the folders raise in which `path` lies."""
+    for folder, check in list(_GUARDS.items()):
+        if path.resolve().is_relative_to(folder):
+            check()
 
 
 def temporary_path(path: Path) -> Path:
@@ -26,11 +46,20 @@ def temporary_path(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to. The file replaces `path` at the end, or is removed after an error."""
+    """Yield a temporary path to write to. The file replaces `path` at the end, or is removed after an error.
+
+    Raises:
+        Exception: What a `guard` of the folder raises; `path` is left as it is then.
+    """
     temporary = temporary_path(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        check_guards(path)
+        try:
+            os.replace(temporary, path)
+        except FileNotFoundError:
+            check_guards(path)  # the next owner of the folder may have removed it
+            raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -44,10 +44,16 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help="print and write a comparison for a paper (default: only as text and CSV)",
     )
     group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
+    group.add_argument(
+        "--launcher",
+        choices=("here", "pool", "slurm"),
+        help="where several runs take place: in this process, in processes of this machine (the default), or on SLURM",
+    )
+    group.add_argument("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
     group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
     group.add_argument("--extend", metavar="DIR", help="learn further data with the run in this folder: --dataset D")
-    group.add_argument("--resume", metavar="DIR", help="go on with the run or comparison in this folder")
+    group.add_argument("--resume", metavar="DIR", help="go on with the run or comparison in this folder, or join it")
     group.add_argument("--predict", metavar="DIR", help="predict with the run in this folder: --dataset D --out FILE")
     group.add_argument("--export", metavar="DIR", help="write the run in this folder for other programs: --format F")
     group.add_argument(
@@ -81,6 +87,10 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--class_orders {chosen.class_orders} has to be at least 1.")
     if chosen.jobs is not None and chosen.jobs < 1:
         raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
+    if chosen.launcher == "here" and chosen.jobs not in (None, 1):
+        raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
+    if chosen.slurm and chosen.launcher != "slurm":
+        raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
     if chosen.trust and not (chosen.config or chosen.resume or chosen.extend or chosen.predict or chosen.export):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     if chosen.presets and not chosen.list:

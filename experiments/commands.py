@@ -8,6 +8,8 @@ from rich.console import Console
 
 from redwood.experiments.arguments import UsageError, parse_selection
 from redwood.experiments.comparison import compare, resume_comparison
+from redwood.experiments.launchers.choice import LaunchOptions
+from redwood.experiments.launchers.slurm import parse_resources
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import is_comparison
@@ -38,7 +40,7 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
             arguments,
             chosen.seeds,
             console,
-            chosen.jobs,
+            _launch_options(chosen),
             n_orders=chosen.class_orders,
             table=chosen.table,
         )
@@ -46,6 +48,8 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
         raise UsageError(
             f"--table {chosen.table} is of a comparison, and this is one run; leave it out, or add --seeds."
         )
+    if chosen.launcher is not None:
+        raise UsageError(f"--launcher {chosen.launcher} is for several runs; leave it out, or add --seeds N.")
     run_pair(pairs[0], parse_options(pairs[0], arguments), console)
     return True
 
@@ -68,12 +72,14 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     allowed, _ = parse_selection(["--resume", chosen.resume])
     allowed.trust = chosen.trust
     if several:
-        allowed.jobs, allowed.table = chosen.jobs, chosen.table
+        for option in ("jobs", "launcher", "slurm", "table"):
+            setattr(allowed, option, getattr(chosen, option))
     if rest or chosen != allowed:
-        also = ", with --jobs or --table at most, or --trust" if several else ", with --trust at most"
-        raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone{also}.")
+        more = "--jobs, --launcher, --slurm, --table or --trust" if several else "--trust"
+        raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
     if several:
-        return resume_comparison(folder, Console(), chosen.jobs, trusted=chosen.trust, table=chosen.table)
+        how = _launch_options(chosen)
+        return resume_comparison(folder, Console(), how, trusted=chosen.trust, table=chosen.table)
     resume_run(folder, Console(), trusted=chosen.trust)
     return True
 
@@ -94,3 +100,7 @@ def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
             raise UsageError(f"--report runs nothing, and reads what lies in the folders; leave --{option} out.")
     folders.report(chosen.report, rest, Console())
     return True
+
+
+def _launch_options(chosen: argparse.Namespace) -> LaunchOptions:
+    return LaunchOptions(chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []))

@@ -2,22 +2,23 @@
 
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.errors import ElsewhereError, NotApplicableError, RedwoodError
 from redwood.core.files import remove_temporaries, write_atomically
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
-from redwood.experiments.jobs import Failure, Job, Outcome
-from redwood.experiments.launchers.here import ThisProcess
+from redwood.experiments.jobs import Elsewhere, Failure, Job
+from redwood.experiments.launchers.choice import LaunchOptions
+from redwood.experiments.launchers.joining import SharedJobs, forget_failures
 from redwood.experiments.launchers.launcher import Launcher
-from redwood.experiments.launchers.pool import Pool
-from redwood.experiments.launchers.resources import find_resources
-from redwood.experiments.monitor import make_monitor
+from redwood.experiments.monitor import Monitor, make_monitor
 from redwood.experiments.options import Options, parse_pairs
 from redwood.experiments.pairs import Pair, has_class_order
 from redwood.experiments.paper_tables import TABLES
@@ -27,12 +28,14 @@ from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.runs.figures.comparison import draw_comparison
 from redwood.runs.launch import is_first_process, launched_processes
-from redwood.runs.lock import FolderLock
+from redwood.runs.lease import FolderLease
 from redwood.runs.names import short_names
 from redwood.runs.pair_results import PairResults
 from redwood.runs.run import Run
 from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
+
+ABANDONED_S = 3600.0  # age of a temporary file that no process writes any more
 
 
 def compare(
@@ -40,7 +43,7 @@ def compare(
     arguments: list[str],
     n_seeds: int,
     console: Console,
-    jobs: int | None = None,
+    how: LaunchOptions,
     *,
     n_orders: int | None = None,
     table: str | None = None,
@@ -54,8 +57,7 @@ def compare(
         arguments: Options of the command line; each pair takes those that it has.
         n_seeds: Seeds per pair.
         console: Where to print.
-        jobs: Runs at once; 1 runs them in this process, None as many as there are cores or GPUs, in processes of
-            their own.
+        how: Where the runs take place, and how many at once.
         n_orders: Orders of the classes that each seed is run with; None: each run draws one from its seed.
         table: A key of `TABLES`, in which format a table is printed and written, too.
 
@@ -76,11 +78,11 @@ def compare(
     if is_first_process():
         refuse_used(folder)
         plan.save()
-    return _carry_out(plan, parsed, console, jobs, table)
+    return _carry_out(plan, parsed, console, how, table)
 
 
 def resume_comparison(
-    folder: Path, console: Console, jobs: int | None = None, *, trusted: bool = False, table: str | None = None
+    folder: Path, console: Console, how: LaunchOptions, *, trusted: bool = False, table: str | None = None
 ) -> bool:
     """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
 
@@ -91,25 +93,29 @@ def resume_comparison(
         plan.refuse_untrusted()
     parsed = parse_pairs(plan.pairs, plan.arguments)
     _refuse_one_id(_first(parsed).run)
+    if is_first_process():
+        forget_failures(list(chain(*plan.jobs(parsed))))
     plan.refuse_other_runs(parsed)
-    return _carry_out(plan, parsed, console, jobs, table)
+    return _carry_out(plan, parsed, console, how, table)
 
 
 def _carry_out(
-    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None, table: str | None
+    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
 ) -> bool:
-    lock = FolderLock()
+    lease = FolderLease()
     if is_first_process():
-        lock.acquire(plan.folder)
-        remove_temporaries(plan.folder)
+        lease.acquire(plan.folder)
+        remove_temporaries(plan.folder, older_than_s=ABANDONED_S)
+        if launched_processes() == 1:  # several run all jobs together, in one order: nobody can join them
+            lease.release()
     try:
-        return _run_and_report(plan, parsed, console, jobs, table)
+        return _run_and_report(plan, parsed, console, how, table)
     finally:
-        lock.release()
+        lease.release()
 
 
 def _run_and_report(
-    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, jobs: int | None, table: str | None
+    plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
 ) -> bool:
     for pair, options in zip(plan.pairs, parsed, strict=True):
         if isinstance(options, RedwoodError):
@@ -120,7 +126,7 @@ def _run_and_report(
             console.print(Text(text), soft_wrap=True)
     by_pair = list(plan.jobs(parsed))
     try:
-        outcomes = _run_all([job for group in by_pair for job in group], _first(parsed).run, console, jobs)
+        outcomes = _run_all([job for group in by_pair for job in group], _first(parsed).run, plan.folder, console, how)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
     except Stopped as stop:
@@ -143,7 +149,11 @@ def _run_and_report(
 
 
 def _report(
-    rows: list[PairResults], outcomes: dict[Job, Outcome], folder: Path, console: Console, table: str | None
+    rows: list[PairResults],
+    outcomes: Mapping[Job, Results | Failure],
+    folder: Path,
+    console: Console,
+    table: str | None,
 ) -> None:
     """Print the table, and write the files, the picture and the page."""
     write_comparison(rows, folder / "comparison.csv")
@@ -176,20 +186,35 @@ def _by_measure(rows: list[PairResults]) -> dict[str, list[PairResults]]:
     return groups
 
 
-def _run_all(jobs: list[Job], run: Run, console: Console, at_once: int | None) -> dict[Job, Outcome]:
-    """Run all jobs; the results of complete ones are only read."""
-    outcomes: dict[Job, Outcome] = {job: job.results() for job in jobs if job.complete}
-    left = [job for job in jobs if job not in outcomes]
-    here = at_once == 1 or launched_processes() > 1
-    launcher: Launcher = ThisProcess() if here else Pool(find_resources(run, at_once))
-    with make_monitor(console, len(jobs), len(outcomes), here, run.quiet) as monitor, launcher:
-        for job, outcome in launcher.run(left, monitor.started):
-            outcomes[job] = outcome
+def _run_all(
+    jobs: Sequence[Job], run: Run, folder: Path, console: Console, how: LaunchOptions
+) -> Mapping[Job, Results | Failure]:
+    """Run all jobs that no other process runs; the results of complete ones are only read."""
+    launcher = how.make(run, folder)
+    shared = SharedJobs(jobs)
+    with make_monitor(console, len(jobs), len(shared.outcomes), how.here, run.quiet) as monitor, launcher:
+        if launched_processes() > 1:
+            return _run_together(jobs, launcher, monitor)
+        shared.ended = monitor.ended
+        for job, outcome in launcher.run(shared, monitor.started):
+            shared.settle(job, outcome)
             monitor.ended(job, outcome)
+    # Another process may have tried a failed run again meanwhile: all of them report what the folders hold.
+    return {job: job.outcome() or shared.outcomes[job] for job in jobs}
+
+
+def _run_together(jobs: Sequence[Job], launcher: Launcher, monitor: Monitor) -> Mapping[Job, Results | Failure]:
+    """Run all jobs in the processes that torchrun or SLURM has started; all of them take the jobs in one order."""
+    outcomes: dict[Job, Results | Failure] = {job: job.results() for job in jobs if job.complete}
+    for job, outcome in launcher.run([job for job in jobs if job not in outcomes], monitor.started):
+        if isinstance(outcome, Elsewhere):
+            raise ElsewhereError(outcome.reason)
+        outcomes[job] = outcome
+        monitor.ended(job, outcome)
     return {job: outcomes[job] for job in jobs}
 
 
-def _row(pair: Pair, outcomes: dict[Job, Outcome]) -> PairResults:
+def _row(pair: Pair, outcomes: Mapping[Job, Results | Failure]) -> PairResults:
     results = [outcome for outcome in outcomes.values() if isinstance(outcome, Results)]
     reasons = {job.repeat: outcome.reason for job, outcome in outcomes.items() if isinstance(outcome, Failure)}
     if not reasons:

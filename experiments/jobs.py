@@ -4,11 +4,13 @@ import gc
 import re
 import sys
 import traceback
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.errors import DataError, ElsewhereError, NotApplicableError, RedwoodError
+from redwood.core.files import read_json, write_json
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.runner import execute
@@ -22,6 +24,23 @@ CLASS_ORDER_SEED = "--class_order_seed"  # the option of a run by which a compar
 
 
 @dataclass(frozen=True)
+class Failure:
+    """How a run failed.
+
+    Attributes:
+        reason: One sentence for the user.
+        unforeseen: Whether it was a mistake in the code; the process may hold a broken device since then.
+        traceback: The traceback if it is known; it has been printed already.
+        applies: Whether the method applies to the setting; with some data, such as numbers to predict, it may not.
+    """
+
+    reason: str
+    unforeseen: bool
+    traceback: str = ""
+    applies: bool = True
+
+
+@dataclass(frozen=True)
 class Job:
     """A pair with one seed, and one order of the classes if it has several, in a folder of its own.
 
@@ -32,6 +51,7 @@ class Job:
         folder: Its run directory; it goes on with what it finds there.
         width: Cores or GPUs that it takes while it runs, see `redwood.experiments.launchers.resources`.
         devices: Numbers of the GPUs that it is to use, as `--devices` has them; None leaves the option as given.
+        waits: Whether to wait for the folder if its owner does not answer; else the run is given back at once.
     """
 
     pair: Pair
@@ -40,6 +60,7 @@ class Job:
     folder: Path
     width: int = 1
     devices: str | None = None
+    waits: bool = False
 
     @property
     def label(self) -> str:
@@ -70,32 +91,59 @@ class Job:
         """
         return Results.load(self.folder / "results.json")
 
+    @property
+    def _failure_file(self) -> Path:
+        return self.folder / "failure.json"
+
+    def write_failure(self, failure: Failure) -> None:
+        """Write how the run has failed, so that processes on other machines do not try it, too."""
+        with suppress(OSError):  # the failure may be that nothing can be written here
+            write_json(self._failure_file, asdict(failure))
+
+    def forget_failure(self) -> None:
+        """Have the run tried again."""
+        self._failure_file.unlink(missing_ok=True)
+
+    def outcome(self) -> Results | Failure | None:
+        """How the run has ended, in whatever process; None if it has not.
+
+        Raises:
+            DataError: If the file of its results is damaged.
+        """
+        if self.complete:
+            return self.results()
+        with suppress(DataError):
+            match read_json(self._failure_file):
+                case {
+                    "reason": str(reason),
+                    "unforeseen": bool(unforeseen),
+                    "traceback": str(text),
+                    "applies": bool(applies),
+                }:
+                    return Failure(reason, unforeseen, text, applies)
+        return None
+
 
 @dataclass(frozen=True)
-class Failure:
-    """How a run failed.
+class Elsewhere:
+    """The run has not ended: another process has its folder.
 
     Attributes:
         reason: One sentence for the user.
-        unforeseen: Whether it was a mistake in the code; the process may hold a broken device since then.
-        traceback: The traceback if it is known; it has been printed already.
-        applies: Whether the method applies to the setting; with some data, such as numbers to predict, it may not.
     """
 
     reason: str
-    unforeseen: bool
-    traceback: str = ""
-    applies: bool = True
 
 
-Outcome: TypeAlias = Results | Failure
+Outcome: TypeAlias = Results | Failure | Elsewhere
 
 
 def run_job(job: Job) -> Outcome:
     """Run it in this process, from where it stopped if it has been started before.
 
     Returns:
-        The results or the failure. A failure is also printed to standard error, an unforeseen one with its traceback.
+        The results, the failure, or that another process has the folder. A failure is also printed to standard error,
+        an unforeseen one with its traceback, and written to the folder.
 
     Raises:
         InterruptedRun: If the user interrupts it.
@@ -114,20 +162,28 @@ def run_job(job: Job) -> Outcome:
                     devices=job.devices or options.run.devices,
                     group=job.folder.resolve().parent.name,
                     resume=True,
+                    waits=job.waits,
                 ),
             )
         )
+    except ElsewhereError as error:
+        return Elsewhere(str(error))
     except RedwoodError as error:
         print(f"error: {error}", file=sys.stderr)
-        return Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
+        return _failed(job, Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError)))
     except Stopped:
         raise
     except (Exception, SystemExit) as error:
         details = traceback.format_exc()
         print(details, end="", file=sys.stderr)
-        return Failure(_in_one_line(error), unforeseen=True, traceback=details)
+        return _failed(job, Failure(_in_one_line(error), unforeseen=True, traceback=details))
     finally:
         gc.collect()
+
+
+def _failed(job: Job, failure: Failure) -> Failure:
+    job.write_failure(failure)
+    return failure
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 from typing_extensions import override
 
-from redwood.experiments.jobs import Failure, Job, Outcome
+from redwood.experiments.jobs import Elsewhere, Failure, Job, Outcome
 from redwood.experiments.tables import summary_of
 
 
@@ -35,8 +35,8 @@ class Monitor:
         """A run has started."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """A run has ended."""
-        self.done += 1
+        """A run has ended, here or in another process; or it is given back, because another process has it."""
+        self.done += not isinstance(outcome, Elsewhere)
         self.failed += isinstance(outcome, Failure) and outcome.applies
 
 
@@ -55,6 +55,8 @@ class LineMonitor(Monitor):
     @override
     def ended(self, job: Job, outcome: Outcome) -> None:
         super().ended(job, outcome)
+        if isinstance(outcome, Elsewhere):
+            return
         text = describe_failure(job, outcome) if isinstance(outcome, Failure) else f"{job.label}: {summary_of(outcome)}"
         self._console.print(Text(f"[{self.done}/{self._total}] {text}"), soft_wrap=True)
 
@@ -91,7 +93,8 @@ class LiveMonitor(Monitor):
     @override
     def ended(self, job: Job, outcome: Outcome) -> None:
         super().ended(job, outcome)
-        self._display.remove_task(self._running.pop(job))
+        if job in self._running:
+            self._display.remove_task(self._running.pop(job))
         if isinstance(outcome, Failure):
             self._console.print(Text(describe_failure(job, outcome)), soft_wrap=True)
         self._show()

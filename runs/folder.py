@@ -6,13 +6,13 @@ from pathlib import Path
 
 import yaml
 
-from redwood.core.errors import RedwoodError
+from redwood.core.errors import ElsewhereError, RedwoodError
 from redwood.core.files import link_or_copy, remove_temporaries, write_atomically
 from redwood.core.state import State
 from redwood.core.workers import rank
 from redwood.runs.checkpoints import RESTART_PHASE, RESTART_RUN, read_checkpoint, write_checkpoint
 from redwood.runs.fingerprint import BETWEEN_PHASES, INSIDE_PHASE, STAMP, Fingerprint
-from redwood.runs.lock import LOCK_FILE, FolderLock
+from redwood.runs.lease import LOCK_FILE, FolderLease
 
 
 class RunFolder:
@@ -24,15 +24,24 @@ class RunFolder:
     `label_groups.png` (of label sets) and `checkpoints/`: `boundary.pt`, written after each phase,
     `inside-phase-*.ckpt`, written during the phase, and `phase-*.pt` if one checkpoint per phase is kept.
 
-    Every worker reads the checkpoints. Only the first worker writes, and holds the lock of the folder.
+    Every worker reads the checkpoints. Only the first worker writes, and holds the lease of the folder.
 
     Attributes:
         path: The folder.
         fingerprint: Ties the checkpoints to this run.
+        lease: Says whether this process may write to the folder.
         logged: The content of `metrics.csv` up to the checkpoint that a resumed run starts from.
     """
 
-    def __init__(self, path: Path, resume: bool, options_file: str, keep_all: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        resume: bool,
+        options_file: str,
+        keep_all: bool = False,
+        waits: bool = True,
+        shared: bool = False,
+    ) -> None:
         """Name the folder; nothing is read or written yet.
 
         Args:
@@ -40,12 +49,15 @@ class RunFolder:
             resume: Whether the run goes on from its checkpoints.
             options_file: Where the user can change the options, for error messages.
             keep_all: Whether the checkpoint after each phase is kept, too.
+            waits: Whether to wait until another process that does not answer has lost the folder.
+            shared: Whether the run is one of several that other processes may do, too: a complete one is refused.
         """
         self.path = path
         self.fingerprint = Fingerprint()
         self.logged = ""
-        self._resume, self._options_file, self._keep_all = resume, options_file, keep_all
-        self._lock = FolderLock()
+        self.lease = FolderLease()
+        self._resume, self._options_file, self._keep_all, self._waits = resume, options_file, keep_all, waits
+        self._shared = shared
 
     @property
     def writable(self) -> bool:
@@ -83,7 +95,7 @@ class RunFolder:
         if not self.writable:
             return
         try:
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._make()
             self._lock_and_clean()
             self.refuse_used()  # again: another process may have used it since the first check
             write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
@@ -98,12 +110,18 @@ class RunFolder:
 
         Raises:
             RedwoodError: If this checkpoint, or the later one inside the phase, is damaged or of a run with other
-                options or data; or if another process is still writing to the folder.
+                options or data.
+            ElsewhereError: If another process is still writing to the folder, or has completed the run by now.
         """
         if not self._resume:
             return None
-        if self.writable and self.path.exists():
+        if self.writable:
+            self._make()
             self._lock_and_clean()
+            self._refuse_complete()
+        return self._read()
+
+    def _read(self) -> State | None:
         self._refuse_subfolders()
         if not self._boundary.exists():
             self._refuse_missing_boundary()
@@ -144,30 +162,60 @@ class RunFolder:
         self._remove_other_phases(phase)
 
     def check(self, config: State, data: State | None = None) -> None:
-        """Raise `RedwoodError` if the checkpoints are damaged, or of other options, or of other `data`."""
+        """Raise `RedwoodError` if the checkpoints are damaged, or of other options, or of other `data`.
+
+        Nothing is checked while another process has the folder, which has checked it.
+        """
         self.fingerprint = Fingerprint(config, data)
         try:
-            self.load()
+            if self.path.exists() and self._own():
+                self._read()
         finally:
             self.unlock()
 
     def clean(self) -> None:
         """Remove what a killed process has left of a complete run, unless another process is writing."""
         with suppress(RedwoodError):
-            self._lock_and_clean()
+            self._own()
         self.unlock()
 
     def unlock(self) -> None:
         """Let other processes write to the folder."""
-        self._lock.release()
+        self.lease.release()
 
     def _lock_and_clean(self) -> None:
         """Lock the folder, and remove unfinished files of an earlier process that was killed."""
-        self._lock.acquire(self.path)
+        if self._waits:
+            self.lease.acquire(self.path)
+        if not self._own():
+            raise ElsewhereError(f"Another process is writing to {self.path}.")
+
+    def _own(self) -> bool:
+        """Whether this process can have the folder now; what an earlier one has left unfinished is removed then."""
+        if not self.lease.try_acquire(self.path):
+            return False
         for folder in (self.path, self.path / "checkpoints"):
             remove_temporaries(folder)
+        return True
+
+    def _make(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RedwoodError: If that cannot be done.
+        """
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RedwoodError(f"--run_dir {self.path} cannot be written ({error.strerror}).") from error
+
+    def _refuse_complete(self) -> None:
+        """Raise `ElsewhereError` if the run was completed before this process had the folder."""
+        if self._shared and (self.path / "results.json").exists():
+            raise ElsewhereError(f"The run in {self.path} has been completed by another process.")
 
     def _remove_other_phases(self, phase: int) -> None:
+        self.lease.check()
         kept = self.inside_phase(phase)
         for inside in kept.parent.glob("inside-phase-*"):
             if inside.name.startswith(kept.name):
@@ -223,5 +271,6 @@ def _name_after(phase: int) -> str:
 
 def _is_unused(folder: Path) -> bool:
     """Whether a folder is empty, or holds only what a run leaves that is killed before it has written anything."""
-    names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")} - {LOCK_FILE}
+    names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")}
+    names -= {name for name in names if name.startswith(LOCK_FILE)}
     return not names or (names == {"checkpoints"} and not any((folder / "checkpoints").iterdir()))

@@ -59,7 +59,9 @@ def run_in_workers(setting: Setting, method: Learner, run: Run) -> Results:
 
 def launched_processes() -> int:
     """How many processes torchrun or SLURM has started, this one included; 1 if neither has."""
-    if not (TorchElasticEnvironment.detect() or SLURMEnvironment.detect()):
+    with quiet_lightning():  # on a machine of SLURM, it would advise to use srun
+        found = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
+    if not found:
         return 1
     return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
 

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Generic, Self, TypeAlias, TypeVar
 
 from redwood.core.child_processes import end_with_parent, interrupts_blocked
-from redwood.core.errors import RedwoodError
+from redwood.core.errors import ElsewhereError, RedwoodError
 from redwood.runs.signals import Stopped, stop_signals
 
 GRACE_S = 10.0  # for the other workers to notice that one has failed, and to close their logs
@@ -48,6 +48,7 @@ class Refused:
     """The job raised an error of redwood's, whose message is a sentence for the user."""
 
     sentence: str
+    elsewhere: bool  # it was an `ElsewhereError`
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,8 @@ class Workers(Generic[T]):
         match self._answers.get(rank):
             case StoppedBySignal(number):
                 return Stopped(number)
-            case Refused(sentence):
-                return RedwoodError(sentence)
+            case Refused(sentence, elsewhere):
+                return (ElsewhereError if elsewhere else RedwoodError)(sentence)
             case Crashed(text):
                 return WorkerCrashedError(f"\n\n-- Process {rank} terminated with the following error:\n{text}")
         self._processes[rank].join(POLL_S)  # its pipe may end a little before it does
@@ -249,7 +250,7 @@ def _serve(rank: int, pipe: Connection, job: bytes) -> None:
         answer = StoppedBySignal(stop.number)
     except Exception as error:
         ours = type(error).__module__.startswith("redwood.")
-        answer = Refused(str(error)) if ours else Crashed(traceback.format_exc())
+        answer = Refused(str(error), isinstance(error, ElsewhereError)) if ours else Crashed(traceback.format_exc())
     pipe.send_bytes(pickle.dumps(answer))
     if not isinstance(answer, Finished):
         sys.exit(1)

@@ -84,6 +84,7 @@ class Run:
     quiet: bool = False  # print no progress
     group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
     resume: bool = field(default=False, metadata={"cmd": False})
+    waits: bool = field(default=True, metadata={"cmd": False})  # until another process has lost the folder
     earlier: Any = field(default=None, metadata={"cmd": False})  # the run that this one extends, an `EarlierRun`
 
     def __post_init__(self) -> None:
@@ -105,7 +106,9 @@ class Run:
         self.folder = None
         if self.run_dir is not None:
             keep_all = self.keep_checkpoints == "all"
-            self.folder = RunFolder(Path(self.run_dir), self.resume, options_file, keep_all)
+            self.folder = RunFolder(
+                Path(self.run_dir), self.resume, options_file, keep_all, self.waits, self.group is not None
+            )
         self.reporter = Reporter()
         self.loggers: list[MetricsLogger] = []
         self.global_step = 0
@@ -171,6 +174,8 @@ class Run:
 
     def log(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log values at a training step of the run (default: the last step of the phases so far)."""
+        if self.folder is not None and len(self.loggers) > 1:  # metrics.csv is checked when it is written
+            self.folder.lease.check()
         for logger in self.loggers:
             logger.log_metrics(metrics, step=self.global_step if step is None else step)
 

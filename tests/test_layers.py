@@ -13,6 +13,7 @@ PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
     "cli.py": 9,
+    "experiments/launchers/slurm.py": 1,
     "experiments/trained/samples.py": 1,
     "settings/base.py": 1,
     "settings/data/continuum_adapter.py": 1,

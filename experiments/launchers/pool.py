@@ -141,7 +141,9 @@ class _Process:
         self.process.join(POLL_S)  # it may be on its way out, with an exit status of its own
         self.signal(signal.SIGKILL)
         self.process.join()
-        return job, Failure(f"Its process was ended by {_describe_exit(self.process.exitcode)}", unforeseen=True)
+        failure = Failure(f"Its process was ended by {_describe_exit(self.process.exitcode)}", unforeseen=True)
+        job.write_failure(failure)
+        return job, failure
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to all that it has started."""

@@ -40,7 +40,7 @@ def serve(pipe: Connection, one_thread: bool) -> None:
         with stop_signals():
             while True:
                 job, run = pipe.recv()  # imports what runs need, under the environment set above
-                _print_to(job.log)
+                print_to(job.log)
                 pipe.send(run(job))
     except (EOFError, ConnectionError):
         return
@@ -52,7 +52,7 @@ def serve(pipe: Connection, one_thread: bool) -> None:
         os.kill(os.getpid(), stop.number)  # the default action: the parent sees which signal ended this process
 
 
-def _print_to(path: Path) -> None:
+def print_to(path: Path) -> None:
     """Append standard output and error, also of libraries and child processes, to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

@@ -191,7 +191,9 @@ class TestFailures:
         arguments = ["--setting", "class_incremental", "--method", "random,finetune", "--jobs", "1"]
         assert main([*arguments, "--dataset", "bad.npz"]) == 1
         (folder,) = (tmp_path / "runs").iterdir()
-        assert {path.name for path in folder.iterdir()} == {"comparison.yaml", "comparison.csv"}
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        failures = {f"class_incremental-{method}/failure.json" for method in ("random", "finetune")}
+        assert files == {"comparison.yaml", "comparison.csv", "report.html"} | failures
         assert all("labels must be" in row["failure"] for row in table(folder))
 
 

@@ -37,7 +37,8 @@ SELECTION = {
         "report",
         "trust",
     ),
-    *("list", "presets", "advise", "json", "version", "help", "class_orders", "table"),
+    *("list", "presets", "advise", "json", "version", "help", "class_orders", "table", "launcher"),
+    "slurm",
 }
 
 METHOD_FILE = """
@@ -81,7 +82,12 @@ class TestPair:
     def test_options_of_these_two_only(self, pair, capsys):
         text = printed(capsys, "--setting", pair[0], "--method", pair[1], "--help")
         parts = (get_setting(pair[0]), get_method(pair[1]), Run)
-        expected = {f.name for part in parts for f in fields(part)} - {"resume", "group", "earlier"} | SELECTION
+        expected = {f.name for part in parts for f in fields(part)} - {
+            "resume",
+            "group",
+            "earlier",
+            "waits",
+        } | SELECTION
         if "asynchronous" in expected:  # shown by its short name
             expected = expected - {"asynchronous"} | {"async"}
         assert shown_options(text).keys() == expected

@@ -84,7 +84,7 @@ def test_one_that_is_gone_ends_the_others(what, end):
 
 def test_the_first_error_is_shown_and_not_that_of_a_worker_that_lost_another():
     workers = Workers(2, square, 7)
-    workers._answers = {0: Refused("Another worker has ended."), 1: Crashed("ZeroDivisionError")}
+    workers._answers = {0: Refused("Another worker has ended.", elsewhere=False), 1: Crashed("ZeroDivisionError")}
     assert workers._first_cause(0) == 1
     workers._answers = {0: Crashed("ZeroDivisionError"), 1: StoppedBySignal(signal.SIGTERM)}
     assert workers._first_cause(0) == 1

@@ -63,7 +63,7 @@ from redwood.methods.target_propagation.dtp import DTP
 from redwood.methods.training import callbacks
 from redwood.runs import loop
 from redwood.runs.folder import RunFolder
-from redwood.runs.lock import LOCK_FILE
+from redwood.runs.lease import LOCK_FILE
 from redwood.runs.run import Run
 from redwood.settings.results import Results
 from tests.cli.command import content

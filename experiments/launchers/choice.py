@@ -1,0 +1,47 @@
+"""Which launcher the options ask for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redwood.experiments.launchers.here import ThisProcess
+from redwood.experiments.launchers.launcher import Launcher
+from redwood.experiments.launchers.pool import Pool
+from redwood.experiments.launchers.resources import find_resources
+from redwood.experiments.launchers.slurm import Slurm
+from redwood.runs.launch import launched_processes
+from redwood.runs.run import Run
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How several runs are to be run.
+
+    Attributes:
+        launcher: `here`, `pool` or `slurm`; None chooses one of the first two.
+        jobs: Runs at once; None runs as many as there are cores or GPUs.
+        slurm: Options of sbatch for each run, see `parse_resources`.
+    """
+
+    launcher: str | None = None
+    jobs: int | None = None
+    slurm: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def here(self) -> bool:
+        """Whether the runs take place in this process, which shows their output."""
+        if launched_processes() > 1:
+            return True
+        return self.launcher == "here" or (self.launcher is None and self.jobs == 1)
+
+    def make(self, run: Run, folder: Path) -> Launcher:
+        """The launcher for runs with the options of `run`; files of SLURM go to `folder`.
+
+        Raises:
+            RedwoodError: If there is no SLURM here.
+        """
+        if self.here:
+            return ThisProcess()
+        if self.launcher == "slurm":
+            return Slurm(folder / "slurm", self.slurm, self.jobs)
+        return Pool(find_resources(run, self.jobs))
