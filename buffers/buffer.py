@@ -36,7 +36,7 @@ class RehearsalBuffer:
         sampler: Chooses the rows to draw.
         needs: Names of what these two need: `labels`, `tasks`, `losses`, `features` of samples, a `rate` for draws.
 
-    Example:
+    Examples:
         >>> buffer = RehearsalBuffer(capacity=2, seed=0)
         >>> buffer.add({"x": torch.zeros(5, 3, dtype=torch.uint8), "y": torch.arange(5)})
         >>> len(buffer), buffer.n_seen, buffer.nbytes

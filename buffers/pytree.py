@@ -23,7 +23,7 @@ def flatten(tree: Tree, path: str = "") -> Iterator[tuple[str, Tensor]]:
     Raises:
         ValueError: If a leaf is no tensor.
 
-    Example:
+    Examples:
         >>> import torch
         >>> [path for path, _ in flatten({"x": torch.zeros(2), "extra": (torch.zeros(2), torch.zeros(2))})]
         ['x', 'extra.0', 'extra.1']

@@ -66,7 +66,7 @@ class CounterRandom:
 
     Two rounds of SplitMix64, with a key in each: the sequences of two keys are not shifted copies of each other.
 
-    Example:
+    Examples:
         >>> random = CounterRandom(0, "slots")
         >>> torch.equal(random.uniforms(torch.arange(5, 9)), random.run(0, 9)[5:])
         True

@@ -43,7 +43,7 @@ class SlotStatistics:
 class Groups:
     """The slots of each group; a group is a class or a task. All operations but listing take constant time.
 
-    Example:
+    Examples:
         >>> groups = Groups()
         >>> groups.assign([0, 1, 2], [7, 7, 3])
         >>> groups.assign([0], [3])

@@ -68,7 +68,7 @@ class RowStorage:
 
     Nothing here waits for a GPU: indices on the host are copied to it without synchronisation.
 
-    Example:
+    Examples:
         >>> storage = RowStorage(RowLayout.of({"x": torch.zeros(1, 3), "y": torch.zeros(1).long()}), capacity=4)
         >>> storage.write(torch.tensor([2, 0]), {"x": torch.ones(2, 3), "y": torch.tensor([7, 8])})
         >>> storage.read(torch.tensor([0, 2]))["y"]

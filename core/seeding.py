@@ -14,7 +14,7 @@ from redwood.core.state import State
 def derive_seed(seed: int, *purpose: str | int) -> int:
     """A seed for one purpose. Seeds of different purposes are independent; each is the same on every machine.
 
-    Example:
+    Examples:
         >>> derive_seed(0, "class order") == derive_seed(0, "class order") != derive_seed(0, "rotation", 1)
         True
     """

@@ -1,4 +1,4 @@
-"""Write the parts of the documentation that are read off the code: tables of methods, settings, options and folders.
+"""Write what is read off the code: tables of methods, settings, options and folders in the pages, and llms.txt.
 
 Run `python -m docs.generate` after a change to these. A page marks such a part by `<!-- generated: NAME -->` and
 `<!-- end -->`; NAME is a key of `PARTS`. `tests/test_generated_docs.py` compares the pages with the code.
@@ -13,6 +13,7 @@ from pathlib import Path
 from docs.house import house, late_imports
 from simple_parsing.docstring import get_attribute_docstring
 
+from docs import llms
 from redwood.core.registry import load_object
 from redwood.experiments.listing import describe_settings
 from redwood.experiments.presets.catalog import load_presets
@@ -194,6 +195,7 @@ def main() -> None:
     """Write all pages anew."""
     for path in pages():
         path.write_text(regenerated(path.read_text()))
+    llms.FILE.write_text(llms.text())
 
 
 if __name__ == "__main__":

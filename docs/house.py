@@ -1,8 +1,11 @@
 """Draw the house: packages as layers, with their files, and who imports whom, read off the source."""
 
 import ast
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("cli", "experiments", "methods", "runs", "settings", "buffers", "core")
@@ -22,6 +25,33 @@ def diagram() -> str:
     lines += [f"    {layer} --> {other}" for layer in LAYERS for other in _direct(layer, above, above)]
     lines += [f"    {layer} -.-> {other}" for layer in LAYERS for other in _direct(layer, above, late)]
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```", ""])
+
+
+def drawn() -> bytes:
+    """The same diagram as SVG, for the site: Mermaid would have to be loaded from elsewhere."""
+    above, late = imports()
+    figure, axes = plt.subplots(figsize=(6, 5))
+    heights = {layer: float(len(LAYERS) - number) for number, layer in enumerate(LAYERS)}
+    places = {layer: (0.3, height) for layer, height in heights.items()}
+    places["buffers"] = (0.75, (heights["runs"] + heights["settings"]) / 2)
+    frame = {"boxstyle": "round", "fc": "white", "ec": "grey"}
+    texts = {
+        layer: axes.annotate(_label(layer), place, ha="center", va="center", bbox=frame, color="black")
+        for layer, place in places.items()
+    }
+    boxes = {layer: text.get_bbox_patch() for layer, text in texts.items()}
+    for kind, style in ((above, "-"), (late, ":")):
+        for layer, other in [(start, end) for start in LAYERS for end in _direct(start, above, kind)]:
+            curve = f"arc3,rad={0.4 if heights[other] > heights[layer] else 0}"
+            arrow = {"arrowstyle": "->", "linestyle": style, "connectionstyle": curve, "color": "grey"}
+            ends = {"patchA": boxes[layer], "patchB": boxes[other], "shrinkA": 2, "shrinkB": 2}
+            axes.annotate("", places[other], places[layer], arrowprops=arrow | ends)
+    axes.set(xlim=(0, 1), ylim=(0.5, len(LAYERS) + 0.5))
+    axes.axis("off")
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return file.getvalue()
 
 
 def folders() -> str:

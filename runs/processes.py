@@ -68,7 +68,7 @@ class WorkerCrashedError(RuntimeError):
 class Workers(Generic[T]):
     """Spawned processes that each run `job(rank, *args)`; none of them outlives the `with` block.
 
-    Example:
+    Examples:
         with Workers(2, job, argument) as workers:
             result = workers.result()
     """

@@ -101,7 +101,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Returns:
         The corrected p-values, in the same order.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
     """

@@ -5,11 +5,17 @@ import re
 import pytest
 from docs.generate import pages, regenerated
 
+from docs import llms
+
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
 def test_page_is_up_to_date(path):
     page = path.read_text()
     assert regenerated(page) == page, f"run: python -m docs.generate (it writes docs/{path.name})"
+
+
+def test_llms_txt_is_up_to_date():
+    assert llms.FILE.read_text() == llms.text(), "run: python -m docs.generate (it writes docs/llms.txt)"
 
 
 def test_there_are_pages():

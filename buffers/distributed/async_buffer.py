@@ -38,7 +38,7 @@ class AsyncRehearsalBuffer:
         profiler: Times, bytes and counts of the parts of a step.
         peers: The workers, between `open` and `close`.
 
-    Example:
+    Examples:
         >>> memory = AsyncRehearsalBuffer(100, replay=2)
         >>> memory.open()
         >>> memory.collect() is None

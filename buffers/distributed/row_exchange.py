@@ -43,7 +43,7 @@ class ExchangePlan(NamedTuple):
 def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
     """The part of worker `rank` out of `world`; the parts of all workers fit together.
 
-    Example:
+    Examples:
         >>> import torch
         >>> draws = Draws(torch.tensor([1, 2]), torch.tensor([4, 0, 3]), torch.tensor([7]), torch.tensor([[3], [2]]))
         >>> plan = exchange_plan(draws, 1, 2)

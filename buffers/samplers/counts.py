@@ -49,7 +49,7 @@ def water_level(sizes: Sequence[int], n: int) -> tuple[int, int]:
     Returns:
         That number, and the number of larger groups that give one draw more.
 
-    Example:
+    Examples:
         >>> water_level([1, 9, 9], 6)
         (2, 1)
     """
@@ -72,7 +72,7 @@ def water_fill(sizes: Mapping[int, int], n: int, order: Sequence[int]) -> dict[i
     Returns:
         Draws from each group. Two groups differ by at most one draw, unless the smaller one has no more rows.
 
-    Example:
+    Examples:
         >>> water_fill({0: 1, 1: 9, 2: 9}, 6, order=[2, 1, 0])
         {0: 1, 2: 3, 1: 2}
     """

@@ -9,7 +9,7 @@ from redwood.experiments.jobs import Job, Outcome
 class Launcher(Protocol):
     """Runs jobs inside its `with` block; at the end of the block, what still runs is ended.
 
-    Example:
+    Examples:
         with Pool(resources) as launcher:
             for job, outcome in launcher.run(jobs, started=print):
                 ...

@@ -35,7 +35,7 @@ class ModuleLibrary:
     A key is a digest of content: what is added twice, or again by a resumed run, is there once, with its first record.
     Tensors are loaded by `load` alone.
 
-    Example:
+    Examples:
         >>> library = ModuleLibrary(None)
         >>> key = library.add_module({"weight": torch.ones(2, 3)}, role="head", position=0, model="mlp")
         >>> library.module(key).shapes

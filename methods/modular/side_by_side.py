@@ -72,7 +72,7 @@ def share_out(loads: Sequence[float], n_shares: int) -> list[list[int]]:
 
     Shares that would be empty are left out (Graham, 1969, "Bounds on Multiprocessing Timing Anomalies").
 
-    Example:
+    Examples:
         >>> share_out([3.0, 5.0, 2.0, 1.0], 2)
         [[1, 3], [0, 2]]
     """

@@ -96,7 +96,7 @@ def batch_cuts(n_samples: int, batch_size: int, workers: int) -> Tensor:
     Returns:
         The cuts (steps * workers + 1,), from 0 to `n_samples`.
 
-    Example:
+    Examples:
         >>> batch_cuts(10, 4, workers=1).tolist(), batch_cuts(9, 4, workers=2).tolist()
         ([0, 4, 8, 10], [0, 3, 5, 7, 9])
     """

@@ -175,7 +175,7 @@ def class_groups(
     Raises:
         InvalidOptionError: If the numbers do not fit together.
 
-    Example:
+    Examples:
         >>> class_groups(5, 2, [], [4, 3, 2, 1, 0], seed=0)
         [[4, 3, 2], [1, 0]]
     """
