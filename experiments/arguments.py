@@ -50,10 +50,25 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help="where several runs take place: in this process, in processes of this machine (the default), or on SLURM",
     )
     group.add_argument("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
+    group.add_argument(
+        "--sweep",
+        nargs="*",
+        metavar="NAME=VALUES",
+        help="try values of options, scored on held-out samples: lr=log:1e-3..1 momentum=0,0.9, or a YAML file",
+    )
+    group.add_argument("--trials", type=int, metavar="N", help="configurations that --sweep tries (default: 20)")
+    group.add_argument(
+        "--protocol", metavar="TASKS", help="--sweep on: all_tasks, or first_2_tasks, .. (default: all_tasks)"
+    )
+    group.add_argument(
+        "--objectives", metavar="NAMES", help="what --sweep goes by: accuracy, or accuracy,flops (default: accuracy)"
+    )
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
     group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
     group.add_argument("--extend", metavar="DIR", help="learn further data with the run in this folder: --dataset D")
-    group.add_argument("--resume", metavar="DIR", help="go on with the run or comparison in this folder, or join it")
+    group.add_argument(
+        "--resume", metavar="DIR", help="go on with the run, comparison or sweep in this folder, or join it"
+    )
     group.add_argument("--predict", metavar="DIR", help="predict with the run in this folder: --dataset D --out FILE")
     group.add_argument("--export", metavar="DIR", help="write the run in this folder for other programs: --format F")
     group.add_argument(
@@ -91,13 +106,24 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
     if chosen.slurm and chosen.launcher != "slurm":
         raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
-    if chosen.trust and not (chosen.config or chosen.resume or chosen.extend or chosen.predict or chosen.export):
+    _check_sweep(chosen)
+    files = [entry for entry in chosen.sweep or () if "=" not in entry]
+    files += [chosen.config, chosen.resume, chosen.extend, chosen.predict, chosen.export]
+    if chosen.trust and not any(files):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     if chosen.presets and not chosen.list:
         raise UsageError("--presets goes with --list; add it, or give --preset NAME.")
     if chosen.preset is not None and chosen.config is not None:
         raise UsageError("--preset and --config both set options; give one of them, and flags for the rest.")
     return chosen, rest
+
+
+def _check_sweep(chosen: argparse.Namespace) -> None:
+    for option in ("trials", "protocol", "objectives"):
+        if getattr(chosen, option) is not None and chosen.sweep is None:
+            raise UsageError(f"--{option} {getattr(chosen, option)} has no effect without --sweep; leave it out.")
+    if chosen.trials is not None and chosen.trials < 1:
+        raise UsageError(f"--trials {chosen.trials} has to be at least 1.")
 
 
 def split_library(rest: list[str]) -> tuple[str | None, list[str]]:

@@ -1,4 +1,4 @@
-"""What the command line does once its options are known: run a pair, compare several, or resume."""
+"""What the command line does once its options are known: run a pair, compare several, sweep, or resume."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,10 +15,12 @@ from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import is_comparison
 from redwood.experiments.report import folders
 from redwood.experiments.runner import resume_run, run_pair
+from redwood.experiments.sweeps.plan import is_sweep
+from redwood.experiments.sweeps.sweep import Wanted, resume_sweep, start_sweep
 
 
 def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, arguments: list[str]) -> bool:
-    """Run one pair, or compare several.
+    """Run one pair, compare several, or try options of one.
 
     Args:
         pairs: The pairs that apply.
@@ -30,6 +32,8 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
         Whether all runs succeeded.
     """
     console = Console()
+    if chosen.sweep is not None:
+        return _sweep(pairs, chosen, arguments, console)
     every = "all" in (chosen.setting, chosen.method)
     if not every:
         for reason in reasons:
@@ -54,8 +58,18 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
     return True
 
 
+def _sweep(pairs: list[Pair], chosen: argparse.Namespace, arguments: list[str], console: Console) -> bool:
+    if len(pairs) > 1:
+        raise UsageError(
+            f"--sweep tries options of one pair, but {len(pairs)} are chosen; name one --setting and one --method."
+        )
+    names = ("sweep", "trials", "protocol", "objectives", "seeds", "class_orders", "trust")
+    wanted = Wanted(*(getattr(chosen, name) for name in names))
+    return start_sweep(pairs[0], arguments, wanted, console, _launch_options(chosen), table=chosen.table)
+
+
 def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
-    """Go on with the run or the comparison in the folder of `--resume`.
+    """Go on with the run, the comparison or the sweep in the folder of `--resume`.
 
     Args:
         chosen: The options that choose what to run.
@@ -68,7 +82,7 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
         UsageError: If there are further options.
     """
     folder = Path(chosen.resume)
-    several = is_comparison(folder)
+    several = is_comparison(folder) or is_sweep(folder)
     allowed, _ = parse_selection(["--resume", chosen.resume])
     allowed.trust = chosen.trust
     if several:
@@ -77,6 +91,9 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     if rest or chosen != allowed:
         more = "--jobs, --launcher, --slurm, --table or --trust" if several else "--trust"
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
+    if is_sweep(folder):
+        how = _launch_options(chosen)
+        return resume_sweep(folder, Console(), how, trusted=chosen.trust, table=chosen.table)
     if several:
         how = _launch_options(chosen)
         return resume_comparison(folder, Console(), how, trusted=chosen.trust, table=chosen.table)

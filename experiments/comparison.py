@@ -71,7 +71,9 @@ def compare(
         TerminatedRun: If another signal ends it; it can be resumed, too.
     """
     parsed = parse_pairs(pairs, arguments)
-    _refuse_one_id(_first(parsed).run)
+    refuse_one_id(_first(parsed).run)
+    if _first(parsed).setting.eval_tasks == "none":
+        raise UsageError("--eval_tasks none leaves a comparison without scores; leave it out.")
     given = _first(parsed).run.run_dir
     folder = new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison") if given is None else Path(given)
     plan = ComparisonPlan.of(folder, pairs, arguments, n_seeds, n_orders)
@@ -92,7 +94,7 @@ def resume_comparison(
     if not trusted:
         plan.refuse_untrusted()
     parsed = parse_pairs(plan.pairs, plan.arguments)
-    _refuse_one_id(_first(parsed).run)
+    refuse_one_id(_first(parsed).run)
     if is_first_process():
         forget_failures(list(chain(*plan.jobs(parsed))))
     plan.refuse_other_runs(parsed)
@@ -226,7 +228,7 @@ def _row(pair: Pair, outcomes: Mapping[Job, Results | Failure]) -> PairResults:
     return PairResults(pair.setting, pair.method, results, failure)
 
 
-def _refuse_one_id(run: Run) -> None:
+def refuse_one_id(run: Run) -> None:
     """All runs would be logged as one."""
     if run.uses_wandb and os.environ.get("WANDB_RUN_ID"):
         raise UsageError("WANDB_RUN_ID names one Weights & Biases run, but a comparison has several; unset it.")

@@ -30,7 +30,7 @@ from redwood.runs.pair_results import (
     transfers_to_last,
 )
 from redwood.runs.significance import BEST, SIMILAR, Significance, significance_of
-from redwood.settings.results import USES, mean_and_std
+from redwood.settings.results import USES, TuningCost, mean_and_std
 from redwood.settings.scores.measure import ACCURACY, Measure
 
 FAILED = "\N{MULTIPLICATION SIGN}"
@@ -48,8 +48,9 @@ COSTS = {
     "parameters": False,
 }
 _COLUMNS = ("incr.", "forget", "BWT", "FWT", "online")
-# Columns that only some comparisons have: transfer to the last task, if there are independent models; and compute.
-_LAST, _COMPUTE = "last", "FLOPs"
+# Columns that only some comparisons have: transfer to the last task, if there are independent models; compute; and
+# the FLOPs of the sweep that has chosen the options.
+_LAST, _COMPUTE, _TUNING = "last", "FLOPs", "tuning"
 _LEAST = 6  # letters of a line of a method's name
 
 
@@ -148,7 +149,7 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
         for row in rows
     ]
     measure = next((run.measure for row in rows for run in row.results), ACCURACY)
-    further = [_LAST] * _has_independent(rows), [_COMPUTE] * _has_flops(rows)
+    further = [_LAST] * _has_independent(rows), [_COMPUTE] * _has_flops(rows) + [_TUNING] * _has_tuning(rows)
     columns = ("", measure.name, *further[0], *_COLUMNS, *further[1], "time", "runs" if _has_orders(rows) else "seeds")
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     status = ["ok" if row.failure is None else f"failed: {' '.join(row.failure.split())}" for row in rows]
@@ -209,6 +210,10 @@ def _has_flops(rows: Sequence[PairResults]) -> bool:
     return any(row.results and row.total_flops > 0 for row in rows)
 
 
+def _has_tuning(rows: Sequence[PairResults]) -> bool:
+    return any(row.tuning is not None for row in rows)
+
+
 def _comparison_cells(
     row: PairResults,
     name: str,
@@ -218,7 +223,7 @@ def _comparison_cells(
 ) -> list[str]:
     compares, counts = _has_independent(rows), _has_flops(rows)
     if not row.results:
-        return [name, *[NOT_DEFINED] * (len(ACCURACY.metrics) + compares + counts + 1), "0"]
+        return [name, *[NOT_DEFINED] * (len(ACCURACY.metrics) + compares + counts + _has_tuning(rows) + 1), "0"]
     cells, measure = [name], row.results[0].measure
     statistics = mean_and_std(row.results)
     for metric in measure.metrics[: len(ACCURACY.metrics)]:
@@ -236,6 +241,9 @@ def _comparison_cells(
     if counts:
         mark = ON_FRONT if efficiency is not None and row.method in efficiency.front else ""
         cells.append(scaled(row.total_flops, "", significant=2).replace(" ", "") + mark)
+    if _has_tuning(rows):
+        spent = None if row.tuning is None else scaled(row.tuning["flops"], "", significant=2).replace(" ", "")
+        cells.append(spent or NOT_DEFINED)
     return [*cells, _clock(seconds), str(len(row.results))]
 
 
@@ -259,13 +267,15 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
     the mean is written. `pareto` is 1 for the methods on the front of their setting, whose `hypervolume` stands in all
     lines of the setting. `transfer_to_last` is there if the method `independent` is among the pairs. The interval of
     the mean objective is `objective_low` to `objective_high`. `p_to_best` is the p-value of the difference to the best
-    method after Holm's correction, and `significance` says what follows from it.
+    method after Holm's correction, and `significance` says what follows from it. `tuning_...` is what a
+    sweep has cost that has chosen the options of a pair.
     """
     known = dict.fromkeys(name for row in rows for run in row.results for name in run.metrics) or ACCURACY.metrics
     columns = [f"{name}{suffix}" for name in known for suffix in ("", "_std")]
     columns += ["transfer_to_last", "transfer_to_last_std"] if _has_independent(rows) else []
     columns += [f"{name}{suffix}" for name, varies in COSTS.items() for suffix in (("", "_std") if varies else ("",))]
     columns += [*(f"flops_{use}" for use in (*USES, "total")), "pareto", "hypervolume"]
+    columns += [f"tuning_{name}" for name in TuningCost._fields] if _has_tuning(rows) else []
     columns += ["objective_low", "objective_high", "p_to_best", "significance"]
     efficiency, significance = efficiency_of(rows), significance_of(rows)
     text = io.StringIO(newline="")
@@ -304,6 +314,8 @@ def _values(row: PairResults) -> Iterator[tuple[str, float]]:
         if statistic is not None:
             yield name, statistic[0]
             yield f"{name}_std", statistic[1]
+    for name, amount in (row.tuning or {}).items():
+        yield f"tuning_{name}", amount
     for name, varies in COSTS.items():
         values = [getattr(run.cost, name) for run in row.results]
         yield name, float(np.mean(values))

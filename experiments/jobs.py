@@ -18,7 +18,8 @@ from redwood.runs.cost import reset_peak_memory
 from redwood.runs.names import short_name
 from redwood.runs.processes import WorkerCrashedError
 from redwood.runs.signals import Stopped
-from redwood.settings.results import Results
+from redwood.runs.tuning import Trial
+from redwood.settings.results import Results, TuningCost
 
 CLASS_ORDER_SEED = "--class_order_seed"  # the option of a run by which a comparison gives it an order of the classes
 
@@ -52,6 +53,10 @@ class Job:
         width: Cores or GPUs that it takes while it runs, see `redwood.experiments.launchers.resources`.
         devices: Numbers of the GPUs that it is to use, as `--devices` has them; None leaves the option as given.
         waits: Whether to wait for the folder if its owner does not answer; else the run is given back at once.
+        group: What its runs are logged as together (default: the name of the folder around its own).
+        name: Its name for the user (default: the pair and the seed).
+        trial: When it ends, if it is a trial of a sweep.
+        tuning_cost: What the sweep has cost that has chosen its options.
     """
 
     pair: Pair
@@ -61,11 +66,15 @@ class Job:
     width: int = 1
     devices: str | None = None
     waits: bool = False
+    group: str = ""
+    name: str = ""
+    trial: Trial | None = None
+    tuning_cost: TuningCost | None = None
 
     @property
     def label(self) -> str:
         """The run's name for the user."""
-        return f"{short_name(self.pair.setting)} / {short_name(self.pair.method)}, {self.repeat}"
+        return self.name or f"{short_name(self.pair.setting)} / {short_name(self.pair.method)}, {self.repeat}"
 
     @property
     def repeat(self) -> str:
@@ -160,9 +169,11 @@ def run_job(job: Job) -> Outcome:
                     options.run,
                     run_dir=str(job.folder),
                     devices=job.devices or options.run.devices,
-                    group=job.folder.resolve().parent.name,
+                    group=job.group or job.folder.resolve().parent.name,
                     resume=True,
                     waits=job.waits,
+                    trial=job.trial,
+                    tuning_cost=job.tuning_cost,
                 ),
             )
         )

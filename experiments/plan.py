@@ -20,6 +20,7 @@ from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.runs.folder import RunFolder
 from redwood.settings.config import describe_run
+from redwood.settings.results import TuningCost
 from redwood.settings.table import name_of_setting
 
 FORMAT = 2
@@ -32,8 +33,9 @@ _PLAN = Record(
         "arguments": ListOf(Text(empty=True)),
         "seeds": Number(low=1, whole=True),
         "class_orders": Number(low=1, whole=True, optional=True),
+        "tuning": Record(dict.fromkeys(TuningCost._fields, Number(low=0))),
     },
-    optional=frozenset({"class_orders"}),
+    optional=frozenset({"class_orders", "tuning"}),
 )
 
 
@@ -53,6 +55,7 @@ class ComparisonPlan:
         n_seeds: Seeds per pair, which follow each other.
         n_orders: Orders of the classes that each seed is run with, drawn from the seeds 0, 1, ...; None: each run draws
             its order from its seed. Settings without classes have none.
+        tuning_cost: What the sweep has cost that has chosen the arguments; None if none has.
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class ComparisonPlan:
     arguments: list[str]
     n_seeds: int
     n_orders: int | None = None
+    tuning_cost: TuningCost | None = None
 
     @classmethod
     def of(
@@ -70,7 +74,7 @@ class ComparisonPlan:
         Raises:
             UsageError: If the orders of the classes are set otherwise, too, or no setting has any.
         """
-        plan = cls(folder, [_lasting(pair) for pair in pairs], arguments, n_seeds, n_orders)
+        plan = cls(folder, [lasting(pair) for pair in pairs], arguments, n_seeds, n_orders)
         if n_orders is not None:
             plan._check_orders()
         return plan
@@ -107,6 +111,7 @@ class ComparisonPlan:
             content["arguments"],
             content["seeds"],
             content.get("class_orders"),
+            TuningCost(**content["tuning"]) if "tuning" in content else None,
         )
 
     def save(self) -> None:
@@ -121,6 +126,7 @@ class ComparisonPlan:
             "arguments": self.arguments,
             "seeds": self.n_seeds,
             "class_orders": self.n_orders,
+            **({} if self.tuning_cost is None else {"tuning": self.tuning_cost._asdict()}),
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +183,7 @@ class ComparisonPlan:
                     self.folder
                     / f"{name}{f'-seed{seed}' * (self.n_seeds > 1)}{'' if order is None else f'-order{order}'}",
                     width=resources_needed(options.run, options.setting.workers),
+                    tuning_cost=self.tuning_cost,
                 )
                 for seed, order in self._repeats(pair, options)
             ]
@@ -190,7 +197,7 @@ class ComparisonPlan:
         ]
 
 
-def _lasting(pair: Pair) -> Pair:
+def lasting(pair: Pair) -> Pair:
     """The pair by names that do not depend on the current folder; keys are such names."""
     if ":" not in pair.setting + pair.method:
         return pair

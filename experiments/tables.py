@@ -31,7 +31,7 @@ def print_results(results: Results, console: Console) -> None:
     """
     names = (results.setting, results.method, results.dataset, f"seed {results.seed}")
     console.print(Text(" · ".join(name for name in names if name), style="bold"))
-    if results.accuracy_matrix:
+    if results.tested:
         _print_matrix(results, console)
     if isinstance(results, OsakaResults):
         _print_since_switch(results, console)
@@ -55,8 +55,10 @@ def print_results(results: Results, console: Console) -> None:
 def summary_of(results: Results) -> str:
     """The objective of a run in few words, as in `average accuracy 45.3 %, 12.3 s`."""
     measure = results.measure
-    value = f"{measure.show(results.objective)} {measure.unit}".rstrip()
-    return f"{results.ranked_by} {measure.name} {value}, {results.cost.wall_time_s:.1f} s"
+    last = results.objective if results.tested else next(reversed(results.tuning_curve), None)
+    value = f"{show_value(measure, last)} {measure.unit}".rstrip()
+    where = "" if results.tested else " in training" if measure is RETURN else " on held-out samples"
+    return f"{results.ranked_by} {measure.name}{where} {value}, {results.cost.wall_time_s:.1f} s"
 
 
 def print_untested(runs: Iterable[Results], console: Console) -> None:
@@ -66,9 +68,11 @@ def print_untested(runs: Iterable[Results], console: Console) -> None:
         return
     if all("extends" in run.config for run in untested):
         note = f"{NOT_DEFINED} was not measured: these tasks came when the run was extended."
+    elif not any(run.tested for run in untested):
+        note = f"{NOT_DEFINED} was not measured: --eval_tasks none tests no task."
     else:
         note = f"{NOT_DEFINED} was not measured: --eval_tasks seen tests a task from the phase on that trains it."
-    if any(run.measure is not RETURN and "extends" not in run.config for run in untested):
+    if any(run.tested and run.measure is not RETURN and "extends" not in run.config for run in untested):
         note += " Forward transfer needs --eval_tasks all."
     console.print(Text(note), soft_wrap=True)
     console.print()

@@ -104,6 +104,7 @@ class _Parts(NamedTuple):
     run: Run
     state: RunState
     signature: Signature
+    config: State
 
 
 def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
@@ -166,14 +167,14 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     run.global_step = state.global_step
     started -= state.wall_time_s
     try:
-        parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream))
+        parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream), config)
         with decoding:
             started = _train_phases(parts, started, resumed=saved is not None)
     except BaseException:
         close_loggers(run, failed=True)
         raise
     state.wall_time_s = time.perf_counter() - started
-    results = _results(setting, stream, method, config, state)
+    results = _results(parts)
     method.on_finish(results)
     _warn_if_idle(method)
     _write_results(run, results)
@@ -192,14 +193,16 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     Returns:
         When the run would have started without the interruption, on the same clock.
     """
-    _, stream, method, run, state, _ = parts
+    setting, stream, method, run, state, _, _ = parts
     with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
         if not resumed:
-            if run.earlier is None:
+            if run.earlier is None and setting.eval_tasks != "none":
                 state.untrained = stream.baseline(method)
             _save(parts)
         for index in range(state.next_phase, stream.num_phases):
             stop_if_requested()
+            if _is_over(parts):
+                break
             row = _run_phase(parts, index)
             started -= run.earlier_s
             state.wall_time_s = time.perf_counter() - started
@@ -210,13 +213,22 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     return started
 
 
+def _is_over(parts: _Parts) -> bool:
+    """Whether a run that tries options ends before its next phase."""
+    trial = parts.run.trial
+    if trial is None:
+        return False
+    results = _results(parts)
+    return trial.is_over(results.tuning_curve, lower_is_better=results.lower_is_better)
+
+
 def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     """Train on a phase, evaluate, and record both.
 
     Returns:
         The values to log.
     """
-    setting, stream, method, run, state, _ = parts
+    setting, stream, method, run, state, _, _ = parts
     seed_everything(setting.seed, "phase", stream.first_task + index, rank())
     phase = stream.phase(index, method)
     run.reporter.phase_started(index, phase.steps)
@@ -231,7 +243,10 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     phase.close()
     state.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)
-    scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
+    if setting.eval_tasks == "none":
+        scores = Scores([None] * stream.num_tasks)
+    else:
+        scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
     details = stream.phase_over(index, method, scores)
     with FlopCounterMode(display=False) as counter:
         held_out = stream.validate(method, index) or []
@@ -371,7 +386,10 @@ def _warn_if_idle(method: Learner) -> None:
         warnings.warn(reason, stacklevel=2)
 
 
-def _results(setting: Setting, stream: Stream, method: Learner, config: State, state: RunState) -> Results:
+def _results(parts: _Parts) -> Results:
+    setting, stream, method, run, state, _, config = parts
+    cost = measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops)
+    cost.tuning = None if run.tuning_cost is None else run.tuning_cost._asdict()
     return stream.results_type(
         setting=name_of_setting(type(setting)),
         method=method.reference(),
@@ -389,7 +407,7 @@ def _results(setting: Setting, stream: Stream, method: Learner, config: State, s
         class_names=list(stream.class_names()),
         task_names=list(stream.task_names()),
         config=config | stream.drawn(),
-        cost=measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops),
+        cost=cost,
         **stream.result_fields(state.details),
     )
 
@@ -402,9 +420,10 @@ def _validation_matrix(rows: list[list[float | None]]) -> list[list[float | None
 def _write_results(run: Run, results: Results) -> None:
     """Draw the pictures, write `results.json`, and log both."""
     if run.folder is not None and run.writes:
-        from redwood.runs.figures.plots import draw_run
+        if results.tested:
+            from redwood.runs.figures.plots import draw_run
 
-        draw_run(results, run.folder.path)
+            draw_run(results, run.folder.path)
         results.save(run.folder.path / "results.json")
     for logger in run.loggers:
         logger.log_results(results, run.directory)

@@ -43,6 +43,11 @@ class PairResults:
         return sum(run.objective for run in self.results) / len(self.results)
 
     @property
+    def tuning(self) -> dict[str, float] | None:
+        """What it cost to choose the options of the runs; None if no sweep has chosen them."""
+        return self.results[0].cost.tuning if self.results else None
+
+    @property
     def total_flops(self) -> float:
         """The mean of the FLOPs of the runs, for all uses; there has to be one."""
         return sum(run.cost.total_flops for run in self.results) / len(self.results)

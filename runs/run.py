@@ -17,7 +17,8 @@ from redwood.runs.devices import ACCELERATORS, check_present, device_type, numbe
 from redwood.runs.fingerprint import INSIDE_PHASE
 from redwood.runs.folder import RunFolder
 from redwood.runs.progress import Reporter
-from redwood.settings.results import Results
+from redwood.runs.tuning import Trial
+from redwood.settings.results import Results, TuningCost
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 # Each logger, and the packages of the extra `logging` that it needs.
@@ -86,6 +87,8 @@ class Run:
     resume: bool = field(default=False, metadata={"cmd": False})
     waits: bool = field(default=True, metadata={"cmd": False})  # until another process has lost the folder
     earlier: Any = field(default=None, metadata={"cmd": False})  # the run that this one extends, an `EarlierRun`
+    trial: Trial | None = field(default=None, metadata={"cmd": False})  # when the run ends, if it tries options
+    tuning_cost: TuningCost | None = field(default=None, metadata={"cmd": False})  # of choosing the run's options
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -15,7 +15,7 @@ from redwood.settings.results import Results
 from redwood.settings.scores.answers import Space
 from redwood.settings.table import name_of_setting
 
-EVAL_TASKS = ("all", "seen")
+EVAL_TASKS = ("all", "seen", "none")
 
 
 class _Sealing(ABCMeta):
@@ -45,7 +45,7 @@ class Setting(ABC, metaclass=_Sealing):
     seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
     # None means the default of the node. `__post_init__` puts it in, so a finished setting holds a number.
     workers: int = cast("int", None)  # worker processes that share the stream (default: 1; distributed settings: 2)
-    eval_tasks: str = "all"  # tasks that are tested after each phase: all, or those seen so far
+    eval_tasks: str = "all"  # tasks that are tested after each phase: all, those seen so far, or none
 
     def __init_subclass__(cls, **added: object) -> None:
         """Merge the assumptions of the bases with the added ones.

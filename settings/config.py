@@ -16,8 +16,8 @@ from redwood.settings.table import name_of_setting
 
 # The text in `config.yaml` for an object that was given from Python.
 _MARK = re.compile(r"<(.+), given from Python>")
-# Options that do not affect the numbers of a run: where it writes, and how it is watched.
-_NOT_CONFIG = {"run_dir", "group", "resume", "waits", "quiet", "earlier"}
+# What is no option of a run, or does not affect its numbers: where it writes, and how it is watched.
+_NOT_CONFIG = {"run_dir", "group", "resume", "waits", "quiet", "earlier", "trial", "tuning_cost"}
 
 
 def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, Any]:

@@ -175,6 +175,10 @@ class Stream(Protocol):
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Score the method on the test sets of the first `num_tasks` tasks (default: all)."""
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether samples of any phase are held out for `validate`."""
+
     def validate(self, method: Learner, phase: int) -> list[float | None] | None:
         """Score the method on the samples held out from each phase so far.
 
@@ -229,6 +233,11 @@ class FixedStream:
     def labels_used(self, phase: int) -> list[int] | None:
         """None: all labels come."""
         return None
+
+    @property
+    def holds_out(self) -> bool:
+        """No samples are held out."""
+        return False
 
     def validate(self, method: Learner, phase: int) -> list[float | None] | None:
         """None: no samples are held out."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,20 @@ USES = ("training", "validation", "selection", "search")
 R = TypeVar("R", bound="Results")
 
 
+class TuningCost(NamedTuple):
+    """What it cost to choose the options of a run.
+
+    Attributes:
+        trials: Runs that tried options, those that failed or ended early included.
+        flops: Their FLOPs for all uses.
+        seconds: Their seconds, one after the other.
+    """
+
+    trials: int
+    flops: float
+    seconds: float
+
+
 @dataclass
 class Cost:
     """The cost of a run.
@@ -52,6 +66,7 @@ class Cost:
             milliseconds). None without it.
         flops: FLOPs (P,) in each phase, for each of `USES`, of all workers. None in files that were written without
             it. Tests are the protocol's and not counted.
+        tuning: The fields of `TuningCost`, if a sweep has chosen the options before the run; it is no part of the rest.
     """
 
     wall_time_s: float = 0.0
@@ -63,6 +78,7 @@ class Cost:
     buffer_bytes: int = 0
     rehearsal: dict[str, Any] | None = None
     flops: dict[str, list[float]] | None = None
+    tuning: dict[str, float] | None = None
 
     @property
     def flops_by_use(self) -> dict[str, float]:
@@ -185,6 +201,11 @@ class Results:
         return not any(None in row for row in self.accuracy_matrix)
 
     @property
+    def tested(self) -> bool:
+        """Whether any task was tested; False with `--eval_tasks none`."""
+        return any(value is not None for row in self.accuracy_matrix for value in row)
+
+    @property
     def order(self) -> list[int] | None:
         """The task of each phase so far, where tasks come back: the argument `order` of the metrics."""
         return None if self.phase_tasks is None else self.phase_tasks[: len(self.accuracy_matrix)]
@@ -193,6 +214,11 @@ class Results:
     def validation(self) -> list[float | None]:
         """Accuracy (P,) after each phase on the samples held out from it; empty if there are none."""
         return [row[-1] for row in self.validation_matrix]
+
+    @property
+    def tuning_curve(self) -> list[float | None]:
+        """What a sweep goes by after each phase (P,): the average over the samples held out from the phases so far."""
+        return [_mean_of_known(row) for row in self.validation_matrix]
 
     @property
     def average_curve(self) -> NDArray[np.float64]:
@@ -209,17 +235,16 @@ class Results:
         key = self.measure.key
         values: dict[str, float | None] = dict.fromkeys(self.measure.metrics)
         values[self.measure.online_key] = self._online()
-        if not self.accuracy_matrix:
-            return values
-        matrix = self.learned
-        gains = self._as_gains(matrix)
-        values |= {
-            f"average_{key}": metrics.average_accuracy(matrix, self.order),
-            f"average_incremental_{key}": metrics.average_incremental_accuracy(matrix, self.order),
-            "forgetting": self._forgetting(gains),
-            "backward_transfer": metrics.backward_transfer(gains, self.order),
-            "forward_transfer": self._forward_transfer(gains),
-        }
+        if self.tested:
+            matrix = self.learned
+            gains = self._as_gains(matrix)
+            values |= {
+                f"average_{key}": metrics.average_accuracy(matrix, self.order),
+                f"average_incremental_{key}": metrics.average_incremental_accuracy(matrix, self.order),
+                "forgetting": self._forgetting(gains),
+                "backward_transfer": metrics.backward_transfer(gains, self.order),
+                "forward_transfer": self._forward_transfer(gains),
+            }
         return (
             values
             | self._validation_metrics()
@@ -271,8 +296,7 @@ class Results:
     def _validation_metrics(self) -> dict[str, float | None]:
         if not self.validation_matrix:
             return {}
-        known = [value for value in self.validation_matrix[-1] if value is not None]
-        average = sum(known) / len(known) if known else None
+        average = _mean_of_known(self.validation_matrix[-1])
         key = self.measure.key
         return {f"validation_{key}": self.validation[-1], f"average_validation_{key}": average}
 
@@ -436,6 +460,11 @@ def _class_for(content: Mapping[str, object], cls: type[R]) -> type[R]:
         if isinstance(further, type) and issubclass(further, cls):
             return further
     return next((one for one in (cls, *cls.__subclasses__()) if f"{one.measure.key}_matrix" in content), cls)
+
+
+def _mean_of_known(row: Sequence[float | None]) -> float | None:
+    known = [value for value in row if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _numbers(row: Sequence[float | None]) -> list[float | None]:

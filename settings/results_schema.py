@@ -43,6 +43,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
     low, high = (0 if measure.is_share or measure is RMSE else -math.inf), (1 if measure.is_share else math.inf)
     costs: dict[str, Spec] = {f.name: _COUNT if f.type in (int, "int") else _AMOUNT for f in fields(cost)}
     costs["rehearsal"] = MapOf(ANYTHING)
+    costs["tuning"] = MapOf(_AMOUNT)
     costs["flops"] = Record(dict.fromkeys(uses, ListOf(_AMOUNT)))
     entries: dict[str, Spec] = {
         "setting": Text(),

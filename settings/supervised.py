@@ -87,6 +87,8 @@ class SupervisedSetting(Setting, labels=True):
         check_range(self, "drift_width", 0)
         check_range(self, "validation", 0, 0.9)
         check_range(self, "lca", 0)
+        if self.lca and self.eval_tasks == "none":
+            raise InvalidOptionError(f"--lca {self.lca} tests in each phase, but --eval_tasks is none; leave one out.")
         check_imbalance(self.imbalance)
         check_range(self, "label_delay", 0)
         if self.label_delay and self.passes > 1:

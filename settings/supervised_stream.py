@@ -84,6 +84,7 @@ class SupervisedStream(FixedStream):
             NotApplicableError: If tasks are to bring classes of their own, but the data has no classes.
             DataError: If a task would be empty.
         """
+        data = data.without_tests() if setting.eval_tasks == "none" else data
         self._setting, self._data, self._promised = setting, data, setting.assumptions
         check_suits(setting, data, adds_classes=self._adds_classes())
         kind = "tasks" if names else self._kind_of_tasks()
@@ -395,9 +396,14 @@ class SupervisedStream(FixedStream):
         part_of_run = range(self.first_task, self.first_task + self.num_tasks)
         return self._evaluation.by_task(method, self._test_source, tested, part_of_run)
 
+    @property
+    @override
+    def holds_out(self) -> bool:
+        return any(len(held_out.entries) for held_out in self._held_out)
+
     @override
     def validate(self, method: Learner, phase: int) -> list[float | None] | None:
-        if not any(len(held_out.entries) for held_out in self._held_out):
+        if not self.holds_out:
             return None
         # Where a phase holds what the phases before held, so do its held-out samples.
         first = phase if self._promised.phases_accumulate else 0

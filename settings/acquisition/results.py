@@ -69,7 +69,7 @@ class AcquisitionResults(Results):
     def metrics(self) -> dict[str, float | None]:
         values: dict[str, float | None] = dict.fromkeys(self.measure.metrics)
         values["online_accuracy"] = metrics.online_accuracy(self.online_curve)
-        if self.accuracy_matrix:
+        if self.tested:
             values["average_accuracy"] = self.objective
             values["average_incremental_accuracy"] = float(self.average_curve.mean())
         return values | self._validation_metrics()

@@ -177,12 +177,12 @@ class AcquisitionStream(SupervisedStream):
         Raises:
             InvalidPurchaseError: If it buys more than there is, or than it can pay.
         """
-        assert scores.slices is not None
+        losses = [None] * self.total_tasks if scores.slices is None else scores.slices.loss
         if index == self._setting.rounds:
-            return {"losses": scores.slices.loss, "bought": []}
+            return {"losses": losses, "bought": []}
         answer = method.acquire(self._offer(index))
         self._buy(gather_objects(None if answer is None else list(answer))[0], method.reference())
-        return {"losses": scores.slices.loss, "bought": self._purchases[index]}
+        return {"losses": losses, "bought": self._purchases[index]}
 
     def _buy(self, answer: list[int] | None, method: str) -> None:
         offer = self._offer(len(self._purchases))

@@ -146,8 +146,15 @@ class ReturnResults(Results):
         """Mean training return over the steps of each phase (P,): the area under its curve."""
         return area_under_curve(self.online_curve, self.num_phases, self.steps_per_phase)
 
+    @property
+    @override
+    def tuning_curve(self) -> list[float | None]:
+        """The mean return in training up to each phase (P,): no episodes are held out."""
+        so_far = (np.array(self.areas[: phase + 1]) for phase in range(len(self.accuracy_matrix)))
+        return [float(np.nanmean(areas)) if np.isfinite(areas).any() else None for areas in so_far]
+
     def _normalised_return(self) -> float | None:
-        if self.reference is None or self.random_return is None or not self.accuracy_matrix:
+        if self.reference is None or self.random_return is None or not self.tested:
             return None
         last = self.learned[-1]
         n = len(last)

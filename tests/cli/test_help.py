@@ -37,8 +37,8 @@ SELECTION = {
         "report",
         "trust",
     ),
-    *("list", "presets", "advise", "json", "version", "help", "class_orders", "table", "launcher"),
-    "slurm",
+    *("list", "presets", "advise", "json", "version", "help", "class_orders", "table"),
+    *("sweep", "trials", "protocol", "objectives", "launcher", "slurm"),
 }
 
 METHOD_FILE = """
@@ -87,6 +87,8 @@ class TestPair:
             "group",
             "earlier",
             "waits",
+            "trial",
+            "tuning_cost",
         } | SELECTION
         if "asynchronous" in expected:  # shown by its short name
             expected = expected - {"asynchronous"} | {"async"}

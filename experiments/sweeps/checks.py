@@ -1,0 +1,106 @@
+"""Which options a sweep may try, and which values of them the pair takes."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+
+from redwood.core.errors import RedwoodError
+from redwood.experiments.arguments import UsageError, option_names, refuse_unknown
+from redwood.experiments.options import make_parser, parse_options
+from redwood.experiments.pairs import Pair
+from redwood.experiments.sweeps.space import Choices, Range, Space, Written, as_arguments, parse_parameter, size_of
+
+# Options of settings that leave the task as it is; scores under others cannot be compared.
+_COMPARABLE = ("batch_size", "passes")
+DEFAULT_TRIALS = 20
+_SETTING, _METHOD = "setting_options", "method_options"
+
+
+def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Written]) -> Space:
+    """What a sweep of a pair tries.
+
+    Args:
+        pair: The pair.
+        arguments: The options that all trials share.
+        written: The swept options and their values, as the user wrote them.
+
+    Raises:
+        UsageError: If the pair has no such option, or it is given beside the sweep, decides what is learned instead of
+            how, or has no such values.
+        RedwoodError: If the pair refuses a value.
+    """
+    actions = {option: action for action in make_parser(pair)._actions for option in action.option_strings}
+    space: dict[str, Range | Choices] = {}
+    for name, values in written.items():
+        refuse_unknown([f"--{name}"], actions, str(pair))
+        action = actions[f"--{name}"]
+        _refuse_unsuitable(name, action, pair)
+        _refuse_twice(name, action, actions, [*option_names(arguments), *space])
+        space[name] = parse_parameter(name, values, action.type if isinstance(action.type, type) else None)
+    for name in space:
+        _refuse_values(pair, arguments, space, name)
+    return space
+
+
+def count_trials(space: Space, wanted: int | None) -> int:
+    """How many configurations a sweep tries: `wanted`, or `DEFAULT_TRIALS` if there are so many.
+
+    Raises:
+        UsageError: If there are fewer than `wanted`.
+    """
+    size = size_of(space)
+    if wanted is not None and wanted > size:
+        raise UsageError(
+            f"--trials {wanted} is more than the {size:g} configurations of --sweep; use at most {size:g}."
+        )
+    return int(min(DEFAULT_TRIALS, size)) if wanted is None else wanted
+
+
+def _refuse_unsuitable(name: str, action: argparse.Action, pair: Pair) -> None:
+    """Raise `UsageError` unless trials with different values of an option can be compared."""
+    owner, dot, field = action.dest.partition(".")
+    if owner == _METHOD or (owner == _SETTING and field in _COMPARABLE):
+        return
+    if owner == _SETTING and field == "seed":
+        raise UsageError(
+            "--sweep seed would choose the luckiest seed, not options; leave it out, and repeat the best by --seeds N."
+        )
+    if owner == _SETTING:
+        raise UsageError(
+            f"--sweep {name} would change what {pair.setting} asks for, so that scores could not be compared; sweep "
+            f"options of {pair.method}, or {' and '.join(_COMPARABLE)}."
+        )
+    what = "how a run is carried out" if dot else "what is run"
+    raise UsageError(f"--sweep {name} has no effect on what is learned, as --{name} says {what}; leave it out.")
+
+
+def _refuse_twice(
+    name: str, action: argparse.Action, actions: Mapping[str, argparse.Action], others: list[str]
+) -> None:
+    """Raise `UsageError` if an option is also given, or swept under another of its names."""
+    for other in others:
+        if actions.get(f"--{other}") is action:
+            raise UsageError(f"--{other} is given, and swept by --sweep {name}; leave one of them out.")
+
+
+def _refuse_values(pair: Pair, arguments: Sequence[str], space: Space, name: str) -> None:
+    """Raise `RedwoodError` if the pair refuses the ends of a range, or a choice, whatever the other options are."""
+    for value in space[name].ends:
+        refused: RedwoodError | None = None
+        for others in _contexts(space, name):
+            try:
+                parse_options(pair, [*arguments, *others, *as_arguments({name: value})])
+                break
+            except RedwoodError as error:
+                refused = refused or error
+        else:
+            assert refused is not None
+            raise RedwoodError(f"--sweep {name} has a value that cannot be used: {refused}") from refused
+
+
+def _contexts(space: Space, name: str) -> Iterator[list[str]]:
+    """Values of the other options, since one may need another: the defaults first, then one of them changed."""
+    yield []
+    for other, parameter in space.items():
+        if other != name:
+            for value in parameter.ends:
+                yield as_arguments({other: value})

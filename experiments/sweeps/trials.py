@@ -1,0 +1,99 @@
+"""One trial of a sweep: the run that it is, how far it has to come, and how it ended."""
+
+import statistics
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from redwood.core.errors import RedwoodError
+from redwood.experiments.jobs import Failure, Job
+from redwood.experiments.sweeps.plan import FLOPS, SCORE, SweepPlan
+from redwood.experiments.sweeps.space import as_arguments, show_values
+from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, Tried
+from redwood.runs.checkpoints import read_checkpoint
+from redwood.runs.tuning import Trial
+from redwood.settings.results import Results
+
+FOLDER = "trials"
+LEAST_COMPLETE = 5  # trials before others may end early
+
+
+def make_job(plan: SweepPlan, tried: Tried, earlier: Sequence[Tried], *, seed: int, width: int) -> Job:
+    """The run of a trial.
+
+    Args:
+        plan: The sweep.
+        tried: The trial.
+        earlier: The trials of the rounds before.
+        seed: Seed of the run; all trials have the same.
+        width: Cores or GPUs that it takes.
+    """
+    bars = bars_of(earlier, plan.phases, lower_is_better=plan.lower_is_better) if plan.objectives == [SCORE] else ()
+    return Job(
+        plan.pair,
+        (*plan.trial_arguments, *as_arguments(tried.parameters)),
+        seed,
+        plan.folder / FOLDER / f"{tried.number:03d}",
+        width=width,
+        name=f"trial {tried.number}, {show_values(tried.parameters)}",
+        group=plan.folder.resolve().name,
+        trial=Trial(plan.phases, bars),
+    )
+
+
+def bars_of(earlier: Sequence[Tried], phases: int, *, lower_is_better: bool) -> tuple[float | None, ...]:
+    """What a trial has to reach after each phase but the last: the median of complete trials after the same phase.
+
+    This is the median stopping rule (Golovin et al., "Google Vizier", KDD 2017). Optuna's own compares the best score
+    of a trial so far; the average accuracy falls as tasks come, so that its best one is that after the first task.
+
+    Args:
+        earlier: The trials of the rounds before. As long as fewer than `LEAST_COMPLETE` are complete, nothing ends.
+        phases: Phases of a trial.
+        lower_is_better: Whether the lower score is the better one.
+    """
+    curves = [tried.ending.curve for tried in earlier if tried.ending.state == COMPLETE]
+    if len(curves) < LEAST_COMPLETE:
+        return ()
+    middle = statistics.median_high if lower_is_better else statistics.median_low
+    known = ([curve[phase] for curve in curves] for phase in range(phases - 1))
+    scores = ([value for value in values if value is not None] for values in known)
+    return tuple(middle(values) if values else None for values in scores)
+
+
+def ending_of(plan: SweepPlan, job: Job, outcome: Results | Failure, seconds: float = 0.0) -> Ending:
+    """How a trial ended.
+
+    Args:
+        plan: The sweep.
+        job: The trial's run.
+        outcome: What it has come to.
+        seconds: How long this process has run it; of a trial that failed nothing else may be known.
+    """
+    if isinstance(outcome, Failure):
+        flops, before = _cost_so_far(job.folder)
+        return Ending(FAILED, flops=flops, seconds=max(seconds, before), reason=outcome.reason)
+    curve, cost = tuple(outcome.tuning_curve[: plan.phases]), outcome.cost
+    ending = Ending(PRUNED, curve=curve, flops=cost.total_flops, seconds=cost.wall_time_s)
+    if len(curve) < plan.phases:
+        return ending
+    score = curve[-1]
+    if score is None:
+        return replace(ending, state=FAILED, reason=_why_no_score(plan))
+    if FLOPS in plan.objectives and not cost.total_flops:
+        return replace(ending, state=FAILED, reason=f"{plan.pair.method} counts no FLOPs")
+    values = {SCORE: score, FLOPS: cost.total_flops}
+    return replace(ending, state=COMPLETE, values=tuple(values[name] for name in plan.objectives))
+
+
+def _why_no_score(plan: SweepPlan) -> str:
+    return "no episode has ended" if plan.score.samples == "steps" else "the phases were too small to hold out samples"
+
+
+def _cost_so_far(folder: Path) -> tuple[float, float]:
+    """FLOPs and seconds of the phases that a run has finished."""
+    with suppress(RedwoodError, OSError, KeyError, TypeError, AttributeError):
+        state = read_checkpoint(folder / "checkpoints" / "boundary.pt", "start the sweep anew")
+        return float(sum(map(sum, state["flops"].values()))), float(state["wall_time_s"])
+    return 0.0, 0.0
