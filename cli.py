@@ -75,7 +75,7 @@ def _dispatch(argv: list[str]) -> int:
     """Choose the command."""
     refuse_repeated(argv)
     chosen, rest = parse_selection(argv)
-    for command in ("resume", "report"):
+    for command in ("resume", "bench", "report"):
         if getattr(chosen, command):
             return _use_folders(command, chosen, rest)
     for command in ("predict", "export", "extend"):
@@ -165,7 +165,7 @@ def _refuse_missing(chosen: argparse.Namespace) -> None:
 
 
 def _use_folders(command: str, chosen: argparse.Namespace, rest: list[str]) -> int:
-    """Go on with what lies in a folder, or report on it."""
+    """Go on with what lies in a folder, run a suite, or report."""
     from redwood.experiments import commands
 
     return 0 if getattr(commands, command)(chosen, rest) else FAILED

@@ -156,7 +156,9 @@ def report(found: dict[str, Any]) -> str:
             "",
             _shown(covered["rows"]),
             "",
-            f"Equal methods are told apart, any two of them, in at most {100 * same['most']:.1f} % (bar: 5 %). With "
+            "Equal methods are told apart, any two of them, in at most 5 % of comparisons by construction, since the "
+            f"test is exact; the largest of {len(same['rows']) * len(OF_THE_BAR)} simulated shares is "
+            f"{100 * same['most']:.1f} %. With "
             f"fewer seeds than needed, nothing can be told apart: 5 seeds have no p-value below {least_p(5):.4f}.",
             "",
             _shown(same["rows"]),

@@ -43,6 +43,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         choices=("latex", "markdown"),
         help="print and write a comparison for a paper (default: only as text and CSV)",
     )
+    group.add_argument("--bench", metavar="SUITE", help="run a suite with expectations: smoke, full or a YAML file")
+    group.add_argument("--compare", metavar="DIR", help="with --bench: compare scores and speed with an earlier run")
     group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
     group.add_argument(
         "--launcher",
@@ -108,9 +110,11 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
     _check_sweep(chosen)
     files = [entry for entry in chosen.sweep or () if "=" not in entry]
-    files += [chosen.config, chosen.resume, chosen.extend, chosen.predict, chosen.export]
+    files += [chosen.bench, chosen.config, chosen.resume, chosen.extend, chosen.predict, chosen.export]
     if chosen.trust and not any(files):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
+    if chosen.compare is not None and chosen.bench is None and chosen.resume is None:
+        raise UsageError("--compare goes with --bench, or with --resume of its folder; give --bench SUITE.")
     if chosen.presets and not chosen.list:
         raise UsageError("--presets goes with --list; add it, or give --preset NAME.")
     if chosen.preset is not None and chosen.config is not None:

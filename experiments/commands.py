@@ -7,6 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from redwood.experiments.arguments import UsageError, parse_selection
+from redwood.experiments.bench.run import bench as run_suite
+from redwood.experiments.bench.run import resume_bench
+from redwood.experiments.bench.suite import is_bench
 from redwood.experiments.comparison import compare, resume_comparison
 from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.launchers.slurm import parse_resources
@@ -82,6 +85,8 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
         UsageError: If there are further options.
     """
     folder = Path(chosen.resume)
+    if is_bench(folder):
+        return _resume_bench(folder, chosen, rest)
     several = is_comparison(folder) or is_sweep(folder)
     allowed, _ = parse_selection(["--resume", chosen.resume])
     allowed.trust = chosen.trust
@@ -99,6 +104,40 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
         return resume_comparison(folder, Console(), how, trusted=chosen.trust, table=chosen.table)
     resume_run(folder, Console(), trusted=chosen.trust)
     return True
+
+
+def _resume_bench(folder: Path, chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
+    allowed, _ = parse_selection(["--resume", chosen.resume])
+    allowed.trust, allowed.jobs, allowed.compare = chosen.trust, chosen.jobs, chosen.compare
+    if rest or chosen != allowed:
+        raise UsageError(
+            f"--resume goes on with what was started; give --resume {folder} alone, with --jobs, --compare or --trust "
+            "at most."
+        )
+    return resume_bench(folder, Console(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
+
+
+def bench(chosen: argparse.Namespace, rest: list[str]) -> bool:
+    """Run the suite of `--bench`, or report on a stored run.
+
+    Args:
+        chosen: The options that choose what to run.
+        rest: All other options.
+
+    Returns:
+        Whether all benches pass.
+
+    Raises:
+        UsageError: If another option chooses what to run, too.
+    """
+    allowed, _ = parse_selection(["--bench", chosen.bench])
+    for name in ("jobs", "compare", "trust", "help"):
+        setattr(allowed, name, getattr(chosen, name))
+    for option, value in vars(chosen).items():
+        if value != getattr(allowed, option):
+            raise UsageError(f"--bench runs what its suite names; leave --{option} out.")
+    arguments = [*rest, "--help"] if chosen.help else rest
+    return run_suite(chosen.bench, arguments, Console(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
 
 
 def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:

@@ -10,7 +10,19 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.config import refuse_marked
 
-_COMMANDS = ("resume", "predict", "extend", "export", "report", "list", "presets", "version", "help")
+_COMMANDS = (
+    "bench",
+    "compare",
+    "resume",
+    "predict",
+    "extend",
+    "export",
+    "report",
+    "list",
+    "presets",
+    "version",
+    "help",
+)
 NOT_IN_FILES = ("config", "preset", "trust", "json", *_COMMANDS)
 
 

@@ -37,7 +37,7 @@ SELECTION = {
         "report",
         "trust",
     ),
-    *("list", "presets", "advise", "json", "version", "help", "class_orders", "table"),
+    *("list", "presets", "advise", "json", "version", "help", "class_orders", "table", "bench", "compare"),
     *("sweep", "trials", "protocol", "objectives", "launcher", "slurm"),
 }
 

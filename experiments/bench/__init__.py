@@ -1,0 +1,1 @@
+"""Benches: declared suites of runs with weights and expectations, raw events, scores, and an exit code."""

@@ -1,0 +1,191 @@
+"""Run a suite, go on with one, or report on a stored one: `--bench` and `--resume` of its folder."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from redwood.core.errors import ElsewhereError, NotApplicableError, RedwoodError
+from redwood.core.files import remove_temporaries
+from redwood.experiments.arguments import UsageError
+from redwood.experiments.bench.events import EVENTS, events_path, read_events, write_end, write_start
+from redwood.experiments.bench.report import REPORT, report
+from redwood.experiments.bench.scores import problem_of
+from redwood.experiments.bench.suite import Bench, is_bench, load_suite, read_suite
+from redwood.experiments.jobs import Elsewhere, Job
+from redwood.experiments.launchers.pool import Pool
+from redwood.experiments.launchers.resources import find_resources, resources_needed
+from redwood.experiments.monitor import make_monitor
+from redwood.experiments.options import Options, check_arguments, parse_alone, parse_options
+from redwood.experiments.runner import InterruptedRun, TerminatedRun, new_run_dir, refuse_used
+from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.runs.launch import launched_processes
+from redwood.runs.lease import FolderLease
+from redwood.runs.signals import Stopped
+from redwood.settings.base import why_not_applicable
+
+RUNS = "runs"
+
+
+@dataclass
+class BenchOptions:
+    """The options of `--bench`."""
+
+    run_dir: str = ""  # folder to write to (default: a new one in runs/)
+    select: str = ""  # run only the benches of these names and tags: a,b
+
+
+def bench(
+    given: str,
+    arguments: list[str],
+    console: Console,
+    jobs: int | None = None,
+    *,
+    baseline: str | None = None,
+    trusted: bool = False,
+) -> bool:
+    """Run a suite, and end in a report; of the folder of a suite's run, only report.
+
+    Args:
+        given: A YAML file, the name of a shipped suite, or a folder.
+        arguments: The options of `BenchOptions` on the command line.
+        console: Where to print.
+        jobs: Runs at once (default: 1, since runs beside each other are slower).
+        baseline: Folder of an earlier run of a suite, to compare with.
+        trusted: Whether code that the suite names may be run.
+
+    Returns:
+        Whether all benches pass.
+
+    Raises:
+        RedwoodError: If the suite, a folder or an option is not as it should be; nothing is run then.
+        InterruptedRun: If the user interrupts it; it can be resumed.
+        TerminatedRun: If another signal ends it; it can be resumed, too.
+    """
+    options = parse_alone(BenchOptions, arguments, "--bench")
+    if not isinstance(options, BenchOptions):
+        console.print(Text(options), soft_wrap=True)
+        return True
+    stored = _stored(baseline)
+    if Path(given).is_dir():
+        if arguments or jobs is not None:
+            wrong = arguments[0] if arguments else "--jobs"
+            raise UsageError(f"--bench {given} reports on a stored run, and runs nothing; leave {wrong} out.")
+        return _report(Path(given), console, stored)
+    suite = read_suite(given).select([word for word in options.select.split(",") if word])
+    if not trusted:
+        for one in suite.benches:
+            for named in ({"setting": one.setting, "method": one.method}, options_of(one.arguments)):
+                refuse_untrusted(named, Path(given), "--bench")
+    checked = [(one, _checked(one)) for one in suite.benches]
+    folder = Path(options.run_dir) if options.run_dir else new_run_dir(f"bench-{suite.name}")
+    refuse_used(folder)
+    suite.save(folder)
+    return _run_and_report(folder, checked, console, jobs, stored)
+
+
+def resume_bench(
+    folder: Path, console: Console, jobs: int | None = None, *, baseline: str | None = None, trusted: bool = False
+) -> bool:
+    """Run what is missing or has failed of the suite in `folder`. Args, result and errors are those of `bench`."""
+    suite, stored = load_suite(folder), _stored(baseline)
+    if not trusted:
+        for one in suite.benches:
+            for named in ({"setting": one.setting, "method": one.method}, options_of(one.arguments)):
+                refuse_untrusted(named, folder, "--resume")
+    return _run_and_report(folder, [(one, _checked(one)) for one in suite.benches], console, jobs, stored)
+
+
+def _stored(baseline: str | None) -> Path | None:
+    """The folder of `--compare`."""
+    if baseline is None:
+        return None
+    if not is_bench(Path(baseline)):
+        raise UsageError(f"--compare {baseline} holds no run of a suite; give the folder of an earlier --bench.")
+    return Path(baseline)
+
+
+def _checked(one: Bench) -> Options:
+    """The options of a bench.
+
+    Raises:
+        UsageError: If its method does not apply, or an option is wrong.
+    """
+    try:
+        reason = why_not_applicable(*one.pair.load())
+        if reason is not None:
+            raise NotApplicableError(reason)
+        check_arguments([one.pair], one.arguments)
+        return parse_options(one.pair, one.arguments)
+    except RedwoodError as error:
+        raise UsageError(f"The bench {one.name} cannot run: {error}") from error
+
+
+def _run_and_report(
+    folder: Path, checked: Sequence[tuple[Bench, Options]], console: Console, jobs: int | None, baseline: Path | None
+) -> bool:
+    if launched_processes() > 1:
+        raise UsageError("--bench starts its runs itself; start it once, without torchrun or srun.")
+    lease = FolderLease()
+    lease.acquire(folder)
+    try:
+        remove_temporaries(folder / EVENTS)
+        _run(folder, checked, console, jobs or 1)
+        return _report(folder, console, baseline)
+    except KeyboardInterrupt:
+        raise InterruptedRun(folder) from None
+    except Stopped as stop:
+        raise (InterruptedRun if stop.number == signal.SIGINT else TerminatedRun)(folder) from None
+    finally:
+        lease.release()
+
+
+def _run(folder: Path, checked: Sequence[tuple[Bench, Options]], console: Console, at_once: int) -> None:
+    """Run what has no successful run yet, each in a process of its own, so that a crash is one failure."""
+    runs = {
+        Job(
+            one.pair,
+            tuple(one.arguments),
+            seed,
+            folder / RUNS / name,
+            width=resources_needed(options.run, options.setting.workers),
+        ): one
+        for one, options in checked
+        for seed, name in enumerate(one.runs)
+    }
+    for job, one in runs.items():
+        if problem_of(read_events(_events_of(folder, job))) is not None and job.complete:  # its events were lost
+            write_start(_events_of(folder, job), one, job.seed)
+            write_end(_events_of(folder, job), job.folder, job.results())
+    left = [job for job in runs if not job.complete]
+    for job in left:
+        job.forget_failure()
+    first = checked[0][1].run
+    with (
+        make_monitor(console, len(runs), len(runs) - len(left), here=False, quiet=first.quiet) as monitor,
+        Pool(find_resources(first, at_once)) as pool,
+    ):
+
+        def started(job: Job) -> None:
+            write_start(_events_of(folder, job), runs[job], job.seed)
+            monitor.started(job)
+
+        for job, outcome in pool.run(left, started):
+            if isinstance(outcome, Elsewhere):
+                raise ElsewhereError(outcome.reason)
+            write_end(_events_of(folder, job), job.folder, outcome)
+            monitor.ended(job, outcome)
+
+
+def _events_of(folder: Path, job: Job) -> Path:
+    return events_path(folder, job.folder.name)
+
+
+def _report(folder: Path, console: Console, baseline: Path | None) -> bool:
+    page, passed = report(folder, baseline)
+    console.out(page, highlight=False)
+    console.print(Text(f"written to {folder / REPORT}.md"), soft_wrap=True)
+    return passed

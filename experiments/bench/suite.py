@@ -1,0 +1,212 @@
+"""Suites: YAML files of benches, each of which is a pair with its options, seeds, weight and expectations.
+
+The design follows Milabench (Delaunay et al., "Introducing Milabench: Benchmarking Accelerators for AI", 2024): entries
+inherit from each other, those whose name begins with an underscore are not run, and tags select some of them.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from redwood.core.errors import RedwoodError
+from redwood.core.files import read_json, write_json
+from redwood.core.schema import Anything, ListOf, MapOf, Number, Record, Text, check
+from redwood.experiments.arguments import UsageError
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.pairs import Pair
+
+SHIPPED = Path(__file__).parent / "suites"
+FORMAT, FILE = 1, "bench.json"
+# Options of a bench that its entry or the command sets, and those of a whole comparison.
+_TAKEN = ("seed", "seeds", "run_dir", "resume", "setting", "method", "class_orders", "jobs", "wandb", "logger")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+_ENTRY = Record(
+    {
+        "inherits": Text(),
+        "setting": Text(),
+        "method": Text(),
+        "options": MapOf(Anything()),
+        "seeds": Number(low=1, whole=True),
+        "weight": Number(low=0),
+        "tags": ListOf(Text()),
+        "enabled": Anything(),
+        "expect": MapOf(ListOf(Number(optional=True), length=2)),
+    },
+    optional=frozenset({"inherits", "setting", "method", "options", "seeds", "weight", "tags", "enabled", "expect"}),
+)
+_STORED = Record({"bench": Number(whole=True), "suite": Text(), "benches": ListOf(MapOf(Anything()), least=1)})
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One entry of a suite.
+
+    Attributes:
+        name: Its name, which names files, too.
+        setting: Key of the setting.
+        method: Key of the method.
+        options: Options of setting, method and run, by name.
+        seeds: Number of runs, with the seeds 0, 1, ...
+        weight: Its weight in both scores.
+        tags: Words by which some benches of a suite are selected.
+        expect: Metric or cost -> least and greatest value of its mean over the seeds; None: no limit.
+    """
+
+    name: str
+    setting: str
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = 1
+    weight: float = 1.0
+    tags: tuple[str, ...] = ()
+    expect: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+    @property
+    def pair(self) -> Pair:
+        """What it runs."""
+        return Pair(self.setting, self.method)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Its options as the command line has them."""
+        return as_arguments(self.options)
+
+    @property
+    def runs(self) -> list[str]:
+        """The name of each of its runs."""
+        return [f"{self.name}-seed{seed}" for seed in range(self.seeds)]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The enabled benches of a suite."""
+
+    name: str
+    benches: tuple[Bench, ...]
+
+    def select(self, words: Collection[str]) -> "Suite":
+        """The benches that have one of the words as their name or as a tag; all of them if there is no word.
+
+        Raises:
+            UsageError: If a word fits none.
+        """
+        known = {word for bench in self.benches for word in (bench.name, *bench.tags)}
+        for word in words:
+            if word not in known:
+                raise UsageError(f"--select {word} is no bench and no tag of {self.name}; it has {_listed(known)}.")
+        chosen = tuple(b for b in self.benches if not words or not {b.name, *b.tags}.isdisjoint(words))
+        return Suite(self.name, chosen)
+
+    def save(self, folder: Path) -> None:
+        """Write the suite to the folder of its runs."""
+        content = {"bench": FORMAT, "suite": self.name, "benches": [asdict(bench) for bench in self.benches]}
+        try:
+            write_json(folder / FILE, content)
+        except OSError as error:
+            raise RedwoodError(f"--run_dir {folder} cannot be written ({error.strerror}).") from error
+
+
+def is_bench(folder: Path) -> bool:
+    """Whether a suite was run in this folder."""
+    return (folder / FILE).is_file()
+
+
+def load_suite(folder: Path) -> Suite:
+    """Read what `Suite.save` wrote.
+
+    Raises:
+        RedwoodError: If the folder holds no suite, or the file is damaged or of another version.
+    """
+    if not is_bench(folder):
+        raise RedwoodError(f"{folder} holds no run of a suite ({FILE} is missing); give the folder of one.")
+    content = read_json(folder / FILE)
+    if isinstance(content, dict) and content.get("bench", FORMAT) != FORMAT:
+        raise RedwoodError(f"{folder / FILE} was written by another version of redwood; run the suite anew.")
+    check(content, _STORED, str(folder / FILE), "run the suite anew")
+    return Suite(content["suite"], tuple(_stored(entry, folder / FILE) for entry in content["benches"]))
+
+
+def _stored(entry: dict[str, Any], source: Path) -> Bench:
+    name = entry.pop("name", None)
+    check(entry, _ENTRY, str(source), "run the suite anew")
+    check({"name": name}, Record({"name": Text(pattern=_NAME)}), str(source), "run the suite anew")
+    return _bench(name, entry, source)
+
+
+def read_suite(given: str) -> Suite:
+    """Read a suite from a YAML file, or a shipped one by its name.
+
+    Raises:
+        UsageError: If there is none, or an entry of it is not as it should be.
+    """
+    path = Path(given)
+    if not path.suffix:
+        path = SHIPPED / f"{given}.yaml"
+    if not path.is_file():
+        shipped = _listed(found.stem for found in SHIPPED.glob("*.yaml"))
+        raise UsageError(f"--bench {given} is no suite; give a YAML file, the folder of a run, or one of {shipped}.")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"--bench {given} is not valid YAML; write entries such as those of smoke.yaml.") from error
+    if not isinstance(content, dict) or not content:
+        raise UsageError(f"--bench {given} has to be a mapping of names to benches; see smoke.yaml.")
+    for name, entry in content.items():
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name.removeprefix("_")):
+            raise UsageError(f"--bench {given}: {name} cannot name a bench; use letters, digits, and . _ + -")
+        problem = _ENTRY.problem(entry, name)
+        if problem is not None:
+            raise UsageError(f"--bench {given}: {problem}; correct it.")
+    resolved = {name: _inherited(name, content, given, ()) for name in content}
+    enabled = {name: entry for name, entry in resolved.items() if name[0] != "_" and entry.get("enabled", True)}
+    if not enabled:
+        raise UsageError(f"--bench {given} has no enabled bench; add one whose name has no underscore in front.")
+    return Suite(path.stem, tuple(_bench(name, entry, path) for name, entry in enabled.items()))
+
+
+def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[str, ...]) -> dict[str, Any]:
+    """An entry with what it inherits: its own keys replace inherited ones; options and expectations are merged."""
+    entry = dict(content[name])
+    parent = entry.pop("inherits", None)
+    if parent is None:
+        return entry
+    if parent not in content or parent in (*below, name):
+        problem = "inherits from itself" if parent in content else f"inherits {parent}, which is not there"
+        raise UsageError(f"--bench {given}: {name} {problem}; correct its line `inherits`.")
+    base = _inherited(parent, content, given, (*below, name))
+    for key in ("options", "expect"):
+        if key in base:
+            entry[key] = base[key] | entry.get(key, {})
+    return base | entry
+
+
+def _bench(name: str, entry: Mapping[str, Any], source: Path) -> Bench:
+    for key in ("setting", "method"):
+        if key not in entry:
+            raise UsageError(f"--bench {source}: {name} has no {key}; add one.")
+    if not isinstance(entry.get("enabled", True), bool):
+        raise UsageError(f"--bench {source}: enabled of {name} has to be true or false.")
+    taken = [option for option in _TAKEN if option in entry.get("options", {})]
+    if taken:
+        raise UsageError(f"--bench {source}: {name} sets the option {taken[0]}, which is no option of a bench's runs.")
+    for metric, (low, high) in entry.get("expect", {}).items():
+        if low is not None and high is not None and low > high:
+            raise UsageError(f"--bench {source}: {name} expects {metric} in [{low}, {high}]; the least comes first.")
+    return Bench(
+        name,
+        entry["setting"],
+        entry["method"],
+        dict(entry.get("options", {})),
+        entry.get("seeds", 1),
+        float(entry.get("weight", 1)),
+        tuple(entry.get("tags", ())),
+        {metric: (low, high) for metric, (low, high) in entry.get("expect", {}).items()},
+    )
+
+
+def _listed(words: Any) -> str:
+    return ", ".join(sorted(words))
