@@ -23,7 +23,7 @@ from redwood.experiments.options import Options, parse_pairs
 from redwood.experiments.pairs import Pair, has_class_order
 from redwood.experiments.paper_tables import TABLES
 from redwood.experiments.plan import ComparisonPlan
-from redwood.experiments.report.folders import source_of_comparison
+from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.runs.figures.comparison import draw_comparison

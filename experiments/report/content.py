@@ -46,6 +46,7 @@ def content_of(sources: Sequence[Source]) -> Content:
         "methods": methods,
         "pairs": [_pair(entry, settings, methods) | _compared(entry, efficiency, tests) for entry in entries],
         "sources": [_source(source) for source in sources],
+        "sweeps": [source.sweep for source in sources if source.sweep is not None],
         "hypervolume": {
             str(settings.index(name)): found.hypervolume for name, found in efficiency.items() if found.hypervolume
         },

@@ -10,11 +10,12 @@ from redwood.experiments.report.source import FinishedRun, Source
 from redwood.runs.names import short_names
 from redwood.runs.pair_results import PairResults
 from redwood.runs.run import Run
+from redwood.runs.significance import RunKey, run_key
 from redwood.settings import SETTINGS, get_setting
 
 # Entries of a configuration that do not tell pairs apart: names, what each run has a value of its own of, and what its
 # stream drew; and how a run is carried out.
-_OF_EACH_RUN = {"setting", "method", "seed", "class_order", "extends", "task_list", "task_physics"}
+_OF_EACH_RUN = {"setting", "method", "seed", "class_order", "class_order_seed", "extends", "task_list", "task_physics"}
 _OF_THE_MACHINE = {f.name for f in fields(Run)} - {"precision"}
 _MAX_VALUE = 24  # letters of a value in a label
 
@@ -57,8 +58,9 @@ class _Part:
     failure: str | None
 
     @property
-    def seeds(self) -> set[int]:
-        return {run.results.seed for run in self.runs}
+    def keys(self) -> set[RunKey]:
+        """The seed and the order of classes of each run."""
+        return {run_key(run.results) for run in self.runs}
 
 
 def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
@@ -76,8 +78,8 @@ def entries_of(sources: Sequence[Source]) -> tuple[list[Entry], list[str]]:
         groups.setdefault(_identity(part), []).append(part)
     joined, notes = [], []
     for group in groups.values():
-        seeds = [seed for part in group for seed in part.seeds]
-        if len(set(seeds)) == len(seeds):
+        keys = [key for part in group for key in part.keys]
+        if len(set(keys)) == len(keys):
             joined.append((group, ""))
             continue
         folders = [str(sources[part.source].folder) for part in group]

@@ -18,7 +18,7 @@ REPORT = "report.html"
 GENERATOR = b'content="redwood '  # near the start of each report
 _PARTS = files("redwood.experiments.report") / "assets"
 # In this order: later scripts use what earlier ones declare.
-SCRIPTS = ("base.js", "charts.js", "sections.js", "score_charts.js", "detail_charts.js", "start.js")
+SCRIPTS = ("base.js", "charts.js", "sections.js", "score_charts.js", "detail_charts.js", "sweeps.js", "start.js")
 
 
 def write_report(sources: Sequence[Source], path: Path) -> list[str]:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.experiments.config_file import as_arguments
@@ -43,6 +44,7 @@ class Source:
         pairs: The setting and the method of all that was planned, by their names in results.
         failures: Why runs of a setting and a method failed; one without results and reason is not finished.
         notes: Sentences on what could not be read.
+        sweep: What a page shows of a sweep; None of anything else.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Source:
     pairs: list[tuple[str, str]]
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    sweep: dict[str, Any] | None = None
 
 
 def source_of_run(folder: Path) -> Source:

@@ -11,6 +11,7 @@ addMatrices();
 addForgetting();
 addCosts();
 addTimeLine();
+content.sweeps.forEach(addSweep);
 add(contents, "a", { href: "#reproduce" }, "Reproduce");
 addChoice();
 document.documentElement.dataset.ready = "true";

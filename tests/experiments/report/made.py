@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from redwood.core.files import plain
+from redwood.core.files import plain, write_json
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import ComparisonPlan
 from redwood.settings.results import USES, Cost, Results
@@ -65,3 +65,41 @@ def write_table(folder: Path, failures: dict[tuple[str, str], str]) -> None:
         writer = csv.writer(file)
         writer.writerow(["setting", "method", "failure"])
         writer.writerows([*pair, failure] for pair, failure in failures.items())
+
+
+def made_sweep(folder: Path) -> Path:
+    """The folder of a sweep of two options by two objectives, without the runs of its best configuration."""
+    states = ["complete", "complete", "complete", "pruned", "failed"]
+    trials = [
+        {
+            "number": number,
+            "parameters": {"lr": 10.0 ** -(1 + number % 3), "policy": "ab"[number % 2]},
+            "state": state,
+            "values": [0.5 + 0.1 * (number % 2), 1e9 + 1e8 * number] if state == "complete" else [],
+            "curve": [0.5],
+            "seconds": 1.5,
+            "flops": 1e9 + 1e8 * number,
+            "reason": "no room" if state == "failed" else "",
+        }
+        for number, state in enumerate(states)
+    ]
+    content = {
+        "setting": "s",
+        "method": "m",
+        "protocol": "all_tasks",
+        "phases": 2,
+        "objectives": ["accuracy", "flops"],
+        "directions": ["maximize", "minimize"],
+        "measure": "accuracy",
+        "scored_on": "on held-out samples",
+        "validation": 0.1,
+        "space": {"lr": "log:1e-3..1", "policy": ["a", "b"]},
+        "arguments": ["--passes", "1", "--run_dir", "somewhere"],
+        "cost": {"trials": 5, "flops": 6e9, "seconds": 7.5},
+        "best": trials[1],
+        "pareto_front": [1, 0],
+        "importances": {"accuracy": {"lr": 0.75, "policy": 0.25}, "flops": {"lr": 1.0, "policy": 0.0}},
+        "trials": trials,
+    }
+    write_json(folder / "sweep.json", content)
+    return folder

@@ -8,7 +8,7 @@ from redwood.experiments.report.folders import read_source
 from redwood.experiments.report.page import write_report
 from redwood.settings.results import RegressionResults
 from redwood.settings.rl.results import ReturnResults
-from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
+from tests.experiments.report.made import made_comparison, made_results, made_run, made_sweep, write_table
 
 HOSTILE, CLASS = "</script><b>bold</b>", "<b>bold"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -140,6 +140,17 @@ def test_asynchronous_rehearsal(tmp_path, show):
     write_report([read_source(made_run(tmp_path / "run", results))], tmp_path / "page.html")
     page = show(tmp_path / "page.html")
     assert page.locator("#rehearsal-0 svg rect").count() == 4
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_sweep(tmp_path, show, width):
+    folder = made_sweep(tmp_path / "sweep")
+    made_comparison(folder / "best", ["s"], ["m"], 2)
+    write_report([read_source(folder)], tmp_path / "page.html")
+    page = show(tmp_path / "page.html", width)
+    assert page.locator("#sweep-0 svg.chart").count() == 3  # of two options, and of FLOPs
+    assert page.locator("#sweep-0 tbody").last.inner_text().splitlines()[0].startswith("1\t60.0")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_nothing_but_failures(tmp_path, show):
