@@ -45,4 +45,5 @@ def _command_of(plan: ComparisonPlan) -> str:
     settings = dict.fromkeys(pair.setting for pair in plan.pairs)
     methods = dict.fromkeys(pair.method for pair in plan.pairs)
     seeds = ["--seeds", str(plan.n_seeds)] if plan.n_seeds > 1 else []
-    return command(["--setting", ",".join(settings), "--method", ",".join(methods), *plan.arguments, *seeds])
+    orders = [] if plan.n_orders is None else ["--class_orders", str(plan.n_orders)]
+    return command(["--setting", ",".join(settings), "--method", ",".join(methods), *plan.arguments, *seeds, *orders])

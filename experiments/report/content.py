@@ -13,7 +13,7 @@ from redwood.experiments.report.entries import Entry, entries_of
 from redwood.experiments.report.source import FinishedRun, Source
 from redwood.runs.names import title_name
 from redwood.runs.pair_results import Efficiency, efficiency_of, methods_in_order
-from redwood.runs.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significance, significance_of
+from redwood.runs.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significance, run_key, significance_of
 from redwood.settings.results import USES, Results, mean_and_std
 from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, Measure
 from redwood.settings.scores.pareto import loss_of
@@ -143,6 +143,7 @@ def _pair(entry: Entry, settings: list[str], methods: list[str]) -> Content:
     costs = {name: _mean([getattr(run.cost, name) for run in runs]) for name in COSTS}
     return pair | {
         "seeds": [run.seed for run in runs],
+        "orders": len({run_key(run)[1] for run in runs}),
         "objective": [_mean(objectives), _deviation(objectives)],
         "objectives": objectives,
         "loss": loss_of(_mean(objectives), runs[0].measure),

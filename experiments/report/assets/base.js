@@ -41,7 +41,7 @@ function seconds(value) {
 // The name of a metric without its measure, so that one column holds the averages of accuracies and of returns.
 function metricName(name, measure) {
   const words = name.split("_").filter(word => word !== measure.key).join(" ");
-  return words === "average" ? measure.name : words;
+  return words === "average" ? measure.name : words || `overall ${measure.name}`;
 }
 
 // Colours: a method has the same one in all charts; those after the seventh have dashes, too.

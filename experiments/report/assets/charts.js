@@ -44,7 +44,9 @@ function logTicks(low, high, most = 6) {
 }
 
 // Axes: `x` and `y` have `low`, `high`, `label`, and may have `log`, `ticks` (values) and `text` (a value's text).
-function axes(parent, width, height, x, y, { left = 52, right = 14, top = 12, bottom = 42 } = {}) {
+function axes(parent, width, height, x, y, { left = null, right = 14, top = 12, bottom = 42 } = {}) {
+  const levels = y.ticks ?? linearTicks(y.low, y.high, 5);
+  left ??= 30 + 7 * Math.max(2, ...levels.map(tick => (y.text ?? String)(tick).length));
   const svg = add(parent, "svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height });
   const scale = (axis, from, to) => {
     const f = axis.log ? Math.log10 : value => value;
@@ -53,7 +55,7 @@ function axes(parent, width, height, x, y, { left = 52, right = 14, top = 12, bo
   };
   const X = scale(x, left, width - right), Y = scale(y, height - bottom, top);
   const most = Math.max(2, Math.min(8, Math.floor((width - left) / 70)));
-  for (const tick of y.ticks ?? linearTicks(y.low, y.high, 5)) {
+  for (const tick of levels) {
     add(svg, "line", { class: "grid", x1: left, x2: width - right, y1: Y(tick), y2: Y(tick) });
     add(svg, "text", { x: left - 7, y: Y(tick) + 4, "text-anchor": "end" }, (y.text ?? String)(tick));
   }

@@ -10,7 +10,7 @@ function addMatrices() {
     const [low, high] = measure.unit === "%" ? [0, 1] : [Math.min(...values), Math.max(...values)];
     const grid = add(body, "div", { class: shown.length > 1 ? "grid-of" : "" });
     for (const pair of shown) {
-      const box = add(grid, "div", { style: shown.length > 1 ? null : `max-width:${Math.min(560, 52 * pair.matrix[0].length)}px` });
+      const box = add(grid, "div", { style: shown.length > 1 ? null : "max-width:560px" });
       if (shown.length > 1) add(box, "h3", {}, `${methods[pair.method]} ${show(measure, pair.objective[0])}`);
       drawMatrix(box, pair, setting, low, high, shown.length === 1);
     }
@@ -20,7 +20,7 @@ function addMatrices() {
 function drawMatrix(box, pair, setting, low, high, large) {
   const matrix = pair.matrix, rows = matrix.length, columns = matrix[0].length, measure = setting.measure;
   const size = Math.min(large ? 52 : 34, (large ? 520 : 170) / columns), tall = rows === 1 ? Math.max(size, 20) : size;
-  const svg = add(box, "svg", { class: "chart", viewBox: `0 0 ${columns * size} ${rows * tall}`, role: "img", "aria-label": `${methods[pair.method]}: matrix` });
+  const svg = add(box, "svg", { class: "chart", viewBox: `0 0 ${columns * size} ${rows * tall}`, role: "img", "aria-label": `${methods[pair.method]}: matrix`, style: `max-width:${52 * columns}px` });
   const numbers = columns <= (large ? 12 : 6);
   const nameOf = (axis, place) => { const at = setting.shown?.[axis]?.[place] ?? place; return setting.tasks?.[at] ?? at; };
   matrix.forEach((line, row) => line.forEach((value, column) => {

@@ -1,5 +1,4 @@
 // Curves, the Pareto front, and intervals with verdicts, of the chosen setting.
-const AXIS = { left: 52, right: 14, top: 12, bottom: 42 };
 const MOST_COLOURED = 12;
 
 function addCurves() {
@@ -15,7 +14,8 @@ function addCurves() {
     const quiet = new Set(few ? [] : shown.slice(8).map(pair => pair.method));
     chart(area, `${setting.name}: ${kind} of ${shown.length} methods`, (figure, width) => {
       const lines = shown.filter(pair => !hidden.has(pair.method)).map(pair => lineOf(pair, kind, quiet)).reverse();
-      const values = lines.flatMap(line => line.points.map(([, value]) => value)).filter(known);
+      const ends = line => line.points.flatMap(([, value], i) => known(value) ? [value - (line.spread?.[i] ?? 0), value + (line.spread?.[i] ?? 0)] : []);
+      const values = lines.flatMap(ends);
       const [low, high] = limits(values, setting.measure), last = Math.max(1, ...lines.flatMap(line => line.points.map(([at]) => at)));
       const online = kind === "online", measure = setting.measure;
       const tasks = setting.tasks?.length ? setting.tasks : null;
@@ -54,8 +54,8 @@ function addFront() {
       const shown = counted.filter(pair => !hidden.has(pair.method));
       if (!shown.length) return;
       const costs = shown.map(total), height = Math.max(260, Math.min(420, width * 0.45));
-      const values = shown.map(value), low = Math.min(...values), high = Math.max(...values), room = (high - low || Math.abs(high) || 1) * 0.12;
-      const y = { low: measure.unit === "%" ? Math.max(0, low - room) : low - room, high: high + room, text: v => show(measure, v, { decimals: measure.unit === "%" ? (high - low < 0.04 ? 1 : 0) : measure.decimals }),
+      const values = shown.map(value), low = Math.min(...values), high = Math.max(...values), room = Math.max((high - low || Math.abs(high) || 1) * 0.12, measure.unit === "%" ? 0.01 : 0);
+      const y = { low: measure.unit === "%" ? Math.max(0, low - room) : low - room, high: high + room, text: v => show(measure, v, { decimals: measure.unit === "%" ? (high - low < 0.08 ? 1 : 0) : measure.decimals }),
         label: measure.unit === "%" ? `error (${measure.unit})` : `average ${measure.label}` };
       const x = { low: Math.min(...costs) / 1.4, high: Math.max(...costs) * 1.4, log: true, label: "total FLOPs", text: v => scaled(v).replace(/\.0+(?= |$)/, "").replace(/(\.\d*[1-9])0+(?= |$)/, "$1") };
       const frame = axes(figure, width, height, x, y);
@@ -81,7 +81,7 @@ function addFront() {
 }
 
 function addSignificance() {
-  if (!pairs.some(pair => isDone(pair) && seedsOf(pair) > 1)) return;
+  if (!pairs.some(pair => isDone(pair) && runsOf(pair) > 1)) return;
   const tested = pairs.some(pair => pair.mark);
   const part = section("significance", tested ? "Significance" : "Scores by seed",
     "Small dots: single runs. Large dots: means, with the interval that covers the mean with a probability of 95 %. Methods are compared by paired permutation tests with Holm's correction.", tested ? "Significance" : "Seeds");
@@ -107,5 +107,5 @@ function readingOf(pair) {
   const measure = measureOf(pair), rows = [[`average ${measure.label}`, show(measure, pair.objective[0])]];
   if (pair.interval) rows.push(["interval", `${show(measure, pair.interval[0])} to ${show(measure, pair.interval[1])}`]);
   if (pair.mark) rows.push([MARK_TEXTS[pair.mark], known(pair.p) ? `p = ${pair.p.toPrecision(2)}` : ""]);
-  return [...rows, [pair.seeds.length > 1 ? "seeds" : "seed", [...new Set(pair.seeds)].join(", ")]];
+  return [...rows, [seedsOf(pair).length > 1 ? "seeds" : "seed", seedsOf(pair).join(", ")]];
 }

@@ -1,7 +1,8 @@
 // The sections that compare: tiles, the table, the heat map, intervals, curves and the Pareto front.
 const main = document.getElementById("main"), contents = document.getElementById("contents");
 const followers = [];  // what is drawn again when another setting is chosen
-let chosen = 0;
+const doneIn = settings.map((_, number) => pairs.filter(pair => pair.setting === number && isDone(pair)).length);
+let chosen = doneIn.indexOf(Math.max(...doneIn));
 const hidden = new Set();  // methods that are switched off in charts
 
 function section(id, title, lead, short = title) {
@@ -31,6 +32,7 @@ function addChoice() {
   add(label, "span", {}, "Setting");
   const select = add(label, "select", { id: "setting" });
   settings.forEach((setting, number) => add(select, "option", { value: number }, setting.name));
+  select.value = String(chosen);
   select.addEventListener("change", () => {
     chosen = Number(select.value);
     followers.forEach(again => again());
@@ -38,17 +40,19 @@ function addChoice() {
 }
 
 const byScore = (a, b) => a.loss - b.loss;
-const seedsOf = pair => pair.seeds.length;
+const runsOf = pair => pair.seeds.length;
+const seedsOf = pair => [...new Set(pair.seeds)];
 
 function addFacts() {
   const facts = document.getElementById("facts"), done = pairs.filter(isDone);
   const count = (number, word) => number > 1 ? `${number} ${word}s` : null;
-  const runs = done.reduce((sum, pair) => sum + seedsOf(pair), 0), most = Math.max(0, ...done.map(seedsOf));
+  const runs = done.reduce((sum, pair) => sum + runsOf(pair), 0), most = Math.max(0, ...done.map(pair => seedsOf(pair).length));
+  const orders = Math.max(0, ...done.map(pair => pair.orders));
   const failed = pairs.length - done.length;
   const time = content.sources.reduce((sum, source) => sum + source.seconds, 0);
   const datasets = [...new Set(settings.flatMap(setting => setting.datasets ?? []))];
   const texts = [
-    count(methods.length, "method"), count(settings.length, "setting"), most > 1 ? `${most} seeds` : done.length === 1 ? `seed ${done[0].seeds[0]}` : null,
+    count(methods.length, "method"), count(settings.length, "setting"), most > 1 ? `${most} seeds` : done.length === 1 ? `seed ${done[0].seeds[0]}` : null, count(orders, "class order"),
     datasets.slice(0, 3).join(", ") + (datasets.length > 3 ? ` and ${datasets.length - 3} more` : ""),
     count(runs, "run"), time ? `${seconds(time)} of training and tests` : null, failed ? `${failed} without results` : null, content.made,
   ];
@@ -62,8 +66,8 @@ function addTiles() {
   for (const name of settings[0].metrics) {
     const found = pair.metrics[name];
     if (!found) continue;
-    const unit = measure.unit && !name.includes("eer") ? ` ${measure.unit}` : "", spread = seedsOf(pair) > 1 ? ` ± ${show(measure, found[1])}` : "";
-    tile(name.replaceAll("_", " "), name.includes("eer") ? found[0].toFixed(3) : `${show(measure, found[0])}${spread}${unit}`);
+    const unit = measure.unit && !name.includes("eer") ? ` ${measure.unit}` : "", spread = runsOf(pair) > 1 ? ` ± ${show(measure, found[1])}` : "";
+    tile(name.replaceAll("_", " ").replace(measure.key, measure.name), name.includes("eer") ? found[0].toFixed(3) : `${show(measure, found[0])}${spread}${unit}`);
   }
   tile("FLOPs", scaled(total(pair)));
   tile("seconds", seconds(pair.cost.wall_time_s));
@@ -85,8 +89,8 @@ function resultColumns() {
     columns.push({ head: "beside the best", name: true, text: pair => pair.mark ? MARK_TEXTS[pair.mark].replace(" from best", "").replace(" than best", "") : "", key: pair => pair.mark ? Object.keys(MARK_TEXTS).indexOf(pair.mark) : null });
   const names = [...new Set(settings.flatMap(setting => setting.metrics.map(name => metricName(name, setting.measure))))];
   for (const head of names) {
-    const find = pair => pair.metrics?.[settings[pair.setting].metrics.find(name => metricName(name, measureOf(pair)) === head)]?.[0] ?? null;
-    if (settings.every(setting => !setting.ranked_by || (head === setting.measure.name && setting.ranked_by === "average"))) continue;
+    const repeats = setting => head === setting.measure.name && setting.ranked_by === "average";  // the score itself
+    const find = pair => repeats(settings[pair.setting]) ? null : pair.metrics?.[settings[pair.setting].metrics.find(name => metricName(name, measureOf(pair)) === head)]?.[0] ?? null;
     if (!pairs.some(pair => isDone(pair) && known(find(pair)))) continue;
     const signed = /transfer|forgetting/.test(head);
     columns.push({ head, text: pair => head.includes("eer") ? find(pair)?.toFixed(3) ?? "–" : show(measureOf(pair), find(pair), { signed }), key: find, high: true });
@@ -94,7 +98,7 @@ function resultColumns() {
   columns.push({ head: "FLOPs", text: pair => scaled(total(pair)) + (pair.front && pairs.filter(other => other.setting === pair.setting && isDone(other)).length > 1 ? " †" : ""), key: total });
   columns.push({ head: "time", text: pair => seconds(pair.cost.wall_time_s), key: pair => pair.cost?.wall_time_s ?? null });
   columns.push({ head: "memory", text: pair => scaled(pair.cost.peak_memory_bytes, "B"), key: pair => pair.cost?.peak_memory_bytes ?? null });
-  columns.push({ head: "seeds", text: pair => String(seedsOf(pair)), key: pair => pair.seeds?.length ?? 0 });
+  columns.push({ head: "runs", text: pair => String(runsOf(pair)), key: pair => pair.seeds?.length ?? 0 });
   if (content.sources.length > 1)
     columns.push({ head: "folder", name: true, text: pair => pair.sources.map(number => content.sources[number].name).join(", "), key: pair => pair.sources[0] });
   return columns;
@@ -150,7 +154,7 @@ function addTable() {
         if (!done && number === first) { add(row, "td", { class: "words", colspan: shown.length - first }, reasonOf(pair)); return; }
         const kind = [column.name ? "name" : "", number === 0 ? "first" : "", column.best && best.has(pair) ? "best" : ""];
         const cell = add(row, "td", { class: kind.join(" ") }, column.text(pair));
-        if (column.std && seedsOf(pair) > 1) add(cell, "span", { class: "std" }, ` ± ${show(measureOf(pair), column.std(pair))}`);
+        if (column.std && runsOf(pair) > 1) add(cell, "span", { class: "std" }, ` ± ${show(measureOf(pair), column.std(pair))}`);
         if (column.best && pair.failure) { cell.append(" "); add(cell, "span", { class: "tag bad", title: pair.failure }, "some failed"); }
       });
     }
@@ -178,13 +182,13 @@ function addMap() {
     add(line, "th", { scope: "row", class: "first" }, method);
     settings.forEach((setting, column) => {
       const pair = cells.get(`${column} ${row}`);
-      if (!pair) { withTip(add(line, "td", { class: "none" }, "·"), `${setting.name} / ${method}`, [["does not apply", ""]]); return; }
+      if (!pair) { withTip(add(line, "td", { class: "none" }, "·"), `${setting.name} / ${method}`, [[content.kind === "report" ? "no runs" : "does not apply", ""]]); return; }
       if (!isDone(pair)) { withTip(add(line, "td", { class: "failed" }, "×"), `${setting.name} / ${method}`, [[reasonOf(pair), ""]]); return; }
       const cell = add(line, "td", { class: best.has(pair) ? "top" : "" }, show(setting.measure, pair.objective[0]) + (pair.failure ? "*" : ""));
       const [low, high] = ranges[column];
       tint(cell, high > low ? (high - pair.loss) / (high - low) : 0.5);
       withTip(cell, `${setting.name} / ${method}`, [[`average ${setting.measure.label}`, `${show(setting.measure, pair.objective[0])}${known(pair.objective[1]) ? ` ± ${show(setting.measure, pair.objective[1])}` : ""}`],
-        ["seeds", String(seedsOf(pair))], ["FLOPs", scaled(total(pair))], ...(pair.failure ? [[pair.failure, ""]] : [])]);
+        ["runs", String(runsOf(pair))], ["FLOPs", scaled(total(pair))], ...(pair.failure ? [[pair.failure, ""]] : [])]);
       cell.addEventListener("click", () => choose(column));
     });
   });
@@ -194,7 +198,7 @@ function addMap() {
   key.append("better");
   if (pairs.some(pair => !isDone(pair))) key.append(" · × no results");
   if (pairs.some(pair => isDone(pair) && pair.failure)) key.append(" · * some seeds failed");
-  if (pairs.length < settings.length * methods.length) key.append(" · empty: does not apply");
+  if (pairs.length < settings.length * methods.length) key.append(content.kind === "report" ? " · empty: no runs" : " · empty: does not apply");
 }
 
 function choose(number) {
