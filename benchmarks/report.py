@@ -64,8 +64,8 @@ def repeated(sources: Sequence[Source]) -> Source:
     made = []
     for (setting, method), seed in product(pairs, range(n_seeds)):
         run = next(runs)
-        own = run.results.config | {"setting": setting, "method": method}
-        results = replace(run.results, setting=setting, method=method, seed=seed, config=own)
+        config = {"setting": setting, "method": method}  # the runs of one pair share their options
+        results = replace(run.results, setting=setting, method=method, seed=seed, config=config)
         made.append(replace(run, results=results))
     return Source(Path("largest"), "comparison", "", made, pairs)
 
@@ -144,7 +144,7 @@ def draw(path: Path, picture: Path) -> None:
     both = Image.new("RGB", (sum(half.width for half in halves), halves[0].height))
     both.paste(halves[0], (0, 0))
     both.paste(halves[1], (halves[0].width, 0))
-    both.quantize(64).save(picture, optimize=True)
+    both.quantize(256).save(picture, optimize=True)
 
 
 def describe(found: Found) -> str:

@@ -8,16 +8,15 @@ from typing import Any
 
 from redwood.experiments.report.source import FinishedRun, Source
 from redwood.runs.names import short_names
-from redwood.runs.pair_results import PairResults
+from redwood.runs.pair_results import PairResults, RunKey, run_key
 from redwood.runs.run import Run
-from redwood.runs.significance import RunKey, run_key
 from redwood.settings import SETTINGS, get_setting
 
 # Entries of a configuration that do not tell pairs apart: names, what each run has a value of its own of, and what its
 # stream drew; and how a run is carried out.
 _OF_EACH_RUN = {"setting", "method", "seed", "class_order", "class_order_seed", "extends", "task_list", "task_physics"}
 _OF_THE_MACHINE = {f.name for f in fields(Run)} - {"precision"}
-_MAX_VALUE = 24  # letters of a value in a label
+_MAX_VALUE, _MAX_OPTIONS = 24, 4  # letters of a value in a label, and options in it
 
 Options = Mapping[str, Any]
 
@@ -163,7 +162,9 @@ def _tell_apart(names: Sequence[str], options: Sequence[Options]) -> list[str]:
     for name, own in zip(names, options, strict=True):
         others = [other for twin, other in zip(names, options, strict=True) if twin == name and other]
         differing = [key for key in own if any(other.get(key) != own[key] for other in others)]
-        values = ", ".join(f"{key}={_short(own[key])}" for key in differing)
+        values = ", ".join(
+            [f"{key}={_short(own[key])}" for key in differing[:_MAX_OPTIONS]] + ["…"] * (len(differing) > _MAX_OPTIONS)
+        )
         labels.append(f"{name} ({values})" if values else name)
     return labels
 

@@ -165,7 +165,8 @@ function intervalChart(figure, width, rows, measure, label) {
   const long = Math.min(width * 0.42, 12 + 6.9 * Math.max(...rows.map(row => row.name.length)));
   const height = 22 * rows.length + 58, all = rows.flatMap(row => [row.low, row.high, row.value, ...row.points]).filter(known);
   let low = Math.min(...all), high = Math.max(...all);
-  const room = (high - low || Math.abs(high) || 1) * 0.05;
+  const least = measure.unit === "%" ? 0.02 : 1e-9;
+  const room = Math.max((high - low || Math.abs(high) || 1) * 0.05, (least - (high - low)) / 2);
   [low, high] = [low - room, high + room];
   const text = value => show(measure, value, { decimals: (high - low) * measure.factor < 4 ? measure.decimals : Math.max(0, measure.decimals - 1) });
   const frame = axes(figure, width, height, { low, high, label, text }, { low: 0, high: 1, ticks: [], label: "" }, { left: long, top: 8 });
