@@ -25,6 +25,7 @@ from redwood.experiments.paper_tables import TABLES
 from redwood.experiments.plan import ComparisonPlan
 from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.page import REPORT, write_report
+from redwood.experiments.report.sweeps import is_finished_sweep
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.runs.figures.comparison import draw_comparison
 from redwood.runs.launch import is_first_process, launched_processes
@@ -167,7 +168,8 @@ def _report(
         if any(row.results for row in group):
             picture = folder / f"comparison{f'_{measure}' if number else ''}.png"
             draw_comparison(group, picture, all_methods=methods.values())
-    write_report([source_of_comparison(folder)], folder / REPORT)
+    if not is_finished_sweep(folder.parent):  # the page of a sweep holds the runs of its best configuration, too
+        write_report([source_of_comparison(folder)], folder / REPORT)
     if table is not None:
         text = "\n".join(TABLES[table].make(group) for group in _by_measure(shown).values())
         write_atomically(folder / f"comparison{TABLES[table].suffix}", text.encode())

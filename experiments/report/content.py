@@ -143,6 +143,7 @@ def _pair(entry: Entry, settings: list[str], methods: list[str]) -> Content:
     costs = {name: _mean([getattr(run.cost, name) for run in runs]) for name in COSTS}
     return pair | {
         "seeds": [run.seed for run in runs],
+        "tuning": None if entry.results.tuning is None else entry.results.tuning["flops"],
         "orders": len({run_key(run)[1] for run in runs}),
         "objective": [_mean(objectives), _deviation(objectives)],
         "objectives": objectives,

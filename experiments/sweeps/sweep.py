@@ -22,6 +22,8 @@ from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import ComparisonPlan, is_comparison, lasting
+from redwood.experiments.report.page import REPORT, write_report
+from redwood.experiments.report.sweeps import source_of_sweep
 from redwood.experiments.runner import (
     InterruptedRun,
     TerminatedRun,
@@ -207,6 +209,7 @@ class _Sweep:
         summary.print(self._console)
         best = summary.best
         if best is None:
+            self._report()
             reason = next((tried.ending.reason for tried in summary.trials if tried.ending.reason), "all ended early")
             self._console.print(Text(f"no trial is complete, so that none is the best: {reason}"), soft_wrap=True)
             return False
@@ -226,8 +229,12 @@ class _Sweep:
             raise InterruptedRun(plan.folder) from None
         except TerminatedRun:
             raise TerminatedRun(plan.folder) from None
+        self._report()
         self._console.print(Text(f"written to {plan.folder}"), soft_wrap=True)
         return succeeded
+
+    def _report(self) -> None:
+        write_report([source_of_sweep(self._plan.folder)], self._plan.folder / REPORT)
 
     def _run_trials(self) -> None:
         over = sum(tried.is_over for tried in self._study.trials())

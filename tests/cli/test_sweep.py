@@ -82,6 +82,7 @@ class TestSweep:
         assert best[0].config["strength"] == summary(folder)["best"]["parameters"]["strength"]
 
     def test_what_tuning_cost_is_told(self, folder):
+        assert (folder / "report.html").is_file() and not (folder / "best" / "report.html").exists()
         with (folder / "best" / "comparison.csv").open(newline="") as file:
             (row,) = csv.DictReader(file)
         cost = json.loads((folder / "sweep.json").read_text())["cost"]

@@ -82,7 +82,7 @@ function addCosts() {
     const sorted = [...done].sort((a, b) => total(b) - total(a)), most = Math.max(1, ...done.map(total));
     const longest = Math.max(1e-9, ...done.map(pair => pair.cost.wall_time_s)), uses = USES.filter(use => done.some(pair => pair.flops[use] > 0));
     const table = add(add(body, "div", { class: "scroll" }), "table", { class: "data" }), head = add(add(table, "thead"), "tr");
-    for (const name of ["method", "FLOPs", "", "time", "", `${setting.measure.samples}/s`, "memory", "stored", "parameters"]) add(head, "th", { scope: "col", class: name === "method" ? "name first" : "" }, name);
+    for (const name of ["method", "FLOPs", "", "time", "", `${setting.measure.samples}/s`, "memory", "stored", "parameters", ...(done.some(pair => known(pair.tuning)) ? ["tuning"] : [])]) add(head, "th", { scope: "col", class: name === "method" ? "name first" : "" }, name);
     const rows = add(table, "tbody");
     for (const pair of sorted) {
       const row = add(rows, "tr");
@@ -97,6 +97,7 @@ function addCosts() {
       add(row, "td", {}, scaled(pair.cost.peak_memory_bytes, "B"));
       add(row, "td", {}, pair.cost.buffer_bytes ? scaled(pair.cost.buffer_bytes, "B") : "–");
       add(row, "td", {}, pair.cost.parameters ? scaled(pair.cost.parameters) : "–");
+      if (done.some(other => known(other.tuning))) add(row, "td", {}, known(pair.tuning) ? `${scaled(pair.tuning)}FLOPs` : "–");
     }
     const key = add(body, "div", { class: "key" });
     for (const use of uses) { add(key, "span", { style: `display:inline-block;width:12px;height:10px;border-radius:2px;background:var(--c${USES.indexOf(use)})` }); key.append(`FLOPs of ${use}`); }
