@@ -190,7 +190,7 @@ def _spread(runs: Sequence[Results], read: Callable[[Results], Vector]) -> list[
 
 def _lost(run: Results) -> Vector:
     """How much worse each task (T,) is at the end than it was at its best since it was trained; NaN if never again."""
-    if run.num_phases == 1:
+    if run.num_phases == 1 or run.tasks_seen(0) == len(run.accuracy_matrix[0]):  # each phase trains on all tasks
         return np.empty(0)
     gains = -run.learned if run.lower_is_better else run.learned
     trained = list(range(len(gains))) if run.phase_tasks is None else run.phase_tasks

@@ -9,6 +9,7 @@ import pytest
 from redwood.experiments.report.content import content_of
 from redwood.experiments.report.folders import read_source
 from redwood.experiments.report.page import render, write_report
+from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.rl.results import ReturnResults
 from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
@@ -142,3 +143,23 @@ def test_the_file_is_written_whole(tmp_path):
     assert write_report([read_source(folder)], tmp_path / "new" / "page.html") == []
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["page.html"]
     assert parse((tmp_path / "new" / "page.html").read_text()).texts["title"].startswith("s / m")
+
+
+def test_where_each_phase_trains_on_all_slices_none_is_forgotten(tmp_path):
+    results = AcquisitionResults(
+        setting="s",
+        method="m",
+        dataset="digits",
+        seed=0,
+        num_phases=2,
+        accuracy_matrix=[[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]],
+        slice_names=list("abc"),
+        slice_costs=[1.0] * 3,
+        slice_sizes=[[5, 5, 5], [6, 6, 6]],
+        slice_losses=[[0.5] * 3] * 2,
+        purchases=[[1, 1, 1]],
+        spent=[3.0],
+        config={"setting": "s", "method": "m", "seed": 0, "rounds": 1},
+    )
+    (pair,) = content_of([read_source(made_run(tmp_path / "run", results))])["pairs"]
+    assert pair["lost"] is None
