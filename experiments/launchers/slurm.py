@@ -5,8 +5,10 @@ this folder. So the folder tells how it has ended, and SLURM is only asked for j
 """
 
 import secrets
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from importlib.util import find_spec
@@ -28,6 +30,8 @@ RESOURCES = (
 LARGEST_ARRAY = 1000  # SLURM's default for MaxArraySize is 1001
 CHOSEN_LATE = 8  # jobs at once by default, if each is chosen by the outcomes of others
 BEFORE_THE_LIMIT_S = 120  # SIGUSR1 comes so long before the time limit
+# Python by a shell that ignores SIGUSR1, which `run_task` listens to once the libraries are imported.
+DEAF = f"""sh -c 'trap "" USR1; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
 POLL_S = 1.0
 QUEUE_POLL_S = 15.0  # between questions to the controller
 GONE_S = 60.0  # out of the queue, without an outcome: network file systems may show new files late
@@ -102,7 +106,7 @@ class Slurm:
                 if job is None:
                     break
                 batch.append(job)
-            self._submit(batch)
+            self.submit(batch)
             ended = list(self._ended(started))
             yield from ended
             if not ended:
@@ -117,7 +121,7 @@ class Slurm:
             return LARGEST_ARRAY if not self._submitted or self._at_once is None else 0
         return (self._at_once or CHOSEN_LATE) - len(self._submitted)
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
+    def submit(self, jobs: Sequence[Job]) -> None:
         """Submit them as an array for each number of cores that they need.
 
         Raises:
@@ -127,7 +131,7 @@ class Slurm:
 
         for width in sorted({job.width for job in jobs}):
             group = [job for job in jobs if job.width == width]
-            executor = submitit.SlurmExecutor(self._folder)
+            executor = submitit.SlurmExecutor(self._folder, python=DEAF)
             options = {"cpus-per-task": width, "requeue": True, "signal": f"USR1@{BEFORE_THE_LIMIT_S}"}
             executor.update_parameters(
                 job_name=self._name,
