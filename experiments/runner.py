@@ -42,8 +42,8 @@ class TerminatedRun(Stopped):
         folder: The folder of the run, or None if it has none yet.
     """
 
-    def __init__(self, folder: str | Path | None) -> None:
-        super().__init__(signal.SIGTERM)
+    def __init__(self, folder: str | Path | None, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
         self.folder = folder
 
 
@@ -83,7 +83,7 @@ def execute(options: Options) -> Results:
         folder = options.run.run_dir
         begun = folder is not None and (Path(folder) / "config.yaml").exists()
         if isinstance(stop, Stopped) and stop.number != signal.SIGINT:
-            raise TerminatedRun(folder if begun else None) from None
+            raise TerminatedRun(folder if begun else None, stop.number) from None
         # Lightning makes an exit of an interrupt, and leaves interrupts switched off.
         if not isinstance(stop, KeyboardInterrupt | Stopped) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise

@@ -22,11 +22,12 @@ def run_task(job: Job) -> Elsewhere | None:
     print_to(job.log)
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)  # submitit passes over the first, and takes another one for the limit
-    try:
-        with stop_signals():
+    with stop_signals():
+        try:
             outcome = run_job(replace(job, waits=True))
-    except Stopped as stop:
-        if stop.number == signal.SIGUSR1:
-            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
-        raise
+        except Stopped as stop:
+            # Inside the block, which listens to the first signal only: SLURM may send it again, and again.
+            if stop.number == signal.SIGUSR1:
+                subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+            raise
     return outcome if isinstance(outcome, Elsewhere) else None

@@ -16,8 +16,11 @@ from redwood.experiments.jobs import Elsewhere, Failure, Job
 from redwood.experiments.launchers import slurm, slurm_task
 from redwood.experiments.launchers.slurm import Slurm, parse_resources
 from redwood.experiments.launchers.slurm_task import run_task
+from redwood.experiments.options import Options
 from redwood.experiments.pairs import Pair
+from redwood.runs.run import Run
 from redwood.runs.signals import Stopped
+from redwood.settings.base import Setting
 
 # Notes its script, and starts nothing: the test says what becomes of the jobs.
 SBATCH = """
@@ -179,13 +182,21 @@ class TestTask:
     def test_a_signal_ends_the_run_and_sigusr1_puts_the_job_back(self, cluster, jobs, monkeypatch, number):
         """After SIGTERM, SLURM does that by itself; or the user has cancelled the job."""
 
-        def run(job):
-            assert job.waits
+        def execute(options):
+            assert options.run.waits
             os.kill(os.getpid(), number)
             time.sleep(10)
 
+        def call(command, check):
+            os.kill(os.getpid(), number)  # once more, as SLURM may do
+            return subprocess_run(command, check=check)
+
+        subprocess_run = slurm_task.subprocess.run
+        monkeypatch.setattr(slurm_task.subprocess, "run", call)
         monkeypatch.setenv("SLURM_JOB_ID", "17")
-        monkeypatch.setattr(slurm_task, "run_job", run)
+        monkeypatch.setattr(
+            Setting, "apply", lambda setting, method, **run: execute(Options(setting, method, Run(**run)))
+        )
         signal.signal(signal.SIGTERM, lambda number, frame: None)  # as submitit does
         with pytest.raises(Stopped):
             run_task(jobs[0])
