@@ -20,9 +20,9 @@ RUN_FILES = {
     "accuracy_matrix.png",
     "accuracy_curve.png",
     "cost_curve.png",
-    "report.html",
     "checkpoints",
 }
+COMMAND_FILES = RUN_FILES | {"report.html"}  # of one run from the command line
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from redwood.cli import main
 from redwood.methods.replay import async_strategy
-from tests.cli.command import QUICK, RUN_FILES
+from tests.cli.command import COMMAND_FILES, QUICK
 
 PAIR = ["--setting", "class_incremental", "--method", "rehearsal", "--buffer_size", "30"]
 KEYS = {
@@ -52,7 +52,7 @@ def test_without_it_nothing_is_measured(run, option, tmp_path):
     assert main([*PAIR, *QUICK, *option, "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
     assert config_of(tmp_path / "run")["asynchronous"] is False
     assert "rehearsal" not in json.loads((tmp_path / "run" / "results.json").read_text())["cost"]
-    assert {path.name for path in (tmp_path / "run").iterdir()} == RUN_FILES
+    assert {path.name for path in (tmp_path / "run").iterdir()} == COMMAND_FILES
     assert matrix_of(tmp_path / "run") != matrix_of(run)
 
 

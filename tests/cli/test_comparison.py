@@ -81,6 +81,7 @@ class TestPairs:
             "comparison.yaml",
             "comparison.csv",
             "comparison.png",
+            "report.html",
         }
         for name in names:
             assert {path.name for path in (folder / name).iterdir()} == RUN_FILES

@@ -11,7 +11,7 @@ import yaml
 from redwood import __version__
 from redwood.cli import main
 from redwood.settings.results import USES, Results
-from tests.cli.command import QUICK, RUN_FILES, content, run
+from tests.cli.command import COMMAND_FILES, QUICK, content, run
 from tests.small_runs import MEASURED
 
 OPTIONS = ["--setting", "class_incremental", "--method", "rehearsal", "--passes", "3"]
@@ -49,7 +49,7 @@ def job(tmp_path_factory):
 class TestFiles:
     def test_names(self, job):
         folder, _ = job
-        assert {path.name for path in folder.iterdir()} == RUN_FILES
+        assert {path.name for path in folder.iterdir()} == COMMAND_FILES
         assert [path.name for path in (folder / "checkpoints").iterdir()] == ["boundary.pt"]
 
     def test_results_have_exactly_these_keys(self, job):
@@ -144,5 +144,5 @@ def test_it_writes_to_runs_where_it_is_started(tmp_path, monkeypatch):
     assert main(["--setting", "class_incremental", "--method", "random", *QUICK[:4], "--quiet"]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.endswith("-class_incremental-random")
-    assert {path.name for path in folder.iterdir()} == RUN_FILES - {"cost_curve.png"}, "guessing computes nothing"
+    assert {path.name for path in folder.iterdir()} == COMMAND_FILES - {"cost_curve.png"}, "guessing computes nothing"
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

@@ -18,6 +18,7 @@ FILES = {
     "cost_curve.png",
     "return_curve.png",
     "checkpoints",
+    "report.html",
 }
 
 
