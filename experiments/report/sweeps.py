@@ -40,6 +40,8 @@ _SWEEP = Record(
         "validation": Number(optional=True),
         "space": MapOf(ANYTHING),
         "arguments": ListOf(Text(empty=True)),
+        "seeds": Number(low=1, whole=True),
+        "class_orders": Number(low=1, whole=True, optional=True),
         "cost": MapOf(Number()),
         "best": ANYTHING,
         "pareto_front": ListOf(Number(low=0, whole=True)),
@@ -92,7 +94,7 @@ def _content(found: Mapping[str, Any]) -> dict[str, Any]:
     )
     trials = ("number", "parameters", "state", "values", "seconds", "flops")
     return {
-        **{name: found[name] for name in (*kept, "pareto_front", "importances")},
+        **{name: found[name] for name in kept},
         "pair": f"{found['setting']} / {found['method']}",
         "best": found["best"]["number"] if found["best"] else None,
         "measure": {"label": measure.label, "factor": measure.factor, "decimals": measure.decimals},
@@ -111,4 +113,6 @@ def _command_of(found: Mapping[str, Any]) -> str:
     words = ["--setting", found["setting"], "--method", found["method"], "--sweep", *space]
     words += ["--trials", str(len(found["trials"])), "--protocol", found["protocol"]]
     words += ["--objectives", ",".join(found["objectives"])] if len(found["objectives"]) > 1 else []
+    words += ["--seeds", str(found["seeds"])] if found["seeds"] > 1 else []
+    words += [] if found["class_orders"] is None else ["--class_orders", str(found["class_orders"])]
     return command([*words, *found["arguments"]])

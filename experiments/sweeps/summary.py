@@ -82,6 +82,8 @@ class Summary:
             "validation": plan.validation,
             "space": plan.space,
             "arguments": plan.arguments,
+            "seeds": plan.n_seeds,
+            "class_orders": plan.n_orders,
             "cost": self.cost._asdict(),
             "best": None if best is None else _entry(best),
             "pareto_front": [tried.number for tried in self.front],

@@ -95,6 +95,8 @@ def made_sweep(folder: Path) -> Path:
         "validation": 0.1,
         "space": {"lr": "log:1e-3..1", "policy": ["a", "b"]},
         "arguments": ["--passes", "1", "--run_dir", "somewhere"],
+        "seeds": 2,
+        "class_orders": None,
         "cost": {"trials": 5, "flops": 6e9, "seconds": 7.5},
         "best": trials[1],
         "pareto_front": [1, 0],

@@ -17,7 +17,7 @@ def test_trials_and_the_best_configuration(tmp_path):
     assert (source.kind, len(source.runs)) == ("sweep", 2)
     assert source.command == (
         "python cli.py --setting s --method m --sweep lr=log:1e-3..1 policy=a,b "
-        "--trials 5 --protocol all_tasks --objectives accuracy,flops --passes 1"
+        "--trials 5 --protocol all_tasks --objectives accuracy,flops --seeds 2 --passes 1"
     )
     content = content_of([source])
     (sweep,) = content["sweeps"]
