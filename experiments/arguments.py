@@ -24,8 +24,8 @@ class OneSentenceParser(argparse.ArgumentParser):
         raise UsageError(f"{message[0].upper()}{message[1:]}; see --help.")
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose what to run."""
+def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> None:
+    """Add the options that choose what to run; `--trials` may be left out, as some methods have one of their own."""
     group = parser.add_argument_group("what to run")
     group.add_argument("--setting", metavar="KEY", help="setting, or several: a,b or all; see --list")
     group.add_argument(
@@ -58,7 +58,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUES",
         help="try values of options, scored on held-out samples: lr=log:1e-3..1 momentum=0,0.9, or a YAML file",
     )
-    group.add_argument("--trials", type=int, metavar="N", help="configurations that --sweep tries (default: 20)")
+    if trials:
+        group.add_argument("--trials", type=int, metavar="N", help="configurations that --sweep tries (default: 20)")
     group.add_argument(
         "--protocol", metavar="TASKS", help="--sweep on: all_tasks, or first_2_tasks, .. (default: all_tasks)"
     )
@@ -108,7 +109,7 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
     if chosen.slurm and chosen.launcher != "slurm":
         raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
-    _check_sweep(chosen)
+    _check_sweep(chosen, rest)
     files = [entry for entry in chosen.sweep or () if "=" not in entry]
     files += [chosen.bench, chosen.config, chosen.resume, chosen.extend, chosen.predict, chosen.export]
     if chosen.trust and not any(files):
@@ -122,8 +123,12 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return chosen, rest
 
 
-def _check_sweep(chosen: argparse.Namespace) -> None:
-    for option in ("trials", "protocol", "objectives"):
+def _check_sweep(chosen: argparse.Namespace, rest: list[str]) -> None:
+    """Check the options of a sweep; without one, `--trials` is the method's and joins `rest`."""
+    if chosen.sweep is None and chosen.trials is not None:
+        rest += ["--trials", str(chosen.trials)]
+        chosen.trials = None
+    for option in ("protocol", "objectives"):
         if getattr(chosen, option) is not None and chosen.sweep is None:
             raise UsageError(f"--{option} {getattr(chosen, option)} has no effect without --sweep; leave it out.")
     if chosen.trials is not None and chosen.trials < 1:
@@ -226,6 +231,8 @@ def refuse_unknown(arguments: Iterable[str], actions: Mapping[str, argparse.Acti
             continue
         name, equals, _ = argument.partition("=")
         if name not in actions:
+            if name == "--trials":
+                raise UnknownOptionError(name, whose, "it goes with --sweep.")
             near = difflib.get_close_matches(name, actions, n=1, cutoff=ALIKE)
             hint = f"did you mean {near[0]}?" if near else "see --help."
             raise UnknownOptionError(name, whose, hint)

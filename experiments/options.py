@@ -73,8 +73,12 @@ class Options:
     run: Run
 
 
-def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
+def make_parser(pair: Pair, *, trials: bool = False) -> simple_parsing.ArgumentParser:
     """The parser of a pair's options.
+
+    Args:
+        pair: The pair.
+        trials: Whether `--trials` of `--sweep` is among them, beside all other options that choose what to run.
 
     Raises:
         UsageError: If the setting and the method (or the run) both have an option of the same name, or a class cannot
@@ -89,7 +93,7 @@ def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
         description=f"Options of {pair}.",
         formatter_class=HelpFormatter,
     )
-    add_selection(parser)
+    add_selection(parser, trials=trials)
     parser.add_arguments(setting, "setting_options", default=_with_defaults(setting))
     parser.add_arguments(method, "method_options", default=_with_defaults(method))
     parser.add_arguments(Run, "run_options", default=Run())
@@ -173,7 +177,8 @@ def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | Redwo
 
 def pair_help(pair: Pair) -> str:
     """The help of a pair: what to run, and the options of setting, method and run."""
-    return make_parser(pair).format_help()
+    _, method = pair.load()
+    return make_parser(pair, trials="trials" not in {f.name for f in fields(method)}).format_help()
 
 
 def _comments(cls: type[Any]) -> dict[str, str]:
@@ -200,7 +205,7 @@ def _with_defaults(cls: type[T]) -> T:
 
 def _refuse_clashes(setting: type[Setting], method: type[Method]) -> None:
     reserved = argparse.ArgumentParser(add_help=False)
-    add_selection(reserved)
+    add_selection(reserved, trials=False)
     owner: dict[str, str] = {action.dest: "the command line" for action in reserved._actions}
     for cls in (Run, setting, method):
         for f in fields(cls):

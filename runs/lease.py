@@ -45,6 +45,10 @@ class FolderLease:
         self._seen_at = 0.0
         self._answered = False
 
+    def __reduce__(self) -> tuple[type["FolderLease"], tuple[()]]:
+        """A copy, such as the one that a worker sends back with its method, has no folder."""
+        return FolderLease, ()
+
     def acquire(self, folder: Path) -> None:
         """Wait until the folder is this process's own, unless it is already.
 

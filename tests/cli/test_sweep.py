@@ -162,7 +162,7 @@ class TestProtocol:
     [
         (["--sweep"], "--sweep names no option"),
         (["--sweep", "strength=1..2", "--trials", "0"], "--trials 0 has to be at least 1"),
-        (["--trials", "3"], "--trials 3 has no effect without --sweep"),
+        (["--trials", "3"], "it goes with --sweep."),
         (["--protocol", "all_tasks"], "--protocol all_tasks has no effect without --sweep"),
         (["--objectives", "accuracy"], "--objectives accuracy has no effect without --sweep"),
         (["--sweep", "strength=1..2", "--strength", "1"], "--strength is given, and swept"),

@@ -26,6 +26,7 @@ NOT_RUN = {
     "README.md": 2,
     "CONTRIBUTING.md": 2,
     "docs/bench.md": 1,
+    "docs/clusters.md": 2,
     "docs/distributed.md": 4,
     "docs/generative.md": 1,
     "docs/label_budget.md": 1,

@@ -1,6 +1,7 @@
 """One process at a time writes to a folder; a dead or frozen one loses it."""
 
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -238,3 +239,14 @@ def test_a_run_or_comparison_is_not_gone_on_with_twice(tmp_path, seeds, capsys):
         assert {name: data for name, data in content(folder).items() if name != LOCK_FILE} == before
     assert main(go_on) == 0
     assert not list(folder.rglob(LOCK_FILE))
+
+
+def test_a_copy_for_another_process_has_no_folder(tmp_path):
+    """The method that a worker sends back holds the run, and with it the lease."""
+    held = FolderLease()
+    held.acquire(tmp_path)
+    pickle.loads(pickle.dumps(held)).release()
+    held.check()
+    assert (tmp_path / LOCK_FILE).exists()
+    held.release()
+    assert not (tmp_path / LOCK_FILE).exists()
