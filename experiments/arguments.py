@@ -135,6 +135,13 @@ def _check_sweep(chosen: argparse.Namespace, rest: list[str]) -> None:
         raise UsageError(f"--trials {chosen.trials} has to be at least 1.")
 
 
+def selection_names() -> list[str]:
+    """Names of the options that choose what to run, which no single run has."""
+    parser = OneSentenceParser(add_help=False)
+    add_selection(parser)
+    return [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+
+
 def split_library(rest: list[str]) -> tuple[str | None, list[str]]:
     """Split what stands beside `--list` into the folder of `--library`, and all else."""
     parser = OneSentenceParser(prog="cli.py", add_help=False, allow_abbrev=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -72,6 +73,16 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def load_unique(text: str) -> Any:
+    """Read YAML of plain values.
+
+    Raises:
+        RedwoodError: If a key is set twice; the message goes on a sentence about the file.
+        yaml.YAMLError: If it is no YAML.
+    """
+    return yaml.load(text, Loader=_UniqueKeyLoader)
+
+
 def load_config(path: Path) -> dict[str, object]:
     """Read a YAML mapping of option names to values.
 
@@ -81,7 +92,7 @@ def load_config(path: Path) -> dict[str, object]:
     if path.is_dir():
         raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
     try:
-        config = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
+        config = load_unique(path.read_text())
     except RedwoodError as error:
         raise RedwoodError(f"The configuration file {path} {error}") from None
     except OSError as error:

@@ -1,7 +1,7 @@
 """Reports of suites, which follow from the suite and the events alone: a page and a JSON file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from redwood.core.errors import RedwoodError
 from redwood.core.files import write_atomically
 from redwood.experiments.bench.events import events_path, read_events
 from redwood.experiments.bench.scores import BenchScore, Statistic, quality, rate_ratios, score_bench, speed
-from redwood.experiments.bench.suite import load_suite
+from redwood.experiments.bench.suite import Bench, load_suite
 from redwood.experiments.tables import NOT_DEFINED, scaled
 
 REPORT = "bench_report"
@@ -40,8 +40,10 @@ def report(folder: Path, baseline: Path | None = None) -> tuple[str, bool]:
         The page, and whether all benches pass.
     """
     name, scores = load_suite(folder).name, score_folder(folder)
-    before = None if baseline is None else score_folder(baseline)
+    before = None if baseline is None else _comparable(score_folder(baseline), scores)
     text = _page(name, scores, before)
+    if baseline is not None:
+        text += "".join(f"\n{line}\n" for line in _caveats(folder, baseline, scores))
     content = {
         "suite": name,
         "passed": all(score.passed for score in scores),
@@ -55,6 +57,34 @@ def report(folder: Path, baseline: Path | None = None) -> tuple[str, bool]:
     except OSError as error:
         raise RedwoodError(f"{folder / REPORT}.md cannot be written ({error.strerror}).") from error
     return text, bool(content["passed"])
+
+
+def _comparable(before: Sequence[BenchScore], scores: Sequence[BenchScore]) -> list[BenchScore]:
+    """Without the benches whose runs did something else than those of the same name now."""
+    now = {score.bench.name: score.bench.work for score in scores}
+    return [score for score in before if now.get(score.bench.name, score.bench.work) == score.bench.work]
+
+
+def _caveats(folder: Path, baseline: Path, scores: Sequence[BenchScore]) -> Iterator[str]:
+    """What a comparison leaves out, or compares with care, in one sentence each."""
+    stored = load_suite(baseline).benches
+    now = {score.bench.name: score.bench.work for score in scores}
+    others = [bench.name for bench in stored if now.get(bench.name, bench.work) != bench.work]
+    if others:
+        yield f"Not compared, as setting, method, options or seeds differ: {', '.join(others)}."
+    was, here = _circumstances(baseline, stored), _circumstances(folder, [score.bench for score in scores])
+    changed = [f"{name} {was[name]}, now {here[name]}" for name in was if name in here and was[name] != here[name]]
+    if changed:
+        yield f"The stored run had {'; '.join(changed)}: rates compare machines and versions, too."
+
+
+def _circumstances(folder: Path, benches: Iterable[Bench]) -> dict[str, Any]:
+    """Versions and machine of the first run that says so."""
+    for run in (run for bench in benches for run in bench.runs):
+        for event in read_events(events_path(folder, run)):
+            if event["event"] == "meta":
+                return {**event["versions"], **{key: event[key] for key in event if key not in ("event", "versions")}}
+    return {}
 
 
 def _entry(score: BenchScore) -> dict[str, Any]:

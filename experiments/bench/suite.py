@@ -4,9 +4,10 @@ The design follows Milabench (Delaunay et al., "Introducing Milabench: Benchmark
 inherit from each other, those whose name begins with an underscore are not run, and tags select some of them.
 """
 
+import difflib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import yaml
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_json, write_json
 from redwood.core.schema import Anything, ListOf, MapOf, Number, Record, Text, check
-from redwood.experiments.arguments import UsageError
-from redwood.experiments.config_file import as_arguments
+from redwood.experiments.arguments import UsageError, selection_names
+from redwood.experiments.config_file import as_arguments, load_unique
 from redwood.experiments.pairs import Pair
+from redwood.settings.results import Cost
+from redwood.settings.scores.measure import ACCURACY, MAP, RETURN, RMSE
 
 SHIPPED = Path(__file__).parent / "suites"
 FORMAT, FILE = 1, "bench.json"
-# Options of a bench that its entry or the command sets, and those of a whole comparison.
-_TAKEN = ("seed", "seeds", "run_dir", "resume", "setting", "method", "class_orders", "jobs", "wandb", "logger")
+# Options of a run that the suite sets, or that write elsewhere.
+_TAKEN = ("seed", "run_dir", "wandb", "logger")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 _ENTRY = Record(
     {
@@ -39,6 +42,17 @@ _ENTRY = Record(
     optional=frozenset({"inherits", "setting", "method", "options", "seeds", "weight", "tags", "enabled", "expect"}),
 )
 _STORED = Record({"bench": Number(whole=True), "suite": Text(), "benches": ListOf(MapOf(Anything()), least=1)})
+
+
+# What the runs of a bench may measure: metrics of any kind of results, and costs.
+EXPECTED = (
+    "objective",
+    "total_flops",
+    "lca",
+    *(name for measure in (ACCURACY, MAP, RMSE, RETURN) for name in measure.metrics),
+    *(f"{part}validation_{measure.key}" for measure in (ACCURACY, MAP, RMSE) for part in ("", "average_")),
+    *(f.name for f in fields(Cost) if f.name not in ("rehearsal", "flops")),
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,11 @@ class Bench:
     def arguments(self) -> list[str]:
         """Its options as the command line has them."""
         return as_arguments(self.options)
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """What its runs do: benches of two suites compare only if this is the same."""
+        return self.setting, self.method, dict(self.options), self.seeds
 
     @property
     def runs(self) -> list[str]:
@@ -150,7 +169,9 @@ def read_suite(given: str) -> Suite:
         shipped = _listed(found.stem for found in SHIPPED.glob("*.yaml"))
         raise UsageError(f"--bench {given} is no suite; give a YAML file, the folder of a run, or one of {shipped}.")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = load_unique(path.read_text(encoding="utf-8"))
+    except RedwoodError as error:
+        raise UsageError(f"--bench {given} {error}") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"--bench {given} is not valid YAML; write entries such as those of smoke.yaml.") from error
     if not isinstance(content, dict) or not content:
@@ -169,7 +190,10 @@ def read_suite(given: str) -> Suite:
 
 
 def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[str, ...]) -> dict[str, Any]:
-    """An entry with what it inherits: its own keys replace inherited ones; options and expectations are merged."""
+    """An entry with what it inherits: its own keys replace inherited ones; options and expectations are merged.
+
+    `enabled` is not inherited: who switches one bench off does not mean others.
+    """
     entry = dict(content[name])
     parent = entry.pop("inherits", None)
     if parent is None:
@@ -181,6 +205,7 @@ def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[s
     for key in ("options", "expect"):
         if key in base:
             entry[key] = base[key] | entry.get(key, {})
+    base.pop("enabled", None)
     return base | entry
 
 
@@ -190,10 +215,14 @@ def _bench(name: str, entry: Mapping[str, Any], source: Path) -> Bench:
             raise UsageError(f"--bench {source}: {name} has no {key}; add one.")
     if not isinstance(entry.get("enabled", True), bool):
         raise UsageError(f"--bench {source}: enabled of {name} has to be true or false.")
-    taken = [option for option in _TAKEN if option in entry.get("options", {})]
+    taken = [option for option in (*_TAKEN, *selection_names()) if option in entry.get("options", {})]
     if taken:
         raise UsageError(f"--bench {source}: {name} sets the option {taken[0]}, which is no option of a bench's runs.")
     for metric, (low, high) in entry.get("expect", {}).items():
+        if metric not in EXPECTED:
+            near = difflib.get_close_matches(metric, EXPECTED, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {_listed(EXPECTED)}."
+            raise UsageError(f"--bench {source}: {name} expects {metric}, which no run measures; {hint}")
         if low is not None and high is not None and low > high:
             raise UsageError(f"--bench {source}: {name} expects {metric} in [{low}, {high}]; the least comes first.")
     return Bench(

@@ -11,6 +11,7 @@ import yaml
 
 from redwood.core.errors import RedwoodError
 from redwood.experiments.arguments import UsageError
+from redwood.experiments.config_file import load_unique
 from redwood.experiments.trust import refuse_untrusted
 
 Written = str | list[str]  # a range or comma list, or the values one by one
@@ -101,7 +102,9 @@ def _read_file(entry: str, trusted: bool) -> dict[str, Written]:
         remedy = "write NAME=LOW..HIGH, NAME=A,B,C, or the name of a YAML file"
         raise UsageError(f"--sweep {entry} is neither an option with its values nor a file; {remedy}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_unique(path.read_text(encoding="utf-8"))
+    except RedwoodError as error:
+        raise RedwoodError(f"--sweep {path} {error}") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RedwoodError(f"--sweep {path} cannot be read as YAML; write lines like `lr: log:1e-3..1`.") from error
     if not isinstance(content, dict) or not content:

@@ -109,6 +109,21 @@ def test_compared_with_itself(copy, ran):
     assert "speed 1.000" in page
 
 
+def test_compared_with_other_work_elsewhere(copy, ran, tmp_path):
+    stored = shutil.copytree(ran, tmp_path / "stored")
+    suite = json.loads((stored / "bench.json").read_text())
+    suite["benches"][0]["options"]["passes"] = 99
+    (stored / "bench.json").write_text(json.dumps(suite))
+    for path in (stored / "events").glob("*.jsonl"):
+        path.write_text(path.read_text().replace('"torch": "', '"torch": "0.'))
+    assert main(["--bench", str(copy), "--compare", str(stored)]) == 1
+    page = (copy / "bench_report.md").read_text()
+    assert "Not compared, as setting, method, options or seeds differ: good." in page
+    assert "The stored run had torch 0." in page
+    (line,) = [line for line in page.split("Compared")[1].splitlines() if line.startswith("| good ")]
+    assert line.count("\N{EN DASH}") == 4
+
+
 def test_what_is_missing_runs_again(copy, capsys):
     suite = json.loads((copy / "bench.json").read_text())
     suite["benches"] = suite["benches"][:1]

@@ -42,6 +42,11 @@ def test_entries_inherit(tmp_path):
     assert (two.weight, two.tags, two.arguments) == (3, ("slow",), ["--passes=1", "--nb_tasks=2"])
 
 
+def test_only_the_bench_that_is_switched_off_is_left_out(tmp_path):
+    suite = SUITE | {"child": {"inherits": "off", "method": "mas"}}
+    assert [bench.name for bench in read_suite(written(tmp_path, suite)).benches] == ["one", "two", "child"]
+
+
 def test_a_folder_keeps_it(tmp_path):
     suite = read_suite(written(tmp_path, SUITE))
     suite.save(tmp_path)
@@ -73,7 +78,10 @@ BAD = [
     ({"a": {"seeds": 0}}, "a.seeds has to be"),
     ({"a": {"weight": -1}}, "a.weight has to be"),
     ({"a": {"expect": {"x": [1]}}}, "a.expect.x has to have 2 entries"),
-    ({"a": {"setting": "s", "method": "m", "expect": {"x": [1, 0]}}}, "the least comes first"),
+    ("a: {setting: s, method: m}\na: {setting: s, method: n}", "sets a twice"),
+    ({"a": {"setting": "s", "method": "m", "expect": {"forgetting": [1, 0]}}}, "the least comes first"),
+    ({"a": {"setting": "s", "method": "m", "expect": {"average_acuracy": [0, 1]}}}, "did you mean average_accuracy?"),
+    ({"a": {"setting": "s", "method": "m", "options": {"sweep": "lr=1..2"}}}, "a sets the option sweep"),
     ({"a": {"setting": "s", "method": "m", "options": {"seed": 1}}}, "a sets the option seed"),
     ({"a": {"setting": "s", "method": "m", "enabled": "no"}}, "has to be true or false"),
 ]
