@@ -8,6 +8,7 @@ from typing import Any
 
 from redwood.experiments.bench.events import Event
 from redwood.experiments.bench.suite import Bench
+from redwood.settings.lookup import get_setting
 
 TRIMMED_FROM = 5  # values, of which the least and the greatest one are dropped
 
@@ -103,8 +104,13 @@ def score_bench(bench: Bench, events: Mapping[str, Sequence[Event]]) -> BenchSco
         metrics,
         objective=metrics.get("objective"),
         rate=statistic_of(rates, trimmed=True),
-        share=all(data["share"] for data in succeeded),
+        share=all(data["share"] for data in succeeded) if succeeded else not _has_rewards(bench),
     )
+
+
+def _has_rewards(bench: Bench) -> bool:
+    """Whether a bench has returns, as far as that is known without code of its own."""
+    return ":" not in bench.setting and get_setting(bench.setting).assumptions.rewards
 
 
 def problem_of(events: Sequence[Event]) -> str | None:

@@ -97,6 +97,10 @@ class TestScores:
     def test_a_bench_that_did_not_run_drags_the_quality_down(self):
         assert quality([*self.three()[:1], scored(replace(BENCH, name="d", weight=2.0))]) == pytest.approx(0.25)
 
+    def test_returns_have_no_part_in_it_whether_their_runs_fail_or_not(self):
+        failed = scored(Bench("agent", "incremental_rl", "dqn", weight=5.0))
+        assert quality([*self.three(), failed]) == quality(self.three())
+
     def test_no_shares_no_quality(self):
         assert quality(self.three()[2:]) is None
 
