@@ -102,12 +102,12 @@ def make_environment(folder: Path) -> Path:
 
 
 def install(package: Path, python: Path, download: bool) -> None:
-    """Install a package in place of what the environment has of redwood, with all that it needs, or without."""
-    alone = [] if download else ["--no-deps", "--no-build-isolation"]
-    _call(
-        [sys.executable, "-m", "pip", "--python", str(python), "install", "--force-reinstall", *alone, str(package)],
-        package.parent,
-    )
+    """Install a package in place of what the environment has of redwood; `download` what it needs and is not there."""
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    if download:
+        _call([*pip, "install", str(package)], package.parent)
+    alone = ["--no-deps"] if download else ["--no-deps", "--no-build-isolation"]
+    _call([*pip, "install", "--force-reinstall", *alone, str(package)], package.parent)
 
 
 def lend_packages(python: Path) -> None:
