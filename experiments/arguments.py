@@ -36,7 +36,7 @@ def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> No
         "--class_orders",
         type=int,
         metavar="N",
-        help="run each seed with N orders of the classes (default: one, by the seed)",
+        help="N orders of the classes, with --seeds seeds each (default: an order from each seed)",
     )
     group.add_argument(
         "--table",

@@ -59,7 +59,7 @@ def compare(
         n_seeds: Seeds per pair.
         console: Where to print.
         how: Where the runs take place, and how many at once.
-        n_orders: Orders of the classes that each seed is run with; None: each run draws one from its seed.
+        n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
         table: A key of `TABLES`, in which format a table is printed and written, too.
 
     Returns:

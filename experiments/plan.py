@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,8 +53,8 @@ class ComparisonPlan:
         pairs: What to compare, by names that lead to the same classes from wherever it is resumed.
         arguments: Options of the command line; each pair takes its own.
         n_seeds: Seeds per pair, which follow each other.
-        n_orders: Orders of the classes that each seed is run with, drawn from the seeds 0, 1, ...; None: each run draws
-            its order from its seed. Settings without classes have none.
+        n_orders: Orders of the classes, drawn from the seeds 0, 1, ...; each is run with `n_seeds` seeds of its own.
+            None: each run draws its order from its seed. Settings without classes have none.
         tuning_cost: What the sweep has cost that has chosen the arguments; None if none has.
     """
 
@@ -164,13 +164,18 @@ class ComparisonPlan:
                     yield replace(options, setting=replace(options.setting, seed=seed, **drawn))
 
     def _repeats(self, pair: Pair, options: Options) -> list[tuple[int, int | None]]:
-        """The seed and the seed of the class order of each run of a pair."""
+        """The seed and the seed of the class order of each run of a pair.
+
+        No two class orders share a seed. If they did, what a seed does to a method would be in the mean of each order,
+        and the orders would not be independent.
+        """
         first = options.setting.seed
-        orders = range(self.n_orders) if self.n_orders is not None and has_class_order(pair) else (None,)
-        return list(product(range(first, first + self.n_seeds), orders))
+        if self.n_orders is None or not has_class_order(pair):
+            return [(seed, None) for seed in range(first, first + self.n_seeds)]
+        return [(first + number, number // self.n_seeds) for number in range(self.n_orders * self.n_seeds)]
 
     def jobs(self, parsed: list[Options | RedwoodError]) -> Iterator[list[Job]]:
-        """The runs of each pair, by seed and class order; none of a pair that cannot have its options."""
+        """The runs of each pair, by class order and seed; none of a pair that cannot have its options."""
         for pair, options, name in zip(self.pairs, parsed, self._folder_names(), strict=True):
             if isinstance(options, RedwoodError):
                 yield []

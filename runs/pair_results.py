@@ -60,11 +60,14 @@ def run_key(run: Results) -> RunKey:
 
 
 def repeats_of(runs: Iterable[Results]) -> str:
-    """How often runs were repeated, as in `5 seeds` or `5 seeds x 3 class orders`."""
+    """How often runs were repeated, as in `5 seeds` or `3 class orders with 5 seeds each`."""
     keys = [run_key(run) for run in runs]
     seeds, orders = {seed for seed, _ in keys}, {order for _, order in keys if order is not None}
-    counted = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
-    return f"{counted} x {len(orders)} class order{'s' * (len(orders) > 1)}" if orders else counted
+    if not orders:
+        return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    each = max(len({seed for seed, own in keys if own == order}) for order in orders)
+    counted = f"{len(orders)} class order{'s' * (len(orders) > 1)}"
+    return f"{counted} with {each} seeds each" if each > 1 else counted
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class SweepPlan:
         pair: What to run, by names that lead to the same classes from wherever it is resumed.
         arguments: Options of the command line that all trials and the best configuration share.
         n_seeds: Seeds that the best configuration is run with.
-        n_orders: Orders of the classes that each seed is run with; None: each run draws one from its seed.
+        n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
         space: The swept options, as they were written.
         n_trials: Configurations to try.
         in_round: Trials that are chosen together.

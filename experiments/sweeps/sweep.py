@@ -66,7 +66,7 @@ class Wanted:
         protocol: Which tasks the options are chosen on; None: all of them.
         objectives: What is optimised; None: the score.
         n_seeds: Seeds that the best configuration is run with.
-        n_orders: Orders of the classes that each seed is run with; None: each run draws one from its seed.
+        n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
         trusted: Whether code that a file of values names may be run.
     """
 

@@ -59,15 +59,15 @@ def test_seeds_and_widths(tmp_path):
 class TestClassOrders:
     PAIRS = (Pair("class_incremental", "random"), Pair("osaka", "random"))
 
-    def test_each_seed_has_each_order_where_there_are_classes(self, tmp_path):
+    def test_each_order_has_seeds_of_its_own_where_there_are_classes(self, tmp_path):
         plan = ComparisonPlan.of(tmp_path, list(self.PAIRS), ["--lr", "3"], 2, 3)
         parsed = [parse_options(pair, []) for pair in plan.pairs]
         first, second = plan.jobs(parsed)
         assert [job.folder.name.removeprefix("class_incremental-random-") for job in first] == [
-            f"seed{seed}-order{order}" for seed in range(2) for order in range(3)
+            *("seed0-order0", "seed1-order0", "seed2-order1", "seed3-order1", "seed4-order2", "seed5-order2")
         ]
-        assert first[4].arguments == ("--lr", "3", "--class_order_seed", "1")
-        assert first[4].label == "class_incremental / random, seed 1, class order 1"
+        assert first[3].arguments == ("--lr", "3", "--class_order_seed", "1")
+        assert first[3].label == "class_incremental / random, seed 3, class order 1"
         assert [job.folder.name for job in second] == ["osaka-random-seed0", "osaka-random-seed1"]
 
     def test_one_order_for_all_seeds(self, tmp_path):
