@@ -113,6 +113,7 @@ class Study:
     def _reading(self) -> Iterator[None]:
         """One process at a time uses the journal."""
         with self._lock:
+            cut_unfinished_line(self._path)
             try:
                 yield
             except RedwoodError:
@@ -232,6 +233,16 @@ class Study:
             )
             found.append({name: float(value) for name, value in importances.items()})
         return found
+
+
+def cut_unfinished_line(path: Path) -> None:
+    """Remove what stands behind the last line of a file: a process was killed, or the disk was full, as it wrote."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        written = file.read()
+        if not written.endswith(b"\n"):
+            file.truncate(written.rfind(b"\n") + 1)
 
 
 def _tried(trial: Any) -> Tried:

@@ -29,6 +29,7 @@ def ending(tried):
 
 
 def carry_out(folder, order=sorted, total=TOTAL, **options):
+    folder.mkdir(exist_ok=True)
     while True:
         one = study(folder, **options)  # as if each round were gone on with by another process
         left = [tried for tried in one.open_round(total) if not tried.is_over]
@@ -128,6 +129,14 @@ def test_two_objectives(tmp_path):
     by_score, by_flops = one.importances()
     assert by_score["lr"] > by_score["kind"]
     assert by_flops == {}  # all trials have the same
+
+
+def test_a_line_that_was_written_in_part_is_as_if_not_written(tmp_path):
+    wanted = carry_out(tmp_path / "whole", total=8)
+    carry_out(tmp_path / "cut", total=4)
+    journal = tmp_path / "cut" / JOURNAL
+    journal.write_bytes(journal.read_bytes()[:-9])
+    assert carry_out(tmp_path / "cut", total=8) == wanted
 
 
 def test_a_damaged_journal(tmp_path):
