@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.events import EVENTS, events_path, read_events, write_end, write_start
 from redwood.experiments.bench.report import REPORT, report
 from redwood.experiments.bench.scores import problem_of
-from redwood.experiments.bench.suite import Bench, is_bench, load_suite, read_suite
+from redwood.experiments.bench.suite import Bench, is_bench, is_shipped, load_suite, read_suite
 from redwood.experiments.jobs import Elsewhere, Job
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources, resources_needed
@@ -70,7 +70,7 @@ def bench(
         console.print(Text(options), soft_wrap=True)
         return True
     stored = _stored(baseline)
-    if Path(given).is_dir():
+    if Path(given).is_dir() and (is_bench(Path(given)) or not is_shipped(given)):
         if arguments or jobs is not None:
             wrong = arguments[0] if arguments else "--jobs"
             raise UsageError(f"--bench {given} reports on a stored run, and runs nothing; leave {wrong} out.")
@@ -81,6 +81,7 @@ def bench(
             for named in ({"setting": one.setting, "method": one.method}, options_of(one.arguments)):
                 refuse_untrusted(named, Path(given), "--bench")
     checked = [(one, _checked(one)) for one in suite.benches]
+    suite = replace(suite, benches=tuple(one.lasting() for one in suite.benches))
     folder = Path(options.run_dir) if options.run_dir else new_run_dir(f"bench-{suite.name}")
     refuse_used(folder)
     suite.save(folder)

@@ -7,7 +7,7 @@ inherit from each other, those whose name begins with an underscore are not run,
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from redwood.core.schema import Anything, ListOf, MapOf, Number, Record, Text, c
 from redwood.experiments.arguments import UsageError, selection_names
 from redwood.experiments.config_file import as_arguments, load_unique
 from redwood.experiments.pairs import Pair
+from redwood.experiments.plan import lasting
 from redwood.settings.results import Cost
 from redwood.settings.scores.measure import ACCURACY, MAP, RETURN, RMSE
 
@@ -84,6 +85,11 @@ class Bench:
         """What it runs."""
         return Pair(self.setting, self.method)
 
+    def lasting(self) -> "Bench":
+        """The bench by names that do not depend on the current folder."""
+        pair = lasting(self.pair)
+        return replace(self, setting=pair.setting, method=pair.method)
+
     @property
     def arguments(self) -> list[str]:
         """Its options as the command line has them."""
@@ -129,6 +135,11 @@ class Suite:
             raise RedwoodError(f"--run_dir {folder} cannot be written ({error.strerror}).") from error
 
 
+def is_shipped(name: str) -> bool:
+    """Whether redwood ships a suite of this name."""
+    return (SHIPPED / f"{name}.yaml").is_file()
+
+
 def is_bench(folder: Path) -> bool:
     """Whether a suite was run in this folder."""
     return (folder / FILE).is_file()
@@ -163,7 +174,7 @@ def read_suite(given: str) -> Suite:
         UsageError: If there is none, or an entry of it is not as it should be.
     """
     path = Path(given)
-    if not path.suffix:
+    if not path.suffix and is_shipped(given):
         path = SHIPPED / f"{given}.yaml"
     if not path.is_file():
         shipped = _listed(found.stem for found in SHIPPED.glob("*.yaml"))
