@@ -14,7 +14,7 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.events import EVENTS, events_path, read_events, write_end, write_start
 from redwood.experiments.bench.report import REPORT, report
 from redwood.experiments.bench.scores import problem_of
-from redwood.experiments.bench.suite import Bench, is_bench, is_shipped, load_suite, read_suite
+from redwood.experiments.bench.suite import Bench, Suite, is_bench, is_shipped, load_suite, read_suite
 from redwood.experiments.jobs import Elsewhere, Job
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources, resources_needed
@@ -77,9 +77,7 @@ def bench(
         return _report(Path(given), console, stored)
     suite = read_suite(given).select([word for word in options.select.split(",") if word])
     if not trusted:
-        for one in suite.benches:
-            for named in ({"setting": one.setting, "method": one.method}, options_of(one.arguments)):
-                refuse_untrusted(named, Path(given), "--bench")
+        _refuse_untrusted(suite, Path(given), "--bench")
     checked = [(one, _checked(one)) for one in suite.benches]
     suite = replace(suite, benches=tuple(one.lasting() for one in suite.benches))
     folder = Path(options.run_dir) if options.run_dir else new_run_dir(f"bench-{suite.name}")
@@ -94,10 +92,15 @@ def resume_bench(
     """Run what is missing or has failed of the suite in `folder`. Args, result and errors are those of `bench`."""
     suite, stored = load_suite(folder), _stored(baseline)
     if not trusted:
-        for one in suite.benches:
-            for named in ({"setting": one.setting, "method": one.method}, options_of(one.arguments)):
-                refuse_untrusted(named, folder, "--resume")
+        _refuse_untrusted(suite, folder, "--resume")
     return _run_and_report(folder, [(one, _checked(one)) for one in suite.benches], console, jobs, stored)
+
+
+def _refuse_untrusted(suite: Suite, source: Path, option: str) -> None:
+    """Raise `RedwoodError` if a bench names code, which would be run; `option` names the source, a file or folder."""
+    for one in suite.benches:
+        for named in ({"setting": one.setting, "method": one.method}, options_of(one.arguments)):
+            refuse_untrusted(named, source, option)
 
 
 def _stored(baseline: str | None) -> Path | None:

@@ -21,7 +21,7 @@ from redwood.experiments.config_file import as_arguments, load_unique
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import lasting
 from redwood.settings.results import Cost
-from redwood.settings.scores.measure import ACCURACY, MAP, RETURN, RMSE
+from redwood.settings.scores.measure import MEASURES
 
 SHIPPED = Path(__file__).parent / "suites"
 FORMAT, FILE = 1, "bench.json"
@@ -50,8 +50,8 @@ EXPECTED = (
     "objective",
     "total_flops",
     "lca",
-    *(name for measure in (ACCURACY, MAP, RMSE, RETURN) for name in measure.metrics),
-    *(f"{part}validation_{measure.key}" for measure in (ACCURACY, MAP, RMSE) for part in ("", "average_")),
+    *(name for measure in MEASURES.values() for name in measure.metrics),
+    *(f"{part}validation_{key}" for key in MEASURES for part in ("", "average_")),
     *(f.name for f in fields(Cost) if f.name not in ("rehearsal", "flops")),
 )
 

@@ -67,16 +67,8 @@ def _compared(entry: Entry, efficiency: Mapping[str, Efficiency], tests: Mapping
         "front": entry.method in efficiency[entry.setting].front,
         "mark": _MARKS[test.marks[entry.method]] if len(test.marks) > 1 else None,
         "interval": test.intervals[entry.method],
-        "p": _p_to_best(entry.method, test),
+        "p": None if entry.method in test.best else test.p_to_best(entry.method),
     }
-
-
-def _p_to_best(method: str, test: Significance) -> float | None:
-    """The least p-value, after Holm's correction, of the differences to the best methods."""
-    if method in test.best:
-        return None
-    found = [one.p_holm for one in test.differences if {one.first, one.second} - test.best == {method}]
-    return min((p for p in found if p is not None), default=None)
 
 
 def _title(sources: Sequence[Source], settings: list[str], methods: list[str]) -> str:

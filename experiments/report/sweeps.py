@@ -9,11 +9,9 @@ from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, c
 from redwood.experiments.plan import is_comparison
 from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.source import Source, command
-from redwood.settings.scores.measure import ACCURACY, MAP, RETURN, RMSE
+from redwood.experiments.sweeps.plan import BEST, FOUND
+from redwood.settings.scores.measure import ACCURACY, MEASURES
 
-FILE = "sweep.json"
-BEST = "best"  # the folder of the best configuration, a comparison of one pair
-_MEASURES = {measure.key: measure for measure in (ACCURACY, MAP, RMSE, RETURN)}
 _TRIAL = Record(
     {
         "number": Number(low=0, whole=True),
@@ -53,7 +51,7 @@ _SWEEP = Record(
 
 def is_finished_sweep(folder: Path) -> bool:
     """Whether a sweep in this folder has written what it found."""
-    return (folder / FILE).is_file()
+    return (folder / FOUND).is_file()
 
 
 def source_of_sweep(folder: Path) -> Source:
@@ -63,8 +61,8 @@ def source_of_sweep(folder: Path) -> Source:
         RedwoodError: If `sweep.json` is damaged, or the plan of the best configuration cannot be read.
         DataError: If `sweep.json` is no JSON.
     """
-    found = read_json(folder / FILE)
-    check(found, _SWEEP, str(folder / FILE), f"write it again by --resume {folder}")
+    found = read_json(folder / FOUND)
+    check(found, _SWEEP, str(folder / FOUND), f"write it again by --resume {folder}")
     best = source_of_comparison(folder / BEST) if is_comparison(folder / BEST) else None
     return Source(
         folder,
@@ -80,7 +78,7 @@ def source_of_sweep(folder: Path) -> Source:
 
 def _content(found: Mapping[str, Any]) -> dict[str, Any]:
     """What a page shows of a sweep."""
-    measure = _MEASURES.get(found["measure"], ACCURACY)
+    measure = MEASURES.get(found["measure"], ACCURACY)
     kept = (
         "protocol",
         "phases",

@@ -15,15 +15,16 @@ from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.sweeps.space import Written
 from redwood.experiments.trust import options_of, refuse_untrusted
-from redwood.settings.scores.measure import ACCURACY, MAP, RETURN, RMSE, Measure
+from redwood.settings.scores.measure import MEASURES, RMSE, Measure
 
 FORMAT = 1
 FILE = "sweep.yaml"
+FOUND = "sweep.json"  # what the sweep has found
+BEST = "best"  # the folder of the best configuration, a comparison of one pair
 HELD_OUT = 0.1  # share of the training samples, unless the user says another one
 SCORE, FLOPS = "accuracy", "flops"
 ALL_TASKS = "all_tasks"
 _FIRST = re.compile(r"first_([1-9]\d*)_tasks")
-_MEASURES = {measure.key: measure for measure in (ACCURACY, MAP, RMSE, RETURN)}
 _PLAN = Record(
     {
         "sweep": Number(whole=True),
@@ -91,7 +92,7 @@ class SweepPlan:
     @property
     def score(self) -> Measure:
         """The measure of the score."""
-        return _MEASURES[self.measure]
+        return MEASURES[self.measure]
 
     @property
     def lower_is_better(self) -> bool:
@@ -119,7 +120,7 @@ class SweepPlan:
         if isinstance(content, dict) and content.get("sweep", FORMAT) != FORMAT:
             raise RedwoodError(f"{path} was written by another version of redwood; start it anew.")
         check(content, _PLAN, str(path), "start the sweep anew")
-        if content["measure"] not in _MEASURES or not set(content["objectives"]) <= {SCORE, FLOPS}:
+        if content["measure"] not in MEASURES or not set(content["objectives"]) <= {SCORE, FLOPS}:
             raise RedwoodError(f"{path} names a measure or an objective that does not exist; start the sweep anew.")
         return cls(
             folder,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.files import write_json
-from redwood.experiments.sweeps.plan import FLOPS, HELD_OUT, SCORE, SweepPlan
+from redwood.experiments.sweeps.plan import FLOPS, FOUND, HELD_OUT, SCORE, SweepPlan
 from redwood.experiments.sweeps.space import Range, Space, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Tried
 from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
@@ -17,7 +17,6 @@ from redwood.settings.results import TuningCost
 from redwood.settings.scores.measure import RETURN
 from redwood.settings.scores.pareto import front
 
-FILE = "sweep.json"
 _SHOWN = 10  # trials in the table
 
 
@@ -90,7 +89,7 @@ class Summary:
             "importances": dict(zip(plan.objectives, map(dict, self.importances), strict=True)),
             "trials": [_entry(tried) for tried in self.trials],
         }
-        write_json(plan.folder / FILE, content)
+        write_json(plan.folder / FOUND, content)
 
     def print(self, console: Console) -> None:
         """Print the best trials, the importances of the options, and what the sweep has cost."""

@@ -35,6 +35,7 @@ from redwood.experiments.runner import (
 from redwood.experiments.sweeps.checks import count_trials, make_space
 from redwood.experiments.sweeps.plan import (
     ALL_TASKS,
+    BEST,
     FILE,
     SCORE,
     SweepPlan,
@@ -53,7 +54,6 @@ from redwood.runs.signals import Stopped
 from redwood.settings.config import describe_run
 
 LEAST_IN_ROUND = 4  # so that some machines can join a sweep, and --jobs up to that many changes no trial
-BEST = "best"  # the folder of the best configuration, a comparison of one pair
 
 
 @dataclass(frozen=True)

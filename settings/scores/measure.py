@@ -93,3 +93,4 @@ MAP = Measure(
 )
 RMSE = Measure("rmse", "RMSE", factor=1.0, unit="", decimals=3)
 RETURN = Measure("return", "return", factor=1.0, unit="", decimals=2, samples="steps", more=("normalised_return",))
+MEASURES = {measure.key: measure for measure in (ACCURACY, MAP, RMSE, RETURN)}
