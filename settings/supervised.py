@@ -315,10 +315,10 @@ class SupervisedSetting(Setting, labels=True):
         """
         spaces = {name: copy.deepcopy(getattr(self, name)) for name in ("observation_space", "action_space")}
         view = super().for_method()
-        vars(view).update(spaces, dataset=self.dataset_name)
+        vars(view).update(spaces, dataset=self.dataset_name, _earlier=None)
         if self._stream.feature_names:
             vars(view)["feature_names"] = self._stream.feature_names
-        del vars(view)["_stream"], vars(view)["_earlier"]
+        del vars(view)["_stream"]
         if self.assumptions.boundaries:
             vars(view)["nb_tasks"] = self._stream.total_tasks
         return view
