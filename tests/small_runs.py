@@ -54,7 +54,7 @@ def small_setting(key: str, **options: Any) -> Any:
     needed: dict[str, Any] = {} if cls.assumptions.passes.high == 1 else {"passes": 2}
     if "federated" in key:
         needed = {"clients": 4, "client_skew": 0.5, "rounds": 2, "local_passes": 1}
-        options = {name: value for name, value in options.items() if name not in cls.unused_options}
+        options = {name: value for name, value in options.items() if name not in {"passes", *cls.unused_options}}
     if cls.assumptions.labels_on_request:  # held-out samples would have labels that the budget does not count
         needed = {"label_budget": 0.9}
         options = {name: value for name, value in options.items() if name != "validation"}
