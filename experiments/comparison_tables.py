@@ -30,7 +30,8 @@ from redwood.runs.pair_results import (
     transfers_to_last,
 )
 from redwood.runs.significance import BEST, SIMILAR, Significance, significance_of
-from redwood.settings.results import USES, TuningCost, mean_and_std
+from redwood.settings.results import mean_and_std
+from redwood.settings.scores.cost import USES, TuningCost
 from redwood.settings.scores.measure import ACCURACY, Measure
 
 FAILED = "\N{MULTIPLICATION SIGN}"

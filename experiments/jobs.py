@@ -19,7 +19,8 @@ from redwood.runs.names import short_name
 from redwood.runs.processes import WorkerCrashedError
 from redwood.runs.signals import Stopped
 from redwood.runs.tuning import Trial
-from redwood.settings.results import Results, TuningCost
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import TuningCost
 
 CLASS_ORDER_SEED = "--class_order_seed"  # the option of a run by which a comparison gives it an order of the classes
 

@@ -20,7 +20,7 @@ from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.runs.folder import RunFolder
 from redwood.settings.config import describe_run
-from redwood.settings.results import TuningCost
+from redwood.settings.scores.cost import TuningCost
 from redwood.settings.table import name_of_setting
 
 FORMAT = 2

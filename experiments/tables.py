@@ -9,7 +9,8 @@ from rich.text import Text
 
 from redwood.runs.names import task_in_words, task_label
 from redwood.settings.osaka.results import OsakaResults
-from redwood.settings.results import Cost, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import Cost
 from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
 from redwood.settings.scores.slices import LOSS, SliceScores
 

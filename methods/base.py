@@ -189,7 +189,7 @@ class Method(Stateful, ABC):
     def costs(self) -> State:
         """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker.
 
-        `flops` are the FLOPs for each of `redwood.settings.results.USES`, of a method that tells them apart; else all
-        are training's. See `redwood.runs.cost.rehearsal_cost` for more.
+        `flops` are the FLOPs for each of `redwood.settings.scores.cost.USES`, of a method that tells them apart; else
+        all are training's. See `redwood.runs.cost.rehearsal_cost` for more.
         """
         return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": self.nbytes}

@@ -11,7 +11,7 @@ import torch
 
 from redwood.core.workers import gather_objects, sum_over_workers
 from redwood.settings.protocols import Learner
-from redwood.settings.results import USES, Cost
+from redwood.settings.scores.cost import USES, Cost
 
 Flops = dict[str, list[float]]  # of each use, in each phase (P,)
 

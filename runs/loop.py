@@ -33,7 +33,8 @@ from redwood.runs.stop_vote import stop_if_requested
 from redwood.settings.base import Setting
 from redwood.settings.config import describe_run
 from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
-from redwood.settings.results import USES, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import USES
 from redwood.settings.scores.slices import SliceScores
 from redwood.settings.signature import Signature
 from redwood.settings.table import name_of_setting

@@ -18,7 +18,8 @@ from redwood.runs.fingerprint import INSIDE_PHASE
 from redwood.runs.folder import RunFolder
 from redwood.runs.progress import Reporter
 from redwood.runs.tuning import Trial
-from redwood.settings.results import Results, TuningCost
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import TuningCost
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 # Each logger, and the packages of the extra `logging` that it needs.

@@ -1,4 +1,4 @@
-"""The results of a run: the accuracy (or mAP, or RMSE) matrix, its metrics, the cost, and their file."""
+"""The results of a run: the accuracy (or mAP, or RMSE) matrix, its metrics, and their file."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from redwood.core.files import plain, read_json, write_json
 from redwood.core.registry import load_object
 from redwood.settings.results_schema import check_results
 from redwood.settings.scores import metrics
+from redwood.settings.scores.cost import USES, Cost
 from redwood.settings.scores.learning_curve import learning_curve_area
 from redwood.settings.scores.measure import ACCURACY, MAP, RETURN, RMSE, Measure
 from redwood.settings.scores.slices import SliceScores
@@ -28,69 +29,7 @@ FURTHER_RESULTS = {
     "purchases": "redwood.settings.acquisition.results:AcquisitionResults",
 }
 
-# What a method computes for. A search tries candidates that it may discard, each of which it trains.
-USES = ("training", "validation", "selection", "search")
-
 R = TypeVar("R", bound="Results")
-
-
-class TuningCost(NamedTuple):
-    """What it cost to choose the options of a run.
-
-    Attributes:
-        trials: Runs that tried options, those that failed or ended early included.
-        flops: Their FLOPs for all uses.
-        seconds: Their seconds, one after the other.
-    """
-
-    trials: int
-    flops: float
-    seconds: float
-
-
-@dataclass
-class Cost:
-    """The cost of a run.
-
-    Attributes:
-        wall_time_s: Seconds of training and evaluation.
-        training_samples: Samples of the stream that were trained on, once for each pass; replayed samples are not
-            counted. Reinforcement: environment steps.
-        samples_per_s: Training samples per second of training.
-        training_flops: Floating-point operations of all training steps, those of a search included.
-        parameters: Number of parameters of the network.
-        peak_memory_bytes: Largest memory in use.
-        buffer_bytes: Memory of data kept beside the network: samples, importances, earlier networks.
-        rehearsal: Costs of asynchronous rehearsal: milliseconds and bytes per step, samples `replayed` per step,
-            samples `stored` by each worker and class, and a `timeline` of the last steps (name, start and end in
-            milliseconds). None without it.
-        flops: FLOPs (P,) in each phase, for each of `USES`, of all workers. None in files that were written without
-            it. Tests are the protocol's and not counted.
-        tuning: The fields of `TuningCost`, if a sweep has chosen the options before the run; it is no part of the rest.
-    """
-
-    wall_time_s: float = 0.0
-    training_samples: int = 0
-    samples_per_s: float = 0.0
-    training_flops: float = 0.0
-    parameters: int = 0
-    peak_memory_bytes: int = 0
-    buffer_bytes: int = 0
-    rehearsal: dict[str, Any] | None = None
-    flops: dict[str, list[float]] | None = None
-    tuning: dict[str, float] | None = None
-
-    @property
-    def flops_by_use(self) -> dict[str, float]:
-        """FLOPs of the run for each of `USES`; without `flops`, all are training's."""
-        if self.flops is None:
-            return dict.fromkeys(USES, 0.0) | {"training": self.training_flops}
-        return {use: sum(self.flops.get(use, ())) for use in USES}
-
-    @property
-    def total_flops(self) -> float:
-        """FLOPs of the run for all uses."""
-        return sum(self.flops_by_use.values())
 
 
 def installed_versions() -> dict[str, str]:

@@ -5,13 +5,12 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, cast
 
-import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary
 from torch import Tensor
 from typing_extensions import override
 
-from redwood.core.errors import InvalidOptionError, NotApplicableError, NotTrainedError
+from redwood.core.errors import InvalidOptionError, NotTrainedError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
@@ -30,32 +29,14 @@ from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.slices import slicing_of
 from redwood.settings.streams.batches import BatchSequence, HeldOut, Source
-from redwood.settings.streams.kinds import check_suits, follows_time, kind_of_tasks
+from redwood.settings.streams.kinds import check_learner, check_suits, follows_time, kind_of_tasks
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
 from redwood.settings.streams.read_ahead import Decoding, decoding_workers
+from redwood.settings.streams.spaces import action_space_of, observation_space_of
 from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_outputs, names_of_tasks
 from redwood.settings.table import name_of_setting
-
-_LOOKED_AT = 1000
-
-
-def observation_space_of(data: Dataset) -> Box:
-    """Shape, dtype and range of one sample.
-
-    Floats: the range in training (per feature for vectors), or of 1,000 samples if these are read batch by batch.
-    """
-    shape = data.sample_shape
-    if not data.x.dtype.is_floating_point:
-        dtype = np.dtype(str(data.x.dtype).removeprefix("torch."))
-        return Box(0, data.max_value or 255, shape, dtype=dtype.type)
-    x = data.x
-    if not isinstance(x, Tensor):
-        x = x[torch.linspace(0, len(x) - 1, min(_LOOKED_AT, len(x)), dtype=torch.float64).long()]
-    if len(shape) == 1:
-        return Box(x.amin(0).numpy(), x.amax(0).numpy(), dtype=np.float32)
-    return Box(float(x.min()), float(x.max()), shape, dtype=np.float32)
 
 
 class SupervisedStream(FixedStream):
@@ -227,13 +208,8 @@ class SupervisedStream(FixedStream):
 
     @cached_property
     def action_space(self) -> Discrete | MultiBinary | Box:
-        """The classes or labels; for regression the range of the targets in training, () or (d,)."""
-        y = self._data.y
-        if self._data.is_multi_label:
-            return MultiBinary(self.n_outputs)
-        if not self._data.is_regression:
-            return Discrete(self.n_outputs)
-        return Box(y.amin(0).numpy(), y.amax(0).numpy(), tuple(y.shape[1:]), dtype=np.float32)
+        """The classes or labels; for regression the range of the targets in training."""
+        return action_space_of(self._data, self.n_outputs)
 
     # From tasks to phases.
 
@@ -360,26 +336,8 @@ class SupervisedStream(FixedStream):
     # How a method is scored.
 
     def check(self, method: Learner) -> None:
-        """Raise `NotApplicableError` if numbers or label sets are to be predicted, and the method cannot.
-
-        Raises:
-            InvalidOptionError: If there are background samples, and the method does not use them.
-        """
-        if self._background is not None and not method.uses_background:
-            raise InvalidOptionError(
-                f"--background has no effect on {method.reference()}, which learns no negative class; leave it out, or "
-                f"use background+{method.reference()}."
-            )
-        if self._data.is_multi_label and not method.multi_label:
-            raise NotApplicableError(
-                f"{method.reference()} predicts one class, but samples of {self._data.name} have several labels; "
-                "choose a method that predicts label sets, such as rehearsal."
-            )
-        if self._data.is_regression and not method.regression:
-            raise NotApplicableError(
-                f"{method.reference()} predicts classes, but the targets of {self._data.name} are numbers; "
-                "choose a method that predicts numbers, such as finetune."
-            )
+        """Raise an error if the method cannot learn from this data; see `check_learner`."""
+        check_learner(method, self._data, has_background=self._background is not None)
 
     def baseline(self, method: Learner) -> list[float] | None:
         """The score of each task before any training, for forward transfer; None if it is undefined."""

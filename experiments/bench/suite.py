@@ -20,7 +20,7 @@ from redwood.experiments.arguments import UsageError, selection_names
 from redwood.experiments.config_file import as_arguments, load_unique
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import lasting
-from redwood.settings.results import Cost
+from redwood.settings.scores.cost import Cost
 from redwood.settings.scores.measure import MEASURES
 
 SHIPPED = Path(__file__).parent / "suites"

@@ -14,7 +14,8 @@ from redwood.experiments.report.source import FinishedRun, Source
 from redwood.runs.names import title_name
 from redwood.runs.pair_results import Efficiency, efficiency_of, methods_in_order, run_key
 from redwood.runs.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significance, significance_of
-from redwood.settings.results import USES, Results, mean_and_std
+from redwood.settings.results import Results, mean_and_std
+from redwood.settings.scores.cost import USES
 from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, Measure
 from redwood.settings.scores.pareto import loss_of
 

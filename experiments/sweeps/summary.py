@@ -13,7 +13,7 @@ from redwood.experiments.sweeps.space import Range, Space, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Tried
 from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
 from redwood.runs.figures.sweep import Point, plot_sweep
-from redwood.settings.results import TuningCost
+from redwood.settings.scores.cost import TuningCost
 from redwood.settings.scores.measure import RETURN
 from redwood.settings.scores.pareto import front
 

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from redwood.core.state import Stateful
-from redwood.settings.results import USES
+from redwood.settings.scores.cost import USES
 
 __all__ = ["USES", "FlopMeter"]
 

@@ -18,7 +18,8 @@ from redwood.runs.figures.drawing import (
     title_run,
 )
 from redwood.runs.names import task_in_words
-from redwood.settings.results import USES, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import USES
 
 _ROOM = 1.04  # for markers at the end of a scale
 _MAX_NAMED_PHASES = 10

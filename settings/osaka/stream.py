@@ -22,7 +22,7 @@ from redwood.settings.scores.asked import AskedScore
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader
 from redwood.settings.streams.order import Entries
-from redwood.settings.supervised_stream import observation_space_of
+from redwood.settings.streams.spaces import observation_space_of
 
 
 class OsakaOptions(Protocol):

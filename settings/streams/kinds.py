@@ -1,7 +1,8 @@
-"""What the option `stream` means for a data set: how its samples are cut into tasks, and in which order they come."""
+"""What suits a data set: options, methods, and the meaning of the option `stream` for it."""
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.protocols import Learner
 from redwood.settings.streams.phases import SupervisedOptions
 from redwood.settings.table import name_of_setting
 
@@ -34,6 +35,30 @@ def check_suits(setting: SupervisedOptions, data: Dataset, *, adds_classes: bool
         what = "targets are numbers" if data.is_regression else "samples have several labels"
         raise InvalidOptionError(
             f"--{option} {given[option]} has no effect on {data.name}, whose {what}; leave it out."
+        )
+
+
+def check_learner(method: Learner, data: Dataset, *, has_background: bool) -> None:
+    """Check that a method predicts what a data set asks for, and uses the background samples that are given.
+
+    Raises:
+        InvalidOptionError: If there are background samples, and the method does not use them.
+        NotApplicableError: If numbers or label sets are to be predicted, and the method cannot.
+    """
+    if has_background and not method.uses_background:
+        raise InvalidOptionError(
+            f"--background has no effect on {method.reference()}, which learns no negative class; leave it out, or "
+            f"use background+{method.reference()}."
+        )
+    if data.is_multi_label and not method.multi_label:
+        raise NotApplicableError(
+            f"{method.reference()} predicts one class, but samples of {data.name} have several labels; "
+            "choose a method that predicts label sets, such as rehearsal."
+        )
+    if data.is_regression and not method.regression:
+        raise NotApplicableError(
+            f"{method.reference()} predicts classes, but the targets of {data.name} are numbers; "
+            "choose a method that predicts numbers, such as finetune."
         )
 
 

@@ -10,7 +10,8 @@ import yaml
 
 from redwood import __version__
 from redwood.cli import main
-from redwood.settings.results import USES, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import USES
 from tests.cli.command import COMMAND_FILES, QUICK, content, run
 from tests.small_runs import MEASURED
 

@@ -5,7 +5,8 @@ import pytest
 
 from redwood.experiments.comparison_tables import write_comparison
 from redwood.runs.pair_results import PairResults
-from redwood.settings.results import USES, Cost, RegressionResults, Results
+from redwood.settings.results import RegressionResults, Results
+from redwood.settings.scores.cost import USES, Cost
 
 
 def run(value, seconds, kind=Results, seed=0):

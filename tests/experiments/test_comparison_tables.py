@@ -8,7 +8,8 @@ from rich.console import Console
 from redwood.experiments.comparison_tables import FAILED, print_comparison, write_comparison
 from redwood.experiments.tables import NOT_DEFINED, summary_of
 from redwood.runs.pair_results import PairResults
-from redwood.settings.results import Cost, RegressionResults, Results
+from redwood.settings.results import RegressionResults, Results
+from redwood.settings.scores.cost import Cost
 
 SETTINGS = ["continual", "class_incremental", *(f"setting_{n}" for n in range(3, 23))]
 METHODS = ["random", "ewc+rehearsal", *(f"method_{n}" for n in range(3, 31))]

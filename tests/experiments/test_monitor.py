@@ -7,7 +7,8 @@ from rich.console import Console
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.monitor import make_monitor
 from redwood.experiments.pairs import Pair
-from redwood.settings.results import Cost, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import Cost
 
 JOBS = [Job(Pair("continual", f"some/[file].py:{name}"), (), 3, Path("nowhere")) for name in ("One", "Two")]
 DONE = Results(

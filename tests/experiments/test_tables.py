@@ -8,7 +8,8 @@ from redwood.experiments.comparison_tables import print_comparison
 from redwood.experiments.tables import print_results, shortened
 from redwood.runs.pair_results import PairResults
 from redwood.settings.osaka.results import OsakaResults
-from redwood.settings.results import USES, Cost, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import USES, Cost
 
 
 def run(rows, num_phases=None, **fields):

@@ -4,7 +4,7 @@ import torch
 from redwood.core.errors import NotTrainedError
 from redwood.methods.baselines import Finetune, Random
 from redwood.runs.progress import Reporter, make_reporter
-from redwood.settings.results import USES
+from redwood.settings.scores.cost import USES
 from tests.small_runs import FixedRule, run_here, small_setting
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from redwood.core.errors import DataError
-from redwood.settings.results import USES, Cost, Results, installed_versions, mean_and_std
+from redwood.settings.results import Results, installed_versions, mean_and_std
+from redwood.settings.scores.cost import USES, Cost
 from redwood.settings.scores.measure import ACCURACY
 
 R = [[0.9, 0.2, 0.1], [0.6, 0.8, 0.3], [0.5, 0.7, 1.0]]

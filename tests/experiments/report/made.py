@@ -10,7 +10,8 @@ import yaml
 from redwood.core.files import plain, write_json
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import ComparisonPlan
-from redwood.settings.results import USES, Cost, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import USES, Cost
 from redwood.settings.scores.slices import SliceScores
 
 CLASSES = 4

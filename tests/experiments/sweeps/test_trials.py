@@ -12,7 +12,8 @@ from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, T
 from redwood.experiments.sweeps.trials import bars_of, ending_of, make_job
 from redwood.methods.baselines import Random
 from redwood.runs.tuning import Trial
-from redwood.settings.results import Cost, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import Cost
 from tests.small_runs import run_here, small_setting
 
 PLAN = SweepPlan(

@@ -11,7 +11,8 @@ from redwood.runs.figures import ranking
 from redwood.runs.figures.comparison import draw_comparison
 from redwood.runs.figures.drawing import looks_of
 from redwood.runs.pair_results import PairResults, methods_in_order
-from redwood.settings.results import Cost, RegressionResults, Results
+from redwood.settings.results import RegressionResults, Results
+from redwood.settings.scores.cost import Cost
 from tests.runs.figures.helpers import caught
 
 VALUES = {"random": (0.1, 0.0), "finetune": (0.3, 1e9), "ewc": (0.29, 2e9), "ewc+rehearsal": (0.8, 4e9)}

@@ -5,7 +5,8 @@ from PIL import Image
 from redwood.runs.figures import cost_curve
 from redwood.runs.figures.cost_curve import has_cost_curve, plot_cost_curve
 from redwood.runs.figures.plots import draw_run
-from redwood.settings.results import USES, Cost, Results
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import USES, Cost
 from tests.runs.figures.helpers import caught
 
 FLOPS = {"training": [1e9, 2e9, 1e9], "validation": [1e8, 1e8, 1e8], "selection": [0.0] * 3, "search": [0.0, 0.0, 4e9]}
