@@ -83,6 +83,28 @@ def load_unique(text: str) -> Any:
     return yaml.load(text, Loader=_UniqueKeyLoader)
 
 
+def load_entries(path: Path, option: str, example: str) -> dict[Any, Any]:
+    """Read a YAML mapping that has at least one entry.
+
+    Args:
+        path: The file.
+        option: The option that names it, and its value, for error messages.
+        example: What to write into such a file.
+
+    Raises:
+        UsageError: If the file cannot be read, or holds no such mapping.
+    """
+    try:
+        content = load_unique(path.read_text(encoding="utf-8"))
+    except RedwoodError as error:
+        raise UsageError(f"{option} {error}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"{option} is not valid YAML; write {example}.") from error
+    if not isinstance(content, dict) or not content:
+        raise UsageError(f"{option} has to be a mapping with at least one entry; write {example}.")
+    return content
+
+
 def load_config(path: Path) -> dict[str, object]:
     """Read a YAML mapping of option names to values.
 

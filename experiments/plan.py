@@ -6,16 +6,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from redwood.core.errors import RedwoodError
-from redwood.core.files import plain, write_atomically
-from redwood.core.schema import ListOf, Number, Record, Text, check
+from redwood.core.files import plain
+from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.resources import resources_needed
 from redwood.experiments.options import Options
 from redwood.experiments.pairs import Pair, has_class_order
+from redwood.experiments.plan_file import read_plan, write_plan
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.runs.folder import RunFolder
@@ -98,13 +97,7 @@ class ComparisonPlan:
         Raises:
             RedwoodError: If the file cannot be read, or is none of this kind.
         """
-        try:
-            content = yaml.safe_load((folder / FILE).read_text())
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise RedwoodError(f"{folder / FILE} is damaged; start the comparison anew.") from error
-        if isinstance(content, dict) and content.get("comparison", FORMAT) not in READABLE:
-            raise RedwoodError(f"{folder / FILE} was written by another version of redwood; start it anew.")
-        check(content, _PLAN, str(folder / FILE), "start the comparison anew")
+        content = read_plan(folder / FILE, _PLAN, "comparison", READABLE)
         return cls(
             folder,
             [Pair(**pair) for pair in content["pairs"]],
@@ -128,11 +121,7 @@ class ComparisonPlan:
             "class_orders": self.n_orders,
             **({} if self.tuning_cost is None else {"tuning": self.tuning_cost._asdict()}),
         }
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / FILE, yaml.safe_dump(content, sort_keys=False).encode())
-        except OSError as error:
-            raise RedwoodError(f"--run_dir {self.folder} cannot be written ({error.strerror}).") from error
+        write_plan(self.folder / FILE, content)
 
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""

@@ -11,13 +11,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_json, write_json
 from redwood.core.schema import Anything, ListOf, MapOf, Number, Record, Text, check
 from redwood.experiments.arguments import UsageError, selection_names
-from redwood.experiments.config_file import as_arguments, load_unique
+from redwood.experiments.config_file import as_arguments, load_entries
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import lasting
 from redwood.settings.scores.cost import Cost
@@ -179,14 +177,7 @@ def read_suite(given: str) -> Suite:
     if not path.is_file():
         shipped = _listed(found.stem for found in SHIPPED.glob("*.yaml"))
         raise UsageError(f"--bench {given} is no suite; give a YAML file, the folder of a run, or one of {shipped}.")
-    try:
-        content = load_unique(path.read_text(encoding="utf-8"))
-    except RedwoodError as error:
-        raise UsageError(f"--bench {given} {error}") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"--bench {given} is not valid YAML; write entries such as those of smoke.yaml.") from error
-    if not isinstance(content, dict) or not content:
-        raise UsageError(f"--bench {given} has to be a mapping of names to benches; see smoke.yaml.")
+    content = load_entries(path, f"--bench {given}", "entries such as those of smoke.yaml")
     for name, entry in content.items():
         if not isinstance(name, str) or not re.fullmatch(_NAME, name.removeprefix("_")):
             raise UsageError(f"--bench {given}: {name} cannot name a bench; use letters, digits, and . _ + -")

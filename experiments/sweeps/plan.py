@@ -3,16 +3,14 @@
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
-
-import yaml
+from typing import Self
 
 from redwood.core.errors import NotApplicableError, RedwoodError
-from redwood.core.files import write_atomically
-from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
+from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
+from redwood.experiments.plan_file import read_plan, write_plan
 from redwood.experiments.sweeps.space import Written
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.settings.scores.measure import MEASURES, RMSE, Measure
@@ -113,13 +111,7 @@ class SweepPlan:
             RedwoodError: If the file cannot be read, or is none of this kind.
         """
         path = folder / FILE
-        try:
-            content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise RedwoodError(f"{path} is damaged; start the sweep anew.") from error
-        if isinstance(content, dict) and content.get("sweep", FORMAT) != FORMAT:
-            raise RedwoodError(f"{path} was written by another version of redwood; start it anew.")
-        check(content, _PLAN, str(path), "start the sweep anew")
+        content = read_plan(path, _PLAN, "sweep", (FORMAT,))
         if content["measure"] not in MEASURES or not set(content["objectives"]) <= {SCORE, FLOPS}:
             raise RedwoodError(f"{path} names a measure or an objective that does not exist; start the sweep anew.")
         return cls(
@@ -159,11 +151,7 @@ class SweepPlan:
             "phases": self.phases,
             "measure": self.measure,
         }
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / FILE, yaml.safe_dump(content, sort_keys=False).encode())
-        except OSError as error:
-            raise RedwoodError(f"--run_dir {self.folder} cannot be written ({error.strerror}).") from error
+        write_plan(self.folder / FILE, content)
 
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""

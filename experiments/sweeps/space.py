@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import yaml
-
 from redwood.core.errors import RedwoodError
 from redwood.experiments.arguments import UsageError
-from redwood.experiments.config_file import load_unique
+from redwood.experiments.config_file import load_entries
 from redwood.experiments.trust import refuse_untrusted
 
 Written = str | list[str]  # a range or comma list, or the values one by one
@@ -101,14 +99,7 @@ def _read_file(entry: str, trusted: bool) -> dict[str, Written]:
     if not path.is_file():
         remedy = "write NAME=LOW..HIGH, NAME=A,B,C, or the name of a YAML file"
         raise UsageError(f"--sweep {entry} is neither an option with its values nor a file; {remedy}.")
-    try:
-        content = load_unique(path.read_text(encoding="utf-8"))
-    except RedwoodError as error:
-        raise RedwoodError(f"--sweep {path} {error}") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RedwoodError(f"--sweep {path} cannot be read as YAML; write lines like `lr: log:1e-3..1`.") from error
-    if not isinstance(content, dict) or not content:
-        raise RedwoodError(f"--sweep {path} has to hold lines like `lr: log:1e-3..1`.")
+    content = load_entries(path, f"--sweep {path}", "lines like `lr: log:1e-3..1`")
     read: dict[str, Written] = {}
     for name, values in content.items():
         plain = values if isinstance(values, list) else [values]

@@ -9,17 +9,15 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from redwood.cli import main
 from redwood.runs import lease
+from tests.cli.forked import start_forked
 from tests.small_runs import MEASURED
 
 LEASE_S, HEARTBEAT_S = 6.0, 0.5
@@ -44,25 +42,11 @@ class Machine:
         self._starts += 1
         self.name = f"machine{self._number}-{self._starts}"
         self.log = self._folder / f"{self.name}.txt"
-        self._process = os.fork()
-        if self._process:
-            return
-        status = 1
-        try:
-            os.setsid()
-            output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            for descriptor in (1, 2):
-                os.dup2(output, descriptor)
-            sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
-            socket.gethostname = lambda: self.name
-            lease.LEASE_S, lease.HEARTBEAT_S = LEASE_S, HEARTBEAT_S
-            status = main(list(arguments))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        self._process = start_forked(arguments, self.log, self._prepare)
+
+    def _prepare(self) -> None:
+        socket.gethostname = lambda: self.name
+        lease.LEASE_S, lease.HEARTBEAT_S = LEASE_S, HEARTBEAT_S
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all processes of the machine."""

@@ -9,10 +9,8 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +20,9 @@ from typing import Any
 
 import torch
 
-from redwood.cli import main
 from redwood.runs import processes
 from redwood.runs.checkpoints import read_checkpoint
+from tests.cli.forked import start_forked
 from tests.small_runs import MEASURED
 
 PATIENCE_S = 240.0
@@ -65,26 +63,13 @@ class Place:
 
     def start(self, *arguments: str) -> int:
         """Start the command line; returns the number of its process, which leads a session."""
-        child = os.fork()
-        if child:
-            return child
-        status = 1
-        try:
-            os.setsid()
-            output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            for descriptor in (1, 2):
-                os.dup2(output, descriptor)
-            sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", closefd=False) for descriptor in (1, 2))
-            os.environ["TMPDIR"], tempfile.tempdir = str(self.temporary), None
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            replaced = SimpleNamespace(get_context=lambda _: multiprocessing.get_context(self._start_method))
-            vars(processes)["multiprocessing"] = replaced
-            status = main(list(arguments))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
+        return start_forked(arguments, self.log, self._prepare)
+
+    def _prepare(self) -> None:
+        os.environ["TMPDIR"], tempfile.tempdir = str(self.temporary), None
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        replaced = SimpleNamespace(get_context=lambda _: multiprocessing.get_context(self._start_method))
+        vars(processes)["multiprocessing"] = replaced
 
     def complete(self, *arguments: str) -> int:
         """Run the command line to its end; returns its exit status."""

@@ -74,9 +74,9 @@ def test_a_file_and_the_command_line_join(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("lr: [", "cannot be read as YAML"),
-        ("- lr", "has to hold lines like"),
-        ("", "has to hold lines like"),
+        ("lr: [", "is not valid YAML; write lines like"),
+        ("- lr", "has to be a mapping"),
+        ("", "has to be a mapping"),
         ("lr: {log: 1}", "lr has to be a range"),
         ("lr:", "lr has to be a range"),
         ("lr: [[1, 2], 3]", "lr has to be a range"),
