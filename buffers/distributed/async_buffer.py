@@ -35,6 +35,7 @@ class AsyncRehearsalBuffer:
 
     Attributes:
         buffer: This worker's part; there is none before `open`.
+        rank: Number of this worker, from 0; there is none before `open`.
         profiler: Times, bytes and counts of the parts of a step.
         peers: The workers, between `open` and `close`.
 
@@ -50,6 +51,7 @@ class AsyncRehearsalBuffer:
     """
 
     buffer: RehearsalBuffer
+    rank: int
 
     def __init__(
         self,
@@ -102,6 +104,11 @@ class AsyncRehearsalBuffer:
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
         self._knows_rows = False  # whether all workers know the layout of a row
         self._has_to_redraw = False
+
+    @property
+    def world(self) -> int:
+        """Number of workers that share the buffer."""
+        return len(self._drawn)
 
     # Before and after training.
 
@@ -177,7 +184,7 @@ class AsyncRehearsalBuffer:
             seed=derive_key(self._settings.seed, "worker", rank),
         )
         self._drawn = torch.zeros(world, dtype=torch.int64)
-        self._rank = rank
+        self.rank = rank
 
     def close(self) -> None:
         """Leave the other workers; stored samples and the next draw stay.
@@ -304,7 +311,7 @@ class AsyncRehearsalBuffer:
     def reset(self) -> None:
         """Start again with an empty buffer."""
         self.flush()
-        world, rank = len(self._drawn), self._rank
+        world, rank = self.world, self.rank
         del self.buffer
         self._decided = self._planned = self._fetched = self._first_request = None
         self._steps, self._knows_rows = 0, False

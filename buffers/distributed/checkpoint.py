@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
@@ -57,28 +58,35 @@ def take_snapshot(buffer: RehearsalBuffer, extra: State) -> Snapshot:
     return Snapshot(buffer.bookkeeping() | {"rows": samples}, words, packed("extra", extra))
 
 
-def write_checkpoint(snapshot: Snapshot, directory: Path, rank: int, world: int, group: ProcessGroup | None) -> None:
+def write_checkpoint(
+    snapshot: Snapshot | None, directory: Path, rank: int, world: int, group: ProcessGroup | None
+) -> None:
     """Write the snapshots of all workers; each has to call this, from any thread.
 
     When it returns on any worker, all of them are written.
 
     Args:
-        snapshot: The snapshot of this worker.
+        snapshot: The snapshot of this worker; None if another process of its number in `group` writes the same rows.
         directory: Folder that all workers see; its former content is removed.
-        rank: Number of this worker.
-        world: Number of workers.
-        group: A gloo group of all workers that nobody else uses meanwhile; None if there is only one.
+        rank: Number of this worker among those that share the buffer.
+        world: Number of these workers.
+        group: A gloo group of all processes that nobody else uses meanwhile; None if there is only one.
 
     Raises:
         StorageError: If one of the workers cannot write.
     """
-    assert (group is None) == (world == 1)
+    assert group is not None or world == 1
+    tensors = {} if snapshot is None else _tensors_of(snapshot, rank)
+    checkpoint_files.write(tensors, directory, 0 if group is None else dist.get_rank(group), group)
+
+
+def _tensors_of(snapshot: Snapshot, rank: int) -> dict[str, Tensor]:
     tensors = packed(_state_of(rank), snapshot.state) | (snapshot.extra if rank == 0 else {})
     raw = snapshot.words.view(torch.uint8)
     step = max(1, CHUNK // raw.shape[1])
     for number, start in enumerate(range(0, len(raw), step)):
         tensors[f"shard_{rank}/rows/{number}"] = raw[start : start + step]
-    checkpoint_files.write(tensors, directory, rank, group)
+    return tensors
 
 
 def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> State:

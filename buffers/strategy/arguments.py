@@ -5,17 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 
-from torch.nn.parallel import DistributedDataParallel
-
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.pytree import Tree
 
-# Arguments of DistributedDataParallel that Lightning sets itself.
-_SET = {"self", "module", "device_ids"}
+# Arguments of the wrapper of a module that Lightning sets itself.
+_SET = {"self", "module", "device_ids", "device_id"}
 
 
 def check_arguments(
     kind: type,
+    wrapper: type | None,
     others: Mapping[str, object],
     *,
     buffer: object,
@@ -28,6 +27,7 @@ def check_arguments(
 
     Args:
         kind: The class of the strategy.
+        wrapper: The class that the strategy wraps a module in, and passes arguments on to.
         others: Arguments for the strategy that it inherits from.
         buffer: See `AsyncRehearsalStrategy`, as for the others.
         extras: Likewise.
@@ -38,7 +38,7 @@ def check_arguments(
     Raises:
         TypeError: If there is no argument of such a name, or its value is of another type.
     """
-    known = _known(kind)
+    known = _known(kind, wrapper)
     for name in others:
         if name not in known:
             near = get_close_matches(name, known, 1)
@@ -58,9 +58,10 @@ def check_arguments(
             raise TypeError(f"{name} is a function of a batch, got {find!r}; write {name}=lambda batch: ...")
 
 
-def _known(kind: type) -> set[str]:
-    """The names of all arguments of a strategy, of those that it inherits from, and of DistributedDataParallel."""
+def _known(kind: type, wrapper: type | None) -> set[str]:
+    """The names of all arguments of a strategy, of those that it inherits from, and of its wrapper."""
     named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base) and base is not object]
-    parameters = [inspect.signature(make).parameters.values() for make in [*makers, DistributedDataParallel.__init__]]
+    makers += [] if wrapper is None else [vars(wrapper)["__init__"]]
+    parameters = [inspect.signature(make).parameters.values() for make in makers]
     return {one.name for some in parameters for one in some if one.kind in named} - _SET

@@ -30,11 +30,15 @@ class BufferCheckpoints:
 
     Each save writes a new folder, which the checkpoint names. The checkpoint appears once that folder is complete, in
     place of an older one of its name. If a save is interrupted, the checkpoint before is still whole.
+
+    Attributes:
+        is_of_first_replica: Whether this worker's rows are saved; other replicas of a module store the same ones.
     """
 
     def __init__(self, memory: AsyncRehearsalBuffer, timeout: timedelta | None = None) -> None:
         """Save and load the buffer of a strategy, and wait that long for other workers (default: as torch does)."""
         self._memory, self._timeout = memory, timeout
+        self.is_of_first_replica = True
         self._group: ProcessGroup | None = None
         self._worker_thread: WorkerThread | None = None
         self._job: Job[None] | None = None
@@ -58,26 +62,26 @@ class BufferCheckpoints:
         self.wait()
         self.join()
         self._memory.flush()
-        rank, world = (dist.get_rank(), dist.get_world_size()) if self._group is not None else (0, 1)
-        checkpoint[ENTRY] = {"folder": token, "workers": world}
-        snapshot = take_snapshot(self._memory.buffer, self._memory.extra_state())
-        if rank == 0:  # files of a killed process
+        memory, first = self._memory, self._group is None or dist.get_rank() == 0
+        checkpoint[ENTRY] = {"folder": token, "workers": memory.world}
+        snapshot = take_snapshot(memory.buffer, memory.extra_state()) if self.is_of_first_replica else None
+        if first:  # files of a killed process
             for stale in path.parent.glob(f"{escape(path.name)}.*.pending"):
-                stale.unlink()
+                _remove(stale)
         pending = path.with_name(f"{path.name}.{token}.pending")
         write(pending)
 
         def finish() -> None:
             folder = folder_of(path) / token
             try:
-                write_checkpoint(snapshot, folder, rank, world, self._group)
+                write_checkpoint(snapshot, folder, memory.rank, memory.world, self._group)
             except BaseException:
-                if rank == 0:
-                    pending.unlink(missing_ok=True)
+                if first:
+                    _remove(pending)
                 raise
             try:
-                if rank == 0:
-                    os.replace(pending, path)
+                if first:
+                    _replace(pending, path)
                     _remove_others(folder)
             finally:
                 with lost_workers():  # the checkpoint is to be found by all workers once they have waited
@@ -187,6 +191,25 @@ def local_path(path: str | Path) -> Path:
 def folder_of(path: Path) -> Path:
     """The folder of the buffers of a checkpoint."""
     return path.with_name(f"{path.name}.rehearsal")
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, which is a file or, where weights are sharded, a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace(pending: Path, path: Path) -> None:
+    """Put a checkpoint in the place of the one before."""
+    if not path.is_dir():
+        os.replace(pending, path)
+        return
+    before = path.with_name(f"{path.name}.before.pending")  # a folder can only take the place of an empty one
+    os.replace(path, before)
+    os.replace(pending, path)
+    _remove(before)
 
 
 def _remove_others(folder: Path) -> None:

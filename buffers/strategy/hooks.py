@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from torch import Tensor
 
 from redwood.buffers.pytree import Tree
 from redwood.core.errors import BufferInputError
@@ -54,3 +55,12 @@ def no_gradients(module: LightningModule) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def check_is_finite(loss: Tensor) -> None:
+    """Raise `ValueError` if a loss of weight 0 would still change gradients: 0 * nan is nan."""
+    if not loss.isfinite().all():
+        raise BufferInputError(
+            "The loss of a repeated batch is not finite, and where weights are sharded its gradient stays; "
+            "give all workers loaders of one length, or keep the loss finite."
+        )

@@ -1,0 +1,386 @@
+"""Rehearsal in the training steps of any data-parallel Lightning strategy.
+
+What happens to one training batch, in the order in which Lightning calls the hooks:
+
+1. `batch_to_device` notes the samples as the loader gave them, in a new `BatchRecord`.
+2. `on_train_batch_start` takes the replayed samples that were fetched during the step before. It proposes the incoming
+   samples to the buffer and writes them, unless something is still missing of them.
+3. `training_step` merges both, and runs the module's `training_step`. Then it writes samples that were not written yet.
+4. `backward` weighs the loss.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+from torch import Tensor
+from torch.distributed import ReduceOp, get_process_group_ranks
+from torch.optim.optimizer import Optimizer
+from typing_extensions import override
+
+from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
+from redwood.buffers.distributed.peers import lost_workers
+from redwood.buffers.policies import Policy
+from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
+from redwood.buffers.samplers import Sampler
+from redwood.buffers.strategy.arguments import check_arguments
+from redwood.buffers.strategy.batches import (
+    BatchRecord,
+    in_new_containers,
+    labels_of,
+    merged,
+    stored_part,
+    tasks_of,
+    tensors_of,
+)
+from redwood.buffers.strategy.checkpoints import BufferCheckpoints
+from redwood.buffers.strategy.data_parallel import data_parallel_group, rows_group
+from redwood.buffers.strategy.hooks import check_is_finite, no_gradients, overridden_hook, refuse_dataloader_iter
+from redwood.buffers.strategy.saving import BufferSaving
+from redwood.buffers.strategy.uneven_inputs import EvenLoader, MoreBatches, even_loader
+from redwood.core.errors import BufferInputError
+from redwood.core.workers import world_size
+
+BUFFER_SIZE, REPLAY = 1000, 8
+
+Said = TypeVar("Said")
+
+
+class RehearsalMixin(BufferSaving):
+    """Adds rehearsal to the training steps of a strategy, from which a class has to inherit behind this one.
+
+    The workers that share the buffer are those that train on different samples: all of them, or those of one group of
+    the mesh dimension `data_parallel`. Workers of one replica store and replay the same samples.
+
+    Attributes:
+        memory: The buffer. To use it in another `fit`, pass it to the next strategy as `buffer=`.
+        wrapper: The class that the strategy wraps a module in, and passes arguments on to; None: no class.
+    """
+
+    wrapper: ClassVar[type | None] = None
+
+    def __init__(
+        self,
+        buffer_size: int = BUFFER_SIZE,
+        replay: int = REPLAY,
+        candidates: int | None = None,
+        *,
+        policy: Policy | str | None = None,
+        sampler: Sampler | str = "uniform",
+        tier: str = "auto",
+        directory: str | None = None,
+        seed: int = 0,
+        overlap: bool = True,
+        labels: Callable[[Tree], Tensor | None] = labels_of,
+        tasks: Callable[[Tree], Tensor | None] = tasks_of,
+        extras: Sequence[str] = (),
+        buffer: AsyncRehearsalBuffer | None = None,
+        timeout: timedelta | None = None,
+        **strategy: Any,
+    ) -> None:
+        """Choose the options, which have to be the same on all workers.
+
+        Args:
+            buffer_size: Samples stored, over all workers.
+            replay: Replayed samples r added to each worker's batch.
+            candidates: See `AsyncRehearsalBuffer`, as for `policy`, `sampler`, `tier`, `directory`, `seed`, `overlap`.
+            policy: Chooses the samples to keep.
+            sampler: Chooses the samples to draw.
+            tier: Where samples are kept.
+            directory: Folder of the file of the tier `mmap`.
+            seed: Seed of all decisions.
+            overlap: False: exchange within the step.
+            labels: Finds the labels (B,) of a batch, for policies and samplers that need classes.
+            tasks: Finds the tasks (B,) of a batch, for samplers that need tasks.
+            extras: Names of further leaves of a sample that the module hands in with `add_extras`.
+            buffer: The `memory` of an earlier strategy, to be used instead of a new one.
+            timeout: How long to wait for other workers, in all collectives; default: as torch's.
+            **strategy: Passed on to the strategy of Lightning.
+
+        Raises:
+            ValueError: If an argument is out of range.
+            TypeError: If there is no argument of that name, or it is of another kind.
+        """
+        kind, wrapper = type(self), self.wrapper
+        check_arguments(
+            kind, wrapper, strategy, buffer=buffer, extras=extras, timeout=timeout, labels=labels, tasks=tasks
+        )
+        if timeout is not None:
+            strategy["timeout"] = timeout
+        super().__init__(**strategy)
+        memory = buffer or AsyncRehearsalBuffer(
+            buffer_size,
+            replay=replay,
+            candidates=candidates,
+            policy=policy,
+            sampler=sampler,
+            tier=tier,
+            directory=directory,
+            seed=seed,
+            overlap=overlap,
+        )
+        self.rehearse(memory, labels=labels, tasks=tasks, extras=extras, timeout=timeout)
+
+    def rehearse(
+        self,
+        memory: AsyncRehearsalBuffer,
+        *,
+        labels: Callable[[Tree], Tensor | None],
+        tasks: Callable[[Tree], Tensor | None],
+        extras: Sequence[str],
+        timeout: timedelta | None,
+    ) -> None:
+        """Replay from a buffer; for the arguments see `__init__`."""
+        self.memory = memory
+        self._labels, self._tasks, self._extra_names = labels, tasks, tuple(extras)
+        self._exchange_timeout = timeout
+        self._checkpoints = BufferCheckpoints(memory, timeout)
+        self._more_batches = MoreBatches(timeout)
+        self._loader: EvenLoader | None = None
+        self._record: BatchRecord | None = None
+
+    # What a module may use.
+
+    @property
+    def replayed(self) -> Tree:
+        """The samples drawn for this step, as they were stored; None if there are none."""
+        return None if self._record is None else self._record.replayed
+
+    @property
+    def replayed_extras(self) -> dict[str, Tensor]:
+        """Of the replayed samples: the leaves (r, ...) that the module handed in when they were new."""
+        replayed: tuple[Tree, dict[str, Tensor]] | None = self.replayed if self._extra_names else None
+        return {} if replayed is None else replayed[1]
+
+    def add_extras(self, **extras: Tensor) -> None:
+        """Hand in further leaves (b, ...) of the incoming samples, from within `training_step`.
+
+        Raises:
+            ValueError: If the names are not the ones given as `extras=`.
+        """
+        if set(extras) != set(self._extra_names):
+            raise BufferInputError(
+                f"add_extras was given {', '.join(extras)}, but the strategy was made with "
+                f"extras={self._extra_names!r}; give it the same names."
+            )
+        assert self._record is not None
+        self._record.extras = {name: leaf.detach() for name, leaf in extras.items()}
+
+    # What a subclass may change.
+
+    def samples_of(self, batch: Tree) -> Tree:
+        """The part of a batch that is stored and replayed: a tree of tensors (B, ...); default: all its tensors."""
+        return tensors_of(batch)
+
+    def merge(self, batch: Tree, replayed: Tree) -> Tree:
+        """The batch to train on: `batch`, and replayed samples as `samples_of` returned them."""
+        return merged(batch, replayed)
+
+    def is_offered(self, batch: Tree) -> bool:
+        """Whether the samples of a batch are to be stored as well."""
+        return True
+
+    def more_leaves(self, batch: Tree) -> dict[str, Tensor]:
+        """Further leaves (b, ...) of the incoming samples of a batch, once their forward pass is over."""
+        assert self._record is not None
+        if self._record.extras.keys() != set(self._extra_names):
+            raise BufferInputError(
+                f"training_step has to hand in {', '.join(self._extra_names)} with strategy.add_extras."
+            )
+        return self._record.extras
+
+    def rows_of(self, samples: Tree, more: dict[str, Tensor]) -> Tree:
+        """The tree to store: samples as `samples_of` returned them, with further leaves."""
+        return (samples, more) if self._extra_names else samples
+
+    def _is_late(self) -> bool:
+        """Whether samples are written after the forward pass: it adds leaves, or is to be launched on the GPU first."""
+        return bool(self._extra_names) or self.root_device.type == "cuda"
+
+    def log_costs(self) -> None:
+        """Log the costs of rehearsal, as often as the Trainer logs."""
+        trainer = self._trainer
+        every: int = getattr(trainer, "log_every_n_steps", 1)
+        if trainer.loggers and trainer.global_step and trainer.global_step % every == 0:
+            costs = {f"rehearsal/{name}": value for name, value in self.memory.profiler.costs().items()}
+            costs["rehearsal/stored"] = len(self.memory.buffer)
+            for logger in trainer.loggers:
+                logger.log_metrics(costs, step=trainer.global_step)
+
+    # Before training.
+
+    @property
+    def _module(self) -> LightningModule:
+        assert self.lightning_module is not None
+        return self.lightning_module
+
+    @property
+    @override
+    def _trainer(self) -> Trainer:
+        return self._module.trainer
+
+    @override
+    def setup_environment(self) -> None:
+        super().setup_environment()
+        if self._trainer.state.fn == "fit":
+            self.join_workers()
+
+    def join_workers(self) -> None:
+        """Open the buffer between the workers that train on different samples, once there are process groups."""
+        refuse_dataloader_iter(self._module)
+        group = data_parallel_group(self)
+        self._checkpoints.is_of_first_replica = group is None or 0 in get_process_group_ranks(group)
+        device = self.root_device
+        self.memory.open(group, device=device, rows_group=rows_group(group, device), timeout=self._exchange_timeout)
+
+    @override
+    def process_dataloader(self, dataloader: object) -> object:
+        dataloader = super().process_dataloader(dataloader)
+        loop = self._trainer.fit_loop
+        is_for_training = self._trainer.training and (loop._combined_loader is None or loop._should_reload_train_dl)
+        if is_for_training and world_size() > 1:
+            dataloader = even_loader(dataloader, self._more_batches.exchange)
+            self._loader = dataloader if isinstance(dataloader, EvenLoader) else None
+        return dataloader
+
+    # A training step.
+
+    @override
+    def batch_to_device(self, batch: Tree, device: torch.device | None = None, dataloader_idx: int = 0) -> Tree:
+        if self._trainer.training and self.memory.peers is not None:
+            self.write_rest()
+            self._record = self._new_record(batch)
+        return super().batch_to_device(batch, device, dataloader_idx)
+
+    def _new_record(self, batch: Tree) -> BatchRecord:
+        is_repeated = self._loader is not None and self._loader.take()
+        if batch is None:
+            return BatchRecord(None, None, is_repeated)
+        # On the host, `on_after_batch_transfer` may change the tensors that are stored in place.
+        copied = self.root_device.type == "cpu" and self._transfer_hook() is not None
+        samples = in_new_containers(stored_part(self.samples_of(batch)), copied=copied)
+        return BatchRecord(samples, structure_of(samples), is_repeated)
+
+    @override
+    def on_train_batch_start(self, batch: Tree, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        record = self._record
+        assert record is not None
+        samples, record.samples = record.samples, None
+        if self._trainer.fit_loop._skip_backward:  # batch-norm statistics of averaged weights: no step of training
+            return
+        record.replayed = self.memory.collect()
+        self.memory.propose(
+            samples,
+            labels=self._labels(samples),
+            tasks=self._tasks(samples),
+            offered=not record.is_repeated and self.is_offered(batch),
+            counted=not record.is_repeated,
+        )
+        # A buffer on the GPU stores samples from there, unless a hook has changed them there.
+        from_host = not self.memory.on_gpu or self._transfer_hook() is not None
+        record.batch, record.unwritten = batch, samples if from_host else self.samples_of(batch)
+        self.log_costs()
+        if not self._is_late():
+            self.write_rest()
+
+    def write_rest(self) -> None:
+        """Write the samples of this step, if that has not been done yet."""
+        record = self._record
+        if record is None or record.unwritten is None:
+            return
+        samples, record.unwritten = record.unwritten, None
+        self.memory.write(self.rows_of(samples, self.more_leaves(record.batch)))
+
+    @override
+    def training_step(self, batch: Tree, *args: object, **kwargs: object) -> STEP_OUTPUT:
+        record = self._record
+        assert record is not None
+        if record.replayed is not None:
+            batch = self.merge(batch, self._as_transferred(record))
+        with lost_workers():
+            output = super().training_step(batch, *args, **kwargs)
+        self.write_rest()
+        return output
+
+    def _as_transferred(self, record: BatchRecord) -> Tree:
+        """The samples to replay, as the hook `on_after_batch_transfer` returns them."""
+        replayed, hook = record.replayed[0] if self._extra_names else record.replayed, self._transfer_hook()
+        if hook is None:
+            return replayed
+        if record.transferred is None:  # an optimizer may run the training step several times
+            leaves = iter([leaf for _, leaf in flatten(replayed)])  # a loaded buffer does not know types of tuples
+            record.transferred = hook(unflatten(record.structure, leaves), 0)
+        return record.transferred
+
+    @override
+    def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: object, **kwargs: object) -> Tensor:
+        if self._record is not None and self._record.extras.keys() == set(self._extra_names):
+            self.write_rest()  # manual optimisation: this is called from within training_step
+        weight = self.memory.weight()
+        if weight != 1.0:
+            closure_loss = closure_loss * weight
+        with lost_workers(), self._without_gradients(closure_loss) if weight == 0.0 else nullcontext():
+            return super().backward(closure_loss, optimizer, *args, **kwargs)
+
+    def _without_gradients(self, loss: Tensor) -> AbstractContextManager[None]:
+        """The context of a backward pass of weight 0."""
+        if isinstance(self, FSDPStrategy | ModelParallelStrategy):
+            check_is_finite(loss)
+            return nullcontext()
+        return no_gradients(self._module)
+
+    def _transfer_hook(self) -> Callable[[Tree, int], Tree] | None:
+        return overridden_hook(self._trainer, "on_after_batch_transfer")
+
+    # After training.
+
+    @override
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        self.write_rest()
+        self.memory.flush()
+        self._checkpoints.wait()
+
+    @override
+    def on_exception(self, exception: BaseException) -> None:
+        # The other workers learn of it at once, and end as well.
+        self._record = None
+        self.memory.abort()
+        self._more_batches.leave()
+        self._checkpoints.wait_after_error()
+        super().on_exception(exception)
+
+    @override
+    def teardown(self) -> None:
+        self.memory.close()
+        self._more_batches.leave()
+        self._checkpoints.close()
+        super().teardown()
+
+    # Collectives: waiting for a lost worker ends with a `WorkerLostError`. A strategy of Lightning has bodies of them.
+
+    @override
+    def barrier(self, name: str | None = None) -> None:
+        with lost_workers():
+            super().barrier(name)  # type: ignore[safe-super]
+
+    @override
+    def broadcast(self, obj: Said, src: int = 0) -> Said:
+        with lost_workers():
+            return super().broadcast(obj, src)  # type: ignore[safe-super]
+
+    @override
+    def reduce(self, tensor: Tensor, group: object = None, reduce_op: ReduceOp | str | None = "mean") -> Tensor:
+        with lost_workers():
+            return super().reduce(tensor, group, reduce_op)  # type: ignore[safe-super]
+
+    @override
+    def all_gather(self, tensor: Tensor, group: object = None, sync_grads: bool = False) -> Tensor:
+        with lost_workers():
+            return super().all_gather(tensor, group, sync_grads)  # type: ignore[safe-super]
