@@ -15,9 +15,9 @@ from clocked import use_one_thread
 from common import Seconds, environment, markdown_table, take_turns, write
 
 from redwood.buffers import SAMPLERS
-from redwood.buffers.distributed.row_exchange import exchange_plan
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import GroupCounts
+from redwood.buffers.samplers.exchange_plan import exchange_plan
 
 N_ROWS, N_GROUPS = 1000, {"uniform": 1, "class_balanced": 100, "task_balanced": 10, "old_tasks": 10}
 WORKERS, DRAWS = (2, 8, 64, 1024), (7, 64)

@@ -17,9 +17,9 @@ from common import Seconds
 from redwood.buffers import SAMPLERS, PerClassRandom, RehearsalBuffer, RowLayout, RowStorage
 from redwood.buffers.distributed.count_exchange import _HEAD, _worker_counts
 from redwood.buffers.distributed.peers import exchange_in_pairs, gather_in_rounds
-from redwood.buffers.distributed.row_exchange import exchange_plan
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import Draws, GroupCounts
+from redwood.buffers.samplers.exchange_plan import exchange_plan
 
 SHAPE, BATCH, CANDIDATES = (3, 224, 224), 56, 14
 # Bytes of the storage that rows are measured in: many times what the caches hold.

@@ -12,12 +12,13 @@ from redwood.buffers.component import component_class
 from redwood.buffers.distributed.peers import Peers, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
 from redwood.buffers.distributed.profiling import Profiler
-from redwood.buffers.distributed.row_exchange import ExchangePlan, FetchedRows
+from redwood.buffers.distributed.row_exchange import FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
 from redwood.buffers.pytree import Tree
 from redwood.buffers.randomness import CounterRandom, derive_key
 from redwood.buffers.samplers import SAMPLERS, Sampler
+from redwood.buffers.samplers.exchange_plan import ExchangePlan
 from redwood.buffers.tiers import indexed, resolve
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State

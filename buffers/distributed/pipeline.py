@@ -13,13 +13,14 @@ from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.count_exchange import CountExchange
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.distributed.profiling import Profiler
-from redwood.buffers.distributed.row_exchange import ExchangePlan, FetchedRows, RowExchange, exchange_plan
+from redwood.buffers.distributed.row_exchange import FetchedRows, RowExchange
 from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import Placement
 from redwood.buffers.pytree import Tree, flatten
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import GroupCounts
+from redwood.buffers.samplers.exchange_plan import ExchangePlan, exchange_plan
 
 
 @dataclass

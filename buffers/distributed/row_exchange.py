@@ -1,10 +1,9 @@
-"""The exchange of rows: one worker's part of the plan of a draw, and the memory that the rows go through."""
+"""The exchange of rows, and the memory that the rows go through."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
@@ -13,71 +12,8 @@ from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.layout import WORD
-from redwood.buffers.randomness import Array, intervals
-from redwood.buffers.samplers.counts import Draws
+from redwood.buffers.samplers.exchange_plan import ExchangePlan
 from redwood.buffers.storage import RowStorage
-
-
-class ExchangePlan(NamedTuple):
-    """The rows that one worker sends, receives, and takes from its own buffer.
-
-    Attributes:
-        send_groups: Group ids of the rows to send (S,), int64, ordered by the worker that receives them.
-        send_numbers: Their numbers (S,), int64, within these groups.
-        send_splits: How many go to each of N workers; 0 for this one.
-        recv_splits: How many come from each of N workers; 0 for this one.
-        own_groups: Group ids of the rows (O,), int64, that this worker draws from its own buffer.
-        own_numbers: Their numbers (O,), int64, within these groups.
-        drawn: Total number of rows that each worker draws (N,), int64.
-    """
-
-    send_groups: Tensor
-    send_numbers: Tensor
-    send_splits: list[int]
-    recv_splits: list[int]
-    own_groups: Tensor
-    own_numbers: Tensor
-    drawn: Tensor
-
-
-def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
-    """The part of worker `rank` out of `world`; the parts of all workers fit together.
-
-    Examples:
-        >>> import torch
-        >>> draws = Draws(torch.tensor([1, 2]), torch.tensor([4, 0, 3]), torch.tensor([7]), torch.tensor([[3], [2]]))
-        >>> plan = exchange_plan(draws, 1, 2)
-        >>> plan.send_numbers.tolist(), plan.send_splits, plan.recv_splits, plan.own_numbers.tolist()
-        ([1], [1, 0], [1, 0], [0])
-    """
-    rows, counts, groups = draws.rows.numpy(), draws.counts.numpy(), draws.groups.numpy()
-    owned, drawn = counts.sum(1).cumsum(0), draws.drawn.numpy().cumsum(0)
-    low, start = (int(ends[rank - 1]) if rank else 0 for ends in (owned, drawn))
-    asked = np.flatnonzero((rows >= low) & (rows < int(owned[rank])))
-    sends = _shares(asked, drawn)
-    recvs = _shares(rows[start : int(drawn[rank])].astype(np.int64), owned)
-    # The rows that this worker draws from itself are a run among those that it is asked for.
-    begin, end = sum(sends[:rank]), sum(sends[: rank + 1])
-    sends[rank] = recvs[rank] = 0
-    places = rows[asked].astype(np.int64) - low
-    ends = counts[rank].cumsum(0)
-    cells = intervals(places, ends)
-    ids, numbers = groups[cells], places - (ends - counts[rank])[cells]
-    return ExchangePlan(
-        torch.from_numpy(np.concatenate([ids[:begin], ids[end:]])),
-        torch.from_numpy(np.concatenate([numbers[:begin], numbers[end:]])),
-        sends,
-        recvs,
-        torch.from_numpy(ids[begin:end]),
-        torch.from_numpy(numbers[begin:end]),
-        draws.drawn,
-    )
-
-
-def _shares(values: Array, ends: Array) -> list[int]:
-    """The number of integers (m,) in each of consecutive intervals with these ends (N,)."""
-    counts: list[int] = np.bincount(intervals(values, ends), minlength=len(ends)).tolist()
-    return counts
 
 
 class FetchedRows(NamedTuple):

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import SAMPLERS, GreedyBalanced, RehearsalBuffer
-from redwood.buffers.distributed.row_exchange import ExchangePlan, exchange_plan
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import GroupCounts
+from redwood.buffers.samplers.exchange_plan import ExchangePlan, exchange_plan
 from tests.buffers.helpers import feed
 from tests.buffers.samplers.all_workers import group_counts_of, planned, rows_of
 
