@@ -13,6 +13,7 @@ Samplers
 a Lightning Trainer; it is the only part that needs Lightning, which is imported when it is asked for.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from redwood.buffers.buffer import RehearsalBuffer
@@ -46,13 +47,21 @@ from redwood.buffers.tiers import TIERS
 from redwood.core.errors import BufferInputError, StorageError, WorkerLostError
 
 if TYPE_CHECKING:
-    from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
+    from redwood.buffers.strategy.callback import AsyncRehearsalCallback
+    from redwood.buffers.strategy.strategy import (
+        AsyncRehearsalFSDPStrategy,
+        AsyncRehearsalModelParallelStrategy,
+        AsyncRehearsalStrategy,
+    )
 
 __all__ = [
     "POLICIES",
     "SAMPLERS",
     "TIERS",
     "AsyncRehearsalBuffer",
+    "AsyncRehearsalCallback",
+    "AsyncRehearsalFSDPStrategy",
+    "AsyncRehearsalModelParallelStrategy",
     "AsyncRehearsalStrategy",
     "BufferInputError",
     "ClassBalanced",
@@ -82,9 +91,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "AsyncRehearsalStrategy":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
+# These need Lightning, which is imported when one of them is first used.
+_OF_LIGHTNING = {
+    "AsyncRehearsalCallback": "callback",
+    "AsyncRehearsalFSDPStrategy": "strategy",
+    "AsyncRehearsalModelParallelStrategy": "strategy",
+    "AsyncRehearsalStrategy": "strategy",
+}
 
-    return AsyncRehearsalStrategy
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_LIGHTNING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.strategy.{_OF_LIGHTNING[name]}"), name)

@@ -1,42 +1,26 @@
 """Check of the arguments of a strategy: Lightning would pass on or ignore unknown ones."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.pytree import Tree
 
 # Arguments of the wrapper of a module that Lightning sets itself.
 _SET = {"self", "module", "device_ids", "device_id"}
 
 
-def check_arguments(
-    kind: type,
-    wrapper: type | None,
-    others: Mapping[str, object],
-    *,
-    buffer: object,
-    extras: Sequence[str],
-    timeout: object,
-    labels: Callable[[Tree], object],
-    tasks: Callable[[Tree], object],
-) -> None:
-    """Refuse arguments that would be ignored, or fail only in training.
+def check_names(kind: type, wrapper: type | None, others: Mapping[str, object]) -> None:
+    """Refuse arguments that would be ignored.
 
     Args:
         kind: The class of the strategy.
         wrapper: The class that the strategy wraps a module in, and passes arguments on to.
         others: Arguments for the strategy that it inherits from.
-        buffer: See `AsyncRehearsalStrategy`, as for the others.
-        extras: Likewise.
-        timeout: Likewise.
-        labels: Likewise.
-        tasks: Likewise.
 
     Raises:
-        TypeError: If there is no argument of such a name, or its value is of another type.
+        TypeError: If there is no argument of such a name.
     """
     known = _known(kind, wrapper)
     for name in others:
@@ -44,11 +28,10 @@ def check_arguments(
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(known))}."
             raise TypeError(f"{kind.__name__} has no argument {name}; {hint}")
-    if buffer is not None and not isinstance(buffer, AsyncRehearsalBuffer):
-        raise TypeError(
-            f"buffer is the `memory` of an earlier strategy, got {buffer!r}; to go on from a checkpoint, "
-            "give its path to Trainer.fit as ckpt_path."
-        )
+
+
+def check_types(*, extras: Sequence[str], timeout: object, labels: object, tasks: object) -> None:
+    """Raise `TypeError` if an option is of another kind, which would fail only in training."""
     if isinstance(extras, str):
         raise TypeError(f"extras is a sequence of names, got the text {extras!r}; write extras=({extras!r},).")
     if timeout is not None and not isinstance(timeout, timedelta):
@@ -56,6 +39,15 @@ def check_arguments(
     for name, find in (("labels", labels), ("tasks", tasks)):
         if not callable(find):
             raise TypeError(f"{name} is a function of a batch, got {find!r}; write {name}=lambda batch: ...")
+
+
+def check_buffer(buffer: object) -> None:
+    """Raise `TypeError` if the argument `buffer` of a strategy is none."""
+    if not isinstance(buffer, AsyncRehearsalBuffer):
+        raise TypeError(
+            f"buffer is the `memory` of an earlier strategy, got {buffer!r}; to go on from a checkpoint, "
+            "give its path to Trainer.fit as ckpt_path."
+        )
 
 
 def _known(kind: type, wrapper: type | None) -> set[str]:

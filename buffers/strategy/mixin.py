@@ -28,7 +28,7 @@ from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
 from redwood.buffers.samplers import Sampler
-from redwood.buffers.strategy.arguments import check_arguments
+from redwood.buffers.strategy.arguments import check_buffer, check_names, check_types
 from redwood.buffers.strategy.batches import (
     BatchRecord,
     in_new_containers,
@@ -106,10 +106,10 @@ class RehearsalMixin(BufferSaving):
             ValueError: If an argument is out of range.
             TypeError: If there is no argument of that name, or it is of another kind.
         """
-        kind, wrapper = type(self), self.wrapper
-        check_arguments(
-            kind, wrapper, strategy, buffer=buffer, extras=extras, timeout=timeout, labels=labels, tasks=tasks
-        )
+        check_names(type(self), self.wrapper, strategy)
+        check_types(extras=extras, timeout=timeout, labels=labels, tasks=tasks)
+        if buffer is not None:
+            check_buffer(buffer)
         if timeout is not None:
             strategy["timeout"] = timeout
         super().__init__(**strategy)

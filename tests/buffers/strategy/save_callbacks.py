@@ -64,10 +64,11 @@ def slots(strategy: Any) -> list[int]:
     return buffer.all()["id"].tolist() if len(buffer) else []  # type: ignore[no-any-return]
 
 
-def batches_of(sizes: list[list[int]]) -> list[list[int]]:
-    """The numbers of the samples in batches of these sizes, given for each worker."""
-    mine, start = [], 100 * rank()
-    for size in sizes[rank()]:
+def batches_of(sizes: list[list[int]], worker: int | None = None) -> list[list[int]]:
+    """The numbers of the samples in a worker's batches of these sizes, given for each worker; default: this one."""
+    number = rank() if worker is None else worker
+    mine, start = [], 100 * number
+    for size in sizes[number]:
         mine.append(list(range(start, start + size)))
         start += size
     return mine
