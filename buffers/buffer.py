@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
 import torch
@@ -56,6 +57,7 @@ class RehearsalBuffer:
         directory: str | None = None,
         n_classes: int | None = None,
         seed: int = 0,
+        placing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Make an empty buffer.
 
@@ -68,6 +70,7 @@ class RehearsalBuffer:
             directory: Folder of the file of the tier `mmap`; default: the one for temporary files.
             n_classes: Labels have to be below it, if given.
             seed: Seed of all decisions of this buffer; the global generator is never touched.
+            placing: Makes a context in which rows are allocated, moved and restored: the one of a stream of a GPU.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -81,7 +84,7 @@ class RehearsalBuffer:
         self.sampler: Sampler = resolve_component(sampler, SAMPLERS, "sampler")
         self.needs = self.policy.needs | self.sampler.needs
         self._capacity, self._n_bytes, self._n_classes, self._seed = capacity, n_bytes, n_classes, seed
-        self._storage = LazyStorage(tier, directory)
+        self._storage = LazyStorage(tier, directory, placing)
         self._statistics = SlotStatistics(0)  # without slots until there are rows: allocating these may fail
         self._n_draws = 0
         self._has_warned = False

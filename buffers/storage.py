@@ -1,6 +1,7 @@
 """Preallocated rows of samples, addressed by slot."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
 
@@ -244,15 +245,20 @@ class LazyStorage:
         rows: The storage, or None before the first samples.
     """
 
-    def __init__(self, tier: str, directory: str | None) -> None:
-        """Choose a tier, or `auto`, which is where the first samples are.
+    def __init__(
+        self,
+        tier: str,
+        directory: str | None,
+        placing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Choose a tier, or `auto`, which is where the first samples are; `placing`: see `RehearsalBuffer`.
 
         Raises:
             ValueError: If there is no such tier.
         """
         if tier not in ("auto", *TIERS):
             raise BufferInputError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
-        self._tier, self._directory = tier, directory
+        self._tier, self._directory, self._placing = tier, directory, placing
         self.rows: RowStorage | None = None
         self._structure_known = True
 
@@ -294,7 +300,8 @@ class LazyStorage:
 
     def _allocate(self, layout: RowLayout, capacity: int, near: torch.device) -> RowStorage:
         tier, device = resolve(self._tier, near)
-        return RowStorage(layout, capacity, tier=tier, device=device, directory=self._directory)
+        with self._placing():
+            return RowStorage(layout, capacity, tier=tier, device=device, directory=self._directory)
 
     def to(self, device: torch.device) -> None:
         """Move the rows to a device, unless another tier than `auto` or `cuda` was chosen for them."""
@@ -302,7 +309,8 @@ class LazyStorage:
             return
         tier, where = resolve("auto", device)
         if (tier, where) != (self.rows.tier, self.rows.device if tier == "cuda" else None):
-            self.rows.move(tier, where)
+            with self._placing():
+                self.rows.move(tier, where)
 
     def snapshot(self, n: int) -> Tree:
         """Copies of the first `n` samples on the host, sequences of leaves being lists; None without rows."""
@@ -323,12 +331,13 @@ class LazyStorage:
         Raises:
             StorageError: If the rows cannot be allocated.
         """
-        storage = LazyStorage(self._tier, self._directory)
+        storage = LazyStorage(self._tier, self._directory, self._placing)
         if snapshot is not None:
             leaves = list(flatten(snapshot))
             near = self.rows.device if self.rows is not None else leaves[0][1].device
-            storage.rows = storage._allocate(RowLayout.of(snapshot), capacity, near)
-            storage.rows.write(torch.arange(len(leaves[0][1])), snapshot)
+            with self._placing():
+                storage.rows = storage._allocate(RowLayout.of(snapshot), capacity, near)
+                storage.rows.write(torch.arange(len(leaves[0][1])), snapshot)
             storage._structure_known = False  # a snapshot does not distinguish tuples from lists
         return storage
 

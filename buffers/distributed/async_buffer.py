@@ -9,6 +9,7 @@ from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.component import component_class
+from redwood.buffers.distributed.device_lane import DeviceLane
 from redwood.buffers.distributed.peers import Peers, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
 from redwood.buffers.distributed.profiling import Profiler
@@ -96,6 +97,7 @@ class AsyncRehearsalBuffer:
         self._tier, self._directory = tier, directory
         self._settings = _settings_of(seed, replay)
         self.profiler = Profiler()
+        self._lane = DeviceLane(torch.device("cpu"))
         self.peers: Peers | None = None
         self._steps = 0  # steps whose samples were proposed
         self._decided: Job[Decision] | None = None
@@ -137,20 +139,19 @@ class AsyncRehearsalBuffer:
         device = indexed(torch.device(device))
         if device.type == "cuda" and not torch.cuda.is_available():
             raise BufferInputError(f"device={device} needs a CUDA device, and there is none; choose cpu.")
-        self._timeout, self._device = timeout, device
+        self._timeout = timeout
         # Before the workers connect: a worker that is refused must not end the connections of the others.
         self.prepare(*place_in(group), device)
         peers = Peers(group, timeout, self.profiler)
-        # Alone, there is nobody to wait for: a GPU works by itself, and on the host a thread costs more than it hides.
-        # Rows that go from the host to a GPU have to be waited for.
-        waits = peers.world > 1 or (device.type == "cuda" and not self.on_gpu)
         self._pipeline = Pipeline(
             self.buffer,
             peers,
             self.profiler,
-            device=device,
+            lane=self._lane,
             rows_group=rows_group if self.on_gpu and peers.world > 1 else None,
-            overlap=self.overlap and waits,
+            overlap=self.overlap,
+            # Alone in host memory, there is nobody to wait for: a thread costs more than it hides.
+            threaded=peers.world > 1 or self._lane.is_on_gpu,
             timeout=timeout,
         )
         self.peers = peers
@@ -163,6 +164,7 @@ class AsyncRehearsalBuffer:
         Raises:
             ValueError: If there are more workers than `buffer_size`, or not as many as before.
         """
+        self._lane.serve(indexed(torch.device(device)))
         if hasattr(self, "buffer"):
             if len(self._drawn) != world:
                 raise BufferInputError(
@@ -183,6 +185,7 @@ class AsyncRehearsalBuffer:
             tier=tier,
             directory=self._directory,
             seed=derive_key(self._settings.seed, "worker", rank),
+            placing=self._lane.in_turn,
         )
         self._drawn = torch.zeros(world, dtype=torch.int64)
         self.rank = rank
@@ -208,15 +211,14 @@ class AsyncRehearsalBuffer:
             self.profiler.pause()
 
     def flush(self) -> None:
-        """Wait until all samples are stored and the next draw is there; then `buffer` can be read.
-
-        On a GPU the thread itself does not wait: work that it launches afterwards does.
-        """
+        """Wait until all samples are stored and the next draw is there, on a GPU as well; then `buffer` can be read."""
+        if self._decided is None:
+            return
+        self._pipeline.launch()
         for job in (self._decided, self._planned, self._fetched):
             if job is not None:
                 job.result(self._timeout)
-        if self._decided is not None:  # on a GPU these jobs have only launched the work
-            self._pipeline.settle()
+        self._lane.flush()  # on a GPU these jobs have only launched the work
 
     # A step.
 
@@ -231,6 +233,7 @@ class AsyncRehearsalBuffer:
         self.profiler.step_begins()
         if self._fetched is None:
             return None
+        self._pipeline.launch()
         with self.profiler.clock("wait"):
             fetched = self._fetched.result(self._timeout)
         assert self._planned is not None
@@ -269,7 +272,7 @@ class AsyncRehearsalBuffer:
             offered: False: the samples are trained on, but not to be stored.
             counted: False: they are not trained on either. `weight` is 0 then, also for the samples replayed with them.
         """
-        request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted, self._pipeline.mark())
+        request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted, self._lane.mark())
         self._steps += 1
         if self._knows_rows:
             self._decide(request)
@@ -277,7 +280,11 @@ class AsyncRehearsalBuffer:
             self._first_request = request
 
     def write(self, samples: Tree) -> None:
-        """Second half of `add`: the samples with all leaves."""
+        """Second half of `add`: the samples with all leaves.
+
+        The exchange of rows starts behind all work that the caller has launched so far. Where NCCL does it, it is
+        launched by the next call of `weight` or `collect`.
+        """
         if self._first_request is not None:
             self._decide(self._first_request, samples)
             self._first_request, self._knows_rows = None, True
@@ -291,12 +298,15 @@ class AsyncRehearsalBuffer:
 
         It is N n_i / (n_1 + ... + n_N), where worker i trains on n_i samples, incoming and replayed ones. One worker
         alone has the factor 1. Waits for the numbers of the other workers, and notes how long. A factor of 0 does not
-        help against a loss that is not finite, since 0 * nan is nan: leave its gradients out instead.
+        help against a loss that is not finite, since 0 * nan is nan: leave its gradients out instead. Call it after the
+        forward pass and before the backward pass.
         """
         if self.peers is None or self.peers.world == 1 or self._decided is None:
             return 1.0
         with self.profiler.clock("wait"):
-            return self._decided.result(self._timeout).weight
+            weight = self._decided.result(self._timeout).weight
+        self._pipeline.launch()
+        return weight
 
     def _decide(self, request: Request, first: Tree = None) -> None:
         self._decided = self._pipeline.decide(request, self._settings, first)
@@ -316,7 +326,7 @@ class AsyncRehearsalBuffer:
         del self.buffer
         self._decided = self._planned = self._fetched = self._first_request = None
         self._steps, self._knows_rows = 0, False
-        self.prepare(rank, world, self._device)
+        self.prepare(rank, world, self._lane.device)
         if self.peers is not None:
             self._pipeline.buffer = self.buffer
 
@@ -343,7 +353,7 @@ class AsyncRehearsalBuffer:
     def _redraw(self) -> None:
         self._has_to_redraw = False
         self._knows_rows = True
-        self._decide(Request(self._steps - 1, self._drawn))
+        self._decide(Request(self._steps - 1, self._drawn, begun=self._lane.mark()))
         self._transfer(None)
 
 

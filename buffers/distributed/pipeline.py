@@ -11,6 +11,7 @@ from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.count_exchange import CountExchange
+from redwood.buffers.distributed.device_lane import DeviceLane
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.distributed.row_exchange import FetchedRows, RowExchange
@@ -65,8 +66,8 @@ class Request:
         tasks: Their tasks, likewise.
         is_offered: Whether they are to be stored.
         is_counted: Whether they are trained on.
-        begun: On a GPU: an event after the work that was launched before this step. Rows of earlier draws are no longer
-            used then, and labels are there. The forward pass comes after it: decisions must not wait for that.
+        begun: The `DeviceLane.mark` of the start of the step. Rows of earlier draws are no longer used then, and labels
+            are there. The forward pass comes after it: decisions must not wait for that.
     """
 
     step: int
@@ -88,9 +89,10 @@ def _decision_inputs(request: Request) -> list[Tensor]:
 class Pipeline:
     """Does the work behind the training steps of one worker, step by step, in a thread of its own.
 
-    Each step is three jobs: `decide`, `plan` and `transfer`. The first two need counts alone and can run before the
-    forward pass; `transfer` needs the samples with all leaves. Where NCCL exchanges the rows, the thread that trains
-    does `transfer`: two threads that issue NCCL's collectives can block each other.
+    Each step is three jobs: `decide`, `plan` and `transfer`. The first two need counts alone; `transfer` needs the
+    samples with all leaves. On a GPU their work is put behind a mark of the start of the step, so that it runs beside
+    the forward and backward pass. Where NCCL exchanges the rows, `transfer` waits for `launch`, by the thread that
+    trains: two threads that issue NCCL's collectives can block each other.
 
     Attributes:
         buffer: This worker's part of the buffer.
@@ -102,20 +104,22 @@ class Pipeline:
         peers: Peers,
         profiler: Profiler,
         *,
-        device: torch.device,
+        lane: DeviceLane,
         rows_group: ProcessGroup | None,
         overlap: bool,
+        threaded: bool,
         timeout: timedelta | None,
     ) -> None:
         """Serve a worker's part of the buffer; see `AsyncRehearsalBuffer.open` for the other arguments."""
         self.buffer, self._peers, self._profiler, self._timeout = buffer, peers, profiler, timeout
-        self._device = device
+        self._lane = lane
         self._count_exchange = CountExchange(peers)
-        self._row_exchange = RowExchange(peers, device, profiler, rows_group)
-        self._transfers_in_caller = rows_group is not None
+        self._row_exchange = RowExchange(peers, lane, profiler, rows_group)
+        self._is_launched_by_caller, self._overlap = rows_group is not None, overlap
+        self._to_launch: tuple[Job[ExchangePlan], Job[FetchedRows]] | None = None
         self._known_layout: RowLayout | None = None
         self._fingerprint = 0
-        self._worker_thread = WorkerThread(threaded=overlap)
+        self._worker_thread = WorkerThread(threaded=overlap and threaded)
 
     def decide(self, request: Request, draw: DrawSettings, first: Tree = None) -> Job[Decision]:
         """Decide which samples to keep, and exchange counts of rows with the other workers.
@@ -127,8 +131,7 @@ class Pipeline:
         """
 
         def work() -> Decision:
-            with self._row_exchange.on_stream():
-                self._row_exchange.wait_for(request.begun, _decision_inputs(request))
+            with self._lane.enter(request.begun, _decision_inputs(request)):
                 return self._decide(request, draw, first)
 
         return self._worker_thread.submit(work)
@@ -181,7 +184,7 @@ class Pipeline:
         return self._fingerprint
 
     def transfer(self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Tree) -> Job[FetchedRows]:
-        """Write the samples to keep, and fetch the rows that are drawn.
+        """Write the samples to keep, and fetch the rows that are drawn: in the background, or in `launch`.
 
         Args:
             decided: The decisions of the step.
@@ -189,30 +192,40 @@ class Pipeline:
             samples: The samples with all leaves; None: the draw has been counted before, and is made again.
         """
         work = self._transfer_job(decided, planned, samples)
-        if not self._transfers_in_caller:
+        if not self._is_launched_by_caller:
             return self._worker_thread.submit(work)
+        job = Job(work)
+        self._to_launch = planned, job
+        if not self._overlap:
+            self.launch()
+        return job
+
+    def launch(self) -> None:
+        """Do the latest `transfer`, if it was left to this thread.
+
+        NCCL runs its collectives in the order in which they are launched: all workers have to call this at one place.
+        """
+        waiting, self._to_launch = self._to_launch, None
+        if waiting is None:
+            return
+        planned, job = waiting
         with self._profiler.clock("wait"):
             planned.result(self._timeout)
-        job = Job(work)
         job.run()
-        return job
 
     def _transfer_job(
         self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Tree
     ) -> Callable[[], FetchedRows]:
         leaves = [] if samples is None else [leaf for _, leaf in flatten(samples)]
-        arrived = self._row_exchange.mark()
+        written = self._lane.mark()
 
         def work() -> FetchedRows:
             decision, plan = decided.result(), planned.result()
-            with self._row_exchange.on_stream():
-                if samples is None:  # the thread that trains has restored the rows
-                    self._row_exchange.wait_for(arrived)
-                else:
+            with self._lane.enter(written, () if decision.placement is None else leaves):
+                if samples is not None:
                     self.buffer.ensure_rows(samples)
                 if decision.placement is not None:
                     with self._profiler.clock("insert"):
-                        self._row_exchange.wait_for(arrived, leaves)
                         self.buffer.write(samples, decision.placement)
                 return self._row_exchange.fetch(self.buffer, plan, again=samples is None)
 
@@ -220,17 +233,11 @@ class Pipeline:
 
     def receive(self, fetched: FetchedRows) -> Tree:
         """The samples fetched last, for the thread that trains: a tree of tensors (r, ...)."""
-        return self.buffer.rows.layout.typed(self._row_exchange.receive(fetched))
-
-    def mark(self) -> torch.cuda.Event | None:
-        """An event after all work that the thread that trains has launched on a GPU so far."""
-        return self._row_exchange.mark()
-
-    def settle(self) -> None:
-        """Allow the thread that trains to read or replace stored rows, once all jobs are over."""
-        self._row_exchange.settle()
+        self._lane.leave(fetched.done, fetched.rows)
+        return self.buffer.rows.layout.typed(fetched.rows)
 
     def close(self) -> None:
         """End the thread, and leave the other workers."""
+        self._to_launch = None
         self._worker_thread.close()
         self._peers.leave()

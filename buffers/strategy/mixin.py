@@ -199,8 +199,8 @@ class RehearsalMixin(BufferSaving):
         return (samples, more) if self._extra_names else samples
 
     def _is_late(self) -> bool:
-        """Whether samples are written after the forward pass: it adds leaves, or is to be launched on the GPU first."""
-        return bool(self._extra_names) or self.root_device.type == "cuda"
+        """Whether samples are written after the forward pass, which adds leaves to them."""
+        return bool(self._extra_names)
 
     def log_costs(self) -> None:
         """Log the costs of rehearsal, as often as the Trainer logs."""

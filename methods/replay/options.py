@@ -82,7 +82,8 @@ class BufferOptions:
     ) -> RehearsalBuffer:
         """A buffer of this worker; `purpose` gives each buffer of a method random draws of its own."""
         return RehearsalBuffer(
-            **size,
+            capacity=size.get("capacity"),
+            n_bytes=size.get("n_bytes"),
             policy=policy,
             sampler=sampler,
             tier=self.buffer_tier,

@@ -263,8 +263,8 @@ class FakeGpu:
         if views:
             return FakeTensor(out, fakes[0].memory)
         memory = Memory(f"result of {name.removeprefix('aten::')} {tuple(out.shape)} at {where()}", self)
-        if "empty" not in name:
-            self._access(memory, name, writes=True, is_kernel=True)
+        # The allocator may give out memory that earlier work of the current stream still uses: even `empty` is a write.
+        self._access(memory, name, writes=True, is_kernel=True)
         return FakeTensor(out, memory)
 
     def _note(self, func: Any, args: Any, kwargs: dict[str, Any], *, is_kernel: bool) -> None:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from redwood.buffers import AsyncRehearsalBuffer, storage
 from redwood.buffers.distributed import async_buffer as engine
-from redwood.buffers.distributed import pipeline, row_exchange
+from redwood.buffers.distributed import pipeline
 from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
-from tests.buffers.distributed.fake_gpu import FakeGpu, Stream, default_stream, on_stream
+from redwood.buffers.distributed.device_lane import DeviceLane, LaneMemory
+from tests.buffers.distributed.fake_gpu import Event, FakeGpu, default_stream, on_stream
 
 STEPS, BATCH = 8, 6
 SAMPLERS = ("uniform", "class_balanced", "task_balanced", "old_tasks")
@@ -111,6 +112,8 @@ def whole_life(gpu: FakeGpu, case: Case, folder: Path) -> None:
     memory.buffer.state_dict()
     opened(case, memory)
     train(gpu, memory, case, 3, STEPS + 3)
+    memory.flush()
+    memory.buffer.all()
     memory.reset()
     memory.restore(read_checkpoint(folder, memory.buffer, 0, 1))
     train(gpu, memory, case, 3, STEPS)
@@ -118,6 +121,7 @@ def whole_life(gpu: FakeGpu, case: Case, folder: Path) -> None:
     resumed = make(case)
     resumed.prepare(0, case.world, "cuda")
     resumed.restore(read_checkpoint(folder, resumed.buffer, 0, 1))
+    resumed.buffer.all()
     opened(case, resumed)
     train(gpu, resumed, case, 3, STEPS)
     resumed.close()
@@ -175,28 +179,23 @@ def device_without_number() -> Patches:
 
 
 def no_wait_for_restored_rows() -> Patches:
-    """The side stream waits for the thread that trains only where this has samples or has trained."""
-    begin, wait_for = row_exchange.RowExchange.__init__, row_exchange.RowExchange.wait_for
+    """Training does not wait for the rows that were restored on the lane."""
 
-    def begin_at_once(self: Any, *args: Any) -> None:
-        with mock.patch.object(Stream, "wait_stream"):
-            begin(self, *args)
+    @contextlib.contextmanager
+    def in_turn(self: Any) -> Iterator[None]:
+        with self.enter(self.mark()):
+            yield
 
-    def wait(self: Any, event: Any, leaves: Any = None) -> None:
-        if leaves is not None:
-            wait_for(self, event, leaves)
-
-    yield mock.patch.object(row_exchange.RowExchange, "__init__", begin_at_once)
-    yield mock.patch.object(row_exchange.RowExchange, "wait_for", wait)
+    yield mock.patch.object(DeviceLane, "in_turn", in_turn)
 
 
 def no_wait_for_the_side_stream() -> Patches:
-    yield mock.patch.object(row_exchange.RowExchange, "settle", lambda self: None)
+    yield mock.patch.object(DeviceLane, "flush", lambda self: None)
 
 
 def empty_draws_release_no_memory() -> Patches:
     """The side stream waits for the steps before only where something was drawn."""
-    drawn, collect, mark = [False], AsyncRehearsalBuffer.collect, pipeline.Pipeline.mark
+    drawn, collect, mark = [False], AsyncRehearsalBuffer.collect, DeviceLane.mark
 
     def noted(self: AsyncRehearsalBuffer) -> Any:
         samples = collect(self)
@@ -204,7 +203,7 @@ def empty_draws_release_no_memory() -> Patches:
         return samples
 
     yield mock.patch.object(AsyncRehearsalBuffer, "collect", noted)
-    yield mock.patch.object(pipeline.Pipeline, "mark", lambda self: mark(self) if drawn[0] else None)
+    yield mock.patch.object(DeviceLane, "mark", lambda self: mark(self) if drawn[0] else Event({}))
 
 
 def rows_unknown_to_the_allocator() -> Patches:
@@ -212,8 +211,8 @@ def rows_unknown_to_the_allocator() -> Patches:
 
 
 def batches_unknown_to_the_allocator() -> Patches:
-    wait_for = row_exchange.RowExchange.wait_for
-    yield mock.patch.object(row_exchange.RowExchange, "wait_for", lambda self, event, leaves=(): wait_for(self, event))
+    enter = DeviceLane.enter
+    yield mock.patch.object(DeviceLane, "enter", lambda self, after, uses=(): enter(self, after))
 
 
 def labels_behind_the_forward_pass() -> Patches:
@@ -227,20 +226,36 @@ def labels_behind_the_forward_pass() -> Patches:
 
 
 def no_wait_for_the_stream_that_trains() -> Patches:
-    yield mock.patch.object(row_exchange.RowExchange, "wait_for", lambda *_: None)
+    yield mock.patch.object(DeviceLane, "mark", lambda self: Event({}))
+
+
+def no_wait_for_what_was_fetched() -> Patches:
+    yield mock.patch.object(DeviceLane, "leave", lambda *_: None)
+
+
+def allocated_on_the_stream_that_trains() -> Patches:
+    allocated = LaneMemory._allocated
+
+    def elsewhere(self: Any, n_words: int) -> Any:
+        with on_stream(default_stream()), mock.patch.object(DeviceLane, "in_turn", contextlib.nullcontext):
+            return allocated(self, n_words)
+
+    yield mock.patch.object(LaneMemory, "_allocated", elsewhere)
 
 
 @pytest.mark.parametrize(
     ("fault", "case", "sign"),
     [
         (device_without_number, Case(), "tensors on cuda:0 and the host"),
-        (no_wait_for_restored_rows, Case(), "index_select on stream side races with index_copy_ on stream default"),
+        (no_wait_for_restored_rows, Case(), "index_select on stream default races with index_copy_ on stream side"),
         (no_wait_for_the_side_stream, Case(), "on stream default races with index_copy_ on stream side"),
         (empty_draws_release_no_memory, Case(sampler="old_tasks", offered=STEPS), "races with mul on stream default"),
-        (rows_unknown_to_the_allocator, Case(), "freed during index_select on stream side"),
+        (rows_unknown_to_the_allocator, Case(), "freed during index_select on stream default"),
         (batches_unknown_to_the_allocator, Case(), "freed during"),
         (labels_behind_the_forward_pass, Case(tier="host", sampler="class_balanced", on_gpu=True), "waits for the for"),
         (no_wait_for_the_stream_that_trains, Case(), "races with"),
+        (no_wait_for_what_was_fetched, Case(), "on stream default races with index_select on stream side"),
+        (allocated_on_the_stream_that_trains, Case(), "on stream side races with empty on stream default"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
