@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from redwood.buffers import AsyncRehearsalBuffer
-from redwood.buffers.strategy.batches import merged
+from redwood.buffers.merging import merged
 
 # Samples stored over all workers, samples that there are, and untimed steps in which the buffers fill up.
 STORED, POOL, FILLING = 800, 1024, 40

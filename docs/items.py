@@ -27,7 +27,7 @@ API = {
     "methods": ("methods.Method", "methods.LightningMethod", "methods.Step", "methods.Composition", "methods.compose"),
     "buffers": (
         *("buffers.RehearsalBuffer", "buffers.Policy", "buffers.Sampler", "buffers.AsyncRehearsalBuffer"),
-        *("buffers.AsyncRehearsalStrategy", "buffers.RowLayout"),
+        *("buffers.AsyncRehearsalStrategy", "buffers.AsyncRehearsalCallback", "buffers.RowLayout"),
     ),
     "trained_models": ("load", "experiments.trained.model.TrainedModel"),
     "module_library": ("methods.modular.library.ModuleLibrary",),

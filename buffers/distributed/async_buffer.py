@@ -15,6 +15,7 @@ from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipelin
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.distributed.row_exchange import FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
+from redwood.buffers.merging import merged
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
 from redwood.buffers.pytree import Tree
 from redwood.buffers.randomness import CounterRandom, derive_key
@@ -253,6 +254,19 @@ class AsyncRehearsalBuffer:
         """
         self.propose(samples, labels=labels, tasks=tasks)
         self.write(samples)
+
+    def rehearse(self, samples: Tree, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> Tree:
+        """The batch to train on in this step: the incoming samples (B, ...), followed by the replayed ones (r, ...).
+
+        `collect` and `add` in one call; see there. Multiply the loss of the batch by `weight`.
+
+        Raises:
+            ValueError: If the samples do not fit to each other or to earlier ones.
+            WorkerLostError: If another worker was lost.
+        """
+        replayed = self.collect()
+        self.add(samples, labels=labels, tasks=tasks)
+        return samples if replayed is None else merged(samples, replayed)
 
     def propose(
         self,

@@ -1,13 +1,12 @@
-"""Batches of any structure: their labels and tasks, their way through a step, and how replayed samples join them."""
+"""Batches of any structure: their labels and tasks, and their way through a step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from redwood.buffers.layout import batch_size
-from redwood.buffers.pytree import Tree, flatten, map_leaves, unflatten
+from redwood.buffers.pytree import Tree, flatten, unflatten
 from redwood.core.errors import BufferInputError
 
 
@@ -59,40 +58,6 @@ def _named(batch: Tree, names: tuple[str, ...]) -> Tensor | None:
         if isinstance(found, Tensor):
             return found
     return None
-
-
-def tensors_of(batch: Tree) -> Tree:
-    """The same batch with None in place of every value that is no tensor."""
-    return map_leaves(batch, lambda leaf: leaf if isinstance(leaf, Tensor) else None)
-
-
-def merged(batch: Tree, replayed: Tree) -> Tree:
-    """A batch of the same structure: its samples (b, ...) first, then the replayed ones (r, ...).
-
-    Values that are no tensors stay as they came: a list of b names has no entries for replayed samples.
-
-    Raises:
-        ValueError: If a leaf of both is not of one dtype and sample shape, or only one of them has it.
-    """
-    new, known = list(flatten(tensors_of(batch))), list(flatten(tensors_of(replayed)))
-    if [path for path, _ in new] != [path for path, _ in known]:
-        raise BufferInputError(
-            f"The batch has the tensors {_paths(new)}, what is replayed {_paths(known)}; override merge of the "
-            "strategy, which joins what samples_of returns to a batch."
-        )
-    pairs = list(zip(new, known, strict=True))
-    for (path, incoming), (_, old) in pairs:
-        if incoming.dtype != old.dtype or incoming.shape[1:] != old.shape[1:]:
-            raise BufferInputError(
-                f"Leaf {path} of the incoming samples is {tuple(incoming.shape[1:])} {incoming.dtype}, that of the "
-                f"replayed ones {tuple(old.shape[1:])} {old.dtype}; let on_after_batch_transfer make them alike."
-            )
-    joined = iter([torch.cat([incoming, old]) for (_, incoming), (_, old) in pairs])
-    return map_leaves(batch, lambda leaf: next(joined) if isinstance(leaf, Tensor) else leaf)
-
-
-def _paths(leaves: list[tuple[str, Tensor]]) -> str:
-    return ", ".join(path or "the sample itself" for path, _ in leaves) or "none"
 
 
 def stored_part(samples: Tree) -> Tree:

@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.distributed.peers import lost_workers
+from redwood.buffers.merging import merged, tensors_of
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
 from redwood.buffers.samplers import Sampler
@@ -33,10 +34,8 @@ from redwood.buffers.strategy.batches import (
     BatchRecord,
     in_new_containers,
     labels_of,
-    merged,
     stored_part,
     tasks_of,
-    tensors_of,
 )
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.buffers.strategy.data_parallel import data_parallel_group, rows_group

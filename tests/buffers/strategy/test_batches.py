@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from redwood.buffers.strategy.batches import in_new_containers, labels_of, merged, tasks_of
+from redwood.buffers.merging import merged
+from redwood.buffers.strategy.batches import in_new_containers, labels_of, tasks_of
 from tests.buffers.strategy.batch_structures import Pair, alike
 
 
