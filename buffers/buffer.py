@@ -15,7 +15,7 @@ from redwood.buffers.pytree import Tree, flatten
 from redwood.buffers.samplers import SAMPLERS, Sampler
 from redwood.buffers.side_info import make_candidate_info, require
 from redwood.buffers.slot_statistics import SlotStatistics
-from redwood.buffers.state_validation import describe, restored_components
+from redwood.buffers.state_validation import FORMAT, describe, restored_components
 from redwood.buffers.storage import LazyStorage, RowBatch, RowStorage
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
@@ -88,8 +88,13 @@ class RehearsalBuffer:
         self._statistics = SlotStatistics(0)  # without slots until there are rows: allocating these may fail
         self._n_draws = 0
         self._has_warned = False
-        self.sampler.bind(seed)
-        self.policy.bind(capacity or 0, seed)
+        self._bind(capacity or 0)
+
+    def _bind(self, capacity: int) -> None:
+        self.policy.bind(capacity, self._seed)
+        self.sampler.bind(self._seed)
+        if self.policy.classes is not None:
+            self.sampler.use_classes(self.policy.classes)
 
     # How large it is.
 
@@ -112,8 +117,8 @@ class RehearsalBuffer:
     def nbytes(self) -> int:
         """Bytes allocated for rows, filled or not; 0 before the first `add`.
 
-        Bookkeeping on the host comes on top: 16 bytes per row, some 150 more for classes or tasks, and the features
-        that herding needs.
+        Bookkeeping on the host comes on top: 8 bytes per row, 8 more for classes, 8 more for tasks, 4 more with `ring`,
+        and the losses, features or label sets that other policies keep.
         """
         return self.rows.nbytes if self.has_rows else 0
 
@@ -189,7 +194,7 @@ class RehearsalBuffer:
         self._storage.ensure_rows(samples, leaves, self.n_rows)
         if self._capacity is None:
             self._capacity = self.rows.capacity
-            self.policy.bind(self._capacity, self._seed)
+            self._bind(self._capacity)
 
     def n_rows(self, layout: RowLayout) -> int:
         """Number of rows of a layout that this buffer may have.
@@ -212,7 +217,7 @@ class RehearsalBuffer:
         if slots.numel():
             if not len(self._statistics.arrivals):
                 self._statistics = SlotStatistics(self.capacity)
-            self._statistics.on_stored(slots, positions + first)
+            self._statistics.on_stored(slots, positions + first, self.n_seen)
             if self.sampler.needs:
                 labels, tasks = (None if known is None else known[positions] for known in (info.labels, info.tasks))
                 self.sampler.on_stored(slots, labels, tasks)
@@ -347,11 +352,11 @@ class RehearsalBuffer:
 
     def ages(self) -> Tensor:
         """Number of samples that came after each stored one (len,), int64, in the order of the slots."""
-        return self.n_seen - 1 - self._statistics.arrivals[: len(self)]
+        return self.n_seen - 1 - self._statistics.arrivals[: len(self)].long()
 
     def draw_counts(self) -> Tensor:
         """Number of draws of each stored sample (len,), int64, in the order of the slots."""
-        return self._statistics.draws[: len(self)].clone()
+        return self._statistics.draws[: len(self)].long()
 
     # Moving and saving it.
 
@@ -367,6 +372,7 @@ class RehearsalBuffer:
     def bookkeeping(self) -> State:
         """A snapshot without the rows."""
         return {
+            "format": FORMAT,
             "capacity": self._capacity,
             "seed": self._seed,
             "step": self._n_draws,

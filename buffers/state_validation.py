@@ -10,6 +10,9 @@ from redwood.buffers.samplers import Sampler
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 
+# Of what `RehearsalBuffer.state_dict` returns.
+FORMAT = 2
+
 
 def describe(component: Component) -> State:
     """The name and the options of a component, which have to be equal when a snapshot is loaded."""
@@ -37,6 +40,11 @@ def restored_components(state: State, policy: Policy, sampler: Sampler, capacity
 
 
 def _restored(state: State, policy: Policy, sampler: Sampler, capacity: int | None) -> tuple[Policy, Sampler]:
+    if state.get("format") != FORMAT:
+        raise BufferInputError(
+            f"The saved buffer is of format {state.get('format', 1)}, and this version reads format {FORMAT}; "
+            "start the run anew."
+        )
     saved, seed, rows, _ = (state[name] for name in ("capacity", "seed", "rows", "step"))
     if capacity is not None and saved != capacity:
         raise BufferInputError(
@@ -55,10 +63,12 @@ def _restored(state: State, policy: Policy, sampler: Sampler, capacity: int | No
                 "make it with the saved ones."
             )
     # Both start anew, so that these copies share nothing with what they were copied from.
-    sampler.bind(seed)
-    sampler.load_state_dict(state["sampler"])
     policy.bind(saved or 0, seed)
     policy.load_state_dict(state["policy"])
+    sampler.bind(seed)
+    if policy.classes is not None:
+        sampler.use_classes(policy.classes)
+    sampler.load_state_dict(state["sampler"])
     n = 0 if rows is None else batch_size(list(flatten(rows)))
     lengths = [n, *(len(state["slot_statistics"][name]) for name in ("arrivals", "draws"))]
     if any(length != policy.size for length in lengths) or n > (saved or 0):

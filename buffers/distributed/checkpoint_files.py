@@ -77,7 +77,7 @@ def as_bytes(value: Json) -> Tensor:
 
 
 INDEX = "index.json"
-FORMAT = 2
+FORMAT = 3
 # The index of the first format, a pickle.
 _OLD_INDEX = ".metadata"
 

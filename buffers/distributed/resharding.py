@@ -13,7 +13,8 @@ from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import CandidateInfo
 from redwood.buffers.pytree import Tree, to_plain
 from redwood.buffers.randomness import derive_key
-from redwood.buffers.state_validation import describe, restored_components
+from redwood.buffers.slot_statistics import narrowed
+from redwood.buffers.state_validation import FORMAT, describe, restored_components
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 
@@ -75,18 +76,22 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
     policy, sampler = copy(buffer.policy), copy(buffer.sampler)
     policy.bind(capacity, seed)
     sampler.bind(seed)
+    if policy.classes is not None:
+        sampler.use_classes(policy.classes)
     info = CandidateInfo(len(mine), **{name: known[mine] for name, known in metadata.items()})
     placement = policy.resume(info, policies, _Turns(rank, world, len(times)).share)
     order = placement.slots.argsort()
     mine = mine[placement.positions[order]]
     sampler.resume(placement.slots[order], {name: known[mine] for name, known in row_metadata.items()}, samplers)
+    arrivals = _scaled(times[mine], policy.n_seen, total)
     state = {
+        "format": FORMAT,
         "capacity": capacity or None,
         "seed": seed,
         "step": max(state["step"] for state in states),
         "policy": describe(policy) | policy.state_dict(),
         "sampler": describe(sampler) | sampler.state_dict(),
-        "slot_statistics": {"arrivals": _scaled(times[mine], policy.n_seen, total), "draws": draws[mine]},
+        "slot_statistics": {"arrivals": narrowed(arrivals, policy.n_seen), "draws": draws[mine]},
     }
     return Resharded(state, layout, workers[mine], slots[mine])
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from redwood.buffers.component import Component
 from redwood.buffers.randomness import integers
+from redwood.buffers.slot_groups import Groups
 from redwood.core.state import State
 
 _NONE = integers(())
@@ -70,6 +71,11 @@ class Policy(Component, ABC):
     capacity: int = 0
     size: int = 0
     n_seen: int = 0
+
+    @property
+    def classes(self) -> Groups | None:
+        """The slots of each class, if the policy keeps account of them: a sampler by class then needs no own table."""
+        return None
 
     def bind(self, capacity: int, seed: int) -> None:
         """Start with no sample. All decisions follow from the seed and the numbers of the arrivals."""

@@ -1,7 +1,7 @@
 """Policies that share the capacity among the classes seen so far; their number need not be known in advance."""
 
 from abc import abstractmethod
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Self, TypeVar
 
@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import CounterRandom, integers
-from redwood.buffers.slot_statistics import Groups
+from redwood.buffers.slot_groups import AT_ONCE as GROUPED_AT_ONCE
+from redwood.buffers.slot_groups import Groups
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 
@@ -42,6 +43,11 @@ class ClassQuota(Policy):
         self._seen: Counter[int] = Counter()  # number of samples of each class seen so far
         self._full: set[int] = set()  # classes that were the largest one while no slot was free
 
+    @property
+    @override
+    def classes(self) -> Groups:
+        return self.groups
+
     @abstractmethod
     def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
         """Probability that a sample of a class that has had its share replaces another sample of its class.
@@ -54,41 +60,66 @@ class ClassQuota(Policy):
 
     def gives_way(self, group: int, draw: float) -> int:
         """The slot that a class gives up: a random one; `draw` is uniform in [0, 1)."""
-        slots = self.groups.slots(group)
-        return slots[int(draw * len(slots))]
+        return self.groups.slot(group, int(draw * self.groups.size(group)))
 
     def put(self, slot: int, group: int) -> None:
         """Assign a slot to a class."""
-        self.groups.assign([slot], [group])
+        self.groups.put(slot, group)
+
+    def fill(self, slots: Tensor, labels: Tensor) -> None:
+        """Assign free slots (n,), ascending, to classes (n,)."""
+        self.groups.assign(slots, labels)
 
     @override
     def propose(self, info: CandidateInfo) -> Placement:
-        """Decide one sample after the other, in the order of arrival."""
+        """Decide one sample after the other, in the order of arrival; many samples fill free slots all at once."""
         assert info.labels is not None
-        groups = info.labels.tolist()
-        lots, draws = (random.run(self.n_seen, info.n) for random in (self._lots, self._choices))
-        if info.n > AT_ONCE:
-            positions, arrivals = self._undecided(info.labels, lots)
+        start, n_filled = self.size, self._fill(info.labels)
+        if n_filled == info.n:
+            return Placement(torch.arange(info.n), torch.arange(start, self.size))
+        taken = {start + i: i for i in range(n_filled)}
+        labels, n = info.labels[n_filled:], info.n - n_filled
+        groups = labels.tolist()
+        lots, draws = (random.run(self.n_seen, n) for random in (self._lots, self._choices))
+        if n > AT_ONCE:
+            positions, arrivals = self._undecided(labels, lots, info.n)
             self._seen.update(groups)
         else:
-            positions, arrivals = list(range(info.n)), [self._count(group) for group in groups]
-        taken: dict[int, int] = {}
+            positions, arrivals = list(range(n)), [self._count(group) for group in groups]
         for position, arrival, lot, draw in zip(
             positions, arrivals, lots[positions].tolist(), draws[positions].tolist(), strict=True
         ):
             slot = self._slot(groups[position], arrival, lot, draw, info.n)
             if slot is not None:
                 self.put(slot, groups[position])
-                taken[slot] = position
-        self.n_seen += info.n
+                taken[slot] = n_filled + position
+        self.n_seen += n
         return Placement.of(taken)
+
+    def _fill(self, labels: Tensor) -> int:
+        """Put the first samples into free slots, if these are many and no quota is in their way; returns their number.
+
+        While a slot is free, no class has had its share of the capacity.
+        """
+        n = min(self.capacity - self.size, len(labels))
+        if n < GROUPED_AT_ONCE:
+            return 0
+        classes, counts = labels[:n].unique(return_counts=True)
+        found = dict(zip(classes.tolist(), counts.tolist(), strict=True))
+        if self.quota is not None and any(self.groups.size(name) + more > self.quota for name, more in found.items()):
+            return 0
+        self.fill(torch.arange(self.size, self.size + n), labels[:n])
+        self._seen.update(found)
+        self.size += n
+        self.n_seen += n
+        return n
 
     def _count(self, group: int) -> int:
         self._seen[group] += 1
         return self._seen[group]
 
-    def _undecided(self, labels: Tensor, lots: Tensor) -> tuple[list[int], list[int]]:
-        """The samples of a batch that may still be kept; the others are refused all at once.
+    def _undecided(self, labels: Tensor, lots: Tensor, n: int) -> tuple[list[int], list[int]]:
+        """The samples of a batch of `n` that may still be kept; the others are refused all at once.
 
         A sample is refused if its class has had its share and the sample does not replace another one. Of a large batch
         most samples are refused.
@@ -101,7 +132,7 @@ class ClassQuota(Policy):
         arrivals = integers([self._seen[name] for name in names])[inverse] + _numbers_within(inverse) + 1
         kept = integers([self.groups.size(name) for name in names])[inverse]
         has_room = torch.tensor([not self._has_its_share(name) for name in names])[inverse]
-        wins: Tensor = lots < self.chance(arrivals, kept, len(lots))
+        wins: Tensor = lots < self.chance(arrivals, kept, n)
         positions = (has_room | wins).nonzero().view(-1)
         return positions.tolist(), arrivals[positions].tolist()
 
@@ -129,7 +160,7 @@ class ClassQuota(Policy):
 
     @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        return {"labels": integers([self.groups.group_of(slot) for slot in range(self.size)])}
+        return {"labels": self.groups.of_all()}
 
     @override
     def resume(self, info: CandidateInfo, others: Sequence[Self], share: Callable[[int], int]) -> Placement:
@@ -147,14 +178,14 @@ class ClassQuota(Policy):
     def state_dict(self) -> State:
         return super().state_dict() | {
             "groups": self.groups.state_dict(),
-            "seen": dict(self._seen),
+            "seen": dict(sorted(self._seen.items())),
             "full": sorted(self._full),
         }
 
     @override
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self.groups.load_state_dict(state["groups"])
+        self.groups = Groups.restored(state["groups"])
         self._seen, self._full = Counter(state["seen"]), set(state["full"])
 
 
@@ -197,7 +228,9 @@ class Ring(ClassQuota):
     @override
     def bind(self, capacity: int, seed: int) -> None:
         super().bind(capacity, seed)
-        self._queues: dict[int, OrderedDict[int, None]] = {}  # the slots of each class, oldest first
+        # A queue for each class: a slot gives way only when it is the first one of its queue.
+        self._next = torch.zeros(capacity, dtype=torch.int32).numpy()  # the slot behind each one in its queue
+        self._ends: dict[int, list[int]] = {}  # the first and the last slot of each queue
 
     @override
     def chance(self, arrival: Number, kept: Number, n: int) -> Number | float:
@@ -207,29 +240,74 @@ class Ring(ClassQuota):
     @override
     def gives_way(self, group: int, draw: float) -> int:
         """The oldest one."""
-        return next(iter(self._queues[group]))
+        return self._ends[group][0]
 
     @override
     def put(self, slot: int, group: int) -> None:
         """The slot goes to the end of its class's queue."""
         if slot < self.groups.total:
-            del self._queues[self.groups.group_of(slot)][slot]
-        self._queues.setdefault(group, OrderedDict())[slot] = None
+            former = self.groups.group_of(slot)
+            first, last = self._ends[former]
+            assert slot == first
+            if first == last:
+                del self._ends[former]
+            else:
+                self._ends[former][0] = int(self._next[slot])
+        self._queue(group, slot, slot)
         super().put(slot, group)
+
+    def _queue(self, group: int, first: int, last: int) -> None:
+        """Append slots that follow each other already."""
+        if group in self._ends:
+            self._next[self._ends[group][1]] = first
+            self._ends[group][1] = last
+        else:
+            self._ends[group] = [first, last]
+
+    @override
+    def fill(self, slots: Tensor, labels: Tensor) -> None:
+        super().fill(slots, labels)
+        order = labels.argsort(stable=True)
+        queued = slots[order]
+        self._next[queued[:-1].numpy()] = queued[1:].numpy()
+        names, counts = labels[order].unique_consecutive(return_counts=True)
+        ends = counts.cumsum(0)
+        bounds = (names, queued[ends - counts], queued[ends - 1])
+        for group, first, last in zip(*(bound.tolist() for bound in bounds), strict=True):
+            self._queue(group, first, last)
 
     @override
     def validate_slots(self, size: int) -> bool:
-        queued = sorted(slot for queue in self._queues.values() for slot in queue)
-        return super().validate_slots(size) and queued == list(range(size))
+        """Also whether every slot is the first one of a queue, or comes after one other slot of its class."""
+        if not super().validate_slots(size) or self._ends.keys() != self.groups.sizes().keys():
+            return False
+        groups, followers = self.groups.of_all(), torch.from_numpy(self._next[:size].astype("int64"))
+        firsts, lasts = torch.tensor(list(self._ends.values()), dtype=torch.int64).view(-1, 2).unbind(1)
+        has_next = torch.ones(size, dtype=torch.bool)
+        has_next[lasts] = False
+        queued = torch.cat([firsts, followers[has_next]]).sort().values
+        names = integers(list(self._ends))
+        return (
+            torch.equal(queued, torch.arange(size))
+            and torch.equal(groups[followers[has_next]], groups[has_next])
+            and torch.equal(groups[firsts], names)
+            and torch.equal(groups[lasts], names)
+        )
 
     @override
     def state_dict(self) -> State:
-        return super().state_dict() | {"queues": {group: list(queue) for group, queue in self._queues.items()}}
+        following = torch.from_numpy(self._next[: self.size].copy())
+        following[[last for _, last in self._ends.values()]] = -1  # nothing comes after it
+        return super().state_dict() | {
+            "next": following,
+            "ends": {name: tuple(self._ends[name]) for name in sorted(self._ends)},
+        }
 
     @override
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self._queues = {group: OrderedDict.fromkeys(slots) for group, slots in state["queues"].items()}
+        self._next[: self.size] = state["next"].numpy()
+        self._ends = {group: list(ends) for group, ends in state["ends"].items()}
 
 
 class PerClassRandom(ClassQuota):

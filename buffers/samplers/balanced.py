@@ -13,7 +13,7 @@ from redwood.buffers.randomness import CounterRandom, choose, integers
 from redwood.buffers.samplers.base import Rate, Sampler
 from redwood.buffers.samplers.counts import Draws, GroupCounts, water_fill
 from redwood.buffers.samplers.global_sampling import plan_balanced, plan_old
-from redwood.buffers.slot_statistics import Groups
+from redwood.buffers.slot_groups import Groups
 from redwood.core.state import State
 
 
@@ -33,7 +33,8 @@ class _Balanced(Sampler):
         shares = water_fill(sizes, n, choose(sorted(sizes), draws[n:]))
         chosen: list[int] = []
         for group, share in shares.items():
-            chosen += choose(self.groups.slots(group), draws[len(chosen) : len(chosen) + share])
+            numbers = choose(range(sizes[group]), draws[len(chosen) : len(chosen) + share])
+            chosen += [self.groups.slot(group, number) for number in numbers]
         return integers(chosen)
 
     @override
@@ -44,8 +45,7 @@ class _Balanced(Sampler):
     @override
     def locate(self, groups: list[int] | Tensor, numbers: Tensor) -> Tensor:
         """Rows are numbered in the order in which `Groups` lists the slots of a group."""
-        ids = groups.tolist() if isinstance(groups, Tensor) else groups
-        return integers([self.groups.slots(i)[number] for i, number in zip(ids, numbers.tolist(), strict=True)])
+        return self.groups.locate(groups, numbers)
 
     @classmethod
     @override
@@ -57,17 +57,13 @@ class _Balanced(Sampler):
     def validate_slots(self, size: int) -> bool:
         return self.groups.validate_slots(size)
 
-    def _groups_of_all(self) -> Tensor:
-        """The group of each row, in the order of the slots."""
-        return integers([self.groups.group_of(slot) for slot in range(self.groups.total)])
-
     @override
     def state_dict(self) -> State:
         return {"groups": self.groups.state_dict()}
 
     @override
     def load_state_dict(self, state: State) -> None:
-        self.groups.load_state_dict(state["groups"])
+        self.groups = Groups.restored(state["groups"])
 
 
 class ClassBalanced(_Balanced):
@@ -76,13 +72,32 @@ class ClassBalanced(_Balanced):
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     @override
+    def bind(self, seed: int) -> None:
+        super().bind(seed)
+        self._is_shared = False  # whether the policy keeps account of classes
+
+    @override
+    def use_classes(self, classes: Groups) -> None:
+        self.groups, self._is_shared = classes, True
+
+    @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         assert labels is not None
-        self.groups.assign(slots.tolist(), labels.tolist())
+        if not self._is_shared:
+            self.groups.assign(slots, labels)
 
     @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        return {"labels": self._groups_of_all()}
+        return {"labels": self.groups.of_all()}
+
+    @override
+    def state_dict(self) -> State:
+        return {} if self._is_shared else super().state_dict()
+
+    @override
+    def load_state_dict(self, state: State) -> None:
+        if not self._is_shared:
+            super().load_state_dict(state)
 
 
 class TaskBalanced(_Balanced):
@@ -93,11 +108,11 @@ class TaskBalanced(_Balanced):
     @override
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         assert tasks is not None
-        self.groups.assign(slots.tolist(), tasks.tolist())
+        self.groups.assign(slots, tasks)
 
     @override
     def slot_metadata(self) -> dict[str, Tensor]:
-        return {"tasks": self._groups_of_all()}
+        return {"tasks": self.groups.of_all()}
 
 
 class OldTasks(TaskBalanced):
@@ -126,7 +141,7 @@ class OldTasks(TaskBalanced):
         names, chosen = list(sizes), []
         for number in self.random.distinct(step, min(n, total), total).tolist():
             index = bisect_right(ends, number)
-            chosen.append(self.groups.slots(names[index])[number - ends[index]])
+            chosen.append(self.groups.slot(names[index], sizes[names[index]] + number - ends[index]))
         return integers(chosen)
 
     @override

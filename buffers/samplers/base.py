@@ -10,6 +10,7 @@ from typing_extensions import override
 from redwood.buffers.component import Component
 from redwood.buffers.randomness import CounterRandom, StepRandom
 from redwood.buffers.samplers.counts import Draws, GroupCounts
+from redwood.buffers.slot_groups import Groups
 from redwood.core.state import State
 
 # Maps slots (n,) to a score of each row stored there (n,).
@@ -29,6 +30,9 @@ class Sampler(Component, ABC):
     def bind(self, seed: int) -> None:
         """Start with no row."""
         self.random = StepRandom(seed, "draws")
+
+    def use_classes(self, classes: Groups) -> None:
+        """Draw by the slots of each class that the policy keeps account of, if the sampler draws by class."""
 
     @abstractmethod
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:

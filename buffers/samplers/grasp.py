@@ -43,7 +43,7 @@ class Grasp(ClassBalanced):
         unit = normalize(features.double(), dim=1)
         self.distances = torch.zeros(len(features), dtype=torch.float64)
         for group in self.groups.sizes():
-            slots = integers(self.groups.slots(group))
+            slots = self.groups.slots(group)
             mean = normalize(unit[slots].mean(0), dim=0)
             self.distances[slots] = 1 - unit[slots] @ mean
 
@@ -54,7 +54,7 @@ class Grasp(ClassBalanced):
         draws = self.random.uniforms(step, n + len(sizes))
         chosen: list[int] = []
         for group, share in water_fill(sizes, n, choose(sorted(sizes), draws[n:])).items():
-            slots = integers(self.groups.slots(group))
+            slots = self.groups.slots(group)
             distances = self.distances[slots]
             weights = 1 / (distances.clamp(min=0) + 1e-7)
             for _ in range(share):

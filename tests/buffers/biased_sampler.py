@@ -20,7 +20,7 @@ class FoldingSampler(ClassBalanced):
 
     def draw(self, n: int, step: int, size: int, rate: Rate | None = None) -> Tensor:
         """`n` slots (n,), whatever is stored."""
-        stored = [self.groups.slots(name) for name in sorted(self.groups.sizes())]
+        stored = [self.groups.slots(name).tolist() for name in sorted(self.groups.sizes())]
         chosen = []
         for number in (1 + self.random.distinct(step, n, self.n_classes * self.quota - 1)).tolist():
             rows = stored[(number // self.quota) % len(stored)]

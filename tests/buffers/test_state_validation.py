@@ -16,6 +16,7 @@ from redwood.buffers import (
     PartitioningReservoir,
     RehearsalBuffer,
     Ring,
+    TaskBalanced,
 )
 from tests.buffers.helpers import equal, features_of, feed, fill, losses_of, score, shuffled, unchanged
 
@@ -128,6 +129,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "no policy size": lambda state: state["policy"].pop("size"),
     "no groups": lambda state: state["policy"].pop("groups"),
     "no groups of the sampler": lambda state: state["sampler"].pop("groups"),
+    "an earlier format": lambda state: state.update(format=1),
     "a leaf lacks a row": lambda state: state["rows"].update(y=state["rows"]["y"][:-1]),
     "rows are missing": lambda state: state.update(rows={name: x[:-1] for name, x in state["rows"].items()}),
     "more rows than slots": lambda state: state.update(
@@ -149,7 +151,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage(damage: str) -> None:
     def buffer() -> RehearsalBuffer:
-        return RehearsalBuffer(4, policy=ClassBalancedReservoir(), sampler=ClassBalanced())
+        return RehearsalBuffer(4, policy=ClassBalancedReservoir(), sampler=TaskBalanced())
 
     state, target = state_of(buffer()), buffer()
     feed(target, LABELS[:30])

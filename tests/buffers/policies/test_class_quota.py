@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from redwood.buffers import ClassBalancedReservoir, GreedyBalanced, PartitioningReservoir, PerClassRandom, Policy, Ring
+from redwood.buffers.policies import CandidateInfo
 from redwood.buffers.randomness import CounterRandom
-from tests.buffers.helpers import run, shuffled
+from tests.buffers.helpers import equal, run, shuffled
 
 SEED, CAPACITY = 7, 20
 SHUFFLED = shuffled([0] * 80 + [1] * 40 + [2] * 20 + [3] * 5)
@@ -137,3 +138,43 @@ class TestWhatIsKept:
 def test_arguments(arguments: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PerClassRandom(*arguments)
+
+
+@pytest.mark.parametrize("policy", [ClassBalancedReservoir, GreedyBalanced, Ring])
+@pytest.mark.parametrize("capacity", [300, 420, 1000])
+def test_many_samples_at_once_are_kept_as_in_small_batches(policy: type[Policy], capacity: int) -> None:
+    """Free slots are filled at once with a large batch only."""
+    labels = shuffled(list(range(7)) * 60)
+    states = []
+    for batch in (10, 420):
+        made = policy()
+        made.bind(capacity, SEED)
+        for part in labels.split(batch):
+            made.propose(CandidateInfo(len(part), part))
+        states.append(made.state_dict())
+    assert equal(*states)
+
+
+@pytest.mark.parametrize("quota", [50, 200])
+def test_many_samples_at_once_keep_to_the_quota(quota: int) -> None:
+    policy = PerClassRandom(candidates=1, quota=quota)
+    policy.bind(1000, SEED)
+    placement = policy.propose(CandidateInfo(300, torch.arange(300) % 2))
+    assert policy.groups.sizes() == {0: min(quota, 150), 1: min(quota, 150)}
+    assert len(placement.slots.unique()) == len(placement.slots) == policy.size
+
+
+class TestRingState:
+    def damaged(self, **damage: object) -> bool:
+        original, restored = Ring(), Ring()
+        for ring in (original, restored):
+            ring.bind(9, SEED)
+        original.propose(CandidateInfo(40, torch.arange(40) % 3))
+        restored.load_state_dict(original.state_dict() | damage)
+        return not restored.validate_slots(9)
+
+    def test_damage_is_found(self) -> None:
+        assert not self.damaged()
+        assert self.damaged(next=torch.zeros(9, dtype=torch.int32))
+        assert self.damaged(ends={0: (0, 1)})
+        assert self.damaged(ends={0: (0, 1), 1: (2, 3), 2: (2, 3)})

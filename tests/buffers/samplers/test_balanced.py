@@ -6,7 +6,7 @@ from torch import Tensor
 
 from redwood.buffers import ClassBalanced, Grasp, GreedyBalanced, RehearsalBuffer, Sampler, TaskBalanced
 from redwood.buffers.samplers.counts import water_fill
-from tests.buffers.helpers import feed
+from tests.buffers.helpers import feed, shuffled
 from tests.buffers.statistics import ALPHA, draw_p_value, share_p_value
 
 SIZES = [40, 25, 3, 12]
@@ -84,3 +84,28 @@ class TestFairShares:
         buffer = groups_of_classes(ClassBalanced, labels)
         singles = labels[torch.cat([buffer.draw(1) for _ in range(800)])]
         assert share_p_value(singles.bincount(), torch.ones(4)) > ALPHA
+
+
+class TestOneTableOfClasses:
+    """A policy that keeps account of the classes shares its table with the sampler."""
+
+    @pytest.mark.parametrize("sampler", [ClassBalanced, Grasp])
+    def test_both_use_it_also_once_restored(self, sampler: type[ClassBalanced]) -> None:
+        buffer, restored = (RehearsalBuffer(12, policy="class_balanced", sampler=sampler()) for _ in range(2))
+        feed(buffer, shuffled(list(range(4)) * 20))
+        restored.load_state_dict(buffer.state_dict())
+        for each in (buffer, restored):
+            assert each.sampler.groups is each.policy.classes  # type: ignore[attr-defined]
+        feed(restored, shuffled(list(range(4)) * 20))
+        assert restored.sampler.groups.of_all().tolist() == restored.all()["y"].tolist()  # type: ignore[attr-defined]
+
+    def test_tasks_have_their_own(self) -> None:
+        buffer = RehearsalBuffer(12, policy="class_balanced", sampler="task_balanced")
+        feed(buffer, shuffled(list(range(4)) * 20))
+        assert buffer.sampler.groups.of_all().tolist() == buffer.all()["task_id"].tolist()  # type: ignore[attr-defined]
+
+    def test_a_capacity_in_bytes(self) -> None:
+        buffer = RehearsalBuffer(n_bytes=600, policy="class_balanced", sampler="class_balanced")
+        feed(buffer, torch.arange(30) % 3)
+        assert buffer.sampler.groups is buffer.policy.classes  # type: ignore[attr-defined]
+        assert len(buffer.draw(6)) == 6
