@@ -13,6 +13,7 @@ from redwood.buffers.layout import RowLayout, batch_size
 from redwood.buffers.policies import POLICIES, CandidateInfo, Placement, Policy
 from redwood.buffers.pytree import Tree, flatten
 from redwood.buffers.samplers import SAMPLERS, Sampler
+from redwood.buffers.shared.rows import SharedRows
 from redwood.buffers.side_info import make_candidate_info, require
 from redwood.buffers.slot_statistics import SlotStatistics
 from redwood.buffers.state_validation import FORMAT, describe, restored_components
@@ -58,6 +59,7 @@ class RehearsalBuffer:
         n_classes: int | None = None,
         seed: int = 0,
         placing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        shared: SharedRows | None = None,
     ) -> None:
         """Make an empty buffer.
 
@@ -71,6 +73,7 @@ class RehearsalBuffer:
             n_classes: Labels have to be below it, if given.
             seed: Seed of all decisions of this buffer; the global generator is never touched.
             placing: Makes a context in which rows are allocated, moved and restored: the one of a stream of a GPU.
+            shared: Files in shared memory to keep the rows in, with the tier `host`.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -84,7 +87,7 @@ class RehearsalBuffer:
         self.sampler: Sampler = resolve_component(sampler, SAMPLERS, "sampler")
         self.needs = self.policy.needs | self.sampler.needs
         self._capacity, self._n_bytes, self._n_classes, self._seed = capacity, n_bytes, n_classes, seed
-        self._storage = LazyStorage(tier, directory, placing)
+        self._storage = LazyStorage(tier, directory, placing, shared)
         self._statistics = SlotStatistics(0)  # without slots until there are rows: allocating these may fail
         self._n_draws = 0
         self._has_warned = False
@@ -389,8 +392,30 @@ class RehearsalBuffer:
         """
         return self._storage.spare_words(n_words)
 
-    def load_state_dict(self, state: State) -> None:
+    def mark(self, name: str) -> None:
+        """Name the state of rows in shared memory, to which `recovered_rows` can go back; does nothing elsewhere.
+
+        Raises:
+            StorageError: If the journal cannot be written.
+        """
+        self._storage.mark(name, len(self))
+
+    def recovered_rows(self, bookkeeping: State, name: str) -> RowStorage | None:
+        """Rows in shared memory that an earlier process has left, as they were at a mark; None without such.
+
+        Args:
+            bookkeeping: What `bookkeeping` returned then, and `rows`: samples (0, ...) of their layout, or None.
+            name: Name of the mark.
+        """
+        samples, n = bookkeeping["rows"], len(bookkeeping["slot_statistics"]["arrivals"])
+        return None if samples is None else self._storage.recovered(samples, bookkeeping["capacity"], name, n)
+
+    def load_state_dict(self, state: State, recovered: RowStorage | None = None) -> None:
         """Continue from a snapshot; this buffer decides where its rows are kept.
+
+        Args:
+            state: The snapshot.
+            recovered: Rows of `recovered_rows` that hold those of the snapshot already.
 
         Raises:
             ValueError: If the snapshot is damaged, or of a buffer of another capacity, policy or sampler. This buffer
@@ -398,7 +423,7 @@ class RehearsalBuffer:
         """
         policy, sampler = restored_components(state, self.policy, self.sampler, self._capacity)
         capacity = state["capacity"] or 0
-        storage, statistics = self._storage.restored(state["rows"], capacity), SlotStatistics(capacity)
+        storage, statistics = self._storage.restored(state["rows"], capacity, recovered), SlotStatistics(capacity)
         statistics.load_state_dict(state["slot_statistics"])
         self.policy, self.sampler = policy, sampler
         self._storage, self._statistics = storage, statistics

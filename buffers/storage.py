@@ -1,5 +1,6 @@
 """Preallocated rows of samples, addressed by slot."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -12,6 +13,7 @@ from torch import Tensor
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.pytree import Tree, flatten, to_plain, unflatten
 from redwood.buffers.randomness import Array
+from redwood.buffers.shared.rows import RowsLostError, SharedRows
 from redwood.buffers.tiers import TIERS, allocate, resolve
 from redwood.core.errors import BufferInputError
 
@@ -86,14 +88,28 @@ class RowStorage:
         tier: str = "host",
         device: torch.device | None = None,
         directory: str | None = None,
+        shared: SharedRows | None = None,
+        rows: Tensor | None = None,
     ) -> None:
-        """Allocate `capacity` rows; see `tiers.allocate` for the other arguments and for what is raised."""
+        """Allocate `capacity` rows; see `tiers.allocate` for the other arguments and for what is raised.
+
+        Args:
+            layout: The layout of a row.
+            capacity: Number of rows.
+            tier: See `tiers.allocate`, as for `device` and `directory`.
+            device: Likewise.
+            directory: Likewise.
+            shared: Files of the rows in shared memory, for the tier `host`.
+            rows: Rows (capacity, words) that are there already, in place of new ones.
+        """
         self.layout = layout
         self.tier = tier
-        self._device, self._directory = device, directory
-        self._hold(self._allocate(capacity, tier, device))
+        self._device, self._directory, self._shared = device, directory, shared
+        self._hold(self._allocate(capacity, tier, device) if rows is None else rows)
 
     def _allocate(self, capacity: int, tier: str, device: torch.device | None) -> Tensor:
+        if self._shared is not None:
+            return self._shared.allocate(self.layout, capacity)
         words = allocate(capacity * self.layout.words, tier, device=device, directory=self._directory)
         return words.view(capacity, self.layout.words)
 
@@ -139,6 +155,8 @@ class RowStorage:
         if not len(slots):
             return
         slots = self._here(slots)
+        if self._shared is not None:
+            self._shared.before_write(slots)
         if self._whole is not None and (positions is not None or self.layout.stride >= DIRECT_FROM):
             self._write_directly(slots, leaves, positions)
             return
@@ -250,15 +268,16 @@ class LazyStorage:
         tier: str,
         directory: str | None,
         placing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        shared: SharedRows | None = None,
     ) -> None:
-        """Choose a tier, or `auto`, which is where the first samples are; `placing`: see `RehearsalBuffer`.
+        """Choose a tier, or `auto`, which is where the first samples are; `placing`, `shared`: see `RehearsalBuffer`.
 
         Raises:
             ValueError: If there is no such tier.
         """
         if tier not in ("auto", *TIERS):
             raise BufferInputError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
-        self._tier, self._directory, self._placing = tier, directory, placing
+        self._tier, self._directory, self._placing, self._shared = tier, directory, placing, shared
         self.rows: RowStorage | None = None
         self._structure_known = True
 
@@ -301,7 +320,9 @@ class LazyStorage:
     def _allocate(self, layout: RowLayout, capacity: int, near: torch.device) -> RowStorage:
         tier, device = resolve(self._tier, near)
         with self._placing():
-            return RowStorage(layout, capacity, tier=tier, device=device, directory=self._directory)
+            return RowStorage(
+                layout, capacity, tier=tier, device=device, directory=self._directory, shared=self._shared
+            )
 
     def to(self, device: torch.device) -> None:
         """Move the rows to a device, unless another tier than `auto` or `cuda` was chosen for them."""
@@ -325,14 +346,46 @@ class LazyStorage:
         """
         return allocate(n_words, "mmap" if self._tier == "mmap" else "host", directory=self._directory)
 
-    def restored(self, snapshot: Tree, capacity: int) -> "LazyStorage":
+    def mark(self, name: str, n: int) -> None:
+        """Give the state of the first `n` rows a name, if they are in shared memory; see `SharedRows.mark`."""
+        if self._shared is not None and self.rows is not None:
+            self._shared.mark(name, n)
+
+    def recovered(self, samples: Tree, capacity: int, name: str, n: int) -> RowStorage | None:
+        """Rows that an earlier process has left in shared memory, as they were at a mark; None without such.
+
+        Args:
+            samples: Samples (0, ...) of their layout.
+            capacity: Number of rows.
+            name: Name of the mark.
+            n: Number of rows that were filled then.
+        """
+        if self._shared is None:
+            return None
+        layout, were_there = RowLayout.of(samples), self._shared.were_there
+        try:
+            rows = self._shared.recover(layout, capacity, name, n)
+        except RowsLostError as error:
+            if were_there:
+                warnings.warn(f"Rows are read from the checkpoint, since those in memory {error}.", stacklevel=2)
+            return None
+        return RowStorage(layout, capacity, directory=self._directory, shared=self._shared, rows=rows)
+
+    def restored(self, snapshot: Tree, capacity: int, recovered: RowStorage | None = None) -> "LazyStorage":
         """A new storage of this tier that holds a snapshot.
+
+        Args:
+            snapshot: The samples; None if there never were any.
+            capacity: Number of rows.
+            recovered: Rows that hold these samples already.
 
         Raises:
             StorageError: If the rows cannot be allocated.
         """
-        storage = LazyStorage(self._tier, self._directory, self._placing)
-        if snapshot is not None:
+        storage = LazyStorage(self._tier, self._directory, self._placing, self._shared)
+        if recovered is not None:
+            storage.rows, storage._structure_known = recovered, False
+        elif snapshot is not None:
             leaves = list(flatten(snapshot))
             near = self.rows.device if self.rows is not None else leaves[0][1].device
             with self._placing():

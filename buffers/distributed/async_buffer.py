@@ -21,9 +21,13 @@ from redwood.buffers.pytree import Tree
 from redwood.buffers.randomness import CounterRandom, derive_key
 from redwood.buffers.samplers import SAMPLERS, Sampler
 from redwood.buffers.samplers.exchange_plan import ExchangePlan
+from redwood.buffers.shared.rows import SharedRows
 from redwood.buffers.tiers import indexed, resolve
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
+
+# The tier of rows that outlive their worker.
+SHARED = "shared"
 
 
 class AsyncRehearsalBuffer:
@@ -41,6 +45,7 @@ class AsyncRehearsalBuffer:
         rank: Number of this worker, from 0; there is none before `open`.
         profiler: Times, bytes and counts of the parts of a step.
         peers: The workers, between `open` and `close`.
+        tier: Where rows are kept.
 
     Examples:
         >>> memory = AsyncRehearsalBuffer(100, replay=2)
@@ -79,8 +84,9 @@ class AsyncRehearsalBuffer:
             policy: Chooses the samples to keep: one of `reservoir` (the default), `class_balanced`, `ring`,
                 `greedy_balanced`, `per_class_random`, `partitioning`, or a new object of one.
             sampler: Chooses the rows: `uniform`, `class_balanced`, `task_balanced`, `old_tasks` or a new object.
-            tier: Where rows are kept: `cuda`, `pinned`, `host`, `mmap`, or `auto`, where the training is.
-            directory: Folder of the file of the tier `mmap`.
+            tier: Where rows are kept: `cuda`, `pinned`, `host`, `mmap`, `shared` (in shared memory, where workers that
+                torchrun starts again find them), or `auto`, where the training is.
+            directory: Folder of the files of the tiers `mmap` and `shared`.
             seed: Seed of all decisions.
             overlap: False: exchange within the step that adds its samples, with the same results.
 
@@ -95,7 +101,8 @@ class AsyncRehearsalBuffer:
         self.buffer_size, self.replay, self.overlap = buffer_size, replay, overlap
         check_sampler(sampler)
         self._policy, self._sampler = make_policy(policy, candidates), sampler
-        self._tier, self._directory = tier, directory
+        self.tier, self._directory = tier, directory
+        self._shared: SharedRows | None = None
         self._settings = _settings_of(seed, replay)
         self.profiler = Profiler()
         self._lane = DeviceLane(torch.device("cpu"))
@@ -143,7 +150,7 @@ class AsyncRehearsalBuffer:
         self._timeout = timeout
         # Before the workers connect: a worker that is refused must not end the connections of the others.
         self.prepare(*place_in(group), device)
-        peers = Peers(group, timeout, self.profiler)
+        peers = Peers(group, timeout, self.profiler, training=rows_group)
         self._pipeline = Pipeline(
             self.buffer,
             peers,
@@ -177,7 +184,9 @@ class AsyncRehearsalBuffer:
                 f"buffer_size={self.buffer_size} has to be at least the number of workers, {world}; enlarge it."
             )
         share, rest = divmod(self.buffer_size, world)
-        tier, _ = resolve(self._tier, torch.device(device))
+        if self.tier == SHARED and self._shared is None:
+            self._shared = SharedRows.of_this_worker(self._directory)
+        tier, _ = resolve("host" if self.tier == SHARED else self.tier, torch.device(device))
         self.on_gpu = tier == "cuda"
         self.buffer = RehearsalBuffer(
             share + (rank < rest),
@@ -187,6 +196,7 @@ class AsyncRehearsalBuffer:
             directory=self._directory,
             seed=derive_key(self._settings.seed, "worker", rank),
             placing=self._lane.in_turn,
+            shared=self._shared,
         )
         self._drawn = torch.zeros(world, dtype=torch.int64)
         self.rank = rank

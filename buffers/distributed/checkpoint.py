@@ -92,8 +92,8 @@ def _tensors_of(snapshot: Snapshot, rank: int) -> dict[str, Tensor]:
 def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> State:
     """Restore a buffer; other workers need not take part.
 
-    On the same number of workers, each continues exactly. On another number, see `resharding.reshard`: each worker
-    reads the rows of all workers chunk by chunk, and keeps its own.
+    On the same number of workers, each continues exactly; rows that are still in shared memory are not read. On another
+    number, see `resharding.reshard`: each worker reads the rows of all workers chunk by chunk, and keeps its own.
 
     Args:
         directory: Where `write_checkpoint` wrote.
@@ -114,13 +114,23 @@ def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: 
     extra: State = shards.unpacked("extra")
     if n_saved == world:
         state = shards.unpacked(_state_of(rank))
-        state["rows"] = _own_rows(shards, state["rows"], rank, buffer)
+        recovered = buffer.recovered_rows(state, mark_of(directory))
+        if recovered is None:
+            state["rows"] = _own_rows(shards, state["rows"], rank, buffer)
+        else:
+            state["rows"] = recovered.first(len(state["slot_statistics"]["arrivals"]))
     else:
+        recovered = None
         states = [shards.unpacked(_state_of(worker)) for worker in range(n_saved)]
         resharded = reshard(states, buffer, rank, world)
         state = resharded.state | {"rows": _dealt_rows(shards, resharded, buffer)}
-    buffer.load_state_dict(state)
+    buffer.load_state_dict(state, recovered)
     return extra
+
+
+def mark_of(directory: Path) -> str:
+    """The mark of rows in shared memory that belongs to a checkpoint: each has a folder of its own name."""
+    return directory.name
 
 
 def _state_of(worker: int) -> str:

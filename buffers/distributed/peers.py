@@ -1,5 +1,6 @@
 """The workers that share their rehearsal buffers, and the two collectives of a step: counts and rows."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -62,6 +63,10 @@ def _wait(under_way: list[dist.Work | None]) -> None:
 MANY = 16
 
 
+# How long to wait for other workers, unless told otherwise: torch's own default is half an hour for gloo.
+TIMEOUT = timedelta(minutes=5)
+
+
 def place_in(group: ProcessGroup | None) -> tuple[int, int]:
     """Number of this worker in a group (None: all), from 0, and how many there are."""
     if not (dist.is_available() and dist.is_initialized()):
@@ -79,6 +84,14 @@ def nccl_group(device: torch.device) -> ProcessGroup | None:
     return dist.group.WORLD if "cuda:nccl" in get_backend_config().split(",") else None
 
 
+def raise_after_timeout() -> None:
+    """Have a collective of NCCL that takes too long raise an error, in groups made from now on.
+
+    By default torch ends the process then, with SIGABRT and without a sentence. A value that the user has set stays.
+    """
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2")  # CleanUpOnly: abort the communicator alone
+
+
 class Peers:
     """This worker and the others; alone, it exchanges nothing.
 
@@ -87,14 +100,22 @@ class Peers:
         world: Number of workers.
     """
 
-    def __init__(self, group: ProcessGroup | None, timeout: timedelta | None, profiler: Profiler) -> None:
+    def __init__(
+        self,
+        group: ProcessGroup | None,
+        timeout: timedelta | None,
+        profiler: Profiler,
+        training: ProcessGroup | None = None,
+    ) -> None:
         """Join the workers of a group; every one of them has to call this.
 
         Args:
             group: The workers; None: all, or this one alone without a process group.
             timeout: How long to wait for the others before they count as lost; None: as torch's default.
             profiler: Notes bytes.
+            training: The NCCL group of training, which is aborted once a worker is lost.
         """
+        self._training = training
         self.rank, self.world = place_in(group)
         self._profiler = profiler
         self.group: ProcessGroup | None = None
@@ -113,7 +134,7 @@ class Peers:
         if self.group is None:
             return message[None]
         self._profiler.count(counts=message.nbytes)
-        with lost_workers():
+        with self._ending_others():
             if self.world >= MANY:
                 return gather_in_rounds(message, self.rank, self.world, self.group)
             gathered = message.new_empty(self.world * len(message))
@@ -144,12 +165,27 @@ class Peers:
             return
         # As integers: no backend knows complex numbers everywhere.
         numbers = received.view(torch.int64), sent.view(torch.int64)
-        with lost_workers():
+        with self._ending_others():
             if self.world >= MANY and group is None:
                 exchange_in_pairs(*numbers, received_splits, sent_splits, self.group)
             else:
                 dist.all_to_all_single(*numbers, received_splits, sent_splits, group=group or self.group)
         self._profiler.count(sent=sent.nbytes, received=received.nbytes)
+
+    @contextmanager
+    def _ending_others(self) -> Iterator[None]:
+        """Like `lost_workers`; and the thread that trains may wait for that worker in a collective of NCCL.
+
+        NCCL does not notice by itself that a worker has ended. Gloo does; so the exchange of counts fails, and the
+        communicator is aborted here. The collective then returns, and the next one raises an error.
+        """
+        try:
+            with lost_workers():
+                yield
+        except WorkerLostError:
+            if self._training is not None:
+                self._training.abort()
+            raise
 
     def leave(self) -> None:
         """Destroy the group; workers that wait for this one end with an error."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
+from redwood.buffers.distributed.peers import TIMEOUT
 from redwood.buffers.pytree import Tree
 from redwood.buffers.strategy.arguments import check_types
 from redwood.buffers.strategy.batches import labels_of, tasks_of
@@ -43,7 +44,7 @@ class AsyncRehearsalCallback(Callback):
         labels: Callable[[Tree], Tensor | None] = labels_of,
         tasks: Callable[[Tree], Tensor | None] = tasks_of,
         extras: Sequence[str] = (),
-        timeout: timedelta | None = None,
+        timeout: timedelta | None = TIMEOUT,
     ) -> None:
         """Choose the buffer, which has to have the same options on all workers.
 
@@ -52,7 +53,7 @@ class AsyncRehearsalCallback(Callback):
             labels: See `RehearsalMixin`, as for `tasks`, `extras`, `timeout`.
             tasks: Finds the tasks (B,) of a batch.
             extras: Names of further leaves of a sample that the module hands in with `trainer.strategy.add_extras`.
-            timeout: How long to wait for other workers when rows are exchanged or saved; default: as torch's.
+            timeout: How long to wait for other workers when rows are exchanged or saved; None: as torch's defaults.
 
         Raises:
             TypeError: If an argument is of another kind.

@@ -13,8 +13,14 @@ from uuid import uuid4
 import torch.distributed as dist
 from torch.distributed import ProcessGroup
 
-from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
+from redwood.buffers.distributed.async_buffer import SHARED, AsyncRehearsalBuffer
+from redwood.buffers.distributed.checkpoint import (
+    is_complete,
+    mark_of,
+    read_checkpoint,
+    take_snapshot,
+    write_checkpoint,
+)
 from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.core.errors import BufferInputError
@@ -63,6 +69,7 @@ class BufferCheckpoints:
         self.join()
         self._memory.flush()
         memory, first = self._memory, self._group is None or dist.get_rank() == 0
+        memory.buffer.mark(token)
         checkpoint[ENTRY] = {"folder": token, "workers": memory.world}
         snapshot = take_snapshot(memory.buffer, memory.extra_state()) if self.is_of_first_replica else None
         if first:  # files of a killed process
@@ -123,8 +130,16 @@ class BufferCheckpoints:
             raise BufferInputError(f"The buffer of the checkpoint {path} is missing; put its folder {folder} back.")
         memory = self._memory
         assert memory.peers is not None  # a strategy opens the buffer before it loads a checkpoint
+        rank, world, saved_by = memory.peers.rank, memory.peers.world, checkpoint[ENTRY].get("workers", 0)
+        if memory.tier == SHARED and saved_by != world and rank == 0:
+            warnings.warn(
+                f"The rows of {saved_by} workers are distributed to {world}; all are read from the checkpoint {path}.",
+                stacklevel=2,
+            )
         memory.reset()
-        memory.restore(read_checkpoint(folder, memory.buffer, memory.peers.rank, memory.peers.world))
+        extra = read_checkpoint(folder, memory.buffer, rank, world)
+        memory.buffer.mark(mark_of(folder))
+        memory.restore(extra)
         return True
 
     def remove(self, path: Path, remove: Callable[[], None]) -> None:
@@ -186,6 +201,16 @@ def local_path(path: str | Path) -> Path:
     if "://" in str(path):
         raise BufferInputError(f"A buffer is saved to a shared file system, got {path}; choose a folder there.")
     return Path(path)
+
+
+def last_checkpoint(folder: str | Path) -> Path | None:
+    """The newest complete checkpoint with a buffer among the files `*.ckpt` of a folder; None without one."""
+    candidates = [
+        (path.stat().st_mtime_ns, path.name, path)
+        for path in Path(folder).glob("*.ckpt")
+        if any(is_complete(buffers) for buffers in folder_of(path.resolve()).glob("*"))
+    ]
+    return max(candidates)[2] if candidates else None
 
 
 def folder_of(path: Path) -> Path:

@@ -24,7 +24,7 @@ from torch.optim.optimizer import Optimizer
 from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.distributed.peers import lost_workers
+from redwood.buffers.distributed.peers import TIMEOUT, lost_workers, raise_after_timeout
 from redwood.buffers.merging import merged, tensors_of
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
@@ -79,7 +79,7 @@ class RehearsalMixin(BufferSaving):
         tasks: Callable[[Tree], Tensor | None] = tasks_of,
         extras: Sequence[str] = (),
         buffer: AsyncRehearsalBuffer | None = None,
-        timeout: timedelta | None = None,
+        timeout: timedelta | None = TIMEOUT,
         **strategy: Any,
     ) -> None:
         """Choose the options, which have to be the same on all workers.
@@ -91,14 +91,14 @@ class RehearsalMixin(BufferSaving):
             policy: Chooses the samples to keep.
             sampler: Chooses the samples to draw.
             tier: Where samples are kept.
-            directory: Folder of the file of the tier `mmap`.
+            directory: Folder of the files of the tiers `mmap` and `shared`.
             seed: Seed of all decisions.
             overlap: False: exchange within the step.
             labels: Finds the labels (B,) of a batch, for policies and samplers that need classes.
             tasks: Finds the tasks (B,) of a batch, for samplers that need tasks.
             extras: Names of further leaves of a sample that the module hands in with `add_extras`.
             buffer: The `memory` of an earlier strategy, to be used instead of a new one.
-            timeout: How long to wait for other workers, in all collectives; default: as torch's.
+            timeout: How long to wait for other workers, in all collectives; None: as torch's defaults.
             **strategy: Passed on to the strategy of Lightning.
 
         Raises:
@@ -225,6 +225,7 @@ class RehearsalMixin(BufferSaving):
 
     @override
     def setup_environment(self) -> None:
+        raise_after_timeout()
         super().setup_environment()
         if self._trainer.state.fn == "fit":
             self.join_workers()

@@ -8,7 +8,7 @@ from pytorch_lightning.strategies import Strategy
 from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.strategy.checkpoints import BufferCheckpoints, local_path, new_token
+from redwood.buffers.strategy.checkpoints import BufferCheckpoints, last_checkpoint, local_path, new_token
 from redwood.buffers.strategy.hooks import is_called_by
 from redwood.core.state import State
 
@@ -48,6 +48,14 @@ class BufferSaving(Strategy):
             self._checkpoints.close()
         elif not is_called_by(self._trainer.checkpoint_callbacks):
             self._checkpoints.wait()
+
+    @staticmethod
+    def last_checkpoint(folder: str | Path) -> Path | None:
+        """The newest complete checkpoint in a folder, to be given to `Trainer.fit` as `ckpt_path`; None without one.
+
+        A script under torchrun that calls `fit` with it goes on by itself after each restart.
+        """
+        return last_checkpoint(folder)
 
     def wait_for_checkpoints(self) -> None:
         """Wait until all checkpoints that callbacks have saved so far are complete.

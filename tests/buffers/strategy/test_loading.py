@@ -131,3 +131,19 @@ class TestDuringAFit:
         assert [ids[:4] for ids in module.trained[n_tried:]] == [list(range(i, i + 4)) for i in range(0, 20, 4)]
         assert len(module.trained[n_tried]) == 4
         assert names(tmp_path) == []
+
+
+class TestTheLastCheckpoint:
+    def test_it_is_the_newest_one_that_is_complete(self, tmp_path: Path) -> None:
+        strategy, module = strategy_of(), Stranger()
+        assert strategy.last_checkpoint(tmp_path) is None
+        trainer = trainer_of(strategy)
+        trainer.fit(module, loader_of(range(8)))
+        for name in ("b", "a", "c"):
+            trainer.save_checkpoint(tmp_path / f"{name}.ckpt")
+        trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+        (tmp_path / "d.ckpt.0123.pending").touch()
+        (tmp_path / "last.ckpt").symlink_to("c.ckpt")
+        assert strategy.last_checkpoint(tmp_path).resolve() == tmp_path / "c.ckpt"
+        next((tmp_path / "c.ckpt.rehearsal").glob("*/index.json")).unlink()
+        assert strategy.last_checkpoint(str(tmp_path)) == tmp_path / "a.ckpt"

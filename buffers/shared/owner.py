@@ -1,0 +1,93 @@
+"""To whom files in shared memory belong: the process of torchrun on this machine, which starts its workers again."""
+
+import os
+import subprocess
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from redwood.buffers.shared import keeper
+from redwood.core.errors import BufferInputError
+
+NAME = "redwood-rehearsal"
+# Keepers that this process has started; their status is taken when the next one is.
+_KEEPERS: list[subprocess.Popen[bytes]] = []
+
+
+class Owner(NamedTuple):
+    """A process of torchrun.
+
+    Attributes:
+        pid: Its number.
+        started: When it was started, as numbers are used again.
+    """
+
+    pid: int
+    started: str
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its files begin with."""
+        return f"{NAME}-{_machine()}-{self.pid}-{self.started}-"
+
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return keeper.start_of(self.pid) == self.started
+
+    def start_keeper(self, folder: Path) -> None:
+        """Have the files of this owner in a folder removed once it has ended.
+
+        The keeper is in a session of its own: torchrun ends the process groups of its workers.
+        """
+        command = [sys.executable, "-I", "-S", keeper.__file__]
+        arguments = [str(self.pid), self.started, str(folder), self.prefix]
+        quiet = subprocess.DEVNULL
+        _KEEPERS[:] = [one for one in _KEEPERS if one.poll() is None]
+        _KEEPERS.append(
+            subprocess.Popen(
+                command + arguments, stdin=quiet, stdout=quiet, stderr=quiet, cwd="/", start_new_session=True
+            )
+        )
+
+
+def owner_of_this_worker() -> Owner:
+    """The process of torchrun that has started this worker.
+
+    Raises:
+        BufferInputError: If it was not torchrun that started it, or this is not Linux.
+    """
+    pid = os.getppid()
+    started = keeper.start_of(pid) if "TORCHELASTIC_RUN_ID" in os.environ else None
+    if started is None:
+        raise BufferInputError(
+            "The tier shared keeps rows for workers that torchrun starts again; start the run with torchrun on Linux, "
+            "or choose the tier host."
+        )
+    return Owner(pid, started)
+
+
+def is_restarted() -> bool:
+    """Whether torchrun has started this worker in the place of another one."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the files of owners that have ended, of which even the keeper was killed."""
+    head = f"{NAME}-{_machine()}-"
+    for name, _ in named_files(folder, head):
+        pid, started, *_ = [*name.removeprefix(head).split("-"), ""]
+        if pid.isdecimal() and not Owner(int(pid), started).is_alive():
+            keeper.remove(str(folder), Owner(int(pid), started).prefix)
+
+
+def named_files(folder: Path, prefix: str) -> list[tuple[str, Path]]:
+    """The files whose names begin so, or were to: the name of one that is being written has a dot before it."""
+    entries = [(entry.name.lstrip("."), Path(entry.path)) for entry in os.scandir(folder)]
+    return [(name, path) for name, path in entries if name.startswith(prefix)]
+
+
+def _machine() -> str:
+    """Tells apart machines, their starts, and containers: elsewhere the same number is another process's."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    return blake2b(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode(), digest_size=5).hexdigest()
