@@ -75,12 +75,12 @@ class Loop:
         if memory is not None:
             start = time.perf_counter()
             replayed = memory.collect()
-            memory.propose(batch, labels=batch["y"])
-            memory.write(batch)
-            called = time.perf_counter()
+            collected = time.perf_counter()
             parts = [merged(batch, replayed)] if self.case.joins else [batch, replayed]
-            self.calling += called - start
-            self.merging += time.perf_counter() - called
+            joined = time.perf_counter()
+            memory.add(batch, labels=batch["y"])
+            self.calling += time.perf_counter() - joined + collected - start
+            self.merging += joined - collected
         self.optimiser.zero_grad()
         labels = batch["y"] if memory is None else torch.cat([part["y"] for part in parts])
         loss = cross_entropy(self.model(*(part["x"] for part in parts)), labels)

@@ -1,5 +1,6 @@
 """The rehearsal buffer of several workers, for any training loop; which policies and samplers can serve it."""
 
+from contextlib import AbstractContextManager
 from copy import copy
 from datetime import timedelta
 
@@ -262,8 +263,13 @@ class AsyncRehearsalBuffer:
         Raises:
             ValueError: If they do not fit to each other or to earlier ones.
         """
-        self.propose(samples, labels=labels, tasks=tasks)
-        self.write(samples)
+        with self.together():
+            self.propose(samples, labels=labels, tasks=tasks)
+            self.write(samples)
+
+    def together(self) -> AbstractContextManager[None]:
+        """A context for `propose` and `write` where nothing lies between them: their work begins at its end."""
+        return self._pipeline.together()
 
     def rehearse(self, samples: Tree, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> Tree:
         """The batch to train on in this step: the incoming samples (B, ...), followed by the replayed ones (r, ...).
@@ -275,8 +281,9 @@ class AsyncRehearsalBuffer:
             WorkerLostError: If another worker was lost.
         """
         replayed = self.collect()
+        batch = samples if replayed is None else merged(samples, replayed)
         self.add(samples, labels=labels, tasks=tasks)
-        return samples if replayed is None else merged(samples, replayed)
+        return batch
 
     def propose(
         self,
@@ -333,8 +340,7 @@ class AsyncRehearsalBuffer:
         return weight
 
     def _decide(self, request: Request, first: Tree = None) -> None:
-        self._decided = self._pipeline.decide(request, self._settings, first)
-        self._planned = self._pipeline.plan(self._decided, request.step, self._settings)
+        self._decided, self._planned = self._pipeline.prepare(request, self._settings, first)
 
     def _transfer(self, samples: Tree) -> None:
         assert self._decided is not None

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -89,8 +90,8 @@ def _decision_inputs(request: Request) -> list[Tensor]:
 class Pipeline:
     """Does the work behind the training steps of one worker, step by step, in a thread of its own.
 
-    Each step is three jobs: `decide`, `plan` and `transfer`. The first two need counts alone; `transfer` needs the
-    samples with all leaves. On a GPU their work is put behind a mark of the start of the step, so that it runs beside
+    Each step is three jobs: `prepare` starts two, which decide and plan by counts alone; `transfer` needs the samples
+    with all leaves. On a GPU their work is put behind a mark of the start of the step, so that it runs beside
     the forward and backward pass. Where NCCL exchanges the rows, `transfer` waits for `launch`, by the thread that
     trains: two threads that issue NCCL's collectives can block each other.
 
@@ -121,20 +122,28 @@ class Pipeline:
         self._fingerprint = 0
         self._worker_thread = WorkerThread(threaded=overlap and threaded)
 
-    def decide(self, request: Request, draw: DrawSettings, first: Tree = None) -> Job[Decision]:
-        """Decide which samples to keep, and exchange counts of rows with the other workers.
+    def prepare(
+        self, request: Request, draw: DrawSettings, first: Tree = None
+    ) -> tuple[Job[Decision], Job[ExchangePlan]]:
+        """Decide which samples to keep, exchange counts of rows with the other workers, and plan the next draw.
 
         Args:
             request: The incoming samples of the step.
             draw: Settings of the draws.
             first: In the first step: the samples with all leaves, from which the layout of a row follows.
+
+        Returns:
+            The decisions, and this worker's part of the plan.
         """
 
-        def work() -> Decision:
+        def decide() -> Decision:
             with self._lane.enter(request.begun, _decision_inputs(request)):
                 return self._decide(request, draw, first)
 
-        return self._worker_thread.submit(work)
+        decided = Job(decide)
+        planned = Job(lambda: self._plan(decided.result(), request.step, draw))
+        self._worker_thread.run(decided, planned)
+        return decided, planned
 
     def _decide(self, request: Request, draw: DrawSettings, first: Tree) -> Decision:
         if first is not None:
@@ -151,16 +160,10 @@ class Pipeline:
         weight = self._peers.world * sizes[rank] / (sum(sizes) or 1)
         return Decision(placement, weight, counts.group_counts)
 
-    def plan(self, decided: Job[Decision], step: int, draw: DrawSettings) -> Job[ExchangePlan]:
-        """Plan which worker draws which of all rows, and find this worker's part of the plan."""
-
-        def work() -> ExchangePlan:
-            group_counts = decided.result().group_counts
-            with self._profiler.clock("plan"):
-                draws = self.buffer.sampler.plan(draw.random, step, draw.replay, group_counts)
-                return exchange_plan(draws, self._peers.rank, self._peers.world)
-
-        return self._worker_thread.submit(work)
+    def _plan(self, decision: Decision, step: int, draw: DrawSettings) -> ExchangePlan:
+        with self._profiler.clock("plan"):
+            draws = self.buffer.sampler.plan(draw.random, step, draw.replay, decision.group_counts)
+            return exchange_plan(draws, self._peers.rank, self._peers.world)
 
     def _placement(self, request: Request) -> tuple[Placement | None, int]:
         """The placement of the incoming samples, and their number."""
@@ -216,11 +219,11 @@ class Pipeline:
     def _transfer_job(
         self, decided: Job[Decision], planned: Job[ExchangePlan], samples: Tree
     ) -> Callable[[], FetchedRows]:
-        leaves = [] if samples is None else [leaf for _, leaf in flatten(samples)]
         written = self._lane.mark()
 
         def work() -> FetchedRows:
             decision, plan = decided.result(), planned.result()
+            leaves = [] if samples is None else [leaf for _, leaf in flatten(samples)]
             with self._lane.enter(written, () if decision.placement is None else leaves):
                 if samples is not None:
                     self.buffer.ensure_rows(samples)
@@ -231,10 +234,14 @@ class Pipeline:
 
         return work
 
+    def together(self) -> AbstractContextManager[None]:
+        """See `WorkerThread.together`."""
+        return self._worker_thread.together()
+
     def receive(self, fetched: FetchedRows) -> Tree:
         """The samples fetched last, for the thread that trains: a tree of tensors (r, ...)."""
         self._lane.leave(fetched.done, fetched.rows)
-        return self.buffer.rows.layout.typed(fetched.rows)
+        return fetched.samples
 
     def close(self) -> None:
         """End the thread, and leave the other workers."""

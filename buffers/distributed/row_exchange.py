@@ -10,6 +10,7 @@ from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.device_lane import DeviceLane, LaneMemory
 from redwood.buffers.distributed.peers import Peers
 from redwood.buffers.distributed.profiling import Profiler
+from redwood.buffers.pytree import Tree
 from redwood.buffers.samplers.exchange_plan import ExchangePlan
 from redwood.buffers.storage import RowStorage
 
@@ -19,10 +20,12 @@ class FetchedRows(NamedTuple):
 
     Attributes:
         rows: The rows (r, words); their memory is used again two steps later.
+        samples: Views of them: a tree of tensors (r, ...).
         done: See `DeviceLane.leave`.
     """
 
     rows: Tensor
+    samples: Tree
     done: torch.cuda.Event | None
 
 
@@ -65,7 +68,8 @@ class RowExchange:
         if not again:
             buffer.count_drawn(torch.cat([send, own]))
         self._turn = 1 - self._turn
-        return FetchedRows(self._rows(buffer.rows, plan, send, own), self._lane.done())
+        rows = self._rows(buffer.rows, plan, send, own)
+        return FetchedRows(rows, buffer.rows.layout.typed(rows), self._lane.done())
 
     def _rows(self, storage: RowStorage, plan: ExchangePlan, send: Tensor, own: Tensor) -> Tensor:
         words = storage.layout.words

@@ -2,10 +2,11 @@
 
 import atexit
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redwood.core.errors import WorkerLostError
 
@@ -63,7 +64,8 @@ class WorkerThread:
     """
 
     def __init__(self, *, threaded: bool) -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] | None = SimpleQueue() if threaded else None
+        self._jobs: SimpleQueue[tuple[Job[Any], ...] | None] | None = SimpleQueue() if threaded else None
+        self._held: tuple[Job[Any], ...] | None = None
         if threaded:
             self._thread = threading.Thread(target=self._serve, name="rehearsal", daemon=True)
             self._thread.start()
@@ -72,11 +74,29 @@ class WorkerThread:
     def submit(self, work: Callable[[], Result]) -> Job[Result]:
         """Run a function once all earlier jobs are over."""
         job = Job(work)
-        if self._jobs is None:
-            job.run()
-        else:
-            self._jobs.put(job.run)
+        self.run(job)
         return job
+
+    def run(self, *jobs: Job[Any]) -> None:
+        """Run jobs in this order, once all earlier ones are over."""
+        if self._jobs is None:
+            for job in jobs:
+                job.run()
+        elif self._held is not None:
+            self._held += jobs
+        else:
+            self._jobs.put(jobs)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Begin the jobs of the body at its end: until then the thread does not compete with the caller for the GIL."""
+        self._held = ()
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if held:
+                self.run(*held)
 
     def close(self) -> None:
         """End the thread once its jobs are over."""
@@ -85,9 +105,10 @@ class WorkerThread:
 
     def _serve(self) -> None:
         assert self._jobs is not None
-        while (run := self._jobs.get()) is not None:
-            run()
-            del run
+        while (jobs := self._jobs.get()) is not None:
+            for job in jobs:
+                job.run()
+            del jobs, job  # and so their results
         atexit.unregister(self._end)
 
     def _end(self) -> None:

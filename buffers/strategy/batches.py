@@ -20,7 +20,7 @@ class BatchRecord:
         is_repeated: Whether the batch only fills up an epoch that other workers have not ended yet.
         batch: What the module's hooks made of the batch.
         replayed: The samples drawn for this step, as they were stored; None if there are none.
-        transferred: The same after the hook `on_after_batch_transfer`.
+        merged: The batch to train on; None if it is the incoming one.
         extras: What the module handed in with `add_extras`.
         unwritten: Samples that the buffer knows of, but that are not written yet.
     """
@@ -30,7 +30,7 @@ class BatchRecord:
     is_repeated: bool
     batch: Tree = None
     replayed: Tree = None
-    transferred: Tree = None
+    merged: Tree = None
     extras: dict[str, Tensor] = field(default_factory=dict)
     unwritten: Tree = None
 

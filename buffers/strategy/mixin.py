@@ -3,9 +3,9 @@
 What happens to one training batch, in the order in which Lightning calls the hooks:
 
 1. `batch_to_device` notes the samples as the loader gave them, in a new `BatchRecord`.
-2. `on_train_batch_start` takes the replayed samples that were fetched during the step before. It proposes the incoming
-   samples to the buffer and writes them, unless something is still missing of them.
-3. `training_step` merges both, and runs the module's `training_step`. Then it writes samples that were not written yet.
+2. `on_train_batch_start` takes the replayed samples that were fetched during the step before, and merges them with the
+   incoming ones. It proposes these to the buffer and writes them, unless something is still missing of them.
+3. `training_step` runs the module's `training_step`. Then it writes samples that were not written yet.
 4. `backward` weighs the loss.
 """
 
@@ -275,19 +275,22 @@ class RehearsalMixin(BufferSaving):
         if self._trainer.fit_loop._skip_backward:  # batch-norm statistics of averaged weights: no step of training
             return
         record.replayed = self.memory.collect()
-        self.memory.propose(
-            samples,
-            labels=self._labels(samples),
-            tasks=self._tasks(samples),
-            offered=not record.is_repeated and self.is_offered(batch),
-            counted=not record.is_repeated,
-        )
+        if record.replayed is not None:
+            record.merged = self.merge(batch, self._as_transferred(record))
+        self.log_costs()
         # A buffer on the GPU stores samples from there, unless a hook has changed them there.
         from_host = not self.memory.on_gpu or self._transfer_hook() is not None
-        record.batch, record.unwritten = batch, samples if from_host else self.samples_of(batch)
-        self.log_costs()
-        if not self._is_late():
-            self.write_rest()
+        with self.memory.together():
+            self.memory.propose(
+                samples,
+                labels=self._labels(samples),
+                tasks=self._tasks(samples),
+                offered=not record.is_repeated and self.is_offered(batch),
+                counted=not record.is_repeated,
+            )
+            record.batch, record.unwritten = batch, samples if from_host else self.samples_of(batch)
+            if not self._is_late():
+                self.write_rest()
 
     def write_rest(self) -> None:
         """Write the samples of this step, if that has not been done yet."""
@@ -301,10 +304,8 @@ class RehearsalMixin(BufferSaving):
     def training_step(self, batch: Tree, *args: object, **kwargs: object) -> STEP_OUTPUT:
         record = self._record
         assert record is not None
-        if record.replayed is not None:
-            batch = self.merge(batch, self._as_transferred(record))
-        with lost_workers():
-            output = super().training_step(batch, *args, **kwargs)
+        with lost_workers():  # an optimizer may run the training step several times
+            output = super().training_step(batch if record.merged is None else record.merged, *args, **kwargs)
         self.write_rest()
         return output
 
@@ -313,10 +314,8 @@ class RehearsalMixin(BufferSaving):
         replayed, hook = record.replayed[0] if self._extra_names else record.replayed, self._transfer_hook()
         if hook is None:
             return replayed
-        if record.transferred is None:  # an optimizer may run the training step several times
-            leaves = iter([leaf for _, leaf in flatten(replayed)])  # a loaded buffer does not know types of tuples
-            record.transferred = hook(unflatten(record.structure, leaves), 0)
-        return record.transferred
+        leaves = iter([leaf for _, leaf in flatten(replayed)])  # a loaded buffer does not know types of tuples
+        return hook(unflatten(record.structure, leaves), 0)
 
     @override
     def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: object, **kwargs: object) -> Tensor:

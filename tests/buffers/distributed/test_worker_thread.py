@@ -58,6 +58,27 @@ def test_jobs_are_done_in_order(worker_thread):
     assert all(job.is_over for job in jobs)
 
 
+def test_jobs_begun_together(worker_thread):
+    done = []
+    with worker_thread.together():
+        jobs = [worker_thread.submit(lambda number=number: done.append(number) or number) for number in range(3)]
+    with worker_thread.together():
+        pass
+    assert [job.result() for job in jobs] == [0, 1, 2]
+    assert worker_thread.submit(lambda: done).result() == [0, 1, 2]
+
+
+def test_jobs_of_the_same_body_wait_for_its_end():
+    worker_thread = WorkerThread(threaded=True)
+    with pytest.raises(ValueError, match="planted"), worker_thread.together():
+        job = worker_thread.submit(lambda: 7)
+        with pytest.raises(WorkerLostError):
+            job.result(timedelta(seconds=0.01))
+        raise ValueError("planted")
+    assert job.result() == 7
+    worker_thread.close()
+
+
 def test_an_error_is_raised_where_the_result_is_asked_for_and_stops_nothing(worker_thread):
     failing, working = worker_thread.submit(lambda: 1 / 0), worker_thread.submit(lambda: 7)
     for _ in range(2):
