@@ -31,7 +31,7 @@ def merged(batch: Tree, replayed: Tree) -> Tree:
         if incoming.dtype != old.dtype or incoming.shape[1:] != old.shape[1:]:
             raise BufferInputError(
                 f"Leaf {path} of the incoming samples is {tuple(incoming.shape[1:])} {incoming.dtype}, that of the "
-                f"replayed ones {tuple(old.shape[1:])} {old.dtype}; make them alike, in on_after_batch_transfer if a Trainer runs."
+                f"replayed ones {tuple(old.shape[1:])} {old.dtype}; let on_after_batch_transfer make them alike."
             )
     joined = iter([torch.cat([incoming, old]) for (_, incoming), (_, old) in pairs])
     return map_leaves(batch, lambda leaf: next(joined) if isinstance(leaf, Tensor) else leaf)
