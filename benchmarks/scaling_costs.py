@@ -19,7 +19,6 @@ from redwood.buffers.distributed.count_exchange import _HEAD, _worker_counts
 from redwood.buffers.distributed.peers import exchange_in_pairs, gather_in_rounds
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import Draws, GroupCounts
-from redwood.buffers.samplers.exchange_plan import exchange_plan
 
 SHAPE, BATCH, CANDIDATES = (3, 224, 224), 56, 14
 # Bytes of the storage that rows are measured in: many times what the caches hold.
@@ -85,16 +84,15 @@ def ticket_bytes(n_groups: int) -> int:
 
 
 def measure_plan(sampler: str, workers: int, replay: int, rounds: int) -> tuple[float, list[Draws]]:
-    """Seconds that a worker takes to plan all draws and its part of the exchange, and the draws of each round."""
+    """Seconds that a worker takes to find its part of a plan, and the draws of all workers in each round."""
     group_counts = group_counts_of(workers, N_CLASSES if sampler == "class_balanced" else 1)
     random, times, draws = CounterRandom(0, "shared draws"), [], []
     for step in range(-1, rounds):
         start = Seconds.now()
-        plan = SAMPLERS[sampler].plan(random, max(step, 0), replay, group_counts)
-        exchange_plan(plan, workers // 2, workers)
+        SAMPLERS[sampler].part(random, max(step, 0), replay, group_counts, workers // 2)
         if step >= 0:
             times.append(Seconds.now().since(start).cpu)
-            draws.append(plan)
+            draws.append(SAMPLERS[sampler].plan(random, step, replay, group_counts))
     return median(times), draws
 
 

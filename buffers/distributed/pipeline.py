@@ -22,7 +22,7 @@ from redwood.buffers.policies import Placement
 from redwood.buffers.pytree import Tree, flatten
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import GroupCounts
-from redwood.buffers.samplers.exchange_plan import ExchangePlan, exchange_plan
+from redwood.buffers.samplers.exchange_plan import ExchangePlan
 
 
 @dataclass
@@ -162,8 +162,8 @@ class Pipeline:
 
     def _plan(self, decision: Decision, step: int, draw: DrawSettings) -> ExchangePlan:
         with self._profiler.clock("plan"):
-            draws = self.buffer.sampler.plan(draw.random, step, draw.replay, decision.group_counts)
-            return exchange_plan(draws, self._peers.rank, self._peers.world)
+            sampler, rank = self.buffer.sampler, self._peers.rank
+            return sampler.part(draw.random, step, draw.replay, decision.group_counts, rank)
 
     def _placement(self, request: Request) -> tuple[Placement | None, int]:
         """The placement of the incoming samples, and their number."""

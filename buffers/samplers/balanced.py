@@ -12,7 +12,8 @@ from typing_extensions import override
 from redwood.buffers.randomness import CounterRandom, choose, integers
 from redwood.buffers.samplers.base import Rate, Sampler
 from redwood.buffers.samplers.counts import Draws, GroupCounts, water_fill
-from redwood.buffers.samplers.global_sampling import plan_balanced, plan_old
+from redwood.buffers.samplers.exchange_plan import ExchangePlan
+from redwood.buffers.samplers.global_sampling import part_old, plan_balanced, plan_old
 from redwood.buffers.slot_groups import Groups
 from redwood.core.state import State
 
@@ -160,6 +161,11 @@ class OldTasks(TaskBalanced):
     def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Uniform over the rows of all workers but those of the drawing worker's current task."""
         return plan_old(random, step, n, group_counts)
+
+    @classmethod
+    @override
+    def part(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
+        return part_old(random, step, n, group_counts, rank)
 
     @override
     def state_dict(self) -> State:

@@ -10,6 +10,7 @@ from typing_extensions import override
 from redwood.buffers.component import Component
 from redwood.buffers.randomness import CounterRandom, StepRandom
 from redwood.buffers.samplers.counts import Draws, GroupCounts
+from redwood.buffers.samplers.exchange_plan import ExchangePlan, exchange_plan
 from redwood.buffers.slot_groups import Groups
 from redwood.core.state import State
 
@@ -97,6 +98,11 @@ class Sampler(Component, ABC):
             group_counts: Number of rows that each worker stores, by group.
         """
         raise NotImplementedError
+
+    @classmethod
+    def part(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
+        """Worker `rank`'s part of `plan`; a sampler may find it without planning the draws of all others."""
+        return exchange_plan(cls.plan(random, step, n, group_counts), rank, len(group_counts.counts))
 
     def state_dict(self) -> State:
         """The state that the next draws depend on, beside the step, as tensors and plain values."""

@@ -46,15 +46,39 @@ def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
     owned, drawn = counts.sum(1).cumsum(0), draws.drawn.numpy().cumsum(0)
     low, start = (int(ends[rank - 1]) if rank else 0 for ends in (owned, drawn))
     asked = np.flatnonzero((rows >= low) & (rows < int(owned[rank])))
-    sends = _shares(asked, drawn)
-    recvs = _shares(rows[start : int(drawn[rank])].astype(np.int64), owned)
+    return part_of(
+        groups,
+        counts[rank],
+        rank,
+        drawers=_shares(asked, drawn),
+        places=rows[asked].astype(np.int64) - low,
+        owners=_shares(rows[start : int(drawn[rank])].astype(np.int64), owned),
+        drawn=draws.drawn,
+    )
+
+
+def part_of(
+    groups: Array, counts: Array, rank: int, *, drawers: Array, places: Array, owners: Array, drawn: Tensor
+) -> ExchangePlan:
+    """The part of a worker that knows which of its rows are drawn, and from whom it draws.
+
+    Args:
+        groups: Ids of the groups (G,).
+        counts: Rows of this worker in each group (G,); it numbers its rows group by group.
+        rank: Number of this worker.
+        drawers: How many of its rows each worker draws (N,).
+        places: Numbers of these rows, int64, ordered by the worker that draws them.
+        owners: How many rows this worker draws from each worker (N,).
+        drawn: Total number of rows that each worker draws (N,).
+    """
+    sends, recvs = drawers.tolist(), owners.tolist()
     # The rows that this worker draws from itself are a run among those that it is asked for.
-    begin, end = sum(sends[:rank]), sum(sends[: rank + 1])
+    begin = int(drawers[:rank].sum())
+    end = begin + sends[rank]
     sends[rank] = recvs[rank] = 0
-    places = rows[asked].astype(np.int64) - low
-    ends = counts[rank].cumsum(0)
+    ends = counts.cumsum()
     cells = intervals(places, ends)
-    ids, numbers = groups[cells], places - (ends - counts[rank])[cells]
+    ids, numbers = groups[cells], places - (ends - counts)[cells]
     return ExchangePlan(
         torch.from_numpy(np.concatenate([ids[:begin], ids[end:]])),
         torch.from_numpy(np.concatenate([numbers[:begin], numbers[end:]])),
@@ -62,11 +86,11 @@ def exchange_plan(draws: Draws, rank: int, world: int) -> ExchangePlan:
         recvs,
         torch.from_numpy(ids[begin:end]),
         torch.from_numpy(numbers[begin:end]),
-        draws.drawn,
+        drawn,
     )
 
 
-def _shares(values: Array, ends: Array) -> list[int]:
+def _shares(values: Array, ends: Array) -> Array:
     """The number of integers (m,) in each of consecutive intervals with these ends (N,)."""
-    counts: list[int] = np.bincount(intervals(values, ends), minlength=len(ends)).tolist()
+    counts: Array = np.bincount(intervals(values, ends), minlength=len(ends))
     return counts

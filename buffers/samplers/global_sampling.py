@@ -5,14 +5,70 @@ import torch
 
 from redwood.buffers.randomness import Array, CounterRandom, intervals
 from redwood.buffers.samplers.counts import Draws, GroupCounts, water_level
-from redwood.buffers.samplers.random_subsets import StepNumbers, equal_subsets, unequal_subsets
+from redwood.buffers.samplers.exchange_plan import ExchangePlan, exchange_plan, part_of
+from redwood.buffers.samplers.keyed_permutation import KeyedPermutation
+from redwood.buffers.samplers.random_subsets import StepNumbers, disjoint_subsets, equal_subsets, unequal_subsets
+
+# Up to as many rows drawn in a step by all workers, each worker plans all draws; beyond, its own part alone.
+FEW = 1024
 
 
 def plan_uniform(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
-    """For each worker min(n, M) distinct rows of all M rows; every choice is equally likely."""
+    """For each worker min(n, M) distinct rows of all M rows; every choice is equally likely.
+
+    If N workers draw at most M rows together, no two of them draw the same row: the N n rows are one ordered subset of
+    all rows, every one equally likely, cut into parts. Otherwise workers draw independently.
+    """
     counts = group_counts.counts.numpy()
-    all_workers = np.arange(len(counts))
-    return _draws(group_counts, counts, _pool(StepNumbers(random, step), all_workers, n, counts))
+    return _draws(group_counts, counts, _shared_pool(StepNumbers(random, step), n, counts))
+
+
+def part_uniform(random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
+    """One worker's part of `plan_uniform`, in time that grows with its rows and not with those drawn by others."""
+    counts = group_counts.counts.numpy()
+    return _part(random, step, n, group_counts, counts, rank) or exchange_plan(
+        plan_uniform(random, step, n, group_counts), rank, len(counts)
+    )
+
+
+def part_old(random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
+    """The same of `plan_old`, if all workers train the same task."""
+    groups, counts, current = (tensor.numpy() for tensor in group_counts)
+    part = None
+    if bool((current == current[0]).all()):
+        part = _part(random, step, n, group_counts, counts * (groups != current[0]), rank)
+    return part or exchange_plan(plan_old(random, step, n, group_counts), rank, len(counts))
+
+
+def _part(
+    random: CounterRandom, step: int, n: int, group_counts: GroupCounts, counts: Array, rank: int
+) -> ExchangePlan | None:
+    """One worker's part of draws from rows numbered by `counts`, or None if it is better to plan all draws."""
+    world, sizes = len(counts), counts.sum(1)
+    ends = sizes.cumsum()
+    n_drawn, total = world * n, int(ends[-1])
+    if not _is_permuted(world, n, total) or sizes[rank] > n_drawn:
+        return None
+    permutation = KeyedPermutation(StepNumbers(random, step), total)
+    rows = permutation.of(np.arange(rank * n, rank * n + n))
+    low = int(ends[rank] - sizes[rank])
+    drawn_as = permutation.inverse(np.arange(low, int(ends[rank])))
+    places = np.flatnonzero(drawn_as < n_drawn)
+    drawers = drawn_as[places] // n
+    order = drawers.argsort(kind="stable")
+    return part_of(
+        group_counts.groups.numpy(),
+        counts[rank],
+        rank,
+        drawers=np.bincount(drawers, minlength=world),
+        places=places[order],
+        owners=np.bincount(intervals(rows, ends), minlength=world),
+        drawn=torch.full((world,), n),
+    )
+
+
+def _is_permuted(world: int, n: int, total: int) -> bool:
+    return FEW < world * n <= total and world > 1
 
 
 def plan_old(random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
@@ -22,7 +78,7 @@ def plan_old(random: CounterRandom, step: int, n: int, group_counts: GroupCounts
     all_workers, drawn, keys = np.arange(len(counts)), np.zeros(len(counts), dtype=np.int64), []
     if bool((current == current[0]).all()):
         old = counts * (groups != current[0])
-        return _draws(group_counts, old, _pool(numbers, all_workers, n, old))
+        return _draws(group_counts, old, _shared_pool(numbers, n, old))
     # Workers train different tasks: a key for each row drawn puts them in the order of the workers.
     total = int(counts.sum())
     for task in np.unique(current).tolist():
@@ -64,6 +120,18 @@ def plan_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupC
     keys += _shifts(keys % max(total, 1), counts.T.reshape(-1), shifts)
     keys.sort()
     return _draws(group_counts, counts, keys.reshape(len(counts), n) - all_workers[:, None] * total)
+
+
+def _shared_pool(numbers: StepNumbers, n: int, counts: Array) -> Array:
+    """For each of all workers at most `n` of all rows: (N, n), ascending; disjoint if there are enough."""
+    world, total = len(counts), int(counts.sum())
+    if world == 1 or world * n > total:
+        return _pool(numbers, np.arange(world), n, counts)
+    if not _is_permuted(world, n, total):
+        return disjoint_subsets(numbers, world, n, total)
+    rows = KeyedPermutation(numbers, total).of(np.arange(world * n)).reshape(world, n)
+    rows.sort(axis=1)
+    return rows
 
 
 def _pool(numbers: StepNumbers, workers: Array, n: int, counts: Array) -> Array:

@@ -22,6 +22,10 @@ class StepNumbers:
         """The numbers (...) of workers (...); both are broadcast against each other."""
         return self._random.uniforms(torch.from_numpy(((workers << 16) + self._first) + numbers)).numpy()
 
+    def first(self, n: int) -> Array:
+        """The numbers (n,) of counters from 2^32 t on: for a step in which no worker uses numbers of its own."""
+        return self._random.uniforms(torch.arange(self._first, self._first + n)).numpy()
+
     def again(self, n: int) -> Array:
         """Further `n` numbers (n,), which belong to no worker."""
         start = -1 - self._first - self._again
@@ -53,6 +57,33 @@ def equal_subsets(numbers: StepNumbers, workers: Array, n: int, size: int, first
 
     rows = picks(numbers.of(workers, np.arange(first, first + n)))
     return _settled(rows, lambda repeated: picks(numbers.again(len(repeated))))
+
+
+def disjoint_subsets(numbers: StepNumbers, n_workers: int, n: int, size: int) -> Array:
+    """For each worker `n` of the integers below `size`, no two workers the same ones: (W, n), ascending, int64.
+
+    Together they are one ordered subset of W n <= `size` integers, every one equally likely, cut into parts.
+    """
+    wanted, workers = n_workers * n, np.arange(n_workers)[:, None]
+    if 2 * wanted > size:  # the first ones of all integers, shuffled
+        n_each = -(-size // n_workers)
+        chosen = numbers.of(workers, np.arange(n_each)).reshape(-1)[:size].argsort(kind="stable")[:wanted]
+    else:
+        chosen = (numbers.of(workers, np.arange(n)).reshape(-1) * size).astype(np.int64)
+        bits = wanted.bit_length()
+        places = np.arange(wanted)
+        while True:
+            # Of places with one value the first one keeps it: which value that is makes no difference.
+            keys = chosen << bits | places
+            keys.sort()
+            values = keys >> bits
+            repeated = keys[1:][values[1:] == values[:-1]] & ((1 << bits) - 1)
+            if not len(repeated):
+                break
+            chosen[repeated] = (numbers.again(len(repeated)) * size).astype(np.int64)
+    subsets: Array = chosen.reshape(n_workers, n)
+    subsets.sort(axis=1)
+    return subsets
 
 
 def unequal_subsets(numbers: StepNumbers, workers: Array, starts: Array, sizes: Array, shares: Array) -> Array:

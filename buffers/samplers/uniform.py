@@ -8,7 +8,8 @@ from typing_extensions import override
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.base import Rate, Sampler
 from redwood.buffers.samplers.counts import Draws, GroupCounts
-from redwood.buffers.samplers.global_sampling import plan_uniform
+from redwood.buffers.samplers.exchange_plan import ExchangePlan
+from redwood.buffers.samplers.global_sampling import part_uniform, plan_uniform
 
 
 class Uniform(Sampler):
@@ -34,3 +35,8 @@ class Uniform(Sampler):
     def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Uniform over the rows of all workers."""
         return plan_uniform(random, step, n, group_counts)
+
+    @classmethod
+    @override
+    def part(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
+        return part_uniform(random, step, n, group_counts, rank)

@@ -35,6 +35,23 @@ class Draws(NamedTuple):
         return self.ids.flatten(0, 1)
 
 
+def is_disjoint(draws: Draws) -> bool:
+    """Whether there are enough rows for all workers to draw different ones in a step."""
+    world, _, r = draws.ids.shape
+    return world * r <= len(draws.owners)
+
+
+def joint(draws: Draws) -> Draws:
+    """What all workers draw in a step, as one draw: that is what disjoint draws together are."""
+    return draws._replace(ids=draws.ids.transpose(0, 1).flatten(1)[None])
+
+
+def in_turns(draws: Draws) -> Draws:
+    """The draw of one worker in each step, in turns: disjoint draws of one step are not independent of each other."""
+    steps = torch.arange(draws.ids.shape[1])
+    return draws._replace(ids=draws.ids[steps % len(draws.ids), steps][None])
+
+
 def draws_of(records: list[Record], labels: Tensor, start: int) -> Draws:
     """The draws from step `start` on, from when on all samples are stored and nothing changes any more."""
     owners = torch.full((len(labels),), -1)
@@ -147,6 +164,34 @@ def rejections(draws: Draws) -> dict[str, float]:
     )
 
 
+def disjoint_rejections(draws: Draws) -> dict[str, float]:
+    """The same for draws of which no two in a step share a sample: each by itself, and all of a step together."""
+    n_shared = sum(len(ids.unique()) < len(ids) for ids in joint(draws).ids[0])
+    found = {"shared": float(n_shared)} if n_shared else {}
+    if n_unreachable(draws):
+        found["unreachable"] = float(n_unreachable(draws))
+    alone, together = in_turns(draws), joint(draws)
+    for name, groups in (
+        ("samples", torch.arange(len(draws.owners))),
+        ("classes", draws.labels),
+        ("tasks", draws.labels // CLASSES_PER_TASK),
+        ("workers", draws.owners),
+    ):
+        for some, which in ((alone, ""), (together, " of all")):
+            p_value = group_p_value(some, groups) if some.ids.shape[2] < len(groups) else 1.0
+            if p_value <= ALPHA:
+                found[name + which] = p_value
+    if split_p_value(alone, len(draws.ids)) <= ALPHA:
+        found["splits"] = split_p_value(alone, len(draws.ids))
+    # Of two draws that are all samples nothing is left to chance.
+    scores = {f"overlaps at lag {lag}": overlap_z_score(together, lag) for lag in (1, 2)} if _varies(together) else {}
+    return found | {name: value for name, value in scores.items() if abs(value) >= Z_LIMIT}
+
+
+def _varies(draws: Draws) -> bool:
+    return _moments_of_overlaps(draws)[1] > 0
+
+
 def union_at(records: list[Record], step: int) -> Tensor:
     """Numbers of the samples (M,) that all workers store when those of a step are drawn."""
     return torch.cat([record.stored[step] for record in records])
@@ -161,8 +206,11 @@ def newcomer_z_score(records: list[Record]) -> float:
         if len(union) < 2:
             continue
         share = len(new) / len(union)
-        for record in records:
-            r = len(record.drawn[step])
-            excess += float(torch.isin(record.drawn[step], new).sum()) - r * share
+        drawn = [record.drawn[step] for record in records]
+        if sum(map(len, drawn)) <= len(union):  # disjoint draws are together one draw
+            drawn = [torch.cat(drawn)]
+        for ids in drawn:
+            r = len(ids)
+            excess += float(torch.isin(ids, new).sum()) - r * share
             variance += r * share * (1 - share) * (len(union) - r) / (len(union) - 1)
     return excess / sqrt(variance)

@@ -8,8 +8,11 @@ from torch.nn.functional import one_hot
 from tests.buffers.distributed.checks import (
     Z_LIMIT,
     Draws,
+    disjoint_rejections,
     draws_of,
     group_p_value,
+    is_disjoint,
+    joint,
     newcomer_z_score,
     overlap_z_score,
     rejections,
@@ -39,11 +42,22 @@ def draws_from(workers: GlooWorkers, sizes: list[int], replay: int, n_draws: int
 class TestUniform:
     @pytest.mark.parametrize("world", SIZES)
     def test_draws_pass_all_checks(self, gloo_workers: GlooWorkers, world: int) -> None:
-        assert rejections(draws_from(gloo_workers, SIZES[world], 5, N_DRAWS[world])) == {}
+        """In all a step draws 10 of 49 samples, 20 of 48, or 40 of 60: workers draw different ones."""
+        assert disjoint_rejections(draws_from(gloo_workers, SIZES[world], 5, N_DRAWS[world])) == {}
+
+    @pytest.mark.parametrize(("sizes", "replay"), [([6, 4], 7), (SIZES[4], 13), (SIZES[8], 8)])
+    def test_draws_of_more_than_there_are_for_all(
+        self, gloo_workers: GlooWorkers, sizes: list[int], replay: int
+    ) -> None:
+        """Workers that cannot all draw different samples draw independently."""
+        draws = draws_from(gloo_workers, sizes, replay, 300)
+        assert not is_disjoint(draws)
+        assert rejections(draws) == {}
 
     @pytest.mark.parametrize("replay", [1, 12, 22])
     def test_draws_of_one_sample_and_of_all_but_one(self, gloo_workers: GlooWorkers, replay: int) -> None:
-        assert rejections(draws_from(gloo_workers, [16, 7], replay, 500)) == {}
+        checked = disjoint_rejections if replay == 1 else rejections
+        assert checked(draws_from(gloo_workers, [16, 7], replay, 500)) == {}
 
     @pytest.mark.parametrize("replay", [6, 9])
     def test_draws_of_all_samples_and_of_more(self, gloo_workers: GlooWorkers, replay: int) -> None:
@@ -53,7 +67,7 @@ class TestUniform:
     def test_two_seeds_are_independent(self, gloo_workers: GlooWorkers) -> None:
         """On neighbouring workers as well, for which seed + rank may be the same number."""
         one, other = (draws_from(gloo_workers, SIZES[2], 5, 300, seed=seed) for seed in (0, 1))
-        both = Draws(torch.cat([one.ids, other.ids]), one.owners, one.labels)
+        both = Draws(torch.cat([joint(one).ids, joint(other).ids]), one.owners, one.labels)
         assert all(abs(overlap_z_score(both, lag)) < Z_LIMIT for lag in (0, 1))
 
     @pytest.mark.parametrize("world", SIZES)
@@ -145,6 +159,27 @@ class TestChecksThemselves:
     def test_they_pass_independent_draws(self) -> None:
         rejected = [rejections(self.independent(seed)) for seed in range(40)]
         assert sum(map(bool, rejected)) <= 2
+
+    def disjoint(self, seed: int, world: int = 4) -> Draws:
+        generator = torch.Generator().manual_seed(seed)
+        owners = torch.arange(world).repeat_interleave(torch.tensor(SIZES[world]))
+        ids = torch.rand(300, len(owners), generator=generator).argsort(1)[:, : 5 * world]
+        return Draws(ids.view(300, world, 5).transpose(0, 1), owners, torch.arange(len(owners)) % N_SEEN)
+
+    def test_they_pass_disjoint_draws(self) -> None:
+        rejected = [disjoint_rejections(self.disjoint(seed)) for seed in range(40)]
+        assert sum(map(bool, rejected)) <= 2
+
+    def test_other_draws_than_disjoint_ones_are_rejected(self) -> None:
+        """Independent ones; ones that are shared out by their owners; and the same ones in every other step."""
+        assert "shared" in disjoint_rejections(self.independent(0))
+        draws = self.disjoint(0)
+        by_owner = joint(draws).ids[0].sort(1).values.view(300, 4, 5).transpose(0, 1)
+        assert "splits" in disjoint_rejections(draws._replace(ids=by_owner))
+        repeated = draws.ids[:, torch.arange(300) // 2]
+        assert set(disjoint_rejections(draws._replace(ids=repeated))) >= {"overlaps at lag 1"}
+        missing = (draws.ids != 0).flatten(2).all(2).all(0) | (torch.arange(300) % 10 == 0)
+        assert "samples of all" in disjoint_rejections(draws._replace(ids=draws.ids[:, missing]))
 
     def test_draws_that_are_stratified_over_workers_are_rejected(self) -> None:
         """They have the right averages."""

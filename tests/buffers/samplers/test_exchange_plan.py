@@ -6,6 +6,7 @@ from redwood.buffers import SAMPLERS, GreedyBalanced, RehearsalBuffer
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import GroupCounts
 from redwood.buffers.samplers.exchange_plan import ExchangePlan, exchange_plan
+from redwood.buffers.samplers.global_sampling import FEW
 from tests.buffers.helpers import feed
 from tests.buffers.samplers.all_workers import group_counts_of, planned, rows_of
 
@@ -114,3 +115,38 @@ def test_nothing_is_stored(name: str) -> None:
     plan = exchange_plan(SAMPLERS[name].plan(CounterRandom(0), 0, 4, group_counts), 1, 2)
     assert [len(plan.send_numbers), len(plan.own_numbers), *plan.drawn.tolist()] == [0, 0, 0, 0]
     assert plan.send_splits == plan.recv_splits == [0, 0]
+
+
+def random_counts(generator: torch.Generator, n_groups: int) -> tuple[GroupCounts, int]:
+    """Workers with any numbers of rows, some of them with none, and a number of draws."""
+
+    def below(n: int) -> int:
+        return int(torch.randint(n, (1,), generator=generator))
+
+    world, most = 1 + below(40), (2, 30, 600)[below(3)]
+    counts = torch.randint(most, (world, n_groups), generator=generator)
+    counts[torch.rand(world, generator=generator) < 0.2] = 0
+    tasks = torch.full((world,), 10 + below(n_groups + 1))
+    if below(4) == 0:
+        tasks = torch.randint(10, 11 + n_groups, (world,), generator=generator)
+    return GroupCounts(torch.arange(n_groups) + 10, counts, tasks), 1 + below(120)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_part_of_its_own_is_that_of_the_whole_plan(name: str) -> None:
+    """Workers plan their own parts where all of them draw many rows; what one sends is what the other one expects."""
+    generator, random = torch.Generator().manual_seed(0), CounterRandom(0, "test")
+    kinds = set()
+    for step in range(60):
+        group_counts, n = random_counts(generator, 1 if name == "uniform" else 3)
+        world, total = len(group_counts.counts), int(group_counts.counts.sum())
+        kinds.add((world * n > FEW, world * n <= total))
+        parts = [SAMPLERS[name].part(random, step, n, group_counts, rank) for rank in range(world)]
+        draws = SAMPLERS[name].plan(random, step, n, group_counts)
+        for rank, part in enumerate(parts):
+            whole = exchange_plan(draws, rank, world)
+            assert (part.send_splits, part.recv_splits) == (whole.send_splits, whole.recv_splits)
+            assert part.recv_splits == [other.send_splits[rank] for other in parts]
+            for mine, wanted in zip(part, whole, strict=True):
+                assert isinstance(mine, list) or torch.equal(mine, wanted)  # type: ignore[arg-type]
+    assert len(kinds) == 4

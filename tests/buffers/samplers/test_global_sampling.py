@@ -10,7 +10,16 @@ from torch.nn.functional import one_hot
 
 from redwood.buffers import ClassBalanced, Grasp, MaximallyInterfered, OldTasks, Sampler, TaskBalanced, Uniform
 from redwood.buffers.samplers.counts import GroupCounts
-from tests.buffers.distributed.checks import Z_LIMIT, Draws, n_unreachable, overlap_z_score, rejections
+from tests.buffers.distributed.checks import (
+    Z_LIMIT,
+    Draws,
+    disjoint_rejections,
+    in_turns,
+    is_disjoint,
+    joint,
+    n_unreachable,
+    overlap_z_score,
+)
 from tests.buffers.samplers.all_workers import drawn, group_counts_of, planned, rows_of
 from tests.buffers.statistics import ALPHA, draw_p_value
 
@@ -28,10 +37,17 @@ def pooled(counts: list[list[int]]) -> GroupCounts:
 class TestUniform:
     @pytest.mark.parametrize("n", [1, 2, 7])
     def test_all_checks(self, n: int) -> None:
-        draws = drawn(Uniform, pooled(CLASSES), n, 1500)
-        assert rejections(draws._replace(labels=rows_of(torch.tensor(CLASSES)).group)) == {}
+        draws = drawn(Uniform, pooled(CLASSES), n, 4000, seed=1)
+        assert is_disjoint(draws)
+        assert disjoint_rejections(draws._replace(labels=rows_of(torch.tensor(CLASSES)).group)) == {}
 
-    @pytest.mark.parametrize("n", [12, 41, 42, 60, 83])
+    @pytest.mark.parametrize("n", [12, 20, 21])
+    def test_together_workers_draw_up_to_all_rows(self, n: int) -> None:
+        """84 rows: 21 for each worker are all of them."""
+        draws = drawn(Uniform, pooled(CLASSES), n, 2000)
+        assert disjoint_rejections(draws._replace(labels=rows_of(torch.tensor(CLASSES)).group)) == {}
+
+    @pytest.mark.parametrize("n", [22, 41, 42, 60, 83])
     def test_large_draws(self, n: int) -> None:
         """84 rows: from 43 on it is drawn what is left out."""
         draws = drawn(Uniform, pooled(CLASSES), n, 400)
@@ -45,17 +61,41 @@ class TestUniform:
     def test_many_workers(self) -> None:
         """128,000 draws find a worker that is preferred by a tenth."""
         draws = drawn(Uniform, group_counts_of([[40]] * 5 + [[0]] + [[25]] * 10), 16, 500)
+        together = joint(draws)
         counts, sizes = draws.owners[draws.trials].flatten().bincount(), draws.owners.bincount()
         stored = sizes > 0
-        assert draw_p_value(counts[stored], 16, len(draws.trials), sizes[stored]) > ALPHA
-        assert draw_p_value(draws.trials.flatten().bincount(), 16, len(draws.trials)) > ALPHA
-        assert all(abs(overlap_z_score(draws, lag)) < Z_LIMIT for lag in (0, 1))
+        assert draw_p_value(counts[stored], 256, 500, sizes[stored]) > ALPHA
+        assert draw_p_value(draws.trials.flatten().bincount(), 256, 500) > ALPHA
+        assert all(len(ids.unique()) == 256 for ids in together.ids[0])
+        assert all(abs(overlap_z_score(together, lag)) < Z_LIMIT for lag in (1, 2))
+
+    @pytest.mark.parametrize(("sizes", "n"), [([70] * 20, 60), ([0, 900, 1] + [33] * 17, 70), ([400] * 17, 64)])
+    def test_draws_by_a_keyed_permutation(self, sizes: list[int], n: int) -> None:
+        """More than 1,024 rows in a step, of hardly more rows or of many times as many."""
+        draws = drawn(Uniform, group_counts_of([[size] for size in sizes]), n, 1000)
+        workers = torch.tensor(sizes)
+        stored, together, r = workers > 0, joint(draws), len(sizes) * n
+        assert all(len(ids.unique()) == r for ids in together.ids[0])
+        for some, m in ((in_turns(draws), n), (together, r)):
+            assert draw_p_value(some.trials.flatten().bincount(minlength=sum(sizes)), m, 1000) > ALPHA
+            counts = draws.owners[some.trials].flatten().bincount(minlength=len(sizes))
+            # The one of two samples is not expected five times.
+            of_many = stored & (workers > 1)
+            if bool((stored == of_many).all()):
+                assert draw_p_value(counts[stored], m, 1000, workers[stored]) > ALPHA
+        assert all(abs(overlap_z_score(together, lag)) < Z_LIMIT for lag in (1, 2))
+        # How many rows of a draw come from one worker is as variable as it should be, not only right on average.
+        largest = int(workers.argmax())
+        found = (draws.owners[in_turns(draws).ids[0]] == largest).sum(1).double()
+        share = sizes[largest] / sum(sizes)
+        variance = n * share * (1 - share) * (sum(sizes) - n) / (sum(sizes) - 1)
+        assert abs(float(((found - n * share) ** 2).mean()) / variance - 1) < Z_LIMIT * (2 / 1000) ** 0.5
 
     def test_two_seeds_and_far_steps_are_independent(self) -> None:
         group_counts = pooled(CLASSES)
         one = drawn(Uniform, group_counts, 7, 800)
         for other in (drawn(Uniform, group_counts, 7, 800, seed=seed) for seed in (1, 2)):
-            both = Draws(torch.cat([one.ids, other.ids]), one.owners, one.labels)
+            both = Draws(torch.cat([joint(one).ids, joint(other).ids]), one.owners, one.labels)
             assert all(abs(overlap_z_score(both, lag)) < Z_LIMIT for lag in (0, 1))
 
     def test_no_two_streams_are_identical(self) -> None:
@@ -118,8 +158,12 @@ class TestOldTasks:
         draws = drawn(OldTasks, group_counts_of(TASKS, current=11), n, 400)
         assert not (draws.labels == 1).any()
         counts = draws.trials.flatten().bincount(minlength=len(draws.owners))
-        assert draw_p_value(counts, n, len(draws.trials)) > ALPHA
-        assert n_unreachable(draws) == 0
+        n_trials = len(draws.trials)
+        if 4 * n <= int((draws.labels != 1).sum()):  # disjoint
+            assert all(len(ids.unique()) == 4 * n for ids in joint(draws).ids[0])
+            n, n_trials = 4 * n, 400
+        assert draw_p_value(counts[draws.labels != 1], n, n_trials) > ALPHA
+        assert n_unreachable(draws._replace(owners=draws.owners[draws.labels != 1])) == 0
 
     def test_workers_that_train_different_tasks(self) -> None:
         current = [11, -1, 10, 11]
