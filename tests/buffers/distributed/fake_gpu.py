@@ -13,7 +13,7 @@ import gc
 import itertools
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, Self
 from unittest import mock
@@ -21,7 +21,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from redwood.buffers.distributed import pipeline, worker_thread
 
@@ -33,7 +33,7 @@ READS_ON_HOST = {"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero"}
 Clock = dict[int, int]
 _ticks = itertools.count(1)
 _local = threading.local()
-_lock = threading.RLock()
+lock = threading.RLock()
 
 
 def _join(clock: Clock, other: Clock) -> None:
@@ -106,7 +106,7 @@ class Memory:
             self.reads[agent] = now, what
 
     def __del__(self) -> None:
-        with _lock:
+        with lock:
             clock = dict(self.owner.clock)
             _join(clock, _host())
             for agent, (tick, what) in self.last.items():
@@ -152,6 +152,11 @@ class _Current:
 _current = _Current()
 
 
+def current_gpu() -> Any:
+    """The GPU whose context it is."""
+    return _current.gpu
+
+
 class Watch(TorchDispatchMode):
     """Sees the operations of a thread that begin with no tensor on the GPU."""
 
@@ -162,11 +167,11 @@ class Watch(TorchDispatchMode):
         return _current.gpu.run(func, args, kwargs or {})
 
 
-def current_stream(device: Any = None) -> Stream:
+def current_stream(device: Any = None) -> Any:
     return getattr(_local, "stream", _current.gpu.default)
 
 
-def default_stream() -> Stream:
+def default_stream() -> Any:
     return _current.gpu.default
 
 
@@ -178,6 +183,70 @@ def on_stream(stream: Stream) -> Iterator[None]:
         yield
     finally:
         _local.stream = before
+
+
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments of an operation; much faster than pytrees, which most operations need not."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors_in(value)
+
+
+def on_cpu(value: Any) -> Any:
+    """Arguments of an operation with the tensors on the CPU that stand behind fake ones."""
+    if isinstance(value, FakeTensor):
+        return value.on_cpu
+    if isinstance(value, list | tuple):
+        return type(value)(map(on_cpu, value))
+    return {name: on_cpu(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+class Operation:
+    """An operation that PyTorch is about to do, and where it would take place.
+
+    Attributes:
+        fakes: Tensors on the GPU among its arguments.
+        on_gpu: Whether its result is on the GPU.
+        views: Whether its result shares memory with an argument.
+        pins: Whether it makes pinned memory.
+        is_kernel: Whether the GPU does it.
+        reads_on_host: Whether it brings something from the GPU to the host.
+        waits: Whether the host waits until it is done.
+    """
+
+    def __init__(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        self.func, self.args, self.kwargs, self.name = func, args, dict(kwargs), func._schema.name
+        self.tensors = list(tensors_in((*args, *kwargs.values())))
+        self.fakes = [leaf for leaf in self.tensors if isinstance(leaf, FakeTensor)]
+        self.pins = bool(self.kwargs.pop("pin_memory", None))
+        device = kwargs.get("device")
+        self.on_gpu = bool(self.fakes) if device is None else torch.device(device).type == "cuda"
+        if self.name == "aten::copy_":
+            self.on_gpu = isinstance(args[0], FakeTensor)
+        self.is_kernel = self.on_gpu or bool(self.fakes)
+        self.is_on_host = not self.is_kernel and not self.pins
+        self.views = any(value.alias_info and not value.alias_info.is_write for value in func._schema.returns)
+        crosses = self.name in READS_ON_HOST or (not self.on_gpu and self.name in MIXED)
+        self.reads_on_host = bool(self.fakes) and crosses
+        non_blocking = kwargs.get("non_blocking") or (self.name == "aten::copy_" and len(args) > 2 and args[2])
+        self.waits = self.reads_on_host and not non_blocking
+
+    def check_devices(self) -> None:
+        """Refuse tensors on both devices, as torch does."""
+        plain = [leaf for leaf in self.tensors if type(leaf) is Tensor]
+        if self.fakes and self.name not in MIXED and any(leaf.dim() for leaf in plain):
+            raise RuntimeError(f"{self.func} of tensors on cuda:0 and the host at {where()}.")
+
+    def on_cpu(self) -> Any:
+        """Do it now, on the CPU."""
+        kwargs = on_cpu(self.kwargs)
+        if kwargs.get("device") is not None:
+            kwargs["device"] = torch.device("cpu")
+        if self.name == "aten::_to_copy" and self.is_kernel:
+            kwargs.pop("non_blocking", None)
+        return self.func(*on_cpu(self.args), **kwargs)
 
 
 def where() -> str:
@@ -202,6 +271,8 @@ class FakeGpu:
         copied: Operations that brought something from the GPU to the host.
     """
 
+    stream_type: Any = Stream
+
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
         self.forward, self.copied = sys.maxsize, 0
@@ -225,57 +296,49 @@ class FakeGpu:
         """Do an operation on the CPU, and note it where it would have been on the GPU."""
         if func is torch.ops.prim.device.default:
             return GPU
-        with _lock:
-            name = func._schema.name
-            fakes = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, FakeTensor)]
-            plain = [leaf for leaf in tree_leaves((args, kwargs)) if type(leaf) is Tensor]
-            if fakes and name not in MIXED and any(leaf.dim() for leaf in plain):
-                raise RuntimeError(f"{func} of tensors on cuda:0 and the host at {where()}.")
-            pinned, device = kwargs.pop("pin_memory", None), kwargs.get("device")
-            on_gpu = bool(fakes) if device is None else torch.device(device).type == "cuda"
-            if name == "aten::copy_":
-                on_gpu = isinstance(args[0], FakeTensor)
-            is_kernel = on_gpu or bool(fakes)
-            inner_args, inner_kwargs = tree_map_only(FakeTensor, lambda leaf: leaf.on_cpu, (args, kwargs))
-            if device is not None:
-                inner_kwargs["device"] = torch.device("cpu")
-            if name == "aten::_to_copy" and is_kernel:
-                inner_kwargs.pop("non_blocking", None)
-            out = func(*inner_args, **inner_kwargs)
-            views = any(value.alias_info and not value.alias_info.is_write for value in func._schema.returns)
-            if not views:
-                self._note(func, args, kwargs, is_kernel=is_kernel)
-            blocking = not (kwargs.get("non_blocking") or (name == "aten::copy_" and len(args) > 2 and args[2]))
-            if fakes and (name in READS_ON_HOST or (not on_gpu and name in MIXED)):
-                self.copied += 1
-                if blocking:
-                    current_stream().synchronize()
-            if pinned:
-                self._pinned[out.untyped_storage().data_ptr()] = Memory("pinned memory", self, pinned=True), out
-            return tree_map_only(
-                Tensor, lambda leaf: self._wrapped(leaf, fakes, views=views, name=name) if on_gpu else leaf, out
-            )
+        with lock:
+            operation = Operation(func, args, kwargs)
+            if operation.is_on_host and not any(self._memory_of(leaf) for leaf in operation.tensors):
+                return func(*args, **kwargs)
+            operation.check_devices()
+            return self._run(operation)
 
-    def _wrapped(self, out: Tensor, fakes: list[FakeTensor], *, views: bool, name: str) -> Tensor:
-        for fake in fakes:
+    def _run(self, operation: "Operation") -> Any:
+        out = operation.on_cpu()
+        if not operation.views:
+            self._note(operation)
+        if operation.reads_on_host:
+            self.copied += 1
+            if operation.waits:
+                current_stream().synchronize()
+        if operation.pins:
+            self._pinned[out.untyped_storage().data_ptr()] = Memory("pinned memory", self, pinned=True), out
+        if not operation.on_gpu:
+            return out
+        return tree_map_only(Tensor, lambda leaf: self._wrapped(leaf, operation), out)
+
+    def _wrapped(self, out: Tensor, operation: "Operation") -> Tensor:
+        name = operation.name
+        for fake in operation.fakes:
             if fake.on_cpu is out:
                 return fake
-        if views:
-            return FakeTensor(out, fakes[0].memory)
+        if operation.views:
+            return FakeTensor(out, operation.fakes[0].memory)
         memory = Memory(f"result of {name.removeprefix('aten::')} {tuple(out.shape)} at {where()}", self)
         # The allocator may give out memory that earlier work of the current stream still uses: even `empty` is a write.
         self._access(memory, name, writes=True, is_kernel=True)
         return FakeTensor(out, memory)
 
-    def _note(self, func: Any, args: Any, kwargs: dict[str, Any], *, is_kernel: bool) -> None:
+    def _note(self, operation: "Operation") -> None:
+        func, args, kwargs = operation.func, operation.args, operation.kwargs
         arguments = func._schema.arguments
         given = [*zip(arguments, args, strict=False), *((a, kwargs[a.name]) for a in arguments if a.name in kwargs)]
         for argument, value in given:
             writes = argument.alias_info is not None and argument.alias_info.is_write
-            for leaf in tree_leaves(value):
+            for leaf in tensors_in([value]):
                 memory = self._memory_of(leaf)
                 if memory is not None:
-                    self._access(memory, func._schema.name, writes=writes, is_kernel=is_kernel)
+                    self._access(memory, func._schema.name, writes=writes, is_kernel=operation.is_kernel)
 
     def _memory_of(self, leaf: Any) -> Memory | None:
         if isinstance(leaf, FakeTensor):
@@ -298,11 +361,10 @@ class FakeGpu:
         torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
         _local.__dict__.clear()
         _current.gpu = self
-        self.default = Stream()
+        self.default = self.stream_type()
         self._stack = contextlib.ExitStack()
         cuda: dict[str, Any] = {
-            "Stream": Stream,
-            "Event": Event,
+            "Stream": self.stream_type,
             "stream": on_stream,
             "current_stream": current_stream,
             "device": lambda device: contextlib.nullcontext(),
