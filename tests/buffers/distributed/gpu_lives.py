@@ -81,7 +81,7 @@ class OtherWorker:
 @contextmanager
 def joined_by_nothing(world: int) -> Iterator[None]:
     """Let buffers find `OtherWorker`s."""
-    peers = mock.patch.object(engine, "Peers", lambda *_: OtherWorker(world))
+    peers = mock.patch.object(engine, "Peers", lambda *_, **__: OtherWorker(world))
     with peers, mock.patch.object(engine, "place_in", lambda _: (0, world)):
         yield
 
