@@ -60,11 +60,21 @@ class Groups:
         if len(slots) >= AT_ONCE:
             many = _as_array(slots)
             self._reserve_slots(int(many.max()) + 1)
-            if len(np.unique(many)) == len(many) and bool((_view(self._places)[many] < 0).all()):
+            if self._are_new(many):
                 self._append(many, _as_array(groups))
                 return
         for slot, group in zip(_as_ints(slots), _as_ints(groups), strict=True):
             self.put(slot, group)
+
+    def _are_new(self, slots: Array) -> bool:
+        """Whether slots (n,) are in no group, and all different."""
+        places, marks = _view(self._places), np.arange(len(slots), dtype=np.int32)
+        if bool((places[slots] >= 0).any()):
+            return False
+        places[slots] = marks
+        is_distinct = bool((places[slots] == marks).all())
+        places[slots] = -1
+        return is_distinct
 
     def put(self, slot: int, group: int) -> None:
         """Put one slot into a group, as its last one, and remove it from its former group."""
@@ -94,6 +104,15 @@ class Groups:
             self._members = _grown(self._members, len(self._owners) << _BITS, 0)
         self._blocks.setdefault(group, array("i")).append(block)
 
+    def _add_blocks(self, group: int, n: int) -> None:
+        while n and self._free:
+            self._add_block(group)
+            n -= 1
+        first = len(self._owners)
+        self._owners.extend(array("q", [group]) * n)
+        self._members = _grown(self._members, len(self._owners) << _BITS, 0)
+        self._blocks.setdefault(group, array("i")).extend(range(first, first + n))
+
     def _remove(self, slot: int) -> None:
         """The last slot of the group takes the place of the one that is removed."""
         members, places = self._members, self._places
@@ -120,8 +139,7 @@ class Groups:
         for index in firsts.argsort().tolist():  # groups are listed in the order in which they came
             group, n = int(names[index]), int(counts[index])
             size = self._sizes.get(group, 0)
-            while len(self._blocks.get(group, ())) << _BITS < size + n:
-                self._add_block(group)
+            self._add_blocks(group, (size + n + _WITHIN >> _BITS) - len(self._blocks.get(group, ())))
             places = self._places_of(group, np.arange(size, size + n))
             members, all_places = _view(self._members), _view(self._places)
             mine = slots[order[ends[index] - n : ends[index]]]

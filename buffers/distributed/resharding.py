@@ -150,9 +150,12 @@ def _sort_keys(metadata: Mapping[str, Tensor]) -> list[Tensor]:
     keys = [metadata["tasks"]] if "tasks" in metadata else []
     if "labels" in metadata:
         labels = metadata["labels"] if metadata["labels"].numel() else torch.zeros(len(metadata["labels"]))
-        classes = labels.unique(dim=0, return_inverse=True)[1]  # each label set is a class of its own
+        classes = labels
+        if labels.dim() == 2:  # each label set is a class of its own
+            classes = labels.unique(dim=0, return_inverse=True)[1]
         keys.append(classes)
         if "tasks" in metadata:  # classes of one task after each other
+            classes = classes.unique(return_inverse=True)[1]
             first = torch.full_like(classes, torch.iinfo(torch.int64).max)
             keys.append(first.scatter_reduce(0, classes, metadata["tasks"].long(), "amin")[classes])
     return keys
