@@ -95,6 +95,7 @@ def background_of(
     rows: RowCosts,
     plan: float,
     load: Traffic,
+    calls: float,
     n_groups: int = 1,
     copying: float = 0.0,
     reading: float = 0.0,
@@ -108,7 +109,7 @@ def background_of(
     if network.by_nccl:
         slowest = np.maximum(load.outside.max(1) / NIC, load.inside.max(1) / NVLINK) * rows.stride
         serve = np.full(load.sent.shape, ON_GPU)
-        return Background(rows.decide, counts, plan, ON_GPU, serve, ALL_TO_ALL + slowest, ON_GPU)
+        return Background(rows.decide, counts, plan, ON_GPU, serve, ALL_TO_ALL + slowest, ON_GPU, calls)
     further = (load.peers - 1) * network.message if network.sends_messages(workers) else (workers - 2) * network.peer
     exchange = ALL_TO_ALL + further + load.sent.max(1) * rows.stride / GLOO
     receive = replay * rows.stride / PCIE
@@ -120,6 +121,7 @@ def background_of(
         load.sent.astype(np.float64) * rows.gather,
         exchange,
         receive,
+        calls,
     )
 
 

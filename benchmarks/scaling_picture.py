@@ -8,7 +8,7 @@ from redwood.runs.figures.drawing import COLOURS, new_figure, save_figure, style
 
 
 def draw(steps: list[dict[str, Any]], networks: Sequence[str], trainings: Sequence[float], path: Path) -> None:
-    """What is waited for over the number of workers, with the smaller r: a panel for each length of a step."""
+    """By how much a step gets longer over the number of workers, with the smaller r: a panel for each training time."""
     figure = new_figure(9.0, 4.6)
     panels = figure.subplots(1, len(trainings), sharey=True)
     least = min(step["r"] for step in steps)
@@ -19,7 +19,7 @@ def draw(steps: list[dict[str, Any]], networks: Sequence[str], trainings: Sequen
             workers = [step["workers"] for step in shown]
             # Smaller markers on larger ones: lines may lie on each other.
             for name, style in (("async", "-"), ("sync", ":")):
-                waits = [max(step[f"{name}, simulated (ms)"], 0.01) for step in shown]
+                waits = [step[f"{name}, simulated (ms)"] for step in shown]
                 label = network if name == "async" else None
                 axes.plot(workers, waits, style, color=colour, marker="o", markersize=8 - 1.6 * number, label=label)
         axes.axhline(1e3 * training, color="#555555", linewidth=0.8)
@@ -27,9 +27,9 @@ def draw(steps: list[dict[str, Any]], networks: Sequence[str], trainings: Sequen
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(workers, [str(n) for n in workers])
-        style_axes(axes, "workers", "" if axes is not panels[0] else "waited for in a step (ms)")
+        style_axes(axes, "workers", "" if axes is not panels[0] else "a step takes longer by (ms)")
         axes.set_title(f"training steps of {1e3 * training:.0f} ms", fontsize=10)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, fontsize=8.5)
-    told = "modelled, not run; solid: asynchronous, dotted: synchronous; less than 0.01 ms is drawn as 0.01"
+    told = "modelled, not run; solid: asynchronous, dotted: synchronous"
     figure.suptitle(told, fontsize=9)
     save_figure(figure, path)
