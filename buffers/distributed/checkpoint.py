@@ -14,6 +14,7 @@ from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed import checkpoint_files
 from redwood.buffers.distributed.checkpoint_files import CheckpointReader, is_complete, packed
 from redwood.buffers.distributed.resharding import Resharded, reshard
+from redwood.buffers.distributed.row_dealing import Chunk, all_or_none, deal_rows
 from redwood.buffers.layout import WORD, RowLayout
 from redwood.buffers.pytree import Tree, to_plain
 from redwood.core.state import State
@@ -89,17 +90,21 @@ def _tensors_of(snapshot: Snapshot, rank: int) -> dict[str, Tensor]:
     return tensors
 
 
-def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: int) -> State:
-    """Restore a buffer; other workers need not take part.
+def read_checkpoint(
+    directory: Path, buffer: RehearsalBuffer, rank: int, world: int, group: ProcessGroup | None = None
+) -> State:
+    """Restore a buffer; all workers of `group` have to call this.
 
     On the same number of workers, each continues exactly; rows that are still in shared memory are not read. On another
-    number, see `resharding.reshard`: each worker reads the rows of all workers chunk by chunk, and keeps its own.
+    number, see `resharding.reshard`: with a group each row is read by one worker, see `row_dealing.deal_rows`; without
+    one, this worker reads all rows chunk by chunk, and keeps its own.
 
     Args:
         directory: Where `write_checkpoint` wrote.
         buffer: The buffer of this worker, new and empty.
         rank: Number of this worker.
         world: Number of workers.
+        group: A gloo group of these workers, which nobody else uses meanwhile; None: other workers do not take part.
 
     Returns:
         The `extra` that was given to `take_snapshot`.
@@ -109,9 +114,9 @@ def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: 
             this number of workers. The buffer is then as it was before.
         StorageError: If the rows cannot be allocated.
     """
-    shards = CheckpointReader(directory)
+    shards = all_or_none(lambda: CheckpointReader(directory), group)
     n_saved = next(worker for worker in count() if _state_of(worker) not in shards.shapes)
-    extra: State = shards.unpacked("extra")
+    extra: State = all_or_none(lambda: shards.unpacked("extra"), group)
     if n_saved == world:
         state = shards.unpacked(_state_of(rank))
         recovered = buffer.recovered_rows(state, mark_of(directory))
@@ -121,9 +126,7 @@ def read_checkpoint(directory: Path, buffer: RehearsalBuffer, rank: int, world: 
             state["rows"] = recovered.first(len(state["slot_statistics"]["arrivals"]))
     else:
         recovered = None
-        states = [shards.unpacked(_state_of(worker)) for worker in range(n_saved)]
-        resharded = reshard(states, buffer, rank, world)
-        state = resharded.state | {"rows": _dealt_rows(shards, resharded, buffer)}
+        state = _reshard(shards, buffer, n_saved, rank, world, group)
     buffer.load_state_dict(state, recovered)
     return extra
 
@@ -159,18 +162,31 @@ def _own_rows(shards: CheckpointReader, samples: Tree, rank: int, buffer: Rehear
     return layout.typed(words)
 
 
-def _dealt_rows(shards: CheckpointReader, resharded: Resharded, buffer: RehearsalBuffer) -> Tree:
-    """The samples that this worker gets."""
-    layout = resharded.layout
-    if layout is None:
-        return None
-    n = len(resharded.slots)
-    words = (buffer.spare_words(n * layout.words) if n else torch.empty(0, dtype=WORD)).view(n, layout.words)
-    for worker in range(int(resharded.workers.max()) + 1 if n else 0):
-        for name, start, end in _chunks(shards, worker):
-            wanted = (resharded.workers == worker) & (resharded.slots >= start) & (resharded.slots < end)
-            places = wanted.nonzero().view(-1)
-            if not len(places):
-                continue
-            words[places] = shards.read(name).view(WORD)[resharded.slots[places] - start]
-    return layout.typed(words)
+def _all_chunks(shards: CheckpointReader, n_saved: int) -> list[Chunk]:
+    """The chunks of all saved workers, whose rows are numbered one worker after the other."""
+    chunks, before = [], 0
+    for worker in range(n_saved):
+        own = list(_chunks(shards, worker))
+        chunks += [Chunk(name, before + start, before + end) for name, start, end in own]
+        before += own[-1][2] if own else 0
+    return chunks
+
+
+def _reshard(
+    shards: CheckpointReader, buffer: RehearsalBuffer, n_saved: int, rank: int, world: int, group: ProcessGroup | None
+) -> State:
+    """The state of this worker's buffer, out of those of another number of workers."""
+
+    def prepare() -> tuple[Resharded, list[Chunk], Tensor | None]:
+        states = [shards.unpacked(_state_of(worker)) for worker in range(n_saved)]
+        part, words = reshard(states, buffer, rank, world), None
+        if part.layout is not None:
+            n, width = len(part.rows), part.layout.words
+            words = (buffer.spare_words(n * width) if n else torch.empty(0, dtype=WORD)).view(n, width)
+        return part, _all_chunks(shards, n_saved), words
+
+    resharded, chunks, words = all_or_none(prepare, group)
+    if words is None or resharded.layout is None:
+        return resharded.state | {"rows": None}
+    deal_rows(shards, chunks, resharded, words, rank, group)
+    return resharded.state | {"rows": resharded.layout.typed(words)}

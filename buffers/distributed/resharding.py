@@ -25,14 +25,14 @@ class Resharded(NamedTuple):
     Attributes:
         state: For `RehearsalBuffer.load_state_dict`, without `rows`.
         layout: How the rows lie in memory; None if there never were any.
-        workers: The saved worker whose buffer holds the row of each new slot (k,), int64.
-        slots: The slot of the row in that buffer (k,), int64.
+        rows: The saved row of each new slot (k,), int64; rows are numbered one saved worker after the other.
+        dealt_to: The worker that each saved row is for (M,), int32; its policy may give it up.
     """
 
     state: State
     layout: RowLayout | None
-    workers: Tensor
-    slots: Tensor
+    rows: Tensor
+    dealt_to: Tensor
 
 
 def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: int) -> Resharded:
@@ -55,9 +55,7 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
     """
     parts = [restored_components(_with_blank_rows(state), buffer.policy, buffer.sampler, None) for state in states]
     policies, samplers = [policy for policy, _ in parts], [sampler for _, sampler in parts]
-    sizes, total = torch.tensor([policy.size for policy in policies]), sum(policy.n_seen for policy in policies)
-    workers = torch.arange(len(states)).repeat_interleave(sizes)
-    slots = torch.cat([torch.arange(policy.size) for policy in policies])
+    total = sum(policy.n_seen for policy in policies)
     draws = torch.cat([state["slot_statistics"]["draws"] for state in states])
     # Workers take turns: the place of a sample in its worker's stream gives its place in the stream of all workers.
     times = torch.cat(
@@ -68,7 +66,9 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
     )
     metadata = _joined([policy.slot_metadata() for policy in policies])
     row_metadata = _joined([sampler.slot_metadata() for sampler in samplers])
-    mine = _dealt(row_metadata | metadata, times, rank, world)
+    dealt_to = _dealt(row_metadata | metadata, times, world)
+    mine = (dealt_to == rank).nonzero().view(-1)
+    mine = mine[times[mine].argsort(stable=True)]
 
     layout = _common_layout([state["rows"] for state in states])
     capacity = buffer.capacity if layout is None else buffer.n_rows(layout)
@@ -93,7 +93,7 @@ def reshard(states: Sequence[State], buffer: RehearsalBuffer, rank: int, world: 
         "sampler": describe(sampler) | sampler.state_dict(),
         "slot_statistics": {"arrivals": narrowed(arrivals, policy.n_seen), "draws": draws[mine]},
     }
-    return Resharded(state, layout, workers[mine], slots[mine])
+    return Resharded(state, layout, mine, dealt_to)
 
 
 def _with_blank_rows(state: State) -> State:
@@ -136,13 +136,14 @@ def _joined(metadata: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return joined
 
 
-def _dealt(metadata: Mapping[str, Tensor], times: Tensor, rank: int, world: int) -> Tensor:
-    """The rows that a worker gets, in the order of their times."""
+def _dealt(metadata: Mapping[str, Tensor], times: Tensor, world: int) -> Tensor:
+    """The worker that gets each row (M,), int32."""
     order = times.argsort(stable=True)
     for key in _sort_keys(metadata):
         order = order[key[order].argsort(stable=True)]
-    mine = order[rank::world]
-    return mine[times[mine].argsort(stable=True)]
+    dealt_to = torch.empty(len(order), dtype=torch.int32)
+    dealt_to[order] = torch.arange(len(order), dtype=torch.int32) % world
+    return dealt_to
 
 
 def _sort_keys(metadata: Mapping[str, Tensor]) -> list[Tensor]:

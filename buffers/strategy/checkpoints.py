@@ -137,7 +137,7 @@ class BufferCheckpoints:
                 stacklevel=2,
             )
         memory.reset()
-        extra = read_checkpoint(folder, memory.buffer, rank, world)
+        extra = read_checkpoint(folder, memory.buffer, rank, world, memory.peers.group)
         memory.buffer.mark(mark_of(folder))
         memory.restore(extra)
         return True

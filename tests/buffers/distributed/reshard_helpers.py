@@ -50,9 +50,10 @@ def filled(snapshots: Sequence[Snapshot], buffer: RehearsalBuffer, rank: int, wo
     moved = reshard([snapshot.state for snapshot in snapshots], buffer, rank, world)
     rows = None
     if moved.layout is not None:
-        words = torch.empty(len(moved.slots), moved.layout.words, dtype=WORD)
-        for place, (worker, slot) in enumerate(zip(moved.workers.tolist(), moved.slots.tolist(), strict=True)):
-            words[place] = snapshots[worker].words[slot]
+        words = torch.empty(len(moved.rows), moved.layout.words, dtype=WORD)
+        saved = [row for snapshot in snapshots for row in snapshot.words]
+        for place, row in enumerate(moved.rows.tolist()):
+            words[place] = saved[row]
         rows = moved.layout.typed(words)
     buffer.load_state_dict(moved.state | {"rows": rows})
     return buffer

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from redwood.buffers import POLICIES, SAMPLERS, RehearsalBuffer, StorageError
 from redwood.buffers.distributed import checkpoint as shards
 from redwood.buffers.distributed import checkpoint_files as checkpoint_files
 from redwood.buffers.distributed.checkpoint import is_complete, read_checkpoint, take_snapshot, write_checkpoint
+from redwood.buffers.distributed.checkpoint_files import CheckpointReader
+from redwood.core.state import State
 from tests.buffers.distributed.reshard_helpers import filled, ids_of, is_intact, offer, share_stream
 from tests.buffers.distributed.shard_bits import flipped, flips
 from tests.buffers.helpers import equal, losses_of, score, shuffled, unchanged
@@ -147,6 +150,33 @@ def load_mine(directory: Path) -> list[int]:
     return ids_of([buffer])
 
 
+def load_together(directory: Path, policy: str, sampler: str) -> tuple[State, list[int]]:
+    """The state of this worker's buffer, each row having been read by one worker, and the rows that this one read."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    buffer, read = make(world, rank, policy, sampler), CheckpointReader.read
+    n_read: list[int] = []
+
+    def counting(self: CheckpointReader, name: str, out: Tensor | None = None) -> Tensor:
+        tensor = read(self, name, out)
+        n_read.extend([len(tensor)] * ("/rows/" in name))
+        return tensor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointReader, "read", counting)
+        read_checkpoint(directory, buffer, rank, world, dist.group.WORLD)
+    return buffer.state_dict(), n_read
+
+
+def load_damaged(directory: Path) -> str:
+    """The error of loading together."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    try:
+        read_checkpoint(directory, make(world, rank), rank, world, dist.group.WORLD)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def save_where_no_folder_is(directory: Path) -> str:
     rank = dist.get_rank()
     try:
@@ -194,6 +224,46 @@ class TestSeveralWorkers:
     def test_all_read_at_once(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         saved(full(), tmp_path)
         assert sorted(chain(*gloo_workers.run(2, load_mine, tmp_path))) == ids_of([full()])
+
+    @pytest.mark.parametrize(
+        ("policy", "sampler"), [("reservoir", "class_balanced"), ("class_balanced", "old_tasks"), ("ring", "uniform")]
+    )
+    @pytest.mark.parametrize("world", [2, 3])
+    def test_together_they_read_each_row_once(
+        self,
+        world: int,
+        policy: str,
+        sampler: str,
+        tmp_path: Path,
+        gloo_workers: GlooWorkers,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """And each gets what it would have read alone; chunks are of a few rows, the last ones of fewer."""
+        originals = [make(4, rank, policy, sampler) for rank in range(4)]
+        share_stream(originals, LABELS)
+        monkeypatch.setattr(shards, "CHUNK", 3 * originals[0].rows.layout.stride)
+        together: dict[str, Tensor] = {}
+        for rank, buffer in enumerate(originals):
+            together |= shards._tensors_of(take_snapshot(buffer, {"world": 4}), rank)
+        checkpoint_files.write(together, tmp_path, 0, None)
+        found = gloo_workers.run(world, load_together, tmp_path, policy, sampler)
+        n_read = [sum(rows) for _, rows in found]
+        assert sum(n_read) == sum(map(len, originals))
+        assert max(n_read) - min(n_read) <= 2 * 3
+        for rank, (state, _) in enumerate(found):
+            alone = make(world, rank, policy, sampler)
+            read_checkpoint(tmp_path, alone, rank, world)
+            assert equal(state, alone.state_dict())
+
+    def test_a_damaged_row_ends_all_of_them(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
+        """Only one of the workers reads it."""
+        saved(full(), tmp_path)
+        file = tmp_path / "shard_0.bin"
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+        errors = gloo_workers.run(2, load_damaged, tmp_path)
+        assert all("damaged (the checksum of shard_0/rows/0 is wrong)" in error for error in errors)
 
     def test_fewer_workers_write_over_what_more_have_saved(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 90)
