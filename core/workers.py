@@ -1,5 +1,7 @@
 """The worker processes of a data-parallel run, and sums and lists over all of them."""
 
+import os
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -8,6 +10,19 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 Value = TypeVar("Value")
+
+# How long to wait for other workers, unless told otherwise: torch's own default is half an hour for gloo.
+TIMEOUT = timedelta(minutes=5)
+
+
+def raise_after_timeout() -> None:
+    """Have a collective of NCCL that takes too long raise an error, in groups made from now on.
+
+    By default torch ends the process then, with SIGABRT and without a sentence; torchrun asks for that as well. Other
+    values that the user has set stay.
+    """
+    if os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1") == "1":
+        os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "2"  # CleanUpOnly: abort the communicator alone
 
 
 def _together() -> bool:

@@ -1,6 +1,5 @@
 """The workers that share their rehearsal buffers, and the two collectives of a step: counts and rows."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -63,10 +62,6 @@ def _wait(under_way: list[dist.Work | None]) -> None:
 MANY = 16
 
 
-# How long to wait for other workers, unless told otherwise: torch's own default is half an hour for gloo.
-TIMEOUT = timedelta(minutes=5)
-
-
 def place_in(group: ProcessGroup | None) -> tuple[int, int]:
     """Number of this worker in a group (None: all), from 0, and how many there are."""
     if not (dist.is_available() and dist.is_initialized()):
@@ -82,14 +77,6 @@ def nccl_group(device: torch.device) -> ProcessGroup | None:
     if device.type != "cuda" or not (dist.is_available() and dist.is_initialized()):
         return None
     return dist.group.WORLD if "cuda:nccl" in get_backend_config().split(",") else None
-
-
-def raise_after_timeout() -> None:
-    """Have a collective of NCCL that takes too long raise an error, in groups made from now on.
-
-    By default torch ends the process then, with SIGABRT and without a sentence. A value that the user has set stays.
-    """
-    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "2")  # CleanUpOnly: abort the communicator alone
 
 
 class Peers:

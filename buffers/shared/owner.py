@@ -67,11 +67,6 @@ def owner_of_this_worker() -> Owner:
     return Owner(pid, started)
 
 
-def is_restarted() -> bool:
-    """Whether torchrun has started this worker in the place of another one."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-
-
 def remove_stale(folder: Path) -> None:
     """Remove the files of owners that have ended, of which even the keeper was killed."""
     head = f"{NAME}-{_machine()}-"

@@ -18,13 +18,13 @@ from redwood.buffers.randomness import Array
 from redwood.buffers.shared.journal import JournalError, JournalSegment
 from redwood.buffers.shared.owner import (
     Owner,
-    is_restarted,
     named_files,
     owner_of_this_worker,
     remove_stale,
 )
 from redwood.core.errors import BufferInputError, StorageError
 from redwood.core.files import write_atomically
+from redwood.core.torchrun import is_restarted
 
 FOLDER = Path("/dev/shm")
 FORMAT = 1

@@ -16,12 +16,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.distributed.peers import TIMEOUT
 from redwood.buffers.pytree import Tree
 from redwood.buffers.strategy.arguments import check_types
 from redwood.buffers.strategy.batches import labels_of, tasks_of
 from redwood.buffers.strategy.mixin import RehearsalMixin
 from redwood.core.errors import BufferInputError
+from redwood.core.workers import TIMEOUT
 
 _SERVED = DDPStrategy, FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 

@@ -24,7 +24,7 @@ from torch.optim.optimizer import Optimizer
 from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.distributed.peers import TIMEOUT, lost_workers, raise_after_timeout
+from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.merging import merged, tensors_of
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
@@ -43,7 +43,8 @@ from redwood.buffers.strategy.hooks import check_is_finite, no_gradients, overri
 from redwood.buffers.strategy.saving import BufferSaving
 from redwood.buffers.strategy.uneven_inputs import EvenLoader, MoreBatches, even_loader
 from redwood.core.errors import BufferInputError
-from redwood.core.workers import world_size
+from redwood.core.torchrun import join_workers
+from redwood.core.workers import TIMEOUT, raise_after_timeout, world_size
 
 BUFFER_SIZE, REPLAY = 1000, 8
 
@@ -226,9 +227,15 @@ class RehearsalMixin(BufferSaving):
     @override
     def setup_environment(self) -> None:
         raise_after_timeout()
+        join_workers(self._backend, self._exchange_timeout or TIMEOUT)
         super().setup_environment()
         if self._trainer.state.fn == "fit":
             self.join_workers()
+
+    def _backend(self) -> str:
+        """The backend of the default process group."""
+        backend: str = self._get_process_group_backend()  # type: ignore[attr-defined]
+        return backend
 
     def join_workers(self) -> None:
         """Open the buffer between the workers that train on different samples, once there are process groups."""

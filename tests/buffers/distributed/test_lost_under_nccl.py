@@ -3,6 +3,7 @@
 The group of training is a fake one: its collectives take for ever, until they are aborted.
 """
 
+import os
 import threading
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 import torch.distributed as dist
 
 from redwood.buffers import WorkerLostError
-from redwood.buffers.distributed.peers import Peers, lost_workers, raise_after_timeout
+from redwood.buffers.distributed.peers import Peers, lost_workers
 from redwood.buffers.distributed.profiling import Profiler
+from redwood.core.workers import raise_after_timeout
 from tests.workers import TwoWorkers
 
 LIMIT_S = 20
@@ -68,9 +70,12 @@ def test_the_thread_that_trains_is_freed(two_workers: TwoWorkers, kind: str) -> 
     assert "Another worker has ended or stopped answering" in raised[0]
 
 
-def test_a_value_that_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
+@pytest.mark.parametrize(("value", "kept"), [(None, "2"), ("1", "2"), ("3", "3"), ("0", "0")])
+def test_a_timeout_raises_unless_the_user_has_chosen_otherwise(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, kept: str
+) -> None:
+    monkeypatch.setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", value or "")
+    if value is None:
+        monkeypatch.delenv("TORCH_NCCL_ASYNC_ERROR_HANDLING")
     raise_after_timeout()
-    import os
-
-    assert os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == "1"
+    assert os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == kept
