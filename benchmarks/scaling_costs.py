@@ -15,7 +15,7 @@ import torch.distributed as dist
 from common import Seconds
 
 from redwood.buffers import SAMPLERS, PerClassRandom, RehearsalBuffer, RowLayout, RowStorage
-from redwood.buffers.distributed.count_exchange import _HEAD, _worker_counts
+from redwood.buffers.distributed.count_exchange import HEAD, CountTable, room_for
 from redwood.buffers.distributed.peers import exchange_in_pairs, gather_in_rounds
 from redwood.buffers.randomness import CounterRandom
 from redwood.buffers.samplers.counts import Draws, GroupCounts
@@ -26,6 +26,8 @@ STORAGE = 2**29
 # A third of the 1,281,167 images of ImageNet is stored, over all workers.
 STORED = 384_000
 N_CLASSES = 1000
+# Counts that change in a step, at most: a sample that is kept may take the slot of another class.
+N_CHANGED = 2 * CANDIDATES
 # Workers between which messages are measured: threads of this process.
 MESSENGERS = 16
 
@@ -78,9 +80,9 @@ def group_counts_of(workers: int, n_groups: int) -> GroupCounts:
     return GroupCounts(torch.arange(n_groups), counts, torch.full((workers,), -1))
 
 
-def ticket_bytes(n_groups: int) -> int:
-    """Bytes that a worker tells each other one of so many groups, for which `Ledger` has doubled its room."""
-    return 8 * (_HEAD + 2 * (1 if n_groups == 1 else 1 << (n_groups - 1).bit_length()))
+def ticket_bytes(n_changed: int) -> int:
+    """Bytes that a worker sends to each other one if so many of its counts may change in a step."""
+    return 8 * (HEAD + 2 * room_for(n_changed))
 
 
 def measure_plan(sampler: str, workers: int, replay: int, rounds: int) -> tuple[float, list[Draws]]:
@@ -110,22 +112,29 @@ def measure_messages(rounds: int) -> dict[str, float]:
     return {name: _messages(name, rounds) / n for name, n in parts.items()}
 
 
-def measure_copying(workers: int, n_groups: int, rounds: int) -> float:
+def measure_copying(workers: int, n_changed: int, rounds: int) -> float:
     """CPU seconds in which a worker puts together the counts of all others that it hears round by round."""
-    ticket = torch.zeros(ticket_bytes(n_groups) // 8, dtype=torch.int64)
+    ticket = torch.zeros(ticket_bytes(n_changed) // 8, dtype=torch.int64)
     done = SimpleNamespace(wait=lambda: True)
     nobody: Any = None
     with mock.patch.object(dist, "irecv", return_value=done), mock.patch.object(dist, "isend", return_value=done):
         return _median([_timed(partial(gather_in_rounds, ticket, 0, workers, nobody)) for _ in range(rounds)])
 
 
-def measure_reading(workers: int, n_groups: int, rounds: int) -> float:
-    """CPU seconds in which a worker finds out what all workers store, once it has their counts."""
-    ticket = torch.zeros(ticket_bytes(n_groups) // 8, dtype=torch.int64)
+def measure_reading(workers: int, n_changed: int, rounds: int) -> float:
+    """CPU seconds in which a worker finds out what all workers store of all classes, once it has the changes."""
+    table = CountTable(workers)
+    table.update(_tickets(workers, N_CLASSES))
+    changes = _tickets(workers, n_changed)
+    return _median([_timed(partial(table.update, changes)) for _ in range(rounds)])
+
+
+def _tickets(workers: int, n_groups: int) -> torch.Tensor:
+    """Messages of workers that each have one row of so many groups."""
+    ticket = torch.ones(ticket_bytes(n_groups) // 8, dtype=torch.int64)
     ticket[3] = n_groups
-    ticket[_HEAD : _HEAD + 2 * n_groups : 2] = torch.arange(n_groups)
-    tickets = ticket.repeat(workers, 1)
-    return _median([_timed(partial(_worker_counts, tickets)) for _ in range(rounds)])
+    ticket[HEAD : HEAD + 2 * n_groups : 2] = torch.arange(n_groups)
+    return ticket.repeat(workers, 1)
 
 
 def _messages(name: str, rounds: int) -> float:

@@ -19,6 +19,7 @@ from scaling_costs import (
     BATCH,
     CANDIDATES,
     MESSENGERS,
+    N_CHANGED,
     N_CLASSES,
     RowCosts,
     measure_copying,
@@ -58,16 +59,16 @@ def predict(rows: RowCosts, calls: float, networks: list[Network], rounds: int) 
                 parts = background_of(network, workers, replay, rows, plan, load, calls)
                 steps += [_step(network, workers, replay, parts, step) for step in STEPS]
         plan, _ = measure_plan("class_balanced", workers, REPLAYS[0], 5)
-        copying, reading = (measure(workers, N_CLASSES, 5) for measure in (measure_copying, measure_reading))
+        copying, reading = (measure(workers, N_CHANGED, 5) for measure in (measure_copying, measure_reading))
         load = loads[REPLAYS[0]]
         for network in networks:
-            parts = background_of(network, workers, REPLAYS[0], rows, plan, load, calls, N_CLASSES, copying, reading)
+            parts = background_of(network, workers, REPLAYS[0], rows, plan, load, calls, N_CHANGED, copying, reading)
             balanced += [_step(network, workers, REPLAYS[0], parts, step) for step in STEPS]
         fact |= {
             f"plan, class_balanced, {N_CLASSES} classes (ms)": 1e3 * plan,
             "copying its counts (ms)": 1e3 * copying,
             "reading its counts (ms)": 1e3 * reading,
-            "its counts, received (MB)": (workers - 1) * ticket_bytes(N_CLASSES) / 1e6,
+            "its counts, received (MB)": (workers - 1) * ticket_bytes(N_CHANGED) / 1e6,
             "rows received, r=7 (MB)": REPLAYS[0] * rows.stride / 1e6,
         }
         facts.append(fact)

@@ -1,5 +1,7 @@
 """The exchange of counts in every step: how many rows of which groups each worker stores."""
 
+from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,9 +12,11 @@ from redwood.buffers.randomness import integers
 from redwood.buffers.samplers.counts import GroupCounts
 from redwood.core.errors import BufferInputError
 
-# Fingerprint, incoming samples, current task, number of groups.
-_HEAD = 4
+# Fingerprint, incoming samples, current task, number of changed groups.
+HEAD = 4
 FIRST_WIDTH = 8
+# Steps in which room for changes is kept after it was last needed.
+KEPT = 64
 
 
 class WorkerCounts(NamedTuple):
@@ -20,25 +24,73 @@ class WorkerCounts(NamedTuple):
 
     Attributes:
         incoming: Number of samples (N,) that each worker trains on beside the replayed ones.
-        group_counts: Number of rows that each worker stores, by group.
+        group_counts: Number of rows that each worker stores, by group; the next exchange changes them in place.
     """
 
     incoming: Tensor
     group_counts: GroupCounts
 
 
+class CountTable:
+    """The counts of all workers, put together from their changes."""
+
+    def __init__(self, world: int) -> None:
+        """Start with workers that store nothing."""
+        self._groups = torch.empty(0, dtype=torch.int64)
+        self._counts = torch.zeros(world, 0, dtype=torch.int64)
+
+    def update(self, messages: Tensor) -> WorkerCounts:
+        """The counts of all workers after the changes of a step.
+
+        Args:
+            messages: The message of each worker (N, W): the head, and ids and new counts of changed groups in turns.
+
+        Raises:
+            ValueError: If the workers do not store the same kind of rows.
+        """
+        strangers = (messages[:, 0] != messages[0, 0]).nonzero()
+        if len(strangers):
+            raise BufferInputError(
+                f"Worker {int(strangers[0])} and worker 0 do not store the same leaves in the same way; "
+                "give all of them samples of one structure, shape and dtype, and the same options."
+            )
+        names, counts = messages[:, HEAD::2], messages[:, HEAD + 1 :: 2]
+        workers, places = (torch.arange(names.shape[1]) < messages[:, 3:4]).nonzero().unbind(1)
+        if len(workers):
+            self._change(workers, names[workers, places], counts[workers, places])
+        return WorkerCounts(messages[:, 1], GroupCounts(self._groups, self._counts, messages[:, 2]))
+
+    def _change(self, workers: Tensor, names: Tensor, counts: Tensor) -> None:
+        groups = torch.cat([self._groups, names]).unique()
+        if len(groups) > len(self._groups):
+            grown = torch.zeros(len(self._counts), len(groups), dtype=torch.int64)
+            grown[:, torch.searchsorted(groups, self._groups)] = self._counts
+            self._groups, self._counts = groups, grown
+        columns = torch.searchsorted(self._groups, names)
+        self._counts[workers, columns] = counts
+        emptied = columns[counts == 0].unique()
+        emptied = emptied[~self._counts[:, emptied].any(0)]
+        if len(emptied):  # nobody stores a row of these any more
+            is_kept = torch.ones(len(self._groups), dtype=torch.bool)
+            is_kept[emptied] = False
+            self._groups, self._counts = self._groups[is_kept], self._counts[:, is_kept]
+
+
 class CountExchange:
     """Exchanges a few numbers per worker and step, with one collective.
 
-    A message has room for a number of groups. When one worker has more groups, all workers double the room at once,
-    which takes a second collective in that step.
+    A worker sends the counts that have changed since it sent them last; in the first step these are all. A message has
+    room for a number of them. When one worker has more, all workers make room at once, which takes a second collective
+    in that step. The room shrinks again when no worker has needed it for some steps.
     """
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
-        self._room = 1
+        self._table = CountTable(peers.world)
+        self._sent: dict[int, int] = {}
+        self._needed: deque[int] = deque([1], maxlen=KEPT)
 
-    def exchange(self, fingerprint: int, incoming: int, current: int, groups: dict[int, int]) -> WorkerCounts:
+    def exchange(self, fingerprint: int, incoming: int, current: int, groups: Mapping[int, int]) -> WorkerCounts:
         """Send the counts of this worker to all others, and receive theirs.
 
         Args:
@@ -55,32 +107,23 @@ class CountExchange:
             ids = sorted(groups)
             counts = integers([groups[group] for group in ids])
             return WorkerCounts(integers([incoming]), GroupCounts(integers(ids), counts[None], integers([current])))
-        head = [fingerprint, incoming, current, len(groups)]
+        changes = {group: n for group, n in groups.items() if self._sent.get(group) != n}
+        changes |= {group: 0 for group in self._sent if group not in groups}
+        room = room_for(max(self._needed))
         while True:
-            entries = [number for entry in sorted(groups.items())[: self._room] for number in entry]
-            message = torch.zeros(_HEAD + 2 * self._room, dtype=torch.int64)
-            message[: _HEAD + len(entries)] = torch.tensor(head + entries)
+            entries = [number for entry in sorted(changes.items())[:room] for number in entry]
+            message = torch.zeros(HEAD + 2 * room, dtype=torch.int64)
+            message[: HEAD + len(entries)] = torch.tensor([fingerprint, incoming, current, len(changes), *entries])
             messages = self._peers.gather(message)
             most = int(messages[:, 3].max())
-            if most <= self._room:
-                return _worker_counts(messages)
-            self._room = max(FIRST_WIDTH, 1 << (most - 1).bit_length())
+            if most <= room:
+                break
+            room = room_for(most)
+        self._sent = dict(groups)
+        self._needed.append(most)
+        return self._table.update(messages)
 
 
-def _worker_counts(messages: Tensor) -> WorkerCounts:
-    strangers = (messages[:, 0] != messages[0, 0]).nonzero()
-    if len(strangers):
-        raise BufferInputError(
-            f"Worker {int(strangers[0])} and worker 0 do not store the same leaves in the same way; "
-            "give all of them samples of one structure, shape and dtype, and the same options."
-        )
-    names, counts = messages[:, _HEAD::2], messages[:, _HEAD + 1 :: 2]
-    n = int(messages[0, 3])
-    is_same = bool((messages[:, 3] == n).all()) and bool((names == names[0]).all())
-    if is_same:  # all workers store the same groups, as in most steps
-        return WorkerCounts(messages[:, 1], GroupCounts(names[0, :n], counts[:, :n], messages[:, 2]))
-    filled = torch.arange(names.shape[1]) < messages[:, 3:4]
-    groups, columns = names[filled].unique(return_inverse=True)
-    table = torch.zeros(len(messages), len(groups), dtype=torch.int64)
-    table[filled.nonzero()[:, 0], columns] = counts[filled]
-    return WorkerCounts(messages[:, 1], GroupCounts(groups, table, messages[:, 2]))
+def room_for(n: int) -> int:
+    """Number of groups that a message has room for, so that `n` fit."""
+    return 1 if n <= 1 else max(FIRST_WIDTH, 1 << (n - 1).bit_length())
