@@ -60,6 +60,7 @@ class RehearsalBuffer:
         seed: int = 0,
         placing: Callable[[], AbstractContextManager[None]] = nullcontext,
         shared: SharedRows | None = None,
+        choose_tier: Callable[[RowLayout, int], str] | None = None,
     ) -> None:
         """Make an empty buffer.
 
@@ -74,6 +75,7 @@ class RehearsalBuffer:
             seed: Seed of all decisions of this buffer; the global generator is never touched.
             placing: Makes a context in which rows are allocated, moved and restored: the one of a stream of a GPU.
             shared: Files in shared memory to keep the rows in, with the tier `host`.
+            choose_tier: Maps a layout and a number of rows to the tier that they go to, in place of `tier`.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -87,7 +89,7 @@ class RehearsalBuffer:
         self.sampler: Sampler = resolve_component(sampler, SAMPLERS, "sampler")
         self.needs = self.policy.needs | self.sampler.needs
         self._capacity, self._n_bytes, self._n_classes, self._seed = capacity, n_bytes, n_classes, seed
-        self._storage = LazyStorage(tier, directory, placing, shared)
+        self._storage = LazyStorage(tier, directory, placing, shared, choose_tier)
         self._statistics = SlotStatistics(0)  # without slots until there are rows: allocating these may fail
         self._n_draws = 0
         self._has_warned = False

@@ -269,8 +269,9 @@ class LazyStorage:
         directory: str | None,
         placing: Callable[[], AbstractContextManager[None]] = nullcontext,
         shared: SharedRows | None = None,
+        choose_tier: Callable[[RowLayout, int], str] | None = None,
     ) -> None:
-        """Choose a tier, or `auto`, which is where the first samples are; `placing`, `shared`: see `RehearsalBuffer`.
+        """Choose a tier, or `auto`, which is where the first samples are; for the others see `RehearsalBuffer`.
 
         Raises:
             ValueError: If there is no such tier.
@@ -278,6 +279,7 @@ class LazyStorage:
         if tier not in ("auto", *TIERS):
             raise BufferInputError(f"There is no tier {tier!r}; choose one of auto, {', '.join(TIERS)}.")
         self._tier, self._directory, self._placing, self._shared = tier, directory, placing, shared
+        self._choose_tier = choose_tier
         self.rows: RowStorage | None = None
         self._structure_known = True
 
@@ -318,6 +320,8 @@ class LazyStorage:
                 )
 
     def _allocate(self, layout: RowLayout, capacity: int, near: torch.device) -> RowStorage:
+        if self._choose_tier is not None:
+            self._tier = self._choose_tier(layout, capacity)
         tier, device = resolve(self._tier, near)
         with self._placing():
             return RowStorage(
@@ -382,7 +386,7 @@ class LazyStorage:
         Raises:
             StorageError: If the rows cannot be allocated.
         """
-        storage = LazyStorage(self._tier, self._directory, self._placing, self._shared)
+        storage = LazyStorage(self._tier, self._directory, self._placing, self._shared, self._choose_tier)
         if recovered is not None:
             storage.rows, storage._structure_known = recovered, False
         elif snapshot is not None:

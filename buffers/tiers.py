@@ -4,7 +4,8 @@ import contextlib
 import mmap
 import os
 import tempfile
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def allocate(n_words: int, tier: str, *, device: torch.device | None = None, dir
         if tier == "cuda":
             return torch.empty(n_words, dtype=WORD, device=device or indexed(torch.device("cuda")))
         if tier == "pinned":
-            return torch.empty(n_words, dtype=WORD, pin_memory=True)
+            return _pinned(n_words)
         huge = n_words >= HUGE_FROM and hasattr(mmap, "MADV_HUGEPAGE")  # Linux
         return _on_huge_pages(n_words) if huge else torch.empty(n_words, dtype=WORD)
     except (RuntimeError, OSError, OverflowError, TypeError) as error:  # the last two: more than can be addressed
@@ -74,6 +75,37 @@ def _on_huge_pages(n_words: int) -> Tensor:
     with contextlib.suppress(OSError):  # a system may be built without them
         memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=WORD)
+
+
+class _RegisteredMap(mmap.mmap):
+    """Host memory that a GPU copies from by itself, until nothing uses it any more."""
+
+    _unregister: Callable[[int], object] | None = None
+
+    def register(self, address: int) -> None:
+        """Pin the pages at this address, which are its own.
+
+        Raises:
+            OSError: If the system does not allow it.
+        """
+        cudart: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        if int(code := cudart.cudaHostRegister(address, len(self), 0)):
+            raise OSError(f"the CUDA error {code}")
+        self._address, self._unregister = address, cudart.cudaHostUnregister
+
+    def __del__(self) -> None:
+        """Unpin the pages before they are unmapped."""
+        if self._unregister is not None:
+            self._unregister(self._address)
+
+
+def _pinned(n_words: int) -> Tensor:
+    """Pinned memory of this very size; that of torch's allocator is filled up to the next power of two."""
+    # Shared: after a fork the pages of a private mapping may be copied, and the GPU would go on with the old ones.
+    memory = _RegisteredMap(-1, max(1, n_words) * WORD_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+    words = torch.frombuffer(memory, dtype=WORD)
+    memory.register(words.data_ptr())
+    return words[:n_words]
 
 
 def _mapped(n_words: int, directory: str) -> Tensor:

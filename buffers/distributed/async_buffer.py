@@ -16,6 +16,7 @@ from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipelin
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.distributed.row_exchange import FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
+from redwood.buffers.memory_plan import AutomaticTier
 from redwood.buffers.merging import merged
 from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
 from redwood.buffers.pytree import Tree
@@ -157,7 +158,7 @@ class AsyncRehearsalBuffer:
             peers,
             self.profiler,
             lane=self._lane,
-            rows_group=rows_group if self.on_gpu and peers.world > 1 else None,
+            rows_group=rows_group if self._all_on_gpu and peers.world > 1 else None,
             overlap=self.overlap,
             # Alone in host memory, there is nobody to wait for: a thread costs more than it hides.
             threaded=peers.world > 1 or self._lane.is_on_gpu,
@@ -188,7 +189,9 @@ class AsyncRehearsalBuffer:
         if self.tier == SHARED and self._shared is None:
             self._shared = SharedRows.of_this_worker(self._directory)
         tier, _ = resolve("host" if self.tier == SHARED else self.tier, torch.device(device))
-        self.on_gpu = tier == "cuda"
+        self.on_gpu = self._all_on_gpu = tier == "cuda"
+        # To receive into two memories; where there are others, twice as much to send from on average.
+        staged = self.replay * (2 if world == 1 else 4)
         self.buffer = RehearsalBuffer(
             share + (rank < rest),
             policy=copy(self._policy),
@@ -198,6 +201,7 @@ class AsyncRehearsalBuffer:
             seed=derive_key(self._settings.seed, "worker", rank),
             placing=self._lane.in_turn,
             shared=self._shared,
+            choose_tier=AutomaticTier(self._lane.device, staged) if self.on_gpu and self.tier == "auto" else None,
         )
         self._drawn = torch.zeros(world, dtype=torch.int64)
         self.rank = rank
@@ -317,6 +321,10 @@ class AsyncRehearsalBuffer:
         launched by the next call of `weight` or `collect`.
         """
         if self._first_request is not None:
+            if self._lane.is_on_gpu:
+                with self._lane.enter(self._first_request.begun):
+                    self.buffer.ensure_rows(samples)
+                    self._reserve()
             self._decide(self._first_request, samples)
             self._first_request, self._knows_rows = None, True
         self._transfer(samples)
@@ -338,6 +346,17 @@ class AsyncRehearsalBuffer:
             weight = self._decided.result(self._timeout).weight
         self._pipeline.launch()
         return weight
+
+    def _reserve(self) -> None:
+        """Allocate the memory of draws, and agree with the other workers where to exchange rows."""
+        assert self.peers is not None
+        self._pipeline.reserve(self.replay)
+        if self.tier != "auto":
+            return
+        self.on_gpu = self.buffer.rows.tier == "cuda"
+        self._all_on_gpu = bool(self.peers.gather(torch.tensor([int(self.on_gpu)])).all())
+        if not self._all_on_gpu:
+            self._pipeline.exchange_on_host()
 
     def _decide(self, request: Request, first: Tree = None) -> None:
         self._decided, self._planned = self._pipeline.prepare(request, self._settings, first)
@@ -383,6 +402,8 @@ class AsyncRehearsalBuffer:
     def _redraw(self) -> None:
         self._has_to_redraw = False
         self._knows_rows = True
+        if self._lane.is_on_gpu:
+            self._reserve()
         self._decide(Request(self._steps - 1, self._drawn, begun=self._lane.mark()))
         self._transfer(None)
 

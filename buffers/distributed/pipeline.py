@@ -122,6 +122,15 @@ class Pipeline:
         self._fingerprint = 0
         self._worker_thread = WorkerThread(threaded=overlap and threaded)
 
+    def reserve(self, replay: int) -> None:
+        """Allocate the memory for draws of `replay` rows, once there are rows."""
+        self._row_exchange.reserve(self.buffer.rows, replay)
+
+    def exchange_on_host(self) -> None:
+        """Exchange rows on the host, in the background, from now on."""
+        self._row_exchange.exchange_on_host()
+        self._is_launched_by_caller = False
+
     def prepare(
         self, request: Request, draw: DrawSettings, first: Tree = None
     ) -> tuple[Job[Decision], Job[ExchangePlan]]:

@@ -53,6 +53,21 @@ class RowExchange:
         host = torch.device("cpu")
         self._post = [LaneMemory(lane, host, pinned=lane.is_on_gpu), LaneMemory(lane, host, pinned=lane.is_on_gpu)]
 
+    def reserve(self, storage: RowStorage, replay: int) -> None:
+        """Allocate the memory for draws of `replay` rows at once, and not in some later step.
+
+        A worker sends as many rows as it draws in the mean; there is room for twice as many before more is needed.
+        """
+        for memory in self._wanted:
+            memory.rows(replay, storage.layout.words)
+        if self._peers.world > 1:
+            self._to_send = LaneMemory(self._lane, storage.device)
+            self._to_send.rows(2 * replay, storage.layout.words)
+
+    def exchange_on_host(self) -> None:
+        """Exchange rows on the host from now on, wherever they are stored."""
+        self._group = None
+
     def fetch(self, buffer: RehearsalBuffer, plan: ExchangePlan, *, again: bool = False) -> FetchedRows:
         """Exchange rows as planned, on the lane; every worker has to call this.
 

@@ -133,3 +133,53 @@ class TestBufferThatDoesNotFit:
         with pytest.raises(StorageError, match=r"does not fit"):
             unchanged(buffer, lambda: feed(buffer, torch.arange(4)))()
         assert buffer.capacity == 0
+
+
+class Cudart:
+    """The CUDA runtime of a machine without a GPU: notes what is pinned."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code, self.pinned = code, dict[int, int]()
+
+    def cudaHostRegister(self, address: int, n_bytes: int, flags: int) -> int:
+        if not self.code:
+            self.pinned[address] = n_bytes
+        return self.code
+
+    def cudaHostUnregister(self, address: int) -> int:
+        del self.pinned[address]
+        return 0
+
+
+class TestPinned:
+    @pytest.fixture
+    def cudart(self, monkeypatch: pytest.MonkeyPatch) -> Cudart:
+        cudart = Cudart()
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "cudart", lambda: cudart)
+        return cudart
+
+    def test_its_size_is_not_rounded_up(self, cudart: Cudart) -> None:
+        words = allocate(2**16 + 1, "pinned")
+        assert words.shape == (2**16 + 1,)
+        assert cudart.pinned == {words.data_ptr(): 16 * (2**16 + 1)}
+        words.fill_(2)
+        assert words.real.sum() == 2 * (2**16 + 1)
+
+    def test_it_is_pinned_as_long_as_a_view_is_used(self, cudart: Cudart) -> None:
+        words = allocate(10, "pinned")
+        part = words[2:4].fill_(1)
+        del words
+        assert len(cudart.pinned) == 1
+        assert part.real.tolist() == [1, 1]
+        del part
+        assert not cudart.pinned
+
+    def test_a_refusal(self, cudart: Cudart) -> None:
+        cudart.code = 2
+        with pytest.raises(StorageError, match="160 bytes does not fit into the tier pinned; make it smaller"):
+            allocate(10, "pinned")
+        assert not cudart.pinned
+
+    def test_no_rows(self, cudart: Cudart) -> None:
+        assert allocate(0, "pinned").shape == (0,)

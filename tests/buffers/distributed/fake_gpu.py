@@ -261,6 +261,21 @@ def where() -> str:
     return " < ".join(lines)
 
 
+class Cudart:
+    """Takes the place of the CUDA runtime, as far as pinned memory goes."""
+
+    def __init__(self, gpu: "FakeGpu") -> None:
+        self._gpu = gpu
+
+    def cudaHostRegister(self, address: int, n_bytes: int, flags: int) -> int:
+        self._gpu.pin(address)
+        return 0
+
+    def cudaHostUnregister(self, address: int) -> int:
+        self._gpu.unpin(address)
+        return 0
+
+
 class FakeGpu:
     """What happens on the GPU within the context that it is.
 
@@ -278,7 +293,15 @@ class FakeGpu:
         self.forward, self.copied = sys.maxsize, 0
         self.gate = threading.Event()
         self.gate.set()
-        self._pinned: dict[int, tuple[Memory, Tensor]] = {}
+        self._pinned: dict[int, tuple[Memory, Tensor | None]] = {}
+
+    def pin(self, address: int, keep: Tensor | None = None) -> None:
+        """Know of pinned memory; `keep` stays, so that no other has its address."""
+        self._pinned[address] = Memory("pinned memory", self, pinned=True), keep
+
+    def unpin(self, address: int) -> None:
+        """Forget pinned memory that is about to be freed."""
+        del self._pinned[address]
 
     def begin_step(self) -> None:
         """Let nothing happen in the background before the forward pass."""
@@ -312,7 +335,7 @@ class FakeGpu:
             if operation.waits:
                 current_stream().synchronize()
         if operation.pins:
-            self._pinned[out.untyped_storage().data_ptr()] = Memory("pinned memory", self, pinned=True), out
+            self.pin(out.untyped_storage().data_ptr(), out)
         if not operation.on_gpu:
             return out
         return tree_map_only(Tensor, lambda leaf: self._wrapped(leaf, operation), out)
@@ -371,6 +394,7 @@ class FakeGpu:
             "current_device": lambda: 0,
             "is_available": lambda: True,
             "_lazy_init": lambda: None,
+            "cudart": lambda: Cudart(self),
         }
         self._stack.enter_context(mock.patch.multiple(torch.cuda, **cuda))
         self._stack.enter_context(mock.patch.multiple(worker_thread.Job, **_watched_job(self)))

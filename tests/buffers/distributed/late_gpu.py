@@ -98,7 +98,7 @@ class LateGpu(FakeGpu):
         super().__init__()
         self.streams: list[LateStream] = []
         self._random = random.Random(seed)
-        self._by_place: dict[int, Tensor] = {}  # pinned memory, which stays, so that no other has its address
+        self._by_place: dict[int, Tensor | None] = {}  # pinned memory
 
     def stir(self) -> None:
         """Once in a while, let some stream go on for a while."""
@@ -123,7 +123,7 @@ class LateGpu(FakeGpu):
             return FakeTensor(out, Anywhere()) if operation.on_gpu else out  # type: ignore[arg-type]
         if operation.pins:
             out = operation.on_cpu()
-            self._by_place[out.untyped_storage().data_ptr()] = out
+            self.pin(out.untyped_storage().data_ptr(), out)
             return out
         if operation.waits or (operation.reads_on_host and not self._is_pinned(operation.args[0])):
             current_stream().synchronize()
@@ -140,6 +140,12 @@ class LateGpu(FakeGpu):
             out = shaped(operation)
             current_stream().launch(lambda: _fill(out, operation.on_cpu()))
         return tree_map_only(Tensor, lambda leaf: FakeTensor(leaf, Anywhere()), out)  # type: ignore[arg-type]
+
+    def pin(self, address: int, keep: Tensor | None = None) -> None:
+        self._by_place[address] = keep
+
+    def unpin(self, address: int) -> None:
+        del self._by_place[address]
 
     def _is_pinned(self, leaf: Any) -> bool:
         return isinstance(leaf, Tensor) and leaf.untyped_storage().data_ptr() in self._by_place

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from unittest import mock
 import pytest
 import torch
 
-from redwood.buffers import AsyncRehearsalBuffer, storage
+from redwood.buffers import AsyncRehearsalBuffer, memory_plan, storage
 from redwood.buffers.distributed import async_buffer as engine
 from redwood.buffers.distributed import pipeline
 from redwood.buffers.distributed.device_lane import DeviceLane, LaneMemory
@@ -50,6 +51,33 @@ def test_no_race_with_other_flags(flags: tuple[Any, ...], tmp_path: Path) -> Non
     for (tier, world, nccl), sampler in itertools.product(PLACES, SHARED):
         case = Case(tier, sampler, world, nccl, *flags)
         assert not found(case, tmp_path / f"{tier}_{world}_{nccl}_{sampler}"), case
+
+
+@pytest.mark.parametrize(
+    ("free", "tier"), [((10**6, 10**6), "cuda"), ((1000, 10**6), "pinned"), ((1000, 500), "host")], ids=str
+)
+@pytest.mark.parametrize(("world", "nccl"), [(1, False), (2, True)])
+def test_no_race_where_memory_is_planned(
+    free: tuple[int, int], tier: str, world: int, nccl: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory_plan, "free_memory", lambda device: memory_plan.FreeMemory(*free))
+    case = Case("auto", "uniform", world, nccl)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with FakeGpu() as gpu, joined_by_nothing(world):
+            life = Life(case, gpu)
+            memory = life.opened()
+            life.train(memory, STEPS, 0)
+            assert memory.buffer.rows.tier == tier
+            assert memory.on_gpu == (tier == "cuda")
+            memory.close()
+            del memory
+            Life(case, gpu).whole(tmp_path)
+        assert not gpu.found
+    told = [str(warning.message) for warning in warned if "rows take" in str(warning.message)]
+    # One for each buffer: the first one, the one of the life, the one that it loads into, and the one that resumes.
+    assert len(told) == (0 if tier == "cuda" else 4)
+    assert all("bytes free on cuda:0" in text and f"on the tier {tier}" in text for text in told)
 
 
 # Faults that were there once, each as it was: patches that bring it back.

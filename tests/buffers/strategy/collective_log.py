@@ -87,7 +87,7 @@ def rows_with_the_gradients() -> Iterator[None]:
 
     def on_gpu(self: Any, *args: Any) -> None:
         prepare(self, *args)
-        self.on_gpu = True
+        self.on_gpu = self._all_on_gpu = True
 
     group = mock.patch.object(mixin, "rows_group", lambda *_: dist.group.WORLD)
     with group, mock.patch.object(AsyncRehearsalBuffer, "prepare", on_gpu):
