@@ -159,7 +159,7 @@ def main() -> None:
         f"{FORWARD:.2f} of a step; each half of a worker's step scatters by {100 * JITTER:.0f} %. One in {ONE_IN:,} "
         f"halves of a worker's steps, and of its jobs in the background, is held up by {1e3 * LEAST:.0f} to "
         f"{1e3 * MOST:.0f} ms (Pareto, exponent {TAIL}; assumed). Scatter and stragglers change asynchronous steps by "
-        f"at most {100 * late:.1f} % of its training time, as the code exchanges. Hidden: a step gets at most "
+        f"at most {100 * late:.1f} % of their training time, as the code exchanges. Hidden: a step gets at most "
         f"{100 * HIDDEN:.0f} % longer. Every cell contains the {1e3 * calls:.2f} ms of the calls into the buffer, "
         "which nothing hides. Left out: joining large images on the host, competition of both threads for Python's "
         "interpreter, messages that get in each other's way, a background without a free core.",
