@@ -13,7 +13,7 @@ from redwood.buffers.randomness import CounterRandom, choose, integers
 from redwood.buffers.samplers.base import Rate, Sampler
 from redwood.buffers.samplers.counts import Draws, GroupCounts, water_fill
 from redwood.buffers.samplers.exchange_plan import ExchangePlan
-from redwood.buffers.samplers.global_sampling import part_old, plan_balanced, plan_old
+from redwood.buffers.samplers.global_sampling import part_balanced, part_old, plan_balanced, plan_old
 from redwood.buffers.slot_groups import Groups
 from redwood.core.state import State
 
@@ -53,6 +53,11 @@ class _Balanced(Sampler):
     def plan(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts) -> Draws:
         """Equally many rows of each group over all workers, as far as the group has them."""
         return plan_balanced(random, step, n, group_counts)
+
+    @classmethod
+    @override
+    def part(cls, random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
+        return part_balanced(random, step, n, group_counts, rank)
 
     @override
     def validate_slots(self, size: int) -> bool:

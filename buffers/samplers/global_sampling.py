@@ -99,27 +99,66 @@ def plan_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupC
     The groups that give one row more, see `water_fill`, are drawn for each worker; within a group every choice is
     equally likely.
     """
-    numbers, counts = StepNumbers(random, step), group_counts.counts.numpy()
-    all_workers, sizes = np.arange(len(counts)), counts.sum(0)
-    total = int(sizes.sum())
-    n = min(n, total)
-    level, rest = water_level(sizes.tolist(), n)
-    shares = sizes.clip(max=level) + np.zeros_like(counts)
-    if rest:
-        larger = np.flatnonzero(sizes > level)
-        more = equal_subsets(numbers, all_workers, rest, len(larger), first=n)
-        shares[all_workers[:, None], larger[more]] += 1
-    # Rows are numbered group by group here, and worker w has those from w * total on.
-    shares = shares.reshape(-1)
-    has = np.flatnonzero(shares)
-    workers = has // max(len(sizes), 1)
-    groups = has - workers * len(sizes)
-    starts = workers * total + _starts(sizes)[groups]
-    keys = unequal_subsets(numbers, workers, starts, sizes[groups], shares[has])
+    counts = group_counts.counts.numpy()
+    sizes = counts.sum(0)
+    keys = _balanced_keys(StepNumbers(random, step), n, sizes, len(counts))
     shifts = _starts(counts.reshape(-1)).reshape(counts.shape).T.reshape(-1)
+    total = int(sizes.sum())
     keys += _shifts(keys % max(total, 1), counts.T.reshape(-1), shifts)
     keys.sort()
-    return _draws(group_counts, counts, keys.reshape(len(counts), n) - all_workers[:, None] * total)
+    rows = keys.reshape(len(counts), -1) - np.arange(len(counts))[:, None] * total
+    return _draws(group_counts, counts, rows)
+
+
+def part_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
+    """One worker's part of `plan_balanced`, which finds the owners of no rows but those that it draws."""
+    counts = group_counts.counts.numpy()
+    sizes = counts.sum(0)
+    world, total = len(counts), int(sizes.sum())
+    if world * n <= FEW or not total:
+        return exchange_plan(plan_balanced(random, step, n, group_counts), rank, world)
+    keys = _balanced_keys(StepNumbers(random, step), n, sizes, world)
+    keys.sort()
+    drawers = np.arange(world).repeat(min(n, total))
+    rows = keys - drawers * total
+    groups = intervals(rows, sizes.cumsum())
+    numbers = rows - _starts(sizes)[groups]
+    # Of each group, an owner has consecutive rows.
+    places = numbers - counts[:rank].sum(0)[groups]
+    asked = np.flatnonzero((places >= 0) & (places < counts[rank][groups]))
+    drawn = slice(rank * min(n, total), (rank + 1) * min(n, total))
+    owners = (counts[:, groups[drawn]].cumsum(0) <= numbers[drawn]).sum(0)
+    return part_of(
+        group_counts.groups.numpy(),
+        counts[rank],
+        rank,
+        drawers=np.bincount(drawers[asked], minlength=world),
+        places=places[asked] + _starts(counts[rank])[groups[asked]],
+        owners=np.bincount(owners, minlength=world),
+        drawn=torch.full((world,), min(n, total)),
+    )
+
+
+def _balanced_keys(numbers: StepNumbers, n: int, sizes: Array, world: int) -> Array:
+    """What each worker draws from groups of these sizes (G,): at most n rows each, all in one array, in no order.
+
+    Rows are numbered group by group, and worker w has those from w times their total on.
+    """
+    all_workers, total = np.arange(world), int(sizes.sum())
+    n = min(n, total)
+    level, rest = water_level(sizes.tolist(), n)
+    larger = np.flatnonzero(sizes > level)
+    more = equal_subsets(numbers, all_workers, rest, len(larger), first=n) if rest else np.empty((world, 0), np.int64)
+    if level:
+        shares = sizes.clip(max=level) + np.zeros((world, 1), dtype=np.int64)
+        shares[all_workers[:, None], larger[more]] += 1
+        workers, groups = shares.nonzero()
+        shares = shares[workers, groups]
+    else:  # one row of some groups
+        workers, groups = all_workers.repeat(rest), larger[more].reshape(-1)
+        shares = np.ones(len(groups), dtype=np.int64)
+    starts = workers * total + _starts(sizes)[groups]
+    return unequal_subsets(numbers, workers, starts, sizes[groups], shares)
 
 
 def _shared_pool(numbers: StepNumbers, n: int, counts: Array) -> Array:

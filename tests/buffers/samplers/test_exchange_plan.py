@@ -138,7 +138,7 @@ def test_a_part_of_its_own_is_that_of_the_whole_plan(name: str) -> None:
     generator, random = torch.Generator().manual_seed(0), CounterRandom(0, "test")
     kinds = set()
     for step in range(60):
-        group_counts, n = random_counts(generator, 1 if name == "uniform" else 3)
+        group_counts, n = random_counts(generator, 1 if name == "uniform" else (3, 150)[step % 2])
         world, total = len(group_counts.counts), int(group_counts.counts.sum())
         kinds.add((world * n > FEW, world * n <= total))
         parts = [SAMPLERS[name].part(random, step, n, group_counts, rank) for rank in range(world)]
