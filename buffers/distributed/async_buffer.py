@@ -1,4 +1,4 @@
-"""The rehearsal buffer of several workers, for any training loop; which policies and samplers can serve it."""
+"""The rehearsal buffer of several workers, for any training loop."""
 
 from contextlib import AbstractContextManager
 from copy import copy
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.component import component_class
+from redwood.buffers.distributed.components import check_sampler, make_policy
 from redwood.buffers.distributed.device_lane import DeviceLane
 from redwood.buffers.distributed.peers import Peers, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
@@ -18,10 +18,10 @@ from redwood.buffers.distributed.row_exchange import FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
 from redwood.buffers.memory_plan import AutomaticTier
 from redwood.buffers.merging import merged
-from redwood.buffers.policies import POLICIES, PerClassRandom, Policy
+from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree
 from redwood.buffers.randomness import CounterRandom, derive_key
-from redwood.buffers.samplers import SAMPLERS, Sampler
+from redwood.buffers.samplers import Sampler
 from redwood.buffers.samplers.exchange_plan import ExchangePlan
 from redwood.buffers.shared.rows import SharedRows
 from redwood.buffers.tiers import indexed, resolve
@@ -410,50 +410,3 @@ class AsyncRehearsalBuffer:
 
 def _settings_of(seed: int, replay: int) -> DrawSettings:
     return DrawSettings(seed, replay, CounterRandom(seed, "shared draws"))
-
-
-# Side information of a sample that is known before it is trained on.
-_KNOWN = frozenset({"labels", "tasks"})
-
-
-def make_policy(policy: Policy | str | None, candidates: int | None) -> Policy | str:
-    """The policy that an option asks for.
-
-    Args:
-        policy: A new policy, the name of one, or None.
-        candidates: Instead: the candidates c of `per_class_random`.
-
-    Raises:
-        ValueError: If both are given, or the policy needs information that is only known after the forward pass.
-    """
-    if candidates is not None:
-        if policy is not None:
-            raise BufferInputError(
-                f"candidates={candidates} chooses the policy per_class_random; leave out policy={policy!r}."
-            )
-        return PerClassRandom(candidates)
-    if policy is None:
-        return "reservoir"
-    check_policy(policy)
-    return policy
-
-
-def check_policy(policy: Policy | str) -> None:
-    """Raise `ValueError` if there is no such policy, or it needs what is only known after the forward pass."""
-    kind = component_class(policy, POLICIES, "policy")
-    if not kind.needs <= _KNOWN:
-        fit = ", ".join(name for name, known in POLICIES.items() if known.needs <= _KNOWN)
-        raise BufferInputError(
-            f"The policy {kind.__name__} needs {' and '.join(sorted(kind.needs - _KNOWN))}, which are known only after "
-            f"the forward pass, too late to hide an exchange; choose one of {fit}."
-        )
-
-
-def check_sampler(sampler: Sampler | str) -> None:
-    """Raise `ValueError` if there is no such sampler, or if it cannot draw from several workers' buffers."""
-    kind = component_class(sampler, SAMPLERS, "sampler")
-    if not kind.shared:
-        fit = ", ".join(name for name, known in SAMPLERS.items() if known.shared)
-        raise BufferInputError(
-            f"The sampler {kind.__name__} looks at stored rows, some of which other workers have; choose one of {fit}."
-        )
