@@ -1,12 +1,13 @@
-"""What asynchronous rehearsal adds to a training step on a GPU: ResNet-50, 3x224x224 bytes, bf16.
+"""Asynchronous rehearsal on a GPU: first whether it is right, then what it adds to a step (ResNet-50, 3x224x224, bf16).
 
-Run: python benchmarks/gpu.py [--quick]. Writes benchmarks/results/gpu.{json,md}. With `--device cpu` it tries itself
-out on a small network, and writes nothing.
+Run: python benchmarks/gpu.py [--quick]. Writes benchmarks/results/gpu.{json,md} within 40 minutes: a part that would
+begin later is left out, and named. With `--device cpu` it tries itself out on a small network in a few minutes, leaves
+out what needs a GPU, and writes gpu_cpu.{json,md}, whose times say nothing of a GPU.
 
-First one process; then two processes that share one GPU, over gloo; and, if there are several GPUs, one process on
-each, over NCCL. The loop is plain PyTorch with the calls that `AsyncRehearsalStrategy` makes, so that all variants take
-turns; steps are timed by events on the stream that trains. It also checks that the buffer draws the same rows as in
-host memory, and that the thread that trains never waits for the GPU inside the buffer.
+The checks are those of `gpu_checks.py`. Then come reading and writing of rows beside plain copies, and steps: of one
+process, with and without `torch.compile`; of two processes that share one GPU, over gloo; and, if there are several
+GPUs, of one process on each, over NCCL. Images are augmented on the GPU. The loop is plain PyTorch with the calls that
+`AsyncRehearsalStrategy` makes, so that all variants take turns; steps are timed by events on the stream that trains.
 """
 
 import argparse
@@ -15,16 +16,19 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from common import environment, markdown_table, write
+from gpu_checks import checks, different_draws, random_batch, rows_group
 from overlap_cases import ASYNC, IDEAL, PLAIN, SYNC, Case, Variant, rotated
 from overlap_report import Measured
 from torch import Tensor, nn
@@ -33,16 +37,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision.models import resnet50
 
 from redwood.buffers import AsyncRehearsalBuffer
-from redwood.buffers.pytree import flatten
-from redwood.buffers.strategy.batches import merged
+from redwood.buffers.layout import RowLayout
+from redwood.buffers.merging import merged
+from redwood.buffers.storage import RowStorage
 
 # Samples stored over all workers, samples that there are, untimed steps before each turn, and classes.
 STORED, POOL, LEAD, CLASSES = 4096, 1152, 3, 1000
 # Bars: asynchronous / ideal by tier, and the share of a step that is waited for.
 RATIO, WAIT = {"cuda": 1.02, "pinned": 1.05, "host": 1.05}, 0.01
+# Bar: speed of rows as a share of that of a plain copy. Seconds after which no further part begins.
+BANDWIDTH, LATEST_S = 0.6, 32 * 60
 
 Batch = dict[str, Tensor]
-Row = dict[str, str | int]
+Row = dict[str, Any]
+Steps = tuple[list[Row], list[str]]
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Clock:
 class Loop:
     """Trains one network in all variants, which take turns."""
 
-    def __init__(self, case: Case, device: torch.device) -> None:
+    def __init__(self, case: Case, device: torch.device, *, compiled: bool = False) -> None:
         self.case, self.device, self.clock, self.position = case, device, Clock(device), 0
         self.batch_size = case.variants[PLAIN].n
         torch.manual_seed(0)
@@ -98,6 +106,8 @@ class Loop:
         network(torch.zeros(2, *case.shape))
         network.to(device)
         self.network = DistributedDataParallel(network) if dist.is_initialized() else network
+        if compiled:
+            self.network = torch.compile(self.network, backend="inductor" if device.type == "cuda" else "aot_eager")
         self.optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
         self.pool = random_batch(POOL, case.shape)
         if device.type == "cuda":
@@ -137,7 +147,7 @@ class Loop:
     def step(self, variant: Variant) -> None:
         """One training step, with the calls of the strategy in their order.
 
-        Synchronous rehearsal writes before the forward pass, and waits until the GPU has brought the next draw.
+        Synchronous rehearsal waits before the forward pass until the GPU has brought the next draw.
         """
         buffer, raw = self.buffers.get(variant), self.next_batch(variant.n)
         batch = self.on_device(raw)
@@ -146,19 +156,18 @@ class Loop:
             start = self.clock.mark()
             with self.watched():
                 replayed = buffer.collect()
-                buffer.propose(raw, labels=raw["y"])
-            self.draws.append((start, self.clock.mark()))
+                self.draws.append((start, self.clock.mark()))
+                batch = merged(batch, replayed)
+                with buffer.together():
+                    buffer.propose(raw, labels=raw["y"])
+                    buffer.write(incoming)
             if not variant.overlap:
-                buffer.write(incoming)
                 self.clock.wait()
-            batch = merged(batch, replayed)
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = cross_entropy(self.network(batch["x"].float() / 255), batch["y"])
+            loss = cross_entropy(self.network(augmented(batch["x"])), batch["y"])
         if buffer is not None:
             with self.watched():
-                if variant.overlap:
-                    buffer.write(incoming)
                 weight = buffer.weight()
             loss = loss if weight == 1.0 else loss * weight
         loss.backward()
@@ -228,43 +237,46 @@ class Loop:
             buffer.close()
 
 
-def random_batch(n: int, shape: tuple[int, ...]) -> Batch:
-    """Samples in host memory, different ones on each worker."""
-    random = torch.Generator().manual_seed(dist.get_rank() if dist.is_initialized() else 0)
-    x = torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=random)
-    return {"x": x, "y": torch.randint(0, CLASSES, (n,), generator=random)}
+def augmented(x: Tensor) -> Tensor:
+    """Images (n, 3, h, w) of bytes, half of them mirrored, as numbers around 0."""
+    mirrored = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+    return (torch.where(mirrored, x.flip(-1), x).float() - 127.5) / 64
 
 
-def rows_group() -> Any:
-    """The group that rows travel in, if they travel from GPU to GPU."""
-    return dist.group.WORLD if dist.is_initialized() and dist.get_backend() == "nccl" else None
+def speeds(device: torch.device, shape: tuple[int, ...], capacity: int, turns: int) -> list[Row]:
+    """Reading and writing rows of a buffer at random slots, beside a plain copy of the same bytes."""
+    clock, rows = Clock(device), []
+    pool = {name: leaf.to(device) for name, leaf in random_batch(256, shape).items()}
+    tier = "cuda" if device.type == "cuda" else "host"
+    storage = RowStorage(RowLayout.of(pool), capacity, tier=tier, device=device if tier == "cuda" else None)
+    for n in (32, 256):
+        batch = {name: leaf[:n] for name, leaf in pool.items()}
+        out, source = storage.rows_like(n), storage.rows_like(n)
+        slots = [torch.randperm(capacity)[:n] for _ in range(turns)]
+        there = [one.to(device) for one in slots]
+        times: dict[str, list[float]] = {"copy": [], "read": [], "write": []}
+        for turn in range(turns):
+            place = there[turn] if tier == "cuda" else slots[turn]
+            for name, transfer in (
+                ("copy", partial(out.rows.copy_, source.rows)),
+                ("read", partial(storage.gather, there[turn], out.rows)),
+                ("write", partial(storage.write, place, batch)),
+            ):
+                start = clock.mark()
+                transfer()
+                end = clock.mark()
+                clock.wait()
+                times[name].append(clock.milliseconds(start, end))
+        middle = {name: median(found[1:]) for name, found in times.items()}
+        n_bytes = n * storage.layout.stride
+        shares = {f"{name} / copy": f"{middle['copy'] / middle[name]:.2f}" for name in ("read", "write")}
+        rows.append({"rows": n, "bytes": n_bytes, "copy (GB/s)": f"{2e-6 * n_bytes / middle['copy']:.1f}", **shares})
+    return rows
 
 
-def different_draws(device: torch.device, tiers: tuple[str, ...]) -> list[str]:
-    """The policies and tiers whose draws differ from those of a buffer in host memory."""
-    samples = [random_batch(24, (3, 32, 32)) for _ in range(60)]
-    return [
-        f"{policy}, {tier}"
-        for policy in ("reservoir", "class_balanced", "per_class_random")
-        for tier in tiers
-        if draws(samples, device, tier, policy) != draws(samples, torch.device("cpu"), "host", policy)
-    ]
-
-
-def draws(samples: list[Batch], device: torch.device, tier: str, policy: str) -> list[list[list[float]]]:
-    """What a buffer draws while it is offered samples, step by step and leaf by leaf."""
-    buffer = AsyncRehearsalBuffer(150, replay=7, policy=policy, tier=tier)
-    buffer.open(device=device, rows_group=rows_group() if device.type == "cuda" else None)
-    drawn = []
-    for batch in samples:
-        drawn.append([leaf.cpu().flatten().tolist() for _, leaf in flatten(buffer.collect() or {})])
-        buffer.propose(batch, labels=batch["y"])
-        buffer.write({name: leaf.to(device) for name, leaf in batch.items()} if buffer.on_gpu else batch)
-    buffer.close()
-    return drawn
-
-
-def work(rank: int, world: int, backend: str, folder: str, cases: list[Case], tiers: tuple[str, ...]) -> None:
+def work(
+    rank: int, world: int, backend: str, folder: str, cases: list[Case], tiers: tuple[str, ...], compiled: bool = False
+) -> None:
     """The life of a process; the first one writes what all of them measured.
 
     Args:
@@ -274,6 +286,7 @@ def work(rank: int, world: int, backend: str, folder: str, cases: list[Case], ti
         folder: Where the processes find each other, and where the results go.
         cases: What to measure.
         tiers: Where samples are stored; `host` alone: there is no GPU.
+        compiled: Whether the network is compiled.
     """
     torch.set_num_threads(1)
     device = torch.device("cpu") if tiers == ("host",) else torch.device("cuda", rank if backend == "nccl" else 0)
@@ -283,9 +296,10 @@ def work(rank: int, world: int, backend: str, folder: str, cases: list[Case], ti
     if world > 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         dist.init_process_group(backend, init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    found: dict[str, Any] = {"different": different_draws(device, tiers), "turns": [], "synchronising": []}
+    different = different_draws(device, tiers, seeds=1) if world > 1 else []
+    found: dict[str, Any] = {"turns": [], "synchronising": [], "different": different}
     for case in cases:
-        loop = Loop(case, device)
+        loop = Loop(case, device, compiled=compiled)
         found["turns"].append(loop.turns())
         found["synchronising"] += loop.synchronising
         loop.close()
@@ -300,24 +314,25 @@ def work(rank: int, world: int, backend: str, folder: str, cases: list[Case], ti
 
 
 def measure(
-    name: str, world: int, backend: str, cases: list[Case], tiers: tuple[str, ...]
-) -> tuple[list[Row], list[str]]:
+    name: str, world: int, backend: str, cases: list[Case], tiers: tuple[str, ...], *, compiled: bool = False
+) -> Steps:
     """Run so many processes; return the rows of the table and what they say of the bars."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(work, (world, backend, folder, cases, tiers), nprocs=world)
+        torch.multiprocessing.spawn(work, (world, backend, folder, cases, tiers, compiled), nprocs=world)
         everyone = torch.load(f"{folder}/results")
     rows: list[Row] = []
     verdicts = []
     for case, *processes in zip(cases, *(found["turns"] for found in everyone), strict=True):
         measured = Measured(case, world, processes)
         rows += [row(name, measured, variant) for variant in case.variants]
-        verdicts += [verdict(name, measured, tier) for tier in tiers]
-    places = sorted({place for found in everyone for place in found["synchronising"]})
-    different = sorted({which for found in everyone for which in found["different"]})
-    verdicts.append(
-        f"{name}: the buffer waits for the GPU at {', '.join(places)}." if places else f"{name}: no waiting."
-    )
-    verdicts.append(f"{name}: other draws than in host memory: {', '.join(different) or 'none'}.")
+        if tiers != ("host",):  # the times of a CPU say nothing of the bars
+            verdicts += [verdict(name, measured, tier) for tier in tiers]
+    if tiers != ("host",):
+        places = sorted({place for found in everyone for place in found["synchronising"]})
+        verdicts.append(f"{name}: the buffer waits for the GPU at {', '.join(places) or 'no place'}.")
+    if world > 1:
+        different = sorted({which for found in everyone for which in found["different"]})
+        verdicts.append(f"{name}: other draws than in host memory: {', '.join(different) or 'none'}.")
     return rows, verdicts
 
 
@@ -349,26 +364,57 @@ def verdict(name: str, measured: Measured, tier: str) -> str:
     )
 
 
+def parts(device: torch.device, tiers: tuple[str, ...], quick: bool) -> Iterator[tuple[str, Callable[[], Steps]]]:
+    """What is measured of steps, the most important first: a name, and how."""
+    on_gpu, n_gpus = device.type == "cuda", torch.cuda.device_count()
+    many, few = ((2, 5), (2, 5)) if quick or not on_gpu else ((8, 15), (4, 8))
+    side, b = (224, 56) if on_gpu else (8, 16)
+    small, large = make_case(b, *many, tiers, side), make_case(256 if on_gpu else 32, *few, tiers, side)
+    yield "alone", lambda: measure("alone", 1, "", [small, large], tiers)
+    yield "compiled", lambda: measure("alone, compiled", 1, "", [small], tiers, compiled=True)
+    yield "two, gloo", lambda: measure("two on one device, gloo", 2, "gloo", [small], tiers)
+    if n_gpus > 1:
+        yield "NCCL", lambda: measure(f"{n_gpus} GPUs, NCCL", n_gpus, "nccl", [small, large], tiers)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few steps of each")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     options = parser.parse_args()
-    if options.device == "cpu":
-        print("\n".join(measure("alone", 1, "", [make_case(16, 2, 5, ("host",), 8)], ("host",))[1]))
-        return
-    if not torch.cuda.is_available():
+    began = time.monotonic()
+    on_gpu = options.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
         raise SystemExit("This benchmark needs a CUDA device, and there is none; --device cpu tries it out.")
-    tiers = ("cuda", "pinned")
-    many, few = ((2, 5), (2, 5)) if options.quick else ((8, 15), (4, 8))
-    cases = [make_case(56, *many, tiers, 224), make_case(256, *few, tiers, 224)]
-    found = [measure("alone", 1, "", cases, tiers), measure("two on one GPU, gloo", 2, "gloo", cases[:1], tiers)]
-    if (n := torch.cuda.device_count()) > 1:
-        found.append(measure(f"{n} GPUs, NCCL", n, "nccl", cases, tiers))
-    rows, verdicts = ([entry for part in parts for entry in part] for parts in zip(*found, strict=True))
-    machine = {"GPU": torch.cuda.get_device_name(), "GPUs": torch.cuda.device_count(), "CUDA": torch.version.cuda}
-    text = ["\n".join(f"- {said}" for said in verdicts), markdown_table(rows), markdown_table([machine])]
-    write("gpu", {**environment(), "machine": machine, "verdicts": verdicts, "steps": rows}, "\n\n".join(text))
+    device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+    tiers = ("cuda", "pinned") if on_gpu else ("host",)
+    checked = checks(device, tiers)
+    copied = speeds(device, (3, 224, 224) if on_gpu else (3, 32, 32), STORED if on_gpu else 1024, 30)
+    rows: list[Row] = []
+    verdicts, left_out = [f"{what}: {said}." for what, said in checked.items()], []
+    for name, run in parts(device, tiers, options.quick):
+        if time.monotonic() - began > LATEST_S:
+            left_out.append(name)
+            continue
+        measured, said = run()
+        rows, verdicts = rows + measured, verdicts + said
+    if on_gpu:
+        reached = all(float(str(row["read / copy"])) >= BANDWIDTH for row in copied)
+        verdicts.append(f"reading rows at {BANDWIDTH} of the speed of a copy: {'reached' if reached else 'missed'}.")
+    else:
+        left_out.append("one GPU, several GPUs over NCCL")
+    verdicts.append(f"left out: {', '.join(left_out) or 'nothing'}.")
+    report(on_gpu, checked, verdicts, copied, rows)
+
+
+def report(on_gpu: bool, checked: dict[str, str], verdicts: list[str], copied: list[Row], rows: list[Row]) -> None:
+    """Write and print all that was found."""
+    machine: Row = {"device": "CPU: this shows that the script runs, and nothing of a GPU"}
+    if on_gpu:
+        machine = {"GPU": torch.cuda.get_device_name(), "GPUs": torch.cuda.device_count(), "CUDA": torch.version.cuda}
+    text = [markdown_table([machine]), "\n".join(f"- {said}" for said in verdicts), markdown_table(copied)]
+    content = {"machine": machine, "checks": checked, "verdicts": verdicts, "speeds": copied, "steps": rows}
+    write("gpu" if on_gpu else "gpu_cpu", {**environment(), **content}, "\n\n".join([*text, markdown_table(rows)]))
 
 
 if __name__ == "__main__":
