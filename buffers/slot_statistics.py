@@ -31,8 +31,10 @@ class SlotStatistics:
         """Samples with the numbers `arrivals` (r,) of the stream, all below `n_seen`, were written to slots (r,)."""
         if n_seen > WIDE:
             self.arrivals = self.arrivals.long()
-        self.arrivals.index_copy_(0, slots, arrivals.to(self.arrivals.dtype))
-        self.draws.index_fill_(0, slots, 0)
+        # By NumPy: for a few slots its calls cost a fraction of torch's.
+        rows = slots.numpy()
+        self.arrivals.numpy()[rows] = arrivals.numpy()
+        self.draws.numpy()[rows] = 0
 
     def on_drawn(self, slots: Tensor) -> None:
         """The rows in slots (n,) were drawn."""

@@ -1,10 +1,12 @@
 """Policies that share the capacity among the classes seen so far; their number need not be known in advance."""
 
 from abc import abstractmethod
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -229,7 +231,7 @@ class Ring(ClassQuota):
     def bind(self, capacity: int, seed: int) -> None:
         super().bind(capacity, seed)
         # A queue for each class: a slot gives way only when it is the first one of its queue.
-        self._next = torch.zeros(capacity, dtype=torch.int32).numpy()  # the slot behind each one in its queue
+        self._next = array("i", [0]) * capacity  # the slot behind each one in its queue
         self._ends: dict[int, list[int]] = {}  # the first and the last slot of each queue
 
     @override
@@ -252,7 +254,7 @@ class Ring(ClassQuota):
             if first == last:
                 del self._ends[former]
             else:
-                self._ends[former][0] = int(self._next[slot])
+                self._ends[former][0] = self._next[slot]
         self._queue(group, slot, slot)
         super().put(slot, group)
 
@@ -269,7 +271,7 @@ class Ring(ClassQuota):
         super().fill(slots, labels)
         order = labels.argsort(stable=True)
         queued = slots[order]
-        self._next[queued[:-1].numpy()] = queued[1:].numpy()
+        np.frombuffer(self._next, dtype=np.int32)[queued[:-1].numpy()] = queued[1:].numpy()
         names, counts = labels[order].unique_consecutive(return_counts=True)
         ends = counts.cumsum(0)
         bounds = (names, queued[ends - counts], queued[ends - 1])
@@ -281,7 +283,7 @@ class Ring(ClassQuota):
         """Also whether every slot is the first one of a queue, or comes after one other slot of its class."""
         if not super().validate_slots(size) or self._ends.keys() != self.groups.sizes().keys():
             return False
-        groups, followers = self.groups.of_all(), torch.from_numpy(self._next[:size].astype("int64"))
+        groups, followers = self.groups.of_all(), torch.from_numpy(np.array(self._next[:size], dtype=np.int64))
         firsts, lasts = torch.tensor(list(self._ends.values()), dtype=torch.int64).view(-1, 2).unbind(1)
         has_next = torch.ones(size, dtype=torch.bool)
         has_next[lasts] = False
@@ -296,7 +298,7 @@ class Ring(ClassQuota):
 
     @override
     def state_dict(self) -> State:
-        following = torch.from_numpy(self._next[: self.size].copy())
+        following = torch.from_numpy(np.array(self._next[: self.size], dtype=np.int32))
         following[[last for _, last in self._ends.values()]] = -1  # nothing comes after it
         return super().state_dict() | {
             "next": following,
@@ -306,7 +308,7 @@ class Ring(ClassQuota):
     @override
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self._next[: self.size] = state["next"].numpy()
+        self._next[: self.size] = array("i", state["next"].numpy().tobytes())
         self._ends = {group: list(ends) for group, ends in state["ends"].items()}
 
 
