@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from redwood.buffers.buffer import RehearsalBuffer
-from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
+from redwood.buffers.distributed.async_buffer import SHARED, AsyncRehearsalBuffer
 from redwood.buffers.distributed.components import check_policy, check_sampler
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.policies import (
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "POLICIES",
     "SAMPLERS",
+    "SHARED",
     "TIERS",
     "AsyncRehearsalBuffer",
     "AsyncRehearsalCallback",

@@ -20,6 +20,14 @@ def is_restarted() -> bool:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
+def launch_id() -> str | None:
+    """What tells this start of torchrun from others, on all of its machines; None without torchrun."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if name in (None, "", "none"):  # its users need not name it; the store has a port of its own
+        name = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if name else None
+    return name
+
+
 def join_workers(backend: Callable[[], str], timeout: timedelta) -> None:
     """Make the default process group of torchrun's workers, if there is none; does nothing without torchrun.
 

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
-from redwood.core.errors import NotApplicableError
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.growth import grow
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
+from redwood.core.workers import world_size
 from redwood.methods.table import known_methods
 from redwood.runs.run import Run
 from redwood.settings.acquisition.offer import Offer
@@ -165,6 +166,20 @@ class Method(Stateful, ABC):
 
     def on_finish(self, results: Results) -> None:
         """The run is over."""
+
+    def state_for_other_workers(self, states: list[State]) -> State:
+        """This worker's state, made of those of another number of workers.
+
+        Args:
+            states: What `state_dict` returned on each worker.
+
+        Raises:
+            RedwoodError: If each worker has learned something of its own, which cannot be put together.
+        """
+        raise RedwoodError(
+            f"--workers {world_size()}: the run was saved by {len(states)} workers, each with a state of its own, and "
+            f"only methods with --async can go on with another number; resume it with {len(states)}."
+        )
 
     def grow_state(self, saved: State, smaller: Any) -> State:
         """The state of a method with fewer outputs or tasks, in the form of this one: a run that extends it starts so.

@@ -15,7 +15,8 @@ STAMP = "run"
 BETWEEN_PHASES, INSIDE_PHASE = "between two phases", "inside a phase"  # the kinds of checkpoints
 
 # Options that may be changed in `config.yaml` before a run is resumed. They say how the run is watched, where it
-# finds its data and its library, and on what it computes; results on other devices may differ in the last digits.
+# finds its data and its library, and on what it computes; results on other devices may differ in the last digits. On
+# another number of workers they differ, and not every method can go on.
 MAY_CHANGE = frozenset(
     {
         "accelerator",
@@ -32,6 +33,7 @@ MAY_CHANGE = frozenset(
         "quiet",
         "threads",
         "wandb",
+        "workers",
     }
 )
 

@@ -9,10 +9,14 @@ import yaml
 from redwood.core.errors import ElsewhereError, RedwoodError
 from redwood.core.files import link_or_copy, remove_temporaries, write_atomically
 from redwood.core.state import State
+from redwood.core.torchrun import launch_id
 from redwood.core.workers import rank
 from redwood.runs.checkpoints import RESTART_PHASE, RESTART_RUN, read_checkpoint, write_checkpoint
 from redwood.runs.fingerprint import BETWEEN_PHASES, INSIDE_PHASE, STAMP, Fingerprint
 from redwood.runs.lease import LOCK_FILE, FolderLease
+
+# Names the start of torchrun that has begun the run.
+LAUNCH_FILE = ".launch"
 
 
 class RunFolder:
@@ -31,6 +35,7 @@ class RunFolder:
         fingerprint: Ties the checkpoints to this run.
         lease: Says whether this process may write to the folder.
         logged: The content of `metrics.csv` up to the checkpoint that a resumed run starts from.
+        starts_phase_again: Whether a checkpoint inside the phase is left out, as it is of another number of workers.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class RunFolder:
         self.path = path
         self.fingerprint = Fingerprint()
         self.logged = ""
+        self.starts_phase_again = False
         self.lease = FolderLease()
         self._resume, self._options_file, self._keep_all, self._waits = resume, options_file, keep_all, waits
         self._shared = shared
@@ -75,6 +81,18 @@ class RunFolder:
     @property
     def _boundary(self) -> Path:
         return self.path / "checkpoints" / "boundary.pt"
+
+    def is_of_this_launch(self) -> bool:
+        """Whether an earlier life of this worker, which torchrun has started again, has begun the run in the folder."""
+        own = launch_id()
+        try:
+            return own is not None and (self.path / LAUNCH_FILE).read_text() == own
+        except OSError:
+            return False
+
+    def go_on(self) -> None:
+        """Go on from the checkpoints, as if the run had been resumed."""
+        self._resume = True
 
     def refuse_used(self) -> None:
         """Raise `RedwoodError` if the folder of a new run is not empty: it may hold the results of another run."""
@@ -98,6 +116,9 @@ class RunFolder:
             self._make()
             self._lock_and_clean()
             self.refuse_used()  # again: another process may have used it since the first check
+            own = launch_id()
+            if own is not None:
+                write_atomically(self.path / LAUNCH_FILE, own.encode())
             write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
         except OSError as error:
             raise RedwoodError(f"--run_dir {self.path} cannot be written ({error.strerror}).") from error
@@ -137,7 +158,9 @@ class RunFolder:
                     f"The checkpoint {inside} is of another run, or of another phase, than {self._boundary}; "
                     f"{RESTART_PHASE}."
                 )
-            self.logged = later["log"]
+            self.starts_phase_again = later["config"].get("workers") != self.fingerprint.config.get("workers")
+            if not self.starts_phase_again:
+                self.logged = later["log"]
         if self.writable:
             self._remove_other_phases(stamp["phase"])
         return state
@@ -272,5 +295,5 @@ def _name_after(phase: int) -> str:
 def _is_unused(folder: Path) -> bool:
     """Whether a folder is empty, or holds only what a run leaves that is killed before it has written anything."""
     names = {path.name for path in folder.iterdir() if not path.match(".*.tmp")}
-    names -= {name for name in names if name.startswith(LOCK_FILE)}
+    names -= {name for name in names if name.startswith(LOCK_FILE) or name == LAUNCH_FILE}
     return not names or (names == {"checkpoints"} and not any((folder / "checkpoints").iterdir()))

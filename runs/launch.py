@@ -6,6 +6,7 @@
 import os
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,11 +15,13 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment, find_free_network_port
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from redwood.core.child_processes import usable_cores
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import USER_FILE_PREFIX, load_file
-from redwood.core.workers import world_size
+from redwood.core.torchrun import join_workers
+from redwood.core.workers import TIMEOUT, raise_after_timeout, world_size
 from redwood.runs.loop import quiet_lightning, run_protocol
 from redwood.runs.processes import Workers
 from redwood.runs.run import Run
@@ -34,6 +37,9 @@ def run_in_workers(setting: Setting, method: Learner, run: Run) -> Results:
     One worker runs in this process. Several are spawned, unless torchrun or SLURM has started them already.
     Afterwards `method` is in the state that the first worker reached.
     """
+    run.go_on_if_restarted()
+    if run.resume:
+        setting = _with_number_of_launcher(setting, run)
     run.device_numbers(setting.workers)
     run.check_devices(setting.workers)
     if run.folder is not None:
@@ -80,6 +86,20 @@ def _started_by_a_launcher(workers: int) -> bool:
     return count > 1
 
 
+def _with_number_of_launcher(setting: Setting, run: Run) -> Setting:
+    """The setting of a run that goes on, with as many workers as torchrun has started; the number may have changed."""
+    count = launched_processes()
+    if count in (1, setting.workers) or "LOCAL_WORLD_SIZE" not in os.environ:
+        return setting
+    if is_first_process():
+        print(
+            f"the run of {setting.workers} workers goes on with {count}, as torchrun has started so many",
+            file=sys.stderr,
+        )
+    run.nodes = count // int(os.environ["LOCAL_WORLD_SIZE"])
+    return replace(setting, workers=count)
+
+
 def _refuse_joined_workers() -> None:
     """An earlier run of a comparison may have joined the processes of a launcher; they would share this run, too."""
     if world_size() > 1:
@@ -109,12 +129,14 @@ def cluster_environment() -> ClusterEnvironment:
 
 def _join(setting: Setting, run: Run) -> None:
     """Connect this worker to the others."""
+    raise_after_timeout()
+    join_workers(lambda: "nccl" if run.device(setting.workers).type == "cuda" else "gloo", TIMEOUT)
     with quiet_lightning():
         Fabric(
             accelerator=run.accelerator,
             devices=run.device_numbers(setting.workers),
             num_nodes=run.nodes,
-            strategy="ddp",
+            strategy=DDPStrategy(timeout=TIMEOUT),
             plugins=[cluster_environment()],
         ).launch()
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -216,7 +217,21 @@ class Run:
     def checkpoint_to_resume(self, phase: int) -> Path | None:
         """The checkpoint that a resumed run goes on from inside a phase, if there is one."""
         path = self.checkpoint_path(phase)
+        if self.folder is None or self.folder.starts_phase_again:
+            return None
         return path if self.resume and path is not None and path.exists() else None
+
+    def go_on_if_restarted(self) -> None:
+        """Go on from the checkpoints if torchrun has started the workers of this run again, and say so.
+
+        Has to be called before the workers join: until then, none of this life has written to the folder.
+        """
+        if self.resume or self.folder is None or not self.folder.is_of_this_launch():
+            return
+        self.resume = True
+        self.folder.go_on()
+        if os.environ.get("RANK") == "0":
+            print(f"torchrun has started the workers again; the run in {self.run_dir} goes on", file=sys.stderr)
 
     def stamp(self, phase: int) -> State:
         """What ties a checkpoint inside a phase to this run; it stands under the key `STAMP`."""

@@ -70,6 +70,9 @@ class Learner(Options, Protocol):
     def load_state_dict(self, state: State) -> None:
         """Continue from an earlier state."""
 
+    def state_for_other_workers(self, states: list[State]) -> State:
+        """This worker's state, made of those of another number of workers."""
+
     def grow_state(self, saved: State, smaller: Any) -> State:
         """The state of a method with fewer outputs, in the form of this one."""
 

@@ -5,13 +5,14 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 
 from redwood.buffers import (
     POLICIES,
     SAMPLERS,
+    SHARED,
     TIERS,
     Policy,
     RehearsalBuffer,
@@ -34,16 +35,19 @@ T = TypeVar("T")
 class BufferOptions:
     """Size and place of a buffer. Under several workers each keeps an equal part of it."""
 
+    tiers: ClassVar[tuple[str, ...]] = ("auto", *TIERS)
+
     buffer_size: int = 200  # samples that the buffer holds, over all workers
     buffer_bytes: int = 0  # instead of buffer_size: bytes that its rows take, over all workers (0: buffer_size counts)
-    buffer_tier: str = "auto"  # where it is: cuda, pinned, host, mmap, or auto (where the network is)
-    buffer_dir: str = ""  # folder for the file of the tier mmap (default: the one for temporary files)
+    # Where it is: cuda, pinned, host, mmap, shared (with --async under torchrun), or auto (where the network is)
+    buffer_tier: str = "auto"
+    buffer_dir: str = ""  # folder for the files of mmap and shared (default: that of temporary files, /dev/shm)
 
     def check_buffer_options(self) -> None:
         """Raise `InvalidOptionError` if an option is out of range."""
         check_range(self, "buffer_size", 1)
         check_range(self, "buffer_bytes", 0)
-        check_choice(self, "buffer_tier", ("auto", *TIERS))
+        check_choice(self, "buffer_tier", self.tiers)
 
     def check_place(self) -> None:
         """Raise `InvalidOptionError` if the buffer cannot lie where the options say."""
@@ -102,6 +106,8 @@ def async_option(*, default: bool) -> bool:
 class ReplayOptions(BufferOptions):
     """Which samples a buffer keeps, which are drawn from it, and how many."""
 
+    tiers: ClassVar[tuple[str, ...]] = ("auto", *TIERS, SHARED)
+
     # What is kept: reservoir, class_balanced, ring, greedy_balanced, per_class_random, partitioning, herding or
     # loss_aware; with arguments: per_class_random:candidates=7,quota=24 or partitioning:rho=0.5.
     buffer_policy: str = "reservoir"
@@ -117,6 +123,8 @@ class ReplayOptions(BufferOptions):
         check_range(self, "replay_ratio", 0)
         policy, sampler = self.make_policy(), self.make_sampler()
         if not self.asynchronous:
+            if self.buffer_tier == SHARED:
+                raise InvalidOptionError("--buffer_tier shared is for --async alone; add that, or choose host.")
             return
         if not self.replay_ratio:
             raise InvalidOptionError("--async has nothing to draw with --replay_ratio 0; raise it, or choose finetune.")

@@ -92,6 +92,12 @@ class Rehearsal(ReplayOptions, LightningMethod):
         return state
 
     @override
+    def state_for_other_workers(self, states: list[State]) -> State:
+        if not self.asynchronous:
+            return super().state_for_other_workers(states)
+        return states[0] | {"replay": self.replay.state_for_other_workers([state["replay"] for state in states])}
+
+    @override
     def strategy(self) -> "Strategy | str":
         return self.replay.strategy(self) or super().strategy()
 

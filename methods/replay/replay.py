@@ -79,6 +79,10 @@ class Replay(ABC):
         """Within, `state_dict` leaves out what the strategy saves beside Lightning's checkpoint."""
         yield
 
+    def state_for_other_workers(self, states: list[State]) -> State:
+        """This worker's state, made of those of another number of workers; only a shared buffer can be dealt out."""
+        raise NotImplementedError
+
     @abstractmethod
     def costs(self) -> State:
         """What the run reports of its rehearsal; empty if there is nothing to tell."""

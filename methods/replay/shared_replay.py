@@ -1,6 +1,6 @@
 """Replay from the buffers of all workers, drawn during the previous step (Bouvier et al., 2024)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from redwood.buffers import AsyncRehearsalBuffer, RehearsalBuffer
+from redwood.buffers.distributed.resharding import reshard
+from redwood.buffers.pytree import Tree, flatten, to_plain, unflatten
 from redwood.core.seeding import derive_seed
 from redwood.core.state import State
 from redwood.core.workers import rank, world_size
@@ -58,6 +60,15 @@ def _shared_buffer(options: ReplayOptions, setting: SupervisedSetting, draws: in
         directory=options.buffer_dir or None,
         seed=derive_seed(setting.seed, "buffer"),
     )
+
+
+def picked_rows(samples: Sequence[Tree], rows: Tensor) -> Tree:
+    """Some (k,) of the samples (n, ...) of several workers, numbered one worker after the other; None if all are."""
+    filled = [some for some in samples if some is not None]
+    if not filled:
+        return None
+    leaves = zip(*([leaf for _, leaf in flatten(some)] for some in filled), strict=True)
+    return unflatten(filled[0], (torch.cat(parts)[rows] for parts in leaves))
 
 
 class SharedReplay(Replay):
@@ -133,6 +144,15 @@ class SharedReplay(Replay):
         if self._is_saved_apart:
             return {}
         return {"buffer": self.buffer.state_dict(), "memory": self.memory.extra_state()}
+
+    @override
+    def state_for_other_workers(self, states: list[State]) -> State:
+        # Every worker has the rows of all: a checkpoint between phases is one file.
+        buffers = [state["buffer"] for state in states]
+        blank = [saved | {"rows": to_plain(saved["rows"], lambda leaf: leaf[:0])} for saved in buffers]
+        part = reshard(blank, self.buffer, rank(), world_size())
+        rows = picked_rows([saved["rows"] for saved in buffers], part.rows)
+        return {"buffer": part.state | {"rows": rows}, "memory": states[0]["memory"]}
 
     def load_state_dict(self, state: State) -> None:
         """Continue from a state; an empty one says that the strategy has loaded the buffer already."""

@@ -12,7 +12,7 @@ from redwood.core.workers import rank
 from redwood.methods import get_method
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.runs.launch import is_first_process, launched_processes, run_in_workers
+from redwood.runs.launch import _with_number_of_launcher, is_first_process, launched_processes, run_in_workers
 from redwood.runs.run import Run
 from redwood.settings.rl.tree import DistributedIncrementalRLSetting
 from tests.methods.helpers import one_sentence
@@ -102,3 +102,46 @@ def test_one_worker_is_not_shared_by_the_processes_of_a_launcher(monkeypatch):
     monkeypatch.setattr("redwood.runs.launch.world_size", lambda: 2)
     with pytest.raises(InvalidOptionError, match="--workers 1 cannot be run by 2 processes of a launcher"):
         small_setting("class_incremental").apply(get_method("random")(), quiet=True)
+
+
+class TestRestarts:
+    """torchrun starts the workers of a run again."""
+
+    @pytest.fixture
+    def launched(self, monkeypatch):
+        variables = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "a", "MASTER_PORT": "1", "RANK": "0"}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return monkeypatch
+
+    def test_a_run_of_the_same_start_of_torchrun_goes_on(self, launched, tmp_path, capsys):
+        run = Run(run_dir=str(tmp_path / "run"))
+        run.go_on_if_restarted()
+        assert not run.resume
+        run.folder.create({})
+        run.folder.unlock()
+        again = Run(run_dir=str(tmp_path / "run"))
+        again.go_on_if_restarted()
+        again.folder.refuse_used()
+        assert again.resume
+        assert capsys.readouterr().err == (
+            f"torchrun has started the workers again; the run in {tmp_path / 'run'} goes on\n"
+        )
+
+    def test_a_run_of_another_start_is_refused_as_ever(self, launched, tmp_path):
+        run = Run(run_dir=str(tmp_path / "run"))
+        run.folder.create({})
+        run.folder.unlock()
+        launched.setenv("MASTER_PORT", "2")
+        other = Run(run_dir=str(tmp_path / "run"))
+        other.go_on_if_restarted()
+        with pytest.raises(RedwoodError, match="exists and is not empty"):
+            other.folder.refuse_used()
+
+    def test_the_number_that_torchrun_has_started_counts(self, launched, capsys):
+        for name, value in {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3"}.items():
+            launched.setenv(name, value)
+        setting, run = small_setting("traditional", workers=4), Run(resume=True, accelerator="cpu", nodes=1)
+        assert _with_number_of_launcher(setting, run).workers == 6
+        assert run.nodes == 2
+        assert capsys.readouterr().err == "the run of 4 workers goes on with 6, as torchrun has started so many\n"

@@ -146,25 +146,26 @@ def weights_in(path: Path) -> list[Tensor]:
     return list(content["state_dict"].values())
 
 
-def leaked_files() -> list[str]:
-    return [path.name for path in SHARED_MEMORY.iterdir() if NAME in path.name]
+def leaked_files(run: Torchrun) -> list[str]:
+    """Names of the files in shared memory that are left of a run."""
+    return [path.name for path in SHARED_MEMORY.iterdir() if NAME in path.name and f"-{run.process.pid}-" in path.name]
 
 
-def leaked_processes(folder: Path) -> list[str]:
+def leaked_processes(run: Torchrun) -> list[str]:
     """Command lines of processes that still work for a run, or keep its files."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if str(folder) in line or "shared/keeper.py" in line:
+            if f"{run.folder} " in line or f"-{run.process.pid}-" in line:
                 found.append(line)
     return found
 
 
-def nothing_is_left(folder: Path) -> bool:
+def nothing_is_left(run: Torchrun) -> bool:
     """Whether all files and processes of a run vanish soon."""
     deadline = time.monotonic() + LIMIT_S / 10
-    while leaked_files() or leaked_processes(folder):
+    while leaked_files(run) or leaked_processes(run):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -25,7 +25,7 @@ def test_killed_workers_go_on_as_from_the_checkpoint(gloo_workers: GlooWorkers, 
         restarts = kill_often(run, world, KILLS, longest_s=0.5, seed=world)
         assert run.wait() == 0, run.output
     assert "Rows are read from the checkpoint" not in run.output
-    assert nothing_is_left(tmp_path)
+    assert nothing_is_left(run)
     last = tmp_path / "checkpoints" / f"step={STEPS}.ckpt"
     reference = gloo_workers.run(world, weights_from, restarts[-1].path, tmp_path / "reference", STEPS)
     assert step_of(restarts[-1].path) < STEPS
@@ -38,4 +38,4 @@ def test_a_run_that_fails_for_good_leaves_nothing(tmp_path: Path) -> None:
         run.wait_for(0, "step", 6)
         run.kill(0, 1)
         assert run.wait() != 0
-    assert nothing_is_left(tmp_path)
+    assert nothing_is_left(run)
