@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from redwood.experiments.arguments import UsageError, parse_selection
+from redwood.experiments.arguments import UsageError, option_names, parse_selection
 from redwood.experiments.bench.run import bench as run_suite
 from redwood.experiments.bench.run import resume_bench
 from redwood.experiments.bench.suite import is_bench
@@ -20,6 +20,10 @@ from redwood.experiments.report import folders
 from redwood.experiments.runner import resume_run, run_pair
 from redwood.experiments.sweeps.plan import is_sweep
 from redwood.experiments.sweeps.sweep import Wanted, resume_sweep, start_sweep
+from redwood.runs.fingerprint import MAY_CHANGE
+
+# The options of a run that can be given when it goes on; another one is a command.
+MAY_BE_GIVEN = MAY_CHANGE - {"extends"}
 
 
 def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, arguments: list[str]) -> bool:
@@ -76,7 +80,7 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
 
     Args:
         chosen: The options that choose what to run.
-        rest: All other options; there may be none.
+        rest: All other options: for a single run those that may change when it goes on, else none.
 
     Returns:
         Whether all runs succeeded.
@@ -93,8 +97,10 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     if several:
         for option in ("jobs", "launcher", "slurm", "table"):
             setattr(allowed, option, getattr(chosen, option))
-    if rest or chosen != allowed:
-        more = "--jobs, --launcher, --slurm, --table or --trust" if several else "--trust"
+    others = rest if several or not option_names(rest) <= MAY_BE_GIVEN else ()
+    if others or chosen != allowed:
+        options = "--trust, or options that may change, such as --workers"
+        more = "--jobs, --launcher, --slurm, --table or --trust" if several else options
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
     if is_sweep(folder):
         how = _launch_options(chosen)
@@ -102,7 +108,7 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     if several:
         how = _launch_options(chosen)
         return resume_comparison(folder, Console(), how, trusted=chosen.trust, table=chosen.table)
-    resume_run(folder, Console(), trusted=chosen.trust)
+    resume_run(folder, Console(), rest, trusted=chosen.trust)
     return True
 
 

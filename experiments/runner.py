@@ -2,14 +2,14 @@
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from redwood.core.errors import RedwoodError
-from redwood.experiments.arguments import UsageError
+from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, parse_options
 from redwood.experiments.pairs import Pair
@@ -128,12 +128,13 @@ def refuse_other_results(results: Results, config: Mapping[str, object], folder:
         )
 
 
-def resume_run(folder: Path, console: Console, *, trusted: bool = False) -> Results:
+def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, trusted: bool = False) -> Results:
     """Go on with the run in `folder`; a complete one is only shown.
 
     Args:
         folder: The run folder.
         console: Where to print.
+        changes: Options of the command line that take the place of those in its `config.yaml`.
         trusted: Whether code that its `config.yaml` names may be run.
 
     Raises:
@@ -161,9 +162,10 @@ def resume_run(folder: Path, console: Console, *, trusted: bool = False) -> Resu
     if not trusted:
         refuse_untrusted(config, folder / "config.yaml", "--resume")
     pair = Pair(setting, method)
-    others = {name: value for name, value in config.items() if name not in ("setting", "method", "extends")}
-    check_arguments([pair], as_arguments(others))
-    options = parse_options(pair, as_arguments(others))
+    left_out = {"setting", "method", "extends", *option_names(changes)}
+    arguments = [*as_arguments({name: value for name, value in config.items() if name not in left_out}), *changes]
+    check_arguments([pair], arguments)
+    options = parse_options(pair, arguments)
     if "extends" in config:
         options = continued(options, read_run(str(config["extends"])), trusted=trusted)
     return run_pair(pair, replace(options, run=replace(options.run, run_dir=str(folder), resume=True)), console)

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from redwood.core.errors import RedwoodError
+from redwood.experiments import runner
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.config_file import load_config
 from redwood.experiments.options import parse_options
@@ -114,3 +115,20 @@ def test_an_exit_of_a_method_is_no_interrupt(monkeypatch):
     with pytest.raises(SystemExit) as caught:
         execute(parse_options(PAIR, ["--quiet"]))
     assert caught.value.code == 3
+
+
+def test_options_that_may_change_take_the_place_of_those_of_the_run(tmp_path, monkeypatch):
+    lines = (
+        "setting: distributed_class_incremental\nmethod: async_rehearsal\nworkers: 4\nquiet: false\nbuffer_size: 61\n"
+    )
+    (tmp_path / "config.yaml").write_text(lines)
+    run = []
+    monkeypatch.setattr(runner, "run_pair", lambda pair, options, console: run.append(options))
+    resume_run(tmp_path, Console(quiet=True))
+    resume_run(tmp_path, Console(quiet=True), ["--workers", "2", "--quiet"])
+    assert [(options.setting.workers, options.run.quiet, options.method.buffer_size) for options in run] == [
+        (4, False, 61),
+        (2, True, 61),
+    ]
+    assert all(options.run.resume and options.run.run_dir == str(tmp_path) for options in run)
+    assert (tmp_path / "config.yaml").read_text() == lines
