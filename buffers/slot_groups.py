@@ -16,6 +16,8 @@ _BITS = 6
 _BLOCK, _WITHIN = 1 << _BITS, (1 << _BITS) - 1
 # From this number on, slots are assigned or located all at once; for fewer, loops are faster than calls of NumPy.
 AT_ONCE = 128
+# And only if groups have this many of them on average: each group costs calls of NumPy.
+PER_GROUP = 32
 
 
 def _grown(table: "array[int]", n: int, fill: int) -> "array[int]":
@@ -57,7 +59,7 @@ class Groups:
 
     def assign(self, slots: Sequence[int] | Tensor, groups: Sequence[int] | Tensor) -> None:
         """Put slots (n,) into groups (n,), one after the other, and remove them from their former groups."""
-        if len(slots) >= AT_ONCE:
+        if len(slots) >= max(AT_ONCE, PER_GROUP * len(set(_as_ints(groups)))):
             many = _as_array(slots)
             self._reserve_slots(int(many.max()) + 1)
             if self._are_new(many):
@@ -230,13 +232,14 @@ class Groups:
         """
         names, sizes, slots = (state[name].numpy() for name in ("groups", "sizes", "slots"))
         groups = cls()
-        if len(names) != len(sizes) or len(slots) != sizes.sum() or len(np.unique(names)) != len(names):
+        n_groups = len(np.unique(names))
+        if not n_groups == len(names) == len(sizes) or len(slots) != sizes.sum() or bool((sizes < 1).any()):
             raise KeyError("the sizes of groups do not fit to their slots")
         if len(slots):
             if slots.min() < 0 or slots.max() >= len(slots):
                 raise KeyError("a slot is out of range")
             groups._reserve_slots(len(slots))
-            groups._append(slots.astype(np.int64), np.repeat(names, sizes))
+            groups.assign(torch.from_numpy(slots), torch.from_numpy(np.repeat(names, sizes)))
             if bool((_view(groups._places)[: len(slots)] < 0).any()):
                 raise KeyError("a slot is in two groups")
         return groups

@@ -3,7 +3,7 @@ from random import Random
 import pytest
 import torch
 
-from redwood.buffers.slot_groups import AT_ONCE, Groups
+from redwood.buffers.slot_groups import AT_ONCE, PER_GROUP, Groups
 from redwood.core.state import State
 
 
@@ -63,6 +63,25 @@ class TestAssign:
             plain.assign(slots, names)
             same(groups, plain)
 
+    @pytest.mark.parametrize(("n_groups", "is_at_once"), [(4, True), (5, False)])
+    def test_only_large_groups_are_worth_it(
+        self, n_groups: int, is_at_once: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each group takes calls of NumPy, in a restored state as in a batch."""
+        single: list[tuple[int, int]] = []
+        put = Groups.put
+
+        def put_one(self: Groups, slot: int, group: int) -> None:
+            single.append((slot, group))
+            put(self, slot, group)
+
+        monkeypatch.setattr(Groups, "put", put_one)
+        groups, names = Groups(), torch.arange(4 * PER_GROUP) % n_groups
+        groups.assign(torch.arange(len(names)), names)
+        restored = Groups.restored(groups.state_dict())
+        assert restored.of_all().tolist() == names.tolist()
+        assert len(single) == (0 if is_at_once else 2 * len(names))
+
     def test_a_group_without_slots_is_gone(self) -> None:
         groups = Groups()
         groups.put(0, 7)
@@ -110,6 +129,8 @@ class TestState:
             {"slots": [0, 1, -1]},
             {"slots": [0, 1]},
             {"sizes": [1, 1]},
+            {"sizes": [4, -1]},
+            {"sizes": [3, 0]},
             {"groups": [5, 5]},
             {"groups": [5]},
         ],
