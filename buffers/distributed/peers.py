@@ -197,7 +197,8 @@ def lost_workers() -> Iterator[None]:
         reason = next((sign for sign in _SIGNS if sign in text), "no connection")
         raise WorkerLostError(
             f"Another worker has ended or stopped answering ({reason}); look for the first error among the workers, "
-            "or for one that took fewer steps, then start all of them anew from the last checkpoint."
+            "or for one that took fewer steps, then start all of them anew from the last checkpoint; if one was only "
+            "slow, raise timeout."
         ) from error
 
 

@@ -49,7 +49,7 @@ class Job(Generic[Result]):
         if not self._over.wait(timeout.total_seconds() if timeout else None):
             raise WorkerLostError(
                 f"The exchange of samples has not come to an end for {timeout}; look for a worker that hangs, "
-                "then start all of them anew from the last checkpoint."
+                "then start all of them anew from the last checkpoint; if one was only slow, raise timeout."
             )
         if self._error is not None:
             raise self._error

@@ -22,10 +22,11 @@ from redwood.buffers.distributed.checkpoint import (
     write_checkpoint,
 )
 from redwood.buffers.distributed.peers import lost_workers
+from redwood.buffers.distributed.row_dealing import all_or_none
 from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
-from redwood.core.workers import gather_objects
+from redwood.core.workers import SAVING_TIMEOUT, gather_objects
 
 # The entry of a checkpoint that names the folder of its buffer.
 ENTRY = "async_rehearsal"
@@ -42,8 +43,15 @@ class BufferCheckpoints:
     """
 
     def __init__(self, memory: AsyncRehearsalBuffer, timeout: timedelta | None = None) -> None:
-        """Save and load the buffer of a strategy, and wait that long for other workers (default: as torch does)."""
-        self._memory, self._timeout = memory, timeout
+        """Save and load the buffer of a strategy.
+
+        Args:
+            memory: The buffer.
+            timeout: How long to wait for other workers, but at least half an hour: one of them writes the weights, or
+                reads rows that the others find in memory. Default: as torch does.
+        """
+        self._memory = memory
+        self._timeout = None if timeout is None else max(timeout, SAVING_TIMEOUT)
         self.is_of_first_replica = True
         self._group: ProcessGroup | None = None
         self._worker_thread: WorkerThread | None = None
@@ -76,7 +84,8 @@ class BufferCheckpoints:
             for stale in path.parent.glob(f"{escape(path.name)}.*.pending"):
                 _remove(stale)
         pending = path.with_name(f"{path.name}.{token}.pending")
-        write(pending)
+        # All wait here for the worker that writes, and not in the exchange of the next step, which is less patient.
+        all_or_none(lambda: write(pending), self._group)
 
         def finish() -> None:
             folder = folder_of(path) / token
@@ -120,8 +129,16 @@ class BufferCheckpoints:
         """Restore the buffer of a checkpoint, if it has one; every worker has to call this.
 
         Raises:
-            ValueError: If the folder of the buffer is missing or damaged.
+            ValueError: If the folder of the buffer is missing or damaged, or the workers load different checkpoints.
         """
+        self.join()
+        with lost_workers():
+            entries = gather_objects(checkpoint.get(ENTRY), self._group)
+        if any(entry != entries[0] for entry in entries):
+            raise BufferInputError(
+                f"The workers load different checkpoints ({path} on this one); put them into a folder that all "
+                "machines share, and give all workers the same path."
+            )
         if ENTRY not in checkpoint:
             return False
         # A link to the last checkpoint has no folder of its own.
@@ -137,7 +154,10 @@ class BufferCheckpoints:
                 stacklevel=2,
             )
         memory.reset()
-        extra = read_checkpoint(folder, memory.buffer, rank, world, memory.peers.group)
+        every = self._group is not None and world == dist.get_world_size()
+        group = self._group if every else memory.peers.group
+        # Some read rows that others find in memory: all wait here, and not in the next exchange, which is less patient.
+        extra = all_or_none(lambda: read_checkpoint(folder, memory.buffer, rank, world, group), self._group)
         memory.buffer.mark(mark_of(folder))
         memory.restore(extra)
         return True
