@@ -17,14 +17,16 @@ def plan_uniform(random: CounterRandom, step: int, n: int, group_counts: GroupCo
     """For each worker min(n, M) distinct rows of all M rows; every choice is equally likely.
 
     If N workers draw at most M rows together, no two of them draw the same row: the N n rows are one ordered subset of
-    all rows, every one equally likely, cut into parts. Otherwise workers draw independently.
+    all rows, every one equally likely, cut into parts. Otherwise workers draw independently. Disjoint draws of more
+    than `FEW` rows together are only pseudo-random: a keyed permutation of 6 rounds has fewer keys than there are
+    choices.
     """
     counts = group_counts.counts.numpy()
     return _draws(group_counts, counts, _shared_pool(StepNumbers(random, step), n, counts))
 
 
 def part_uniform(random: CounterRandom, step: int, n: int, group_counts: GroupCounts, rank: int) -> ExchangePlan:
-    """One worker's part of `plan_uniform`, in time that grows with its rows and not with those drawn by others."""
+    """One worker's part of `plan_uniform`, in O(min(rows of the worker, N n) + sqrt(M)) for M rows of N workers."""
     counts = group_counts.counts.numpy()
     return _part(random, step, n, group_counts, counts, rank) or exchange_plan(
         plan_uniform(random, step, n, group_counts), rank, len(counts)
