@@ -150,3 +150,18 @@ def test_a_part_of_its_own_is_that_of_the_whole_plan(name: str) -> None:
             for mine, wanted in zip(part, whole, strict=True):
                 assert isinstance(mine, list) or torch.equal(mine, wanted)  # type: ignore[arg-type]
     assert len(kinds) == 4
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_part_is_that_of_the_whole_plan_where_one_worker_stores_most(name: str) -> None:
+    """The worker that stores more rows than are drawn plans all draws, and the others their own parts alone."""
+    counts = torch.tensor([[5000], [10], [0], [700], [2000]]).expand(5, 1 if name == "uniform" else 3)
+    group_counts = GroupCounts(torch.arange(counts.shape[1]) + 10, counts.contiguous(), torch.full((5,), 12))
+    n, random = FEW // 4, CounterRandom(0, "test")
+    assert counts[0, 0] > 5 * n > FEW
+    for step in range(3):
+        draws = SAMPLERS[name].plan(random, step, n, group_counts)
+        for rank in range(5):
+            part, whole = SAMPLERS[name].part(random, step, n, group_counts, rank), exchange_plan(draws, rank, 5)
+            for mine, wanted in zip(part, whole, strict=True):
+                assert mine == wanted if isinstance(mine, list) else torch.equal(mine, wanted)  # type: ignore[arg-type]
