@@ -15,7 +15,7 @@ from redwood.core.state import State
 _BITS = 6
 _BLOCK, _WITHIN = 1 << _BITS, (1 << _BITS) - 1
 # From this number on, slots are assigned or located all at once; for fewer, loops are faster than calls of NumPy.
-AT_ONCE = 128
+MANY_SLOTS = 128
 # And only if groups have this many of them on average: each group costs calls of NumPy.
 PER_GROUP = 32
 
@@ -59,7 +59,7 @@ class Groups:
 
     def assign(self, slots: Sequence[int] | Tensor, groups: Sequence[int] | Tensor) -> None:
         """Put slots (n,) into groups (n,), one after the other, and remove them from their former groups."""
-        if len(slots) >= max(AT_ONCE, PER_GROUP * len(set(_as_ints(groups)))):
+        if len(slots) >= MANY_SLOTS and _are_large(groups):
             many = _as_array(slots)
             self._reserve_slots(int(many.max()) + 1)
             if self._are_new(many):
@@ -170,8 +170,8 @@ class Groups:
     def locate(self, groups: Sequence[int] | Tensor, numbers: Sequence[int] | Tensor) -> Tensor:
         """The slots (n,), int64, given by their groups (n,) and their numbers (n,) in the order of these."""
         n = len(groups)
-        names = np.unique(_as_array(groups)).tolist() if n >= AT_ONCE else []
-        if not n or len(names) * 8 > n or n < AT_ONCE:
+        names = np.unique(_as_array(groups)).tolist() if n >= MANY_SLOTS else []
+        if not n or len(names) * 8 > n or n < MANY_SLOTS:
             found = zip(_as_ints(groups), _as_ints(numbers), strict=True)
             return integers([self.slot(group, number) for group, number in found])
         wanted, positions = _as_array(groups), _as_array(numbers)
@@ -243,6 +243,14 @@ class Groups:
             if bool((_view(groups._places)[: len(slots)] < 0).any()):
                 raise KeyError("a slot is in two groups")
         return groups
+
+
+def _are_large(groups: Sequence[int] | Tensor) -> bool:
+    """Whether each of the groups (n,) has PER_GROUP of the entries on average."""
+    names = _as_array(groups)
+    # Groups are mostly numbered through: their range is found much faster than their number.
+    most = int(names.max()) - int(names.min()) + 1
+    return len(names) >= PER_GROUP * most or len(names) >= PER_GROUP * len(set(_as_ints(groups)))
 
 
 def _as_array(values: Sequence[int] | Tensor) -> Array:

@@ -13,12 +13,12 @@ from typing_extensions import override
 
 from redwood.buffers.policies.base import CandidateInfo, Placement, Policy
 from redwood.buffers.randomness import CounterRandom, integers
-from redwood.buffers.slot_groups import AT_ONCE as GROUPED_AT_ONCE
-from redwood.buffers.slot_groups import Groups
+from redwood.buffers.slot_groups import MANY_SLOTS, Groups
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 
-AT_ONCE = 256
+# From this number of samples on, those that are refused are found all at once.
+MANY_SAMPLES = 256
 
 Number = TypeVar("Number", float, Tensor)
 
@@ -83,7 +83,7 @@ class ClassQuota(Policy):
         labels, n = info.labels[n_filled:], info.n - n_filled
         groups = labels.tolist()
         lots, draws = (random.run(self.n_seen, n) for random in (self._lots, self._choices))
-        if n > AT_ONCE:
+        if n > MANY_SAMPLES:
             positions, arrivals = self._undecided(labels, lots, info.n)
             self._seen.update(groups)
         else:
@@ -104,7 +104,7 @@ class ClassQuota(Policy):
         While a slot is free, no class has had its share of the capacity.
         """
         n = min(self.capacity - self.size, len(labels))
-        if n < GROUPED_AT_ONCE:
+        if n < MANY_SLOTS:
             return 0
         classes, counts = labels[:n].unique(return_counts=True)
         found = dict(zip(classes.tolist(), counts.tolist(), strict=True))

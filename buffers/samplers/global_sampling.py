@@ -103,12 +103,9 @@ def plan_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupC
     """
     counts = group_counts.counts.numpy()
     sizes = counts.sum(0)
-    keys = _balanced_keys(StepNumbers(random, step), n, sizes, len(counts))
-    shifts = _starts(counts.reshape(-1)).reshape(counts.shape).T.reshape(-1)
-    total = int(sizes.sum())
-    keys += _shifts(keys % max(total, 1), counts.T.reshape(-1), shifts)
-    keys.sort()
-    rows = keys.reshape(len(counts), -1) - np.arange(len(counts))[:, None] * total
+    rows = _balanced_rows(StepNumbers(random, step), n, sizes, len(counts))
+    rows += _shifts(rows, counts.T.reshape(-1), _starts(counts.reshape(-1)).reshape(counts.shape).T.reshape(-1))
+    rows.sort(axis=1)
     return _draws(group_counts, counts, rows)
 
 
@@ -119,10 +116,8 @@ def part_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupC
     world, total = len(counts), int(sizes.sum())
     if world * n <= FEW or not total:
         return exchange_plan(plan_balanced(random, step, n, group_counts), rank, world)
-    keys = _balanced_keys(StepNumbers(random, step), n, sizes, world)
-    keys.sort()
+    rows = _balanced_rows(StepNumbers(random, step), n, sizes, world).reshape(-1)
     drawers = np.arange(world).repeat(min(n, total))
-    rows = keys - drawers * total
     groups = intervals(rows, sizes.cumsum())
     numbers = rows - _starts(sizes)[groups]
     # Of each group, an owner has consecutive rows.
@@ -141,11 +136,8 @@ def part_balanced(random: CounterRandom, step: int, n: int, group_counts: GroupC
     )
 
 
-def _balanced_keys(numbers: StepNumbers, n: int, sizes: Array, world: int) -> Array:
-    """What each worker draws from groups of these sizes (G,): at most n rows each, all in one array, in no order.
-
-    Rows are numbered group by group, and worker w has those from w times their total on.
-    """
+def _balanced_rows(numbers: StepNumbers, n: int, sizes: Array, world: int) -> Array:
+    """For each worker min(n, M) rows of groups of these sizes (G,): (N, n), ascending; numbered group by group."""
     all_workers, total = np.arange(world), int(sizes.sum())
     n = min(n, total)
     level, rest = water_level(sizes.tolist(), n)
@@ -159,8 +151,10 @@ def _balanced_keys(numbers: StepNumbers, n: int, sizes: Array, world: int) -> Ar
     else:  # one row of some groups
         workers, groups = all_workers.repeat(rest), larger[more].reshape(-1)
         shares = np.ones(len(groups), dtype=np.int64)
-    starts = workers * total + _starts(sizes)[groups]
-    return unequal_subsets(numbers, workers, starts, sizes[groups], shares)
+    # While they are drawn, rows of worker w are numbered from w times their total on.
+    rows = unequal_subsets(numbers, workers, workers * total + _starts(sizes)[groups], sizes[groups], shares)
+    rows.sort()
+    return rows.reshape(world, n) - all_workers[:, None] * total
 
 
 def _shared_pool(numbers: StepNumbers, n: int, counts: Array) -> Array:

@@ -3,7 +3,7 @@ from random import Random
 import pytest
 import torch
 
-from redwood.buffers.slot_groups import AT_ONCE, PER_GROUP, Groups
+from redwood.buffers.slot_groups import MANY_SLOTS, PER_GROUP, Groups
 from redwood.core.state import State
 
 
@@ -54,10 +54,10 @@ class TestAssign:
     def test_many_at_once(self, n_groups: int) -> None:
         """New slots, then old and new ones, then some of them twice."""
         random, groups, plain = Random(1), Groups(), PlainGroups()
-        new = list(range(3 * AT_ONCE))
+        new = list(range(3 * MANY_SLOTS))
         random.shuffle(new)
-        mixed = random.sample(range(4 * AT_ONCE), 2 * AT_ONCE)
-        for slots in (new[:AT_ONCE], new[AT_ONCE:], mixed, mixed[:AT_ONCE] * 2):
+        mixed = random.sample(range(4 * MANY_SLOTS), 2 * MANY_SLOTS)
+        for slots in (new[:MANY_SLOTS], new[MANY_SLOTS:], mixed, mixed[:MANY_SLOTS] * 2):
             names = [random.randrange(n_groups) for _ in slots]
             groups.assign(torch.tensor(slots), torch.tensor(names))
             plain.assign(slots, names)
