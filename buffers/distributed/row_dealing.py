@@ -86,13 +86,16 @@ def _exchange(
     """Each worker reads one of these chunks, and all hand the rows to those that get them."""
     own = chunks[rank]
     receivers = dealt_to[own.start : own.end]
-    rows = all_or_none(
-        lambda: _read(shards, own) if len(receivers) else torch.empty(0, words.shape[1], dtype=WORD), group
-    )
-    sent = rows[receivers.argsort(stable=True)]
     wanted = [places[chunk.start : chunk.end][dealt_to[chunk.start : chunk.end] == rank] for chunk in chunks]
     n_received = [len(some) for some in wanted]
-    received = torch.empty(sum(n_received), words.shape[1], dtype=WORD)
+
+    def prepare() -> tuple[Tensor, Tensor]:
+        """What this worker sends, and room for what it receives: all large allocations, any of which may fail."""
+        rows = _read(shards, own) if len(receivers) else torch.empty(0, words.shape[1], dtype=WORD)
+        sent = rows[receivers.argsort(stable=True)]
+        return sent, torch.empty(sum(n_received), words.shape[1], dtype=WORD)
+
+    sent, received = all_or_none(prepare, group)
     n_sent = receivers.long().bincount(minlength=len(chunks)).tolist()
     with lost_workers():
         # As integers: no backend knows complex numbers everywhere.

@@ -15,6 +15,7 @@ from torch import Tensor
 from redwood.buffers import POLICIES, SAMPLERS, RehearsalBuffer, StorageError
 from redwood.buffers.distributed import checkpoint as shards
 from redwood.buffers.distributed import checkpoint_files as checkpoint_files
+from redwood.buffers.distributed import row_dealing
 from redwood.buffers.distributed.checkpoint import is_complete, read_checkpoint, take_snapshot, write_checkpoint
 from redwood.buffers.distributed.checkpoint_files import CheckpointReader
 from redwood.core.state import State
@@ -177,6 +178,25 @@ def load_damaged(directory: Path) -> str:
     return ""
 
 
+def load_without_memory(directory: Path) -> str:
+    """The error of loading together, where the second worker finds no room for the rows that it receives."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    empty = torch.empty
+
+    def too_large(*shape: int, **options: Any) -> Tensor:
+        if len(shape) == 2 and rank == 1:
+            raise MemoryError(f"no room on worker {rank}")
+        return empty(*shape, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(row_dealing.torch, "empty", too_large)
+        try:
+            read_checkpoint(directory, make(world, rank), rank, world, dist.group.WORLD)
+        except (MemoryError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def save_where_no_folder_is(directory: Path) -> str:
     rank = dist.get_rank()
     try:
@@ -264,6 +284,10 @@ class TestSeveralWorkers:
         file.write_bytes(data)
         errors = gloo_workers.run(2, load_damaged, tmp_path)
         assert all("damaged (the checksum of shard_0/rows/0 is wrong)" in error for error in errors)
+
+    def test_all_hear_of_one_without_memory(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
+        errors = gloo_workers.run(2, load_without_memory, saved(full(), tmp_path))
+        assert errors == ["BufferInputError: no room on worker 1", "MemoryError: no room on worker 1"]
 
     def test_fewer_workers_write_over_what_more_have_saved(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 90)
