@@ -412,9 +412,11 @@ def report(on_gpu: bool, checked: dict[str, str], verdicts: list[str], copied: l
     machine: Row = {"device": "CPU: this shows that the script runs, and nothing of a GPU"}
     if on_gpu:
         machine = {"GPU": torch.cuda.get_device_name(), "GPUs": torch.cuda.device_count(), "CUDA": torch.version.cuda}
-    text = [markdown_table([machine]), "\n".join(f"- {said}" for said in verdicts), markdown_table(copied)]
+    text = [markdown_table([machine]), "\n".join(f"- {said}" for said in verdicts)]
+    if on_gpu:
+        text += [markdown_table(copied), markdown_table(rows)]
     content = {"machine": machine, "checks": checked, "verdicts": verdicts, "speeds": copied, "steps": rows}
-    write("gpu" if on_gpu else "gpu_cpu", {**environment(), **content}, "\n\n".join([*text, markdown_table(rows)]))
+    write("gpu" if on_gpu else "gpu_cpu", {**environment(), **content}, "\n\n".join(text))
 
 
 if __name__ == "__main__":

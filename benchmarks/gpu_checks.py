@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -181,17 +181,17 @@ def waits_of_the_host(device: torch.device) -> str:
     run, samples = Run(device, "cuda", "reservoir"), samples_of(8)
     pinned = [{name: leaf.pin_memory() for name, leaf in batch.items()} for batch in samples]
     run.open()
-    run.train(pinned)  # memory is allocated
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for _ in range(STEPS_WITHOUT_WAIT // len(pinned)):
-            run.train(pinned)
-            run.drawn.clear()
-    except RuntimeError as error:
-        return f"waited: {error}"
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    run.memory.close()
+    with closing(run.memory):
+        run.train(pinned)  # memory is allocated
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(STEPS_WITHOUT_WAIT // len(pinned)):
+                run.train(pinned)
+                run.drawn.clear()
+        except RuntimeError as error:
+            return f"waited: {error}"
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     return "none"
 
 
