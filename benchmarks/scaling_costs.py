@@ -122,19 +122,25 @@ def measure_copying(workers: int, n_changed: int, rounds: int) -> float:
 
 
 def measure_reading(workers: int, n_changed: int, rounds: int) -> float:
-    """CPU seconds in which a worker finds out what all workers store of all classes, once it has the changes."""
+    """CPU seconds in which a worker finds out what all workers store of all classes, once it has the changes.
+
+    Each worker changes some classes of its own in each step.
+    """
     table = CountTable(workers)
-    table.update(_tickets(workers, N_CLASSES))
-    changes = _tickets(workers, n_changed)
-    return _median([_timed(partial(table.update, changes)) for _ in range(rounds)])
+    table.update(_tickets(workers, N_CLASSES, 0))
+    steps = [_tickets(workers, n_changed, 1 + number) for number in range(rounds)]
+    return _median([_timed(partial(table.update, changes)) for changes in steps])
 
 
-def _tickets(workers: int, n_groups: int) -> torch.Tensor:
-    """Messages of workers that each have one row of so many groups."""
-    ticket = torch.ones(ticket_bytes(n_groups) // 8, dtype=torch.int64)
-    ticket[3] = n_groups
-    ticket[HEAD : HEAD + 2 * n_groups : 2] = torch.arange(n_groups)
-    return ticket.repeat(workers, 1)
+def _tickets(workers: int, n_groups: int, seed: int) -> torch.Tensor:
+    """Messages of workers that each have some rows of so many of all classes, drawn at random for each."""
+    random = torch.Generator().manual_seed(seed)
+    tickets = torch.ones(workers, ticket_bytes(n_groups) // 8, dtype=torch.int64)
+    tickets[:, 3] = n_groups
+    groups, counts = (tickets[:, HEAD + place : HEAD + 2 * n_groups : 2] for place in (0, 1))
+    groups.copy_(torch.rand(workers, N_CLASSES, generator=random).argsort(dim=1)[:, :n_groups])
+    counts.copy_(torch.randint(1, 100, counts.shape, generator=random))
+    return tickets
 
 
 def _messages(name: str, rounds: int) -> float:

@@ -36,7 +36,8 @@ from scaling_pipeline import FORWARD, JITTER, LEAST, MOST, ONE_IN, TAIL, Backgro
 from redwood.buffers.distributed.peers import MANY
 
 WORKERS, REPLAYS, STEPS = (8, 16, 32, 64, 128, 256, 512, 1024), (7, 28), (80e-3, 20e-3)
-HIDDEN = 0.02  # of a step: by how much it may get longer
+# Of a step: by how much it may get longer. The bar of `overlap.py` for two processes; calls into the buffer count, too.
+HIDDEN = 0.02
 
 Rows = list[dict[str, Any]]
 
