@@ -17,11 +17,13 @@ from redwood.buffers.distributed.resharding import Resharded, reshard
 from redwood.buffers.distributed.row_dealing import Chunk, all_or_none, deal_rows
 from redwood.buffers.layout import WORD, RowLayout
 from redwood.buffers.pytree import Tree, to_plain
+from redwood.buffers.storage import RowStorage
 from redwood.core.state import State
 
 __all__ = ["Snapshot", "is_complete", "read_checkpoint", "take_snapshot", "write_checkpoint"]
 
-# Bytes of rows in one tensor; a reader of some rows needs that much memory beside them.
+# Bytes of rows in one tensor. A reader of some rows needs that much memory beside them, and three times as much where
+# workers hand each other what they read: the chunk, its rows by receiver, and the rows that come in.
 CHUNK = 2**26
 
 
@@ -111,23 +113,28 @@ def read_checkpoint(
 
     Raises:
         ValueError: If the checkpoint is incomplete, damaged, of another policy or sampler, or cannot be distributed to
-            this number of workers. The buffer is then as it was before.
+            this number of workers; on all workers of the group. The buffer of the one that finds it is then as it was
+            before.
         StorageError: If the rows cannot be allocated.
     """
     shards = all_or_none(lambda: CheckpointReader(directory), group)
     n_saved = next(worker for worker in count() if _state_of(worker) not in shards.shapes)
     extra: State = all_or_none(lambda: shards.unpacked("extra"), group)
-    if n_saved == world:
+
+    def own_state() -> tuple[State, RowStorage | None]:
         state = shards.unpacked(_state_of(rank))
         recovered = buffer.recovered_rows(state, mark_of(directory))
         if recovered is None:
             state["rows"] = _own_rows(shards, state["rows"], rank, buffer)
         else:
             state["rows"] = recovered.first(len(state["slot_statistics"]["arrivals"]))
+        return state, recovered
+
+    if n_saved == world:
+        state, recovered = all_or_none(own_state, group)
     else:
-        recovered = None
-        state = _reshard(shards, buffer, n_saved, rank, world, group)
-    buffer.load_state_dict(state, recovered)
+        state, recovered = _reshard(shards, buffer, n_saved, rank, world, group), None
+    all_or_none(lambda: buffer.load_state_dict(state, recovered), group)
     return extra
 
 

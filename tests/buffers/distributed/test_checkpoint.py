@@ -168,11 +168,12 @@ def load_together(directory: Path, policy: str, sampler: str) -> tuple[State, li
     return buffer.state_dict(), n_read
 
 
-def load_damaged(directory: Path) -> str:
-    """The error of loading together."""
+def load_damaged(directory: Path, *policies: str) -> str:
+    """The error of loading together, with these policies of all workers."""
     rank, world = dist.get_rank(), dist.get_world_size()
+    buffer = make(world, rank, *policies[rank : rank + 1])
     try:
-        read_checkpoint(directory, make(world, rank), rank, world, dist.group.WORLD)
+        read_checkpoint(directory, buffer, rank, world, dist.group.WORLD)
     except ValueError as error:
         return str(error)
     return ""
@@ -284,6 +285,22 @@ class TestSeveralWorkers:
         file.write_bytes(data)
         errors = gloo_workers.run(2, load_damaged, tmp_path)
         assert all("damaged (the checksum of shard_0/rows/0 is wrong)" in error for error in errors)
+
+    def test_a_damaged_row_ends_as_many_workers_as_have_saved(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
+        """Each reads its own shard only."""
+        gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 90)
+        file = tmp_path / "shard_1.bin"
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+        errors = gloo_workers.run(2, load_damaged, tmp_path)
+        assert all("damaged (the checksum of shard_1/rows/0 is wrong)" in error for error in errors)
+
+    def test_one_of_another_policy_ends_all(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
+        gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 90)
+        errors = gloo_workers.run(2, load_damaged, tmp_path, "class_balanced", "ring")
+        assert errors[0] == errors[1]
+        assert "policy" in errors[0]
 
     def test_all_hear_of_one_without_memory(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         errors = gloo_workers.run(2, load_without_memory, saved(full(), tmp_path))
