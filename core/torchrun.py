@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed.constants import default_pg_timeout
 
 from redwood.core.errors import WorkerLostError
 
@@ -23,12 +24,13 @@ def is_restarted() -> bool:
 def launch_id() -> str | None:
     """What tells this start of torchrun from others, on all of its machines; None without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
-    if name in (None, "", "none"):  # its users need not name it; the store has a port of its own
+    # Its users need not name it: the port of the store tells starts apart then. All starts of one name count as one.
+    if name in (None, "", "none"):
         name = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if name else None
     return name
 
 
-def join_workers(backend: Callable[[], str], timeout: timedelta) -> None:
+def join_workers(backend: Callable[[], str], timeout: timedelta | None) -> None:
     """Make the default process group of torchrun's workers, if there is none; does nothing without torchrun.
 
     torchrun keeps one store for all lives of its workers (pytorch issue 135712). A worker that is started again may
@@ -37,7 +39,7 @@ def join_workers(backend: Callable[[], str], timeout: timedelta) -> None:
 
     Args:
         backend: Returns the backend of the group.
-        timeout: Of its collectives.
+        timeout: Of its collectives; None: as torch's default for the backend.
 
     Raises:
         WorkerLostError: If the other workers do not come.
@@ -47,8 +49,9 @@ def join_workers(backend: Callable[[], str], timeout: timedelta) -> None:
         return
     rank = int(os.environ["RANK"])
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, world, is_master=False, timeout=timeout)
-    own = part_of_this_life(PrefixStore("redwood", store), rank, world, timeout)
+    meeting = timeout or default_pg_timeout
+    store = TCPStore(address, port, world, is_master=False, timeout=meeting)
+    own = part_of_this_life(PrefixStore("redwood", store), rank, world, meeting)
     dist.init_process_group(backend(), store=own, rank=rank, world_size=world, timeout=timeout)
 
 

@@ -20,8 +20,8 @@ SAVING_TIMEOUT = timedelta(minutes=30)
 def raise_after_timeout() -> None:
     """Have a collective of NCCL that takes too long raise an error, in groups made from now on.
 
-    By default torch ends the process then, with SIGABRT and without a sentence; torchrun asks for that as well. Other
-    values that the user has set stay.
+    By default torch ends the process then, with SIGABRT and without a sentence. Other values that the user has set
+    stay. A user's own 1 cannot be told from that of torchrun, which sets it for all workers.
     """
     if os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1") == "1":
         os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "2"  # CleanUpOnly: abort the communicator alone

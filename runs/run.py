@@ -231,7 +231,10 @@ class Run:
         self.resume = True
         self.folder.go_on()
         if os.environ.get("RANK") == "0":
-            print(f"torchrun has started the workers again; the run in {self.run_dir} goes on", file=sys.stderr)
+            print(
+                f"torchrun has started workers of the same --rdzv-id again; the run in {self.run_dir} goes on",
+                file=sys.stderr,
+            )
 
     def stamp(self, phase: int) -> State:
         """What ties a checkpoint inside a phase to this run; it stands under the key `STAMP`."""

@@ -48,6 +48,7 @@ class AsyncRehearsalBuffer:
         profiler: Times, bytes and counts of the parts of a step.
         peers: The workers, between `open` and `close`.
         tier: Where rows are kept.
+        is_marked: Whether checkpoints name the states of rows that can be brought back; the strategies' do.
 
     Examples:
         >>> memory = AsyncRehearsalBuffer(100, replay=2)
@@ -105,6 +106,7 @@ class AsyncRehearsalBuffer:
         self._policy, self._sampler = make_policy(policy, candidates), sampler
         self.tier, self._directory = tier, directory
         self._shared: SharedRows | None = None
+        self.is_marked = False
         self._settings = _settings_of(seed, replay)
         self.profiler = Profiler()
         self._lane = DeviceLane(torch.device("cpu"))
@@ -143,12 +145,18 @@ class AsyncRehearsalBuffer:
             timeout: How long to wait for others; default: as torch's.
 
         Raises:
-            ValueError: If there are more workers than `buffer_size`, or not as many as before, or there is no GPU.
+            ValueError: If there are more workers than `buffer_size`, or not as many as before, or there is no GPU, or
+                the tier is `shared` and nothing marks its rows.
             WorkerLostError: If another worker does not take part.
         """
         device = indexed(torch.device(device))
         if device.type == "cuda" and not torch.cuda.is_available():
             raise BufferInputError(f"device={device} needs a CUDA device, and there is none; choose cpu.")
+        if self.tier == SHARED and not self.is_marked:
+            raise BufferInputError(
+                "tier=shared needs the checkpoints of a strategy, to which its rows go back; in a loop of your own "
+                "choose host."
+            )
         self._timeout = timeout
         # Before the workers connect: a worker that is refused must not end the connections of the others.
         self.prepare(*place_in(group), device)
@@ -178,7 +186,8 @@ class AsyncRehearsalBuffer:
         if hasattr(self, "buffer"):
             if len(self._drawn) != world:
                 raise BufferInputError(
-                    f"This buffer was shared by {len(self._drawn)} workers and now there are {world}."
+                    f"This buffer was shared by {len(self._drawn)} workers and now there are {world}; start as many, "
+                    "or make a new buffer and load a checkpoint, whose rows are distributed to any number."
                 )
             return
         if self.buffer_size < world:

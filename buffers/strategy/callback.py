@@ -7,10 +7,13 @@ from functools import cache
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import (
     DDPStrategy,
+    DeepSpeedStrategy,
     FSDPStrategy,
     ModelParallelStrategy,
     SingleDeviceStrategy,
+    SingleDeviceXLAStrategy,
     Strategy,
+    XLAStrategy,
 )
 from torch import Tensor
 from typing_extensions import override
@@ -24,6 +27,8 @@ from redwood.core.errors import BufferInputError
 from redwood.core.workers import TIMEOUT
 
 _SERVED = DDPStrategy, FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
+# They inherit from strategies that are served, but take gradients, weights and checkpoints out of their hands.
+_REFUSED = DeepSpeedStrategy, XLAStrategy, SingleDeviceXLAStrategy
 
 
 class AsyncRehearsalCallback(Callback):
@@ -92,7 +97,7 @@ def _make_rehearse(strategy: Strategy) -> None:
     kind = type(strategy)
     if isinstance(strategy, RehearsalMixin):
         raise BufferInputError(f"{kind.__name__} rehearses already; leave out AsyncRehearsalCallback or the strategy.")
-    if not isinstance(strategy, _SERVED):
+    if not isinstance(strategy, _SERVED) or isinstance(strategy, _REFUSED):
         raise BufferInputError(
             f"AsyncRehearsalCallback cannot serve {kind.__name__}; choose the strategy ddp, fsdp, "
             "ModelParallelStrategy or a single device."

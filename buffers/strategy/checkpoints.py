@@ -1,5 +1,6 @@
 """The buffer beside the checkpoints of Lightning."""
 
+import contextlib
 import os
 import shutil
 import warnings
@@ -30,6 +31,8 @@ from redwood.core.workers import SAVING_TIMEOUT, gather_objects
 
 # The entry of a checkpoint that names the folder of its buffer.
 ENTRY = "async_rehearsal"
+# What a folder's name ends with while another one takes its place.
+_BEFORE = ".before.pending"
 
 
 class BufferCheckpoints:
@@ -51,6 +54,7 @@ class BufferCheckpoints:
                 reads rows that the others find in memory. Default: as torch does.
         """
         self._memory = memory
+        memory.is_marked = True
         self._timeout = None if timeout is None else max(timeout, SAVING_TIMEOUT)
         self.is_of_first_replica = True
         self._group: ProcessGroup | None = None
@@ -81,6 +85,7 @@ class BufferCheckpoints:
         checkpoint[ENTRY] = {"folder": token, "workers": memory.world}
         snapshot = take_snapshot(memory.buffer, memory.extra_state()) if self.is_of_first_replica else None
         if first:  # files of a killed process
+            put_back(path)
             for stale in path.parent.glob(f"{escape(path.name)}.*.pending"):
                 _remove(stale)
         pending = path.with_name(f"{path.name}.{token}.pending")
@@ -225,6 +230,8 @@ def local_path(path: str | Path) -> Path:
 
 def last_checkpoint(folder: str | Path) -> Path | None:
     """The newest complete checkpoint with a buffer among the files `*.ckpt` of a folder; None without one."""
+    for before in Path(folder).glob(f"*.ckpt{_BEFORE}"):
+        put_back(before.with_name(before.name.removesuffix(_BEFORE)))
     candidates = [
         (path.stat().st_mtime_ns, path.name, path)
         for path in Path(folder).glob("*.ckpt")
@@ -246,12 +253,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def put_back(path: Path) -> None:
+    """Put the checkpoint before in its place again, if a stop came before the new one was there; see `_replace`."""
+    if not path.exists():
+        with contextlib.suppress(FileNotFoundError):  # there is none, or another worker has put it back
+            os.replace(path.with_name(path.name + _BEFORE), path)
+
+
 def _replace(pending: Path, path: Path) -> None:
     """Put a checkpoint in the place of the one before."""
     if not path.is_dir():
         os.replace(pending, path)
         return
-    before = path.with_name(f"{path.name}.before.pending")  # a folder can only take the place of an empty one
+    before = path.with_name(path.name + _BEFORE)  # a folder can only take the place of an empty one
     os.replace(path, before)
     os.replace(pending, path)
     _remove(before)

@@ -99,7 +99,8 @@ class RehearsalMixin(BufferSaving):
             tasks: Finds the tasks (B,) of a batch, for samplers that need tasks.
             extras: Names of further leaves of a sample that the module hands in with `add_extras`.
             buffer: The `memory` of an earlier strategy, to be used instead of a new one.
-            timeout: How long to wait for other workers, in all collectives; None: as torch's defaults.
+            timeout: How long to wait for other workers, in all collectives; default: five minutes. None: as torch's
+                defaults, which are ten minutes for NCCL and thirty for gloo.
             **strategy: Passed on to the strategy of Lightning.
 
         Raises:
@@ -227,7 +228,7 @@ class RehearsalMixin(BufferSaving):
     @override
     def setup_environment(self) -> None:
         raise_after_timeout()
-        join_workers(self._backend, self._exchange_timeout or TIMEOUT)
+        join_workers(self._backend, self._exchange_timeout)
         super().setup_environment()
         if self._trainer.state.fn == "fit":
             self.join_workers()

@@ -8,7 +8,7 @@ from pytorch_lightning.strategies import Strategy
 from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
-from redwood.buffers.strategy.checkpoints import BufferCheckpoints, last_checkpoint, local_path, new_token
+from redwood.buffers.strategy.checkpoints import BufferCheckpoints, last_checkpoint, local_path, new_token, put_back
 from redwood.buffers.strategy.hooks import is_called_by
 from redwood.core.state import State
 
@@ -35,6 +35,9 @@ class BufferSaving(Strategy):
         """
         save = super().save_checkpoint
         if "optimizer_states" not in checkpoint or not hasattr(self.memory, "buffer"):  # weights alone, or no training
+            self.write_rest()
+            # An exchange that has failed raises here: under NCCL the weights may come of gradients that were aborted.
+            self.memory.flush()
             self._checkpoints.wait()  # it may be of the same name
             save(checkpoint, filepath, storage_options)
             return
@@ -68,6 +71,7 @@ class BufferSaving(Strategy):
     @override
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> State:
         self._checkpoints.wait()
+        put_back(Path(checkpoint_path))
         checkpoint: State = super().load_checkpoint(checkpoint_path, weights_only)
         fitting = self._trainer.state.fn == "fit"
         if fitting and not self._checkpoints.load(checkpoint, local_path(checkpoint_path)):

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from torch.distributed import HashStore, PrefixStore
 
+from redwood.core import torchrun
 from redwood.core.errors import WorkerLostError
 from redwood.core.torchrun import join_workers, part_of_this_life
 
@@ -54,6 +55,19 @@ def test_fewer_and_more_workers():
 def set_everywhere(parts):
     parts[0].set("x", "1")
     return parts
+
+
+@pytest.mark.parametrize("timeout", [SOON, None])
+def test_the_group_has_the_timeout_that_was_asked_for(monkeypatch, timeout):
+    environment = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}
+    for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", **environment}.items():
+        monkeypatch.setenv(name, value)
+    made = {}
+    monkeypatch.setattr(torchrun, "TCPStore", lambda *args, **options: HashStore())
+    monkeypatch.setattr(torchrun, "part_of_this_life", lambda store, *args: store)
+    monkeypatch.setattr(torchrun.dist, "init_process_group", lambda backend, **options: made.update(options))
+    join_workers(lambda: "gloo", timeout)
+    assert made["timeout"] == timeout
 
 
 def test_nothing_is_done_without_torchrun(monkeypatch):

@@ -125,7 +125,7 @@ class TestRestarts:
         again.folder.refuse_used()
         assert again.resume
         assert capsys.readouterr().err == (
-            f"torchrun has started the workers again; the run in {tmp_path / 'run'} goes on\n"
+            f"torchrun has started workers of the same --rdzv-id again; the run in {tmp_path / 'run'} goes on\n"
         )
 
     def test_a_run_of_another_start_is_refused_as_ever(self, launched, tmp_path):

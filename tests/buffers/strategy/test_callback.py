@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, Strategy
+from pytorch_lightning.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+    SingleDeviceXLAStrategy,
+    Strategy,
+    XLAStrategy,
+)
 from torch import Tensor
 
 from redwood.buffers import AsyncRehearsalBuffer, AsyncRehearsalCallback, BufferInputError
@@ -108,6 +116,13 @@ class TestRefused:
         callback, trainer = callback_of(), trainer_of("auto")
         trainer.strategy.__class__ = type("Plain", (Strategy,), dict.fromkeys(Strategy.__abstractmethods__))
         with pytest.raises(BufferInputError, match=r"cannot serve Plain; choose the strategy ddp, fsdp"):
+            callback.setup(trainer, Stranger(), "fit")
+
+    @pytest.mark.parametrize("kind", [DeepSpeedStrategy, XLAStrategy, SingleDeviceXLAStrategy])
+    def test_strategies_that_keep_gradients_to_themselves(self, kind: Any) -> None:
+        callback, trainer = callback_of(), trainer_of("auto")
+        trainer.strategy.__class__ = type("Own", (kind,), {"__init__": lambda self: None})
+        with pytest.raises(BufferInputError, match=r"cannot serve Own; choose the strategy ddp, fsdp"):
             callback.setup(trainer, Stranger(), "fit")
 
     def test_strategies_that_cannot_change(self) -> None:

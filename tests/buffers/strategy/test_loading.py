@@ -1,14 +1,18 @@
 """Checkpoints of all kinds, loaded before and during a fit."""
 
+import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import LearningRateFinder
 
+from redwood.buffers.distributed.worker_thread import Job
 from redwood.buffers.strategy import checkpoints
+from redwood.core.errors import WorkerLostError
 from tests.buffers.strategy.plain_modules import Resumable, Stranger, loader_of, stored, strategy_of, trainer_of
 from tests.buffers.strategy.save_callbacks import Momentum, batches_of, goes_on, is_whole, names, resumed, saved, slots
 
@@ -94,6 +98,20 @@ class TestOtherCheckpoints:
         with pytest.raises(ValueError, match=r"^A buffer is saved to a shared file system, got s3://a/b; "):
             checkpoints.local_path("s3://a/b")
 
+    def test_weights_alone_are_not_saved_after_an_exchange_has_failed(self, tmp_path: Path) -> None:
+        path, strategy = tmp_path / "a.ckpt", strategy_of()
+
+        class Saving(Callback):
+            def on_before_optimizer_step(self, trainer: Any, *args: Any) -> None:
+                if trainer.global_step == 2:
+                    failed = strategy.memory._fetched = Job(Mock(side_effect=WorkerLostError("lost")))
+                    failed.run()
+                    trainer.save_checkpoint(path, weights_only=True)
+
+        with pytest.raises(WorkerLostError, match="lost"):
+            trainer_of(strategy, callbacks=[Saving()]).fit(Stranger(), loader_of(range(20)))
+        assert not path.exists()
+
 
 class TestDuringAFit:
     def test_loading_goes_back(self, tmp_path: Path) -> None:
@@ -147,3 +165,60 @@ class TestTheLastCheckpoint:
         assert strategy.last_checkpoint(tmp_path).resolve() == tmp_path / "c.ckpt"
         next((tmp_path / "c.ckpt.rehearsal").glob("*/index.json")).unlink()
         assert strategy.last_checkpoint(str(tmp_path)) == tmp_path / "a.ckpt"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class TestAFolderInThePlaceOfAnother:
+    """A checkpoint of sharded weights is a folder, and no system call puts one in the place of another."""
+
+    @pytest.fixture
+    def stopped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A checkpoint whose replacement was stopped half way."""
+        path, pending = tmp_path / "last.ckpt", tmp_path / "last.ckpt.new.pending"
+        for place, content in ((path, "old"), (pending, "new")):
+            place.mkdir()
+            (place / "content").write_text(content)
+        buffers = checkpoints.folder_of(path) / "token"
+        buffers.mkdir(parents=True)
+        (buffers / "index.json").touch()
+        real = os.replace
+
+        def replace(source: Path, target: Path) -> None:
+            if source == pending:
+                raise Killed
+            real(source, target)
+
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(Killed):
+            checkpoints._replace(pending, path)
+        monkeypatch.undo()
+        assert not path.exists()
+        return path
+
+    def test_the_one_before_is_found(self, stopped: Path) -> None:
+        assert checkpoints.last_checkpoint(stopped.parent) == stopped
+        assert (stopped / "content").read_text() == "old"
+
+    def test_the_next_save_keeps_it_until_its_own_is_there(self, stopped: Path) -> None:
+        strategy = strategy_of()
+        strategy.memory.open()
+
+        def fail(pending: Path) -> None:
+            raise OSError("no space left")
+
+        saves = checkpoints.BufferCheckpoints(strategy.memory)
+        with pytest.raises(OSError, match="no space left"):
+            saves.save({}, stopped, "next", fail)
+        assert (stopped / "content").read_text() == "old"
+        assert names(stopped.parent) == ["last.ckpt", "last.ckpt.rehearsal"]
+        saves.close()
+        strategy.memory.close()
+
+    def test_a_whole_replacement(self, stopped: Path) -> None:
+        checkpoints.put_back(stopped)
+        checkpoints._replace(stopped.with_name("last.ckpt.new.pending"), stopped)
+        assert (stopped / "content").read_text() == "new"
+        assert names(stopped.parent) == ["last.ckpt", "last.ckpt.rehearsal"]

@@ -6,6 +6,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from torch.nn.parallel import DistributedDataParallel
 
+from redwood.buffers import AsyncRehearsalBuffer
 from redwood.buffers.strategy.mixin import BUFFER_SIZE, REPLAY
 from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
@@ -78,8 +79,17 @@ def refused_buffer() -> str:
 
 
 def test_buffer_of_another_number_of_workers(two_workers: TwoWorkers) -> None:
-    message = "This buffer was shared by 1 workers and now there are 2."
+    message = (
+        "This buffer was shared by 1 workers and now there are 2; start as many, or make a new buffer and load a "
+        "checkpoint, whose rows are distributed to any number."
+    )
     assert two_workers.run(refused_buffer) == [message, message]
+
+
+def test_rows_that_nothing_marks() -> None:
+    memory = AsyncRehearsalBuffer(30, replay=3, tier="shared")
+    with pytest.raises(ValueError, match=r"^tier=shared needs the checkpoints of a strategy, .* choose host\.$"):
+        memory.open()
 
 
 def too_small() -> str:
