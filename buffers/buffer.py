@@ -397,8 +397,7 @@ class RehearsalBuffer:
     def mark(self, name: str) -> None:
         """Name the state of rows in shared memory, to which `recovered_rows` can go back; does nothing elsewhere.
 
-        Raises:
-            StorageError: If the journal cannot be written.
+        If there is no room for the journal, one warning says so.
         """
         self._storage.mark(name, len(self))
 

@@ -29,7 +29,7 @@ class Owner(NamedTuple):
     @property
     def prefix(self) -> str:
         """What the names of its files begin with."""
-        return f"{NAME}-{_machine()}-{self.pid}-{self.started}-"
+        return f"{NAME}-{_boot()}.{_container()}-{self.pid}-{self.started}-"
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
@@ -52,12 +52,14 @@ class Owner(NamedTuple):
 
 
 def owner_of_this_worker() -> Owner:
-    """The process of torchrun that has started this worker.
+    """The process of torchrun that has started this worker, itself or by a script: the first without its variables.
 
     Raises:
         BufferInputError: If it was not torchrun that started it, or this is not Linux.
     """
     pid = os.getppid()
+    while keeper.parent_of(pid) and _is_started_by_torchrun(pid):
+        pid = keeper.parent_of(pid)
     started = keeper.start_of(pid) if "TORCHELASTIC_RUN_ID" in os.environ else None
     if started is None:
         raise BufferInputError(
@@ -68,12 +70,20 @@ def owner_of_this_worker() -> Owner:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the files of owners that have ended, of which even the keeper was killed."""
-    head = f"{NAME}-{_machine()}-"
+    """Remove the files of owners that have ended, of which even the keeper was killed.
+
+    Owners in other containers, such as one that was started again, cannot be seen; their keepers' locks can.
+    """
+    head = f"{NAME}-{_boot()}."
     for name, _ in named_files(folder, head):
-        pid, started, *_ = [*name.removeprefix(head).split("-"), ""]
-        if pid.isdecimal() and not Owner(int(pid), started).is_alive():
-            keeper.remove(str(folder), Owner(int(pid), started).prefix)
+        container, pid, started, *_ = [*name.removeprefix(head).split("-"), "", ""]
+        prefix = f"{head}{container}-{pid}-{started}-"
+        if container == _container():
+            has_ended = pid.isdecimal() and not Owner(int(pid), started).is_alive()
+        else:
+            has_ended = keeper.has_ended(str(folder), prefix)
+        if has_ended:
+            keeper.remove(str(folder), prefix)
 
 
 def named_files(folder: Path, prefix: str) -> list[tuple[str, Path]]:
@@ -82,7 +92,23 @@ def named_files(folder: Path, prefix: str) -> list[tuple[str, Path]]:
     return [(name, path) for name, path in entries if name.startswith(prefix)]
 
 
-def _machine() -> str:
-    """Tells apart machines, their starts, and containers: elsewhere the same number is another process's."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-    return blake2b(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode(), digest_size=5).hexdigest()
+def _is_started_by_torchrun(pid: int) -> bool:
+    """Whether a process has the variables that torchrun gives to its workers, and they to others."""
+    try:
+        return b"TORCHELASTIC_RUN_ID=" in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def _boot() -> str:
+    """Tells apart machines and their starts."""
+    return _short(Path("/proc/sys/kernel/random/boot_id").read_text())
+
+
+def _container() -> str:
+    """Tells apart containers: in another one the same number is another process's."""
+    return _short(os.readlink("/proc/self/ns/pid"))
+
+
+def _short(name: str) -> str:
+    return blake2b(name.encode(), digest_size=4).hexdigest()

@@ -1,11 +1,13 @@
 """The rows of a worker in a file in shared memory, with a journal that puts them back to a mark."""
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
+import warnings
 import weakref
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -73,10 +75,14 @@ class SharedRows:
     Before a row that was filled at a mark is overwritten for the first time since the last mark, the journal notes what
     it held. So each segment holds at most as many rows as the buffer, and two of them are kept.
 
+    If there is no room for the journal, the rows go on without marks until the next one.
+
     Everything survives the end of the process at any moment, and nothing survives that of the machine.
     """
 
-    def __init__(self, owner: Owner, rank: int, world: int, directory: str | None = None) -> None:
+    def __init__(
+        self, owner: Owner, rank: int, world: int, directory: str | None = None, local: range | None = None
+    ) -> None:
         """Name the files; none is opened yet.
 
         Args:
@@ -84,13 +90,14 @@ class SharedRows:
             rank: Number of this worker among all processes of the run.
             world: Number of these processes.
             directory: Folder of the files; default: that of shared memory.
+            local: Numbers of the processes on this machine; default: all.
         """
         self._owner, self._rank, self._world = owner, rank, world
+        self._local = range(world) if local is None else local
         self._folder = FOLDER if directory is None else Path(directory)
         # A process finds its rows again by the order in which it makes its buffers.
-        number = next(number for number in range(len(_IN_USE) + 1) if number not in _IN_USE)
-        _IN_USE[number] = self
-        self._stem = f"{owner.prefix}{rank}-{number}"
+        self._number = next(number for number in range(len(_IN_USE) + 1) if number not in _IN_USE)
+        _IN_USE[self._number] = self
         self._index: _Index | None = None
         self._segment: JournalSegment | None = None
         self._file: BinaryIO | None = None
@@ -98,6 +105,7 @@ class SharedRows:
         self._stride = 0
         self._rows: Array | None = None
         self._unsaved = np.zeros(0, dtype=bool)  # slots that need a record before they are overwritten
+        self._has_warned = False
 
     @classmethod
     def of_this_worker(cls, directory: str | None = None) -> "SharedRows":
@@ -106,7 +114,10 @@ class SharedRows:
         Raises:
             BufferInputError: If torchrun has not started it.
         """
-        return cls(owner_of_this_worker(), int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), directory)
+        owner, rank = owner_of_this_worker(), int(os.environ["RANK"])
+        first = rank - int(os.environ["LOCAL_RANK"])
+        local = range(first, first + int(os.environ["LOCAL_WORLD_SIZE"]))
+        return cls(owner, rank, int(os.environ["WORLD_SIZE"]), directory, local)
 
     def __reduce__(self) -> NoReturn:
         """Refuse a copy: it would write to the same files.
@@ -161,7 +172,8 @@ class SharedRows:
             RowsLostError: If they cannot be brought back.
         """
         self._release()
-        index = self._read_index()
+        self._find(name)
+        index = self._read_index(self._number)
         self._check(index, layout, capacity)
         place = next((place for place, mark in enumerate(index.marks) if name in mark.names), None)
         if place is None:
@@ -198,48 +210,84 @@ class SharedRows:
                 self._rows[slots] = rows
         for segment in segments[1:]:
             segment.close()
-        index.marks = index.marks[: place + 1]
-        self._replace_index(index)
+        self._replace_index(replace(index, marks=index.marks[: place + 1]))
         self._segment = segments[0]
         self._segment.clear()
 
     # While training.
 
     def mark(self, name: str, filled: int) -> None:
-        """Name the state of the rows, of which the first `filled` slots are filled; older marks than two are dropped.
-
-        Raises:
-            StorageError: If the journal cannot be written.
-        """
+        """Name the state of the rows, of which the first `filled` slots are filled; marks before the last two go."""
         if self._index is None or not self._owner.is_alive():  # nobody would start this worker again
             return
-        last = self._index.marks[-1]
-        if not self._is_unchanged or last.filled != filled:
-            self._begin(self._index, Mark(last.segment + 1, filled, [name]), self._stride)
-        elif name not in last.names:
-            last.names.append(name)
-            self._replace_index(self._index)
+        last = self._index.marks[-1] if self._index.marks else Mark(-1, -1)
+        try:
+            if not self._is_unchanged or last.filled != filled:
+                self._begin(self._index, Mark(last.segment + 1, filled, [name]), self._stride)
+            elif name not in last.names:
+                last.names.append(name)
+                self._replace_index(self._index)
+        except StorageError as error:
+            self._give_up_marks(error)
 
     def before_write(self, slots: Tensor) -> None:
-        """Note the rows in slots (n,), int64, that are needed to go back to a mark; they are overwritten next.
-
-        Raises:
-            StorageError: If the journal cannot be written.
-        """
+        """Note the rows in slots (n,), int64, that are needed to go back to a mark; they are overwritten next."""
         self._is_unchanged = False
         if self._rows is None or self._segment is None:
             return
         index = slots.cpu().numpy()
         needed = index[self._unsaved[index]]
         if len(needed):
-            self._segment.append(needed, self._rows[needed])
-            self._unsaved[needed] = False
+            try:
+                self._segment.append(needed, self._rows[needed])
+            except StorageError as error:
+                self._give_up_marks(error)
+            else:
+                self._unsaved[needed] = False
+
+    def _give_up_marks(self, error: StorageError) -> None:
+        """Go on without marks until the next one: training itself needs no journal.
+
+        The index goes before a row changes, so that nobody goes back to a mark of which a record is missing.
+        """
+        assert self._index is not None
+        self._index_file.unlink(missing_ok=True)
+        if self._segment is not None:
+            self._segment.close()
+        self._segment, self._index = None, replace(self._index, marks=[])
+        self._remove_others({self._rows_file(self._index)})
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{error} Until a later checkpoint finds room, workers that start again read their rows from disk.",
+                stacklevel=2,
+            )
 
     # The files.
 
     @property
+    def _stem(self) -> str:
+        return f"{self._owner.prefix}{self._rank}-{self._number}"
+
+    @property
     def _index_file(self) -> Path:
         return self._folder / f"{self._stem}.json"
+
+    def _find(self, name: str) -> None:
+        """Take the number of the files that have a mark, where this process has counted its buffers otherwise.
+
+        In the earlier process a buffer that nothing used any more may still have had a number.
+        """
+        head = f"{self._owner.prefix}{self._rank}-"
+        found = [entry.removeprefix(head).removesuffix(".json") for entry, _ in named_files(self._folder, head)]
+        others = sorted(int(number) for number in found if number.isdecimal() and int(number) not in _IN_USE)
+        for number in (self._number, *others):
+            with contextlib.suppress(RowsLostError):
+                if any(name in mark.names for mark in self._read_index(number).marks):
+                    del _IN_USE[self._number]
+                    self._number = number
+                    _IN_USE[number] = self
+                    return
 
     def _rows_file(self, index: _Index) -> Path:
         return self._folder / f"{self._stem}.{index.key}.rows"
@@ -250,8 +298,7 @@ class SharedRows:
     def _begin(self, index: _Index, mark: Mark, stride: int) -> None:
         """Begin a segment of the journal at a mark; it counts once the index names it."""
         segment = JournalSegment(self._segment_file(index, mark), stride, fresh=True)
-        index.marks = [*index.marks, mark][-KEPT_MARKS:]
-        self._replace_index(index)
+        self._replace_index(replace(index, marks=[*index.marks, mark][-KEPT_MARKS:]))
         if self._segment is not None:
             self._segment.close()
         self._segment, self._stride, self._is_unchanged = segment, stride, True
@@ -274,11 +321,11 @@ class SharedRows:
         self._remove_others({self._rows_file(index), *(self._segment_file(index, mark) for mark in index.marks)})
 
     def _remove_others(self, kept: set[Path]) -> None:
-        """Remove files of this worker, and of workers that there are no more, but not those to be kept."""
+        """Remove files of this worker, and of workers that this machine has no more, but not those to be kept."""
         for name, path in named_files(self._folder, self._owner.prefix):
             rank = name.removeprefix(self._owner.prefix).partition("-")[0]
             is_own = name.startswith(f"{self._stem}.") and path not in {self._index_file, *kept}
-            if is_own or (rank.isdecimal() and int(rank) >= self._world):
+            if is_own or (rank.isdecimal() and int(rank) not in self._local):
                 path.unlink(missing_ok=True)
 
     def _reserve(self, path: Path, n_bytes: int) -> None:
@@ -308,9 +355,10 @@ class SharedRows:
         self._rows = rows.view(torch.uint8).numpy().view(np.dtype((np.void, layout.stride)))[:, 0]
         return rows
 
-    def _read_index(self) -> _Index:
+    def _read_index(self, number: int) -> _Index:
+        path = self._folder / f"{self._owner.prefix}{self._rank}-{number}.json"
         try:
-            content = json.loads(self._index_file.read_text())
+            content = json.loads(path.read_text())
             marks = [Mark(**mark) for mark in content.pop("marks")]
             return _Index(**content, marks=marks)
         except FileNotFoundError as error:

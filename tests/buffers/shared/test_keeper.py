@@ -1,5 +1,7 @@
 """Files vanish once their owner has ended, however it ended, and not before."""
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -9,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from redwood.buffers.shared import owner
+from redwood.buffers.shared import keeper, owner
 from redwood.buffers.shared.keeper import start_of
-from redwood.buffers.shared.owner import Owner, owner_of_this_worker
+from redwood.buffers.shared.owner import Owner, owner_of_this_worker, remove_stale
 from redwood.buffers.shared.rows import SharedRows
 from tests.buffers.shared.helpers import LAYOUT, numbers, samples, storage
 
@@ -36,8 +38,8 @@ def wait_until(condition):
 
 
 def end_keepers():
-    for keeper in owner._KEEPERS:
-        keeper.wait(LIMIT_S)
+    for process in owner._KEEPERS:
+        process.wait(LIMIT_S)
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
@@ -65,7 +67,7 @@ def test_one_keeper_is_enough(tmp_path):
         mine = owner_of(process)
         for _ in range(3):
             mine.start_keeper(tmp_path)
-        wait_until(lambda: sum(keeper.poll() is None for keeper in owner._KEEPERS) == 1)
+        wait_until(lambda: sum(process.poll() is None for process in owner._KEEPERS) == 1)
         process.kill()
     end_keepers()
 
@@ -93,13 +95,49 @@ def test_rows_are_used_on_after_their_files_have_vanished(tmp_path):
 
 
 def test_the_owner_is_the_parent(monkeypatch):
-    import os
-
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
     found = owner_of_this_worker()
     assert found.pid == os.getppid()
     assert found.is_alive()
     assert not Owner(found.pid, "1").is_alive()
+
+
+def test_the_owner_has_started_the_script_that_started_the_worker(monkeypatch):
+    command = [sys.executable, "-S", "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "TORCHELASTIC_RUN_ID": "any"}) as script:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+        monkeypatch.setattr(os, "getppid", lambda: script.pid)
+        wait_until(lambda: owner_of_this_worker().pid == os.getpid())  # it has its variables once it has begun
+        script.kill()
+
+
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_the_end_is_waited_for_where_the_system_does_not_tell_of_it(monkeypatch, error):
+    def refuse(pid):
+        raise error
+
+    looks = []
+    with child() as process:
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+        monkeypatch.setattr(keeper.time, "sleep", lambda seconds: looks.append(process.poll()) or process.kill())
+        keeper.wait_for_end(process.pid, str(start_of(process.pid)))
+    assert looks[0] is None
+
+
+def test_files_of_a_container_that_has_ended_vanish(tmp_path):
+    """They have the boot of this machine and another name of processes; the locks of their keepers tell them apart."""
+    locks, age = {}, time.time() - 2 * keeper.YOUNG_S
+    for number, name in enumerate(("runs", "ended", "begins")):
+        prefix = f"{owner.NAME}-{owner._boot()}.other-{number}-1-"
+        locks[name] = tmp_path / f"{prefix}keeper"
+        for path in (locks[name], tmp_path / f"{prefix}0-0.json"):
+            path.touch()
+        if name != "begins":
+            os.utime(locks[name], (age, age))
+    with locks["runs"].open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        remove_stale(tmp_path)
+    assert {path.name.split("-")[3] for path in tmp_path.iterdir()} == {"0", "2"}
 
 
 def test_a_folder_that_is_gone_ends_the_keeper(tmp_path):

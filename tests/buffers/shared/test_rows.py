@@ -17,7 +17,7 @@ from redwood.buffers.shared.owner import NAME
 from redwood.buffers.shared.rows import RowsLostError, SharedRows
 from redwood.buffers.storage import RowStorage
 from redwood.core.errors import BufferInputError, StorageError
-from tests.buffers.shared.helpers import CAPACITY, LAYOUT, numbers, samples, shared_rows, storage
+from tests.buffers.shared.helpers import CAPACITY, LAYOUT, ME, numbers, samples, shared_rows, storage
 
 
 def left_behind(folder, rank=0, world=1):
@@ -200,6 +200,52 @@ class TestSpace:
         with pytest.raises(StorageError, match=r"cannot be used \(No such file or directory\)"):
             storage(shared_rows(tmp_path / "nowhere"))
 
+    def test_too_little_for_the_journal_ends_no_training(self, tmp_path, monkeypatch):
+        left_behind(tmp_path)
+        shared = shared_rows(tmp_path)
+        rows = RowStorage(LAYOUT, CAPACITY, shared=shared, rows=shared.recover(LAYOUT, CAPACITY, "b", 6))
+        monkeypatch.setattr(os, "pwrite", no_space_left)
+        with pytest.warns(UserWarning, match=r"\(No space left on device\); .* read their rows from disk\.$"):
+            rows.write(torch.tensor([1]), samples(torch.tensor([51])))
+        rows.write(torch.tensor([2]), samples(torch.tensor([52])))
+        shared.mark("c", 6)
+        assert {path.suffix for path in tmp_path.iterdir()} == {".rows"}
+        monkeypatch.undo()
+        rows.write(torch.tensor([3]), samples(torch.tensor([53])))
+        shared.mark("d", 6)
+        rows.write(torch.arange(6), samples(torch.arange(6)))
+        del shared, rows
+        for name in ("a", "b", "c"):
+            with pytest.raises(RowsLostError, match="not those of this checkpoint"):
+                recovered(tmp_path, name, 6)
+        assert numbers(recovered(tmp_path, "d", 6)[:6]) == [0, 51, 52, 53, 14, 15]
+
+    def test_rows_that_changed_without_a_record_are_those_of_no_mark(self, tmp_path, monkeypatch):
+        left_behind(tmp_path)
+        shared = shared_rows(tmp_path)
+        rows = RowStorage(LAYOUT, CAPACITY, shared=shared, rows=shared.recover(LAYOUT, CAPACITY, "b", 6))
+        monkeypatch.setattr(os, "pwrite", no_space_left)
+        monkeypatch.setattr(RowStorage, "_write_part", lambda *args: pytest.fail("it is killed before"))
+        with pytest.warns(UserWarning, match="read their rows from disk"), pytest.raises(pytest.fail.Exception):
+            rows.write(torch.tensor([1]), samples(torch.tensor([51])))
+        del shared, rows
+        with pytest.raises(RowsLostError, match="are missing"):
+            recovered(tmp_path, "b", 6)
+
+    def test_too_little_for_the_index_ends_no_training(self, tmp_path, monkeypatch):
+        shared = shared_rows(tmp_path)
+        rows = storage(shared)
+        rows.write(torch.arange(4), samples(torch.arange(4)))
+        monkeypatch.setattr("redwood.buffers.shared.rows.write_atomically", no_space_left)
+        with pytest.warns(UserWarning, match="read their rows from disk"):
+            shared.mark("a", 4)
+        rows.write(torch.arange(4), samples(torch.arange(4)))
+        assert {path.suffix for path in tmp_path.iterdir()} == {".rows"}
+
+
+def no_space_left(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
 
 class TestFiles:
     def test_new_rows_take_the_place_of_those_before(self, tmp_path):
@@ -217,6 +263,25 @@ class TestFiles:
         pair = [shared_rows(tmp_path), shared_rows(tmp_path)]
         found = [numbers(shared.recover(LAYOUT, CAPACITY, "a", 2)[:2]) for shared in pair]
         assert found == [[0, 1], [10, 11]]
+
+    def test_they_are_found_by_a_process_that_counts_its_buffers_otherwise(self, tmp_path):
+        unused = shared_rows(tmp_path)  # by nobody, but it is still there
+        left_behind(tmp_path)
+        del unused
+        shared = shared_rows(tmp_path)
+        assert numbers(shared.recover(LAYOUT, CAPACITY, "b", 6)[:6]) == [0, 11, 2, 3, 14, 15]
+        other = shared_rows(tmp_path)
+        storage(other)
+        del shared, other
+        assert len(list(tmp_path.glob("*.rows"))) == 2
+
+    def test_those_of_workers_that_are_elsewhere_now_vanish(self, tmp_path):
+        for rank in (4, 5):
+            left_behind(tmp_path, rank, 6)
+        shared = SharedRows(ME, 0, 4, str(tmp_path), local=range(2))
+        left_behind(tmp_path, 1, 4)
+        storage(shared)
+        assert {path.name.split("-")[5] for path in tmp_path.glob("*.rows")} == {"0", "1"}
 
     def test_those_of_workers_that_there_are_no_more_vanish(self, tmp_path):
         for rank in range(3):
