@@ -119,7 +119,7 @@ def _mapped(n_words: int, directory: str) -> Tensor:
         os.unlink(path)
         path = nameless
     try:
-        _reserve(handle, n_bytes)
+        reserve(handle, n_bytes)
         return torch.from_file(path, shared=True, size=n_words, dtype=WORD)
     except (OSError, RuntimeError, OverflowError) as error:  # torch raises the latter two
         reason = error.strerror if isinstance(error, OSError) else "it cannot be mapped"
@@ -133,7 +133,7 @@ def _mapped(n_words: int, directory: str) -> Tensor:
             os.unlink(path)  # the mapping keeps the space until the process ends, however it ends
 
 
-def _reserve(handle: int, n_bytes: int) -> None:
+def reserve(handle: int, n_bytes: int) -> None:
     """Reserve the disk space of a file: a write to a sparse file on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, n_bytes)

@@ -24,6 +24,7 @@ from redwood.buffers.shared.owner import (
     owner_of_this_worker,
     remove_stale,
 )
+from redwood.buffers.tiers import reserve
 from redwood.core.errors import BufferInputError, StorageError
 from redwood.core.files import write_atomically
 from redwood.core.torchrun import is_restarted
@@ -329,10 +330,10 @@ class SharedRows:
                 path.unlink(missing_ok=True)
 
     def _reserve(self, path: Path, n_bytes: int) -> None:
-        """Reserve space: a write into a file that has none would kill the process."""
+        """Make a file with all of its space."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.posix_fallocate(handle, 0, n_bytes)
+            reserve(handle, n_bytes)
         finally:
             os.close(handle)
 

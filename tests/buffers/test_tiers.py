@@ -80,13 +80,13 @@ class TestMappedFile:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[list[str]] = []
-        reserve = tiers._reserve
+        reserve = tiers.reserve
 
         def look(handle: int, n_bytes: int) -> None:
             seen.append(os.listdir(tmp_path))
             reserve(handle, n_bytes)
 
-        monkeypatch.setattr(tiers, "_reserve", look)
+        monkeypatch.setattr(tiers, "reserve", look)
         allocate(10, "mmap", directory=str(tmp_path)).fill_(3)
         assert seen == [[]]
 
