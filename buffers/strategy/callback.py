@@ -11,10 +11,10 @@ from pytorch_lightning.strategies import (
     FSDPStrategy,
     ModelParallelStrategy,
     SingleDeviceStrategy,
-    SingleDeviceXLAStrategy,
     Strategy,
-    XLAStrategy,
 )
+from pytorch_lightning.strategies.single_xla import SingleDeviceXLAStrategy
+from pytorch_lightning.strategies.xla import XLAStrategy
 from torch import Tensor
 from typing_extensions import override
 

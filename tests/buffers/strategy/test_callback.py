@@ -10,10 +10,10 @@ from pytorch_lightning.strategies import (
     DeepSpeedStrategy,
     ModelParallelStrategy,
     SingleDeviceStrategy,
-    SingleDeviceXLAStrategy,
     Strategy,
-    XLAStrategy,
 )
+from pytorch_lightning.strategies.single_xla import SingleDeviceXLAStrategy
+from pytorch_lightning.strategies.xla import XLAStrategy
 from torch import Tensor
 
 from redwood.buffers import AsyncRehearsalBuffer, AsyncRehearsalCallback, BufferInputError
