@@ -51,11 +51,14 @@ def main() -> None:
             same = [is_same(workers, folder, restart.path, end) for restart, end in zip(restarts, ends, strict=True)]
     rows = [row_of(restart, equal) for restart, equal in zip(restarts, same, strict=True)]
     own = [restart.went_on_s - restart.import_s for restart in restarts]
+    undone = sum(restart.undone for restart in restarts)
+    assert undone, "no row had to be put back: this says nothing of the journal"
     compared = [equal for equal in same if equal is not None]
     verdicts = [
         f"{len(restarts)} of {kills} kills: the run went on by itself, and ended with exit status {status}.",
         f"From the kill to the next step of all workers: {median(own):.1f} s + import time (median; {max(own):.1f} s "
         f"at most). Imports took {median([restart.import_s for restart in restarts]):.1f} s (median).",
+        f"{undone} rows, overwritten after the checkpoint, were put back by the journals of the workers.",
         f"{output.count(LOST)} times a worker had to read its rows from disk.",
         f"{sum(compared)} of {len(compared)} times the weights at the next checkpoint that was gone on from, or in the "
         "end, were bit for bit those of a run from the same checkpoint whose rows are read from disk.",
@@ -64,7 +67,7 @@ def main() -> None:
     text = [
         f"One of {WORLD} processes (gloo, one machine) gets a SIGKILL up to {LONGEST_S} s after all have begun a step. "
         "A step takes 50 ms or more; every fifth one is saved. torchrun looks after its workers ten times a second, "
-        "and starts all of them again.",
+        "and starts all of them again. The policy `ring` overwrites four rows of each worker in each step.",
         "\n".join(f"- {verdict}" for verdict in verdicts),
         markdown_table(rows),
     ]
@@ -85,6 +88,7 @@ def row_of(restart: Restart, is_same: bool | None) -> dict[str, Any]:
     return {
         "killed": f"worker {restart.rank} in step {restart.killed_after}",
         "went on from step": step_of(restart.path),
+        "rows put back": restart.undone,
         "after (s)": round(restart.went_on_s, 1),
         "of which imports (s)": round(restart.import_s, 1),
         "weights as from there": {None: "no further checkpoint", True: "yes", False: "no"}[is_same],

@@ -98,6 +98,7 @@ class Restart(NamedTuple):
         went_on_s: Seconds until all workers had begun their next step.
         import_s: Seconds of these in which the slowest new process started up and imported.
         path: The checkpoint that it went on from.
+        undone: Rows that all workers put back to it, by their journals.
     """
 
     rank: int
@@ -105,6 +106,7 @@ class Restart(NamedTuple):
     went_on_s: float
     import_s: float
     path: Path
+    undone: int
 
 
 def kill_often(run: Torchrun, world: int, kills: int, longest_s: float, seed: int) -> list[Restart]:
@@ -119,6 +121,9 @@ def kill_often(run: Torchrun, world: int, kills: int, longest_s: float, seed: in
         run.wait_for(life + 1, "step")
         begun = [next(n for n in run.notes(life + 1, other) if n["event"] == "begun") for other in range(world)]
         steps = [next(n for n in run.notes(life + 1, other) if n["event"] == "step") for other in range(world)]
+        undone = sum(
+            n["records"] for other in range(world) for n in run.notes(life + 1, other) if n["event"] == "undone"
+        )
         restarts.append(
             Restart(
                 rank,
@@ -126,6 +131,7 @@ def kill_often(run: Torchrun, world: int, kills: int, longest_s: float, seed: in
                 max(note["time"] for note in steps) - killed,
                 max(note["imported"] - note["at"] for note in begun),
                 Path(begun[0]["path"]),
+                undone,
             )
         )
     return restarts

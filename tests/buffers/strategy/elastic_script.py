@@ -15,12 +15,14 @@ BEGUN = time.time()
 import torch  # noqa: E402
 from pytorch_lightning.callbacks import ModelCheckpoint  # noqa: E402
 
+from redwood.buffers.shared.journal import JournalSegment  # noqa: E402
 from tests.buffers.strategy.plain_modules import Resumable, rank, strategy_of, trainer_of  # noqa: E402
 from tests.buffers.strategy.save_callbacks import Momentum  # noqa: E402
 
 IMPORTED = time.time()
 
-BUFFER_SIZE, REPLAY, SAVE_EVERY, STEP_S = 60, 3, 5, 0.05
+# The buffer is full after six steps; with `ring` each later one overwrites four rows, which the journal has to note.
+BUFFER_SIZE, POLICY, REPLAY, SAVE_EVERY, STEP_S = 24, "ring", 3, 5, 0.05
 
 
 def batches(steps: int) -> list[list[int]]:
@@ -59,7 +61,7 @@ class Notes:
 
 def train(folder: Path, steps: int, path: Path | None, note: Any, step_s: float = STEP_S, **options: Any) -> Noted:
     """Train so many steps in all, from a checkpoint if there is one."""
-    strategy = strategy_of(buffer_size=BUFFER_SIZE, replay=REPLAY, **options)
+    strategy = strategy_of(buffer_size=BUFFER_SIZE, policy=POLICY, replay=REPLAY, **options)
     saving = ModelCheckpoint(folder / "checkpoints", "{step}", every_n_train_steps=SAVE_EVERY, save_top_k=-1)
     module = Noted(note, step_s)
     trainer = trainer_of(
@@ -73,9 +75,21 @@ def train(folder: Path, steps: int, path: Path | None, note: Any, step_s: float 
     return module
 
 
+def note_undone(note: Notes) -> None:
+    """Note each segment of the journal that is undone, and its records."""
+    newest_first = JournalSegment.newest_first
+
+    def noted(self: JournalSegment) -> Any:
+        note("undone", records=self.n_records)
+        return newest_first(self)
+
+    JournalSegment.newest_first = noted  # type: ignore[method-assign]
+
+
 def main() -> None:
     folder, steps, tier = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     note = Notes(folder)
+    note_undone(note)
     path = strategy_of().last_checkpoint(folder / "checkpoints")
     note("begun", pid=os.getpid(), at=BEGUN, imported=IMPORTED, path=None if path is None else str(path))
     module = train(folder, steps, path, note, tier=tier)
