@@ -18,7 +18,7 @@ def plan_uniform(random: CounterRandom, step: int, n: int, group_counts: GroupCo
 
     If N workers draw at most M rows together, no two of them draw the same row: the N n rows are one ordered subset of
     all rows, every one equally likely, cut into parts. Otherwise workers draw independently. Disjoint draws of more
-    than `FEW` rows together are only pseudo-random: a keyed permutation of 6 rounds has fewer keys than there are
+    than `FEW` rows together are only pseudo-random: a keyed permutation has fewer keys than there are
     choices.
     """
     counts = group_counts.counts.numpy()

@@ -7,7 +7,8 @@ import numpy as np
 from redwood.buffers.randomness import Array
 from redwood.buffers.samplers.random_subsets import StepNumbers
 
-ROUNDS = 6
+# Six still keep a difference of halves some percent more often than chance does; of eight no test has found that.
+ROUNDS = 8
 
 
 class KeyedPermutation:
@@ -15,7 +16,7 @@ class KeyedPermutation:
 
     A Feistel network whose two halves are integers below a and b, where a b is `size` or a little more (Black and
     Rogaway, 2002, "Ciphers with Arbitrary Finite Domains", section 5). A value beyond `size` is mapped again until it
-    is below (section 3). The functions of the rounds are tables of random numbers, 6 sqrt(size) in all.
+    is below (section 3). The functions of the rounds are tables of random numbers, 8 sqrt(size) in all.
     """
 
     def __init__(self, numbers: StepNumbers, size: int) -> None:

@@ -85,26 +85,26 @@ class TestItIsRandom:
         assert abs(z_score(kept_differences(size), 1.0)) < 3.29
 
     @pytest.mark.parametrize("size", [1090, 5000])
-    @pytest.mark.parametrize("rounds", [2, 4])
+    @pytest.mark.parametrize("rounds", [2, 4, 6])
     def test_fewer_rounds_are_found_out(self, size: int, rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("redwood.buffers.samplers.keyed_permutation.ROUNDS", rounds)
-        assert abs(z_score(kept_differences(size), 1.0)) > 10
+        assert abs(z_score(kept_differences(size), 1.0)) > 5
 
 
 def kept_differences(size: int) -> Tensor:
     """How often two values with one half in common keep the difference of the other half, as a multiple of chance.
 
     Four rounds keep it twice as often as chance does (Patarin, 2001, "Generic Attacks on Feistel Schemes"), six a few
-    percent more often, which takes more steps to find than these (200,).
+    percent more often. The values of each step (200,) have one of 16 other halves.
     """
     shares = []
     for step in range(200):
         found = permutation(size, step)
-        values = np.arange(size // found._b) * found._b
-        (before, common), (after, _) = found._halves(values), found._halves(found.of(values))
-        assert not common.any()
+        values = np.arange(size // found._b)[:, None] * found._b + np.arange(16)
+        before, after = (found._halves(some)[0].astype(np.int64) for some in (values, found.of(values.ravel())))
+        after = after.reshape(before.shape)
         one, other = np.triu_indices(len(values), 1)
-        kept = [(half[one].astype(np.int64) - half[other]) % found._a for half in (before, after)]
+        kept = [(half[one] - half[other]) % found._a for half in (before, after)]
         shares.append((kept[0] == kept[1]).mean() * found._a)
     return torch.tensor(shares)
 
