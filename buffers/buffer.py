@@ -359,6 +359,10 @@ class RehearsalBuffer:
         """Number of samples that came after each stored one (len,), int64, in the order of the slots."""
         return self.n_seen - 1 - self._statistics.arrivals[: len(self)].long()
 
+    def slots_since(self, n_seen: int) -> Tensor:
+        """The slots (k,) that were written since the buffer had seen `n_seen` samples, int64, ascending."""
+        return (self._statistics.arrivals[: len(self)] >= n_seen).nonzero().view(-1)
+
     def draw_counts(self) -> Tensor:
         """Number of draws of each stored sample (len,), int64, in the order of the slots."""
         return self._statistics.draws[: len(self)].long()

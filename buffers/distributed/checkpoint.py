@@ -1,9 +1,10 @@
 """Checkpoints of the buffers of several workers, to be restored on the same or another number of workers."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from weakref import ReferenceType, ref
 
 import torch
 import torch.distributed as dist
@@ -12,9 +13,11 @@ from torch.distributed import ProcessGroup
 
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed import checkpoint_files
+from redwood.buffers.distributed.changed_rows import ALL_ROWS, ChangedRows, SavedRows
 from redwood.buffers.distributed.checkpoint_files import CheckpointReader, is_complete, packed
 from redwood.buffers.distributed.resharding import Resharded, reshard
-from redwood.buffers.distributed.row_dealing import Chunk, all_or_none, deal_rows
+from redwood.buffers.distributed.row_chunks import Chunk, chunks_of, is_of_rows, rows_name, slots_name
+from redwood.buffers.distributed.row_dealing import all_or_none, deal_rows
 from redwood.buffers.layout import WORD, RowLayout
 from redwood.buffers.pytree import Tree, to_plain
 from redwood.buffers.storage import RowStorage
@@ -33,62 +36,94 @@ class Snapshot:
 
     Attributes:
         state: `RehearsalBuffer.bookkeeping`, and `rows`: samples (0, ...) of the same layout, or None.
-        words: The rows (n, words) as they lie in memory; in a file if those of the buffer are.
+        words: The rows that are to be written (k, words) as they lie in memory; in a file if those of the buffer are.
         extra: Further state, packed.
+        changed: Says which rows these are.
+        source: The rows of the buffer itself; None if it has none.
+        n_seen: Number of samples that the buffer had seen.
     """
 
     state: State
     words: Tensor
     extra: dict[str, Tensor]
+    changed: ChangedRows
+    source: ReferenceType[RowStorage] | None
+    n_seen: int
 
 
-def take_snapshot(buffer: RehearsalBuffer, extra: State) -> Snapshot:
+def take_snapshot(buffer: RehearsalBuffer, extra: State, changed: ChangedRows = ALL_ROWS) -> Snapshot:
     """Copy a buffer; most of the time goes into its rows.
 
     Args:
         buffer: The buffer of this worker; nobody may write to it meanwhile.
         extra: Further tensors and plain values, equal on all workers.
+        changed: The rows to copy, of `changed_rows.link_unchanged`; default: all.
 
     Raises:
         StorageError: If the rows' copy cannot be allocated.
     """
     if not buffer.has_rows:
-        return Snapshot(buffer.bookkeeping() | {"rows": None}, torch.empty(0, 1, dtype=WORD), packed("extra", extra))
-    rows = buffer.rows.words(len(buffer))
-    words = buffer.spare_words(rows.numel()).view(rows.shape) if len(rows) else rows.new_empty(rows.shape, device="cpu")
-    words.copy_(rows)
+        state, none = buffer.bookkeeping() | {"rows": None}, torch.empty(0, 1, dtype=WORD)
+        return Snapshot(state, none, packed("extra", extra), changed, None, buffer.n_seen)
     samples = to_plain(buffer.rows.first(0), lambda leaf: torch.empty(leaf.shape, dtype=leaf.dtype))
-    return Snapshot(buffer.bookkeeping() | {"rows": samples}, words, packed("extra", extra))
+    state, words = buffer.bookkeeping() | {"rows": samples}, _copied(buffer, changed.slots)
+    return Snapshot(state, words, packed("extra", extra), changed, ref(buffer.rows), buffer.n_seen)
+
+
+def _copied(buffer: RehearsalBuffer, slots: Tensor | None) -> Tensor:
+    """Copies on the host of the rows in some slots, or of all."""
+    rows = buffer.rows.words(len(buffer))
+    n, width = len(rows) if slots is None else len(slots), rows.shape[1]
+    if n == 0:
+        return torch.empty(0, width, dtype=WORD)
+    words = buffer.spare_words(n * width).view(n, width)
+    if slots is None:
+        return words.copy_(rows)
+    step = max(1, CHUNK // (width * WORD.itemsize))  # on a GPU, each part is put together there
+    for part, target in zip(slots.split(step), words.split(step), strict=True):
+        target.copy_(rows[part.to(rows.device)])
+    return words
 
 
 def write_checkpoint(
     snapshot: Snapshot | None, directory: Path, rank: int, world: int, group: ProcessGroup | None
-) -> None:
+) -> SavedRows | None:
     """Write the snapshots of all workers; each has to call this, from any thread.
 
     When it returns on any worker, all of them are written.
 
     Args:
         snapshot: The snapshot of this worker; None if another process of its number in `group` writes the same rows.
-        directory: Folder that all workers see; its former content is removed.
+        directory: Folder that all workers see; its former content is removed, except for files that were linked there.
         rank: Number of this worker among those that share the buffer.
         world: Number of these workers.
         group: A gloo group of all processes that nobody else uses meanwhile; None if there is only one.
+
+    Returns:
+        The rows of this worker that the next checkpoint need not write; None without rows.
 
     Raises:
         StorageError: If one of the workers cannot write.
     """
     assert group is not None or world == 1
-    tensors = {} if snapshot is None else _tensors_of(snapshot, rank)
-    checkpoint_files.write(tensors, directory, 0 if group is None else dist.get_rank(group), group)
+    tensors, earlier = ({}, {}) if snapshot is None else (_tensors_of(snapshot, rank), snapshot.changed.earlier)
+    number = 0 if group is None else dist.get_rank(group)
+    pieces = checkpoint_files.write(tensors, directory, number, group, earlier)
+    if snapshot is None or snapshot.source is None:
+        return None
+    kept = {name: piece for name, piece in pieces.items() if is_of_rows(name)}
+    return SavedRows(directory, kept, snapshot.source, snapshot.n_seen)
 
 
 def _tensors_of(snapshot: Snapshot, rank: int) -> dict[str, Tensor]:
     tensors = packed(_state_of(rank), snapshot.state) | (snapshot.extra if rank == 0 else {})
-    raw = snapshot.words.view(torch.uint8)
+    raw, slots, earlier = snapshot.words.view(torch.uint8), snapshot.changed.slots, snapshot.changed.earlier
     step = max(1, CHUNK // raw.shape[1])
-    for number, start in enumerate(range(0, len(raw), step)):
-        tensors[f"shard_{rank}/rows/{number}"] = raw[start : start + step]
+    first = next(number for number in count() if rows_name(rank, number) not in earlier)
+    for number, start in enumerate(range(0, len(raw), step), first):
+        tensors[rows_name(rank, number)] = raw[start : start + step]
+        if slots is not None:
+            tensors[slots_name(rank, number)] = slots[start : start + step]
     return tensors
 
 
@@ -125,9 +160,9 @@ def read_checkpoint(
         state = shards.unpacked(_state_of(rank))
         recovered = buffer.recovered_rows(state, mark_of(directory))
         if recovered is None:
-            state["rows"] = _own_rows(shards, state["rows"], rank, buffer)
+            state["rows"] = _own_rows(shards, state, rank, buffer)
         else:
-            state["rows"] = recovered.first(len(state["slot_statistics"]["arrivals"]))
+            state["rows"] = recovered.first(_n_rows(state))
         return state, recovered
 
     if n_saved == world:
@@ -147,35 +182,33 @@ def _state_of(worker: int) -> str:
     return f"shard_{worker}/state"
 
 
-def _chunks(shards: CheckpointReader, worker: int) -> Iterator[tuple[str, int, int]]:
-    """The name, the first slot and the end of each chunk of a worker's rows."""
-    start, number = 0, 0
-    while (name := f"shard_{worker}/rows/{number}") in shards.shapes:
-        end = start + shards.shapes[name][0]
-        yield name, start, end
-        start, number = end, number + 1
+def _n_rows(state: State) -> int:
+    return len(state["slot_statistics"]["arrivals"])
 
 
-def _own_rows(shards: CheckpointReader, samples: Tree, rank: int, buffer: RehearsalBuffer) -> Tree:
-    """The samples that this worker stored; `samples` (0, ...) are those of `Snapshot.state`."""
-    chunks = list(_chunks(shards, rank))
+def _own_rows(shards: CheckpointReader, state: State, rank: int, buffer: RehearsalBuffer) -> Tree:
+    """The samples that this worker stored; `state` is that of its `Snapshot`."""
+    samples, n = state["rows"], _n_rows(state)
+    chunks = chunks_of(shards, rank, n)
     if not chunks:
         return samples
     layout = RowLayout.of(samples)
-    words = buffer.spare_words(chunks[-1][2] * layout.words).view(-1, layout.words)
+    words = buffer.spare_words(n * layout.words).view(n, layout.words)
     raw = words.view(torch.uint8)
-    for name, start, end in chunks:
-        shards.read(name, raw[start:end])
+    for chunk in chunks:  # later ones replace rows of earlier ones
+        if isinstance(chunk.slots, range):
+            shards.read(chunk.name, raw[chunk.slots.start : chunk.slots.stop])
+        else:
+            raw[chunk.slots] = shards.read(chunk.name)
     return layout.typed(words)
 
 
-def _all_chunks(shards: CheckpointReader, n_saved: int) -> list[Chunk]:
-    """The chunks of all saved workers, whose rows are numbered one worker after the other."""
+def _all_chunks(shards: CheckpointReader, states: Sequence[State]) -> list[Chunk]:
+    """The chunks of all saved workers."""
     chunks, before = [], 0
-    for worker in range(n_saved):
-        own = list(_chunks(shards, worker))
-        chunks += [Chunk(name, before + start, before + end) for name, start, end in own]
-        before += own[-1][2] if own else 0
+    for worker, state in enumerate(states):
+        chunks += chunks_of(shards, worker, _n_rows(state), before)
+        before += _n_rows(state)
     return chunks
 
 
@@ -190,7 +223,7 @@ def _reshard(
         if part.layout is not None:
             n, width = len(part.rows), part.layout.words
             words = (buffer.spare_words(n * width) if n else torch.empty(0, dtype=WORD)).view(n, width)
-        return part, _all_chunks(shards, n_saved), words
+        return part, _all_chunks(shards, states), words
 
     resharded, chunks, words = all_or_none(prepare, group)
     if words is None or resharded.layout is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TypeAlias, TypeVar
 
 import torch
@@ -77,7 +78,7 @@ def as_bytes(value: Json) -> Tensor:
 
 
 INDEX = "index.json"
-FORMAT = 3
+FORMAT = 4
 # The index of the first format, a pickle.
 _OLD_INDEX = ".metadata"
 
@@ -88,17 +89,24 @@ class Piece:
 
     Attributes:
         worker: The worker that has written it.
-        offset: Bytes from the start of that worker's file.
+        increment: Number of that worker's file: 0 for one with all rows, the next ones for changed rows.
+        offset: Bytes from the start of that file.
         dtype: Its dtype, as `torch` names it.
         shape: Its shape.
         checksum: Checksum of its bytes.
     """
 
     worker: int
+    increment: int
     offset: int
     dtype: str
     shape: tuple[int, ...]
     checksum: str
+
+    @property
+    def file(self) -> str:
+        """Name of the file, which stays the same in all checkpoints that share it."""
+        return _file_name(self.worker, self.increment)
 
 
 def is_complete(directory: Path) -> bool:
@@ -106,18 +114,30 @@ def is_complete(directory: Path) -> bool:
     return (directory / INDEX).is_file()
 
 
-def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: ProcessGroup | None) -> None:
-    """Write the tensors of all workers; the former content of the folder is removed.
+def write(
+    tensors: Mapping[str, Tensor],
+    directory: Path,
+    rank: int,
+    group: ProcessGroup | None,
+    earlier: Mapping[str, Piece] = MappingProxyType({}),
+) -> dict[str, Piece]:
+    """Write the tensors of all workers; the former content of the folder is removed, except for earlier pieces.
 
     Args:
         tensors: The tensors of this worker, on the host; their names are unique over all workers.
         directory: Folder that all workers see.
         rank: Number of this worker.
         group: The group of all workers; None for one worker.
+        earlier: Further pieces of this worker, whose files are in the folder already.
+
+    Returns:
+        All pieces of this worker.
 
     Raises:
         StorageError: If one of the workers cannot write.
     """
+    own_files = {piece.file for piece in earlier.values()}
+    kept = set().union(*_all_do(lambda: own_files, directory, group))
 
     def clear() -> None:
         if rank == 0:
@@ -126,10 +146,17 @@ def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: Proc
             # The index first: a mixture of old and new files must not look complete.
             (directory / INDEX).unlink(missing_ok=True)
             for file in directory.glob("shard_*.bin"):
-                file.unlink()
+                if file.name not in kept:
+                    file.unlink()
+
+    def write_own() -> dict[str, Piece]:
+        for name in own_files:  # another process may have removed them
+            (directory / name).stat()
+        increment = 1 + max((piece.increment for piece in earlier.values()), default=-1)
+        return {**earlier, **_write_shard(tensors, directory, rank, increment)}
 
     _all_do(clear, directory, group)
-    found = _all_do(lambda: _write_shard(tensors, directory, rank), directory, group)
+    found = _all_do(write_own, directory, group)
 
     def finish() -> None:
         if rank == 0:
@@ -137,6 +164,7 @@ def write(tensors: Mapping[str, Tensor], directory: Path, rank: int, group: Proc
             _write_index({"format": FORMAT, "tensors": pieces}, directory)
 
     _all_do(finish, directory, group)
+    return found[rank]
 
 
 def _all_do(work: Callable[[], Part], directory: Path, group: ProcessGroup | None) -> list[Part]:
@@ -164,13 +192,13 @@ def _all_do(work: Callable[[], Part], directory: Path, group: ProcessGroup | Non
     return [value for value, _ in answers if value is not None]
 
 
-def _write_shard(tensors: Mapping[str, Tensor], directory: Path, rank: int) -> dict[str, Piece]:
+def _write_shard(tensors: Mapping[str, Tensor], directory: Path, rank: int, increment: int) -> dict[str, Piece]:
     pieces = {}
-    with _shard(directory, rank).open("wb") as file:
+    with (directory / _file_name(rank, increment)).open("wb") as file:
         for name, tensor in tensors.items():
             data = _memory_of(tensor)
             dtype = str(tensor.dtype).removeprefix("torch.")
-            pieces[name] = Piece(rank, file.tell(), dtype, tuple(tensor.shape), _checksum(data))
+            pieces[name] = Piece(rank, increment, file.tell(), dtype, tuple(tensor.shape), _checksum(data))
             file.write(data)
         _flush(file)
     return pieces
@@ -219,7 +247,7 @@ class CheckpointReader:
         try:
             self._pieces = _read_index(directory / INDEX)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise self._damaged(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise self.damaged(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
         self.shapes = {name: piece.shape for name, piece in self._pieces.items()}
 
     def read(self, name: str, out: Tensor | None = None) -> Tensor:
@@ -229,21 +257,21 @@ class CheckpointReader:
             ValueError: If it is damaged.
         """
         if name not in self._pieces:
-            raise self._damaged(f"{name} is missing")
+            raise self.damaged(f"{name} is missing")
         piece, dtype = self._pieces[name], getattr(torch, self._pieces[name].dtype)
         n_bytes = prod(piece.shape) * dtype.itemsize
         try:
-            with _shard(self._directory, piece.worker).open("rb") as file:
+            with (self._directory / piece.file).open("rb") as file:
                 if os.fstat(file.fileno()).st_size < piece.offset + n_bytes:
-                    raise self._damaged(f"{name} is cut short")
+                    raise self.damaged(f"{name} is cut short")
                 tensor = torch.empty(piece.shape, dtype=dtype) if out is None else out
                 data = _memory_of(tensor)
                 file.seek(piece.offset)
                 file.readinto(data)
         except OSError as error:
-            raise self._damaged(f"{type(error).__name__}: {error}") from error
+            raise self.damaged(f"{type(error).__name__}: {error}") from error
         if len(data) != n_bytes or _checksum(data) != piece.checksum:
-            raise self._damaged(f"the checksum of {name} is wrong")
+            raise self.damaged(f"the checksum of {name} is wrong")
         return tensor
 
     def unpacked(self, name: str) -> State:
@@ -256,16 +284,17 @@ class CheckpointReader:
         try:
             value = json.loads(bytes(_memory_of(text)))
         except (ValueError, RecursionError) as error:  # also if it is no text
-            raise self._damaged(f"{name} is no JSON") from error
+            raise self.damaged(f"{name} is no JSON") from error
         try:
             state = from_json(value, lambda number: self.read(f"{name}/{number}"))
         except TypeError as error:  # keys that no dictionary takes
-            raise self._damaged(f"{name} is no saved state") from error
+            raise self.damaged(f"{name} is no saved state") from error
         if not isinstance(state, dict):
-            raise self._damaged(f"{name} is no saved state")
+            raise self.damaged(f"{name} is no saved state")
         return state
 
-    def _damaged(self, reason: str) -> ValueError:
+    def damaged(self, reason: str) -> ValueError:
+        """The error to raise if something in the files is wrong, for a reason in a few words."""
         return BufferInputError(
             f"The buffers in {self._directory} are damaged ({reason}); resume from another checkpoint."
         )
@@ -291,7 +320,7 @@ def _read_index(file: Path) -> dict[str, Piece]:
 
 def _piece(entry: State) -> Piece:
     piece = Piece(**{**entry, "shape": tuple(entry["shape"])})
-    numbers = (piece.worker, piece.offset, *piece.shape)
+    numbers = (piece.worker, piece.increment, piece.offset, *piece.shape)
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise BufferInputError("a place is no number")
     if not isinstance(getattr(torch, piece.dtype, None), torch.dtype):
@@ -299,8 +328,8 @@ def _piece(entry: State) -> Piece:
     return piece
 
 
-def _shard(directory: Path, worker: int) -> Path:
-    return directory / f"shard_{worker}.bin"
+def _file_name(worker: int, increment: int) -> str:
+    return f"shard_{worker}.{increment}.bin" if increment else f"shard_{worker}.bin"
 
 
 def _memory_of(tensor: Tensor) -> memoryview:

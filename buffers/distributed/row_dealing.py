@@ -1,7 +1,7 @@
 """Rows of a checkpoint for another number of workers: each row is read once, and handed to its new worker."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -11,25 +11,12 @@ from torch.distributed import ProcessGroup
 from redwood.buffers.distributed.checkpoint_files import CheckpointReader
 from redwood.buffers.distributed.peers import lost_workers
 from redwood.buffers.distributed.resharding import Resharded
+from redwood.buffers.distributed.row_chunks import Chunk
 from redwood.buffers.layout import WORD
 from redwood.core.errors import BufferInputError
 from redwood.core.workers import gather_objects
 
 Value = TypeVar("Value")
-
-
-class Chunk(NamedTuple):
-    """Some rows of a checkpoint, which are read together.
-
-    Attributes:
-        name: Name of their tensor.
-        start: Number of the first row among those of all saved workers, one worker after the other.
-        end: Number of the row behind the last one.
-    """
-
-    name: str
-    start: int
-    end: int
 
 
 def deal_rows(
@@ -62,21 +49,22 @@ def deal_rows(
     places[resharded.rows] = torch.arange(len(resharded.rows))
     if group is None:
         for chunk in chunks:
-            mine = places[chunk.start : chunk.end]
+            positions, numbers = chunk.newest_rows()
+            mine = places[numbers]
             if bool((mine >= 0).any()):
-                words[mine[mine >= 0]] = _read(shards, chunk)[mine >= 0]
+                words[mine[mine >= 0]] = _read(shards, chunk)[positions[mine >= 0]]
         return
     world = dist.get_world_size(group)
     bounds = [reader * len(chunks) // world for reader in range(world + 1)]
     shares = [list(chunks[bounds[reader] : bounds[reader + 1]]) for reader in range(world)]
     for turn in range(max(map(len, shares))):
-        in_turn = [share[turn] if turn < len(share) else Chunk("", 0, 0) for share in shares]
+        in_turn = [share[turn] if turn < len(share) else None for share in shares]
         _exchange(shards, in_turn, resharded.dealt_to, places, words, rank, group)
 
 
 def _exchange(
     shards: CheckpointReader,
-    chunks: Sequence[Chunk],
+    chunks: Sequence[Chunk | None],
     dealt_to: Tensor,
     places: Tensor,
     words: Tensor,
@@ -84,15 +72,16 @@ def _exchange(
     group: ProcessGroup,
 ) -> None:
     """Each worker reads one of these chunks, and all hand the rows to those that get them."""
-    own = chunks[rank]
-    receivers = dealt_to[own.start : own.end]
-    wanted = [places[chunk.start : chunk.end][dealt_to[chunk.start : chunk.end] == rank] for chunk in chunks]
+    own, no_rows = chunks[rank], (torch.empty(0, dtype=torch.int64),) * 2
+    newest = [no_rows if chunk is None else chunk.newest_rows() for chunk in chunks]
+    positions, receivers = newest[rank][0], dealt_to[newest[rank][1]]
+    wanted = [places[numbers[dealt_to[numbers] == rank]] for _, numbers in newest]
     n_received = [len(some) for some in wanted]
 
     def prepare() -> tuple[Tensor, Tensor]:
         """What this worker sends, and room for what it receives: all large allocations, any of which may fail."""
-        rows = _read(shards, own) if len(receivers) else torch.empty(0, words.shape[1], dtype=WORD)
-        sent = rows[receivers.argsort(stable=True)]
+        rows = torch.empty(0, words.shape[1], dtype=WORD) if own is None else _read(shards, own)
+        sent = rows[positions[receivers.argsort(stable=True)]]
         return sent, torch.empty(sum(n_received), words.shape[1], dtype=WORD)
 
     sent, received = all_or_none(prepare, group)

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed import ProcessGroup
 
 from redwood.buffers.distributed.async_buffer import SHARED, AsyncRehearsalBuffer
+from redwood.buffers.distributed.changed_rows import SavedRows, link_unchanged
 from redwood.buffers.distributed.checkpoint import (
     is_complete,
     mark_of,
@@ -60,6 +61,7 @@ class BufferCheckpoints:
         self._group: ProcessGroup | None = None
         self._worker_thread: WorkerThread | None = None
         self._job: Job[None] | None = None
+        self._saved: SavedRows | None = None  # of the latest complete checkpoint of this worker
 
     def join(self) -> None:
         """Make a process group for saving; every worker has to call this, from the thread that trains."""
@@ -69,7 +71,7 @@ class BufferCheckpoints:
             self._group = cast(ProcessGroup, dist.new_group(timeout=self._timeout, backend="gloo"))
 
     def save(self, checkpoint: State, path: Path, token: str, write: Callable[[Path], None]) -> None:
-        """Copy the buffer, and save the copy in another thread; every worker has to call this.
+        """Copy what has changed in the buffer, and save it in another thread; every worker has to call this.
 
         Args:
             checkpoint: Lightning's checkpoint; gets the entry that names the folder of the buffer.
@@ -83,7 +85,13 @@ class BufferCheckpoints:
         memory, first = self._memory, self._group is None or dist.get_rank() == 0
         memory.buffer.mark(token)
         checkpoint[ENTRY] = {"folder": token, "workers": memory.world}
-        snapshot = take_snapshot(memory.buffer, memory.extra_state()) if self.is_of_first_replica else None
+        folder = folder_of(path) / token
+        # Only a checkpoint that becomes complete is one that the next one may refer to.
+        saved, self._saved = self._saved, None
+        snapshot = None
+        if self.is_of_first_replica:
+            changed = link_unchanged(memory.buffer, saved, folder)
+            snapshot = take_snapshot(memory.buffer, memory.extra_state(), changed)
         if first:  # files of a killed process
             put_back(path)
             for stale in path.parent.glob(f"{escape(path.name)}.*.pending"):
@@ -93,9 +101,8 @@ class BufferCheckpoints:
         all_or_none(lambda: write(pending), self._group)
 
         def finish() -> None:
-            folder = folder_of(path) / token
             try:
-                write_checkpoint(snapshot, folder, memory.rank, memory.world, self._group)
+                written = write_checkpoint(snapshot, folder, memory.rank, memory.world, self._group)
             except BaseException:
                 if first:
                     _remove(pending)
@@ -107,6 +114,7 @@ class BufferCheckpoints:
             finally:
                 with lost_workers():  # the checkpoint is to be found by all workers once they have waited
                     gather_objects(None, self._group)
+            self._saved = written
 
         assert self._worker_thread is not None
         self._job = self._worker_thread.submit(finish)
@@ -194,7 +202,7 @@ class BufferCheckpoints:
             self._worker_thread.close()
         if self._group is not None and dist.is_initialized():
             dist.destroy_process_group(self._group)
-        self._worker_thread = self._group = None
+        self._worker_thread = self._group = self._saved = None
 
 
 def new_token() -> str:

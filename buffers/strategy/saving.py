@@ -43,6 +43,7 @@ class BufferSaving(Strategy):
             return
         path = local_path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._checkpoints.wait()  # no worker may make files of this checkpoint while the first one removes others
         token = self.broadcast(new_token())
         self.write_rest()
         self._checkpoints.save(checkpoint, path, token, lambda place: save(checkpoint, place, storage_options))

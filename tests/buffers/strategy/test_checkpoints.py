@@ -1,7 +1,10 @@
 """While a checkpoint is being saved, the one before is whole."""
 
+import shutil
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,16 @@ from pytorch_lightning import Callback
 
 from redwood.buffers.strategy import checkpoints
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
-from tests.buffers.strategy.save_callbacks import SaveAsCallback, goes_on, is_whole, names, resumed, saved
+from tests.buffers.strategy.save_callbacks import (
+    SaveAsCallback,
+    SaveAt,
+    SavedRun,
+    goes_on,
+    is_whole,
+    names,
+    resumed,
+    saved,
+)
 from tests.workers import TwoWorkers
 
 SIZES = [[4, 4, 4, 4, 2], [4, 4, 4, 4, 3]]
@@ -36,11 +48,11 @@ class TestSameName:
     def test_a_save_that_fails_leaves_the_one_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path, real, calls = tmp_path / "a.ckpt", checkpoints.write_checkpoint, []
 
-        def failing(*args: Any) -> None:
+        def failing(*args: Any) -> Any:
             calls.append(args)
             if len(calls) == 2:
                 raise OSError("no space left")
-            real(*args)
+            return real(*args)
 
         monkeypatch.setattr(checkpoints, "write_checkpoint", failing)
         with pytest.raises(OSError, match="no space left"):
@@ -70,10 +82,10 @@ class TestSameName:
                 elif trainer.global_step == 10:
                     restore.set()
 
-        def slow(*args: Any) -> None:
+        def slow(*args: Any) -> Any:
             if path.exists():
                 assert restore.wait(60)
-            real(*args)
+            return real(*args)
 
         monkeypatch.setattr(checkpoints, "write_checkpoint", slow)
         callbacks = [SaveAsCallback({2: path, 7: path}), Looking()]
@@ -94,6 +106,68 @@ class TestSameName:
         with pytest.raises(OSError, match="no space left"):
             saved({2: path}, SIZES, ENDS, {})
         assert not path.exists()
+
+
+def linked(path: Path) -> int:
+    """Number of files of the buffer of a checkpoint that it shares with others."""
+    return sum(file.stat().st_nlink > 1 for file in path.with_name(f"{path.name}.rehearsal").glob("*/*"))
+
+
+class SaveInSpiteOfErrors(SaveAt):
+    """Goes on after a save has failed."""
+
+    def _save(self, trainer: Any, *args: Any) -> None:
+        with suppress(OSError):
+            super()._save(trainer, *args)
+
+
+class TestChangedRows:
+    """Of a large buffer few rows change between two saves."""
+
+    STEPS = (9, 10, 11)
+
+    def check(self, folder: Path, n_workers: int, whole: list[SavedRun], resume: Callable[..., list[SavedRun]]) -> None:
+        paths = [folder / f"{step}.ckpt" for step in self.STEPS]
+        assert [linked(path) for path in paths] == [n_workers, 2 * n_workers, 2 * n_workers]
+        for path in paths[:2]:
+            shutil.rmtree(path.with_name(f"{path.name}.rehearsal"))
+        assert is_whole(paths[2])
+        rest = resume(paths[2], SIZES, {"buffer_size": 200}, {})
+        assert all(goes_on(*runs, self.STEPS[2]) for runs in zip(whole, rest, strict=True))
+
+    def test_alone(self, tmp_path: Path) -> None:
+        paths = {step: tmp_path / f"{step}.ckpt" for step in self.STEPS}
+        whole = saved(paths, SIZES, ENDS, {"buffer_size": 200})
+        self.check(tmp_path, 1, [whole], lambda *options: [resumed(*options)])
+
+    def test_of_two_workers(self, two_workers: TwoWorkers, tmp_path: Path) -> None:
+        paths = {step: tmp_path / f"{step}.ckpt" for step in self.STEPS}
+        whole = two_workers.run(saved, paths, SIZES, ENDS, {"buffer_size": 200})
+        self.check(tmp_path, 2, whole, lambda *options: two_workers.run(resumed, *options))
+
+    def test_all_are_written_after_a_save_that_failed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        real, paths = checkpoints.write_checkpoint, {step: tmp_path / f"{step}.ckpt" for step in (8, 9, 10, 11)}
+
+        def failing(snapshot: Any, folder: Path, *args: Any) -> Any:
+            if "10.ckpt" in str(folder):
+                raise OSError("no space left")
+            return real(snapshot, folder, *args)
+
+        monkeypatch.setattr(checkpoints, "write_checkpoint", failing)
+        trainer = trainer_of(strategy_of(buffer_size=200), max_epochs=3, callbacks=[SaveInSpiteOfErrors(paths)])
+        trainer.fit(Stranger(), loader_of(range(20)))
+        shutil.rmtree(tmp_path / "10.ckpt.rehearsal")  # the part of the one that failed
+        assert [linked(paths[step]) for step in (8, 9, 11)] == [1, 1, 0]
+
+    def test_all_are_written_after_loading(self, tmp_path: Path) -> None:
+        path, steps = tmp_path / "10.ckpt", {10: tmp_path / "10.ckpt"}
+        callback = SaveAt(steps)
+        trainer = trainer_of(strategy_of(buffer_size=200), max_epochs=3, callbacks=[callback])
+        trainer.fit(Stranger(), loader_of(range(20)))
+        callback._paths = {12: tmp_path / "12.ckpt", 13: tmp_path / "13.ckpt"}
+        trainer.fit(Stranger(), loader_of(range(20)), ckpt_path=path)
+        assert [linked(tmp_path / f"{step}.ckpt") for step in (10, 12, 13)] == [0, 1, 1]
+        assert is_whole(tmp_path / "12.ckpt")
 
 
 class Saving(Stranger):
@@ -127,9 +201,9 @@ class TestWaiting:
         assert two_workers.run(what_is_there, tmp_path) == 2 * [[True, True]]
         real = checkpoints.write_checkpoint
 
-        def slow(*args: Any) -> None:
+        def slow(*args: Any) -> Any:
             time.sleep(0.3)
-            real(*args)
+            return real(*args)
 
         monkeypatch.setattr(checkpoints, "write_checkpoint", slow)
         assert what_is_there(tmp_path / "alone") == [True, True]

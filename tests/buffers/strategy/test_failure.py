@@ -72,12 +72,12 @@ def hang_in_a_save(rank: int, world: int, tell: Tell, folder: Path, victim: int,
     """Train until the second checkpoint, in the middle of which the victim does not go on."""
     write, numbers = checkpoints.write_checkpoint, itertools.count(1)
 
-    def hang(*args: Any) -> None:
+    def hang(*args: Any) -> Any:
         if next(numbers) == 2:
             tell("writing")
             if rank == victim:
                 time.sleep(2 * LIMIT_S)
-        write(*args)
+        return write(*args)
 
     checkpoints.write_checkpoint = hang
     fitted(Delayed(), folder, timeout_s=timeout_s)
