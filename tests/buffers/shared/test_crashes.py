@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.buffers.shared import crashes
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_moment(tmp_path):
-    command = [sys.executable, crashes.__file__, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "tests.buffers.shared.crashes", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 30

@@ -22,6 +22,8 @@ from tests.buffers.strategy.elastic_script import train
 LIMIT_S = 180
 SHARED_MEMORY = Path("/dev/shm")
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 class Torchrun:
     """A run under torchrun; all of its processes are gone in the end.
@@ -39,7 +41,7 @@ class Torchrun:
             [sys.executable, "-m", "torch.distributed.run", *options, *map(str, command)],
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             start_new_session=True,
         )
 
