@@ -119,6 +119,7 @@ class AsyncRehearsalBuffer:
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
         self._knows_rows = False  # whether all workers know the layout of a row
         self._has_to_redraw = False
+        self._is_interrupted = False
 
     @property
     def world(self) -> int:
@@ -225,15 +226,25 @@ class AsyncRehearsalBuffer:
             return
         try:
             self.flush()
-        finally:
+        except BaseException:
             self.abort()
+            raise
+        self._leave()
 
     def abort(self) -> None:
-        """Leave the other workers at once: after an error there may be nobody left to wait for."""
+        """Leave the other workers at once: after an error there may be nobody left to wait for.
+
+        Some may have stored the latest samples and others not, so that `collect` refuses to go on with this buffer
+        until it is reset or restored.
+        """
         if self.peers is not None:
-            self._pipeline.close()
-            self.peers = None
-            self.profiler.pause()
+            self._is_interrupted = self.peers.world > 1
+            self._leave()
+
+    def _leave(self) -> None:
+        self._pipeline.close()
+        self.peers = None
+        self.profiler.pause()
 
     def flush(self) -> None:
         """Wait until all samples are stored and the next draw is there, on a GPU as well; then `buffer` can be read."""
@@ -254,7 +265,13 @@ class AsyncRehearsalBuffer:
 
         Raises:
             WorkerLostError: If another worker was lost.
+            ValueError: If an error has interrupted the exchange with other workers since the buffer was made or reset.
         """
+        if self._is_interrupted:
+            raise BufferInputError(
+                "An error interrupted the exchange of this buffer, so that its workers may differ; go on from a "
+                "checkpoint, or call `reset`."
+            )
         self.profiler.step_begins()
         if self._fetched is None:
             return None
@@ -379,11 +396,12 @@ class AsyncRehearsalBuffer:
 
     def reset(self) -> None:
         """Start again with an empty buffer."""
-        self.flush()
+        if not self._is_interrupted:
+            self.flush()
         world, rank = self.world, self.rank
         del self.buffer
         self._decided = self._planned = self._fetched = self._first_request = None
-        self._steps, self._knows_rows = 0, False
+        self._steps, self._knows_rows, self._is_interrupted = 0, False, False
         self.prepare(rank, world, self._lane.device)
         if self.peers is not None:
             self._pipeline.buffer = self.buffer
@@ -398,6 +416,7 @@ class AsyncRehearsalBuffer:
         Between `open` and `close`, all workers have to call this.
         """
         self._steps, self._settings = extra["steps"], _settings_of(extra["seed"], self.replay)
+        self._is_interrupted = False
         self._has_to_redraw = self._steps > 0
         if self._has_to_redraw and self.peers is not None:
             self._redraw()

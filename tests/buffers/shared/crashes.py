@@ -1,6 +1,6 @@
 """Kills a process at each moment at which its files change, and looks at what the next one makes of them.
 
-Run as a program, since it forks: python -m tests.buffers.shared.crashes FOLDER. It prints how many moments it has tried.
+Run as a program, since it forks: python -m tests.buffers.shared.crashes FOLDER. It prints how many moments it tried.
 """
 
 import itertools

@@ -41,7 +41,7 @@ class Torchrun:
             [sys.executable, "-m", "torch.distributed.run", *options, *map(str, command)],
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
             start_new_session=True,
         )
 

@@ -150,7 +150,7 @@ class TestRefused:
 
 
 def fits_after_an_error() -> list[int]:
-    """All workers fail in the third step; the callback then serves another run."""
+    """All workers fail in the third step; the callback serves another run once the buffer is reset, and not before."""
 
     class Failing(Stranger):
         def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -160,10 +160,13 @@ def fits_after_an_error() -> list[int]:
     callback, loader = callback_of(), loader_of(range(100 * rank(), 100 * rank() + 12))
     with pytest.raises(ValueError, match="planted"):
         trainer_of(DDPStrategy(), callbacks=[callback]).fit(Failing(), loader)
+    with pytest.raises(BufferInputError, match="interrupted the exchange of this buffer"):
+        trainer_of(DDPStrategy(), callbacks=[callback]).fit(Stranger(), loader)
+    callback.memory.reset()
     module = Stranger()
     trainer_of(DDPStrategy(), callbacks=[callback]).fit(module, loader)
     return [len(ids) for ids in module.replayed]
 
 
 def test_serves_another_run_after_an_error(two_workers: TwoWorkers) -> None:
-    assert two_workers.run(fits_after_an_error) == [[3, 3, 3], [3, 3, 3]]  # it goes on with the rows of the first run
+    assert two_workers.run(fits_after_an_error) == [[0, 3, 3], [0, 3, 3]]
