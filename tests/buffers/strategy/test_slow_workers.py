@@ -38,7 +38,7 @@ def trained(path: Path, resume: Path | None = None, io: SlowIO | None = None) ->
     trainer = trainer_of(
         strategy_of(timeout=TIMEOUT),
         callbacks=[] if resume else [SaveAsCallback({2: path})],
-        enable_checkpointing=True,
+        enable_checkpointing=resume is None,
         plugins=[] if io is None else [io],
     )
     trainer.fit(module, Resumable(batches_of(SIZES)), ckpt_path=resume)
