@@ -22,7 +22,7 @@ from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.pytree import Tree
 from redwood.buffers.strategy.arguments import check_types
 from redwood.buffers.strategy.batches import labels_of, tasks_of
-from redwood.buffers.strategy.mixin import RehearsalMixin
+from redwood.buffers.strategy.rehearsal import RehearsalMixin
 from redwood.core.errors import BufferInputError
 from redwood.core.workers import TIMEOUT
 

@@ -7,7 +7,7 @@ from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
 from redwood.buffers.distributed.peers import lost_workers
-from redwood.buffers.strategy.mixin import RehearsalMixin
+from redwood.buffers.strategy.rehearsal import RehearsalMixin
 
 NAME = "async_rehearsal"
 

@@ -16,7 +16,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.futures import Future
 
 from redwood.buffers import AsyncRehearsalBuffer
-from redwood.buffers.strategy import mixin
+from redwood.buffers.strategy import rehearsal
 
 # Of the methods with the same task, versions of torch have the one or the other.
 ROWS = ("alltoall_base", "all_to_all_single")
@@ -89,6 +89,6 @@ def rows_with_the_gradients() -> Iterator[None]:
         prepare(self, *args)
         self.on_gpu = self._all_on_gpu = True
 
-    group = mock.patch.object(mixin, "rows_group", lambda *_: dist.group.WORLD)
+    group = mock.patch.object(rehearsal, "rows_group", lambda *_: dist.group.WORLD)
     with group, mock.patch.object(AsyncRehearsalBuffer, "prepare", on_gpu):
         yield

@@ -7,7 +7,7 @@ from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from torch.nn.parallel import DistributedDataParallel
 
 from redwood.buffers import AsyncRehearsalBuffer
-from redwood.buffers.strategy.mixin import BUFFER_SIZE, REPLAY
+from redwood.buffers.strategy.rehearsal import BUFFER_SIZE, REPLAY
 from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.workers import GlooWorkers, TwoWorkers
