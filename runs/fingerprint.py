@@ -25,6 +25,7 @@ MAY_CHANGE = frozenset(
         "devices",
         "extends",
         "keep_checkpoints",
+        "lean_loop",
         "library",
         "logger",
         "nodes",

@@ -84,6 +84,7 @@ class Run:
     num_workers: int | None = None  # processes per worker that decode image files ahead (default: one a core, up to 4)
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
     keep_checkpoints: str = "last"  # checkpoints between phases that stay: last, or all (checkpoints/phase-000.pt, ...)
+    lean_loop: bool = True  # leave out of Lightning's training loop what a step here does not use (same results)
     quiet: bool = False  # print no progress
     group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
     resume: bool = field(default=False, metadata={"cmd": False})

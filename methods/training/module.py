@@ -52,18 +52,19 @@ class LearnerModule(LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch | Step:
         """Move the tensors of a batch; a training batch becomes the `Step` that all further hooks get."""
-        moved = batch if device.type == "cpu" else batch.to(device, non_blocking=True)
-        if not self.trainer.training:
-            return moved
-        train = self.method.phase.train
+        return self.as_step(batch, device) if self.trainer.training else moved(batch, device)
+
+    def as_step(self, batch: Batch, device: torch.device) -> Step:
+        """The step that a training batch, as the loader has just yielded it, is trained on at a device."""
+        incoming, train = moved(batch, device), self.method.phase.train
         if batch.batch_id is None:  # a Trainer that converts numbers (64-true) builds a batch anew
             batch.with_id(train.batch_id)
             rest = train.unlabelled
-            moved.with_id(train.batch_id).with_unlabelled(None if rest is None else rest.to(device))
-        rest = moved.unlabelled
+            incoming.with_id(train.batch_id).with_unlabelled(None if rest is None else rest.to(device))
+        rest = incoming.unlabelled
         if rest is not None and rest.is_floating_point():
-            rest = rest.to(moved.x.dtype)
-        return Step(incoming=moved, on_host=batch, first_pass=train.first_pass, batch=moved, unlabelled=rest)
+            rest = rest.to(incoming.x.dtype)
+        return Step(incoming=incoming, on_host=batch, first_pass=train.first_pass, batch=incoming, unlabelled=rest)
 
     def training_step(self, step: Step, batch_idx: int) -> Tensor:
         """The loss of one training step."""
@@ -86,9 +87,11 @@ class LearnerModule(LightningModule):
         self.log(name, value, batch_size=len(batch.y), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Optimizer and schedule, new or with the state kept from the phase before."""
+        """Optimizer and schedule, if it has one, new or with the state kept from the phase before."""
         steps = int(self.trainer.estimated_stepping_batches)
         optimizer, schedule = make_optimizer(self.method, steps, self.method.phase.train.passes)
+        if schedule is None:
+            return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -159,3 +162,8 @@ class LearnerModule(LightningModule):
         if self._random_state is not None:
             set_random_state(self._random_state)
             self._random_state = None
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch at a device, without waiting for it; itself on the CPU."""
+    return batch if device.type == "cpu" else batch.to(device, non_blocking=True)

@@ -100,8 +100,8 @@ def optimizer_arguments(method: Any) -> dict[str, Any]:
     return own | read_arguments("optimizer_options", method.optimizer_options, accepted)
 
 
-def make_optimizer(method: OptimizedMethod, phase_steps: int, passes: float) -> tuple[Optimizer, LambdaLR]:
-    """Optimizer and learning-rate schedule of one phase.
+def make_optimizer(method: OptimizedMethod, phase_steps: int, passes: float) -> tuple[Optimizer, LambdaLR | None]:
+    """Optimizer and learning-rate schedule of one phase; None for a constant rate, which needs no step of its own.
 
     With `optimizer_state="reset"` both start anew, and a schedule ends within the phase. With `"keep"` the optimizer
     goes on with its state from the phase before, and one schedule extends over all phases: a cosine falls to zero at
@@ -120,6 +120,8 @@ def make_optimizer(method: OptimizedMethod, phase_steps: int, passes: float) -> 
     keeps = method.optimizer_state == "keep"
     done, phases = (method.phase_count, method.run.num_phases) if keeps else (0, 1)
     check_length(method, passes * phases)
+    if method.lr_schedule == "constant":
+        return optimizer, None
 
     def factor(step: int) -> float:
         begin, end = done + step / phase_steps, done + (step + 1) / phase_steps

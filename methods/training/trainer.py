@@ -18,6 +18,8 @@ from redwood.core.state import State
 from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog
 from redwood.methods.training.early_stopping import EarlyEnd
 from redwood.methods.training.flops import FlopMeter
+from redwood.methods.training.lean_loop import LeanEpochLoop, suits
+from redwood.methods.training.module import LearnerModule
 from redwood.methods.training.step import StepMethod
 from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.runs.launch import cluster_environment
@@ -30,6 +32,7 @@ class TrainedMethod(StepMethod, Protocol):
 
     run: Run
     flops: FlopMeter
+    module: LearnerModule
     setting: SupervisedSetting
     clip_norm: float
     clip_value: float
@@ -76,6 +79,9 @@ def make_trainer(
     )
     # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    if run.lean_loop and type(method.module) is LearnerModule and suits(trainer):
+        lightning_loop = trainer.fit_loop.epoch_loop
+        trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, lightning_loop.min_steps, lightning_loop.max_steps)
     return trainer
 
 

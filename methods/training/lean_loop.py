@@ -1,0 +1,148 @@
+"""Lightning's loop over the batches of an epoch, without what a step here pays for nothing.
+
+Around the step of a small network, Lightning 2.6 spends about as much time as the step itself: some thirty hooks that
+nobody overrides, results of `self.log` in training, contexts of plugins that do nothing. `LeanEpochLoop` calls what is
+overridden, in Lightning's order, and keeps Lightning's counters, so checkpoints fit either loop.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.__version__ import version
+from pytorch_lightning.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch import Tensor
+from typing_extensions import override
+
+from redwood.methods.training.module import LearnerModule
+
+# Beginnings of the versions of Lightning that the tests compare this loop with.
+TESTED = ("2.6.",)
+HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+Hooks = list[Callable[..., object]]
+
+
+def suits(trainer: Trainer) -> bool:
+    """Whether a step of the Trainer is no more than what `LeanEpochLoop` does.
+
+    It is not in another version of Lightning, on several workers, in another precision than float32, with accumulated
+    gradients, with loggers of Lightning, or with callbacks from outside redwood, which may count on any hook.
+    """
+    return (
+        version.startswith(TESTED)
+        and type(trainer.strategy) is SingleDeviceStrategy
+        and type(trainer.precision_plugin) is Precision
+        and trainer.accumulate_grad_batches == 1
+        and not trainer.loggers
+        and all(type(callback).__module__.startswith("redwood.") for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    )
+
+
+class LeanEpochLoop(_TrainingEpochLoop):
+    """Trains the batches of an epoch, as Lightning's own loop does; weights and checkpoints are equal bit for bit.
+
+    It is for a `LearnerModule` and a Trainer that `suits`. The first batch after a checkpoint is left to Lightning's
+    loop, which decides what of the step before was still to be done.
+    """
+
+    @override
+    def on_run_start(self, data_fetcher: _DataFetcher) -> None:
+        """Look up, once per epoch, what does not change within it."""
+        super().on_run_start(data_fetcher)
+        trainer, module = self.trainer, self.trainer.lightning_module
+        assert isinstance(module, LearnerModule)
+        assert isinstance(data_fetcher, _PrefetchDataFetcher)
+        self._module, self._device = module, module.device
+        self._hooks = {name: overridden(trainer, module, name) for name in HOOKS}
+        self._optimizer = trainer.optimizers[0]
+        self._is_validating = trainer.enable_validation
+        self._has_schedule = bool(trainer.lr_scheduler_configs)
+
+    @override
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        if self._restarting:
+            super().advance(data_fetcher)
+            return
+        batch, _, _ = next(data_fetcher)
+        progress, hooks = self.batch_progress, self._hooks
+        batch_idx = progress.current.ready
+        progress.is_last_batch = data_fetcher.done
+        step = self._module.as_step(batch, self._device)
+        progress.increment_ready()
+        for hook in hooks["on_train_batch_start"]:
+            hook(step, batch_idx)
+        progress.increment_started()
+        loss = self._update(step, batch_idx)
+        progress.increment_processed()
+        if self._has_schedule:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        for hook in hooks["on_train_batch_end"]:
+            hook({"loss": loss}, step, batch_idx)
+        progress.increment_completed()
+
+    def _update(self, step: Any, batch_idx: int) -> Tensor:
+        """Take a step of the optimizer; returns the loss (scalar) without a gradient."""
+        optimizer, counts, hooks = self._optimizer, self.automatic_optimization.optim_progress.optimizer, self._hooks
+        losses: list[Tensor] = []
+
+        def closure() -> Tensor:
+            loss = self._module.training_step(step, batch_idx)
+            losses.append(loss.detach().clone())  # of its own: what made the loss may change it in place
+            counts.zero_grad.increment_ready()
+            for hook in hooks["on_before_zero_grad"]:
+                hook(optimizer)
+            counts.zero_grad.increment_started()
+            optimizer.zero_grad()
+            counts.zero_grad.increment_completed()
+            for hook in hooks["on_before_backward"]:
+                hook(loss)
+            loss.backward()
+            for hook in hooks["on_after_backward"]:
+                hook()
+            for hook in hooks["on_before_optimizer_step"]:
+                hook(optimizer)
+            self._clip_gradients()
+            return losses[0]
+
+        counts.step.increment_ready()
+        optimizer.step(closure)
+        counts.step.increment_completed()
+        return losses[0]
+
+    def _clip_gradients(self) -> None:
+        trainer = self.trainer
+        if trainer.gradient_clip_val:
+            self._module.configure_gradient_clipping(
+                self._optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm
+            )
+
+    @override
+    def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        if self._is_validating or self.trainer.should_stop:
+            super().on_advance_end(data_fetcher)
+        else:
+            self._batches_that_stepped += 1
+
+
+def overridden(trainer: Trainer, module: LightningModule, name: str) -> Hooks:
+    """The hooks of a name that do anything, bound: those of the callbacks, then that of the module."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    hooks: Hooks = [
+        partial(getattr(callback, name), trainer, module)
+        for callback in callbacks
+        if getattr(type(callback), name) is not getattr(Callback, name)
+    ]
+    if getattr(type(module), name) is not getattr(LightningModule, name):
+        hooks.append(getattr(module, name))
+    return hooks
