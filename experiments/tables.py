@@ -174,6 +174,9 @@ def _eer_lines(slices: SliceScores) -> Iterable[tuple[str, str]]:
 
 def _cost_lines(cost: Cost, samples: str) -> Iterable[tuple[str, str]]:
     yield "wall time", _seconds(cost.wall_time_s)
+    for name, seconds in (("training", cost.training_time_s), ("evaluation", cost.evaluation_time_s)):
+        if seconds is not None:
+            yield f"{name} time", _seconds(seconds)
     yield f"training {samples}", f"{cost.training_samples:,}"
     yield "training speed", f"{cost.samples_per_s:,.0f} {samples}/s"
     yield from _compute_lines(cost)

@@ -32,6 +32,7 @@ def measure_cost(
     totals = sum_over_workers(torch.tensor([costs["training_flops"], costs["buffer_bytes"]], dtype=torch.float64))
     return Cost(
         wall_time_s=wall_time_s,
+        training_time_s=training_time_s,
         training_samples=training_samples,
         samples_per_s=training_samples / max(training_time_s, 1e-9),
         training_flops=float(totals[0]),

@@ -39,7 +39,7 @@ from redwood.settings.scores.slices import SliceScores
 from redwood.settings.signature import Signature
 from redwood.settings.table import name_of_setting
 
-STATE_FORMAT = 11
+STATE_FORMAT = 12
 
 EXPECTED_WARNINGS = (
     "You defined a `validation_step` but have no",  # validation is an option of the setting
@@ -67,6 +67,7 @@ class RunState:
         curve_samples: Samples in the online curve.
         training_samples: Samples trained on by all workers.
         training_time_s: Seconds of training.
+        evaluation_time_s: Seconds of the scores on tests and on held-out samples.
         wall_time_s: Seconds of the whole run.
         global_step: Training steps.
         flops: FLOPs of each use in each phase, of all workers.
@@ -88,6 +89,7 @@ class RunState:
     curve_samples: int = 0
     training_samples: int = 0
     training_time_s: float = 0.0
+    evaluation_time_s: float = 0.0
     wall_time_s: float = 0.0
     global_step: int = 0
     flops: Flops = field(default_factory=lambda: {use: [] for use in USES})
@@ -198,7 +200,8 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
         if not resumed:
             if run.earlier is None and setting.eval_tasks != "none":
-                state.untrained = stream.baseline(method)
+                with _evaluation_timed(state):
+                    state.untrained = stream.baseline(method)
             _save(parts)
         for index in range(state.next_phase, stream.num_phases):
             stop_if_requested()
@@ -244,13 +247,14 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     phase.close()
     state.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)
-    if setting.eval_tasks == "none":
-        scores = Scores([None] * stream.num_tasks)
-    else:
-        scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
-    details = stream.phase_over(index, method, scores)
-    with FlopCounterMode(display=False) as counter:
-        held_out = stream.validate(method, index) or []
+    with _evaluation_timed(state):
+        if setting.eval_tasks == "none":
+            scores = Scores([None] * stream.num_tasks)
+        else:
+            scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
+        details = stream.phase_over(index, method, scores)
+        with FlopCounterMode(display=False) as counter:
+            held_out = stream.validate(method, index) or []
     counted = torch.tensor(counter.get_total_flops(), dtype=torch.float64)
     state.validation_flops += float(sum_over_workers(counted))
     add_phase(state.flops, method, state.validation_flops, state.flops_before)
@@ -270,6 +274,14 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     state.global_step = run.global_step
     run.reporter.phase_finished(index, _mean(scores.per_task[:seen]))
     return _row_metrics(scores, held_out, stream, index)
+
+
+@contextmanager
+def _evaluation_timed(state: RunState) -> Iterator[None]:
+    """Add the time that the block takes to that of evaluation. Answers are read, so no GPU is still at work."""
+    started = time.perf_counter()
+    yield
+    state.evaluation_time_s += time.perf_counter() - started
 
 
 def _count_samples(phase: AnyPhase, state: RunState) -> None:
@@ -369,6 +381,7 @@ def _state_spec(stream: Stream) -> Record:
             "curve_samples": count,
             "training_samples": count,
             "training_time_s": seconds,
+            "evaluation_time_s": seconds,
             "wall_time_s": seconds,
             "global_step": count,
             "flops": Record(dict.fromkeys(USES, ListOf(Number(low=0)))),
@@ -391,6 +404,7 @@ def _warn_if_idle(method: Learner) -> None:
 def _results(parts: _Parts) -> Results:
     setting, stream, method, run, state, _, config = parts
     cost = measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops)
+    cost.evaluation_time_s = state.evaluation_time_s
     cost.tuning = None if run.tuning_cost is None else run.tuning_cost._asdict()
     return stream.results_type(
         setting=name_of_setting(type(setting)),

@@ -366,8 +366,10 @@ class SupervisedStream(FixedStream):
         # Where a phase holds what the phases before held, so do its held-out samples.
         first = phase if self._promised.phases_accumulate else 0
         entries = [self._held_out[index].entries for index in range(first, phase + 1)]
-        scores = [self._evaluation.pooled(method, self._source, own) if len(own) else None for own in entries]
-        return [None] * first + scores
+        if not any(map(len, entries)):
+            return [None] * (phase + 1)
+        seed = derive_seed(self._setting.seed, "validation order") % 2**48
+        return [None] * first + self._evaluation.by_part(method, self._source, entries, seed)
 
     @cached_property
     def _evaluation(self) -> TaskEvaluation | LabelEvaluation:
@@ -383,7 +385,7 @@ class SupervisedStream(FixedStream):
         """The test accuracy on a task; None if the method cannot predict yet."""
         tested = self._test[(self._test.tasks == task).nonzero().flatten()]
         try:
-            return self._evaluation.pooled(method, self._test_source, tested)
+            return self._evaluation.by_part(method, self._test_source, [tested])[0]
         except NotTrainedError:
             return None
 

@@ -21,7 +21,7 @@ from tests.samples import few_digits
 
 # What would take long by default.
 OPTIONS = {"gdumb": {"memory_passes": 5}, "continual_maml": {"prolonged_batches": 3}}
-MEASURED = ("wall_time_s", "samples_per_s", "peak_memory_bytes", "rehearsal")
+MEASURED = ("wall_time_s", "training_time_s", "evaluation_time_s", "samples_per_s", "peak_memory_bytes", "rehearsal")
 
 
 @dataclass

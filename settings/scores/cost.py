@@ -26,7 +26,11 @@ class Cost:
     """The cost of a run.
 
     Attributes:
-        wall_time_s: Seconds of training and evaluation.
+        wall_time_s: Seconds of the run, with its checkpoints and logs.
+        training_time_s: Seconds of training, of the first worker. Learning curves and validation inside a phase are
+            part of it. None in files that were written without it.
+        evaluation_time_s: Seconds of the scores between phases, of the first worker: on test and on held-out samples.
+            None in files that were written without it.
         training_samples: Samples of the stream that were trained on, once for each pass; replayed samples are not
             counted. Reinforcement: environment steps.
         samples_per_s: Training samples per second of training.
@@ -43,6 +47,8 @@ class Cost:
     """
 
     wall_time_s: float = 0.0
+    training_time_s: float | None = None
+    evaluation_time_s: float | None = None
     training_samples: int = 0
     samples_per_s: float = 0.0
     training_flops: float = 0.0

@@ -1,5 +1,6 @@
 """Score a method on test or validation samples: each sample once, for the task that it belongs to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 from torch.nn import functional as F
 
-from redwood.core.seeding import preserved_random_state
+from redwood.core.seeding import generator, preserved_random_state
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
 from redwood.settings.protocols import Learner, Scores, nan_to_none
 from redwood.settings.scores.answers import Space, check_form, check_values
@@ -21,12 +22,12 @@ TOP = 5  # top-5 accuracy is counted where there are more than twice as many cla
 
 @dataclass(frozen=True)
 class Counts:
-    """Sums over the samples of each task, over all workers.
+    """Sums over the samples of each group, over all workers.
 
     Attributes:
-        samples: Number of samples (T,).
-        totals: Right predictions (T,), or squared errors.
-        top5: Samples whose class is among the five highest scores (T,); None where that is not counted.
+        samples: Number of samples (G,).
+        totals: Right predictions (G,), or squared errors.
+        top5: Samples whose class is among the five highest scores (G,); None where that is not counted.
         slices: Samples, right answers and losses of each slice (3, S); None where they are not counted.
     """
 
@@ -56,7 +57,7 @@ class TaskEvaluation:
 
     def by_task(self, method: Learner, source: Source, entries: Entries, tasks: range) -> Scores:
         """Accuracy or RMSE on each of the tasks, and of classes the scores on each slice."""
-        counts = self._count(method, source, entries, self.slicing)
+        counts = self._count(method, source, entries, entries.tasks, self.n_tasks, self.slicing)
         part = slice(tasks.start, tasks.stop)
         means = (counts.totals / counts.samples)[part]
         if isinstance(self.space, Box):
@@ -65,32 +66,54 @@ class TaskEvaluation:
         assert self.slicing is not None and counts.slices is not None
         return Scores(nan_to_none(means), top5, SliceScores.from_sums(self.slicing, counts.slices))
 
-    def pooled(self, method: Learner, source: Source, entries: Entries) -> float:
-        """Accuracy or RMSE over all entries; there has to be one."""
-        counts = self._count(method, source, entries)
-        n, total = torch.stack([counts.samples, counts.totals]).sum(1).tolist()
-        return float((total / n) ** 0.5 if isinstance(self.space, Box) else total / n)
+    def by_part(self, method: Learner, source: Source, parts: Sequence[Entries], seed: int = 0) -> list[float | None]:
+        """Accuracy or RMSE on each of the parts, or None where it is empty, in one pass; `seed` is of its order."""
+        entries, groups = mixed(parts, seed)
+        counts = self._count(method, source, entries, groups, len(parts))
+        means = counts.totals / counts.samples
+        return nan_to_none(means.sqrt() if isinstance(self.space, Box) else means)
 
-    def _count(self, method: Learner, source: Source, entries: Entries, slicing: Slicing | None = None) -> Counts:
+    def _count(
+        self,
+        method: Learner,
+        source: Source,
+        entries: Entries,
+        groups: Tensor,
+        num_groups: int,
+        slicing: Slicing | None = None,
+    ) -> Counts:
         return count(
             method,
             source,
             entries,
+            groups,
             self.space,
-            num_tasks=self.n_tasks,
+            num_groups=num_groups,
             num_outputs=self.n_outputs,
             show_ids=self.show_ids,
             slicing=slicing,
         )
 
 
+def mixed(parts: Sequence[Entries], seed: int) -> tuple[Entries, Tensor]:
+    """The entries of all parts in random order, and the part (n,) of each.
+
+    In one pass, mini-batches fill up across the parts. The order keeps the neighbours of a sample from telling its
+    part, which may be its task.
+    """
+    order = torch.randperm(sum(map(len, parts)), generator=generator(seed, "parts"))
+    groups = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in parts]))
+    return Entries.concatenate(parts)[order], groups[order]
+
+
 def count(
     method: Learner,
     source: Source,
     entries: Entries,
+    groups: Tensor,
     space: Space,
     *,
-    num_tasks: int,
+    num_groups: int,
     num_outputs: int,
     show_ids: bool,
     slicing: Slicing | None = None,
@@ -104,8 +127,9 @@ def count(
         method: The method.
         source: Samples and labels.
         entries: The samples to predict.
+        groups: The group of each sample (n,), such as its task.
         space: The classes, or the numbers to predict.
-        num_tasks: Number of tasks T.
+        num_groups: Number of groups G.
         num_outputs: Number of classes, or of numbers to predict of each sample.
         show_ids: Whether the method is told the task of each sample.
         slicing: The slices of the samples, if these are counted, too.
@@ -113,18 +137,19 @@ def count(
     Raises:
         InvalidPredictionError: If the method answers with something else than classes, scores or numbers.
     """
-    sums = torch.zeros(3, num_tasks, dtype=torch.float64)
+    sums = torch.zeros(3, num_groups, dtype=torch.float64)
     by_slice = torch.zeros(3, 0 if slicing is None else len(slicing.names), dtype=torch.float64)
     ranked = num_outputs > 2 * TOP and not isinstance(space, Box)
     shard = torch.arange(len(entries))[split_evenly(len(entries), rank(), world_size())]
     with preserved_random_state(), torch.no_grad():
-        for batch, x in source.batches(entries[shard], TEST_BATCH):
+        batches = source.batches(entries[shard], TEST_BATCH)
+        for (batch, x), own in zip(batches, groups[shard].split(TEST_BATCH), strict=True):
             y = source.labels(batch)
             answer = ask(method, x, batch.tasks.clone() if show_ids else None, space)
             ranked = ranked and answer.dim() == 2
             values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
             for row, added in zip(sums, (torch.ones(len(y)), *values), strict=False):
-                row.index_add_(0, batch.tasks, added.double())
+                row.index_add_(0, own, added.double())
             if slicing is not None:
                 counted = torch.stack([torch.ones(len(y)), values[0], _losses(answer, y)]).double()
                 by_slice.index_add_(1, slicing.of_rows[batch.rows], counted)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from redwood.settings.protocols import Learner, Scores
 from redwood.settings.scores.answers import Space
-from redwood.settings.scores.evaluation import label_answers
+from redwood.settings.scores.evaluation import label_answers, mixed
 from redwood.settings.scores.label_sets import ALL, LabelScores, label_scores
 from redwood.settings.streams.batches import Source
 from redwood.settings.streams.order import Entries
@@ -37,10 +37,12 @@ class LabelEvaluation:
         per_task = [one["map"][ALL] if one else None for one in scores]
         return Scores(per_task, details={"tested": label_scores(answers, y, self.groups), "tasks": scores})
 
-    def pooled(self, method: Learner, source: Source, entries: Entries) -> float | None:
-        """MAP over all entries; None if they have no label."""
-        answers = self._answers(method, source, entries)
-        return label_scores(answers, source.labels(entries), self.groups)["map"][ALL]
+    def by_part(self, method: Learner, source: Source, parts: Sequence[Entries], seed: int = 0) -> list[float | None]:
+        """MAP on each of the parts, or None where it has no label, in one pass; `seed` is of its order."""
+        entries, part_of = mixed(parts, seed)
+        answers, y = self._answers(method, source, entries), source.labels(entries)
+        own = [part_of == number for number in range(len(parts))]
+        return [label_scores(answers[of], y[of], self.groups)["map"][ALL] if of.any() else None for of in own]
 
     def _answers(self, method: Learner, source: Source, entries: Entries) -> Tensor:
         return label_answers(method, source, entries, self.space, show_ids=self.show_ids)

@@ -47,11 +47,20 @@ class Source:
         """Labels (n,) or label sets (n, K) of the entries, mapped by their tasks; targets are the same in all tasks."""
         if self.y.is_floating_point():
             return self.y[entries.rows]
-        label_maps = torch.stack([task.label_map for task in self.tasks])
         if self.y.dtype == torch.bool:
-            sets = torch.zeros(len(entries), int(label_maps.max()) + 1, dtype=torch.bool)
-            return sets.scatter_(1, label_maps[entries.tasks], self.y[entries.rows])
-        return label_maps[entries.tasks, self.y[entries.rows]]
+            sets = torch.zeros(len(entries), int(self._label_maps.max()) + 1, dtype=torch.bool)
+            return sets.scatter_(1, self._label_maps[entries.tasks], self.y[entries.rows])
+        return self._label_maps[entries.tasks, self.y[entries.rows]]
+
+    @cached_property
+    def _label_maps(self) -> Tensor:
+        """The label maps (T, K) of all tasks: made once, since a stream may have many tasks and classes."""
+        return torch.stack([task.label_map for task in self.tasks])
+
+    @cached_property
+    def _has_transforms(self) -> bool:
+        """Whether a task transforms its samples."""
+        return any(task.transform is not None for task in self.tasks)
 
     def samples(self, entries: Entries) -> Tensor:
         """Samples of the entries (n, ...), transformed by their tasks."""
@@ -75,7 +84,7 @@ class Source:
 
     def transformed(self, x: Tensor, entries: Entries) -> Tensor:
         """The samples (n, ...) of the entries as their tasks transform them, in place."""
-        if any(task.transform is not None for task in self.tasks):
+        if self._has_transforms:
             for number in torch.unique(entries.tasks).tolist():
                 transform = self.tasks[number].transform
                 if transform is not None:

@@ -27,6 +27,8 @@ EXPECTED = {
     },
     "cost": {
         "wall_time_s",
+        "training_time_s",
+        "evaluation_time_s",
         "training_samples",
         "samples_per_s",
         "training_flops",

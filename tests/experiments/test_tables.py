@@ -83,8 +83,12 @@ class TestPrintResults:
         assert "top-5" not in text
 
     def test_cost_has_units(self):
-        text = printed(print_results, run([[0.5]], cost=Cost(12.34, 56_789, 1234.5, 2.5e12, 269_722, 345e6, 2_048)))
+        text = printed(
+            print_results, run([[0.5]], cost=Cost(12.34, 10.0, 1.26, 56_789, 1234.5, 2.5e12, 269_722, 345e6, 2_048))
+        )
         assert words(text, "wall time") == ["12.3", "s"]
+        assert words(text, "training time") == ["10.0", "s"]
+        assert words(text, "evaluation time") == ["1.3", "s"]
         assert words(text, "training samples") == ["56,789"]
         assert words(text, "training speed") == ["1,234", "samples/s"]
         assert words(text, "training compute") == ["2.50", "TFLOPs"]
@@ -98,6 +102,10 @@ class TestPrintResults:
         cost = Cost(rehearsal={"wait_ms": wait_ms, "step_ms": step_ms})
         text = printed(print_results, run([[0.5]], cost=cost))
         assert words(text, "waited for replay") == [share, "of", "a", "step"]
+
+    def test_files_from_before_these_times_were_kept_show_none(self):
+        text = printed(print_results, run([[0.5]], cost=Cost(12.0)))
+        assert "training time" not in text and "evaluation time" not in text
 
     @pytest.mark.parametrize(
         ("seconds", "expected"), [(0.04, "0.0 s"), (99.94, "99.9 s"), (125, "2 min 05 s"), (3_599.6, "1 h 00 min")]

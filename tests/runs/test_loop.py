@@ -27,6 +27,19 @@ class NeverTrained(NeedsTraining):
         pass
 
 
+class Slow(FixedRule):
+    """Takes 10 seconds for a phase, and 1 for each call of `predict`, on a clock of its own."""
+
+    now = 100.0
+
+    def fit(self, phase):
+        self.now += 10
+
+    def predict(self, x, task_id):
+        self.now += 1
+        return super().predict(x, task_id)
+
+
 class TestUntrainedAccuracy:
     def test_a_method_that_needs_training_has_no_forward_transfer(self):
         results = run_here(small_setting("class_incremental"), NeedsTraining())
@@ -54,11 +67,28 @@ class TestRunProtocol:
     def test_costs_are_measured(self):
         cost = run_here(small_setting("class_incremental"), Random()).cost
         assert 0 < cost.wall_time_s < 60
+        assert cost.training_time_s is not None and cost.evaluation_time_s is not None
+        assert min(cost.training_time_s, cost.evaluation_time_s) > 0
+        assert cost.training_time_s + cost.evaluation_time_s < cost.wall_time_s
         assert cost.training_samples == 2 * 160
         assert cost.samples_per_s > cost.training_samples / cost.wall_time_s
         assert cost.peak_memory_bytes > 50e6
         assert (cost.parameters, cost.buffer_bytes, cost.training_flops) == (0, 0, 0)
         assert cost.flops == {use: [0.0] * 3 for use in USES}
+
+    @pytest.mark.parametrize(("options", "calls"), [({}, 1 + 3), ({"validation": 0.25}, 1 + 3 + 3)])
+    def test_time_of_evaluation_is_that_of_the_predictions(self, options, calls, monkeypatch):
+        method = Slow()
+        monkeypatch.setattr("time.perf_counter", lambda: method.now)
+        cost = run_here(small_setting("class_incremental", **options), method).cost
+        # One pass for all tasks before training and after each phase, and one for all samples that are held out.
+        assert (cost.training_time_s, cost.evaluation_time_s) == (3 * 10, calls)
+        assert cost.wall_time_s == 3 * 10 + calls
+
+    def test_a_run_that_tests_nothing_spends_no_time_on_it(self, monkeypatch):
+        method = Slow()
+        monkeypatch.setattr("time.perf_counter", lambda: method.now)
+        assert run_here(small_setting("class_incremental", eval_tasks="none"), method).cost.evaluation_time_s == 0
 
     def test_flops_of_each_phase_by_use(self):
         """Two passes, each followed by a validation; and the run's own scores of the held-out samples so far."""

@@ -34,7 +34,7 @@ def full():
     return make(
         untrained_accuracy=[0.1, 0.15, 0.05],
         online_curve=[(32, 0.25), (96, 0.5)],
-        cost=Cost(12.5, 1000, 80.0, 3.5e9, 4096, 1_000_000, 2048),
+        cost=Cost(12.5, 9.0, 3.25, 1000, 80.0, 3.5e9, 4096, 1_000_000, 2048),
         config={"lr": 0.1, "tasks": 3, "order": [2, 0, 1], "data_dir": None},
         top5_accuracy=[0.9, 1.0, 1.0],
     )
@@ -127,6 +127,8 @@ class TestJson:
         assert content["metrics"].keys() == set(ACCURACY.metrics)
         assert content["cost"].keys() == {
             "wall_time_s",
+            "training_time_s",
+            "evaluation_time_s",
             "training_samples",
             "samples_per_s",
             "training_flops",
