@@ -21,7 +21,9 @@ from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import rank, sum_over_workers, world_size
 from redwood.methods.agents.options import POLICIES, check_options, check_spaces, choose_policy
-from redwood.methods.agents.task_input import TASK_INPUTS, choose_task_input
+from redwood.methods.agents.policy_kwargs import as_text, library_policy_kwargs, read_policy_kwargs
+from redwood.methods.agents.task_heads import head_parameters, skip_idle_heads
+from redwood.methods.agents.task_input import TASK_INPUTS, OneHotTask, choose_task_input
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.base import Composition, Method
 from redwood.methods.table import AGENT_PARTS, references
@@ -52,6 +54,7 @@ class Agent(Method):
     Set in a subclass:
         algorithm_name: Name of the algorithm's class in the package `stable_baselines3`.
         action_spaces: Kinds of action spaces that the algorithm can handle.
+        network_parts: Networks of which `net_arch` in `policy_kwargs` may give the sizes separately.
 
     Attributes:
         input: Appends the code of the task to observations, where `task_input` asks for it.
@@ -68,9 +71,11 @@ class Agent(Method):
     composition: ClassVar[Composition] = Composition.LAST
     algorithm_name: ClassVar[str] = ""
     action_spaces: ClassVar[tuple[type[Space], ...]] = ()
+    network_parts: ClassVar[tuple[str, ...]] = ()
 
     policy: str = "auto"  # MlpPolicy, CnnPolicy, or auto: CnnPolicy for images of 36 pixels or more
-    task_input: str = "auto"  # how networks learn the task: none, one_hot, or auto (one_hot if ids are given at test)
+    policy_kwargs: Any = ""  # sizes and kinds of networks, such as "{net_arch: [256, 256], activation_fn: tanh}"
+    task_input: str = "auto"  # how networks learn the task: none, one_hot, heads, or auto (one_hot if ids are at test)
     n_envs: int = 1  # copies of the environment that are stepped together; each step of each copy counts
 
     def __post_init__(self) -> None:
@@ -78,6 +83,12 @@ class Agent(Method):
         check_choice(self, "task_input", TASK_INPUTS)
         check_range(self, "n_envs", 1)
         check_options(self)
+        self.policy_kwargs = as_text(read_policy_kwargs(self.policy_kwargs))
+        if self.task_input == "heads" and getattr(self, "use_sde", False):
+            raise InvalidOptionError(
+                "--use_sde draws noise from features that all tasks share, which --task_input heads does not have; "
+                "use one_hot, or leave --use_sde out."
+            )
 
     @override
     @classmethod
@@ -101,7 +112,20 @@ class Agent(Method):
         """Return the arguments of the library's class: every field of the agent that is also a parameter of it."""
         known = inspect.signature(self.algorithm_class()).parameters
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name in known}
-        return options | {"policy": choose_policy(self.policy, self.observation_space)}
+        return options | self._network_options()
+
+    def _network_options(self) -> dict[str, Any]:
+        """Return `policy` and `policy_kwargs` of the library."""
+        policy, kwargs = choose_policy(self.policy, self.observation_space), read_policy_kwargs(self.policy_kwargs)
+        if kwargs:
+            algorithm: Any = self.algorithm_class()
+            known = list(inspect.signature(algorithm.policy_aliases[policy]).parameters)
+            kwargs = library_policy_kwargs(kwargs, known, self.network_parts)
+        if isinstance(self.input, OneHotTask) and self.input.heads:
+            from redwood.methods.agents.heads_policies import heads_options
+
+            return heads_options(self.algorithm_name, self.input, policy, kwargs)
+        return {"policy": policy, "policy_kwargs": kwargs}
 
     @override
     def configure(self, setting: ContinualRLSetting) -> None:
@@ -147,6 +171,7 @@ class Agent(Method):
                 f"--{name} {getattr(self, name)} is too much for the memory ({reason_of(error)}); use a smaller one."
             ) from error
         algorithm.env = None
+        self._head_parameters = head_parameters(algorithm.policy)
         self.add_state("algorithm_state", AlgorithmState(algorithm), buffer=True)
         return algorithm
 
@@ -191,9 +216,16 @@ class Agent(Method):
     # Hooks, which a subclass overrides.
 
     def before_step(self, optimizer: Optimizer) -> None:
-        """Change gradients after clipping, before the optimizer's step; by default, workers average their gradients."""
-        if world_size() == 1:
-            return
+        """Change gradients after clipping, before the optimizer's step.
+
+        By default, workers average their gradients, and heads of tasks outside the batch are not trained.
+        """
+        if world_size() > 1:
+            self._average_gradients(optimizer)
+        if self._head_parameters:
+            skip_idle_heads(optimizer, self._head_parameters)
+
+    def _average_gradients(self, optimizer: Optimizer) -> None:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         mean = sum_over_workers(torch.cat([gradient.flatten() for gradient in gradients])) / world_size()
         for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from torch import Tensor
 from typing_extensions import override
 
+from redwood.core.checks import check_choice, check_positive, refuse_unused
 from redwood.methods.agents.agent import Agent
 from redwood.settings.rl.types import Space
 
@@ -68,6 +69,7 @@ class SAC(OffPolicyAgent):
 
     algorithm_name: ClassVar[str] = "SAC"
     action_spaces: ClassVar[tuple[type[Space], ...]] = (spaces.Box,)
+    network_parts: ClassVar[tuple[str, ...]] = ("pi", "qf")
 
     learning_rate: float = 3e-4  # learning rate of all networks
     buffer_size: int = 1_000_000  # transitions that the replay memory holds
@@ -100,11 +102,13 @@ class TD3(OffPolicyAgent):
     """Stable-Baselines3's TD3, with its defaults: continuous actions only, and no noise on them after the first steps.
 
     Source: S. Fujimoto, H. van Hoof, D. Meger, Addressing Function Approximation Error in Actor-Critic Methods,
-    ICML 2018, algorithm 1.
+    ICML 2018, algorithm 1, which explores with `action_noise="normal"`. With one critic, `policy_delay=1` and
+    `target_policy_noise=0` it is DDPG (T. Lillicrap et al., ICLR 2016, algorithm 1, with `action_noise="ou"`).
     """
 
     algorithm_name: ClassVar[str] = "TD3"
     action_spaces: ClassVar[tuple[type[Space], ...]] = (spaces.Box,)
+    network_parts: ClassVar[tuple[str, ...]] = ("pi", "qf")
 
     learning_rate: float = 1e-3  # learning rate of all networks
     buffer_size: int = 1_000_000  # transitions that the replay memory holds
@@ -118,6 +122,24 @@ class TD3(OffPolicyAgent):
     policy_delay: int = 2  # updates of the critics for each one of the policy
     target_policy_noise: float = 0.2  # deviation of the noise on the target policy's actions
     target_noise_clip: float = 0.5  # limit of this noise
+    action_noise: str = "none"  # noise on actions that explore: none, normal, or ou (Ornstein-Uhlenbeck)
+    noise_std: float = 0.1  # deviation of this noise, for actions scaled to -1..1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "action_noise", ("none", "normal", "ou"))
+        check_positive(self, "noise_std")
+        if self.action_noise == "none":
+            refuse_unused(self, {"noise_std": "which adds no noise to its actions"}, self.reference())
+
+    @override
+    def algorithm_options(self) -> dict[str, Any]:
+        noise = None
+        if self.action_noise != "none":
+            from redwood.methods.agents.action_noise import make_noise
+
+            noise = make_noise(self.action_noise, self.noise_std, spaces.flatdim(self.setting.action_space))
+        return super().algorithm_options() | {"action_noise": noise}
 
     @override
     def outputs(self, observations: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class OnPolicyAgent(Agent):
     """An agent that learns from one rollout after the other; it drops a rollout that the budget cuts short."""
 
     action_spaces: ClassVar[tuple[type[Space], ...]] = (spaces.Discrete, spaces.Box)
+    network_parts: ClassVar[tuple[str, ...]] = ("pi", "vf")
 
     @override
     def fit(self, phase: ReinforcementPhase) -> None:

@@ -15,6 +15,7 @@ from redwood.core.schema import check_alike
 from redwood.core.seeding import preserved_random_state, random_state, set_random_state
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
+from redwood.methods.agents.action_noise import load_noise_state, noise_state
 from redwood.methods.agents.sb3_callbacks import ProgressCallback, run_logger
 from redwood.methods.agents.state import Algorithm
 from redwood.methods.agents.task_input import TaskInput
@@ -76,6 +77,7 @@ class SB3Loop:
         self._algorithm.set_logger(run_logger(agent.run, phase))
         self._next_save = self._step_of_next_save()
         self._resumed_random: State | None = None  # state of the random numbers, from a checkpoint
+        self._resumed_noise: list[Tensor] = []  # values of the noise on actions, from a checkpoint
         self._is_resumed = False
         self._vote = StopVote(every=1)  # each rollout of some agents takes thousands of steps
 
@@ -123,10 +125,12 @@ class SB3Loop:
 
     def _after_checkpoint(self, collect: Callable[..., object]) -> Callable[..., object]:
         """Wrap the library's rollout so that a checkpoint can be saved before it, the only place between two steps."""
+        algorithm = self._algorithm
 
         def collect_after_checkpoint(*args: object, **options: object) -> object:
             if self._resumed_random is not None:
                 set_random_state(self._resumed_random)
+                load_noise_state(algorithm.action_noise, self._resumed_noise)
                 self._resumed_random = None
             stops = self._vote.passed()
             if self._run.saves_inside_phases and (stops or self._phase.budget.spent >= self._next_save):
@@ -222,6 +226,7 @@ class SB3Loop:
             "observation": torch.from_numpy(np.ascontiguousarray(observation)),
             "episode_starts": torch.from_numpy(starts),
             "action_choice": algorithm.action_space.np_random.bit_generator.state,
+            "action_noise": noise_state(algorithm.action_noise),
             "to_log": {name: float(value) for name, value in algorithm.logger.name_to_value.items()},
             "newest": torch.from_numpy(np.stack(newest)) if newest else None,
         }
@@ -244,6 +249,7 @@ class SB3Loop:
             for observations in newest:
                 self._check_observations(observations)
             agent.newest.extend(newest)
+        self._resumed_noise = list(state["action_noise"])
         algorithm._last_obs, algorithm._last_episode_starts = observation, starts
         algorithm.action_space.np_random.bit_generator.state = state["action_choice"]
         for name, value in state["to_log"].items():

@@ -30,9 +30,17 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
     "dqn+perfect_memory": (partial(joined, "dqn+perfect_memory", buffer_size=16), "CartPole-v1", {}),
     "dqn+reset_buffer": (partial(joined, "dqn+reset_buffer"), "CartPole-v1", {}),
     "dqn+scratch": (partial(joined, "dqn+scratch"), "CartPole-v1", {}),
+    "td3, noise": (partial(SMALL["td3"][0], action_noise="ou", n_envs=2), "Pendulum-v1", {}),
+    "ppo, one-hot": (SMALL["ppo"][0], "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
+    "dqn, heads": (partial(SMALL["dqn"][0], task_input="heads"), "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
+    "ppo+ewc, heads": (
+        partial(joined, "ppo+ewc", task_input="heads"),
+        "Pendulum-v1",
+        {"cls": TaskIncrementalRLSetting},
+    ),
 }
 # The state of the others is of a kind that one of these has, too.
-SLOW = CASES.keys() - {"ppo", "dqn, environments", "sac", "dqn+ewc+rehearsal"}
+SLOW = CASES.keys() - {"ppo", "dqn, environments", "sac", "dqn+ewc+rehearsal", "td3, noise", "dqn, heads"}
 
 
 @pytest.fixture(autouse=True)

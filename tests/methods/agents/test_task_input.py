@@ -1,17 +1,26 @@
 """Agents that are told the task make use of it."""
 
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.methods.agents.off_policy import DQN
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.task_input import OneHotTask
-from redwood.settings.rl.tree import IncrementalRLSetting, MultiTaskRLSetting, TaskIncrementalRLSetting
+from redwood.settings.rl.tree import (
+    ContinualRLSetting,
+    IncrementalRLSetting,
+    MultiTaskRLSetting,
+    TaskAgnosticRLSetting,
+    TaskIncrementalRLSetting,
+    TraditionalRLSetting,
+)
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, configured, small_setting
 from tests.settings.rl.clock import OneRightAction
@@ -53,7 +62,8 @@ LEARNERS = {
     ],
 )
 def test_tasks_that_contradict_each_other_are_solved_by_whoever_knows_the_task(name, space):
-    assert run_here(contrary(space=space), LEARNERS[name]()).return_matrix == [[4.0, 4.0]]
+    for how in ("one_hot", "heads"):
+        assert run_here(contrary(space=space), LEARNERS[name](task_input=how)).return_matrix == [[4.0, 4.0]]
     blind = run_here(contrary(space=space), LEARNERS[name](task_input="none")).return_matrix[0]
     assert sum(blind) == 4.0
 
@@ -93,8 +103,10 @@ def test_without_ids_at_test_nothing_is_appended():
     assert agent.observation_space == agent.setting.observation_space
     with pytest.raises(InvalidOptionError, match="--task_input one_hot needs task ids at test, which IncrementalRL"):
         configured(PPO(task_input="one_hot"), small_setting("CartPole-v1", IncrementalRLSetting))
-    with pytest.raises(InvalidOptionError, match="--task_input head is unknown; choose one of auto, none, one_hot"):
-        PPO(task_input="head")
+    with pytest.raises(
+        InvalidOptionError, match="--task_input codes is unknown; choose one of auto, none, one_hot, heads"
+    ):
+        PPO(task_input="codes")
 
 
 class TestSpaces:
@@ -124,3 +136,63 @@ class TestSpaces:
     def test_too_many_tasks_for_an_image(self):
         with pytest.raises(NotApplicableError, match="--task_input one_hot appends a channel for each of 9 tasks"):
             OneHotTask(Box(0, 255, (8, 8, 3), np.uint8), 9)
+
+
+class Recording(OneRightAction):
+    """Notes each observation that it gives away; they are all different, and of three numbers."""
+
+    given: ClassVar[set[bytes]] = set()
+
+    def __init__(self, right):
+        super().__init__(right, 4, 2, Box(0, 1, (3,), np.float32))
+        self._draw = np.random.default_rng(right)
+
+    def _noted(self, result):
+        observation = self._draw.random(3, np.float32)
+        self.given.add(observation.tobytes())
+        return observation, *result[1:]
+
+    def reset(self, **options):
+        return self._noted(super().reset(**options))
+
+    def step(self, action):
+        return self._noted(super().step(action))
+
+
+def shown_to(name, cls, monkeypatch):
+    """What networks of an agent get as inputs, what `predict` gets as ids, and what the environments have given."""
+    monkeypatch.setattr(Recording, "given", set())
+    env = [lambda: Recording(0), lambda: Recording(1)]
+    setting = cls(env=env, steps_per_task=48, max_episode_steps=4, test_episodes=2)
+    agent = configured(joined(name), setting)
+    seen, told = set(), []
+    for module in agent.algorithm.policy.modules():
+        if isinstance(module, FlattenExtractor):
+            module.register_forward_pre_hook(lambda _, x: seen.update(row.tobytes() for row in x[0].detach().numpy()))
+    predict = agent.predict
+    monkeypatch.setattr(agent, "predict", lambda x, task_id: told.append(task_id) or predict(x, task_id))
+    stream = setting.open_stream()
+    for index in range(stream.num_phases):
+        agent.fit(stream.phase(index))
+        stream.evaluate(agent)
+    assert len(seen) > 48
+    assert told
+    return seen, told, Recording.given
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn", "dqn+ewc+rehearsal"])
+@pytest.mark.parametrize("cls", [ContinualRLSetting, TaskAgnosticRLSetting, IncrementalRLSetting, TraditionalRLSetting])
+def test_where_ids_are_hidden_networks_see_observations_and_nothing_else(name, cls, monkeypatch):
+    """In training, too, though `incremental_rl` tells ids there: an agent could not use them at test."""
+    seen, told, given = shown_to(name, cls, monkeypatch)
+    assert set(told) == {None}
+    assert seen <= given
+
+
+@pytest.mark.parametrize("cls", [TaskIncrementalRLSetting, MultiTaskRLSetting])
+def test_where_ids_are_given_networks_see_them(cls, monkeypatch):
+    seen, told, given = shown_to("ppo", cls, monkeypatch)
+    assert {int(task) for ids in told for task in ids} == {0, 1}
+    assert not seen & given
+    codes = {tuple(np.frombuffer(row, np.float32)[3:].tolist()) for row in seen}
+    assert codes == {(1.0, 0.0), (0.0, 1.0)}
