@@ -27,8 +27,7 @@ from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.sweeps import is_finished_sweep
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
-from redwood.runs.figures.comparison import draw_comparison
-from redwood.runs.launch import is_first_process, launched_processes
+from redwood.runs.launched import is_first_process, launched_processes
 from redwood.runs.lease import FolderLease
 from redwood.runs.names import short_names
 from redwood.runs.pair_results import PairResults
@@ -159,6 +158,8 @@ def _report(
     table: str | None,
 ) -> None:
     """Print the table, and write the files, the picture and the page."""
+    from redwood.runs.figures.comparison import draw_comparison  # matplotlib is for the end
+
     write_comparison(rows, folder / "comparison.csv")
     settings = short_names(row.setting for row in rows)
     methods = short_names(row.method for row in rows)

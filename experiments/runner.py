@@ -16,12 +16,10 @@ from redwood.experiments.pairs import Pair
 from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.source import source_of_run
 from redwood.experiments.tables import print_results
-from redwood.experiments.trained.continuation import continued
-from redwood.experiments.trained.saved_run import read_run
 from redwood.experiments.trust import refuse_untrusted
 from redwood.runs.fingerprint import differences
 from redwood.runs.folder import RunFolder
-from redwood.runs.launch import is_first_process, launched_processes
+from redwood.runs.launched import is_first_process, launched_processes
 from redwood.runs.names import short_name
 from redwood.runs.run import Run
 from redwood.runs.signals import Stopped
@@ -167,5 +165,8 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)
     if "extends" in config:
+        from redwood.experiments.trained.continuation import continued
+        from redwood.experiments.trained.saved_run import read_run
+
         options = continued(options, read_run(str(config["extends"])), trusted=trusted)
     return run_pair(pair, replace(options, run=replace(options.run, run_dir=str(folder), resume=True)), console)

@@ -22,6 +22,7 @@ from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import USER_FILE_PREFIX, load_file
 from redwood.core.torchrun import join_workers
 from redwood.core.workers import TIMEOUT, raise_after_timeout, world_size
+from redwood.runs.launched import is_first_process, launched_processes
 from redwood.runs.loop import quiet_lightning, run_protocol
 from redwood.runs.processes import Workers
 from redwood.runs.run import Run
@@ -61,20 +62,6 @@ def run_in_workers(setting: Setting, method: Learner, run: Run) -> Results:
 
 
 # Processes that a launcher has started
-
-
-def launched_processes() -> int:
-    """How many processes torchrun or SLURM has started, this one included; 1 if neither has."""
-    with quiet_lightning():  # on a machine of SLURM, it would advise to use srun
-        found = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
-    if not found:
-        return 1
-    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS", "1"))
-
-
-def is_first_process() -> bool:
-    """Whether this process is the first of those that torchrun or SLURM has started, or the only one."""
-    return launched_processes() == 1 or int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID", "0")) == 0
 
 
 def _started_by_a_launcher(workers: int) -> bool:

@@ -20,6 +20,7 @@ from typing import Generic, Self, TypeAlias, TypeVar
 
 from redwood.core.child_processes import end_with_parent, interrupts_blocked
 from redwood.core.errors import ElsewhereError, RedwoodError
+from redwood.core.fork_server import accept_signals
 from redwood.runs.signals import Stopped, stop_signals
 
 GRACE_S = 10.0  # for the other workers to notice that one has failed, and to close their logs
@@ -239,8 +240,7 @@ def _serve(rank: int, pipe: Connection, job: bytes) -> None:
     """The main function of a worker: run the job, and answer."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which tells the workers
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    accept_signals()
     answer: Answer
     try:
         with stop_signals():

@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from redwood.runs.pair_results import PairResults, RunKey, run_key
 
@@ -45,6 +44,8 @@ def mean_interval(values: ArrayLike, level: float = LEVEL) -> Interval | None:
     Returns:
         The lower and the upper end; None for fewer than two values.
     """
+    from scipy import stats  # takes half a second
+
     sample = np.asarray(values, dtype=np.float64)
     n = len(sample)
     if n < 2:
@@ -78,6 +79,8 @@ def paired_p(differences: ArrayLike) -> NDArray[np.float64]:
     Returns:
         The p-value of each test (...), at least `least_p(n)`.
     """
+    from scipy import stats
+
     values = np.asarray(differences, dtype=np.float64)
     n = values.shape[-1]
     test = stats.permutation_test(

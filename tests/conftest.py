@@ -58,10 +58,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have runs start their workers, and comparisons their jobs, without seconds of imports."""
+    """Have runs start their workers without seconds of imports."""
     replaced = SimpleNamespace(get_context=lambda _: start_context(), parent_process=multiprocessing.parent_process)
-    for module in ("redwood.runs.processes", "redwood.experiments.launchers.pool"):
-        monkeypatch.setattr(f"{module}.multiprocessing", replaced)
+    monkeypatch.setattr("redwood.runs.processes.multiprocessing", replaced)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_fork_server() -> Iterator[None]:
+    """Have comparisons start their jobs from the server that tests use: a process has one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("redwood.experiments.launchers.pool.start_server", lambda *_: start_context())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, check_arguments, parse_alone, parse_options
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, new_run_dir, refuse_used
 from redwood.experiments.trust import options_of, refuse_untrusted
-from redwood.runs.launch import launched_processes
+from redwood.runs.launched import launched_processes
 from redwood.runs.lease import FolderLease
 from redwood.runs.signals import Stopped
 from redwood.settings.base import why_not_applicable

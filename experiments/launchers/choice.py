@@ -9,7 +9,7 @@ from redwood.experiments.launchers.launcher import Launcher
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources
 from redwood.experiments.launchers.slurm import Slurm
-from redwood.runs.launch import launched_processes
+from redwood.runs.launched import launched_processes
 from redwood.runs.run import Run
 
 

@@ -5,23 +5,29 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Self
 
-from redwood.core.child_processes import interrupts_blocked
+from redwood.core.fork_server import start, start_server
 from redwood.experiments.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.launchers.resources import Resources
 from redwood.experiments.launchers.worker import serve
 
+# What each run needs, of what takes long to import.
+PRELOAD = ("redwood.experiments.jobs", "redwood.runs.launch", "redwood.methods.lightning", "redwood.runs.figures.plots")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL_S = 2.0  # between checks of which processes are alive
 GRACE_S = 60.0  # for runs to save a checkpoint and to close their loggers when the comparison is stopped
 
 
 class Pool:
-    """Spawned processes, as many as there is room for, each of which does one job at a time.
+    """Processes, as many as there is room for, each of which does one job at a time.
+
+    They are copies of a server that has imported the libraries, unless a job may use another device than the CPU: a
+    copy of a process that has opened one could not.
 
     A process that ends while it has a job, by whatever signal or exit, fails this job alone: another process takes its
     place. `concurrent.futures` would give up all jobs then. After an unforeseen failure a process is replaced, too.
@@ -30,11 +36,15 @@ class Pool:
     def __init__(self, resources: Resources) -> None:
         """Start nothing yet."""
         self._resources = resources
-        self._context = multiprocessing.get_context("spawn")
+        # With several processes, libraries compute on one thread in each.
+        self._variables = dict.fromkeys(THREADS, "1") if resources.total > 1 else {}
+        self._context: ForkServerContext | SpawnContext = multiprocessing.get_context("spawn")
         self._idle: list[_Process] = []
         self._busy: list[_Process] = []
 
     def __enter__(self) -> Self:
+        if self._resources.on_cpu:
+            self._context = start_server(PRELOAD, self._variables)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -71,7 +81,7 @@ class Pool:
 
     def _start(self, job: Job, taken: list[int | None]) -> None:
         alive = [each for each in self._idle if each.process.is_alive()]
-        process = alive[-1] if alive else _Process(self._context, one_thread=self._resources.total > 1)
+        process = alive[-1] if alive else _Process(self._context, self._variables)
         self._idle = [each for each in self._idle if each is not process]
         self._busy.append(process)
         process.start(job, taken)
@@ -110,13 +120,12 @@ class Pool:
 class _Process:
     """One of the processes, and its job."""
 
-    def __init__(self, context: SpawnContext, one_thread: bool) -> None:
+    def __init__(self, context: ForkServerContext | SpawnContext, variables: Mapping[str, str]) -> None:
         self.pipe, other = context.Pipe()
         # No daemon: these may not have children, as a run of several workers has.
-        self.process = context.Process(target=serve, args=(other, one_thread))
+        self.process = context.Process(target=serve, args=(other, os.environ | variables))
         # Until it leads a group of its own, an interrupt on the terminal reaches it, too, and would show a traceback.
-        with interrupts_blocked():
-            self.process.start()
+        start(self.process)
         assert self.process.pid is not None
         self._group = self.process.pid  # `serve` makes it the leader of a group
         other.close()

@@ -17,10 +17,15 @@ class Resources:
 
     A GPU is named by its number, a core by None. On a machine with GPUs each run takes one GPU per worker. A GPU is
     listed several times if `--jobs` asks for more runs at once than there are GPUs: runs share it then.
+
+    Attributes:
+        total: How many places there are.
+        on_cpu: Whether runs compute on the CPU.
     """
 
-    def __init__(self, numbers: Sequence[int | None]) -> None:
-        """Take the numbers of the GPUs, or None for each core."""
+    def __init__(self, numbers: Sequence[int | None], on_cpu: bool = True) -> None:
+        """Take the numbers of the GPUs, or None for each core or for devices that `--devices` names."""
+        self.on_cpu = on_cpu
         self._free = list(numbers)
         self.total = len(self._free)
         self._distinct = len(set(numbers)) if None not in numbers else None
@@ -58,8 +63,8 @@ def find_resources(run: Run, jobs: int | None) -> Resources:
     kind = device_type(run.accelerator)
     if kind == "cuda" and run.devices == "auto":
         gpus = max(torch.cuda.device_count(), 1)
-        return Resources([index % gpus for index in range(jobs or gpus)])
-    return Resources([None] * (jobs or (available_cores() if kind == "cpu" else 1)))
+        return Resources([index % gpus for index in range(jobs or gpus)], on_cpu=False)
+    return Resources([None] * (jobs or (available_cores() if kind == "cpu" else 1)), on_cpu=kind == "cpu")
 
 
 def resources_needed(run: Run, workers: int) -> int:

@@ -2,19 +2,18 @@
 
 import faulthandler
 import os
-import signal
 import sys
+from collections.abc import Mapping
 from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from redwood.core.child_processes import end_with_parent
+from redwood.core.fork_server import accept_signals
 from redwood.runs.signals import Stopped, stop_signals
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-
-def serve(pipe: Connection, one_thread: bool) -> None:
+def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
     """Run the jobs that come through the pipe, and send back the outcome of each, until the pipe is closed.
 
     The output of a job, a crash of the interpreter included, is appended to its log.
@@ -25,18 +24,18 @@ def serve(pipe: Connection, one_thread: bool) -> None:
 
     Args:
         pipe: Brings each job, a function that runs it, and takes the outcome.
-        one_thread: Whether libraries compute on one thread, because there are more processes like this one.
+        environment: All variables of its environment; a server that it is a copy of may have others.
     """
     os.setsid()
     job = None
     end_with_parent(group=True)
-    if one_thread:
-        os.environ.update(dict.fromkeys(THREADS, "1"))
+    os.environ.clear()
+    os.environ.update(environment)
     faulthandler.enable()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a crash does not lose the lines before it
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        accept_signals()
         with stop_signals():
             while True:
                 job, run = pipe.recv()  # imports what runs need, under the environment set above

@@ -49,7 +49,7 @@ from redwood.experiments.sweeps.space import as_arguments, read_space, show_valu
 from redwood.experiments.sweeps.study import Study, Tried, require_optuna
 from redwood.experiments.sweeps.summary import Summary, announce
 from redwood.experiments.sweeps.trials import ending_of, make_job
-from redwood.runs.launch import launched_processes
+from redwood.runs.launched import launched_processes
 from redwood.runs.signals import Stopped
 from redwood.settings.config import describe_run
 

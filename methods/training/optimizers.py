@@ -63,6 +63,8 @@ def check_optimizer(method: Any) -> None:
             "--optimizer_options if it has such an argument."
         )
     arguments = optimizer_arguments(method)
+    if not method.optimizer_options and min(method.lr, method.momentum, method.weight_decay) >= 0:
+        return  # nothing is left to refuse, and the first optimizer of a process loads torch's compiler for a second
     try:
         trial = nn.Parameter(torch.ones(2, 2))
         trial.grad = torch.ones(2, 2)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from redwood.core.child_processes import end_with_parent, interrupts_blocked, usable_cores
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, reason_of
+from redwood.core.fork_server import accept_signals
 from redwood.settings.data.arrays import Samples, drawn
 
 BATCHES_AHEAD = 2  # of each worker
@@ -270,6 +271,7 @@ def _as_it_is(x: Any) -> Any:
 def _start_worker(number: int) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the training process, too, which ends this one
+    accept_signals()
 
 
 def _context() -> Any:

@@ -12,7 +12,8 @@ from redwood.core.workers import rank
 from redwood.methods import get_method
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.runs.launch import _with_number_of_launcher, is_first_process, launched_processes, run_in_workers
+from redwood.runs.launch import _with_number_of_launcher, run_in_workers
+from redwood.runs.launched import is_first_process, launched_processes
 from redwood.runs.run import Run
 from redwood.settings.rl.tree import DistributedIncrementalRLSetting
 from tests.methods.helpers import one_sentence
