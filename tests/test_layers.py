@@ -13,7 +13,9 @@ PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
     "cli.py": 9,
+    "experiments/comparison.py": 1,
     "experiments/launchers/slurm.py": 1,
+    "experiments/runner.py": 2,
     "experiments/trained/samples.py": 1,
     "settings/base.py": 1,
     "settings/data/continuum_adapter.py": 1,
@@ -23,9 +25,11 @@ INSIDE_FUNCTIONS = {
     "settings/data/holdout.py": 1,
     "settings/data/image_sets.py": 2,
     "settings/data/transforms.py": 1,
+    "runs/launched.py": 2,
     "runs/lightning_loggers.py": 1,
     "runs/loggers.py": 1,
     "runs/loop.py": 1,
+    "runs/significance.py": 2,
     "buffers/__init__.py": 1,
     "methods/agents/agent.py": 5,
     "methods/agents/off_policy.py": 1,

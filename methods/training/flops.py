@@ -2,28 +2,18 @@
 
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from redwood.core.state import Stateful
 from redwood.settings.scores.cost import USES
 
-if TYPE_CHECKING:  # it imports triton
-    from torch.utils.flop_counter import FlopCounterMode
-
 __all__ = ["USES", "FlopMeter"]
 
 # What went through the network in one step: the number of samples of each call.
 Kind = tuple[int, ...]
-
-
-def new_counter() -> "FlopCounterMode":
-    """A counter of all FLOPs inside its `with` block, which prints nothing."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    return FlopCounterMode(display=False)
 
 
 class FlopMeter(Stateful):
@@ -75,7 +65,7 @@ class FlopMeter(Stateful):
         self._calls.clear()
         times = self.steps.get(self.last, 0)
         if self.last not in self.counted and times & (times - 1) == 0:
-            self._counter = new_counter()
+            self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
     def end_step(self) -> None:
@@ -99,7 +89,7 @@ class FlopMeter(Stateful):
     @contextmanager
     def count(self, use: str = "training") -> Iterator[None]:
         """Count all that the body computes, outside training steps, under a use of `USES`."""
-        with new_counter() as counter:
+        with FlopCounterMode(display=False) as counter:
             yield
         self.apart[use] += float(counter.get_total_flops())
 
@@ -115,7 +105,7 @@ class FlopMeter(Stateful):
         if (use, kind) in self.bodies:
             yield
         else:
-            with new_counter() as counter:
+            with FlopCounterMode(display=False) as counter:
                 yield
             self.bodies[use, kind] = float(counter.get_total_flops())
         self.apart[use] += self.bodies[use, kind]
