@@ -78,6 +78,7 @@ class Results:
     ranked_by: ClassVar[str] = "average"  # what the objective is: this and the name of the measure
     phase_name: ClassVar[str] = "task"  # what a row of the matrix stands for, in tables and pictures
     own_entries: ClassVar[tuple[str, ...]] = ()  # names of further entries in the file of a subclass
+    optional_entries: ClassVar[tuple[str, ...]] = ()  # names of further entries that may be missing
 
     setting: str
     method: str
@@ -268,7 +269,7 @@ class Results:
         )
         held_out = f"validation_{cls.measure.key}"
         optional = {"phase_tasks", "learning_curves", "slices", "labels_used", "class_names", "task_names"}
-        optional |= {held_out, f"{held_out}_matrix"}
+        optional |= {held_out, f"{held_out}_matrix", *cls.optional_entries}
         if not isinstance(data, dict) or data.keys() - optional != set(keys):
             got = sorted(data) if isinstance(data, dict) else type(data).__name__
             raise DataError(f"Results have exactly the keys {', '.join(keys)}, got {got}; pass what redwood wrote.")
@@ -296,8 +297,8 @@ class Results:
             )
             if any(len(row) != len(results.task_names) for row in results.accuracy_matrix if results.task_names):
                 raise ValueError(f"{len(results.task_names)} task_names do not fit the tasks of the matrix")
-            for name in cls.own_entries:
-                setattr(results, name, data[name])
+            for name in (*cls.own_entries, *(name for name in cls.optional_entries if name in data)):
+                results._load_entry(name, data[name])
             results._loaded_forward_transfer = (len(results.accuracy_matrix), data["metrics"]["forward_transfer"])
             results.to_dict()
         except (KeyError, TypeError, ValueError) as error:
@@ -329,6 +330,10 @@ class Results:
             return cls.from_dict(content)
         except DataError as error:
             raise DataError(f"In the file {path}: {error}") from error
+
+    def _load_entry(self, name: str, value: Any) -> None:
+        """Take a further entry of the file of a subclass."""
+        setattr(self, name, value)
 
     def _online(self) -> float | None:
         return metrics.online_accuracy(self.online_curve)

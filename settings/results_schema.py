@@ -7,6 +7,7 @@ from dataclasses import fields
 from redwood.core.checks import Options
 from redwood.core.errors import DataError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Spec, Text
+from redwood.settings.rl.outcomes import EVALUATIONS
 from redwood.settings.scores.label_sets import ALL
 from redwood.settings.scores.measure import LABEL_GROUPS, LABEL_SCORES, RMSE, Measure
 
@@ -61,6 +62,7 @@ def check_results(data: Mapping[str, object], measure: Measure, cost: type[Optio
         "label_groups": Record(dict.fromkeys(LABEL_GROUPS, ListOf(_COUNT))),
         "label_scores": ListOf(Record({"tested": _LABEL_SCORES, "tasks": ListOf(_LABEL_SCORES)})),
         "random_return": ListOf(Number(), optional=True),
+        "evaluations": EVALUATIONS,
         "phase_tasks": ListOf(_COUNT),
         "since_switch": Record(
             {"accuracy": ListOf(ListOf(Number(0, 1, optional=True))), "steps": ListOf(ListOf(_COUNT))}

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from redwood.core.errors import RedwoodError
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, world_size
+from redwood.settings.rl.periodic_evaluation import NEVER, PeriodicEvaluation
 from redwood.settings.rl.plain_state import NotPlainError
 from redwood.settings.scores.prequential import CURVE_POINTS
 
@@ -35,12 +36,27 @@ class Steps:
     Attributes:
         total: Steps of the phase.
         spent: Steps taken so far.
+        next_evaluation: Steps after which `evaluate` has to be called; `NEVER` if there is no such number.
     """
 
-    __slots__ = ("spent", "total")
+    __slots__ = ("_periodic", "next_evaluation", "spent", "total")
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, periodic: PeriodicEvaluation | None = None) -> None:
         self.total, self.spent = total, 0
+        self._periodic = periodic
+        self.next_evaluation = NEVER if periodic is None else periodic.next_evaluation
+
+    def evaluate(self) -> None:
+        """Evaluate the method after the steps taken so far."""
+        assert self._periodic is not None
+        self.next_evaluation = NEVER  # the method may use its environments meanwhile
+        self._periodic.evaluate(self.spent)
+        self.next_evaluation = self._periodic.next_evaluation
+
+    def go_on(self, spent: int) -> None:
+        """Continue after `spent` steps; the evaluations have been loaded."""
+        self.spent = spent
+        self.next_evaluation = NEVER if self._periodic is None else self._periodic.next_evaluation
 
 
 class Budget:

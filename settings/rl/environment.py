@@ -92,6 +92,8 @@ class TaskEnvironment(EnvWrapper):
         """
         if self._closed or self._budget.spent >= self._budget.total:
             self._refuse_use()
+        if self._budget.spent >= self._budget.next_evaluation:
+            self._budget.evaluate()
         index = self._enter_task(self._random.random())
         if seed is None and not self._seeded[index]:  # only once: a new generator costs more than some steps
             seed = int(self._random.integers(2**31))
@@ -136,6 +138,8 @@ class TaskEnvironment(EnvWrapper):
         elif spent >= self._may_end and (spent >= budget.total or self._leaves()):
             truncated = True  # cut off, so its return is unknown
             self._until = _OVER
+        if spent >= budget.next_evaluation:
+            budget.evaluate()
         return observation, reward, terminated, truncated, info
 
     def _follow_schedule(self) -> None:

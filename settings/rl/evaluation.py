@@ -1,5 +1,6 @@
-"""Score a method on tasks: the returns of whole episodes."""
+"""Score a method on tasks: the returns of whole episodes, and whether they were successes."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from redwood.core.errors import RedwoodError
 from redwood.settings.rl.environment import TaskEnvironment
-from redwood.settings.rl.types import Array, Options
+from redwood.settings.rl.outcomes import Outcome, Outcomes
+from redwood.settings.rl.types import Array, Info, Options
 
 AT_ONCE = 64  # episodes that are played side by side
+_SPARE = -1  # in the place of the number of an episode that does not count
 
 Predict: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
 Episode: TypeAlias = tuple[int, Options | None]  # seed and options of its `reset`
@@ -41,13 +44,14 @@ class _Play:
 
     Attributes:
         open: Number of episodes that count and are not over.
-        total: Sum of the rewards of episodes that count.
+        outcomes: Outcomes of the episodes that count, once they are over.
     """
 
     def __init__(self, tested: TestedTask, copies: int, goes_on: bool) -> None:
-        self.open, self.total, self.task = len(tested.scored), 0.0, tested.task
-        self._waiting = [(True, episode) for episode in reversed(tested.scored)]
-        self._spare = cycle([(False, episode) for episode in tested.spare]) if goes_on else iter(())
+        self.open, self.task = len(tested.scored), tested.task
+        self.outcomes = [Outcome(math.nan, None)] * self.open
+        self._waiting = list(reversed(list(enumerate(tested.scored))))
+        self._spare = cycle([(_SPARE, episode) for episode in tested.spare]) if goes_on else iter(())
         self.slots: list[_Slot] = []
         for _ in range(copies):
             self._start(_Slot(self, tested.make()), self.slots)
@@ -58,7 +62,8 @@ class _Play:
         if coming is None:
             slot.env.close()
             return
-        slot.counts, (seed, options) = coming
+        slot.number, (seed, options) = coming
+        slot.value, slot.success = 0.0, None
         slot.observation = slot.env.reset(seed=seed, options=options)[0]
         slots.append(slot)
 
@@ -66,30 +71,47 @@ class _Play:
         """Take the actions of all slots."""
         still: list[_Slot] = []
         for slot in self.slots:
-            slot.observation, reward, terminated, truncated, _ = slot.env.step(slot.action)
-            if slot.counts:
-                self.total += float(reward)
+            slot.observation, reward, terminated, truncated, info = slot.env.step(slot.action)
+            slot.value += float(reward)
+            slot.success = _success(info, slot.success)
             if not (terminated or truncated):
                 still.append(slot)
                 continue
-            self.open -= slot.counts
+            if slot.number != _SPARE:
+                self.outcomes[slot.number] = Outcome(slot.value, slot.success)
+                self.open -= 1
             self._start(slot, still)
         self.slots = still
 
 
 class _Slot:
-    """One copy of a task's environment: its observation, its next action, and whether its episode counts."""
+    """One copy of a task's environment: observation, next action, and number, return and success of its episode."""
 
-    __slots__ = ("action", "counts", "env", "observation", "play")
+    __slots__ = ("action", "env", "number", "observation", "play", "success", "value")
 
     def __init__(self, play: _Play, env: TaskEnvironment) -> None:
-        self.play, self.env, self.counts = play, env, True
+        self.play, self.env = play, env
+        self.number, self.value = _SPARE, 0.0
+        self.success: bool | None = None
         self.observation: Any = None  # of the observation space
         self.action: Any = None  # of the action space
 
 
-def total_returns(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, seed: int) -> list[float]:
-    """Play the episodes of several tasks side by side, and return the sum of the returns of each task.
+def _success(info: Info, so_far: bool | None) -> bool | None:
+    """Return whether an episode is a success after a step that returned `info`; None if nothing is reported.
+
+    `info["success"]`, as in Meta-World, counts at any step of the episode, as in Continual World's `SuccessCounter`.
+    `info["is_success"]`, as in gymnasium-robotics, counts at the last step, as in Stable-Baselines3.
+    """
+    if "success" in info:
+        return bool(info["success"]) or bool(so_far)
+    if "is_success" in info:
+        return bool(info["is_success"])
+    return so_far
+
+
+def play_episodes(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, seed: int) -> Outcomes:
+    """Play the episodes of several tasks side by side, and return how each went.
 
     Several tasks are mixed, so that only the observations tell the task: each batch holds equally many observations of
     each task, in an order drawn anew. A task whose episodes are over first goes on with episodes that do not count.
@@ -102,7 +124,7 @@ def total_returns(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, 
         seed: Decides the order in the batches.
 
     Returns:
-        One sum for each of the tasks.
+        For each of the tasks, the outcomes of its episodes, in their order.
 
     Raises:
         RedwoodError: If the method does not predict one action for each observation.
@@ -124,7 +146,7 @@ def total_returns(predict: Predict, tasks: Sequence[TestedTask], *, tell: bool, 
     for play in plays:
         for slot in play.slots:
             slot.env.close()
-    return [play.total for play in plays]
+    return [play.outcomes for play in plays]
 
 
 def _checked(actions: object, n: int) -> Array:

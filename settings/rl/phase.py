@@ -10,6 +10,7 @@ from redwood.core.state import State
 from redwood.settings.rl.budget import Budget, OnlineReturn, PhaseOverError, ShownReturn, Steps
 from redwood.settings.rl.environment import HiddenEnvironment, TaskEnvironment
 from redwood.settings.rl.evaluation import Predict
+from redwood.settings.rl.periodic_evaluation import PeriodicEvaluation
 from redwood.settings.rl.plain_state import NotPlainError
 from redwood.settings.rl.types import Env
 
@@ -28,7 +29,14 @@ class ReinforcementPhase:
 
     validation = None
 
-    def __init__(self, index: int, task_id: int | None, steps: int, make: MakeEnvironment) -> None:
+    def __init__(
+        self,
+        index: int,
+        task_id: int | None,
+        steps: int,
+        make: MakeEnvironment,
+        periodic: PeriodicEvaluation | None = None,
+    ) -> None:
         """Start a phase.
 
         Args:
@@ -36,9 +44,11 @@ class ReinforcementPhase:
             task_id: The task, or None.
             steps: Environment steps of this worker.
             make: Makes the copy of the environment that has a number, from 0.
+            periodic: Evaluates the method inside the phase.
         """
         self.index, self.task_id = index, task_id
-        self._steps, self._online = Steps(steps), OnlineReturn(steps)
+        self._steps, self._online = Steps(steps, periodic), OnlineReturn(steps)
+        self._periodic = periodic
         self._make = make
         self._environments: list[PhaseEnvironment] = []
         self._closed = False
@@ -108,6 +118,7 @@ class ReinforcementPhase:
         return {
             "spent": self._steps.spent,
             "online": self._online.state_dict(),
+            "periodic": None if self._periodic is None else self._periodic.state_dict(),
             "environments": [environment.state_dict() for environment in self._environments],
         }
 
@@ -121,7 +132,9 @@ class ReinforcementPhase:
         if self._closed or self._steps.spent or not 0 <= spent <= self._steps.total:
             raise NotPlainError(f"the phase has begun, or has other steps than the {spent} that were taken")
         self._online.load_state_dict(state["online"])
-        self._steps.spent = spent
+        if self._periodic is not None:
+            self._periodic.load_state_dict(state["periodic"])
+        self._steps.go_on(spent)
         for environment, saved in zip(
             self.environments(len(state["environments"])), state["environments"], strict=True
         ):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,87 +12,23 @@ from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.results import Results
+from redwood.settings.rl.metrics import (
+    area_under_curve,
+    areas_of_trained,
+    changes_by_phase,
+    forgetting,
+    forgetting_by_phase,
+    forward_transfer_from_areas,
+    isolated_forgetting,
+    mean_by_cycle,
+    normalised,
+    performance_over_time,
+    zero_shot_transfer,
+)
+from redwood.settings.rl.outcomes import Evaluations
 from redwood.settings.scores.measure import RETURN, Measure
 
-Vector: TypeAlias = Sequence[float] | Sequence[float | None] | NDArray[np.float64]
-Reference: TypeAlias = dict[str, list[float | None]]  # `returns` (T,) and `areas` (T,) of a single-task reference
-
-# Metrics.
-
-
-def normalised(returns: Vector, random: Vector, reference: Vector) -> NDArray[np.float64]:
-    """Scale returns (T,) such that random actions get 0 and the single-task reference gets 1.
-
-    A task on which the reference is no better than random actions gets NaN.
-    """
-    span = np.asarray(reference, dtype=np.float64) - np.asarray(random, dtype=np.float64)
-    scale = np.where(span > 0, span, np.nan)
-    return np.asarray((np.asarray(returns, dtype=np.float64) - np.asarray(random, dtype=np.float64)) / scale)
-
-
-def forgetting(R: Sequence[Sequence[float]] | NDArray[np.float64], order: Sequence[int] | None = None) -> float | None:
-    """Return the mean over phases of the return that the phase's task has lost since.
-
-    It is `F = 1/P sum_i (R[i, c_i] - R[P-1, c_i])` of Wołczyk et al. (2021), section 4.2. The last phase counts as 0. A
-    task that comes back counts once for each of its phases, as in their sequence CW20.
-
-    Args:
-        R: Mean returns (P, T).
-        order: The task `c` (P,) of each phase; by default phase i trains task i, and P is 1 or T.
-
-    Returns:
-        The mean, negative if earlier tasks improved; None if one phase trained several tasks (P = 1 < T).
-    """
-    matrix = np.asarray(R, dtype=np.float64)
-    if len(matrix) < matrix.shape[1]:
-        return None
-    trained = np.arange(len(matrix)) if order is None else np.asarray(order)
-    return float((matrix[np.arange(len(matrix)), trained] - matrix[-1, trained]).mean())
-
-
-def area_under_curve(curve: Sequence[tuple[int, float]], num_phases: int, steps_per_phase: int) -> list[float]:
-    """Return the mean of a curve over the steps of each phase (P,); a value holds for the steps since the last point.
-
-    Args:
-        curve: Points (steps so far, mean return since the last point). A phase that has points has one at its end.
-        num_phases: Number of phases.
-        steps_per_phase: Steps of each phase.
-
-    Returns:
-        The means; NaN for a phase without a point.
-    """
-    if not curve:
-        return [float("nan")] * num_phases
-    steps, values = np.array(curve, dtype=np.float64).T
-    phases = (steps - 1) // steps_per_phase
-    # The first point of a phase holds since the phase began, not since the last point.
-    begins = np.maximum(np.concatenate([[0.0], steps[:-1]]), phases * steps_per_phase)
-    widths = steps - begins
-    return [
-        float(np.average(values[phases == phase], weights=widths[phases == phase]))
-        if (phases == phase).any()
-        else np.nan
-        for phase in range(num_phases)
-    ]
-
-
-def forward_transfer_from_areas(areas: Vector, references: Vector) -> float | None:
-    """Return how much faster tasks are learned than by a fresh agent (Wołczyk et al., 2021, section 4.2).
-
-    It is the mean over phases of `(AUC_i - AUC_i^ref) / (1 - AUC_i^ref)`, of normalised areas under the training
-    curves. A phase does not count if the reference leaves nothing to gain, or if nothing was measured.
-
-    Returns:
-        The mean, at most 1; None if no phase counts.
-    """
-    own, single = np.asarray(areas, dtype=np.float64), np.asarray(references, dtype=np.float64)
-    counts = np.isfinite(own) & np.isfinite(single) & (single < 1)
-    if not counts.any():
-        return None
-    return float(((own - single)[counts] / (1 - single)[counts]).mean())
-
-
-# Results.
+Reference: TypeAlias = dict[str, list[float | None]]  # `returns` (T,) and areas (T,) of a single-task reference
 
 
 @dataclass(kw_only=True)
@@ -104,13 +40,17 @@ class ReturnResults(Results):
 
     Attributes:
         reference: Results of a fresh agent on each task alone, with the same budget: `returns` (T,), and `areas` (T,)
-            under its training curves, None for a task in which no episode ended. None if no reference was given.
+            under its training curves, None for a task in which no episode ended. If both runs have `--eval_every` and
+            report successes, also `success_areas` (T,) under its success curves. None if no reference was given.
+        evaluations: Returns and successes of the test episodes, and curves; None in files written without them.
     """
 
     measure: ClassVar[Measure] = RETURN
     own_entries: ClassVar[tuple[str, ...]] = ("random_return", "reference")
+    optional_entries: ClassVar[tuple[str, ...]] = ("evaluations",)
 
     reference: Reference | None = None
+    evaluations: Evaluations | None = None
 
     @property
     def return_matrix(self) -> list[list[float | None]]:
@@ -132,14 +72,20 @@ class ReturnResults(Results):
 
         Forgetting is in the unit of returns. Forward transfer and the normalised return are None without a reference. A
         task does not count for them if the reference is no better than random actions.
+
+        Where environments report successes, Continual World's metrics of success rates are added. With `--eval_every`,
+        means over time and CORA's metrics are added (see `redwood.settings.rl.metrics`).
         """
-        return super().metrics | {"normalised_return": self._normalised_return()}
+        further = {} if self.evaluations is None else self._success_metrics() | self._curve_metrics()
+        return super().metrics | {"normalised_return": self._normalised_return()} | further
 
     @property
     def steps_per_phase(self) -> int:
         """Environment steps that each phase may take, over all workers."""
-        tasks = len(self.config.get("tasks") or self.accuracy_matrix[0])
-        return int(self.config["steps_per_task"]) * (tasks if self.num_phases == 1 else 1)
+        visits = len(self.config.get("tasks") or self.accuracy_matrix[0])
+        # Environments that come back are tasks that come back.
+        visits = max(visits, len(self.dataset.split(",")))
+        return int(self.config["steps_per_task"]) * (visits if self.num_phases == 1 else 1)
 
     @property
     def areas(self) -> list[float]:
@@ -147,11 +93,88 @@ class ReturnResults(Results):
         return area_under_curve(self.online_curve, self.num_phases, self.steps_per_phase)
 
     @property
+    def success_areas(self) -> list[float] | None:
+        """Area under the success curve of each phase's task while it is trained (P,); None if it was not measured."""
+        found = self.evaluations
+        if found is None or not found.steps or not found.reports_success:
+            return None
+        return areas_of_trained(found.steps, found.values("curve_success"), self._trained, self.steps_per_phase)
+
+    @property
+    def _trained(self) -> Sequence[int]:
+        """The task of each phase so far."""
+        return self.order or range(len(self.accuracy_matrix))
+
+    @property
     @override
     def tuning_curve(self) -> list[float | None]:
         """The mean return in training up to each phase (P,): no episodes are held out."""
         so_far = (np.array(self.areas[: phase + 1]) for phase in range(len(self.accuracy_matrix)))
         return [float(np.nanmean(areas)) if np.isfinite(areas).any() else None for areas in so_far]
+
+    @override
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        if self.evaluations is not None:
+            content["evaluations"] = self.evaluations.to_dict() | self._by_phase()
+        return content
+
+    @override
+    def _load_entry(self, name: str, value: Any) -> None:
+        super()._load_entry(name, Evaluations.from_dict(value) if name == "evaluations" else value)
+
+    def _success_metrics(self) -> dict[str, float | None]:
+        found = self.evaluations
+        if found is None or not found.reports_success:
+            return {}
+        success = found.values("success")[:, : self.tasks_seen(len(self.accuracy_matrix) - 1)]
+        return {
+            "average_success": float(success[-1].mean()),
+            "success_forgetting": forgetting(success, self.order),
+            "success_forward_transfer": self._success_transfer(),
+        }
+
+    def _success_transfer(self) -> float | None:
+        own, single = self.success_areas, (self.reference or {}).get("success_areas")
+        if own is None or single is None or self.num_phases == 1 or len(own) < self.num_phases:
+            return None
+        return forward_transfer_from_areas(own, [single[task] for task in self._trained])
+
+    def _curve_metrics(self) -> dict[str, float | None]:
+        found = self.evaluations
+        if found is None or not found.steps:
+            return {}
+        total = len(self.accuracy_matrix) * self.steps_per_phase
+        metrics = {"return_over_time": performance_over_time(found.steps, found.values("curve_return"), total)}
+        if found.reports_success:
+            metrics["success_over_time"] = performance_over_time(found.steps, found.values("curve_success"), total)
+        if self.num_phases == 1:
+            return metrics
+        changes = self._changes(found)
+        lost, gained = isolated_forgetting(changes, self._trained), zero_shot_transfer(changes, self._trained)
+        return metrics | {
+            "isolated_forgetting": mean_by_cycle(lost, self._trained)[0],
+            "zero_shot_transfer": mean_by_cycle(gained, self._trained)[0],
+        }
+
+    def _changes(self, found: Evaluations) -> NDArray[np.float64]:
+        phases = len(self.accuracy_matrix)
+        return changes_by_phase(found.steps, found.values("curve_return"), phases, self.steps_per_phase)
+
+    def _by_phase(self) -> dict[str, Any]:
+        """Forgetting and transfer by phase, task and cycle, for readers of `results.json`."""
+        found = self.evaluations
+        if found is None or self.num_phases == 1 or not self.tested:
+            return {}
+        losses = forgetting_by_phase(self.learned, self.order)
+        entries: dict[str, Any] = {"forgetting_by_phase": None if losses is None else _plain(losses)}
+        if found.steps:
+            changes = self._changes(found)
+            lost = isolated_forgetting(changes, self._trained)
+            entries["isolated_forgetting"] = [_plain(row) for row in lost]
+            entries["isolated_forgetting_by_cycle"] = mean_by_cycle(lost, self._trained)
+            entries["zero_shot_transfer"] = [_plain(row) for row in zero_shot_transfer(changes, self._trained)]
+        return entries
 
     def _normalised_return(self) -> float | None:
         if self.reference is None or self.random_return is None or not self.tested:
@@ -179,6 +202,10 @@ class ReturnResults(Results):
         return forward_transfer_from_areas(
             normalised(self.areas, random, references), normalised(single, random, references)
         )
+
+
+def _plain(row: NDArray[np.float64]) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in row]
 
 
 # The single-task reference.
@@ -213,11 +240,17 @@ def read_reference(folder: Path, seed: int, order: Sequence[int], options: Mappi
                 f"--reference {folder} was run with --{name} {results.config.get(name)}, "
                 f"this run has {options[name]}; make them equal."
             )
+    if options["eval_every"] and results.config.get("eval_every") not in (None, 0, options["eval_every"]):
+        raise InvalidOptionError(
+            f"--reference {folder} was run with --eval_every {results.config['eval_every']}, this run has "
+            f"{options['eval_every']}; make them equal, so that areas under curves compare."
+        )
     first = [order.index(task) for task in range(max(order) + 1)]
-    areas = [results.areas[phase] for phase in first]
+    successes = results.success_areas
     return {
         "returns": [results.accuracy_matrix[phase][task] for task, phase in enumerate(first)],
-        "areas": [area if math.isfinite(area) else None for area in areas],
+        "areas": _plain(np.array([results.areas[phase] for phase in first])),
+        **({} if successes is None else {"success_areas": _plain(np.array([successes[phase] for phase in first]))}),
     }
 
 

@@ -53,6 +53,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     tasks: list[str] = field(default_factory=list)  # each task's physics, such as: default length=2,gravity=20
     max_episode_steps: int = 0  # steps after which an episode is cut off (0: the environment's own limit)
     test_episodes: int = 10  # episodes that each task is scored by
+    eval_every: int = 0  # environment steps between two tests of all tasks inside a phase, for curves (0: none)
     reference: str = ""  # folder of a run of METHOD+scratch, for normalised returns and forward transfer
 
     def __post_init__(self) -> None:
@@ -61,12 +62,22 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         check_range(self, "task_noise", 0)
         check_range(self, "max_episode_steps", 0)
         check_range(self, "test_episodes", 1)
+        check_range(self, "eval_every", 0)
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
         if self.steps_per_task % self.workers:
             raise InvalidOptionError(
                 f"--steps_per_task {self.steps_per_task} cannot be shared out evenly to --workers {self.workers}; "
                 "use a multiple."
+            )
+        if self.eval_every % self.workers:
+            raise InvalidOptionError(
+                f"--eval_every {self.eval_every} cannot be shared out evenly to --workers {self.workers}; "
+                "use a multiple."
+            )
+        if self.eval_every and self.eval_tasks == "none":
+            raise InvalidOptionError(
+                f"--eval_every {self.eval_every} tests inside phases, but --eval_tasks is none; leave one out."
             )
         for name in ("attributes", "tasks"):
             if getattr(self, name) and self._gives_environments:
@@ -103,7 +114,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
                 raise InvalidOptionError(
                     f"--nb_tasks {self.nb_tasks} contradicts --env, which has {len(makers)} environments; leave it out."
                 )
-            return _Made(makers, [Task(index) for index in range(len(makers))], list(range(len(makers))))
+            return _Made(makers, [Task(index) for index in range(len(makers))], self._visits(len(makers)))
         if self.tasks:
             tasks, order = without_repeats(given_tasks(makers[0], self.tasks))
             if self.nb_tasks not in (None, len(tasks)):
@@ -122,8 +133,20 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
             dataset = self.env.removeprefix(PREFIX)
             return makers_of(ClassIncrementalSetting(seed=self.seed, dataset=dataset, nb_tasks=self.nb_tasks))
         if self._gives_environments:
-            return [find_environment(part) for part in (self.env.split(",") if isinstance(self.env, str) else self.env)]
+            return [find_environment(part) for part in dict.fromkeys(self._parts())]
         return [find_environment(self.env)]
+
+    def _parts(self) -> list[Any]:
+        """The environments as they come, one for each phase."""
+        return self.env.split(",") if isinstance(self.env, str) else list(self.env)
+
+    def _visits(self, n: int) -> list[int]:
+        """The environment of each phase, of `n`: one that is named twice comes back."""
+        if isinstance(self.env, SupervisedSetting) or (isinstance(self.env, str) and self.env.startswith(PREFIX)):
+            return list(range(n))
+        parts = self._parts()
+        different = list(dict.fromkeys(parts))
+        return [different.index(part) for part in parts]
 
     def _check_makers(self, makers: list[EnvironmentMaker]) -> None:
         first: tuple[Space, Space] | None = None

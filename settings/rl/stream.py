@@ -7,15 +7,17 @@ import torch
 from torch import Tensor
 
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
-from redwood.core.workers import rank, sum_over_workers, world_size
+from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
-from redwood.settings.protocols import FixedStream, Learner, Scores, nan_to_none
+from redwood.settings.protocols import FixedStream, Learner, Scores
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.budget import OnlineReturn, Steps
 from redwood.settings.rl.environment import HiddenEnvironment, TaskEnvironment, hide
 from redwood.settings.rl.environments import EnvironmentMaker
-from redwood.settings.rl.evaluation import Episode, Predict, TestedTask, total_returns
+from redwood.settings.rl.evaluation import Episode, Predict, TestedTask, play_episodes
+from redwood.settings.rl.outcomes import Evaluations, Outcomes, Summary, gather_outcomes, summarise
+from redwood.settings.rl.periodic_evaluation import PeriodicEvaluation
 from redwood.settings.rl.phase import MakeEnvironment, ReinforcementPhase
 from redwood.settings.rl.results import Reference, ReturnResults
 from redwood.settings.rl.tasks import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching, Task
@@ -28,6 +30,8 @@ class StreamOptions(Protocol):
 
     seed: int
     steps_per_task: int
+    eval_every: int
+    eval_tasks: str
     max_episode_steps: int
     test_episodes: int
 
@@ -70,6 +74,7 @@ class ReinforcementStream(FixedStream):
         self._setting, self._makers, self._tasks, self._order = setting, makers, tasks, order
         self._promised = setting.assumptions
         self._reference = reference
+        self._periodic: PeriodicEvaluation | None = None  # of the phase that is trained
         self.num_tasks = len(tasks)
         one_phase = self._promised.context == Context.STATIONARY or not self._promised.boundaries
         self.num_phases = 1 if one_phase else len(order)
@@ -81,7 +86,17 @@ class ReinforcementStream(FixedStream):
         steps = self._setting.steps_per_task // world_size()
         if self.num_phases < len(self._order):
             steps *= len(self._order)
-        return ReinforcementPhase(index, task_id, steps, self._training(index))
+        self._periodic = self._periodic_evaluation(index, steps, learner)
+        return ReinforcementPhase(index, task_id, steps, self._training(index), self._periodic)
+
+    def _periodic_evaluation(self, index: int, steps: int, learner: Learner | None) -> PeriodicEvaluation | None:
+        """Return what evaluates the method inside a phase, of which this worker takes `steps` steps."""
+        every = self._setting.eval_every // world_size()
+        if not every or learner is None:
+            return None
+        seen = self._setting.eval_tasks == "seen"
+        play = partial(self._play_tested, learner, self.tasks_seen(index) if seen else self.num_tasks)
+        return PeriodicEvaluation(play, every, steps, untrained=index == 0)
 
     def _training(self, index: int) -> MakeEnvironment:
         """Return the maker of a phase's training environment; it holds no test episodes."""
@@ -144,10 +159,36 @@ class ReinforcementStream(FixedStream):
         names = [{"env": self._makers[task.environment].name} if several else {} for task in self._tasks]
         return {"task_physics": [name | task.values for name, task in zip(names, self._tasks, strict=True)]}
 
+    def phase_over(self, index: int, method: Learner, scores: Scores) -> dict[str, Any] | None:
+        """Return the episodes after the phase, and the points of the curve inside it; every worker has to call it."""
+        found = Evaluations()
+        ended: Summary | None = None
+        if scores.details is not None:
+            outcomes: Outcomes = scores.details["outcomes"]
+            found.add_phase(outcomes, kept=[self._keeps_episodes(task) for task in range(self.num_tasks)])
+            ended = summarise(outcomes)
+        if self._periodic is not None and ended is not None:
+            length = self._setting.steps_per_task * (len(self._order) if self.num_phases < len(self._order) else 1)
+            for spent, own in self._periodic.points:
+                found.add_point(index * length + spent * world_size(), summarise(gather_outcomes(own)))
+            found.add_point((index + 1) * length, ended)
+        return None if ended is None else found.to_dict()
+
+    def _keeps_episodes(self, task: int) -> bool:
+        """Whether results keep each test episode of a task; not if it stands for one of thousands of samples."""
+        return self._makers[self._tasks[task].environment].n_test_episodes is None
+
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the single-task reference, and the task of each phase if tasks come back."""
+        """Return the single-task reference, the task of each phase if tasks come back, and the episodes."""
         comes_back = self.num_phases > 1 and self.num_phases > self.num_tasks
-        return {"reference": self._reference, "phase_tasks": list(self._order) if comes_back else None}
+        found = Evaluations()
+        for phase in details:
+            found.extend(Evaluations.from_dict(phase))
+        return {
+            "reference": self._reference,
+            "phase_tasks": list(self._order) if comes_back else None,
+            "evaluations": found if details else None,
+        }
 
     def baseline(self, method: Learner) -> list[float]:
         """Return the mean return of random actions on each task, which is 0 on the scale of normalised returns."""
@@ -156,8 +197,8 @@ class ReinforcementStream(FixedStream):
         def act(x: Tensor, task_id: Tensor | None) -> Tensor:
             return random_actions(space, len(x), choice)
 
-        scores: list[float] = self._mean_returns(act, [[task] for task in range(self.num_tasks)]).tolist()
-        return scores
+        played = gather_outcomes(self._play(act, [[task] for task in range(self.num_tasks)]))
+        return [sum(outcome.value for outcome in task) / len(task) for task in played]
 
     def tasks_seen(self, phase: int) -> int:
         """Return the number of tasks that are trained by the end of a phase."""
@@ -166,16 +207,21 @@ class ReinforcementStream(FixedStream):
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Return the mean return of `method` on the first `num_tasks` tasks; the episodes are always the same.
 
-        Workers share the episodes out and add up their returns. Where ids are hidden, all tasks are played together.
+        Workers share the episodes out and gather how they went. Where ids are hidden, all tasks are played together.
         """
-        tasks = range(self.num_tasks if num_tasks is None else num_tasks)
+        outcomes = gather_outcomes(self._play_tested(method, self.num_tasks if num_tasks is None else num_tasks))
+        return Scores(summarise(outcomes).mean, details={"outcomes": outcomes})
+
+    def _play_tested(self, method: Learner, num_tasks: int) -> Outcomes:
+        """Play this worker's test episodes of the first tasks."""
+        tasks = range(num_tasks)
         together = [[task] for task in tasks] if self._promised.task_ids >= TaskIds.TEST else [list(tasks)]
         with torch.no_grad():
-            return Scores(nan_to_none(self._mean_returns(method.predict, together)))
+            return self._play(method.predict, together)
 
-    def _mean_returns(self, predict: Predict, groups: list[list[int]]) -> Tensor:
-        """Return the mean return (T,) on each task, NaN if it was not played; tasks of one group are played at once."""
-        sums = torch.zeros(2, self.num_tasks, dtype=torch.float64)
+    def _play(self, predict: Predict, groups: list[list[int]]) -> Outcomes:
+        """Return how this worker's episodes of each task went (T, E); the tasks of one group are played at once."""
+        played: Outcomes = [[] for _ in range(self.num_tasks)]
         with preserved_random_state():
             for group in groups:
                 tested = [self._tested(task) for task in group]
@@ -183,11 +229,9 @@ class ReinforcementStream(FixedStream):
                     continue
                 seed = derive_seed(self._setting.seed, "test order", rank())
                 tell = self._promised.task_ids >= TaskIds.TEST
-                sums[0, group] = torch.tensor(total_returns(predict, tested, tell=tell, seed=seed), dtype=torch.float64)
-                sums[1, group] = torch.tensor([len(test.scored) for test in tested], dtype=torch.float64)
-        returns, counts = sum_over_workers(sums)
-        mean: Tensor = returns / counts
-        return mean
+                for task, outcomes in zip(group, play_episodes(predict, tested, tell=tell, seed=seed), strict=True):
+                    played[task] = outcomes
+        return played
 
     def _tested(self, task: int) -> TestedTask:
         """Return the episodes by which this worker scores a task."""

@@ -22,6 +22,7 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
     "dqn, environments": (partial(SMALL["dqn"][0], n_envs=2, n_steps=3), "CartPole-v1", {}),
     "ppo, noise by state": (partial(PPO, n_steps=16, batch_size=8, use_sde=True), "Pendulum-v1", {}),
     "sac, noise by state": (partial(SAC, learning_starts=8, batch_size=4, use_sde=True), "Pendulum-v1", {}),
+    "dqn, evaluated inside": (SMALL["dqn"][0], "CartPole-v1", {"eval_every": 15}),
     "a2c, choice of places": (SMALL["a2c"][0], "CliffWalking-v1", {"nb_tasks": 1}),
     "dqn+ewc+rehearsal": (partial(joined, "dqn+ewc+rehearsal", buffer_size=30), "CartPole-v1", {}),
     "ppo+l2": (partial(joined, "ppo+l2"), "CartPole-v1", {}),
@@ -40,7 +41,8 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
     ),
 }
 # The state of the others is of a kind that one of these has, too.
-SLOW = CASES.keys() - {"ppo", "dqn, environments", "sac", "dqn+ewc+rehearsal", "td3, noise", "dqn, heads"}
+FAST = {"ppo", "dqn, environments", "dqn, evaluated inside", "sac", "dqn+ewc+rehearsal", "td3, noise", "dqn, heads"}
+SLOW = CASES.keys() - FAST
 
 
 @pytest.fixture(autouse=True)

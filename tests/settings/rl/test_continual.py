@@ -156,7 +156,7 @@ class TestContinualRL:
             return
         setting = clock(self.setting, env=[Clock, OtherClock, Clock], attributes=[], nb_tasks=None)
         results, log = record(setting)
-        assert results.return_matrix[-1] == pytest.approx([2 * LIMIT, 50 * LIMIT, 2 * LIMIT])
+        assert results.return_matrix[-1] == pytest.approx([2 * LIMIT, 50 * LIMIT])
         assert {gain for fitted in log.fitted for gain in fitted.gains} == {2.0, 50.0}
         for fitted in log.fitted:  # an episode is of one environment
             gains = np.split(np.array(fitted.gains), np.cumsum(fitted.lengths)[:-1])

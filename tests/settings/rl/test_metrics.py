@@ -8,13 +8,13 @@ import pytest
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.results import Results
 from redwood.settings.rl.budget import OnlineReturn
-from redwood.settings.rl.results import (
-    ReturnResults,
+from redwood.settings.rl.metrics import (
     area_under_curve,
     forgetting,
     forward_transfer_from_areas,
     normalised,
 )
+from redwood.settings.rl.results import ReturnResults
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskIncrementalRLSetting
 from tests.settings.rl.clock import LIMIT, N_TASKS, Clock, Recorder, clock, record
 
