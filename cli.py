@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from redwood import __version__
-from redwood.core.errors import RedwoodError
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.experiments.arguments import (
     UnknownOptionError,
     UsageError,
@@ -104,9 +104,14 @@ def _list(chosen: argparse.Namespace, rest: list[str]) -> int:
 
         print_library(library, chosen.json)
         return 0
-    from redwood.experiments import listing, presets
+    if chosen.presets:
+        from redwood.experiments.presets import print_presets
 
-    (presets.print_presets if chosen.presets else listing.print_settings)(chosen.json)
+        print_presets(chosen.json)
+    else:
+        from redwood.experiments.tree_view import print_settings
+
+        print_settings(chosen.json)
     return 0
 
 
@@ -171,8 +176,27 @@ def _use_folders(command: str, chosen: argparse.Namespace, rest: list[str]) -> i
     return 0 if getattr(commands, command)(chosen, rest) else FAILED
 
 
+def _is_answered(chosen: argparse.Namespace, rest: list[str]) -> bool:
+    """Show the help of a pair, or refuse its arguments, if that needs no class: importing them takes seconds."""
+    from redwood.experiments.known_options import known_pair, known_reason
+
+    known = known_pair(chosen.setting, chosen.method)
+    if known is None:
+        reason = known_reason(chosen.setting, chosen.method)
+        if reason is not None:
+            raise NotApplicableError(reason)
+        return False
+    if chosen.help:
+        print(known.help())
+    else:
+        known.check(rest)
+    return bool(chosen.help)
+
+
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:
     """Run the chosen pairs, or show their help; the options of a file join those of the command line."""
+    if chosen.config is None and chosen.preset is None and _is_answered(chosen, rest):
+        return 0
     from redwood.experiments import config_file, options, pairs, presets
 
     in_file: list[str] = []

@@ -11,10 +11,12 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 from docs.house import house, late_imports
+from docs.known_options import text as options_file
 from simple_parsing.docstring import get_attribute_docstring
 
 from docs import llms
 from redwood.core.registry import load_object
+from redwood.experiments import known_options
 from redwood.experiments.listing import describe_settings
 from redwood.experiments.presets.catalog import load_presets
 from redwood.methods import AGENT_PARTS, METHODS, Composition, Method
@@ -196,6 +198,7 @@ def main() -> None:
     for path in pages():
         path.write_text(regenerated(path.read_text()))
     llms.FILE.write_text(llms.text())
+    known_options.FILE.write_text(options_file())
 
 
 if __name__ == "__main__":

@@ -4,30 +4,18 @@ import argparse
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import simple_parsing
-from simple_parsing import SimpleHelpFormatter
 from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.errors import RedwoodError
 from redwood.experiments.arguments import UsageError, add_selection, refuse_unknown
+from redwood.experiments.known_options import HelpFormatter
 from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
 from redwood.runs.run import Run
 from redwood.settings.base import Setting
-
-T = TypeVar("T", Setting, Method)
-
-
-class HelpFormatter(SimpleHelpFormatter):
-    """Shows the default of each option that has one, once: some texts name it themselves."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        text = action.help
-        if not text or "(default" in text or action.default is None or action.nargs == 0:
-            return text
-        return f"{text} (default: {'none' if action.default in ([], '') else '%(default)s'})"
 
 
 def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
@@ -94,12 +82,20 @@ def make_parser(pair: Pair, *, trials: bool = False) -> simple_parsing.ArgumentP
         formatter_class=HelpFormatter,
     )
     add_selection(parser, trials=trials)
-    parser.add_arguments(setting, "setting_options", default=_with_defaults(setting))
-    parser.add_arguments(method, "method_options", default=_with_defaults(method))
-    parser.add_arguments(Run, "run_options", default=Run())
-    parser.parse_known_args([])  # the options are not there before
-    polish(parser, _comments(setting) | _comments(method) | _comments(Run))
+    add_options(parser, setting=setting, method=method, run=Run)
     return parser
+
+
+def add_options(parser: simple_parsing.ArgumentParser, **classes: type[Any]) -> None:
+    """Add the options of some classes; those of `name` become the attribute `name_options` of what is parsed.
+
+    Raises:
+        UsageError: If a class cannot be made without arguments.
+    """
+    for name, cls in classes.items():
+        parser.add_arguments(cls, f"{name}_options", default=_with_defaults(cls))
+    parser.parse_known_args([])  # the options are not there before
+    polish(parser, {name: text for cls in classes.values() for name, text in _comments(cls).items()})
 
 
 def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
@@ -187,7 +183,7 @@ def _comments(cls: type[Any]) -> dict[str, str]:
     return {name: comment for name, comment in found.items() if comment}
 
 
-def _with_defaults(cls: type[T]) -> T:
+def _with_defaults(cls: type[Any]) -> Any:
     forgotten = [name for name in inspect.get_annotations(cls) if name not in {f.name for f in fields(cls)}]
     if forgotten and "__dataclass_fields__" not in vars(cls):
         raise UsageError(f"{cls.__name__} has the option {forgotten[0]} but is no dataclass; put @dataclass above it.")

@@ -10,7 +10,7 @@ from redwood.core.errors import NotApplicableError
 from redwood.experiments.arguments import option_names
 from redwood.methods.base import Method
 from redwood.methods.lookup import get_method
-from redwood.methods.table import AGENT_PARTS, method_names
+from redwood.methods.table import agent_hint, method_names
 from redwood.settings.base import Setting, why_not_applicable
 from redwood.settings.lookup import get_setting
 from redwood.settings.table import setting_names
@@ -69,18 +69,11 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
         if reason is None:
             pairs.append(pair)
         else:
-            reasons.append(reason + _hint(pair))
+            reasons.append(reason + agent_hint(method, pair.load()[0].assumptions.rewards))
     if not pairs:
         raise NotApplicableError(reasons[0])
     meant, others = _with_options(pairs, arguments)
     return meant, reasons + others
-
-
-def _hint(pair: Pair) -> str:
-    """What else could be meant by a method that does not apply."""
-    if pair.method in AGENT_PARTS and pair.load()[0].assumptions.rewards:
-        return f" In environments, join it to an agent, as in dqn+{pair.method}."
-    return ""
 
 
 def _used_options(setting: type[Setting]) -> set[str]:

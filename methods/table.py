@@ -369,6 +369,13 @@ def references(table: Mapping[str, MethodEntry]) -> dict[str, str]:
     return {key: entry.reference for key, entry in table.items()}
 
 
+def agent_hint(method: str, rewards: bool) -> str:
+    """What else could be meant by a method that does not apply to a setting, with or without rewards."""
+    if method in AGENT_PARTS and rewards:
+        return f" In environments, join it to an agent, as in dqn+{method}."
+    return ""
+
+
 def known_methods() -> dict[str, str]:
     """`module:Name` of all methods by key, other packages' included."""
     return known_names("method", references(METHODS), ENTRY_POINTS)

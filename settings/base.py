@@ -13,7 +13,7 @@ from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
 from redwood.settings.scores.answers import Space
-from redwood.settings.table import name_of_setting
+from redwood.settings.table import name_of_setting, not_below
 
 EVAL_TASKS = ("all", "seen", "none")
 
@@ -256,7 +256,7 @@ def why_not_suitable(
         requires: Requirements of the method; the setting must not pin their free parameters to other values.
     """
     if not issubclass(setting, target):
-        return f"{method} targets {target.__name__} and the settings below it; {setting.__name__} is not one of them."
+        return not_below(setting.__name__, method, target.__name__)
     for requirement in sorted(requires):
         if requirement not in REQUIREMENTS:
             return f"{method} requires {requirement!r}; known requirements: {', '.join(sorted(REQUIREMENTS))}."

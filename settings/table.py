@@ -53,6 +53,11 @@ def setting_names() -> list[str]:
     return list(known_settings())
 
 
+def not_below(setting: str, method: str, target: str) -> str:
+    """Why a method does not apply to a setting that is not below its target; all are names of classes."""
+    return f"{method} targets {target} and the settings below it; {setting} is not one of them."
+
+
 def name_of_setting(cls: type) -> str:
     """The key of a setting class, or the reference that loads it."""
     return reference_of(cls, known_settings())

@@ -5,7 +5,8 @@ import re
 import pytest
 from docs.generate import pages, regenerated
 
-from docs import llms
+from docs import known_options, llms
+from redwood.experiments.known_options import FILE
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
@@ -16,6 +17,11 @@ def test_page_is_up_to_date(path):
 
 def test_llms_txt_is_up_to_date():
     assert llms.FILE.read_text() == llms.text(), "run: python -m docs.generate (it writes docs/llms.txt)"
+
+
+def test_the_file_of_options_is_up_to_date():
+    message = "run: python -m docs.generate (it writes experiments/known_options.json)"
+    assert FILE.read_text() == known_options.text(), message
 
 
 def test_there_are_pages():

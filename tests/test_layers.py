@@ -12,10 +12,11 @@ PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
 
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
-    "cli.py": 9,
+    "cli.py": 11,
     "experiments/comparison.py": 1,
     "experiments/launchers/slurm.py": 1,
     "experiments/runner.py": 2,
+    "experiments/tree_view.py": 1,
     "experiments/trained/samples.py": 1,
     "settings/base.py": 1,
     "settings/data/continuum_adapter.py": 1,

@@ -134,6 +134,31 @@ def test_general_help_names_everything_and_loads_nothing_heavy(tmp_path):
         assert re.search(rf"\b{name}\b", done.stdout)
 
 
+PAIR = ["--setting", "class_incremental", "--method", "rehearsal"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "printed"),
+    [
+        (["--list"], 0, "task_incremental"),
+        ([*PAIR, "--help"], 0, "--buffer_size"),
+        ([*PAIR, "--bad_option", "3"], 2, "There is no option --bad_option"),
+        ([*PAIR, "--lr", "much"], 2, "--lr: invalid float value"),
+        (["--setting", "continual", "--method", "ewc"], 2, "EWC targets ClassIncrementalSetting"),
+    ],
+)
+def test_help_and_errors_of_a_pair_do_without_torch(arguments, status, printed, tmp_path):
+    code = (
+        f"import sys; from redwood.cli import main; status = main({arguments});"
+        "print({'torch', 'pytorch_lightning', 'scipy', 'matplotlib', 'wandb'} & set(sys.modules)); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status and printed in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_version(capsys):
     assert printed(capsys, "--version") == f"{__version__}\n"
 

@@ -5,7 +5,8 @@ import sys
 from rich.console import Console
 
 from redwood.experiments import listing
-from redwood.experiments.listing import describe_settings, setting_tree
+from redwood.experiments.listing import describe_settings
+from redwood.experiments.tree_view import setting_tree
 from redwood.settings import CumulativeSetting, get_setting
 from tests.cli.command import environment
 
@@ -31,7 +32,7 @@ def test_no_method_is_imported(tmp_path):
 
 def test_each_node_shows_what_it_adds_and_its_other_parents():
     console = Console(file=io.StringIO(), width=200, color_system=None)
-    console.print(setting_tree())
+    console.print(setting_tree(describe_settings()))
     lines = [line.strip(" │├└─") for line in console.file.getvalue().splitlines()]
     assert "task_incremental + task_ids_at_test" in lines
     assert "online_traditional (also under online_class_incremental)" in lines
@@ -43,6 +44,10 @@ def test_a_setting_of_another_package_is_listed(monkeypatch):
     classes = {"theirs": type("Theirs", (CumulativeSetting,), {})}
     monkeypatch.setattr(listing, "setting_names", lambda: ["continual", "theirs"])
     monkeypatch.setattr(listing, "get_setting", lambda name: classes.get(name) or get_setting(name))
-    theirs = describe_settings()[1]
+    records = describe_settings()
+    theirs = records[1]
     assert (theirs["key"], theirs["class"], theirs["parents"]) == ("theirs", "Theirs", ["CumulativeSetting"])
-    assert [branch.label.split()[0] for branch in setting_tree().children] == ["[bold]continual[/]", "[bold]theirs[/]"]
+    assert [branch.label.split()[0] for branch in setting_tree(records).children] == [
+        "[bold]continual[/]",
+        "[bold]theirs[/]",
+    ]
