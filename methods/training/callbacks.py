@@ -73,12 +73,15 @@ class TrainingHooks(Callback):
     def __init__(self, method: StepMethod, flops: FlopMeter, network: nn.Module, log: TrainingLog) -> None:
         self._method, self._flops, self._network, self._log = method, flops, network, log
         self._last_step = 0
+        self._accumulated, self._ends_early = 1, False
         self._step: Step | None = None  # Lightning hands no batch to the hook after the backward pass
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flops.watch(self._network)
         self._last_step = int(trainer.estimated_stepping_batches)
+        self._accumulated = trainer.accumulate_grad_batches
+        self._ends_early = trainer.early_stopping_callback is not None
         self._method.on_train_start()
 
     @override
@@ -102,13 +105,14 @@ class TrainingHooks(Callback):
     ) -> None:
         assert isinstance(outputs, Mapping)  # Lightning makes a mapping of the loss that `training_step` returns
         loss: Tensor = outputs["loss"]
-        if trainer.accumulate_grad_batches > 1:
-            loss = loss * trainer.accumulate_grad_batches  # Lightning has divided it by this number
+        if self._accumulated > 1:
+            loss = loss * self._accumulated  # Lightning has divided it by this number
         self._step = None
         self._flops.end_step()
-        if optimizer_moved(trainer, batch_idx):
-            ends_early = trainer.early_stopping_callback is not None and trainer.is_last_batch
-            self._log.note(trainer.global_step, loss, may_be_last=trainer.global_step == self._last_step or ends_early)
+        if self._accumulated == 1 or optimizer_moved(trainer, batch_idx):
+            made = trainer.global_step
+            may_be_last = made == self._last_step or (self._ends_early and trainer.is_last_batch)
+            self._log.note(made, loss, may_be_last=may_be_last)
         self._log.report(trainer.fit_loop.total_batch_idx + 1)
         self._method.on_batch_end(batch, loss, batch_idx)
 

@@ -56,15 +56,16 @@ class LearnerModule(LightningModule):
 
     def as_step(self, batch: Batch, device: torch.device) -> Step:
         """The step that a training batch, as the loader has just yielded it, is trained on at a device."""
-        incoming, train = moved(batch, device), self.method.phase.train
+        incoming = moved(batch, device)
         if batch.batch_id is None:  # a Trainer that converts numbers (64-true) builds a batch anew
+            train = self.method.phase.train
             batch.with_id(train.batch_id)
             rest = train.unlabelled
             incoming.with_id(train.batch_id).with_unlabelled(None if rest is None else rest.to(device))
         rest = incoming.unlabelled
         if rest is not None and rest.is_floating_point():
             rest = rest.to(incoming.x.dtype)
-        return Step(incoming=incoming, on_host=batch, first_pass=train.first_pass, batch=incoming, unlabelled=rest)
+        return Step(incoming=incoming, on_host=batch, first_pass=batch.first_pass, batch=incoming, unlabelled=rest)
 
     def training_step(self, step: Step, batch_idx: int) -> Tensor:
         """The loss of one training step."""

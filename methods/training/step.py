@@ -143,8 +143,9 @@ def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
     A first pass is scored by predictions that the method makes before it learns from the samples.
     """
     method.augment(step)
-    step.batch = step.batch._replace(x=method.change_images(step.batch.x))
-    samples = step.batch.x
+    samples = method.change_images(step.batch.x)
+    if samples is not step.batch.x:
+        step.batch = step.batch._replace(x=samples)
     if step.first_pass and not scorer.reuses_outputs:
         scorer.score(step, outputs=None)
     loss = method.loss(step)
@@ -174,7 +175,6 @@ class OnlineScorer:
         behaves_alike = not method.dropout and not changing
         self.reuses_outputs = behaves_alike and method.augmentation == "none" and method.predicts_by_network()
 
-    @torch.no_grad()
     def score(self, step: Step, outputs: Tensor | None) -> None:
         """Hand the predictions for the incoming samples to the phase, which counts the right ones.
 
@@ -189,8 +189,9 @@ class OnlineScorer:
         batch, heads = step.incoming, self._method.heads
         shown = batch.task_id if heads.active else None
         if outputs is not None:
-            answer = outputs.detach()[: step.n_incoming]
+            answer = outputs.detach()[: len(batch.y)]
             answer = answer if shown is None else heads.mask(answer, shown)
         else:
-            answer = self._method.predict(batch.x, shown)
+            with torch.no_grad():
+                answer = self._method.predict(batch.x, shown)
         self._method.phase.score(decisions(answer, batch.y), batch)

@@ -82,6 +82,10 @@ class Source:
                 x = torch.cat([reader.read(part, first=part) for part in islice(numbers, n_parts)])
                 yield batch, self.transformed(x, batch)
 
+    @cached_property
+    def _has_transforms(self) -> bool:
+        return any(task.transform is not None for task in self.tasks)
+
     def transformed(self, x: Tensor, entries: Entries) -> Tensor:
         """The samples (n, ...) of the entries as their tasks transform them, in place."""
         if self._has_transforms:
@@ -197,10 +201,11 @@ class BatchSequence:
 
     def next_batch(self) -> Batch | None:
         """The next batch; None if there is none left. The caller checks that `epoch` is below `epochs`."""
-        self._tell_observers()
+        if self.observers:
+            self._tell_observers()
         step, shown = divmod(self.next, self._repeats)
-        number = self._number
-        index = self._places_of(number)
+        number = self.epoch * len(self.spans) + step
+        index = self._places(step, self.epoch)
         self.first_pass = self.epoch == 0 and shown == 0
         self._advance(len(index))
         self.batch_id = BatchId(self.number, step, self.first_pass)
@@ -256,7 +261,7 @@ class BatchSequence:
         """
         entries = self._entries[index]
         ids = entries.tasks if self._show_ids else None
-        return Batch(self._samples(entries, number, again), self._labels[index], ids)
+        return Batch(self._samples(entries, number, again), self._labels.index_select(0, index), ids)
 
     def _samples(self, entries: Entries, number: int | None, again: bool = False) -> Tensor:
         """The samples (n, ...) of a batch; see `_batch_of`."""

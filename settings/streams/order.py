@@ -26,7 +26,9 @@ class Entries:
         return len(self.rows)
 
     def __getitem__(self, index: Tensor) -> "Entries":
-        """The entries at `index`, in that order."""
+        """The entries at `index` (m,), places or a mask (n,), in that order."""
+        if index.dtype == torch.int64:
+            return Entries(self.rows.index_select(0, index), self.tasks.index_select(0, index))
         return Entries(self.rows[index], self.tasks[index])
 
     @staticmethod
