@@ -1,12 +1,15 @@
 """The Lightning Trainer of one phase."""
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_fabric.utilities import registry
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
@@ -55,34 +58,52 @@ def make_trainer(
         callbacks.append(EarlyEnd(method.network, method.patience, method.setting.action_space, run.reporter))
     if run.saves_inside_phases:
         callbacks.append(CheckpointInsidePhase(run, phase.index))
-    trainer = Trainer(
-        accelerator=run.accelerator,
-        devices=run.device_numbers(workers),
-        num_nodes=run.nodes,
-        precision=run.precision,  # type: ignore[arg-type]
-        strategy=strategy,
-        max_epochs=phase.train.epochs,
-        gradient_clip_val=method.clip_norm or method.clip_value or None,
-        gradient_clip_algorithm="norm" if method.clip_norm else "value",
-        accumulate_grad_batches=method.accumulate_grad_batches,
-        callbacks=callbacks,
-        plugins=[SealedIO(), cluster_environment()],
-        logger=False,
-        profiler=NoProfiler(),
-        enable_checkpointing=run.saves_inside_phases,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        # Not the run directory or the current one: under SLURM, Lightning loads an `hpc_ckpt_*` that it finds.
-        default_root_dir=os.devnull if run.directory is None else run.directory / "lightning",
-    )
+    with known_entry_points():
+        trainer = Trainer(
+            accelerator=run.accelerator,
+            devices=run.device_numbers(workers),
+            num_nodes=run.nodes,
+            precision=run.precision,  # type: ignore[arg-type]
+            strategy=strategy,
+            max_epochs=phase.train.epochs,
+            gradient_clip_val=method.clip_norm or method.clip_value or None,
+            gradient_clip_algorithm="norm" if method.clip_norm else "value",
+            accumulate_grad_batches=method.accumulate_grad_batches,
+            callbacks=callbacks,
+            plugins=[SealedIO(), cluster_environment()],
+            logger=False,
+            profiler=NoProfiler(),
+            enable_checkpointing=run.saves_inside_phases,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            # Not the run directory or the current one: under SLURM, Lightning loads an `hpc_ckpt_*` that it finds.
+            default_root_dir=os.devnull if run.directory is None else run.directory / "lightning",
+        )
     # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if run.lean_loop and type(method.module) is LearnerModule and suits(trainer):
         lightning_loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, lightning_loop.min_steps, lightning_loop.max_steps)
     return trainer
+
+
+_entry_points = cache(entry_points)
+
+
+@contextmanager
+def known_entry_points() -> Iterator[None]:
+    """Within, a Trainer takes the callbacks of other packages' entry points from a search made once per process.
+
+    It would read the metadata of all installed packages each time, which was most of what a phase takes beside its
+    steps.
+    """
+    vars(registry)["entry_points"] = _entry_points
+    try:
+        yield
+    finally:
+        vars(registry)["entry_points"] = entry_points
 
 
 class Apart(DDPStrategy):
