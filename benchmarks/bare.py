@@ -1,6 +1,7 @@
 """The loops one would write by hand: what redwood's training steps are compared with."""
 
 import torch
+from common import Seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,6 +47,8 @@ def train(
     *,
     memory: RehearsalBuffer | TensorReservoir | None = None,
     count_online: bool = False,
+    predict_first: bool = False,
+    stamps: list[Seconds] | None = None,
 ) -> Tensor | None:
     """Train one pass over the tasks with SGD, replaying as many samples of `memory` as come in.
 
@@ -55,6 +58,8 @@ def train(
         batch_size: Samples per batch.
         memory: Where to draw from before, and to put each batch after, the step's draw; None: nothing is replayed.
         count_online: Whether to count the incoming samples that are predicted right before they are learned from.
+        predict_first: Whether to predict the incoming samples by a forward pass in evaluation mode, before learning.
+        stamps: Takes the moment at which each step begins, if given.
 
     Returns:
         The right predictions of each step (steps,), if counted.
@@ -64,6 +69,8 @@ def train(
     step = 0
     for task_x, task_y in tasks:
         for index in torch.randperm(len(task_y)).split(batch_size):
+            if stamps is not None:
+                stamps.append(Seconds.now())
             x, y = task_x[index], task_y[index]
             new_x, new_y = x, y
             if memory is not None:
@@ -71,6 +78,11 @@ def train(
                     drawn = memory.sample(batch_size)
                     x, y = torch.cat([x, drawn["x"]]), torch.cat([y, drawn["y"]])
                 memory.add({"x": new_x, "y": new_y})
+            if predict_first:
+                network.eval()
+                with torch.no_grad():
+                    hits[step] = (network(new_x).argmax(1) == new_y).sum()
+                network.train()
             scores = network(x)
             if count_online:
                 with torch.no_grad():
@@ -79,4 +91,4 @@ def train(
             F.cross_entropy(scores, y).backward()
             optimizer.step()
             step += 1
-    return hits if count_online else None
+    return hits if count_online or predict_first else None

@@ -1,13 +1,13 @@
 """Where the time of a rehearsal step goes at batch 32, and what the knobs are worth.
 
-Stages add up from a loop written by hand to redwood's whole `fit`; knobs change one thing of the latter.
+Stages add up from a loop written by hand to redwood's whole `fit`. Then come Lightning's own loop, and single knobs.
 
 Run: python benchmarks/step_costs.py [--data_dir data] [--rounds 11]. Writes benchmarks/results/step_costs.*.
 """
 
 import argparse
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -19,12 +19,10 @@ import bare
 import torch
 from clocked import ClockedRehearsal, use_one_thread
 from common import Seconds, environment, load_images, markdown_table, take_turns, write
-from pytorch_lightning.profilers import PassThroughProfiler
 
 from redwood.buffers import RehearsalBuffer
 from redwood.methods.networks import build_network
-from redwood.methods.training import optimizers, trainer
-from redwood.methods.training.module import LearnerModule
+from redwood.methods.training import optimizers
 from redwood.methods.training.step import Step
 from redwood.runs.loop import quiet_lightning
 from redwood.runs.run import Run
@@ -54,16 +52,6 @@ class HandLoop(ClockedRehearsal):
         self.fit_time = self.fit_time.plus(Seconds.now().since(start))
 
 
-class NoCallbacks(ClockedRehearsal):
-    """Redwood without the FLOP counter, the loss in the logs and the progress bar."""
-
-    def fit(self, phase: Phase) -> None:
-        """Train with a Trainer that calls nobody."""
-        make = trainer.make_trainer
-        with patch.object(trainer, "make_trainer", lambda *arguments: make(*arguments[:-1], [])):
-            super().fit(phase)
-
-
 class Costs:
     """Runs of one data set."""
 
@@ -85,12 +73,14 @@ class Costs:
         self,
         method_class: type[ClockedRehearsal] = ClockedRehearsal,
         changed: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        *,
+        lean: bool = True,
     ) -> tuple[Seconds, Seconds | None]:
         """Time of a step, and time that a phase takes beyond its steps."""
         setting = self._setting()
         method = method_class(model="mlp", lr=bare.LR, buffer_size=BUFFER)
         method.start_clock()
-        method.attach(Run(quiet=True, accelerator="cpu"))
+        method.attach(Run(quiet=True, accelerator="cpu", lean_loop=lean))
         method.configure(setting.for_method())
         with quiet_lightning(), changed():
             for phase in setting.phases():
@@ -105,17 +95,6 @@ class Costs:
 
 
 @contextmanager
-def without_shortcut() -> Iterator[None]:
-    """Let torch look for parameters in Lightning's notes, as it does for other modules."""
-    shortcut = LearnerModule.__setattr__
-    del LearnerModule.__setattr__
-    try:
-        yield
-    finally:
-        LearnerModule.__setattr__ = shortcut  # type: ignore[method-assign]
-
-
-@contextmanager
 def without_collector() -> Iterator[None]:
     """Switch Python's garbage collector off."""
     gc.collect()
@@ -126,19 +105,13 @@ def without_collector() -> Iterator[None]:
         gc.enable()
 
 
-def without_schedule() -> AbstractContextManager[Any]:
-    """Give Lightning no learning-rate schedule instead of a constant one."""
-    configure = LearnerModule.configure_optimizers
-    return patch.object(LearnerModule, "configure_optimizers", lambda module: configure(module)["optimizer"])
-
-
 def with_fused_sgd() -> AbstractContextManager[Any]:
     """Update all weights in one kernel."""
 
-    def fused(method: Any, network: torch.nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(network.parameters(), method.lr, fused=True)
+    def fused(method: Any, parameters: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, method.lr, fused=True)
 
-    return patch.object(optimizers, "_new_optimizer", fused)
+    return patch.object(optimizers, "new_optimizer", fused)
 
 
 def main() -> None:
@@ -152,13 +125,10 @@ def main() -> None:
         "bare replay": partial(costs.bare, count_online=False),
         "+ online accuracy": partial(costs.bare, count_online=True),
         "+ redwood's stream, buffer and scoring": partial(costs.redwood, HandLoop),
-        "+ Lightning's Trainer": partial(costs.redwood, NoCallbacks),
         FULL: costs.redwood,
+        "with --lean_loop false": partial(costs.redwood, lean=False),
     }
     knobs: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-        "Lightning's own profiler context": lambda: patch.object(trainer, "NoProfiler", PassThroughProfiler),
-        "torch's attribute search for Lightning's notes": without_shortcut,
-        "no schedule instead of a constant one": without_schedule,
         "fused SGD": with_fused_sgd,
         "no garbage collector": without_collector,
     }
