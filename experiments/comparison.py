@@ -198,6 +198,7 @@ def _run_all(
     launcher = how.make(run, folder)
     shared = SharedJobs(jobs)
     with make_monitor(console, len(jobs), len(shared.outcomes), how.here, run.quiet) as monitor, launcher:
+        _import_for_the_end()
         if launched_processes() > 1:
             return _run_together(jobs, launcher, monitor)
         shared.ended = monitor.ended
@@ -206,6 +207,13 @@ def _run_all(
             monitor.ended(job, outcome)
     # Another process may have tried a failed run again meanwhile: all of them report what the folders hold.
     return {job: job.outcome() or shared.outcomes[job] for job in jobs}
+
+
+def _import_for_the_end() -> None:
+    """Import what the report needs, while the first processes import what runs need."""
+    import scipy.stats  # noqa: F401
+
+    import redwood.runs.figures.comparison  # noqa: F401
 
 
 def _run_together(jobs: Sequence[Job], launcher: Launcher, monitor: Monitor) -> Mapping[Job, Results | Failure]:

@@ -13,9 +13,11 @@ PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
     "cli.py": 11,
-    "experiments/comparison.py": 1,
+    "experiments/comparison.py": 3,
     "experiments/launchers/slurm.py": 1,
+    "experiments/report/page.py": 1,
     "experiments/runner.py": 2,
+    "experiments/sweeps/summary.py": 1,
     "experiments/tree_view.py": 1,
     "experiments/trained/samples.py": 1,
     "settings/base.py": 1,

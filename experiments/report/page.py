@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from redwood import __version__
@@ -46,6 +45,8 @@ def write_report(sources: Sequence[Source], path: Path) -> list[str]:
 
 def render(content: Content) -> str:
     """The page that shows some content; all texts in it are escaped."""
+    from jinja2 import Environment, StrictUndefined  # a comparison needs it at its end
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
     template = environment.from_string(_part("page.html"))

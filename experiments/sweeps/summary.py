@@ -12,7 +12,6 @@ from redwood.experiments.sweeps.plan import FLOPS, FOUND, HELD_OUT, SCORE, Sweep
 from redwood.experiments.sweeps.space import Range, Space, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Tried
 from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
-from redwood.runs.figures.sweep import Point, plot_sweep
 from redwood.settings.scores.cost import TuningCost
 from redwood.settings.scores.measure import RETURN
 from redwood.settings.scores.pareto import front
@@ -112,6 +111,8 @@ class Summary:
 
     def draw(self, best: Tried, space: Space) -> None:
         """Draw the complete trials into `sweep.png`."""
+        from redwood.runs.figures.sweep import Point, plot_sweep  # matplotlib is for the end
+
         plan = self.plan
         ranked = sorted(self.ranked, key=lambda tried: tried.number)
         plot_sweep(
