@@ -43,11 +43,16 @@ class CSVMetrics:
         self._rows: list[dict[str, object]] = [
             {name: value for name, value in row.items() if value} for row in csv.DictReader(io.StringIO(logged))
         ]
+        self._columns: dict[str, None] = dict.fromkeys(name for row in self._rows for name in row)  # in their order
+        self._lines: list[str] = []  # the first rows, as text with these columns
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Add one row."""
         self._rows.append({"step": step, **metrics})
         self.changed = True
+        if not self._columns.keys() >= self._rows[-1].keys():
+            self._columns |= dict.fromkeys(self._rows[-1])
+            self._lines.clear()
 
     def copy_to(self, logger: MetricsLogger) -> None:
         """Log all rows to another logger, too."""
@@ -56,12 +61,14 @@ class CSVMetrics:
             logger.log_metrics(values, step=int(values.pop("step")))
 
     def text(self) -> str:
-        """All rows; the columns are those of any row."""
-        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        """All rows; the columns are those of any row. Rows are made into text once, unless a column joins."""
+        header = self._text_of({name: name for name in self._columns})
+        self._lines += map(self._text_of, self._rows[len(self._lines) :])
+        return header + "".join(self._lines)
+
+    def _text_of(self, row: dict[str, object]) -> str:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(self._rows)
+        csv.DictWriter(text, list(self._columns)).writerow(row)
         return text.getvalue()
 
     def save(self) -> None:

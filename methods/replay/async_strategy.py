@@ -4,7 +4,7 @@ from typing_extensions import override
 
 from redwood.buffers import AsyncRehearsalBuffer, AsyncRehearsalStrategy
 from redwood.methods.replay.replay import ReplayingMethod
-from redwood.methods.training.callbacks import LOG_EVERY
+from redwood.methods.training.callbacks import LOG_EVERY, log_interval
 from redwood.methods.training.step import Rows, Step
 from redwood.settings.batch import Batch
 
@@ -47,6 +47,7 @@ class MethodStrategy(AsyncRehearsalStrategy):
     def log_costs(self) -> None:
         """Log the costs of rehearsal as often as the loss."""
         step = self._trainer.global_step
-        if step and step % LOG_EVERY == 0:
-            run, costs = self._method.run, self.memory.profiler.costs()
+        run = self._method.run
+        if step and step % log_interval(run.global_step + step, LOG_EVERY) == 0:
+            costs = self.memory.profiler.costs()
             run.log({f"rehearsal/{name}": value for name, value in costs.items()}, run.global_step + step)

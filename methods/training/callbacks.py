@@ -19,11 +19,24 @@ from redwood.runs.signals import stop
 from redwood.runs.stop_vote import StopVote
 
 LOG_EVERY = 50
+LOGGED_DENSELY = 1000  # rows of a run until the interval between rows doubles, again and again
 REPORT_EVERY_S = 0.1
 
 
+def log_interval(step: int, every: int) -> int:
+    """Steps between two rows of the logs at a step of the run: `every` then twice as many each time that it doubles.
+
+    `metrics.csv` is part of each checkpoint. So the rows of a run grow with the logarithm of its steps.
+
+    Examples:
+        >>> [log_interval(step, 50) for step in (49_999, 50_000, 100_000, 1_000_000)]
+        [50, 100, 200, 1600]
+    """
+    return every << (step // (LOGGED_DENSELY * every)).bit_length()
+
+
 class TrainingLog:
-    """Move the bar, log the loss every `LOG_EVERY` steps and at the end, and stop once it is no number any more."""
+    """Move the bar, log the loss at intervals and at the end, and stop once it is no number any more."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -35,7 +48,7 @@ class TrainingLog:
     def note(self, step: int, loss: Tensor, *, may_be_last: bool) -> None:
         """Take in a step of the optimizer. The loss of the last one is logged at once: none may follow a checkpoint."""
         self._loss = loss
-        if step % LOG_EVERY == 0 or may_be_last:
+        if step % log_interval(self._first_step + step, LOG_EVERY) == 0 or may_be_last:
             self._log(step, loss)
 
     def report(self, n_batches: int) -> None:

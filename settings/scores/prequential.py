@@ -1,6 +1,7 @@
 """Online scores: of predictions made before learning from the sample (prequential: Gama et al., 2013)."""
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable
 from itertools import accumulate
 from typing import ClassVar
@@ -19,14 +20,16 @@ from redwood.settings.scores.label_sets import sample_f1
 from redwood.settings.streams.loader import BatchLoader
 
 CURVE_POINTS = 50
+# Batches whose predictions wait to be compared: each costs some 100 bytes, and a stream may have millions.
+MOST_PENDING = 4096
 CALL = "phase.score got"
 
 
 class OnlineScore(ABC):
     """Compares predictions, made before the method learns from the sample, with the setting's own labels.
 
-    Predictions stay on their device until the score is read, so scoring costs no synchronisation. Their values are
-    checked then.
+    Predictions stay on their device until the score is read, or `MOST_PENDING` batches wait, so scoring hardly costs a
+    synchronisation. Their values are checked then.
 
     Set in a subclass:
         dtype: Dtype of the stored predictions.
@@ -41,10 +44,11 @@ class OnlineScore(ABC):
     def __init__(self, train: BatchLoader, space: Space) -> None:
         """Score predictions of `space` for the batches of `train`."""
         self._train, self._space, self._shape = train, space, space.shape or ()
-        self._starts = [0, *accumulate(train.sizes)]
+        self._starts = array("q", [0, *accumulate(train.sizes)])
         self._answers = torch.zeros(self._starts[-1], *self._shape, dtype=self.dtype)
         self._pending: set[int] = set()
-        self._scored = [False] * train.steps_per_pass
+        self._scored = bytearray(train.steps_per_pass)
+        self._steps_scored = 0
         self._is_handed_over = False
         self._hits = torch.zeros(train.steps_per_pass, dtype=self.sums)
         self._sizes = torch.zeros(train.steps_per_pass, dtype=torch.int32)
@@ -88,11 +92,13 @@ class OnlineScore(ABC):
         self._pending.add(step)
         self._place(predictions.device)
         self._answers[self._starts[step] : self._starts[step + 1]] = predictions.detach()
+        if len(self._pending) >= MOST_PENDING:
+            self.settle()
 
     @property
     def steps_scored(self) -> int:
-        """Number of batches whose score is known."""
-        return int((self._sizes > 0).sum())
+        """Number of batches whose score is known, those without samples left out."""
+        return self._steps_scored
 
     def hand_over(self) -> Callable[[int, Tensor, Tensor], None]:
         """Leave the scoring to the caller: what is returned scores predictions for batch `step` with `y` (B, ...).
@@ -108,6 +114,7 @@ class OnlineScore(ABC):
 
         def record(step: int, predictions: Tensor, y: Tensor) -> None:
             self._hits[step] = self.score(predictions, y, [len(y)])[0]
+            self._steps_scored += not self._scored[step] and len(y) > 0
             self._sizes[step], self._scored[step] = len(y), True
 
         return record
@@ -127,12 +134,15 @@ class OnlineScore(ABC):
             return
         steps = sorted(self._pending)
         self._pending.clear()
-        y = self._train.labels_shown()
-        places = torch.cat([torch.arange(self._starts[step], self._starts[step + 1]) for step in steps])
-        predictions, sizes = self._answers.cpu()[places], [self._train.sizes[step] for step in steps]
+        # Labels of steps before are not looked at again: a long phase is settled many times.
+        first, last = self._starts[steps[0]], self._starts[steps[-1] + 1]
+        answers, y = self._answers[first:last].cpu(), self._train.labels_shown(steps[0])
+        places = torch.cat([torch.arange(self._starts[step], self._starts[step + 1]) for step in steps]) - first
+        predictions, sizes = answers[places], [self._train.sizes[step] for step in steps]
         check_values(predictions, self._space, CALL)
         self._hits[steps] = self.score(predictions, y[places], sizes)
         self._sizes[steps] = torch.tensor(sizes, dtype=torch.int32)
+        self._steps_scored += sum(size > 0 for size in sizes)
 
     def curve(self) -> list[tuple[int, float]]:
         """At most `CURVE_POINTS` pairs: samples of this phase seen, and the score of the samples since the pair before.
@@ -169,7 +179,8 @@ class OnlineScore(ABC):
     def load_state_dict(self, state: State) -> None:
         """Continue from earlier sums."""
         self._hits, self._sizes = state["hits"].clone(), state["sizes"].clone()
-        self._scored = (self._sizes > 0).tolist()
+        self._scored = bytearray((self._sizes > 0).tolist())
+        self._steps_scored = sum(self._scored)
 
 
 class OnlineAccuracy(OnlineScore):

@@ -1,11 +1,12 @@
 """The mini-batches of one phase in their order. Methods never get these objects, only loaders."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count, islice
-from typing import Protocol
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor
@@ -110,6 +111,30 @@ class Observer(Protocol):
         """Continue inside the phase."""
 
 
+class Spans(Sequence[tuple[int, int]]):
+    """Start and stop of each batch of a worker, read from the cuts: a list of pairs takes 15 times their memory."""
+
+    def __init__(self, cuts: "array[int]", rank: int, workers: int) -> None:
+        self._cuts, self._rank, self._workers = cuts, rank, workers
+        self._length = -(-(len(cuts) - 1 - rank) // workers)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, int]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[int, int]]: ...
+
+    def __getitem__(self, index: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
+        """The span of batch `index` from 0 on, or those of a slice."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(self._length)[index]]
+        place = self._rank + index * self._workers
+        return self._cuts[place], self._cuts[place + 1]
+
+
 class BatchSequence:
     """The mini-batches of one worker.
 
@@ -163,8 +188,8 @@ class BatchSequence:
                 each pass may bring a worker other entries.
         """
         self._owners = owners
-        self._cuts = self._cut(len(entries), batch_size, workers)
-        self.spans = list(zip(self._cuts[rank::workers], self._cuts[rank + 1 :: workers], strict=False))
+        self._cuts = array("q", self._cut(len(entries), batch_size, workers))
+        self.spans: Sequence[tuple[int, int]] = Spans(self._cuts, rank, workers)
         self._source, self._entries, self._labels = source, entries, source.labels(entries)
         self._shuffle, self._seed, self._show_ids = shuffle, seed, show_ids
         self._rank, self._workers = rank, workers
@@ -328,13 +353,18 @@ class BatchSequence:
         """Number of entries of the first pass that all workers have served."""
         return int(self._cuts[self.steps_shown * self._workers])
 
-    def labels_shown(self) -> Tensor:
-        """Labels (n,), label sets (n, K), or targets, that this worker served in the first pass, in their order."""
-        starts, stops = torch.tensor(self.spans[: self.steps_shown], dtype=torch.long).view(-1, 2).unbind(1)
+    def labels_shown(self, first: int = 0) -> Tensor:
+        """Labels (n,), label sets (n, K), or targets, that this worker served in the first pass, in their order.
+
+        Args:
+            first: The first batch whose labels are wanted.
+        """
+        starts, stops = torch.tensor(self.spans[first : self.steps_shown], dtype=torch.long).view(-1, 2).unbind(1)
         sizes = stops - starts
         ends = sizes.cumsum(0)
         places = torch.arange(int(sizes.sum())) + (stops - ends).repeat_interleave(sizes)
-        return self._labels[self._order_in(0)[places]]
+        order = self._orders[0] if 0 in self._orders else self._order_in(0)
+        return self._labels[order[places]]
 
 
 @dataclass(frozen=True, eq=False)

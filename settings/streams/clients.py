@@ -113,9 +113,9 @@ class ClientSequence(BatchSequence):
             self._first_at += range(self._starts[number], self._starts[number + 1])
         self._first = torch.cat([*batches, torch.empty(0, dtype=torch.long)])
         stops = list(accumulate(map(len, batches), initial=0))
-        self.spans = list(pairwise(stops))
         # Scores of workers are added up batch by batch, so all workers count as many.
-        self.spans += [(stops[-1], stops[-1])] * (self._most_first_batches() - len(batches))
+        missing = self._most_first_batches() - len(batches)
+        self.spans = [*pairwise(stops), *[(stops[-1], stops[-1])] * missing]
 
     def _clients_of(self, clients: Iterable[int], worker: int) -> list[int]:
         """Those of the clients that train on a worker."""

@@ -100,9 +100,9 @@ class RequestedSequence(BatchSequence):
         return None
 
     @override
-    def labels_shown(self) -> Tensor:
-        answers = self.requests.answers[: self.steps_shown]
-        places = [self._places(step)[answer] for step, answer in enumerate(answers)]
+    def labels_shown(self, first: int = 0) -> Tensor:
+        answers = self.requests.answers[first : self.steps_shown]
+        places = [self._places(step)[answer] for step, answer in enumerate(answers, first)]
         return self._labels[torch.cat(places)] if places else self._labels[:0]
 
 
@@ -130,6 +130,7 @@ class LabelRequests:
         self._query: Query | None = None
         self._name = ""
         self.answers: list[Tensor] = []
+        self._n_asked = 0
 
     def ask(self, query: Query, name: str) -> None:
         """Ask `query`, the hook of a method called `name`; unless there is one, labels are drawn at random."""
@@ -143,8 +144,9 @@ class LabelRequests:
         """
         for window in range(len(self.answers), min(number + self._delay + 1, len(self._allowed))):
             batch = self._windows.peek(window)
-            limit = min(self._allowed[window] - sum(map(len, self.answers)), len(batch.y))
+            limit = min(self._allowed[window] - self._n_asked, len(batch.y))
             self.answers.append(self._answer(window, batch, limit))
+            self._n_asked += len(self.answers[-1])
 
     def _answer(self, window: int, batch: Batch, limit: int) -> Tensor:
         """The samples (k,) of a window that are to be labelled, ascending."""
@@ -168,11 +170,14 @@ class LabelRequests:
 
     def state_dict(self) -> State:
         """The answers so far, those included whose labels have not come."""
-        return {"answers": [answer.clone() for answer in self.answers]}
+        # Two tensors: one for each window would make a checkpoint of a long stream slow.
+        sizes = torch.tensor([len(answer) for answer in self.answers], dtype=torch.long)
+        return {"answers": torch.cat([*self.answers, torch.empty(0, dtype=torch.long)]), "sizes": sizes}
 
     def load_state_dict(self, state: State) -> None:
         """Continue behind the last window that was asked about."""
-        self.answers = [answer.clone() for answer in state["answers"]]
+        self.answers = list(state["answers"].clone().split(state["sizes"].tolist()))
+        self._n_asked = len(state["answers"])
 
 
 def checked_answer(answer: object, n: int, limit: int, call: str, share: float) -> Tensor:

@@ -91,9 +91,13 @@ class BatchLoader:
         """Samples yielded so far, repeats included."""
         return _SEQUENCES[self].samples_served if self in _SEQUENCES else self._served
 
-    def labels_shown(self) -> Tensor:
-        """The setting's own labels (n,), or targets, of all batches of the first pass so far, in their order."""
-        return _held(_SEQUENCES, self).labels_shown()
+    def labels_shown(self, first: int = 0) -> Tensor:
+        """The setting's own labels (n,), or targets, of the batches of the first pass so far, in their order.
+
+        Args:
+            first: The first batch whose labels are wanted.
+        """
+        return _held(_SEQUENCES, self).labels_shown(first)
 
     def id_of(self, batch: object) -> BatchId | None:
         """The identity of `batch`; None if this loader has not yielded it.

@@ -34,6 +34,19 @@ class TestCSVMetrics:
             {"step": "100", "loss": "0.25", "phase": "", "average_accuracy": ""},
         ]
 
+    def test_a_row_is_made_into_text_again_only_if_a_column_joins(self, path, monkeypatch):
+        made, text_of = [], CSVMetrics._text_of
+        monkeypatch.setattr(CSVMetrics, "_text_of", lambda self, row: made.append(row["step"]) or text_of(self, row))
+        metrics = CSVMetrics(path)
+        for step in range(10):
+            metrics.log_metrics({"loss": step}, step=step)
+            metrics.save()
+        assert made.count("step") == 10 and [step for step in made if step != "step"] == list(range(10))
+        metrics.log_metrics({"phase": 0}, step=10)
+        assert metrics.text().count("\r\n") == 12
+        assert made[-11:] == list(range(11))
+        assert rows(path) == [{"step": str(step), "loss": str(step)} for step in range(10)]
+
     def test_a_new_run_starts_empty(self, path):
         written(path)
         CSVMetrics(path).save()

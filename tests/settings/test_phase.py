@@ -8,6 +8,7 @@ from gymnasium.spaces import Discrete
 
 from redwood.core.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.batch import Batch
+from redwood.settings.scores import prequential
 from redwood.settings.scores.prequential import CURVE_POINTS, OnlineAccuracy
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import _SEQUENCES, BatchLoader
@@ -65,6 +66,32 @@ class TestOnlineAccuracy:
     def test_steps_that_were_not_scored_are_left_out(self):
         online = scored([1, 0, 2], [4, 2, 2], only=(0, 2))
         assert (online.curve(), online.span()) == ([(4, 0.25), (6, 1.0)], 6)
+
+    def test_few_batches_wait_in_a_long_phase(self, monkeypatch):
+        sizes = [1 + step % 3 for step in range(200)]
+        hits, only = [step % 2 for step in range(200)], set(range(3, 200)) - {50, 51, 120}
+        expected = scored(hits, sizes, only=only)
+        curve = expected.curve()
+        monkeypatch.setattr(prequential, "MOST_PENDING", 16)
+        waiting, shown = [], []
+        update, labels = OnlineAccuracy.update, BatchLoader.labels_shown
+
+        def noting(self, *args):
+            update(self, *args)
+            waiting.append(len(self._pending))
+
+        def counting(self, first=0):
+            shown.append(len(labels(self, first)))
+            return labels(self, first)
+
+        monkeypatch.setattr(OnlineAccuracy, "update", noting)
+        monkeypatch.setattr(BatchLoader, "labels_shown", counting)
+        online = scored(hits, sizes, only=only)
+        assert online.curve() == curve
+        assert [values.tolist() for values in online.by_step()] == [values.tolist() for values in expected.by_step()]
+        assert max(waiting) == 15 and len(shown) == -(-len(only) // 16)
+        assert max(shown) <= 3 * 19  # the labels of the batches that wait, and of those between them
+        assert online.steps_scored == len(only)
 
     def test_asking_in_between_changes_nothing(self):
         loader = BatchLoader(Sized([4, 2, 2]))

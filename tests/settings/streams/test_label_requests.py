@@ -10,6 +10,7 @@ from redwood.core.errors import HiddenError, InvalidOptionError, InvalidQueryErr
 from redwood.methods import Finetune, Rehearsal
 from redwood.settings.results import Results
 from redwood.settings.streams.label_requests import budget_of, checked_answer
+from redwood.settings.streams.loader import _SEQUENCES
 from redwood.settings.tree import LabelBudgetSetting
 from tests.cheats import Honest
 from tests.methods.helpers import one_sentence
@@ -74,6 +75,20 @@ class TestBudget:
         assert [len(batch.y) for batch in method.batches] == [1, 15]
         assert [limit for _, limit in method.windows] == [4, 8, 12, 15]
         assert results.labels_used == [[0, 0, 1, 16]]
+
+    @pytest.mark.parametrize("windows", [0, 3])
+    def test_a_checkpoint_holds_two_tensors_however_many_windows_there_were(self, windows):
+        first, second = (_SEQUENCES[small_setting(KEY, batch_size=4).open_stream().phase(0).train] for _ in range(2))
+        for _ in range(windows):
+            first.next_batch()
+        state = first.requests.state_dict()
+        assert all(isinstance(values, torch.Tensor) for values in state.values()) and len(state) == 2
+        second.requests.load_state_dict(state)
+        assert len(second.requests.answers) == windows
+        for sequence in (first, second):
+            sequence.requests.before_batch(10)
+        assert [a.tolist() for a in first.requests.answers] == [a.tolist() for a in second.requests.answers]
+        assert sum(map(len, second.requests.answers)) == second.requests._n_asked > 0
 
     def test_a_method_that_never_asks_learns_nothing(self):
         @dataclass
