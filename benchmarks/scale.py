@@ -35,6 +35,13 @@ from redwood.settings.supervised_stream import SupervisedStream
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting
 
 MIB = 2**20
+NOTE = (
+    "Memory before the first case is that of the libraries; later cases start with what the allocator "
+    "keeps. A case adds its data, its buffer, and the pictures of a run folder (tasks). A step of the "
+    "stream adds some 50 bytes: the sample, its label twice, its prediction, and the place, size and "
+    "score of its batch. A checkpoint between phases grows with the matrix, which it holds twice, and "
+    "with the buffer until that is full."
+)
 BAR = 1.10  # largest quotient of the last tenth and the first
 
 
@@ -237,7 +244,7 @@ def main() -> None:
         verdict,
         markdown_table([{name: used.get(name) for name in names} for used in memory]),
     ]
-    write("scale", {**environment(), "cases": cases, "verdict": verdict}, "\n\n".join(tables))
+    write("scale", {**environment(), "cases": cases, "verdict": verdict}, "\n\n".join([*tables, NOTE]))
 
 
 if __name__ == "__main__":
