@@ -83,10 +83,6 @@ class Source:
                 x = torch.cat([reader.read(part, first=part) for part in islice(numbers, n_parts)])
                 yield batch, self.transformed(x, batch)
 
-    @cached_property
-    def _has_transforms(self) -> bool:
-        return any(task.transform is not None for task in self.tasks)
-
     def transformed(self, x: Tensor, entries: Entries) -> Tensor:
         """The samples (n, ...) of the entries as their tasks transform them, in place."""
         if self._has_transforms:
