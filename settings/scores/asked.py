@@ -67,7 +67,7 @@ class AskedScore:
         """The predicted classes (B,), label sets or numbers for samples (B, ...)."""
         try:
             with torch.no_grad():
-                answer = ask(self._learner, x, task_id if self._show_ids else None, self._space)
+                answer = ask(self._learner, x, task_id if self._show_ids else None, self._space).cpu()
         except NotTrainedError:
             self._tell_untrained()
             return self._wrong(y)

@@ -144,15 +144,17 @@ def count(
     with preserved_random_state(), torch.no_grad():
         batches = source.batches(entries[shard], TEST_BATCH)
         for (batch, x), own in zip(batches, groups[shard].split(TEST_BATCH), strict=True):
-            y = source.labels(batch)
             answer = ask(method, x, batch.tasks.clone() if show_ids else None, space)
             ranked = ranked and answer.dim() == 2
+            # Compared on the device of the answer: few numbers of each sample are copied, and not its many scores.
+            y = source.labels(batch).to(answer.device)
             values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
-            for row, added in zip(sums, (torch.ones(len(y)), *values), strict=False):
-                row.index_add_(0, own, added.double())
+            losses = () if slicing is None else (_losses(answer, y),)
+            found = torch.stack([torch.ones_like(values[0]), *values, *losses]).cpu().double()
+            n_rows = 1 + len(values)
+            sums[:n_rows].index_add_(1, own, found[:n_rows])
             if slicing is not None:
-                counted = torch.stack([torch.ones(len(y)), values[0], _losses(answer, y)]).double()
-                by_slice.index_add_(1, slicing.of_rows[batch.rows], counted)
+                by_slice.index_add_(1, slicing.of_rows[batch.rows], found[[0, 1, -1]])
     samples, totals, top5 = sum_over_workers(sums)
     slices = None if slicing is None else sum_over_workers(by_slice)
     return Counts(samples, totals, top5 if ranked else None, slices)
@@ -175,12 +177,12 @@ def label_answers(method: Learner, source: Source, entries: Entries, space: Spac
     answers = []
     with preserved_random_state(), torch.no_grad():
         for batch, x in source.batches(entries[shard], TEST_BATCH):
-            answers.append(ask(method, x, batch.tasks.clone() if show_ids else None, space))
+            answers.append(ask(method, x, batch.tasks.clone() if show_ids else None, space).cpu())
     return torch.cat([answer for own in gather_objects(answers) for answer in own])
 
 
 def ask(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
-    """The checked answer of a method for samples (B, ...), on the CPU: classes (B,), scores (B, K), sets or numbers.
+    """The checked answer of a method for samples (B, ...), on its device: classes (B,), scores (B, K), sets or numbers.
 
     Raises:
         InvalidPredictionError: If the answer cannot be scored.
@@ -188,14 +190,14 @@ def ask(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Ten
     """
     n, answer = len(x), method.predict(x, task_id)
     check_form(answer, space, n, "predict returned", scores=True)
-    answer = answer.detach().cpu()
+    answer = answer.detach()
     check_values(answer, space, "predict returned")
     return answer
 
 
 def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:
-    """The squared error (B,) of each sample's prediction: the mean over the components of its target."""
-    return ((answer.double() - y).square().view(len(y), -1).mean(1),)
+    """The squared error (B,) of each sample's prediction, on the CPU: some devices have no float64."""
+    return ((answer.cpu().double() - y.cpu()).square().view(len(y), -1).mean(1),)
 
 
 def _hits(answer: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,5 +211,5 @@ def _hits(answer: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def _losses(answer: Tensor, y: Tensor) -> Tensor:
     """The cross-entropy (B,) of scores, in nats; NaN where the method answered with classes."""
     if answer.dim() == 1:
-        return torch.full(y.shape, torch.nan)
+        return torch.full(y.shape, torch.nan, device=y.device)
     return F.cross_entropy(answer.float(), y, reduction="none")
