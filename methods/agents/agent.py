@@ -20,7 +20,13 @@ from redwood.core.errors import InvalidOptionError, RedwoodError, is_raised_in, 
 from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import rank, sum_over_workers, world_size
-from redwood.methods.agents.options import POLICIES, check_options, check_spaces, choose_policy
+from redwood.methods.agents.options import (
+    POLICIES,
+    check_equal_shares,
+    check_options,
+    check_spaces,
+    choose_policy,
+)
 from redwood.methods.agents.policy_kwargs import as_text, library_policy_kwargs, read_policy_kwargs
 from redwood.methods.agents.task_heads import head_parameters, skip_idle_heads
 from redwood.methods.agents.task_input import TASK_INPUTS, OneHotTask, choose_task_input
@@ -77,11 +83,20 @@ class Agent(Method):
     policy_kwargs: Any = ""  # sizes and kinds of networks, such as "{net_arch: [256, 256], activation_fn: tanh}"
     task_input: str = "auto"  # how networks learn the task: none, one_hot, heads, or auto (one_hot if ids are at test)
     n_envs: int = 1  # copies of the environment that are stepped together; each step of each copy counts
+    task_shares: str = "random"  # tasks of a joint phase: random for each episode, or equal parts of n_envs and batches
+    env_processes: int = 0  # processes that step these copies side by side, with equal results (0: this process)
 
     def __post_init__(self) -> None:
         check_choice(self, "policy", ("auto", *POLICIES))
         check_choice(self, "task_input", TASK_INPUTS)
         check_range(self, "n_envs", 1)
+        check_choice(self, "task_shares", ("random", "equal"))
+        check_range(self, "env_processes", 0)
+        if self.env_processes > self.n_envs:
+            raise InvalidOptionError(
+                f"--env_processes {self.env_processes} is more than --n_envs {self.n_envs}, but each process needs an "
+                "environment; use fewer processes, or more environments."
+            )
         check_options(self)
         self.policy_kwargs = as_text(read_policy_kwargs(self.policy_kwargs))
         if self.task_input == "heads" and getattr(self, "use_sde", False):
@@ -136,6 +151,8 @@ class Agent(Method):
         """
         self.setting = setting
         check_spaces(self.reference(), self.action_spaces, setting)
+        if self.task_shares == "equal":
+            check_equal_shares(setting, self.n_envs, getattr(self, "batch_size", None))
         self._check_run(setting)
         self.device = self.run.device(setting.workers)
         self.phase_count = self.add_state("phase_count", 0)

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_positive, refuse_unused
+from redwood.core.errors import InvalidOptionError
 from redwood.methods.agents.agent import Agent
 from redwood.settings.rl.types import Space
 
@@ -18,8 +19,22 @@ class OffPolicyAgent(Agent):
     """An agent with a replay memory, which keeps the newest `buffer_size` transitions from phase to phase."""
 
     def replay_buffer_options(self) -> dict[str, Any]:
-        """Return `replay_buffer_class` and `replay_buffer_kwargs` of the library; it has a memory of its own."""
-        return {}
+        """Return `replay_buffer_class` and `replay_buffer_kwargs` of the library; it has a memory of its own.
+
+        Raises:
+            InvalidOptionError: If `task_shares` needs a memory that does not add up rewards of several steps.
+        """
+        if self.task_shares == "random":
+            return {}
+        n_steps = getattr(self, "n_steps", 1)
+        if n_steps != 1:
+            raise InvalidOptionError(
+                f"--n_steps {n_steps} does not go with --task_shares equal; leave one of them out."
+            )
+        from redwood.methods.agents.task_shares import EqualSharesMemory
+
+        kwargs = {"num_tasks": self.setting.num_tasks}
+        return {"replay_buffer_class": EqualSharesMemory, "replay_buffer_kwargs": kwargs}
 
     @override
     def algorithm_options(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """On-policy agents: each update learns from the steps that the present policy has just taken."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
@@ -20,6 +20,16 @@ class OnPolicyAgent(Agent):
 
     action_spaces: ClassVar[tuple[type[Space], ...]] = (spaces.Discrete, spaces.Box)
     network_parts: ClassVar[tuple[str, ...]] = ("pi", "vf")
+
+    @override
+    def algorithm_options(self) -> dict[str, Any]:
+        options = super().algorithm_options()
+        if self.task_shares == "random":
+            return options
+        from redwood.methods.agents.task_shares import EqualSharesRollout
+
+        kwargs = {"num_tasks": self.setting.num_tasks}
+        return options | {"rollout_buffer_class": EqualSharesRollout, "rollout_buffer_kwargs": kwargs}
 
     @override
     def fit(self, phase: ReinforcementPhase) -> None:

@@ -4,8 +4,10 @@ import numpy as np
 from gymnasium import spaces
 
 from redwood.core.checks import check_positive, check_range
-from redwood.core.errors import NotApplicableError
+from redwood.core.errors import InvalidOptionError, NotApplicableError
+from redwood.settings.assumptions import Context
 from redwood.settings.base import Setting
+from redwood.settings.rl.tree import ContinualRLSetting
 from redwood.settings.rl.types import Space
 
 # The least and the greatest value, or None if there is none; a name means the same in all agents that have it.
@@ -92,6 +94,25 @@ def _check_observations(reference: str, observations: Space, env: str) -> None:
         raise NotApplicableError(
             f"{reference} cannot see {env}, whose observations are {observations}; "
             "wrap the environment in gymnasium's FlattenObservation."
+        )
+
+
+def check_equal_shares(setting: ContinualRLSetting, n_envs: int, batch_size: int | None) -> None:
+    """Raise `InvalidOptionError` unless tasks can have equal shares of environments and batches."""
+    if setting.assumptions.context != Context.STATIONARY:
+        raise InvalidOptionError(
+            f"--task_shares equal is for phases with all tasks, and {type(setting).__name__} has others; "
+            "leave it out, or use multi_task_rl or traditional_rl."
+        )
+    n = setting.num_tasks
+    if n_envs % n:
+        raise InvalidOptionError(
+            f"--task_shares equal needs equally many environments of each of {n} tasks; use a multiple for --n_envs, "
+            f"not {n_envs}."
+        )
+    if batch_size is not None and batch_size < n:
+        raise InvalidOptionError(
+            f"--batch_size {batch_size} has no room for each of {n} tasks, as --task_shares equal asks; enlarge it."
         )
 
 

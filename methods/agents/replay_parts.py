@@ -59,6 +59,11 @@ class ReplayPart(OffPolicyAgent):
                 f"--n_steps {n_steps} needs the library's own replay memory, which {self.reference()} replaces; "
                 "leave it out."
             )
+        if self.replaces and self.task_shares == "equal":
+            raise InvalidOptionError(
+                f"--task_shares equal needs the library's own replay memory, which {self.reference()} replaces; "
+                "leave it out."
+            )
         return super().algorithm_options()
 
 

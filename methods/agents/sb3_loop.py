@@ -42,6 +42,8 @@ class TrainedAgent(Protocol):
     algorithm: Algorithm
     input: TaskInput
     n_envs: int
+    env_processes: int
+    task_shares: str
     newest: deque[Array]
     flops: UpdateFlops
 
@@ -71,7 +73,9 @@ class SB3Loop:
         """Give the algorithm the phase's environments and a logger."""
         self._agent, self._phase, self._run = agent, phase, agent.run
         self._algorithm = agent.algorithm
-        self._environments = PhaseVecEnv(phase, agent.n_envs, agent.newest, agent.input)
+        self._environments = PhaseVecEnv(
+            phase, agent.n_envs, agent.newest, agent.input, agent.env_processes, each_task=agent.task_shares == "equal"
+        )
         self._environments.clips = self._algorithm.policy.squash_output
         self._algorithm.set_env(self._environments)
         self._algorithm.set_logger(run_logger(agent.run, phase))

@@ -14,6 +14,7 @@ from typing_extensions import override
 from redwood.methods.agents.task_input import OneHotTask, TaskInput
 from redwood.settings.rl.budget import Budget
 from redwood.settings.rl.phase import ReinforcementPhase
+from redwood.settings.rl.processes import RemoteEnvironment
 from redwood.settings.rl.types import Array, Env, EnvWrapper, Info, ResetResult, Space, StepResult
 
 
@@ -29,7 +30,15 @@ class PhaseVecEnv(DummyVecEnv):
         clips: Whether actions are clipped to their bounds; rounding moves scaled actions beyond them.
     """
 
-    def __init__(self, phase: ReinforcementPhase, n: int, newest: deque[Array], task_input: TaskInput) -> None:
+    def __init__(
+        self,
+        phase: ReinforcementPhase,
+        n: int,
+        newest: deque[Array],
+        task_input: TaskInput,
+        processes: int = 0,
+        each_task: bool = False,
+    ) -> None:
         """Make the copies.
 
         Args:
@@ -37,8 +46,12 @@ class PhaseVecEnv(DummyVecEnv):
             n: Number of copies.
             newest: Receives the observations (n, ...) of each step.
             task_input: What is appended to observations.
+            processes: Number of processes that step the copies; 0 for this one.
+            each_task: Whether each task has an equal part of the copies, instead of a task drawn for each episode.
         """
-        copies: list[Env] = list(phase.environments(n))
+        made = phase.environments(n, processes, each_task=each_task)
+        self._remote = [env for env in made if isinstance(env, RemoteEnvironment)]
+        copies: list[Env] = list(made)
         if isinstance(task_input, OneHotTask):
             copies = [_WithTask(env, task_input) for env in copies]
         make: list[Callable[[], Env]] = [partial(_WithLastReset, env, phase.budget) for env in copies]
@@ -60,6 +73,8 @@ class PhaseVecEnv(DummyVecEnv):
         if self.clips and isinstance(space, spaces.Box):
             actions = np.clip(actions, space.low, space.high)
         self.actions = actions
+        for number, env in enumerate(self._remote):
+            env.send(actions[number], ahead=number)
 
     @override
     def step_wait(self) -> VecEnvStepReturn:

@@ -100,6 +100,12 @@ class OnlineReturn:
         self._ends.append(step)
         self._returns.append(value)
 
+    def take(self) -> list[tuple[int, float]]:
+        """Return the episodes so far, as pairs of last step and return, and forget them."""
+        episodes = list(zip(self._ends, self._returns, strict=True))
+        self._ends, self._returns = [], []
+        return episodes
+
     def span(self) -> int:
         """Return the number of steps of all workers that the curve covers."""
         return self._steps * world_size()

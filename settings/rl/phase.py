@@ -1,6 +1,7 @@
 """One phase of a reinforcement run: `Method.fit` gets it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -12,10 +13,11 @@ from redwood.settings.rl.environment import HiddenEnvironment, TaskEnvironment
 from redwood.settings.rl.evaluation import Predict
 from redwood.settings.rl.periodic_evaluation import PeriodicEvaluation
 from redwood.settings.rl.plain_state import NotPlainError
+from redwood.settings.rl.processes import EnvironmentProcesses, RemoteEnvironment
 from redwood.settings.rl.types import Env
 
-PhaseEnvironment: TypeAlias = TaskEnvironment | HiddenEnvironment
-MakeEnvironment = Callable[[int, Steps, OnlineReturn], PhaseEnvironment]
+PhaseEnvironment: TypeAlias = TaskEnvironment | HiddenEnvironment | RemoteEnvironment
+MakeEnvironment = Callable[..., TaskEnvironment | HiddenEnvironment]
 
 
 class ReinforcementPhase:
@@ -43,7 +45,8 @@ class ReinforcementPhase:
             index: Number of the phase.
             task_id: The task, or None.
             steps: Environment steps of this worker.
-            make: Makes the copy of the environment that has a number, from 0.
+            make: Makes the copy of the environment that has a number, from 0, with `Steps` and `OnlineReturn`. With
+                `each_task`, all its episodes are of one task.
             periodic: Evaluates the method inside the phase.
         """
         self.index, self.task_id = index, task_id
@@ -78,8 +81,15 @@ class ReinforcementPhase:
         """The environment, for methods that need one copy."""
         return self.environments(1)[0]
 
-    def environments(self, n: int) -> list[PhaseEnvironment]:
+    def environments(self, n: int, processes: int = 0, *, each_task: bool = False) -> list[PhaseEnvironment]:
         """Return `n` copies of the environment, the same ones for each call; each step of each copy counts.
+
+        Args:
+            n: Number of copies.
+            processes: Number of processes that hold the copies, at most `n`; 0 for this process. Copies of other
+                processes are `RemoteEnvironment`s, whose `send` starts their steps side by side.
+            each_task: In a phase with all tasks, whether copy k has task k modulo their number in all its episodes. By
+                default, each episode is of a task drawn at random.
 
         Raises:
             PhaseOverError: If the phase is over.
@@ -87,8 +97,12 @@ class ReinforcementPhase:
         """
         if self._closed:
             raise PhaseOverError
-        if not self._environments:
-            self._environments = [self._make(number, self._steps, self._online) for number in range(n)]
+        make: MakeEnvironment = partial(self._make, each_task=each_task)
+        if not self._environments and processes:
+            remote = EnvironmentProcesses(make, n, processes, self._steps, self._online)
+            self._environments = [RemoteEnvironment(remote, number) for number in range(n)]
+        elif not self._environments:
+            self._environments = [make(number, self._steps, self._online) for number in range(n)]
         if len(self._environments) != n:
             raise ValueError(f"The phase has {len(self._environments)} environments already; ask for as many.")
         return self._environments
@@ -135,9 +149,10 @@ class ReinforcementPhase:
         if self._periodic is not None:
             self._periodic.load_state_dict(state["periodic"])
         self._steps.go_on(spent)
-        for environment, saved in zip(
-            self.environments(len(state["environments"])), state["environments"], strict=True
-        ):
+        copies = self._environments or self.environments(len(state["environments"]))
+        if len(copies) != len(state["environments"]):
+            raise NotPlainError(f"the phase has {len(copies)} environments, not {len(state['environments'])}")
+        for environment, saved in zip(copies, state["environments"], strict=True):
             environment.load_state_dict(saved)
 
 

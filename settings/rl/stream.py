@@ -106,15 +106,20 @@ class ReinforcementStream(FixedStream):
         environments = {number: used.index(task.environment) for number, task in tasks.items()}
         limits = [self._limits[number] for number in used]
         seed, show_ids = self._setting.seed, self._promised.task_ids >= TaskIds.TRAINING
-        hides_context = not self._promised.boundaries
+        hides_context, worker = not self._promised.boundaries, rank()  # here: a copy may be made in another process
 
-        def make(copy: int, steps: Steps, online: OnlineReturn) -> TaskEnvironment | HiddenEnvironment:
+        has_all = self._promised.context == Context.STATIONARY
+        by_task = [Fixed(number, self._tasks) for number in range(self.num_tasks)] if has_all else []
+
+        def make(
+            copy: int, steps: Steps, online: OnlineReturn, *, each_task: bool = False
+        ) -> TaskEnvironment | HiddenEnvironment:
             env = TaskEnvironment(
                 makes,
                 environments,
-                schedule,
+                by_task[copy % len(by_task)] if each_task and by_task else schedule,
                 limits=limits,
-                seed=derive_seed(seed, "training", index, rank(), copy),
+                seed=derive_seed(seed, "training", index, worker, copy),
                 budget=steps,
                 show_ids=show_ids,
                 online=online,

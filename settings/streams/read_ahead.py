@@ -6,11 +6,9 @@ Which rows a batch holds is known beforehand, so what decodes them changes no nu
 import multiprocessing
 import pickle
 import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from redwood.core.child_processes import end_with_parent, interrupts_blocked, usable_cores
+from redwood.core.child_processes import end_with_parent, interrupts_blocked, main_module_hidden, usable_cores
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, reason_of
 from redwood.core.fork_server import accept_signals
 from redwood.settings.data.arrays import Samples, drawn
@@ -239,7 +237,7 @@ class _DecodingWorkers:
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # else torch draws from the global generator
         )
-        with interrupts_blocked(), _main_module_hidden():
+        with interrupts_blocked(), main_module_hidden():
             self._batches: Any = iter(loader)
 
     def next(self) -> Tensor:
@@ -280,14 +278,3 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     return context
-
-
-@contextmanager
-def _main_module_hidden() -> Iterator[None]:
-    """New processes do not run the user's script again: they need nothing of it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -32,6 +32,7 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
     "dqn+reset_buffer": (partial(joined, "dqn+reset_buffer"), "CartPole-v1", {}),
     "dqn+scratch": (partial(joined, "dqn+scratch"), "CartPole-v1", {}),
     "td3, noise": (partial(SMALL["td3"][0], action_noise="ou", n_envs=2), "Pendulum-v1", {}),
+    "dqn, processes": (partial(SMALL["dqn"][0], n_envs=3, env_processes=2), "CartPole-v1", {}),
     "ppo, one-hot": (SMALL["ppo"][0], "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
     "dqn, heads": (partial(SMALL["dqn"][0], task_input="heads"), "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
     "ppo+ewc, heads": (
@@ -42,7 +43,7 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
 }
 # The state of the others is of a kind that one of these has, too.
 FAST = {"ppo", "dqn, environments", "dqn, evaluated inside", "sac", "dqn+ewc+rehearsal", "td3, noise", "dqn, heads"}
-SLOW = CASES.keys() - FAST
+SLOW = CASES.keys() - FAST - {"dqn, processes"}
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """The library's loop on the environments of a phase: what it learns from, and where it ends."""
 
+from functools import partial
+
 import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -9,10 +11,15 @@ from redwood.core.seeding import derive_seed, seed_everything
 from redwood.methods.agents.off_policy import DQN
 from redwood.methods.agents.on_policy import A2C, PPO
 from redwood.methods.agents.sb3_loop import BYTES_PER_STEP, SB3Loop
-from redwood.settings.rl.tree import TaskAgnosticRLSetting, TraditionalRLSetting
-from tests.methods.agents.runs import SMALL, configured, small_setting
+from redwood.settings.rl.tree import (
+    ContinualRLSetting,
+    IncrementalRLSetting,
+    TaskAgnosticRLSetting,
+    TraditionalRLSetting,
+)
+from tests.methods.agents.runs import SMALL, configured, same, small_setting
 from tests.settings.rl.test_environment import Closed
-from tests.small_runs import run_here
+from tests.small_runs import comparable, run_here
 
 # Of 70 steps of the environments together: those taken, and how many updates they are good for.
 BUDGETS = {
@@ -89,6 +96,29 @@ def test_learns_as_the_library_alone(name):
     alone.learn({"ppo": 48, "a2c": 60, "dqn": 60}.get(name, 62))
     pairs = zip(agent.algorithm.policy.parameters(), alone.policy.parameters(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize(
+    ("make", "setting"),
+    [
+        (partial(PPO, n_steps=16, batch_size=8, n_epochs=2), IncrementalRLSetting),
+        (partial(DQN, learning_starts=8, batch_size=4, buffer_size=48), ContinualRLSetting),
+    ],
+)
+def test_processes_of_environments_change_nothing(make, setting):
+    def trained_by(processes):
+        agent = make(n_envs=3, env_processes=processes)
+        results = run_here(small_setting("CartPole-v1", setting, eval_every=24), agent)
+        return {name: value for name, value in comparable(results).items() if name != "config"}, agent.state_dict()
+
+    here, there = trained_by(0), trained_by(2)
+    assert here[0] == there[0]
+    assert same(here[1], there[1])
+
+
+def test_more_processes_than_environments_are_refused():
+    with pytest.raises(InvalidOptionError, match="--env_processes 3 is more than --n_envs 2, but each process needs"):
+        PPO(n_envs=2, env_processes=3)
 
 
 @pytest.mark.parametrize("setting", [TaskAgnosticRLSetting, TraditionalRLSetting])

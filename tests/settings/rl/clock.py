@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import gymnasium
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from redwood.methods.base import Method
@@ -16,63 +13,11 @@ from redwood.settings.base import Setting
 from redwood.settings.results import Results
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.setting import ReinforcementSetting
+from tests.settings.rl.clock_environments import Clock as Clock
+from tests.settings.rl.clock_environments import OneRightAction as OneRightAction
+from tests.settings.rl.clock_environments import OtherClock as OtherClock
 
 LIMIT, N_TASKS, STEPS = 7, 3, 20
-
-
-class Clock(gymnasium.Env[NDArray[np.float32], np.int64]):
-    """Shows its gain and the time; pays the gain for action 1."""
-
-    def __init__(self) -> None:
-        self.observation_space = gymnasium.spaces.Box(-1e6, 1e6, (2,), np.float32)
-        self.action_space = gymnasium.spaces.Discrete(2)
-        self.gain, self.bias = 2.0, 1.0
-        self.time = 0
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        super().reset(seed=seed)
-        self.time = int(self.np_random.integers(1000))
-        return self._shown(), {}
-
-    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        self.time += 1
-        return self._shown(), self.gain * float(action), False, False, {"gain": self.gain}
-
-    def _shown(self) -> NDArray[np.float32]:
-        return np.array([self.gain, self.time], dtype=np.float32)
-
-
-class OtherClock(Clock):
-    """Another environment with the same spaces."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = 50.0
-
-
-class OneRightAction(gymnasium.Env[NDArray[Any], np.int64]):
-    """Pays 1 for one of its actions, the same one at every step."""
-
-    def __init__(self, right: int, length: int, n_actions: int, observation_space: gymnasium.Space[Any]) -> None:
-        self.observation_space, self.action_space = observation_space, gymnasium.spaces.Discrete(n_actions)
-        self.right, self.length, self.time = right, length, 0
-        self._empty = np.zeros_like(np.asarray(observation_space.sample()))
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[Any], dict[str, Any]]:
-        super().reset(seed=seed)
-        self.time = 0
-        return self.shown(), {}
-
-    def step(self, action: np.int64) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
-        self.time += 1
-        return self.shown(), float(action == self.right), self.time == self.length, False, {}
-
-    def shown(self) -> NDArray[Any]:
-        return self._empty
 
 
 @dataclass
