@@ -95,12 +95,12 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     allowed, _ = parse_selection(["--resume", chosen.resume])
     allowed.trust = chosen.trust
     if several:
-        for option in ("jobs", "launcher", "slurm", "table"):
+        for option in ("jobs", "launcher", "slurm", "stack_seeds", "table"):
             setattr(allowed, option, getattr(chosen, option))
     others = rest if several or not option_names(rest) <= MAY_BE_GIVEN else ()
     if others or chosen != allowed:
         options = "--trust, or options that may change, such as --workers"
-        more = "--jobs, --launcher, --slurm, --table or --trust" if several else options
+        more = "--jobs, --launcher, --slurm, --stack_seeds, --table or --trust" if several else options
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
     if is_sweep(folder):
         how = _launch_options(chosen)
@@ -165,4 +165,6 @@ def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
 
 
 def _launch_options(chosen: argparse.Namespace) -> LaunchOptions:
-    return LaunchOptions(chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []))
+    return LaunchOptions(
+        chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []), stack_seeds=chosen.stack_seeds == "true"
+    )

@@ -18,6 +18,7 @@ from redwood.experiments.jobs import Elsewhere, Failure, Job
 from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.launchers.joining import SharedJobs, forget_failures
 from redwood.experiments.launchers.launcher import Launcher
+from redwood.experiments.launchers.stacking import StackedJobs, stacked_groups
 from redwood.experiments.monitor import Monitor, make_monitor
 from redwood.experiments.options import Options, parse_pairs
 from redwood.experiments.pairs import Pair, has_class_order
@@ -128,7 +129,11 @@ def _run_and_report(
             console.print(Text(text), soft_wrap=True)
     by_pair = list(plan.jobs(parsed))
     try:
-        outcomes = _run_all([job for group in by_pair for job in group], _first(parsed).run, plan.folder, console, how)
+        joined, lines = stacked_groups(by_pair, parsed) if how.stacks else ({}, [])
+        for line in lines if not _first(parsed).run.quiet else ():
+            console.print(Text(line), soft_wrap=True)
+        jobs = [job for group in by_pair for job in group]
+        outcomes = _run_all(jobs, joined, _first(parsed).run, plan.folder, console, how)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
     except Stopped as stop:
@@ -192,9 +197,9 @@ def _by_measure(rows: list[PairResults]) -> dict[str, list[PairResults]]:
 
 
 def _run_all(
-    jobs: Sequence[Job], run: Run, folder: Path, console: Console, how: LaunchOptions
+    jobs: Sequence[Job], joined: Mapping[Job, int], run: Run, folder: Path, console: Console, how: LaunchOptions
 ) -> Mapping[Job, Results | Failure]:
-    """Run all jobs that no other process runs; the results of complete ones are only read."""
+    """Run all jobs that no other process runs, those that may be `joined` in stacks; complete ones are only read."""
     launcher = how.make(run, folder)
     shared = SharedJobs(jobs)
     with make_monitor(console, len(jobs), len(shared.outcomes), how.here, run.quiet) as monitor, launcher:
@@ -202,7 +207,8 @@ def _run_all(
         if launched_processes() > 1:
             return _run_together(jobs, launcher, monitor)
         shared.ended = monitor.ended
-        for job, outcome in launcher.run(shared, monitor.started):
+        stacked = StackedJobs(shared, joined, lambda line: console.print(Text(line), soft_wrap=True))
+        for job, outcome in stacked.run(launcher, monitor.started):
             shared.settle(job, outcome)
             monitor.ended(job, outcome)
     # Another process may have tried a failed run again meanwhile: all of them report what the folders hold.

@@ -161,39 +161,49 @@ def run_job(job: Job) -> Outcome:
     """
     reset_peak_memory()
     try:
-        options = parse_options(job.pair, list(job.arguments))
-        return execute(
-            Options(
-                setting=replace(options.setting, seed=job.seed),
-                method=options.method,
-                run=replace(
-                    options.run,
-                    run_dir=str(job.folder),
-                    devices=job.devices or options.run.devices,
-                    group=job.group or job.folder.resolve().parent.name,
-                    resume=True,
-                    waits=job.waits,
-                    trial=job.trial,
-                    tuning_cost=job.tuning_cost,
-                ),
-            )
-        )
-    except ElsewhereError as error:
-        return Elsewhere(str(error))
-    except RedwoodError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return _failed(job, Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError)))
+        return execute(options_of(job))
     except Stopped:
         raise
     except (Exception, SystemExit) as error:
-        details = traceback.format_exc()
-        print(details, end="", file=sys.stderr)
-        return _failed(job, Failure(_in_one_line(error), unforeseen=True, traceback=details))
+        return outcome_of_error(job, error)
     finally:
         gc.collect()
 
 
-def _failed(job: Job, failure: Failure) -> Failure:
+def options_of(job: Job) -> Options:
+    """What the options of a job make.
+
+    Raises:
+        RedwoodError: If a value is out of range or contradicts the setting.
+    """
+    options = parse_options(job.pair, list(job.arguments))
+    return Options(
+        setting=replace(options.setting, seed=job.seed),
+        method=options.method,
+        run=replace(
+            options.run,
+            run_dir=str(job.folder),
+            devices=job.devices or options.run.devices,
+            group=job.group or job.folder.resolve().parent.name,
+            resume=True,
+            waits=job.waits,
+            trial=job.trial,
+            tuning_cost=job.tuning_cost,
+        ),
+    )
+
+
+def outcome_of_error(job: Job, error: Exception | SystemExit) -> Failure | Elsewhere:
+    """What the error means that has ended a job; a failure is printed, and written to the folder of the job."""
+    if isinstance(error, ElsewhereError):
+        return Elsewhere(str(error))
+    if isinstance(error, RedwoodError):
+        print(f"error: {error}", file=sys.stderr)
+        failure = Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
+    else:
+        details = "".join(traceback.format_exception(error))
+        print(details, end="", file=sys.stderr)
+        failure = Failure(_in_one_line(error), unforeseen=True, traceback=details)
     job.write_failure(failure)
     return failure
 

@@ -49,9 +49,11 @@ class Method(Stateful, ABC):
         multi_label: Whether it can predict label sets, too.
         uses_background: Whether it draws samples from `phase.background`.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
+        stackable: Whether runs that differ in the seed can be trained side by side; see
+            `redwood.methods.training.stacked`.
 
-    A subclass may have a loss of its own. So it does not inherit `composition`, `regression` and `multi_label`: it
-    predicts one class and may only stand last, unless it says otherwise.
+    A subclass may have a loss of its own. So it does not inherit `composition`, `regression`, `multi_label` and
+    `stackable`: it predicts one class, may only stand last and is trained by itself, unless it says otherwise.
 
     A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
     `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
@@ -65,6 +67,7 @@ class Method(Stateful, ABC):
     multi_label: ClassVar[bool] = False
     uses_background: ClassVar[bool] = False
     extends: ClassVar[tuple[type["Method"], ...]] = ()
+    stackable: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A subclass says itself what it predicts beside classes, and that others may follow it in a composition."""
@@ -72,6 +75,7 @@ class Method(Stateful, ABC):
         refuse_untyped_options(cls)
         cls.regression = cls.__dict__.get("regression", False)
         cls.multi_label = cls.__dict__.get("multi_label", False)
+        cls.stackable = cls.__dict__.get("stackable", False)
         if "composition" not in cls.__dict__ and cls.composition is not Composition.NEVER:
             cls.composition = Composition.LAST
 

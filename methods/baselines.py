@@ -21,6 +21,7 @@ class Finetune(LightningMethod):
 
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    stackable: ClassVar[bool] = True
     regression: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 
@@ -81,6 +82,7 @@ class StableSGD(Finetune):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    stackable: ClassVar[bool] = True
     regression: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 

@@ -219,7 +219,9 @@ class LightningMethod(Method):
 
     def losses(self, step: Step) -> Tensor:
         """The loss of each sample (B,) of `step.batch`: cross-entropy, of label sets too, or the squared error."""
-        losses = sample_losses(self.scores(step), step.batch.y)
+        losses = step.losses_at_once
+        if losses is None:
+            losses = sample_losses(self.scores(step), step.batch.y)
         step.losses = losses.detach()
         return losses
 
@@ -287,9 +289,7 @@ class LightningMethod(Method):
         """Train on one phase, with a Trainer of its own."""
         from redwood.methods.training.trainer import make_trainer
 
-        check_phase(self.patience, phase)
-        self.phase = phase
-        self.heads.learn(phase.task_classes)
+        self.before_training(phase)
         trainer = make_trainer(self, self.setting.workers, self.strategy(), self.callbacks())
         with postpone_signals(when=self.run.saves_inside_phases), without_warning_of_frozen_parts():
             trainer.fit(
@@ -300,10 +300,20 @@ class LightningMethod(Method):
         self.module.restore_random_state()
         if self.optimizer_state == "keep":
             self.kept = trainer.optimizers[0].state_dict()
-        self.run.global_step += trainer.global_step
-        self.phase_count += 1
         self.module.trainer = None  # type: ignore[assignment]
         self.network.to(self.device)
+        self.after_training(trainer.global_step)
+
+    def before_training(self, phase: Phase) -> None:
+        """Take over a phase that is trained next."""
+        check_phase(self.patience, phase)
+        self.phase = phase
+        self.heads.learn(phase.task_classes)
+
+    def after_training(self, steps: int) -> None:
+        """Count a phase that has been trained by so many steps of the optimizer."""
+        self.run.global_step += steps
+        self.phase_count += 1
 
     @torch.no_grad()
     @override

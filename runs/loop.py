@@ -1,6 +1,7 @@
 """A run, step by step: train on each phase, evaluate on every task after it, and save a checkpoint.
 
-`run_protocol` is the way in, on every worker. A resumed run continues in `_restore`.
+`run_protocol` is the way in, on every worker. A resumed run continues in `_restore`. Several runs may train side by
+side (`redwood.runs.stack`), so `run_steps` leaves the training of each phase to its caller.
 """
 
 import copy
@@ -8,7 +9,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -119,11 +120,26 @@ def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     threads = torch.get_num_threads()
     try:
         with quiet_lightning(), stop_signals(), postpone_signals(when=world_size() > 1):
-            return _run_protocol(setting, method, run)
+            return _train_alone(run_steps(setting, method, run), method)
     finally:
         torch.set_num_threads(threads)
         if run.folder is not None:
             run.folder.unlock()
+
+
+def _train_alone(steps: Generator[AnyPhase, None, Results], method: Learner) -> Results:
+    try:
+        phase = next(steps)
+        while True:
+            try:
+                method.fit(phase)
+            except BaseException as error:
+                steps.throw(error)
+                raise
+            phase = next(steps)
+    except StopIteration as end:
+        results: Results = end.value
+        return results
 
 
 @contextmanager
@@ -143,8 +159,18 @@ def quiet_lightning() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
-    started = time.perf_counter()
+def run_steps(setting: Setting, method: Learner, run: Run) -> Generator[AnyPhase, None, Results]:
+    """The run, which stops at each phase for its caller to train `method` on it.
+
+    The caller holds the lock of the folder until the generator has ended, and throws errors of the training into it.
+
+    Yields:
+        The phase to train on.
+
+    Returns:
+        The results.
+    """
+    started = run.clock()
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
     run.num_phases = stream.num_phases + (0 if run.earlier is None else run.earlier.phases_before)
@@ -172,11 +198,11 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     try:
         parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream), config)
         with decoding:
-            started = _train_phases(parts, started, resumed=saved is not None)
+            started = yield from _train_phases(parts, started, resumed=saved is not None)
     except BaseException:
         close_loggers(run, failed=True)
         raise
-    state.wall_time_s = time.perf_counter() - started
+    state.wall_time_s = run.clock() - started
     results = _results(parts)
     method.on_finish(results)
     _warn_if_idle(method)
@@ -185,19 +211,24 @@ def _run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     return results
 
 
-def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
+def _train_phases(parts: _Parts, started: float, resumed: bool) -> Generator[AnyPhase, None, float]:
     """Train the phases that are left.
 
     Args:
         parts: The run.
-        started: When the run started, on the clock of `time.perf_counter`.
+        started: When the run started, on the clock of the run.
         resumed: Whether the run goes on from a checkpoint.
+
+    Yields:
+        Each phase, to train on it.
 
     Returns:
         When the run would have started without the interruption, on the same clock.
     """
     setting, stream, method, run, state, _, _ = parts
-    with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
+    with make_reporter(
+        run.quiet, stream.num_phases, stream.results_type.measure, live=not run.side_by_side
+    ) as run.reporter:
         if not resumed:
             if run.earlier is None and setting.eval_tasks != "none":
                 with _evaluation_timed(state):
@@ -207,9 +238,9 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
             stop_if_requested()
             if _is_over(parts):
                 break
-            row = _run_phase(parts, index)
+            row = yield from _run_phase(parts, index)
             started -= run.earlier_s
-            state.wall_time_s = time.perf_counter() - started
+            state.wall_time_s = run.clock() - started
             # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
             run.log(row)
             run.save_logs()
@@ -226,8 +257,11 @@ def _is_over(parts: _Parts) -> bool:
     return trial.is_over(results.tuning_curve, lower_is_better=results.lower_is_better)
 
 
-def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
-    """Train on a phase, evaluate, and record both.
+def _run_phase(parts: _Parts, index: int) -> Generator[AnyPhase, None, dict[str, float]]:
+    """Have a phase trained, evaluate, and record both.
+
+    Yields:
+        The phase.
 
     Returns:
         The values to log.
@@ -239,7 +273,7 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     run.start_phase()
     if setting.assumptions.boundaries:
         method.on_task_start(phase.task_id)
-    method.fit(phase)
+    yield phase
     if setting.assumptions.boundaries:
         method.on_task_end(phase.task_id)
     if run.sends_back:

@@ -105,8 +105,8 @@ class BarReporter(LineReporter):
         self._bar.console.print(line, highlight=False)
 
 
-def make_reporter(quiet: bool, num_phases: int, measure: Measure = ACCURACY) -> Reporter:
-    """A bar on a terminal, lines in a file; nothing if `quiet`, or on any worker but the first."""
+def make_reporter(quiet: bool, num_phases: int, measure: Measure = ACCURACY, *, live: bool = True) -> Reporter:
+    """A bar on a terminal if `live`, else lines; nothing if `quiet`, or on any worker but the first."""
     if quiet or rank() != 0:
         return Reporter()
-    return (BarReporter if Console().is_terminal else LineReporter)(num_phases, measure)
+    return (BarReporter if live and Console().is_terminal else LineReporter)(num_phases, measure)

@@ -93,6 +93,7 @@ class OnlineCurve(Protocol):
 class AnyPhase(Protocol):
     """What a run needs of a phase, supervised or reinforcement."""
 
+    index: int
     task_id: int | None
 
     @property

@@ -21,11 +21,13 @@ class LaunchOptions:
         launcher: `here`, `pool` or `slurm`; None chooses one of the first two.
         jobs: Runs at once; None runs as many as there are cores or GPUs.
         slurm: Options of sbatch for each run, see `parse_resources`.
+        stack_seeds: Whether seeds are trained side by side in one process, where methods and networks allow it.
     """
 
     launcher: str | None = None
     jobs: int | None = None
     slurm: Mapping[str, str] = field(default_factory=dict)
+    stack_seeds: bool = True
 
     @property
     def here(self) -> bool:
@@ -33,6 +35,11 @@ class LaunchOptions:
         if launched_processes() > 1:
             return True
         return self.launcher == "here" or (self.launcher is None and self.jobs == 1)
+
+    @property
+    def stacks(self) -> bool:
+        """Whether seeds may be joined; a job of SLURM, and processes that run all jobs together, take single runs."""
+        return self.stack_seeds and self.launcher != "slurm" and launched_processes() == 1
 
     def make(self, run: Run, folder: Path) -> Launcher:
         """The launcher for runs with the options of `run`; files of SLURM go to `folder`.
@@ -43,5 +50,5 @@ class LaunchOptions:
         if self.here:
             return ThisProcess()
         if self.launcher == "slurm":
-            return Slurm(folder / "slurm", self.slurm, self.jobs)
+            return Slurm(folder / "slurm", self.slurm, self.jobs)  # type: ignore[return-value]  # gets no stacks
         return Pool(find_resources(run, self.jobs))

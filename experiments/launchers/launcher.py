@@ -1,9 +1,12 @@
 """What all launchers have in common: they run jobs, as many at once as there is room for."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
-from redwood.experiments.jobs import Job, Outcome
+from redwood.experiments.jobs import Job
+from redwood.experiments.stacks import Stack
+
+T = TypeVar("T", bound=Job | Stack)
 
 
 class Launcher(Protocol):
@@ -21,7 +24,7 @@ class Launcher(Protocol):
     def __exit__(self, *error: object) -> None:
         """End the jobs that still run; they save a checkpoint first."""
 
-    def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
+    def run(self, jobs: Iterable[T | None], started: Callable[[T], None]) -> Iterator[tuple[T, Any]]:
         """Run all jobs.
 
         The next job is taken from `jobs` only when there is room for it. So a generator can decide late which job
@@ -34,5 +37,5 @@ class Launcher(Protocol):
             started: Called with each job as it starts.
 
         Yields:
-            Each job as it ends, and its outcome.
+            Each job as it ends, and its outcome; of a stack, what `run_task` returns, or the failure of its process.
         """

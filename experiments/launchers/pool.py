@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Self
+from typing import Any, Self
 
 from redwood.core.fork_server import start, start_server
-from redwood.experiments.jobs import Failure, Job, Outcome, run_job
+from redwood.experiments.jobs import Failure
+from redwood.experiments.launchers.launcher import T
 from redwood.experiments.launchers.resources import Resources
 from redwood.experiments.launchers.worker import serve
+from redwood.experiments.stacks import Task, run_apart
 
 # What each run needs, of what takes long to import.
 PRELOAD = ("redwood.experiments.jobs", "redwood.runs.launch", "redwood.methods.lightning", "redwood.runs.figures.plots")
@@ -50,9 +52,9 @@ class Pool:
     def __exit__(self, *error: object) -> None:
         self._stop()
 
-    def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
+    def run(self, jobs: Iterable[T | None], started: Callable[[T], None]) -> Iterator[tuple[T, Any]]:
         """Run all of them, see `Launcher.run`; a job that needs more cores or GPUs than are free lets others pass."""
-        source, waiting, exhausted = iter(jobs), list[Job](), False
+        source, waiting, exhausted = iter(jobs), list[T](), False
         while waiting or self._busy or not exhausted:
             for job in list(waiting):
                 if self._started(job, started):
@@ -70,7 +72,7 @@ class Pool:
                     waiting.append(following)
             yield from self._ended()
 
-    def _started(self, job: Job, started: Callable[[Job], None]) -> bool:
+    def _started(self, job: T, started: Callable[[T], None]) -> bool:
         """Start the job, if there is room for it."""
         taken = self._resources.take(job.width)
         if taken is None:
@@ -79,14 +81,14 @@ class Pool:
         started(job)
         return True
 
-    def _start(self, job: Job, taken: list[int | None]) -> None:
+    def _start(self, job: Task, taken: list[int | None]) -> None:
         alive = [each for each in self._idle if each.process.is_alive()]
         process = alive[-1] if alive else _Process(self._context, self._variables)
         self._idle = [each for each in self._idle if each is not process]
         self._busy.append(process)
         process.start(job, taken)
 
-    def _ended(self) -> Iterator[tuple[Job, Outcome]]:
+    def _ended(self) -> Iterator[tuple[Any, Any]]:
         """Wait until jobs end, for `POLL_S` at most."""
         # A dead process is found by its sentinel: processes that its job has left behind may hold the pipe open.
         ready = wait([source for each in self._busy for source in (each.pipe, each.process.sentinel)], POLL_S)
@@ -129,16 +131,16 @@ class _Process:
         assert self.process.pid is not None
         self._group = self.process.pid  # `serve` makes it the leader of a group
         other.close()
-        self.job: Job | None = None
+        self.job: Task | None = None
         self.taken: list[int | None] = []
 
-    def start(self, job: Job, taken: list[int | None]) -> None:
+    def start(self, job: Task, taken: list[int | None]) -> None:
         """Hand it a job."""
         self.job, self.taken = job, taken
         with contextlib.suppress(ConnectionError):  # it is dead; `_ended` finds that out
-            self.pipe.send((replace(job, devices=_devices(taken)), run_job))
+            self.pipe.send((replace(job, devices=_devices(taken)), run_apart))
 
-    def finish(self) -> tuple[Job, Outcome]:
+    def finish(self) -> tuple[Task, Any]:
         """The job that has ended, and its outcome."""
         job, self.job = self.job, None
         assert job is not None

@@ -127,10 +127,10 @@ class Distilling(LightningMethod):
         self.teacher = self.add_state("teacher", teacher, buffer=True)
 
     @override
-    def fit(self, phase: Phase) -> None:
+    def before_training(self, phase: Phase) -> None:
         self.teacher.begin(phase, past_accessible=self.setting.assumptions.past_accessible)
         self.groups = self.taught_groups()
-        super().fit(phase)
+        super().before_training(phase)
 
     def taught_groups(self) -> list[Tensor]:
         """Groups (k,) of the teacher's outputs that share one softmax."""

@@ -52,6 +52,7 @@ class EWC(SampledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
     purpose: ClassVar[str] = "fisher"
 

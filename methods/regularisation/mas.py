@@ -28,6 +28,7 @@ class MAS(SampledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
     purpose: ClassVar[str] = "mas"
 

@@ -28,6 +28,7 @@ class RWalk(PathImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 
     rwalk_lambda: float = 10.0  # strength of the penalty

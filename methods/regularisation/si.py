@@ -27,6 +27,7 @@ class SI(PathImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 
     # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper

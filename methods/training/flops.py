@@ -68,6 +68,11 @@ class FlopMeter(Stateful):
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
 
+    @property
+    def counting(self) -> bool:
+        """Whether the operations of this step are counted, rather than taken over from an earlier one of its kind."""
+        return self._counter is not None
+
     def end_step(self) -> None:
         """File the step under its kind."""
         kind = tuple(self._calls)

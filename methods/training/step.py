@@ -1,6 +1,7 @@
 """One training step, from the batch of the stream to the loss: the record that all hooks of a method get.
 
-`take_step` shows the step from top to bottom. What a hook makes for a later one it puts into the `Step`.
+`take_step` shows the step from top to bottom: `prepare`, then `loss_of`. What a hook makes for a later one it puts into
+the `Step`.
 """
 
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Step:
         outputs: The network's outputs (B, K) for `batch`, before any mask; see `LightningMethod.outputs`.
         outputs_of: The samples (B, ...) that these are the outputs of.
         losses: The loss of each sample (B,), without a gradient; see `LightningMethod.losses`.
+        losses_at_once: The same (B,) with a gradient, where it was computed for several runs at once; else None.
         unlabelled: Samples (u, ...) of the stream that stay without labels, where the network is; None: none do.
     """
 
@@ -77,6 +79,7 @@ class Step:
     outputs: Tensor | None = None
     outputs_of: Tensor | None = None
     losses: Tensor | None = None
+    losses_at_once: Tensor | None = None
     unlabelled: Tensor | None = None
 
     def weigh(self, losses: Tensor) -> Tensor:
@@ -142,12 +145,23 @@ def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
 
     A first pass is scored by predictions that the method makes before it learns from the samples.
     """
+    prepare(method, step, scorer)
+    return loss_of(method, step, scorer)
+
+
+def prepare(method: StepMethod, step: Step, scorer: "OnlineScorer") -> None:
+    """Complete the batch of a step; score it if the scores take a forward pass of their own."""
     method.augment(step)
     samples = method.change_images(step.batch.x)
     if samples is not step.batch.x:
         step.batch = step.batch._replace(x=samples)
     if step.first_pass and not scorer.reuses_outputs:
         scorer.score(step, outputs=None)
+
+
+def loss_of(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
+    """The loss (scalar) of a step with a complete batch; score it if that has not been done."""
+    samples = step.batch.x
     loss = method.loss(step)
     if step.unlabelled is not None:
         loss = loss + unlabelled_loss(method, step.unlabelled)

@@ -38,7 +38,7 @@ SELECTION = {
         "trust",
     ),
     *("list", "presets", "advise", "json", "version", "help", "class_orders", "table", "bench", "compare"),
-    *("sweep", "trials", "protocol", "objectives", "launcher", "slurm"),
+    *("sweep", "trials", "protocol", "objectives", "launcher", "slurm", "stack_seeds"),
 }
 
 METHOD_FILE = """
