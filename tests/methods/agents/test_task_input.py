@@ -68,6 +68,15 @@ def test_tasks_that_contradict_each_other_are_solved_by_whoever_knows_the_task(n
     assert sum(blind) == 4.0
 
 
+@pytest.mark.parametrize("how", ["one_hot", "heads"])
+def test_tasks_that_come_one_after_the_other(how):
+    """Both are in the replay memory at the end; without ids, their rewards contradict each other."""
+    told = run_here(contrary(TaskIncrementalRLSetting, steps=128), LEARNERS["dqn"](task_input=how))
+    assert told.return_matrix[-1] == [4.0, 4.0]
+    blind = run_here(contrary(IncrementalRLSetting, steps=128), LEARNERS["dqn"]())
+    assert sum(blind.return_matrix[-1]) == 4.0
+
+
 @pytest.mark.parametrize(
     "name",
     [
