@@ -89,7 +89,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if chosen.advise:
         return _advise(chosen, rest)
-    if chosen.preset is None and chosen.config is None:
+    if chosen.preset is None and chosen.config is None and chosen.suite is None:
         if _asks_for_general_help(chosen):
             return _general_help()
         _refuse_missing(chosen)
@@ -116,7 +116,7 @@ def _list(chosen: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _advise(chosen: argparse.Namespace, rest: list[str]) -> int:
-    for option in ("setting", "method", "config", "preset"):
+    for option in ("setting", "method", "config", "preset", "suite"):
         if getattr(chosen, option):
             raise UsageError(f"--advise runs no method under a setting; leave --{option} out.")
     from redwood.experiments import advice
@@ -193,17 +193,37 @@ def _is_answered(chosen: argparse.Namespace, rest: list[str]) -> bool:
     return bool(chosen.help)
 
 
+def _options_of_file(argv: list[str], chosen: argparse.Namespace) -> list[str]:
+    """The options of `--config`, `--preset` or `--suite`, as command-line arguments."""
+    from redwood.experiments import config_file, presets
+    from redwood.experiments.suites import suite_arguments
+
+    if chosen.config is not None:
+        return config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
+    if chosen.preset is not None:
+        return presets.announce(presets.find_preset(chosen.preset))
+    if chosen.suite is not None:
+        given = option_names(argv)
+        return suite_arguments(chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust)
+    return []
+
+
+def _where_set(chosen: argparse.Namespace) -> str:
+    """Where an option comes from that is not on the command line, and what to do about it."""
+    if chosen.preset is not None:
+        return f"by the preset {chosen.preset}; leave --setting and --method to it"
+    if chosen.suite is not None:
+        return f"by the suite {chosen.suite}; choose another --method, or a --setting of reinforcement learning"
+    return f"in {chosen.config}; remove that line if it is another method's"
+
+
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:
     """Run the chosen pairs, or show their help; the options of a file join those of the command line."""
-    if chosen.config is None and chosen.preset is None and _is_answered(chosen, rest):
+    if chosen.config is None and chosen.preset is None and chosen.suite is None and _is_answered(chosen, rest):
         return 0
-    from redwood.experiments import config_file, options, pairs, presets
+    from redwood.experiments import options, pairs
 
-    in_file: list[str] = []
-    if chosen.config is not None:
-        in_file = config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
-    elif chosen.preset is not None:
-        in_file = presets.announce(presets.find_preset(chosen.preset))
+    in_file = _options_of_file(argv, chosen)
     chosen, rest = parse_selection(in_file + argv)
     if _asks_for_general_help(chosen):
         return _general_help()
@@ -221,10 +241,7 @@ def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) 
     except UnknownOptionError as error:
         if error.option not in {argument.partition("=")[0] for argument in in_file}:
             raise
-        remedy = f"in {chosen.config}; remove that line if it is another method's"
-        if chosen.preset is not None:
-            remedy = f"by the preset {chosen.preset}; leave --setting and --method to it"
-        raise UsageError(f"{error} It is set {remedy}.") from None
+        raise UsageError(f"{error} It is set {_where_set(chosen)}.") from None
 
 
 if __name__ == "__main__":

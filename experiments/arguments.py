@@ -74,6 +74,9 @@ def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> No
     )
     group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
     group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
+    group.add_argument(
+        "--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE"
+    )
     group.add_argument("--extend", metavar="DIR", help="learn further data with the run in this folder: --dataset D")
     group.add_argument(
         "--resume", metavar="DIR", help="go on with the run, comparison or sweep in this folder, or join it"
@@ -117,15 +120,16 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
     _check_sweep(chosen, rest)
     files = [entry for entry in chosen.sweep or () if "=" not in entry]
-    files += [chosen.bench, chosen.config, chosen.resume, chosen.extend, chosen.predict, chosen.export]
+    files += [chosen.bench, chosen.config, chosen.suite, chosen.resume, chosen.extend, chosen.predict, chosen.export]
     if chosen.trust and not any(files):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     if chosen.compare is not None and chosen.bench is None and chosen.resume is None:
         raise UsageError("--compare goes with --bench, or with --resume of its folder; give --bench SUITE.")
     if chosen.presets and not chosen.list:
         raise UsageError("--presets goes with --list; add it, or give --preset NAME.")
-    if chosen.preset is not None and chosen.config is not None:
-        raise UsageError("--preset and --config both set options; give one of them, and flags for the rest.")
+    both = [name for name in ("preset", "suite", "config") if getattr(chosen, name) is not None]
+    if len(both) > 1:
+        raise UsageError(f"--{both[0]} and --{both[1]} both set options; give one of them, and flags for the rest.")
     return chosen, rest
 
 

@@ -24,7 +24,7 @@ _COMMANDS = (
     "version",
     "help",
 )
-NOT_IN_FILES = ("config", "preset", "trust", "json", *_COMMANDS)
+NOT_IN_FILES = ("config", "preset", "suite", "trust", "json", *_COMMANDS)
 
 
 def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:

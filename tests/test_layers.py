@@ -12,7 +12,7 @@ PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
 
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
-    "cli.py": 11,
+    "cli.py": 13,
     "experiments/comparison.py": 3,
     "experiments/launchers/slurm.py": 1,
     "experiments/report/page.py": 1,
@@ -28,6 +28,7 @@ INSIDE_FUNCTIONS = {
     "settings/data/holdout.py": 1,
     "settings/data/image_sets.py": 2,
     "settings/data/transforms.py": 1,
+    "settings/rl/families.py": 2,
     "runs/launched.py": 2,
     "runs/lightning_loggers.py": 1,
     "runs/loggers.py": 1,

@@ -165,30 +165,36 @@ def _stored(entry: dict[str, Any], source: Path) -> Bench:
     return _bench(name, entry, source)
 
 
-def read_suite(given: str) -> Suite:
+def read_suite(given: str, option: str = "--bench", folder: Path = SHIPPED) -> Suite:
     """Read a suite from a YAML file, or a shipped one by its name.
+
+    Args:
+        given: The file or the name.
+        option: The option that names it, for error messages.
+        folder: Where the shipped suites of this option are.
 
     Raises:
         UsageError: If there is none, or an entry of it is not as it should be.
     """
     path = Path(given)
-    if not path.suffix and is_shipped(given):
-        path = SHIPPED / f"{given}.yaml"
+    if not path.suffix and (folder / f"{given}.yaml").is_file():
+        path = folder / f"{given}.yaml"
     if not path.is_file():
-        shipped = _listed(found.stem for found in SHIPPED.glob("*.yaml"))
-        raise UsageError(f"--bench {given} is no suite; give a YAML file, the folder of a run, or one of {shipped}.")
-    content = load_entries(path, f"--bench {given}", "entries such as those of smoke.yaml")
+        shipped = _listed(found.stem for found in folder.glob("*.yaml"))
+        also = " the folder of a run," if option == "--bench" else ""
+        raise UsageError(f"{option} {given} is no suite; give a YAML file,{also} or one of {shipped}.")
+    content = load_entries(path, f"{option} {given}", "entries such as those of smoke.yaml")
     for name, entry in content.items():
         if not isinstance(name, str) or not re.fullmatch(_NAME, name.removeprefix("_")):
-            raise UsageError(f"--bench {given}: {name} cannot name a bench; use letters, digits, and . _ + -")
+            raise UsageError(f"{option} {given}: {name} cannot name a bench; use letters, digits, and . _ + -")
         problem = _ENTRY.problem(entry, name)
         if problem is not None:
-            raise UsageError(f"--bench {given}: {problem}; correct it.")
-    resolved = {name: _inherited(name, content, given, ()) for name in content}
+            raise UsageError(f"{option} {given}: {problem}; correct it.")
+    resolved = {name: _inherited(name, content, f"{option} {given}", ()) for name in content}
     enabled = {name: entry for name, entry in resolved.items() if name[0] != "_" and entry.get("enabled", True)}
     if not enabled:
-        raise UsageError(f"--bench {given} has no enabled bench; add one whose name has no underscore in front.")
-    return Suite(path.stem, tuple(_bench(name, entry, path) for name, entry in enabled.items()))
+        raise UsageError(f"{option} {given} has no enabled bench; add one whose name has no underscore in front.")
+    return Suite(path.stem, tuple(_bench(name, entry, path, option) for name, entry in enabled.items()))
 
 
 def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[str, ...]) -> dict[str, Any]:
@@ -202,7 +208,7 @@ def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[s
         return entry
     if parent not in content or parent in (*below, name):
         problem = "inherits from itself" if parent in content else f"inherits {parent}, which is not there"
-        raise UsageError(f"--bench {given}: {name} {problem}; correct its line `inherits`.")
+        raise UsageError(f"{given}: {name} {problem}; correct its line `inherits`.")
     base = _inherited(parent, content, given, (*below, name))
     for key in ("options", "expect"):
         if key in base:
@@ -211,22 +217,22 @@ def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[s
     return base | entry
 
 
-def _bench(name: str, entry: Mapping[str, Any], source: Path) -> Bench:
+def _bench(name: str, entry: Mapping[str, Any], source: Path, option: str = "--bench") -> Bench:
     for key in ("setting", "method"):
         if key not in entry:
-            raise UsageError(f"--bench {source}: {name} has no {key}; add one.")
+            raise UsageError(f"{option} {source}: {name} has no {key}; add one.")
     if not isinstance(entry.get("enabled", True), bool):
-        raise UsageError(f"--bench {source}: enabled of {name} has to be true or false.")
+        raise UsageError(f"{option} {source}: enabled of {name} has to be true or false.")
     taken = [option for option in (*_TAKEN, *selection_names()) if option in entry.get("options", {})]
     if taken:
-        raise UsageError(f"--bench {source}: {name} sets the option {taken[0]}, which is no option of a bench's runs.")
+        raise UsageError(f"{option} {source}: {name} sets the option {taken[0]}, which is no option of a bench's runs.")
     for metric, (low, high) in entry.get("expect", {}).items():
         if metric not in EXPECTED:
             near = difflib.get_close_matches(metric, EXPECTED, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {_listed(EXPECTED)}."
-            raise UsageError(f"--bench {source}: {name} expects {metric}, which no run measures; {hint}")
+            raise UsageError(f"{option} {source}: {name} expects {metric}, which no run measures; {hint}")
         if low is not None and high is not None and low > high:
-            raise UsageError(f"--bench {source}: {name} expects {metric} in [{low}, {high}]; the least comes first.")
+            raise UsageError(f"{option} {source}: {name} expects {metric} in [{low}, {high}]; the least comes first.")
     return Bench(
         name,
         entry["setting"],

@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError, reason_of
 from redwood.core.registry import load_users_module
+from redwood.settings.rl.families import find_in_family
 from redwood.settings.rl.types import Array, Env
 
 # Packages that register their environments when they are imported, by the start of the environments' names.
@@ -57,6 +58,9 @@ def find_environment(environment: object) -> EnvironmentMaker:
         raise InvalidOptionError(
             f"--env {environment!r} has to be the name of a gymnasium environment, or a function that makes one."
         )
+    of_family = find_in_family(environment)
+    if of_family is not None:
+        return EnvironmentMaker(environment, *of_family)
     if ":" in environment:
         found = _load_reference(environment)
         if callable(found):

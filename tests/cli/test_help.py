@@ -30,6 +30,7 @@ SELECTION = {
         "jobs",
         "config",
         "preset",
+        "suite",
         "resume",
         "predict",
         "extend",

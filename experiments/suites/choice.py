@@ -1,0 +1,90 @@
+"""Read a suite, in the format of `--bench`, and choose the options of the methods of `--method`.
+
+An agent that is joined to parts, and has no entry of its own, has the options of the agent's entry.
+"""
+
+import difflib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from redwood.experiments.arguments import UsageError
+from redwood.experiments.bench.suite import Bench, Suite, read_suite
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.trust import options_of, refuse_untrusted
+
+FOLDER = Path(__file__).parent
+# Suites that are known by name, and why they cannot run.
+UNAVAILABLE = {
+    "coom": "COOM imports gymnasium.wrappers.FrameStack, which gymnasium 1.0 has removed, and its package COOM 1.0.0 "
+    "of PyPI holds no code; run COOM with pip install 'gymnasium<1' vizdoom from its repository",
+}
+
+
+def suite_arguments(
+    given: str, setting: str | None, method: str | None, own: Collection[str], *, trusted: bool
+) -> list[str]:
+    """Return the options that a suite gives to some methods, as command-line arguments.
+
+    Args:
+        given: The value of `--suite`: a name or a YAML file.
+        setting: The value of `--setting`, which overrides that of the suite; None if it is not given.
+        method: The value of `--method`, such as `ppo` or `ppo,ppo+ewc`.
+        own: Names of the options on the command line, which override those of the suite.
+        trusted: Whether code that the file names may be run.
+
+    Raises:
+        UsageError: If there is no such suite, it has no such method, or it gives two methods different options.
+    """
+    suite = _read(given)
+    chosen = _entries(suite, given, method)
+    if not trusted and Path(given).is_file():
+        for one in chosen.values():
+            refuse_untrusted({"setting": one.setting, **options_of(one.arguments)}, Path(given), "--suite")
+    options: dict[str, Any] = {} if setting else {"setting": _same(given, "setting", _values(chosen, "setting"))}
+    names = dict.fromkeys(name for one in chosen.values() for name in one.options)
+    for name in names:
+        if name not in own:
+            values = {key: one.options[name] for key, one in chosen.items() if name in one.options}
+            options[name] = _same(given, name, values)
+    arguments = as_arguments(options)
+    print(f"suite {suite.name}: --method {method} {' '.join(arguments)}")
+    return arguments
+
+
+def _read(given: str) -> Suite:
+    if given in UNAVAILABLE:
+        raise UsageError(f"--suite {given} cannot run: {UNAVAILABLE[given]}.")
+    return read_suite(given, "--suite", FOLDER)
+
+
+def _entries(suite: Suite, given: str, method: str | None) -> dict[str, Bench]:
+    """The entry of each method."""
+    known = {bench.method: bench for bench in suite.benches}
+    if method is None:
+        raise UsageError(f"--suite {given} needs --method; it has options for {', '.join(known)}.")
+    found: dict[str, Bench] = {}
+    for name in method.split(","):
+        entry = known.get(name) or known.get(name.split("+")[0])
+        if entry is None:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? It" if near else "it"
+            raise UsageError(f"--suite {given} has no options for {name}; {hint} has some for {', '.join(known)}.")
+        found[name] = entry
+    return found
+
+
+def _values(chosen: Mapping[str, Bench], name: str) -> dict[str, Any]:
+    return {key: getattr(one, name) for key, one in chosen.items()}
+
+
+def _same(given: str, name: str, values: Mapping[str, Any]) -> Any:
+    """The value that all methods have."""
+    (first, value), *others = values.items()
+    for other, different in others:
+        if different != value:
+            raise UsageError(
+                f"--suite {given} gives --{name} {value} to {first}, and {different} to {other}; give --{name}, or run "
+                "one method after the other."
+            )
+    return value

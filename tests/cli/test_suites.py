@@ -1,0 +1,105 @@
+"""`--suite NAME`: environments, budget and options of agents; flags override them."""
+
+import pytest
+import yaml
+
+from redwood.cli import main
+from redwood.core.errors import RedwoodError
+from redwood.experiments.arguments import UsageError
+from redwood.experiments.bench.suite import read_suite
+from redwood.experiments.options import check_arguments, parse_options
+from redwood.experiments.suites.choice import FOLDER, suite_arguments
+from redwood.settings.base import why_not_applicable
+from redwood.settings.results import Results
+from redwood.settings.rl.environments import find_environment
+
+
+def choose(suite, method, own=(), setting=None, trusted=False):
+    return suite_arguments(str(suite), setting, method, set(own), trusted=trusted)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FOLDER.glob("*.yaml")])
+def test_shipped_suites_have_options_that_their_methods_know(name):
+    for bench in read_suite(name, "--suite", FOLDER).benches:
+        assert why_not_applicable(*bench.pair.load()) is None
+        check_arguments([bench.pair], bench.arguments)
+        assert parse_options(bench.pair, bench.arguments).setting.eval_every > 0
+
+
+def test_cartpole10_runs_with_a_small_budget(tmp_path):
+    arguments = ["--suite", "cartpole10", "--method", "ppo", "--steps_per_task", "256", "--eval_every", "0"]
+    more = ["--test_episodes", "1", "--n_epochs", "1", "--run_dir", str(tmp_path / "run"), "--quiet"]
+    assert main([*arguments, *more]) == 0
+    results = Results.load(tmp_path / "run" / "results.json")
+    assert len(results.accuracy_matrix) == len(results.accuracy_matrix[0]) == 10
+    assert (results.config["n_steps"], results.config["n_epochs"]) == (32, 1)
+
+
+class TestOptions:
+    def test_of_the_command_line_count(self):
+        assert "--n_envs=8" in choose("cartpole10", "ppo")
+        assert not any(one.startswith("--n_envs") for one in choose("cartpole10", "ppo", {"n_envs"}))
+        assert "--setting=incremental_rl" not in choose("cartpole10", "ppo", setting="task_incremental_rl")
+
+    def test_an_agent_with_parts_has_those_of_the_agent(self):
+        assert choose("cartpole10", "ppo+ewc") == choose("cartpole10", "ppo,ppo+ewc") == choose("cartpole10", "ppo")
+
+    def test_a_method_without_any(self):
+        with pytest.raises(UsageError, match="has no options for sac; it has some for ppo, dqn"):
+            choose("cartpole10", "sac")
+        with pytest.raises(UsageError, match="--suite cartpole10 needs --method; it has options for ppo, dqn"):
+            choose("cartpole10", None)
+
+    def test_two_methods_that_need_different_ones(self):
+        with pytest.raises(UsageError, match="gives --batch_size 256 to ppo, and 64 to dqn"):
+            choose("cartpole10", "ppo,dqn")
+
+
+class TestSuitesOfYourOwn:
+    def test_a_file(self, tmp_path):
+        content = {
+            "mine": {"setting": "incremental_rl", "method": "ppo", "options": {"env": "CartPole-v1,CartPole-v0"}}
+        }
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        expected = ["--setting=incremental_rl", "--env=CartPole-v1,CartPole-v0"]
+        assert choose(tmp_path / "mine.yaml", "ppo") == expected
+
+    def test_code_in_a_file_runs_only_if_it_is_trusted(self, tmp_path):
+        content = {"mine": {"setting": "incremental_rl", "method": "ppo", "options": {"env": "file.py:make"}}}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        with pytest.raises(UsageError, match=r"names code that would be run, env: file\.py:make"):
+            choose(tmp_path / "mine.yaml", "ppo")
+        assert "--env=file.py:make" in choose(tmp_path / "mine.yaml", "ppo", trusted=True)
+
+    def test_no_such_suite(self):
+        with pytest.raises(
+            UsageError, match="--suite nope is no suite; give a YAML file, or one of atari_6, cartpole10"
+        ):
+            choose("nope", "ppo")
+        with pytest.raises(UsageError, match="--suite coom cannot run: COOM imports"):
+            choose("coom", "sac")
+
+
+class TestFamilies:
+    @pytest.mark.parametrize(("name", "package"), [("Meta-World/hammer-v3", "metaworld"), ("CORA/Krull", "ale_py")])
+    def test_one_sentence_says_what_is_missing(self, name, package, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, package, None)
+        with pytest.raises(
+            RedwoodError, match=rf"--env {name} needs a package that is missing .*; pip install 'redwood"
+        ):
+            find_environment(name)
+
+    def test_meta_world(self):
+        pytest.importorskip("metaworld", reason="needs the extra mujoco")
+        maker = find_environment("Meta-World/hammer-v3")
+        env = maker.make()
+        first, again, other = env.reset(seed=1)[0], env.reset(seed=1)[0], env.reset()[0]
+        assert maker.limit == 200 and first.shape == (39,)
+        assert (first == again).all() and (first != other).any()
+        assert "success" in env.step(env.action_space.sample())[4]
+
+    def test_atari_as_in_cora(self):
+        pytest.importorskip("ale_py", reason="needs the extra games")
+        maker = find_environment("CORA/Krull")
+        env = maker.make()
+        assert maker.limit == 10_000 and env.action_space.n == 18 and env.reset(seed=1)[0].shape == (4, 84, 84)
