@@ -333,6 +333,21 @@ AGENT_PARTS: dict[str, MethodEntry] = {
         "incremental_rl",
         "pulls all weights equally to their values after the last task",
     ),
+    "mas": MethodEntry(
+        "redwood.methods.agents.weight_penalty:AgentMAS",
+        "incremental_rl",
+        "memory aware synapses of the weights that choose actions (Aljundi et al., 2018)",
+    ),
+    "cloning": MethodEntry(
+        "redwood.methods.agents.cloning:AgentCloning",
+        "incremental_rl",
+        "clones the policies of old tasks on stored observations (Wolczyk et al., 2022)",
+    ),
+    "agem": MethodEntry(
+        "redwood.methods.agents.cloning:AgentAGEM",
+        "incremental_rl",
+        "projects gradients that move away from the policies of old tasks (Chaudhry et al., 2019)",
+    ),
     "packnet": MethodEntry(
         "redwood.methods.agents.packnet:AgentPackNet",
         "task_incremental_rl",
@@ -343,6 +358,16 @@ AGENT_PARTS: dict[str, MethodEntry] = {
         "redwood.methods.agents.replay_parts:AgentPerfectMemory",
         "continual_rl",
         "keeps every step of the run in the replay memory",
+    ),
+    "best_return": MethodEntry(
+        "redwood.methods.agents.exploration:AgentBestReturn",
+        "task_incremental_rl",
+        "explores each task with the best policy of the old tasks; with cloning it is ClonEx (Wolczyk et al., 2022)",
+    ),
+    "reset_critic": MethodEntry(
+        "redwood.methods.agents.critic_reset:AgentResetCritic",
+        "incremental_rl",
+        "gives critics new weights at the start of each task",
     ),
     "reset_buffer": MethodEntry(
         "redwood.methods.agents.replay_parts:AgentResetBuffer",

@@ -25,7 +25,7 @@ from redwood.methods import METHODS, get_method
 from redwood.methods.base import Method
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import Setting
-from tests.methods.agents.parts import WITH_PARTS, joined
+from tests.methods.agents.parts import NEEDS_IDS, WITH_PARTS, joined
 from tests.methods.agents.runs import SMALL
 from tests.small_runs import OPTIONS, run_here, small_setting
 from tests.workers import GlooWorkers
@@ -165,7 +165,7 @@ def one_worker_cases() -> dict[str, "partial[Outcome]"]:
     for key in COMPOSITIONS:
         found[f"{key} class_incremental 0"] = partial(supervised, key, "class_incremental", 0, {})
     for name in (*SMALL, *WITH_PARTS):
-        setting = "task_incremental_rl" if "packnet" in name else "incremental_rl"
+        setting = "task_incremental_rl" if NEEDS_IDS.intersection(name.split("+")) else "incremental_rl"
         for seed in SEEDS if name in SMALL else SEEDS[:1]:
             found[f"{name} {setting} {seed}"] = partial(agent, name, setting, seed)
     return found

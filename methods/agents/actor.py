@@ -1,4 +1,4 @@
-"""The part of an agent's networks that decides its actions: its parameters, last layers and Fisher information."""
+"""An agent's networks as functions of observations: parameters, last layers, and importance of weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from typing_extensions import override
 
 from redwood.methods.agents.agent import Agent
 from redwood.methods.agents.on_policy import OnPolicyAgent
@@ -26,19 +27,24 @@ class Actor(nn.Module):
     def __init__(self, agent: Agent) -> None:
         super().__init__()
         self.policy: nn.Module = agent.algorithm.policy
-        self._outputs = agent.outputs
+        self.agent = agent
         space = agent.observation_space
         self._example = torch.as_tensor(np.zeros((1, *(space.shape or ())), space.dtype)).to(agent.device)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Return the agent's outputs (B, K)."""
-        return self._outputs(observations)
+        """Return the outputs (B, K)."""
+        return self.agent.outputs(observations)
+
+    def kind(self, n_outputs: int) -> "Outputs":
+        """Return the kind of the outputs, of which there are `n_outputs` for each observation."""
+        return kind_of(self.agent, n_outputs)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Return the parameters that the outputs depend on, by name."""
         named = {name: p for name, p in self.named_parameters() if p.requires_grad}
         with torch.enable_grad():
-            used = _used(self(self._example), list(named.values()))
+            outputs = self(self._example)
+            used = _used(outputs, list(named.values())) if outputs.requires_grad else set()
         return {name: p for name, p in named.items() if p in used}
 
     def last_layers(self) -> dict[str, nn.Parameter]:
@@ -62,6 +68,21 @@ class Actor(nn.Module):
                 handle.remove()
         read = {p for x in inputs if x.requires_grad for p in _used(x, list(matrices.values()))}
         return {name: p for name, p in matrices.items() if p not in read}
+
+
+class Critic(Actor):
+    """Maps observations (B, ...) to what the agent's critics say of them (B, C), which only serves its training.
+
+    Q-values are those of the action that the agent would choose; critics without weights of their own give C = 0.
+    """
+
+    @override
+    def forward(self, observations: Tensor) -> Tensor:
+        return self.agent.critic_outputs(observations)
+
+    @override
+    def kind(self, n_outputs: int) -> "Outputs":
+        return Outputs.VALUES
 
 
 def _used(value: Tensor, parameters: list[nn.Parameter]) -> set[nn.Parameter]:
@@ -108,26 +129,46 @@ def terms(outputs: Tensor, kind: Outputs) -> tuple[Tensor, Tensor]:
     return outputs, torch.ones_like(outputs)
 
 
-def fisher_information(agent: Agent, observations: Tensor) -> Weights:
-    """Return the diagonal of the Fisher information on observations (n, ...) for the actor's parameters, by name."""
-    actor = Actor(agent)
-    deciding = actor.weights()
+def fisher_information(networks: Actor, observations: Tensor) -> Weights:
+    """Return the diagonal of the Fisher information on observations (n, ...) for the networks' parameters, by name.
+
+    Args:
+        networks: An agent's actor, or its critics, whose values count as the means of Gaussians with sigma = 1.
+        observations: (n, ...) of the agent's `observation_space`.
+    """
+    names = networks.weights()
     with torch.no_grad():
-        outputs = actor(observations)
-    kind = kind_of(agent, outputs.shape[1])
+        outputs = networks(observations)
+    kind = networks.kind(outputs.shape[1])
     scales = terms(outputs, kind)[1].sqrt()
     n_terms = scales.shape[1]
     chosen = torch.diag_embed(scales).flatten(0, 1)
 
     def term(weights: Weights, one: Tensor, scale: Tensor) -> Tensor:
-        y, _ = terms(functional_call(actor, weights, (one[None],)), kind)
+        y, _ = terms(functional_call(networks, weights, (one[None],)), kind)
         return (y[0] * scale).sum()
 
-    with _encoded_choices(agent, observations.to(scales.device)) as inputs:
+    with _encoded_choices(networks.agent, observations.to(scales.device)) as inputs:
         # One sample for each term: the square of its gradient is the part of that term.
         repeated = inputs.repeat_interleave(n_terms, 0)
-        found = mean_over_samples(actor, term, torch.square, repeated, chosen, names=deciding)
+        found = mean_over_samples(networks, term, torch.square, repeated, chosen, names=names)
     return {name: n_terms * value for name, value in found.items()}
+
+
+def output_sensitivity(networks: Actor, observations: Tensor) -> Weights:
+    """Return the mean over observations (n, ...) of |d ||y(s)||^2 / dw| for the networks' parameters, by name.
+
+    Source: Aljundi et al., 2018, section 4.1, with the networks' outputs y as in Continual World: logits, Q-values, or
+    means and log standard deviations. Logits count without their mean, which no action depends on.
+    """
+    kind = networks.kind(networks(observations[:1]).shape[1])
+
+    def squared_length(weights: Weights, one: Tensor) -> Tensor:
+        y: Tensor = functional_call(networks, weights, (one[None],))
+        return (y - y.mean(-1, keepdim=True) if kind is Outputs.LOGITS else y).square().sum()
+
+    with _encoded_choices(networks.agent, observations.to(networks.agent.device)) as inputs:
+        return mean_over_samples(networks, squared_length, torch.abs, inputs, names=networks.weights())
 
 
 @contextmanager

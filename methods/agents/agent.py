@@ -273,6 +273,13 @@ class Agent(Method):
             (B, K), on the agent's device.
         """
 
+    def critic_outputs(self, observations: Tensor) -> Tensor:
+        """Return what the critics say of observations (B, ...), differentiable: (B, C), with C = 0 if there are none.
+
+        Q-values are those of the action that the agent would choose; the action itself has no gradient.
+        """
+        return torch.zeros(len(observations), 0, device=self.device)
+
     # Helpers for subclasses.
 
     def optimizers(self) -> list[Optimizer]:

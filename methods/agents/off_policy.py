@@ -40,6 +40,16 @@ class OffPolicyAgent(Agent):
     def algorithm_options(self) -> dict[str, Any]:
         return super().algorithm_options() | self.replay_buffer_options()
 
+    @override
+    def critic_outputs(self, observations: Tensor) -> Tensor:
+        """Return each critic's value (B, C) of the action that the actor would choose; none without an actor."""
+        policy, inputs = self.algorithm.policy, self.policy_input(observations)
+        if not hasattr(policy, "critic"):
+            return super().critic_outputs(observations)
+        with torch.no_grad():
+            actions = policy._predict(inputs, deterministic=True)
+        return torch.cat(policy.critic(inputs, actions), dim=1)
+
 
 @dataclass
 class DQN(OffPolicyAgent):

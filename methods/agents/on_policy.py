@@ -56,6 +56,12 @@ class OnPolicyAgent(Agent):
             return logits
         return torch.cat([distribution.mean, distribution.stddev.log()], dim=1)
 
+    @override
+    def critic_outputs(self, observations: Tensor) -> Tensor:
+        """Return the value of each observation (B, 1)."""
+        values: Tensor = self.algorithm.policy.predict_values(self.policy_input(observations))
+        return values
+
 
 @dataclass
 class A2C(OnPolicyAgent):

@@ -86,6 +86,13 @@ class OneHotTask(TaskInput):
             return np.concatenate([np.eye(self._choices)[observations], codes], axis=1).astype(np.float32)
         return self._append(observations, codes)
 
+    def recode(self, inputs: Array, task_id: Sequence[int]) -> Array:
+        """Return inputs of the networks (B, ...) with the codes of other tasks (B,)."""
+        axis = -1 if self._axis is None else 1 + self._axis
+        n_others = inputs.shape[axis] - self.num_tasks
+        others = np.take(inputs, range(n_others), axis=axis)
+        return self._append(others, np.eye(self.num_tasks)[task_id])
+
     def _append(self, observations: Array, codes: Array) -> Array:
         codes = (codes * self._high).astype(observations.dtype)
         if self._axis is None:

@@ -1,4 +1,4 @@
-"""Agents that pull weights back to their values at the end of earlier tasks: EWC and L2."""
+"""Agents that pull weights back to their values at the end of earlier tasks: EWC, MAS and L2."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -6,62 +6,84 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from redwood.core.checks import check_range
+from redwood.core.checks import check_choice, check_range
+from redwood.core.errors import InvalidOptionError
 from redwood.core.workers import sum_over_workers, world_size
-from redwood.methods.agents.actor import Actor, fisher_information
+from redwood.methods.agents.actor import Actor, Critic, fisher_information, output_sensitivity
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights
+from redwood.methods.regularisation.importance import SCALES
+from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
 from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
 
 
 @dataclass
 class WeightPenalty(QuadraticPenalty, Agent):
-    """Add a quadratic penalty of each weight of the actor to the loss: its gradient is added before each step.
+    """Add a quadratic penalty of each weight of the actor to the loss.
 
-    Critics and value functions have no penalty, as in Continual World. The gradient is added after clipping, and is not
-    clipped itself: the steps of the library's optimizers, Adam and RMSprop, do not grow with the gradient.
+    Critics and value functions have no penalty, as in Continual World's best runs, unless `regularize_critic` is set.
+    Nor have heads of single tasks, as no other task trains them.
+
+    The optimizer steps without the penalty, and a proximal step of it follows: w becomes the minimum of
+    lr * penalty(w) + 1/2 ||w - w'||^2, where w' is what the optimizer made of it and lr is its learning rate (N. Parikh
+    and S. Boyd, Proximal Algorithms, 2014, section 4.2). Adam and RMSprop divide gradients by their recent size. A
+    penalty inside the gradient enters this size and slows down learning of the new task, as weight decay does
+    (I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, ICLR 2019). The proximal step also suits
+    penalties of any strength, since it never moves a weight past the minimum.
+
+    Attributes:
+        penalised: The parameters that have a penalty, by name.
     """
 
     target = IncrementalRLSetting
 
+    regularize_critic: bool = False  # whether critics and value functions have a penalty, too
+
     @override
     def configure(self, setting: ContinualRLSetting) -> None:
+        """Build the agent.
+
+        Raises:
+            InvalidOptionError: If `regularize_critic` is set, and nothing but the actor has weights.
+        """
         self.start_penalty()
-        self._names: dict[nn.Parameter, str] = {}  # of the weights that have a penalty
         super().configure(setting)
+        self.penalised = Actor(self).weights()
+        if self.regularize_critic:
+            critics = Critic(self).weights()
+            if not critics:
+                raise InvalidOptionError(
+                    f"--regularize_critic has no effect on {self.reference()}, whose values decide its actions; "
+                    "leave it out."
+                )
+            self.penalised |= critics
+        self.penalised = {name: p for name, p in self.penalised.items() if p not in self._head_parameters}
+        self._name_of = {parameter: name for name, parameter in self.penalised.items()}
 
     @abstractmethod
     def importance(self) -> Weights:
         """Return how much the last task depends on each weight, at least 0; the same on all workers."""
 
-    @abstractmethod
-    def consolidate(self, importance: Weights) -> None:
-        """Change the penalty by the importance of the weights for the last task."""
-
     @override
     def trained_weights(self) -> Iterable[tuple[str, nn.Parameter]]:
-        return Actor(self).weights().items()
+        return self.penalised.items()
 
     @override
     @torch.no_grad()
-    def before_step(self, optimizer: Optimizer) -> None:
-        """Add strength * c_i (w_i - m_i) to the gradient of each weight, of curvature c_i and minimum m_i."""
-        super().before_step(optimizer)
-        if not self.curvature:
-            return
-        if not self._names:
-            self._names = {p: name for name, p in Actor(self).named_parameters() if name in self.curvature}
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                name = self._names.get(parameter)
-                if name is not None and parameter.grad is not None:
-                    away = parameter - self.minimum[name]
-                    parameter.grad.addcmul_(self.curvature[name], away, value=self.strength)
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Move each weight to (w + a m) / (1 + a), with a = lr * strength * c, of curvature c and minimum m."""
+        if self.curvature:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    name = self._name_of.get(parameter)
+                    if name is not None:
+                        pull = group["lr"] * self.strength * self.curvature[name]
+                        parameter.lerp_(self.minimum[name], pull / (1 + pull))
+        super().after_step(optimizer)
 
     @override
     def on_task_end(self, task_id: int | None) -> None:
@@ -70,6 +92,10 @@ class WeightPenalty(QuadraticPenalty, Agent):
             importance = self.importance()
         self.consolidate(importance)
 
+    def consolidate(self, importance: Weights) -> None:
+        """Change the penalty by the importance of the weights for the last task; by default the importances add up."""
+        self.move_penalty(importance)
+
 
 @dataclass
 class AgentL2(WeightPenalty):
@@ -77,7 +103,7 @@ class AgentL2(WeightPenalty):
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
-    l2_lambda: float = 0.1  # strength of the penalty
+    l2_lambda: float = 10.0  # strength of the penalty
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,18 +124,58 @@ class AgentL2(WeightPenalty):
 
 
 @dataclass
-class AgentEWC(WeightPenalty):
-    """Pull each weight to its values after earlier tasks, in proportion to how much the actions depend on it.
+class MeasuredImportance(WeightPenalty):
+    """Measure the importance of weights on observations of the task that is over.
 
-    The penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2 (Kirkpatrick et al., 2017,
-    equation 3). F is the Fisher information of the policy on the last observations of each task. Q-values count as the
-    means of Gaussians (see `redwood.methods.agents.actor`).
+    The penalty is strength/2 * sum_i c_i (w_i - w*_i)^2. The curvature c_i is the sum of the importances for all tasks
+    so far, and w* are the weights after the last task, as in Continual World (Wolczyk et al., 2021). The importances of
+    a task are divided by their mean over all weights, unless `importance_scale` is none. A policy that is sure of its
+    actions has a tiny Fisher information, so no strength would suit two agents otherwise.
+    """
+
+    importance_scale: str = (
+        "mean"  # mean: divide a task's importances by their mean over all weights; none: as measured
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "importance_scale", SCALES)
+
+    @property
+    @abstractmethod
+    def n_samples(self) -> int:
+        """Observations of each task that the importance is measured on, by each worker."""
+
+    @abstractmethod
+    def measure(self, networks: Actor, observations: Tensor) -> Weights:
+        """Return the importance of each weight of networks on observations (n, ...), by name."""
+
+    @override
+    def importance(self) -> Weights:
+        """Return the mean importance over the workers, each of which has observations of its own."""
+        observations = self.recent_observations(self.n_samples)
+        found = {name: torch.zeros_like(p) for name, p in self.trained_weights()}
+        for networks in (Actor(self), Critic(self)) if self.regularize_critic else (Actor(self),):
+            for name, value in self.measure(networks, observations).items():
+                if name in found:
+                    found[name] += value
+        found = {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
+        mean = mean_of(found) if self.importance_scale == "mean" else 1.0
+        return {name: value / mean for name, value in found.items()} if mean else found
+
+
+@dataclass
+class AgentEWC(MeasuredImportance):
+    """Pull weights to their values after the last task, in proportion to how much the actions depend on them.
+
+    The importance is the Fisher information F of the policy (Kirkpatrick et al., 2017, equation 3), with one penalty
+    for all tasks. Q-values count as the means of Gaussians (see `redwood.methods.agents.actor`).
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     ewc_lambda: float = 100.0  # strength of the penalty
-    fisher_samples: int = 1000  # observations of each task that the Fisher information is estimated on, by each worker
+    fisher_samples: int = 1000  # observations of each task that the importance is measured on, by each worker
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,12 +187,44 @@ class AgentEWC(WeightPenalty):
     def strength(self) -> float:
         return self.ewc_lambda
 
+    @property
     @override
-    def importance(self) -> Weights:
-        """Return the mean Fisher information over the workers, each of which has observations of its own."""
-        found = fisher_information(self, self.recent_observations(self.fisher_samples))
-        return {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
+    def n_samples(self) -> int:
+        return self.fisher_samples
 
     @override
-    def consolidate(self, importance: Weights) -> None:
-        self.add_penalty(importance)
+    def measure(self, networks: Actor, observations: Tensor) -> Weights:
+        return fisher_information(networks, observations)
+
+
+@dataclass
+class AgentMAS(MeasuredImportance):
+    """Pull weights to their values after the last task, in proportion to how far the outputs move with them.
+
+    The importance is the mean of |d ||F(s)||^2 / dw_i| over observations s (Aljundi et al., 2018, section 4.1), and the
+    penalty mas_lambda * sum_i Omega_i (w_i - w*_i)^2 (section 4).
+    """
+
+    composition: ClassVar[Composition] = Composition.ANYWHERE
+
+    mas_lambda: float = 10.0  # strength of the penalty
+    mas_samples: int = 1000  # observations of each task that the importance is measured on, by each worker
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "mas_lambda", 0)
+        check_range(self, "mas_samples", 1)
+
+    @property
+    @override
+    def strength(self) -> float:
+        return 2 * self.mas_lambda  # a curvature is twice the factor of the square
+
+    @property
+    @override
+    def n_samples(self) -> int:
+        return self.mas_samples
+
+    @override
+    def measure(self, networks: Actor, observations: Tensor) -> Weights:
+        return output_sensitivity(networks, observations)

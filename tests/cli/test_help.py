@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from itertools import dropwhile
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_version(capsys):
 class TestList:
     def test_tree(self, capsys, monkeypatch):
         monkeypatch.setenv("COLUMNS", "200")
-        lines = printed(capsys, "--list").splitlines()[1:]
+        lines = list(dropwhile(lambda line: "──" not in line, printed(capsys, "--list").splitlines()))
         depth, named, gone = {}, {}, {}
         for line in lines:
             found, listed = re.search(r"── (\w+)", line), line.strip(" │,")

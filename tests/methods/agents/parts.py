@@ -8,10 +8,17 @@ from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.runs import SMALL, configured, small_setting
 from tests.small_runs import run_here
 
-NEEDS_A_MEMORY = {"reset_buffer", "perfect_memory", "rehearsal"}
+NEEDS_A_MEMORY = {"reset_buffer", "perfect_memory", "rehearsal", "best_return"}
+NEEDS_A_CRITIC = {"reset_critic"}
+NEEDS_IDS = {"packnet", "best_return"}
 # An agent with a replay memory and one without, each with every part that it can have.
-WITH_PARTS = [f"dqn+{part}" for part in AGENT_PARTS]
+WITH_PARTS = [f"dqn+{part}" for part in AGENT_PARTS if part not in NEEDS_A_CRITIC]
 WITH_PARTS += [f"ppo+{part}" for part in AGENT_PARTS if part not in NEEDS_A_MEMORY]
+
+
+def with_part(part: str) -> str:
+    """The name of an agent that can have the part, joined to it."""
+    return f"{'ppo' if part in NEEDS_A_CRITIC else 'dqn'}+{part}"
 
 
 def joined(name: str, **options: Any) -> Any:
@@ -23,7 +30,7 @@ def joined(name: str, **options: Any) -> Any:
 
 def setting_for(name: str, **options: Any) -> Any:
     """A small setting that the agent can act in, and that has what its parts need."""
-    cls = {"cls": TaskIncrementalRLSetting} if "packnet" in name else {}
+    cls = {"cls": TaskIncrementalRLSetting} if NEEDS_IDS.intersection(name.split("+")) else {}
     return small_setting(SMALL[name.split("+")[0]][1], **cls | options)
 
 

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from redwood.methods.agents.actor import Actor, Outputs, fisher_information, kind_of, terms
+from redwood.methods.agents.actor import Actor, Critic, Outputs, fisher_information, kind_of, output_sensitivity, terms
 from redwood.methods.agents.off_policy import DQN
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.task_input import TaskInput
@@ -56,7 +56,7 @@ class TestFisherInformation:
 
     def check(self, agent, per_output):
         """`per_output`: for each observation what stands before x_j^2 in the rows of W (n, K)."""
-        found = fisher_information(agent, self.x)
+        found = fisher_information(Actor(agent), self.x)
         expected = (per_output[:, :, None] * self.x[:, None].square()).mean(0)
         torch.testing.assert_close(found["policy.weight"], expected)
         torch.testing.assert_close(found["policy.bias"], per_output.mean(0))
@@ -82,7 +82,7 @@ class TestFisherInformation:
         """Against one backward pass for each observation and term."""
         agent = configured(joined(name), small_setting(partial(Rooms, AGENTS[name]) if numbered else AGENTS[name]))
         x = torch.tensor([1, 5, 1]) if numbered else torch.randn(3, *agent.setting.observation_space.shape)
-        found = fisher_information(agent, x)
+        found = fisher_information(Actor(agent), x)
         actor = Actor(agent)
         weights = actor.weights()
         total = {key: torch.zeros_like(p) for key, p in weights.items()}
@@ -97,6 +97,42 @@ class TestFisherInformation:
         for key in found:
             torch.testing.assert_close(found[key], total[key], rtol=1e-3, atol=1e-6)
             assert bool(found[key].any())
+
+
+class TestOutputSensitivity:
+    """Of a linear map y = W x + b, d||y||^2 / dW_ij = 2 y_i x_j."""
+
+    x = TestFisherInformation.x
+
+    @pytest.mark.parametrize(("cls", "space"), [(DQN, CHOICE), (PPO, NUMBERS)])
+    def test_of_values_and_gaussians(self, cls, space):
+        agent = linear(cls, space)
+        y = agent.outputs(self.x).detach()
+        found = output_sensitivity(Actor(agent), self.x)
+        torch.testing.assert_close(found["policy.weight"], (2 * y[:, :, None] * self.x[:, None]).abs().mean(0))
+        torch.testing.assert_close(found["policy.bias"], (2 * y).abs().mean(0))
+
+    def test_of_logits_counts_their_differences_alone(self):
+        agent = linear(PPO, CHOICE)
+        y = agent.outputs(self.x).detach()
+        centred = y - y.mean(1, keepdim=True)
+        found = output_sensitivity(Actor(agent), self.x)
+        torch.testing.assert_close(found["policy.bias"], (2 * centred).abs().mean(0))
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac", "td3"])
+def test_critics_have_weights_of_their_own(name):
+    agent = configured(joined(name), setting_for(name))
+    deciding, judging = Actor(agent).weights(), Critic(agent).weights()
+    assert judging and not deciding.keys() & judging.keys()
+    assert {f"policy.{key}" for key in agent.named_parameters()} == deciding.keys() | judging.keys()
+    x = torch.randn(3, *agent.setting.observation_space.shape)
+    assert agent.critic_outputs(x).shape == (3, 1 if name == "ppo" else 2)
+
+
+def test_values_that_decide_are_no_critics():
+    agent = configured(joined("dqn"), setting_for("dqn"))
+    assert Critic(agent).weights() == {}
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,15 @@ from redwood.core.registry import load_object
 from redwood.methods import AGENT_PARTS, get_method
 from redwood.settings import get_setting
 from redwood.settings.rl.tree import DistributedIncrementalRLSetting, DistributedTaskIncrementalRLSetting
-from tests.methods.agents.parts import joined, setting_for, trained
+from tests.methods.agents.parts import NEEDS_A_MEMORY, joined, setting_for, trained, with_part
 from tests.methods.agents.runs import same, small_setting
 from tests.methods.helpers import one_sentence
 from tests.small_runs import run_here
 
-OF_MEMORIES = {"perfect_memory", "reset_buffer", "rehearsal"}
 TARGETS = {
     "continual_rl": {"perfect_memory", "rehearsal"},
-    "incremental_rl": {"ewc", "l2", "reset_buffer", "scratch"},
-    "task_incremental_rl": {"packnet"},
+    "incremental_rl": {"agem", "cloning", "ewc", "l2", "mas", "reset_buffer", "reset_critic", "scratch"},
+    "task_incremental_rl": {"best_return", "packnet"},
 }
 
 
@@ -35,7 +34,7 @@ def test_what_they_need_to_be_told(key):
 @pytest.mark.parametrize("agent", ["ppo", "a2c"])
 @pytest.mark.parametrize("part", AGENT_PARTS)
 def test_a_memory_has_to_be_there_to_be_changed(agent, part):
-    if part not in OF_MEMORIES:
+    if part not in NEEDS_A_MEMORY:
         assert joined(f"{agent}+{part}")
         return
     with pytest.raises(InvalidOptionError) as caught:
@@ -45,7 +44,7 @@ def test_a_memory_has_to_be_there_to_be_changed(agent, part):
 
 @pytest.mark.parametrize("part", AGENT_PARTS)
 def test_they_can_be_sent_to_another_process(part):
-    agent = trained(f"dqn+{part}", {"steps_per_task": 24})
+    agent = trained(with_part(part), {"steps_per_task": 24})
     received = pickle.loads(pickle.dumps(agent))
     assert same(received.state_dict(), agent.state_dict())
 
@@ -54,8 +53,8 @@ def test_they_can_be_sent_to_another_process(part):
 def test_they_apply_to_the_limit_of_their_settings(part):
     """One phase of several tasks."""
     cls = get_setting("multi_task_rl")
-    agent = joined(f"dqn+{part}")
-    results = run_here(setting_for("dqn", cls=cls, steps_per_task=24), agent)
+    agent = joined(with_part(part))
+    results = run_here(setting_for(with_part(part), cls=cls, steps_per_task=24), agent)
     assert len(results.accuracy_matrix) == 1
 
 
@@ -72,7 +71,16 @@ def test_noise_may_depend_on_the_state(name):
         assert results.accuracy_matrix[0][0] == results.accuracy_matrix[1][0]
 
 
-WORKERS = ("dqn+ewc+rehearsal", "ppo+packnet", "a2c+l2", "dqn+perfect_memory", "dqn+reset_buffer+scratch")
+WORKERS = (
+    "dqn+ewc+rehearsal",
+    "ppo+packnet",
+    "a2c+l2+reset_critic",
+    "ppo+cloning",
+    "sac+mas",
+    "dqn+agem",
+    "dqn+perfect_memory",
+    "dqn+reset_buffer+scratch",
+)
 
 
 def weights_of_all():

@@ -40,9 +40,24 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
         "Pendulum-v1",
         {"cls": TaskIncrementalRLSetting},
     ),
+    "sac+cloning+best_return+reset_critic": (
+        partial(joined, "sac+cloning+best_return+reset_critic", states_per_task=30, explore_steps=30),
+        "Pendulum-v1",
+        {"cls": TaskIncrementalRLSetting},
+    ),
+    "ppo+cloning": (partial(joined, "ppo+cloning"), "CartPole-v1", {}),
+    "ppo+agem": (partial(joined, "ppo+agem"), "CartPole-v1", {}),
+    "ppo+mas": (partial(joined, "ppo+mas", regularize_critic=True), "CartPole-v1", {}),
+    "ppo+reset_critic": (partial(joined, "ppo+reset_critic"), "CartPole-v1", {}),
+    "dqn+best_return": (
+        partial(joined, "dqn+best_return", n_envs=2, explore_steps=40),
+        "CartPole-v1",
+        {"cls": TaskIncrementalRLSetting},
+    ),
 }
 # The state of the others is of a kind that one of these has, too.
 FAST = {"ppo", "dqn, environments", "dqn, evaluated inside", "sac", "dqn+ewc+rehearsal", "td3, noise", "dqn, heads"}
+FAST |= {"sac+cloning+best_return+reset_critic"}
 SLOW = CASES.keys() - FAST - {"dqn, processes"}
 
 
