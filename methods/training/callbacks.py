@@ -48,8 +48,17 @@ class TrainingLog:
     def note(self, step: int, loss: Tensor, *, may_be_last: bool) -> None:
         """Take in a step of the optimizer. The loss of the last one is logged at once: none may follow a checkpoint."""
         self._loss = loss
-        if step % log_interval(self._first_step + step, LOG_EVERY) == 0 or may_be_last:
-            self._log(step, loss)
+        if step % LOG_EVERY == 0 or may_be_last:
+            self.check(step)
+        if may_be_last or step % log_interval(self._first_step + step, LOG_EVERY) == 0:
+            self._log(step)
+
+    def check(self, step: int) -> None:
+        """Raise `RedwoodError` if the loss of this step is no number: its weights are of no use."""
+        if self._loss is not None and not torch.isfinite(self._loss):
+            raise RedwoodError(
+                f"Training diverged: the loss is {float(self._loss)} after {step} steps; use a smaller --lr."
+            )
 
     def report(self, n_batches: int) -> None:
         """Move the bar to so many batches of the phase, unless it has just been moved."""
@@ -61,13 +70,12 @@ class TrainingLog:
     def end(self, step: int) -> None:
         """Log the last loss of a phase that ends early, after `step` steps."""
         if self._loss is not None and self._logged != step:
-            self._log(step, self._loss)
+            self.check(step)
+            self._log(step)
 
-    def _log(self, step: int, latest: Tensor) -> None:
-        loss = float(latest)
-        if not torch.isfinite(torch.tensor(loss)):
-            raise RedwoodError(f"Training diverged: the loss is {loss} after {step} steps; use a smaller --lr.")
-        self._run.log({"loss": loss}, self._first_step + step)
+    def _log(self, step: int) -> None:
+        assert self._loss is not None
+        self._run.log({"loss": float(self._loss)}, self._first_step + step)
         self._logged = step
 
 
@@ -145,7 +153,7 @@ class CheckpointInsidePhase(ModelCheckpoint):
     The last step of an epoch is saved after the validation that follows it: a resumed run would leave that out.
     """
 
-    def __init__(self, run: Run, phase: int) -> None:
+    def __init__(self, run: Run, phase: int, log: TrainingLog) -> None:
         path = run.checkpoint_path(phase)
         assert path is not None
         super().__init__(
@@ -155,7 +163,7 @@ class CheckpointInsidePhase(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
-        self._run, self._path = run, path
+        self._run, self._path, self._log = run, path, log
         self._vote = StopVote()
 
     @override
@@ -187,6 +195,7 @@ class CheckpointInsidePhase(ModelCheckpoint):
 
     @override
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self._log.check(trainer.global_step)  # the checkpoint before is worth more than one of a diverged network
         # The logs first: whoever resumes drops the rows after the checkpoint, but cannot make up for missing ones.
         self._run.save_logs()
         super()._save_checkpoint(trainer, filepath)

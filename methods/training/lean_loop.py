@@ -36,11 +36,12 @@ HOOKS = (
 Hooks = list[Callable[..., object]]
 
 
-def suits(trainer: Trainer) -> bool:
+def suits(trainer: Trainer, module: LightningModule) -> bool:
     """Whether a step of the Trainer is no more than what `LeanEpochLoop` does.
 
     It is not in another version of Lightning, on several workers, in another precision than float32, with accumulated
-    gradients, with loggers of Lightning, or with callbacks from outside redwood, which may count on any hook.
+    gradients, with loggers of Lightning, or with callbacks from outside redwood, which may count on any hook. Nor is it
+    for a module of another class, one with methods of its own, or one that takes the steps of its optimizer itself.
     """
     return (
         version.startswith(TESTED)
@@ -50,14 +51,17 @@ def suits(trainer: Trainer) -> bool:
         and trainer.max_steps == -1
         and not trainer.loggers
         and all(type(callback).__module__.startswith("redwood.") for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        and type(module) is LearnerModule
+        and module.automatic_optimization
+        and not any(callable(getattr(LightningModule, name, None)) for name in vars(module))
     )
 
 
 class LeanEpochLoop(_TrainingEpochLoop):
     """Trains the batches of an epoch, as Lightning's own loop does; weights and checkpoints are equal bit for bit.
 
-    It is for a `LearnerModule` and a Trainer that `suits`. The first batch after a checkpoint is left to Lightning's
-    loop, which decides what of the step before was still to be done.
+    It is for a Trainer and a module that `suits` lets through. The first batch after a checkpoint is left to
+    Lightning's loop, which decides what of the step before was still to be done.
     """
 
     @override
@@ -68,7 +72,6 @@ class LeanEpochLoop(_TrainingEpochLoop):
         assert isinstance(module, LearnerModule)
         self._module, self._device = module, module.device
         self._hooks = {name: overridden(trainer, module, name) for name in HOOKS}
-        self._optimizer = trainer.optimizers[0]
         self._is_validating = trainer.enable_validation
         self._has_schedule = bool(trainer.lr_scheduler_configs)
         assert isinstance(data_fetcher.combined_loader._iterator, _ModeIterator)
@@ -119,7 +122,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
 
         Lightning hands all of it to the optimizer as a closure, which those of torch call before anything else.
         """
-        optimizer, counts, hooks = self._optimizer, self.automatic_optimization.optim_progress.optimizer, self._hooks
+        optimizer, hooks = self.trainer.optimizers[0], self._hooks
+        counts = self.automatic_optimization.optim_progress.optimizer
         counts.step.increment_ready()
         loss = self._module.training_step(step, batch_idx)
         noted = loss.detach().clone()  # the hooks before the backward pass may change the loss in place

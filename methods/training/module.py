@@ -1,7 +1,7 @@
 """The LightningModule behind every gradient method: one training step, and the state of the run in its checkpoints."""
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from redwood.core.errors import RedwoodError
 from redwood.core.seeding import random_state, set_random_state
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
@@ -86,6 +87,19 @@ class LearnerModule(LightningModule):
         else:
             name, value = "validation_accuracy", (scores.argmax(1) == batch.y).float().mean()
         self.log(name, value, batch_size=len(batch.y), sync_dist=True)
+
+    def log(self, *values: Any, **options: Any) -> None:
+        """Log a value to Lightning, as `validation_step` does.
+
+        Raises:
+            RedwoodError: In a training step of the lean loop, where Lightning takes no values.
+        """
+        if self._current_fx_name is None:
+            raise RedwoodError(
+                "self.module.log(...) takes nothing in a training step; use self.run.log({name: value}), which "
+                "metrics.csv shows, or --lean_loop false."
+            )
+        super().log(*values, **options)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and schedule, if it has one, new or with the state kept from the phase before."""

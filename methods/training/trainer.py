@@ -52,12 +52,13 @@ def make_trainer(
 ) -> Trainer:
     """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
     run, phase = method.run, method.phase
-    hooks = TrainingHooks(method, method.flops, method.network, TrainingLog(run))
+    log = TrainingLog(run)
+    hooks = TrainingHooks(method, method.flops, method.network, log)
     callbacks: list[Callback] = [hooks, *more_callbacks]
     if method.patience:
         callbacks.append(EarlyEnd(method.network, method.patience, method.setting.action_space, run.reporter))
     if run.saves_inside_phases:
-        callbacks.append(CheckpointInsidePhase(run, phase.index))
+        callbacks.append(CheckpointInsidePhase(run, phase.index, log))
     with known_entry_points():
         trainer = Trainer(
             accelerator=run.accelerator,
@@ -83,7 +84,7 @@ def make_trainer(
         )
     # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    if run.lean_loop and type(method.module) is LearnerModule and suits(trainer):
+    if run.lean_loop and suits(trainer, method.module):
         lightning_loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, lightning_loop.min_steps, lightning_loop.max_steps)
     return trainer

@@ -12,6 +12,7 @@ from torch import nn
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
+from redwood.runs.checkpoints import read_checkpoint
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
@@ -188,6 +189,14 @@ class TestDivergence:
         assert next(setting.phases()).steps == steps
         with pytest.raises(RedwoodError, match=r"Training diverged: the loss is nan .*use a smaller --lr"):
             run_here(setting, Finetune(model=Diverging(calls=2)))
+
+    def test_the_checkpoint_before_is_kept(self, tmp_path):
+        setting = ContinualSetting(dataset=numbered(), nb_tasks=3, batch_size=2)
+        with pytest.raises(RedwoodError, match="Training diverged: the loss is nan after 4 steps"):
+            run_here(setting, Finetune(model=Diverging(calls=3)), run_dir=str(tmp_path / "run"), checkpoint_every=2)
+        (path,) = (tmp_path / "run" / "checkpoints").glob("inside-phase-*")
+        weights = read_checkpoint(path, "")["state_dict"]
+        assert all(value.isfinite().all() for value in weights.values())
 
     def test_a_rate_that_is_too_large(self):
         with pytest.raises(RedwoodError, match="Training diverged"):

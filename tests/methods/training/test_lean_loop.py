@@ -144,6 +144,51 @@ def test_left_to_lightning(method, options, steps):
     assert not steps
 
 
+@dataclass
+class WithHook(Finetune):
+    """Fine-tuning whose user sets a hook of Lightning on the module itself."""
+
+    def configure(self, setting):
+        super().configure(setting)
+        self.calls = []
+        self.module.on_after_backward = lambda: self.calls.append(1)
+
+
+def test_a_hook_that_is_set_on_the_module_is_called(steps):
+    method = WithHook()
+    run_here(small_setting("class_incremental"), method)
+    assert method.calls
+    assert not steps
+
+
+@dataclass
+class ReplacesOptimizer(Finetune):
+    """Fine-tuning that goes on with another optimizer from the second batch of each phase on."""
+
+    def on_batch_end(self, step, loss, batch_idx):
+        super().on_batch_end(step, loss, batch_idx)
+        if batch_idx == 0:
+            self.module.trainer.optimizers = [torch.optim.SGD(self.network.parameters(), lr=1.0)]
+
+
+def test_an_optimizer_that_replaces_another_takes_the_steps():
+    own, expected = (trained(ReplacesOptimizer(), lean)[1] for lean in (True, False))
+    assert all(map(torch.equal, own, expected))
+
+
+@dataclass
+class LogsToLightning(Finetune):
+    """Fine-tuning that logs where nothing reads it."""
+
+    def on_batch_end(self, step, loss, batch_idx):
+        self.module.log("loss", loss)
+
+
+def test_logging_to_lightning_says_where_to_log():
+    with pytest.raises(RedwoodError, match=r"self\.run\.log"):
+        run_here(small_setting("class_incremental"), LogsToLightning())
+
+
 @pytest.mark.parametrize(("version", "is_lean"), [("2.6.9", True), ("2.7.0", False), ("2.60.0", False)])
 def test_only_versions_that_it_was_tested_with(version, is_lean, steps, monkeypatch):
     monkeypatch.setattr(lean_loop, "version", version)

@@ -1,5 +1,11 @@
 """The rows of the logs: their number grows with the logarithm of the steps of a run."""
 
+import math
+
+import pytest
+import torch
+
+from redwood.core.errors import RedwoodError
 from redwood.methods.training.callbacks import LOG_EVERY, LOGGED_DENSELY, TrainingLog, log_interval
 from redwood.runs.run import Run
 
@@ -11,7 +17,7 @@ def logged(first_step, n_steps, monkeypatch):
     run.global_step = first_step
     log = TrainingLog(run)
     for step in range(LOG_EVERY, n_steps + 1, LOG_EVERY):
-        log.note(step, 0.5, may_be_last=False)
+        log.note(step, torch.tensor(0.5), may_be_last=False)
     return steps
 
 
@@ -29,3 +35,11 @@ def test_rows_of_a_long_run_are_few(monkeypatch):
 
 def test_later_phases_go_on_with_the_interval_of_the_run(monkeypatch):
     assert len(logged(900_000, 16_000, monkeypatch)) == 16_000 // log_interval(900_000, LOG_EVERY)
+
+
+def test_a_loss_that_is_no_number_is_told_where_rows_are_rare():
+    run = Run(quiet=True)
+    run.global_step = 900_000
+    log = TrainingLog(run)
+    with pytest.raises(RedwoodError, match="diverged"):
+        log.note(LOG_EVERY, torch.tensor(math.nan), may_be_last=False)
