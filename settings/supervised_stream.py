@@ -28,7 +28,8 @@ from redwood.settings.scores.label_evaluation import LabelEvaluation
 from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.slices import slicing_of
-from redwood.settings.streams.batches import BatchSequence, HeldOut, Source
+from redwood.settings.streams.batches import BatchSequence, Source
+from redwood.settings.streams.held_out import HeldOut
 from redwood.settings.streams.kinds import check_learner, check_suits, follows_time, kind_of_tasks
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries

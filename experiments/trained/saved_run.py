@@ -9,7 +9,7 @@ from redwood.core.state import State
 from redwood.experiments.config_file import load_config
 from redwood.experiments.trained.tensor_file import read_state
 from redwood.runs.folder import read_boundary
-from redwood.runs.loop import check_format
+from redwood.runs.run_state import check_format
 from redwood.settings.signature import Signature
 
 # The file of an exported folder that holds the content of the last checkpoint between two phases.

@@ -17,7 +17,7 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner, Scores
 from redwood.settings.scores.slices import slicing_of
-from redwood.settings.streams.batches import HeldOut
+from redwood.settings.streams.held_out import HeldOut
 from redwood.settings.streams.order import Entries, shuffled
 from redwood.settings.streams.phases import SupervisedOptions
 from redwood.settings.supervised_stream import SupervisedStream

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from redwood.core.seeding import derive_seed, generator
 from redwood.settings.assumptions import Assumptions, Context
-from redwood.settings.streams.batches import HeldOut, held_out_along
+from redwood.settings.streams.held_out import HeldOut, held_out_along
 from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, shuffled
 
 

@@ -16,7 +16,7 @@ def test_they_are_those_of_a_list_of_pairs(n, workers):
     spans = [Spans(array("q", cuts), rank, workers) for rank in range(workers)]
     for rank, own in enumerate(spans):
         expected = list(zip(cuts[rank::workers], cuts[rank + 1 :: workers], strict=False))
-        assert list(own) == expected and len(own) == len(expected)
+        assert list(own) == expected and len(own) == len(expected) and own[-1] == expected[-1]
         assert own[1:] == expected[1:] and own[:0] == [] and own[2:100] == expected[2:]
     together = sorted(span for own in spans for span in own)
     assert together == list(pairwise(cuts))
