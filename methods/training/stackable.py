@@ -18,7 +18,7 @@ ELEMENTWISE = frozenset(
     {"adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd"}
 )
 # What a class must have as its base has it: the stack stands in its place.
-REPLACED = ("fit", "make_module", "callbacks", "parameter_groups", "forward", "outputs")
+REPLACED = ("fit", "make_module", "callbacks", "parameter_groups", "forward", "outputs", "phase_lr")
 # Options of a method that one common step does not serve, and the values that do.
 OPTIONS = {
     "trainable": "all",
@@ -70,7 +70,7 @@ def _reasons_of_run(setting: Any, run: Run) -> Iterator[str]:
 def why_not_now(methods: Sequence[LightningMethod], phases: Sequence[Phase]) -> str | None:
     """Why these methods cannot be trained on these phases side by side, as a clause; None if they can."""
     first = methods[0].network
-    reason = why_not_stackable(first)
+    reason = why_not_stackable(first, methods[0].setting.observation_space.shape or ())
     if reason is not None:
         return reason
     if any(not _alike(method.network, first) for method in methods):

@@ -1,9 +1,11 @@
 """Train one phase of several runs side by side: their networks as one, all else of each step run by run.
 
 A method takes part if its class says so by `stackable = True`, which subclasses do not inherit. It promises that its
-hooks draw nothing from the global random generators, and use neither the Trainer nor the module of a single run. All
-hooks run for each seed by itself, in the order of `redwood.methods.training.step`. What the seeds share is one forward
-and backward pass of all networks, and one optimizer, which has to work element by element.
+hooks draw nothing from the global random generators, and use neither the Trainer nor the module of a single run; and
+that its loss takes the network's outputs from `outputs`, or from what calls it.
+
+All hooks run for each seed by itself, in the order of `redwood.methods.training.step`. What the seeds share is one
+forward and backward pass of all networks, and one optimizer, which has to work element by element.
 
 The results are those of single runs within rounding: matrices of another shape are multiplied in another order.
 """
@@ -22,7 +24,7 @@ from redwood.methods.training.callbacks import TrainingLog
 from redwood.methods.training.optimizers import new_optimizer
 from redwood.methods.training.stackable import why_not_now
 from redwood.methods.training.stacked_network import StackedNetwork
-from redwood.methods.training.step import OnlineScorer, Step, loss_of, prepare
+from redwood.methods.training.step import CommonLosses, OnlineScorer, Step, loss_of, prepare
 from redwood.runs.stack import NotStackableError
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
@@ -47,6 +49,8 @@ def train_stacked(methods: Sequence[LightningMethod], phases: Sequence[Phase]) -
     if reason is not None:
         raise NotStackableError(reason)
     seeds = [_Seed(method, phase) for method, phase in zip(methods, phases, strict=True)]
+    for seed in seeds:
+        seed.attempt(seed.start)
     training = _Training(seeds)
     try:
         while training.step():
@@ -67,7 +71,6 @@ class _Seed:
     """
 
     def __init__(self, method: LightningMethod, phase: Phase) -> None:
-        method.before_training(phase)
         self.method, self._phase = method, phase
         self.step: Step | None = None
         self.loss: Tensor | None = None
@@ -78,8 +81,21 @@ class _Seed:
         self._batches = self._all_batches()
         self._batch_idx = self._n_steps = 0
         self._loss_alone: Tensor | None = None  # without a gradient, of a step that was taken alone
-        method.flops.watch(method.network)
-        method.on_train_start()
+
+    def attempt(self, action: Callable[P, None], *args: P.args, **options: P.kwargs) -> None:
+        """Do a part of the training of this run, unless it has failed; an error ends this run alone."""
+        if self.error is not None:
+            return
+        try:
+            action(*args, **options)
+        except Exception as error:
+            self.error, self.loss = error, None
+
+    def start(self) -> None:
+        """The phase begins."""
+        self.method.before_training(self._phase)
+        self.method.flops.watch(self.method.network)
+        self.method.on_train_start()
 
     def _all_batches(self) -> Iterator[tuple[int, Batch]]:
         for _ in range(self._phase.train.epochs):
@@ -119,7 +135,8 @@ class _Seed:
         assert self.step is not None
         step = self.step
         self.method.flops.note(len(outputs))
-        step.outputs, step.outputs_of, step.losses_at_once = outputs, step.batch.x, losses
+        step.outputs, step.outputs_of = outputs, step.batch.x
+        step.common_losses = None if losses is None else CommonLosses(step.batch.x, step.batch.y, losses)
         self.loss = loss_of(self.method, step, self._scorer)
 
     def after_backward(self) -> None:
@@ -144,7 +161,7 @@ class _Seed:
         """The training is over, and the network has weights of its own."""
         self.method.flops.unwatch()
         if self.is_over:
-            self.method.after_training(self._n_steps)
+            self.attempt(self.method.after_training, self._n_steps)
 
 
 class _Training:
@@ -167,7 +184,7 @@ class _Training:
         for weight in self._network.weights:
             weight.grad = None
         for seed in self.seeds:
-            self._attempt(seed, seed.begin)
+            seed.attempt(seed.begin)
         self.release([seed for seed in self.seeds if seed.is_over or seed.error is not None])
         if not self.seeds:
             return False
@@ -178,12 +195,15 @@ class _Training:
         self._network.add_own_gradients()
         if self._shows_gradients:
             self._network.show_gradients()
-        for seed in self.seeds:
-            self._attempt(seed, seed.after_backward)
+        for index, seed in enumerate(self.seeds):
+            seed.attempt(seed.after_backward)
+            if self._shows_gradients:
+                seed.attempt(self._network.take_gradients, index)
         self._clip()
         self._optimizer.step()
-        for seed in self.seeds:
-            self._attempt(seed, seed.end)
+        for index, seed in enumerate(self.seeds):
+            seed.attempt(seed.end)
+            seed.attempt(self._network.check_weights, index)
         if self._shows_gradients:
             self._network.hide_gradients()
         return True
@@ -210,15 +230,6 @@ class _Training:
             }
         return smaller
 
-    def _attempt(self, seed: _Seed, action: Callable[P, None], *args: P.args, **options: P.kwargs) -> None:
-        """Do one run's part of a step; its error ends this run alone."""
-        if seed.error is not None:
-            return
-        try:
-            action(*args, **options)
-        except Exception as error:
-            seed.error, seed.loss = error, None
-
     def _make_losses(self) -> None:
         joining = [seed for seed in self.seeds if seed.joins]
         if not joining:
@@ -233,7 +244,7 @@ class _Training:
             losses = flat.view(len(batches), -1).unbind()
         for seed, size, own, loss in zip(self.seeds, sizes, outputs.unbind(), losses, strict=True):
             if seed.joins:
-                self._attempt(seed, seed.make_loss, own[:size], None if loss is None else loss[:size])
+                seed.attempt(seed.make_loss, own[:size], None if loss is None else loss[:size])
 
     def _clip(self) -> None:
         method, weights = self._first, self._network.weights

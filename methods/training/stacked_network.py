@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
+from redwood.core.errors import RedwoodError
 from redwood.methods.networks.builtin import Scale
+
+# Ends sentences about what the hooks of a method do.
+ALONE = "which works in runs by themselves only; leave out --stack_seeds"
 
 
 class StackedLinear(torch.autograd.Function):
@@ -35,23 +39,35 @@ class StackedLinear(torch.autograd.Function):
         return of_x, torch.bmm(gradient.transpose(1, 2), x), gradient.sum(1)
 
 
-def why_not_stackable(network: nn.Module) -> str | None:
-    """What of a network has no rule here, as a clause; None if it can be stacked."""
+def why_not_stackable(network: nn.Module, sample: Sequence[int]) -> str | None:
+    """What of a network for samples of a shape has no rule here, as a clause; None if it can be stacked."""
     if type(network) is not nn.Sequential:
         return f"{type(network).__name__} is no chain of linear layers"
-    for name, layer in network.named_modules():
-        known = type(layer) in (nn.Sequential, nn.Flatten, nn.Linear, nn.ReLU, Scale)
-        if not known:
-            return f"the network has a layer of the kind {type(layer).__name__}"
-        if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
-            return "the network flattens a part of its dimensions"
-        if isinstance(layer, nn.Linear) and layer.bias is None:
-            return "the network has a linear layer without bias"
-        if name and (layer._forward_hooks or layer._forward_pre_hooks):
-            return "the network has hooks, such as those of --dropout"
+    is_flat = len(sample) == 1
+    for layer in network.modules():
+        reason = _why_no_rule(layer)
+        if reason is not None:
+            return f"the network has {reason}"
+        is_flat = is_flat or isinstance(layer, nn.Flatten)
+        if isinstance(layer, nn.Linear) and not is_flat:
+            return "the network has a linear layer on samples of several dimensions"
     parameters = list(network.parameters())
+    if len(list(network.named_parameters(remove_duplicate=False))) > len(parameters):
+        return "the network uses a layer twice"
     if any(is_lazy(p) or not p.requires_grad or p.dtype != torch.float32 for p in parameters):
         return "the network has weights that are frozen, or not in 32 bits"
+    return None
+
+
+def _why_no_rule(layer: nn.Module) -> str | None:
+    if type(layer) not in (nn.Sequential, nn.Flatten, nn.Linear, nn.ReLU, Scale):
+        return f"a layer of the kind {type(layer).__name__}"
+    if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
+        return "a layer that flattens a part of the dimensions"
+    if isinstance(layer, nn.Linear) and layer.bias is None:
+        return "a linear layer without bias"
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return "hooks, such as those of --dropout"
     return None
 
 
@@ -99,7 +115,7 @@ class StackedNetwork:
         if isinstance(layer, nn.Flatten):
             return x.flatten(2)
         if isinstance(layer, nn.ReLU):
-            return x.relu_() if x.requires_grad else x.relu()
+            return x.relu()
         scaled: Tensor = layer(x)
         return scaled
 
@@ -119,6 +135,26 @@ class StackedNetwork:
             if weight.grad is not None:
                 for parameter, part in zip(each, weight.grad.unbind(), strict=True):
                     parameter.grad = part
+
+    def take_gradients(self, index: int) -> None:
+        """Take over the gradients that a hook has given the parameters of a network in the place of the views.
+
+        Raises:
+            RedwoodError: If it has taken one away.
+        """
+        for weight, parameter in zip(self.weights, self._own[index], strict=True):
+            if weight.grad is None:
+                continue
+            if parameter.grad is None:
+                raise RedwoodError(f"A hook has removed a gradient, {ALONE}.")
+            if parameter.grad.data_ptr() != weight.grad[index].data_ptr():
+                weight.grad[index] = parameter.grad
+
+    def check_weights(self, index: int) -> None:
+        """Raise `RedwoodError` if a hook has given the parameters of a network other memory: training misses that."""
+        for weight, parameter in zip(self.weights, self._own[index], strict=True):
+            if parameter.data_ptr() != weight[index].data_ptr():
+                raise RedwoodError(f"A hook has replaced the memory of a weight, {ALONE}.")
 
     def hide_gradients(self) -> None:
         """Take these views away again."""

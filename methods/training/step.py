@@ -6,7 +6,7 @@ the `Step`.
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,14 @@ class Replayed:
         return len(self.rows["y"])
 
 
+class CommonLosses(NamedTuple):
+    """Losses (B,) that were computed for several runs at once, and the samples (B, ...) and labels (B,) they are of."""
+
+    x: Tensor
+    y: Tensor
+    losses: Tensor
+
+
 @dataclass(eq=False)
 class Step:
     """One training step: what came in, what is replayed with it, and what both make together.
@@ -62,7 +70,7 @@ class Step:
         outputs: The network's outputs (B, K) for `batch`, before any mask; see `LightningMethod.outputs`.
         outputs_of: The samples (B, ...) that these are the outputs of.
         losses: The loss of each sample (B,), without a gradient; see `LightningMethod.losses`.
-        losses_at_once: The same (B,) with a gradient, where it was computed for several runs at once; else None.
+        common_losses: The same (B,) with a gradient, where it was computed for several runs at once; else None.
         unlabelled: Samples (u, ...) of the stream that stay without labels, where the network is; None: none do.
     """
 
@@ -79,8 +87,14 @@ class Step:
     outputs: Tensor | None = None
     outputs_of: Tensor | None = None
     losses: Tensor | None = None
-    losses_at_once: Tensor | None = None
+    common_losses: CommonLosses | None = None
     unlabelled: Tensor | None = None
+
+    def losses_at_once(self) -> Tensor | None:
+        """The losses (B,) of `batch` that were computed for several runs at once; None if there are none of it."""
+        known = self.common_losses
+        is_of_batch = known is not None and known.x is self.batch.x and known.y is self.batch.y
+        return known.losses if known is not None and is_of_batch else None
 
     def weigh(self, losses: Tensor) -> Tensor:
         """The losses (B,) of the samples of `batch`, times their weights."""

@@ -5,12 +5,15 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import nn
 
 from redwood.core.errors import RedwoodError
 from redwood.methods import compose, get_method
 from redwood.methods.baselines import Finetune
+from redwood.methods.networks.builtin import Scale
 from redwood.methods.training.stackable import why_not_stacked
 from redwood.methods.training.stacked import train_stacked
+from redwood.methods.training.stacked_network import why_not_stackable
 from redwood.runs.run import Run
 from redwood.runs.stack import Member, NotStackableError, run_stack
 from redwood.settings.results import Results
@@ -89,6 +92,76 @@ class TestEqualsSingleRuns:
 
 
 @dataclass
+class OtherLabels(Finetune):
+    """Replaces labels in its loss, after the stack has computed the losses of the others."""
+
+    stackable: ClassVar[bool] = True
+
+    def loss(self, step):
+        step.batch = step.batch._replace(y=step.batch.y.flip(0))
+        return super().loss(step)
+
+
+@dataclass
+class OtherGradients(Finetune):
+    """Gives the weights new gradients, in place of those of the loss."""
+
+    stackable: ClassVar[bool] = True
+
+    def before_optimizer_step(self):
+        for parameter in self.network.parameters():
+            parameter.grad = parameter.grad.sign() * 0.01
+
+
+@dataclass
+class OtherMemory(Finetune):
+    """Gives the weights other memory, which the stack does not train."""
+
+    stackable: ClassVar[bool] = True
+
+    def on_batch_end(self, step, loss, batch_idx):
+        for parameter in self.network.parameters():
+            parameter.data = parameter.data.clone()
+
+
+@dataclass
+class NoGradients(Finetune):
+    """Leaves out the step of a weight."""
+
+    stackable: ClassVar[bool] = True
+
+    def before_optimizer_step(self):
+        next(self.network.parameters()).grad = None
+
+
+class TestHooksOfUsers:
+    def test_a_loss_of_other_labels(self):
+        assert_as_single_runs("class_incremental", OtherLabels)
+
+    def test_gradients_of_their_own(self):
+        assert_as_single_runs("class_incremental", OtherGradients)
+
+    @pytest.mark.parametrize("method", [OtherMemory, NoGradients])
+    def test_what_cannot_be_followed_is_told(self, method):
+        for end in run_stack(side_by_side("class_incremental", method), train_stacked):
+            assert isinstance(end, RedwoodError)
+            assert "leave out --stack_seeds" in str(end)
+
+    def test_a_learning_rate_of_their_own(self):
+        @dataclass
+        class Own(Finetune):
+            stackable: ClassVar[bool] = True
+
+            @property
+            def phase_lr(self):
+                return 0.01 * (1 + self.setting.seed)
+
+        reason = why_not_stacked(small_setting("class_incremental"), Own(), quiet())
+        assert reason is not None
+        assert "has its own phase_lr" in reason
+
+
+@dataclass
 class FailsInSeedOne(Finetune):
     stackable: ClassVar[bool] = True
     where: str = "loss"
@@ -113,9 +186,13 @@ class FailsInSeedOne(Finetune):
         super().on_task_start(task_id)
         self._fail("on_task_start")
 
+    def on_train_start(self):
+        super().on_train_start()
+        self._fail("on_train_start")
+
 
 class TestAFailure:
-    @pytest.mark.parametrize("where", ["augment", "loss", "on_batch_end", "on_task_start"])
+    @pytest.mark.parametrize("where", ["on_train_start", "augment", "loss", "on_batch_end", "on_task_start"])
     def test_of_one_seed_leaves_the_others_as_they_are(self, where):
         ends = run_stack(side_by_side("class_incremental", FailsInSeedOne, where=where), train_stacked)
         assert [type(end) for end in ends] == [Results, RedwoodError, Results]
@@ -179,6 +256,21 @@ class TestRefusals:
         stack = side_by_side("class_incremental", "finetune", model=NormalisedNetwork())
         with pytest.raises(NotStackableError, match="NormalisedNetwork is no chain of linear layers"):
             run_stack(stack, train_stacked)
+
+    def test_networks_that_are_no_plain_chain(self):
+        linear, hooked = nn.Linear(64, 64), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        hooked.register_forward_hook(lambda module, x, y: y)
+        for network, shape, reason in [
+            (nn.Sequential(nn.Flatten(), linear, linear), (8, 8), "uses a layer twice"),
+            (nn.Sequential(nn.Linear(8, 8), nn.Flatten(), linear), (8, 8), "on samples of several dimensions"),
+            (hooked, (8, 8), "hooks"),
+        ]:
+            found = why_not_stackable(network, shape)
+            assert found is not None
+            assert reason in found
+        space = small_setting("class_incremental").observation_space
+        twice = nn.Sequential(Scale(space), nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.ReLU(), nn.Linear(16, 10))
+        assert_as_single_runs("class_incremental", "finetune", model=twice)
 
     def test_a_convolution(self):
         stack = side_by_side("class_incremental", "finetune", model="simple_cnn")
