@@ -23,6 +23,7 @@ MAY_CHANGE = frozenset(
         "checkpoint_every",
         "data_dir",
         "devices",
+        "env_processes",
         "extends",
         "keep_checkpoints",
         "lean_loop",

@@ -1,6 +1,7 @@
 """The documentation works: its Python runs, its commands run or are understood, its links lead somewhere."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from redwood.cli import main
 from redwood.experiments.arguments import parse_selection
 from redwood.experiments.options import check_arguments, parse_options
 from redwood.experiments.pairs import Pair, select_pairs
+from redwood.experiments.suites.choice import FOLDER as SUITES
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.agents.agent import Agent
 from redwood.settings import SETTINGS, get_setting
@@ -101,31 +103,38 @@ class TestEnvironments:
     def test_commands(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         commands = [line.split()[2:] for line in ENVIRONMENTS.splitlines() if line.startswith("python cli.py")]
-        assert len(commands) == 3
-        few = [
-            "--steps_per_task",
-            "32",
-            "--n_steps",
-            "16",
-            "--batch_size",
-            "8",
-            "--test_episodes",
-            "1",
-            "--nb_tasks",
-            "2",
-        ]
+        assert len(commands) == 5
+        few = {"steps_per_task": 32, "n_envs": 1, "n_steps": 16, "batch_size": 8, "test_episodes": 1, "nb_tasks": 2}
         for command in commands:
-            assert main([*command, *few, "--accelerator", "cpu"]) == 0
-        assert len(list(tmp_path.glob("runs/*"))) == 3
+            own = re.sub(rf"--({'|'.join(few)}) \S+", "", " ".join(command)).split()
+            assert main([*own, *(f"--{name}={value}" for name, value in few.items()), "--accelerator", "cpu"]) == 0
+        assert len(list(tmp_path.glob("runs/*"))) == len(commands)
 
     def test_the_settings_and_methods_of_the_tables_exist(self):
-        keys = set(re.findall(r"^\| `(\w+)`", ENVIRONMENTS, re.MULTILINE))
         agents = {key for key in METHODS if issubclass(get_method(key), Agent)}
-        assert agents == keys & METHODS.keys()
+        assert names_in_table("`--method`") == agents
         parts = set(re.findall(r"`\+(\w+)` \|", ENVIRONMENTS))
         assert parts == AGENT_PARTS.keys()
-        for key in keys - METHODS.keys():
-            assert key in SETTINGS
+        settings = names_in_table("`--setting`")
+        assert settings
+        assert settings <= SETTINGS.keys()
+
+    def test_the_suites_of_the_table_are_those_that_are_shipped(self):
+        assert names_in_table("suite") == {path.stem for path in SUITES.glob("*.yaml")}
+
+    def test_the_metrics_of_the_table_are_those_of_curves(self):
+        """`success_over_time` needs environments that report success."""
+        setting = get_setting("incremental_rl")(nb_tasks=2, steps_per_task=32, test_episodes=1, eval_every=16)
+        method = get_method("random")
+        curves = setting.apply(method(), quiet=True).metrics
+        plain = replace(setting, eval_every=0).apply(method(), quiet=True).metrics
+        assert names_in_table("metric") - {"success_over_time"} == curves.keys() - plain.keys()
+
+
+def names_in_table(header):
+    """The names in the first column of the table with this header in the page on environments."""
+    (rows,) = re.findall(rf"^\| {header} \|.*\n\|[-|]+\n((?:\|.*\n)+)", ENVIRONMENTS, re.MULTILINE)
+    return set(re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in rows.splitlines())))
 
 
 def test_targets_in_the_tables():

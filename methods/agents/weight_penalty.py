@@ -133,9 +133,7 @@ class MeasuredImportance(WeightPenalty):
     actions has a tiny Fisher information, so no strength would suit two agents otherwise.
     """
 
-    importance_scale: str = (
-        "mean"  # mean: divide a task's importances by their mean over all weights; none: as measured
-    )
+    importance_scale: str = "mean"  # divide a task's importances by their mean over all weights; none: as measured
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,7 +30,7 @@ def test_what_may_change(change):
 
 
 def test_what_may_change_are_options():
-    assert MAY_CHANGE - {"data_dir", "library", "extends", "workers"} <= set(vars(Run()))
+    assert MAY_CHANGE - {"data_dir", "env_processes", "library", "extends", "workers"} <= set(vars(Run()))
 
 
 def test_many_differences_are_not_all_told():

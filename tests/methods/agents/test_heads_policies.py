@@ -74,7 +74,10 @@ def test_images(name):
         def __init__(self):
             super().__init__(0, 4, 2, Box(0, 255, (40, 40, 3), np.uint8))
 
-    setting = TaskIncrementalRLSetting(env=[Seeing, Seeing], steps_per_task=48, max_episode_steps=4, test_episodes=1)
+    class SeeingToo(Seeing):
+        """Another task, because the same class twice is one task that comes back."""
+
+    setting = TaskIncrementalRLSetting(env=[Seeing, SeeingToo], steps_per_task=48, max_episode_steps=4, test_episodes=1)
     agent = configured(joined(name, task_input="heads"), setting)
     agent.fit(setting.open_stream().phase(0))
     extractor = next(m for m in agent.algorithm.policy.modules() if hasattr(m, "num_features"))
@@ -91,7 +94,10 @@ def test_choices_are_told_apart():
         def __init__(self):
             super().__init__(0, 4, 2, Discrete(3))
 
-    setting = TaskIncrementalRLSetting(env=[Choosing, Choosing], steps_per_task=48, max_episode_steps=4)
+    class ChoosingToo(Choosing):
+        """Another task."""
+
+    setting = TaskIncrementalRLSetting(env=[Choosing, ChoosingToo], steps_per_task=48, max_episode_steps=4)
     agent = configured(joined("ppo", task_input="heads"), setting)
     trunk = agent.algorithm.policy.mlp_extractor.policy_net.layers
     assert trunk[0].in_features == 3

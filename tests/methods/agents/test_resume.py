@@ -98,6 +98,37 @@ def test_killed_inside_and_between_phases(case, tmp_path, monkeypatch):
     assert comparable(Results.load(copies[0] / "results.json")) == comparable(results)
 
 
+@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0)])
+def test_another_number_of_processes(before, after, tmp_path, monkeypatch):
+    """`env_processes` may change when a run goes on, inside a phase, too."""
+    setting = small_setting("CartPole-v1", steps_per_task=50)
+
+    def make(processes):
+        return SMALL["dqn"][0](n_envs=3, env_processes=processes)
+
+    class Killed(Exception):
+        pass
+
+    def saving_once(self, save=SB3Loop._save):
+        save(self)
+        raise Killed
+
+    whole = make(before)
+    expected = run_here(setting, whole)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(SB3Loop, "_save", saving_once)
+        run_here(setting, make(before), run_dir=str(tmp_path / "run"), checkpoint_every=20)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("inside*")]
+    resumed = make(after)
+    results = run_here(setting, resumed, run_dir=str(tmp_path / "run"), checkpoint_every=20, resume=True)
+    assert without_config(results) == without_config(expected)
+    assert same(resumed.state_dict(), whole.state_dict())
+
+
+def without_config(results):
+    return {name: value for name, value in comparable(results).items() if name != "config"}
+
+
 def rows(folder):
     with (folder / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
