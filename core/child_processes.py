@@ -34,9 +34,15 @@ def end_with_parent(group: bool = False) -> None:
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
-    if sys.platform == "linux" and not group:  # needs no thread, which may have to wait for its turn
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not group:
+        killed_with_parent()  # needs no thread, which may have to wait for its turn
     threading.Thread(target=watch, daemon=True).start()
+
+
+def killed_with_parent() -> None:
+    """Have the system kill this process when the thread that started it ends; only Linux can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

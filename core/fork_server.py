@@ -4,54 +4,173 @@ The server computes nothing, opens no device and has no threads of its own. It e
 This module imports nothing heavy.
 """
 
-import multiprocessing
+import io
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext, SpawnContext
-from multiprocessing.process import BaseProcess
+from multiprocessing import forkserver, popen_forkserver, reduction, spawn, util
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess, set_spawning_popen
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
 
 from redwood.core.child_processes import interrupts_blocked
+from redwood.core.errors import RedwoodError
 
 # What may reach all processes of a terminal or of a scheduler's job. The server would be lost, and with it the exit
 # statuses of its copies.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+_FIRST = "redwood.core.ends_with_parent"
+_TRIES = 3
+_POLL_S = 0.05
 
 
-def start_server(preload: Sequence[str], environment: Mapping[str, str]) -> ForkServerContext | SpawnContext:
-    """Start the server of this process, if it has none, and return at once, while the server imports.
+class ForkServerError(RedwoodError):
+    """The server ends again and again."""
 
-    The first call decides about the server, as multiprocessing has one server per process.
 
-    Args:
-        preload: Modules that the server imports. None of them may use a device, such as CUDA, or start a thread.
-        environment: Variables that the server has beside those of this process; libraries read some when imported.
+class ForkServer(forkserver.ForkServer):
+    """A server of its own, beside the one that multiprocessing has for all others in this process.
 
-    Returns:
-        Where processes and pipes come from. Where the system cannot copy processes, new ones import the libraries.
+    So libraries in the server find the variables given here, and processes that a user starts find signals as usual.
+    A server that is killed is started anew for the next copy, in the same way.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
-    with _signals_blocked(), _variables(environment):
-        forkserver.ensure_running()
-    return context
+
+    def __init__(self, preload: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start nothing yet.
+
+        Args:
+            preload: Modules that the server imports. None of them may use a device, such as CUDA, or start a thread.
+            environment: Variables that the server has beside those of this process; libraries read some when imported.
+        """
+        super().__init__()
+        self.set_forkserver_preload([_FIRST, *preload])
+        self._environment = dict(environment)
+
+    @override
+    def ensure_running(self) -> None:
+        """Start the server, if it does not run, and return at once, while it imports."""
+        with _signals_blocked(), _variables(self._environment):
+            super().ensure_running()
+
+    def start_process(self, target: Callable[..., object], args: tuple[Any, ...]) -> "Copy":
+        """Start a copy, once the server has imported; signals do not reach it before it calls `accept_signals`.
+
+        Raises:
+            ForkServerError: If the server ends before it has made the copy, several times.
+        """
+        for _ in range(_TRIES):
+            process = Copy(self, target, args)
+            try:
+                process.start()
+            except (EOFError, ConnectionError):  # nobody is left to read the request, or to answer it
+                self.stop()  # it may not have ended quite yet
+                continue
+            return process
+        raise ForkServerError(
+            f"The server process that jobs are copies of has ended {_TRIES} times before it made one, "
+            "as the system does when memory runs out; use fewer --jobs then, or --jobs 1."
+        )
+
+    def stop(self) -> None:
+        """End the server; copies that are left go on without it."""
+        with self._lock:  # type: ignore[attr-defined]
+            number: int | None = self._forkserver_pid  # type: ignore[attr-defined]
+            if number is not None:
+                # It would wait for all that holds its pipe, also for what copies have left behind.
+                os.kill(number, signal.SIGKILL)
+                self._stop_unlocked()  # type: ignore[attr-defined]
 
 
-def start(process: BaseProcess) -> None:
-    """Start a process that signals to this one's group do not reach before it calls `accept_signals`."""
-    if isinstance(process, multiprocessing.get_context("spawn").Process):
-        with interrupts_blocked():
-            process.start()
-    else:  # it has the signals of the server; this process waits until the server has imported, and listens
-        process.start()
+class Copy(ForkServerProcess):
+    """A process that is a copy of a server, and may outlive it."""
+
+    def __init__(self, server: forkserver.ForkServer, target: Callable[..., object], args: tuple[Any, ...]) -> None:
+        super().__init__(target=target, args=args)
+        self._server = server
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the server has ended first, as far as known: then `exitcode` says nothing, nor does `sentinel`."""
+        popen: _Popen = self._popen  # type: ignore[attr-defined]
+        return popen.is_orphan
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What the process itself gets of this object."""
+        return {name: value for name, value in vars(self).items() if name != "_server"}
+
+    @override
+    def _Popen(self, process_obj: Any) -> "_Popen":  # type: ignore[override]
+        return _Popen(process_obj, self._server)
+
+
+class _Popen(popen_forkserver.Popen):
+    """Asks the system, not the server, whether a process lives whose server is lost."""
+
+    def __init__(self, process_obj: Any, server: forkserver.ForkServer) -> None:
+        self._server = server
+        self.is_orphan = False
+        super().__init__(process_obj)
+
+    def _launch(self, process_obj: Any) -> None:
+        """As in the class above, which knows only the server of multiprocessing."""
+        data = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(spawn.get_preparation_data(process_obj.name), data)
+            reduction.dump(process_obj, data)
+        finally:
+            set_spawning_popen(None)
+        self.sentinel, writer = self._server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+        # The process sees by the other end that this one has ended.
+        self.finalizer = util.Finalize(self, _close, (os.dup(writer), self.sentinel))
+        with open(writer, "wb") as file:
+            file.write(data.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
+
+    @override
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        waits = None if flag != os.WNOHANG else 0
+        if self.returncode is None and not self.is_orphan and wait([self.sentinel], waits):
+            try:
+                self.returncode = forkserver.read_signed(self.sentinel)
+            except (OSError, EOFError):
+                self.is_orphan = True
+        if self.returncode is None and self.is_orphan and not _runs(self.pid):
+            self.returncode = 255
+        return self.returncode
+
+    @override
+    def wait(self, timeout: float | None = None) -> int | None:
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        super().wait(timeout)
+        while self.is_orphan and self.poll() is None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return self.returncode
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, PermissionError):  # the latter: the number belongs to somebody else by now
+        return False
+    try:  # an orphan may be left as a zombie, where nobody collects these
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return not Path("/proc/self/stat").exists()
 
 
 def accept_signals() -> None:
-    """Let the signals through that a new process has from its server, or from `start`."""
+    """Let the signals through that a new process has blocked, as its server or who started it had."""
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 

@@ -183,7 +183,7 @@ def _declarations(module: str) -> dict[str, str]:
     """What the classes of a module of redwood declare, by `module:Name`, read off its source."""
     path = ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
     try:
-        source = path.read_text()
+        source = path.read_text(encoding="utf-8")
     except OSError:
         return {}
     lines = source.splitlines()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.fork_server import start_context
+from tests.fork_server import TestServer, start_context
 from tests.workers import GlooWorkers, TwoWorkers
 
 # `pytest -n 2 -m quick`: a minute and a half on two idle cores. Tests in these folders, except the ones that start
@@ -65,9 +65,9 @@ def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_fork_server() -> Iterator[None]:
-    """Have comparisons start their jobs from the server that tests use: a process has one."""
+    """Have comparisons start their jobs from the server that tests use, which has imported the libraries already."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("redwood.experiments.launchers.pool.start_server", lambda *_: start_context())
+        patch.setattr("redwood.experiments.launchers.pool.ForkServer", lambda *_: TestServer())
         yield
 
 

@@ -2,7 +2,12 @@
 
 import multiprocessing
 import os
+from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from typing import Any
+
+from redwood.core.fork_server import Copy
 
 # Nothing of redwood, so that a job finds it as a fresh process does.
 _LARGE = ["torch", "torchvision", "pytorch_lightning", "torchmetrics", "sklearn", "stable_baselines3"]
@@ -13,6 +18,23 @@ def start_context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LARGE)
     return context
+
+
+class TestServer:
+    """The server of the tests, in place of one of a pool's own."""
+
+    __test__ = False
+
+    def ensure_running(self) -> None:
+        start_context()
+
+    def start_process(self, target: Callable[..., object], args: tuple[Any, ...]) -> Copy:
+        process = Copy(forkserver._forkserver, target, args)
+        process.start()
+        return process
+
+    def stop(self) -> None:
+        """Let it run for the tests to come."""
 
 
 def become_worker(rank: int) -> None:

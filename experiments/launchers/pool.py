@@ -7,11 +7,12 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
-from redwood.core.fork_server import start, start_server
+from redwood.core.child_processes import interrupts_blocked
+from redwood.core.fork_server import Copy, ForkServer
 from redwood.experiments.jobs import Failure
 from redwood.experiments.launchers.launcher import T
 from redwood.experiments.launchers.resources import Resources
@@ -23,16 +24,21 @@ PRELOAD = ("redwood.experiments.jobs", "redwood.runs.launch", "redwood.methods.l
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL_S = 2.0  # between checks of which processes are alive
 GRACE_S = 60.0  # for runs to save a checkpoint and to close their loggers when the comparison is stopped
+_ORPHAN_ENDED = (
+    "Its process has ended in an unknown way: the server process that it was a copy of had been killed before, "
+    "as the system does when memory runs out; use fewer --jobs then."
+)
 
 
 class Pool:
     """Processes, as many as there is room for, each of which does one job at a time.
 
     They are copies of a server that has imported the libraries, unless a job may use another device than the CPU: a
-    copy of a process that has opened one could not.
+    copy of a process that has opened one could not. Each pool has its own server, which ends with its `with` block.
 
     A process that ends while it has a job, by whatever signal or exit, fails this job alone: another process takes its
-    place. `concurrent.futures` would give up all jobs then. After an unforeseen failure a process is replaced, too.
+    place. `concurrent.futures` would give up all jobs then. After an unforeseen failure a process is replaced, too. If
+    the server is killed, its copies go on; another server makes those that are still to come.
     """
 
     def __init__(self, resources: Resources) -> None:
@@ -40,17 +46,22 @@ class Pool:
         self._resources = resources
         # With several processes, libraries compute on one thread in each.
         self._variables = dict.fromkeys(THREADS, "1") if resources.total > 1 else {}
-        self._context: ForkServerContext | SpawnContext = multiprocessing.get_context("spawn")
+        self._server: ForkServer | None = None
         self._idle: list[_Process] = []
         self._busy: list[_Process] = []
 
     def __enter__(self) -> Self:
-        if self._resources.on_cpu:
-            self._context = start_server(PRELOAD, self._variables)
+        if self._resources.on_cpu and "forkserver" in multiprocessing.get_all_start_methods():
+            self._server = ForkServer(PRELOAD, self._variables)
+            self._server.ensure_running()  # imports while the first job is prepared
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stop()
+        try:
+            self._stop()
+        finally:
+            if self._server is not None:
+                self._server.stop()
 
     def run(self, jobs: Iterable[T | None], started: Callable[[T], None]) -> Iterator[tuple[T, Any]]:
         """Run all of them, see `Launcher.run`; a job that needs more cores or GPUs than are free lets others pass."""
@@ -70,7 +81,8 @@ class Pool:
                     break
                 if not self._started(following, started):
                     waiting.append(following)
-            yield from self._ended()
+            if self._busy or not exhausted:  # there is something to wait for
+                yield from self._ended()
 
     def _started(self, job: T, started: Callable[[T], None]) -> bool:
         """Start the job, if there is room for it."""
@@ -83,7 +95,7 @@ class Pool:
 
     def _start(self, job: Task, taken: list[int | None]) -> None:
         alive = [each for each in self._idle if each.process.is_alive()]
-        process = alive[-1] if alive else _Process(self._context, self._variables)
+        process = alive[-1] if alive else _Process(self._server, self._variables)
         self._idle = [each for each in self._idle if each is not process]
         self._busy.append(process)
         process.start(job, taken)
@@ -91,7 +103,7 @@ class Pool:
     def _ended(self) -> Iterator[tuple[Any, Any]]:
         """Wait until jobs end, for `POLL_S` at most."""
         # A dead process is found by its sentinel: processes that its job has left behind may hold the pipe open.
-        ready = wait([source for each in self._busy for source in (each.pipe, each.process.sentinel)], POLL_S)
+        ready = wait([source for each in self._busy for source in each.signs_of_end()], POLL_S)
         for process in [each for each in self._busy if each.pipe in ready or not each.process.is_alive()]:
             job, outcome = process.finish()
             self._busy.remove(process)
@@ -122,12 +134,10 @@ class Pool:
 class _Process:
     """One of the processes, and its job."""
 
-    def __init__(self, context: ForkServerContext | SpawnContext, variables: Mapping[str, str]) -> None:
-        self.pipe, other = context.Pipe()
+    def __init__(self, server: ForkServer | None, variables: Mapping[str, str]) -> None:
+        self.pipe, other = multiprocessing.Pipe()
         # No daemon: these may not have children, as a run of several workers has.
-        self.process = context.Process(target=serve, args=(other, os.environ | variables))
-        # Until it leads a group of its own, an interrupt on the terminal reaches it, too, and would show a traceback.
-        start(self.process)
+        self.process = _started(server, other, os.environ | variables)
         assert self.process.pid is not None
         self._group = self.process.pid  # `serve` makes it the leader of a group
         other.close()
@@ -139,6 +149,13 @@ class _Process:
         self.job, self.taken = job, taken
         with contextlib.suppress(ConnectionError):  # it is dead; `_ended` finds that out
             self.pipe.send((replace(job, devices=_devices(taken)), run_apart))
+
+    def signs_of_end(self) -> list[Any]:
+        """What is ready when its job has ended, or it has."""
+        return [self.pipe] if self._is_orphan() else [self.pipe, self.process.sentinel]
+
+    def _is_orphan(self) -> bool:
+        return isinstance(self.process, Copy) and self.process.is_orphan
 
     def finish(self) -> tuple[Task, Any]:
         """The job that has ended, and its outcome."""
@@ -152,21 +169,37 @@ class _Process:
         self.process.join(POLL_S)  # it may be on its way out, with an exit status of its own
         self.signal(signal.SIGKILL)
         self.process.join()
-        failure = Failure(f"Its process was ended by {_describe_exit(self.process.exitcode)}", unforeseen=True)
+        reason = f"Its process was ended by {_describe_exit(self.process.exitcode)}"
+        failure = Failure(_ORPHAN_ENDED if self._is_orphan() else reason, unforeseen=True)
         job.write_failure(failure)
         return job, failure
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and to all that it has started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS may not signal a group of zombies
+        try:
             os.killpg(self._group, number)
+        except PermissionError:  # macOS may not signal a group of zombies
+            pass
+        except ProcessLookupError:
+            if self.process.is_alive():  # it does not lead a group yet
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._group, number)
 
     def end(self) -> None:
         """End it, with all that it has started."""
         self.signal(signal.SIGKILL)
-        self.process.kill()  # it may not lead a group yet
         self.process.join()
         self.pipe.close()
+
+
+def _started(server: ForkServer | None, pipe: Connection, variables: Mapping[str, str]) -> BaseProcess:
+    """A process that serves; interrupts on the terminal do not reach it before it leads a group of its own."""
+    if server is not None:
+        return server.start_process(serve, (pipe, variables))
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(pipe, variables))
+    with interrupts_blocked():
+        process.start()
+    return process
 
 
 def _devices(taken: list[int | None]) -> str | None:

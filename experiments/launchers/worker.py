@@ -24,7 +24,8 @@ def serve(pipe: Connection, environment: Mapping[str, str]) -> None:
 
     Args:
         pipe: Brings each job, a function that runs it, and takes the outcome.
-        environment: All variables of its environment; a server that it is a copy of may have others.
+        environment: All variables of its environment. What libraries read when they are imported, as the number of
+            threads, counts only if the server that it is a copy of has it, too.
     """
     os.setsid()
     job = None

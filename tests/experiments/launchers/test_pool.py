@@ -1,15 +1,21 @@
 """Runs side by side: what they measure is what they measure alone, and none takes another one with it."""
 
 import json
+import os
 import signal
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from redwood.cli import main
+from redwood.core.child_processes import main_module_hidden
+from redwood.core.fork_server import ForkServer
 from redwood.experiments.launchers import pool
+from redwood.experiments.launchers.resources import Resources
 from tests.cli.test_comparison import final_accuracy, table
+from tests.experiments.launchers.small_jobs import SmallJob, lead_no_group, run_small
 from tests.small_runs import MEASURED
 
 DYING = """
@@ -146,6 +152,57 @@ def test_seeds_and_workers_side_by_side(folder):
     assert len(runs) == 4
     for run in runs:
         assert comparable(folder / "wide" / run) == comparable(folder / "narrow" / run)
+
+
+@pytest.fixture
+def small_jobs(monkeypatch):
+    """Pools have servers of their own, which import nothing, and run small jobs."""
+    monkeypatch.setattr(pool, "ForkServer", ForkServer)
+    monkeypatch.setattr(pool, "PRELOAD", ())
+    monkeypatch.setattr(pool, "run_apart", run_small)
+    for name in pool.THREADS:
+        monkeypatch.setenv(name, "3")
+
+
+def run_jobs(folder, *names, at_once):
+    folder.mkdir(exist_ok=True)
+    with main_module_hidden(), pool.Pool(Resources([None] * at_once)) as launcher:
+        server = launcher._server._forkserver_pid
+        jobs = [SmallJob(name, folder) for name in names]
+        outcomes = {job.name: outcome for job, outcome in launcher.run(jobs, started=lambda job: None)}
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+    return outcomes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_each_pool_has_a_server_with_its_own_threads_until_its_end(small_jobs, tmp_path):
+    for at_once, threads in ((1, [3]), (2, [1]), (1, [3])):
+        assert run_jobs(tmp_path, "a", "b", at_once=at_once) == {"a": threads, "b": threads}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_killed_server_fails_no_job(small_jobs, tmp_path):
+    """Jobs that run go on; those that follow, and that need new processes, get them from a server like the first."""
+    outcomes = run_jobs(tmp_path, "kills_server", "waits", at_once=2)
+    assert set(outcomes) == {"kills_server", "waits"} and all(isinstance(each, list) for each in outcomes.values())
+    outcomes = run_jobs(tmp_path / "itself", "waits", "kills_server_and_itself", "a", "b", at_once=2)
+    failure = outcomes.pop("kills_server_and_itself")
+    assert failure.reason.startswith("Its process has ended in an unknown way: the server process that")
+    assert (tmp_path / "itself" / "kills_server_and_itself.failure").read_text() == failure.reason
+    assert isinstance(outcomes.pop("waits"), list)
+    assert outcomes["a"] == [1] and isinstance(outcomes["b"], list)
+
+
+def test_a_process_that_leads_no_group_yet_gets_signals(small_jobs, monkeypatch):
+    monkeypatch.setattr(pool, "serve", lead_no_group)
+    server = ForkServer([], {})
+    process = pool._Process(server, {})
+    process.signal(signal.SIGTERM)
+    process.process.join(20)
+    assert process.process.exitcode == -signal.SIGTERM
+    process.end()
+    server.stop()
 
 
 def test_description_of_an_end():
