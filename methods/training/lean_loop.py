@@ -74,6 +74,8 @@ class LeanEpochLoop(_TrainingEpochLoop):
         self._hooks = {name: overridden(trainer, module, name) for name in HOOKS}
         self._is_validating = trainer.enable_validation
         self._has_schedule = bool(trainer.lr_scheduler_configs)
+        if not self._restarting:  # a checkpoint of the end of an epoch left the validation as one to go on with
+            self.val_loop.restarting = False
         assert isinstance(data_fetcher.combined_loader._iterator, _ModeIterator)
         self._batches = data_fetcher.combined_loader._iterator.iterators[0]
 
