@@ -54,8 +54,9 @@ def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> No
     group.add_argument(
         "--stack_seeds",
         choices=("true", "false"),
-        default="true",
-        help="train the seeds of a pair side by side in one process, where method and network allow it",
+        default="false",
+        help="train the seeds of a pair side by side in one process (default: false); pays where there is one core, "
+        "or more pairs than cores",
     )
     group.add_argument("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
     group.add_argument(

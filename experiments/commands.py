@@ -61,6 +61,8 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
         )
     if chosen.launcher is not None:
         raise UsageError(f"--launcher {chosen.launcher} is for several runs; leave it out, or add --seeds N.")
+    if chosen.stack_seeds == "true":
+        raise UsageError("--stack_seeds true is for several seeds of a pair; leave it out, or add --seeds N.")
     run_pair(pairs[0], parse_options(pairs[0], arguments), console)
     return True
 

@@ -129,11 +129,10 @@ def _run_and_report(
             console.print(Text(text), soft_wrap=True)
     by_pair = list(plan.jobs(parsed))
     try:
-        joined, lines = stacked_groups(by_pair, parsed) if how.stacks else ({}, [])
-        for line in lines if not _first(parsed).run.quiet else ():
-            console.print(Text(line), soft_wrap=True)
         jobs = [job for group in by_pair for job in group]
-        outcomes = _run_all(jobs, joined, _first(parsed).run, plan.folder, console, how)
+        shared = SharedJobs(jobs)
+        joined = _join_seeds(by_pair, parsed, shared, console, how)
+        outcomes = _run_all(jobs, shared, joined, _first(parsed).run, plan.folder, console, how)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
     except Stopped as stop:
@@ -153,6 +152,28 @@ def _run_and_report(
     if is_first_process():
         _report(rows, outcomes, plan.folder, console, table)
     return all(row.failure is None for row in rows)
+
+
+def _join_seeds(
+    by_pair: Sequence[Sequence[Job]],
+    parsed: Sequence[Options | RedwoodError],
+    shared: SharedJobs,
+    console: Console,
+    how: LaunchOptions,
+) -> Mapping[Job, int]:
+    """Tell the user which of the jobs that are left are trained side by side, and return the group of each."""
+    if how.stack_seeds and how.why_no_stacks is not None and is_first_process():
+        console.print(Text(f"--stack_seeds true has no effect: {how.why_no_stacks}"), soft_wrap=True)
+    if not how.stacks:
+        return {}
+    if all(len(group) < 2 for group in by_pair):
+        console.print(Text("--stack_seeds true has no effect: each pair has one run"), soft_wrap=True)
+    left = [[job for job in group if job not in shared.outcomes] for group in by_pair]
+    joined, lines = stacked_groups(left, parsed)
+    if not _first(parsed).run.quiet:
+        for line in lines:
+            console.print(Text(line), soft_wrap=True)
+    return joined
 
 
 def _report(
@@ -197,17 +218,27 @@ def _by_measure(rows: list[PairResults]) -> dict[str, list[PairResults]]:
 
 
 def _run_all(
-    jobs: Sequence[Job], joined: Mapping[Job, int], run: Run, folder: Path, console: Console, how: LaunchOptions
+    jobs: Sequence[Job],
+    shared: SharedJobs,
+    joined: Mapping[Job, int],
+    run: Run,
+    folder: Path,
+    console: Console,
+    how: LaunchOptions,
 ) -> Mapping[Job, Results | Failure]:
     """Run all jobs that no other process runs, those that may be `joined` in stacks; complete ones are only read."""
     launcher = how.make(run, folder)
-    shared = SharedJobs(jobs)
     with make_monitor(console, len(jobs), len(shared.outcomes), how.here, run.quiet) as monitor, launcher:
         _import_for_the_end()
         if launched_processes() > 1:
             return _run_together(jobs, launcher, monitor)
         shared.ended = monitor.ended
-        stacked = StackedJobs(shared, joined, lambda line: console.print(Text(line), soft_wrap=True))
+
+        def note(line: str) -> None:
+            if not run.quiet:
+                console.print(Text(line), soft_wrap=True)
+
+        stacked = StackedJobs(shared, joined, note)
         for job, outcome in stacked.run(launcher, monitor.started):
             shared.settle(job, outcome)
             monitor.ended(job, outcome)
@@ -251,5 +282,5 @@ def refuse_one_id(run: Run) -> None:
         raise UsageError("WANDB_RUN_ID names one Weights & Biases run, but a comparison has several; unset it.")
 
 
-def _first(parsed: list[Options | RedwoodError]) -> Options:
+def _first(parsed: Sequence[Options | RedwoodError]) -> Options:
     return next(options for options in parsed if isinstance(options, Options))

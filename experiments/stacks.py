@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from redwood.core.errors import RedwoodError
 from redwood.experiments.jobs import Failure, Job, Outcome, options_of, outcome_of_error, run_job
 from redwood.experiments.launchers.worker import print_to
 from redwood.runs.cost import reset_peak_memory
@@ -72,11 +73,13 @@ def run_apart(task: Task) -> Outcome | list[Outcome] | Unstacked:
     return _run_stack(task, lambda job: print_to(job.log))
 
 
-def _run_stack(stack: Stack, turn: Callable[[Job], None] = lambda job: None) -> list[Outcome] | Unstacked:
+def _run_stack(stack: Stack, print_for: Callable[[Job], None] | None = None) -> list[Outcome] | Unstacked:
+    """Run the jobs; `print_for` has what is printed go to the log of a job, None: the user sees all output."""
     # Torch and Lightning are imported here, where runs take place.
     from redwood.methods.training.stacked import train_stacked
-    from redwood.runs.stack import Member, NotStackableError, run_stack
+    from redwood.runs.stack import Member, run_stack
 
+    turn = print_for or (lambda job: None)
     reset_peak_memory()
     outcomes: dict[Job, Outcome] = {}
     members: dict[Job, Member] = {}
@@ -91,13 +94,15 @@ def _run_stack(stack: Stack, turn: Callable[[Job], None] = lambda job: None) -> 
     jobs = list(members)
     try:
         ends = run_stack(list(members.values()), train_stacked, lambda number: turn(jobs[number]))
-    except NotStackableError as error:
-        return Unstacked(str(error))
     except Stopped:
         raise
+    except RedwoodError as error:
+        return Unstacked(str(error))
     except Exception as error:  # of what all seeds share, so that no seed is known to have failed
+        turn(stack.jobs[0])
         traceback.print_exc()
-        return Unstacked(f"{type(error).__name__} in the training side by side, see {stack.log}")
+        where = "" if print_for is None else f", see {stack.log}"
+        return Unstacked(f"{type(error).__name__} in the training side by side{where}")
     finally:
         gc.collect()
     for job, end in zip(jobs, ends, strict=True):

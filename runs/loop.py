@@ -172,8 +172,9 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> Generator[Any
         When the run would have started without the interruption, on the same clock.
     """
     setting, stream, method, run, state, _, _ = parts
+    whose = f"seed {setting.seed}" if run.side_by_side else None
     with make_reporter(
-        run.quiet, stream.num_phases, stream.results_type.measure, live=not run.side_by_side
+        run.quiet, stream.num_phases, stream.results_type.measure, clock=run.clock, whose=whose
     ) as run.reporter:
         if not resumed:
             if run.earlier is None and setting.eval_tasks != "none":

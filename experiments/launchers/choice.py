@@ -27,7 +27,7 @@ class LaunchOptions:
     launcher: str | None = None
     jobs: int | None = None
     slurm: Mapping[str, str] = field(default_factory=dict)
-    stack_seeds: bool = True
+    stack_seeds: bool = False
 
     @property
     def here(self) -> bool:
@@ -38,8 +38,15 @@ class LaunchOptions:
 
     @property
     def stacks(self) -> bool:
-        """Whether seeds may be joined; a job of SLURM, and processes that run all jobs together, take single runs."""
-        return self.stack_seeds and self.launcher != "slurm" and launched_processes() == 1
+        """Whether seeds are to be joined, and can be."""
+        return self.stack_seeds and self.why_no_stacks is None
+
+    @property
+    def why_no_stacks(self) -> str | None:
+        """Why seeds cannot be joined wherever these runs take place, as a clause; None if they can."""
+        if launched_processes() > 1:
+            return "the processes that torchrun or srun has started take single runs"
+        return "each job of --launcher slurm is a single run" if self.launcher == "slurm" else None
 
     def make(self, run: Run, folder: Path) -> Launcher:
         """The launcher for runs with the options of `run`; files of SLURM go to `folder`.

@@ -87,7 +87,7 @@ def stacked_groups(
     """Which jobs may be trained side by side.
 
     Args:
-        groups: The jobs of each pair.
+        groups: The jobs of each pair that are left to do.
         parsed: The options of each pair, or why it cannot have them.
 
     Returns:
@@ -101,7 +101,9 @@ def stacked_groups(
         reason = why_not_stacked(options.setting, options.method, options.run)
         if reason is None:
             joined |= dict.fromkeys(jobs, number)
-        text = "the seeds are trained side by side" if reason is None else f"each seed is run by itself: {reason}"
+        # Only the first phase shows the networks: what is told now has to stay true if they do not fit.
+        together = "the seeds are trained side by side, where networks and phases allow it"
+        text = together if reason is None else f"each seed is run by itself: {reason}"
         texts.setdefault(text, []).append(_name(jobs[0]))
     return joined, [f"{', '.join(names)}: {text}" for text, names in texts.items()]
 

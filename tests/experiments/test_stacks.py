@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from redwood.core.errors import RedwoodError
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.pairs import Pair
 from redwood.experiments.stacks import Stack, Unstacked, run_apart, run_task
@@ -123,3 +124,36 @@ def test_one_that_cannot_be_stacked_is_given_back_and_goes_on(tmp_path):
     assert isinstance(answer, Unstacked)
     assert "--checkpoint_every 5 saves inside of it" in answer.reason
     assert all(isinstance(run_task(job), Results) for job in jobs)
+
+
+class TestErrorOfTheStack:
+    """An error in what all seeds share: none is known to have failed, and all are run one by one."""
+
+    @pytest.fixture
+    def error(self, monkeypatch):
+        def broken(error):
+            def train(methods, phases):
+                raise error
+
+            monkeypatch.setattr("redwood.methods.training.stacked.train_stacked", train)
+
+        return broken
+
+    def test_of_one_process_the_user_sees_the_traceback(self, tmp_path, error, capsys):
+        error(ArithmeticError("broken"))
+        assert run_task(Stack(jobs_in(tmp_path))) == Unstacked("ArithmeticError in the training side by side")
+        assert "ArithmeticError: broken" in capsys.readouterr().err
+
+    def test_else_it_is_in_the_log_that_is_named(self, tmp_path, error, monkeypatch):
+        error(ArithmeticError("broken"))
+        turns = []
+        monkeypatch.setattr("redwood.experiments.stacks.print_to", turns.append)
+        jobs = jobs_in(tmp_path)
+        answer = run_apart(Stack(jobs))
+        assert answer == Unstacked(f"ArithmeticError in the training side by side, see {jobs[0].log}")
+        assert turns[-1] == jobs[0].log
+
+    def test_a_sentence_for_the_user_needs_no_traceback(self, tmp_path, error, capsys):
+        error(RedwoodError("It does not want to."))
+        assert run_task(Stack(jobs_in(tmp_path))) == Unstacked("It does not want to.")
+        assert capsys.readouterr().err == ""

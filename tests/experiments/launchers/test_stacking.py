@@ -108,7 +108,8 @@ def test_groups_and_what_is_told_of_them(tmp_path):
     assert list(joined) == groups[0] + groups[1]
     assert [joined[group[0]] for group in groups[:2]] == [0, 1]
     assert lines == [
-        "class_incremental / finetune, class_incremental / rehearsal: the seeds are trained side by side",
+        "class_incremental / finetune, class_incremental / rehearsal: the seeds are trained side by side, "
+        "where networks and phases allow it",
         "class_incremental / agem: each seed is run by itself: agem is not declared to be stackable",
     ]
 
