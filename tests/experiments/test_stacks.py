@@ -61,8 +61,8 @@ def test_each_run_has_all_its_files_and_the_results_of_a_single_one(tmp_path):
 
 def test_a_failing_seed_does_not_end_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "fragile.py").write_text(FRAGILE)
-    jobs = jobs_in(tmp_path, "fragile.py:Fragile", seeds=3)
+    (tmp_path / "fragile_seed.py").write_text(FRAGILE)
+    jobs = jobs_in(tmp_path, "fragile_seed.py:Fragile", seeds=3)
     ends = run_task(Stack(jobs))
     assert [type(end) for end in ends] == [Results, Failure, Results]
     assert ends[1].reason == "ArithmeticError: broken"
