@@ -1,6 +1,7 @@
 """Pairs of a setting and a method, and which of the chosen ones apply."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
@@ -31,14 +32,15 @@ class Pair:
         Raises:
             RedwoodError: If one is unknown or cannot be imported.
         """
-        return _load(get_setting, self.setting), _load(get_method, self.method)
+        return _load(get_setting, self.setting, os.getcwd()), _load(get_method, self.method, os.getcwd())
 
     def __str__(self) -> str:
         return f"--setting {self.setting} --method {self.method}"
 
 
 @functools.cache  # a comparison asks for the same few names again and again
-def _load(get: Callable[[str], T], name: str) -> T:
+def _load(get: Callable[[str], T], name: str, folder: str) -> T:
+    """What a name stands for; that of a file may be relative to the current folder."""
     return get(name)
 
 
