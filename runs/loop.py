@@ -79,7 +79,7 @@ def _train_alone(steps: Generator[AnyPhase, None, Results], method: Learner) -> 
         while True:
             try:
                 method.fit(phase)
-            except BaseException as error:
+            except BaseException as error:  # also a signal: the run closes its logs, and raises it again
                 steps.throw(error)
                 raise
             phase = next(steps)
