@@ -13,7 +13,7 @@ import pytest
 
 from redwood.core.child_processes import end_with_parent
 from redwood.core.fork_server import ForkServer, ForkServerError, accept_signals
-from tests.cli.command import environment
+from tests.cli.command import ROOT, environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -172,6 +172,8 @@ def test_server_and_copies_end_with_a_process_that_is_killed(module, tmp_path):
 
 def printed(script, *arguments, cwd):
     command = [sys.executable, str(script), *arguments]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, cwd=cwd)
+    modules = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # the jobs are functions of this file
+    env = environment(PYTHONPATH=modules)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, cwd=cwd)
     assert done.stderr == ""
     return done.stdout
