@@ -85,6 +85,7 @@ class Agent(Method):
     n_envs: int = 1  # copies of the environment that are stepped together; each step of each copy counts
     task_shares: str = "random"  # tasks of a joint phase: random for each episode, or equal parts of n_envs and batches
     env_processes: int = 0  # processes that step these copies side by side, with equal results (0: this process)
+    overlap_rollout: bool = False  # off-policy: update while env_processes step; actions come from one update earlier
 
     def __post_init__(self) -> None:
         check_choice(self, "policy", ("auto", *POLICIES))
@@ -96,6 +97,11 @@ class Agent(Method):
             raise InvalidOptionError(
                 f"--env_processes {self.env_processes} is more than --n_envs {self.n_envs}, but each process needs an "
                 "environment; use fewer processes, or more environments."
+            )
+        if self.overlap_rollout and not self.env_processes:
+            raise InvalidOptionError(
+                "--overlap_rollout true updates while other processes step the environments, but --env_processes is 0; "
+                "use --env_processes 1 or more, or leave it out."
             )
         check_options(self)
         self.policy_kwargs = as_text(read_policy_kwargs(self.policy_kwargs))

@@ -18,6 +18,14 @@ from redwood.settings.rl.types import Space
 class OffPolicyAgent(Agent):
     """An agent with a replay memory, which keeps the newest `buffer_size` transitions from phase to phase."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.overlap_rollout and getattr(self, "use_sde", False):
+            raise InvalidOptionError(
+                "--use_sde draws noise anew in each update, which --overlap_rollout true moves into the rollout that "
+                "this noise is for; leave one of them out."
+            )
+
     def replay_buffer_options(self) -> dict[str, Any]:
         """Return `replay_buffer_class` and `replay_buffer_kwargs` of the library; it has a memory of its own.
 

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from torch import Tensor
 from typing_extensions import override
 
+from redwood.core.checks import refuse_unused
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.agents.agent import Agent
 from redwood.settings.rl.phase import ReinforcementPhase
@@ -20,6 +21,10 @@ class OnPolicyAgent(Agent):
 
     action_spaces: ClassVar[tuple[type[Space], ...]] = (spaces.Discrete, spaces.Box)
     network_parts: ClassVar[tuple[str, ...]] = ("pi", "vf")
+
+    def __post_init__(self) -> None:
+        refuse_unused(self, {"overlap_rollout": "whose steps have to come from its latest policy"}, self.reference())
+        super().__post_init__()
 
     @override
     def algorithm_options(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from redwood.core.errors import RedwoodError, reason_of
@@ -16,6 +17,7 @@ from redwood.core.seeding import preserved_random_state, random_state, set_rando
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
 from redwood.methods.agents.action_noise import load_noise_state, noise_state
+from redwood.methods.agents.delayed_update import DelayedUpdate
 from redwood.methods.agents.sb3_callbacks import ProgressCallback, run_logger
 from redwood.methods.agents.state import Algorithm
 from redwood.methods.agents.task_input import TaskInput
@@ -43,6 +45,7 @@ class TrainedAgent(Protocol):
     input: TaskInput
     n_envs: int
     env_processes: int
+    overlap_rollout: bool
     task_shares: str
     newest: deque[Array]
     flops: UpdateFlops
@@ -77,6 +80,12 @@ class SB3Loop:
             phase, agent.n_envs, agent.newest, agent.input, agent.env_processes, each_task=agent.task_shares == "equal"
         )
         self._environments.clips = self._algorithm.policy.squash_output
+        self._train = self._counted(self._algorithm.train)
+        self._delayed: DelayedUpdate | None = None
+        if agent.overlap_rollout:
+            assert isinstance(self._algorithm, OffPolicyAlgorithm)
+            self._delayed = DelayedUpdate(self._algorithm, self._train)
+            self._environments.meanwhile = self._delayed.run
         self._algorithm.set_env(self._environments)
         self._algorithm.set_logger(run_logger(agent.run, phase))
         self._next_save = self._step_of_next_save()
@@ -96,13 +105,16 @@ class SB3Loop:
         total = algorithm._total_timesteps - algorithm.num_timesteps if is_resumed else steps
         wrapped = {
             "collect_rollouts": self._after_checkpoint(algorithm.collect_rollouts),
-            "train": self._counted(algorithm.train),
+            "train": self._train if self._delayed is None else self._delayed.delay,
         }
         vars(algorithm).update(wrapped)
         try:
-            with postpone_signals(when=self._run.saves_inside_phases), suppress(StepsSpentError):
-                callback = ProgressCallback(self._run, self._phase)
-                algorithm.learn(total, callback=callback, reset_num_timesteps=not is_resumed)
+            with postpone_signals(when=self._run.saves_inside_phases):
+                with suppress(StepsSpentError):
+                    callback = ProgressCallback(self._run, self._phase)
+                    algorithm.learn(total, callback=callback, reset_num_timesteps=not is_resumed)
+                if self._delayed is not None:
+                    self._delayed.run()
         finally:
             for name in wrapped:
                 del vars(algorithm)[name]
@@ -231,6 +243,7 @@ class SB3Loop:
             "episode_starts": torch.from_numpy(starts),
             "action_choice": algorithm.action_space.np_random.bit_generator.state,
             "action_noise": noise_state(algorithm.action_noise),
+            "delayed_gradient_steps": 0 if self._delayed is None else self._delayed.gradient_steps,
             "to_log": {name: float(value) for name, value in algorithm.logger.name_to_value.items()},
             "newest": torch.from_numpy(np.stack(newest)) if newest else None,
         }
@@ -254,6 +267,8 @@ class SB3Loop:
                 self._check_observations(observations)
             agent.newest.extend(newest)
         self._resumed_noise = list(state["action_noise"])
+        if self._delayed is not None:
+            self._delayed.gradient_steps = int(state["delayed_gradient_steps"])
         algorithm._last_obs, algorithm._last_episode_starts = observation, starts
         algorithm.action_space.np_random.bit_generator.state = state["action_choice"]
         for name, value in state["to_log"].items():

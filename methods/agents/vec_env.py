@@ -28,6 +28,7 @@ class PhaseVecEnv(DummyVecEnv):
     Attributes:
         stop_at: Steps of the phase after which no step is taken.
         clips: Whether actions are clipped to their bounds; rounding moves scaled actions beyond them.
+        meanwhile: Called between the start and the end of each step.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class PhaseVecEnv(DummyVecEnv):
         self._budget, self._newest = phase.budget, newest
         self.stop_at = phase.budget.total
         self.clips = False
+        self.meanwhile: Callable[[], None] | None = None
 
     @override
     def step_async(self, actions: Array) -> None:
@@ -78,6 +80,8 @@ class PhaseVecEnv(DummyVecEnv):
 
     @override
     def step_wait(self) -> VecEnvStepReturn:
+        if self.meanwhile is not None:
+            self.meanwhile()
         result = super().step_wait()
         assert isinstance(result[0], np.ndarray)
         self._newest.append(result[0])

@@ -12,6 +12,8 @@ SMALL = "--accelerator cpu --nb_tasks 2 --test_episodes 1 --max_episode_steps 50
 AGENTS = {
     "heads, processes": "--method ppo --task_input heads --n_steps 32 --batch_size 32 --n_envs 2 --env_processes 2",
     "one-hot": "--method dqn+ewc --task_input one_hot --learning_starts 20 --buffer_size 500 --batch_size 8",
+    "updates beside steps": "--method dqn --learning_starts 20 --buffer_size 500 --batch_size 8 --n_envs 2 "
+    "--env_processes 2 --overlap_rollout true",
 }
 
 

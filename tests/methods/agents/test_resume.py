@@ -33,6 +33,21 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
     "dqn+scratch": (partial(joined, "dqn+scratch"), "CartPole-v1", {}),
     "td3, noise": (partial(SMALL["td3"][0], action_noise="ou", n_envs=2), "Pendulum-v1", {}),
     "dqn, processes": (partial(SMALL["dqn"][0], n_envs=3, env_processes=2), "CartPole-v1", {}),
+    "dqn, updates beside steps": (
+        partial(SMALL["dqn"][0], n_envs=2, env_processes=1, overlap_rollout=True),
+        "CartPole-v1",
+        {"eval_every": 15},
+    ),
+    "sac, updates beside steps": (
+        partial(SMALL["sac"][0], env_processes=1, overlap_rollout=True, gradient_steps=2),
+        "Pendulum-v1",
+        {},
+    ),
+    "dqn+packnet, updates beside steps": (
+        partial(joined, "dqn+packnet", env_processes=1, overlap_rollout=True),
+        "CartPole-v1",
+        {"cls": TaskIncrementalRLSetting},
+    ),
     "ppo, one-hot": (SMALL["ppo"][0], "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
     "dqn, heads": (partial(SMALL["dqn"][0], task_input="heads"), "CartPole-v1", {"cls": TaskIncrementalRLSetting}),
     "ppo+ewc, heads": (
@@ -57,7 +72,7 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
 }
 # The state of the others is of a kind that one of these has, too.
 FAST = {"ppo", "dqn, environments", "dqn, evaluated inside", "sac", "dqn+ewc+rehearsal", "td3, noise", "dqn, heads"}
-FAST |= {"sac+cloning+best_return+reset_critic"}
+FAST |= {"sac+cloning+best_return+reset_critic", "dqn, updates beside steps"}
 SLOW = CASES.keys() - FAST - {"dqn, processes"}
 
 
