@@ -61,6 +61,7 @@ class Agent(Method):
         algorithm_name: Name of the algorithm's class in the package `stable_baselines3`.
         action_spaces: Kinds of action spaces that the algorithm can handle.
         network_parts: Networks of which `net_arch` in `policy_kwargs` may give the sizes separately.
+        without_second_phase: For a part that begins with the second phase, what is said of a run with one phase.
 
     Attributes:
         input: Appends the code of the task to observations, where `task_input` asks for it.
@@ -78,6 +79,7 @@ class Agent(Method):
     algorithm_name: ClassVar[str] = ""
     action_spaces: ClassVar[tuple[type[Space], ...]] = ()
     network_parts: ClassVar[tuple[str, ...]] = ()
+    without_second_phase: ClassVar[str] = ""
 
     policy: str = "auto"  # MlpPolicy, CnnPolicy, or auto: CnnPolicy for images of 36 pixels or more
     policy_kwargs: Any = ""  # sizes and kinds of networks, such as "{net_arch: [256, 256], activation_fn: tanh}"
@@ -351,6 +353,12 @@ class Agent(Method):
     @override
     def on_finish(self, results: Results) -> None:
         self.__dict__.pop("phase", None)  # it holds the environments
+
+    @override
+    def never_acted(self) -> str | None:
+        if self.without_second_phase and self.phase_count < 2:
+            return f"{self.without_second_phase}: this begins with the second phase, and the run has only one."
+        return super().never_acted()
 
     @override
     def costs(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class StoredPolicies(Agent):
     """
 
     target = IncrementalRLSetting
+    without_second_phase: ClassVar[str] = "No old policy was preserved"
 
     states_per_task: int = 1000  # observations of each task that each worker stores; at most 2048 of each environment
     memory_batch_size: int = 128  # stored observations per update

@@ -23,6 +23,7 @@ class AgentResetCritic(Agent):
     """
 
     target = IncrementalRLSetting
+    without_second_phase: ClassVar[str] = "No critic was reset"
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     @override
@@ -30,8 +31,14 @@ class AgentResetCritic(Agent):
         """Build the agent.
 
         Raises:
-            InvalidOptionError: If it has no critic beside what decides its actions.
+            InvalidOptionError: If it has no critic beside what decides its actions, or if a penalty would pull new
+                critics back to old ones.
         """
+        if getattr(self, "regularize_critic", False):
+            raise InvalidOptionError(
+                "--regularize_critic pulls critics back to their old weights, and reset_critic gives them new ones; "
+                "leave one of them out."
+            )
         super().configure(setting)
         deciding = set(Actor(self).weights().values())
         self._critics = {name: p for name, p in self.named_parameters().items() if p not in deciding}

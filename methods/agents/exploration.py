@@ -34,6 +34,7 @@ class AgentBestReturn(OffPolicyAgent):
     """
 
     target = TaskIncrementalRLSetting
+    without_second_phase: ClassVar[str] = "No old policy explored"
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     explore_steps: int = 1000  # steps of a task in which old policies act; 0: none

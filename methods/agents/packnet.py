@@ -50,6 +50,7 @@ class AgentPackNet(Agent):
     """
 
     target = TaskIncrementalRLSetting
+    without_second_phase: ClassVar[str] = "No task was protected from another one"
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     prune_share: float = 0.75  # share of each layer's free weights that a task gives up again

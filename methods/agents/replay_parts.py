@@ -72,6 +72,7 @@ class AgentResetBuffer(ReplayPart):
     """Empty the replay memory when a task starts, so that each task is learned from its own steps alone."""
 
     target = IncrementalRLSetting
+    without_second_phase: ClassVar[str] = "The replay memory was never emptied"
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     @override

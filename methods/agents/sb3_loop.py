@@ -31,7 +31,7 @@ from redwood.runs.stop_vote import StopVote
 from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.plain_state import NotPlainError
-from redwood.settings.rl.types import Array
+from redwood.settings.rl.types import Array, Space
 
 # Bytes of checkpoints for each step that is taken: writing them takes about a hundredth of the time of the steps.
 BYTES_PER_STEP = 4096
@@ -239,7 +239,8 @@ class SB3Loop:
         observation, starts = algorithm._last_obs, algorithm._last_episode_starts
         assert isinstance(observation, np.ndarray) and starts is not None
         return {
-            "observation": torch.from_numpy(np.ascontiguousarray(observation)),
+            # With its layout: the library moves channels of images without copying, and convolutions round by it.
+            "observation": torch.from_numpy(np.copy(observation, order="K")),
             "episode_starts": torch.from_numpy(starts),
             "action_choice": algorithm.action_space.np_random.bit_generator.state,
             "action_noise": noise_state(algorithm.action_noise),
@@ -257,14 +258,14 @@ class SB3Loop:
         algorithm, agent = self._algorithm, self._agent
         observation: Array = state["observation"].numpy()
         starts: Array = state["episode_starts"].numpy()
-        self._check_observations(observation)
+        self._check_observations(observation, algorithm.observation_space)
         if starts.shape != (agent.n_envs,) or starts.dtype != bool:
             raise ValueError("its starts of episodes are those of other environments")
         agent.newest.clear()
         if state["newest"] is not None:
             newest: Array = state["newest"].numpy()
             for observations in newest:
-                self._check_observations(observations)
+                self._check_observations(observations, self._environments.observation_space)
             agent.newest.extend(newest)
         self._resumed_noise = list(state["action_noise"])
         if self._delayed is not None:
@@ -274,8 +275,7 @@ class SB3Loop:
         for name, value in state["to_log"].items():
             algorithm.logger.record(str(name), float(value))
 
-    def _check_observations(self, observations: Array) -> None:
-        space = self._environments.observation_space
+    def _check_observations(self, observations: Array, space: Space) -> None:
         if observations.shape != (self._agent.n_envs, *(space.shape or ())) or observations.dtype != space.dtype:
             raise ValueError("its observations are those of other environments")
 

@@ -20,6 +20,7 @@ class AgentScratch(Agent):
     """
 
     target = IncrementalRLSetting
+    without_second_phase: ClassVar[str] = "No new agent was made"
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     @override

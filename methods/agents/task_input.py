@@ -87,11 +87,11 @@ class OneHotTask(TaskInput):
         return self._append(observations, codes)
 
     def recode(self, inputs: Array, task_id: Sequence[int]) -> Array:
-        """Return inputs of the networks (B, ...) with the codes of other tasks (B,)."""
-        axis = -1 if self._axis is None else 1 + self._axis
-        n_others = inputs.shape[axis] - self.num_tasks
-        others = np.take(inputs, range(n_others), axis=axis)
-        return self._append(others, np.eye(self.num_tasks)[task_id])
+        """Return inputs of the library, (B, ...) with images as (B, C, H, W), with the codes of other tasks (B,)."""
+        codes = (np.eye(self.num_tasks)[task_id] * self._high).astype(inputs.dtype)
+        recoded = inputs.copy()
+        recoded[:, -self.num_tasks :] = codes[:, :, None, None] if self.is_channels else codes
+        return recoded
 
     def _append(self, observations: Array, codes: Array) -> Array:
         codes = (codes * self._high).astype(observations.dtype)

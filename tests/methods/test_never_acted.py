@@ -5,6 +5,8 @@ import warnings
 import pytest
 
 from redwood.methods import get_method
+from redwood.settings.rl.tree import MultiTaskRLSetting, TaskIncrementalRLSetting
+from tests.methods.agents.parts import trained
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -39,6 +41,26 @@ def test_it_is_told_once_in_a_sentence(name, setting, options, said):
     (found,) = warned(setting, name, **options)
     assert found.startswith(said)
     assert one_sentence(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ppo+ewc", "The penalty on weights never acted"),
+        ("dqn+cloning", "No old policy was preserved"),
+        ("dqn+best_return", "No old policy explored"),
+        ("ppo+packnet", "No task was protected from another one"),
+        ("ppo+reset_critic", "No critic was reset"),
+        ("dqn+reset_buffer", "The replay memory was never emptied"),
+        ("ppo+scratch", "No new agent was made"),
+        ("ppo", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*begins with the second phase")
+def test_agents_tell_that_there_was_no_second_phase(name, said):
+    agent = trained(name, {"cls": MultiTaskRLSetting, "steps_per_task": 16})
+    assert agent.never_acted() == (said and f"{said}: this begins with the second phase, and the run has only one.")
+    assert trained(name, {"cls": TaskIncrementalRLSetting, "steps_per_task": 16}).never_acted() is None
 
 
 @pytest.mark.parametrize("name", ["finetune", "ewc", "rwalk", "lwf", "icarl", "rehearsal", "packnet", "pnn", "widen"])

@@ -58,3 +58,8 @@ def test_the_first_task_keeps_its_critics():
 def test_values_that_decide_are_no_critics():
     with pytest.raises(InvalidOptionError, match=r"dqn\+reset_critic has no critic to reset"):
         untrained("dqn+reset_critic")
+
+
+def test_new_critics_are_not_pulled_back_to_the_old_ones():
+    with pytest.raises(InvalidOptionError, match="--regularize_critic pulls critics back to their old weights"):
+        untrained("ppo+ewc+reset_critic", regularize_critic=True)

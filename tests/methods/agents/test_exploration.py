@@ -8,6 +8,7 @@ from redwood.methods.agents.task_input import OneHotTask
 from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined, setting_for, untrained
 from tests.methods.agents.runs import small_setting
+from tests.settings.rl.clock_environments import OtherPicture, Picture
 from tests.small_runs import run_here
 
 
@@ -21,7 +22,8 @@ def acting_tasks(agent, setting):
         phases.append(codes)
 
         def noted(*args, **options):
-            codes.append(tuple(agent.algorithm._last_obs[:, -setting.num_tasks :].argmax(1)))
+            told = agent.algorithm._last_obs[:, -setting.num_tasks :]  # of images, channels
+            codes.append(tuple(told.reshape(*told.shape[:2], -1).min(2).argmax(1)))
             return sample(agent.algorithm, *args, **options)
 
         agent.algorithm._sample_action = noted
@@ -49,6 +51,13 @@ def test_old_policies_act_in_turn_and_then_the_best(name, task_input):
     assert third[64] == (best,) or len(agent.episode_returns[best]) == 1
 
 
+def test_images_are_told_the_old_task():
+    agent = joined("dqn+best_return", explore_steps=40)
+    setting = small_setting([Picture, OtherPicture], cls=TaskIncrementalRLSetting, nb_tasks=None, steps_per_task=80)
+    _, second = acting_tasks(agent, setting)
+    assert second == [(0,)] * 40 + [(1,)] * 40
+
+
 def test_the_best_has_the_highest_mean_return():
     agent = untrained("dqn+best_return")
     agent.old_tasks, agent.episode_returns = [0, 1, 2], {0: [1.0, 9.0], 1: [], 2: [6.0]}
@@ -74,6 +83,14 @@ def test_codes_of_other_tasks():
     recoded = task_input.recode(inputs, [1, 0])
     assert recoded.dtype == inputs.dtype
     np.testing.assert_array_equal(recoded, task_input.join(observations, [1, 0]))
+
+
+def test_codes_of_other_tasks_in_images():
+    """Of the library's images, whose channels come first."""
+    task_input = OneHotTask(Picture().observation_space, 2)
+    pictures = np.stack([Picture().observation_space.sample() for _ in range(2)])
+    first, other = (task_input.join(pictures, ids).transpose(0, 3, 1, 2) for ids in ([0, 1], [1, 0]))
+    np.testing.assert_array_equal(task_input.recode(first, [1, 0]), other)
 
 
 def test_refusals():

@@ -15,6 +15,7 @@ from redwood.settings.results import Results
 from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, same, small_setting
+from tests.settings.rl.clock_environments import LargePicture, OtherPicture, Picture
 from tests.small_runs import comparable, run_here
 
 CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
@@ -60,6 +61,12 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
         "Pendulum-v1",
         {"cls": TaskIncrementalRLSetting},
     ),
+    "ppo, images": (SMALL["ppo"][0], [LargePicture], {"nb_tasks": None}),
+    "dqn+cloning+best_return, images": (
+        partial(joined, "dqn+cloning+best_return", states_per_task=30, explore_steps=30, n_envs=2),
+        [Picture, OtherPicture],
+        {"cls": TaskIncrementalRLSetting, "nb_tasks": None},
+    ),
     "ppo+cloning": (partial(joined, "ppo+cloning"), "CartPole-v1", {}),
     "ppo+agem": (partial(joined, "ppo+agem"), "CartPole-v1", {}),
     "ppo+mas": (partial(joined, "ppo+mas", regularize_critic=True), "CartPole-v1", {}),
@@ -72,7 +79,7 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
 }
 # The state of the others is of a kind that one of these has, too.
 FAST = {"ppo", "dqn, environments", "dqn, evaluated inside", "sac", "dqn+ewc+rehearsal", "td3, noise", "dqn, heads"}
-FAST |= {"sac+cloning+best_return+reset_critic", "dqn, updates beside steps"}
+FAST |= {"sac+cloning+best_return+reset_critic", "dqn, updates beside steps", "ppo, images"}
 SLOW = CASES.keys() - FAST - {"dqn, processes"}
 
 
@@ -98,6 +105,7 @@ def test_killed_inside_and_between_phases(case, tmp_path, monkeypatch):
 
     agent = make()
     with monkeypatch.context() as patch:
+        patch.setattr("redwood.methods.agents.sb3_loop.BYTES_PER_STEP", 1 << 30)  # images are many bytes
         patch.setattr(SB3Loop, "_save", copying(SB3Loop._save))
         patch.setattr(RunFolder, "save", copying(RunFolder.save))
         results = run_here(setting, agent, run_dir=str(tmp_path / "run"), checkpoint_every=20)

@@ -67,3 +67,49 @@ class Failing(Clock):
 
     def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         raise FloatingPointError("the joint is broken")
+
+
+class Picture(gymnasium.Env[NDArray[np.uint8], np.int64]):
+    """Shows noise in red and the time in green; pays for the action that the time names.
+
+    The channels are the last axis, which Stable-Baselines3 moves to the front.
+    """
+
+    side = 8
+
+    def __init__(self) -> None:
+        self.observation_space = gymnasium.spaces.Box(0, 255, (self.side, self.side, 3), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(2)
+        self.right, self.time = 0, 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self._shown(), {}
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        reward = float(action == (self.time + self.right) % 2)
+        self.time += 1
+        return self._shown(), reward, False, False, {}
+
+    def _shown(self) -> NDArray[np.uint8]:
+        picture = np.zeros((self.side, self.side, 3), np.uint8)
+        picture[..., 0] = self.np_random.integers(0, 256, (self.side, self.side))
+        picture[..., 1] = self.time
+        return picture
+
+
+class OtherPicture(Picture):
+    """Another environment with the same spaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right = 1
+
+
+class LargePicture(Picture):
+    """Large enough for convolutions."""
+
+    side = 36
