@@ -45,7 +45,8 @@ def contrary(cls=MultiTaskRLSetting, space=None, steps=256):
 
 QUICK = {"learning_starts": 32, "learning_rate": 1e-2, "train_freq": 1, "gamma": 0.0, "target_update_interval": 50}
 LEARNERS = {
-    "ppo": partial(PPO, n_steps=64, batch_size=32, n_epochs=20, learning_rate=1e-2, gamma=0.0),
+    # With 1e-2, one-hot input ends at one action for both tasks on 7 of 8 runs; with 1e-3 on none of 10.
+    "ppo": partial(PPO, n_steps=64, batch_size=32, n_epochs=20, learning_rate=1e-3, gamma=0.0),
     "dqn": partial(DQN, **QUICK),
     "dqn+rehearsal": partial(joined, "dqn+rehearsal", buffer_size=500, **QUICK),
 }
