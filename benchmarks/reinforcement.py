@@ -16,6 +16,7 @@ Writes benchmarks/results/reinforcement.*.
 import argparse
 import json
 import multiprocessing
+from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -107,6 +108,19 @@ def earlier_runs(path: Path) -> Outcomes:
     return {(one["method"], one["seed"]): one for one in map(json.loads, lines)}
 
 
+def complete(
+    run: Callable[[tuple[str, int]], Outcome], jobs: Iterable[tuple[str, int]], path: Path, processes: int
+) -> Outcomes:
+    """Run the jobs that are not written down, write each of them down as soon as it is over, and return all runs."""
+    outcomes = earlier_runs(path)
+    missing = [job for job in jobs if job not in outcomes]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool, path.open("a") as file:
+        for outcome in pool.imap_unordered(run, missing):
+            outcomes[outcome["method"], outcome["seed"]] = outcome
+            print(json.dumps(outcome), file=file, flush=True)
+    return outcomes
+
+
 def gain(outcomes: Outcomes, method: str, base: str) -> tuple[float, float]:
     """Mean and standard error over seeds of what a method gains on another one of the same seed."""
     differences = [
@@ -165,13 +179,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    outcomes = earlier_runs(RUNS)
-    jobs = [job[::-1] for job in product(options.seeds, options.methods) if job[::-1] not in outcomes]
-    with multiprocessing.get_context("spawn").Pool(options.processes) as pool, RUNS.open("a") as file:
-        for outcome in pool.imap_unordered(run, jobs):
-            outcomes[outcome["method"], outcome["seed"]] = outcome
-            print(json.dumps(outcome), file=file, flush=True)
-    report(outcomes)
+    jobs = [(method, seed) for seed, method in product(options.seeds, options.methods)]
+    report(complete(run, jobs, RUNS, options.processes))
 
 
 if __name__ == "__main__":
