@@ -1,16 +1,14 @@
 """Results of reinforcement runs: returns instead of accuracies, and scores relative to a single-task reference."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from redwood.core.errors import InvalidOptionError
 from redwood.settings.results import Results
 from redwood.settings.rl.metrics import (
     area_under_curve,
@@ -39,8 +37,8 @@ class ReturnResults(Results):
     the mean return of the training episodes that ended since the last point.
 
     Attributes:
-        reference: Results of a fresh agent on each task alone, with the same budget: `returns` (T,), and `areas` (T,)
-            under its training curves, None for a task in which no episode ended. If both runs have `--eval_every` and
+        reference: Results of fresh agents on each task alone, with the same budget: `returns` (T,), and `areas` (T,)
+            under their training curves, None for a task in which no episode ended. If both runs have `--eval_every` and
             report successes, also `success_areas` (T,) under its success curves. None if no reference was given.
         evaluations: Returns and successes of the test episodes, and curves; None in files written without them.
     """
@@ -167,13 +165,13 @@ class ReturnResults(Results):
         if found is None or self.num_phases == 1 or not self.tested:
             return {}
         losses = forgetting_by_phase(self.learned, self.order)
-        entries: dict[str, Any] = {"forgetting_by_phase": None if losses is None else _plain(losses)}
+        entries: dict[str, Any] = {"forgetting_by_phase": None if losses is None else plain_values(losses)}
         if found.steps:
             changes = self._changes(found)
             lost = isolated_forgetting(changes, self._trained)
-            entries["isolated_forgetting"] = [_plain(row) for row in lost]
+            entries["isolated_forgetting"] = [plain_values(row) for row in lost]
             entries["isolated_forgetting_by_cycle"] = mean_by_cycle(lost, self._trained)
-            entries["zero_shot_transfer"] = [_plain(row) for row in zero_shot_transfer(changes, self._trained)]
+            entries["zero_shot_transfer"] = [plain_values(row) for row in zero_shot_transfer(changes, self._trained)]
         return entries
 
     def _normalised_return(self) -> float | None:
@@ -204,75 +202,6 @@ class ReturnResults(Results):
         )
 
 
-def _plain(row: NDArray[np.float64]) -> list[float | None]:
+def plain_values(row: NDArray[np.float64]) -> list[float | None]:
+    """Return numbers as results keep them: None where nothing was measured."""
     return [float(value) if math.isfinite(value) else None for value in row]
-
-
-# The single-task reference.
-
-SAME = ("env", "steps_per_task", "attributes", "task_noise", "tasks", "max_episode_steps")  # they decide the tasks
-
-
-def read_reference(folder: Path, seed: int, order: Sequence[int], options: Mapping[str, object]) -> Reference:
-    """Read the results of a fresh agent on each task.
-
-    Args:
-        folder: A run, or a folder of runs. Of the latter, only runs of a method joined to `scratch` count.
-        seed: Seed of the run that is to be compared; the reference has the same.
-        order: The task of each phase.
-        options: Options of the setting, as results keep them.
-
-    Returns:
-        Returns and areas of each task, in the phase in which the agent met the task first.
-
-    Raises:
-        InvalidOptionError: If there is no such run, there are several, or it had other tasks.
-    """
-    results = _run_of_reference(folder, seed)
-    if (results.phase_tasks or list(range(results.num_phases))) != order or len(results.accuracy_matrix) != len(order):
-        raise InvalidOptionError(
-            f"--reference {folder} has {results.num_phases} phases, but {len(order)} tasks need one phase each; "
-            "run the reference under incremental_rl."
-        )
-    for name in SAME:
-        if results.config.get(name) != options[name]:
-            raise InvalidOptionError(
-                f"--reference {folder} was run with --{name} {results.config.get(name)}, "
-                f"this run has {options[name]}; make them equal."
-            )
-    if options["eval_every"] and results.config.get("eval_every") not in (None, 0, options["eval_every"]):
-        raise InvalidOptionError(
-            f"--reference {folder} was run with --eval_every {results.config['eval_every']}, this run has "
-            f"{options['eval_every']}; make them equal, so that areas under curves compare."
-        )
-    first = [order.index(task) for task in range(max(order) + 1)]
-    successes = results.success_areas
-    return {
-        "returns": [results.accuracy_matrix[phase][task] for task, phase in enumerate(first)],
-        "areas": _plain(np.array([results.areas[phase] for phase in first])),
-        **({} if successes is None else {"success_areas": _plain(np.array([successes[phase] for phase in first]))}),
-    }
-
-
-def _run_of_reference(folder: Path, seed: int) -> ReturnResults:
-    named = folder / "results.json"
-    files = [named] if named.exists() else sorted(folder.glob("*/results.json"))
-    found = [results for results in map(Results.load, files) if isinstance(results, ReturnResults)]
-    if not named.exists():
-        found = [results for results in found if "scratch" in results.method.split("+")]
-    if not found:
-        raise InvalidOptionError(
-            f"--reference {folder} holds no results of fresh agents; name the folder of a finished run, "
-            "such as one of --setting incremental_rl --method ppo+scratch."
-        )
-    alike = [results for results in found if results.seed == seed]
-    if not alike:
-        raise InvalidOptionError(
-            f"--reference {folder} holds no run with --seed {seed}, which decides the tasks; run it with that."
-        )
-    if len(alike) > 1:
-        methods = ", ".join(results.method for results in alike)
-        raise InvalidOptionError(
-            f"--reference {folder} holds several runs with --seed {seed} ({methods}); name the folder of one."
-        )
-    return alike[0]

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from typing_extensions import override
@@ -13,11 +12,9 @@ from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Range
 from redwood.settings.base import Setting
-from redwood.settings.config import describe_options
 from redwood.settings.rl.actions import check_spaces
 from redwood.settings.rl.bridge import PREFIX, makers_of
 from redwood.settings.rl.environments import EnvironmentMaker, find_environment
-from redwood.settings.rl.results import read_reference
 from redwood.settings.rl.stream import ReinforcementStream
 from redwood.settings.rl.tasks import Task, given_tasks, sample_tasks, without_repeats
 from redwood.settings.rl.types import Space
@@ -54,7 +51,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
     max_episode_steps: int = 0  # steps after which an episode is cut off (0: the environment's own limit)
     test_episodes: int = 10  # episodes that each task is scored by
     eval_every: int = 0  # environment steps between two tests of all tasks inside a phase, for curves (0: none)
-    reference: str = ""  # folder of a run of METHOD+scratch, for normalised returns and forward transfer
+    reference: str = ""  # run of AGENT+scratch, or a folder of them, for normalised returns and forward transfer
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -195,10 +192,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     @override
     def open_stream(self) -> ReinforcementStream:
-        reference = None
-        if self.reference:
-            reference = read_reference(Path(self.reference), self.seed, self.order, describe_options(self))
-        return ReinforcementStream(self, *self._made, reference)
+        return ReinforcementStream(self, *self._made)
 
     @override
     def for_method(self) -> Self:

@@ -1,14 +1,17 @@
 """Turns the assumptions of a reinforcement node into behaviour: phases, environments and scores."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from redwood.core.checks import Options
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
+from redwood.settings.config import describe_options
 from redwood.settings.protocols import FixedStream, Learner, Scores
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
@@ -19,13 +22,15 @@ from redwood.settings.rl.evaluation import Episode, Predict, TestedTask, play_ep
 from redwood.settings.rl.outcomes import Evaluations, Outcomes, Summary, gather_outcomes, summarise
 from redwood.settings.rl.periodic_evaluation import PeriodicEvaluation
 from redwood.settings.rl.phase import MakeEnvironment, ReinforcementPhase
+from redwood.settings.rl.physics import Physics
+from redwood.settings.rl.reference import Wanted, read_reference
 from redwood.settings.rl.results import Reference, ReturnResults
 from redwood.settings.rl.tasks import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching, Task
 from redwood.settings.rl.types import Space
 from redwood.settings.streams.order import split_evenly
 
 
-class StreamOptions(Protocol):
+class StreamOptions(Options, Protocol):
     """The options of a setting that its stream follows; `ReinforcementSetting` describes them."""
 
     seed: int
@@ -34,6 +39,11 @@ class StreamOptions(Protocol):
     eval_tasks: str
     max_episode_steps: int
     test_episodes: int
+    reference: str
+
+    @property
+    def dataset_name(self) -> str:
+        """The names of the environments."""
 
     @property
     def assumptions(self) -> Assumptions:
@@ -60,7 +70,6 @@ class ReinforcementStream(FixedStream):
         makers: list[EnvironmentMaker],
         tasks: list[Task],
         order: list[int],
-        reference: Reference | None,
     ) -> None:
         """Arrange the tasks as `setting` promises.
 
@@ -69,11 +78,10 @@ class ReinforcementStream(FixedStream):
             makers: Make the environments.
             tasks: The tasks, each of one of the environments.
             order: The task of each phase; a task may come back.
-            reference: Results of an agent that learned each task alone.
         """
         self._setting, self._makers, self._tasks, self._order = setting, makers, tasks, order
         self._promised = setting.assumptions
-        self._reference = reference
+        self._reference: Reference | None = None  # read when the method is known
         self._periodic: PeriodicEvaluation | None = None  # of the phase that is trained
         self.num_tasks = len(tasks)
         one_phase = self._promised.context == Context.STATIONARY or not self._promised.boundaries
@@ -147,7 +155,32 @@ class ReinforcementStream(FixedStream):
         return [self._setting.max_episode_steps or maker.limit or 0 for maker in self._makers]
 
     def check(self, method: Learner) -> None:
-        """Accept any method that applies to the setting."""
+        """Read the single-task reference of the method, if one is named.
+
+        Raises:
+            InvalidOptionError: If there is none of this agent and of these tasks.
+        """
+        if self._setting.reference:
+            wanted = Wanted(
+                method=method.reference(),
+                agent_options=describe_options(method),
+                setting_options=describe_options(self._setting),
+                dataset=self._setting.dataset_name,
+                physics=self.drawn()["task_physics"],
+                read_default=self._read_default,
+            )
+            self._reference = read_reference(Path(self._setting.reference), wanted)
+
+    def _read_default(self, environment: str, name: str) -> float | None:
+        """Return a number of an unchanged environment; None if the stream has no such environment."""
+        for maker in self._makers:
+            if maker.name == environment:
+                env = maker.make()
+                physics = Physics(env)
+                value = physics.read(name) if name in physics.names else None
+                env.close()
+                return value
+        return None
 
     def fingerprint(self) -> dict[str, Any]:
         """Return environment and physics of each task, and the spaces."""

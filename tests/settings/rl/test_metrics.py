@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from redwood.core.errors import InvalidOptionError
 from redwood.settings.results import Results
 from redwood.settings.rl.budget import OnlineReturn
 from redwood.settings.rl.metrics import (
@@ -15,8 +14,8 @@ from redwood.settings.rl.metrics import (
     normalised,
 )
 from redwood.settings.rl.results import ReturnResults
-from redwood.settings.rl.tree import IncrementalRLSetting, TaskIncrementalRLSetting
-from tests.settings.rl.clock import LIMIT, N_TASKS, Clock, Recorder, clock, record
+from redwood.settings.rl.tree import IncrementalRLSetting
+from tests.settings.rl.clock import Clock, clock, record
 
 
 class Ending(Clock):
@@ -164,44 +163,3 @@ class TestResults:
         assert isinstance(loaded, ReturnResults)
         assert loaded.to_dict() == results.to_dict()
         assert loaded.random_return == results.random_return
-
-
-class TestReference:
-    def with_reference(self, tmp_path, setting=IncrementalRLSetting, **options):
-        clock(IncrementalRLSetting).apply(Recorder(), quiet=True, run_dir=str(tmp_path / "reference"))
-        return record(clock(setting, reference=str(tmp_path / "reference"), **options))[0]
-
-    def test_a_method_is_its_own_equal(self, tmp_path):
-        results = self.with_reference(tmp_path, TaskIncrementalRLSetting)
-        assert results.metrics["normalised_return"] == pytest.approx(1)
-        assert results.reference["returns"] == pytest.approx([LIMIT * gain for gain in self.gains()])
-        # Its areas are those of the reference, which leaves nothing to gain.
-        assert results.metrics["forward_transfer"] in (None, pytest.approx(0))
-        assert Results.from_dict(results.to_dict()).to_dict() == results.to_dict()
-
-    def gains(self):
-        return [task.values["gain"] for task in clock(IncrementalRLSetting)._made[1]]
-
-    def test_of_a_folder_of_runs_those_of_fresh_agents_count(self, tmp_path):
-        setting = clock(IncrementalRLSetting)
-        setting.apply(Recorder(), quiet=True, run_dir=str(tmp_path / "a2c"))
-        with pytest.raises(InvalidOptionError, match="holds no results of fresh agents"):
-            clock(IncrementalRLSetting, reference=str(tmp_path)).open_stream()
-        found = Results.load(tmp_path / "a2c" / "results.json")
-        found.method, found.accuracy_matrix = "a2c+scratch", [[7.0] * N_TASKS] * N_TASKS
-        for folder in ("b", "c"):
-            (tmp_path / folder).mkdir()
-            found.save(tmp_path / folder / "results.json")
-            if folder == "b":
-                stream = clock(IncrementalRLSetting, reference=str(tmp_path), nb_tasks=N_TASKS).open_stream()
-                assert stream.result_fields([])["reference"]["returns"] == [7.0] * N_TASKS
-        with pytest.raises(InvalidOptionError, match=r"several runs with --seed 3 \(a2c\+scratch, a2c\+scratch\)"):
-            clock(IncrementalRLSetting, reference=str(tmp_path)).open_stream()
-
-    def test_other_tasks_are_refused(self, tmp_path):
-        with pytest.raises(InvalidOptionError, match=r"was run with --task_noise 0\.2, this run has 0\.5"):
-            self.with_reference(tmp_path, task_noise=0.5)
-
-    def test_another_seed_is_refused(self, tmp_path):
-        with pytest.raises(InvalidOptionError, match="holds no run with --seed 9"):
-            self.with_reference(tmp_path, seed=9)

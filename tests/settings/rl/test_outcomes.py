@@ -93,6 +93,7 @@ class TestSuccess:
         clock(IncrementalRLSetting, **options).apply(Recorder(), quiet=True, run_dir=str(tmp_path / "run"))
         found = Results.load(tmp_path / "run" / "results.json")
         assert found.success_areas == [1.0, 0.0]
+        found.method += "+scratch"
         found.evaluations.curve_success = [[0.5, 0.5]] * len(found.evaluations.steps)
         found.save(tmp_path / "run" / "results.json")
         results, _ = record(clock(IncrementalRLSetting, reference=str(tmp_path / "run"), **options))
@@ -100,7 +101,7 @@ class TestSuccess:
         assert results.metrics["success_forward_transfer"] == pytest.approx((1.0 - 1.0) / 2)  # 1 and -1
         assert Results.from_dict(results.to_dict()).metrics == results.metrics
         with pytest.raises(InvalidOptionError, match="was run with --eval_every 10, this run has 5; make them equal"):
-            clock(IncrementalRLSetting, reference=str(tmp_path / "run"), **options | {"eval_every": 5}).open_stream()
+            record(clock(IncrementalRLSetting, reference=str(tmp_path / "run"), **options | {"eval_every": 5}))
 
 
 class TestEpisodes:

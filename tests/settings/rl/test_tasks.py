@@ -4,7 +4,6 @@ import pytest
 
 from redwood.core.errors import InvalidOptionError
 from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
-from redwood.settings.results import Results
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.rl.tasks import Task, without_repeats
 from redwood.settings.rl.tree import (
@@ -14,7 +13,7 @@ from redwood.settings.rl.tree import (
     TaskIncrementalRLSetting,
     TraditionalRLSetting,
 )
-from tests.settings.rl.clock import LIMIT, STEPS, Recorder, clock, record
+from tests.settings.rl.clock import LIMIT, STEPS, clock, record
 
 A, B = "gain=1", "gain=5"
 
@@ -100,15 +99,6 @@ class TestMetrics:
         expected = [(0.6 - 0.5) / 0.5, (0.4 - 0.2) / 0.8, (0.8 - 0.5) / 0.5, (0.6 - 0.2) / 0.8]
         assert results.metrics["forward_transfer"] == pytest.approx(sum(expected) / 4)
         assert results.metrics["normalised_return"] == pytest.approx((90 / 100 + 80 / 50) / 2)
-
-    def test_a_reference_counts_where_it_met_a_task_first(self, tmp_path):
-        setting = coming_back(IncrementalRLSetting, A, B, A, B)
-        setting.apply(Recorder(), quiet=True, run_dir=str(tmp_path))
-        found = Results.load(tmp_path / "results.json")
-        found.accuracy_matrix = [[1.0, 9.0], [9.0, 2.0], [9.0, 9.0], [9.0, 9.0]]
-        found.save(tmp_path / "results.json")
-        stream = coming_back(IncrementalRLSetting, A, B, A, B, reference=str(tmp_path)).open_stream()
-        assert stream.result_fields([])["reference"]["returns"] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4])
