@@ -16,7 +16,10 @@ from redwood.methods.agents.actor import Actor, Outputs
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition
 from redwood.methods.replay.agem import project
+from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
+
+UNKNOWN = -1  # stands for the task where training gives no task ids
 
 
 def divergence(old: Tensor, new: Tensor, kind: Outputs) -> Tensor:
@@ -35,11 +38,14 @@ def divergence(old: Tensor, new: Tensor, kind: Outputs) -> Tensor:
 class StoredPolicies(Agent):
     """Store observations of each task, and what the agent's outputs were for them at the end of the task.
 
-    The observations are a random part of the task's last steps. Each worker stores its own.
+    The observations are a random part of the task's last steps. Each worker stores its own. While a task that comes
+    back is trained, its own old policy is left out; at its end, the new one takes the place of the old one.
 
     Attributes:
         stored_observations: (N, ...) of `observation_space`, equally many of each task that has enough steps.
         stored_outputs: (N, K), those of the policy at the end of the task.
+        stored_tasks: (N,), their tasks; `UNKNOWN` where training gives no task ids.
+        in_training: The task that is trained; None between phases, and where training gives no task ids.
     """
 
     target = IncrementalRLSetting
@@ -61,6 +67,8 @@ class StoredPolicies(Agent):
         empty = self.recent_observations(0)
         self.stored_observations: Tensor = self.add_state("stored_observations", empty, buffer=True)
         self.stored_outputs: Tensor = self.add_state("stored_outputs", torch.zeros(0, 0), buffer=True)
+        self.stored_tasks: Tensor = self.add_state("stored_tasks", torch.zeros(0, dtype=torch.int64), buffer=True)
+        self.in_training: int | None = None
 
     @override
     def load_state_dict(self, state: State) -> None:
@@ -70,9 +78,16 @@ class StoredPolicies(Agent):
             ValueError: If it holds observations of other environments.
         """
         observations, outputs = state["stored_observations"], state["stored_outputs"]
-        if observations.shape[1:] != self.stored_observations.shape[1:] or len(observations) != len(outputs):
+        lengths = {len(observations), len(outputs), len(state["stored_tasks"])}
+        if observations.shape[1:] != self.stored_observations.shape[1:] or len(lengths) > 1:
             raise ValueError("its stored observations are those of other environments")
         super().load_state_dict(state)
+
+    @override
+    def fit(self, phase: ReinforcementPhase) -> None:
+        self.in_training = phase.task_id
+        super().fit(phase)
+        self.in_training = None
 
     @override
     def on_task_end(self, task_id: int | None) -> None:
@@ -82,9 +97,18 @@ class StoredPolicies(Agent):
             return
         with torch.no_grad(), self.flops.count():
             outputs = self._actor(observations).cpu()
-        earlier = self.stored_outputs if len(self.stored_outputs) else outputs[:0]  # its width is known only now
+        others = self._rows_of_others(task_id)
+        earlier = self.stored_outputs[others] if len(others) else outputs[:0]  # its width is known only now
         self.stored_outputs = torch.cat([earlier, outputs])
-        self.stored_observations = torch.cat([self.stored_observations, observations])
+        self.stored_observations = torch.cat([self.stored_observations[others], observations])
+        tasks = torch.full((len(observations),), UNKNOWN if task_id is None else task_id)
+        self.stored_tasks = torch.cat([self.stored_tasks[others], tasks])
+
+    def _rows_of_others(self, task_id: int | None) -> Tensor:
+        """Return the numbers of the rows of all tasks but one; of all tasks if it is None."""
+        if task_id is None:
+            return torch.arange(len(self.stored_tasks))
+        return (self.stored_tasks != task_id).nonzero()[:, 0]
 
     def memory_gradient(self, parameters: list[nn.Parameter]) -> list[Tensor] | None:
         """Return the gradient of the mean divergence from the stored policies, on a random batch of observations.
@@ -93,11 +117,12 @@ class StoredPolicies(Agent):
             parameters: What to differentiate by.
 
         Returns:
-            One tensor for each parameter; None before the second task, and where no parameter decides actions.
+            One tensor for each parameter; None if no other task is stored, and where no parameter decides actions.
         """
-        if not len(self.stored_observations) or self._deciding.isdisjoint(parameters):
+        others = self._rows_of_others(self.in_training)
+        if not len(others) or self._deciding.isdisjoint(parameters):
             return None
-        rows = torch.randint(len(self.stored_observations), (self.memory_batch_size,))
+        rows = others[torch.randint(len(others), (self.memory_batch_size,))]
         now = self._actor(self.stored_observations[rows])
         then = self.stored_outputs[rows].to(now.device)
         loss = divergence(then, now, self._actor.kind(now.shape[1])).mean()
@@ -114,7 +139,7 @@ def trained_by(optimizer: Optimizer) -> list[nn.Parameter]:
 class AgentCloning(StoredPolicies):
     """Add a loss to each update of the policy: its divergence from the old policies on their stored observations.
 
-    The loss is cloning_coef * mean KL(old || new), on a batch that is drawn uniformly from all old tasks (M. Wolczyk et
+    The loss is cloning_coef * mean KL(old || new), on a batch drawn uniformly from all other tasks (M. Wolczyk et
     al., Disentangling Transfer in Continual Reinforcement Learning, NeurIPS 2022, section 5.2: behavioural cloning, and
     ClonEx with `best_return`). Q-values count as means of Gaussians with sigma = 1. Critics are not cloned. The
     gradient is added after clipping, and is not clipped itself.

@@ -1,5 +1,6 @@
 """Off-policy agents: each update learns from a replay memory of earlier transitions."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +11,9 @@ from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_positive, refuse_unused
 from redwood.core.errors import InvalidOptionError
+from redwood.core.workers import rank
 from redwood.methods.agents.agent import Agent
+from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.types import Space
 
 
@@ -24,6 +27,28 @@ class OffPolicyAgent(Agent):
             raise InvalidOptionError(
                 "--use_sde draws noise anew in each update, which --overlap_rollout true moves into the rollout that "
                 "this noise is for; leave one of them out."
+            )
+
+    @override
+    def fit(self, phase: ReinforcementPhase) -> None:
+        if not self.phase_count and rank() == 0:
+            self._warn_if_never_updated(phase.budget.total)
+        super().fit(phase)
+
+    def _warn_if_never_updated(self, steps: int) -> None:
+        """Warn if a phase is over before its first update.
+
+        Args:
+            steps: Steps of the phase, of this worker.
+        """
+        options: Any = self  # those of the library, which each agent declares
+        rollout = options.train_freq * self.n_envs
+        if steps // rollout * rollout <= options.learning_starts:
+            warnings.warn(
+                f"Nothing is learned: --learning_starts {options.learning_starts} counts the steps of each phase, and "
+                f"a phase has {steps} (--steps_per_task); use a smaller --learning_starts, or a larger "
+                "--steps_per_task.",
+                stacklevel=2,
             )
 
     def replay_buffer_options(self) -> dict[str, Any]:

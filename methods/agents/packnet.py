@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from redwood.core.checks import check_range
+from redwood.core.checks import check_range, refuse_unused
 from redwood.core.state import State
 from redwood.methods.agents.actor import Actor
 from redwood.methods.agents.agent import Agent
@@ -41,6 +41,9 @@ class AgentPackNet(Agent):
     within the last `retrain_share` of the steps, or at the end if there is none. Each task has its own copy of the last
     layers, of biases and of a deviation that is a parameter, and trains all of it.
 
+    With `equal_capacity`, a phase gives up the share n / (n + 1) of the free weights if n phases follow, as in
+    Continual World. So each of N phases keeps 1 / N of the weights, and the last one keeps all that are left.
+
     Attributes:
         owner: For each shared weight tensor, by name, the owner of each entry: 1 for the first phase, ...; 0 if free.
         own_number: The number of the present phase in `owner`.
@@ -54,12 +57,15 @@ class AgentPackNet(Agent):
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
     prune_share: float = 0.75  # share of each layer's free weights that a task gives up again
+    equal_capacity: bool = False  # each phase keeps an equal part of the weights instead, so that the last prunes none
     retrain_share: float = 0.33  # share of a task's steps that come after pruning
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "prune_share", 0, 0.99)
         check_range(self, "retrain_share", 0, 0.99)
+        if self.equal_capacity:
+            refuse_unused(self, {"prune_share": "whose weights are shared out equally"}, "--equal_capacity true")
 
     @override
     def configure(self, setting: ContinualRLSetting) -> None:
@@ -113,8 +119,10 @@ class AgentPackNet(Agent):
 
     def prune(self) -> None:
         """Keep the largest of each layer's free weights, and set the others to 0."""
+        left = self.run.num_phases - self.own_number
+        share = left / (left + 1) if self.equal_capacity else self.prune_share
         for name, owner in self.owner.items():
-            keep_largest(self._weights[name], owner, self.own_number, self.prune_share)
+            keep_largest(self._weights[name], owner, self.own_number, share)
         self.pruned = True
         self._masked.freeze()
 

@@ -131,10 +131,12 @@ class MeasuredImportance(WeightPenalty):
     The penalty is strength/2 * sum_i c_i (w_i - w*_i)^2. The curvature c_i is the sum of the importances for all tasks
     so far, and w* are the weights after the last task, as in Continual World (Wolczyk et al., 2021). The importances of
     a task are divided by their mean over all weights, unless `importance_scale` is none. A policy that is sure of its
-    actions has a tiny Fisher information, so no strength would suit two agents otherwise.
+    actions has a tiny Fisher information, so no strength would suit two agents otherwise. With `regularize_critic`, the
+    actor and the critics each have a mean of their own: values are larger than outputs of a policy, and would leave it
+    a weaker penalty. Layers that both share have the sum of the two.
     """
 
-    importance_scale: str = "mean"  # divide a task's importances by their mean over all weights; none: as measured
+    importance_scale: str = "mean"  # divide importances by their mean, of actor and critics each; none: as measured
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,11 +157,15 @@ class MeasuredImportance(WeightPenalty):
         observations = self.recent_observations(self.n_samples)
         found = {name: torch.zeros_like(p) for name, p in self.trained_weights()}
         for networks in (Actor(self), Critic(self)) if self.regularize_critic else (Actor(self),):
-            for name, value in self.measure(networks, observations).items():
-                if name in found:
-                    found[name] += value
+            for name, value in self._scaled(self.measure(networks, observations)).items():
+                found[name] += value
+        return found
+
+    def _scaled(self, measured: Weights) -> Weights:
+        """Return the mean over the workers for the weights with a penalty, on the scale that was asked for."""
+        found = {name: value for name, value in measured.items() if name in self.penalised}
         found = {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
-        mean = mean_of(found) if self.importance_scale == "mean" else 1.0
+        mean = mean_of(found) if found and self.importance_scale == "mean" else 1.0
         return {name: value / mean for name, value in found.items()} if mean else found
 
 

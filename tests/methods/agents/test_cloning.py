@@ -7,8 +7,9 @@ from torch.distributions import Categorical, Normal, kl_divergence
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.agents.actor import Actor, Outputs
 from redwood.methods.agents.cloning import divergence
-from tests.methods.agents.parts import joined, trained, untrained
+from tests.methods.agents.parts import joined, setting_for, trained, untrained
 from tests.methods.agents.runs import same
+from tests.small_runs import run_here
 
 
 class TestDivergence:
@@ -123,3 +124,42 @@ def test_a_memory_of_other_environments_is_refused():
 def test_options_out_of_range(options):
     with pytest.raises(InvalidOptionError, match="has to be at least"):
         joined("dqn+cloning", **options)
+
+
+COMES_BACK = {"nb_tasks": None, "tasks": ["default", "length=2", "default"]}  # three phases of tasks 0, 1, 0
+
+
+class TestTasksThatComeBack:
+    def test_the_new_policy_takes_the_place_of_the_old_one(self):
+        agent = joined("dqn+cloning", states_per_task=20)
+        end, memories = agent.on_task_end, []
+
+        def noting(task_id):
+            end(task_id)
+            memories.append((agent.stored_tasks, agent.stored_observations, agent.stored_outputs))
+
+        agent.on_task_end = noting
+        run_here(setting_for("dqn", **COMES_BACK), agent)
+        assert [tasks.tolist() for tasks, *_ in memories] == [[0] * 20, [0] * 20 + [1] * 20, [1] * 20 + [0] * 20]
+        (_, *first), (_, *second), (_, *third) = memories
+        for name, one, two, three in zip(("observations", "outputs"), first, second, third, strict=True):
+            assert torch.equal(two[:20], one), name
+            assert torch.equal(three[:20], two[20:]), name
+            assert not torch.equal(three[20:], one), name
+
+    @pytest.mark.parametrize("part", ["cloning", "agem"])
+    def test_their_own_old_policy_is_left_out(self, part, monkeypatch):
+        agent = joined(f"dqn+{part}", states_per_task=20)
+        forward, trained_with = Actor.forward, []
+
+        def noting(self, observations):
+            if torch.is_grad_enabled() and len(observations) == agent.memory_batch_size and len(agent.stored_tasks):
+                same_rows = (observations[:, None] == agent.stored_observations).all(2)
+                tasks = {int(agent.stored_tasks[rows.nonzero()[0, 0]]) for rows in same_rows}
+                trained_with.append((agent.phase_count, tasks))
+            return forward(self, observations)
+
+        monkeypatch.setattr(Actor, "forward", noting)
+        run_here(setting_for("dqn", **COMES_BACK), agent)
+        assert {phase for phase, _ in trained_with} == {1, 2}
+        assert all(tasks == ({0} if phase == 1 else {1}) for phase, tasks in trained_with)

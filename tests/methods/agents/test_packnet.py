@@ -82,6 +82,29 @@ def test_each_task_keeps_its_share_of_what_was_free():
         assert bool(weights[owner == 3].any())
 
 
+def test_equal_capacity_shares_out_all_weights_and_the_last_phase_prunes_none():
+    agent = joined("dqn+packnet", equal_capacity=True)
+    before, prune = [], agent.prune
+
+    def noting():
+        before.append({name: p.detach().clone() for name, p in agent._weights.items()})
+        prune()
+        changed.append(any(not torch.equal(p, before[-1][name]) for name, p in agent._weights.items()))
+
+    agent.prune, changed = noting, []
+    run_here(setting_for("dqn+packnet", nb_tasks=3, steps_per_task=24), agent)
+    assert changed == [True, True, False]
+    for owner in agent.owner.values():
+        counts = [int((owner == task).sum()) for task in (FREE, 1, 2, 3)]
+        assert counts[0] == 0
+        assert max(counts[1:]) - min(counts[1:]) <= 2  # rounding
+
+
+def test_equal_capacity_leaves_no_choice_of_a_share():
+    with pytest.raises(InvalidOptionError, match=r"--prune_share 0\.5 does not go with --equal_capacity true"):
+        joined("dqn+packnet", equal_capacity=True, prune_share=0.5)
+
+
 @pytest.mark.parametrize("retrain_share", [0.0, 0.33])
 def test_pruning_leaves_steps_to_retrain(retrain_share):
     agent = joined("dqn+packnet", retrain_share=retrain_share)

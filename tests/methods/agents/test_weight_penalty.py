@@ -182,6 +182,11 @@ class TestCritics:
         assert all(agent.curvature[key].any() for key in critics)
         without = trained(f"{name}+{part}", {"nb_tasks": 1})
         assert agent.curvature.keys() - without.curvature.keys() == critics
+        # These networks share no layer: what decides the actions is held as firmly as without penalised critics.
+        for key, curvature in without.curvature.items():
+            torch.testing.assert_close(agent.curvature[key], curvature)
+        if part != "l2":
+            assert mean_of({key: agent.curvature[key] for key in critics}) == pytest.approx(1)
 
     def test_there_is_none_without_an_actor(self):
         with pytest.raises(InvalidOptionError, match=r"--regularize_critic has no effect on dqn\+ewc"):
