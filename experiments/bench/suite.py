@@ -187,6 +187,11 @@ def read_suite(given: str, option: str = "--bench", folder: Path = SHIPPED) -> S
     for name, entry in content.items():
         if not isinstance(name, str) or not re.fullmatch(_NAME, name.removeprefix("_")):
             raise UsageError(f"{option} {given}: {name} cannot name a bench; use letters, digits, and . _ + -")
+        for key in entry if isinstance(entry, Mapping) else ():
+            if key not in _ENTRY.entries:
+                near = difflib.get_close_matches(str(key), _ENTRY.entries, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"choose from {_listed(_ENTRY.entries)}."
+                raise UsageError(f"{option} {given}: {name} holds {key}; {hint}")
         problem = _ENTRY.problem(entry, name)
         if problem is not None:
             raise UsageError(f"{option} {given}: {problem}; correct it.")

@@ -1,10 +1,12 @@
 """Read a suite, in the format of `--bench`, and choose the options of the methods of `--method`.
 
-An agent that is joined to parts, and has no entry of its own, has the options of the agent's entry.
+The parts of a method may come in any order. A method without an entry of its own has the options of the entry of its
+agent that shares most parts with it.
 """
 
 import difflib
 from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.suite import Bench, Suite, read_suite
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.methods.lookup import get_method
+from redwood.methods.table import AGENT_PARTS
 
 FOLDER = Path(__file__).parent
 # Suites that are known by name, and why they cannot run.
@@ -60,18 +64,54 @@ def _read(given: str) -> Suite:
 
 def _entries(suite: Suite, given: str, method: str | None) -> dict[str, Bench]:
     """The entry of each method."""
-    known = {bench.method: bench for bench in suite.benches}
+    known = _by_parts(suite, given)
+    listed = ", ".join(bench.method for bench in known.values())
     if method is None:
-        raise UsageError(f"--suite {given} needs --method; it has options for {', '.join(known)}.")
+        raise UsageError(f"--suite {given} needs --method; it has options for {listed}.")
     found: dict[str, Bench] = {}
     for name in method.split(","):
-        entry = known.get(name) or known.get(name.split("+")[0])
-        if entry is None:
-            near = difflib.get_close_matches(name, known, n=1)
+        parts = frozenset(name.split("+"))
+        agent = parts - AGENT_PARTS.keys()
+        alike = [own for own in known if own - AGENT_PARTS.keys() == agent]
+        if not alike:
+            near = difflib.get_close_matches(name, [bench.method for bench in known.values()], n=1)
             hint = f"did you mean {near[0]}? It" if near else "it"
-            raise UsageError(f"--suite {given} has no options for {name}; {hint} has some for {', '.join(known)}.")
-        found[name] = entry
+            raise UsageError(f"--suite {given} has no options for {name}; {hint} has some for {listed}.")
+        best = max(alike, key=lambda own: (len(own & parts), -len(own - parts)))
+        found[name] = known[best] if best <= parts else _without_others(known[best], name)
+        missing = [part for part in name.split("+") if part not in best]
+        if best != parts:
+            defaults = f"; {', '.join(missing)} has redwood's defaults, as no options are published" if missing else ""
+            print(f"suite {suite.name}: {name} has the options of {known[best].method}{defaults}.")
     return found
+
+
+def _without_others(entry: Bench, method: str) -> Bench:
+    """The entry without the options that only its own parts have."""
+    theirs, ours = ({f.name for f in fields(get_method(name))} for name in (entry.method, method))
+    lost = theirs - ours
+    return replace(entry, options={name: value for name, value in entry.options.items() if name not in lost})
+
+
+def _by_parts(suite: Suite, given: str) -> dict[frozenset[str], Bench]:
+    """The entries by the parts of their methods."""
+    known: dict[frozenset[str], Bench] = {}
+    for bench in suite.benches:
+        parts = frozenset(bench.method.split("+"))
+        if parts in known:
+            raise UsageError(
+                f"--suite {given} has two entries of one method, {known[parts].name} and {bench.name} "
+                f"({bench.method}); remove one, or give it another method."
+            )
+        known[parts] = bench
+    unused = [
+        name
+        for name, default in (("seeds", 1), ("expect", {}))
+        if any(getattr(b, name) != default for b in suite.benches)
+    ]
+    if unused:
+        print(f"suite {suite.name}: {' and '.join(unused)} only count under --bench; repeat a run by --seeds.")
+    return known
 
 
 def _values(chosen: Mapping[str, Bench], name: str) -> dict[str, Any]:

@@ -44,6 +44,23 @@ class TestOptions:
     def test_an_agent_with_parts_has_those_of_the_agent(self):
         assert choose("cartpole10", "ppo+ewc") == choose("cartpole10", "ppo,ppo+ewc") == choose("cartpole10", "ppo")
 
+    def test_parts_may_come_in_any_order(self, capsys):
+        expected = choose("continual_world_10", "sac+reset_buffer+agem")
+        assert "--states_per_task=2048" in expected
+        assert choose("continual_world_10", "sac+agem+reset_buffer") == expected
+        assert "has the options of" not in capsys.readouterr().out
+
+    def test_of_the_entry_with_most_of_the_parts(self, capsys):
+        assert "--states_per_task=2048" in choose("continual_world_10", "sac+agem")
+        assert "sac+agem has the options of sac+reset_buffer+agem." in capsys.readouterr().out
+        assert "--states_per_task=2048" in choose("continual_world_10", "sac+agem+reset_critic")
+        assert "reset_critic has redwood's defaults, as no options are published." in capsys.readouterr().out
+
+    def test_of_parts_that_it_lacks_are_left_out(self):
+        options = choose("continual_world_10", "sac+cloning")
+        assert "--cloning_coef=100" in options
+        assert not any(one.startswith("--explore_steps") for one in options)
+
     def test_a_method_without_any(self):
         with pytest.raises(UsageError, match="has no options for sac; it has some for ppo, dqn"):
             choose("cartpole10", "sac")
@@ -70,6 +87,24 @@ class TestSuitesOfYourOwn:
         with pytest.raises(UsageError, match=r"names code that would be run, env: file\.py:make"):
             choose(tmp_path / "mine.yaml", "ppo")
         assert "--env=file.py:make" in choose(tmp_path / "mine.yaml", "ppo", trusted=True)
+
+    def test_two_entries_of_one_method(self, tmp_path):
+        entry = {"setting": "incremental_rl", "options": {"env": "CartPole-v1"}}
+        content = {"a": entry | {"method": "dqn+ewc+reset_buffer"}, "b": entry | {"method": "dqn+reset_buffer+ewc"}}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        with pytest.raises(UsageError, match="has two entries of one method, a and b"):
+            choose(tmp_path / "mine.yaml", "dqn")
+
+    def test_what_only_counts_under_bench_is_told(self, tmp_path, capsys):
+        content = {"mine": {"setting": "incremental_rl", "method": "ppo", "seeds": 2, "expect": {}}}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        choose(tmp_path / "mine.yaml", "ppo")
+        assert "suite mine: seeds only count under --bench; repeat a run by --seeds." in capsys.readouterr().out
+
+    def test_a_misspelled_key(self, tmp_path):
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"mine": {"setting": "incremental_rl", "metod": "ppo"}}))
+        with pytest.raises(UsageError, match=r"mine holds metod; did you mean method\?"):
+            choose(tmp_path / "mine.yaml", "ppo")
 
     def test_no_such_suite(self):
         with pytest.raises(
