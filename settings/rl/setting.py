@@ -76,6 +76,13 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
             raise InvalidOptionError(
                 f"--eval_every {self.eval_every} tests inside phases, but --eval_tasks is none; leave one out."
             )
+        if isinstance(self.env, str) and "," in self.env:
+            self.env = ",".join(self._parts())
+            if "" in self._parts():
+                raise InvalidOptionError(
+                    f"--env {self.env} names no environment at place {self._parts().index('') + 1} of its list; remove "
+                    "a comma."
+                )
         for name in ("attributes", "tasks"):
             if getattr(self, name) and self._gives_environments:
                 raise InvalidOptionError(
@@ -135,7 +142,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
 
     def _parts(self) -> list[Any]:
         """The environments as they come, one for each phase."""
-        return self.env.split(",") if isinstance(self.env, str) else list(self.env)
+        return [part.strip() for part in self.env.split(",")] if isinstance(self.env, str) else list(self.env)
 
     def _visits(self, n: int) -> list[int]:
         """The environment of each phase, of `n`: one that is named twice comes back."""

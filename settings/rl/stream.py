@@ -1,5 +1,6 @@
 """Turns the assumptions of a reinforcement node into behaviour: phases, environments and scores."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -160,6 +161,7 @@ class ReinforcementStream(FixedStream):
         Raises:
             InvalidOptionError: If there is none of this agent and of these tasks.
         """
+        self._tell_empty_curves()
         if self._setting.reference:
             wanted = Wanted(
                 method=method.reference(),
@@ -170,6 +172,15 @@ class ReinforcementStream(FixedStream):
                 read_default=self._read_default,
             )
             self._reference = read_reference(Path(self._setting.reference), wanted)
+
+    def _tell_empty_curves(self) -> None:
+        steps = self._setting.steps_per_task * (len(self._order) if self.num_phases < len(self._order) else 1)
+        if self._setting.eval_every >= steps:
+            warnings.warn(
+                f"--eval_every {self._setting.eval_every} has no point inside a phase, which has {steps} steps; use a "
+                "smaller one for curves.",
+                stacklevel=2,
+            )
 
     def _read_default(self, environment: str, name: str) -> float | None:
         """Return a number of an unchanged environment; None if the stream has no such environment."""

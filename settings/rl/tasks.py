@@ -83,7 +83,16 @@ def given_tasks(maker: EnvironmentMaker, texts: Sequence[str]) -> list[Task]:
         physics.check(name, "tasks", maker.name)
     defaults = {name: physics.read(name) for name in names}
     env.close()
+    for text, change in zip(texts, changes, strict=True):
+        for name, value in change.items():
+            if _is_size(name) and value <= 0:
+                raise InvalidOptionError(f"--tasks {text}: {name} is a length or a mass, which has to be above 0.")
     return [Task(0, defaults | _as_set(change, defaults)) for change in changes]
+
+
+def _is_size(name: str) -> bool:
+    """Whether a number is a length, a mass or a moment of inertia, of which an environment divides."""
+    return name in ("m", "l") or any(word in name.lower() for word in ("mass", "length", "moi"))
 
 
 def _as_set(values: dict[str, float], defaults: dict[str, float]) -> dict[str, float]:

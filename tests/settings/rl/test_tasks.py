@@ -13,7 +13,7 @@ from redwood.settings.rl.tree import (
     TaskIncrementalRLSetting,
     TraditionalRLSetting,
 )
-from tests.settings.rl.clock import LIMIT, STEPS, clock, record
+from tests.settings.rl.clock import LIMIT, STEPS, Recorder, clock, record
 
 A, B = "gain=1", "gain=5"
 
@@ -119,3 +119,25 @@ def test_pictures_name_the_task_of_each_phase(rows, tmp_path, monkeypatch):
         assert shown[0][:2] == ["0", "1"]
         assert shown[0][2 : 2 + rows] == ["0", "1", "0", "1"][:rows]
     assert shown[1][:4] == ["0", "1", "0", "1"]
+
+
+@pytest.mark.parametrize("change", ["length=-1", "masspole=0"])
+def test_lengths_and_masses_are_above_zero(change):
+    with pytest.raises(
+        InvalidOptionError, match=rf"--tasks {change}: .* is a length or a mass, which has to be above 0"
+    ):
+        IncrementalRLSetting(env="CartPole-v1", tasks=["default", change]).open_stream()
+
+
+class TestListsOfEnvironments:
+    def test_blanks_do_not_count(self):
+        assert IncrementalRLSetting(env="CartPole-v0, CartPole-v1").env == "CartPole-v0,CartPole-v1"
+
+    def test_an_empty_place_is_named(self):
+        with pytest.raises(InvalidOptionError, match="--env CartPole-v0,,CartPole-v1 names no environment at place 2"):
+            IncrementalRLSetting(env="CartPole-v0,,CartPole-v1")
+
+
+def test_no_point_of_a_curve_inside_a_phase_is_told():
+    with pytest.warns(UserWarning, match="--eval_every 1000 has no point inside a phase, which has 500 steps"):
+        IncrementalRLSetting(env="CartPole-v1", steps_per_task=500, eval_every=1000).open_stream().check(Recorder())
