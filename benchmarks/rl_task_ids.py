@@ -18,7 +18,7 @@ from common import environment, markdown_table, write
 from redwood.methods import get_method
 from redwood.settings import get_setting
 
-SEEDS = range(3)
+SEEDS = range(5)
 SETTING = {"tasks": ["default", "force_mag=-10"], "steps_per_task": 6_144, "test_episodes": 10}
 METHOD = "ppo+ewc"
 AGENT = {"n_steps": 256, "n_epochs": 6, "learning_rate": 1.5e-3, "ewc_lambda": 1000.0}

@@ -104,7 +104,7 @@ class AgentL2(WeightPenalty):
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
-    l2_lambda: float = 10.0  # strength of the penalty
+    l2_lambda: float = 100.0  # strength of the penalty
 
     def __post_init__(self) -> None:
         super().__post_init__()
