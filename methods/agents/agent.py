@@ -1,6 +1,7 @@
 """The base of reinforcement agents: an algorithm of Stable-Baselines3, with hooks around its training."""
 
 import inspect
+import warnings
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -61,6 +62,7 @@ class Agent(Method):
         algorithm_name: Name of the algorithm's class in the package `stable_baselines3`.
         action_spaces: Kinds of action spaces that the algorithm can handle.
         network_parts: Networks of which `net_arch` in `policy_kwargs` may give the sizes separately.
+        reads_recent: Whether `recent_observations` is used; only then are they kept.
         without_second_phase: For a part that begins with the second phase, what is said of a run with one phase.
 
     Attributes:
@@ -71,7 +73,7 @@ class Agent(Method):
         phase_count: Number of phases that are over.
         device: Where the networks are.
         flops: Counts operations of all updates; `self.flops.count()` counts others.
-        newest: The last observations of the phase, (n_envs, ...) for each step.
+        newest: The last observations of the phase, (n_envs, ...) for each step; empty unless `reads_recent`.
     """
 
     target = ContinualRLSetting
@@ -79,6 +81,7 @@ class Agent(Method):
     algorithm_name: ClassVar[str] = ""
     action_spaces: ClassVar[tuple[type[Space], ...]] = ()
     network_parts: ClassVar[tuple[str, ...]] = ()
+    reads_recent: ClassVar[bool] = False
     without_second_phase: ClassVar[str] = ""
 
     policy: str = "auto"  # MlpPolicy, CnnPolicy, or auto: CnnPolicy for images of 36 pixels or more
@@ -164,7 +167,7 @@ class Agent(Method):
         self._check_run(setting)
         self.device = self.run.device(setting.workers)
         self.phase_count = self.add_state("phase_count", 0)
-        self.newest: deque[Array] = deque(maxlen=NEWEST)
+        self.newest: deque[Array] = deque(maxlen=NEWEST if self.reads_recent else 0)
         self.algorithm: Any = self._build_algorithm(setting)
         self._watch_optimizers()
         self._set_threads()
@@ -314,13 +317,28 @@ class Agent(Method):
 
         Returns:
             (n, ...) of `observation_space`, on the CPU; each call in a phase chooses the same ones.
+
+        Raises:
+            TypeError: If the class does not set `reads_recent`.
         """
+        if not self.reads_recent:
+            raise TypeError(f"{type(self).__name__} uses recent_observations; set reads_recent = True in the class.")
         if not self.newest:
             space = self.observation_space
             return torch.from_numpy(np.empty((0, *(space.shape or ())), space.dtype))
         newest = torch.from_numpy(np.concatenate(self.newest))
         choice = generator(self.setting.seed, "recent observations", self.phase_count, rank())
         return newest[torch.randperm(len(newest), generator=choice)[:n]]
+
+    def warn_if_beyond_recent(self, name: str) -> None:
+        """Warn if the option `name` asks for more of a task's observations than are kept."""
+        kept = NEWEST * self.n_envs
+        if getattr(self, name) > kept and rank() == 0:
+            warnings.warn(
+                f"--{name} {getattr(self, name)} is more than the last {kept} observations of a task that are kept "
+                f"({NEWEST} for each of --n_envs), so {kept} are used; use a smaller one, or a larger --n_envs.",
+                stacklevel=2,
+            )
 
     # What the run calls.
 

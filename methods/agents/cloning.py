@@ -49,9 +49,10 @@ class StoredPolicies(Agent):
     """
 
     target = IncrementalRLSetting
+    reads_recent: ClassVar[bool] = True
     without_second_phase: ClassVar[str] = "No old policy was preserved"
 
-    states_per_task: int = 1000  # observations of each task that each worker stores; at most 2048 of each environment
+    states_per_task: int = 1000  # observations of each task, by each worker; at most the last 2048 of each environment
     memory_batch_size: int = 128  # stored observations per update
 
     def __post_init__(self) -> None:
@@ -62,6 +63,7 @@ class StoredPolicies(Agent):
     @override
     def configure(self, setting: ContinualRLSetting) -> None:
         super().configure(setting)
+        self.warn_if_beyond_recent("states_per_task")
         self._actor = Actor(self)
         self._deciding = set(self._actor.weights().values())
         empty = self.recent_observations(0)

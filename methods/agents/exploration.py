@@ -1,5 +1,6 @@
 """Agents that explore a new task with the best of their old policies."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.workers import rank
 from redwood.methods.agents.off_policy import OffPolicyAgent
 from redwood.methods.agents.on_policy import OnPolicyAgent
 from redwood.methods.agents.task_input import OneHotTask
@@ -24,7 +26,8 @@ class AgentBestReturn(OffPolicyAgent):
     It is best-return exploration (M. Wolczyk et al., Disentangling Transfer in Continual Reinforcement Learning,
     NeurIPS 2022, section 5.2); with `cloning` it is ClonEx. The policy of an old task is the present network, which is
     told that it is in the old task. The best one has the highest mean return of its episodes in the new task. DQN's
-    old policies act at random in a share `exploration_final_eps` of the steps.
+    old policies act at random in a share `exploration_final_eps` of the steps. They replace the random actions before
+    `learning_starts`, as in ClonEx: afterwards the present policy acts.
 
     Attributes:
         old_tasks: The tasks of earlier phases.
@@ -37,7 +40,7 @@ class AgentBestReturn(OffPolicyAgent):
     without_second_phase: ClassVar[str] = "No old policy explored"
     composition: ClassVar[Composition] = Composition.ANYWHERE
 
-    explore_steps: int = 1000  # steps of a task in which old policies act; 0: none
+    explore_steps: int = 1000  # steps of a task in which old policies act, and not random actions; 0: none
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse to be joined to an agent that can only learn from its own actions."""
@@ -85,14 +88,15 @@ class AgentBestReturn(OffPolicyAgent):
         algorithm, budget = self.algorithm, phase.budget
         sample, store = algorithm._sample_action, algorithm._store_transition
 
-        def explores() -> bool:
-            return bool(self.old_tasks) and budget.spent < self.explore_steps
+        explores = bool(self.old_tasks) and self.explore_steps > 0
 
         def sample_action(learning_starts: int, *args: Any) -> Any:
-            if explores():
+            if explores and budget.spent < self.explore_steps:
                 return self._old_action(sample, *args)
-            self.acting.clear()
-            return sample(learning_starts, *args)
+            if self.acting:
+                self._warn_of_untried()
+                self.acting.clear()
+            return sample(0 if explores else learning_starts, *args)
 
         def store_transition(
             memory: Any, actions: Array, new_obs: Array, rewards: Array, dones: Array, infos: list[Info]
@@ -107,6 +111,16 @@ class AgentBestReturn(OffPolicyAgent):
         finally:
             for name in wrapped:
                 del vars(algorithm)[name]
+
+    def _warn_of_untried(self) -> None:
+        """Warn if the exploration is over before each old policy has finished an episode."""
+        untried = sum(not returns for returns in self.episode_returns.values())
+        if untried and rank() == 0:
+            warnings.warn(
+                f"--explore_steps {self.explore_steps} ended before {untried} of {len(self.old_tasks)} old policies "
+                "had finished an episode, so the best was chosen among the others; use a larger --explore_steps.",
+                stacklevel=2,
+            )
 
     def _old_action(self, sample: Any, *args: Any) -> Any:
         """Sample actions as the library does, of the policies of the old tasks that act."""

@@ -135,6 +135,13 @@ class AgentPackNet(Agent):
         super().after_step(optimizer)
         self._masked.restore({p for group in optimizer.param_groups for p in group["params"]})
 
+    @override
+    def never_acted(self) -> str | None:
+        reason = super().never_acted()
+        if reason is None or self.equal_capacity or not self.prune_share:
+            return reason
+        return f"{reason.rstrip('.')}, in which --prune_share {self.prune_share} gave up weights for nothing."
+
     # Acting.
 
     @override

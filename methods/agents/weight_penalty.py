@@ -136,16 +136,19 @@ class MeasuredImportance(WeightPenalty):
     a weaker penalty. Layers that both share have the sum of the two.
     """
 
+    reads_recent: ClassVar[bool] = True
+    samples_option: ClassVar[str] = ""
+
     importance_scale: str = "mean"  # divide importances by their mean, of actor and critics each; none: as measured
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self, "importance_scale", SCALES)
 
-    @property
-    @abstractmethod
-    def n_samples(self) -> int:
-        """Observations of each task that the importance is measured on, by each worker."""
+    @override
+    def configure(self, setting: ContinualRLSetting) -> None:
+        super().configure(setting)
+        self.warn_if_beyond_recent(self.samples_option)
 
     @abstractmethod
     def measure(self, networks: Actor, observations: Tensor) -> Weights:
@@ -154,7 +157,7 @@ class MeasuredImportance(WeightPenalty):
     @override
     def importance(self) -> Weights:
         """Return the mean importance over the workers, each of which has observations of its own."""
-        observations = self.recent_observations(self.n_samples)
+        observations = self.recent_observations(getattr(self, self.samples_option))
         found = {name: torch.zeros_like(p) for name, p in self.trained_weights()}
         for networks in (Actor(self), Critic(self)) if self.regularize_critic else (Actor(self),):
             for name, value in self._scaled(self.measure(networks, observations)).items():
@@ -178,9 +181,10 @@ class AgentEWC(MeasuredImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    samples_option: ClassVar[str] = "fisher_samples"
 
     ewc_lambda: float = 100.0  # strength of the penalty
-    fisher_samples: int = 1000  # observations of each task that the importance is measured on, by each worker
+    fisher_samples: int = 1000  # observations of each task, by each worker; at most the last 2048 of each environment
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,11 +195,6 @@ class AgentEWC(MeasuredImportance):
     @override
     def strength(self) -> float:
         return self.ewc_lambda
-
-    @property
-    @override
-    def n_samples(self) -> int:
-        return self.fisher_samples
 
     @override
     def measure(self, networks: Actor, observations: Tensor) -> Weights:
@@ -211,9 +210,10 @@ class AgentMAS(MeasuredImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    samples_option: ClassVar[str] = "mas_samples"
 
     mas_lambda: float = 10.0  # strength of the penalty
-    mas_samples: int = 1000  # observations of each task that the importance is measured on, by each worker
+    mas_samples: int = 1000  # observations of each task, by each worker; at most the last 2048 of each environment
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,11 +224,6 @@ class AgentMAS(MeasuredImportance):
     @override
     def strength(self) -> float:
         return 2 * self.mas_lambda  # a curvature is twice the factor of the square
-
-    @property
-    @override
-    def n_samples(self) -> int:
-        return self.mas_samples
 
     @override
     def measure(self, networks: Actor, observations: Tensor) -> Weights:

@@ -59,7 +59,9 @@ def test_it_is_told_once_in_a_sentence(name, setting, options, said):
 @pytest.mark.filterwarnings("ignore:.*begins with the second phase")
 def test_agents_tell_that_there_was_no_second_phase(name, said):
     agent = trained(name, {"cls": MultiTaskRLSetting, "steps_per_task": 16})
-    assert agent.never_acted() == (said and f"{said}: this begins with the second phase, and the run has only one.")
+    harm = ", in which --prune_share 0.75 gave up weights for nothing" if name == "ppo+packnet" else ""
+    expected = said and f"{said}: this begins with the second phase, and the run has only one{harm}."
+    assert agent.never_acted() == expected
     assert trained(name, {"cls": TaskIncrementalRLSetting, "steps_per_task": 16}).never_acted() is None
 
 

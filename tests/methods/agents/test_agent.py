@@ -1,5 +1,6 @@
 """What an agent shows to those that build on it, and what it refuses."""
 
+import warnings
 from functools import partial
 
 import gymnasium
@@ -13,6 +14,7 @@ from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodE
 from redwood.methods.agents.off_policy import DQN, SAC, TD3
 from redwood.methods.agents.on_policy import A2C, PPO
 from redwood.settings.rl.tree import IncrementalRLSetting
+from tests.methods.agents.parts import untrained
 from tests.methods.agents.runs import SMALL, configured, small_setting
 
 
@@ -57,6 +59,14 @@ def test_best_numbers(method):
     assert agent.predict(1e6 * x, None).abs().max() <= 2
 
 
+class A2CWithRecent(A2C):
+    reads_recent = True
+
+
+class DQNWithRecent(DQN):
+    reads_recent = True
+
+
 def test_outputs_are_those_that_the_policy_draws_from():
     agent = configured(PPO(), small_setting("CartPole-v1"))
     x = torch.randn(20, 4)
@@ -70,7 +80,7 @@ def test_outputs_are_those_that_the_policy_draws_from():
 def test_pictures(shape, policy):
     """The library moves their channels to the front; who asks for actions or outputs need not know."""
     setting = pictures(shape=shape)
-    agent = configured(DQN(learning_starts=2, batch_size=2, buffer_size=20), setting)
+    agent = configured(DQNWithRecent(learning_starts=2, batch_size=2, buffer_size=20), setting)
     assert type(agent.algorithm.policy).__name__ == ("CnnPolicy" if policy == "CnnPolicy" else "DQNPolicy")
     agent.fit(setting.open_stream().phase(0))
     x = agent.recent_observations(6)
@@ -84,7 +94,7 @@ def test_pictures(shape, policy):
 
 def test_recent_observations():
     setting = small_setting("CartPole-v1", steps_per_task=30)
-    agent = configured(A2C(n_envs=2), setting)
+    agent = configured(A2CWithRecent(n_envs=2), setting)
     assert agent.recent_observations(5).shape == (0, 4)
     phase = setting.open_stream().phase(0)
     agent.fit(phase)
@@ -93,6 +103,26 @@ def test_recent_observations():
     few = agent.recent_observations(7)
     assert torch.equal(few, everything[:7])
     assert len(everything.unique(dim=0)) > 20
+
+
+def test_observations_are_kept_only_where_they_are_read():
+    setting = small_setting("CartPole-v1", steps_per_task=30)
+    agent = configured(A2C(), setting)
+    agent.fit(setting.open_stream().phase(0))
+    assert not agent.newest
+    with pytest.raises(TypeError, match="set reads_recent = True"):
+        agent.recent_observations(5)
+
+
+@pytest.mark.parametrize(
+    ("part", "option"), [("ewc", "fisher_samples"), ("mas", "mas_samples"), ("cloning", "states_per_task")]
+)
+def test_more_observations_than_are_kept_are_told_of(part, option):
+    with pytest.warns(UserWarning, match=f"--{option} 4097 is more than the last 4096 observations"):
+        untrained(f"ppo+{part}", n_envs=2, **{option: 4097})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        untrained(f"ppo+{part}", n_envs=2, **{option: 4096})
 
 
 @pytest.mark.parametrize("name", SMALL)

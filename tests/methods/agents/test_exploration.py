@@ -51,6 +51,32 @@ def test_old_policies_act_in_turn_and_then_the_best(name, task_input):
     assert third[64] == (best,) or len(agent.episode_returns[best]) == 1
 
 
+def test_no_random_actions_follow_the_exploration():
+    """They are those of a first task; the old policies replace them in later ones."""
+    agent = joined("dqn+best_return", explore_steps=20, learning_starts=40)
+    told = []
+
+    def learn(phase, steps, learn=agent.learn):
+        sample = type(agent.algorithm)._sample_action
+
+        def noted(learning_starts, *args, **options):
+            told.append((phase.index, learning_starts))
+            return sample(agent.algorithm, learning_starts, *args, **options)
+
+        agent.algorithm._sample_action = noted
+        learn(phase, steps)
+
+    agent.learn = learn
+    run_here(setting_for("dqn+best_return", steps_per_task=60), agent)
+    assert set(told) == {(0, 40), (1, 0)}
+
+
+def test_old_policies_that_were_not_tried_are_told_of():
+    setting = setting_for("dqn+best_return", steps_per_task=24)
+    with pytest.warns(UserWarning, match=r"--explore_steps 1 ended before 1 of 1 old policies .* larger --explore"):
+        run_here(setting, joined("dqn+best_return", explore_steps=1))
+
+
 def test_images_are_told_the_old_task():
     agent = joined("dqn+best_return", explore_steps=40)
     setting = small_setting([Picture, OtherPicture], cls=TaskIncrementalRLSetting, nb_tasks=None, steps_per_task=80)

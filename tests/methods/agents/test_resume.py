@@ -69,6 +69,11 @@ CASES = {name: (make, env, {}) for name, (make, env) in SMALL.items()} | {
     ),
     "ppo+cloning": (partial(joined, "ppo+cloning"), "CartPole-v1", {}),
     "ppo+agem": (partial(joined, "ppo+agem"), "CartPole-v1", {}),
+    "dqn+cloning, a task comes back": (
+        partial(joined, "dqn+cloning", states_per_task=30),
+        "CartPole-v1",
+        {"nb_tasks": None, "tasks": ["default", "length=2", "default"]},
+    ),
     "ppo+mas": (partial(joined, "ppo+mas", regularize_critic=True), "CartPole-v1", {}),
     "ppo+reset_critic": (partial(joined, "ppo+reset_critic"), "CartPole-v1", {}),
     "dqn+best_return": (

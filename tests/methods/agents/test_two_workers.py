@@ -25,6 +25,7 @@ def train(case, **options):
     name, _, heads = case.partition(", ")
     make, env = SMALL[name]
     agent = make(task_input=heads) if heads else make()
+    agent.reads_recent = True
     results = run_here((WITH_IDS if heads else SETTING)(env), agent, **options)
     return comparable(results), agent.state_dict() | {"newest": torch.from_numpy(np.stack(agent.newest))}
 
@@ -33,6 +34,7 @@ def train_and_watch_heads(name):
     """The tasks whose heads each phase has changed, and the state after all phases."""
     make, env = SMALL[name]
     agent = make(task_input="heads")
+    agent.reads_recent = True
     fit, changed = agent.fit, []
 
     def heads():
