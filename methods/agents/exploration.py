@@ -10,10 +10,10 @@ from typing_extensions import override
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.workers import rank
-from redwood.methods.agents.off_policy import OffPolicyAgent
+from redwood.methods.agents.off_policy import OffPolicyAgent, joined_reference
 from redwood.methods.agents.on_policy import OnPolicyAgent
 from redwood.methods.agents.task_input import OneHotTask
-from redwood.methods.base import Composition, Method
+from redwood.methods.base import Composition
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.tree import ContinualRLSetting, TaskIncrementalRLSetting
 from redwood.settings.rl.types import Array, Info
@@ -46,10 +46,9 @@ class AgentBestReturn(OffPolicyAgent):
         """Refuse to be joined to an agent that can only learn from its own actions."""
         super().__init_subclass__(**options)
         if issubclass(cls, OnPolicyAgent):
-            reference = "+".join(base.reference() for base in cls.__bases__ if issubclass(base, Method))
             raise InvalidOptionError(
-                f"The method {reference} cannot be made: an on-policy agent learns from its own actions alone; "
-                "choose dqn, sac or td3."
+                f"The method {joined_reference(cls)} cannot be made: an on-policy agent learns from its own actions "
+                "alone; choose dqn, sac or td3."
             )
 
     def __post_init__(self) -> None:

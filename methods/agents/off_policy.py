@@ -13,8 +13,15 @@ from redwood.core.checks import check_choice, check_positive, refuse_unused
 from redwood.core.errors import InvalidOptionError
 from redwood.core.workers import rank
 from redwood.methods.agents.agent import Agent
+from redwood.methods.base import Composition, Method
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.types import Space
+
+
+def joined_reference(cls: type) -> str:
+    """Return the name of an agent joined to parts, with the agent first, as `compose` names it."""
+    methods = [base for base in cls.__bases__ if issubclass(base, Method)]
+    return "+".join(one.reference() for one in sorted(methods, key=lambda one: one.composition is Composition.ANYWHERE))
 
 
 @dataclass

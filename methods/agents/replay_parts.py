@@ -12,9 +12,9 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.methods.agents.memories import GrowingMemory, RehearsalMemory
-from redwood.methods.agents.off_policy import OffPolicyAgent
+from redwood.methods.agents.off_policy import OffPolicyAgent, joined_reference
 from redwood.methods.agents.on_policy import OnPolicyAgent
-from redwood.methods.base import Composition, Method
+from redwood.methods.base import Composition
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
 
@@ -32,18 +32,17 @@ class ReplayPart(OffPolicyAgent):
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse to be joined to an agent without a replay memory, or to a second memory."""
         super().__init_subclass__(**options)
-        reference = "+".join(base.reference() for base in cls.__bases__ if issubclass(base, Method))
         if issubclass(cls, OnPolicyAgent):
             raise InvalidOptionError(
-                f"The method {reference} cannot be made: an on-policy agent has no replay memory; "
+                f"The method {joined_reference(cls)} cannot be made: an on-policy agent has no replay memory; "
                 "choose dqn, sac or td3."
             )
         memories = [base for base in cls.__mro__ if issubclass(base, ReplayPart) and vars(base).get("replaces")]
         if len(memories) > 1:
             names = " and ".join(base.reference() for base in memories)
             raise InvalidOptionError(
-                f"The method {reference} cannot be made: {names} each are a replay memory, and there is one; "
-                "leave one of them out."
+                f"The method {joined_reference(cls)} cannot be made: {names} each are a replay memory, and "
+                "there is one; leave one of them out."
             )
 
     @override

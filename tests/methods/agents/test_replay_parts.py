@@ -25,7 +25,7 @@ class TestResetBuffer:
 
     def test_an_agent_without_a_memory_is_refused(self):
         with pytest.raises(
-            InvalidOptionError, match=r"^The method reset_buffer\+a2c cannot be made: .*choose dqn, sac"
+            InvalidOptionError, match=r"^The method a2c\+reset_buffer cannot be made: .*choose dqn, sac"
         ):
             joined("a2c+reset_buffer")
 
@@ -57,7 +57,7 @@ class TestPerfectMemory:
 
     def test_an_agent_without_a_memory_is_refused(self):
         with pytest.raises(
-            InvalidOptionError, match=r"^The method perfect_memory\+ppo cannot be made: .*choose dqn, sac"
+            InvalidOptionError, match=r"^The method ppo\+perfect_memory cannot be made: .*choose dqn, sac"
         ):
             joined("ppo+perfect_memory")
 
