@@ -82,14 +82,16 @@ def read_reference(folder: Path, wanted: Wanted) -> Reference:
     seeds have all tasks, the values are means over these seeds, as those of Continual World's `normalized_ft`.
 
     Args:
-        folder: A run, or a folder of runs. Of the latter, only runs of this agent joined to `scratch` count.
+        folder: A run, or a folder of runs. Of the latter, only runs of this agent joined to `scratch` count, if there
+            are any.
         wanted: The run that is to be compared.
 
     Returns:
         Returns and areas of each task.
 
     Raises:
-        InvalidOptionError: If there is no such run, a seed has several, or they had other tasks or budgets.
+        InvalidOptionError: If there is no such run, a seed has several, they are of several other agents, or they had
+            other tasks or budgets.
     """
     tasks = task_keys(wanted.dataset, wanted.seed, wanted.physics, wanted.read_default)
     chosen = _with_tasks(folder, _runs_of_agent(folder, wanted), tasks, wanted)
@@ -114,13 +116,19 @@ def _runs_of_agent(folder: Path, wanted: Wanted) -> list[ReturnResults]:
         )
     own = set(wanted.method.split("+"))
     same = [results for results in fresh if set(results.method.split("+")) - {FRESH} <= own]
-    if not same:
-        methods = ", ".join(sorted({results.method for results in fresh}))
+    methods = sorted({results.method for results in same or fresh})
+    if not same and len(methods) > 1:
         raise InvalidOptionError(
-            f"--reference {folder} is of another agent ({methods}) than this run ({wanted.method}); name a run of the "
-            "same agent joined to scratch, with no part that this run lacks."
+            f"--reference {folder} holds runs of several other agents ({', '.join(methods)}) and none of this one "
+            f"({wanted.method}); name the folder of one run."
         )
-    return same
+    if not same:
+        warnings.warn(
+            f"--reference {folder} is of another agent ({methods[0]}) than this run ({wanted.method}): scores relative "
+            "to it also measure this difference.",
+            stacklevel=2,
+        )
+    return same or fresh
 
 
 def _with_tasks(

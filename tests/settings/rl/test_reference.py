@@ -124,9 +124,13 @@ class TestAgents:
         with pytest.raises(InvalidOptionError, match=r"holds no results of fresh agents \(it has dqn\)"):
             record(clock(IncrementalRLSetting, reference=str(tmp_path / folder)))
 
-    def test_of_another_kind_are_refused(self, tmp_path):
-        fresh(tmp_path, clock(IncrementalRLSetting), "ppo+scratch")
-        with pytest.raises(InvalidOptionError, match=r"is of another agent \(ppo\+scratch\) than this run"):
+    def test_of_another_kind_are_told_and_of_several_kinds_refused(self, tmp_path):
+        """So that random actions and own methods have a reference, too."""
+        fresh(tmp_path / "ppo", clock(IncrementalRLSetting), "ppo+scratch")
+        with pytest.warns(UserWarning, match=r"is of another agent \(ppo\+scratch\) than this run"):
+            assert compared(clock(IncrementalRLSetting, reference=str(tmp_path)))["returns"]
+        fresh(tmp_path / "dqn", clock(IncrementalRLSetting), "dqn+scratch")
+        with pytest.raises(InvalidOptionError, match=r"several other agents \(dqn\+scratch, ppo\+scratch\)"):
             record(clock(IncrementalRLSetting, reference=str(tmp_path)))
 
     def test_other_options_are_told(self, tmp_path):
