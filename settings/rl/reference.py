@@ -82,8 +82,8 @@ def read_reference(folder: Path, wanted: Wanted) -> Reference:
     seeds have all tasks, the values are means over these seeds, as those of Continual World's `normalized_ft`.
 
     Args:
-        folder: A run, or a folder of runs. Of the latter, only runs of this agent joined to `scratch` count, if there
-            are any.
+        folder: A run, or a folder of runs. Of the latter, only runs joined to `scratch` count, and of these only
+            those of this agent, if there are any.
         wanted: The run that is to be compared.
 
     Returns:
@@ -108,6 +108,13 @@ def _runs_of_agent(folder: Path, wanted: Wanted) -> list[ReturnResults]:
     files = [named] if named.exists() else sorted(folder.glob("*/results.json"))
     found = [results for results in map(Results.load, files) if isinstance(results, ReturnResults)]
     fresh = [results for results in found if FRESH in results.method.split("+")]
+    if found and not fresh and named.exists():
+        warnings.warn(
+            f"--reference {folder} is of {found[0].method}, not joined to scratch: if it keeps what earlier tasks "
+            "taught, scores relative to it also measure this.",
+            stacklevel=2,
+        )
+        fresh = found
     if not fresh:
         has = f" (it has {', '.join(sorted({results.method for results in found}))})" if found else ""
         raise InvalidOptionError(

@@ -118,11 +118,12 @@ class Tuned(Recorder):
 
 
 class TestAgents:
-    @pytest.mark.parametrize("folder", ["", "run"])
-    def test_that_do_not_start_anew_are_refused(self, folder, tmp_path):
-        fresh(tmp_path / "run", clock(IncrementalRLSetting), "dqn")
-        with pytest.raises(InvalidOptionError, match=r"holds no results of fresh agents \(it has dqn\)"):
-            record(clock(IncrementalRLSetting, reference=str(tmp_path / folder)))
+    def test_that_do_not_start_anew_are_told_and_not_searched_for(self, tmp_path):
+        fresh(tmp_path / "run", clock(IncrementalRLSetting), Recorder.reference())
+        with pytest.warns(UserWarning, match=r"Recorder, not joined to scratch"):
+            assert compared(clock(IncrementalRLSetting, reference=str(tmp_path / "run")))["returns"]
+        with pytest.raises(InvalidOptionError, match=r"holds no results of fresh agents \(it has .*Recorder\)"):
+            record(clock(IncrementalRLSetting, reference=str(tmp_path)))
 
     def test_of_another_kind_are_told_and_of_several_kinds_refused(self, tmp_path):
         """So that random actions and own methods have a reference, too."""
