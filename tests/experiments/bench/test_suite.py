@@ -70,7 +70,7 @@ BAD = [
     ({"../a": {}}, "cannot name a bench"),
     ({"_a": {"setting": "continual", "method": "ewc"}}, "has no enabled bench"),
     ({"a": 3}, "a has to be a mapping, not 3"),
-    ({"a": {"seed": 3}}, "a holds 'seed'"),
+    ({"a": {"seed": 3}}, "a holds seed; did you mean seeds"),
     ({"a": {"setting": "continual"}}, "a has no method"),
     ({"a": {"inherits": "b"}}, "a inherits b, which is not there"),
     ({"a": {"inherits": "b"}, "b": {"inherits": "a"}}, "inherits from itself"),

@@ -118,6 +118,10 @@ class Tuned(Recorder):
 
 
 class TestAgents:
+    def test_without_a_run(self):
+        with pytest.raises(InvalidOptionError, match="--reference /nowhere holds no results of fresh agents; name"):
+            record(clock(IncrementalRLSetting, reference="/nowhere"))
+
     def test_that_do_not_start_anew_are_told_and_not_searched_for(self, tmp_path):
         fresh(tmp_path / "run", clock(IncrementalRLSetting), Recorder.reference())
         with pytest.warns(UserWarning, match=r"Recorder, not joined to scratch"):

@@ -31,7 +31,6 @@ NO_LIMIT = "--max_episode_steps is missing: episodes of Clock have no limit of t
         ({"env": "CartPole-v1,CartPole-v0", "attributes": ["length"]}, "--attributes changes one environment"),
         ({"env": "CartPole-v1,CartPole-v0", "nb_tasks": 3}, "--nb_tasks 3 contradicts --env, which has 2 environments"),
         ({"env": "supervised:diabetes"}, "no data set named|are numbers"),
-        ({"reference": "/nowhere"}, "--reference /nowhere holds no results of fresh agents"),
         ({"steps_per_task": 0}, "--steps_per_task 0 has to be at least 1"),
         ({"test_episodes": 0}, "--test_episodes 0 has to be at least 1"),
         ({"task_noise": -1.0}, "--task_noise -1.0 has to be at least 0"),
