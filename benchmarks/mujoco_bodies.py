@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from clocked import RUN_OPTIONS
 from common import RESULTS, environment, markdown_table, write
-from reinforcement import Outcome, Outcomes, complete
+from reinforcement import Outcome, Outcomes, complete, gain
 
 from redwood.experiments.bench.suite import Bench, read_suite
 from redwood.experiments.config_file import as_arguments
@@ -130,15 +130,9 @@ def row_of(name: str, outcomes: Outcomes, seeds: list[int]) -> dict[str, str]:
         row["forgetting"] = shown([one["forgetting"] for one in own])
         row["forward transfer"] = shown(forward_transfer(name, outcomes, seeds), 2)
         if name != FINETUNED:
-            gained, error = difference(outcomes, name, "average_return")
+            gained, error = gain(outcomes, name, FINETUNED)
             row["gain on fine-tuning"] = f"{gained:+.0f} +- {error:.0f}"
     return row
-
-
-def difference(outcomes: Outcomes, name: str, key: str) -> tuple[float, float]:
-    """Mean and standard error over seeds of what an entry has more than fine-tuning on the same seed."""
-    values = [one[key] - outcomes[FINETUNED, seed][key] for (entry, seed), one in outcomes.items() if entry == name]
-    return mean(values), stdev(values) / len(values) ** 0.5
 
 
 def ordering(outcomes: Outcomes, seeds: list[int]) -> str:
@@ -147,10 +141,10 @@ def ordering(outcomes: Outcomes, seeds: list[int]) -> str:
     returns = {name: mean(one["average_return"] for one in own) for name, own in runs.items()}
     lost = {name: mean(one["forgetting"] for one in own) for name, own in runs.items()}
     transfer = {name: mean(forward_transfer(name, outcomes, seeds)) for name in runs}
-    gains = {name: difference(outcomes, name, "average_return") for name in runs if name != FINETUNED}
+    gains = {name: gain(outcomes, name, FINETUNED) for name in runs if name != FINETUNED}
     above = [name for name, (value, error) in gains.items() if value > 2 * error]
     below = [name for name, (value, error) in gains.items() if value < -2 * error]
-    forgets = {name: difference(outcomes, name, "forgetting") for name in gains}
+    forgets = {name: gain(outcomes, name, FINETUNED, "forgetting") for name in gains}
     less = [f"{name} ({value:+.0f} +- {error:.0f})" for name, (value, error) in forgets.items() if value < -2 * error]
     return (
         f"By average final return the order is {' > '.join(sorted(runs, key=lambda name: -returns[name]))}; with "

@@ -121,10 +121,10 @@ def complete(
     return outcomes
 
 
-def gain(outcomes: Outcomes, method: str, base: str) -> tuple[float, float]:
-    """Mean and standard error over seeds of what a method gains on another one of the same seed."""
+def gain(outcomes: Outcomes, method: str, base: str, key: str = "average_return") -> tuple[float, float]:
+    """Mean and standard error over seeds of what a method has more than another one of the same seed."""
     differences = [
-        one["average_return"] - outcomes[base, seed]["average_return"]
+        one[key] - outcomes[base, seed][key]
         for (name, seed), one in outcomes.items()
         if name == method and (base, seed) in outcomes
     ]
