@@ -14,7 +14,7 @@ from redwood.runs.run import Run
 from redwood.settings.protocols import Learner, Stream
 from redwood.settings.scores.cost import USES
 
-STATE_FORMAT = 12
+STATE_FORMAT = 13
 
 
 @dataclass
