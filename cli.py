@@ -12,6 +12,7 @@ from pathlib import Path
 
 from redwood import __version__
 from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments.arguments import (
     UnknownOptionError,
     UsageError,
@@ -22,7 +23,6 @@ from redwood.experiments.arguments import (
     split_library,
 )
 from redwood.methods.table import method_names
-from redwood.runs.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.settings.table import setting_names
 
 FAILED = 1

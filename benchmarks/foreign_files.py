@@ -24,7 +24,7 @@ from tests.cli.foreign_cases import all_cases
 from tests.cli.foreign_files import BOUNDARY, INSIDE, Bench, Trap, call, outcome
 
 from redwood.core.errors import RedwoodError
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+from redwood.engine.checkpoints import read_checkpoint, write_checkpoint
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, PILToTensor, Resize
 
+from redwood.engine.checkpoints import read_checkpoint
 from redwood.methods.base import Method
-from redwood.runs.checkpoints import read_checkpoint
 from redwood.settings import TraditionalSetting
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset

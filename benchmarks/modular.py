@@ -32,11 +32,11 @@ from common import RESULTS, environment, markdown_table, resident_bytes, write
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.engine.figures.ranking import plot_comparison
 from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
 from redwood.methods.modular.mntdp import MNTDP, Composable
 from redwood.methods.modular.path_search import PathSearch
 from redwood.methods.networks import Scale
-from redwood.runs.figures.ranking import plot_comparison
 from redwood.settings import TaskIncrementalSetting
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results

@@ -22,10 +22,10 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, environment, markdown_table, write
 
 from redwood.buffers import RehearsalBuffer
+from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, style_axes
 from redwood.methods.baselines import Finetune, Joint
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.runs.figures.drawing import COLOURS, new_figure, save_figure, style_axes
 from redwood.settings import ClassIncrementalSetting, CumulativeSetting, OnlineTraditionalSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results

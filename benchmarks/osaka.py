@@ -22,9 +22,9 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, Seconds, environment, markdown_table, write
 from torch import nn
 
+from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, style_axes
 from redwood.methods import ANIL, MAML, ContinualMAML, Finetune
 from redwood.methods.networks import Scale
-from redwood.runs.figures.drawing import COLOURS, new_figure, save_figure, style_axes
 from redwood.settings import OsakaSetting
 from redwood.settings.osaka.results import OsakaResults
 

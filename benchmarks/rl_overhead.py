@@ -19,8 +19,8 @@ import numpy as np
 from clocked import RUN_OPTIONS, use_one_thread
 from common import environment, markdown_table, write
 
+from redwood.engine.run import Run
 from redwood.methods import get_method
-from redwood.runs.run import Run
 from redwood.settings import get_setting
 
 ENVIRONMENTS = ("CartPole-v1", "Pendulum-v1", "Acrobot-v1")

@@ -24,8 +24,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
+from redwood.engine.run import Run
 from redwood.methods import get_method
-from redwood.runs.run import Run
 from redwood.settings import get_setting
 
 COPIES = (1, 2, 4)

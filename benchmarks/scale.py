@@ -24,11 +24,11 @@ import torch
 from clocked import RUN_OPTIONS, ClockedRehearsal, use_one_thread
 from common import environment, markdown_table, resident_bytes, write
 
+from redwood.engine import loop
+from redwood.engine.cost import peak_memory_bytes, reset_peak_memory
+from redwood.engine.folder import RunFolder
+from redwood.engine.run import Run
 from redwood.methods.baselines import Random
-from redwood.runs import loop
-from redwood.runs.cost import peak_memory_bytes, reset_peak_memory
-from redwood.runs.folder import RunFolder
-from redwood.runs.run import Run
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results
 from redwood.settings.supervised_stream import SupervisedStream

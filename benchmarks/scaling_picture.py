@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from redwood.runs.figures.drawing import COLOURS, new_figure, save_figure, style_axes
+from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, style_axes
 
 
 def draw(steps: list[dict[str, Any]], networks: Sequence[str], trainings: Sequence[float], path: Path) -> None:

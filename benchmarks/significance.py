@@ -23,7 +23,7 @@ from common import environment, markdown_table, write
 from numpy.typing import NDArray
 from scipy import stats
 
-from redwood.runs.significance import BOOTSTRAP_FROM, LEVEL, holm, least_p, mean_interval, paired_p, units_needed
+from redwood.engine.significance import BOOTSTRAP_FROM, LEVEL, holm, least_p, mean_interval, paired_p, units_needed
 
 Scores = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Scores]

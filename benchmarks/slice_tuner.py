@@ -29,10 +29,10 @@ from common import RESULTS, environment, markdown_table, write
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.engine.figures.purchases import plot_purchases
 from redwood.methods.acquisition.buyers import Buyer, Uniform, WaterFilling
 from redwood.methods.acquisition.slice_tuner import SliceTuner
 from redwood.methods.networks import Scale
-from redwood.runs.figures.purchases import plot_purchases
 from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.acquisition.setting import AcquisitionSetting
 from redwood.settings.data.dataset import Dataset

@@ -18,11 +18,11 @@ import torch
 from common import Seconds, environment, markdown_table, take_turns, write
 from torch.nn import functional as F
 
+from redwood.engine.run import Run
+from redwood.engine.stack import Member, run_stack
 from redwood.methods import get_method
 from redwood.methods.training.stacked import train_stacked
 from redwood.methods.training.stacked_network import StackedNetwork
-from redwood.runs.run import Run
-from redwood.runs.stack import Member, run_stack
 from redwood.settings import ClassIncrementalSetting
 from redwood.settings.results import Results
 

@@ -21,11 +21,11 @@ from clocked import ClockedRehearsal, use_one_thread
 from common import Seconds, environment, load_images, markdown_table, take_turns, write
 
 from redwood.buffers import RehearsalBuffer
+from redwood.engine.loop import quiet_lightning
+from redwood.engine.run import Run
 from redwood.methods.networks import build_network
 from redwood.methods.training import optimizers
 from redwood.methods.training.step import Step
-from redwood.runs.loop import quiet_lightning
-from redwood.runs.run import Run
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.phase import Phase
 from redwood.settings.tree import OnlineClassIncrementalSetting

@@ -25,8 +25,8 @@ import pandas as pd
 from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, environment, markdown_table, write
 
+from redwood.engine.figures.plots import plot_accuracy_matrix
 from redwood.methods import SLDA, Finetune, Method, MovingWindow, Rehearsal
-from redwood.runs.figures.plots import plot_accuracy_matrix
 from redwood.settings import ContinualSetting, OnlineDomainIncrementalSetting
 from redwood.settings.results import Results
 

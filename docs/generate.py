@@ -16,12 +16,12 @@ from simple_parsing.docstring import get_attribute_docstring
 
 from docs import llms
 from redwood.core.registry import load_object
+from redwood.engine.run import Run
 from redwood.experiments import known_options
 from redwood.experiments.listing import describe_settings
 from redwood.experiments.presets.catalog import load_presets
 from redwood.methods import AGENT_PARTS, METHODS, Composition, Method
 from redwood.methods.table import MethodEntry
-from redwood.runs.run import Run
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import Setting
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("cli", "experiments", "methods", "runs", "settings", "buffers", "core")
+LAYERS = ("cli", "experiments", "methods", "engine", "settings", "buffers", "core")
 
 Arrows = dict[str, set[str]]
 
@@ -33,7 +33,7 @@ def drawn() -> bytes:
     figure, axes = plt.subplots(figsize=(6, 5))
     heights = {layer: float(len(LAYERS) - number) for number, layer in enumerate(LAYERS)}
     places = {layer: (0.3, height) for layer, height in heights.items()}
-    places["buffers"] = (0.75, (heights["runs"] + heights["settings"]) / 2)
+    places["buffers"] = (0.75, (heights["engine"] + heights["settings"]) / 2)
     frame = {"boxstyle": "round", "fc": "white", "ec": "grey"}
     texts = {
         layer: axes.annotate(_label(layer), place, ha="center", va="center", bbox=frame, color="black")

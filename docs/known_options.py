@@ -8,11 +8,11 @@ from typing import Any
 import simple_parsing
 from simple_parsing.wrappers.field_metavar import get_metavar
 
+from redwood.engine.run import Run
 from redwood.experiments.known_options import RUN, fingerprint, text_of, tree_fingerprint
 from redwood.experiments.listing import describe_settings
 from redwood.experiments.options import add_options
 from redwood.methods import METHODS, get_method
-from redwood.runs.run import Run
 from redwood.settings import SETTINGS, get_setting
 
 

@@ -15,13 +15,13 @@ from rich.text import Text
 from redwood.core.checks import check_positive, check_range, check_types
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import generator
+from redwood.engine.figures.drawing import label_ends, new_figure, save_figure, style_axes
+from redwood.engine.run import Run
 from redwood.experiments.options import parse_alone
 from redwood.experiments.tables import NOT_DEFINED, new_table
 from redwood.methods.acquisition.allocation import best_wish
 from redwood.methods.acquisition.curves import Points, PowerLaw, fit_power_law
 from redwood.methods.acquisition.slice_tuner import SliceTuner
-from redwood.runs.figures.drawing import label_ends, new_figure, save_figure, style_axes
-from redwood.runs.run import Run
 from redwood.settings.acquisition.offer import Offer
 from redwood.settings.batch import Batch
 from redwood.settings.data.catalog import load_dataset

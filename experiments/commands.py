@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from redwood.engine.fingerprint import MAY_CHANGE
 from redwood.experiments.arguments import UsageError, option_names, parse_selection
 from redwood.experiments.bench.run import bench as run_suite
 from redwood.experiments.bench.run import resume_bench
@@ -20,7 +21,6 @@ from redwood.experiments.report import folders
 from redwood.experiments.runner import resume_run, run_pair
 from redwood.experiments.sweeps.plan import is_sweep
 from redwood.experiments.sweeps.sweep import Wanted, resume_sweep, start_sweep
-from redwood.runs.fingerprint import MAY_CHANGE
 
 # The options of a run that can be given when it goes on; another one is a command.
 MAY_BE_GIVEN = MAY_CHANGE - {"extends"}

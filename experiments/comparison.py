@@ -12,6 +12,12 @@ from rich.text import Text
 
 from redwood.core.errors import ElsewhereError, NotApplicableError, RedwoodError
 from redwood.core.files import remove_temporaries, write_atomically
+from redwood.engine.launched import is_first_process, launched_processes
+from redwood.engine.lease import FolderLease
+from redwood.engine.names import short_names
+from redwood.engine.pair_results import PairResults
+from redwood.engine.run import Run
+from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.jobs import Elsewhere, Failure, Job
@@ -28,12 +34,6 @@ from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.sweeps import is_finished_sweep
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
-from redwood.runs.launched import is_first_process, launched_processes
-from redwood.runs.lease import FolderLease
-from redwood.runs.names import short_names
-from redwood.runs.pair_results import PairResults
-from redwood.runs.run import Run
-from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
 
 ABANDONED_S = 3600.0  # age of a temporary file that no process writes any more
@@ -184,7 +184,7 @@ def _report(
     table: str | None,
 ) -> None:
     """Print the table, and write the files, the picture and the page."""
-    from redwood.runs.figures.comparison import draw_comparison  # matplotlib is for the end
+    from redwood.engine.figures.comparison import draw_comparison  # matplotlib is for the end
 
     write_comparison(rows, folder / "comparison.csv")
     settings = short_names(row.setting for row in rows)
@@ -250,7 +250,7 @@ def _import_for_the_end() -> None:
     """Import what the report needs, while the first processes import what runs need."""
     import scipy.stats  # noqa: F401
 
-    import redwood.runs.figures.comparison  # noqa: F401
+    import redwood.engine.figures.comparison  # noqa: F401
 
 
 def _run_together(jobs: Sequence[Job], launcher: Launcher, monitor: Monitor) -> Mapping[Job, Results | Failure]:

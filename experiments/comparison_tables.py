@@ -15,9 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from redwood.core.files import write_atomically
-from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, scaled, show_value
-from redwood.runs.names import wrapped
-from redwood.runs.pair_results import (
+from redwood.engine.names import wrapped
+from redwood.engine.pair_results import (
     INDEPENDENT,
     PARTLY,
     SOME_FAILED,
@@ -29,7 +28,8 @@ from redwood.runs.pair_results import (
     run_key,
     transfers_to_last,
 )
-from redwood.runs.significance import BEST, SIMILAR, Significance, significance_of
+from redwood.engine.significance import BEST, SIMILAR, Significance, significance_of
+from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, scaled, show_value
 from redwood.settings.results import mean_and_std
 from redwood.settings.scores.cost import USES, TuningCost
 from redwood.settings.scores.measure import ACCURACY, Measure

@@ -11,14 +11,14 @@ from typing import TypeAlias
 
 from redwood.core.errors import DataError, ElsewhereError, NotApplicableError, RedwoodError
 from redwood.core.files import read_json, write_json
+from redwood.engine.cost import reset_peak_memory
+from redwood.engine.names import short_name
+from redwood.engine.processes import WorkerCrashedError
+from redwood.engine.signals import Stopped
+from redwood.engine.tuning import Trial
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.runner import execute
-from redwood.runs.cost import reset_peak_memory
-from redwood.runs.names import short_name
-from redwood.runs.processes import WorkerCrashedError
-from redwood.runs.signals import Stopped
-from redwood.runs.tuning import Trial
 from redwood.settings.results import Results
 from redwood.settings.scores.cost import TuningCost
 

@@ -22,7 +22,7 @@ from redwood.settings.table import SETTINGS, not_below, setting_names
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = Path(__file__).with_suffix(".json")
-RUN = "redwood.runs.run:Run"
+RUN = "redwood.engine.run:Run"
 _TYPES: dict[str, Callable[[str], object]] = {"int": int, "float": float, "str": str}
 
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redwood.engine.figures.lineage import plot_lineage
 from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
 from redwood.methods.modular.library import ModuleLibrary, ModuleRecord, NetworkRecord, lineage
-from redwood.runs.figures.lineage import plot_lineage
 
 PICTURE = "lineage.png"
 _MAX_DRAWN = 300  # networks that a picture of readable size has room for

@@ -10,11 +10,11 @@ import simple_parsing
 from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.run import Run
 from redwood.experiments.arguments import UsageError, add_selection, refuse_unknown
 from redwood.experiments.known_options import HelpFormatter
 from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
-from redwood.runs.run import Run
 from redwood.settings.base import Setting
 
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from redwood.runs.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order, repeats_of
-from redwood.runs.significance import BEST, LEVEL, SIMILAR, Mark, Significance, significance_of
+from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order, repeats_of
+from redwood.engine.significance import BEST, LEVEL, SIMILAR, Mark, Significance, significance_of
 from redwood.settings.results import mean_and_std
 from redwood.settings.scores.measure import Measure
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 from redwood.core.errors import RedwoodError
 from redwood.core.files import plain
 from redwood.core.schema import ListOf, Number, Record, Text
+from redwood.engine.folder import RunFolder
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.resources import resources_needed
@@ -17,7 +18,6 @@ from redwood.experiments.pairs import Pair, has_class_order
 from redwood.experiments.plan_file import read_plan, write_plan
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
-from redwood.runs.folder import RunFolder
 from redwood.settings.config import describe_run
 from redwood.settings.scores.cost import TuningCost
 from redwood.settings.table import name_of_setting

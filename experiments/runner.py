@@ -9,6 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.fingerprint import differences
+from redwood.engine.folder import RunFolder
+from redwood.engine.launched import is_first_process, launched_processes
+from redwood.engine.names import short_name
+from redwood.engine.run import Run
+from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, parse_options
@@ -17,12 +23,6 @@ from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.source import source_of_run
 from redwood.experiments.tables import print_results
 from redwood.experiments.trust import refuse_untrusted
-from redwood.runs.fingerprint import differences
-from redwood.runs.folder import RunFolder
-from redwood.runs.launched import is_first_process, launched_processes
-from redwood.runs.names import short_name
-from redwood.runs.run import Run
-from redwood.runs.signals import Stopped
 from redwood.settings.config import refuse_marked
 from redwood.settings.results import Results
 

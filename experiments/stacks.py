@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.cost import reset_peak_memory
+from redwood.engine.signals import Stopped
 from redwood.experiments.jobs import Failure, Job, Outcome, options_of, outcome_of_error, run_job
 from redwood.experiments.launchers.worker import print_to
-from redwood.runs.cost import reset_peak_memory
-from redwood.runs.signals import Stopped
 from redwood.settings.results import Results
 
 
@@ -76,8 +76,8 @@ def run_apart(task: Task) -> Outcome | list[Outcome] | Unstacked:
 def _run_stack(stack: Stack, print_for: Callable[[Job], None] | None = None) -> list[Outcome] | Unstacked:
     """Run the jobs; `print_for` has what is printed go to the log of a job, None: the user sees all output."""
     # Torch and Lightning are imported here, where runs take place.
+    from redwood.engine.stack import Member, run_stack
     from redwood.methods.training.stacked import train_stacked
-    from redwood.runs.stack import Member, run_stack
 
     turn = print_for or (lambda job: None)
     reset_peak_memory()

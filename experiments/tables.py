@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from redwood.runs.names import task_in_words, task_label
+from redwood.engine.names import task_in_words, task_label
 from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Results
 from redwood.settings.scores.cost import Cost

@@ -14,8 +14,8 @@ from redwood.core.growth import grow
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.core.workers import world_size
+from redwood.engine.run import Run
 from redwood.methods.table import known_methods
-from redwood.runs.run import Run
 from redwood.settings.acquisition.offer import Offer
 from redwood.settings.base import Setting
 from redwood.settings.results import Results
@@ -209,6 +209,6 @@ class Method(Stateful, ABC):
         """`training_flops`, `parameters` and `buffer_bytes` so far, of this worker.
 
         `flops` are the FLOPs for each of `redwood.settings.scores.cost.USES`, of a method that tells them apart; else
-        all are training's. See `redwood.runs.cost.rehearsal_cost` for more.
+        all are training's. See `redwood.engine.cost.rehearsal_cost` for more.
         """
         return {"training_flops": 0.0, "parameters": 0, "buffer_bytes": self.nbytes}

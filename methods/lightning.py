@@ -18,6 +18,7 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.growth import grow, grow_optimizer, grows, sizes_of
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
+from redwood.engine.signals import postpone_signals
 from redwood.methods.base import Composition, Method
 from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
@@ -33,7 +34,6 @@ from redwood.methods.training.queries import choose
 from redwood.methods.training.recipe import check_phase, check_recipe
 from redwood.methods.training.step import Step
 from redwood.methods.training.unlabelled import check_label_options, refuse_label_options
-from redwood.runs.signals import postpone_signals
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results

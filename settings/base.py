@@ -140,7 +140,7 @@ class Setting(ABC, metaclass=_Sealing):
 
         Args:
             method: The learner. Afterwards it is in its trained state.
-            **run_options: Fields of `redwood.runs.run.Run`: where to write, which accelerator, which logger.
+            **run_options: Fields of `redwood.engine.run.Run`: where to write, which accelerator, which logger.
 
         Returns:
             Accuracy matrix, metrics and cost.
@@ -151,7 +151,7 @@ class Setting(ABC, metaclass=_Sealing):
             RedwoodError: If an option or the data is unusable; nothing is written then.
         """
         # Runs are built on settings. This call is the only way up, so it is imported here.
-        from redwood.runs import launch, run
+        from redwood.engine import launch, run
 
         method = _checked_method(self, method)
         self.check_not_a_view("apply")

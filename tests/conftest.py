@@ -11,7 +11,7 @@ from tests.workers import GlooWorkers, TwoWorkers
 
 # `pytest -n 2 -m quick`: a minute and a half on two idle cores. Tests in these folders, except the ones that start
 # processes or take long for what they show; test_pairs.py and test_rl_pairs.py mark one run of every method.
-QUICK_FOLDERS = ("core", "settings", "buffers", "methods", "runs", "experiments")
+QUICK_FOLDERS = ("core", "settings", "buffers", "methods", "engine", "experiments")
 NOT_QUICK = (
     "buffers/distributed",
     "buffers/strategy",
@@ -27,10 +27,10 @@ NOT_QUICK = (
     "methods/replay/test_buffer_options.py",
     "methods/replay/test_rehearsal_options.py",
     "methods/test_accuracy.py",
-    "runs/figures",
-    "runs/test_lock.py",
-    "runs/test_processes.py",
-    "runs/test_resume.py",
+    "engine/figures",
+    "engine/test_lock.py",
+    "engine/test_processes.py",
+    "engine/test_resume.py",
     "settings/test_eval_tasks.py",
     "settings/test_regression.py",
 )
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have runs start their workers without seconds of imports."""
     replaced = SimpleNamespace(get_context=lambda _: start_context(), parent_process=multiprocessing.parent_process)
-    monkeypatch.setattr("redwood.runs.processes.multiprocessing", replaced)
+    monkeypatch.setattr("redwood.engine.processes.multiprocessing", replaced)
 
 
 @pytest.fixture(scope="session", autouse=True)

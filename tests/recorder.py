@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from redwood.engine.loop import run_protocol
+from redwood.engine.run import Run
 from redwood.methods.base import Method
-from redwood.runs.loop import run_protocol
-from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase

@@ -9,12 +9,12 @@ from _pytest.mark import ParameterSet
 from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
+from redwood.engine.loop import run_protocol
+from redwood.engine.run import Run
 from redwood.methods import get_method
 from redwood.methods.base import Method
 from redwood.methods.baselines import Random
 from redwood.methods.lightning import LightningMethod
-from redwood.runs.loop import run_protocol
-from redwood.runs.run import Run
 from redwood.settings import get_setting
 from redwood.settings.results import Results
 from tests.samples import few_digits

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("buffers", "core", "experiments", "methods", "runs", "settings")
+PACKAGES = ("buffers", "core", "experiments", "engine", "methods", "settings")
 
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {
@@ -30,11 +30,11 @@ INSIDE_FUNCTIONS = {
     "settings/data/image_sets.py": 2,
     "settings/data/transforms.py": 1,
     "settings/rl/families.py": 2,
-    "runs/launched.py": 2,
-    "runs/lightning_loggers.py": 1,
-    "runs/loggers.py": 1,
-    "runs/loop.py": 1,
-    "runs/significance.py": 2,
+    "engine/launched.py": 2,
+    "engine/lightning_loggers.py": 1,
+    "engine/loggers.py": 1,
+    "engine/loop.py": 1,
+    "engine/significance.py": 2,
     "buffers/__init__.py": 1,
     "methods/agents/agent.py": 5,
     "methods/agents/off_policy.py": 2,

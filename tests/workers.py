@@ -57,7 +57,7 @@ class Worker:
 
 
 class GlooWorkers:
-    """Runs functions on any number of workers that are joined by gloo, as `redwood.runs.launch` would start them.
+    """Runs functions on any number of workers that are joined by gloo, as `redwood.engine.launch` would start them.
 
     Worker r is the same process in worlds of all sizes; it is started when one first needs it.
     """

@@ -10,6 +10,9 @@ from rich.text import Text
 
 from redwood.core.errors import ElsewhereError, NotApplicableError, RedwoodError
 from redwood.core.files import remove_temporaries
+from redwood.engine.launched import launched_processes
+from redwood.engine.lease import FolderLease
+from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.events import EVENTS, events_path, read_events, write_end, write_start
 from redwood.experiments.bench.report import REPORT, report
@@ -22,9 +25,6 @@ from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, check_arguments, parse_alone, parse_options
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, new_run_dir, refuse_used
 from redwood.experiments.trust import options_of, refuse_untrusted
-from redwood.runs.launched import launched_processes
-from redwood.runs.lease import FolderLease
-from redwood.runs.signals import Stopped
 from redwood.settings.base import why_not_applicable
 
 RUNS = "runs"

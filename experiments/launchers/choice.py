@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from redwood.engine.launched import launched_processes
+from redwood.engine.run import Run
 from redwood.experiments.launchers.here import ThisProcess
 from redwood.experiments.launchers.launcher import Launcher
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources
 from redwood.experiments.launchers.slurm import Slurm
-from redwood.runs.launched import launched_processes
-from redwood.runs.run import Run
 
 
 @dataclass(frozen=True)

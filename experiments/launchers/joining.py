@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from redwood.engine.lease import LOCK_FILE, FolderLease, is_held
 from redwood.experiments.jobs import Elsewhere, Job, Outcome
-from redwood.runs.lease import LOCK_FILE, FolderLease, is_held
 
 
 class SharedJobs:

@@ -20,7 +20,12 @@ from redwood.experiments.launchers.worker import serve
 from redwood.experiments.stacks import Task, run_apart
 
 # What each run needs, of what takes long to import.
-PRELOAD = ("redwood.experiments.jobs", "redwood.runs.launch", "redwood.methods.lightning", "redwood.runs.figures.plots")
+PRELOAD = (
+    "redwood.experiments.jobs",
+    "redwood.engine.launch",
+    "redwood.methods.lightning",
+    "redwood.engine.figures.plots",
+)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 POLL_S = 2.0  # between checks of which processes are alive
 GRACE_S = 60.0  # for runs to save a checkpoint and to close their loggers when the comparison is stopped

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from redwood.runs.devices import device_type
-from redwood.runs.run import Run
+from redwood.engine.devices import device_type
+from redwood.engine.run import Run
 
 CGROUPS = Path("/sys/fs/cgroup")
 

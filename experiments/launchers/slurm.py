@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.lease import LOCK_FILE
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.jobs import Failure, Job, Outcome
 from redwood.experiments.launchers.slurm_task import run_task
-from redwood.runs.lease import LOCK_FILE
 
 # What `--slurm` may set: options of sbatch that choose resources. All others are set here, or make no sense for arrays.
 RESOURCES = (

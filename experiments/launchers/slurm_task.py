@@ -5,9 +5,9 @@ import signal
 import subprocess
 from dataclasses import replace
 
+from redwood.engine.signals import Stopped, stop_signals
 from redwood.experiments.jobs import Elsewhere, Job, run_job
 from redwood.experiments.launchers.worker import print_to
-from redwood.runs.signals import Stopped, stop_signals
 
 
 def run_task(job: Job) -> Elsewhere | None:

@@ -6,13 +6,13 @@ Which are joined follows from the options alone, not from the machine.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.names import short_name
 from redwood.experiments.jobs import Job, Outcome
 from redwood.experiments.launchers.joining import SharedJobs
 from redwood.experiments.launchers.launcher import Launcher
 from redwood.experiments.options import Options
 from redwood.experiments.stacks import Stack, Task, jobs_of
 from redwood.methods.training.stackable import why_not_stacked
-from redwood.runs.names import short_name
 
 MOST = 32  # runs in one stack: their data and buffers lie in the memory of one process
 

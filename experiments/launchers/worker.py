@@ -10,7 +10,7 @@ from pathlib import Path
 
 from redwood.core.child_processes import end_with_parent
 from redwood.core.fork_server import accept_signals
-from redwood.runs.signals import Stopped, stop_signals
+from redwood.engine.signals import Stopped, stop_signals
 
 
 def serve(pipe: Connection, environment: Mapping[str, str]) -> None:

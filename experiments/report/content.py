@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from redwood.engine.names import title_name
+from redwood.engine.pair_results import Efficiency, efficiency_of, methods_in_order, run_key
+from redwood.engine.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significance, significance_of
 from redwood.experiments.report.entries import Entry, entries_of
 from redwood.experiments.report.source import FinishedRun, Source
-from redwood.runs.names import title_name
-from redwood.runs.pair_results import Efficiency, efficiency_of, methods_in_order, run_key
-from redwood.runs.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significance, significance_of
 from redwood.settings.results import Results, mean_and_std
 from redwood.settings.scores.cost import USES
 from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, Measure

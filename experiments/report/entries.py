@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from redwood.engine.names import short_names
+from redwood.engine.pair_results import PairResults, RunKey, run_key
+from redwood.engine.run import Run
 from redwood.experiments.report.source import FinishedRun, Source
-from redwood.runs.names import short_names
-from redwood.runs.pair_results import PairResults, RunKey, run_key
-from redwood.runs.run import Run
 from redwood.settings import SETTINGS, get_setting
 
 # Entries of a configuration that do not tell pairs apart: names, what each run has a value of its own of, and what its

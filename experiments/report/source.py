@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.run import Run
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.pairs import Pair
-from redwood.runs.run import Run
 from redwood.settings.config import describe_options, is_marked
 from redwood.settings.results import Results
 

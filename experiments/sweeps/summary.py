@@ -111,7 +111,7 @@ class Summary:
 
     def draw(self, best: Tried, space: Space) -> None:
         """Draw the complete trials into `sweep.png`."""
-        from redwood.runs.figures.sweep import Point, plot_sweep  # matplotlib is for the end
+        from redwood.engine.figures.sweep import Point, plot_sweep  # matplotlib is for the end
 
         plan = self.plan
         ranked = sorted(self.ranked, key=lambda tried: tried.number)

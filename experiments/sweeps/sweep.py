@@ -12,6 +12,8 @@ from rich.text import Text
 
 from redwood.core.errors import NotApplicableError
 from redwood.core.files import plain
+from redwood.engine.launched import launched_processes
+from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.comparison import refuse_one_id, resume_comparison
 from redwood.experiments.jobs import Elsewhere, Failure, Job, Outcome
@@ -49,8 +51,6 @@ from redwood.experiments.sweeps.space import as_arguments, read_space, show_valu
 from redwood.experiments.sweeps.study import Study, Tried, require_optuna
 from redwood.experiments.sweeps.summary import Summary, announce
 from redwood.experiments.sweeps.trials import ending_of, make_job
-from redwood.runs.launched import launched_processes
-from redwood.runs.signals import Stopped
 from redwood.settings.config import describe_run
 
 LEAST_IN_ROUND = 4  # so that some machines can join a sweep, and --jobs up to that many changes no trial

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.checkpoints import read_checkpoint
+from redwood.engine.tuning import Trial
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.sweeps.plan import FLOPS, SCORE, SweepPlan
 from redwood.experiments.sweeps.space import as_arguments, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, Tried
-from redwood.runs.checkpoints import read_checkpoint
-from redwood.runs.tuning import Trial
 from redwood.settings.results import Results
 
 FOLDER = "trials"

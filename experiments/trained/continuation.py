@@ -8,14 +8,14 @@ from typing import Any, cast
 from gymnasium.spaces import Box, Discrete
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.engine.earlier import EarlierRun
+from redwood.engine.fingerprint import differences
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.trained.saved_run import SavedRun, read_run
 from redwood.experiments.trust import refuse_untrusted
-from redwood.runs.earlier import EarlierRun
-from redwood.runs.fingerprint import differences
 from redwood.settings.config import is_marked
 from redwood.settings.earlier import Earlier, EarlierData
 from redwood.settings.supervised import SupervisedSetting

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from redwood.core.errors import RedwoodError
 from redwood.core.state import State
+from redwood.engine.folder import read_boundary
+from redwood.engine.run_state import check_format
 from redwood.experiments.config_file import load_config
 from redwood.experiments.trained.tensor_file import read_state
-from redwood.runs.folder import read_boundary
-from redwood.runs.run_state import check_format
 from redwood.settings.signature import Signature
 
 # The file of an exported folder that holds the content of the last checkpoint between two phases.

@@ -8,7 +8,7 @@ from stable_baselines3.common.logger import KVWriter, Logger
 from typing_extensions import override
 
 from redwood.core.errors import RedwoodError
-from redwood.runs.run import Run
+from redwood.engine.run import Run
 from redwood.settings.rl.phase import ReinforcementPhase
 
 REPORT_EVERY = 256  # steps of the loop between two moves of the progress bar

@@ -16,6 +16,11 @@ from redwood.core.schema import check_alike
 from redwood.core.seeding import preserved_random_state, random_state, set_random_state
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
+from redwood.engine.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
+from redwood.engine.fingerprint import STAMP
+from redwood.engine.run import Run
+from redwood.engine.signals import postpone_signals, stop
+from redwood.engine.stop_vote import StopVote
 from redwood.methods.agents.action_noise import load_noise_state, noise_state
 from redwood.methods.agents.delayed_update import DelayedUpdate
 from redwood.methods.agents.sb3_callbacks import ProgressCallback, run_logger
@@ -23,11 +28,6 @@ from redwood.methods.agents.state import Algorithm
 from redwood.methods.agents.task_input import TaskInput
 from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.agents.vec_env import PhaseVecEnv, StepsSpentError
-from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
-from redwood.runs.fingerprint import STAMP
-from redwood.runs.run import Run
-from redwood.runs.signals import postpone_signals, stop
-from redwood.runs.stop_vote import StopVote
 from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.plain_state import NotPlainError

@@ -19,14 +19,14 @@ from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import load_file
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import copy_state
+from redwood.engine.launch import user_files
+from redwood.engine.loop import quiet_lightning
+from redwood.engine.processes import Workers
+from redwood.engine.run import Run
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.modular.expert import Course, Learned, Lesson, Shard, ShardLoader, ShardPhase
 from redwood.methods.modular.mixture import answer
 from redwood.methods.networks.last_layer import CHUNK
-from redwood.runs.launch import user_files
-from redwood.runs.loop import quiet_lightning
-from redwood.runs.processes import Workers
-from redwood.runs.run import Run
 
 # This module takes seconds to import, and each phase starts its processes anew.
 PRELOAD = (__name__,)

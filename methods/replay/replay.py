@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
 from redwood.core.state import State
+from redwood.engine.run import Run
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import CHUNK, features_of
 from redwood.methods.replay.interference import interference
 from redwood.methods.training.step import Replayed, Rows, Step
-from redwood.runs.run import Run
 from redwood.settings.batch import Batch
 
 if TYPE_CHECKING:

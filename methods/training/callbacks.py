@@ -12,11 +12,11 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.run import Run
+from redwood.engine.signals import stop
+from redwood.engine.stop_vote import StopVote
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.step import Step, StepMethod
-from redwood.runs.run import Run
-from redwood.runs.signals import stop
-from redwood.runs.stop_vote import StopVote
 
 LOG_EVERY = 50
 LOGGED_DENSELY = 1000  # rows of a run until the interval between rows doubles, again and again

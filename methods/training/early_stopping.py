@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from redwood.core.state import State
-from redwood.runs.progress import Reporter
+from redwood.engine.progress import Reporter
 from redwood.settings.scores.answers import Space
 
 

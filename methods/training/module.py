@@ -14,11 +14,11 @@ from redwood.core.errors import RedwoodError
 from redwood.core.seeding import random_state, set_random_state
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
+from redwood.engine.fingerprint import STAMP
 from redwood.methods.training.heads import sample_losses
 from redwood.methods.training.layers import stray_layers
 from redwood.methods.training.optimizers import make_optimizer
 from redwood.methods.training.step import OnlineScorer, Step, take_step
-from redwood.runs.fingerprint import STAMP
 from redwood.settings.batch import Batch
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.state import State
+from redwood.engine.run import Run
 from redwood.methods.training.arguments import read_arguments
 from redwood.methods.training.schedules import SCHEDULES, Moment, ScheduledMethod, check_length
-from redwood.runs.run import Run
 
 # Those of torch that do not go with a training step here, and why.
 REFUSED: Mapping[str, str] = {

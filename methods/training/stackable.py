@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from redwood.engine.devices import device_type
+from redwood.engine.run import Run
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.stacked_network import why_not_stackable
-from redwood.runs.devices import device_type
-from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
 

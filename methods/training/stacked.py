@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from redwood.core.state import State
+from redwood.engine.stack import NotStackableError
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.callbacks import TrainingLog
 from redwood.methods.training.optimizers import new_optimizer
 from redwood.methods.training.stackable import why_not_now
 from redwood.methods.training.stacked_network import StackedNetwork
 from redwood.methods.training.step import CommonLosses, OnlineScorer, Step, loss_of, prepare
-from redwood.runs.stack import NotStackableError
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
 

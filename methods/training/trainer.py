@@ -18,15 +18,15 @@ from typing_extensions import override
 
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
+from redwood.engine.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
+from redwood.engine.launch import cluster_environment
+from redwood.engine.run import Run
 from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog
 from redwood.methods.training.early_stopping import EarlyEnd
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.lean_loop import LeanEpochLoop, suits
 from redwood.methods.training.module import LearnerModule
 from redwood.methods.training.step import StepMethod
-from redwood.runs.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
-from redwood.runs.launch import cluster_environment
-from redwood.runs.run import Run
 from redwood.settings.supervised import SupervisedSetting
 
 

@@ -16,9 +16,9 @@ import torch
 import yaml
 
 from redwood.cli import main
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
-from redwood.runs.fingerprint import MAY_CHANGE
-from redwood.runs.folder import RunFolder
+from redwood.engine.checkpoints import read_checkpoint, write_checkpoint
+from redwood.engine.fingerprint import MAY_CHANGE
+from redwood.engine.folder import RunFolder
 from tests.cli.command import content
 from tests.small_runs import MEASURED
 

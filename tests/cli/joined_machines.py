@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from redwood.runs import lease
+from redwood.engine import lease
 from tests.cli.forked import start_forked
 from tests.small_runs import MEASURED
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from redwood.runs import processes
-from redwood.runs.checkpoints import read_checkpoint
+from redwood.engine import processes
+from redwood.engine.checkpoints import read_checkpoint
 from tests.cli.forked import start_forked
 from tests.small_runs import MEASURED
 

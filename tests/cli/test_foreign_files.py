@@ -11,7 +11,7 @@ import yaml
 
 from redwood.cli import main
 from redwood.core.errors import RedwoodError
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
+from redwood.engine.checkpoints import read_checkpoint, write_checkpoint
 from tests.cli.command import QUICK, assert_one_sentence, content
 from tests.cli.foreign_cases import all_cases
 from tests.cli.foreign_files import BOUNDARY, INSIDE, Bench, Trap, call, outcome

@@ -11,8 +11,8 @@ import pytest
 
 from redwood import __version__
 from redwood.cli import main
+from redwood.engine.run import Run
 from redwood.methods import METHODS, get_method
-from redwood.runs.run import Run
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
 from tests.cli.command import environment

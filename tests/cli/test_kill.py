@@ -59,7 +59,7 @@ def whole(folder: Path, *options: str) -> Path:
     return folder
 
 
-QUICK = ("rehearsal", "async_rehearsal")  # the state of every method is tested in tests/runs/test_resume.py
+QUICK = ("rehearsal", "async_rehearsal")  # the state of every method is tested in tests/engine/test_resume.py
 SLOW = (
     "gdumb",
     "generative_rehearsal",

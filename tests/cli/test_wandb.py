@@ -14,8 +14,8 @@ import yaml
 
 import redwood
 from redwood.cli import main
-from redwood.runs.loggers import _wandb_id
-from redwood.runs.run import Run
+from redwood.engine.loggers import _wandb_id
+from redwood.engine.run import Run
 from tests.cli.command import QUICK, assert_one_sentence, content, environment, start_copy
 from tests.samples import few_digits
 

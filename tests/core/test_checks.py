@@ -7,8 +7,8 @@ import pytest
 
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
+from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune
-from redwood.runs.run import Run
 from redwood.settings.tree import ClassIncrementalSetting
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from redwood.core.errors import RedwoodError, UnknownNameError
 from redwood.core.registry import known_names
+from redwood.engine.run import Run
 from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune
-from redwood.runs.run import Run
 from redwood.settings import get_setting, setting_names
 from redwood.settings.config import describe_run
 from redwood.settings.table import name_of_setting

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
+from redwood.engine.pair_results import PairResults
 from redwood.experiments.comparison_tables import write_comparison
-from redwood.runs.pair_results import PairResults
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.cost import USES, Cost
 

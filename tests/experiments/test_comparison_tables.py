@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from redwood.engine.pair_results import PairResults
 from redwood.experiments.comparison_tables import FAILED, print_comparison, write_comparison
 from redwood.experiments.tables import NOT_DEFINED, summary_of
-from redwood.runs.pair_results import PairResults
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.cost import Cost
 

@@ -1,10 +1,10 @@
 import pytest
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.processes import WorkerCrashedError
 from redwood.experiments import jobs
 from redwood.experiments.jobs import Failure, Job, run_job
 from redwood.experiments.pairs import Pair
-from redwood.runs.processes import WorkerCrashedError
 
 WORKER = """
 

@@ -90,7 +90,7 @@ class TestChanged:
 
     @pytest.fixture
     def rehearsal(self, tmp_path, monkeypatch):
-        for package in ("methods", "settings", "runs", "core"):
+        for package in ("methods", "settings", "engine", "core"):
             shutil.copytree(known_options.ROOT / package, tmp_path / package, ignore=lambda *_: {"__pycache__"})
         monkeypatch.setattr(known_options, "ROOT", tmp_path)
         known_options._declarations.cache_clear()

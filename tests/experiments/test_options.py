@@ -3,13 +3,13 @@ from dataclasses import dataclass, field, fields
 import pytest
 
 from redwood.core.errors import InvalidOptionError, UnknownNameError
+from redwood.engine.run import Run
 from redwood.experiments.arguments import UsageError, parse_selection
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import check_arguments, make_parser, pair_help, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
-from redwood.runs.run import Run
 from redwood.settings import ClassIncrementalSetting
 
 PAIR = Pair("class_incremental", "ewc")

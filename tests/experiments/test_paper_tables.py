@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from redwood.engine.pair_results import PairResults
 from redwood.experiments.paper_tables import TABLES, latex, markdown
-from redwood.runs.pair_results import PairResults
 from redwood.settings.results import RegressionResults, Results
 
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.names import short_names
 from redwood.experiments import runner
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.config_file import load_config
@@ -20,7 +21,6 @@ from redwood.experiments.runner import (
     resume_run,
 )
 from redwood.methods.baselines import Finetune
-from redwood.runs.names import short_names
 
 PAIR = Pair("class_incremental", "finetune")
 

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from redwood.core.errors import RedwoodError
+from redwood.engine import loop
+from redwood.engine.lease import is_held
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.pairs import Pair
 from redwood.experiments.stacks import Stack, Unstacked, run_apart, run_task
-from redwood.runs import loop
-from redwood.runs.lease import is_held
 from redwood.settings.results import Results
 from tests.cli.command import QUICK, RUN_FILES
 from tests.small_runs import MEASURED

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from redwood.engine.pair_results import PairResults
 from redwood.experiments.comparison_tables import print_comparison
 from redwood.experiments.tables import print_results, shortened
-from redwood.runs.pair_results import PairResults
 from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Results
 from redwood.settings.scores.cost import USES, Cost

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.run import Run
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.step import Step
-from redwood.runs.run import Run
 from redwood.settings.batch import Batch
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting

@@ -10,9 +10,9 @@ from pytorch_lightning import Callback
 from torch import nn
 
 from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.engine.checkpoints import read_checkpoint
 from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
-from redwood.runs.checkpoints import read_checkpoint
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import NormalisedNetwork, run_here, small_setting

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from redwood.core.errors import DataError, InvalidOptionError
+from redwood.engine.run import Run
 from redwood.methods import get_method
 from redwood.methods.baselines import Finetune, Joint
 from redwood.methods.networks import build_network
 from redwood.methods.networks.inputs import AsPublished
 from redwood.methods.streaming.slda import SLDA
-from redwood.runs.run import Run
 from tests.methods.helpers import configured, one_sentence
 from tests.small_runs import comparable, run_here, small_setting
 

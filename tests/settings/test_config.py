@@ -6,13 +6,13 @@ import yaml
 from torch import nn
 
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.run import Run
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.runs.run import Run
 from redwood.settings import ClassIncrementalSetting, ContinualSetting, OnlineClassIncrementalSetting
 from redwood.settings.config import describe_options, describe_run, refuse_marked
 from redwood.settings.rl.tree import ContinualRLSetting

@@ -12,9 +12,9 @@ import pytest
 
 import redwood.methods
 import redwood.settings
+from redwood.engine.run import Run
 from redwood.methods import METHODS, get_method
 from redwood.methods.base import Method
-from redwood.runs.run import Run
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.assumptions import Assumptions, Context, Range, TaskIds
 from redwood.settings.base import Setting, why_not_applicable

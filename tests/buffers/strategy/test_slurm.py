@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, strategy_of, trainer_of
-from tests.runs.test_signals import SLURM
+from tests.engine.test_signals import SLURM
 
 
 class Preempted(Stranger):

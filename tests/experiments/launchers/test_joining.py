@@ -2,11 +2,11 @@
 
 import pytest
 
+from redwood.engine import lease
+from redwood.engine.lease import LOCK_FILE, FolderLease
 from redwood.experiments.jobs import Elsewhere, Failure, Job
 from redwood.experiments.launchers.joining import SharedJobs, forget_failures
 from redwood.experiments.pairs import Pair
-from redwood.runs import lease
-from redwood.runs.lease import LOCK_FILE, FolderLease
 
 FAILURE = Failure("It is broken.", unforeseen=False)
 

@@ -3,9 +3,9 @@ import os
 import pytest
 import torch
 
+from redwood.engine.run import Run
 from redwood.experiments.launchers import resources
 from redwood.experiments.launchers.resources import Resources, available_cores, find_resources, resources_needed
-from redwood.runs.run import Run
 
 
 class TestResources:

@@ -11,6 +11,8 @@ import pytest
 import submitit
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.run import Run
+from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.jobs import Elsewhere, Failure, Job
 from redwood.experiments.launchers import slurm, slurm_task
@@ -18,8 +20,6 @@ from redwood.experiments.launchers.slurm import Slurm, parse_resources
 from redwood.experiments.launchers.slurm_task import run_task
 from redwood.experiments.options import Options
 from redwood.experiments.pairs import Pair
-from redwood.runs.run import Run
-from redwood.runs.signals import Stopped
 from redwood.settings.base import Setting
 
 # Notes its script, and starts nothing: the test says what becomes of the jobs.

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from redwood.engine.tuning import Trial
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.pairs import Pair
 from redwood.experiments.sweeps.plan import SweepPlan
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, Tried
 from redwood.experiments.sweeps.trials import bars_of, ending_of, make_job
 from redwood.methods.baselines import Random
-from redwood.runs.tuning import Trial
 from redwood.settings.results import Results
 from redwood.settings.scores.cost import Cost
 from tests.small_runs import run_here, small_setting

@@ -14,6 +14,7 @@ from rich.console import Console
 import redwood
 from redwood.cli import main
 from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.engine import loop
 from redwood.experiments.config_file import read_arguments
 from redwood.experiments.runner import execute, resume_run
 from redwood.experiments.trained.export import export_model
@@ -23,7 +24,6 @@ from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
 from redwood.methods.replay.gdumb import GDumb
 from redwood.methods.replay.generative import GenerativeRehearsal
-from redwood.runs import loop
 from redwood.settings import Dataset, get_setting
 from redwood.settings.results import Results
 from tests.cli.command import assert_one_sentence

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from redwood.core.seeding import seed_everything
+from redwood.engine.run import Run
 from redwood.methods.agents.off_policy import DQN, SAC, TD3
 from redwood.methods.agents.on_policy import A2C, PPO
-from redwood.runs.run import Run
 from redwood.settings.rl.tree import IncrementalRLSetting
 
 # Each agent with updates from early on, and what it can act in.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from redwood.cli import main
-from redwood.runs.checkpoints import read_checkpoint
+from redwood.engine.checkpoints import read_checkpoint
 from tests.cli.command import content, start_copy
 from tests.cli.test_kill import comparable, logged, wait_for
 from tests.methods.agents.runs import same

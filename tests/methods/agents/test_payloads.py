@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.checkpoints import read_checkpoint, write_checkpoint
 from redwood.methods.agents.sb3_loop import SB3Loop
-from redwood.runs.checkpoints import read_checkpoint, write_checkpoint
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, configured, small_setting
 from tests.small_runs import run_here
@@ -51,7 +51,7 @@ def saved(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(SB3Loop, "_save", copying)
             for plot in ("plot_accuracy_matrix", "plot_accuracy_curve"):
-                patch.setattr(f"redwood.runs.figures.plots.{plot}", lambda results, path: None)
+                patch.setattr(f"redwood.engine.figures.plots.{plot}", lambda results, path: None)
             run_here(setting(), AGENTS[name](), run_dir=str(folder / "run"), checkpoint_every=20)
         return folder / "copy"
 

@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
+from redwood.engine.folder import RunFolder
 from redwood.methods.agents.off_policy import SAC
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.sb3_loop import SB3Loop
-from redwood.runs.folder import RunFolder
 from redwood.settings.results import Results
 from redwood.settings.rl.tree import TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined
@@ -91,7 +91,7 @@ SLOW = CASES.keys() - FAST - {"dqn, processes"}
 @pytest.fixture(autouse=True)
 def no_plots(monkeypatch):
     for name in ("plot_accuracy_matrix", "plot_accuracy_curve"):
-        monkeypatch.setattr(f"redwood.runs.figures.plots.{name}", lambda results, path: None)
+        monkeypatch.setattr(f"redwood.engine.figures.plots.{name}", lambda results, path: None)
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c in SLOW)) for c in CASES])

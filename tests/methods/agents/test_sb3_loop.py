@@ -152,7 +152,7 @@ def test_diverged_training_is_told():
 
 
 def test_losses_are_logged(tmp_path, monkeypatch):
-    monkeypatch.setattr("redwood.runs.figures.plots.plot_accuracy_matrix", lambda results, path: None)
+    monkeypatch.setattr("redwood.engine.figures.plots.plot_accuracy_matrix", lambda results, path: None)
     agent = SMALL["ppo"][0]()
     run_here(small_setting("CartPole-v1"), agent, run_dir=str(tmp_path / "run"))
     names = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")

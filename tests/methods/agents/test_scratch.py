@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from redwood.core.seeding import seed_everything
-from redwood.runs.run import Run
+from redwood.engine.run import Run
 from redwood.settings.rl.phase import ReinforcementPhase
 from tests.methods.agents.parts import joined, setting_for, trained, untrained
 from tests.methods.agents.runs import same

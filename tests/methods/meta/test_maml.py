@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.run import Run
 from redwood.methods.meta.maml import ANIL, MAML
-from redwood.runs.run import Run
 from redwood.settings import OsakaSetting
 from tests.methods.helpers import configured, one_sentence, step_of, weights_of
 from tests.small_runs import NormalisedNetwork, run_here, small_setting

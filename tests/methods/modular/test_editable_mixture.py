@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
+from redwood.engine.run import Run
 from redwood.methods.modular.hard_moe import HardMoE
-from redwood.runs.run import Run
 from tests.methods.helpers import configured, one_sentence
 from tests.samples import few_digits
 from tests.small_runs import comparable, run_here, small_setting

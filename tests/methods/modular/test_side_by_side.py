@@ -134,7 +134,7 @@ def test_a_stopped_run_is_resumed_from_the_phase_before(splits, tmp_path):
 class TestFailures:
     @pytest.fixture(autouse=True)
     def nobody_left(self, monkeypatch):
-        monkeypatch.setattr("redwood.runs.processes.GRACE_S", 0.3)
+        monkeypatch.setattr("redwood.engine.processes.GRACE_S", 0.3)
         before = set(multiprocessing.active_children())
         yield
         assert set(multiprocessing.active_children()) <= before

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.agem import AGEM
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
@@ -15,7 +16,6 @@ from redwood.methods.replay.der import DER, DERpp
 from redwood.methods.replay.er_ace import ERACE
 from redwood.methods.replay.mir import MIR
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.runs.run import Run
 from tests.methods.helpers import configured, numbers, one_sentence, weights_of
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import comparable, run_here, small_setting

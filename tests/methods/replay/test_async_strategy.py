@@ -3,12 +3,12 @@
 import torch
 
 from redwood.buffers import AsyncRehearsalStrategy
+from redwood.engine.run import Run
 from redwood.methods.replay import async_strategy
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.async_strategy import MethodStrategy
 from redwood.methods.replay.der import DER
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.runs.run import Run
 from redwood.settings.batch import Batch
 from tests.methods.helpers import batch_of, configured, step_of
 from tests.small_runs import small_setting

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.run import Run
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.runs.run import Run
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import run_here, small_setting
 

@@ -5,8 +5,8 @@ import torch
 from sklearn.linear_model import Ridge
 
 from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.engine.run import Run
 from redwood.methods.streaming.just_in_time import JustInTime
-from redwood.runs.run import Run
 from tests.regression import line
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting

@@ -3,9 +3,9 @@ import torch
 from sklearn.linear_model import Ridge
 
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.run import Run
 from redwood.methods.streaming.moving_window import MovingWindow
 from redwood.methods.streaming.prequential import fit_ridge
-from redwood.runs.run import Run
 from tests.regression import line
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.signals import Stopped, stop_signals
 from redwood.methods.baselines import Finetune
 from redwood.methods.meta.maml import MAML
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training import callbacks
-from redwood.runs.signals import Stopped, stop_signals
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
 from tests.small_runs import comparable, run_here, small_setting

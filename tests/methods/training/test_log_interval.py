@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.run import Run
 from redwood.methods.training.callbacks import LOG_EVERY, LOGGED_DENSELY, TrainingLog, log_interval
-from redwood.runs.run import Run
 
 
 def logged(first_step, n_steps, monkeypatch):

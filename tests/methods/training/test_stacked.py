@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from redwood.core.errors import RedwoodError
+from redwood.engine.run import Run
+from redwood.engine.stack import Member, NotStackableError, run_stack
 from redwood.methods import compose, get_method
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks.builtin import Scale
 from redwood.methods.training.stackable import why_not_stacked
 from redwood.methods.training.stacked import train_stacked
 from redwood.methods.training.stacked_network import why_not_stackable
-from redwood.runs.run import Run
-from redwood.runs.stack import Member, NotStackableError, run_stack
 from redwood.settings.results import Results
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from redwood.engine.loop import run_protocol
+from redwood.engine.run import Run
 from redwood.methods.base import Method
-from redwood.runs.loop import run_protocol
-from redwood.runs.run import Run
 from redwood.settings.base import Setting
 from redwood.settings.results import Results
 from redwood.settings.rl.phase import ReinforcementPhase

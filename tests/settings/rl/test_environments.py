@@ -7,8 +7,8 @@ import gymnasium
 import pytest
 
 from redwood.core.errors import RedwoodError, UnknownNameError
+from redwood.engine.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
 from redwood.methods.baselines import Random
-from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
 from redwood.settings.results import Results
 from redwood.settings.rl.environments import find_environment
 from redwood.settings.rl.tree import IncrementalRLSetting
@@ -133,7 +133,7 @@ class TestPhysics:
     @pytest.mark.parametrize("plot", [plot_accuracy_matrix, plot_accuracy_curve])
     def test_pictures_name_them(self, plot, monkeypatch):
         drawn = []
-        monkeypatch.setattr("redwood.runs.figures.plots.save_figure", lambda figure, path: drawn.append(figure))
+        monkeypatch.setattr("redwood.engine.figures.plots.save_figure", lambda figure, path: drawn.append(figure))
         results, _ = record(clock(IncrementalRLSetting))
         plot(results, "unused.png")
         text = drawn[0].get_supxlabel()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from redwood.core.errors import InvalidOptionError
-from redwood.runs.loop import run_protocol
-from redwood.runs.run import Run
+from redwood.engine.loop import run_protocol
+from redwood.engine.run import Run
 from redwood.settings.results import Results
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskIncrementalRLSetting, TraditionalRLSetting
 from tests.settings.rl.clock import LIMIT, N_TASKS, Clock, OtherClock, Recorder, clock, record

@@ -3,7 +3,7 @@
 import pytest
 
 from redwood.core.errors import InvalidOptionError
-from redwood.runs.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
+from redwood.engine.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.rl.tasks import Task, without_repeats
 from redwood.settings.rl.tree import (
@@ -111,7 +111,7 @@ def test_pictures_name_the_task_of_each_phase(rows, tmp_path, monkeypatch):
             [label.get_text() for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
         )
 
-    monkeypatch.setattr("redwood.runs.figures.plots.save_figure", keep)
+    monkeypatch.setattr("redwood.engine.figures.plots.save_figure", keep)
     results = returns(*TestMetrics.R[:rows], online_curve=[(10 * (row + 1), 1.0) for row in range(rows)])
     plot_accuracy_matrix(results, tmp_path / "matrix.png")
     plot_accuracy_curve(results, tmp_path / "curve.png")

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from redwood.engine.run import Run
 from redwood.methods import METHODS, get_method
-from redwood.runs.run import Run
 from redwood.settings.base import why_not_applicable
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.scores import evaluation

@@ -1,0 +1,212 @@
+"""Where the numbers of a run go: `metrics.csv`, and the loggers that `--logger` and `--wandb` ask for."""
+
+import contextlib
+import csv
+import io
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from redwood.core.errors import InvalidOptionError, RedwoodError, reason_of
+from redwood.core.files import write_atomically
+from redwood.core.schema import Text, check
+from redwood.core.workers import rank
+from redwood.engine.lightning_loggers import open_mlflow, open_tensorboard
+from redwood.engine.progress import Reporter
+from redwood.engine.run import MetricsLogger, Run
+from redwood.settings.results import Results
+
+INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
+STEP = "trainer/global_step"
+_OF_LIGHTNING = {"tensorboard": open_tensorboard, "mlflow": open_mlflow}
+WandbResume: TypeAlias = Literal["allow", "never", "must", "auto"]
+
+
+class CSVMetrics:
+    """One row per logged step in one file, which a resumed run goes on with.
+
+    Attributes:
+        changed: Whether a row was added.
+    """
+
+    def __init__(self, path: Path, logged: str = "") -> None:
+        """Write to `path`, after the rows that a resumed run has `logged` up to its checkpoint, which holds them.
+
+        The file itself is not read: it may hold rows that the run will log again, or be another run's.
+        """
+        self._path = path
+        self.changed = False
+        self._rows: list[dict[str, object]] = [
+            {name: value for name, value in row.items() if value} for row in csv.DictReader(io.StringIO(logged))
+        ]
+        self._columns: dict[str, None] = dict.fromkeys(name for row in self._rows for name in row)  # in their order
+        self._lines: list[str] = []  # the first rows, as text with these columns
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Add one row."""
+        self._rows.append({"step": step, **metrics})
+        self.changed = True
+        if not self._columns.keys() >= self._rows[-1].keys():
+            self._columns |= dict.fromkeys(self._rows[-1])
+            self._lines.clear()
+
+    def copy_to(self, logger: MetricsLogger) -> None:
+        """Log all rows to another logger, too."""
+        for row in self._rows:
+            values = {name: float(cast("str", value)) for name, value in row.items()}
+            logger.log_metrics(values, step=int(values.pop("step")))
+
+    def text(self) -> str:
+        """All rows; the columns are those of any row. Rows are made into text once, unless a column joins."""
+        header = self._text_of({name: name for name in self._columns})
+        self._lines += map(self._text_of, self._rows[len(self._lines) :])
+        return header + "".join(self._lines)
+
+    def _text_of(self, row: dict[str, object]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, list(self._columns)).writerow(row)
+        return text.getvalue()
+
+    def save(self) -> None:
+        """Write all rows."""
+        write_atomically(self._path, self.text().encode())
+
+    def log_results(self, results: Results, folder: Path | None) -> None:
+        """Nothing to do: `results.json` holds them."""
+
+    def close(self, failed: bool) -> None:
+        """Save; but a run that fails before it logs anything leaves its folder as it was."""
+        if self.changed or not failed:
+            self.save()
+
+
+class WandbMetrics:
+    """A run of Weights & Biases."""
+
+    def __init__(self, run: Run, config: Mapping[str, object]) -> None:
+        """Start the W&B run.
+
+        Args:
+            run: Its options.
+            config: All options, which W&B shows.
+
+        Raises:
+            RedwoodError: If Weights & Biases cannot be reached, or refuses.
+        """
+        import wandb
+
+        self._wandb = wandb
+        name = run.directory.name if run.directory else f"{config['setting']}-{config['method']}"
+        environment = os.environ  # overrides the options, so that sweeps and launchers can set them
+        offline = "offline" in (run.wandb, environment.get("WANDB_MODE"))
+        limit = float(environment.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
+        try:
+            # W&B greets on stderr, whatever it is told.
+            with contextlib.redirect_stderr(io.StringIO()):
+                self.experiment = wandb.init(
+                    name=environment.get("WANDB_NAME") or name,
+                    group=environment.get("WANDB_RUN_GROUP") or run.group,
+                    project=run.project,
+                    dir=environment.get("WANDB_DIR") or str(run.directory or "."),
+                    mode="offline" if offline else "online",
+                    id=_wandb_id(run),
+                    resume=cast("WandbResume", environment.get("WANDB_RESUME") or "allow"),
+                    reinit="create_new",
+                    config=dict(config),
+                    settings=wandb.Settings(silent=True, init_timeout=limit),
+                )
+        except (wandb.errors.Error, ValueError) as error:
+            raise RedwoodError(
+                f"--wandb {run.wandb or 'online'}: Weights & Biases cannot be used ({reason_of(error)}); "
+                "log in with `wandb login`, or use --wandb offline."
+            ) from error
+        self.experiment.define_metric(STEP)
+        self.experiment.define_metric("*", step_metric=STEP, step_sync=True)
+        if not run.quiet:
+            print(f"Weights & Biases: {self.experiment.settings.sync_dir if offline else self.experiment.url}")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send one row."""
+        self.experiment.log({**metrics, STEP: step})
+
+    def save(self) -> None:
+        """W&B saves by itself."""
+
+    def text(self) -> str:
+        """Empty: W&B keeps the rows of a resumed run."""
+        return ""
+
+    def log_results(self, results: Results, folder: Path | None) -> None:
+        """Send final metrics, cost, pictures and the run folder, which `redwood.load` reads."""
+        summary = self.experiment.summary
+        summary.update({key: value for key, value in results.metrics.items() if value is not None})
+        summary.update({f"cost/{key}": value for key, value in asdict(results.cost).items() if value is not None})
+        if folder is None:
+            return
+        self.experiment.log({path.stem: self._wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))})
+        artifact = self._wandb.Artifact(f"run-{self.experiment.id}", type="run")
+        pictures = (f"{results.measure.key}_matrix.png", f"{results.measure.key}_curve.png")
+        for name in ("config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt", *pictures):
+            artifact.add_file(str(folder / name), name)
+        self.experiment.log_artifact(artifact)
+
+    def close(self, failed: bool) -> None:
+        """End the W&B run."""
+        self.experiment.finish(exit_code=int(failed))
+
+
+def _wandb_id(run: Run) -> str | None:
+    """The id by which a resumed run goes on in its curve; None lets W&B choose one."""
+    given = os.environ.get("WANDB_RUN_ID")
+    if run.directory is None:
+        return given
+    path = run.directory / "checkpoints" / "wandb_id"
+    if given or not path.exists():
+        write_atomically(path, (given or secrets.token_hex(4)).encode())
+    try:
+        name = path.read_text()
+    except (OSError, ValueError) as error:
+        raise RedwoodError(f"{path} cannot be read ({reason_of(error)}); remove it to begin another curve.") from error
+    check(name, Text(pattern=r"[^/\\#?%:\s]{1,128}"), str(path), "remove it to begin another curve")
+    return name
+
+
+def open_loggers(run: Run, config: Mapping[str, object]) -> None:
+    """Have the first worker log to `metrics.csv`, and to the loggers that are asked for.
+
+    Raises:
+        RedwoodError: If one of them cannot be used; a new run folder is removed then. Or if one needs a run folder.
+    """
+    further = [name for name in run.logger_names if name in _OF_LIGHTNING]
+    if further and run.folder is None:
+        raise InvalidOptionError(f"--logger {further[0]} writes to the run folder; name one by run_dir=...")
+    if rank() != 0:
+        return
+    try:
+        if run.folder is not None:
+            rows = CSVMetrics(run.folder.path / "metrics.csv", run.folder.logged)
+            run.loggers.append(rows)
+            for name in further:
+                run.loggers.append(_OF_LIGHTNING[name](run, config))
+                rows.copy_to(run.loggers[-1])
+        if run.uses_wandb:
+            run.loggers.append(WandbMetrics(run, config))
+    except RedwoodError:
+        for logger in run.loggers:
+            logger.close(failed=True)
+        run.loggers.clear()
+        if run.folder is not None and not run.resume:
+            shutil.rmtree(run.folder.path, ignore_errors=True)
+        raise
+
+
+def close_loggers(run: Run, failed: bool) -> None:
+    """Save what was logged, and end each log, so that another run can start in this process."""
+    for logger in run.loggers:
+        logger.close(failed)
+    run.loggers.clear()
+    run.reporter = Reporter()

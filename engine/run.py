@@ -1,0 +1,248 @@
+"""One run: its options, and what a method finds at `self.run`: the device, the clock, the logs and the progress."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from redwood.core.checks import check_choice, check_range, check_types
+from redwood.core.errors import InvalidOptionError
+from redwood.core.state import State
+from redwood.engine.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
+from redwood.engine.fingerprint import INSIDE_PHASE
+from redwood.engine.folder import RunFolder
+from redwood.engine.progress import Reporter
+from redwood.engine.tuning import Trial
+from redwood.settings.results import Results
+from redwood.settings.scores.cost import TuningCost
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
+# Each logger, and the packages of the extra `logging` that it needs.
+LOGGERS: dict[str, tuple[str, ...]] = {
+    "csv": (),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "wandb": (),
+}
+WANDB_MODES = ("disabled", "offline", "online")
+KEPT = ("last", "all")
+
+
+class MetricsLogger(Protocol):
+    """Where logged values go, see `redwood.engine.loggers`."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Log values at a training step of the run."""
+
+    def save(self) -> None:
+        """Write what was logged to the disk."""
+
+    def text(self) -> str:
+        """What a checkpoint keeps of it; empty if a resumed run does not need it."""
+
+    def log_results(self, results: Results, folder: Path | None) -> None:
+        """Log the final results, and what lies in the run folder."""
+
+    def close(self, failed: bool) -> None:
+        """Write the rest; `failed` tells how the run ended."""
+
+
+@dataclass
+class Run:
+    """Options of a run that change neither the protocol nor the method, and the state that a method reports to.
+
+    Attributes:
+        folder: The run folder, or None if nothing is written.
+        reporter: Shows the progress to the user.
+        loggers: Where `log` writes to.
+        global_step: Training steps (or environment steps) of the phases so far.
+        num_phases: Phases of the run.
+        sends_back: Whether this process is a worker that sends the method back at the end.
+        saved_by: How many workers trained the state that is loaded to predict with; 0: as many as there are now.
+        earlier_s: Seconds that the phase took before the run was resumed inside it.
+        clock: Seconds; of several runs side by side, each has a clock of its own.
+        side_by_side: Whether other runs take place in this process at the same time.
+        is_trained: Whether the state of a run is loaded right after `configure`: files of initial weights, which may
+            be gone by then, need not be read.
+    """
+
+    run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
+    logger: str = "csv"  # logs beside metrics.csv: tensorboard, mlflow, wandb, or several: csv,tensorboard
+    # Weights & Biases: online, offline or disabled (default: online with --logger wandb, else disabled)
+    wandb: str | None = None
+    # Weights & Biases project, or MLflow experiment (default: what WANDB_PROJECT says, else redwood)
+    project: str = field(default_factory=lambda: os.environ.get("WANDB_PROJECT") or "redwood")
+    accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, cuda or mps
+    devices: str = "auto"  # handed to Lightning: which devices, such as 0,1 (default: one per worker)
+    nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun
+    precision: str = "32-true"  # handed to Lightning: 32-true, 16-mixed, bf16-mixed or 64-true
+    threads: int = 0  # CPU threads per worker (0: one for networks under a million weights, else torch's choice)
+    num_workers: int | None = None  # processes per worker that decode image files ahead (default: one a core, up to 4)
+    checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
+    keep_checkpoints: str = "last"  # checkpoints between phases that stay: last, or all (checkpoints/phase-000.pt, ...)
+    lean_loop: bool = True  # leave out of Lightning's training loop what a step here does not use (same results)
+    quiet: bool = False  # print no progress
+    group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
+    resume: bool = field(default=False, metadata={"cmd": False})
+    waits: bool = field(default=True, metadata={"cmd": False})  # until another process has lost the folder
+    earlier: Any = field(default=None, metadata={"cmd": False})  # the run that this one extends, an `EarlierRun`
+    trial: Trial | None = field(default=None, metadata={"cmd": False})  # when the run ends, if it tries options
+    tuning_cost: TuningCost | None = field(default=None, metadata={"cmd": False})  # of choosing the run's options
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_choice(self, "precision", PRECISIONS)
+        self._check_loggers()
+        check_choice(self, "accelerator", ACCELERATORS)
+        check_choice(self, "keep_checkpoints", KEPT)
+        check_range(self, "nodes", 1)
+        check_range(self, "threads", 0)
+        check_range(self, "checkpoint_every", 0)
+        if self.num_workers is not None:
+            check_range(self, "num_workers", 0)
+        if self.devices != "auto" and not re.fullmatch(r"\d+(,\d+)*,?", self.devices):
+            raise InvalidOptionError(
+                f"--devices {self.devices} has to be auto, a number of devices, or device numbers such as 0,1."
+            )
+        options_file = "config.yaml" if self.group is None else "the comparison"
+        self.folder = None
+        if self.run_dir is not None:
+            keep_all = self.keep_checkpoints == "all"
+            self.folder = RunFolder(
+                Path(self.run_dir), self.resume, options_file, keep_all, self.waits, self.group is not None
+            )
+        self.reporter = Reporter()
+        self.loggers: list[MetricsLogger] = []
+        self.global_step = 0
+        self.num_phases = 1
+        self.sends_back = False
+        self.is_trained = False
+        self.saved_by = 0
+        self.clock: Callable[[], float] = time.perf_counter
+        self.side_by_side = False
+        self.start_phase()
+
+    def _check_loggers(self) -> None:
+        """Raise `InvalidOptionError` if a logger is unknown, or cannot be used here."""
+        if self.wandb is not None:
+            check_choice(self, "wandb", WANDB_MODES)
+        for name in self.logger_names:
+            if name not in LOGGERS:
+                raise InvalidOptionError(f"--logger {name!r} is unknown; choose from {', '.join(LOGGERS)}.")
+            missing = [package for package in LOGGERS[name] if find_spec(package) is None]
+            if missing:
+                raise InvalidOptionError(
+                    f"--logger {name} needs the package {missing[0]}; install it by pip install 'redwood[logging]'."
+                )
+        if "wandb" in self.logger_names and self.wandb == "disabled":
+            raise InvalidOptionError("--logger wandb contradicts --wandb disabled; leave one of them out.")
+
+    @property
+    def logger_names(self) -> tuple[str, ...]:
+        """The loggers of `--logger`, each once; `metrics.csv` is written even if it does not name csv."""
+        return tuple(dict.fromkeys(name.strip() for name in self.logger.split(",")))
+
+    @property
+    def uses_wandb(self) -> bool:
+        """Whether the run is logged to Weights & Biases: `--wandb` names a mode, or `--logger` names wandb."""
+        return "wandb" in self.logger_names or self.wandb in ("online", "offline")
+
+    def device_numbers(self, workers: int) -> list[int] | int:
+        """What `Trainer(devices=...)` gets on each machine so that there is one device per worker.
+
+        Raises:
+            InvalidOptionError: If `--devices` and `--nodes` do not multiply to `workers`.
+        """
+        return numbers_on_machine(self.devices, workers, self.nodes)
+
+    def check_devices(self, workers: int) -> None:
+        """Raise `InvalidOptionError` if this machine lacks a device that the workers need."""
+        check_present(self.device_numbers(workers), self.accelerator)
+
+    def device(self, workers: int) -> torch.device:
+        """The device that this worker computes on."""
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        numbers = self.device_numbers(workers)
+        index = numbers[local] if isinstance(numbers, list) else local
+        kind = device_type(self.accelerator)
+        return torch.device(kind, index) if kind == "cuda" else torch.device(kind)
+
+    def start_phase(self) -> None:
+        """Start the clock of a phase."""
+        self.earlier_s = 0.0
+        self._phase_started = self.clock()
+
+    def phase_seconds(self) -> float:
+        """How long the phase has taken, `earlier_s` included."""
+        return self.earlier_s + self.clock() - self._phase_started
+
+    def log(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log values at a training step of the run (default: the last step of the phases so far)."""
+        if self.folder is not None and len(self.loggers) > 1:  # metrics.csv is checked when it is written
+            self.folder.lease.check()
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=self.global_step if step is None else step)
+
+    def save_logs(self) -> None:
+        """Write what was logged to the disk."""
+        for logger in self.loggers:
+            logger.save()
+
+    def logged(self) -> str:
+        """The content of `metrics.csv` so far, for a checkpoint."""
+        texts = [text for logger in self.loggers if (text := logger.text())]
+        earlier = "" if self.folder is None else self.folder.logged
+        return texts[0] if texts else earlier
+
+    @property
+    def directory(self) -> Path | None:
+        """The path of the run folder, or None if nothing is written."""
+        return None if self.folder is None else self.folder.path
+
+    @property
+    def writes(self) -> bool:
+        """Whether this worker writes files."""
+        return self.folder is not None and self.folder.writable
+
+    @property
+    def saves_inside_phases(self) -> bool:
+        """Whether checkpoints are written inside phases, too."""
+        return self.folder is not None and self.checkpoint_every > 0
+
+    def checkpoint_path(self, phase: int) -> Path | None:
+        """Where the checkpoint inside a phase is written; None if nothing is written."""
+        return None if self.folder is None else self.folder.inside_phase(phase)
+
+    def checkpoint_to_resume(self, phase: int) -> Path | None:
+        """The checkpoint that a resumed run goes on from inside a phase, if there is one."""
+        path = self.checkpoint_path(phase)
+        if self.folder is None or self.folder.starts_phase_again:
+            return None
+        return path if self.resume and path is not None and path.exists() else None
+
+    def go_on_if_restarted(self) -> None:
+        """Go on from the checkpoints if torchrun has started the workers of this run again, and say so.
+
+        Has to be called before the workers join: until then, none of this life has written to the folder.
+        """
+        if self.resume or self.folder is None or not self.folder.is_of_this_launch():
+            return
+        self.resume = True
+        self.folder.go_on()
+        if os.environ.get("RANK") == "0":
+            print(
+                f"torchrun has started workers of the same --rdzv-id again; the run in {self.run_dir} goes on",
+                file=sys.stderr,
+            )
+
+    def stamp(self, phase: int) -> State:
+        """What ties a checkpoint inside a phase to this run; it stands under the key `STAMP`."""
+        assert self.folder is not None
+        return self.folder.fingerprint.stamp(INSIDE_PHASE, phase, self.logged())
