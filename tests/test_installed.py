@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import redwood
+from redwood.experiments.runner import RUNS
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -34,6 +35,14 @@ def test_files_of_every_kind_in_the_packages_are_shipped():
     others = {path for path in files if path.suffix not in {".py", ".pyc", *shipped}}
     assert len(files) > 300
     assert all(path.name.startswith("LICENSE") for path in others), others
+
+
+def test_users_runs_are_written_to_no_package():
+    """A run in the checkout would be shipped with the package, and be taken for its files."""
+    packages = {path.name for path in (ROOT / "src" / "redwood").iterdir()}
+    assert {"settings", "methods"} < packages
+    assert RUNS.name not in packages
+    assert f"/{RUNS.name}/" in (ROOT / ".gitignore").read_text().split()
 
 
 @pytest.mark.slow
