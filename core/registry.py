@@ -6,7 +6,8 @@ import importlib.util
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ from redwood.core.errors import RedwoodError, UnknownNameError
 
 # The name of a module that was loaded from a file of the user starts with this prefix.
 USER_FILE_PREFIX = "redwood_user_"
+
+# Folder of a user's file -> the modules beside it that it has imported, by their names.
+_neighbours: dict[str, dict[str, ModuleType]] = {}
 
 
 @functools.cache  # a call takes 10 ms, and every look-up needs it
@@ -136,12 +140,17 @@ def _load_module(kind: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise RedwoodError(f"The {kind} module {name!r} cannot be found; is its package installed?") from error
+            file = Path(*name.split(".")).with_suffix(".py")
+            remedy = f"the file {file} is here, so name it as {file}:Name" if file.is_file() else "install its package"
+            raise RedwoodError(f"The {kind} module {name!r} cannot be found; {remedy}.") from error
         raise
 
 
 def load_file(kind: str, path: Path) -> ModuleType:
-    """Import a Python file by its path, once per process, so that its classes stay the same objects."""
+    """Import a Python file by its path, once per process, so that its classes stay the same objects.
+
+    The file can import the modules of its folder, as a script can.
+    """
     path = path.resolve()
     if not path.is_file():
         raise RedwoodError(f"The {kind} file {path} does not exist.")
@@ -152,11 +161,38 @@ def load_file(kind: str, path: Path) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            with _neighbours_of(path):
+                spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+@contextmanager
+def _neighbours_of(path: Path) -> Iterator[None]:
+    """Let a file import the modules of its folder, and put away those that files of other folders have imported."""
+    folder = str(path.parent)
+    for name in [name for other, modules in _neighbours.items() if other != folder for name in modules]:
+        sys.modules.pop(name, None)
+    own = _neighbours.setdefault(folder, {})
+    sys.modules.update(own)
+    before = set(sys.modules)
+    importlib.invalidate_caches()
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        new = {name: sys.modules[name] for name in sys.modules.keys() - before}
+        own.update({name: module for name, module in new.items() if _is_beside(name, module, path.parent)})
+
+
+def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
+    """Whether a module is `folder/name.py` or of the package `folder/name`, not of an environment in the folder."""
+    top, file = name.partition(".")[0], getattr(module, "__file__", None)
+    places = (folder / f"{top}.py", folder / top)
+    return file is not None and any(Path(file).resolve().is_relative_to(place) for place in places)
 
 
 def reference_of(cls: type, known: Mapping[str, str]) -> str:

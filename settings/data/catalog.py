@@ -9,7 +9,7 @@ from redwood.core.errors import DataError, InvalidOptionError, UnknownNameError
 from redwood.core.registry import look_up
 from redwood.settings.data import continuum_adapter, files, folders, hugging_face, tables, torch_sets
 from redwood.settings.data.columns import NO_COLUMNS, Columns
-from redwood.settings.data.conversion import HUGGING_FACE, TABLE, InMemory, resized
+from redwood.settings.data.conversion import ARRAYS, HUGGING_FACE, TABLE, InMemory, checked_source, resized
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.table import DATASETS, ENTRY_POINTS
 
@@ -46,6 +46,9 @@ def load_in_memory(given: InMemory, seed: int, image_size: int, columns: Columns
         data = tables.from_frames(given.name, given.parts, columns, seed)
     elif given.kind == HUGGING_FACE:
         data = hugging_face.from_datasets(given.name, given.parts, columns, seed, image_size)
+    elif given.kind == ARRAYS:
+        columns.refuse("of arrays")
+        data = torch_sets.from_arrays(given.name, given.parts, seed)
     else:
         columns.refuse(f"of the class {given.name}")
         data = torch_sets.from_torch(given.name, given.parts, seed, image_size)
@@ -84,15 +87,20 @@ def _path(name: str, data_dir: Path) -> Path:
 
 
 def _call(name: str, source: object, data_dir: Path, seed: int, image_size: int) -> Dataset:
-    """Call a data source, which may be a function of the user."""
-    wanted = f"The data source {name!r} must be a function (data_dir, seed, image_size) that returns a Dataset"
+    """Call a data source, which may be a function of the user; it returns what the option takes from Python."""
+    wanted = f"The data source {name!r} must be a function (data_dir, seed, image_size) that returns a data set"
     if not callable(source):
         raise DataError(f"{wanted}, but it is a {type(source).__name__}.")
     try:
         inspect.signature(source).bind(data_dir, seed, image_size)
     except TypeError as error:
         raise DataError(f"{wanted}, but it takes {inspect.signature(source)}.") from error
-    dataset = source(data_dir, seed, image_size)
-    if not isinstance(dataset, Dataset):
-        raise DataError(f"{wanted}, but it returned a {type(dataset).__name__}; Dataset.from_arrays makes one.")
-    return dataset
+    found = source(data_dir, seed, image_size)
+    if isinstance(found, str | os.PathLike):
+        raise DataError(f"{wanted}, but it returned a {type(found).__name__}; name that by --dataset.")
+    try:
+        given = checked_source(found)
+    except InvalidOptionError as error:
+        raise DataError(f"{wanted}, but what it returned is none: {error}") from error
+    assert not isinstance(given, str)
+    return load_in_memory(given, seed, image_size) if isinstance(given, InMemory) else given

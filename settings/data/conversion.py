@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,7 +16,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.dataset import Dataset
 
-TABLE, HUGGING_FACE, TORCH = "table", "hugging_face", "torch"
+TABLE, HUGGING_FACE, TORCH, ARRAYS = "table", "hugging_face", "torch", "arrays"
 _MAKE = "make a data set by Dataset.from_arrays(x, y, x_test, y_test)"
 
 
@@ -25,8 +26,9 @@ class InMemory:
 
     Attributes:
         name: Name in results.
-        kind: `TABLE` (a pandas DataFrame), `HUGGING_FACE` or `TORCH` (a map-style data set of torch).
-        parts: One object, of which test samples are drawn; or one for training and one for the test.
+        kind: `TABLE` (a pandas DataFrame), `HUGGING_FACE`, `TORCH` (a map-style data set of torch) or `ARRAYS`.
+        parts: One object, of which test samples are drawn; or one for training and one for the test. Arrays are
+            `(x, y)`, or `(x, y, x_test, y_test)`.
     """
 
     name: str
@@ -39,7 +41,8 @@ def checked_source(given: object) -> str | Dataset | InMemory:
 
     Args:
         given: The option `dataset`: a path becomes its name; a table, a data set of Hugging Face or of torch, or a pair
-            of them for training and test, is read when the run starts.
+            of them for training and test, is read when the run starts, and so are arrays `(x, y)` or
+            `(x, y, x_test, y_test)`.
 
     Raises:
         InvalidOptionError: If it is something else; the message says how to make a `Dataset` of it.
@@ -48,14 +51,21 @@ def checked_source(given: object) -> str | Dataset | InMemory:
         return given
     if isinstance(given, os.PathLike):
         return str(os.fspath(given))
+    if isinstance(given, tuple | list) and len(given) in (2, 4) and all(map(_is_array, given)):
+        return InMemory(ARRAYS, ARRAYS, tuple(given))
     parts = given if isinstance(given, tuple | list) and len(given) == 2 else (given,)
     kinds = [_kind(part) for part in parts]
     if kinds[0] is not None and len(set(kinds)) == 1:
         return InMemory(_name(parts[0], kinds[0]), kinds[0], tuple(parts))
     raise InvalidOptionError(
-        "dataset has to be a name, a redwood.settings.Dataset, a DataFrame, a data set of Hugging Face or of torch, or "
-        f"a pair of the last three (training, test), but got {_described(given)}."
+        "dataset has to be a name, a redwood.settings.Dataset, a DataFrame, a data set of Hugging Face or of torch, a "
+        "pair of the last three (training, test), or arrays (x, y) or (x, y, x_test, y_test), "
+        f"but got {_described(given)}."
     )
+
+
+def _is_array(given: object) -> bool:
+    return isinstance(given, np.ndarray | Tensor)
 
 
 def _kind(given: object) -> str | None:

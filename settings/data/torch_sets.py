@@ -40,9 +40,7 @@ def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> D
         splits.append((part, torch.arange(len(part)), targets_of(name, _labels(name, part))))
     if len(splits) == 1:
         part, rows, y = splits[0]
-        by_class = y.dtype == torch.int64
-        none, along = np.zeros(len(y), np.int64), None if by_class else np.arange(len(y))
-        is_test = torch.from_numpy(hold_out_rows(name, y.numpy() if by_class else none, none, along, seed))
+        is_test = _held_out(name, y, seed)
         splits = [(part, rows[~is_test], y[~is_test]), (part, rows[is_test], y[is_test])]
     x, x_test = (_samples(name, part, rows, image_size) for part, rows, _ in splits)
     (_, _, y), (_, _, y_test) = splits
@@ -57,6 +55,28 @@ def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> D
         class_names=_class_names(parts[0], y),
         compare_all=True,
     )
+
+
+def from_arrays(name: str, parts: Sequence[np.ndarray | Tensor], seed: int) -> Dataset:
+    """Make a data set of arrays `(x, y)`, of which test samples are drawn, or of `(x, y, x_test, y_test)`.
+
+    Raises:
+        DataError: If there are not as many samples as labels, or they are of no known kind.
+    """
+    if len(parts) == 2:
+        x, y = samples_of(name, parts[0]), targets_of(name, parts[1])
+        if len(x) != len(y):
+            raise DataError(f"Data set {name}: there are {len(x)} samples, but {len(y)} labels; give one for each.")
+        is_test = _held_out(name, y, seed)
+        parts = (x[~is_test], y[~is_test], x[is_test], y[is_test])
+    return Dataset.from_arrays(*parts, name=name)
+
+
+def _held_out(name: str, y: Tensor, seed: int) -> Tensor:
+    """Which samples become test samples (N,), bool: a share of each class, or along the order of other targets."""
+    by_class = y.dtype == torch.int64
+    none, along = np.zeros(len(y), np.int64), None if by_class else np.arange(len(y))
+    return torch.from_numpy(hold_out_rows(name, y.numpy() if by_class else none, none, along, seed))
 
 
 class TorchSamples:

@@ -1,10 +1,11 @@
 import sys
+from functools import partial
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from redwood.core.errors import RedwoodError, UnknownNameError
-from redwood.core.registry import known_names
+from redwood.core.registry import known_names, load_users_object
 from redwood.engine.run import Run
 from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune
@@ -57,6 +58,25 @@ class TestNames:
         assert issubclass(found, Finetune)
         assert get_method(f"{file}:Mine") is found, "a class keeps its identity however often it is named"
         assert issubclass(get_setting(f"{file}:MySetting"), ContinualSetting)
+
+    def test_a_file_imports_its_neighbours(self, tmp_path):
+        """Folders may have modules of one name: each file gets that of its own folder."""
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "its_neighbour.py").write_text(f"FOLDER = {folder!r}")
+            for name in ("one", "two"):
+                text = "import its_neighbour\nfrom its_neighbour import FOLDER\ndef where(): return FOLDER\n"
+                (tmp_path / folder / f"{name}.py").write_text(text)
+        path, find = list(sys.path), partial(load_users_object, "thing")
+        one, other, two = (find(f"{tmp_path / file}.py:its_neighbour") for file in ("a/one", "b/one", "a/two"))
+        assert [one.FOLDER, other.FOLDER] == ["a", "b"]
+        assert two is one, "a neighbour is imported once, however many files of its folder import it"
+        assert sys.path == path
+
+    def test_a_module_that_lies_in_the_working_directory_is_named_as_a_file(self, file, monkeypatch):
+        monkeypatch.chdir(file.parent)
+        with pytest.raises(RedwoodError, match=r"my_file.py is here, so name it as my_file.py:Name\."):
+            get_method("my_file:Mine")
 
     def test_the_reference_of_a_class_loads_it_again(self, file):
         mine = get_method(f"{file}:Mine")

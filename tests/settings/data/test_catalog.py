@@ -3,15 +3,18 @@ import sys
 from importlib.metadata import EntryPoint
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Subset, TensorDataset
 
 from redwood.core import registry
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, UnknownNameError
 from redwood.core.registry import look_up
-from redwood.settings.data.catalog import load_dataset
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.catalog import load_dataset, load_in_memory
+from redwood.settings.data.conversion import checked_source
+from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.table import DATASETS
 
 
@@ -29,8 +32,31 @@ def array_source(data_dir, seed, image_size):
     return np.zeros(3)
 
 
+def name_source(data_dir, seed, image_size):
+    return "digits"
+
+
 def wrong_source(data_dir):
     return None
+
+
+X, Y = np.arange(40, dtype=np.float32).reshape(20, 2), np.arange(20) % 2
+RETURNED = {
+    "arrays": (X, Y),
+    "tensors": (torch.from_numpy(X), torch.from_numpy(Y)),
+    "a data set of torch": TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),
+    "a table": pandas.DataFrame({"a": X[:, 0], "b": X[:, 1], "target": Y}),
+}
+PAIRS = {
+    "four arrays": (X[5:], Y[5:], X[:5], Y[:5]),
+    "a pair of data sets of torch": tuple(
+        Subset(RETURNED["a data set of torch"], rows) for rows in (range(5, 20), range(5))
+    ),
+}
+
+
+def returned_source(data_dir, seed, image_size):
+    return returned_source.value
 
 
 @pytest.mark.parametrize("key", sorted(DATASETS))
@@ -68,6 +94,27 @@ def test_function_of_a_file(tmp_path):
         load_dataset(f"{tmp_path / 'other.py'}:source", tmp_path, 0, 0)
 
 
+@pytest.mark.parametrize("value", RETURNED.values(), ids=RETURNED)
+def test_a_function_returns_what_the_option_takes_from_python(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(returned_source, "value", value, raising=False)
+    data = load_dataset(f"{__name__}:returned_source", tmp_path, 0, 0)
+    assert sorted(torch.cat([data.x, data.x_test])[:, 0].tolist()) == X[:, 0].tolist()
+    assert torch.equal(data.y, data.x[:, 0].long() // 2 % 2) and data.y_test.bincount().tolist() == [2, 2]
+    assert describe_data(data) == describe_data(load_in_memory(checked_source(value), 0, 0))
+
+
+@pytest.mark.parametrize("value", PAIRS.values(), ids=PAIRS)
+def test_a_function_may_return_test_samples_too(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(returned_source, "value", value, raising=False)
+    data = load_dataset(f"{__name__}:returned_source", tmp_path, 0, 0)
+    assert (data.x_test[:, 0].tolist(), data.y.tolist()) == (X[:5, 0].tolist(), Y[5:].tolist())
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    with pytest.raises(DataError, match="there are 20 samples, but 19 labels"):
+        load_in_memory(checked_source((X, Y[1:])), 0, 0)
+
+
 def test_entry_point_of_another_package(tmp_path, monkeypatch):
     entry = EntryPoint("theirs", f"{__name__}:tiny_source", "redwood.datasets")
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == entry.group else [])
@@ -77,7 +124,8 @@ def test_entry_point_of_another_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("array_source", "it returned a ndarray"),
+        ("array_source", "that returns a data set, but what it returned is none: .* got a ndarray"),
+        ("name_source", "it returned a str; name that by --dataset"),
         ("wrong_source", r"it takes \(data_dir\)"),
         ("DATASETS", "it is a dict"),
     ],

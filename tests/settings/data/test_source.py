@@ -32,7 +32,7 @@ def make(data_dir, seed, image_size):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ((X, Y), r"got a tuple of 2; make a data set by Dataset.from_arrays\(x, y, x_test, y_test\) of arrays"),
+        ((X, Y, X), r"got a tuple of 3; make a data set by Dataset.from_arrays\(x, y, x_test, y_test\) of arrays"),
         ((Samples(), X), "got a tuple of 2; make"),
         (Stream(), "got a Stream, which is read in one direction only; pass one whose samples can be indexed"),
         (Samples, "got the class Samples; pass an instance"),
