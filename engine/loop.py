@@ -176,6 +176,8 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> Generator[Any
     with make_reporter(
         run.quiet, stream.num_phases, stream.results_type.measure, clock=run.clock, whose=whose
     ) as run.reporter:
+        if resumed or run.earlier is not None:
+            run.reporter.note(_where_it_goes_on(parts, resumed))
         if not resumed:
             if run.earlier is None and setting.eval_tasks != "none":
                 with _evaluation_timed(state):
@@ -193,6 +195,20 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> Generator[Any
             run.save_logs()
             _save(parts)
     return started
+
+
+def _where_it_goes_on(parts: _Parts, resumed: bool) -> str:
+    """Where a resumed run goes on, or one that extends another; and how long they took until then."""
+    stream, run, state = parts.stream, parts.run, parts.state
+    before = f"{state.wall_time_s:.1f} s until then"
+    if not resumed:
+        assert run.earlier is not None
+        trained = state.next_phase + run.earlier.phases_before
+        return f"goes on from the run in {run.earlier.folder}, after its {trained} phases"
+    if state.next_phase == stream.num_phases:
+        return f"all {stream.num_phases} phases are trained; {before}"
+    where = "inside" if run.checkpoint_to_resume(state.next_phase) else "with"
+    return f"goes on {where} phase {state.next_phase + 1}/{stream.num_phases}; {before}"
 
 
 def _is_over(parts: _Parts) -> bool:

@@ -2,14 +2,29 @@
 
 import argparse
 import difflib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import NoReturn
 
 from redwood.core.errors import RedwoodError
 
 # Similarity from which an option is suggested for an unknown one: at .6, `--epsilon` is like `--version`.
 ALIKE = 0.7
+
+
+def program() -> str:
+    """The name of the command line in messages, as the user calls it: `cli.py`, `redwood` or `python -m redwood`."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py" and called.parent.name == "redwood":
+        return "python -m redwood"
+    return "redwood" if called.name == "redwood" else "cli.py"
+
+
+def invocation() -> str:
+    """What a user types to start the command line."""
+    return "python cli.py" if program() == "cli.py" else program()
 
 
 class UsageError(RedwoodError):
@@ -106,7 +121,7 @@ def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> No
 
 def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Split the command line into what to run and the options of the run."""
-    parser = OneSentenceParser(prog="cli.py", add_help=False, allow_abbrev=False)
+    parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
     add_selection(parser)
     chosen, rest = parser.parse_known_args(argv)
     if chosen.seeds < 1:
@@ -155,7 +170,7 @@ def selection_names() -> list[str]:
 
 def split_library(rest: list[str]) -> tuple[str | None, list[str]]:
     """Split what stands beside `--list` into the folder of `--library`, and all else."""
-    parser = OneSentenceParser(prog="cli.py", add_help=False, allow_abbrev=False)
+    parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
     parser.add_argument("--library")
     chosen, others = parser.parse_known_args(rest)
     return chosen.library, others
@@ -192,10 +207,19 @@ def _written(arguments: Sequence[str], position: int) -> str:
     return " ".join([arguments[position], *values])
 
 
+_EXAMPLES = (
+    ("--setting class_incremental --method rehearsal", ""),
+    ("--setting class_incremental --method rehearsal --help", "the options of these two"),
+    ("--setting all --method rehearsal,ewc,finetune", "one table, one picture"),
+    ("--preset der_pp/cifar10-500", "a published result"),
+    ("--resume runs/2026...", "go on where it stopped"),
+)
+
+
 def general_help(settings: list[str], methods: list[str]) -> str:
     """The help that needs no pair."""
     parser = OneSentenceParser(
-        prog="cli.py",
+        prog=program(),
         add_help=False,
         description="Run continual-learning methods under the settings that they apply to.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -205,11 +229,7 @@ def general_help(settings: list[str], methods: list[str]) -> str:
                 f"methods:  {', '.join(methods)}",
                 "",
                 "examples:",
-                "  python cli.py --setting class_incremental --method rehearsal",
-                "  python cli.py --setting class_incremental --method rehearsal --help    the options of these two",
-                "  python cli.py --setting all --method rehearsal,ewc,finetune            one table, one picture",
-                "  python cli.py --preset der_pp/cifar10-500                              a published result",
-                "  python cli.py --resume runs/2026...                                    go on where it stopped",
+                *(f"  {invocation()} {words:<66} {what}".rstrip() for words, what in _EXAMPLES),
             ]
         ),
     )
@@ -251,10 +271,23 @@ def refuse_unknown(arguments: Iterable[str], actions: Mapping[str, argparse.Acti
         if name not in actions:
             if name == "--trials":
                 raise UnknownOptionError(name, whose, "it goes with --sweep.")
-            near = difflib.get_close_matches(name, actions, n=1, cutoff=ALIKE)
-            hint = f"did you mean {near[0]}?" if near else "see --help."
+            near = nearest_option(name, actions)
+            hint = f"did you mean {near}?" if near else "see --help."
             raise UnknownOptionError(name, whose, hint)
         room = 0.0 if equals else _room(actions[name])
+
+
+def nearest_option(name: str, known: Iterable[str]) -> str | None:
+    """The option that a user may have meant by `name`; None if no known one is like it.
+
+    A name that was cut short stands for a number or a size rather than for a kind: `--buffer` for `--buffer_size`.
+    """
+    names = list(known)
+    longer = [other for other in names if other.startswith(f"{name}_")]
+    sizes = [other for other in longer if other.endswith("_size")]
+    near = difflib.get_close_matches(name, sizes or longer, n=1, cutoff=0)
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=ALIKE)
+    return near[0] if near else None
 
 
 def _is_option(argument: str) -> bool:

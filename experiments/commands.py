@@ -1,13 +1,13 @@
 """What the command line does once its options are known: run a pair, compare several, sweep, or resume."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from redwood.engine.fingerprint import MAY_CHANGE
-from redwood.experiments.arguments import UsageError, option_names, parse_selection
+from redwood.experiments.arguments import OneSentenceParser, UsageError, option_names, parse_selection, program
 from redwood.experiments.bench.run import bench as run_suite
 from redwood.experiments.bench.run import resume_bench
 from redwood.experiments.bench.suite import is_bench
@@ -24,6 +24,8 @@ from redwood.experiments.sweeps.sweep import Wanted, resume_sweep, start_sweep
 
 # The options of a run that can be given when it goes on; another one is a command.
 MAY_BE_GIVEN = MAY_CHANGE - {"extends"}
+# Those of several runs; results of another number of workers are not compared with the others.
+MAY_BE_GIVEN_TO_ALL = MAY_BE_GIVEN - {"workers", "nodes", "devices"}
 
 
 def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, arguments: list[str]) -> bool:
@@ -82,7 +84,7 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
 
     Args:
         chosen: The options that choose what to run.
-        rest: All other options: for a single run those that may change when it goes on, else none.
+        rest: All other options, which may change when it goes on.
 
     Returns:
         Whether all runs succeeded.
@@ -90,6 +92,9 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     Raises:
         UsageError: If there are further options.
     """
+    if chosen.help:
+        print(_help_of_resume())
+        return True
     folder = Path(chosen.resume)
     if is_bench(folder):
         return _resume_bench(folder, chosen, rest)
@@ -99,19 +104,37 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     if several:
         for option in ("jobs", "launcher", "slurm", "stack_seeds", "table"):
             setattr(allowed, option, getattr(chosen, option))
-    others = rest if several or not option_names(rest) <= MAY_BE_GIVEN else ()
-    if others or chosen != allowed:
-        options = "--trust, or options that may change, such as --workers"
-        more = "--jobs, --launcher, --slurm, --stack_seeds, --table or --trust" if several else options
+    may_be_given = MAY_BE_GIVEN_TO_ALL if several else MAY_BE_GIVEN
+    if not option_names(rest) <= may_be_given or chosen != allowed:
+        options = f"options that may change, such as --{'quiet' if several else 'workers'}"
+        more = f"{'--jobs, --launcher, --slurm, --stack_seeds, --table, ' * several}--trust, or {options}"
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
     if is_sweep(folder):
         how = _launch_options(chosen)
-        return resume_sweep(folder, Console(), how, trusted=chosen.trust, table=chosen.table)
+        return resume_sweep(folder, Console(), how, rest, trusted=chosen.trust, table=chosen.table)
     if several:
         how = _launch_options(chosen)
-        return resume_comparison(folder, Console(), how, trusted=chosen.trust, table=chosen.table)
+        return resume_comparison(folder, Console(), how, rest, trusted=chosen.trust, table=chosen.table)
     resume_run(folder, Console(), rest, trusted=chosen.trust)
     return True
+
+
+def _help_of_resume() -> str:
+    parser = OneSentenceParser(
+        prog=f"{program()} --resume",
+        usage="%(prog)s DIR [--trust] [options]",
+        description="Go on with the run, comparison, sweep or bench in a folder. "
+        f"Options that may change: {_listed(MAY_BE_GIVEN)}. "
+        f"Not of several runs: {_listed(MAY_BE_GIVEN - MAY_BE_GIVEN_TO_ALL)}. "
+        "Several runs also take --jobs, --launcher, --slurm, --stack_seeds and --table. "
+        "The help of the pair, --setting S --method M --help, says what each option does.",
+        add_help=False,
+    )
+    return parser.format_help()
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name}" for name in sorted(names))
 
 
 def _resume_bench(folder: Path, chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
@@ -159,10 +182,11 @@ def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
         UsageError: If there are further options beside `--out`.
     """
     allowed, _ = parse_selection(["--report", *chosen.report])
+    allowed.help = chosen.help
     for option, value in vars(chosen).items():
         if value != getattr(allowed, option):
             raise UsageError(f"--report runs nothing, and reads what lies in the folders; leave --{option} out.")
-    folders.report(chosen.report, rest, Console())
+    folders.report(chosen.report, [*rest, "--help"] if chosen.help else rest, Console())
     return True
 
 

@@ -85,15 +85,23 @@ def compare(
 
 
 def resume_comparison(
-    folder: Path, console: Console, how: LaunchOptions, *, trusted: bool = False, table: str | None = None
+    folder: Path,
+    console: Console,
+    how: LaunchOptions,
+    changes: Sequence[str] = (),
+    *,
+    trusted: bool = False,
+    table: str | None = None,
 ) -> bool:
     """Go on with the comparison in `folder`: complete runs are read, all others go on from where they are.
 
-    Args, result and errors are those of `compare`; code that its plan names is run only if it is `trusted`.
+    Args, result and errors are those of `compare`; code that its plan names is run only if it is `trusted`. Options
+    among `changes` take the place of the plan's, this time.
     """
     plan = ComparisonPlan.load(folder)
     if not trusted:
         plan.refuse_untrusted()
+    plan.arguments += changes
     parsed = parse_pairs(plan.pairs, plan.arguments)
     refuse_one_id(_first(parsed).run)
     if is_first_process():

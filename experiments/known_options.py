@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 from simple_parsing.help_formatter import SimpleHelpFormatter
 
 from redwood.core.files import read_json
-from redwood.experiments.arguments import OneSentenceParser, add_selection, refuse_unknown
+from redwood.experiments.arguments import OneSentenceParser, add_selection, program, refuse_unknown
 from redwood.methods.table import METHODS, agent_hint, method_names
 from redwood.settings.table import SETTINGS, not_below, setting_names
 
@@ -68,7 +68,7 @@ class KnownPair:
 
     def _parser(self, *, trials: bool, shown: bool) -> argparse.ArgumentParser:
         parser = OneSentenceParser(
-            prog="cli.py",
+            prog=program(),
             add_help=False,
             allow_abbrev=False,
             description=f"Options of {self._label}.",

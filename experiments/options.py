@@ -11,7 +11,7 @@ from simple_parsing.docstring import get_attribute_docstring
 
 from redwood.core.errors import RedwoodError
 from redwood.engine.run import Run
-from redwood.experiments.arguments import UsageError, add_selection, refuse_unknown
+from redwood.experiments.arguments import UsageError, add_selection, program, refuse_unknown
 from redwood.experiments.known_options import HelpFormatter
 from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
@@ -75,7 +75,7 @@ def make_parser(pair: Pair, *, trials: bool = False) -> simple_parsing.ArgumentP
     setting, method = pair.load()
     _refuse_clashes(setting, method)
     parser = _Parser(
-        prog="cli.py",
+        prog=program(),
         add_help=False,
         allow_abbrev=False,
         description=f"Options of {pair}.",
@@ -113,7 +113,7 @@ def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
         RedwoodError: If an option is unknown, or its value out of range.
     """
     parser = _Parser(
-        prog=f"cli.py {command}",
+        prog=f"{program()} {command}",
         add_help=False,
         allow_abbrev=False,
         description=f"Options of {command}.",

@@ -106,7 +106,8 @@ def run_pair(pair: Pair, options: Options, console: Console) -> Results:
         options = replace(options, run=replace(options.run, run_dir=str(new_run_dir(label_of(pair)))))
     results = execute(options)
     if is_first_process():
-        print_results(results, console)
+        earlier = options.run.earlier
+        print_results(results, console, goes_on=options.run.resume or (earlier is not None and earlier.goes_on))
         _report(Path(str(options.run.run_dir)))
         console.print(f"written to {options.run.run_dir}", markup=False, highlight=False, soft_wrap=True)
     return results

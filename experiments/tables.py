@@ -23,12 +23,13 @@ ABBREVIATIONS = {name: name.upper() for name in ("rmse", "lca", "f1", "cf1", "of
 SIGNED = {"backward_transfer", "forward_transfer"}
 
 
-def print_results(results: Results, console: Console) -> None:
+def print_results(results: Results, console: Console, *, goes_on: bool = False) -> None:
     """Print the accuracy matrix, the metrics and the cost of one run.
 
     Args:
         results: A run, finished or not.
         console: Where to print; its width decides how many tasks are shown.
+        goes_on: Whether the cost counts that of earlier sittings, too.
     """
     names = (results.setting, results.method, results.dataset, f"seed {results.seed}")
     console.print(Text(" · ".join(name for name in names if name), style="bold"))
@@ -39,7 +40,7 @@ def print_results(results: Results, console: Console) -> None:
     unit = f" ({results.measure.unit})" if results.measure.unit else ""
     for title, lines in (
         (f"metrics{unit}", _metric_lines(results)),
-        ("cost", _cost_lines(results.cost, results.measure.samples)),
+        ("cost", _cost_lines(results.cost, results.measure.samples, goes_on)),
     ):
         table = new_table(title, padding=1, show_header=False)
         table.add_column()
@@ -172,8 +173,8 @@ def _eer_lines(slices: SliceScores) -> Iterable[tuple[str, str]]:
         yield f"{name} EER, {slices.eer_of} by {slices.by}", shown
 
 
-def _cost_lines(cost: Cost, samples: str) -> Iterable[tuple[str, str]]:
-    yield "wall time", _seconds(cost.wall_time_s)
+def _cost_lines(cost: Cost, samples: str, goes_on: bool) -> Iterable[tuple[str, str]]:
+    yield f"wall time{' of all sittings' * goes_on}", _seconds(cost.wall_time_s)
     for name, seconds in (("training", cost.training_time_s), ("evaluation", cost.evaluation_time_s)):
         if seconds is not None:
             yield f"{name} time", _seconds(seconds)

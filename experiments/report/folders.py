@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.errors import RedwoodError
-from redwood.experiments.arguments import OneSentenceParser, UsageError
+from redwood.experiments.arguments import OneSentenceParser, UsageError, program
 from redwood.experiments.plan import is_comparison
 from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.page import GENERATOR, REPORT, write_report
@@ -29,8 +29,13 @@ def report(folders: Sequence[str], arguments: Sequence[str], console: Console) -
         UsageError: If there are other options than `--out`, or the file is none that may be overwritten.
         RedwoodError: If a folder holds nothing of the kind, or the file cannot be written.
     """
-    parser = OneSentenceParser(prog="cli.py", add_help=False, allow_abbrev=False)
-    parser.add_argument("--out", type=Path)
+    parser = OneSentenceParser(
+        prog=f"{program()} --report", description="One page on finished runs, comparisons and sweeps.", add_help=False
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: {REPORT} in the folder)")
+    if "--help" in arguments:
+        print(parser.format_help())
+        return
     chosen, others = parser.parse_known_args(arguments)
     if others:
         raise UsageError(f"--report goes with --out FILE at most; leave {others[0]} out.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.engine.run import Run
+from redwood.experiments.arguments import invocation
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.pairs import Pair
 from redwood.settings.config import describe_options, is_marked
@@ -92,7 +93,7 @@ def command(words: Iterable[str]) -> str:
         if not skip and word.partition("=")[0] != "--run_dir":
             kept.append(word)
         skip = word == "--run_dir"
-    return f"python cli.py {shlex.join(kept)}"
+    return f"{invocation()} {shlex.join(kept)}"
 
 
 def _command_of_run(results: Results) -> str:

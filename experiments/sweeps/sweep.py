@@ -21,7 +21,7 @@ from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.launchers.joining import SharedJobs
 from redwood.experiments.launchers.resources import find_resources, resources_needed
 from redwood.experiments.monitor import make_monitor
-from redwood.experiments.options import Options, parse_options
+from redwood.experiments.options import Options, check_arguments, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import ComparisonPlan, is_comparison, lasting
 from redwood.experiments.report.page import REPORT, write_report
@@ -119,16 +119,25 @@ def start_sweep(
 
 
 def resume_sweep(
-    folder: Path, console: Console, how: LaunchOptions, *, trusted: bool = False, table: str | None = None
+    folder: Path,
+    console: Console,
+    how: LaunchOptions,
+    changes: Sequence[str] = (),
+    *,
+    trusted: bool = False,
+    table: str | None = None,
 ) -> bool:
     """Go on with the sweep in `folder`, beside other processes that do so.
 
-    Args, result and errors are those of `start_sweep`; code that its plan names is run only if it is `trusted`.
+    Args, result and errors are those of `start_sweep`; code that its plan names is run only if it is `trusted`. Options
+    among `changes` take the place of the plan's.
     """
     require_optuna()
     plan = SweepPlan.load(folder)
     if not trusted:
         plan.refuse_untrusted()
+    check_arguments([plan.pair], list(changes))
+    plan.arguments += changes
     options = tuned(plan.pair, plan.arguments)
     refuse_one_id(options.run)
     return _Sweep(plan, options, console, how, table).carry_out()

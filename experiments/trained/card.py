@@ -1,10 +1,13 @@
 """The model card of an exported run: what it is, how good it is, and how to use it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import yaml
 
 from redwood import __version__
+from redwood.core.errors import RedwoodError
+from redwood.experiments.config_file import load_config
 from redwood.experiments.trained.model import TrainedModel
 
 _USE = {
@@ -35,8 +38,9 @@ def model_card(model: TrainedModel, form: str, folder: str) -> str:
         folder: The name of the exported folder.
     """
     config, results = model.config, model.results
-    dataset = str(config.get("dataset") or config.get("env"))
-    head = {"library_name": "redwood", "tags": ["continual-learning", str(config["method"])], "datasets": [dataset]}
+    datasets = _datasets(model)
+    dataset = ", then ".join(datasets)
+    head = {"library_name": "redwood", "tags": ["continual-learning", str(config["method"])], "datasets": datasets}
     phases = "1 phase" if model.phases == 1 else f"{model.phases} phases"
     done = "." if results is not None else "; the run is not over, so there are no results."
     lines = [
@@ -53,6 +57,26 @@ def model_card(model: TrainedModel, form: str, folder: str) -> str:
     if form == "safetensors":
         lines += _stored(model)
     return "\n".join(lines)
+
+
+def _datasets(model: TrainedModel) -> list[str]:
+    """What the model has learned, in this order: the data of the run, after that of the runs that it extends.
+
+    The earlier runs' folders may be gone; a sentence stands for them then.
+    """
+    found: list[str] = []
+    config: Mapping[str, object] = model.config
+    folders: list[str] = []  # of the earlier runs; a file that was changed may lead back to itself
+    while True:
+        found.insert(0, str(config.get("dataset") or config.get("env")))
+        folder = str(config.get("extends", ""))
+        if not folder or folder in folders:
+            return found
+        folders.append(folder)
+        try:
+            config = load_config(Path(folder) / "config.yaml")
+        except RedwoodError:
+            return [f"data of the run {Path(folder).name}, which is gone", *found]
 
 
 def _results(model: TrainedModel) -> Sequence[str]:

@@ -90,7 +90,8 @@ class TrainedModel:
         """What the model takes samples for.
 
         Args:
-            x: Samples (n, ...) in the form of the training samples, unscaled: uint8 images stay uint8.
+            x: Samples (n, ...) in the form of the training samples, unscaled: uint8 images stay uint8. Images of one
+                channel may be without it (n, H, W).
             task_id: Task of each sample (n,), or of all of them, where the setting gives task ids at test.
 
         Returns:
@@ -217,6 +218,8 @@ class TrainedModel:
         samples = torch.as_tensor(x)
         wanted = torch.from_numpy(np.empty(0, space.dtype)).dtype
         shape = space.shape
+        if shape[:1] == (1,) and len(shape) == 3 and tuple(samples.shape[1:]) == shape[1:]:
+            samples = samples[:, None]  # grey images without their single channel
         if tuple(samples.shape[1:]) != shape or not len(samples):
             remedy = "pass x[None] for a single sample" if tuple(samples.shape) == shape else "bring them to that shape"
             raise DataError(

@@ -22,7 +22,9 @@ from redwood.settings.data.arrays import Samples
 class PredictOptions:
     """The options of `--predict`."""
 
-    dataset: str = ""  # what to predict: .npz or .h5 file with an array x, folder of images, or name of a data set
+    dataset: str = (
+        ""  # what to predict: .npz or .h5 file with an array x, image or folder of them, or name of a data set
+    )
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
     split: str = "test"  # samples of a data set by name: test or train
     out: str = "predictions.csv"  # file to write

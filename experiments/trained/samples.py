@@ -11,7 +11,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.experiments.trained.model import TrainedModel
-from redwood.settings.data import files, tables
+from redwood.settings.data import files, folders, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
@@ -43,8 +43,8 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
 
     Args:
         model: What is to predict them.
-        dataset: An .npz, .h5 or .hdf5 file with an array `x`, a .csv or .parquet table, a folder of images, or a data
-            set by name.
+        dataset: An .npz, .h5 or .hdf5 file with an array `x`, a .csv or .parquet table, a folder of images, one
+            image, or a data set by name.
         data_dir: Folder of data sets by name.
         split: Which samples of a data set by name: test or train.
 
@@ -54,6 +54,10 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     path = Path(dataset).expanduser()
     if path.is_dir() and dataset not in DATASETS:
         return _images(model, path)
+    if dataset.lower().endswith(folders.SUFFIXES):
+        if not path.is_file():
+            raise DataError(f"--dataset {dataset} names no image file that is there; look at its path.")
+        return NewSamples(model.image_files([path]), [path.name])
     if dataset.lower().endswith(files.SUFFIXES):
         x, y, tasks, names = files.read_samples(path)
         return NewSamples(x, (), _named(y, names), tasks)

@@ -21,7 +21,7 @@ from redwood.settings.data.paths import PathTable
 
 # Files, and the class of each (n,).
 _Labelled: TypeAlias = tuple[Iterable[str], Tensor]
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
 
 
 class ImageFiles:
@@ -307,7 +307,7 @@ def _images_in(folder: Path) -> list[str]:
         os.path.join(inner, file)
         for inner, _, files in os.walk(folder, onerror=fail, followlinks=True)
         for file in files
-        if file.lower().endswith(_SUFFIXES) and not file.startswith(".")
+        if file.lower().endswith(SUFFIXES) and not file.startswith(".")
     ]
     if not files and folder.is_dir():
         raise DataError(f"The class folder {folder} holds no image; add some or remove it.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from redwood.cli import main
-from tests.cli.command import QUICK, start
+from tests.cli.command import QUICK, assert_one_sentence, start
 from tests.cli.test_comparison import table
 from tests.cli.test_kill import PATIENCE_S, read_all, wait_for
 from tests.small_runs import MEASURED
@@ -86,6 +86,15 @@ class TestFailed:
         assert main(["--resume", str(base / "moved"), "--trust"]) == 0
         out = capsys.readouterr().out
         assert "seed 0" not in out and "class_incremental" in out and out.endswith(f"written to {base}/moved\n")
+
+    def test_options_that_change_no_result_may_be_given_again(self, resumed, capsys, monkeypatch):
+        base, _, _ = resumed
+        plan = (base / "moved" / "comparison.yaml").read_text()
+        monkeypatch.chdir(base)
+        assert main(["--resume", str(base / "moved"), "--trust", "--quiet", "true"]) == 0
+        assert (base / "moved" / "comparison.yaml").read_text() == plan
+        assert main(["--resume", str(base / "moved"), "--trust", "--workers", "2"]) == 2
+        assert_one_sentence(capsys.readouterr().err)
 
 
 LONG = ["--setting", "class_incremental", "--method", "random,finetune,rehearsal", "--nb_tasks", "2", "--passes", "30"]

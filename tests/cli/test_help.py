@@ -77,6 +77,32 @@ def shown_options(text):
     return options
 
 
+@pytest.mark.parametrize("command", ["predict", "report", "resume", "export"])
+def test_the_help_of_a_command_needs_no_finished_run(capsys, tmp_path, command):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("setting: class_incremental\nmethod: finetune\n")
+    assert "usage: cli.py" in printed(capsys, f"--{command}", str(folder), "--help")
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("called", "name"), [("/bin/redwood", "redwood"), ("/lib/redwood/__main__.py", "python -m redwood")]
+)
+def test_it_calls_itself_as_the_user_did(capsys, monkeypatch, called, name):
+    monkeypatch.setattr(sys, "argv", [called])
+    text = printed(capsys, "--help")
+    assert text.startswith(f"usage: {name} [") and f"  {name} --setting class_incremental" in text
+    pair = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help")
+    assert pair.startswith(f"usage: {name} [") and "cli.py" not in text + pair
+
+
+def test_it_is_a_module_that_runs():
+    command = [sys.executable, "-m", "redwood", "--version"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    assert shown.stdout == f"{__version__}\n"
+
+
 class TestPair:
     @pytest.mark.parametrize(
         "pair", [("class_incremental", "ewc"), ("continual", "rehearsal"), ("traditional", "random")]

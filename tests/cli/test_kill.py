@@ -191,7 +191,7 @@ class TestDamage:
         assert content(run) == before
 
 
-def test_ctrl_c_on_a_terminal(tmp_path):
+def test_ctrl_c_on_a_terminal(tmp_path, capsys):
     """There is a live bar; an interrupt says how to go on, and the run does go on from there."""
     terminal, end = pty.openpty()
     folder = tmp_path / "run"
@@ -215,6 +215,9 @@ def test_ctrl_c_on_a_terminal(tmp_path):
     assert "Traceback" not in shown
     assert not (folder / "results.json").exists()
     assert main(["--resume", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^goes on inside phase 2/2; [\d.]+ s until then$", shown, re.MULTILINE)
+    assert "wall time of all sittings" in shown
     expected = whole(tmp_path / "whole", *options, "--passes", "40")
     assert comparable(folder) == comparable(expected)
     assert content(folder)["metrics.csv"] == content(expected)["metrics.csv"]

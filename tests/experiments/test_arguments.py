@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from redwood.experiments.arguments import UsageError, parse_selection, refuse_unknown
+from redwood.experiments.arguments import UsageError, nearest_option, parse_selection, refuse_unknown
 from redwood.experiments.config_file import as_arguments
 
 
@@ -29,6 +29,15 @@ class TestSelection:
     def test_errors(self, arguments, sentence):
         with pytest.raises(UsageError, match=sentence):
             parse_selection(arguments)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("--buffer", "--buffer_size"), ("--class", "--class_order"), ("--pases", "--passes"), ("--epsilon", None)],
+)
+def test_the_option_that_a_user_may_have_meant(written, meant):
+    known = ["--buffer_dir", "--buffer_policy", "--buffer_size", "--class_order_seed", "--class_order", "--passes"]
+    assert nearest_option(written, known) == meant
 
 
 def test_values_of_a_file_as_arguments():

@@ -17,6 +17,7 @@ from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.engine import loop
 from redwood.experiments.config_file import read_arguments
 from redwood.experiments.runner import execute, resume_run
+from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.export import export_model
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
@@ -347,7 +348,14 @@ def says(capsys, sentence):
 class TestCommandLine:
     def test_extend(self, parent, folder, tmp_path, capsys):
         arguments = ["--extend", str(parent), "--dataset", str(folder / "more_classes.npz"), "--nb_tasks", "3"]
-        assert main([*arguments, "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
+        assert main([*arguments, "--run_dir", str(tmp_path / "run")]) == 0
+        shown = capsys.readouterr().out
+        assert f"goes on from the run in {parent}, after its 2 phases" in shown.splitlines()
+        assert "wall time of all sittings" in shown
+        card = model_card(redwood.load(tmp_path / "run"), "safetensors", "mine")
+        data = [str(folder / f"{name}_classes.npz") for name in ("first", "more")]
+        assert yaml.safe_load(card.split("---")[1])["datasets"] == data
+        assert f"# rehearsal on {data[0]}, then {data[1]}" in card.splitlines()
         results = Results.load(tmp_path / "run" / "results.json")
         assert len(results.accuracy_matrix) == 5
         capsys.readouterr()

@@ -62,6 +62,11 @@ def percentage(right):
 
 
 class TestFiles:
+    def test_images_of_one_channel_may_be_without_it(self, finished, tmp_path):
+        run, scores = finished
+        rows = predicted(run, saved(tmp_path / "new.npz", x=SAMPLES[:, 0]), tmp_path / "out.csv")
+        assert [int(row["class"]) for row in rows] == scores.argmax(1).tolist()
+
     def test_samples_without_labels(self, finished, tmp_path, capsys):
         run, scores = finished
         rows = predicted(run, saved(tmp_path / "new.npz", x=SAMPLES), tmp_path / "out.csv")
@@ -177,6 +182,14 @@ class TestImages:
         (tmp_path / "images" / "notes.txt").write_text("no image")
         return tmp_path / "images"
 
+    def test_one_image(self, named, images, tmp_path, capsys):
+        run, scores = named
+        (path,) = images.glob("*/deep/00.png")
+        (row,) = predicted(run, path, tmp_path / "out.csv")
+        assert (row["sample"], row["class"]) == ("00.png", NAMES[int(scores[0].argmax())])
+        assert main(["--predict", str(run), "--dataset", str(tmp_path / "missing.png")]) == 2
+        assert "missing.png names no image file that is there" in capsys.readouterr().err
+
     def test_rows_by_file_and_an_accuracy_by_folder(self, named, images, tmp_path, capsys):
         run, scores = named
         rows = predicted(run, images, tmp_path / "out.csv")
@@ -274,7 +287,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arrays", "options", "sentence"),
         [
-            ({"x": SAMPLES[:, 0]}, [], "The model takes samples (n, 1, 8, 8)"),
+            ({"x": SAMPLES[:, 0, 0]}, [], "The model takes samples (n, 1, 8, 8)"),
             ({"x": SAMPLES.float() / 16}, [], "as they are stored"),
             ({"x": SAMPLES[:0]}, [], "no samples"),
             ({"images": SAMPLES}, [], "has no array 'x'"),
