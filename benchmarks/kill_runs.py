@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.cli.kill_runs import Killed, Place, kill_and_resume, stat
+from tests.cli.kill_runs import Killed, Place, begun, kill_and_resume, stat
 
 SHORT = ["--quiet", "--accelerator", "cpu", "--nb_tasks", "2", "--checkpoint_every", "5"]
 RL = ["--env", "CartPole-v1", "--steps_per_task", "1024", "--test_episodes", "2", "--n_steps", "128"]
@@ -83,12 +83,12 @@ def whole(folder: Path, arguments: list[str]) -> tuple[Path, float]:
     leader = place.start(*arguments, *SHORT, "--run_dir", str(place.run))
     started = 0.0
     while (stat(leader) or "Z")[0] not in "ZX":
-        if not started and (place.run / "config.yaml").exists():
+        if not started and begun(place.run):
             started = time.monotonic()
         time.sleep(0.01)
     seconds = time.monotonic() - started
-    assert (place.run / "results.json").exists(), place.log.read_text()
-    assert not place.left()
+    assert list(place.run.rglob("results.json")), place.log.read_text()
+    assert not place.left(), place.left()
     print(folder.name, arguments, f"{seconds:.1f} s", flush=True)
     return place.run, seconds
 

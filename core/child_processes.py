@@ -39,10 +39,10 @@ def end_with_parent(group: bool = False) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def killed_with_parent() -> None:
-    """Have the system kill this process when the thread that started it ends; only Linux can."""
+def killed_with_parent(by: int = signal.SIGKILL) -> None:
+    """Have the system send this process a signal when the thread that started it ends; only Linux can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
 
 
 @contextmanager

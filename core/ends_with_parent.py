@@ -1,8 +1,36 @@
 """What a server imports first, so that it ends with its parent also while it imports the rest.
 
-Elsewhere than on Linux, a server that has lost its parent ends once it has imported all.
+A parent that was killed leaves the folder with the server's socket; the server removes it. Elsewhere than on Linux, a
+server that has lost its parent ends once it has imported all.
 """
+
+import atexit
+import os
+import shutil
+import signal
 
 from redwood.core.child_processes import killed_with_parent
 
-killed_with_parent()
+_SOCKETS = "REDWOOD_SERVER_SOCKETS"  # the variable of `fork_server` that names the folder
+_SERVER, _PARENT = os.getpid(), os.getppid()
+
+
+def _remove_sockets() -> None:
+    """Remove the folder of a parent that is gone; if only a thread of it has ended, it may start another server."""
+    if os.getpid() == _SERVER and os.getppid() != _PARENT and _SOCKETS in os.environ:
+        shutil.rmtree(os.environ[_SOCKETS], ignore_errors=True)
+
+
+def _end(number: int, _: object) -> None:
+    if os.getpid() != _SERVER:  # a copy, which got the signal from somebody else
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
+    _remove_sockets()
+    os._exit(1)
+
+
+atexit.register(_remove_sockets)
+if hasattr(signal, "SIGUSR2"):  # not on Windows
+    signal.signal(signal.SIGUSR2, _end)
+    killed_with_parent(signal.SIGUSR2)

@@ -25,6 +25,7 @@ from redwood.core.errors import RedwoodError
 # statuses of its copies.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 _FIRST = "redwood.core.ends_with_parent"
+_SOCKETS = "REDWOOD_SERVER_SOCKETS"  # where the server's socket lies, for `ends_with_parent`
 _TRIES = 3
 _POLL_S = 0.05
 
@@ -54,7 +55,7 @@ class ForkServer(forkserver.ForkServer):
     @override
     def ensure_running(self) -> None:
         """Start the server, if it does not run, and return at once, while it imports."""
-        with _signals_blocked(), _variables(self._environment):
+        with _signals_blocked(), _variables(self._environment | {_SOCKETS: util.get_temp_dir()}):
             super().ensure_running()
 
     def start_process(self, target: Callable[..., object], args: tuple[Any, ...]) -> "Copy":

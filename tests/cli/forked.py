@@ -1,5 +1,6 @@
 """The command line in a copy of this process, which need not import the large libraries anew."""
 
+import multiprocessing.util
 import os
 import sys
 import traceback
@@ -32,6 +33,7 @@ def start_forked(arguments: tuple[str, ...], log: Path, prepare: Callable[[], ob
     except BaseException:
         traceback.print_exc()
     finally:
+        multiprocessing.util._exit_function()  # as at the end of a process that is no copy: it removes temporary files
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

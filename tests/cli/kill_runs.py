@@ -1,4 +1,4 @@
-"""Runs that are killed by SIGKILL and resumed, and all that a kill may leave behind.
+"""Runs that a signal ends and that are resumed, and all that the signal may leave behind.
 
 Each run leads a session of its own, by which the processes that it has started are known, and has a temporary folder of
 its own. It is a copy of this process, so that it need not import the large libraries anew.
@@ -22,6 +22,7 @@ import torch
 
 from redwood.engine import processes
 from redwood.engine.checkpoints import read_checkpoint
+from redwood.experiments.plan import is_comparison
 from tests.cli.forked import start_forked
 from tests.small_runs import MEASURED
 
@@ -84,9 +85,16 @@ class Place:
 
 
 def kill_and_resume(
-    folder: Path, arguments: list[str], whole: Path, whole_s: float, seed: int, who: str, start_method: str = "fork"
+    folder: Path,
+    arguments: list[str],
+    whole: Path,
+    whole_s: float,
+    seed: int,
+    who: str,
+    start_method: str = "fork",
+    sent: int = signal.SIGKILL,
 ) -> Killed:
-    """Kill a run at a random moment, go on with it, and compare it with the whole run.
+    """Send a signal to a run or a comparison at a random moment, go on with it, and compare it with the whole one.
 
     Args:
         folder: New folder to work in.
@@ -96,25 +104,26 @@ def kill_and_resume(
         seed: Decides the moment.
         who: `main`, `worker` or `group`.
         start_method: How workers are started.
+        sent: The signal.
     """
     place, random = Place(folder, start_method), Random(seed)
     leader = place.start(*arguments, "--run_dir", str(place.run))
     if random.random() < 0.9:  # else, while there is nothing yet
-        wait_until(lambda: (place.run / "config.yaml").exists(), leader)
+        wait_until(lambda: begun(place.run), leader)
     time.sleep(random.uniform(0.0, whole_s))
     where = stage(place.run)
     members = session(leader)
     if not members:  # it was over before: earlier, then
         exit_status(leader)
-        return kill_and_resume(folder / "again", arguments, whole, whole_s / 2, seed, who, start_method)
+        return kill_and_resume(folder / "again", arguments, whole, whole_s / 2, seed, who, start_method, sent)
     if who == "group":
         for number in members:
-            kill(number)
+            kill(number, sent)
     else:
         workers = [number for number in members if number != leader and is_worker(number, leader)]
         if who == "worker" and not workers:
             who = "main"
-        kill(random.choice(workers) if who == "worker" else leader)
+        kill(random.choice(workers) if who == "worker" else leader, sent)
     killed = time.monotonic()
     exit_status(leader)
     while session(leader) and time.monotonic() < killed + GONE_S:
@@ -122,11 +131,24 @@ def kill_and_resume(
     seconds = time.monotonic() - killed
     left = [f"process {number}: {command(number)}" for number in session(leader)] + place.left()
     go_on = ["--resume", str(place.run)]
-    if not (place.run / "config.yaml").exists():
+    if not begun(place.run):
         go_on = [*arguments, "--run_dir", str(place.run)]
     status = place.complete(*go_on)
-    differs = [f"exit status {status}"] if status else differences(place.run, whole)
+    compare = differences_of_several if is_comparison(whole) else differences
+    differs = [f"exit status {status}"] if status else compare(place.run, whole)
     return Killed(who, where, seconds, left + place.left(), differs, place.log.read_text())
+
+
+def begun(run: Path) -> bool:
+    """Whether a run or a comparison can be resumed."""
+    return (run / "config.yaml").exists() or is_comparison(run)
+
+
+def differences_of_several(run: Path, whole: Path) -> list[str]:
+    """Where the runs of a comparison differ from those of the whole one."""
+    names = sorted({path.parent.name for folder in (run, whole) for path in folder.glob("*/config.yaml")})
+    missing = [f"{name} is missing" for name in names if not (run / name / "results.json").exists()]
+    return missing or [f"{name}: {found}" for name in names for found in differences(run / name, whole / name)]
 
 
 def differences(run: Path, whole: Path) -> list[str]:
@@ -156,7 +178,10 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def stage(run: Path) -> str:
-    """How far a run is, by the files that it has written."""
+    """How far a run is, by the files that it has written; of a comparison, how many of its runs are complete."""
+    if is_comparison(run):
+        begun, complete = (len(list(run.glob(f"*/{name}"))) for name in ("config.yaml", "results.json"))
+        return f"{complete} of {begun} begun runs complete"
     if not (run / "config.yaml").exists():
         return "before its first file"
     if (run / "results.json").exists():
@@ -199,10 +224,10 @@ def command(number: int) -> str:
         return ""
 
 
-def kill(number: int) -> None:
-    """End a process at once."""
+def kill(number: int, sent: int) -> None:
+    """Send a signal to a process, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(number, signal.SIGKILL)
+        os.kill(number, sent)
 
 
 def user() -> str:

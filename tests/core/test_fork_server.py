@@ -167,13 +167,15 @@ def test_server_and_copies_end_with_a_process_that_is_killed(module, tmp_path):
     (tmp_path / "slow_to_import.py").write_text(SLOW)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    wait_for_end(*json.loads(printed(script, module, cwd=tmp_path)))
+    (tmp_path / "temporary").mkdir()
+    wait_for_end(*json.loads(printed(script, module, cwd=tmp_path, TMPDIR=str(tmp_path / "temporary"))))
+    assert not list((tmp_path / "temporary").iterdir()), "the server's socket is left"
 
 
-def printed(script, *arguments, cwd):
+def printed(script, *arguments, cwd, **variables):
     command = [sys.executable, str(script), *arguments]
     modules = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # the jobs are functions of this file
-    env = environment(PYTHONPATH=modules)
+    env = environment(PYTHONPATH=modules, **variables)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, cwd=cwd)
     assert done.stderr == ""
     return done.stdout
