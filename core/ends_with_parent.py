@@ -8,15 +8,20 @@ import atexit
 import os
 import shutil
 import signal
+import time
 
 from redwood.core.child_processes import killed_with_parent
 
 _SOCKETS = "REDWOOD_SERVER_SOCKETS"  # the variable of `fork_server` that names the folder
+_GONE_S = 1.0  # a process that ends closes its pipes first, which the server may notice
 _SERVER, _PARENT = os.getpid(), os.getppid()
 
 
 def _remove_sockets() -> None:
     """Remove the folder of a parent that is gone; if only a thread of it has ended, it may start another server."""
+    deadline = time.monotonic() + _GONE_S
+    while os.getppid() == _PARENT and time.monotonic() < deadline:
+        time.sleep(0.01)
     if os.getpid() == _SERVER and os.getppid() != _PARENT and _SOCKETS in os.environ:
         shutil.rmtree(os.environ[_SOCKETS], ignore_errors=True)
 
