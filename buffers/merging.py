@@ -12,6 +12,11 @@ def tensors_of(batch: Tree) -> Tree:
     return map_leaves(batch, lambda leaf: leaf if isinstance(leaf, Tensor) else None)
 
 
+def copied(batch: Tree) -> Tree:
+    """The same batch with copies of all its tensors, where they are: what changes it in place does not reach these."""
+    return map_leaves(batch, lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf)
+
+
 def merged(batch: Tree, replayed: Tree) -> Tree:
     """A batch of the same structure: its samples (b, ...) first, then the replayed ones (r, ...).
 

@@ -17,7 +17,7 @@ from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.distributed.row_exchange import FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
 from redwood.buffers.memory_plan import AutomaticTier
-from redwood.buffers.merging import merged
+from redwood.buffers.merging import copied, merged
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree
 from redwood.buffers.randomness import CounterRandom, derive_key
@@ -304,14 +304,15 @@ class AsyncRehearsalBuffer:
     def rehearse(self, samples: Tree, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> Tree:
         """The batch to train on in this step: the incoming samples (B, ...), followed by the replayed ones (r, ...).
 
-        `collect` and `add` in one call; see there. Multiply the loss of the batch by `weight`.
+        `collect` and `add` in one call; see there. The batch has memory of its own, and may be changed in place.
+        Multiply its loss by `weight`.
 
         Raises:
             ValueError: If the samples do not fit to each other or to earlier ones.
             WorkerLostError: If another worker was lost.
         """
         replayed = self.collect()
-        batch = samples if replayed is None else merged(samples, replayed)
+        batch = copied(samples) if replayed is None else merged(samples, replayed)
         self.add(samples, labels=labels, tasks=tasks)
         return batch
 

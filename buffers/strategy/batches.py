@@ -18,6 +18,7 @@ class BatchRecord:
         samples: The incoming samples as the loader gave them, until they are proposed to the buffer.
         structure: A tree of the structure of `samples`; its leaves are numbers.
         is_repeated: Whether the batch only fills up an epoch that other workers have not ended yet.
+        to_write: The incoming samples, where the buffer takes them from, until then.
         batch: What the module's hooks made of the batch.
         replayed: The samples drawn for this step, as they were stored; None if there are none.
         merged: The batch to train on; None if it is the incoming one.
@@ -28,6 +29,7 @@ class BatchRecord:
     samples: Tree
     structure: Tree
     is_repeated: bool
+    to_write: Tree = None
     batch: Tree = None
     replayed: Tree = None
     merged: Tree = None
@@ -76,6 +78,6 @@ def stored_part(samples: Tree) -> Tree:
     return samples
 
 
-def in_new_containers(batch: Tree, *, copied: bool = False) -> Tree:
-    """The same tensors, or copies, in new containers, which hooks that change a batch in place do not reach."""
-    return unflatten(batch, iter([leaf.clone() if copied else leaf for _, leaf in flatten(batch)]))
+def in_new_containers(batch: Tree) -> Tree:
+    """The same tensors in new containers, which hooks that change a batch in place do not reach."""
+    return unflatten(batch, iter([leaf for _, leaf in flatten(batch)]))

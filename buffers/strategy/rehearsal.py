@@ -2,7 +2,8 @@
 
 What happens to one training batch, in the order in which Lightning calls the hooks:
 
-1. `batch_to_device` notes the samples as the loader gave them, in a new `BatchRecord`.
+1. `batch_to_device` notes the samples as the loader gave them, in a new `BatchRecord`. They are copies where hooks and
+   module get the same memory: these may change a batch in place, and the background reads it later.
 2. `on_train_batch_start` takes the replayed samples that were fetched during the step before, and merges them with the
    incoming ones. It proposes these to the buffer and writes them, unless something is still missing of them.
 3. `training_step` runs the module's `training_step`. Then it writes samples that were not written yet.
@@ -25,7 +26,7 @@ from typing_extensions import override
 
 from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.distributed.peers import lost_workers
-from redwood.buffers.merging import merged, tensors_of
+from redwood.buffers.merging import copied, merged, tensors_of
 from redwood.buffers.policies import Policy
 from redwood.buffers.pytree import Tree, flatten, structure_of, unflatten
 from redwood.buffers.samplers import Sampler
@@ -170,7 +171,7 @@ class RehearsalMixin(BufferSaving):
                 f"extras={self._extra_names!r}; give it the same names."
             )
         assert self._record is not None
-        self._record.extras = {name: leaf.detach() for name, leaf in extras.items()}
+        self._record.extras = {name: leaf.detach().clone() for name, leaf in extras.items()}
 
     # What a subclass may change.
 
@@ -260,18 +261,22 @@ class RehearsalMixin(BufferSaving):
 
     @override
     def batch_to_device(self, batch: Tree, device: torch.device | None = None, dataloader_idx: int = 0) -> Tree:
-        if self._trainer.training and self.memory.peers is not None:
-            self.write_rest()
-            self._record = self._new_record(batch)
-        return super().batch_to_device(batch, device, dataloader_idx)
+        if not self._trainer.training or self.memory.peers is None:
+            return super().batch_to_device(batch, device, dataloader_idx)
+        self.write_rest()
+        self._record = record = self._new_record(batch)
+        moved = super().batch_to_device(batch, device, dataloader_idx)
+        # A buffer on the GPU stores samples from there, unless a hook has changed them there.
+        from_gpu = self.memory.on_gpu and self._transfer_hook() is None
+        record.to_write = copied(self.samples_of(moved)) if from_gpu and batch is not None else record.samples
+        return moved
 
     def _new_record(self, batch: Tree) -> BatchRecord:
         is_repeated = self._loader is not None and self._loader.take()
         if batch is None:
             return BatchRecord(None, None, is_repeated)
-        # On the host, `on_after_batch_transfer` may change the tensors that are stored in place.
-        copied = self.root_device.type == "cpu" and self._transfer_hook() is not None
-        samples = in_new_containers(stored_part(self.samples_of(batch)), copied=copied)
+        samples = stored_part(self.samples_of(batch))
+        samples = copied(samples) if self.root_device.type == "cpu" else in_new_containers(samples)
         return BatchRecord(samples, structure_of(samples), is_repeated)
 
     @override
@@ -279,15 +284,14 @@ class RehearsalMixin(BufferSaving):
         super().on_train_batch_start(batch, batch_idx)
         record = self._record
         assert record is not None
-        samples, record.samples = record.samples, None
+        samples, to_write = record.samples, record.to_write
+        record.samples = record.to_write = None
         if self._trainer.fit_loop._skip_backward:  # batch-norm statistics of averaged weights: no step of training
             return
         record.replayed = self.memory.collect()
         if record.replayed is not None:
             record.merged = self.merge(batch, self._as_transferred(record))
         self.log_costs()
-        # A buffer on the GPU stores samples from there, unless a hook has changed them there.
-        from_host = not self.memory.on_gpu or self._transfer_hook() is not None
         with self.memory.together():
             self.memory.propose(
                 samples,
@@ -296,7 +300,7 @@ class RehearsalMixin(BufferSaving):
                 offered=not record.is_repeated and self.is_offered(batch),
                 counted=not record.is_repeated,
             )
-            record.batch, record.unwritten = batch, samples if from_host else self.samples_of(batch)
+            record.batch, record.unwritten = batch, to_write
             if not self._is_late():
                 self.write_rest()
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from redwood.buffers import SAMPLERS, AsyncRehearsalBuffer
 from redwood.buffers.distributed import async_buffer as engine
 from redwood.buffers.distributed.checkpoint import read_checkpoint, take_snapshot, write_checkpoint
+from redwood.buffers.merging import copied
 from tests.buffers.distributed.fake_gpu import FakeGpu
 
 STEPS, MORE, BATCH = 4, 2, 6
@@ -115,27 +116,37 @@ class Life:
         return memory
 
     def train(self, memory: AsyncRehearsalBuffer, steps: int, start: int) -> None:
-        """What the strategy does in each step: collect, propose, write, forward, backward."""
+        """What the strategy does in each step: copy, collect, propose, write, forward, backward.
+
+        The module changes its batch in place.
+        """
         for step in range(start, start + steps):
             raw = batch_of(step)
-            batch = {name: leaf.to(self._device, non_blocking=True) for name, leaf in raw.items()}
+            batch = {name: leaf.to(self._device, non_blocking=True) for name, leaf in copied(raw).items()}
+            own = self.own(batch)
             old = memory.collect()
             if self._gpu is not None:
                 self._gpu.begin_step()
-            known = batch if self.case.on_gpu else raw
+            known = own if self.case.on_gpu else raw
             offered = step % self.case.offered == 0
             memory.propose(known, labels=known["y"], tasks=known["task_id"], offered=offered)
-            incoming = batch if memory.on_gpu else raw
+            incoming = own if memory.on_gpu else raw
             if not self.case.late:
                 memory.write(incoming)
             y = self._forward(batch["x"] if old is None else torch.cat([batch["x"], old["x"]]))
             if self.case.late:
                 logits = y[:BATCH].clone()
                 memory.write(incoming | {"logits": logits})
+            for leaf in batch.values():
+                leaf.mul_(3)
             memory.weight()
             if old is not None:
                 self.drawn.append((old["x"] * 3).clone())
             y.sum()
+
+    def own(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the background may read of a batch that the module changes."""
+        return copied(batch)  # type: ignore[no-any-return]
 
     def _forward(self, x: Tensor) -> Tensor:
         return x * 2 if self._gpu is None else self._gpu.launch_forward(x)

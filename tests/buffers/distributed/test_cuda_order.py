@@ -154,6 +154,10 @@ def allocated_on_the_stream_that_trains() -> Patches:
     yield mock.patch.object(LaneMemory, "_allocated", elsewhere)
 
 
+def batches_that_training_changes() -> Patches:
+    yield mock.patch.object(Life, "own", lambda self, batch: batch)
+
+
 @pytest.mark.parametrize(
     ("fault", "case", "sign"),
     [
@@ -165,6 +169,7 @@ def allocated_on_the_stream_that_trains() -> Patches:
         (batches_unknown_to_the_allocator, Case(), "freed during"),
         (labels_behind_the_forward_pass, Case(tier="host", sampler="class_balanced", on_gpu=True), "waits for the for"),
         (no_wait_for_the_stream_that_trains, Case(), "races with"),
+        (batches_that_training_changes, Case(), "races with mul_ on stream default"),
         (no_wait_for_what_was_fetched, Case(), "on stream default races with index_select on stream side"),
         (allocated_on_the_stream_that_trains, Case(), "on stream side races with empty on stream default"),
     ],

@@ -1,6 +1,8 @@
 """Loops of `lightning.Fabric`: the buffer takes part by `rehearse` and `weight`."""
 
+import threading
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +15,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
 
-from redwood.buffers import AsyncRehearsalBuffer, BufferInputError
+from redwood.buffers import AsyncRehearsalBuffer, BufferInputError, RehearsalBuffer
+from tests.buffers.distributed.gpu_lives import joined_by_nothing
 from tests.buffers.helpers import features_of
 from tests.workers import TwoWorkers
 
@@ -95,3 +98,23 @@ def test_samples_that_cannot_be_joined() -> None:
     with pytest.raises(BufferInputError, match=r"Leaf x of the incoming samples is \(3,\) .* the replayed ones \(2,\)"):
         memory.rehearse({"x": torch.zeros(4, 3)})
     memory.abort()
+
+
+def test_the_batch_may_be_changed_in_place() -> None:
+    """Nothing is replayed in the first step, and the background stores the samples once the batch has been changed."""
+    changed, write = threading.Event(), RehearsalBuffer.write
+
+    def late_write(*args: Any) -> None:
+        assert changed.wait(10)
+        write(*args)
+
+    with joined_by_nothing(2), mock.patch.object(RehearsalBuffer, "write", late_write):
+        memory = AsyncRehearsalBuffer(8, replay=2)
+        memory.open()
+        samples = {"x": torch.arange(4.0), "y": torch.arange(4)}
+        batch = memory.rehearse(samples)
+        assert all(torch.equal(batch[name], leaf) for name, leaf in samples.items())
+        batch["x"].zero_()
+        changed.set()
+        memory.close()
+    assert torch.equal(memory.buffer.all()["x"], torch.arange(4.0))
