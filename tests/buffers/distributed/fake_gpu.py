@@ -5,7 +5,8 @@ Every operation on a fake tensor is a kernel on the current stream of its thread
 - a race: two accesses of one memory, one of them a write, that no event, stream or host orders;
 - a race with the allocator: memory that is freed while a stream which the allocator does not know of still uses it;
 - tensors on different devices in one operation;
-- a decision that waits for the forward pass of its own step.
+- a decision that waits for the forward pass of its own step;
+- a transfer that waits for what training launched after asking for it.
 """
 
 import contextlib
@@ -408,8 +409,27 @@ class FakeGpu:
                 _local.deciding = False
 
         self._stack.enter_context(mock.patch.object(pipeline.Pipeline, "_decide", deciding))
+        self._stack.enter_context(mock.patch.object(pipeline.Pipeline, "_transfer_job", self._watched_transfers()))
         self._stack.enter_context(Watch())
         return self
+
+    def _watched_transfers(self) -> Any:
+        """A method that makes jobs of transfers, and looks what the lane has waited for at the end of each."""
+        transfer_job = pipeline.Pipeline._transfer_job
+
+        def watched(*args: Any) -> Any:
+            default, work = self.default, transfer_job(*args)
+            launched = default.clock.get(default.id, 0)
+
+            def run() -> Any:
+                fetched = work()
+                if fetched.done.clock.get(default.id, 0) > launched:
+                    self.found["a transfer waits for what was launched after it"] = where()
+                return fetched
+
+            return run
+
+        return watched
 
     def __exit__(self, *error: object) -> None:
         self.gate.set()

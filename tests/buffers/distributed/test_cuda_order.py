@@ -158,6 +158,12 @@ def batches_that_training_changes() -> Patches:
     yield mock.patch.object(Life, "own", lambda self, batch: batch)
 
 
+def transfers_behind_later_work() -> Patches:
+    """The mark of a transfer is taken once the background comes to it."""
+    transfer_job = pipeline.Pipeline._transfer_job
+    yield mock.patch.object(pipeline.Pipeline, "_transfer_job", lambda *job: lambda: transfer_job(*job)())
+
+
 @pytest.mark.parametrize(
     ("fault", "case", "sign"),
     [
@@ -170,6 +176,8 @@ def batches_that_training_changes() -> Patches:
         (labels_behind_the_forward_pass, Case(tier="host", sampler="class_balanced", on_gpu=True), "waits for the for"),
         (no_wait_for_the_stream_that_trains, Case(), "races with"),
         (batches_that_training_changes, Case(), "races with mul_ on stream default"),
+        (transfers_behind_later_work, Case(), "a transfer waits for what was launched after it"),
+        (transfers_behind_later_work, Case(world=2, nccl=True), "a transfer waits for what was launched after it"),
         (no_wait_for_what_was_fetched, Case(), "on stream default races with index_select on stream side"),
         (allocated_on_the_stream_that_trains, Case(), "on stream side races with empty on stream default"),
     ],
