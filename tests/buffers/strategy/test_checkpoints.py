@@ -3,15 +3,18 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from pytorch_lightning import Callback
 
+from redwood.buffers import AsyncRehearsalBuffer
+from redwood.buffers.distributed.pipeline import Pipeline
 from redwood.buffers.strategy import checkpoints
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.buffers.strategy.save_callbacks import (
@@ -106,6 +109,45 @@ class TestSameName:
         with pytest.raises(OSError, match="no space left"):
             saved({2: path}, SIZES, ENDS, {})
         assert not path.exists()
+
+
+@contextmanager
+def rows_as_late_as_may_be() -> Iterator[None]:
+    """The background writes the rows of a step once training waits for them, and no earlier."""
+    gates: list[threading.Event] = []
+    transfer_job, flush, collect = Pipeline._transfer_job, AsyncRehearsalBuffer.flush, AsyncRehearsalBuffer.collect
+
+    def late(*args: Any) -> Any:
+        work, gate = transfer_job(*args), threading.Event()
+        gates.append(gate)
+        return lambda: work() if gate.wait(10) else None
+
+    def opened(call: Callable[..., Any]) -> Callable[..., Any]:
+        def open_and_call(*args: Any) -> Any:
+            for gate in gates:
+                gate.set()
+            return call(*args)
+
+        return open_and_call
+
+    with (
+        mock.patch.object(Pipeline, "_transfer_job", late),
+        mock.patch.object(AsyncRehearsalBuffer, "flush", opened(flush)),
+        mock.patch.object(AsyncRehearsalBuffer, "collect", opened(collect)),
+    ):
+        yield
+
+
+def saved_late(path: Path) -> SavedRun:
+    with rows_as_late_as_may_be():
+        return saved({3: path, 7: path}, SIZES, ENDS, {})
+
+
+def test_rows_that_are_still_to_be_written_are_saved(two_workers: TwoWorkers, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    whole = two_workers.run(saved_late, path)
+    rest = two_workers.run(resumed, path, SIZES, {}, {})
+    assert all(goes_on(*runs, 7) for runs in zip(whole, rest, strict=True))
 
 
 def linked(path: Path) -> int:
