@@ -22,6 +22,7 @@ from redwood.buffers.distributed.async_buffer import AsyncRehearsalBuffer
 from redwood.buffers.pytree import Tree
 from redwood.buffers.strategy.arguments import check_types
 from redwood.buffers.strategy.batches import labels_of, tasks_of
+from redwood.buffers.strategy.hooks import refuse_short_lived_workers
 from redwood.buffers.strategy.rehearsal import RehearsalMixin
 from redwood.core.errors import BufferInputError
 from redwood.core.workers import TIMEOUT
@@ -74,11 +75,12 @@ class AsyncRehearsalCallback(Callback):
         """Add rehearsal to the strategy, and open the buffer.
 
         Raises:
-            ValueError: If the strategy is of another kind, or rehearses already.
+            ValueError: If the strategy is of another kind, or rehearses already, or its processes end with each `fit`.
         """
         strategy: Strategy = trainer.strategy
         if stage != "fit" or (isinstance(strategy, RehearsalMixin) and strategy.memory is self.memory):
             return  # the strategy of an earlier `fit` has opened the buffer
+        refuse_short_lived_workers(strategy)
         _make_rehearse(strategy)
         assert isinstance(strategy, RehearsalMixin)
         strategy.rehearse(

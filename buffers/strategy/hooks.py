@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 
 from redwood.buffers.pytree import Tree
@@ -28,6 +30,16 @@ def refuse_dataloader_iter(module: LightningModule) -> None:
         raise BufferInputError(
             "training_step(dataloader_iter) takes its batches by itself, so that no samples can be added to them; "
             "write training_step(batch, batch_idx)."
+        )
+
+
+def refuse_short_lived_workers(strategy: Strategy) -> None:
+    """Raise `ValueError` if a strategy starts other processes in each `fit`: the buffer would end with them."""
+    launcher = strategy.launcher
+    if isinstance(launcher, _MultiProcessingLauncher):
+        raise BufferInputError(
+            f"start_method={launcher._start_method!r} starts processes that end with each fit, and with them the "
+            "buffer; choose start_method='popen' (the strategy ddp), or in a notebook one device."
         )
 
 

@@ -40,7 +40,13 @@ from redwood.buffers.strategy.batches import (
 )
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.buffers.strategy.data_parallel import data_parallel_group, rows_group
-from redwood.buffers.strategy.hooks import check_is_finite, no_gradients, overridden_hook, refuse_dataloader_iter
+from redwood.buffers.strategy.hooks import (
+    check_is_finite,
+    no_gradients,
+    overridden_hook,
+    refuse_dataloader_iter,
+    refuse_short_lived_workers,
+)
 from redwood.buffers.strategy.saving import BufferSaving
 from redwood.buffers.strategy.uneven_inputs import EvenLoader, MoreBatches, even_loader
 from redwood.core.errors import BufferInputError
@@ -225,6 +231,11 @@ class RehearsalMixin(BufferSaving):
     @override
     def _trainer(self) -> Trainer:
         return self._module.trainer
+
+    @override
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        refuse_short_lived_workers(self)
 
     @override
     def setup_environment(self) -> None:

@@ -112,6 +112,12 @@ class TestRefused:
         with pytest.raises(BufferInputError, match=r"AsyncRehearsalStrategy rehearses already; leave out"):
             trainer_of(strategy_of(), callbacks=[callback_of()]).fit(Stranger(), loader_of(range(8)))
 
+    @pytest.mark.parametrize("name", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+    def test_processes_that_end_with_each_fit(self, name: str) -> None:
+        callback, trainer = callback_of(), trainer_of(name, devices=2)
+        with pytest.raises(BufferInputError, match=r"starts processes that end with each fit, .* choose start_method="):
+            callback.setup(trainer, Stranger(), "fit")
+
     def test_other_strategies(self) -> None:
         callback, trainer = callback_of(), trainer_of("auto")
         trainer.strategy.__class__ = type("Plain", (Strategy,), dict.fromkeys(Strategy.__abstractmethods__))

@@ -99,6 +99,16 @@ class TestRefused:
             trainer_of(strategy_of()).fit(Keeping(), DataLoader(Numbers(range(8)), 4, collate_fn=widths))
         assert is_one_sentence(str(raised.value))
 
+    @pytest.mark.parametrize("start_method", ["spawn", "fork"])
+    def test_processes_that_end_with_each_fit(self, start_method: Any) -> None:
+        message = (
+            f"start_method='{start_method}' starts processes that end with each fit, .* choose start_method='popen'"
+        )
+        with pytest.raises(ValueError, match=message) as raised:
+            trainer_of(strategy_of(start_method=start_method), devices=2)
+        assert is_one_sentence(str(raised.value))
+        trainer_of(strategy_of(start_method=start_method), devices=1)
+
     def test_dataloader_iter(self) -> None:
         class Iterating(Keeping):
             def training_step(self, dataloader_iter: Any) -> Tensor:  # type: ignore[override]
