@@ -264,9 +264,13 @@ class RehearsalMixin(BufferSaving):
         loop = self._trainer.fit_loop
         is_for_training = self._trainer.training and (loop._combined_loader is None or loop._should_reload_train_dl)
         if is_for_training and world_size() > 1:
-            dataloader = even_loader(dataloader, self._more_batches.exchange)
+            dataloader = even_loader(dataloader, self._more_batches.exchange, self._has_one_loader)
             self._loader = dataloader if isinstance(dataloader, EvenLoader) else None
         return dataloader
+
+    def _has_one_loader(self) -> bool:
+        combined = self._trainer.fit_loop._combined_loader
+        return combined is None or len(combined.flattened) == 1
 
     # A training step.
 

@@ -28,15 +28,23 @@ class EvenLoader:
         is_repeating: Whether the latest batch is a repeated one.
     """
 
-    def __init__(self, loader: Any, length: int | None, exchange: Callable[[bool], list[bool]] | None = None) -> None:
+    def __init__(
+        self,
+        loader: Any,
+        length: int | None,
+        exchange: Callable[[bool], list[bool]] | None = None,
+        is_alone: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Make a loader as long as the longest one.
 
         Args:
             loader: The loader of this worker, of at most `length` batches.
             length: Number of batches of the longest loader; None if that is not known.
             exchange: Needed if that is not known: `MoreBatches.exchange`.
+            is_alone: Whether a worker has this loader alone. A batch of several loaders may be repeated in part, and
+                has one weight: loaders of other lengths are refused then.
         """
-        self._loader, self._length, self._exchange = loader, length, exchange
+        self._loader, self._length, self._exchange, self._is_alone = loader, length, exchange, is_alone
         self._repeated: deque[bool] = deque()
         self.is_repeating = False
 
@@ -51,7 +59,13 @@ class EvenLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Tree]:
-        """The batches of the loader, then repeated ones."""
+        """The batches of the loader, then repeated ones.
+
+        Raises:
+            ValueError: If there are to be repeated ones, and further loaders.
+        """
+        if self._length is not None:
+            self._check_alone()
         self._repeated.clear()
         self.is_repeating = False
         batches = self._batches_of_unknown_length() if self._length is None else self._batches_of_known_length()
@@ -81,8 +95,17 @@ class EvenLoader:
                 return
             if latest is _END:
                 _check_first([int(has_more) for has_more in have_more])
+            if not all(have_more):
+                self._check_alone()
             latest = latest if batch is _END else batch
             yield latest, batch is _END
+
+    def _check_alone(self) -> None:
+        if not self._is_alone():
+            raise BufferInputError(
+                "With several training loaders, each has to have as many batches on all workers, and one has not; "
+                "make them equally long, or join them to one loader."
+            )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # copying and pickling ask before there is a loader
@@ -114,14 +137,15 @@ class MoreBatches:
         self._group = None
 
 
-def even_loader(loader: Any, exchange: Callable[[bool], list[bool]]) -> Any:
+def even_loader(loader: Any, exchange: Callable[[bool], list[bool]], is_alone: Callable[[], bool]) -> Any:
     """The loader itself if those of all workers have the same number of batches, and else an `EvenLoader`.
 
     Every worker has to call this.
 
     Args:
         loader: The loader of this worker.
-        exchange: See `EvenLoader`.
+        exchange: See `EvenLoader`, as for `is_alone`.
+        is_alone: Likewise; asked once training begins.
 
     Raises:
         ValueError: If a worker has no batch while others have.
@@ -134,11 +158,11 @@ def even_loader(loader: Any, exchange: Callable[[bool], list[bool]]) -> Any:
         lengths = gather_objects(length)
     known = [n for n in lengths if n is not None]
     if len(known) < len(lengths):
-        return EvenLoader(loader, None, exchange) if len(lengths) > 1 else loader
+        return EvenLoader(loader, None, exchange, is_alone) if len(lengths) > 1 else loader
     if len(set(known)) == 1:
         return loader
     _check_first(known)
-    return EvenLoader(loader, max(known))
+    return EvenLoader(loader, max(known), is_alone=is_alone)
 
 
 def _check_first(lengths: list[int]) -> None:

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -80,6 +81,60 @@ def check_all_batches_count_once(answers: list[Any], sizes: list[list[int]]) -> 
         assert (steps, epochs) == (2 * longest, 2)
     for one, other in zip(answers[0][1], answers[1][1], strict=True):
         assert one + other == pytest.approx(2)
+
+
+class OfTwoLoaders(Stranger):
+    """Trains on the batches of two loaders together."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """There are two."""
+
+    def loss(self, batch: Any) -> Tensor:
+        return super().loss({name: torch.cat([leaf, batch["b"][name]]) for name, leaf in batch["a"].items()})
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.trained.append([int(batch[name]["id"][0]) for name in "ab"])
+        return self.loss(batch)
+
+
+def several_loaders(sizes: list[list[list[int]]], mode: str, unknown: bool) -> Any:
+    """What two loaders trained together, or what was told; `sizes` are those of the batches by worker and loader."""
+    loaders: dict[str, Any] = {
+        name: loader_of_batches(mine, start=start)
+        for name, mine, start in zip("ab", sizes[rank()], (100 * rank(), 100 * rank() + 50), strict=True)
+    }
+    if unknown:
+        loaders = {name: OfUnknownLength(loader) for name, loader in loaders.items()}
+    module = OfTwoLoaders()
+    try:
+        trainer_of(strategy_of(buffer_size=400)).fit(module, CombinedLoader(loaders, mode))  # type: ignore[arg-type]
+    except ValueError as error:
+        return str(error), len(module.trained)
+    return module.trained
+
+
+TWO = [4, 4]
+
+
+class TestSeveralLoaders:
+    @pytest.mark.parametrize("unknown", [False, True])
+    @pytest.mark.parametrize("sizes", [[[TWO, [4]], [[4], [4]]], [[[4], TWO], [[4], [4]]]], ids=["first", "last"])
+    def test_other_lengths_are_refused(self, two_workers: TwoWorkers, sizes: Any, unknown: bool) -> None:
+        message = (
+            "With several training loaders, each has to have as many batches on all workers, and one has not; "
+            "make them equally long, or join them to one loader."
+        )
+        answers = two_workers.run(several_loaders, sizes, "max_size_cycle", unknown)
+        assert answers == [(message, 0)] * 2
+
+    @pytest.mark.parametrize("unknown", [False, True])
+    @pytest.mark.parametrize(("mode", "wanted"), [("max_size_cycle", [[0, 50], [4, 50]]), ("min_size", [[0, 50]])])
+    def test_loaders_of_a_worker_may_differ(
+        self, two_workers: TwoWorkers, mode: str, wanted: list[list[int]], unknown: bool
+    ) -> None:
+        first, second = two_workers.run(several_loaders, [[TWO, [4]], [TWO, [4]]], mode, unknown)
+        assert first == wanted
+        assert second == [[100 + number for number in step] for step in wanted]
 
 
 class Spoiled(Stranger):
@@ -196,11 +251,11 @@ class TestLoader:
 
     def test_is_the_same_where_all_are_alike(self) -> None:
         loader = [1, 2]
-        assert even_loader(loader, lambda has: [has]) is loader
+        assert even_loader(loader, lambda has: [has], lambda: True) is loader
 
     def test_does_without_a_length(self) -> None:
         loader = OfUnknownLength([1, 2])
-        assert even_loader(loader, lambda has: [has]) is loader
+        assert even_loader(loader, lambda has: [has], lambda: True) is loader
 
     def test_asks_before_each_batch(self) -> None:
         others = iter([True, True, True, False, False])
