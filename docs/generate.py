@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
+from itertools import combinations
 from pathlib import Path
 
 from docs.house import house, late_imports
@@ -21,6 +22,7 @@ from redwood.experiments import known_options
 from redwood.experiments.listing import describe_settings
 from redwood.experiments.presets.catalog import load_presets
 from redwood.methods import AGENT_PARTS, METHODS, Composition, Method
+from redwood.methods.composition import why_barred
 from redwood.methods.table import MethodEntry
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import Setting
@@ -63,6 +65,22 @@ def methods() -> str:
         families[entry.family].append([f"`{key}`", _target(cls), entry.summary, JOINED[cls.composition], numbers])
     header = ("`--method`", "target", "what it does", "with `+`", "numbers")
     return "\n".join(f"### {family.replace('_', ' ')}\n\n{table(header, rows)}" for family, rows in families.items())
+
+
+def exclusions() -> str:
+    """The table of methods that do not go together, though each can be joined to others; each pair once."""
+    joinable = {key: _class(entry) for key, entry in METHODS.items()}
+    joinable = {key: cls for key, cls in joinable.items() if cls.composition is not Composition.NEVER}
+    excluded: dict[tuple[str, str], list[str]] = {}
+    for (key, cls), (other, other_cls) in combinations(joinable.items(), 2):
+        why = why_barred(cls, other_cls) or why_barred(other_cls, cls)
+        if why is not None:
+            excluded.setdefault((key, why), []).append(other)
+    merged: dict[tuple[str, str], list[str]] = {}
+    for (key, why), others in excluded.items():
+        merged.setdefault((code(others), why), []).append(key)
+    rows = ([code(keys), others, why.removeprefix("as ")] for (others, why), keys in merged.items())
+    return table(("method", "does not go with", "because"), rows)
 
 
 def agent_parts() -> str:
@@ -177,7 +195,7 @@ def _default(f: "Field[object]") -> str:
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
-        *(methods, agent_parts, method_options, settings, setting_options, run_options),
+        *(methods, exclusions, agent_parts, method_options, settings, setting_options, run_options),
         *(presets, house, late_imports),
     )
 }

@@ -1,7 +1,7 @@
 """What a method is: anything that learns from the phases of a setting and predicts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -49,6 +49,9 @@ class Method(Stateful, ABC):
         multi_label: Whether it can predict label sets, too.
         uses_background: Whether it draws samples from `phase.background`.
         extends: Methods that it does all of without inheriting from them; they cannot be joined with it.
+        brings: Names of what it adds that other methods may not bear beside them, such as `teacher`.
+        bars: What no other method may bring that is joined with it, and why: a clause. What it brings itself is barred
+            in other classes only.
         stackable: Whether runs that differ in the seed can be trained side by side; see
             `redwood.methods.training.stacked`.
 
@@ -67,6 +70,8 @@ class Method(Stateful, ABC):
     multi_label: ClassVar[bool] = False
     uses_background: ClassVar[bool] = False
     extends: ClassVar[tuple[type["Method"], ...]] = ()
+    brings: ClassVar[frozenset[str]] = frozenset()
+    bars: ClassVar[Mapping[str, str]] = {}
     stackable: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import permutations
 from typing import Any
 
 from redwood.core.errors import InvalidOptionError
@@ -40,6 +42,7 @@ def compose(*methods: type[Method]) -> type[Method]:
                 "which nothing can be added to; leave it out."
             )
     _refuse_relatives(reference, methods)
+    _refuse_barred(reference, methods)
     last = [method for method in methods if method.composition is Composition.LAST]
     if len(last) > 1:
         names = " and ".join(method.reference() for method in last)
@@ -58,6 +61,30 @@ def _refuse_relatives(reference: str, methods: tuple[type[Method], ...]) -> None
                 raise InvalidOptionError(
                     f"The method {reference} cannot be made: {method.reference()} {what}; leave the latter out."
                 )
+
+
+def _refuse_barred(reference: str, methods: tuple[type[Method], ...]) -> None:
+    for one, other in permutations(methods, 2):
+        why = why_barred(one, other)
+        if why is not None:
+            raise InvalidOptionError(
+                f"The method {reference} cannot be made: {one.reference()} does not go with "
+                f"{other.reference()}, {why}; choose one of them."
+            )
+
+
+def why_barred(one: type[Method], other: type[Method]) -> str | None:
+    """Why `one` does not go with what `other` brings, as a clause; None if it does."""
+    for part, why in _bars(one).items():
+        for owner in other.__mro__:
+            # Two methods may share one part, which a common base of theirs brings.
+            if part in vars(owner).get("brings", ()) and not issubclass(one, owner):
+                return why
+    return None
+
+
+def _bars(method: type[Method]) -> Mapping[str, str]:
+    return ChainMap(*(vars(base)["bars"] for base in method.__mro__ if "bars" in vars(base)))
 
 
 @cache

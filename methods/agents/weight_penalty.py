@@ -1,7 +1,7 @@
 """Agents that pull weights back to their values at the end of earlier tasks: EWC, MAS and L2."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +17,13 @@ from redwood.methods.agents.actor import Actor, Critic, fisher_information, outp
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.importance import SCALES
-from redwood.methods.regularisation.quadratic_penalty import QuadraticPenalty, Weights, mean_of
+from redwood.methods.regularisation.quadratic_penalty import (
+    IMPORTANCE,
+    ONE_IMPORTANCE,
+    QuadraticPenalty,
+    Weights,
+    mean_of,
+)
 from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting
 
 
@@ -103,6 +109,8 @@ class AgentL2(WeightPenalty):
     """Pull all weights equally to their values after the last task: lambda/2 * sum_i (w_i - w*_i)^2."""
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    brings: ClassVar[frozenset[str]] = IMPORTANCE
+    bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
 
     l2_lambda: float = 100.0  # strength of the penalty
 
@@ -181,6 +189,8 @@ class AgentEWC(MeasuredImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    brings: ClassVar[frozenset[str]] = IMPORTANCE
+    bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
     samples_option: ClassVar[str] = "fisher_samples"
 
     ewc_lambda: float = 100.0  # strength of the penalty
@@ -210,6 +220,8 @@ class AgentMAS(MeasuredImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
+    brings: ClassVar[frozenset[str]] = IMPORTANCE
+    bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
     samples_option: ClassVar[str] = "mas_samples"
 
     mas_lambda: float = 10.0  # strength of the penalty

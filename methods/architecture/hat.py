@@ -127,6 +127,7 @@ class HAT(NetworkPerPhase):
     """
 
     multi_label: ClassVar[bool] = True
+    brings: ClassVar[frozenset[str]] = frozenset({"gates"})
     unused_options: ClassVar[Mapping[str, str]] = {
         "accumulate_grad_batches": "which compensates each gradient for the steepness of the gates in its batch"
     }

@@ -1,7 +1,7 @@
 """iCaRL (Rebuffi et al., 2017, "iCaRL: Incremental Classifier and Representation Learning")."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class ICaRL(LwFMC, Rehearsal):
     (algorithm 1). While a task is trained, the network predicts. The average
     with features of mirrored images, which the authors' code takes, is left out.
     """
+
+    brings: ClassVar[frozenset[str]] = frozenset({"exemplars"})
 
     buffer_policy: str = "herding"  # which exemplars are kept: herding, class_balanced (random ones), ...
     herding_candidates: int = 2000  # samples of a task kept until its end, per worker, to choose exemplars from

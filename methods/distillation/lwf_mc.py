@@ -1,6 +1,6 @@
 """LwF.MC, learning without forgetting for many classes (Rebuffi et al., 2017, section 4.2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.masked_update import MaskedUpdate
 from redwood.methods.base import Composition
 from redwood.methods.distillation.losses import sigmoid_distillation
-from redwood.methods.distillation.teacher import NO_EARLIER_TASK, Teacher
+from redwood.methods.distillation.teacher import NO_EARLIER_TASK, ONE_TEACHER, Teacher
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import output_layer
 from redwood.methods.training.layers import evaluating
@@ -32,6 +32,8 @@ class LwFMC(LightningMethod):
 
     target = ClassIncrementalSetting
     composition: ClassVar[Composition] = Composition.LAST
+    brings: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    bars: ClassVar[Mapping[str, str]] = ONE_TEACHER
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ClassIncrementalSetting
 
 NO_EARLIER_TASK = "Nothing was distilled: distillation starts in the second phase, and this run has only one."
+ONE_TEACHER = {"teacher": "as each learns from the old network by a loss of its own"}
 
 
 class Teacher:
@@ -111,6 +113,8 @@ class Distilling(LightningMethod):
     """
 
     target = ClassIncrementalSetting
+    brings: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    bars: ClassVar[Mapping[str, str]] = ONE_TEACHER
 
     temperature: float = 2.0  # of the softmax that is distilled
     divergence: str = "kl"  # what is distilled by: kl (Kullback-Leibler) or js (Jensen-Shannon)

@@ -3,8 +3,9 @@
 "Hard Mixtures of Experts for Large Scale Weakly Supervised Vision".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +51,8 @@ class HardMoE(EditableMixture):
     """
 
     target = ClassIncrementalSetting
+    brings: ClassVar[frozenset[str]] = frozenset({"experts"})
+    bars: ClassVar[Mapping[str, str]] = {"importance": "as no later task trains an expert again"}
 
     experts: int = 0  # experts that each phase adds (0: one where a phase brings a task, else 8)
     expert_models: list[str] = field(default_factory=list)  # networks of the experts, in turn (default: --model)

@@ -1,6 +1,6 @@
 """Elastic weight consolidation (Kirkpatrick et al., 2017), with its online form (Schwarz et al., 2018)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from redwood.core.checks import check_choice, check_range
 from redwood.core.seeding import generator
 from redwood.core.workers import rank
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.quadratic_penalty import Weights
+from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 from redwood.methods.training.heads import log_likelihoods, predicts_label_sets
 
@@ -54,6 +54,8 @@ class EWC(SampledImportance):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
+    brings: ClassVar[frozenset[str]] = IMPORTANCE
+    bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
     purpose: ClassVar[str] = "fisher"
 
     ewc_lambda: float = 0.5  # strength of the penalty (with importance_scale none, as in the papers: 100 and more)

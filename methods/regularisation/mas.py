@@ -1,5 +1,6 @@
 """Memory aware synapses (Aljundi et al., 2018)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.methods.base import Composition
-from redwood.methods.regularisation.quadratic_penalty import Weights
+from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 from redwood.methods.regularisation.sampled_importance import SampledImportance, mean_over_samples
 
 
@@ -30,6 +31,8 @@ class MAS(SampledImportance):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
+    brings: ClassVar[frozenset[str]] = IMPORTANCE
+    bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
     purpose: ClassVar[str] = "mas"
 
     mas_lambda: float = 0.25  # strength of the penalty (with importance_scale none: the paper has 1)

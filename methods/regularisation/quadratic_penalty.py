@@ -13,6 +13,10 @@ from redwood.core.state import State
 from redwood.methods.base import Method
 from redwood.methods.networks.check import check_shapes
 
+# What two measures of importance bring and bar; see `Method.brings`.
+IMPORTANCE = frozenset({"importance"})
+ONE_IMPORTANCE = {"importance": "as each weight has one importance"}
+
 # One tensor per parameter, by its name.
 Weights = dict[str, Tensor]
 
@@ -41,7 +45,7 @@ class QuadraticPenalty(Method):
         """Declare the state of the penalty, which is empty; `configure` has to call it.
 
         Raises:
-            InvalidOptionError: If two classes of the method measure an importance.
+            InvalidOptionError: If two classes of the method measure an importance; `compose` refuses these before.
         """
         kinds = [kind for kind in type(self).__mro__ if "strength" in vars(kind)]
         for kind, other in pairwise(kinds):

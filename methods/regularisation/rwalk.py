@@ -1,5 +1,6 @@
 """Riemannian walk (Chaudhry et al., 2018, "Riemannian Walk for Incremental Learning")."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from typing_extensions import override
 from redwood.core.checks import check_range
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.path_importance import PathImportance
-from redwood.methods.regularisation.quadratic_penalty import Weights
+from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 from redwood.settings.supervised import SupervisedSetting
 
 
@@ -30,6 +31,8 @@ class RWalk(PathImportance):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
+    brings: ClassVar[frozenset[str]] = IMPORTANCE
+    bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
 
     rwalk_lambda: float = 10.0  # strength of the penalty
     rwalk_alpha: float = 0.9  # weight of the newest steps in the running Fisher information

@@ -1,5 +1,6 @@
 """Synaptic intelligence (Zenke et al., 2017, "Continual Learning Through Synaptic Intelligence")."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from redwood.core.checks import check_choice, check_range
 from redwood.methods.base import Composition
 from redwood.methods.regularisation.importance import SCALES
 from redwood.methods.regularisation.path_importance import PathImportance
-from redwood.methods.regularisation.quadratic_penalty import Weights
+from redwood.methods.regularisation.quadratic_penalty import IMPORTANCE, ONE_IMPORTANCE, Weights
 
 
 @dataclass
@@ -29,6 +30,8 @@ class SI(PathImportance):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
+    brings: ClassVar[frozenset[str]] = IMPORTANCE
+    bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE
 
     # mean: divide a task's importances by their mean over all weights, and average them over tasks; none: as the paper
     importance_scale: str = "mean"

@@ -1,5 +1,6 @@
 """Asynchronous distributed rehearsal (Bouvier et al., 2024)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,5 +21,6 @@ class AsyncRehearsal(Rehearsal):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     regression: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
+    bars: ClassVar[Mapping[str, str]] = {"exemplars": "as exemplars are chosen at the end of a task"}
 
     asynchronous: bool = async_option(default=True)  # draw from all workers' buffers, one step ahead

@@ -35,6 +35,8 @@ def interference(network: nn.Module, update: Batch, others: Batch, lr: float, ma
     weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
     with evaluating(network):
         loss = losses(weights, update).mean()
+        if not loss.requires_grad:  # all that answers is frozen: the step moves nothing
+            return torch.zeros(len(others.y), device=loss.device)
         gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         with torch.no_grad():
             moved = {name: p - lr * g for (name, p), g in zip(weights.items(), gradients, strict=True)}

@@ -1,6 +1,6 @@
 """Difference target propagation with the local difference reconstruction loss (Ernoult et al., 2022)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -93,6 +93,10 @@ class DTP(LightningMethod):
     """
 
     composition: ClassVar[Composition] = Composition.FIRST  # terms that others add to the loss need targets, too
+    bars: ClassVar[Mapping[str, str]] = {
+        "gates": "as no feedback leads through gates",
+        "experts": "as no feedback leads through a choice among experts",
+    }
 
     dtp_beta: float = 0.7  # how far the last block's target is from its output, in gradients of the loss
     feedback_steps: int = 10  # training steps of the feedback modules on each batch
@@ -112,7 +116,7 @@ class DTP(LightningMethod):
         if self.dropout:
             raise InvalidOptionError(
                 f"--dropout {self.dropout} does not go with target propagation, whose feedback does not know which "
-                "units were dropped; leave it out."
+                "units were dropped; use --dropout 0."
             )
 
     @override

@@ -2,14 +2,18 @@
 
 import copy
 import dataclasses
+import itertools
 import pickle
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 
 from redwood.cli import main
 from redwood.core.errors import InvalidOptionError, UnknownNameError
+from redwood.engine.run import Run
 from redwood.methods import METHODS, Composition, compose, get_method
 from redwood.methods.agents.agent import Agent
 from redwood.methods.agents.weight_penalty import AgentL2
@@ -17,7 +21,9 @@ from redwood.methods.base import Method
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import get_setting
 from redwood.settings.tree import ClassIncrementalSetting
+from tests.methods.helpers import one_sentence, refused
 from tests.small_runs import comparable, run_here, small_setting
 
 BOTH = "ewc+rehearsal"
@@ -119,6 +125,13 @@ class TestRefusals:
             ("rehearsal+er_ace", "er_ace is rehearsal and more; leave the latter out"),
             ("er_ace+rehearsal", "er_ace is rehearsal and more; leave the latter out"),
             ("two_side+bic", "bic is two_side and more; leave the latter out"),
+            ("wa+icarl", "wa does not go with icarl, as each learns from the old network by a loss of its own; choose"),
+            ("icarl+generative_rehearsal", "icarl does not go with generative_rehearsal, as each learns from the old"),
+            ("ewc+si", "ewc does not go with si, as each weight has one importance; choose one of them"),
+            ("rwalk+rehearsal+mas", "rwalk does not go with mas"),
+            ("hard_moe+si", "hard_moe does not go with si, as no later task trains an expert again"),
+            ("hat+dtp", "dtp does not go with hat, as no feedback leads through gates"),
+            ("async_rehearsal+icarl", "async_rehearsal does not go with icarl, as exemplars are chosen at the end"),
         ],
     )
     def test_what_cannot_be_joined(self, name, sentence):
@@ -147,6 +160,85 @@ def test_every_method_says_where_it_may_stand(key):
     else:
         other = AgentL2 if issubclass(cls, Agent) else OtherDefaults
         assert isinstance(compose(cls, other)(), Method)
+
+
+# What two methods need whose defaults do not go together; the message says so before anything runs.
+TOGETHER = {("stable_sgd", "dtp"): {"dropout": 0.0}, ("async_rehearsal", "mir"): {"buffer_sampler": "uniform"}}
+JOINABLE = [key for key in METHODS if not issubclass(get_method(key), Agent)]
+
+
+@pytest.fixture(scope="module")
+def views():
+    return {get_setting(key): small_setting(key).for_method() for key in ("class_incremental", "task_incremental")}
+
+
+class TestPairs:
+    @pytest.mark.parametrize("first", JOINABLE)
+    def test_what_compose_accepts_configures(self, first, views):
+        for second in JOINABLE[JOINABLE.index(first) + 1 :]:
+            try:
+                cls = get_method(f"{first}+{second}")
+            except InvalidOptionError as refusal:
+                assert one_sentence(refusal)
+                continue
+            method = cls(**TOGETHER.get((first, second), {}))
+            method.attach(Run(accelerator="cpu"))
+            method.configure(next(view for node, view in views.items() if issubclass(node, cls.target)))
+
+    @pytest.mark.parametrize(("first", "second"), TOGETHER)
+    def test_defaults_that_do_not_go_together_are_refused_by_name(self, first, second):
+        option = next(iter(TOGETHER[first, second]))
+        with refused(f"--{option} ", InvalidOptionError):
+            get_method(f"{first}+{second}")()
+
+    @pytest.mark.parametrize("first", JOINABLE)
+    def test_the_page_tells_what_goes_together(self, first):
+        said, excluded = joined_column(), exclusions()
+        for second in JOINABLE:
+            relatives = are_relatives(get_method(first), get_method(second))
+            wanted = (
+                "no" not in (said[first], said[second])
+                and (said[first], said[second]) != ("one of these", "one of these")
+                and frozenset((first, second)) not in excluded
+                and not relatives
+            )
+            assert is_joinable(first, second) == wanted, (first, second)
+
+    @pytest.mark.parametrize("parts", list(itertools.combinations(("ewc", "l2", "mas"), 2)))
+    def test_two_penalties_of_an_agent(self, parts):
+        with refused("does not go with .* as each weight has one importance", InvalidOptionError):
+            get_method("+".join(("dqn", *parts)))
+
+
+def is_joinable(first: str, second: str) -> bool:
+    try:
+        get_method(f"{first}+{second}")
+    except InvalidOptionError:
+        return False
+    return True
+
+
+def are_relatives(first, second):
+    """Whether one of two methods is the other one and more."""
+    pairs = ((first, second), (second, first))
+    return any(issubclass(one, other) or other in one.extends for one, other in pairs)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+
+
+def joined_column() -> dict[str, str]:
+    """The column \"with +\" of the page's tables, by method."""
+    rows = (line.split(" | ") for line in PAGE.splitlines() if line.startswith("| `") and line.count(" | ") == 4)
+    return {row[0].strip("| `"): row[3] for row in rows}
+
+
+def exclusions() -> set[frozenset[str]]:
+    """The pairs that do not go together, as the page says."""
+    text = PAGE.split("<!-- generated: exclusions -->")[1].split("<!-- end -->")[0]
+    rows = (line.split("|") for line in text.splitlines() if line.startswith("| `"))
+    keys = ((re.findall("`(.*?)`", row[1]), re.findall("`(.*?)`", row[2])) for row in rows)
+    return {frozenset(pair) for pairs in keys for pair in itertools.product(*pairs)}
 
 
 class TestRuns:

@@ -84,3 +84,20 @@ class TestInterference:
     def test_samples_without_task_ids(self, network):
         update, others = (Batch(batch.x, batch.y, None) for batch in (batch_of(0, 16), batch_of(16, 32)))
         assert interference(network, update, others, LR, unmasked).shape == (16,)
+
+
+class FirstAnswers(nn.Module):
+    """Of two networks the first one answers; it is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False)
+        self.second = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.first(x.float())
+
+
+def test_a_step_that_moves_nothing_interferes_with_nothing():
+    update, others = batch_of(0, 4), batch_of(4, 10)
+    assert torch.equal(interference(FirstAnswers(), update, others, LR, unmasked), torch.zeros(6))
