@@ -1,7 +1,7 @@
 """What a method is: anything that learns from the phases of a setting and predicts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -175,6 +175,17 @@ class Method(Stateful, ABC):
 
     def on_finish(self, results: Results) -> None:
         """The run is over."""
+
+    def names_per_task(self) -> Collection[str]:
+        """Names of the parameters that each task has of its own: a penalty for earlier tasks leaves them out."""
+        return ()
+
+    def free_entries(self) -> Mapping[str, Tensor]:
+        """Of parameters that tasks share out: which entries (bool, of its shape) no task so far answers with, by name.
+
+        A method that names any has to freeze all other entries: nothing is left for a penalty to hold.
+        """
+        return {}
 
     def state_for_other_workers(self, states: list[State]) -> State:
         """This worker's state, made of those of another number of workers.

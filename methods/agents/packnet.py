@@ -1,6 +1,6 @@
 """PackNet for agents (Mallya & Lazebnik, 2018; Wolczyk et al., 2021, "Continual World")."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +15,7 @@ from redwood.core.state import State
 from redwood.methods.agents.actor import Actor
 from redwood.methods.agents.agent import Agent
 from redwood.methods.architecture.masked_update import (
+    FREE,
     MaskedUpdate,
     empty_owner_map,
     frozen_entries,
@@ -84,6 +85,14 @@ class AgentPackNet(Agent):
     def _frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         for name, owner in self.owner.items():
             yield self._weights[name], frozen_entries(owner, self.own_number, pruned=self.pruned)
+
+    @override
+    def names_per_task(self) -> Collection[str]:
+        return [name for name in self._weights if name not in self.owner]
+
+    @override
+    def free_entries(self) -> Mapping[str, Tensor]:
+        return {name: owner == FREE for name, owner in self.owner.items()}
 
     @override
     def load_state_dict(self, state: State) -> None:

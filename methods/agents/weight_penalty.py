@@ -77,7 +77,8 @@ class WeightPenalty(QuadraticPenalty, Agent):
 
     @override
     def trained_weights(self) -> Iterable[tuple[str, nn.Parameter]]:
-        return self.penalised.items()
+        own = set(self.names_per_task())
+        return [(name, p) for name, p in self.penalised.items() if name not in own]
 
     @override
     @torch.no_grad()
@@ -87,7 +88,7 @@ class WeightPenalty(QuadraticPenalty, Agent):
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     name = self._name_of.get(parameter)
-                    if name is not None:
+                    if name in self.curvature:
                         pull = group["lr"] * self.strength * self.curvature[name]
                         parameter.lerp_(self.minimum[name], pull / (1 + pull))
         super().after_step(optimizer)
@@ -97,7 +98,7 @@ class WeightPenalty(QuadraticPenalty, Agent):
         super().on_task_end(task_id)
         with self.flops.count():
             importance = self.importance()
-        self.consolidate(importance)
+        self.consolidate(self.without_free_entries(importance))
 
     def consolidate(self, importance: Weights) -> None:
         """Change the penalty by the importance of the weights for the last task; by default the importances add up."""
@@ -174,7 +175,8 @@ class MeasuredImportance(WeightPenalty):
 
     def _scaled(self, measured: Weights) -> Weights:
         """Return the mean over the workers for the weights with a penalty, on the scale that was asked for."""
-        found = {name: value for name, value in measured.items() if name in self.penalised}
+        names = {name for name, _ in self.trained_weights()}
+        found = {name: value for name, value in measured.items() if name in names}
         found = {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
         mean = mean_of(found) if found and self.importance_scale == "mean" else 1.0
         return {name: value / mean for name, value in found.items()} if mean else found

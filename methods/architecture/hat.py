@@ -1,6 +1,6 @@
 """HAT (Serra et al., 2018, "Overcoming Catastrophic Forgetting with Hard Attention to the Task")."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -33,6 +33,7 @@ class GatedNetwork(nn.Module):
         units: Which layers read and write which units.
         embeddings: For each group of units a vector (units,) that the gates are made of; at first all gates are open.
         scale: How steep the soft gates are (s).
+        max_scale: How steep they get (s_max).
         gates: The gates of the forward pass that is being computed, for each group of units.
     """
 
@@ -42,15 +43,23 @@ class GatedNetwork(nn.Module):
         self.body = body
         self.units = units
         self.embeddings = nn.ParameterList([torch.ones(size) for size in units.sizes])
-        self.scale = 1.0
+        self.scale = self.max_scale = 1.0
         self.gates: list[Tensor] = []
         for use in units.uses:
             if use.reads is not None:
                 use.layer.register_forward_pre_hook(ReadsThroughGate(self, use.reads))
 
     def soft_gates(self) -> list[Tensor]:
-        """sigma(s e) for each group of units."""
-        return [torch.sigmoid(self.scale * embedding) for embedding in self.embeddings]
+        """sigma(s e) for each group of units; the gradient that comes through them is compensated for s."""
+        return [torch.sigmoid(self.scale * self._compensated(embedding)) for embedding in self.embeddings]
+
+    def _compensated(self, embedding: Tensor) -> Tensor:
+        """The embedding, of which only this use has a gradient that is compensated: other terms may hold on to it."""
+        used = embedding.view_as(embedding)
+        if used.requires_grad:
+            factor = compensation(embedding.detach(), self.scale, self.max_scale)
+            used.register_hook(lambda gradient: gradient * factor)
+        return used
 
     def hard_gates(self) -> list[Tensor]:
         """Whether each unit's gate is more open than closed (bool), for each group of units."""
@@ -128,9 +137,6 @@ class HAT(NetworkPerPhase):
 
     multi_label: ClassVar[bool] = True
     brings: ClassVar[frozenset[str]] = frozenset({"gates"})
-    unused_options: ClassVar[Mapping[str, str]] = {
-        "accumulate_grad_batches": "which compensates each gradient for the steepness of the gates in its batch"
-    }
 
     hat_smax: float = 400.0  # steepness s_max of the gates at the end of each epoch
     hat_lambda: float = 0.75  # price of using units that no earlier task uses
@@ -149,7 +155,9 @@ class HAT(NetworkPerPhase):
 
     @override
     def make_network(self) -> nn.Module:
-        return GatedNetwork(*as_units(super().make_network(), self))
+        network = GatedNetwork(*as_units(super().make_network(), self))
+        network.max_scale = self.hat_smax
+        return network
 
     @property
     def gated(self) -> GatedNetwork:
@@ -161,7 +169,7 @@ class HAT(NetworkPerPhase):
         unused = [torch.zeros_like(gates) for gates in self.gated.hard_gates()]
         return [torch.stack(gates).any(0) for gates in zip(unused, *self.gates, strict=True)]
 
-    def frozen(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Entries that must not change: weights between units in use, and biases of units in use."""
         for use in self.gated.units.hidden:
             assert use.writes is not None
@@ -182,6 +190,15 @@ class HAT(NetworkPerPhase):
         return [name for name, value in values.items() if id(value) not in shared]
 
     @override
+    def names_per_task(self) -> Collection[str]:
+        return [*self.own_names(), *(name for name, _ in self.network.named_parameters() if "embeddings." in name)]
+
+    @override
+    def free_entries(self) -> Mapping[str, Tensor]:
+        names = {parameter: name for name, parameter in self.network.named_parameters()}
+        return {names[parameter]: ~frozen for parameter, frozen in self.frozen()}
+
+    @override
     def on_train_start(self) -> None:
         super().on_train_start()
         self._frozen.freeze()
@@ -192,13 +209,6 @@ class HAT(NetworkPerPhase):
         done = batch_idx / (n_batches - 1) if n_batches > 1 else 1.0
         low = 1 / self.hat_smax
         self.gated.scale = low + (self.hat_smax - low) * done
-
-    @override
-    def before_optimizer_step(self) -> None:
-        super().before_optimizer_step()
-        for embedding in self.gated.embeddings:
-            assert embedding.grad is not None
-            embedding.grad *= compensation(embedding.detach(), self.gated.scale, self.hat_smax)
 
     @override
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Methods that answer for each task by the network of the phase that trained it."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +56,10 @@ class NetworkPerPhase(LightningMethod):
     def own_names(self) -> list[str]:
         """Names of the parameters and buffers that each phase has as its own."""
         return []
+
+    @override
+    def names_per_task(self) -> Collection[str]:
+        return self.own_names()
 
     @abstractmethod
     def scores_of_phase(self, x: Tensor, phase: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.methods.architecture.masked_update import (
+    FREE,
     MaskedUpdate,
     empty_owner_map,
     frozen_entries,
@@ -84,6 +85,10 @@ class PackNet(NetworkPerPhase):
         """Entries that must not change: weights of earlier tasks; after pruning, all but the task's own."""
         for name, parameter in self._packed():
             yield parameter, frozen_entries(self.owner[name], self._mine, pruned=self.pruned)
+
+    @override
+    def free_entries(self) -> Mapping[str, Tensor]:
+        return {name: owner == FREE for name, owner in self.owner.items()}
 
     @override
     def begin(self, phase: Phase) -> None:

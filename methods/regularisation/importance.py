@@ -41,7 +41,8 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
 
     @override
     def trained_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, p) for name, p in self.network.named_parameters() if p.requires_grad)
+        own = set(self.names_per_task())
+        return ((name, p) for name, p in self.network.named_parameters() if p.requires_grad and name not in own)
 
     def penalised_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that already have a penalty, and their names."""
@@ -71,7 +72,7 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
     def on_task_end(self, task_id: int | None) -> None:
         super().on_task_end(task_id)
         with self.flops.count():
-            importance = self.importance()
+            importance = self.without_free_entries(self.importance())
         self.consolidate(self.in_multiples_of_mean(importance) if self.scales_to_mean else importance)
         if self.scales_to_mean and self.curvature:
             self.unit = mean_of(self.curvature) or 1.0
@@ -101,4 +102,6 @@ class WeightImportance(QuadraticPenalty, LightningMethod):
     def never_acted(self) -> str | None:
         if self.phase_count < 2:
             return "The penalty on weights never acted: it begins with the second phase, and this run has only one."
+        if self.free_entries():
+            return "The penalty on weights never acted: all weights that earlier tasks answer with are frozen anyway."
         return super().never_acted()

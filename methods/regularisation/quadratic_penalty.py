@@ -65,6 +65,11 @@ class QuadraticPenalty(Method):
         check_shapes(self.curvature, expected)
         check_shapes(self.minimum, expected)
 
+    def without_free_entries(self, importance: Weights) -> Weights:
+        """The importances; of entries that no task so far answers with, it is 0."""
+        free = self.free_entries()
+        return {n: value.masked_fill(free[n], 0) if n in free else value for n, value in importance.items()}
+
     def add_penalty(self, importance: Weights) -> None:
         """Add a penalty with its minimum at the present weights, and `importance` as its curvature."""
         for name, parameter in self.trained_weights():

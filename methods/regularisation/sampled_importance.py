@@ -125,7 +125,10 @@ class SampledImportance(WeightImportance):
             else torch.zeros(len(y), dtype=torch.long, device=self.device)
         )
         found = self.importance_on(x, y, ids)
-        return {name: sum_over_workers(f.cpu()).to(self.device) / world_size() for name, f in found.items()}
+        return {
+            name: sum_over_workers(found[name].cpu()).to(self.device) / world_size()
+            for name, _ in self.trained_weights()
+        }
 
     @override
     def on_task_end(self, task_id: int | None) -> None:

@@ -168,3 +168,15 @@ def test_a_state_holds_what_was_learned():
 def test_values_out_of_range(options):
     with pytest.raises(InvalidOptionError, match=r"has to be at least 0 and at most 0\.99"):
         joined("dqn+packnet", **options)
+
+
+@pytest.mark.parametrize("parts", ["ewc+packnet", "packnet+l2"])
+def test_a_penalty_leaves_out_what_a_task_has_of_its_own(parts):
+    """Last layers, biases, and weights that no task so far answers with."""
+    agent = joined(f"dqn+{parts}", **OPTIONS["dqn"])
+    run_here(setting_for("dqn+packnet", nb_tasks=2), agent)
+    assert agent.curvature.keys() == agent.owner.keys()
+    for name, owner in agent.owner.items():
+        free = owner == FREE
+        assert bool(free.any()) and bool((agent.curvature[name][free] == 0).all())
+        assert bool((agent.curvature[name][~free] > 0).any())

@@ -163,7 +163,7 @@ class TestEWC:
         assert len(results.return_matrix) == 1
 
     def test_each_weight_has_one_importance(self):
-        with pytest.raises(InvalidOptionError, match="cannot be combined, as each weight has one importance"):
+        with pytest.raises(InvalidOptionError, match="ewc does not go with l2, as each weight has one importance"):
             untrained("dqn+ewc+l2")
 
     @pytest.mark.parametrize("options", [{"ewc_lambda": -1.0}, {"fisher_samples": 0}])

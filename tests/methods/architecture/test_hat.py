@@ -74,6 +74,21 @@ class TestCompensation:
     def test_it_is_finite_where_gates_are_shut(self):
         assert bool(compensation(torch.tensor([-6.0, 6.0]), 400, 400).isfinite().all())
 
+    def test_it_is_that_of_the_gates_alone(self):
+        """Not that of another term of the loss, such as a penalty on all parameters."""
+        gated = gated_network(network("mlp"))
+        gated.scale, gated.max_scale, embedding = 2.0, 50.0, gated.embeddings[0]
+        with torch.no_grad():
+            embedding.normal_(generator=torch.Generator().manual_seed(0))
+        (gated.soft_gates()[0].sum() + 3 * embedding.sum()).backward()
+        gate = torch.sigmoid(2.0 * embedding.detach())
+        expected = 2 * gate * (1 - gate) * compensation(embedding.detach(), 2.0, 50.0) + 3
+        torch.testing.assert_close(embedding.grad, expected)
+
+    def test_gradients_of_several_batches_add_up(self):
+        method = watched(HAT, accumulate_grad_batches=2, setting={"passes": 1})
+        assert not forgets(method)
+
 
 class Noting(HAT):
     def on_train_start(self):

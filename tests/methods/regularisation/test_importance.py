@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
+from redwood.methods import get_method
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.mas import MAS
@@ -149,3 +150,34 @@ def test_two_of_the_family_are_refused():
     with pytest.raises(InvalidOptionError, match="MAS and SI cannot be combined") as caught:
         configured(MASAndSI())
     assert one_sentence(caught.value)
+
+
+# What tasks share out: weights between hidden units, and with hat their biases, too.
+SHARED = {
+    "hat": {f"body.features.{layer}.{kind}" for layer in (1, 3) for kind in ("weight", "bias")},
+    "packnet": {"features.1.weight", "features.3.weight"},
+}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Methods with a network for each task, at the end of a run."""
+    return {key: ended(key) for key in ("hat", "packnet")}
+
+
+def ended(name):
+    method = get_method(name)()
+    run_here(small_setting("task_incremental"), method)
+    return method
+
+
+@pytest.mark.parametrize("frozen", ["hat", "packnet"])
+@pytest.mark.parametrize("penalty", ["ewc", "si", "mas", "rwalk"])
+def test_what_a_task_has_of_its_own_has_no_penalty(penalty, frozen, alone):
+    """Heads, gates and weights that no earlier task answers with train as they do without a penalty."""
+    joined = ended(f"{frozen}+{penalty}")
+    assert set(joined.curvature) == SHARED[frozen]
+    assert all(bool((joined.curvature[name][free] == 0).all()) for name, free in joined.free_entries().items())
+    weights, expected = (dict(method.network.named_parameters()) for method in (joined, alone[frozen]))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert "frozen anyway" in joined.never_acted()

@@ -8,7 +8,6 @@ from redwood.core.errors import InvalidOptionError
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
-from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.widen import Widen
 from redwood.methods.composition import compose
@@ -28,7 +27,6 @@ from tests.small_runs import run_here, small_setting
     ("method", "options", "message"),
     [
         (AGEM, {"accumulate_grad_batches": 2}, "--accumulate_grad_batches 2 does not go with agem, which projects"),
-        (HAT, {"accumulate_grad_batches": 2}, "--accumulate_grad_batches 2 does not go with hat, which compensates"),
         (PackNet, {"patience": 3}, "--patience 3 does not go with packnet, which prunes after a share"),
         (MNTDP, {"patience": 3}, "--patience 3 does not go with mntdp, which chooses among candidates"),
         (MNTDP, {"accumulate_grad_batches": 2}, "--accumulate_grad_batches 2 does not go with mntdp"),
