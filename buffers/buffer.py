@@ -163,7 +163,7 @@ class RehearsalBuffer:
                 the samples are on a GPU, which has to be waited for otherwise.
             tasks: Tasks (B,), integers; default: the leaf `task_id`. Likewise.
             losses: Losses (B,), for policies that need them.
-            features: Features (B, d), for policies that need them.
+            features: Features (B, d), for policies and samplers that need them.
 
         Raises:
             ValueError: If the samples do not fit to each other or to earlier ones, or if something is missing. The
@@ -226,6 +226,9 @@ class RehearsalBuffer:
             if self.sampler.needs:
                 labels, tasks = (None if known is None else known[positions] for known in (info.labels, info.tasks))
                 self.sampler.on_stored(slots, labels, tasks)
+            if "features" in self.sampler.needs:
+                assert info.features is not None
+                self.sampler.on_features(slots, info.features[positions])
         return placement
 
     def write(self, samples: Tree, placement: Placement) -> None:

@@ -32,8 +32,7 @@ def make_candidate_info(
     Raises:
         ValueError: If something is missing, or does not fit to the samples.
     """
-    # A sampler gets features with `refresh`, and scores with each draw.
-    needs = policy.needs | sampler.needs - {"features", "rate"}
+    needs = policy.needs | sampler.needs - {"rate"}  # a sampler gets scores with each draw
     if not needs:
         return CandidateInfo(n)
     side_info = {}

@@ -49,6 +49,9 @@ class Sampler(Component, ABC):
     def on_stored(self, slots: Tensor, labels: Tensor | None, tasks: Tensor | None) -> None:
         """Samples with labels (r,) and tasks (r,) were written to slots (r,)."""
 
+    def on_features(self, slots: Tensor, features: Tensor) -> None:
+        """The samples that were just written to slots (r,) have features (r, d); for samplers that need them."""
+
     def on_incoming(self, tasks: Tensor | None) -> None:
         """Samples of tasks (n,) came in, whether they were kept or not."""
 

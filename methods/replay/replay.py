@@ -131,10 +131,10 @@ class LocalReplay(Replay):
 
     @override
     def add(self, step: Step, more: Rows, chosen: Tensor | None = None) -> None:
-        policy_needs, side_info = self.buffer.policy.needs, {}
+        side_info = {}
         if "losses" in self.buffer.needs and step.losses is not None:
             side_info["losses"] = step.losses[: step.n_incoming].cpu()
-        if "features" in policy_needs:
+        if "features" in self.buffer.needs:
             side_info["features"] = features_of(self._method.network, step.incoming.x)
         add_incoming(self.buffer, step, more, chosen, on_gpu=self._on_gpu, **side_info)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import (
+    ClassBalanced,
     Grasp,
     Herding,
     LossAwareReservoir,
@@ -43,13 +44,16 @@ BAD_SAMPLES = [
     (adding(RehearsalBuffer(4, policy=Ring()), labels=torch.zeros(2).long()), "There are 3 samples, but labels"),
     (adding(RehearsalBuffer(4, policy=Ring()), labels=torch.ones(3, 4).bool()), r"integers \(B,\), got torch.bool"),
     (
-        adding(RehearsalBuffer(4, policy=PartitioningReservoir(), sampler=Grasp()), labels=torch.ones(3, 4).bool()),
+        adding(
+            RehearsalBuffer(4, policy=PartitioningReservoir(), sampler=ClassBalanced()), labels=torch.ones(3, 4) > 0
+        ),
         r"integers \(B,\), got torch.bool \(3, 4\)",
     ),
     (adding(RehearsalBuffer(4, sampler=OldTasks()), {"x": X}), "OldTasks needs the tasks of the samples"),
     (adding(RehearsalBuffer(4, policy=LossAwareReservoir())), "LossAwareReservoir needs the losses of the samples"),
     (adding(RehearsalBuffer(4, policy=LossAwareReservoir()), losses=X), r"losses have to be of shape \(B,\)"),
     (adding(RehearsalBuffer(4, policy=Herding())), "Herding needs the features of the samples"),
+    (adding(RehearsalBuffer(4, sampler=Grasp())), "Grasp needs the features of the samples; pass features="),
 ]
 
 

@@ -181,7 +181,7 @@ for policy in POLICIES.values():
     assert buffer.sample(3)["x"].shape == (3, 8)
 for sampler in SAMPLERS.values():
     buffer = RehearsalBuffer(2000, sampler=sampler())
-    buffer.add({"x": x, "y": y, "task_id": y})
+    buffer.add({"x": x, "y": y, "task_id": y}, features=x)
     assert buffer.sample(3, rate=lambda samples: samples["x"][:, 0])["x"].shape == (3, 8)
 assert not {"redwood.settings", "redwood.methods"} & set(sys.modules)
 """

@@ -29,6 +29,14 @@ def distances(buffer: RehearsalBuffer) -> Tensor:
     return buffer.sampler.distances
 
 
+def weights(buffer: RehearsalBuffer, name: int) -> Tensor:
+    """How likely each row (N,) of a class is to come next; 0 for rows of the other class."""
+    assert isinstance(buffer.sampler, Grasp)
+    slots, found = torch.arange(name, N, 2), torch.zeros(N, dtype=torch.float64)
+    found[slots] = buffer.sampler.weights(slots)
+    return found
+
+
 def test_distances_are_cosine_distances_to_the_mean_of_the_class() -> None:
     buffer, unit = grasp_buffer(), normalize(blobs().double(), dim=1)
     for name in range(2):
@@ -45,9 +53,9 @@ def test_a_drawn_row_is_never_likelier_than_one_that_was_not_drawn() -> None:
         drawn |= set(buffer.draw(5).tolist())
         for name in range(2):
             own = set(range(name, N, 2))
-            taken, left = (distances(buffer)[sorted(rows)] for rows in (own & drawn, own - drawn))
+            taken, left = (weights(buffer, name)[sorted(rows)] for rows in (own & drawn, own - drawn))
             if len(taken) and len(left):
-                assert taken.min() >= left.max()
+                assert taken.max() <= left.min()
 
 
 def test_far_rows_come_later() -> None:
@@ -79,18 +87,53 @@ def grasp_buffer_draw(seed: int) -> Tensor:
     return sampler.draw(2, 0, N)
 
 
-def test_new_rows_count_as_typical_and_new_features_start_anew() -> None:
+def test_thousands_of_draws_without_new_features_stay_distinct_bounded_and_fair() -> None:
     buffer = grasp_buffer()
-    before = distances(buffer).clone()
-    buffer.draw(10)
-    assert not torch.equal(distances(buffer), before)
-    buffer.refresh(blobs())
+    before, counts = distances(buffer).clone(), torch.zeros(N)
+    for _ in range(5000):
+        picks = buffer.draw(8)
+        assert len(set(picks.tolist())) == 8
+        counts[picks] += 1
     assert torch.equal(distances(buffer), before)
-    feed(buffer, torch.tensor([0, 1]), start=N)
-    assert (distances(buffer) == 0).sum() == 2
-    buffer.draw(N)
-    buffer.refresh(blobs(1))
-    assert len(distances(buffer)) == N
+    assert isinstance(buffer.sampler, Grasp)
+    assert int(buffer.sampler.rounds.max()) < 20
+    wanted = 5000 * 8 / N
+    assert bool((abs(counts - wanted) < wanted / 4).all())
+
+
+def test_refresh_starts_anew() -> None:
+    buffer = grasp_buffer()
+    before = [weights(buffer, name) for name in range(2)]
+    buffer.draw(10)
+    assert not all(torch.equal(weights(buffer, name), before[name]) for name in range(2))
+    buffer.refresh(blobs())
+    assert all(torch.equal(weights(buffer, name), before[name]) for name in range(2))
+
+
+def test_a_new_row_has_the_distance_of_its_own_features() -> None:
+    buffer, new = grasp_buffer(), 3 * torch.eye(5)[[0, 0]] + torch.tensor([[0.0] * 5, [0, 0, 9, 0, 0]])
+    earlier = normalize(blobs().double(), dim=1)[::2]
+    labels = torch.zeros(2, dtype=torch.int64)
+    buffer.add({"id": torch.tensor([N, N + 1]), "y": labels, "task_id": labels}, features=new)
+    unit = normalize(new.double(), dim=1)
+    mean = normalize(earlier.sum(0) + unit.sum(0), dim=0)
+    slots = [buffer.all()["id"].tolist().index(number) for number in (N, N + 1)]
+    assert torch.allclose(distances(buffer)[slots], 1 - unit @ mean)
+    assert distances(buffer)[slots[1]] > 4 * distances(buffer)[slots[0]]
+
+
+def test_the_newest_rows_are_not_drawn_before_typical_ones() -> None:
+    """Five percent of the rows are new in each step: they are no more than their share of a draw allows."""
+    buffer = RehearsalBuffer(200, policy=Ring(), sampler=Grasp())
+    generator, drawn_new = torch.Generator().manual_seed(0), 0
+    for step in range(100):
+        y = torch.zeros(10, dtype=torch.int64)
+        newest = torch.arange(10 * step, 10 * step + 10)
+        features = torch.tensor([3.0, 0, 0, 0, 0]) + torch.randn(10, 5, generator=generator)
+        buffer.add({"id": newest, "y": y, "task_id": y}, features=features)
+        if step >= 20:
+            drawn_new += int((buffer.sample(10)["id"] >= 10 * step).sum())
+    assert drawn_new / 800 < 0.2
 
 
 def test_classes_are_balanced() -> None:
