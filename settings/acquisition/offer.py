@@ -73,7 +73,7 @@ class Offer:
     def equal_shares(self, money: float) -> list[int]:
         """Spend the same on each slice; what a slice's pool cannot give goes to the others in equal parts."""
         costs, pool = np.asarray(self.costs), np.asarray(self.pool)
-        return self.whole(_level(np.zeros(len(costs)), costs * pool, money) / costs, money)
+        return self.whole(level(np.zeros(len(costs)), costs * pool, money) / costs, money)
 
     def smallest_first(self, money: float) -> list[int]:
         """Always buy of the smallest slice: all that are bought of end with the same size (water filling)."""
@@ -125,7 +125,7 @@ class Offer:
         return f"return a number of samples, 0 or more, for each of the {len(self.costs)} slices"
 
 
-def _level(at: Floats, full: Floats, amount: float) -> Floats:
+def level(at: Floats, full: Floats, amount: float) -> Floats:
     """Divide an amount equally among vessels that hold `full` (S,) at most."""
     filled = at.copy()
     while amount > _TOLERANCE and (filled < full - _TOLERANCE).any():

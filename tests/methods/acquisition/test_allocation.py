@@ -25,6 +25,13 @@ def objective(curves, offer, wish, weight):
     return now.sum() + weight * np.maximum(0, now / mean - 1).sum()
 
 
+def changes(curves, offer, wish, money, weight):
+    """What each slice's part of the objective (S,) changes by, if so much more is spent on it."""
+    mean = losses(curves, offer, np.zeros(len(curves))).mean()
+    now, then = (losses(curves, offer, wish + more / np.array(offer.costs)) for more in (0.0, money))
+    return then - now + weight * (np.maximum(0, then / mean - 1) - np.maximum(0, now / mean - 1))
+
+
 @pytest.mark.quick
 @pytest.mark.parametrize("seed", range(8))
 def test_marginal_gains_are_equal_at_the_optimum(seed):
@@ -53,6 +60,34 @@ def test_no_exchange_of_two_slices_is_better(seed, weight):
             moved[source] -= money / offer.costs[source]
             moved[target] += money / offer.costs[target]
             assert objective(curves, offer, moved, weight) >= best - 1e-6
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_each_offer_that_has_a_purchase_finds_one(weight):
+    """200 offers with costs of their own and small pools; to spend a cent on another slice is no better."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 12))
+        powers = rng.choice([0, 0.05, 0.4, 1.5], n)
+        curves = [PowerLaw(b, a) for b, a in zip(rng.uniform(0.1, 8, n), powers, strict=True)]
+        sizes, pool = rng.integers(1, 100, n), rng.integers(0, 60, n)
+        costs = np.round(rng.uniform(0.1, 12, n), 2)
+        money = float(rng.uniform(0.01, 1.0) * (costs * pool).sum())
+        offer = Offer(0, 1, money, ("",) * n, *(tuple(values.tolist()) for values in (sizes, costs, pool)))
+        if not money:
+            continue
+        wish = best_wish(curves, offer, money, weight)
+        assert wish is not None
+        assert (wish >= 0).all() and (wish <= pool + 1e-6).all() and offer.cost_of(wish) == pytest.approx(money)
+        lost = changes(curves, offer, wish, -0.01, weight)[wish * costs > 0.01]
+        gained = -changes(curves, offer, wish, 0.01, weight)[(pool - wish) * costs > 0.01]
+        assert lost.min(initial=np.inf) >= gained.max(initial=0) - 1e-9
+
+
+def test_what_no_slice_gains_from_is_spent_equally():
+    curves = [PowerLaw(1.0, 0.5), PowerLaw(1.0, 0.0), PowerLaw(2.0, 0.0)]
+    offer = Offer(0, 1, 50.0, ("a", "b", "c"), (20, 20, 20), (1.0, 1.0, 2.0), (10, 100, 100))
+    assert best_wish(curves, offer, 50.0, weight=1.0).tolist() == pytest.approx([10, 20, 10])
 
 
 def test_more_weight_lets_no_slice_stay_behind():
