@@ -22,11 +22,13 @@ class FedSSI(FedAvg):
     """Federated averaging with a penalty on changes of weights that matter to earlier tasks of the client.
 
     Li et al. (2025), "Rehearsal-Free Continual Federated Learning with Synergistic Synaptic Intelligence". In each task
-    a client trains, beside its copy w of the global network, a surrogate v on the same batches: by steps of gradient
-    descent on its loss + (1 - lambda) / (2 lambda) |v - w_0|^2, where v starts from w_0, the global weights before the
-    task. So v is between a network of the client's own (lambda = 1) and the global one (lambda near 0). Weight i's
-    part in the drop of the loss along the path of v is s_i = - sum over steps of gradient times movement. When the task
-    is over, its importance to the client grows by s_i / ((v_i - w_0i)^2 + xi), if that is positive.
+    a client trains, beside its copy w of the global network, a surrogate v on the same batches. Its steps go along the
+    gradient of its loss + q(lambda) (v - w_0), q(lambda) = (1 - lambda) / (2 lambda) (equation 5), and v starts from
+    w_0, the global weights before the task. So q is the pull itself, as in public code; as the factor of a penalty
+    |v - w_0|^2 it would pull twice as much. v is between a network of the client's own (lambda = 1) and the global one
+    (lambda near 0). Weight i's part in the drop of the loss along the path of v is s_i = - sum over steps of gradient
+    times movement. When the task is over, its importance to the client grows by s_i / ((v_i - w_0i)^2 + xi), if that is
+    positive.
 
     In later tasks the client's loss is cross-entropy + c * sum_i Omega_i (w_i - w_0i)^2. The paper trains the surrogate
     before the task; as Omega serves later tasks only, it may as well be trained beside w. As in `si`, importances are
@@ -109,7 +111,7 @@ class FedSSI(FedAvg):
             self.surrogates[client] = {name: value.clone() for name, value in self.task_start.items()}
             self.paths[client] = {name: torch.zeros_like(value) for name, value in self.task_start.items()}
         surrogate, path = self.surrogates[client], self.paths[client]
-        pull = min((1 - self.ssi_lambda) / self.ssi_lambda, 1 / self.phase_lr)
+        pull = min((1 - self.ssi_lambda) / (2 * self.ssi_lambda), 1 / self.phase_lr)
         for name, gradient in self.gradient_of_loss(surrogate, step).items():
             moved = -self.phase_lr * (gradient + pull * (surrogate[name] - self.task_start[name]))
             surrogate[name] = surrogate[name] + moved

@@ -34,7 +34,7 @@ def gradient_of_network(method, step):
 
 class TestSurrogate:
     def test_steps_and_path_by_hand(self):
-        method = made(ssi_lambda=0.5, lr=0.1)
+        method = made(ssi_lambda=0.25, lr=0.1)
         start, step = method.trained_weights(), step_of_client(3)
         gradient = gradient_of_network(method, step)
         for _ in range(2):
@@ -47,7 +47,7 @@ class TestSurrogate:
                         p.copy_(expected[name])
                 gradient = gradient_of_network(method, step)
             for name in start:
-                moved = -0.1 * (gradient[name] + 1.0 * (expected[name] - start[name]))  # (1 - 0.5) / 0.5 = 1
+                moved = -0.1 * (gradient[name] + 1.5 * (expected[name] - start[name]))  # (1 - 0.25) / (2 * 0.25)
                 expected[name] = expected[name] + moved
                 path[name] = path[name] - gradient[name] * moved
         for name in start:
