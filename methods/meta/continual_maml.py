@@ -1,9 +1,11 @@
 """Continual-MAML (Caccia et al., 2020, "Online Fast Adaptation and Knowledge Accumulation", Algorithm 2)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from redwood.core.checks import check_range
@@ -23,7 +25,8 @@ class ContinualMAML(MetaLearner):
 
     - Boundary detection: where weights adapted anew to a batch have a loss lower by `boundary_threshold` than the fast
       weights, the context has changed. The fast weights were made for another context, so no outer step is taken.
-    - Update modulation: an outer step of loss L counts 1 - exp(-lambda L) times: little is learned from what is known.
+    - Update modulation: an outer step of loss L is taken at 1 - exp(-lambda L) times the learning rate: little is
+      learned from what is known. The authors' code multiplies the loss by that factor, which Adam divides out again.
     - Prolonged adaptation: the fast weights go on learning until the next boundary, instead of starting from the slow
       ones at each batch. The batches since then are kept, at most `prolonged_batches`; then, or at a boundary, every
       second sample of them adapts the slow weights, and the others give the outer step.
@@ -35,7 +38,7 @@ class ContinualMAML(MetaLearner):
     """
 
     boundary_threshold: float = 1.0  # gamma: loss by which adapting anew has to help to tell a switch (0: no test)
-    update_modulation: float = 2.0  # lambda: outer steps count 1 - exp(-lambda loss) (0: all count fully)
+    update_modulation: float = 2.0  # lambda: outer steps at 1 - exp(-lambda loss) times the learning rate (0: all at 1)
     prolonged_batches: int = 16  # prolonged adaptation: outer steps at a switch or after so many batches (0: off)
 
     @override
@@ -51,6 +54,9 @@ class ContinualMAML(MetaLearner):
         self.boundaries: list[int] = self.add_state("boundaries", [])
         self.batches: list[list[Tensor]] = self.add_state("batches", [], buffer=True)
         self.begun = self.add_state("begun", False)
+        # The factors of the outer steps whose gradients the next step of the optimizer takes.
+        self._factors: list[Tensor] = []
+        self._rates: list[Any] = []
 
     @override
     def stream_loss(self, step: Step) -> Tensor:
@@ -101,7 +107,34 @@ class ContinualMAML(MetaLearner):
             self.boundaries.append(step.incoming.batch_id.step)
         return switched
 
+    # Update modulation.
+
     def _modulated(self, loss: Tensor) -> Tensor:
-        if not self.update_modulation:
-            return loss
-        return -torch.expm1(-self.update_modulation * loss.detach()) * loss
+        """The loss as it is; the optimizer's step of it will be smaller, the smaller it is."""
+        if self.update_modulation:
+            self._factors.append(-torch.expm1(-self.update_modulation * loss.detach()))
+        return loss
+
+    @override
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self._optimizer().register_step_post_hook(self._restore_rates)
+
+    @override
+    def before_optimizer_step(self) -> None:
+        super().before_optimizer_step()
+        groups = self._optimizer().param_groups
+        self._rates = [group["lr"] for group in groups]
+        if self._factors:
+            factor = float(torch.stack(self._factors).mean())
+            for group in groups:
+                group["lr"] = group["lr"] * factor
+            self._factors = []
+
+    def _restore_rates(self, optimizer: Optimizer, *_: Any) -> None:
+        """Before a schedule or a checkpoint looks at the rates."""
+        for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate
+
+    def _optimizer(self) -> Optimizer:
+        return self.module.trainer.optimizers[0]
