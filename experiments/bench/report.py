@@ -175,7 +175,8 @@ def _comparison(scores: Sequence[BenchScore], before: Sequence[BenchScore]) -> l
     lines.append(
         "speed: not defined, as the stored run has no rate of these benches."
         if ratio is None
-        else f"speed {ratio:.3f}: weighted geometric mean of the ratios of rates; 0 if a bench has no rate now."
+        else f"speed {ratio:.3f}: weighted geometric mean of the ratios of rates; a rate counts times the share of "
+        "runs that succeeded."
     )
     gone = sorted(then.keys() - {score.bench.name for score in scores})
     return [*lines, *([f"Only in the stored run: {', '.join(gone)}."] if gone else [])]

@@ -185,14 +185,21 @@ def quality(scores: Sequence[BenchScore]) -> float | None:
 
 
 def rate_ratios(scores: Sequence[BenchScore], baseline: Sequence[BenchScore]) -> dict[str, float]:
-    """Rate of each bench divided by that of the baseline: 0 if it has none here, left out if the baseline has none."""
-    then = {score.bench.name: score.rate for score in baseline}
-    ratios = {}
-    for score in scores:
-        before = then.get(score.bench.name)
-        if before is not None and before.mean > 0:
-            ratios[score.bench.name] = 0.0 if score.rate is None else score.rate.mean / before.mean
-    return ratios
+    """Rate of each bench divided by that of the baseline: 0 if it has none here, left out if the baseline has none.
+
+    A rate is that of the runs that succeeded times their share, as in Milabench: a run that fails makes nothing faster.
+    """
+    then = {score.bench.name: _useful_rate(score) for score in baseline}
+    return {
+        score.bench.name: _useful_rate(score) / then[score.bench.name]
+        for score in scores
+        if then.get(score.bench.name, 0.0) > 0
+    }
+
+
+def _useful_rate(score: BenchScore) -> float:
+    """The mean rate of a bench times the share of its runs that succeeded; 0 if none has."""
+    return 0.0 if score.rate is None else score.rate.mean * (1 - score.failed / score.bench.seeds)
 
 
 def speed(scores: Sequence[BenchScore], baseline: Sequence[BenchScore]) -> float | None:

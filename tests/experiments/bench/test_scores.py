@@ -109,6 +109,11 @@ class TestScores:
         assert rate_ratios(now, before) == {"a": 4.0, "b": 1.0, "c": 1.0}
         assert speed(now, before) == pytest.approx((4.0**2 * 1 * 1) ** (1 / 4))
 
+    def test_runs_that_fail_make_nothing_faster(self):
+        """The slow run fails: the other one alone is no progress. Milabench multiplies by the share that succeeded."""
+        before = [scored(BENCH, seed0=ended(rates=[100.0]), seed1=ended(rates=[50.0]))]
+        assert rate_ratios([scored(BENCH, seed0=ended(rates=[100.0]))], before) == {"one": pytest.approx(50 / 75)}
+
     def test_with_itself(self):
         assert speed(self.three(), self.three()) == 1.0
 
