@@ -52,6 +52,14 @@ class PairResults:
         """The mean of the FLOPs of the runs, for all uses; there has to be one."""
         return sum(run.cost.total_flops for run in self.results) / len(self.results)
 
+    @property
+    def flops_with_tuning(self) -> float:
+        """The mean of the FLOPs of the runs, and those of the trials that chose their options; there has to be a run.
+
+        All runs of a pair share the trials, so these count once.
+        """
+        return sum(run.cost.flops_with_tuning for run in self.results) / len(self.results)
+
 
 def run_key(run: Results) -> RunKey:
     """The seed of a run, and that of its class order if it has one: runs of two methods with equal keys are a pair."""
@@ -76,6 +84,7 @@ class Efficiency:
 
     Attributes:
         front: The methods on the Pareto front: no other one is as good in error and FLOPs, and better in one of them.
+            The FLOPs of the trials that chose a method's options count (Bornschein et al., "NEVIS'22", JMLR 2023).
         hypervolume: What the front dominates, by `hypervolume_of_methods`; None if nothing was computed.
     """
 
@@ -89,7 +98,7 @@ def efficiency_of(pairs: Sequence[PairResults]) -> dict[str, Efficiency]:
     for setting in dict.fromkeys(pair.setting for pair in pairs if pair.results):
         group = [pair for pair in pairs if pair.setting == setting and pair.results]
         measure = group[0].results[0].measure
-        costs = [pair.total_flops for pair in group]
+        costs = [pair.flops_with_tuning for pair in group]
         losses = [loss_of(pair.objective, measure) for pair in group]
         beaten = dominated_by(list(zip(costs, losses, strict=True)))
         front = frozenset(pair.method for pair, others in zip(group, beaten, strict=True) if not others)

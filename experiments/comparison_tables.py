@@ -172,7 +172,7 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
         if group in found and (note := significance_note(found[group])):
             console.print(Text(note), soft_wrap=True)
         if group in traded:
-            console.print(Text(_front_note(traded[group], measure)))
+            console.print(Text(_front_note(traded[group], measure, tuned=_has_tuning(rows))))
         console.print()
     print_untested((run for row in rows for run in row.results), console)
     for row, whole, part in zip(rows, status, cut, strict=True):
@@ -186,8 +186,8 @@ def _traded(rows: Sequence[PairResults]) -> dict[str, Efficiency]:
     return {setting: found for setting, found in efficiency_of(rows).items() if settings.count(setting) > 1}
 
 
-def _front_note(found: Efficiency, measure: Measure) -> str:
-    note = f"{ON_FRONT} on the Pareto front of {measure.name} and FLOPs"
+def _front_note(found: Efficiency, measure: Measure, *, tuned: bool) -> str:
+    note = f"{ON_FRONT} on the Pareto front of {measure.name} and FLOPs{', those of tuning included' * tuned}"
     return note if found.hypervolume is None else f"{note}, of hypervolume {found.hypervolume:.4g}"
 
 

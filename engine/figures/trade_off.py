@@ -51,8 +51,8 @@ def draw_trade_off(
 ) -> None:
     """Draw the means over seeds of objective and total FLOPs, on a log axis, and their Pareto front as a staircase.
 
-    Methods on the front are named; the others as well where they are few. A cost of 0, which has no logarithm, stands
-    left of all others.
+    The FLOPs of trials that chose a method's options count, once. Methods on the front are named; the others as well
+    where they are few. A cost of 0, which has no logarithm, stands left of all others.
 
     Args:
         axes: Where to draw.
@@ -83,14 +83,15 @@ def draw_trade_off(
     gap = _LINE_HEIGHT / size[1] * (top - bottom)
     _name(axes, chosen, gap, (bottom, top), left=True)
     _name(axes, named_others, gap, (bottom, top), left=False)
-    style_axes(axes, "total FLOPs", f"average {measure.label}")
+    tuned = any(run.cost.tuning is not None for _, group in runs for run in group)
+    style_axes(axes, "total FLOPs, with tuning" if tuned else "total FLOPs", f"average {measure.label}")
 
 
 def _points(
     runs: Sequence[tuple[str, Sequence[Results]]], factor: float, most: int
 ) -> tuple[list[_Point], float | None]:
     """The points, with names of at most `most` letters a line, and where a cost of 0 stands if one has it."""
-    costs = [float(np.mean([run.cost.total_flops for run in group])) for _, group in runs]
+    costs = [float(np.mean([run.cost.flops_with_tuning for run in group])) for _, group in runs]
     least = min(cost for cost in costs if cost > 0)
     zero = 10.0 ** (math.floor(math.log10(least)) - 1)
     points = [

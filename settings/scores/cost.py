@@ -70,3 +70,8 @@ class Cost:
     def total_flops(self) -> float:
         """FLOPs of the run for all uses."""
         return sum(self.flops_by_use.values())
+
+    @property
+    def flops_with_tuning(self) -> float:
+        """FLOPs of the run, and of all trials that its options were chosen by, as NEVIS counts compute."""
+        return self.total_flops + (0.0 if self.tuning is None else self.tuning["flops"])

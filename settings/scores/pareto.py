@@ -76,7 +76,8 @@ def hypervolume_of_methods(costs: Sequence[float], losses: Sequence[float], meas
     they are below the reference. Hypervolumes compare sets of methods only where their references are the same.
 
     Args:
-        costs: FLOPs of each method. One without FLOPs, such as guessing, has no logarithm, and is left out.
+        costs: FLOPs of each method, those of choosing its options included. One without FLOPs, such as guessing, has no
+            logarithm, and is left out.
         losses: The `loss_of` each method.
         measure: What the losses are of.
 

@@ -1,4 +1,5 @@
 import csv
+import math
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,18 @@ def test_flops_by_use_and_the_pareto_front(tmp_path):
     assert float(search["hypervolume"]) == float(worse["hypervolume"]) == pytest.approx(1 * 0.5)
     assert float(alone["hypervolume"]) == 0
     assert "transfer_to_last" not in search
+
+
+def test_the_front_counts_what_a_sweep_has_cost(tmp_path):
+    """As NEVIS: a method of 1 GFLOP that took 30 to tune is no better than another of 5, and adds nothing."""
+    tuning = {"trials": 30, "flops": 3e10, "seconds": 1.0}
+    rows = [
+        PairResults("continual", "tuned", [replace(run(0.5, 1), cost=Cost(training_flops=1e9, tuning=tuning))] * 2),
+        PairResults("continual", "plain", [replace(run(0.5, 1), cost=Cost(training_flops=5e9))]),
+    ]
+    tuned, plain = written(rows, tmp_path / "comparison.csv")
+    assert (tuned["flops_total"], tuned["pareto"], plain["pareto"]) == ("1000000000.0", "0", "1")
+    assert float(plain["hypervolume"]) == pytest.approx(0.5 * math.log10(31 / 5))
 
 
 def test_no_hypervolume_without_flops(tmp_path):

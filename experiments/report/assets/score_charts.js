@@ -43,38 +43,38 @@ function lineOf(pair, kind, quiet) {
 }
 
 function addFront() {
-  if (!settings.some((_, number) => pairs.filter(pair => pair.setting === number && isDone(pair) && total(pair) > 0).length > 1)) return;
-  const part = section("pareto", "Score against compute", "Error, or what stands for it, against the FLOPs of the whole run, for all uses. No method is better in both than those on the line, the Pareto front.", "Compute");
+  if (!settings.some((_, number) => pairs.filter(pair => pair.setting === number && isDone(pair) && spent(pair) > 0).length > 1)) return;
+  const part = section("pareto", "Score against compute", "Error, or what stands for it, against the FLOPs of the whole run, for all uses, and of the trials that chose its options. No method is better in both than those on the line, the Pareto front.", "Compute");
   following(part, (body, setting, done) => {
-    const counted = done.filter(pair => total(pair) > 0), measure = setting.measure;
+    const counted = done.filter(pair => spent(pair) > 0), measure = setting.measure;
     if (counted.length < 2) return false;
     const value = pair => measure.unit === "%" ? 1 - pair.objective[0] : pair.objective[0];
     const isReturn = measure.unit !== "%" && !measure.lower;
     chart(body, `${setting.name}: error against FLOPs`, (figure, width) => {
       const shown = counted.filter(pair => !hidden.has(pair.method));
       if (!shown.length) return;
-      const costs = shown.map(total), height = Math.max(260, Math.min(420, width * 0.45));
+      const costs = shown.map(spent), height = Math.max(260, Math.min(420, width * 0.45));
       const values = shown.map(value), low = Math.min(...values), high = Math.max(...values), room = Math.max((high - low || Math.abs(high) || 1) * 0.12, measure.unit === "%" ? 0.01 : 0);
       const y = { low: measure.unit === "%" ? Math.max(0, low - room) : low - room, high: high + room, text: v => show(measure, v, { decimals: measure.unit === "%" ? (high - low < 0.08 ? 1 : 0) : measure.decimals }),
         label: measure.unit === "%" ? `error (${measure.unit})` : `average ${measure.label}` };
-      const x = { low: Math.min(...costs) / 1.4, high: Math.max(...costs) * 1.4, log: true, label: "total FLOPs", text: v => scaled(v).replace(/\.0+(?= |$)/, "").replace(/(\.\d*[1-9])0+(?= |$)/, "$1") };
+      const x = { low: Math.min(...costs) / 1.4, high: Math.max(...costs) * 1.4, log: true, label: counted.some(pair => known(pair.tuning)) ? "total FLOPs, with tuning" : "total FLOPs", text: v => scaled(v).replace(/\.0+(?= |$)/, "").replace(/(\.\d*[1-9])0+(?= |$)/, "$1") };
       const frame = axes(figure, width, height, x, y);
-      const front = shown.filter(pair => pair.front).sort((a, b) => total(a) - total(b));
+      const front = shown.filter(pair => pair.front).sort((a, b) => spent(a) - spent(b));
       let line = "";
       front.forEach((pair, place) => {
-        const [px, py] = [frame.X(total(pair)), frame.Y(value(pair))];
+        const [px, py] = [frame.X(spent(pair)), frame.Y(value(pair))];
         line += place ? `H${px}V${py}` : `M${px} ${py}`;
       });
       if (front.length) add(frame.svg, "path", { d: `${line}H${frame.right}`, fill: "none", class: "axis", "stroke-width": 1.4 });
       const marks = shown.map(pair => {
-        const [px, py] = [frame.X(total(pair)), frame.Y(value(pair))];
+        const [px, py] = [frame.X(spent(pair)), frame.Y(value(pair))];
         const shape = mark(frame.svg, pair.method, px, py, pair.front ? 6.5 : 5);
-        withTip(shape, methods[pair.method], [[isReturn || measure.unit !== "%" ? measure.label : y.label, show(measure, value(pair))], ["FLOPs", scaled(total(pair))], ["seconds", seconds(pair.cost.wall_time_s)], ...(pair.front ? [["on the Pareto front", ""]] : [])]);
+        withTip(shape, methods[pair.method], [[isReturn || measure.unit !== "%" ? measure.label : y.label, show(measure, value(pair))], ["FLOPs", scaled(total(pair))], ...(known(pair.tuning) ? [["FLOPs of tuning", scaled(pair.tuning)]] : []), ["seconds", seconds(pair.cost.wall_time_s)], ...(pair.front ? [["on the Pareto front", ""]] : [])]);
         return { x: px, y: py, name: methods[pair.method], front: pair.front };
       });
       nameMarks(frame.svg, marks.sort((a, b) => Number(b.front) - Number(a.front)).slice(0, width < 500 ? 10 : 24), frame);
     });
-    const volume = content.hypervolume[String(chosen)], free = done.filter(pair => total(pair) === 0).map(pair => methods[pair.method]);
+    const volume = content.hypervolume[String(chosen)], free = done.filter(pair => spent(pair) === 0).map(pair => methods[pair.method]);
     const texts = [known(volume) ? `Hypervolume ${volume.toPrecision(4)}.` : "", free.length ? `Without counted FLOPs, and not drawn: ${free.join(", ")}.` : ""].filter(Boolean);
     if (texts.length) add(body, "p", { class: "key" }, texts.join(" "));
   });

@@ -76,6 +76,7 @@ function addTiles() {
 }
 
 const total = pair => isDone(pair) ? USES.reduce((sum, use) => sum + (pair.flops[use] ?? 0), 0) : null;
+const spent = pair => isDone(pair) ? total(pair) + (pair.tuning ?? 0) : null;
 const MARK_TEXTS = { best: "best", similar: "not distinguishable from best", worse: "worse than best" };
 
 function resultColumns() {

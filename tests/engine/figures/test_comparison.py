@@ -218,6 +218,17 @@ class TestOneSetting:
         assert len(courses.lines) == 4
         assert {text.get_text() for text in trade_off.texts} == set(VALUES), "there is room to name all"
 
+    def test_the_trade_off_counts_tuning(self, figures):
+        pairs = cells(("continual",))
+        tuned = next(pair for pair in pairs if pair.method == "ewc")
+        for run in tuned.results:
+            run.cost.tuning = {"trials": 3, "flops": 1e12, "seconds": 1.0}
+        draw(figures, pairs)
+        trade_off = figures[0].axes[-1]
+        assert trade_off.get_xlabel() == "total FLOPs, with tuning"
+        places = [float(points.get_offsets()[0][0]) for points in trade_off.collections]
+        assert max(places) == pytest.approx(1e12 + tuned.total_flops)
+
     def test_one_method_has_no_front(self, figures):
         draw(figures, cells(methods=("ewc",)))
         bars, _ = figures[0].axes
