@@ -119,7 +119,8 @@ class Scores:
     Attributes:
         per_task: Accuracy in [0, 1] on each task; mAP of label sets; RMSE where numbers are predicted; mean return of
             environments. None: not tested.
-        top5: Share of samples whose class is among the five highest scores, if there are more than ten classes.
+        top5: Share of samples whose class is among the five highest scores, if there are more than ten classes. Where
+            ids are shown, only those of the sample's task count, and a task of up to five classes has None.
         slices: Scores on each slice of the samples; None where no classes are predicted.
         details: Further plain values of the phase, which `Stream.result_fields` makes fields of the results of.
     """

@@ -377,7 +377,10 @@ class SupervisedStream(FixedStream):
         """Scores answers. Groups of labels go by the training samples of all tasks."""
         show_ids = self._promised.task_ids >= TaskIds.TEST
         if not self._data.is_multi_label:
-            return TaskEvaluation(self.action_space, self.n_outputs, self.total_tasks, self._slicing, show_ids=show_ids)
+            own = self._classes if show_ids else None
+            return TaskEvaluation(
+                self.action_space, self.n_outputs, self.total_tasks, self._slicing, show_ids=show_ids, own_classes=own
+            )
         entries = Entries.concatenate(task_entries([task.rows for task in self._source.tasks]))
         groups = label_groups(self._source.labels(entries).sum(0))
         return LabelEvaluation(self.action_space, groups, show_ids=show_ids)

@@ -17,7 +17,7 @@ from redwood.settings.streams.batches import Source
 from redwood.settings.streams.order import Entries, split_evenly
 
 TEST_BATCH = 1024
-TOP = 5  # top-5 accuracy is counted where there are more than twice as many classes
+TOP = 5  # top-5 accuracy is counted where there are more than twice as many classes, and more than that in a task
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class TaskEvaluation:
         n_tasks: Number of all tasks.
         slicing: The slices of the test samples; None where numbers are predicted.
         show_ids: Whether the method is told the task of each sample.
+        own_classes: Classes of each task (n_tasks,) where the method is told it; else None.
     """
 
     space: Space
@@ -54,17 +55,39 @@ class TaskEvaluation:
     n_tasks: int
     slicing: Slicing | None
     show_ids: bool
+    own_classes: Sequence[Sequence[int]] | None = None
 
     def by_task(self, method: Learner, source: Source, entries: Entries, tasks: range) -> Scores:
-        """Accuracy or RMSE on each of the tasks, and of classes the scores on each slice."""
+        """Accuracy or RMSE on each of the tasks, and of classes the scores on each slice.
+
+        Where ids are shown, only the classes of the sample's task can be among its five best: a method that keeps to
+        them would be right with any answer otherwise, where a task has five. Such tasks have no top-5 accuracy.
+        """
         counts = self._count(method, source, entries, entries.tasks, self.n_tasks, self.slicing)
         part = slice(tasks.start, tasks.stop)
         means = (counts.totals / counts.samples)[part]
         if isinstance(self.space, Box):
             return Scores(nan_to_none(means.sqrt()))
-        top5 = None if counts.top5 is None else nan_to_none((counts.top5 / counts.samples)[part])
+        top5 = None if counts.top5 is None else self._top5(counts)[part]
         assert self.slicing is not None and counts.slices is not None
+        top5 = None if top5 is None or all(share is None for share in top5) else top5
         return Scores(nan_to_none(means), top5, SliceScores.from_sums(self.slicing, counts.slices))
+
+    def _top5(self, counts: Counts) -> list[float | None]:
+        assert counts.top5 is not None
+        shares = nan_to_none(counts.top5 / counts.samples)
+        if self.own_classes is None:
+            return shares
+        return [None if len(own) <= TOP else share for own, share in zip(self.own_classes, shares, strict=True)]
+
+    def _is_own(self) -> Tensor | None:
+        """Whether each class is one of each task (T, K), where ids are shown and a task has enough of them."""
+        if self.own_classes is None or not any(len(own) > TOP for own in self.own_classes):
+            return None
+        is_own = torch.zeros(self.n_tasks, self.n_outputs, dtype=torch.bool)
+        for task, own in enumerate(self.own_classes):
+            is_own[task, list(own)] = True
+        return is_own
 
     def by_part(self, method: Learner, source: Source, parts: Sequence[Entries], seed: int = 0) -> list[float | None]:
         """Accuracy or RMSE on each of the parts, or None where it is empty, in one pass; `seed` is of its order."""
@@ -92,6 +115,7 @@ class TaskEvaluation:
             num_outputs=self.n_outputs,
             show_ids=self.show_ids,
             slicing=slicing,
+            is_own=self._is_own(),
         )
 
 
@@ -117,6 +141,7 @@ def count(
     num_outputs: int,
     show_ids: bool,
     slicing: Slicing | None = None,
+    is_own: Tensor | None = None,
 ) -> Counts:
     """Let a method predict samples, and compare the predictions with the labels.
 
@@ -133,6 +158,7 @@ def count(
         num_outputs: Number of classes, or of numbers to predict of each sample.
         show_ids: Whether the method is told the task of each sample.
         slicing: The slices of the samples, if these are counted, too.
+        is_own: Classes (T, K) that can be among the five best of a sample of each task; None: all.
 
     Raises:
         InvalidPredictionError: If the method answers with something else than classes, scores or numbers.
@@ -148,7 +174,7 @@ def count(
             ranked = ranked and answer.dim() == 2
             # Compared on the device of the answer: few numbers of each sample are copied, and not its many scores.
             y = source.labels(batch).to(answer.device)
-            values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y)
+            values = _squared_errors(answer, y) if y.is_floating_point() else _hits(answer, y, is_own, batch.tasks)
             losses = () if slicing is None else (_losses(answer, y),)
             found = torch.stack([torch.ones_like(values[0]), *values, *losses]).cpu().double()
             n_rows = 1 + len(values)
@@ -200,12 +226,16 @@ def _squared_errors(answer: Tensor, y: Tensor) -> tuple[Tensor]:
     return ((answer.cpu().double() - y.cpu()).square().view(len(y), -1).mean(1),)
 
 
-def _hits(answer: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _hits(answer: Tensor, y: Tensor, is_own: Tensor | None, tasks: Tensor) -> tuple[Tensor, Tensor]:
     """Whether each sample (B,) was predicted right, and whether its class is among the five highest scores."""
     if answer.dim() == 1:
         return answer == y, answer == y
     highest = answer.topk(min(TOP, answer.shape[1]), dim=1).indices == y[:, None]
-    return highest[:, 0], highest.any(1)
+    right = highest[:, 0]
+    if is_own is not None:
+        answer = answer.masked_fill(~is_own[tasks].to(answer.device), -torch.inf)
+        highest = answer.topk(min(TOP, answer.shape[1]), dim=1).indices == y[:, None]
+    return right, highest.any(1)
 
 
 def _losses(answer: Tensor, y: Tensor) -> Tensor:

@@ -113,6 +113,28 @@ class TestEvaluate:
 
         assert setting.open_stream().evaluate(Answer(scores)).top5 == expected
 
+    @pytest.mark.parametrize("of_others", [-torch.inf, 1.0])
+    def test_with_ids_the_five_best_are_of_the_own_task(self, of_others):
+        """The right class is the fifth best of six, or the sixth best of seven; a task of five has no top five."""
+        sizes = torch.tensor([5, 6, 7])
+        setting = TaskIncrementalSetting(
+            dataset=many_classes(18), increment=sizes.tolist(), class_order=list(range(18))
+        )
+
+        class WithIds(Answer):
+            def predict(self, x, task_id):
+                size, first, better = (of[task_id][:, None] for of in (sizes, sizes.cumsum(0) - sizes, sizes - 2))
+                scores = -((torch.arange(18) - x.long() + better) % size).float()
+                is_own = (torch.arange(18) >= first) & (torch.arange(18) < first + size)
+                return scores.where(is_own, torch.tensor(of_others))
+
+        assert setting.open_stream().evaluate(WithIds(None)).top5 == [None, 1, 0]
+
+    def test_no_top_five_where_no_task_has_six_classes(self):
+        setting = TaskIncrementalSetting(dataset=many_classes(12), nb_tasks=3)
+        scores = setting.open_stream().evaluate(Answer(lambda x: torch.nn.functional.one_hot(x[:, 0].long(), 12)))
+        assert (scores.per_task, scores.top5) == ([1] * 3, None)
+
     def test_no_top_five_where_only_classes_are_answered(self):
         stream = ClassIncrementalSetting(dataset=many_classes(12)).open_stream()
         scores = stream.evaluate(Answer(lambda x: x[:, 0].long()))
