@@ -84,6 +84,7 @@ def _dispatch(argv: list[str]) -> int:
     if chosen.list:
         return _list(chosen, rest)
     if chosen.version:
+        _refuse_chosen("--version goes alone", chosen, "version")
         _refuse_more("--version", rest)
         print(__version__)
         return 0
@@ -98,6 +99,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _list(chosen: argparse.Namespace, rest: list[str]) -> int:
     library, others = split_library(rest)
+    _refuse_chosen("--list shows the whole tree", chosen, "list", "presets", "json")
     _refuse_more(*("--list --presets", rest) if chosen.presets else ("--list", others))
     if library is not None:
         from redwood.experiments.library_listing import print_library
@@ -116,9 +118,7 @@ def _list(chosen: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _advise(chosen: argparse.Namespace, rest: list[str]) -> int:
-    for option in ("setting", "method", "config", "preset", "suite"):
-        if getattr(chosen, option):
-            raise UsageError(f"--advise runs no method under a setting; leave --{option} out.")
+    _refuse_chosen("--advise runs no method under a setting", chosen, "advise")
     from redwood.experiments import advice
 
     advice.advise([*rest, "--help"] if chosen.help else rest)
@@ -147,6 +147,14 @@ def _use_trained(command: str, chosen: argparse.Namespace, rest: list[str]) -> i
 
         export(folder, arguments, trusted=chosen.trust)
     return 0
+
+
+def _refuse_chosen(why: str, chosen: argparse.Namespace, *allowed: str) -> None:
+    """Refuse options that choose what to run, where nothing is run."""
+    usual, _ = parse_selection([])
+    for option, value in vars(chosen).items():
+        if option not in (*allowed, "help") and value != getattr(usual, option):
+            raise UsageError(f"{why}; leave --{option} out.")
 
 
 def _refuse_more(option: str, rest: list[str]) -> None:

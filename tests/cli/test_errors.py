@@ -98,6 +98,10 @@ CASES = {
     "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),
     "no seeds": ([*PAIR, "--seeds", "0"], "--seeds 0 has to be at least 1"),
     "no jobs": ([*PAIR, "--jobs", "0"], "--jobs 0 has to be at least 1"),
+    "list with a suite": (["--list", "--suite", "continual_world"], "--list shows the whole tree; leave --suite out."),
+    "list with a method": (["--list", "--method", "ewc"], "--list shows the whole tree; leave --method out."),
+    "version with seeds": (["--version", "--seeds", "3"], "--version goes alone; leave --seeds out."),
+    "advice with seeds": (["--advise", "--seeds", "3"], "--advise runs no method under a setting; leave --seeds out."),
     "list with options": (["--list", "--lr", "3"], "--list goes alone; leave --lr out"),
     # options
     "unknown option": ([*PAIR, "--batch_sise", "3"], "no option --batch_sise for .*; did you mean --batch_size?"),
