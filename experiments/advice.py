@@ -21,7 +21,7 @@ from redwood.experiments.options import parse_alone
 from redwood.experiments.tables import NOT_DEFINED, new_table
 from redwood.methods.acquisition.allocation import best_wish
 from redwood.methods.acquisition.curves import Points, PowerLaw, fit_power_law
-from redwood.methods.acquisition.slice_tuner import SliceTuner
+from redwood.methods.acquisition.slice_tuner import SliceTuner, named
 from redwood.settings.acquisition.offer import Offer
 from redwood.settings.batch import Batch
 from redwood.settings.data.catalog import load_dataset
@@ -192,6 +192,12 @@ def print_advice(advice: Advice, options: AdviceOptions, console: Console) -> No
             "of it first, or raise --repeats."
         )
         return
+    flat = [name for name, law in zip(offer.names, advice.curves, strict=True) if law is not None and law.is_flat]
+    if flat:
+        console.print(
+            f"The losses of {named(flat)} did not fall with more samples, so nothing is expected of further ones; "
+            "raise --repeats, or collect a few and ask again."
+        )
     for label, losses in (("now", now), ("then", then)):
         values = np.array(losses, dtype=np.float64)
         gaps = np.abs(values - values.mean())

@@ -1,6 +1,6 @@
 """How many samples of each slice to buy: the convex problem of Slice Tuner, and the limit on what one round changes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -59,6 +59,41 @@ def best_wish(curves: Sequence[PowerLaw], offer: Offer, money: float, weight: fl
 def imbalance(sizes: Sequence[float] | Floats) -> float:
     """The imbalance ratio: the largest size over the smallest."""
     return float(np.max(sizes) / np.min(sizes))
+
+
+# Change of the imbalance ratio that a round may make, by the number of the round (section 5.2).
+CHANGES: dict[str, Callable[[int], float]] = {
+    "conservative": lambda number: 1.0,
+    "moderate": lambda number: 1.0 + number,
+    "aggressive": lambda number: 2.0**number,
+}
+
+
+def rounds_needed(change: str, sizes: Sequence[int], wish: Floats) -> int:
+    """Rounds in which the changes of `CHANGES` add up to what a wish changes the imbalance ratio by."""
+    left, number = abs(imbalance(np.add(sizes, wish)) - imbalance(sizes)), 0
+    while left > 0:
+        left -= CHANGES[change](number)
+        number += 1
+    return number
+
+
+def most_change(change: str, offer: Offer, wish: Floats) -> float:
+    """What this round may change the imbalance ratio by.
+
+    The paper takes as many rounds as it needs. Here their number is given, and the last one spends all that is left.
+    Where the changes of the rounds do not add up to that of the wish, all are raised by one factor, so that the last
+    round has no more to do than its part.
+
+    Args:
+        change: A name of `CHANGES`.
+        offer: Sizes, and the rounds that are left.
+        wish: Samples of each slice (S,) for all that is left of the budget.
+    """
+    rounds = range(offer.round, offer.round + offer.rounds_left)
+    usual = [CHANGES[change](number) for number in rounds]
+    needed = abs(imbalance(np.add(offer.sizes, wish)) - imbalance(offer.sizes))
+    return usual[0] * max(1.0, needed / sum(usual))
 
 
 def trusted_share(sizes: Sequence[int], wish: Floats, most: float) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+FLATTEST = 1e-3  # a power below it: twice the samples lower the loss by less than a thousandth
 FEWEST_SIZES = 3  # a law has two parameters: fewer sizes than this cannot say how well it fits
 
 
@@ -16,6 +17,11 @@ class PowerLaw:
 
     b: float
     a: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether more samples lower the loss by next to nothing, as where measured losses rise: a is at least 0."""
+        return self.a < FLATTEST
 
     def __call__(self, sizes: Floats | float) -> Floats:
         """The loss at so many samples."""
@@ -37,6 +43,10 @@ class Points:
 
     sizes: Floats
     losses: Floats
+
+    def joined(self, later: "Points") -> "Points":
+        """These points and those of later trainings."""
+        return Points(np.append(self.sizes, later.sizes), np.append(self.losses, later.losses))
 
     def means(self) -> "Points":
         """The mean loss at each size."""

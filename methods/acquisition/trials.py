@@ -68,6 +68,8 @@ class Trials:
         make: Callable[[], tuple[nn.Module, Optimizer]],
         flops: FlopMeter,
         tested: Samples | None = None,
+        *,
+        largest_alone: bool = False,
     ) -> list[Points]:
         """The losses of each slice (S,) at the sizes that it had in the trainings.
 
@@ -76,11 +78,12 @@ class Trials:
             make: Makes a network with new weights, drawn from torch's global generator, and its optimizer.
             flops: Counts all of it as search.
             tested: Samples that no training uses, to measure the losses on; None: those that a training leaves out.
+            largest_alone: Whether to train on the largest part alone.
         """
         sizes, losses = [], []
         share_aside = self.held_out if tested is None else 0.0
         for repeat in range(self.repeats):
-            for part in range(1, self.subsets + 1):
+            for part in range(self.subsets if largest_alone else 1, self.subsets + 1):
                 train, left = self._split(samples, share_aside, repeat, part / self.subsets)
                 others = samples[left] if tested is None else tested
                 if not len(train) or not len(others.y):

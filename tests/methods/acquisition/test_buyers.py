@@ -1,5 +1,8 @@
 """Methods on the acquisition setting: what they buy, and what they start a round from."""
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -40,7 +43,7 @@ class TestPurchases:
 
     def test_a_round_changes_the_imbalance_by_so_much(self):
         for change, number, most in (("conservative", 2, 1), ("moderate", 2, 3), ("aggressive", 2, 4)):
-            bought = tuned(change=change).purchase(CURVES, offer(round=number, rounds_left=2))
+            bought = tuned(change=change).purchase(CURVES, offer(round=number, rounds_left=6))
             sizes = np.add((10, 20, 60), bought)
             assert 6 - sizes.max() / sizes.min() == pytest.approx(most, abs=0.35)
 
@@ -58,6 +61,55 @@ class TestPurchases:
         with pytest.warns(UserWarning, match="no learning curve fits slice 0"):
             results = run_here(small_setting("acquisition", initial=[1], budget=40.0, rounds=1), tuned())
         assert results.purchases == [[4] * 10]
+
+    def test_rounds_that_are_too_few_share_the_change_of_the_imbalance(self):
+        """Slices of 6 to 45 samples in three rounds: conservative bought 2, 3 and 195 of 200, without a word."""
+        sizes, budget, changes, spent = np.array([6, 10, 15, 19, 23, 28, 32, 36, 41, 45]), 200.0, [], []
+        fields = {"names": tuple("abcdefghij"), "costs": (1.0,) * 10, "pool": (1000,) * 10}
+        for number in range(3):
+            now = offer(round=number, rounds_left=3 - number, budget=budget, sizes=tuple(sizes.tolist()), **fields)
+            with warnings.catch_warnings(record=True) as told:
+                bought = tuned(change="conservative").purchase([PowerLaw(4.0, 0.5)] * 10, now)
+            expected = (
+                "--change conservative lets a round change the imbalance ratio by .* at first instead of by 1, as"
+            )
+            assert [bool(re.match(expected, str(one.message))) for one in told] == [True] * (number == 0)
+            before, sizes = sizes, sizes + bought
+            changes.append(before.max() / before.min() - sizes.max() / sizes.min())
+            spent.append(sum(bought))
+            budget -= spent[-1]
+        assert changes == pytest.approx([sum(changes) / 3] * 3, abs=0.5)
+        assert sum(spent) == 200 and spent[0] > 10 and spent[1] > 10
+
+    def test_rounds_enough_keep_the_papers_change_without_a_word(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            bought = tuned(change="conservative").purchase(CURVES, offer(rounds_left=5))
+        sizes = np.add((10, 20, 60), bought)
+        assert 6 - sizes.max() / sizes.min() == pytest.approx(1, abs=0.35)
+
+    def test_a_slice_whose_losses_did_not_fall_is_told(self):
+        with pytest.warns(UserWarning, match="The losses of slice b did not fall with more samples"):
+            assert tuned().purchase([CURVES[0], PowerLaw(9.0, 1e-9), CURVES[2]], offer(rounds_left=1)) == [70, 0, 20]
+
+
+class TestCurves:
+    def test_later_rounds_add_one_size_to_each_curve(self):
+        """K + U - 1 trainings for K parts and U rounds, and not K times U."""
+        method, counts, trained = tuned(subsets=4, repeats=2), [], []
+        measure, make = method.measure, method._new_learner
+        method._new_learner = lambda: trained.append(1) or make()
+
+        def noting(*given, **options):
+            found = measure(*given, **options)
+            counts.append((len(trained), [len(points.sizes) for points in found]))
+            return found
+
+        method.measure = noting
+        run_here(small_setting("acquisition", initial=[7], rounds=3), method)
+        assert [number for number, _ in counts] == [8, 10, 12]
+        assert [sizes for _, sizes in counts[1:]] == [[1] * 10] * 2
+        assert [len(sizes) for sizes, _ in method.points] == [4 + 2] * 10
 
 
 class TestWeights:
@@ -103,6 +155,13 @@ class TestCost:
 def test_bad_input(options, words):
     with pytest.raises(InvalidOptionError, match=words):
         SliceTuner(**options)
+
+
+def test_options_without_effect_are_refused():
+    with pytest.raises(InvalidOptionError, match="--change aggressive has no effect with --rounds 1, which spends"):
+        run_here(small_setting("acquisition", rounds=1), tuned(change="aggressive"))
+    with pytest.raises(InvalidOptionError, match=r"--curve_held_out 0\.4 has no effect with validation samples"):
+        run_here(small_setting("acquisition", validation=0.4), tuned())
 
 
 @pytest.mark.parametrize("options", [{"passes": 1}, {"workers": 2}])

@@ -59,3 +59,9 @@ def test_slope_is_the_derivative():
 def test_mean_at_each_size():
     means = Points(np.array([2.0, 1.0, 2.0]), np.array([1.0, 5.0, 3.0])).means()
     assert (means.sizes.tolist(), means.losses.tolist()) == ([1.0, 2.0], [5.0, 2.0])
+
+
+def test_losses_that_rise_make_a_flat_curve():
+    sizes = np.array([5.0, 10.0, 20.0, 40.0])
+    assert fit_power_law(Points(sizes, 0.5 * sizes**0.3)).is_flat
+    assert not fit_power_law(Points(sizes, 0.5 * sizes**-0.1)).is_flat
