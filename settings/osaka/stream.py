@@ -1,7 +1,7 @@
 """The stream of an OSAKA run: optional pre-training episodes, then steps whose context switches unannounced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -65,7 +65,7 @@ class OsakaStream(FixedStream):
     def __init__(
         self, setting: OsakaOptions, data: Dataset, names: Sequence[str], probabilities: Sequence[float]
     ) -> None:
-        """Draw the contexts.
+        """Draw the contexts, of training and test samples alike: each step is a test of what comes next.
 
         Args:
             setting: The options.
@@ -76,11 +76,15 @@ class OsakaStream(FixedStream):
         Raises:
             InvalidOptionError: If a domain has too few classes, or a class too few samples.
         """
-        self._setting, self._data, self._names = setting, data, names
+        self._setting, self._names = setting, names
         self.num_tasks, self.num_phases = len(names), 2 if setting.pretraining else 1
-        assert data.contexts is not None
-        classes = [torch.unique(data.y[data.contexts == domain]) for domain in range(len(names))]
-        self._rows_of = {label: (data.y == label).nonzero().flatten() for label in range(data.n_classes)}
+        assert data.contexts is not None and data.contexts_test is not None
+        assert isinstance(data.x, Tensor) and isinstance(data.x_test, Tensor)  # `combine` reads all
+        self._x, self._y = torch.cat([data.x, data.x_test]), torch.cat([data.y, data.y_test])
+        contexts, n_train = torch.cat([data.contexts, data.contexts_test]), len(data.y)
+        self._data = replace(data, x=self._x[:n_train], x_test=self._x[n_train:])  # parts of it, not once more
+        classes = [torch.unique(self._y[contexts == domain]) for domain in range(len(names))]
+        self._rows_of = {label: (self._y == label).nonzero().flatten() for label in range(data.n_classes)}
         self._check_sizes(classes)
         self.visits = draw_visits(
             classes,
@@ -163,7 +167,7 @@ class OsakaStream(FixedStream):
         return draw_entries(visits, self._rows_of, shots=self._setting.shots, query=query, random=random)
 
     def _sequence(self, visits: Visits, entries: Entries, batch_size: int) -> BatchSequence:
-        source = VisitSource(self._data.x, self._data.y, (), visits.classes)
+        source = VisitSource(self._x, self._y, (), visits.classes)
         return BatchSequence(
             source, entries, batch_size, shuffle=False, seed=0, show_ids=False, rank=rank(), workers=world_size()
         )

@@ -44,15 +44,25 @@ class TestPhases:
 
     def test_episodes_hold_samples_of_the_first_domain_only(self):
         data = few_digits()
-        known = {tuple(x.flatten().tolist()) for x in data.x}
+        known = {tuple(x.flatten().tolist()) for x in torch.cat([data.x, data.x_test])}
         first, _ = small_setting(KEY, pretraining=20, query_shots=2).phases()
         assert all(tuple(x.flatten().tolist()) in known for batch in first.train for x in batch.x)
+
+    def test_test_samples_are_shown_too(self):
+        """Omniglot has 20 samples of a character, 4 of which are its test split: 5 shots and 15 queries take all."""
+        x, x_test = torch.arange(96.0)[:, None], torch.arange(96.0, 120.0)[:, None]
+        data = Dataset("characters", x, torch.arange(96) % 6, x_test, torch.arange(24) % 6)
+        options = {"ways": 3, "shots": 5, "query_shots": 15, "out_of_distribution": []}
+        first, _ = small_setting(KEY, dataset=data, pretraining=4, **options).phases()
+        episode = next(iter(first.train))
+        assert [len(episode.x[episode.y == label].unique()) for label in range(3)] == [20] * 3
 
     def test_a_label_is_one_class_during_a_visit(self):
         """Samples of a label stand for the class at its place; other visits have other classes there."""
         data = few_digits()
         setting = small_setting(KEY, domain_probabilities=[1.0, 0.0, 0.0], timesteps=30, stay_probability=0.8)
-        class_of = {tuple(x.flatten().tolist()): int(y) for x, y in zip(data.x, data.y, strict=True)}
+        samples, labels = torch.cat([data.x, data.x_test]), torch.cat([data.y, data.y_test])
+        class_of = {tuple(x.flatten().tolist()): int(y) for x, y in zip(samples, labels, strict=True)}
         visits = setting.open_stream().visits
         (phase,) = setting.phases()
         for batch, visit in zip(phase.train, visits.of_steps().tolist(), strict=True):
