@@ -23,6 +23,7 @@ from redwood.settings.results import Results
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
 STEP = "trainer/global_step"
 _OF_LIGHTNING = {"tensorboard": open_tensorboard, "mlflow": open_mlflow}
+_KEPT = ("config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt")  # `redwood.load` reads the artifact
 WandbResume: TypeAlias = Literal["allow", "never", "must", "auto"]
 
 
@@ -141,17 +142,19 @@ class WandbMetrics:
         return ""
 
     def log_results(self, results: Results, folder: Path | None) -> None:
-        """Send final metrics, cost, pictures and the run folder, which `redwood.load` reads."""
+        """Send final metrics, cost, and what there is of the run folder: a run without tests has no pictures."""
         summary = self.experiment.summary
         summary.update({key: value for key, value in results.metrics.items() if value is not None})
         summary.update({f"cost/{key}": value for key, value in asdict(results.cost).items() if value is not None})
         if folder is None:
             return
-        self.experiment.log({path.stem: self._wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))})
+        pictures = sorted(folder.glob("*.png"))
+        if pictures:
+            self.experiment.log({path.stem: self._wandb.Image(str(path)) for path in pictures})
         artifact = self._wandb.Artifact(f"run-{self.experiment.id}", type="run")
-        pictures = (f"{results.measure.key}_matrix.png", f"{results.measure.key}_curve.png")
-        for name in ("config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt", *pictures):
-            artifact.add_file(str(folder / name), name)
+        for path in (*(folder / name for name in _KEPT), *pictures):
+            if path.is_file():
+                artifact.add_file(str(path), path.relative_to(folder).as_posix())
         self.experiment.log_artifact(artifact)
 
     def close(self, failed: bool) -> None:

@@ -20,6 +20,8 @@ from tests.cli.command import QUICK, assert_one_sentence, content, environment, 
 from tests.samples import few_digits
 
 PAIR = ["--setting", "class_incremental", "--method", "rehearsal"]
+PICTURES = ("accuracy_matrix.png", "accuracy_curve.png", "cost_curve.png")
+SWEEP = Path(__file__).parents[2] / "examples" / "wandb_sweep.yaml"
 
 FRAGILE = """
 import os
@@ -117,14 +119,35 @@ class TestOffline:
         (artifact,) = of("artifact", found)
         assert artifact["type"] == "run"
         files = {entry["path"]: int(entry["size"]) for entry in artifact["manifest"]["contents"]}
-        names = ("config.yaml", "results.json", "metrics.csv", "accuracy_matrix.png", "accuracy_curve.png")
-        model = "checkpoints/boundary.pt"
-        assert files == {name: (folder / name).stat().st_size for name in (*names, model)}
+        names = ("config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt", *PICTURES)
+        assert files == {name: (folder / name).stat().st_size for name in names}
         for name in files:  # what a download of the artifact would make
             (tmp_path / name).parent.mkdir(exist_ok=True)
             shutil.copy(folder / name, tmp_path / name)
         x = few_digits().x_test[:5]
         assert torch.equal(redwood.load(tmp_path).scores(x), redwood.load(folder).scores(x))
+
+
+class TestWithoutTests:
+    """Runs that try options test nothing, so nothing is drawn."""
+
+    def test_the_command_of_the_example_of_a_sweep(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        folder = tmp_path / "run"
+        command = yaml.safe_load(SWEEP.read_text())["command"][3:-1]
+        assert main([*command, *QUICK, "--quiet", "--run_dir", str(folder)]) == 0
+        found = records(folder)
+        assert [record["exit_code"] for record in of("exit", found)] == [0]
+        (artifact,) = of("artifact", found)
+        files = {entry["path"] for entry in artifact["manifest"]["contents"]}
+        assert files == {"config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt"}
+        assert "average_validation_accuracy" in of("history", found)[-1]["item"]
+
+    def test_a_sweep_of_ours(self, tmp_path):
+        swept = ["--sweep", "batch_size=16,32", "--wandb", "offline", "--jobs", "1"]
+        assert main([*PAIR, *QUICK, *swept, "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
+        trials = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["trials"]
+        assert [trial["state"] for trial in trials] == ["complete"] * 2
 
 
 def test_environments_are_logged_alike_and_offline_if_the_environment_says_so(tmp_path, monkeypatch):
