@@ -40,12 +40,14 @@ _SWEEP = Record(
         "arguments": ListOf(Text(empty=True)),
         "seeds": Number(low=1, whole=True),
         "class_orders": Number(low=1, whole=True, optional=True),
+        "n_trials": Number(low=1, whole=True),
         "cost": MapOf(Number()),
         "best": ANYTHING,
         "pareto_front": ListOf(Number(low=0, whole=True)),
         "importances": MapOf(MapOf(Number())),
         "trials": ListOf(_TRIAL),
-    }
+    },
+    optional=frozenset({"n_trials"}),  # of sweeps that were written before, which all ran all of their trials
 )
 
 
@@ -109,7 +111,7 @@ def _command_of(found: Mapping[str, Any]) -> str:
         for name, values in found["space"].items()
     ]
     words = ["--setting", found["setting"], "--method", found["method"], "--sweep", *space]
-    words += ["--trials", str(len(found["trials"])), "--protocol", found["protocol"]]
+    words += ["--trials", str(found.get("n_trials", len(found["trials"]))), "--protocol", found["protocol"]]
     words += ["--objectives", ",".join(found["objectives"])] if len(found["objectives"]) > 1 else []
     words += ["--seeds", str(found["seeds"])] if found["seeds"] > 1 else []
     words += [] if found["class_orders"] is None else ["--class_orders", str(found["class_orders"])]

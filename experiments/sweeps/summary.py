@@ -82,6 +82,7 @@ class Summary:
             "arguments": plan.arguments,
             "seeds": plan.n_seeds,
             "class_orders": plan.n_orders,
+            "n_trials": plan.n_trials,
             "cost": self.cost._asdict(),
             "best": None if best is None else _entry(best),
             "pareto_front": [tried.number for tried in self.front],

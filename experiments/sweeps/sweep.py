@@ -50,7 +50,7 @@ from redwood.experiments.sweeps.plan import (
 from redwood.experiments.sweeps.space import as_arguments, read_space, show_values
 from redwood.experiments.sweeps.study import Study, Tried, require_optuna
 from redwood.experiments.sweeps.summary import Summary, announce
-from redwood.experiments.sweeps.trials import ending_of, make_job
+from redwood.experiments.sweeps.trials import ending_of, make_job, shared_failure
 from redwood.settings.config import describe_run
 
 LEAST_IN_ROUND = 4  # so that some machines can join a sweep, and --jobs up to that many changes no trial
@@ -220,7 +220,13 @@ class _Sweep:
         if best is None:
             self._report()
             reason = next((tried.ending.reason for tried in summary.trials if tried.ending.reason), "all ended early")
-            self._console.print(Text(f"no trial is complete, so that none is the best: {reason}"), soft_wrap=True)
+            told = f"no trial is complete, so that none is the best: {reason}"
+            if len(summary.trials) < plan.n_trials:
+                told = (
+                    f"the sweep stops, as all {len(summary.trials)} trials of its first round failed in the same way; "
+                    f"mend this, and start the sweep anew: {reason}"
+                )
+            self._console.print(Text(told), soft_wrap=True)
             return False
         summary.draw(best, self._space)
         return self._run_best(best, summary)
@@ -256,8 +262,11 @@ class _Sweep:
                 self._end(job, outcome)
 
     def _jobs(self) -> Iterator[Job | None]:
-        """The trials that no other process runs, round after round; None while others run the rest of a round."""
-        while True:
+        """The trials that no other process runs, round after round; None while others run the rest of a round.
+
+        There is no second round if the first one failed in one way: later trials would fail so, too.
+        """
+        while not self._is_hopeless():
             left = [tried for tried in self._study.open_round(self._plan.n_trials) if not tried.is_over]
             if not left:
                 return
@@ -273,6 +282,10 @@ class _Sweep:
             for job, outcome in self._shared.outcomes.items():
                 self._end(job, outcome)
             yield from self._shared
+
+    def _is_hopeless(self) -> bool:
+        trials = self._study.trials()
+        return len(trials) == self._plan.in_round and shared_failure(trials) is not None
 
     def _refuse_other_trials(self) -> None:
         """Raise `RedwoodError` if the results in the folder of a trial are of a run with other options."""

@@ -87,6 +87,17 @@ def ending_of(plan: SweepPlan, job: Job, outcome: Results | Failure, seconds: fl
     return replace(ending, state=COMPLETE, values=tuple(values[name] for name in plan.objectives))
 
 
+def shared_failure(trials: Sequence[Tried]) -> str | None:
+    """The reason why all of some trials have failed, if they have the same one; None otherwise.
+
+    A reason may name a file in the trial's own folder, which does not tell it from another one.
+    """
+    reasons = {tried.ending.reason.replace(f"{FOLDER}/{tried.number:03d}", f"{FOLDER}/...") for tried in trials}
+    if len(reasons) != 1 or any(tried.ending.state != FAILED for tried in trials):
+        return None
+    return reasons.pop()
+
+
 def _why_no_score(plan: SweepPlan) -> str:
     return "no episode has ended" if plan.score.samples == "steps" else "the phases were too small to hold out samples"
 

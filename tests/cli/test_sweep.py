@@ -156,6 +156,17 @@ class TestProtocol:
         assert "no trial is complete, so that none is the best: ArithmeticError: broken" in capsys.readouterr().out
         assert not (tmp_path / "sweep" / "best").exists()
 
+    def test_if_all_of_the_first_round_fail_in_one_way_it_stops(self, tmp_path, capsys):
+        folder = tmp_path / "sweep"
+        swept = ["--kind", "broken", "--sweep", "strength=1..10", "--trials", "9"]
+        assert main([*ARGUMENTS, *swept, "--jobs", "1", "--quiet", "--run_dir", str(folder)]) == 1
+        told = "all 4 trials of its first round failed in the same way; mend this, and start the sweep anew"
+        assert f"{told}: ArithmeticError: broken" in capsys.readouterr().out
+        assert len(json.loads((folder / "sweep.json").read_text())["trials"]) == 4
+        assert "--trials 9 " in (folder / "report.html").read_text()
+        assert main(["--resume", str(folder), "--jobs", "1", "--trust"]) == 1
+        assert told in capsys.readouterr().out
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),

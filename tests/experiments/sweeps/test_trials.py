@@ -10,7 +10,7 @@ from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.pairs import Pair
 from redwood.experiments.sweeps.plan import SweepPlan
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, Tried
-from redwood.experiments.sweeps.trials import bars_of, ending_of, make_job
+from redwood.experiments.sweeps.trials import bars_of, ending_of, make_job, shared_failure
 from redwood.methods.baselines import Random
 from redwood.settings.results import Results
 from redwood.settings.scores.cost import Cost
@@ -60,6 +60,20 @@ class TestBars:
 
     def test_one_phase_has_none(self):
         assert bars_of([complete(number, 0.5) for number in range(5)], 1, lower_is_better=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("reasons", "shared"),
+    [
+        (["no /a/trials/000/x.png", "no /a/trials/001/x.png"], "no /a/trials/.../x.png"),
+        (["diverged after 2 steps", "diverged after 5 steps"], None),
+        (["broken", ""], None),
+    ],
+)
+def test_whether_all_failed_in_one_way(reasons, shared):
+    states = [FAILED if reason else COMPLETE for reason in reasons]
+    endings = [Ending(state, reason=reason) for state, reason in zip(states, reasons, strict=True)]
+    assert shared_failure([Tried(number, {}, ending) for number, ending in enumerate(endings)]) == shared
 
 
 class TestTrial:
