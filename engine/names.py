@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from redwood.settings.results import Results
 
 MAX_LETTERS = 20  # of a line of a name
+_JOINS = "+,"  # parts of a method; environments of a stream
 MAX_TASK_LETTERS = 16  # of the name of a task that stands on an axis
 
 
@@ -37,8 +38,11 @@ def task_in_words(results: Results, task: int) -> str:
 
 
 def title_name(name: str) -> str:
-    """What a title has of a name: of a file its own name, of a class in a file or module the class."""
-    return "+".join(_without_place(part) for part in name.split("+"))
+    """What a title has of a name: of a file its own name, of a class in a file or module the class.
+
+    Of names that are joined by plus signs or commas, it has each.
+    """
+    return "".join(part if part in _JOINS else _without_place(part) for part in re.split(f"([{_JOINS}])", name))
 
 
 def _without_place(name: str) -> str:

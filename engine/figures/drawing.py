@@ -101,7 +101,7 @@ def describe_tasks(figure: Figure, results: Results) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
+    return f"{value:.4g}" if isinstance(value, int | float) else title_name(str(value))
 
 
 def name_average(axes: Axes) -> None:

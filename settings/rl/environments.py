@@ -27,7 +27,7 @@ class EnvironmentMaker:
     Attributes:
         name: Name of the environment.
         make: Makes a copy without a limit of steps per episode.
-        limit: Steps per episode, or None if the environment has no limit of its own.
+        limit: Steps per episode, or None if the environment does not tell after how many it ends one.
         n_test_episodes: Number of test episodes, of which `reset(options={"episode": k})` starts number k; None if
             the environment can play any number.
         make_test: Makes a copy for tests, if that differs.
@@ -79,8 +79,7 @@ def find_environment(environment: object) -> EnvironmentMaker:
     except (error.DependencyNotInstalled, ImportError) as missing:
         raise RedwoodError(f"--env {environment} needs a package that is missing: {reason_of(missing)}.") from missing
     made.close()
-    # Some environments, such as MiniGrid's, end their episodes by themselves.
-    return EnvironmentMaker(environment, make, spec.max_episode_steps or getattr(made.unwrapped, "max_steps", None))
+    return EnvironmentMaker(environment, make, spec.max_episode_steps or _own_limit(made))
 
 
 def _maker_of(name: str, make: Callable[..., object]) -> EnvironmentMaker:
@@ -99,7 +98,16 @@ def _maker_of(name: str, make: Callable[..., object]) -> EnvironmentMaker:
         )
     limit = made.spec.max_episode_steps if made.spec is not None else None
     made.close()
-    return EnvironmentMaker(name, cast("Callable[[], Env]", make), limit)
+    return EnvironmentMaker(name, cast("Callable[[], Env]", make), limit or _own_limit(made))
+
+
+def _own_limit(made: Env) -> int | None:
+    """After how many steps an environment ends an episode by itself: a wrapper `TimeLimit`, or such as MiniGrid's."""
+    for name in ("_max_episode_steps", "max_steps"):
+        limit = made.get_wrapper_attr(name) if made.has_wrapper_attr(name) else None
+        if isinstance(limit, int) and limit > 0:
+            return limit
+    return None
 
 
 def _load_reference(reference: str) -> object:

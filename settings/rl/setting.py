@@ -165,7 +165,8 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
                 )
             if not (self.max_episode_steps or maker.limit):
                 raise InvalidOptionError(
-                    f"--max_episode_steps is missing: episodes of {maker.name} have no limit of their own; give one."
+                    f"--max_episode_steps is missing: {maker.name} does not tell after how many steps an episode ends; "
+                    "give a number."
                 )
             env.close()
 

@@ -44,6 +44,8 @@ def test_names_are_never_broken_inside_a_word(name, lines):
         ("/home/me/methods.py:Mine", "Mine"),
         ("package.module:Mine", "Mine"),
         ("methods.py:Mine+rehearsal", "Mine+rehearsal"),
+        ("room.py:hot,/home/me/room.py:cold", "hot,cold"),
+        ("ALE/Pong-v5,ALE/Breakout-v5", "Pong-v5,Breakout-v5"),
         ("/data/series.npz", "series.npz"),
         ("C:\\data\\series.npz", "series.npz"),
         ("continuum:CORe50", "continuum:CORe50"),

@@ -11,7 +11,7 @@ from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.rl.tree import ContinualRLSetting, IncrementalRLSetting, TaskIncrementalRLSetting
 from tests.settings.rl.clock import Clock, OtherClock, clock
 
-NO_LIMIT = "--max_episode_steps is missing: episodes of Clock have no limit of their own"
+NO_LIMIT = "--max_episode_steps is missing: Clock does not tell after how many steps an episode ends; give a number."
 
 
 @pytest.mark.parametrize(
