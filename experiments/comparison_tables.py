@@ -32,7 +32,7 @@ from redwood.engine.significance import BEST, SIMILAR, Significance, significanc
 from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, scaled, show_value
 from redwood.settings.results import mean_and_std
 from redwood.settings.scores.cost import USES, TuningCost
-from redwood.settings.scores.measure import ACCURACY, Measure
+from redwood.settings.scores.measure import ACCURACY
 
 FAILED = "\N{MULTIPLICATION SIGN}"
 ON_FRONT = "\N{DAGGER}"
@@ -172,7 +172,8 @@ def _print_lines(rows: Sequence[PairResults], console: Console) -> None:
         if group in found and (note := significance_note(found[group])):
             console.print(Text(note), soft_wrap=True)
         if group in traded:
-            console.print(Text(_front_note(traded[group], measure, tuned=_has_tuning(rows))))
+            tuned = ", those of tuning included" if _has_tuning(rows) else ""
+            console.print(Text(f"{ON_FRONT} on the Pareto front of {measure.name} and FLOPs{tuned}"))
         console.print()
     print_untested((run for row in rows for run in row.results), console)
     for row, whole, part in zip(rows, status, cut, strict=True):
@@ -184,11 +185,6 @@ def _traded(rows: Sequence[PairResults]) -> dict[str, Efficiency]:
     """The trade-off of error and compute under each setting that several methods have results of."""
     settings = [row.setting for row in rows if row.results]
     return {setting: found for setting, found in efficiency_of(rows).items() if settings.count(setting) > 1}
-
-
-def _front_note(found: Efficiency, measure: Measure, *, tuned: bool) -> str:
-    note = f"{ON_FRONT} on the Pareto front of {measure.name} and FLOPs{', those of tuning included' * tuned}"
-    return note if found.hypervolume is None else f"{note}, of hypervolume {found.hypervolume:.4g}"
 
 
 def significance_note(found: Significance) -> str:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from redwood.engine.names import task_in_words, task_label
+from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Results
 from redwood.settings.scores.cost import Cost
@@ -19,6 +20,7 @@ GAP = "…"
 _MAX_ROWS = 24
 STEPS_SHOWN = (0, 1, 2, 3, 5, 10, 20, 50)
 _CELL = len("100.0")
+_CLASS = "class"  # what makes the slices where none were asked for
 ABBREVIATIONS = {name: name.upper() for name in ("rmse", "lca", "f1", "cf1", "of1")} | {"map": "mAP"}
 SIGNED = {"backward_transfer", "forward_transfer"}
 
@@ -49,7 +51,7 @@ def print_results(results: Results, console: Console, *, goes_on: bool = False) 
             table.add_row(*line)
         console.print(table)
         console.print()
-    if results.slices is not None and results.slices.by != "class":
+    if results.slices is not None and results.slices.by != _CLASS:
         _print_slices(results.slices, console)
     print_untested([results], console)
 
@@ -139,7 +141,7 @@ def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
     if results.top5_accuracy is not None:
         top5 = [value for value in results.top5_accuracy if value is not None]
         yield "average top-5 accuracy", show_value(ACCURACY, sum(top5) / len(top5))
-    if results.slices is not None:
+    if results.slices is not None and (results.slices.by != _CLASS or isinstance(results, AcquisitionResults)):
         yield from _eer_lines(results.slices)
 
 
@@ -167,10 +169,10 @@ def _print_slices(slices: SliceScores, console: Console) -> None:
 
 
 def _eer_lines(slices: SliceScores) -> Iterable[tuple[str, str]]:
-    """The equalised error rates, whose losses are in nats and error rates in percent."""
+    """The equalised error rates, of losses in nats or of error rates in percent."""
     for name, value in (("average", slices.average_eer), ("largest", slices.largest_eer)):
-        shown = f"{value:.3f}" if slices.eer_of == LOSS else show_value(ACCURACY, value)
-        yield f"{name} EER, {slices.eer_of} by {slices.by}", shown
+        unit, shown = ("nats", f"{value:.3f}") if slices.eer_of == LOSS else ("%", show_value(ACCURACY, value))
+        yield f"{name} EER, {slices.eer_of} by {slices.by} ({unit})", shown
 
 
 def _cost_lines(cost: Cost, samples: str, goes_on: bool) -> Iterable[tuple[str, str]]:

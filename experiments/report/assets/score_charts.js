@@ -75,7 +75,8 @@ function addFront() {
       nameMarks(frame.svg, marks.sort((a, b) => Number(b.front) - Number(a.front)).slice(0, width < 500 ? 10 : 24), frame);
     });
     const volume = content.hypervolume[String(chosen)], free = done.filter(pair => spent(pair) === 0).map(pair => methods[pair.method]);
-    const texts = [known(volume) ? `Hypervolume ${volume.toPrecision(4)}.` : "", free.length ? `Without counted FLOPs, and not drawn: ${free.join(", ")}.` : ""].filter(Boolean);
+    const unit = measure.unit === "%" ? "error from 0 to 1" : measure.label;
+    const texts = [known(volume) ? `Hypervolume ${volume.toPrecision(4)}, in decades of FLOPs times ${unit}.` : "", free.length ? `Without counted FLOPs, and not drawn: ${free.join(", ")}.` : ""].filter(Boolean);
     if (texts.length) add(body, "p", { class: "key" }, texts.join(" "));
   });
 }
