@@ -29,6 +29,8 @@ from redwood.settings.base import Setting
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# Code, and signs that Markdown or HTML would take for marks. An underscore inside a word is none.
+SIGN = re.compile(r"(`[^`]*`)|([*<\\]|(?<!\w)_|_(?!\w))")
 
 FAMILIES = (
     *("baselines", "replay", "distillation", "regularisation", "architecture", "modular", "federated", "acquisition"),
@@ -51,6 +53,11 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def plain(text: str) -> str:
+    """A text as Markdown that shows each of its signs; in it only backticks are marks."""
+    return SIGN.sub(lambda match: match[1] or ("&lt;" if match[2] == "<" else f"\\{match[2]}"), text)
+
+
 def code(keys: Iterable[str]) -> str:
     """Keys as code, with commas."""
     return ", ".join(f"`{key}`" for key in keys)
@@ -62,7 +69,9 @@ def methods() -> str:
     for key, entry in METHODS.items():
         cls = _class(entry)
         numbers = "yes" if cls.regression else ""
-        families[entry.family].append([f"`{key}`", _target(cls), entry.summary, JOINED[cls.composition], numbers])
+        families[entry.family].append(
+            [f"`{key}`", _target(cls), plain(entry.summary), JOINED[cls.composition], numbers]
+        )
     header = ("`--method`", "target", "what it does", "with `+`", "numbers")
     return "\n".join(f"### {family.replace('_', ' ')}\n\n{table(header, rows)}" for family, rows in families.items())
 
@@ -85,7 +94,7 @@ def exclusions() -> str:
 
 def agent_parts() -> str:
     """The table of what can be joined to an agent."""
-    rows = ([f"`+{key}`", _target(_class(entry)), entry.summary] for key, entry in AGENT_PARTS.items())
+    rows = ([f"`+{key}`", _target(_class(entry)), plain(entry.summary)] for key, entry in AGENT_PARTS.items())
     return table(("joined to an agent", "target", "what it does"), rows)
 
 
@@ -103,7 +112,7 @@ def settings() -> str:
         parents = [parent for parent in record["parents"] if parent in records]
         inherited = {promise for parent in parents for promise in records[parent]["assumptions"]}
         added = [promise.replace("_", " ") for promise in record["assumptions"] if promise not in inherited]
-        rows.append([f"`{key}`", code(parents), ", ".join(added), first_line(get_setting(key))])
+        rows.append([f"`{key}`", code(parents), ", ".join(added), plain(first_line(get_setting(key)))])
     return table(("`--setting`", "under", "adds", "what it is"), rows)
 
 
@@ -150,9 +159,9 @@ def options(classes: Mapping[str, type[Method] | type[Setting]]) -> str:
 
 def option_table(cls: type, names: Iterable[str]) -> str:
     """Options of one class with their defaults and their help."""
-    known = {f.name: f for f in fields(cls)}
+    known = {f.name: f for f in fields(cls) if _is_option(f)}
     rows = (
-        [_flag(known[name]), _default(known[name]), help_of(cls, name)] for name in names if _is_option(known[name])
+        [_flag(known[name]), plain(_default(known[name])), plain(help_of(cls, name))] for name in names if name in known
     )
     return table(("option", "default", "what it is"), rows)
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
-from docs.generate import FAMILIES, JOINED, first_line, option_table, table
+from docs.generate import FAMILIES, JOINED, first_line, option_table, plain, table
 
 from redwood.core.registry import load_object
 from redwood.experiments.known_options import SettingRecord
@@ -55,7 +55,7 @@ def _setting_page(record: SettingRecord, records: dict[str, SettingRecord]) -> s
     return "\n".join(
         [
             f"# {key}\n",
-            f"{first_line(cls)}\n",
+            f"{plain(first_line(cls))}\n",
             f"```bash\npython cli.py --setting {key} --method {method}\n```\n",
             _facts(facts),
             _docstring(cls),
@@ -90,7 +90,7 @@ def _method_page(key: str, records: Iterable[SettingRecord]) -> str:
     return "\n".join(
         [
             f"# {key}\n",
-            f"{entry.summary[0].upper()}{entry.summary[1:]}.\n",
+            f"{plain(entry.summary[0].upper() + entry.summary[1:])}.\n",
             f"```bash\npython cli.py --setting {setting} --method {key}\n```\n",
             _facts(facts),
             _docstring(cls),

@@ -36,11 +36,11 @@ def fisher_diagonal(network: nn.Module, log_likelihood: Callable[..., Tensor], *
 class EWC(SampledImportance):
     """Penalise changes of weights that earlier tasks depend on (equation 3).
 
-    In the form `per_task` the penalty is lambda/2 * sum over tasks k and weights i of F_ki (w_i - w*_ki)^2; its
-    strength is bounded (`effective_strength`). The sum over tasks is itself a parabola in each w_i.
+    In the form `per_task` the penalty is lambda/2 times the sum over tasks k and weights i of `F_ki (w_i - w*_ki)^2`;
+    its strength is bounded (`effective_strength`). The sum over tasks is itself a parabola in each `w_i`.
 
-    In the form `online` ("Progress & Compress", section 4), only the latest weights w* count. After task k the Fisher
-    information is F*_k = gamma F*_(k-1) + F_k, and the next penalty is lambda/2 * sum_i gamma F*_ki (w_i - w*_i)^2.
+    In the form `online` ("Progress & Compress", section 4), only the latest weights `w*` count. After task k the Fisher
+    information is `F*_k = gamma F*_(k-1) + F_k`, and the next penalty `lambda/2 * sum_i gamma F*_ki (w_i - w*_i)^2`.
     This is the default. The latest weights were already held near those of earlier tasks, so a penalty around each of
     these counts earlier tasks twice (Huszar, 2018). On ten permuted tasks that ends below fine-tuning.
 

@@ -19,8 +19,8 @@ from redwood.methods.regularisation.sampled_importance import SampledImportance,
 class MAS(SampledImportance):
     """Penalise changes of weights that the network's outputs depend on, right or wrong.
 
-    After each task the importance Omega_i grows by the mean over samples of |d ||F(x)||^2 / dw_i| (section 4.1). The
-    penalty is lambda * sum_i Omega_i (w_i - w*_i)^2 (section 4), with the weights w* after the latest task; its
+    After each task the importance Omega_i grows by the mean over samples of `|d ||F(x)||^2 / dw_i|` (section 4.1). The
+    penalty is `lambda * sum_i Omega_i (w_i - w*_i)^2` (section 4), with the weights `w*` after the latest task; its
     strength is bounded (`effective_strength`). No label is used. The outputs F(x) are those before any softmax; where
     ids are given at test, only the outputs of the sample's task count.
 

@@ -24,8 +24,8 @@ class RWalk(PathImportance):
     weight grows by its part in the drop of the loss since the last update, divided by half F times the square of its
     movement, plus epsilon. At a task's end the score s is averaged with that of earlier tasks.
 
-    The penalty is lambda * sum_i (F_i + s_i) (w_i - w*_i)^2, each of F and s scaled to a maximum of 1, with the weights
-    w* after the latest task. Its strength is bounded (`effective_strength`).
+    The penalty is `lambda * sum_i (F_i + s_i) (w_i - w*_i)^2`, each of F and s scaled to a maximum of 1, with the
+    weights `w*` after the latest task. Its strength is bounded (`effective_strength`).
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE

@@ -18,10 +18,10 @@ class SI(PathImportance):
     """Penalise changes of weights whose steps lowered the loss of earlier tasks (equations 3 to 5).
 
     Weight i's part in the drop of a task's loss is omega_i = - sum over steps of gradient times movement (equation 3).
-    With its movement Delta_i over the task, its importance grows by omega_i / (Delta_i^2 + xi) (equation 5). The
-    penalty of later tasks is c * sum_i Omega_i (w_i - w*_i)^2 (equation 4), with the weights w* after the latest task;
-    its strength is bounded (`effective_strength`). A weight whose moves raised the loss has importance 0: a negative
-    curvature would drive it away.
+    With its movement Delta_i over the task, its importance grows by `omega_i / (Delta_i^2 + xi)` (equation 5). The
+    penalty of later tasks is `c * sum_i Omega_i (w_i - w*_i)^2` (equation 4), with the weights `w*` after the latest
+    task; its strength is bounded (`effective_strength`). A weight whose moves raised the loss has importance 0: a
+    negative curvature would drive it away.
 
     Importances are divided by their mean over all weights, unless `importance_scale` is none. In one pass over a few
     dozen batches little is forgotten, and the penalty changes next to nothing.
