@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from redwood.core.errors import DataError
+from redwood.core.errors import DataError, InvalidOptionError
 
 # Folders that this process may write to only as long as a check passes.
 _GUARDS: dict[Path, Callable[[], None]] = {}
@@ -44,17 +45,57 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to. The file replaces `path` at the end, or is removed after an error.
+def refuse_foreign(path: Path, mark: re.Pattern[bytes], option: str) -> None:
+    """Refuse to write over a file that the same command did not write: a user's file would be lost.
+
+    Each command that writes to a path of the user's choice asks before its work; `replacing` asks again after it.
+
+    Args:
+        path: The file to be written.
+        mark: Found near the start of each file that this command writes, and of no other.
+        option: The option that names the file.
 
     Raises:
+        InvalidOptionError: If there is anything else at this path.
+    """
+    if not os.path.lexists(path):
+        return
+    if path.is_dir():
+        raise InvalidOptionError(f"{option} {path} is a folder; name a file.")
+    try:
+        # Opening a pipe would wait for its writer.
+        own = path.is_file() and mark.search(_head(path)) is not None
+    except OSError as error:
+        raise InvalidOptionError(f"{option} {path} cannot be read ({error.strerror}); name another file.") from error
+    if not own:
+        raise InvalidOptionError(
+            f"{option} {path} was not written by this command, and would be lost; name another file, or remove it."
+        )
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)
+
+
+@contextmanager
+def replacing(path: Path, own: tuple[re.Pattern[bytes], str] | None = None) -> Iterator[Path]:
+    """Yield a temporary path to write to. The file replaces `path` at the end, or is removed after an error.
+
+    Args:
+        path: The file.
+        own: Mark and option, see `refuse_foreign`, if the path is of the user's choice.
+
+    Raises:
+        InvalidOptionError: If another program has written `path` meanwhile.
         Exception: What a `guard` of the folder raises; `path` is left as it is then.
     """
     temporary = temporary_path(path)
     try:
         yield temporary
         check_guards(path)
+        if own is not None:
+            refuse_foreign(path, *own)
         try:
             os.replace(temporary, path)
         except FileNotFoundError:
@@ -64,15 +105,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
+def write_atomically(
+    path: Path, content: bytes, *, durable: bool = False, own: tuple[re.Pattern[bytes], str] | None = None
+) -> None:
     """Write a file so that a reader finds the old or the new content, never a part.
 
     Args:
         path: The file.
         content: Its new bytes.
         durable: Whether they have to be on the disk before the file appears, in case the power is cut.
+        own: Mark and option, see `refuse_foreign`, if the path is of the user's choice.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path, own) as temporary, temporary.open("wb") as file:
         file.write(content)
         if durable:
             file.flush()

@@ -1,5 +1,6 @@
 """`--advise`: how many samples of each slice to collect for a budget, by learning curves of the samples there are."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.checks import check_positive, check_range, check_types
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.files import refuse_foreign
 from redwood.core.seeding import generator
 from redwood.engine.figures.drawing import label_ends, new_figure, save_figure, style_axes
 from redwood.engine.run import Run
@@ -32,6 +34,7 @@ from redwood.settings.tree import TraditionalSetting
 
 MOST_SAMPLES = 10_000  # that learning curves are measured on: they are trained on many times
 _MAX_NAMED = 12
+_OWN = (re.compile(b"redwood --advise"), "--picture")  # see `redwood.core.files.refuse_foreign`
 
 
 @dataclass
@@ -102,6 +105,7 @@ def advise(arguments: Sequence[str]) -> None:
     if isinstance(options, str):
         print(options)
         return
+    refuse_foreign(Path(options.picture), *_OWN)
     advice = find_advice(options)
     print_advice(advice, options, Console())
     draw_advice(advice, options, Path(options.picture))
@@ -239,5 +243,8 @@ def draw_advice(advice: Advice, options: AdviceOptions, path: Path) -> None:
         label_ends(axes, ends, height=3.6, limits=axes.get_ylim())
     title = f"Learning curves by {options.slices or 'class'}, and what to collect for {offer.budget:g}"
     figure.suptitle(f"{title}\n{options.dataset}", fontsize=11)
-    save_figure(figure, path)
+    try:
+        save_figure(figure, path, _OWN)
+    except OSError as error:
+        raise RedwoodError(f"--picture {path} cannot be written ({error.strerror}); name another file.") from error
     print(f"learning curves: {path}")

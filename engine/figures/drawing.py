@@ -4,6 +4,7 @@ No back end is chosen and no global state is touched, so that pictures can be dr
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +40,22 @@ def new_figure(width: float, height: float, between: float = 0.04) -> Figure:
     return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=between))
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure, atomically; the folder is made if missing, the suffix decides the format."""
+def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Pattern[bytes], str] | None = None) -> None:
+    """Write a figure, atomically; the folder is made if missing, the suffix decides the format.
+
+    Args:
+        figure: The figure.
+        path: The file.
+        own: Mark and option if the path is of the user's choice, see `redwood.core.files.refuse_foreign`. The mark is
+            the file's creator; formats that name none cannot be replaced.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:] or None, dpi=160, bbox_inches="tight", pad_inches=0.1)
+    creator = {} if own is None else {"metadata": {"Creator": own[0].pattern.decode()}}
+    with replacing(path, own) as temporary:
+        figure.savefig(
+            temporary, format=path.suffix[1:] or None, dpi=160, bbox_inches="tight", pad_inches=0.1, **creator
+        )
 
 
 def style_axes(axes: Axes, x: str, y: str) -> None:

@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.errors import RedwoodError
+from redwood.core.files import refuse_foreign
 from redwood.experiments.arguments import OneSentenceParser, UsageError, program
 from redwood.experiments.plan import is_comparison
 from redwood.experiments.report.comparison import source_of_comparison
-from redwood.experiments.report.page import GENERATOR, REPORT, write_report
+from redwood.experiments.report.page import OWN, REPORT, write_report
 from redwood.experiments.report.source import CONFIG, RESULTS, Source, source_of_run
 from redwood.experiments.report.sweeps import is_finished_sweep, source_of_sweep
 
@@ -41,7 +42,7 @@ def report(folders: Sequence[str], arguments: Sequence[str], console: Console) -
         raise UsageError(f"--report goes with --out FILE at most; leave {others[0]} out.")
     distinct = list({path.resolve(): path for path in map(Path, folders)}.values())
     path = chosen.out or (distinct[0] / REPORT if len(distinct) == 1 else Path(REPORT))
-    _refuse_other_file(path)
+    refuse_foreign(path, *OWN)
     for note in write_report([read_source(folder) for folder in distinct], path):
         console.print(Text(note), soft_wrap=True)
     console.print(Text(f"written to {path}"), soft_wrap=True)
@@ -67,11 +68,3 @@ def read_source(folder: Path) -> Source:
     raise RedwoodError(
         f"--report {folder}: there is no run, comparison or sweep in this folder; give the folder of one."
     )
-
-
-def _refuse_other_file(path: Path) -> None:
-    """Raise `UsageError` if the page would replace a file that is no report."""
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder; name a file, {path / REPORT}.")
-    if path.exists() and GENERATOR not in path.read_bytes()[:1000]:
-        raise UsageError(f"{path} is no report of redwood's, and would be lost; name another file by --out.")

@@ -1,5 +1,6 @@
 """Write a report as one file of HTML that needs nothing else."""
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +15,8 @@ from redwood.experiments.report.source import Source
 from redwood.experiments.report.thinning import fit
 
 REPORT = "report.html"
-GENERATOR = b'content="redwood '  # near the start of each report
+# The generator, by which a report is known; see `redwood.core.files.refuse_foreign`.
+OWN = (re.compile(b'content="redwood '), "--out")
 _PARTS = files("redwood.experiments.report") / "assets"
 # In this order: later scripts use what earlier ones declare.
 SCRIPTS = ("base.js", "charts.js", "sections.js", "score_charts.js", "detail_charts.js", "sweeps.js", "start.js")
@@ -31,12 +33,12 @@ def write_report(sources: Sequence[Source], path: Path) -> list[str]:
         Sentences on what the page leaves out or keeps apart; they stand on the page, too.
 
     Raises:
-        RedwoodError: If the file cannot be written.
+        RedwoodError: If the file cannot be written, or is there and no report.
     """
     content = fit(content_of(sources))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, render(content).encode())
+        write_atomically(path, render(content).encode(), own=OWN)
     except OSError as error:
         raise RedwoodError(f"The report {path} cannot be written ({error.strerror}).") from error
     notes: list[str] = content["notes"]

@@ -1,6 +1,7 @@
 """`--predict`: what a run takes new samples for, as a table."""
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,16 @@ from torch import Tensor
 
 from redwood.core.checks import check_choice, check_range, check_types
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
-from redwood.core.files import replacing
+from redwood.core.files import refuse_foreign, replacing
 from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.model import BATCH, TrainedModel, load
 from redwood.experiments.trained.prediction_table import PredictionColumns, Quality
 from redwood.experiments.trained.samples import NewSamples, read_samples
 from redwood.settings.data.arrays import Samples
+
+# The first heading alone is quoted: tables of other programs do not begin so, and no reader sees a difference.
+_FIRST = "sample"
+_OWN = (re.compile(f'^"{_FIRST}",[^"]'.encode()), "--out")  # see `redwood.core.files.refuse_foreign`
 
 
 @dataclass
@@ -56,6 +61,7 @@ def predict(folder: str, arguments: Sequence[str], *, trusted: bool = False) -> 
         return
     if not options.dataset:
         raise InvalidOptionError("--predict needs --dataset: an .npz or .h5 file, a folder of images, or a name.")
+    refuse_foreign(Path(options.out), *_OWN)
     model = load(folder, device=options.accelerator, trust=trusted)
     if model.setting.assumptions.rewards:
         raise NotApplicableError(f"The run in {folder} trained an agent; use redwood.load(folder).act(observation).")
@@ -78,7 +84,7 @@ def predict_to_file(
     Args:
         model: A loaded run.
         samples: What to predict.
-        path: The .csv file; it appears once it is complete.
+        path: The .csv file; it appears once it is complete. Only a table that this function wrote may be there.
         task_id: Task of each sample (n,), or of all of them, where the model takes it.
         all_scores: Whether the scores of all classes are written, too.
 
@@ -93,9 +99,10 @@ def predict_to_file(
     columns = PredictionColumns(model, samples.x, task_id, all_scores)
     quality = Quality(model, samples.labels)
     try:
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path, _OWN) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            file.write(f'"{_FIRST}",')
             writer = csv.writer(file)
-            writer.writerow(("sample", *columns.names))
+            writer.writerow(columns.names)
             for start in range(0, len(samples.x), BATCH):
                 stop = min(start + BATCH, len(samples.x))
                 ids = task_id[start:stop] if isinstance(task_id, Tensor) else task_id

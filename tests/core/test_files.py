@@ -1,13 +1,17 @@
 """Files that appear whole."""
 
 import os
+import re
 import time
+from pathlib import Path
 
 import pytest
 
+from redwood.core.errors import InvalidOptionError
 from redwood.core.files import (
     link_or_copy,
     read_json,
+    refuse_foreign,
     remove_temporaries,
     replacing,
     temporary_path,
@@ -80,3 +84,23 @@ def test_a_new_file_that_cannot_be_written(tmp_path):
     (tmp_path / "folder").touch()
     with pytest.raises(OSError, match="folder"):
         write_new_json(tmp_path / "folder" / "file.json", {})
+
+
+def test_a_file_of_the_users_choice_is_replaced_only_if_the_same_command_wrote_it(tmp_path):
+    own, path = (re.compile(b"^own"), "--out"), tmp_path / "file"
+    refuse_foreign(path, *own)
+    for content in (b"own 1", b"own 2"):
+        write_atomically(path, content, own=own)
+    path.write_bytes(b"the user's own")
+    with pytest.raises(InvalidOptionError, match=r"--out .*file was not written by this command, and would be lost"):
+        refuse_foreign(path, *own)
+    with pytest.raises(InvalidOptionError), replacing(path, own) as temporary:  # it was written meanwhile
+        temporary.write_bytes(b"own 3")
+    assert path.read_bytes() == b"the user's own" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_not_replaced(tmp_path, make):
+    make(tmp_path / "path")
+    with pytest.raises(InvalidOptionError, match="--out"):
+        refuse_foreign(tmp_path / "path", re.compile(b""), "--out")

@@ -41,6 +41,15 @@ def test_the_command_line(file, tmp_path, capsys):
     assert code == 0 and "collect 20 samples for 20" in printed
     assert "x^-" in printed and "largest EER" in printed
     assert picture.stat().st_size > 1000
+    advise(["--dataset", file, "--budget", "20", "--picture", str(picture), *ARGUMENTS])  # drawn again
+
+
+def test_another_picture_is_kept(file, tmp_path):
+    picture = tmp_path / "holiday.png"
+    picture.write_bytes(b"\x89PNG")
+    with pytest.raises(RedwoodError, match=r"--picture .*holiday\.png was not written by this command"):
+        advise(["--dataset", file, "--budget", "20", "--picture", str(picture), *ARGUMENTS])
+    assert picture.read_bytes() == b"\x89PNG"
 
 
 def test_classes_are_the_slices_by_default(file, tmp_path, capsys):

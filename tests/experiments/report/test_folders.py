@@ -88,9 +88,9 @@ def test_where_the_page_goes(tmp_path, monkeypatch):
 def test_other_files_are_kept(tmp_path):
     folder = made_run(tmp_path / "run", made_results())
     (tmp_path / "thesis.html").write_text("<p>years of work")
-    with pytest.raises(UsageError, match="no report of redwood's"):
+    with pytest.raises(RedwoodError, match="was not written by this command"):
         report([str(folder)], ["--out", str(tmp_path / "thesis.html")], QUIET)
-    with pytest.raises(UsageError, match="is a folder"):
+    with pytest.raises(RedwoodError, match="is a folder"):
         report([str(folder)], ["--out", str(tmp_path)], QUIET)
     with pytest.raises(UsageError, match="leave --lr out"):
         report([str(folder)], ["--lr", "0.1"], QUIET)

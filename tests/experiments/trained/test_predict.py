@@ -111,6 +111,27 @@ class TestFiles:
         assert [int(row["class"]) for row in rows] == scores.argmax(1).tolist() * 6
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "sample,class\r\n0.png,3\r\n", '"sample","class"\n"0.png","3"\n', ""],
+    ids=["json", "csv", "quoted", "empty"],
+)
+def test_only_a_table_of_predictions_is_written_over(finished, tmp_path, capsys, text):
+    """Not the results of the run, either, nor somebody's labels under the same headings."""
+    run, _ = finished
+    path = saved(tmp_path / "new.npz", x=SAMPLES[:3])
+    out = tmp_path / "out"
+    out.write_text(text, newline="")
+    assert main(["--predict", str(run), "--dataset", str(path), "--out", str(out), "--accelerator", "cpu"]) == 2
+    told = capsys.readouterr().err
+    assert_one_sentence(told)
+    assert f"--out {out} was not written by this command" in told
+    assert out.read_bytes() == text.encode()
+    out.unlink()
+    for _ in range(2):
+        assert len(predicted(run, path, out)) == 3
+
+
 class TestTables:
     @pytest.fixture(scope="class")
     @classmethod
