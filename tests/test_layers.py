@@ -20,7 +20,6 @@ INSIDE_FUNCTIONS = {
     "experiments/stacks.py": 2,
     "experiments/sweeps/summary.py": 1,
     "experiments/tree_view.py": 1,
-    "experiments/trained/samples.py": 1,
     "settings/base.py": 1,
     "settings/data/continuum_adapter.py": 1,
     "settings/data/continuum_tasks.py": 2,

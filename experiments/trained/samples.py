@@ -1,6 +1,5 @@
 """New samples to predict: from a file, a folder of images, or a data set by name. Labels may be missing."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.experiments.trained.model import TrainedModel
-from redwood.settings.data import files, folders, tables
+from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
+from redwood.settings.data.folders import SUFFIXES, image_files
 from redwood.settings.data.table import DATASETS
 
 # Field of `Columns` -> the option of a run that names it.
@@ -54,7 +54,7 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     path = Path(dataset).expanduser()
     if path.is_dir() and dataset not in DATASETS:
         return _images(model, path)
-    if dataset.lower().endswith(folders.SUFFIXES):
+    if dataset.lower().endswith(SUFFIXES):
         if not path.is_file():
             raise DataError(f"--dataset {dataset} names no image file that is there; look at its path.")
         return NewSamples(model.image_files([path]), [path.name])
@@ -110,17 +110,10 @@ def _column(model: TrainedModel, option: str) -> str:
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:
-    """All images in a folder, however deep; folders with the names of classes tell the labels."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    paths = sorted(
-        Path(parent) / file
-        for parent, _, found in os.walk(folder, followlinks=True)
-        for file in found
-        if file.lower().endswith(IMG_EXTENSIONS) and not file.startswith(".")
-    )
+    """All images in a folder, however deep, each once; folders with the names of classes tell the labels."""
+    paths = [Path(file) for file in image_files(folder)]
     if not paths:
-        raise DataError(f"--dataset {folder} holds no image; name a folder with some ({', '.join(IMG_EXTENSIONS)}).")
+        raise DataError(f"--dataset {folder} holds no image; name a folder with some ({', '.join(SUFFIXES)}).")
     relative = [path.relative_to(folder) for path in paths]
     classes = [path.parts[0] if len(path.parts) > 1 else "" for path in relative]
     named = all(name in model.class_names for name in classes)

@@ -1,7 +1,9 @@
 """Image sets that stay in files, which are decoded when a batch needs them, several at a time."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import stat
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -79,6 +81,8 @@ class ImageFiles:
 
         side = self.image_size
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError("it is no regular file")  # opening a pipe would wait for its writer
             with Image.open(path) as file:
                 # A JPEG of four times the size or more is decoded at a half, a quarter or an eighth of its own size.
                 file.draft(None, (2 * side, 2 * side))
@@ -120,7 +124,8 @@ def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
     size, name = image_size or 224, data_dir.resolve().name
     if test_dir is not None and (data_dir / "train").is_dir():
         classes = _class_folders(data_dir / "train")
-        return _dataset(name, size, _labelled(data_dir / "train", classes), _labelled(test_dir, classes), classes)
+        train = _labelled(data_dir / "train", classes, test_dir)
+        return _dataset(name, size, train, _labelled(test_dir, classes, data_dir / "train"), classes)
     classes = _class_folders(data_dir)
     return _held_out(name, *_labelled(data_dir, classes), seed, size, classes=classes)
 
@@ -279,16 +284,20 @@ def _unreadable(error: OSError) -> DataError:
     return DataError(f"The folder {error.filename} cannot be read ({error.strerror}); allow it, or remove the folder.")
 
 
-def _labelled(root: Path, classes: Sequence[str]) -> _Labelled:
-    """The image files in the class folders of `root`, however deep, and their labels (n,)."""
+def _labelled(root: Path, classes: Sequence[str], *others: Path) -> _Labelled:
+    """The image files in the class folders of `root`, however deep, and their labels (n,).
+
+    Links within a class folder lead neither to another class nor to the class folders of the `others`.
+    """
     unknown = sorted(set(_folders_in(root)) - set(classes))
     if unknown:
         raise DataError(f"The folder {root / unknown[0]} is no class of the training split; remove or rename it.")
+    elsewhere = [part / name for part in (root, *others) for name in ("", *_folders_in(part))]
     counts: list[int] = []
 
     def found() -> Iterator[str]:
         for name in classes:
-            files = _images_in(root / name)
+            files = _images_in(root / name, elsewhere)
             counts.append(len(files))
             yield from files
 
@@ -296,19 +305,83 @@ def _labelled(root: Path, classes: Sequence[str]) -> _Labelled:
     return paths, torch.arange(len(classes)).repeat_interleave(torch.tensor(counts))
 
 
-def _images_in(folder: Path) -> list[str]:
-    """The image files in a folder and in those within it, in the order of their parts."""
-
-    def fail(error: OSError) -> None:
-        if folder.is_dir():
-            raise _unreadable(error) from error
-
-    files = [
-        os.path.join(inner, file)
-        for inner, _, files in os.walk(folder, onerror=fail, followlinks=True)
-        for file in files
-        if file.lower().endswith(SUFFIXES) and not file.startswith(".")
-    ]
+def _images_in(folder: Path, elsewhere: Collection[Path]) -> list[str]:
+    """As `image_files`, of a class folder, which may be missing but not empty."""
+    files = image_files(folder, elsewhere) if folder.is_dir() else []
     if not files and folder.is_dir():
         raise DataError(f"The class folder {folder} holds no image; add some or remove it.")
-    return sorted(files, key=lambda file: file.split(os.sep))
+    return files
+
+
+def image_files(folder: Path, elsewhere: Collection[Path] = ()) -> list[str]:
+    """The image files in a folder and in those within it, however deep, in the order of their parts.
+
+    Each file and folder counts once, whatever links lead to it. It has the name that is no link, if there is one here.
+    Pipes and devices are left out. A link that leads nowhere is told when it is read.
+
+    Args:
+        folder: The folder.
+        elsewhere: Folders that no link in it leads to, nor to the folders around it.
+
+    Raises:
+        DataError: If a folder cannot be read.
+    """
+    walk = _Walk({_identity(path.stat()) for path in (folder, *folder.resolve().parents, *elsewhere)})
+    walk.folders.append(os.fspath(folder))
+    while walk.folders or walk.links:
+        if walk.folders:
+            walk.read(walk.folders.pop())
+        else:  # once all that is no link is known
+            walk.follow(walk.links.popleft())
+    return sorted(walk.found, key=lambda file: file.split(os.sep))
+
+
+class _Walk:
+    """Files and folders that `image_files` has come to, of which each has one device and inode."""
+
+    def __init__(self, seen: set[tuple[int, int]]) -> None:
+        self._seen = seen
+        self.found: list[str] = []
+        self.folders: list[str] = []
+        self.links = deque[str]()
+
+    def read(self, folder: str) -> None:
+        """Sort what is in a folder."""
+        try:
+            with os.scandir(folder) as found:
+                device, entries = os.stat(folder).st_dev, sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(error) from error
+        for entry in entries:
+            if entry.is_symlink():
+                self.links.append(entry.path)
+            elif entry.is_dir():
+                self._add(entry.path, self.folders, _identity(entry.stat()))
+            elif is_image(entry.name) and entry.is_file():
+                self._add(entry.path, self.found, (device, entry.inode()))  # without a look at each file
+
+    def follow(self, link: str) -> None:
+        """Take up what a link leads to."""
+        try:
+            status = os.stat(link)
+        except OSError:
+            self.found += [link] * is_image(link)
+            return
+        if stat.S_ISDIR(status.st_mode):
+            self._add(link, self.folders, _identity(status))
+        elif stat.S_ISREG(status.st_mode) and is_image(link):
+            self._add(link, self.found, _identity(status))
+
+    def _add(self, path: str, to: list[str], identity: tuple[int, int]) -> None:
+        if identity not in self._seen:
+            self._seen.add(identity)
+            to.append(path)
+
+
+def is_image(path: str) -> bool:
+    """Whether a file has the name of an image, and is not hidden."""
+    return path.lower().endswith(SUFFIXES) and not os.path.basename(path).startswith(".")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

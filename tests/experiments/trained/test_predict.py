@@ -1,6 +1,7 @@
 """`--predict`: the table that is written, and what is printed."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -219,6 +220,11 @@ class TestImages:
         best = scores[:30].argmax(1)
         assert [by_number[number] for number in range(30)] == [NAMES[output] for output in best.tolist()]
         assert percentage(best == DATA.y_test[:30]) in capsys.readouterr().out
+
+    def test_a_loop_and_a_pipe_add_no_rows(self, named, images, tmp_path):
+        (images / "one" / "deep" / "loop").symlink_to("../..")
+        os.mkfifo(images / "one" / "pipe.png")
+        assert len(predicted(named[0], images, tmp_path / "out.csv")) == 30
 
     def test_without_class_folders(self, named, images, tmp_path, capsys):
         run, _ = named

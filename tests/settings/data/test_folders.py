@@ -182,6 +182,45 @@ class TestImageFolder:
         with pytest.raises(DataError, match="emu is no class of the training split"):
             load_dataset("image_folder", tmp_path, 0, 0)
 
+    @pytest.mark.parametrize("split", [False, True])
+    def test_links_that_lead_back_add_nothing(self, tmp_path, split):
+        """To the folder itself, to one around it, to another class, to the other split, to the same file."""
+        parts = [tmp_path / name for name in (("train", "test") if split else ("",))]
+        for part in parts:
+            class_folders(part, {"cat": 5, "dog": 5})
+        links = {"loop": ".", "up": "..", "far_up": "../..", "other": "../dog", "0.png": "00.png"}
+        for name, target in (links | ({"test": "../../test/cat"} if split else {})).items():
+            (parts[0] / "cat" / name).symlink_to(target)
+        os.link(parts[0] / "cat" / "00.png", parts[0] / "cat" / "99.png")
+        data = load_dataset("image_folder", tmp_path, 0, 8)
+        counts = torch.bincount(data.y) + torch.bincount(data.y_test)
+        assert counts.tolist() == [5 * len(parts)] * 2
+        named = {os.path.basename(path) for path in [*data.x.paths, *data.x_test.paths]}
+        assert named == {f"{number:02d}.png" for number in range(5)}, "by names that are no links"
+
+    def test_links_to_files_and_folders_outside_count(self, tmp_path):
+        class_folders(tmp_path / "store", {"a": 3, "b": 3})
+        for name in ("cat", "dog"):
+            (tmp_path / "data" / name).mkdir(parents=True)
+            (tmp_path / "data" / name / "pool").symlink_to(tmp_path / "store" / "a")
+            (tmp_path / "data" / name / "one.png").symlink_to(tmp_path / "store" / "b" / "00.png")
+        (tmp_path / "data" / "emu").symlink_to(tmp_path / "store" / "b")
+        data = load_dataset("image_folder", tmp_path / "data", 0, 8)
+        assert (torch.bincount(data.y) + torch.bincount(data.y_test)).tolist() == [4, 4, 3]
+
+    def test_pipes_are_left_out_and_broken_links_told(self, tmp_path):
+        """A pipe would be waited for without end."""
+        class_folders(tmp_path, {"cat": 5, "dog": 5})
+        os.mkfifo(tmp_path / "cat" / "pipe.png")
+        data = load_dataset("image_folder", tmp_path, 0, 8)
+        assert len(data.x) + len(data.x_test) == 10
+        with pytest.raises(DataError, match="it is no regular file"):
+            every(ImageFiles([tmp_path / "cat" / "pipe.png"], 8))
+        (tmp_path / "cat" / "gone.png").symlink_to("nowhere.png")
+        data = load_dataset("image_folder", tmp_path, 0, 8)
+        with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+            every(data.x), every(data.x_test)
+
     def test_unreadable_image_is_refused_when_it_is_read(self, tmp_path):
         class_folders(tmp_path / "train", {"cat": 3, "dog": 2})
         class_folders(tmp_path / "test", {"cat": 1, "dog": 1})
