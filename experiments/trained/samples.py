@@ -85,8 +85,8 @@ def _named(y: Tensor | None, names: Sequence[str]) -> Sequence[str] | Tensor | N
 
 def _table(model: TrainedModel, path: Path) -> NewSamples:
     """The rows of a table, whose features stand in the order of training; the target may be missing."""
-    frame = tables.read_table(path).rename(columns=str)
     named = _column(model, "target_column")
+    frame = tables.read_table(path, Columns(target=named)).rename(columns=str)
     targets = [named] if named else USUAL_TARGETS
     target = next((column for column in targets if column in frame), None)
     labels = None

@@ -1,6 +1,6 @@
 """The columns of a table that are no features: the target, the task, the time and the slice of each row."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from redwood.core.errors import DataError, InvalidOptionError
@@ -76,6 +76,20 @@ class Columns:
             what = f"has the columns {' and '.join(found)}" if found else f"has only the columns {_shown(present)}"
             raise DataError(f"Data set {name} {what}; name the one to predict by --target_column.")
         return found[0]
+
+    def refuse_twice(self, name: str, present: Sequence[str]) -> None:
+        """Refuse a table with several columns of one of the names: the second target would be a feature.
+
+        Args:
+            name: The data set, for messages.
+            present: The names of all its columns as they are written.
+
+        Raises:
+            DataError: If there are several.
+        """
+        for column in (self.target, self.task, self.time, self.slices, *(() if self.target else USUAL_TARGETS)):
+            if column and present.count(column) > 1:
+                raise DataError(f"Data set {name}: the table has several columns named {column}; rename them.")
 
     def check_others(self, name: str, target: str, present: Collection[str]) -> None:
         """Check that the columns are present, and that the target has no other use than to group scores.

@@ -1,5 +1,6 @@
 """Tables as data sets: a pandas DataFrame, a .csv or a .parquet file."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.rows import dataset_of_rows, is_text, read_rows, refuse_missing
 
 SUFFIXES = (".csv", ".parquet")
+# By default, pandas reads some 256 kB at a time, which would be a row or less of a wider table.
+_MANY_COLUMNS = 10_000
 # A column of texts with more values than this is no category.
 MOST_CATEGORIES = 50
 
@@ -25,30 +28,45 @@ def load(path: Path, columns: Columns, seed: int) -> Dataset:
     Raises:
         RedwoodError: If the file is missing or unreadable, or its columns do not fit.
     """
-    return from_frames(path.stem, [read_table(path)], columns, seed)
+    return from_frames(path.stem, [read_table(path, columns)], columns, seed)
 
 
-def read_table(path: Path) -> Any:
+def read_table(path: Path, columns: Columns) -> Any:
     """The DataFrame of a .csv file (commas, names in the first line) or a .parquet file.
 
     A first column without a name is the row number that pandas writes, and is left out.
 
+    Args:
+        path: The file.
+        columns: The columns that are no features.
+
     Raises:
-        RedwoodError: If the file is missing or unreadable.
+        RedwoodError: If the file is missing or unreadable, or several of its columns have the name of one of these.
     """
     if not path.is_file():
         raise DataError(f"The table {path} does not exist; give the path of a .csv or .parquet file.")
     pandas = load_extra("pandas", "data", f"The table {path}")
     is_csv = path.suffix.lower() == ".csv"
     try:
-        frame = pandas.read_csv(path) if is_csv else pandas.read_parquet(path)
-    except (OSError, ValueError, ImportError) as error:  # bases of all that pandas and pyarrow raise
+        names = _header(path) if is_csv else []
+        if len(names) > _MANY_COLUMNS:
+            frame = pandas.read_csv(path, low_memory=False).copy()  # a copy lies in one piece, not in one per column
+        else:
+            frame = pandas.read_csv(path) if is_csv else pandas.read_parquet(path)
+    except (OSError, ValueError, ImportError, csv.Error) as error:  # bases of all that pandas and pyarrow raise
         raise DataError(f"The table {path} cannot be read ({reason_of(error)}); write it again.") from error
+    columns.refuse_twice(path.stem, names)  # pandas has given the later ones other names
     if is_csv and len(frame.columns) == 1 and ";" in str(frame.columns[0]):
         raise DataError(f"The table {path} separates its columns by semicolons; write it with commas.")
     if is_csv and len(frame.columns) and str(frame.columns[0]) == "Unnamed: 0":
         frame = frame.iloc[:, 1:]
     return frame
+
+
+def _header(path: Path) -> list[str]:
+    """The names of the columns of a .csv file as they are written."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next((line for line in csv.reader(file) if line), [])
 
 
 def from_frames(name: str, frames: Sequence[Any], columns: Columns, seed: int) -> Dataset:
@@ -115,14 +133,16 @@ def features_of(name: str, frame: Any, wanted: Sequence[str] = ()) -> tuple[Tens
     """
     if not len(frame.columns):
         raise DataError(f"Data set {name}: the table has no column beside the named ones; add features.")
-    for column in frame.columns:
-        refuse_missing(name, frame[column])
+    lacking = frame.columns[frame.isna().any()]
+    if len(lacking):
+        refuse_missing(name, frame[lacking[0]])
     if len(frame.columns) == 1 and _holds_arrays(frame.iloc[:, 0]):
         return _stacked(name, frame.iloc[:, 0]), ()
     texts = _texts(name, frame)
     pandas = load_extra("pandas", "data", "A table")
     if wanted:
-        frame = frame.assign(**{column: _known_texts(name, frame[column], wanted) for column in texts})
+        known = _categories(texts, wanted)
+        frame = frame.assign(**{column: _known_texts(name, frame[column], known[column]) for column in texts})
     numbers = pandas.get_dummies(frame, columns=texts, dtype="float32").rename(columns=str)
     if wanted:
         numbers = _in_order(name, numbers, wanted)
@@ -136,19 +156,20 @@ def features_of(name: str, frame: Any, wanted: Sequence[str] = ()) -> tuple[Tens
 
 def _texts(name: str, frame: Any) -> list[str]:
     """The columns of texts; the others have to hold numbers."""
-    texts = [column for column in frame.columns if is_text(frame[column])]
-    for column in frame.columns:
-        if column in texts:
-            _check_categories(name, frame[column])
-        elif frame[column].dtype.kind not in "biuf":
+    # Taking a column out of a table costs more than all else here, and a table may have 100,000 columns of numbers.
+    others = [column for column, dtype in zip(frame.columns, frame.dtypes, strict=True) if dtype.kind not in "biuf"]
+    for column in others:
+        if not is_text(frame[column]):
             raise DataError(_refusal(name, frame[column]))
-    return texts
+        _check_categories(name, frame[column])
+    return others
 
 
 def _in_order(name: str, numbers: Any, wanted: Sequence[str]) -> Any:
     """The features in the order of the wanted ones."""
     missing = [one for one in wanted if one not in numbers]
-    unknown = [one for one in numbers if one not in wanted]
+    known = set(wanted)
+    unknown = [one for one in numbers if one not in known]
     if missing or unknown:
         what = f"lacks the column {missing[0]}" if missing else f"has a column {unknown[0]}"
         raise DataError(_other_columns(name, what))
@@ -159,10 +180,18 @@ def _other_columns(name: str, what: str) -> str:
     return f"Data set {name} {what}, unlike the data of the run; give it the same columns."
 
 
-def _known_texts(name: str, column: Any, wanted: Sequence[str]) -> Any:
-    """A column of texts with the categories that the wanted features have of it."""
-    prefix = f"{column.name}_"
-    known = [one.removeprefix(prefix) for one in wanted if one.startswith(prefix)]
+def _categories(texts: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
+    """The categories that the wanted features, such as `column_category`, have of each column of texts."""
+    known: dict[str, list[str]] = {column: [] for column in texts}
+    for one in wanted:
+        for place, letter in enumerate(one):
+            if letter == "_" and one[:place] in known:
+                known[one[:place]].append(one[place + 1 :])
+    return known
+
+
+def _known_texts(name: str, column: Any, known: list[str]) -> Any:
+    """A column of texts with the categories that are known of it."""
     if not known:
         raise DataError(_other_columns(name, f"has a column {column.name} of texts"))
     unknown = sorted(set(column.astype(str)) - set(known))

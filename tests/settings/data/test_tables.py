@@ -12,7 +12,7 @@ from redwood.settings import ContinualSetting, DomainIncrementalSetting
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import Columns
 from redwood.settings.data.dataset import describe_data
-from redwood.settings.data.tables import from_frames, load
+from redwood.settings.data.tables import features_of, from_frames, load
 from tests.methods.helpers import one_sentence
 
 N = 240
@@ -279,6 +279,7 @@ class TestFiles:
             ("ragged.csv", "a,b\n1,2\n1,2,3,4\n", "ragged.csv cannot be read"),
             ("text.parquet", "no parquet", "text.parquet cannot be read"),
             ("header.csv", "a,b,label\n", "has no rows; add some"),
+            ("twice.csv", "a,label,label\n1,0,0\n2,1,1\n", "several columns named label; rename them"),
         ],
     )
     def test_files_that_are_no_table(self, name, content, sentence, tmp_path):
@@ -314,3 +315,38 @@ def test_repeated_columns_are_told():
     table.columns = ["date", "a", "a", "label"]
     with pytest.raises(DataError, match="several columns named a; rename them"):
         made(table, time="date")
+
+
+def test_a_repeated_column_that_has_a_use_is_no_feature(tmp_path):
+    """Pandas calls it `day.1`; the task or the target would be told to the method."""
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "\n".join(["day,day,a,a,kind", *(f"{row % 2},{row % 2},{row},{row},{row % 3}" for row in range(60))])
+    )
+    load(path, Columns(target="kind"), 0)
+    for columns in (Columns(target="day"), Columns(target="kind", task="day")):
+        with pytest.raises(DataError, match="several columns named day; rename them"):
+            load(path, columns, 0)
+
+
+def test_columns_are_not_taken_out_one_by_one(monkeypatch):
+    """It costs 0.1 ms each, and comparing names with each other grew with their square."""
+    table = pd.DataFrame(np.arange(60.0).reshape(3, 20), columns=[f"x_{number}" for number in range(20)])
+    table["shop"] = ["north", "south", "north"]
+    taken = []
+    take = pd.DataFrame.__getitem__
+    monkeypatch.setattr(pd.DataFrame, "__getitem__", lambda self, key: taken.append(key) or take(self, key))
+    x, names = features_of("table", table)
+    assert not [key for key in taken if isinstance(key, str) and key.startswith("x_")]
+    taken.clear()
+    again, _ = features_of("table", table[table.columns[::-1]], names)
+    assert torch.equal(x, again)
+    assert not [key for key in taken if isinstance(key, str) and key.startswith("x_")]
+
+
+def test_a_table_of_many_columns_is_read_as_any_other(tmp_path, monkeypatch):
+    table = frame(shop=np.where(np.arange(N) % 3 == 0, "north", "south"))
+    table.to_csv(tmp_path / "table.csv")
+    data = load(tmp_path / "table.csv", Columns(time="date"), 0)
+    monkeypatch.setattr("redwood.settings.data.tables._MANY_COLUMNS", 2)
+    assert describe_data(load(tmp_path / "table.csv", Columns(time="date"), 0)) == describe_data(data)
