@@ -12,6 +12,7 @@ from pathlib import Path
 
 from redwood import __version__
 from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.imports import only
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments.arguments import (
     UnknownOptionError,
@@ -38,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
         with stop_signals(interrupts=True):
-            return _answer(sys.argv[1:] if argv is None else argv)
+            given = sys.argv[1:] if argv is None else argv
+            with only(None if "--trust" in given else given):
+                return _answer(given)
     except KeyboardInterrupt as interrupt:
         _print_stop("interrupted", *interrupt.args)
         return INTERRUPTED

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from redwood.core.errors import RedwoodError, UnknownNameError
+from redwood.core.imports import is_reference, may_import
 
 # The name of a module that was loaded from a file of the user starts with this prefix.
 USER_FILE_PREFIX = "redwood_user_"
@@ -58,14 +59,17 @@ def look_up(
 
     Raises:
         UnknownNameError: If there is no such key; the message names the nearest one.
-        RedwoodError: If the module, file or attribute cannot be loaded.
+        RedwoodError: If the module, file or attribute cannot be loaded, or must not be imported.
     """
-    if names_code(name) and name not in table:
-        return load_users_object(kind, name, suits)
     names = known_names(kind, table, group)
-    if name not in names:
-        raise UnknownNameError(kind, name, names)
-    return load_object(kind, table[name]) if name in table else load_users_object(kind, names[name], suits)
+    if name in table:
+        return load_object(kind, table[name])
+    if name in names or name in names.values():
+        reference = names.get(name, name)
+        return _attribute(kind, reference, _import(reference.rpartition(":")[0], kind, reference), suits)
+    if names_code(name):
+        return load_users_object(kind, name, suits)
+    raise UnknownNameError(kind, name, names)
 
 
 def names_code(name: str) -> bool:
@@ -83,7 +87,7 @@ def load_users_object(kind: str, reference: str, suits: Callable[[object], bool]
 
     Raises:
         UnknownNameError: If the module has no such object; the message names the suitable ones.
-        RedwoodError: If the module or file cannot be found or imported.
+        RedwoodError: If the module or file cannot be found or imported, or must not be.
     """
     if reference.endswith(".py"):
         _refuse_bare_file(kind, reference, suits)
@@ -93,7 +97,11 @@ def load_users_object(kind: str, reference: str, suits: Callable[[object], bool]
             f"The {kind} {reference} was defined in a script or in a function, where it cannot be found again; "
             "put it into a module or a file of its own, and name it as file.py:Name."
         )
-    module = load_users_module(kind, location, reference)
+    return _attribute(kind, reference, load_users_module(kind, location, reference), suits)
+
+
+def _attribute(kind: str, reference: str, module: ModuleType, suits: Callable[[object], bool]) -> object:
+    location, _, attribute = reference.rpartition(":")
     if not hasattr(module, attribute):
         raise UnknownNameError(f"{kind} in {location}", attribute, _own_names(module, suits))
     return getattr(module, attribute)
@@ -112,7 +120,22 @@ def line_of(error: BaseException, path: Path) -> str:
 
 
 def load_users_module(kind: str, location: str, reference: str) -> ModuleType:
-    """Import the part before the colon of a user's reference: `package.module` or `path/to/file.py`."""
+    """Import the part before the colon of a user's reference: `package.module` or `path/to/file.py`.
+
+    Raises:
+        RedwoodError: If it cannot be found or imported, or must not be: see `redwood.core.imports`.
+    """
+    if not is_reference(reference):
+        raise RedwoodError(f"The {kind} {reference} names nothing behind its colon; write file.py:Name.")
+    if not may_import(location):
+        raise RedwoodError(
+            f"{reference} is code that a file names, and it is not run; look at it, then add --trust, or name it on "
+            "the command line."
+        )
+    return _import(location, kind, reference)
+
+
+def _import(location: str, kind: str, reference: str) -> ModuleType:
     try:
         return load_file(kind, Path(location)) if location.endswith(".py") else _load_module(kind, location)
     except RedwoodError:

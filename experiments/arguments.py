@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
@@ -137,7 +138,7 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     _check_sweep(chosen, rest)
     files = [entry for entry in chosen.sweep or () if "=" not in entry]
     files += [chosen.bench, chosen.config, chosen.suite, chosen.resume, chosen.extend, chosen.predict, chosen.export]
-    if chosen.trust and not any(files):
+    if chosen.trust and not any(files) and not any(map(_is_file, rest)):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     if chosen.compare is not None and chosen.bench is None and chosen.resume is None:
         raise UsageError("--compare goes with --bench, or with --resume of its folder; give --bench SUITE.")
@@ -147,6 +148,11 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     if len(both) > 1:
         raise UsageError(f"--{both[0]} and --{both[1]} both set options; give one of them, and flags for the rest.")
     return chosen, rest
+
+
+def _is_file(argument: str) -> bool:
+    """Whether an argument of an option is a file, such as a list of tasks: it may name code, too."""
+    return os.path.isfile(argument.partition("=")[2] if argument.startswith("--") else argument)
 
 
 def _check_sweep(chosen: argparse.Namespace, rest: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import plain
+from redwood.core.imports import allow
 from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.engine.folder import RunFolder
 from redwood.experiments.arguments import UsageError, option_names
@@ -196,4 +197,7 @@ def lasting(pair: Pair) -> Pair:
     if ":" not in pair.setting + pair.method:
         return pair
     setting, method = pair.load()
-    return Pair(name_of_setting(setting), method.reference())
+    named = Pair(name_of_setting(setting), method.reference())
+    for name in (named.setting, named.method):
+        allow(name)  # its module may be another one than what the command line names
+    return named

@@ -1,10 +1,15 @@
-"""Code that a file names runs only if the user has named it, too, or says that the file is to be trusted."""
+"""Code that a file names runs only if the user has named it, too, or says that the file is to be trusted.
+
+The import itself refuses the rest (`redwood.core.imports`). Here it is told before anything has begun, and by its
+option.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
 
+from redwood.core.imports import is_own, is_reference
 from redwood.core.registry import known_names
 from redwood.experiments.arguments import UsageError
 from redwood.methods.table import known_methods
@@ -13,12 +18,14 @@ from redwood.settings import SETTINGS
 from redwood.settings.data.table import DATASETS
 from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
-# Options that may name code, as `file.py:Name` or `package.module:Name`.
-_CODE = ("setting", "method", "model", "expert_models", "backbone", "dataset", "background", "env")
-# Options that may name a YAML file of data sets.
-_FILES = ("stream_file", "concepts")
+# Options whose texts are no references: columns, labels, and paths. Of an option that is not here, none is forgotten:
+# it is refused what looks like code.
+TEXTS = {"project", "group", "target_column", "task_column", "time_column", "slices", "extends"} | {
+    *("data_dir", "buffer_dir", "run_dir", "library", "reference", "weights", "backbone_weights"),
+    *("stream_file", "concepts"),
+}
 # Options for data, which may come from Hugging Face: its package runs no code of a data set from version 4 on.
-_DATA, _HUGGING_FACE = ("dataset", "background"), "hf:"
+_DATA, _HUGGING_FACE = ("dataset", "background", "out_of_distribution"), "hf:"
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
 # Options for networks, which may have arguments or be of timm: what stands behind the colon is numbers or a name.
@@ -26,7 +33,7 @@ _OF_NETWORKS, _NETWORKS = ("model", "expert_models", "backbone"), ("mlp:", "timm
 
 
 def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:
-    """Refuse options of a file that name code.
+    """Refuse options of a file that name code, or a YAML file that does.
 
     Args:
         options: By name; texts, or lists of these.
@@ -36,19 +43,17 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
     Raises:
         UsageError: If one names code.
     """
-    for name in _CODE:
-        for reference in _texts(options.get(name)):
-            if names_code(reference, name):
+    for name, value in options.items():
+        for text in _texts(value):
+            if name not in TEXTS and names_code(text, name):
                 raise UsageError(
-                    f"{option} {source} names code that would be run, {name}: {reference}; look at it, then add "
-                    f"--trust{f', or --{name} {reference}' if option == '--config' else ''}."
+                    f"{option} {source} names code that would be run, {name}: {text}; look at it, then add "
+                    f"--trust{f', or --{name} {text}' if option == '--config' else ''}."
                 )
-    for name in _FILES:
-        for file in _texts(options.get(name)):
-            for reference in _data_sets_in(Path(file)):
+            for reference in _data_sets_in(Path(text)) if text.endswith((".yaml", ".yml")) else ():
                 if names_code(reference, "dataset"):
                     raise UsageError(
-                        f"{option} {source} names the file {file}, whose data set {reference} is code that would be "
+                        f"{option} {source} names the file {text}, whose data set {reference} is code that would be "
                         "run; look at it, then add --trust."
                     )
 
@@ -77,7 +82,7 @@ def names_code(text: str, option: str = "") -> bool:
         option: The option, without dashes, which decides what may stand before a colon.
     """
     wholes = [whole for whole in text.split(",") if not (option in _DATA and whole.strip().startswith(_HUGGING_FACE))]
-    return any(_is_code(part, option) for whole in wholes for part in whole.split("+"))
+    return any(_is_code(part.strip(), option) for whole in wholes for part in whole.split("+"))
 
 
 def _is_code(name: str, option: str) -> bool:
@@ -86,9 +91,7 @@ def _is_code(name: str, option: str) -> bool:
     for kind in _KINDS:
         name = name.removeprefix(kind)
     # The name of a file alone is an error, which names what is in it: for that the file is run.
-    if ":" not in name and not name.endswith(".py"):
-        return False
-    if name.startswith(("redwood.settings.", "redwood.methods.")) and ".py" not in name:
+    if (not is_reference(name) and ".py:" not in name) or is_own(name):
         return False
     tables = (
         known_names("setting", SETTINGS, SETTING_GROUP),

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
+from redwood.core.imports import only
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.runner import execute, label_of, new_run_dir
 from redwood.experiments.trained.continuation import pair_of
@@ -187,9 +188,12 @@ class TrainedModel:
         in_memory = None if isinstance(dataset, str) else dataset
         named = {"dataset": dataset} if in_memory is None else {}
         arguments = as_arguments({**named, **options})
-        extended = extended_options(self.folder, arguments, trusted=self._trusted, dataset=in_memory, given=self._given)
-        folder = str(run_dir or new_run_dir(label_of(pair_of(self.config))))
-        results = execute(replace(extended, run=replace(extended.run, run_dir=folder)))
+        with only(None if self._trusted else arguments):
+            extended = extended_options(
+                self.folder, arguments, trusted=self._trusted, dataset=in_memory, given=self._given
+            )
+            folder = str(run_dir or new_run_dir(label_of(pair_of(self.config))))
+            results = execute(replace(extended, run=replace(extended.run, run_dir=folder)))
         vars(self).update(vars(load(folder, device=self._device, trust=self._trusted, **self._given)))
         return results
 
@@ -289,10 +293,11 @@ def load(
     saved = read_run(folder, phase)
     if not trust:
         refuse_untrusted(saved.config, saved.folder / "config.yaml", "redwood.load")
-    setting, method = make_method(saved, given)
+    with only(None if trust else ()):
+        setting, method = make_method(saved, given)
+        view = restore(method, saved, setting, device)
     file = saved.folder / "results.json"
     results = Results.load(file) if file.exists() and phase is None else None  # these are of the whole run
-    view = restore(method, saved, setting, device)
     return TrainedModel(
         method,
         view,

@@ -1,0 +1,82 @@
+"""Which files and modules of a user a process may import: any, or those alone that its command line names.
+
+A file of options may come from a stranger. What it names reaches an import by many options, and through further files.
+So the import itself asks: an option that nobody thought of cannot import anything, either.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+# The places that may be imported, as a JSON list; without it, any. Child processes inherit it.
+_VARIABLE = "REDWOOD_IMPORTS"
+_OWN = ("redwood.settings.", "redwood.methods.")
+# What can stand behind the last colon: a name. `ring:k=3` and `long_tail:10` have arguments there.
+_NAME = re.compile(r"[^\W\d][^:=]*")
+_STARTS, _END = re.compile(r"(?:^|[,+=:\s])"), re.compile(r"[,+\s]|$")
+
+
+@contextmanager
+def only(named: Iterable[str] | None) -> Iterator[None]:
+    """Within the block, import nothing of a user but what these texts name.
+
+    Args:
+        named: Texts such as `--dataset=file.py:function`, `random,package.module:Class` or `ewc+file.py:Class`.
+            None: no limit.
+    """
+    before = os.environ.pop(_VARIABLE, None)
+    if named is not None:
+        os.environ[_VARIABLE] = json.dumps(sorted({place for text in named for place in _places_in(text)}))
+    try:
+        yield
+    finally:
+        os.environ.pop(_VARIABLE, None)
+        if before is not None:
+            os.environ[_VARIABLE] = before
+
+
+def allow(reference: str) -> None:
+    """Let the place of `file.py:Name` or `package.module:Name` be imported, too."""
+    places = _allowed()
+    if places is not None:
+        os.environ[_VARIABLE] = json.dumps(sorted({*places, *_places_in(reference)}))
+
+
+def may_import(location: str) -> bool:
+    """Whether `path/to/file.py` or `package.module` may be imported."""
+    places = _allowed()
+    return places is None or is_own(location) or _place(location) in places
+
+
+def is_own(name: str) -> bool:
+    """Whether a module, or what is in it, is one of redwood's settings or methods."""
+    return name.startswith(_OWN) and ".py" not in name
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text has the form of `file.py`, `file.py:Name` or `package.module:Name`."""
+    location, colon, name = text.rpartition(":")
+    return text.endswith(".py") or (bool(colon and location) and _NAME.fullmatch(name) is not None)
+
+
+def _allowed() -> list[str] | None:
+    value = os.environ.get(_VARIABLE)
+    return None if value is None else json.loads(value)
+
+
+def _places_in(text: str) -> set[str]:
+    """The places of all references in a text, wherever they begin: behind a comma, a sign, or the name of a kind."""
+    if ":" not in text and ".py" not in text:
+        return set()
+    found = {text}
+    for start in _STARTS.finditer(text):
+        end = _END.search(text, start.end())
+        found.add(text[start.end() : end.start() if end else None])
+    references = filter(is_reference, found)
+    return {_place(one if one.endswith(".py") else one.rpartition(":")[0]) for one in references}
+
+
+def _place(location: str) -> str:
+    return os.path.realpath(location) if location.endswith(".py") else location
