@@ -1,12 +1,13 @@
 """Files of options: `--config FILE`, and the `config.yaml` that a run is resumed from."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from redwood.core.errors import RedwoodError
+from redwood.core.plain_yaml import read_yaml
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.config import refuse_marked
@@ -62,27 +63,6 @@ def as_arguments(config: Mapping[str, object]) -> list[str]:
     return arguments
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Reads plain values, and refuses a key that is set twice: only the last value would count."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise RedwoodError(f"sets {key} twice; remove one of the lines.")
-        return super().construct_mapping(node, deep)
-
-
-def load_unique(text: str) -> Any:
-    """Read YAML of plain values.
-
-    Raises:
-        RedwoodError: If a key is set twice; the message goes on a sentence about the file.
-        yaml.YAMLError: If it is no YAML.
-    """
-    return yaml.load(text, Loader=_UniqueKeyLoader)
-
-
 def load_entries(path: Path, option: str, example: str) -> dict[Any, Any]:
     """Read a YAML mapping that has at least one entry.
 
@@ -95,10 +75,10 @@ def load_entries(path: Path, option: str, example: str) -> dict[Any, Any]:
         UsageError: If the file cannot be read, or holds no such mapping.
     """
     try:
-        content = load_unique(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except RedwoodError as error:
         raise UsageError(f"{option} {error}") from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{option} is not valid YAML; write {example}.") from error
     if not isinstance(content, dict) or not content:
         raise UsageError(f"{option} has to be a mapping with at least one entry; write {example}.")
@@ -114,12 +94,12 @@ def load_config(path: Path) -> dict[str, object]:
     if path.is_dir():
         raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
     try:
-        config = load_unique(path.read_text())
+        config = read_yaml(path.read_text())
     except RedwoodError as error:
         raise RedwoodError(f"The configuration file {path} {error}") from None
     except OSError as error:
         raise RedwoodError(f"The configuration file {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise RedwoodError(f"The configuration file {path} is not valid YAML; write lines like `lr: 0.1`.") from error
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise RedwoodError(f"The configuration file {path} has to hold lines like `lr: 0.1`.")

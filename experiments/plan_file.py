@@ -8,6 +8,7 @@ import yaml
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import write_atomically
+from redwood.core.plain_yaml import read_yaml
 from redwood.core.schema import Record, check
 
 
@@ -25,8 +26,8 @@ def read_plan(path: Path, schema: Record, kind: str, readable: Collection[int]) 
     """
     remedy = f"start the {kind} anew"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise RedwoodError(f"{path} is damaged; {remedy}.") from error
     if isinstance(content, dict) and kind in content and content[kind] not in readable:
         raise RedwoodError(f"{path} was written by another version of redwood; {remedy}.")

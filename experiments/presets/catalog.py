@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from redwood.core.errors import RedwoodError
+from redwood.core.plain_yaml import read_yaml
 
 FOLDER = Path(__file__).parent
 PROTOCOLS = "protocols"
@@ -106,7 +105,7 @@ def load_presets() -> dict[str, Preset]:
 
 
 def _read(stem: str) -> dict[str, dict[str, Any]]:
-    content: dict[str, dict[str, Any]] = yaml.safe_load((FOLDER / f"{stem}.yaml").read_text(encoding="utf-8"))
+    content: dict[str, dict[str, Any]] = read_yaml((FOLDER / f"{stem}.yaml").read_text(encoding="utf-8"))
     return content
 
 

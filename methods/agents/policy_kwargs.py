@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from torch import nn
 
-from redwood.core.errors import InvalidOptionError, reason_of
+from redwood.core.errors import InvalidOptionError, RedwoodError, reason_of
+from redwood.core.plain_yaml import read_yaml
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -76,8 +77,10 @@ def read_policy_kwargs(given: object) -> dict[str, Any]:
 
 def _loaded(text: str) -> object:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        return read_yaml(text)
+    except RedwoodError as error:
+        raise InvalidOptionError(f"--policy_kwargs {text} {error}") from None
+    except yaml.YAMLError as error:
         raise InvalidOptionError(
             f"--policy_kwargs {text} is neither YAML nor JSON ({reason_of(error)}); "
             'write a mapping such as "{net_arch: [256, 256]}".'

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from redwood.core.errors import DataError, InvalidOptionError
+from redwood.core import plain_yaml
+from redwood.core.errors import DataError, InvalidOptionError, RedwoodError
 from redwood.core.schema import ListOf, Number, Record, Spec, Text
 from redwood.settings.data.views import TRANSFORMS, View
 
@@ -95,10 +96,12 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file.
 
     Raises:
-        DataError: If the file is missing or no YAML.
+        DataError: If the file is missing or no YAML, or sets a key twice.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return plain_yaml.read_yaml(path.read_text(encoding="utf-8"))
+    except RedwoodError as error:
+        raise DataError(f"The file {path} {error}") from None
     except FileNotFoundError as error:
         raise DataError(f"There is no file {path}; check the path.") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
