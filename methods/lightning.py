@@ -287,14 +287,14 @@ class LightningMethod(Method):
     @override
     def fit(self, phase: Phase) -> None:
         """Train on one phase, with a Trainer of its own."""
-        from redwood.methods.training.trainer import make_trainer
+        from redwood.methods.training.trainer import make_trainer, telling_divergence
 
         self.before_training(phase)
         trainer = make_trainer(self, self.setting.workers, self.strategy(), self.callbacks())
-        with postpone_signals(when=self.run.saves_inside_phases), without_warning_of_frozen_parts():
-            trainer.fit(
-                self.module, phase.train, phase.validation, ckpt_path=self.run.checkpoint_to_resume(phase.index)
-            )
+        checkpoint = self.run.checkpoint_to_resume(phase.index)
+        saving = postpone_signals(when=self.run.saves_inside_phases)
+        with saving, without_warning_of_frozen_parts(), telling_divergence(trainer):
+            trainer.fit(self.module, phase.train, phase.validation, ckpt_path=checkpoint)
         self.module.tell_stray_layers()  # a phase of one step never reaches the second batch, where this check runs
         # A checkpoint of the very last step leaves no step to train.
         self.module.restore_random_state()

@@ -1,5 +1,6 @@
 """The training of an agent in one phase: the library's loop with progress, FLOPs and checkpoints around it."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,6 +36,8 @@ from redwood.settings.rl.types import Array, Space
 
 # Bytes of checkpoints for each step that is taken: writing them takes about a hundredth of the time of the steps.
 BYTES_PER_STEP = 4096
+# Weights start below 1, and steps of a usual learning rate do not bring them here.
+LARGEST_WEIGHT = 1e6
 
 
 class TrainedAgent(Protocol):
@@ -282,9 +285,11 @@ class SB3Loop:
 
 @contextmanager
 def raise_on_divergence(parameters: Mapping[str, Tensor], phase: ReinforcementPhase) -> Iterator[None]:
-    """Train in the body, and raise if a parameter is not finite at the end, or when the body fails.
+    """Train in the body, and raise if a parameter is of no use at the end, or when the body fails.
 
     Such a parameter may be used before a loss is reported: distributions refuse it, and environments its actions.
+    Adam's steps are as long as the learning rate, so that parameters may get far too large and stay finite. No loss
+    tells that: how large those of an agent are depends on the rewards.
 
     Raises:
         RedwoodError: If training diverged.
@@ -292,10 +297,11 @@ def raise_on_divergence(parameters: Mapping[str, Tensor], phase: ReinforcementPh
 
     def check(cause: Exception | None = None) -> None:
         for name, parameter in parameters.items():
-            if not parameter.isfinite().all():
+            largest = float(parameter.abs().max()) if parameter.numel() else 0.0
+            if not largest <= LARGEST_WEIGHT:
+                what = f"has grown to {largest:.2g}" if math.isfinite(largest) else "is not finite"
                 raise RedwoodError(
-                    f"Training diverged: {name} is not finite after {phase.budget.spent} steps; "
-                    "use a smaller --learning_rate."
+                    f"Training diverged: {name} {what} after {phase.budget.spent} steps; use a smaller --learning_rate."
                 ) from cause
 
     try:

@@ -1,14 +1,16 @@
 """What happens around training steps: FLOPs, progress, the loss in the logs, hooks, checkpoints inside a phase."""
 
+import math
 import time
 from collections.abc import Mapping
 
-import torch
+from gymnasium.spaces import Box
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
 from redwood.core.errors import RedwoodError
@@ -17,7 +19,10 @@ from redwood.engine.signals import stop
 from redwood.engine.stop_vote import StopVote
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.step import Step, StepMethod
+from redwood.settings.scores.answers import Space
 
+# By how much a loss may rise: beyond it, float32 no longer tells a loss from one that is larger by what is usual.
+MOST_GROWTH = 2.0**23
 LOG_EVERY = 50
 LOGGED_DENSELY = 1000  # rows of a run until the interval between rows doubles, again and again
 REPORT_EVERY_S = 0.1
@@ -35,30 +40,58 @@ def log_interval(step: int, every: int) -> int:
     return every << (step // (LOGGED_DENSELY * every)).bit_length()
 
 
-class TrainingLog:
-    """Move the bar, log the loss at intervals and at the end, and stop once it is no number any more."""
+def usual_loss(space: Space) -> float:
+    """A loss that is nothing special: 1 of classes and labels, the largest squared target of regression."""
+    if not isinstance(space, Box):
+        return 1.0
+    return max(1.0, float(abs(space.low).max()) ** 2, float(abs(space.high).max()) ** 2)
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+
+def check_weights(network: nn.Module, step: int) -> None:
+    """Raise `RedwoodError` if a trained weight of `network` is no number: the last steps may show in no loss."""
+    for name, weight in network.named_parameters():
+        if weight.requires_grad:
+            check_finite(name, weight, step)
+
+
+def check_finite(name: str, value: Tensor, step: int) -> None:
+    """Raise `RedwoodError` if a tensor that was trained for `step` steps holds NaN or infinity."""
+    if not value.isfinite().all():
+        raise RedwoodError(f"Training diverged: {name} is not finite after {step} steps; use a smaller --lr.")
+
+
+class TrainingLog:
+    """Move the bar, log the loss at intervals and at the end, and stop once training has diverged."""
+
+    def __init__(self, run: Run, usual: float = 1.0) -> None:
+        """Log a phase of `run`; `usual` is what `usual_loss` returns."""
+        self._run, self._usual = run, usual
         self._first_step = run.global_step
         self._reported = 0.0
+        self._first_loss: Tensor | None = None
         self._loss: Tensor | None = None
         self._logged = 0
 
     def note(self, step: int, loss: Tensor, *, may_be_last: bool) -> None:
         """Take in a step of the optimizer. The loss of the last one is logged at once: none may follow a checkpoint."""
         self._loss = loss
+        if self._first_loss is None:
+            self._first_loss = loss
         if step % LOG_EVERY == 0 or may_be_last:
             self.check(step)
         if may_be_last or step % log_interval(self._first_step + step, LOG_EVERY) == 0:
             self._log(step)
 
     def check(self, step: int) -> None:
-        """Raise `RedwoodError` if the loss of this step is no number: its weights are of no use."""
-        if self._loss is not None and not torch.isfinite(self._loss):
-            raise RedwoodError(
-                f"Training diverged: the loss is {float(self._loss)} after {step} steps; use a smaller --lr."
-            )
+        """Raise `RedwoodError` if the loss of this step is no number, or far too large: its weights are of no use.
+
+        An optimizer such as Adam, whose steps are as long as the learning rate, may diverge by finite losses alone.
+        """
+        if self._loss is None or self._first_loss is None:
+            return
+        loss, first = float(self._loss), float(self._first_loss)
+        if not abs(loss) <= MOST_GROWTH * max(self._usual, abs(first) if math.isfinite(first) else 0.0):
+            raise RedwoodError(f"Training diverged: the loss is {loss:g} after {step} steps; use a smaller --lr.")
 
     def report(self, n_batches: int) -> None:
         """Move the bar to so many batches of the phase, unless it has just been moved."""
@@ -141,6 +174,16 @@ class TrainingHooks(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flops.unwatch()
         self._log.end(trainer.global_step)
+        check_weights(self._network, trainer.global_step)
+
+    def check(self, step: int) -> None:
+        """Raise `RedwoodError` if training has diverged by now: by the loss, a weight, or a state of the method."""
+        self._log.check(step)
+        check_weights(self._network, step)
+        for name, state in self._method.state_dict().items():
+            for value in tree_leaves(state):
+                if isinstance(value, Tensor):
+                    check_finite(name, value, step)
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

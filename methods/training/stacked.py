@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from redwood.core.state import State
 from redwood.engine.stack import NotStackableError
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.training.callbacks import TrainingLog
+from redwood.methods.training.callbacks import TrainingLog, check_weights, usual_loss
 from redwood.methods.training.optimizers import new_optimizer
 from redwood.methods.training.stackable import why_not_now
 from redwood.methods.training.stacked_network import StackedNetwork
@@ -77,7 +77,7 @@ class _Seed:
         self.error: Exception | None = None
         self.is_over = False
         self._scorer = OnlineScorer(method, method.network)
-        self._log = TrainingLog(method.run)
+        self._log = TrainingLog(method.run, usual_loss(method.setting.action_space))
         self._batches = self._all_batches()
         self._batch_idx = self._n_steps = 0
         self._loss_alone: Tensor | None = None  # without a gradient, of a step that was taken alone
@@ -161,6 +161,7 @@ class _Seed:
         """The training is over, and the network has weights of its own."""
         self.method.flops.unwatch()
         if self.is_over:
+            self.attempt(check_weights, self.method.network, self._n_steps)
             self.attempt(self.method.after_training, self._n_steps)
 
 

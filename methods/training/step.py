@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from redwood.core.state import State
 from redwood.methods.training.heads import TaskHeads
 from redwood.methods.training.unlabelled import UnlabelledMethod, unlabelled_loss
 from redwood.settings.batch import Batch
@@ -152,6 +153,9 @@ class StepMethod(UnlabelledMethod, Protocol):
 
     def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
         """The optimizer has taken its step."""
+
+    def state_dict(self) -> State:
+        """All that was learned."""
 
 
 def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:

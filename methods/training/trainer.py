@@ -16,12 +16,13 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
 from torch import nn
 from typing_extensions import override
 
+from redwood.core.errors import InvalidPredictionError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
 from redwood.engine.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.engine.launch import cluster_environment
 from redwood.engine.run import Run
-from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog
+from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog, usual_loss
 from redwood.methods.training.early_stopping import EarlyEnd
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.lean_loop import LeanEpochLoop, suits
@@ -52,7 +53,7 @@ def make_trainer(
 ) -> Trainer:
     """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
     run, phase = method.run, method.phase
-    log = TrainingLog(run)
+    log = TrainingLog(run, usual_loss(method.setting.action_space))
     hooks = TrainingHooks(method, method.flops, method.network, log)
     callbacks: list[Callback] = [hooks, *more_callbacks]
     if method.patience:
@@ -88,6 +89,18 @@ def make_trainer(
         lightning_loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, lightning_loop.min_steps, lightning_loop.max_steps)
     return trainer
+
+
+@contextmanager
+def telling_divergence(trainer: Trainer) -> Iterator[None]:
+    """Train within: answers that cannot be scored are told as diverged training, if they come of it."""
+    try:
+        yield
+    except InvalidPredictionError:
+        for hooks in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(hooks, TrainingHooks):
+                hooks.check(trainer.global_step)
+        raise
 
 
 _entry_points = cache(entry_points)

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 
 from redwood.core.errors import RedwoodError
 from redwood.engine.run import Run
-from redwood.methods.training.callbacks import LOG_EVERY, LOGGED_DENSELY, TrainingLog, log_interval
+from redwood.methods.training.callbacks import LOG_EVERY, LOGGED_DENSELY, TrainingLog, log_interval, usual_loss
 
 
 def logged(first_step, n_steps, monkeypatch):
@@ -43,3 +45,19 @@ def test_a_loss_that_is_no_number_is_told_where_rows_are_rare():
     log = TrainingLog(run)
     with pytest.raises(RedwoodError, match="diverged"):
         log.note(LOG_EVERY, torch.tensor(math.nan), may_be_last=False)
+
+
+@pytest.mark.parametrize(
+    ("space", "first", "usable", "too_large"),
+    [
+        (Discrete(2), 0.7, 1e6, 1e7),
+        (Discrete(2), 1e3, 1e9, 1e10),  # of samples that are not normalised
+        (Box(0, np.array([1.0, 1e4]), dtype=np.float32), 0.7, 1e14, 1e15),  # most targets may be far from the largest
+    ],
+)
+def test_a_loss_that_is_far_too_large_is_told(space, first, usable, too_large):
+    log = TrainingLog(Run(quiet=True), usual_loss(space))
+    for step, loss in enumerate((first, usable), start=1):
+        log.note(step * LOG_EVERY, torch.tensor(loss), may_be_last=False)
+    with pytest.raises(RedwoodError, match=r"^Training diverged: the loss is 1e\+\d+ after 150 steps; use a smaller"):
+        log.note(3 * LOG_EVERY, torch.tensor(too_large), may_be_last=False)
