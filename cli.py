@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from redwood import __version__
-from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.errors import NotApplicableError, RedwoodError, lack_of_room
 from redwood.core.imports import only
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments.arguments import (
@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
     0, 1 if a run of several failed, 2 for a usage error, 130 after an interrupt, 143 after SIGTERM, SIGUSR1 or SIGHUP.
     """
+    _replace_closed_streams()
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     try:
@@ -49,9 +50,17 @@ def main(argv: list[str] | None = None) -> int:
         warnings.formatwarning = usual
 
 
+def _replace_closed_streams() -> None:
+    """Let what is written to a closed stream vanish. Files that are opened later must not get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # open as long as the process
+
+
 def _answer(argv: list[str]) -> int:
-    """Run the command, and print errors of redwood's and signals as one sentence."""
+    """Run the command, and print errors of redwood's, lack of room and signals as one sentence."""
     try:
+        _refuse_deleted_folder()
         status = _dispatch(argv)
         sys.stdout.flush()
         return status
@@ -66,6 +75,19 @@ def _answer(argv: list[str]) -> int:
         # A reader such as `head` has closed the pipe. The rest of the output must not fail when Python ends, either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = lack_of_room(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return USAGE_ERROR
+
+
+def _refuse_deleted_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("The current folder has been deleted; change to another one.") from None
 
 
 def _print_stop(what: str, *folder: object) -> None:

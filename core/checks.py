@@ -15,6 +15,12 @@ from redwood.core.errors import InvalidOptionError
 # Annotation of an option -> the types that its value may have; the first one is named in messages.
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 
+# What a count may be at most: more would fill the memory, or never end. A file or a buffer may have more bytes.
+LARGEST_COUNT = 10**9
+LARGEST_BYTES = 2**63 - 1
+# NumPy's and scikit-learn's generators take seeds of 32 bits.
+LARGEST_SEED = 2**32 - 1
+
 
 class Options(Protocol):
     """A dataclass whose fields are options."""
@@ -62,8 +68,8 @@ def check_types(options: Options) -> None:
         value = getattr(options, f.name)
         annotation = f.type.__name__ if isinstance(f.type, type) else str(f.type)
         wanted = _PLAIN.get(annotation.removesuffix(" | None"))
-        if str(f.type).startswith("list") and (isinstance(value, str) or not isinstance(value, Sequence)):
-            raise InvalidOptionError(f"--{f.name} has to be a list, but {value!r} was given; pass [{value!r}].")
+        if str(f.type).startswith("list"):
+            _check_list(f.name, value)
         if wanted is None or (value is None and f.default is None):
             continue
         if isinstance(value, np.generic):
@@ -74,7 +80,31 @@ def check_types(options: Options) -> None:
             value = str(value)  # such as `devices=1`; the command line gives texts
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise InvalidOptionError(f"--{f.name} has to be of type {wanted[0].__name__}, but {value!r} was given.")
+        if int in wanted[:1] and isinstance(value, int):
+            _check_size(f.name, value)
         setattr(options, f.name, value)
+
+
+def _check_list(name: str, value: object) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidOptionError(f"--{name} has to be a list, but {value!r} was given; pass [{value!r}].")
+    for entry in value:
+        if isinstance(entry, int):
+            _check_size(name, entry)
+
+
+def _check_size(name: str, value: int) -> None:
+    """Raise `InvalidOptionError` if a whole number is larger than any use of an option of this name."""
+    limit = LARGEST_SEED if name.endswith("seed") else LARGEST_BYTES if name.endswith("bytes") else LARGEST_COUNT
+    if value > limit:
+        raise InvalidOptionError(f"--{name} {_shown(value)} has to be at most {limit}.")
+    if value < -LARGEST_BYTES:
+        raise InvalidOptionError(f"--{name} {_shown(value)} has to be at least 0.")
+
+
+def _shown(value: int) -> str:
+    """A number as it was written; one of hundreds of digits by its size."""
+    return str(value) if value.bit_length() <= 64 else f"{'-' * (value < 0)}2^{value.bit_length() - 1} or more"
 
 
 def refuse_unused(options: Options, unused: Mapping[str, str], whose: str) -> None:
@@ -109,11 +139,12 @@ def check_positive(options: object, name: str) -> None:
 def check_range(options: object, name: str, low: float, high: float | None = None) -> None:
     """Raise `InvalidOptionError` unless the option `name` is finite and in `low..high` (`high=None`: no limit)."""
     value = _number(options, name)
-    if not math.isfinite(value):
-        raise InvalidOptionError(f"--{name} {value} has to be a finite number.")
+    shown = _shown(value) if isinstance(value, int) else value
+    if not isinstance(value, int) and not math.isfinite(value):
+        raise InvalidOptionError(f"--{name} {shown} has to be a finite number.")
     if value < low or (high is not None and value > high):
-        upper = "" if high is None else f" and at most {high:g}"
-        raise InvalidOptionError(f"--{name} {value} has to be at least {low:g}{upper}.")
+        upper = "" if high is None else f" and at most {high:.12g}"
+        raise InvalidOptionError(f"--{name} {shown} has to be at least {low:g}{upper}.")
 
 
 def _number(options: object, name: str) -> float | np.number[Any]:

@@ -15,6 +15,10 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from types import ModuleType
 
+from redwood.core.errors import InvalidOptionError
+
+# Processes that one machine starts at most: so many on each core, or so many in all.
+_PER_CORE, _ON_ANY_MACHINE = 4, 32
 _PR_SET_PDEATHSIG = 1
 
 
@@ -73,3 +77,14 @@ def main_module_hidden() -> Iterator[None]:
 def usable_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_processes(option: str, count: int) -> None:
+    """Raise `InvalidOptionError` if an option asks for more processes than this machine can be expected to start."""
+    cores = usable_cores()
+    most = max(_PER_CORE * cores, _ON_ANY_MACHINE)
+    if count > most:
+        raise InvalidOptionError(
+            f"--{option} {count} asks for {count} processes on this machine, which has {cores} cores; use at most "
+            f"{most}."
+        )

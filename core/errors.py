@@ -1,7 +1,11 @@
 """The errors for users. Each message is one sentence: the option or file, its value, and the remedy."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+# Errors of the system: the disk, the user's share of it, or the size of a file is at its limit.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RedwoodError(ValueError):
@@ -64,7 +68,7 @@ class BufferInputError(RedwoodError, ValueError):
 
 
 class StorageError(RedwoodError, OSError):
-    """There is not enough memory or disk space for a buffer."""
+    """There is not enough memory or disk space for a buffer or a file."""
 
 
 class ElsewhereError(RedwoodError):
@@ -78,6 +82,17 @@ class WorkerLostError(RedwoodError, RuntimeError):
 def reason_of(error: BaseException) -> str:
     """The first line of an error's message, for use within a sentence; the type of the error if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", "; ")
+
+
+def lack_of_room(error: BaseException) -> str | None:
+    """The sentence for an error that says that memory or a disk is full; None for another error."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        what = error.filename or "What is printed, or a file,"
+        return f"{what} cannot be written ({error.strerror}); make room there. A run goes on with --resume."
+    name = type(error).__name__
+    if name in ("MemoryError", "OutOfMemoryError", "_ArrayMemoryError") or "can't allocate memory" in str(error):
+        return f"Memory is full ({reason_of(error)}); use a smaller network, batch or buffer, or fewer processes."
+    return None
 
 
 def is_raised_in(error: BaseException, *packages: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from redwood.core.errors import DataError, InvalidOptionError
+from redwood.core.errors import FULL, DataError, InvalidOptionError, StorageError
 
 # Folders that this process may write to only as long as a check passes.
 _GUARDS: dict[Path, Callable[[], None]] = {}
@@ -89,10 +89,12 @@ def replacing(path: Path, own: tuple[re.Pattern[bytes], str] | None = None) -> I
     Raises:
         InvalidOptionError: If another program has written `path` meanwhile.
         Exception: What a `guard` of the folder raises; `path` is left as it is then.
+        StorageError: If there is no room for the file; `path` is left as it is then, too.
     """
     temporary = temporary_path(path)
     try:
-        yield temporary
+        with told_if_full(path):
+            yield temporary
         check_guards(path)
         if own is not None:
             refuse_foreign(path, *own)
@@ -103,6 +105,24 @@ def replacing(path: Path, own: tuple[re.Pattern[bytes], str] | None = None) -> I
             raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def told_if_full(path: Path) -> Iterator[None]:
+    """Write to `path` inside; that there is no room for it, or no folder any more, becomes a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError) and not path.parent.is_dir()
+        if gone:
+            check_guards(path)  # its next owner may have removed it
+        elif error.errno not in FULL:
+            raise
+        why = "its folder is gone" if gone else error.strerror
+        remedy = "start again" if gone else "make room there, and go on with --resume, or start again"
+        told = StorageError(f"{path} cannot be written ({why}); {remedy}.")
+        told.strerror = why  # for those who tell it in a sentence of their own
+        raise told from error
 
 
 def write_atomically(

@@ -46,10 +46,10 @@ class Number(Spec):
             return None
         kind = "a whole number" if self.whole else "a finite number"
         wanted = int if self.whole else int | float
-        if not isinstance(value, wanted) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, wanted) or isinstance(value, bool) or not -math.inf < value < math.inf:
             return f"{where} has to be {kind}, not {_shown(value)}"
         if not self.low <= value <= self.high:
-            upper = "" if self.high == math.inf else f" and at most {self.high:g}"
+            upper = "" if self.high == math.inf else f" and at most {self.high:.12g}"
             return f"{where} has to be at least {self.low:g}{upper}, not {_shown(value)}"
         return None
 

@@ -25,15 +25,24 @@ _CHUNK = 1 << 20
 
 
 class _HashedFile:
-    """A file that is hashed while it is written, from its first byte to its last."""
+    """A file that is hashed while it is written, from its first byte to its last.
+
+    Attributes:
+        error: Why the file could not be written. torch reports other errors then, about positions in the file.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.digest = hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, content: bytes) -> int:
         self.digest.update(content)
-        return self._file.write(content)
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()
@@ -43,7 +52,12 @@ def write_checkpoint(content: State, path: Path) -> None:
     """Save tensors and plain values with a seal; a reader finds the old file or the new one, never a part."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         hashed = _HashedFile(file)
-        torch.save(content, hashed)  # type: ignore[arg-type]  # torch needs only `write` and `flush`
+        try:
+            torch.save(content, hashed)  # type: ignore[arg-type]  # torch needs only `write` and `flush`
+        except RuntimeError:
+            if hashed.error is not None:
+                raise hashed.error from None
+            raise
         file.write(_SEAL + hashed.digest.hexdigest().encode() + b"\n")
         # On the disk before the rename: older checkpoints are removed next, and the power may be cut.
         file.flush()

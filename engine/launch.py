@@ -17,7 +17,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from redwood.core.child_processes import usable_cores
+from redwood.core.child_processes import check_processes, usable_cores
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import USER_FILE_PREFIX, load_file
 from redwood.core.torchrun import join_workers
@@ -56,6 +56,7 @@ def run_in_workers(setting: Setting, method: Learner, run: Run) -> Results:
     if external:
         _join(setting, run)
         return run_protocol(setting, method, run)
+    check_processes("workers", setting.workers)
     results, trained = _spawn(setting.workers, _packed(setting, method, run))
     method.__dict__.update(trained.__dict__)
     return results

@@ -103,10 +103,10 @@ class Run:
         check_choice(self, "accelerator", ACCELERATORS)
         check_choice(self, "keep_checkpoints", KEPT)
         check_range(self, "nodes", 1)
-        check_range(self, "threads", 0)
+        check_range(self, "threads", 0, 1024)
         check_range(self, "checkpoint_every", 0)
         if self.num_workers is not None:
-            check_range(self, "num_workers", 0)
+            check_range(self, "num_workers", 0, 1024)
         if self.devices != "auto" and not re.fullmatch(r"\d+(,\d+)*,?", self.devices):
             raise InvalidOptionError(
                 f"--devices {self.devices} has to be auto, a number of devices, or device numbers such as 0,1."

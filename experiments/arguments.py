@@ -13,6 +13,9 @@ from redwood.core.errors import RedwoodError
 
 # Similarity from which an option is suggested for an unknown one: at .6, `--epsilon` is like `--version`.
 ALIKE = 0.7
+# Runs that a comparison or a sweep may have, and processes that it may start.
+MOST_RUNS = 100_000
+MOST_PROCESSES = 1024
 
 
 def program() -> str:
@@ -125,12 +128,9 @@ def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
     add_selection(parser)
     chosen, rest = parser.parse_known_args(argv)
-    if chosen.seeds < 1:
-        raise UsageError(f"--seeds {chosen.seeds} has to be at least 1.")
-    if chosen.class_orders is not None and chosen.class_orders < 1:
-        raise UsageError(f"--class_orders {chosen.class_orders} has to be at least 1.")
-    if chosen.jobs is not None and chosen.jobs < 1:
-        raise UsageError(f"--jobs {chosen.jobs} has to be at least 1.")
+    for option, most in (("seeds", MOST_RUNS), ("class_orders", MOST_RUNS), ("jobs", MOST_PROCESSES)):
+        if getattr(chosen, option) is not None:
+            _check_count(chosen, option, most)
     if chosen.launcher == "here" and chosen.jobs not in (None, 1):
         raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
     if chosen.slurm and chosen.launcher != "slurm":
@@ -163,8 +163,14 @@ def _check_sweep(chosen: argparse.Namespace, rest: list[str]) -> None:
     for option in ("protocol", "objectives"):
         if getattr(chosen, option) is not None and chosen.sweep is None:
             raise UsageError(f"--{option} {getattr(chosen, option)} has no effect without --sweep; leave it out.")
-    if chosen.trials is not None and chosen.trials < 1:
-        raise UsageError(f"--trials {chosen.trials} has to be at least 1.")
+    if chosen.trials is not None:
+        _check_count(chosen, "trials", MOST_RUNS)
+
+
+def _check_count(chosen: argparse.Namespace, option: str, most: int) -> None:
+    value = getattr(chosen, option)
+    if not 1 <= value <= most:
+        raise UsageError(f"--{option} {value} has to be at least 1 and at most {most}.")
 
 
 def selection_names() -> list[str]:

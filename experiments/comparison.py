@@ -78,6 +78,7 @@ def compare(
     given = _first(parsed).run.run_dir
     folder = new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison") if given is None else Path(given)
     plan = ComparisonPlan.of(folder, pairs, arguments, n_seeds, n_orders)
+    plan.refuse_too_many(_first(parsed).setting.seed)
     if is_first_process():
         refuse_used(folder)
         plan.save()
@@ -103,6 +104,7 @@ def resume_comparison(
         plan.refuse_untrusted()
     plan.arguments += changes
     parsed = parse_pairs(plan.pairs, plan.arguments)
+    plan.refuse_too_many(_first(parsed).setting.seed)
     refuse_one_id(_first(parsed).run)
     if is_first_process():
         forget_failures(list(chain(*plan.jobs(parsed))))

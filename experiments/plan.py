@@ -6,12 +6,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
+from redwood.core.checks import LARGEST_SEED
 from redwood.core.errors import RedwoodError
 from redwood.core.files import plain
 from redwood.core.imports import allow
 from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.engine.folder import RunFolder
-from redwood.experiments.arguments import UsageError, option_names
+from redwood.experiments.arguments import MOST_RUNS, UsageError, option_names
 from redwood.experiments.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.resources import resources_needed
 from redwood.experiments.options import Options
@@ -31,8 +32,8 @@ _PLAN = Record(
         "comparison": Number(whole=True),
         "pairs": ListOf(Record({"setting": Text(), "method": Text()}), least=1),
         "arguments": ListOf(Text(empty=True)),
-        "seeds": Number(low=1, whole=True),
-        "class_orders": Number(low=1, whole=True, optional=True),
+        "seeds": Number(low=1, high=MOST_RUNS, whole=True),
+        "class_orders": Number(low=1, high=MOST_RUNS, whole=True, optional=True),
         "tuning": Record(dict.fromkeys(TuningCost._fields, Number(low=0))),
     },
     optional=frozenset({"class_orders", "tuning"}),
@@ -89,6 +90,24 @@ class ComparisonPlan:
             raise UsageError(
                 f"--class_orders {self.n_orders} has no effect under {self.pairs[0].setting}, whose tasks are not made "
                 "of classes; leave it out."
+            )
+
+    def refuse_too_many(self, first_seed: int) -> None:
+        """Raise `UsageError` if it has more runs than anyone waits for, or its last seed is none.
+
+        Args:
+            first_seed: The seed of the first run.
+        """
+        per_pair = self.n_seeds * (self.n_orders or 1)
+        orders = "" if self.n_orders is None else f" and --class_orders {self.n_orders}"
+        asked = f"--seeds {self.n_seeds}{orders}"
+        if per_pair * len(self.pairs) > MOST_RUNS:
+            raise UsageError(f"{asked} make {per_pair * len(self.pairs)} runs; ask for at most {MOST_RUNS}.")
+        last = first_seed + per_pair - 1
+        if last > LARGEST_SEED:
+            raise UsageError(
+                f"{asked} from --seed {first_seed} on need the seed {last}, and seeds end at {LARGEST_SEED}; "
+                "use a smaller --seed."
             )
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 
 from typing_extensions import override
 
-from redwood.core.checks import check_positive, check_range
+from redwood.core.checks import check_positive, check_range, check_types
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Range
 from redwood.settings.federated_stream import FederatedStream
@@ -34,10 +34,11 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
 
     @override
     def __post_init__(self) -> None:
+        check_types(self)  # the passes follow from other options
         self.clients = self.resolve("clients", self.clients, default=10)
         check_positive(self, "client_skew")
-        check_range(self, "rounds", 1)
-        check_range(self, "local_passes", 1)
+        check_range(self, "rounds", 1, 1_000_000)
+        check_range(self, "local_passes", 1, 1_000_000)
         check_range(self, "participation", 0, 1)
         if self.clients_per_round == 0:
             raise InvalidOptionError(

@@ -14,7 +14,7 @@ from typing import Any
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_json, write_json
 from redwood.core.schema import Anything, ListOf, MapOf, Number, Record, Text, check
-from redwood.experiments.arguments import UsageError, selection_names
+from redwood.experiments.arguments import MOST_RUNS, UsageError, selection_names
 from redwood.experiments.config_file import as_arguments, load_entries
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import lasting
@@ -32,7 +32,7 @@ _ENTRY = Record(
         "setting": Text(),
         "method": Text(),
         "options": MapOf(Anything()),
-        "seeds": Number(low=1, whole=True),
+        "seeds": Number(low=1, high=MOST_RUNS, whole=True),
         "weight": Number(low=0),
         "tags": ListOf(Text()),
         "enabled": Anything(),

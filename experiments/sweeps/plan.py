@@ -7,7 +7,7 @@ from typing import Self
 
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text
-from redwood.experiments.arguments import UsageError, option_names
+from redwood.experiments.arguments import MOST_RUNS, UsageError, option_names
 from redwood.experiments.options import Options, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan_file import read_plan, write_plan
@@ -28,10 +28,10 @@ _PLAN = Record(
         "sweep": Number(whole=True),
         "pair": Record({"setting": Text(), "method": Text()}),
         "arguments": ListOf(Text(empty=True)),
-        "seeds": Number(low=1, whole=True),
-        "class_orders": Number(low=1, whole=True, optional=True),
+        "seeds": Number(low=1, high=MOST_RUNS, whole=True),
+        "class_orders": Number(low=1, high=MOST_RUNS, whole=True, optional=True),
         "space": MapOf(ANYTHING),
-        "trials": Number(low=1, whole=True),
+        "trials": Number(low=1, high=MOST_RUNS, whole=True),
         "in_round": Number(low=1, whole=True),
         "protocol": Text(),
         "objectives": ListOf(Text(), least=1),

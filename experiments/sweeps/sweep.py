@@ -150,8 +150,9 @@ def _plan(pair: Pair, arguments: list[str], wanted: Wanted, how: LaunchOptions) 
         raise UsageError("--lca tests within phases, but no trial of a sweep is tested; give it to a run of the best.")
     if "eval_tasks" in option_names(arguments) and parse_options(pair, arguments).setting.eval_tasks == "none":
         raise UsageError("--eval_tasks none leaves the best options of a sweep without a test; leave it out.")
-    ComparisonPlan.of(Path(BEST), [pair], arguments, wanted.n_seeds, wanted.n_orders)  # checks the orders
+    best = ComparisonPlan.of(Path(BEST), [pair], arguments, wanted.n_seeds, wanted.n_orders)  # checks the orders
     options = tuned(pair, arguments)
+    best.refuse_too_many(options.setting.seed)
     written = read_space(wanted.entries, trusted=wanted.trusted)
     space = make_space(pair, arguments, written)
     n_trials = count_trials(space, wanted.trials)

@@ -55,8 +55,8 @@ class SliceTuner(Buyer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(self, "change", tuple(CHANGES))
-        check_range(self, "subsets", 3)
-        check_range(self, "repeats", 1)
+        check_range(self, "subsets", 3, 10_000)
+        check_range(self, "repeats", 1, 10_000)
         check_range(self, "balance", 0)
         if not 0 < self.curve_held_out < 1:
             raise InvalidOptionError(

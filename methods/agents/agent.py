@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
+from redwood.core.child_processes import check_processes
 from redwood.core.errors import InvalidOptionError, RedwoodError, is_raised_in, reason_of
 from redwood.core.registry import reference_of
 from redwood.core.seeding import derive_seed, generator
@@ -95,9 +96,9 @@ class Agent(Method):
     def __post_init__(self) -> None:
         check_choice(self, "policy", ("auto", *POLICIES))
         check_choice(self, "task_input", TASK_INPUTS)
-        check_range(self, "n_envs", 1)
+        check_range(self, "n_envs", 1, 10_000)
         check_choice(self, "task_shares", ("random", "equal"))
-        check_range(self, "env_processes", 0)
+        check_range(self, "env_processes", 0, 1024)
         if self.env_processes > self.n_envs:
             raise InvalidOptionError(
                 f"--env_processes {self.env_processes} is more than --n_envs {self.n_envs}, but each process needs an "
@@ -165,6 +166,7 @@ class Agent(Method):
         if self.task_shares == "equal":
             check_equal_shares(setting, self.n_envs, getattr(self, "batch_size", None))
         self._check_run(setting)
+        check_processes("env_processes", self.env_processes)
         self.device = self.run.device(setting.workers)
         self.phase_count = self.add_state("phase_count", 0)
         self.newest: deque[Array] = deque(maxlen=NEWEST if self.reads_recent else 0)

@@ -14,11 +14,11 @@ from redwood.settings.rl.types import Space
 RANGES: dict[str, tuple[float, float | None]] = {
     "n_steps": (1, None),
     "batch_size": (1, None),
-    "n_epochs": (1, None),
+    "n_epochs": (1, 1_000_000),
     "buffer_size": (1, None),
     "learning_starts": (0, None),
     "train_freq": (1, None),
-    "gradient_steps": (-1, None),
+    "gradient_steps": (-1, 1_000_000),
     "target_update_interval": (1, None),
     "policy_delay": (1, None),
     "tau": (0, 1),

@@ -51,7 +51,7 @@ class CAda(LightningMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "extractor_tasks", 0)
-        check_range(self, "column_width", 1)
+        check_range(self, "column_width", 1, 1_000_000)
         check_range(self, "orthogonality", 0)
         check_positive(self, "cosine_scale")
         if self.optimizer_state == "keep":

@@ -116,7 +116,7 @@ class Widen(LightningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "widen_units", 1)
+        check_range(self, "widen_units", 1, 1_000_000)
         check_choice(self, "widen_mode", WIDENINGS)
         check_choice(self, "widen_when", ("boundary", "event"))
         if self.widen_window < 0 or self.widen_window == 1:

@@ -50,7 +50,7 @@ class MetaLearner(LightningMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "inner_lr")
-        check_range(self, "inner_steps", 1)
+        check_range(self, "inner_steps", 1, 10_000)
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:

@@ -47,7 +47,7 @@ class EditableMixture(LightningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "prototypes", 1)
+        check_range(self, "prototypes", 1, 10_000)
         if self.expert_models and self.model != "auto":
             raise InvalidOptionError("--expert_models names the networks of all experts; leave --model out.")
         if self.expert_models:

@@ -67,12 +67,12 @@ class HardMoE(EditableMixture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "experts", 0)
-        check_range(self, "splits", 0)
+        check_range(self, "experts", 0, 10_000)
+        check_range(self, "splits", 0, 10_000)
         check_range(self, "split_below", 0, 1)
         check_range(self, "min_load", 0, 1)
         check_range(self, "gate_samples", 1)
-        check_range(self, "expert_processes", 0)
+        check_range(self, "expert_processes", 0, 1024)
         if self.splits and self.prototypes < 2:
             raise InvalidOptionError(f"--splits {self.splits} needs experts with at least 2 --prototypes.")
 

@@ -64,7 +64,7 @@ class PathSearch(TaskPaths):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "trials", 1)
+        check_range(self, "trials", 1, 10_000)
         check_range(self, "tune_tasks", 0)
         if self.optimizer_state == "keep":
             raise InvalidOptionError("--optimizer_state keep means nothing to new candidates; use reset.")

@@ -114,7 +114,7 @@ class GDumb(BufferOptions, LightningMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_buffer_options()
-        check_range(self, "memory_passes", 1)
+        check_range(self, "memory_passes", 1, 1_000_000)
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:

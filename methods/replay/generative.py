@@ -55,8 +55,8 @@ class GenerativeRehearsal(Distilling):
         super().__post_init__()
         check_range(self, "generated_alpha", 0)
         check_positive(self, "generated_ratio")
-        check_range(self, "latent", 2)
-        check_range(self, "generator_width", 1)
+        check_range(self, "latent", 2, 1_000_000)
+        check_range(self, "generator_width", 1, 1_000_000)
         check_positive(self, "generator_lr")
 
     @override

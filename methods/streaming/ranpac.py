@@ -33,7 +33,7 @@ class RanPAC(StreamingMethod):
     ridge: float = 0.0  # lambda (0: a power of ten, chosen on a fifth of the samples so far)
 
     def __post_init__(self) -> None:
-        check_range(self, "projection_dim", 1)
+        check_range(self, "projection_dim", 1, 1_000_000)
         check_range(self, "ridge", 0)
 
     @override

@@ -106,7 +106,7 @@ class DTP(LightningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "feedback_steps", 0)
+        check_range(self, "feedback_steps", 0, 10_000)
         check_range(self, "feedback_lr", 0)
         check_range(self, "feedback_momentum", 0)
         for name in ("dtp_beta", "feedback_noise"):

@@ -51,7 +51,7 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "budget")
-        check_range(self, "rounds", 1)
+        check_range(self, "rounds", 1, 1_000_000)
         for cost in self.costs:
             if not 0 < cost < math.inf:
                 raise InvalidOptionError(f"--costs {cost:g} has to be greater than 0 and finite.")

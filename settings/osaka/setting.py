@@ -90,8 +90,8 @@ class OsakaSetting(
         check_range(self, "stay_probability", 0, 1)
         check_range(self, "ways", 2)
         check_range(self, "shots", 1)
-        check_range(self, "timesteps", 1)
-        check_range(self, "pretraining", 0)
+        check_range(self, "timesteps", 1, 10_000_000)
+        check_range(self, "pretraining", 0, 10_000_000)
         check_range(self, "query_shots", 1)
         if not self.pretraining and self.query_shots != type(self).query_shots:
             raise InvalidOptionError(

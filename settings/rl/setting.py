@@ -58,7 +58,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
         check_range(self, "steps_per_task", 1)
         check_range(self, "task_noise", 0)
         check_range(self, "max_episode_steps", 0)
-        check_range(self, "test_episodes", 1)
+        check_range(self, "test_episodes", 1, 1_000_000)
         check_range(self, "eval_every", 0)
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)

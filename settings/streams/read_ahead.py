@@ -16,7 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from redwood.core.child_processes import end_with_parent, interrupts_blocked, main_module_hidden, usable_cores
+from redwood.core.child_processes import (
+    check_processes,
+    end_with_parent,
+    interrupts_blocked,
+    main_module_hidden,
+    usable_cores,
+)
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError, reason_of
 from redwood.core.fork_server import accept_signals
 from redwood.settings.data.arrays import Samples, drawn
@@ -92,6 +98,7 @@ def decoding_workers(name: str, samples: Sequence[Samples], given: int | None, s
         )
     if reason is not None:
         return 0
+    check_processes("num_workers", given or 0)
     return given or min(MOST_BY_DEFAULT, max(1, usable_cores() // share))
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -5,10 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from redwood.core.checks import check_choice, check_range
+from redwood.core.checks import LARGEST_SEED, check_choice, check_range, check_types
 from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameError
 from redwood.engine.run import Run
+from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.baselines import Finetune
+from redwood.settings import SETTINGS, get_setting
 from redwood.settings.tree import ClassIncrementalSetting
 
 
@@ -27,6 +30,8 @@ class TestCheckRange:
             (0, None, "--size 0 has to be at least 1."),
             (4, 3, "--size 4 has to be at least 1 and at most 3."),
             (float("nan"), None, "--size nan has to be a finite number."),
+            (2**32, 2**32 - 1, "--size 4294967296 has to be at least 1 and at most 4294967295."),
+            (10**400, 3, "--size 2^1328 or more has to be at least 1 and at most 3."),
         ],
     )
     def test_outside(self, value, high, sentence):
@@ -104,3 +109,54 @@ class TestTypes:
         assert (type(setting.seed), setting.data_dir) == (int, "data")
         assert type(Finetune(lr=np.float32(0.5)).lr) is float and Finetune(lr=1).lr == 1
         assert Run(devices=1).devices == "1"
+
+
+class TestLargeNumbers:
+    """Counts that no machine can handle are refused, whichever class has the option."""
+
+    CLASSES = (
+        Run,
+        *(get_setting(name) for name in SETTINGS),
+        *(get_method(name) for name in METHODS),
+        *(get_method(f"dqn+{name}") for name in AGENT_PARTS if name != "reset_critic"),
+        get_method("ppo+reset_critic"),
+    )
+
+    @pytest.mark.parametrize("value", [2**63, 10**400, 10**5000], ids=["2^63", "10^400", "10^5000"])
+    def test_of_every_option(self, value):
+        names = set()
+        for cls in self.CLASSES:
+            for f in dataclasses.fields(cls):
+                if str(f.type) in ("int", "int | None", "<class 'int'>") and f.metadata.get("cmd", True):
+                    names.add(f.name)
+                    with pytest.raises(RedwoodError, match=rf"--{f.name} \d\S*( or more)? .*\.$"):
+                        check_types(cls(**{f.name: value}))
+        assert len(names) > 70
+
+    def test_of_lists(self):
+        with pytest.raises(InvalidOptionError, match=r"--increment 2\^1328 or more has to be at most 1000000000\."):
+            ClassIncrementalSetting(increment=[2, 10**400])
+
+    def test_seeds_have_32_bits(self):
+        assert ClassIncrementalSetting(seed=LARGEST_SEED).seed == LARGEST_SEED
+        for name in ("seed", "class_order_seed"):
+            with pytest.raises(InvalidOptionError, match=f"--{name} 4294967296 has to be at most 4294967295"):
+                ClassIncrementalSetting(**{name: LARGEST_SEED + 1})
+
+    @pytest.mark.parametrize(
+        ("name", "option"),
+        [
+            ("osaka", "timesteps"),
+            ("federated_class_incremental", "rounds"),
+            ("continual_rl", "test_episodes"),
+            ("hard_moe", "experts"),
+            ("mntdp", "trials"),
+            ("maml", "inner_steps"),
+            ("ranpac", "projection_dim"),
+            ("ppo", "n_envs"),
+        ],
+    )
+    def test_each_takes_room_or_time(self, name, option):
+        cls = get_setting(name) if name in SETTINGS else get_method(name)
+        with pytest.raises(InvalidOptionError, match=f"--{option} 1000000000 has to be at least [01] and at most"):
+            cls(**{option: 10**9})

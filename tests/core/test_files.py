@@ -2,12 +2,16 @@
 
 import os
 import re
+import resource
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError, StorageError
 from redwood.core.files import (
     link_or_copy,
     read_json,
@@ -104,3 +108,31 @@ def test_what_is_no_file_is_not_replaced(tmp_path, make):
     make(tmp_path / "path")
     with pytest.raises(InvalidOptionError, match="--out"):
         refuse_foreign(tmp_path / "path", re.compile(b""), "--out")
+
+
+@contextmanager
+def file_size_limit(n_bytes: int) -> Iterator[None]:
+    """No file can have more bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with (
+        pytest.raises(StorageError, match=rf"^{path} cannot be written \(File too large\); make room there, and .*\.$"),
+        file_size_limit(100),
+    ):
+        write_atomically(path, bytes(1000))
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"old"
+
+
+def test_a_folder_that_is_gone(tmp_path):
+    shutil.rmtree(tmp_path)
+    with pytest.raises(StorageError, match=r"cannot be written \(its folder is gone\); start again\.$"):
+        write_atomically(tmp_path / "file", b"new")

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from redwood.core.errors import RedwoodError
-from redwood.engine.checkpoints import read_checkpoint
+from redwood.core.errors import RedwoodError, StorageError
+from redwood.engine.checkpoints import read_checkpoint, write_checkpoint
+from tests.core.test_files import file_size_limit
 
 
 @pytest.fixture
@@ -52,3 +53,16 @@ class Trap:
 
     def __reduce__(self):
         return type(self.path).touch, (self.path,)
+
+
+@pytest.mark.parametrize("limit", [100, 2000, 200_000])
+def test_no_room_is_told_and_leaves_the_old_file_alone(path, limit):
+    """torch's own error, of positions in the file, hides the cause."""
+    write_checkpoint({"weights": torch.arange(10.0)}, path)
+    with (
+        pytest.raises(StorageError, match=rf"^{path} cannot be written \(File too large\); make room there"),
+        file_size_limit(limit),
+    ):
+        write_checkpoint({"weights": torch.arange(100_000.0)}, path)
+    assert list(path.parent.iterdir()) == [path]
+    assert torch.equal(read_checkpoint(path, "")["weights"], torch.arange(10.0))

@@ -21,6 +21,9 @@ class TestSelection:
         ("arguments", "sentence"),
         [
             (["--seeds", "0"], "--seeds 0 has to be at least 1"),
+            *(([f"--{name}", "1000000000"], f"--{name} 1000000000 has to be at least 1") for name in ("seeds", "jobs")),
+            (["--class_orders", "1000000000"], "--class_orders 1000000000 has to be at least 1 and at most 100000"),
+            (["--sweep", "lr=1,2", "--trials", "1000000000"], "--trials 1000000000 has to be at least 1"),
             (["--seeds", "few"], "Argument --seeds: invalid int value: 'few'; see --help"),
             (["--resume"], "Argument --resume: expected one argument"),
             (["--list=3"], "Argument --list: ignored explicit argument '3'"),

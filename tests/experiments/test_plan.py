@@ -1,9 +1,12 @@
 import os
+from pathlib import Path
 
 import pytest
 import yaml
 
+from redwood.core.checks import LARGEST_SEED
 from redwood.core.errors import RedwoodError
+from redwood.experiments.arguments import MOST_RUNS, UsageError
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan import ComparisonPlan, is_comparison
@@ -113,3 +116,30 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RedwoodError, match="cannot be written"):
         ComparisonPlan(tmp_path / "file" / "new", [], [], 1).save()
+
+
+class TestSize:
+    def plan(self, n_seeds, n_orders=None):
+        return ComparisonPlan(Path("new"), [Pair("class_incremental", "random")] * 2, [], n_seeds, n_orders)
+
+    def test_all_seeds_have_32_bits(self):
+        self.plan(3).refuse_too_many(LARGEST_SEED - 2)
+        with pytest.raises(UsageError, match=r"--seeds 3 from --seed 4294967294 on need the seed 4294967296, and"):
+            self.plan(3).refuse_too_many(LARGEST_SEED - 1)
+        with pytest.raises(UsageError, match=r"--seeds 3 and --class_orders 2 from --seed 4294967291 on need"):
+            self.plan(3, 2).refuse_too_many(LARGEST_SEED - 4)
+
+    def test_of_all_pairs(self):
+        self.plan(MOST_RUNS // 2).refuse_too_many(0)
+        with pytest.raises(UsageError, match=r"^--seeds 1000 and --class_orders 51 make 102000 runs; ask for at most"):
+            self.plan(1000, 51).refuse_too_many(0)
+
+    def test_of_a_file(self, tmp_path):
+        plan = self.plan(1)
+        plan.folder = tmp_path
+        plan.save()
+        (tmp_path / "comparison.yaml").write_text(
+            (tmp_path / "comparison.yaml").read_text().replace("seeds: 1", f"seeds: {10**9}")
+        )
+        with pytest.raises(RedwoodError, match="seeds has to be at least 1 and at most 100000, not 1000000000"):
+            ComparisonPlan.load(tmp_path)
