@@ -48,6 +48,7 @@ class AsyncRehearsalBuffer:
         profiler: Times, bytes and counts of the parts of a step.
         peers: The workers, between `open` and `close`.
         tier: Where rows are kept.
+        asks_for_end: Set it to have all workers end after the same step: the next one that it can be told in.
         is_marked: Whether checkpoints name the states of rows that can be brought back; the strategies' do.
 
     Examples:
@@ -106,7 +107,7 @@ class AsyncRehearsalBuffer:
         self._policy, self._sampler = make_policy(policy, candidates), sampler
         self.tier, self._directory = tier, directory
         self._shared: SharedRows | None = None
-        self.is_marked = False
+        self.is_marked = self.asks_for_end = False
         self._settings = _settings_of(seed, replay)
         self.profiler = Profiler()
         self._lane = DeviceLane(torch.device("cpu"))
@@ -334,7 +335,8 @@ class AsyncRehearsalBuffer:
             offered: False: the samples are trained on, but not to be stored.
             counted: False: they are not trained on either. `weight` is 0 then, also for the samples replayed with them.
         """
-        request = Request(self._steps, self._drawn, samples, labels, tasks, offered, counted, self._lane.mark())
+        flags = offered, counted, self.asks_for_end
+        request = Request(self._steps, self._drawn, samples, labels, tasks, *flags, self._lane.mark())
         self._steps += 1
         if self._knows_rows:
             self._decide(request)
@@ -373,6 +375,15 @@ class AsyncRehearsalBuffer:
             weight = self._decided.result(self._timeout).weight
         self._pipeline.launch()
         return weight
+
+    @property
+    def ends(self) -> bool:
+        """Whether a worker has asked for the end by the latest step; the same on all workers after the same step.
+
+        Raises:
+            WorkerLostError: If another worker was lost.
+        """
+        return self._decided is not None and self._decided.result(self._timeout).ends
 
     def _reserve(self) -> None:
         """Allocate the memory of draws, and agree with the other workers where to exchange rows."""

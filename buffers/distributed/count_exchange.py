@@ -12,7 +12,8 @@ from redwood.buffers.randomness import integers
 from redwood.buffers.samplers.counts import GroupCounts
 from redwood.core.errors import BufferInputError
 
-# Fingerprint, incoming samples, current task, number of changed groups.
+# Fingerprint, incoming samples, current task, twice the number of changed groups, plus one from a worker that asks
+# for the end.
 HEAD = 4
 FIRST_WIDTH = 8
 # Steps in which room for changes is kept after it was last needed.
@@ -25,10 +26,12 @@ class WorkerCounts(NamedTuple):
     Attributes:
         incoming: Number of samples (N,) that each worker trains on beside the replayed ones.
         group_counts: Number of rows that each worker stores, by group; the next exchange changes them in place.
+        ends: Whether a worker asks for the end of training.
     """
 
     incoming: Tensor
     group_counts: GroupCounts
+    ends: bool
 
 
 class CountTable:
@@ -55,10 +58,11 @@ class CountTable:
                 "give all of them samples of one structure, shape and dtype, and the same options."
             )
         names, counts = messages[:, HEAD::2], messages[:, HEAD + 1 :: 2]
-        workers, places = (torch.arange(names.shape[1]) < messages[:, 3:4]).nonzero().unbind(1)
+        workers, places = (torch.arange(names.shape[1]) < messages[:, 3:4] // 2).nonzero().unbind(1)
         if len(workers):
             self._change(workers, names[workers, places], counts[workers, places])
-        return WorkerCounts(messages[:, 1], GroupCounts(self._groups, self._counts, messages[:, 2]))
+        group_counts = GroupCounts(self._groups, self._counts, messages[:, 2])
+        return WorkerCounts(messages[:, 1], group_counts, bool((messages[:, 3] % 2).any()))
 
     def _change(self, workers: Tensor, names: Tensor, counts: Tensor) -> None:
         groups = torch.cat([self._groups, names]).unique()
@@ -90,7 +94,9 @@ class CountExchange:
         self._sent: dict[int, int] = {}
         self._needed: deque[int] = deque([1], maxlen=KEPT)
 
-    def exchange(self, fingerprint: int, incoming: int, current: int, groups: Mapping[int, int]) -> WorkerCounts:
+    def exchange(
+        self, fingerprint: int, incoming: int, current: int, groups: Mapping[int, int], *, ends: bool = False
+    ) -> WorkerCounts:
         """Send the counts of this worker to all others, and receive theirs.
 
         Args:
@@ -98,6 +104,7 @@ class CountExchange:
             incoming: Number of samples that this worker trains on beside the replayed ones.
             current: The task that it trains, or -1.
             groups: Its number of rows of each group.
+            ends: Whether it asks for the end of training.
 
         Raises:
             ValueError: If the workers do not store the same kind of rows.
@@ -106,16 +113,18 @@ class CountExchange:
         if self._peers.world == 1:
             ids = sorted(groups)
             counts = integers([groups[group] for group in ids])
-            return WorkerCounts(integers([incoming]), GroupCounts(integers(ids), counts[None], integers([current])))
+            known = GroupCounts(integers(ids), counts[None], integers([current]))
+            return WorkerCounts(integers([incoming]), known, ends)
         changes = {group: n for group, n in groups.items() if self._sent.get(group) != n}
         changes |= {group: 0 for group in self._sent if group not in groups}
         room = room_for(max(self._needed))
         while True:
             entries = [number for entry in sorted(changes.items())[:room] for number in entry]
             message = torch.zeros(HEAD + 2 * room, dtype=torch.int64)
-            message[: HEAD + len(entries)] = torch.tensor([fingerprint, incoming, current, len(changes), *entries])
+            head = fingerprint, incoming, current, 2 * len(changes) + ends
+            message[: HEAD + len(entries)] = torch.tensor([*head, *entries])
             messages = self._peers.gather(message)
-            most = int(messages[:, 3].max())
+            most = int(messages[:, 3].max()) // 2
             if most <= room:
                 break
             room = room_for(most)

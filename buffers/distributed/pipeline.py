@@ -48,11 +48,13 @@ class Decision:
         placement: The incoming samples to keep, and their slots; None if no sample is to be stored.
         weight: See `AsyncRehearsalBuffer.weight`.
         group_counts: Number of rows that each worker stores from now on.
+        ends: See `AsyncRehearsalBuffer.ends`.
     """
 
     placement: Placement | None
     weight: float
     group_counts: GroupCounts
+    ends: bool
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Request:
         tasks: Their tasks, likewise.
         is_offered: Whether they are to be stored.
         is_counted: Whether they are trained on.
+        asks_for_end: See `AsyncRehearsalBuffer.asks_for_end`.
         begun: The `DeviceLane.mark` of the start of the step. Rows of earlier draws are no longer used then, and labels
             are there. The forward pass comes after it: decisions must not wait for that.
     """
@@ -78,6 +81,7 @@ class Request:
     tasks: Tensor | None = None
     is_offered: bool = False
     is_counted: bool = True
+    asks_for_end: bool = False
     begun: torch.cuda.Event | None = None
 
 
@@ -164,10 +168,11 @@ class Pipeline:
             # A repeated batch has weight 0, including the samples replayed with it.
             incoming = n if request.is_counted else -int(request.drawn[rank])
             groups = sampler.group_counts(len(self.buffer))
-            counts = self._count_exchange.exchange(self._kind_of_rows(draw), incoming, sampler.current, groups)
+            kind = self._kind_of_rows(draw)
+            counts = self._count_exchange.exchange(kind, incoming, sampler.current, groups, ends=request.asks_for_end)
         sizes = (counts.incoming + request.drawn).tolist()
         weight = self._peers.world * sizes[rank] / (sum(sizes) or 1)
-        return Decision(placement, weight, counts.group_counts)
+        return Decision(placement, weight, counts.group_counts, counts.ends)
 
     def _plan(self, decision: Decision, step: int, draw: DrawSettings) -> ExchangePlan:
         with self._profiler.clock("plan"):

@@ -130,9 +130,9 @@ class BufferCheckpoints:
             with lost_workers():
                 job.result()
 
-    def wait_after_error(self) -> None:
+    def wait_after_error(self, *, others_are_there: bool = False) -> None:
         """Like `wait`, after training has failed: other workers may be lost by then, and are not waited for."""
-        if self._group is None:
+        if self._group is None or others_are_there:
             try:
                 self.wait()
             except Exception as error:  # must not hide the error of training

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor
 from torch.distributed import ReduceOp, get_process_group_ranks
@@ -40,6 +41,7 @@ from redwood.buffers.strategy.batches import (
 )
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.buffers.strategy.data_parallel import data_parallel_group, rows_group
+from redwood.buffers.strategy.ending import CommonEnd
 from redwood.buffers.strategy.hooks import (
     check_is_finite,
     no_gradients,
@@ -149,6 +151,7 @@ class RehearsalMixin(BufferSaving):
         self._exchange_timeout = timeout
         self._checkpoints = BufferCheckpoints(memory, timeout)
         self._more_batches = MoreBatches(timeout)
+        self._common_end: CommonEnd | None = None
         self._loader: EvenLoader | None = None
         self._record: BatchRecord | None = None
 
@@ -257,6 +260,14 @@ class RehearsalMixin(BufferSaving):
         self._checkpoints.is_of_first_replica = group is None or 0 in get_process_group_ranks(group)
         device = self.root_device
         self.memory.open(group, device=device, rows_group=rows_group(group, device), timeout=self._exchange_timeout)
+        if world_size() > 1:
+            self._common_end = CommonEnd(self._trainer, self.memory, self._ends)
+
+    def _ends(self) -> bool:
+        """Whether a worker got SIGTERM, the same on all workers that have begun equally many steps."""
+        if self.memory.world < world_size():  # workers of one replica exchange no counts
+            return any(self._more_batches.exchange(self.memory.asks_for_end))
+        return self.memory.ends
 
     @override
     def process_dataloader(self, dataloader: object) -> object:
@@ -364,6 +375,12 @@ class RehearsalMixin(BufferSaving):
     def _transfer_hook(self) -> Callable[[Tree, int], Tree] | None:
         return overridden_hook(self._trainer, "on_after_batch_transfer")
 
+    @override
+    def on_validation_start(self) -> None:
+        super().on_validation_start()
+        if self._common_end is not None and self._trainer.state.fn == "fit":
+            self._common_end.no_more_steps()
+
     # After training.
 
     @override
@@ -372,6 +389,10 @@ class RehearsalMixin(BufferSaving):
         self.write_rest()
         self.memory.flush()
         self._checkpoints.wait()
+        if self._common_end is not None:
+            self._common_end.no_more_steps()
+            if self._trainer.received_sigterm:
+                raise SIGTERMException
 
     @override
     def on_exception(self, exception: BaseException) -> None:
@@ -379,7 +400,9 @@ class RehearsalMixin(BufferSaving):
         self._record = None
         self.memory.abort()
         self._more_batches.leave()
-        self._checkpoints.wait_after_error()
+        # At a common end no worker is lost, and callbacks may have saved a checkpoint.
+        is_common = self._common_end is not None and self._common_end.has_come
+        self._checkpoints.wait_after_error(others_are_there=is_common)
         super().on_exception(exception)
 
     @override

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from redwood.buffers.distributed.count_exchange import FIRST_WIDTH, HEAD, KEPT, CountExchange, WorkerCounts
+from redwood.buffers.distributed.count_exchange import FIRST_WIDTH, HEAD, KEPT, CountExchange
 from redwood.buffers.distributed.peers import Peers
 from redwood.core.errors import BufferInputError
 
@@ -56,10 +56,12 @@ def exchanged(steps: list[list[dict[int, int]]], fingerprints: tuple[int, ...] =
 
         def work(rank: int, step: int = step, groups: Any = groups, found: Any = found) -> None:
             try:
-                counts = exchanges[rank].exchange(fingerprints[rank], 10 * rank + step, rank - 1, groups[rank])
-                found[rank] = WorkerCounts(
-                    counts.incoming, counts.group_counts._replace(counts=counts.group_counts.counts.clone())
+                ends = (rank, step) == (WORLD - 1, 1)
+                counts = exchanges[rank].exchange(
+                    fingerprints[rank], 10 * rank + step, rank - 1, groups[rank], ends=ends
                 )
+                table = counts.group_counts.counts.clone()
+                found[rank] = counts._replace(group_counts=counts.group_counts._replace(counts=table))
             except BufferInputError as error:
                 found[rank] = error
 
@@ -82,6 +84,7 @@ def check(steps: list[list[dict[int, int]]]) -> list[list[int]]:
         table = [[mine.get(name, 0) for name in names] for mine in groups]
         for known in found.values():
             assert known.incoming.tolist() == [10 * rank + step for rank in range(WORLD)]
+            assert known.ends == (step == 1)  # the last worker asks for it
             assert known.group_counts.current.tolist() == [-1, 0, 1]
             assert known.group_counts.groups.tolist() == names
             assert known.group_counts.counts.tolist() == table
