@@ -123,10 +123,12 @@ class RowLayout:
                 f"got {', '.join(path for path, _ in leaves)}; add the same ones."
             )
         for leaf, (_, tensor) in zip(self.leaves, leaves, strict=True):
-            if tensor.shape[1:] != leaf.shape or tensor.dtype != leaf.dtype:
+            shape = tuple(tensor.shape[1:])
+            if shape != leaf.shape or tensor.dtype != leaf.dtype:
+                remedy = "pad all samples to one shape, as in the collate_fn of a loader"
                 raise BufferInputError(
                     f"Leaf {leaf.path} of this buffer has samples {leaf.shape} {leaf.dtype}, "
-                    f"got {tuple(tensor.shape[1:])} {tensor.dtype}; convert it first."
+                    f"got {shape} {tensor.dtype}; {'convert it first' if shape == leaf.shape else remedy}."
                 )
 
 

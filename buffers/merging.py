@@ -34,9 +34,13 @@ def merged(batch: Tree, replayed: Tree) -> Tree:
     pairs = list(zip(new, known, strict=True))
     for (path, incoming), (_, old) in pairs:
         if incoming.dtype != old.dtype or incoming.shape[1:] != old.shape[1:]:
+            # Rows have one shape, so that hooks, which follow the storing, come too late to pad.
+            remedy = "let on_after_batch_transfer make them alike"
+            if incoming.shape[1:] != old.shape[1:]:
+                remedy = "pad all batches to one shape in the loader's collate_fn"
             raise BufferInputError(
                 f"Leaf {path} of the incoming samples is {tuple(incoming.shape[1:])} {incoming.dtype}, that of the "
-                f"replayed ones {tuple(old.shape[1:])} {old.dtype}; let on_after_batch_transfer make them alike."
+                f"replayed ones {tuple(old.shape[1:])} {old.dtype}; {remedy}."
             )
     joined = iter([torch.cat([incoming, old]) for (_, incoming), (_, old) in pairs])
     return map_leaves(batch, lambda leaf: next(joined) if isinstance(leaf, Tensor) else leaf)

@@ -3,7 +3,8 @@
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import blake2b
 
@@ -14,6 +15,26 @@ from torch.distributed.constants import default_pg_timeout
 from redwood.core.errors import WorkerLostError
 
 POLL_S = 0.02
+
+
+@contextmanager
+def meeting() -> Iterator[None]:
+    """Raise an error of one sentence if the workers do not find each other in time.
+
+    Raises:
+        WorkerLostError: In place of a backend's error about a store or a connection; other errors stay as they are.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).lower()
+        is_late = "timed out" in text or "timeout" in text
+        if not is_late or not (isinstance(error, dist.DistError) or "gloo" in text):
+            raise
+        raise WorkerLostError(
+            "Not all workers came in time; look for the first error among them, and for one that was not started; if "
+            "one was only slow, raise timeout."
+        ) from error
 
 
 def is_restarted() -> bool:

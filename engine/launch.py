@@ -20,7 +20,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from redwood.core.child_processes import check_processes, usable_cores
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import USER_FILE_PREFIX, load_file
-from redwood.core.torchrun import join_workers
+from redwood.core.torchrun import join_workers, meeting
 from redwood.core.workers import TIMEOUT, raise_after_timeout, world_size
 from redwood.engine.launched import is_first_process, launched_processes
 from redwood.engine.loop import quiet_lightning, run_protocol
@@ -118,8 +118,9 @@ def cluster_environment() -> ClusterEnvironment:
 def _join(setting: Setting, run: Run) -> None:
     """Connect this worker to the others."""
     raise_after_timeout()
-    join_workers(lambda: "nccl" if run.device(setting.workers).type == "cuda" else "gloo", TIMEOUT)
-    with quiet_lightning():
+    with meeting():
+        join_workers(lambda: "nccl" if run.device(setting.workers).type == "cuda" else "gloo", TIMEOUT)
+    with meeting(), quiet_lightning():
         Fabric(
             accelerator=run.accelerator,
             devices=run.device_numbers(setting.workers),

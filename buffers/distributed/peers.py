@@ -13,6 +13,7 @@ from torch.distributed.distributed_c10d import get_backend_config
 
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.core.errors import WorkerLostError
+from redwood.core.torchrun import meeting
 
 
 def gather_in_rounds(message: Tensor, rank: int, world: int, group: ProcessGroup) -> Tensor:
@@ -109,7 +110,8 @@ class Peers:
         if self.world > 1:
             # A group of its own: messages of another thread must not get in between the gradients.
             ranks = dist.get_process_group_ranks(group) if group else None
-            made = dist.new_group(ranks, timeout, backend="gloo", use_local_synchronization=ranks is not None)
+            with meeting():
+                made = dist.new_group(ranks, timeout, backend="gloo", use_local_synchronization=ranks is not None)
             self.group = cast(ProcessGroup, made)
 
     def gather(self, message: Tensor) -> Tensor:

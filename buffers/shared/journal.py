@@ -39,7 +39,7 @@ class JournalSegment:
         self._record = np.dtype([("slot", "<i8"), ("row", np.void, stride)])
         self.n_records = 0
         try:
-            self._opened = FileIO(path, "w+" if fresh else "r+", opener=_for_this_user)
+            self._opened = FileIO(path, "w+" if fresh else "r+", opener=for_this_user)
         except OSError as error:
             if fresh:
                 raise self._full(error) from error
@@ -115,5 +115,6 @@ class JournalSegment:
         )
 
 
-def _for_this_user(path: str, flags: int) -> int:
+def for_this_user(path: str, flags: int) -> int:
+    """Open a file that no other user may read, as the `opener` of `open`."""
     return os.open(path, flags, 0o600)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from redwood.buffers.layout import WORD, RowLayout
 from redwood.buffers.randomness import Array
-from redwood.buffers.shared.journal import JournalError, JournalSegment
+from redwood.buffers.shared.journal import JournalError, JournalSegment, for_this_user
 from redwood.buffers.shared.owner import (
     Owner,
     named_files,
@@ -26,7 +26,7 @@ from redwood.buffers.shared.owner import (
 )
 from redwood.buffers.tiers import reserve
 from redwood.core.errors import BufferInputError, StorageError
-from redwood.core.files import write_atomically
+from redwood.core.files import replacing
 from redwood.core.torchrun import is_restarted
 
 FOLDER = Path("/dev/shm")
@@ -312,7 +312,8 @@ class SharedRows:
 
     def _replace_index(self, index: _Index) -> None:
         try:
-            write_atomically(self._index_file, json.dumps(asdict(index)).encode())
+            with replacing(self._index_file) as place, open(place, "w", opener=for_this_user) as file:
+                json.dump(asdict(index), file)
         except OSError as error:
             raise StorageError(
                 f"The index of the buffer in {self._folder} cannot be written ({error.strerror}); enlarge that file "
@@ -358,6 +359,7 @@ class SharedRows:
 
     def _read_index(self, number: int) -> _Index:
         path = self._folder / f"{self._owner.prefix}{self._rank}-{number}.json"
+        _check_owner(path)
         try:
             content = json.loads(path.read_text())
             marks = [Mark(**mark) for mark in content.pop("marks")]
@@ -374,6 +376,8 @@ class SharedRows:
             raise RowsLostError(f"are of a run of {index.world} workers, and this one has {self._world}")
         if (index.capacity, index.layout) != (capacity, _described(layout)):
             raise RowsLostError("are of another run, with other samples or another size")
+        for path in (self._rows_file(index), *(self._segment_file(index, mark) for mark in index.marks)):
+            _check_owner(path)
         try:
             size = self._rows_file(index).stat().st_size
         except OSError as error:
@@ -388,6 +392,17 @@ class SharedRows:
         if self._file is not None:
             self._file.close()
         self._segment = self._file = self._rows = self._index = None
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse a file, or a link, that another user has put into a folder in which everybody may write.
+
+    Raises:
+        RowsLostError: If it is not this user's; a missing file is left to whoever opens it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_uid != os.geteuid():
+            raise RowsLostError("have files of another user")
 
 
 def _described(layout: RowLayout) -> str:

@@ -28,6 +28,7 @@ from redwood.buffers.distributed.row_dealing import all_or_none
 from redwood.buffers.distributed.worker_thread import Job, WorkerThread
 from redwood.core.errors import BufferInputError
 from redwood.core.state import State
+from redwood.core.torchrun import meeting
 from redwood.core.workers import SAVING_TIMEOUT, gather_objects
 
 # The entry of a checkpoint that names the folder of its buffer.
@@ -68,7 +69,8 @@ class BufferCheckpoints:
         if self._worker_thread is None:
             self._worker_thread = WorkerThread(threaded=True)
         if self._group is None and dist.is_initialized() and dist.get_world_size() > 1:
-            self._group = cast(ProcessGroup, dist.new_group(timeout=self._timeout, backend="gloo"))
+            with meeting():
+                self._group = cast(ProcessGroup, dist.new_group(timeout=self._timeout, backend="gloo"))
 
     def save(self, checkpoint: State, path: Path, token: str, write: Callable[[Path], None]) -> None:
         """Copy what has changed in the buffer, and save it in another thread; every worker has to call this.

@@ -52,7 +52,7 @@ from redwood.buffers.strategy.hooks import (
 from redwood.buffers.strategy.saving import BufferSaving
 from redwood.buffers.strategy.uneven_inputs import EvenLoader, MoreBatches, even_loader
 from redwood.core.errors import BufferInputError
-from redwood.core.torchrun import join_workers
+from redwood.core.torchrun import join_workers, meeting
 from redwood.core.workers import TIMEOUT, raise_after_timeout, world_size
 
 BUFFER_SIZE, REPLAY = 1000, 8
@@ -243,8 +243,9 @@ class RehearsalMixin(BufferSaving):
     @override
     def setup_environment(self) -> None:
         raise_after_timeout()
-        join_workers(self._backend, self._exchange_timeout)
-        super().setup_environment()
+        with meeting():
+            join_workers(self._backend, self._exchange_timeout)
+            super().setup_environment()
         if self._trainer.state.fn == "fit":
             self.join_workers()
 

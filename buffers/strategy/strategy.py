@@ -58,6 +58,16 @@ class AsyncRehearsalStrategy(RehearsalMixin, DDPStrategy):
                 super().configure_ddp()
 
     @override
+    def on_exception(self, exception: BaseException) -> None:
+        super().on_exception(exception)  # adds an advice that would do without rehearsal
+        exception.args = tuple(
+            part.replace("ddp_find_unused_parameters_true", UNUSED).replace("DDPStrategy(", "AsyncRehearsalStrategy(")
+            if isinstance(part, str)
+            else part
+            for part in exception.args
+        )
+
+    @override
     def setup(self, trainer: Trainer) -> None:
         if not self._is_single_process or trainer.state.fn == "fit":
             super().setup(trainer)
@@ -88,5 +98,16 @@ class AsyncRehearsalModelParallelStrategy(RehearsalMixin, ModelParallelStrategy)
     strategy_name = f"{NAME}_model_parallel"
 
 
-if NAME not in StrategyRegistry:
-    StrategyRegistry.register(NAME, AsyncRehearsalStrategy, description=AsyncRehearsalStrategy.__doc__ or "")
+UNUSED = f"{NAME}_find_unused_parameters_true"
+
+
+def _register() -> None:
+    """Let `Trainer(strategy=...)` know the strategies by name, with default options of rehearsal."""
+    kinds = AsyncRehearsalStrategy, AsyncRehearsalFSDPStrategy, AsyncRehearsalModelParallelStrategy
+    for kind in kinds:
+        StrategyRegistry.register(kind.strategy_name, kind, description=kind.__doc__ or "", override=True)
+    text = f"{NAME} for modules with parameters that a step does not use"
+    StrategyRegistry.register(UNUSED, AsyncRehearsalStrategy, text, override=True, find_unused_parameters=True)
+
+
+_register()

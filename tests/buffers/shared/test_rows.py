@@ -8,6 +8,7 @@ import pickle
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,6 +168,20 @@ class TestRowsThatCannotBeUsed:
         with pytest.raises(RowsLostError, match="damaged"):
             recovered(tmp_path, "a", 4)
 
+    @pytest.mark.parametrize("pattern", ["*.json", "*.rows", "*journal-2"])
+    def test_files_of_another_user(self, tmp_path, monkeypatch, pattern):
+        left_behind(tmp_path)
+        (planted,) = tmp_path.glob(pattern)
+        lstat = Path.lstat
+
+        def of_another(path):
+            status = lstat(path)
+            return os.stat_result((*status[:4], status.st_uid + (path == planted), *status[5:10]))
+
+        monkeypatch.setattr(Path, "lstat", of_another)
+        with pytest.raises(RowsLostError, match=r"^have files of another user$"):
+            recovered(tmp_path, "b", 6)
+
     def test_that_another_process_still_uses(self, tmp_path):
         left_behind(tmp_path)
         (path,) = tmp_path.glob("*.rows")
@@ -179,6 +194,15 @@ class TestRowsThatCannotBeUsed:
                 recovered(tmp_path, "b", 6)
             other.stdin.close()
         assert numbers(recovered(tmp_path, "b", 6)[:6]) == [0, 11, 2, 3, 14, 15]
+
+
+def test_no_other_user_can_read_a_file(tmp_path):
+    before = os.umask(0)
+    try:
+        left_behind(tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 class TestSpace:
@@ -236,7 +260,7 @@ class TestSpace:
         shared = shared_rows(tmp_path)
         rows = storage(shared)
         rows.write(torch.arange(4), samples(torch.arange(4)))
-        monkeypatch.setattr("redwood.buffers.shared.rows.write_atomically", no_space_left)
+        monkeypatch.setattr("redwood.buffers.shared.rows.replacing", no_space_left)
         with pytest.warns(UserWarning, match="read their rows from disk"):
             shared.mark("a", 4)
         rows.write(torch.arange(4), samples(torch.arange(4)))

@@ -1,14 +1,22 @@
+import re
+import socket
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed as dist
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy, StrategyRegistry
 from torch.nn.parallel import DistributedDataParallel
 
-from redwood.buffers import AsyncRehearsalBuffer
+from redwood.buffers import AsyncRehearsalBuffer, WorkerLostError
 from redwood.buffers.strategy.rehearsal import BUFFER_SIZE, REPLAY
-from redwood.buffers.strategy.strategy import AsyncRehearsalStrategy
+from redwood.buffers.strategy.strategy import (
+    AsyncRehearsalFSDPStrategy,
+    AsyncRehearsalModelParallelStrategy,
+    AsyncRehearsalStrategy,
+)
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
 from tests.workers import GlooWorkers, TwoWorkers
 
@@ -29,6 +37,17 @@ class TestByName:
         assert isinstance(strategy, DDPStrategy)
         assert strategy.strategy_name == "async_rehearsal"
         assert (strategy.memory.buffer_size, strategy.memory.replay) == (BUFFER_SIZE, REPLAY)
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("async_rehearsal_find_unused_parameters_true", AsyncRehearsalStrategy),
+            ("async_rehearsal_fsdp", AsyncRehearsalFSDPStrategy),
+            ("async_rehearsal_model_parallel", AsyncRehearsalModelParallelStrategy),
+        ],
+    )
+    def test_others_are_known(self, name: str, kind: type) -> None:
+        assert type(StrategyRegistry.get(name)) is kind
 
     def test_trains_with_default_options(self) -> None:
         module = Looking()
@@ -134,3 +153,41 @@ def test_options_that_differ_between_workers(gloo_workers: GlooWorkers) -> None:
 def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         strategy_of(**options)
+
+
+class Idle(Stranger):
+    """Has parameters that no step uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = torch.nn.Linear(2, 2)
+
+
+def advised() -> tuple[str, list[int]]:
+    """What is said of such a module, and how many samples are replayed in the steps once it is followed."""
+    loader = loader_of(range(100 * rank(), 100 * rank() + 12))
+    with pytest.raises(RuntimeError, match="parameters that were not used") as raised:
+        trainer_of("async_rehearsal").fit(Idle(), loader)
+    module = Idle()
+    (name,) = re.findall(r"strategy='(\w+)'", str(raised.value))
+    trainer_of(name).fit(module, loader)
+    return str(raised.value), [len(ids) for ids in module.replayed]
+
+
+def test_advice_for_unused_parameters_keeps_the_rehearsal(two_workers: TwoWorkers) -> None:
+    for message, replayed in two_workers.run(advised):
+        assert "AsyncRehearsalStrategy(find_unused_parameters=True)" in message
+        assert replayed == [0, 8, 8]
+
+
+def test_workers_that_do_not_come_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}
+    for name, value in {**started, **address}.items():
+        monkeypatch.setenv(name, str(value))
+    trainer = trainer_of(strategy_of(timeout=timedelta(seconds=0.5)), devices=2)
+    with pytest.raises(WorkerLostError, match=r"^Not all workers came in time; look for [^.]*raise timeout\.$"):
+        trainer.fit(Stranger(), loader_of(range(8)))

@@ -1,17 +1,19 @@
 """Batches of any structure, and those that are refused."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader
 
 from redwood.buffers import AsyncRehearsalStrategy, Ring
 from tests.buffers.helpers import features_of
 from tests.buffers.strategy.batch_structures import EPOCH, FORMS, Keeping, alike, loader_as, x_of
-from tests.buffers.strategy.plain_modules import Numbers, loader_of, strategy_of, trainer_of
+from tests.buffers.strategy.plain_modules import Numbers, Stranger, batch_of, loader_of, strategy_of, trainer_of
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -95,7 +97,7 @@ class TestRefused:
         def widths(ids: list[int]) -> dict[str, Tensor]:
             return {"x": torch.zeros(4, 5), "more": torch.zeros(4, 2 + ids[0])}
 
-        with pytest.raises(ValueError, match="more") as raised:
+        with pytest.raises(ValueError, match=r"Leaf more .*; pad all batches to one shape in") as raised:
             trainer_of(strategy_of()).fit(Keeping(), DataLoader(Numbers(range(8)), 4, collate_fn=widths))
         assert is_one_sentence(str(raised.value))
 
@@ -108,6 +110,24 @@ class TestRefused:
             trainer_of(strategy_of(start_method=start_method), devices=2)
         assert is_one_sentence(str(raised.value))
         trainer_of(strategy_of(start_method=start_method), devices=1)
+
+    def test_samples_of_many_lengths_that_a_hook_pads(self) -> None:
+        """They are stored before the hook; padded in the loader, they train."""
+
+        class Padding(Stranger):
+            def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+                return {**batch, "text": pad(batch["text"], (0, 9 - batch["text"].shape[1]))}
+
+        def collated(ids: list[int], length: int = 0) -> dict[str, Tensor]:
+            return {**batch_of(ids), "text": torch.ones(len(ids), length or 2 + ids[0])}
+
+        numbers = Numbers(range(12))
+        with pytest.raises(ValueError, match="pad all samples to one shape, as in the collate") as raised:
+            trainer_of(strategy_of()).fit(Padding(), DataLoader(numbers, 4, collate_fn=collated))
+        assert is_one_sentence(str(raised.value))
+        module = Stranger()
+        trainer_of(strategy_of()).fit(module, DataLoader(numbers, 4, collate_fn=partial(collated, length=9)))
+        assert [len(ids) for ids in module.replayed] == [0, 3, 3]
 
     def test_dataloader_iter(self) -> None:
         class Iterating(Keeping):
