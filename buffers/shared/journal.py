@@ -50,6 +50,11 @@ class JournalSegment:
         else:
             self._read_head()
 
+    @staticmethod
+    def size_of(n_records: int, stride: int) -> int:
+        """Bytes of a segment of so many records of rows of `stride` bytes."""
+        return _HEAD + n_records * (8 + stride)
+
     def _read_head(self) -> None:
         head = os.pread(self._file, _HEAD, 0)
         self.n_records = int.from_bytes(head, "little")

@@ -31,6 +31,8 @@ from redwood.core.torchrun import is_restarted
 
 FOLDER = Path("/dev/shm")
 FORMAT = 1
+# What is left of shared memory to workers of DataLoaders and to NCCL, which die without: a part, and a bound on it.
+HEADROOM, MOST_HEADROOM = 0.25, 2**30
 # Marks whose rows can be brought back: the checkpoint of the last one may not be complete when a worker is killed.
 KEPT_MARKS = 2
 
@@ -147,6 +149,7 @@ class SharedRows:
                 f"The folder {self._folder} cannot be used ({error.strerror}); choose another one."
             ) from error
         index = _Index(secrets.token_hex(4), self._world, capacity, _described(layout), [])
+        self._check_room(capacity, layout.stride)
         try:
             self._reserve(self._rows_file(index), capacity * layout.stride)
         except OSError as error:
@@ -159,6 +162,37 @@ class SharedRows:
         rows = self._mapped(index, layout)
         self._begin(index, Mark(0, 0), layout.stride)
         return rows
+
+    def _check_room(self, capacity: int, stride: int) -> None:
+        """Make sure, before any file is made, that rows and journals of all workers of this machine fit.
+
+        Raises:
+            StorageError: If they do not, or if too little would be left to others.
+        """
+        free, headroom = self._free(), self._headroom()
+        # Of these workers some may have made their rows already.
+        heads = tuple(f"{self._owner.prefix}{rank}-{self._number}." for rank in self._local)
+        files = named_files(self._folder, self._owner.prefix)
+        free += sum(_size(path) for name, path in files if name.startswith(heads))
+        one = capacity * stride + KEPT_MARKS * JournalSegment.size_of(capacity, stride)
+        needed = len(self._local) * one
+        if needed + headroom > free:
+            raise StorageError(
+                f"Rows and journals of {len(self._local)} workers take {needed:,} bytes of {self._folder}, "
+                f"{headroom:,} stay for others, such as workers of DataLoaders, and {free:,} are free; make the buffer "
+                "smaller, enlarge that file system (docker run --shm-size), choose another folder, or the tier host."
+            )
+
+    def _free(self) -> int:
+        status = os.statvfs(self._folder)
+        return status.f_bavail * status.f_frsize
+
+    def _headroom(self) -> int:
+        """Bytes of the file system that others need; it has no others if it is not that of shared memory."""
+        if not FOLDER.exists() or self._folder.stat().st_dev != FOLDER.stat().st_dev:
+            return 0
+        status = os.statvfs(self._folder)
+        return min(int(HEADROOM * status.f_blocks * status.f_frsize), MOST_HEADROOM)
 
     def recover(self, layout: RowLayout, capacity: int, name: str, filled: int) -> Tensor:
         """The rows (capacity, words) that an earlier process has left, as they were at a mark.
@@ -240,11 +274,24 @@ class SharedRows:
         needed = index[self._unsaved[index]]
         if len(needed):
             try:
+                self._leave_headroom(len(needed))
                 self._segment.append(needed, self._rows[needed])
             except StorageError as error:
                 self._give_up_marks(error)
             else:
                 self._unsaved[needed] = False
+
+    def _leave_headroom(self, n: int) -> None:
+        """Make sure that others, who may have filled the file system meanwhile, keep their part beside n records.
+
+        Raises:
+            StorageError: If they would not.
+        """
+        if self._free() - JournalSegment.size_of(n, self._stride) < self._headroom():
+            raise StorageError(
+                f"Others have filled {self._folder}, so that the journal of the buffer has no room; enlarge that file "
+                "system, or make the buffer smaller."
+            )
 
     def _give_up_marks(self, error: StorageError) -> None:
         """Go on without marks until the next one: training itself needs no journal.
@@ -392,6 +439,13 @@ class SharedRows:
         if self._file is not None:
             self._file.close()
         self._segment = self._file = self._rows = self._index = None
+
+
+def _size(path: Path) -> int:
+    """Bytes that a file takes, which another process may remove."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_blocks * 512
+    return 0
 
 
 def _check_owner(path: Path) -> None:

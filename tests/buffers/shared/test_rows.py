@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import json
 import os
 import pickle
@@ -9,11 +10,13 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from redwood.buffers.layout import RowLayout
+from redwood.buffers.shared import rows as rows_module
 from redwood.buffers.shared.owner import NAME
 from redwood.buffers.shared.rows import RowsLostError, SharedRows
 from redwood.buffers.storage import RowStorage
@@ -215,6 +218,39 @@ class TestSpace:
             storage(shared_rows(tmp_path))
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("world", [1, 3])
+    def test_it_is_there_for_rows_and_journals_and_others(self, tmp_path, monkeypatch, world):
+        monkeypatch.setattr(rows_module, "FOLDER", tmp_path)
+        total, blocks = 3 * CAPACITY * LAYOUT.stride + 2 * (8 + 8 * CAPACITY), 2**20
+        headroom = blocks // 4
+        free = world * total + headroom - 1
+        monkeypatch.setattr(os, "statvfs", lambda folder: status_of(free, blocks))
+        with pytest.raises(StorageError, match=rf"of {world} workers take {world * total:,} bytes .* {headroom:,} "):
+            storage(shared_rows(tmp_path, world=world))
+        assert list(tmp_path.iterdir()) == []
+        monkeypatch.setattr(os, "statvfs", lambda folder: status_of(free + 1, blocks))
+        storage(shared_rows(tmp_path, world=world))
+
+    def test_what_other_workers_have_made_counts_as_room(self, tmp_path, monkeypatch):
+        storage(shared_rows(tmp_path, 1, world=2))
+        gc.collect()  # it was another process's
+        made = sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir())
+        needed = 2 * (3 * CAPACITY * LAYOUT.stride + 2 * (8 + 8 * CAPACITY))
+        monkeypatch.setattr(os, "statvfs", lambda folder: status_of(max(0, needed - made), 2**20))
+        storage(shared_rows(tmp_path, 0, world=2))
+        assert len(list(tmp_path.glob("*.rows"))) == 2
+
+    def test_a_journal_leaves_room_to_others(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(rows_module, "FOLDER", tmp_path)
+        shared = shared_rows(tmp_path)
+        rows = storage(shared)
+        rows.write(torch.arange(4), samples(torch.arange(4)))
+        shared.mark("a", 4)
+        monkeypatch.setattr(os, "statvfs", lambda folder: status_of(2**18, 2**20))
+        with pytest.warns(UserWarning, match=r"^Others have filled .* read their rows from disk\.$"):
+            rows.write(torch.arange(4), samples(torch.arange(4)))
+        assert {path.suffix for path in tmp_path.iterdir()} == {".rows"}
+
     def test_it_is_reserved_before_it_is_written(self, tmp_path):
         rows = storage(shared_rows(tmp_path))
         (path,) = tmp_path.glob("*.rows")
@@ -265,6 +301,10 @@ class TestSpace:
             shared.mark("a", 4)
         rows.write(torch.arange(4), samples(torch.arange(4)))
         assert {path.suffix for path in tmp_path.iterdir()} == {".rows"}
+
+
+def status_of(free, total):
+    return SimpleNamespace(f_bavail=free, f_blocks=total, f_frsize=1)
 
 
 def no_space_left(*args):
