@@ -33,6 +33,8 @@ from redwood.core.workers import SAVING_TIMEOUT, gather_objects
 
 # The entry of a checkpoint that names the folder of its buffer.
 ENTRY = "async_rehearsal"
+# The entry with the states of the loaders of each process; Lightning keeps those of the first one alone.
+LOADERS = "async_rehearsal_loaders"
 # What a folder's name ends with while another one takes its place.
 _BEFORE = ".before.pending"
 
@@ -87,6 +89,8 @@ class BufferCheckpoints:
         memory, first = self._memory, self._group is None or dist.get_rank() == 0
         memory.buffer.mark(token)
         checkpoint[ENTRY] = {"folder": token, "workers": memory.world}
+        with lost_workers():
+            checkpoint[LOADERS] = gather_objects(_fit_loop_of(checkpoint).get(_STATES, []), self._group)
         folder = folder_of(path) / token
         # Only a checkpoint that becomes complete is one that the next one may refer to.
         saved, self._saved = self._saved, None
@@ -173,9 +177,17 @@ class BufferCheckpoints:
         group = self._group if every else memory.peers.group
         # Some read rows that others find in memory: all wait here, and not in the next exchange, which is less patient.
         extra = all_or_none(lambda: read_checkpoint(folder, memory.buffer, rank, world, group), self._group)
+        self._give_loaders_their_states(checkpoint)
         memory.buffer.mark(mark_of(folder))
         memory.restore(extra)
         return True
+
+    def _give_loaders_their_states(self, checkpoint: State) -> None:
+        """Have Lightning restore the loaders of this process, if there are as many processes as before."""
+        states = checkpoint.get(LOADERS, [])
+        number, n = (0, 1) if self._group is None else (dist.get_rank(), dist.get_world_size())
+        if len(states) == n and states[number]:
+            _fit_loop_of(checkpoint)[_STATES] = states[number]
 
     def remove(self, path: Path, remove: Callable[[], None]) -> None:
         """Remove a checkpoint, by `remove`, and its folder, once the latest save is complete.
@@ -205,6 +217,16 @@ class BufferCheckpoints:
         if self._group is not None and dist.is_initialized():
             dist.destroy_process_group(self._group)
         self._worker_thread = self._group = self._saved = None
+
+
+# Where Lightning keeps the states of loaders.
+_STATES = "combined_loader"
+
+
+def _fit_loop_of(checkpoint: State) -> State:
+    """The state of the loop of batches in a checkpoint of Lightning."""
+    state: State = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
+    return state
 
 
 def new_token() -> str:

@@ -10,12 +10,15 @@ What happens to one training batch, in the order in which Lightning calls the ho
 4. `backward` weighs the loss.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 import torch
+from lightning_fabric.utilities.data import _set_sampler_epoch
+from lightning_fabric.utilities.types import _Stateful
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -153,6 +156,7 @@ class RehearsalMixin(BufferSaving):
         self._more_batches = MoreBatches(timeout)
         self._common_end: CommonEnd | None = None
         self._loader: EvenLoader | None = None
+        self._has_warned = False
         self._record: BatchRecord | None = None
 
     # What a module may use.
@@ -271,6 +275,23 @@ class RehearsalMixin(BufferSaving):
         return self.memory.ends
 
     @override
+    def check_loaders(self) -> None:
+        loop = self._trainer.fit_loop
+        progress, loaders = loop.epoch_loop.batch_progress, loop._combined_loader
+        if not progress.current.ready or progress.is_last_batch or loaders is None or self._has_warned:
+            return
+        is_ahead = bool(getattr(loop._data_fetcher, "batches", None))
+        is_through = self._loader is not None and self._loader.is_repeating
+        if is_ahead or is_through or not all(isinstance(loader, _Stateful) for loader in loaders.flattened):
+            self._has_warned = True
+            warnings.warn(
+                "A checkpoint within an epoch does not hold the place of this train loader: a run that goes on from it "
+                "trains on other batches in that epoch; save at the end of an epoch, or use a loader with a length and "
+                "a state, such as torchdata's StatefulDataLoader.",
+                stacklevel=2,
+            )
+
+    @override
     def process_dataloader(self, dataloader: object) -> object:
         dataloader = super().process_dataloader(dataloader)
         loop = self._trainer.fit_loop
@@ -278,6 +299,8 @@ class RehearsalMixin(BufferSaving):
         if is_for_training and world_size() > 1:
             dataloader = even_loader(dataloader, self._more_batches.exchange, self._has_one_loader)
             self._loader = dataloader if isinstance(dataloader, EvenLoader) else None
+        if is_for_training:  # Lightning tells the sampler too late for a loader that goes on within an epoch
+            _set_sampler_epoch(dataloader, loop.epoch_progress.current.processed)
         return dataloader
 
     def _has_one_loader(self) -> bool:

@@ -27,6 +27,10 @@ class BufferSaving(Strategy):
         """Write the samples of this step, if that has not been done yet."""
         raise NotImplementedError
 
+    def check_loaders(self) -> None:
+        """Warn if a run that goes on from here would be trained on other batches than this one."""
+        raise NotImplementedError
+
     @override
     def save_checkpoint(self, checkpoint: State, filepath: str | Path, storage_options: object = None) -> None:
         """Save a checkpoint with the buffer; it appears once it is complete, in place of an older one of its name.
@@ -42,6 +46,7 @@ class BufferSaving(Strategy):
             save(checkpoint, filepath, storage_options)
             return
         path = local_path(filepath)
+        self.check_loaders()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._checkpoints.wait()  # no worker may make files of this checkpoint while the first one removes others
         token = self.broadcast(new_token())
