@@ -7,11 +7,12 @@ from datetime import timedelta
 import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.distributed.constants import default_pg_timeout
 
 from redwood.buffers.buffer import RehearsalBuffer
 from redwood.buffers.distributed.components import check_sampler, make_policy
 from redwood.buffers.distributed.device_lane import DeviceLane
-from redwood.buffers.distributed.peers import Peers, place_in
+from redwood.buffers.distributed.peers import Peers, abort_nccl, place_in
 from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipeline, Request
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.distributed.row_exchange import FetchedRows
@@ -159,10 +160,11 @@ class AsyncRehearsalBuffer:
                 "tier=shared needs the checkpoints of a strategy, to which its rows go back; in a loop of your own "
                 "choose host."
             )
-        self._timeout = timeout
+        # While a pause ends, no collective runs that has a limit of its own.
+        self._timeout = timeout or default_pg_timeout
         # Before the workers connect: a worker that is refused must not end the connections of the others.
         self.prepare(*place_in(group), device)
-        peers = Peers(group, timeout, self.profiler, training=rows_group)
+        peers = Peers(group, timeout, self.profiler, free=None if rows_group is None else abort_nccl)
         self._pipeline = Pipeline(
             self.buffer,
             peers,
@@ -384,6 +386,29 @@ class AsyncRehearsalBuffer:
             WorkerLostError: If another worker was lost.
         """
         return self._decided is not None and self._decided.result(self._timeout).ends
+
+    def begin_pause(self) -> None:
+        """Begin a time without steps, such as a validation, in which a lost worker is noticed as well.
+
+        All workers have to call this after the same step, and `end_pause` before the next one.
+        """
+        if self.peers is not None and self.peers.world > 1:
+            self._pipeline.begin_pause()
+
+    def end_pause(self) -> None:
+        """End it.
+
+        Raises:
+            WorkerLostError: If another worker was lost meanwhile.
+        """
+        if self.peers is not None and self.peers.world > 1:
+            self.peers.end_pause()
+            self.peers.check()
+
+    def check_workers(self) -> None:
+        """Raise `WorkerLostError` if another worker was lost during a pause."""
+        if self.peers is not None:
+            self.peers.check()
 
     def _reserve(self) -> None:
         """Allocate the memory of draws, and agree with the other workers where to exchange rows."""

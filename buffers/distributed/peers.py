@@ -1,15 +1,16 @@
 """The workers that share their rehearsal buffers, and the two collectives of a step: counts and rows."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from threading import Thread
 from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
-from torch.distributed.distributed_c10d import get_backend_config
+from torch.distributed.distributed_c10d import _world, get_backend_config
 
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.core.errors import WorkerLostError
@@ -59,8 +60,14 @@ def _wait(under_way: list[dist.Work | None]) -> None:
         work.wait()
 
 
+# What a worker says to the one before it when its pause ends, and in which kind of message.
+_DONE, _LOST, _TAG = 0, 1, 1
+_FOR_EVER = timedelta(days=1000)
+
 # From this number of workers on, messages between pairs are faster than gloo's collectives.
 MANY = 16
+# Seconds that an abort is waited for: the others must learn of the loss as well.
+ABORT_S = 30.0
 
 
 def place_in(group: ProcessGroup | None) -> tuple[int, int]:
@@ -80,12 +87,29 @@ def nccl_group(device: torch.device) -> ProcessGroup | None:
     return dist.group.WORLD if "cuda:nccl" in get_backend_config().split(",") else None
 
 
+def abort_nccl() -> None:
+    """Abort the communicators of all NCCL groups of this process, so that no thread waits in one for a lost worker.
+
+    All at once: on a GPU the collectives of one group may wait for those of another, and so may their abort.
+    """
+    threads = [Thread(target=group.abort, daemon=True) for group in _nccl_groups()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(ABORT_S)
+
+
+def _nccl_groups() -> list[ProcessGroup]:
+    return [group for group in list(_world.pg_map) if "cuda:nccl" in get_backend_config(group).split(",")]
+
+
 class Peers:
     """This worker and the others; alone, it exchanges nothing.
 
     Attributes:
         rank: Number of this worker, from 0.
         world: Number of workers.
+        lost: The error that tells of a worker that was lost during a pause.
     """
 
     def __init__(
@@ -93,7 +117,7 @@ class Peers:
         group: ProcessGroup | None,
         timeout: timedelta | None,
         profiler: Profiler,
-        training: ProcessGroup | None = None,
+        free: Callable[[], None] | None = None,
     ) -> None:
         """Join the workers of a group; every one of them has to call this.
 
@@ -101,9 +125,11 @@ class Peers:
             group: The workers; None: all, or this one alone without a process group.
             timeout: How long to wait for the others before they count as lost; None: as torch's default.
             profiler: Notes bytes.
-            training: The NCCL group of training, which is aborted once a worker is lost.
+            free: Called once a worker is lost, where training may wait for it in a collective of NCCL.
         """
-        self._training = training
+        self._free = free
+        self._is_pausing = False
+        self.lost: WorkerLostError | None = None
         self.rank, self.world = place_in(group)
         self._profiler = profiler
         self.group: ProcessGroup | None = None
@@ -122,6 +148,7 @@ class Peers:
         """
         if self.group is None:
             return message[None]
+        self.check()
         self._profiler.count(counts=message.nbytes)
         with self._ending_others():
             if self.world >= MANY:
@@ -166,18 +193,66 @@ class Peers:
         """Like `lost_workers`; and the thread that trains may wait for that worker in a collective of NCCL.
 
         NCCL does not notice by itself that a worker has ended. Gloo does; so the exchange of counts fails, and the
-        communicator is aborted here. The collective then returns, and the next one raises an error.
+        communicators are aborted here. The collective then returns, and the next one raises an error.
         """
         try:
             with lost_workers():
                 yield
         except WorkerLostError:
-            if self._training is not None:
-                self._training.abort()
+            if self._free is not None and self.group is not None:  # it has not left
+                self._free()
             raise
+
+    # A pause: the workers exchange nothing for long, as during a validation, and one may be lost meanwhile.
+
+    def begin_pause(self) -> None:
+        """Begin a pause; all workers have to call this, and then `watch` and `end_pause` in two threads."""
+        self._is_pausing = True
+
+    def end_pause(self) -> None:
+        """End the pause of this worker."""
+        self._is_pausing = False
+        self._tell(_DONE)
+
+    def watch(self) -> None:
+        """Wait until the next worker has ended its pause; a loss is passed on from worker to worker.
+
+        Raises:
+            WorkerLostError: If another worker was lost.
+        """
+        said, group = torch.zeros(1, dtype=torch.int64), self.group
+        assert group is not None
+        try:
+            with self._ending_others():
+                work = dist.irecv(said, group=group, group_src=(self.rank + 1) % self.world, tag=_TAG)
+                assert work is not None
+                work.wait(_FOR_EVER)  # a pause may take long; gloo tells if a connection ends
+                if said == _LOST:
+                    raise WorkerLostError(
+                        "Another worker was lost while this one exchanged nothing; look for the first error among the "
+                        "workers, then start all of them anew from the last checkpoint."
+                    )
+        except WorkerLostError as error:
+            self.lost = error
+            self._tell(_LOST)
+            raise
+
+    def check(self) -> None:
+        """Raise `WorkerLostError` if a worker was lost during a pause."""
+        if self.lost is not None:
+            raise self.lost
+
+    def _tell(self, what: int) -> None:
+        """Tell the worker before this one, which may be lost."""
+        if self.group is not None:
+            with suppress(RuntimeError):
+                said = torch.tensor([what])
+                _wait([dist.isend(said, group=self.group, group_dst=(self.rank - 1) % self.world, tag=_TAG)])
 
     def leave(self) -> None:
         """Destroy the group; workers that wait for this one end with an error."""
+        if self._is_pausing:  # its own waiting keeps the connections open
+            self._tell(_LOST)
         if self.group is not None and dist.is_initialized():
             dist.destroy_process_group(self.group)
         self.group = None

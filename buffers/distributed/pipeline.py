@@ -252,6 +252,11 @@ class Pipeline:
         """See `WorkerThread.together`."""
         return self._worker_thread.together()
 
+    def begin_pause(self) -> None:
+        """Look after the other workers while there is nothing to exchange; all of them have to call this."""
+        self._peers.begin_pause()
+        self._worker_thread.submit(self._peers.watch)
+
     def receive(self, fetched: FetchedRows) -> Tree:
         """The samples fetched last, for the thread that trains: a tree of tensors (r, ...)."""
         self._lane.leave(fetched.done, fetched.rows)

@@ -25,7 +25,7 @@ from redwood.buffers.strategy.batches import labels_of, tasks_of
 from redwood.buffers.strategy.hooks import refuse_short_lived_workers
 from redwood.buffers.strategy.rehearsal import RehearsalMixin
 from redwood.core.errors import BufferInputError
-from redwood.core.workers import TIMEOUT
+from redwood.core.workers import TIMEOUT, raise_after_timeout
 
 _SERVED = DDPStrategy, FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 # They inherit from strategies that are served, but take gradients, weights and checkpoints out of their hands.
@@ -64,6 +64,7 @@ class AsyncRehearsalCallback(Callback):
         Raises:
             TypeError: If an argument is of another kind.
         """
+        raise_after_timeout()  # `setup` comes too late for it: Lightning has made the process group by then
         check_types(extras=extras, timeout=timeout, labels=labels, tasks=tasks)
         if not isinstance(memory, AsyncRehearsalBuffer):
             raise TypeError(f"memory is an AsyncRehearsalBuffer, got {memory!r}; write AsyncRehearsalBuffer(...).")

@@ -312,6 +312,7 @@ class RehearsalMixin(BufferSaving):
     @override
     def batch_to_device(self, batch: Tree, device: torch.device | None = None, dataloader_idx: int = 0) -> Tree:
         if not self._trainer.training or self.memory.peers is None:
+            self.memory.check_workers()
             return super().batch_to_device(batch, device, dataloader_idx)
         self.write_rest()
         self._record = record = self._new_record(batch)
@@ -402,8 +403,16 @@ class RehearsalMixin(BufferSaving):
     @override
     def on_validation_start(self) -> None:
         super().on_validation_start()
-        if self._common_end is not None and self._trainer.state.fn == "fit":
-            self._common_end.no_more_steps()
+        if self._trainer.state.fn == "fit":
+            if self._common_end is not None:
+                self._common_end.no_more_steps()
+            self.memory.begin_pause()
+
+    @override
+    def on_validation_end(self) -> None:
+        super().on_validation_end()
+        if self._trainer.state.fn == "fit":
+            self.memory.end_pause()
 
     # After training.
 

@@ -3,19 +3,22 @@
 The group of training is a fake one: its collectives take for ever, until they are aborted.
 """
 
+import contextlib
 import os
 import threading
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from redwood.buffers import WorkerLostError
-from redwood.buffers.distributed.peers import Peers, lost_workers
+from redwood.buffers import AsyncRehearsalBuffer, AsyncRehearsalCallback, WorkerLostError
+from redwood.buffers.distributed.peers import Peers, abort_nccl, lost_workers
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.core.workers import raise_after_timeout
-from tests.workers import TwoWorkers
+from tests.workers import GlooWorkers, TwoWorkers
 
 LIMIT_S = 20
 
@@ -38,7 +41,7 @@ class Blocking:
 def wait_for_a_lost_worker(kind: str) -> list[str]:
     """Train in one thread, and exchange counts or rows in another, with a worker that leaves."""
     group: Any = Blocking()
-    peers = Peers(None, None, Profiler(), training=group)
+    peers = Peers(None, None, Profiler(), free=group.abort)
     if dist.get_rank() == 1:
         peers.leave()
         return []
@@ -68,6 +71,75 @@ def test_the_thread_that_trains_is_freed(two_workers: TwoWorkers, kind: str) -> 
     raised, _ = two_workers.run(wait_for_a_lost_worker, kind)
     assert len(raised) == 1
     assert "Another worker has ended or stopped answering" in raised[0]
+
+
+def lose_a_worker_in_a_pause() -> bool:
+    """The last worker leaves in the middle of a pause that takes longer than the timeout; the others wait in NCCL."""
+    group: Any = Blocking()
+    peers = Peers(None, timedelta(seconds=1), Profiler(), free=group.abort)
+    peers.begin_pause()
+    time.sleep(1.5)
+    if peers.rank == peers.world - 1:
+        peers.leave()
+        return True
+
+    def watch() -> None:
+        with contextlib.suppress(WorkerLostError):
+            peers.watch()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    with pytest.raises(WorkerLostError), lost_workers():
+        group.all_reduce()
+    watching.join()
+    with pytest.raises(WorkerLostError):
+        peers.gather(torch.zeros(4, dtype=torch.int64))
+    peers.leave()
+    return True
+
+
+def end_a_pause_one_after_another() -> list[int]:
+    peers = Peers(None, timedelta(seconds=20), Profiler())
+    found = []
+    for number in range(2):
+        peers.begin_pause()
+        watching = threading.Thread(target=peers.watch)
+        watching.start()
+        time.sleep(0.1 * peers.rank)
+        peers.end_pause()
+        watching.join()
+        found.append(int(peers.gather(torch.tensor([number])).sum()))
+    peers.leave()
+    return found
+
+
+def test_a_loss_in_a_pause_is_passed_on(gloo_workers: GlooWorkers) -> None:
+    assert gloo_workers.run(3, lose_a_worker_in_a_pause) == [True, True, True]
+
+
+def test_a_pause_ends_for_each_worker_by_itself(gloo_workers: GlooWorkers) -> None:
+    assert gloo_workers.run(3, end_a_pause_one_after_another) == 3 * [[0, 3]]
+
+
+def test_all_groups_are_aborted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tensor parallelism the group of all workers and that of a replica may wait for each other on a GPU."""
+    begun, aborted = threading.Barrier(3), []
+
+    class Dependent:
+        def abort(self) -> None:
+            begun.wait(LIMIT_S)
+            aborted.append(self)
+
+    groups = [Dependent() for _ in range(3)]
+    monkeypatch.setattr("redwood.buffers.distributed.peers._nccl_groups", lambda: groups)
+    abort_nccl()
+    assert set(aborted) == set(groups)
+
+
+def test_the_callback_raises_after_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")
+    AsyncRehearsalCallback(AsyncRehearsalBuffer(9, replay=1))
+    assert os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == "2"
 
 
 @pytest.mark.parametrize(("value", "kept"), [(None, "2"), ("1", "2"), ("3", "3"), ("0", "0")])

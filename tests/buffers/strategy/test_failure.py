@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.buffers.strategy.kill_runs import (
     Delayed,
     Ending,
     Tell,
+    batches,
     fitted,
     go_on,
     goes_on,
@@ -25,7 +27,7 @@ from tests.buffers.strategy.kill_runs import (
     says_that_a_worker_is_lost,
     step_of,
 )
-from tests.buffers.strategy.plain_modules import rank
+from tests.buffers.strategy.plain_modules import Resumable, rank, strategy_of, trainer_of
 from tests.process_harness import LIMIT_S, Doomed
 from tests.workers import GlooWorkers
 
@@ -118,6 +120,33 @@ def test_a_worker_is_stopped(tmp_path: Path) -> None:
     for fate in fates.values():
         assert says_that_a_worker_is_lost(fate), fate
         assert fate.seconds < 2 * SHORT_S, "nobody waits twice"
+
+
+class Validated(Delayed):
+    """Its validation takes far longer than the test waits, and needs no other worker."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1 and self._tell is not None:
+            self._tell("validating")
+        time.sleep(0.05)
+
+
+def validate_for_long(rank: int, world: int, tell: Tell) -> None:
+    trainer = trainer_of(strategy_of(timeout=timedelta(seconds=SHORT_S)), num_sanity_val_steps=0)
+    module = Validated()
+    module._tell = lambda content: tell(content) if content == "validating" else None
+    trainer.fit(module, Resumable(batches()), Resumable(batches(3 * LIMIT_S * 20)))
+
+
+def test_a_worker_is_killed_during_a_validation() -> None:
+    """Nothing is exchanged then, and yet the others notice."""
+    with Doomed(3, validate_for_long, collective_s=SHORT_S) as processes:
+        assert processes.hear() == 3 * ["validating"]
+        processes.kill(1)
+        fates = processes.fates()
+    assert list(fates) == [0, 2]
+    for fate in fates.values():
+        assert says_that_a_worker_is_lost(fate), fate
 
 
 def test_a_worker_is_stopped_while_it_writes_a_checkpoint(tmp_path: Path) -> None:
