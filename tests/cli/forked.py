@@ -1,10 +1,10 @@
 """The command line in a copy of this process, which need not import the large libraries anew."""
 
-import multiprocessing.util
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from multiprocessing.util import _exit_function  # type: ignore[attr-defined]
 from pathlib import Path
 
 from redwood.cli import main
@@ -33,7 +33,7 @@ def start_forked(arguments: tuple[str, ...], log: Path, prepare: Callable[[], ob
     except BaseException:
         traceback.print_exc()
     finally:
-        multiprocessing.util._exit_function()  # as at the end of a process that is no copy: it removes temporary files
+        _exit_function()  # as at the end of a process that is no copy: it removes temporary files
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
