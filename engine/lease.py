@@ -43,7 +43,7 @@ class FolderLease:
         self._held, self._inode = False, 0
         self._seen: tuple[float, int, int] | None = None
         self._seen_at = 0.0
-        self._answered = False
+        self._answered = self._empty = False
 
     def __reduce__(self) -> tuple[type["FolderLease"], tuple[()]]:
         """A copy, such as the one that a worker sends back with its method, has no folder."""
@@ -66,7 +66,7 @@ class FolderLease:
             if not told and time.monotonic() - started > HEARTBEAT_S:
                 told = True
                 text = f"{self._owner()} has written to {folder}; it is taken over if it does not answer for"
-                print(f"{text} {LEASE_S:.0f} s", file=sys.stderr)
+                print(f"{text} {self._patience():.0f} s", file=sys.stderr)
             time.sleep(POLL_S)
 
     def try_acquire(self, folder: Path) -> bool:
@@ -94,6 +94,8 @@ class FolderLease:
             return False
         except LeaseSettingsMismatch as error:
             raise ElsewhereError(f"{folder} is used by another version of redwood; wait until it ends.") from error
+        except IsADirectoryError as error:
+            raise RedwoodError(f"{folder / LOCK_FILE} is a folder, where a lock has its file; remove it.") from error
         except OSError as error:
             raise RedwoodError(
                 f"{folder} cannot be written ({error.strerror}); make it writable, or copy it to another disk."
@@ -132,17 +134,30 @@ class FolderLease:
     def _watch(self, path: Path) -> None:
         """Note whether the owner has shown since the last look that it lives."""
         try:
-            # Opened, because network file systems may answer from a cache if only the name is looked up.
-            with path.open("rb") as file:
-                found = os.fstat(file.fileno())
+            # Opened, because network file systems may answer from a cache if only the name is looked up. A pipe of
+            # this name is not waited for.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                found = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError:
             return
+        self._empty = found.st_size == 0
         seen = (found.st_mtime, found.st_ino, found.st_ctime_ns)
         if seen != self._seen:
             self._answered = self._seen is not None
             self._seen, self._seen_at = seen, time.monotonic()
-        elif time.monotonic() - self._seen_at > LEASE_S + HEARTBEAT_S:
+        elif time.monotonic() - self._seen_at > self._patience() + HEARTBEAT_S:
             _remove_expired(path, seen[:2])
+
+    def _patience(self) -> float:
+        """Seconds without a sign of life until the folder is taken over.
+
+        The file of a lease is empty for microseconds, unless its process died at that moment or the power was cut.
+        Nobody has worked in the folder under such a lease. filelock leaves the file where it is.
+        """
+        return HEARTBEAT_S if self._empty else LEASE_S
 
     def _owner(self) -> str:
         owner = None if self._lease is None else self._lease.owner

@@ -207,6 +207,42 @@ def test_a_file_of_something_else_or_of_an_earlier_version_expires(tmp_path, tex
     FolderLease().acquire(tmp_path)
 
 
+def test_an_empty_file_is_of_a_process_that_died_as_it_began(tmp_path, monkeypatch, capsys):
+    """Two signs of life are enough; the lease would be a minute."""
+    monkeypatch.setattr(lease, "LEASE_S", 600.0)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.3)
+    (tmp_path / LOCK_FILE).touch()
+    own = FolderLease()
+    own.acquire(tmp_path)
+    assert "taken over if it does not answer for 0 s" in capsys.readouterr().err
+    own.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_file_of_a_process_that_lives_stays(tmp_path):
+    (tmp_path / LOCK_FILE).touch()
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(0.05):
+            os.utime(tmp_path / LOCK_FILE)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    assert "is writing to" in refusal(tmp_path)
+    stop.set()
+    thread.join()
+
+
+def test_what_is_no_file_is_not_waited_for_without_end(tmp_path):
+    for name in ("pipe", "folder"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "pipe" / LOCK_FILE)
+    FolderLease().acquire(tmp_path / "pipe")
+    (tmp_path / "folder" / LOCK_FILE).mkdir()
+    assert f"{tmp_path / 'folder' / LOCK_FILE} is a folder" in refusal(tmp_path / "folder")
+
+
 def test_another_lease_time(tmp_path, monkeypatch):
     own = FolderLease()
     own.acquire(tmp_path)
