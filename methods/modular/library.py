@@ -159,6 +159,14 @@ class ModuleLibrary:
         """
         return self._store.tensors(self._content("modules", key))
 
+    def is_whole(self, network: NetworkRecord) -> bool:
+        """Whether the tensors of all modules of a network are those that were added; if not, it is warned of once.
+
+        They are read, but not again as long as their files stay as they are.
+        """
+        contents = [self._store.content("modules", key) for key in network.modules]
+        return all(content is not None and self._store.is_whole(content) for content in contents)
+
     def update(self, key: str, **changes: Any) -> None:
         """Change what is known of a network: its notes, validation, cost or statistics.
 

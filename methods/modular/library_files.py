@@ -72,6 +72,7 @@ class LibraryFolder:
         """
         self.path = path
         self._seen: dict[tuple[Kind, str], tuple[tuple[int, ...], State]] = {}
+        self._whole: dict[str, tuple[int, ...]] = {}
         with self._told():
             if create:
                 self._create()
@@ -118,6 +119,24 @@ class LibraryFolder:
         if digest != key or shapes != content["shapes"]:
             raise DataError(f"The file {path} is not what was added (its digest differs); {_remedy(key)}.")
         return tensors
+
+    def is_whole(self, content: State) -> bool:
+        """Whether the tensors of a module are those that were added. They are read again only if the file changes.
+
+        A module that is damaged is warned of once.
+        """
+        path = self._path("modules", content["key"]).with_suffix(_DATA)
+        try:
+            stamp = _stamp(path.stat())
+            if self._whole.get(content["key"]) != stamp:
+                self.tensors(content)
+                self._whole[content["key"]] = stamp
+        except DataError as error:
+            _warn_once(f"{error} Until then, networks of this module are left out.")
+            return False
+        except OSError:  # another process has removed it
+            return False
+        return True
 
     def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Add a module or network; what is there already and not damaged stays as it is."""
@@ -259,8 +278,7 @@ class LibraryFolder:
 
     def _record(self, kind: Kind, key: str, path: Path) -> State:
         """The content of a record's file, which is read again only if it has changed."""
-        status = path.stat()
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        stamp = _stamp(path.stat())
         if self._seen.get((kind, key), (None,))[0] != stamp:
             content = read_json(path)
             check_file(content, FILE_SPECS[kind], path)
@@ -310,6 +328,11 @@ class LibraryFolder:
                 f"--library {self.path} cannot be used ({reason}); make it readable and writable, with room on its "
                 "disk, or name another."
             ) from error
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Changes with a file."""
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _is_key(key: str) -> bool:

@@ -26,6 +26,9 @@ class LibraryStore(Protocol):
     def tensors(self, content: State) -> dict[str, Tensor]:
         """The tensors of a module; they may be changed."""
 
+    def is_whole(self, content: State) -> bool:
+        """Whether the tensors of a module are those that were added; if not, it is warned of."""
+
     def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Add a record and the tensors of a module; what is there already stays."""
 
@@ -75,6 +78,10 @@ class LibraryMemory(LibraryStore):
     @override
     def tensors(self, content: State) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.data[content["key"]].items()}
+
+    @override
+    def is_whole(self, content: State) -> bool:
+        return True
 
     @override
     def add(self, kind: Kind, content: State, tensors: Mapping[str, Tensor] | None = None) -> None:

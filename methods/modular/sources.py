@@ -94,14 +94,14 @@ class LibraryLink(Stateful):
         if self._library is None:
             return []
         records = self._library.networks()
-        usable = [record.key for record in records if self._fits(record)]
-        if len(usable) < len(records) and rank() == 0:
+        fitting = [record for record in records if self._fits(record)]
+        if len(fitting) < len(records) and rank() == 0:
             warnings.warn(
-                f"{len(records) - len(usable)} of {len(records)} networks in the library are not used: they are of "
+                f"{len(records) - len(fitting)} of {len(records)} networks in the library are not used: they are of "
                 f"another --model than {self._model}, of other shapes, or of other inputs than {self._inputs}.",
                 stacklevel=2,
             )
-        return gather_objects(usable)[0]
+        return gather_objects([record.key for record in fitting if self._library.is_whole(record)])[0]
 
     def _fits(self, record: NetworkRecord) -> bool:
         assert self._library is not None
@@ -119,11 +119,11 @@ class LibraryLink(Stateful):
         return True
 
     def sources(self) -> list[Source]:
-        """The inherited networks, the oldest first, as the first worker finds them. Removed ones are left out."""
+        """The inherited networks, the oldest first, as the first worker finds them; not those removed or damaged."""
         if self._library is None:
             return []
         records = {record.key: record for record in self._library.networks()}
-        found = [records[key] for key in self.inherited if key in records]
+        found = [records[key] for key in self.inherited if key in records and self._library.is_whole(records[key])]
         sources = [
             Source(record.key, tuple(record.modules), len(record.task["classes"]), record.statistics)
             for record in found

@@ -1,5 +1,6 @@
 """A state in a safetensors file."""
 
+import hashlib
 import math
 import pickle
 import pickletools
@@ -7,10 +8,11 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from redwood.core.errors import DataError, RedwoodError
-from redwood.experiments.trained.tensor_file import read_state, write_state
+from redwood.experiments.trained.tensor_file import SEAL, read_state, write_state
 
 
 def same(one, other):
@@ -84,9 +86,31 @@ def test_files_of_others_and_damaged_ones(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError, match="is damaged"):
             read_state(path)
-    save_file({"a": torch.ones(1)}, path, {"redwood": '{"a": {"code": 1}}'})
-    with pytest.raises(DataError, match="is damaged"):
-        read_state(path)
-    save_file({"a": torch.ones(1)}, path, {"redwood": "[]"})
-    with pytest.raises(DataError, match="is damaged"):
-        read_state(path)
+    for structure in ('{"a": {"code": 1}}', "[]"):
+        save_file({"a": torch.ones(1)}, path, {"redwood": structure})
+        reseal(path)
+        with pytest.raises(DataError, match="is damaged"):
+            read_state(path)
+
+
+def reseal(path):
+    """Give a file a seal that is right."""
+    with safe_open(path, "pt") as file:
+        texts = file.metadata()
+    save_file(load_file(path), path, texts | {SEAL: "0" * 64})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode(), 1))
+
+
+def test_every_byte_is_sealed(tmp_path):
+    """In weights, in names, in the structure and in the seal."""
+    path = tmp_path / "file"
+    write_state({"a": [torch.arange(3)], "b": 0.5, "c": SEAL}, path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DataError):
+            read_state(path)
+    path.write_bytes(whole)
+    reseal(path)
+    assert read_state(path)["b"] == 0.5

@@ -14,6 +14,7 @@ from redwood.core.errors import RedwoodError
 from redwood.methods.modular import library_files
 from redwood.methods.modular.library import ModuleLibrary, lineage
 from redwood.methods.modular.library_files import LibraryFolder
+from redwood.methods.modular.sources import LibraryLink
 from tests.fork_server import start_context
 from tests.methods.modular import library_writers
 from tests.methods.modular.library_writers import MODULES_A_NETWORK, Writers, problems
@@ -33,6 +34,12 @@ def add(library, seed, **more):
 
 def add_network(library, modules, **more):
     return library.add_network(modules, **({"model": "mlp", "inputs": INPUTS, "task": TASK} | more))
+
+
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 128
+    path.write_bytes(data)
 
 
 def warned(library):
@@ -314,6 +321,20 @@ class TestFolder:
             library.load(key)
         add(library, 0)
         assert torch.equal(library.load(key)["weight"], weights(0)["weight"])
+
+    @pytest.mark.parametrize("place", [0, 1, -1])
+    def test_a_network_of_a_damaged_module_starts_no_other_one(self, folder, place):
+        """A wrong length of the header, or a flipped bit in a weight: the size of the file is right."""
+        library = ModuleLibrary(folder)
+        keys = [add(library, seed) for seed in range(3)]
+        good, damaged, later = (add_network(library, [key]) for key in keys)
+        flip(folder / "modules" / f"{keys[1]}.safetensors", place)
+        with pytest.warns(UserWarning, match=rf"{keys[1]}.* are left out\.") as told:
+            link = LibraryLink(str(folder), "mlp", INPUTS, [{"weight": [8, 4]}])
+        assert len(told) == 1 and link.inherited == [good, later] and damaged not in link.inherited
+        flip(folder / "modules" / f"{keys[2]}.safetensors", place)
+        with pytest.warns(UserWarning, match=rf"{keys[2]}.* are left out\."):
+            assert [source.name for source in link.sources()] == [good]
 
     def test_a_record_that_was_changed_by_hand(self, folder):
         library = ModuleLibrary(folder)
