@@ -25,6 +25,7 @@ from redwood.settings.data.continuum_tasks import (
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.download import quiet, reason, staging
 from redwood.settings.data.folders import ImageFiles
+from redwood.settings.data.plain_pickles import plain_pickles
 
 # These wrap data that is given to them, so they stand for no data set by themselves.
 _WRAPPERS = {"InMemoryDataset", "H5Dataset", "ImageFolderDataset", "PyTorchDataset", "Fellowship", "CTRL"}
@@ -52,7 +53,8 @@ def load(name: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
 
     Raises:
         UnknownNameError: If continuum has no such data set; the nearest one is named.
-        DataError: If it is neither there nor can be downloaded, or is of no use for classification.
+        DataError: If it is neither there nor can be downloaded, is of no use for classification, or is a pickle that
+            would run code.
     """
     from continuum import datasets
 
@@ -161,7 +163,7 @@ def _read_split(source: Any, folder: Path, train: bool, download: bool) -> _Spli
     parameters = inspect.signature(source).parameters
     by_split = "split" in parameters and "train" not in parameters
     options |= {"split": "train" if train else "test"} if by_split else {"train": train}
-    with quiet():
+    with quiet(), plain_pickles():
         data = source(data_path=str(folder), download=download, **options)
         x, y, t = data.get_data()
     if len(y) == 0:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import socket
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +17,14 @@ def staging(data_dir: Path) -> Iterator[Path]:
     """Yield an empty folder whose contents move into `data_dir` if the block succeeds and vanish if it fails.
 
     Several processes may do so at the same time: each has its own folder, and the files of the last one stay. Output
-    of the block is dropped, and its connections time out.
+    of the block is dropped, its connections time out, and no archive of tar writes outside of the folder.
     """
     missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         # Inside data_dir, hence on its file system, where a move is one atomic rename.
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".download-") as folder:
-            with quiet(), _impatient():
+            with quiet(), _impatient(), _contained():
                 yield Path(folder)
             for entry in Path(folder).iterdir():
                 _move(entry, data_dir / entry.name)
@@ -55,6 +56,20 @@ def _impatient() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[None]:
+    """Within the block, an archive of tar is unpacked as data: no absolute paths, no `..`, no links to the outside."""
+    if not hasattr(tarfile, "data_filter"):  # Python before 3.11.4
+        yield
+        return
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def _move(source: Path, target: Path) -> None:
