@@ -13,6 +13,7 @@ from pathlib import Path
 from redwood import __version__
 from redwood.core.errors import NotApplicableError, RedwoodError, lack_of_room
 from redwood.core.imports import only
+from redwood.core.printable import printable
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments.arguments import (
     UnknownOptionError,
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     _replace_closed_streams()
     usual = warnings.formatwarning
-    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *where, **more: printable(f"warning: {message}\n")
     try:
         with stop_signals(interrupts=True):
             given = sys.argv[1:] if argv is None else argv
@@ -65,7 +66,7 @@ def _answer(argv: list[str]) -> int:
         sys.stdout.flush()
         return status
     except RedwoodError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(printable(f"error: {' '.join(str(error).split())}"), file=sys.stderr)
         return USAGE_ERROR
     except Stopped as stop:
         folder = getattr(stop, "folder", None)
@@ -93,7 +94,8 @@ def _refuse_deleted_folder() -> None:
 def _print_stop(what: str, *folder: object) -> None:
     """Print that a signal has ended the run, and how to go on if there is a folder to go on with."""
     with contextlib.suppress(OSError):  # after SIGHUP there is no terminal
-        print(f"{what}{''.join(f'; go on with --resume {path}' for path in folder)}", file=sys.stderr)
+        advice = "".join(f"; go on with --resume {path}" for path in folder)
+        print(printable(f"{what}{advice}"), file=sys.stderr)
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import override
 
+from redwood.core.printable import printable
 from redwood.core.workers import rank
+from redwood.engine.terminal import Terminal
 from redwood.settings.scores.measure import ACCURACY, Measure
 
 
@@ -80,7 +81,7 @@ class LineReporter(Reporter):
 
     def print(self, line: str) -> None:
         """Print a line to standard output, at once."""
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 class BarReporter(LineReporter):
@@ -91,7 +92,12 @@ class BarReporter(LineReporter):
     ) -> None:
         super().__init__(num_phases, measure, clock)
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Terminal(),
+            transient=True,
         )
         self._task = self._bar.add_task("", total=None)
 
@@ -135,6 +141,6 @@ def make_reporter(
     """
     if quiet or rank() != 0:
         return Reporter()
-    if whose is None and Console().is_terminal:
+    if whose is None and Terminal().is_terminal:
         return BarReporter(num_phases, measure, clock)
     return LineReporter(num_phases, measure, clock, whose)

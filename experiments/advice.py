@@ -19,6 +19,7 @@ from redwood.core.files import refuse_foreign
 from redwood.core.seeding import generator
 from redwood.engine.figures.drawing import label_ends, new_figure, save_figure, style_axes
 from redwood.engine.run import Run
+from redwood.engine.terminal import Terminal
 from redwood.experiments.options import parse_alone
 from redwood.experiments.tables import NOT_DEFINED, new_table
 from redwood.methods.acquisition.allocation import best_wish
@@ -107,7 +108,7 @@ def advise(arguments: Sequence[str]) -> None:
         return
     refuse_foreign(Path(options.picture), *_OWN)
     advice = find_advice(options)
-    print_advice(advice, options, Console())
+    print_advice(advice, options, Terminal())
     draw_advice(advice, options, Path(options.picture))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from redwood.engine.fingerprint import MAY_CHANGE
+from redwood.engine.terminal import Terminal
 from redwood.experiments.arguments import OneSentenceParser, UsageError, option_names, parse_selection, program
 from redwood.experiments.bench.run import bench as run_suite
 from redwood.experiments.bench.run import resume_bench
@@ -40,7 +41,7 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
     Returns:
         Whether all runs succeeded.
     """
-    console = Console()
+    console = Terminal()
     if chosen.sweep is not None:
         return _sweep(pairs, chosen, arguments, console)
     every = "all" in (chosen.setting, chosen.method)
@@ -111,11 +112,11 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
     if is_sweep(folder):
         how = _launch_options(chosen)
-        return resume_sweep(folder, Console(), how, rest, trusted=chosen.trust, table=chosen.table)
+        return resume_sweep(folder, Terminal(), how, rest, trusted=chosen.trust, table=chosen.table)
     if several:
         how = _launch_options(chosen)
-        return resume_comparison(folder, Console(), how, rest, trusted=chosen.trust, table=chosen.table)
-    resume_run(folder, Console(), rest, trusted=chosen.trust)
+        return resume_comparison(folder, Terminal(), how, rest, trusted=chosen.trust, table=chosen.table)
+    resume_run(folder, Terminal(), rest, trusted=chosen.trust)
     return True
 
 
@@ -145,7 +146,7 @@ def _resume_bench(folder: Path, chosen: argparse.Namespace, rest: Sequence[str])
             f"--resume goes on with what was started; give --resume {folder} alone, with --jobs, --compare or --trust "
             "at most."
         )
-    return resume_bench(folder, Console(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
+    return resume_bench(folder, Terminal(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
 
 
 def bench(chosen: argparse.Namespace, rest: list[str]) -> bool:
@@ -168,7 +169,7 @@ def bench(chosen: argparse.Namespace, rest: list[str]) -> bool:
         if value != getattr(allowed, option):
             raise UsageError(f"--bench runs what its suite names; leave --{option} out.")
     arguments = [*rest, "--help"] if chosen.help else rest
-    return run_suite(chosen.bench, arguments, Console(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
+    return run_suite(chosen.bench, arguments, Terminal(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
 
 
 def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
@@ -186,7 +187,7 @@ def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     for option, value in vars(chosen).items():
         if value != getattr(allowed, option):
             raise UsageError(f"--report runs nothing, and reads what lies in the folders; leave --{option} out.")
-    folders.report(chosen.report, [*rest, "--help"] if chosen.help else rest, Console())
+    folders.report(chosen.report, [*rest, "--help"] if chosen.help else rest, Terminal())
     return True
 
 

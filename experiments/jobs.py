@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from redwood.core.errors import DataError, ElsewhereError, NotApplicableError, RedwoodError
 from redwood.core.files import read_json, write_json
+from redwood.core.printable import printable
 from redwood.engine.cost import reset_peak_memory
 from redwood.engine.names import short_name
 from redwood.engine.processes import WorkerCrashedError
@@ -198,7 +199,7 @@ def outcome_of_error(job: Job, error: Exception | SystemExit) -> Failure | Elsew
     if isinstance(error, ElsewhereError):
         return Elsewhere(str(error))
     if isinstance(error, RedwoodError):
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         failure = Failure(str(error), unforeseen=False, applies=not isinstance(error, NotApplicableError))
     else:
         details = "".join(traceback.format_exception(error))

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from redwood.engine.figures.lineage import plot_lineage
+from redwood.engine.terminal import Terminal
 from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
 from redwood.methods.modular.library import ModuleLibrary, ModuleRecord, NetworkRecord, lineage
 
@@ -38,10 +38,10 @@ def print_library(folder: str, as_json: bool) -> None:
         records = {"networks": list(map(asdict, networks)), "modules": list(map(asdict, modules))}
         print(json.dumps(records, indent=2))
     else:
-        console = Console()
+        console = Terminal()
         if networks:
             # A file or a pipe has room for what a narrow terminal would fold.
-            wide = console if console.is_terminal else Console(width=max(console.width, _FILE_WIDTH))
+            wide = console if console.is_terminal else Terminal(width=max(console.width, _FILE_WIDTH))
             wide.print(network_table(networks))
             console.print()
         console.print(Text(totals(networks, modules)), soft_wrap=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from redwood.core.printable import printable
 from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order, repeats_of
 from redwood.engine.significance import BEST, LEVEL, SIMILAR, Mark, Significance, significance_of
 from redwood.settings.results import mean_and_std
@@ -170,7 +171,7 @@ def _short(name: str, measure: Measure) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    return "".join(_ESCAPES.get(character, character) for character in printable(text))
 
 
 def _latex_cell(cell: _Cell) -> str:
@@ -179,7 +180,7 @@ def _latex_cell(cell: _Cell) -> str:
 
 
 def _piped(text: str) -> str:
-    return text.replace("|", "\\|")
+    return printable(text).replace("|", "\\|")
 
 
 def _markdown_cell(cell: _Cell) -> str:

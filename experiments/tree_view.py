@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.tree import Tree
 
+from redwood.engine.terminal import Terminal
 from redwood.experiments.known_options import SettingRecord, known_tree
 from redwood.methods.table import AGENT_PARTS
 
@@ -22,7 +22,7 @@ def print_settings(as_json: bool) -> None:
     if as_json:
         print(json.dumps(records, indent=2))
     else:
-        Console().print(setting_tree(records))
+        Terminal().print(setting_tree(records))
 
 
 def setting_tree(records: Sequence[SettingRecord]) -> Tree:

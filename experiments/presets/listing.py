@@ -4,8 +4,7 @@ import json
 import textwrap
 from dataclasses import asdict
 
-from rich.console import Console
-
+from redwood.engine.terminal import Terminal
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.presets.catalog import Preset, load_presets
 from redwood.experiments.tables import new_table
@@ -26,7 +25,7 @@ def print_presets(as_json: bool) -> None:
     for preset in presets:
         target = f"{preset.target:.1f} +- {preset.tolerance:.1f}"
         table.add_row(preset.name, target, preset.status)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def announce(preset: Preset) -> list[str]:

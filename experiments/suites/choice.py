@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from redwood.core.printable import printable
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.suite import Bench, Suite, read_suite
 from redwood.experiments.config_file import as_arguments
@@ -52,7 +53,7 @@ def suite_arguments(
             values = {key: one.options[name] for key, one in chosen.items() if name in one.options}
             options[name] = _same(given, name, values)
     arguments = as_arguments(options)
-    print(f"suite {suite.name}: --method {method} {' '.join(arguments)}")
+    print(printable(f"suite {suite.name}: --method {method} {' '.join(arguments)}"))
     return arguments
 
 
@@ -82,7 +83,7 @@ def _entries(suite: Suite, given: str, method: str | None) -> dict[str, Bench]:
         missing = [part for part in name.split("+") if part not in best]
         if best != parts:
             defaults = f"; {', '.join(missing)} has redwood's defaults, as no options are published" if missing else ""
-            print(f"suite {suite.name}: {name} has the options of {known[best].method}{defaults}.")
+            print(printable(f"suite {suite.name}: {name} has the options of {known[best].method}{defaults}."))
     return found
 
 
@@ -110,7 +111,9 @@ def _by_parts(suite: Suite, given: str) -> dict[frozenset[str], Bench]:
         if any(getattr(b, name) != default for b in suite.benches)
     ]
     if unused:
-        print(f"suite {suite.name}: {' and '.join(unused)} only count under --bench; repeat a run by --seeds.")
+        print(
+            printable(f"suite {suite.name}: {' and '.join(unused)} only count under --bench; repeat a run by --seeds.")
+        )
     return known
 
 

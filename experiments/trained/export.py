@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from redwood.core.checks import check_choice, check_types
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import temporary_path, write_json
+from redwood.core.printable import printable
 from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.graph import networks_of, quiet, trace
@@ -59,7 +60,7 @@ def export(folder: str, arguments: Sequence[str], *, trusted: bool = False) -> N
     out = Path(options.out or f"{Path(folder).resolve()}-{options.format}")
     _refuse_used(out)
     export_model(load(folder, device="cpu", trust=trusted), options.format, out)
-    print(f"exported to {out}")
+    print(printable(f"exported to {out}"))
 
 
 def export_model(model: TrainedModel, form: str, out: str | os.PathLike[str]) -> None:

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from rich.console import Console
-
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.terminal import Terminal
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import Options, check_arguments, pair_help, parse_options
@@ -44,7 +43,7 @@ def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
     if "--help" in arguments:
         print(pair_help(pair))
         return
-    run_pair(pair, extended_options(folder, arguments, trusted=trusted), Console())
+    run_pair(pair, extended_options(folder, arguments, trusted=trusted), Terminal())
 
 
 def extended_options(

@@ -12,6 +12,7 @@ from torch import Tensor
 from redwood.core.checks import check_choice, check_range, check_types
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import refuse_foreign, replacing
+from redwood.core.printable import printable
 from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.model import BATCH, TrainedModel, load
 from redwood.experiments.trained.prediction_table import PredictionColumns, Quality
@@ -68,7 +69,7 @@ def predict(folder: str, arguments: Sequence[str], *, trusted: bool = False) -> 
     samples = read_samples(model, options.dataset, Path(options.data_dir), options.split)
     task_id = samples.task_id if options.task_id is None and model.takes_task_ids else options.task_id
     quality = predict_to_file(model, samples, Path(options.out), task_id, all_scores=options.scores)
-    print(f"{len(samples.x)} predictions in {options.out}{quality}")
+    print(printable(f"{len(samples.x)} predictions in {options.out}{quality}"))
 
 
 def predict_to_file(

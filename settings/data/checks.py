@@ -1,5 +1,7 @@
 """Checks of a data set: each raises `DataError` with one sentence that says how to mend the data."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -123,9 +125,17 @@ def check_class_names(name: str, names: tuple[str, ...], n_classes: int | None) 
         raise DataError(f"Data set {name}: {n_classes} classes need as many names, got {len(names)}.")
     if not all(isinstance(one, str) and one for one in names):
         raise DataError(f"Data set {name}: class names have to be texts that are not empty; convert them by str.")
+    check_utf8("a class", names)
     repeated = next((one for one in names if names.count(one) > 1), None)
     if repeated is not None:
         raise DataError(f"Data set {name}: two classes are called {repeated!r}; give each a name of its own.")
+
+
+def check_utf8(what: str, names: Iterable[str]) -> None:
+    """Refuse names of folders that are no UTF-8: no result, table or picture could hold them."""
+    for name in names:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise DataError(f"The name of {what}, {name!a}, is no UTF-8; rename its folder.")
 
 
 def _shorten(values: Tensor) -> str:

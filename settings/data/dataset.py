@@ -27,6 +27,7 @@ from redwood.settings.data.checks import (
     check_split,
     check_targets,
     check_times,
+    check_utf8,
     check_validation,
 )
 from redwood.settings.data.slices import check_slices, coded_slices
@@ -90,6 +91,7 @@ class Dataset:
     compare_all: bool = False
 
     def __post_init__(self) -> None:
+        check_utf8("a data set", [self.name])
         check_split(self.name, "training", self.x, self.y, self.contexts)
         check_split(self.name, "test", self.x_test, self.y_test, self.contexts_test)
         if self.x.shape[1:] != self.x_test.shape[1:] or self.x.dtype != self.x_test.dtype:
