@@ -196,6 +196,26 @@ def scale_of(measure: Measure, shown: NDArray[np.float64], room: float = 1.0) ->
     return low * room, high * room + (0.0 if high else (room - 1) * -low)
 
 
+def shade_phases(axes: Axes, order: Sequence[int], steps: int) -> None:
+    """Shade every second phase behind a curve over steps, of which each phase has `steps`, and number the tasks."""
+    for phase, task in enumerate(order):
+        left, right = phase * steps, (phase + 1) * steps
+        if phase % 2:
+            axes.axvspan(left, right, color="black", alpha=0.06, lw=0)
+        if len(order) <= MAX_DESCRIBED_TASKS:
+            axes.annotate(
+                f"task {task}",
+                ((left + right) / 2, 0.0),
+                (0, 4),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color=_GREY,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
+            )
+
+
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "oooo", "++++")

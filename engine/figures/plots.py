@@ -25,6 +25,7 @@ from redwood.engine.figures.drawing import (
     new_figure,
     save_figure,
     scale_of,
+    shade_phases,
     style_axes,
     title_run,
 )
@@ -33,6 +34,7 @@ from redwood.engine.figures.label_groups import plot_label_groups
 from redwood.engine.figures.purchases import plot_purchases
 from redwood.engine.figures.since_switch import plot_since_switch
 from redwood.engine.figures.slices import plot_slices
+from redwood.engine.figures.tested_curves import has_test_curves, plot_test_curves
 from redwood.engine.figures.timeline import plot_timeline
 from redwood.engine.names import task_in_words, task_label
 from redwood.settings.acquisition.results import AcquisitionResults
@@ -59,6 +61,8 @@ def draw_run(results: Results, folder: Path) -> None:
         plot_purchases(results, folder / f"{measure}_curve.png")
     else:
         plot_accuracy_curve(results, folder / f"{measure}_curve.png")
+    if has_test_curves(results):
+        plot_test_curves(results, folder / "test_curves.png")
     if has_cost_curve(results):
         plot_cost_curve(results, folder / "cost_curve.png")
     if results.slices is not None and results.slices.by != "class":
@@ -223,31 +227,11 @@ def draw_online(axes: Axes, results: Results) -> None:
     if isinstance(results, ReturnResults) and results.num_phases > 1:
         axes.set_xlim(0, results.steps_per_phase * len(results.accuracy_matrix))
         order = results.order or range(len(results.accuracy_matrix))
-        _draw_task_bands(axes, order, results.steps_per_phase)
+        shade_phases(axes, order, results.steps_per_phase)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     # Of several passes, only the first is scored: later ones have learned from the samples already.
     first = " in the first pass" if results.cost.training_samples > samples[-1] and measure is not RETURN else ""
     style_axes(axes, f"training {measure.samples} seen{first}", f"online {measure.online_label}")
-
-
-def _draw_task_bands(axes: Axes, order: Sequence[int], steps: int) -> None:
-    """Shade every second phase behind a curve over steps, of which each phase has `steps`, and number the tasks."""
-    for phase, task in enumerate(order):
-        left, right = phase * steps, (phase + 1) * steps
-        if phase % 2:
-            axes.axvspan(left, right, color="black", alpha=0.06, lw=0)
-        if len(order) <= _MAX_LABELLED_TASKS:
-            axes.annotate(
-                f"task {task}",
-                ((left + right) / 2, 0.0),
-                (0, 4),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color="#555555",
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0},
-            )
 
 
 def _shown(results: Results) -> NDArray[np.float64]:

@@ -118,6 +118,11 @@ class Evaluations:
         table: NDArray[np.float64] = np.array(getattr(self, name), dtype=np.float64)
         return table
 
+    def average(self, name: str) -> NDArray[np.float64]:
+        """Return the mean over the tasks of one of the tables (P,) or (K,); NaN where nothing was measured."""
+        mean: NDArray[np.float64] = np.ma.masked_invalid(self.values(name)).mean(axis=1).filled(np.nan)
+        return mean
+
     def extend(self, later: "Evaluations") -> None:
         """Append what was measured in later phases."""
         for name, rows in vars(later).items():

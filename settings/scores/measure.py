@@ -93,4 +93,5 @@ MAP = Measure(
 )
 RMSE = Measure("rmse", "RMSE", factor=1.0, unit="", decimals=3)
 RETURN = Measure("return", "return", factor=1.0, unit="", decimals=2, samples="steps", more=("normalised_return",))
+SUCCESS = Measure("success", "success", factor=100.0, unit="%", decimals=1, samples="steps")  # beside returns
 MEASURES = {measure.key: measure for measure in (ACCURACY, MAP, RMSE, RETURN)}
