@@ -15,8 +15,10 @@ from redwood.engine.significance import BEST, SIMILAR, UNKNOWN, WORSE, Significa
 from redwood.experiments.report.entries import Entry, entries_of
 from redwood.experiments.report.source import FinishedRun, Source
 from redwood.settings.results import Results, mean_and_std
+from redwood.settings.rl.outcomes import Evaluations
+from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.cost import USES
-from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, Measure
+from redwood.settings.scores.measure import ACCURACY, LABEL_GROUPS, RETURN, SUCCESS, Measure
 from redwood.settings.scores.pareto import loss_of
 
 Content: TypeAlias = dict[str, Any]
@@ -45,6 +47,8 @@ def content_of(sources: Sequence[Source]) -> Content:
             _setting(name, [entry for entry in entries if entry.setting == name], tests.get(name)) for name in settings
         ],
         "methods": methods,
+        "looks": [sorted(methods).index(method) for method in methods],  # as `looks_of` numbers them for figures
+        "success": _measure(SUCCESS, lower=False),
         "pairs": [_pair(entry, settings, methods) | _compared(entry, efficiency, tests) for entry in entries],
         "sources": [_source(source) for source in sources],
         "sweeps": [source.sweep for source in sources if source.sweep is not None],
@@ -147,6 +151,7 @@ def _pair(entry: Entry, settings: list[str], methods: list[str]) -> Content:
         "curve": _average(runs, lambda run: run.average_curve),
         "spread": _spread(runs, lambda run: run.average_curve),
         "online": _online(runs),
+        "tests": _tests(runs),
         "matrix": _average(runs, lambda run: np.array(run.accuracy_matrix, dtype=np.float64)),
         "lost": _average(runs, _lost),
         "slices": _average(runs, _by_slice),
@@ -207,6 +212,33 @@ def _online(runs: Sequence[Results]) -> list[list[float]] | None:
         return None
     length = min(map(len, curves))
     return [curves[0][:length, 0].tolist(), np.mean([curve[:length, 1] for curve in curves], axis=0).tolist()]
+
+
+def _tests(runs: Sequence[Results]) -> Content | None:
+    """Tests inside phases (`--eval_every`): steps (K,), and the means over runs of each measure; None without any.
+
+    Runs whose points or tasks differ from those of the first one are left out.
+    """
+    measured = [run.evaluations for run in runs if isinstance(run, ReturnResults) and run.evaluations is not None]
+    found = [one for one in measured if one.steps and one.steps == measured[0].steps]
+    if not found:
+        return None
+    curves = {measure.key: _test_curves(found, f"curve_{measure.key}") for measure in (RETURN, SUCCESS)}
+    return {"steps": found[0].steps, **{key: curve for key, curve in curves.items() if curve is not None}}
+
+
+def _test_curves(found: Sequence[Evaluations], name: str) -> Content | None:
+    """The mean over tasks at each point (K,) with its deviation over runs, and the curve of each task (T, K)."""
+    tables = [one.values(name) for one in found]
+    means = [one.average(name) for one, table in zip(found, tables, strict=True) if table.shape == tables[0].shape]
+    tables = [table for table in tables if table.shape == tables[0].shape]
+    if all(np.isnan(table).all() for table in tables):
+        return None
+    return {
+        "mean": np.mean(means, axis=0).tolist(),
+        "spread": None if len(means) < 2 else np.std(means, axis=0, ddof=1).tolist(),
+        "tasks": np.mean(tables, axis=0).T.tolist(),
+    }
 
 
 def _source(source: Source) -> Content:

@@ -55,6 +55,20 @@ def _thin_online(content: Content) -> tuple[Content, str]:
     return changed, f"Online curves show {_ONLINE_POINTS} of their points."
 
 
+def _thin_tests(content: Content) -> tuple[Content, str]:
+    changed = _change_pairs(content, "tests", lambda _, tests: _thinned(tests, _ONLINE_POINTS))
+    return changed, f"Curves of tests inside phases show {_ONLINE_POINTS} of their points."
+
+
+def _thinned(tests: Any, most: int) -> Any:
+    """Curves of tests with at most `most` points each."""
+    if isinstance(tests, dict):
+        return {name: _thinned(curve, most) for name, curve in tests.items()}
+    if isinstance(tests, list) and tests and isinstance(tests[0], list):
+        return [thin(curve, most) for curve in tests]
+    return thin(tests, most) if isinstance(tests, list) else tests
+
+
 def _thin_matrices(content: Content) -> tuple[Content, str]:
     def smaller(_: Content, matrix: list[list[float]]) -> Any:
         if max(len(matrix), len(matrix[0])) <= _MATRIX_ROWS:
@@ -93,7 +107,8 @@ def _cut_spans(content: Content) -> tuple[Content, str]:
 
 def _thin_everything(content: Content) -> tuple[Content, str]:
     changed = _change_pairs(content, "online", lambda _, curve: [thin(axis, 30) for axis in curve])
-    return changed, "Online curves show 30 of their points, as there are many runs."
+    changed = _change_pairs(changed, "tests", lambda _, tests: _thinned(tests, 30))
+    return changed, "Online curves and curves of tests inside phases show 30 of their points, as there are many runs."
 
 
 def _leave_out(name: str, note: str) -> Step:
@@ -137,14 +152,16 @@ def _drop_spans(content: Content) -> tuple[Content, str]:
     return content | {"spans": []}, "The time line of the runs is left out."
 
 
-_ALWAYS: tuple[Step, ...] = (_thin_online, _thin_matrices, _cut_slices, _cut_spans)
+_ALWAYS: tuple[Step, ...] = (_thin_online, _thin_tests, _thin_matrices, _cut_slices, _cut_spans)
 _MANY = f"for all but the {_DETAILED} best methods of each setting, as there are many runs"
 _IF_TOO_LARGE: tuple[Step, ...] = (
     _thin_everything,
     _leave_out("online", f"Online curves are left out {_MANY}."),
+    _leave_out("tests", f"Curves of tests inside phases are left out {_MANY}."),
     _leave_out("matrix", f"Matrices are left out {_MANY}."),
     _leave_out("slices", f"Scores by class are left out {_MANY}."),
     _drop("online", "Online curves are left out, as there are many runs."),
+    _drop("tests", "Curves of tests inside phases are left out, as there are many runs."),
     _drop("objectives", "Scores of single seeds are left out, as there are many runs."),
     _drop_spans,
     _shorten_curves,

@@ -46,14 +46,22 @@ function metricName(name, measure) {
 
 // Colours: a method has the same one in all charts; those after the seventh have dashes, too.
 const DASHES = [null, "6 3", "2 3", "8 3 2 3"];
-const colour = method => `var(--c${method % 7})`;
-const dash = method => DASHES[Math.floor(method / 7) % DASHES.length];
+// The figures of runs and comparisons number methods alike: by their names in order.
+const look = method => content.looks[method];
+const colour = method => `var(--c${look(method) % 7})`;
+const dash = method => DASHES[Math.floor(look(method) / 7) % DASHES.length];
 
 // A share in [0, 1] as a tint, in a theme's own colours; text on strong tints is set in the colour of the page.
 function tint(element, share, ink = "--strong") {
   const clipped = Math.min(1, Math.max(0, share));
   element.style.background = `color-mix(in oklab, var(${ink}) ${Math.round(6 + 90 * clipped)}%, var(--zero))`;
   element.style.color = clipped > 0.5 ? "var(--back)" : "var(--text)";
+}
+
+const RAMP = "background:linear-gradient(90deg, color-mix(in oklab, var(--strong) 6%, var(--zero)), var(--strong))";
+// The ends of a scale of tints: all that is possible for shares, else zero and the outermost value, as in figures.
+function tintRange(values, measure) {
+  return measure.unit === "%" ? [0, 1] : [Math.min(0, ...values), Math.max(0, ...values)];
 }
 
 const tip = document.getElementById("tip");

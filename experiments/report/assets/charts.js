@@ -133,7 +133,7 @@ function lineChart(figure, width, lines, x, y, measure) {
 const MARKS = ["circle", "square", "triangle", "diamond"];
 function mark(svg, method, x, y, r = 5.5) {
   const style = `fill:${colour(method)};stroke:var(--back);stroke-width:1.2`;
-  const shape = MARKS[Math.floor(method / 7) % MARKS.length];
+  const shape = MARKS[Math.floor(look(method) / 7) % MARKS.length];
   if (shape === "circle") return add(svg, "circle", { cx: x, cy: y, r, style });
   const corners = {
     square: [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([a, b]) => [a * r * 0.88, b * r * 0.88]),

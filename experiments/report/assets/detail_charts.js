@@ -7,30 +7,44 @@ function addMatrices() {
     const shown = done.filter(large).sort(byScore), measure = setting.measure;
     if (!shown.length) return false;
     const values = shown.flatMap(pair => pair.matrix.flat()).filter(known);
-    const [low, high] = measure.unit === "%" ? [0, 1] : [Math.min(...values), Math.max(...values)];
+    const [low, high] = tintRange(values, measure);
     const grid = add(body, "div", { class: shown.length > 1 ? "grid-of" : "" });
     for (const pair of shown) {
       const box = add(grid, "div", { style: shown.length > 1 ? null : "max-width:560px" });
       if (shown.length > 1) add(box, "h3", {}, `${methods[pair.method]} ${show(measure, pair.objective[0])}`);
       drawMatrix(box, pair, setting, low, high, shown.length === 1);
     }
+    const key = add(body, "div", { class: "key" }), ends = [low, high].map(value => `${show(measure, value)} ${measure.unit}`.trim());
+    key.append(measure.lower ? ends[1] : ends[0]);
+    add(key, "span", { class: "ramp", style: RAMP });
+    key.append(measure.lower ? ends[0] : ends[1]);
   });
 }
 
 function drawMatrix(box, pair, setting, low, high, large) {
   const matrix = pair.matrix, rows = matrix.length, columns = matrix[0].length, measure = setting.measure;
-  const size = Math.min(large ? 52 : 34, (large ? 520 : 170) / columns), tall = rows === 1 ? Math.max(size, 20) : size;
-  const svg = add(box, "svg", { class: "chart", viewBox: `0 0 ${columns * size} ${rows * tall}`, role: "img", "aria-label": `${methods[pair.method]}: matrix`, style: `max-width:${52 * columns}px` });
+  const size = Math.min(large ? 52 : 44, (large ? 520 : 150) / columns), tall = rows === 1 ? Math.max(size, 20) : size;
+  const left = rows > 1 ? 38 : 0, top = 32, wide = left + Math.max(columns * size, 90), bottom = top + rows * tall;
+  const svg = add(box, "svg", { class: "chart", viewBox: `0 0 ${wide} ${bottom}`, role: "img", "aria-label": `${methods[pair.method]}: matrix`, style: `max-width:${wide}px` });
   const numbers = columns <= (large ? 12 : 6);
   const nameOf = (axis, place) => { const at = setting.shown?.[axis]?.[place] ?? place; return setting.tasks?.[at] ?? at; };
+  const labelOf = (axis, place) => { const name = String(nameOf(axis, place)); return name.length > 4 ? String(setting.shown?.[axis]?.[place] ?? place) : name; };
+  const label = (text, attributes) => add(svg, "text", { style: "font-size:11px", ...attributes }, text);
+  label("on task", { x: left, y: 11 });
+  for (let column = 0; column < columns; column += Math.ceil(22 / size)) label(labelOf(1, column), { x: left + (column + 0.5) * size, y: top - 5, "text-anchor": "middle" });
+  if (rows > 1) {
+    label(`after ${setting.phase_name}`, { transform: `translate(11 ${bottom}) rotate(-90)` });
+    for (let row = 0; row < rows; row += Math.ceil(14 / size)) label(labelOf(0, row), { x: left - 5, y: top + (row + 0.5) * tall + 4, "text-anchor": "end" });
+  }
   matrix.forEach((line, row) => line.forEach((value, column) => {
     const share = known(value) && high > low ? (measure.lower ? high - value : value - low) / (high - low) : 0;
     const ink = known(value) ? `color-mix(in oklab, var(--strong) ${Math.round(6 + 90 * share)}%, var(--zero))` : "none";
-    const cell = add(svg, "rect", { x: column * size + 0.5, y: row * tall + 0.5, width: size - 1, height: tall - 1, rx: 1.5, style: `fill:${ink}` });
+    const cell = add(svg, "rect", { x: left + column * size + 0.5, y: top + row * tall + 0.5, width: size - 1, height: tall - 1, rx: 1.5, style: `fill:${ink}` });
     withTip(cell, `${methods[pair.method]}: after ${setting.phase_name} ${nameOf(0, row)}`, [[`on ${nameOf(1, column)}`, known(value) ? `${show(measure, value)} ${measure.unit}` : "not tested"]]);
     if (numbers && known(value)) {
-      const font = Math.min(12.5, size * 0.38), text = show(measure, value, { decimals: measure.unit === "%" ? 0 : Math.min(1, measure.decimals) });
-      add(svg, "text", { x: (column + 0.5) * size, y: (row + 0.5) * tall + font * 0.36, "text-anchor": "middle", "pointer-events": "none",
+      const text = show(measure, value, { decimals: measure.unit === "%" || Math.abs(value) >= 100 ? 0 : Math.min(1, measure.decimals) });
+      const font = Math.min(12.5, size * 0.38, 1.6 * size / text.length);
+      add(svg, "text", { x: left + (column + 0.5) * size, y: top + (row + 0.5) * tall + font * 0.36, "text-anchor": "middle", "pointer-events": "none",
         style: `font-size:${font}px;fill:${share > 0.5 ? "var(--back)" : "var(--text)"}` }, text);
     }
   }));

@@ -2,14 +2,18 @@
 const MOST_COLOURED = 12;
 
 function addCurves() {
-  const kinds = [["curve", "after each task"], ["online", "before learning"]].filter(([name]) => pairs.some(pair => pair[name] && (name === "online" || pair.curve.length > 1)));
+  const has = {
+    curve: pair => pair.curve?.length > 1, online: pair => pair.online, return: pair => pair.tests?.return, success: pair => pair.tests?.success,
+  };
+  const kinds = [["curve", "after each task"], ["online", "before learning"], ["return", "return in tests"], ["success", "success in tests"]].filter(([name]) => pairs.some(has[name]));
   if (!kinds.length) return;
-  const part = section("curves", "Curves", "The average on the tasks so far after each task, or the score on new samples before they are learned. Point at a chart to read it; a click on a name hides its line.");
+  const part = section("curves", "Curves", "The average on the tasks so far after each task, or the score on new samples before they are learned; with --eval_every, the tests of all tasks over the steps. Point at a chart to read it; a click on a name hides its line.");
   let kind = kinds[0][0];
   const tabs = kinds.length > 1 ? add(part, "div", { class: "tabs" }) : null;
   const again = following(part, (body, setting, done, redraw) => {
-    const shown = done.filter(pair => pair[kind] && (kind === "online" || pair.curve.length > 1)).sort(byScore);
+    const shown = done.filter(has[kind]).sort(byScore);
     if (!shown.length) return false;
+    if (kind === "return" || kind === "success") return addTests(body, setting, shown, kind, redraw);
     const area = add(body, "div"), few = shown.length <= MOST_COLOURED;
     const quiet = new Set(few ? [] : shown.slice(8).map(pair => pair.method));
     chart(area, `${setting.name}: ${kind} of ${shown.length} methods`, (figure, width) => {
@@ -35,6 +39,25 @@ function addCurves() {
       again();
     });
   }
+}
+
+// Tests of all tasks inside phases, over the steps: their mean, and below it a chart for each task.
+function addTests(body, setting, shown, kind, redraw) {
+  const measure = kind === "success" ? content.success : setting.measure, visible = shown.filter(pair => !hidden.has(pair.method));
+  const last = Math.max(1, ...shown.flatMap(pair => pair.tests.steps));
+  const draw = (parent, label, valuesOf, spreadOf) => chart(parent, `${setting.name}: ${label}`, (figure, width) => {
+    const lines = visible.map(pair => ({ method: pair.method, label: methods[pair.method], spread: spreadOf(pair), points: pair.tests.steps.map((at, i) => [at, valuesOf(pair)[i]]) })).reverse();
+    const [low, high] = limits(visible.flatMap(pair => [...pair.tests[kind].mean, ...pair.tests[kind].tasks.flat()]).filter(known), measure);
+    const x = { low: 0, high: last, label: "environment steps", text: value => scaled(value), name: value => `after ${value} steps` };
+    lineChart(figure, width, lines, x, { low, high, label, text: value => show(measure, value, { decimals: 0 }) }, measure);
+  });
+  draw(add(body, "div"), `mean ${measure.label}`, pair => pair.tests[kind].mean, pair => pair.tests[kind].spread);
+  addChips(body, shown, redraw);
+  const tasks = Math.max(...shown.map(pair => pair.tests[kind].tasks.length));
+  const grid = add(body, "div", { class: "grid-of wide" });
+  for (let task = 0; tasks > 1 && task < tasks; task++)
+    draw(add(grid, "div"), `${measure.label} on task ${setting.tasks?.[task] ?? task}`, pair => pair.tests[kind].tasks[task] ?? [], () => null);
+  return true;
 }
 
 function lineOf(pair, kind, quiet) {

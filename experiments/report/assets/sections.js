@@ -176,7 +176,7 @@ function addMap() {
   const cells = new Map(pairs.map(pair => [`${pair.setting} ${pair.method}`, pair]));
   const ranges = settings.map((setting, number) => {
     const values = pairs.filter(pair => pair.setting === number && isDone(pair)).map(pair => pair.loss);
-    return setting.measure.unit === "%" ? [0, 1] : [Math.min(...values), Math.max(...values)];
+    return tintRange(values, setting.measure);
   });
   methods.forEach((method, row) => {
     const line = add(body, "tr");
@@ -195,7 +195,7 @@ function addMap() {
   });
   const key = add(part, "div", { class: "key" });
   key.append("worse");
-  add(key, "span", { class: "ramp", style: "background:linear-gradient(90deg, color-mix(in oklab, var(--strong) 6%, var(--zero)), var(--strong))" });
+  add(key, "span", { class: "ramp", style: RAMP });
   key.append("better");
   if (pairs.some(pair => !isDone(pair))) key.append(" · × no results");
   if (pairs.some(pair => isDone(pair) && pair.failure)) key.append(" · * some seeds failed");

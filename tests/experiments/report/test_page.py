@@ -3,14 +3,17 @@
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 
+from redwood.engine.figures.drawing import COLOURS, looks_of
 from redwood.experiments.report.content import content_of
 from redwood.experiments.report.folders import read_source
 from redwood.experiments.report.page import render, write_report
 from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.results import RegressionResults, Results
+from redwood.settings.rl.outcomes import Evaluations
 from redwood.settings.rl.results import ReturnResults
 from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
 
@@ -111,6 +114,31 @@ def test_the_front_and_the_tests_are_those_of_the_tables(tmp_path):
     low, high = best["interval"]
     assert low < best["objective"][0] < high
     assert any(pair["front"] for pair in content["pairs"])
+
+
+def test_tests_inside_phases(tmp_path):
+    sources = []
+    for seed, value in enumerate((10.0, 30.0)):
+        curves = {"curve_return": [[0.0, value], [value, 50.0]], "curve_success": [[0.0, None], [1.0, None]]}
+        found = Evaluations(steps=[0, 500], curve_std=[[0.0, 0.0]] * 2, **curves)
+        more = {"num_phases": 2, "accuracy_matrix": [[value, 0.0], [value, 50.0]], "evaluations": found}
+        config = {"steps_per_task": 250}
+        run = ReturnResults(setting="s", method="m", dataset="d", seed=seed, config=config, **more)
+        sources.append(read_source(made_run(tmp_path / str(seed), run)))
+    tests = content_of(sources)["pairs"][0]["tests"]
+    assert tests["steps"] == [0, 500]
+    assert (tests["return"]["mean"], tests["return"]["tasks"]) == ([10, 35], [[0, 20], [20, 50]])
+    assert tests["return"]["spread"] == pytest.approx([7.0711, 7.0711])
+    assert (tests["success"]["mean"], tests["success"]["tasks"]) == ([0, 1], [[0, 1], [None, None]])
+
+
+def test_a_method_has_one_colour_in_figures_and_on_the_page(tmp_path):
+    content = content_in(page_of(made_comparison(tmp_path / "all", ["s"], ["b", "c", "a"], 1)))
+    style = (files("redwood.experiments.report") / "assets" / "page.css").read_text().partition(":root.dark")[0]
+    colours = dict(re.findall(r"--c(\d): (#\w+)", style))
+    page = {name: colours[str(look)] for name, look in zip(content["methods"], content["looks"], strict=True)}
+    assert page == {name: look.colour.lower() for name, look in looks_of(["b", "c", "a"]).items()}
+    assert list(colours.values()) == [colour.lower() for colour in COLOURS]
 
 
 def test_failed_pairs_have_their_reason(tmp_path):

@@ -52,6 +52,15 @@ def test_large_matrices_show_some_tasks(tmp_path):
     assert len(content["notes"]) == 1
 
 
+def test_curves_of_tests_are_thinned(content):
+    curves = {"mean": [0.5] * 500, "spread": None, "tasks": [[0.25] * 500] * 3}
+    tests = {"steps": list(range(500)), "return": curves}
+    long = content | {"pairs": [pair | {"tests": tests} for pair in content["pairs"]]}
+    thinned = fit(long)["pairs"][0]["tests"]
+    assert {len(curve) for curve in (thinned["steps"], thinned["return"]["mean"], *thinned["return"]["tasks"])} == {120}
+    assert thinned["return"]["spread"] is None and fit(long, 0)["pairs"][0]["tests"] is None
+
+
 def test_every_setting_and_every_method_at_once(content):
     """31 settings x 56 methods x 10 tasks with all their details."""
     pair, setting = copy.deepcopy(content["pairs"][0]), copy.deepcopy(content["settings"][0])
