@@ -26,8 +26,8 @@ class RunFolder:
     `metrics.csv`, `accuracy_matrix.png`, `accuracy_curve.png` (label sets: `map_...`, regression: `rmse_...`,
     environments: `return_...`), `cost_curve.png` (of several phases), `slices.png` (of `--slices`),
     `label_groups.png` (of label sets), `test_curves.png` (of `--eval_every`) and `checkpoints/`: `boundary.pt`, written
-    after each phase,
-    `inside-phase-*.ckpt`, written during the phase, and `phase-*.pt` if one checkpoint per phase is kept.
+    after each phase, `inside-phase-*.ckpt`, written during the phase, and `phase-*.pt` if one checkpoint per phase is
+    kept.
 
     Every worker reads the checkpoints. Only the first worker writes, and holds the lease of the folder.
 

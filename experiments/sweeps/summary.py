@@ -9,7 +9,7 @@ from rich.text import Text
 
 from redwood.core.files import write_json
 from redwood.experiments.sweeps.plan import FLOPS, FOUND, HELD_OUT, SCORE, SweepPlan
-from redwood.experiments.sweeps.space import Range, Space, show_values
+from redwood.experiments.sweeps.space import Choices, Range, Space, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Tried
 from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
 from redwood.settings.scores.cost import TuningCost
@@ -122,6 +122,7 @@ class Summary:
             plan.score,
             plan.folder / "sweep.png",
             on_logs=[name for name, parameter in space.items() if isinstance(parameter, Range) and parameter.log],
+            choices={name: parameter.values for name, parameter in space.items() if isinstance(parameter, Choices)},
             lower_is_better=plan.lower_is_better,
             title=f"average {plan.score.name} {where_scored(plan)}\n{plan.pair.setting} · {plan.pair.method}",
         )

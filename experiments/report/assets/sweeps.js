@@ -35,7 +35,8 @@ function addImportances(part, sweep) {
 function addOption(parent, sweep, done, option) {
   const raw = trial => option === null ? trial.flops : trial.parameters[option];
   const numeric = done.every(trial => typeof raw(trial) === "number");
-  const kinds = numeric ? [] : [...new Set(done.map(trial => String(raw(trial))))].sort();
+  const written = [sweep.space[option] ?? []].flat().flatMap(value => String(value).split(",")).map(value => value.trim());
+  const kinds = numeric ? [] : [...new Set(done.map(trial => String(raw(trial))))].sort((a, b) => written.indexOf(a) - written.indexOf(b));
   const at = trial => numeric ? raw(trial) : kinds.indexOf(String(raw(trial)));
   const values = done.map(trial => trial.values[0]), places = done.map(at);
   const log = numeric && Math.min(...places) > 0 && (option === null || /^(int)?log:|^log/.test(String(sweep.space[option])));

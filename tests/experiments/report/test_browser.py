@@ -1,5 +1,6 @@
 """The page in a real browser."""
 
+import re
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from redwood.experiments.report.folders import read_source
 from redwood.experiments.report.page import write_report
 from redwood.settings.results import RegressionResults
+from redwood.settings.rl.outcomes import Evaluations
 from redwood.settings.rl.results import ReturnResults
 from tests.experiments.report.made import made_comparison, made_results, made_run, made_sweep, write_table
 
@@ -95,6 +97,37 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(comparison, show, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert back == {"light": "rgb(253, 253, 251)", "dark": "rgb(21, 24, 27)"}[scheme]
+
+
+def test_on_a_phone_names_are_not_cut_into_letters(comparison, show):
+    page = show(comparison, width=390)
+    high = page.eval_on_selector_all(
+        "#cost td.first", "cells => cells.map(cell => cell.getBoundingClientRect().height)"
+    )
+    assert high and max(high) < 60
+
+
+def test_matrices_have_labels_and_tints_of_the_range_from_zero(tmp_path, show):
+    matrix = [[39.0, 0.0], [44.0, 41.0]]
+    results = ReturnResults(setting="s", method="m", dataset="d", seed=0, num_phases=2, accuracy_matrix=matrix)
+    write_report([read_source(made_run(tmp_path / "run", results))], tmp_path / "page.html")
+    page = show(tmp_path / "page.html")
+    texts = page.locator("#matrices svg text").all_text_contents()
+    assert texts[:6] == ["on task", "0", "1", "after task", "0", "1"]
+    shares = re.findall(r"--strong\) (\d+)%", page.inner_html("#matrices svg"))
+    assert shares == ["86", "6", "96", "90"], "39 is not far from 44"
+
+
+def test_tests_inside_phases(tmp_path, show):
+    found = Evaluations(steps=[0, 500], curve_return=[[0.0, 1.0]] * 2, curve_std=[[0.0, 0.0]] * 2)
+    found.curve_success = [[0.0, 1.0]] * 2
+    more = {"num_phases": 2, "accuracy_matrix": [[1.0, 0.0]] * 2, "config": {"steps_per_task": 250}}
+    results = ReturnResults(setting="s", method="m", dataset="d", seed=0, evaluations=found, **more)
+    write_report([read_source(made_run(tmp_path / "run", results))], tmp_path / "page.html")
+    page = show(tmp_path / "page.html")
+    for tab in ("return in tests", "success in tests"):
+        page.click(f"#curves .tabs button:text-is('{tab}')")
+        assert page.locator("#curves svg.chart").count() == 3, "the mean, and two tasks"
 
 
 def test_the_switch_turns_the_colours(comparison, show):
