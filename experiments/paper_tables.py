@@ -5,7 +5,7 @@ Under one setting, a line per method has its metrics; under several, a column pe
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from redwood.core.printable import printable
 from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order, repeats_of
@@ -28,12 +28,13 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _PaperTable:
-    """Header, lines and notes, which each format writes in its way."""
+    """Header, lines, notes for readers, and advice for the author, which each format writes in its way."""
 
     title: str
     header: list[str]
     lines: list[list[_Cell]]
     notes: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def latex(rows: Sequence[PairResults]) -> str:
     columns = "l" + "r" * (len(table.header) - 1)
     lines = [
         "% needs \\usepackage{booktabs}",
+        *(f"% {advice}" for advice in table.advice),
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{_escaped('. '.join([table.title, *table.notes]))}.}}",
@@ -76,6 +78,7 @@ def markdown(rows: Sequence[PairResults]) -> str:
         *(f"| {' | '.join(map(_markdown_cell, line))} |" for line in table.lines),
         "",
         *(f"{note}." for note in table.notes),
+        *(f"<!-- {advice} -->" for advice in table.advice),
     ]
     return "\n".join(lines) + "\n"
 
@@ -101,12 +104,12 @@ def _make(rows: Sequence[PairResults], *, bold: str, other: str) -> _PaperTable:
         )
     elif BEST in marks:
         notes.append(f"{bold.capitalize()}: best")
-    notes += dict.fromkeys(one.note[0].upper() + one.note[1:] for one in found.values() if one.note)
+    advice = list(dict.fromkeys(one.note for one in found.values() if one.note))
     if any(row.failure and row.results for row in rows):
         notes.append(f"{PARTLY} {SOME_FAILED}")
-    if len(settings) == 1:
-        return _of_one_setting(rows, found[settings[0]], notes)
-    return _of_settings(rows, found, notes)
+    one = len(settings) == 1
+    table = _of_one_setting(rows, found[settings[0]], notes) if one else _of_settings(rows, found, notes)
+    return replace(table, advice=advice)
 
 
 def _of_one_setting(rows: Sequence[PairResults], found: Significance, notes: list[str]) -> _PaperTable:

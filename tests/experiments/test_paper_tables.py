@@ -53,7 +53,14 @@ def test_a_column_for_each_setting():
     text = markdown(rows)
     assert "| method | s | t |" in text
     assert "| a | **50.0** | -- |" in text and "| b | 40.0 | 30.0 |" in text and "| c | -- | failed |" in text
-    assert "1 seed cannot tell methods apart; use at least 6." in text[text.index("Bold") :]
+    assert "<!-- 1 seed cannot tell methods apart; use at least 6 -->" in text[text.index("Bold") :]
+
+
+def test_advice_to_the_author_is_not_in_the_caption():
+    lines = latex([row("a", [0.5]), row("b", [0.4])]).splitlines()
+    (caption,) = [line for line in lines if line.startswith("\\caption")]
+    assert caption.endswith("Bold: best.}") and "seed" not in caption
+    assert "% 1 seed cannot tell methods apart; use at least 6" in lines
 
 
 def test_errors_are_best_where_least():
