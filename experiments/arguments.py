@@ -43,6 +43,13 @@ class OneSentenceParser(argparse.ArgumentParser):
         raise UsageError(f"{message[0].upper()}{message[1:]}; see --help.")
 
 
+def _table_format(text: str) -> str:
+    """What `--table` takes: a format, and behind a colon the metric that the table is of."""
+    if text.partition(":")[0] not in ("latex", "markdown"):
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from latex, markdown, latex:METRIC)")
+    return text
+
+
 def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> None:
     """Add the options that choose what to run; `--trials` may be left out, as some methods have one of their own."""
     group = parser.add_argument_group("what to run")
@@ -59,8 +66,9 @@ def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> No
     )
     group.add_argument(
         "--table",
-        choices=("latex", "markdown"),
-        help="print and write a comparison for a paper (default: only as text and CSV)",
+        type=_table_format,
+        metavar="FORMAT",
+        help="print and write a comparison for a paper: latex or markdown, of one metric: latex:forgetting",
     )
     group.add_argument("--bench", metavar="SUITE", help="run a suite with expectations: smoke, full or a YAML file")
     group.add_argument("--compare", metavar="DIR", help="with --bench: compare scores and speed with an earlier run")

@@ -60,7 +60,8 @@ def compare(
         console: Where to print.
         how: Where the runs take place, and how many at once.
         n_orders: Orders of the classes, with `n_seeds` seeds each; None: each run draws one from its seed.
-        table: A key of `TABLES`, in which format a table is printed and written, too.
+        table: A key of `TABLES`, in which format a table is printed and written, too; `latex:forgetting` has that
+            metric alone.
 
     Returns:
         Whether all of them succeeded.
@@ -208,8 +209,9 @@ def _report(
     if not is_finished_sweep(folder.parent):  # the page of a sweep holds the runs of its best configuration, too
         write_report([source_of_comparison(folder)], folder / REPORT)
     if table is not None:
-        text = "\n".join(TABLES[table].make(group) for group in _by_measure(shown).values())
-        write_atomically(folder / f"comparison{TABLES[table].suffix}", text.encode())
+        name, _, metric = table.partition(":")
+        text = "\n".join(TABLES[name].make(group, metric) for group in _by_measure(shown).values())
+        write_atomically(folder / f"comparison{TABLES[name].suffix}", text.encode())
         console.out(text, highlight=False)
     for job, outcome in outcomes.items():
         if isinstance(outcome, Failure) and outcome.applies and job.log.exists():

@@ -1,12 +1,14 @@
 """The table of a comparison as LaTeX or Markdown, to paste into a paper.
 
-Under one setting, a line per method has its metrics; under several, a column per setting has the objective.
+Under one setting, a line per method has its metrics; under several, a column per setting has the objective. A table of
+one metric has a column per setting, too.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from redwood.core.errors import InvalidOptionError
 from redwood.core.printable import printable
 from redwood.engine.pair_results import PARTLY, SOME_FAILED, PairResults, methods_in_order, repeats_of
 from redwood.engine.significance import BEST, LEVEL, SIMILAR, Mark, Significance, significance_of
@@ -39,15 +41,18 @@ class _PaperTable:
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A format of tables: the end of its file's name, and what writes a table of pairs whose measure is one."""
+    """A format of tables: the end of its file's name, and what writes a table of pairs whose measure is one.
+
+    `make(rows, metric)` writes all that a page has room for, or the metric of this name alone.
+    """
 
     suffix: str
-    make: Callable[[Sequence[PairResults]], str]
+    make: Callable[[Sequence[PairResults], str], str]
 
 
-def latex(rows: Sequence[PairResults]) -> str:
+def latex(rows: Sequence[PairResults], metric: str = "") -> str:
     r"""A `table` with the rules of booktabs: the best is `\textbf`, what cannot be told from it `\underline`."""
-    table = _make(rows, bold="bold", other="underlined")
+    table = _of_metric(rows, metric) if metric else _make(rows, bold="bold", other="underlined")
     columns = "l" + "r" * (len(table.header) - 1)
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -67,9 +72,9 @@ def latex(rows: Sequence[PairResults]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def markdown(rows: Sequence[PairResults]) -> str:
+def markdown(rows: Sequence[PairResults], metric: str = "") -> str:
     """A table with pipes: the best is bold, what cannot be told from it is in italics."""
-    table = _make(rows, bold="bold", other="italic")
+    table = _of_metric(rows, metric) if metric else _make(rows, bold="bold", other="italic")
     lines = [
         f"{table.title}:",
         "",
@@ -150,6 +155,33 @@ def _of_settings(rows: Sequence[PairResults], found: Mapping[str, Significance],
     ]
     measure = next(row.results[0].measure for row in rows if row.results)
     return _PaperTable(f"Average {measure.label} under each setting", ["method", *settings], lines, notes)
+
+
+def _of_metric(rows: Sequence[PairResults], metric: str) -> _PaperTable:
+    """One metric under each setting; its best is not marked, as tests compare objectives alone."""
+    runs = [run for row in rows for run in row.results]
+    known = dict.fromkeys(name for run in runs for name, value in run.metrics.items() if value is not None)
+    if runs and metric not in known:
+        raise InvalidOptionError(
+            f"--table has no metric {metric!r} of these runs; choose from {', '.join(known)}, and make the table by "
+            "--resume."
+        )
+    settings, cells = list(dict.fromkeys(row.setting for row in rows)), {}
+    for row in rows:
+        statistic = mean_and_std(row.results).get(metric) if row.results else None
+        text = _metric(row, metric) if row.results else _FAILED
+        if statistic is not None and len(row.results) > 1:
+            text += f" ± {row.results[0].measure.show(statistic[1])}"
+        cells[row.setting, row.method] = _Cell(text + (PARTLY if row.failure and row.results else ""))
+    lines = [
+        [_Cell(method), *(cells.get((setting, method), _Cell(_MISSING)) for setting in settings)]
+        for method in methods_in_order(rows)
+    ]
+    unit = next((f" ({run.measure.unit})" for run in runs if run.measure.unit), "")
+    notes = [f"Mean and standard deviation of {repeats_of(runs)}"] if len(runs) > len(rows) else []
+    if any(row.failure and row.results for row in rows):
+        notes.append(f"{PARTLY} {SOME_FAILED}")
+    return _PaperTable(f"{metric.replace('_', ' ').capitalize()}{unit}", ["method", *settings], lines, notes)
 
 
 def _objective(row: PairResults, found: Significance | None) -> _Cell:

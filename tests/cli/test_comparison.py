@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from redwood.cli import main
-from tests.cli.command import QUICK, RUN_FILES, content
+from tests.cli.command import QUICK, RUN_FILES, assert_one_sentence, content
 
 HERE = [*QUICK, "--jobs", "1"]
 FAILING = """
@@ -285,6 +285,12 @@ class TestClassOrders:
         written = (folder / "comparison.tex").read_text()
         assert "\\textbf" in written and "2 class orders" in written
         assert written in capsys.readouterr().out
+
+    def test_a_table_of_one_metric(self, folder, capsys):
+        assert main(["--resume", str(folder), "--table", "markdown:forgetting"]) == 0
+        assert (folder / "comparison.md").read_text().startswith("Forgetting (%):\n\n| method | class_incremental |\n")
+        assert main(["--resume", str(folder), "--table", "markdown:forgeting"]) == 2
+        assert_one_sentence(capsys.readouterr().err)
 
     @pytest.mark.parametrize(
         ("options", "sentence"),

@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from redwood.core.errors import InvalidOptionError
 from redwood.engine.pair_results import PairResults
 from redwood.experiments.paper_tables import TABLES, latex, markdown
 from redwood.settings.results import RegressionResults, Results
@@ -66,6 +67,16 @@ def test_advice_to_the_author_is_not_in_the_caption():
 def test_errors_are_best_where_least():
     rows = [row("a", [5.0] * 2, kind=RegressionResults), row("b", [4.0] * 2, kind=RegressionResults)]
     assert "**4.000 ± 0.000**" in markdown(rows)
+
+
+def test_one_metric_alone():
+    rows = [*ROWS[1:], row("worse", [0.25], "t"), PairResults("t", "b", failure="no")]
+    lines = markdown(rows, "forgetting").splitlines()
+    assert lines[:3:2] == ["Forgetting (%):", "| method | class_incremental | t |"]
+    assert "| worse | 62.0 ± 5.5 | 65.0 |" in lines and "| b | -- | failed |" in lines
+    assert "worse & 62.0 $\\pm$ 5.5 & 65.0 \\\\" in latex(rows, "forgetting").splitlines()
+    with pytest.raises(InvalidOptionError, match="no metric 'lost' of these runs; choose from average_accuracy,"):
+        markdown(rows, "lost")
 
 
 def test_some_seeds_failed():
