@@ -18,6 +18,8 @@ from redwood.engine.run import Run
 from redwood.settings.results import Results
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
+# Unless the environment says otherwise. MLflow itself tries for minutes before it tells that a server is gone.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
 
 class LightningMetrics:
@@ -88,6 +90,8 @@ def open_mlflow(run: Run, config: Mapping[str, object]) -> LightningMetrics:
     """
     from mlflow.exceptions import MlflowException
 
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     directory = _run_directory(run)
     id_file = directory / "checkpoints" / "mlflow_id"
     try:

@@ -6,7 +6,9 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import threading
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
@@ -21,6 +23,9 @@ from redwood.engine.run import MetricsLogger, Run
 from redwood.settings.results import Results
 
 INIT_TIMEOUT_S = 20  # W&B would retry for 90 s
+# Seconds for a row, for the upload at the end of a run, and to let go of what does not answer.
+CALL_S, END_S, ABANDON_S = 60.0, 600.0, 5.0
+OFFLINE_END_S = 30.0  # nothing is uploaded
 STEP = "trainer/global_step"
 _OF_LIGHTNING = {"tensorboard": open_tensorboard, "mlflow": open_mlflow}
 _KEPT = ("config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt")  # `redwood.load` reads the artifact
@@ -85,6 +90,74 @@ class CSVMetrics:
             self.save()
 
 
+class OutsideLogger:
+    """A logger that relies on another process or a server: a run goes on without it once it fails, or hangs.
+
+    Its last calls may send much, so they get more time. A call that hangs is left behind in a thread of its own.
+    """
+
+    def __init__(self, name: str, logger: MetricsLogger, limit_s: float = CALL_S, last_s: float = END_S) -> None:
+        """Log to `logger`, and call it `name` in warnings.
+
+        Args:
+            name: How the user knows it.
+            logger: The logger; if it has a method `abandon`, that is called when it is given up.
+            limit_s: Seconds that it may take for a row.
+            last_s: Seconds that it may take for the results, and to close.
+        """
+        self._name, self._logger, self._limit_s, self._last_s = name, logger, limit_s, last_s
+        self._is_lost = False
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        """Log one row."""
+        self._call(self._limit_s, lambda: self._logger.log_metrics(metrics, step))
+
+    def save(self) -> None:
+        """Write what was logged to the disk."""
+        self._call(self._limit_s, self._logger.save)
+
+    def text(self) -> str:
+        """Empty: `metrics.csv` has all rows."""
+        return ""
+
+    def log_results(self, results: Results, folder: Path | None) -> None:
+        """Log the final results."""
+        self._call(self._last_s, lambda: self._logger.log_results(results, folder))
+
+    def close(self, failed: bool) -> None:
+        """End the log."""
+        self._call(self._last_s, lambda: self._logger.close(failed))
+
+    def _call(self, limit_s: float, action: Callable[[], object]) -> None:
+        if self._is_lost:
+            return
+        answered, problem = _in_time(limit_s, action)
+        if answered and problem is None:
+            return
+        self._is_lost = True
+        reason = reason_of(problem) if problem is not None else f"no answer in {limit_s:g} s"
+        warnings.warn(
+            f"{self._name} is lost ({reason}); the run goes on without it, and metrics.csv has all rows.", stacklevel=2
+        )
+        _in_time(ABANDON_S, getattr(self._logger, "abandon", bool))
+
+
+def _in_time(limit_s: float, action: Callable[[], object]) -> tuple[bool, Exception | None]:
+    """Whether a call has ended within a time, and what it raised."""
+    raised: list[Exception] = []
+
+    def act() -> None:
+        try:
+            action()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=act, daemon=True)  # it must not keep the process from ending
+    thread.start()
+    thread.join(limit_s)
+    return not thread.is_alive(), raised[0] if raised else None
+
+
 class WandbMetrics:
     """A run of Weights & Biases."""
 
@@ -103,7 +176,7 @@ class WandbMetrics:
         self._wandb = wandb
         name = run.directory.name if run.directory else f"{config['setting']}-{config['method']}"
         environment = os.environ  # overrides the options, so that sweeps and launchers can set them
-        offline = "offline" in (run.wandb, environment.get("WANDB_MODE"))
+        self.is_offline = offline = "offline" in (run.wandb, environment.get("WANDB_MODE"))
         limit = float(environment.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
         try:
             # W&B greets on stderr, whatever it is told.
@@ -161,6 +234,11 @@ class WandbMetrics:
         """End the W&B run."""
         self.experiment.finish(exit_code=int(failed))
 
+    def abandon(self) -> None:
+        """Let go of W&B's process, for which this one would wait at its end."""
+        with contextlib.suppress(OSError):
+            self._wandb.teardown(1)
+
 
 def _wandb_id(run: Run) -> str | None:
     """The id by which a resumed run goes on in its curve; None lets W&B choose one."""
@@ -194,10 +272,13 @@ def open_loggers(run: Run, config: Mapping[str, object]) -> None:
             rows = CSVMetrics(run.folder.path / "metrics.csv", run.folder.logged)
             run.loggers.append(rows)
             for name in further:
-                run.loggers.append(_OF_LIGHTNING[name](run, config))
+                opened = _OF_LIGHTNING[name](run, config)
+                run.loggers.append(OutsideLogger("MLflow", opened) if name == "mlflow" else opened)
                 rows.copy_to(run.loggers[-1])
         if run.uses_wandb:
-            run.loggers.append(WandbMetrics(run, config))
+            opened = WandbMetrics(run, config)
+            last_s = OFFLINE_END_S if opened.is_offline else END_S
+            run.loggers.append(OutsideLogger("Weights & Biases", opened, last_s=last_s))
     except RedwoodError:
         for logger in run.loggers:
             logger.close(failed=True)

@@ -10,6 +10,7 @@ from redwood.cli import main
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.engine import loop
 from redwood.engine import run as run_module
+from redwood.engine.lightning_loggers import PATIENCE
 from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune, Random
 from redwood.settings.results import Results
@@ -157,6 +158,20 @@ def test_a_server_that_cannot_be_used_leaves_no_folder(tmp_path, monkeypatch):
         train(tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert os.environ["MLFLOW_TRACKING_URI"] == "nonsense://nowhere"
+
+
+def test_a_dead_server_is_told_within_seconds(tmp_path, monkeypatch):
+    for name in PATIENCE:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    with pytest.raises(RedwoodError, match=r"--logger mlflow: MLflow cannot be used \(.*127\.0\.0\.1.*\); check"):
+        train(tmp_path / "run", logger="mlflow")
+    assert not (tmp_path / "run").exists()
+    settings = pytest.importorskip("mlflow.environment_variables")
+    assert settings.MLFLOW_HTTP_REQUEST_TIMEOUT.get() == 10 and settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get() == 2
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])

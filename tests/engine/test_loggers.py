@@ -1,8 +1,11 @@
 import csv
+import threading
+import time
+import warnings
 
 import pytest
 
-from redwood.engine.loggers import CSVMetrics
+from redwood.engine.loggers import CSVMetrics, OutsideLogger
 
 
 @pytest.fixture
@@ -73,3 +76,52 @@ class TestCSVMetrics:
         before = path.read_text()
         metrics.save()
         assert path.read_text() == before
+
+
+class Outside:
+    """A logger that takes a row, and then fails or hangs."""
+
+    def __init__(self, trouble):
+        self.trouble, self.rows, self.calls, self.abandoned = trouble, [], 0, False
+
+    def log_metrics(self, metrics, step):
+        self.calls += 1
+        if self.rows:
+            self.trouble()
+        self.rows.append((step, metrics))
+
+    def save(self):
+        self.calls += 1
+
+    log_results = close = save
+
+    def abandon(self):
+        self.abandoned = True
+
+
+def fail():
+    raise ConnectionResetError("Connection lost. Try later.")
+
+
+class TestOutsideLogger:
+    @pytest.mark.parametrize(
+        ("trouble", "reason"), [(fail, "Connection lost; Try later"), (threading.Event().wait, "no answer in 0.05 s")]
+    )
+    def test_the_run_goes_on_without_it(self, trouble, reason):
+        outside = Outside(trouble)
+        logger = OutsideLogger("Somewhere", outside, limit_s=0.05)
+        logger.log_metrics({"loss": 1.0}, 1)
+        with pytest.warns(UserWarning, match=rf"^Somewhere is lost \({reason}\); the run goes on without it, and"):
+            logger.log_metrics({"loss": 2.0}, 2)
+        logger.log_metrics({"loss": 3.0}, 3)
+        logger.save()
+        logger.log_results(None, None)
+        logger.close(False)
+        assert outside.rows == [(1, {"loss": 1.0})] and outside.calls == 2 and outside.abandoned
+
+    def test_the_last_calls_have_more_time(self):
+        slow = Outside(fail)
+        slow.close = lambda failed: time.sleep(0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            OutsideLogger("Somewhere", slow, limit_s=0.01, last_s=30.0).close(False)
