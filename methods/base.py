@@ -1,5 +1,6 @@
 """What a method is: anything that learns from the phases of a setting and predicts."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 from redwood.core.checks import refuse_untyped_options
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.growth import grow
+from redwood.core.overrides import misnamed_hooks
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.core.workers import world_size
@@ -78,6 +80,10 @@ class Method(Stateful, ABC):
         """A subclass says itself what it predicts beside classes, and that others may follow it in a composition."""
         super().__init_subclass__(**options)
         refuse_untyped_options(cls)
+        if not cls.__module__.startswith("redwood."):
+            for name, hook in misnamed_hooks(cls):
+                text = f"{cls.__name__}.{name} is called by nothing; if it is to override {hook}, give it that name."
+                warnings.warn(text, stacklevel=3)  # past the metaclass: the class statement
         cls.regression = cls.__dict__.get("regression", False)
         cls.multi_label = cls.__dict__.get("multi_label", False)
         cls.stackable = cls.__dict__.get("stackable", False)

@@ -168,6 +168,14 @@ class LightningMethod(Method):
         """
         return max(self.lr * self.lr_decay**self.phase_count, min(self.lr, self.lr_floor))
 
+    @property
+    def step_lr(self) -> float:
+        """Learning rate of the coming step, after `lr_schedule`; that of the phase where no Trainer is at work."""
+        trainer = self.module._trainer
+        if trainer is None or not trainer.optimizers:
+            return self.phase_lr
+        return float(trainer.optimizers[0].param_groups[0]["lr"])
+
     def reset_network(self) -> None:
         """Give the network weights to start from, as at the beginning of a run.
 

@@ -126,7 +126,7 @@ class BiC(Distilling, Rehearsal):
         super().augment(step)
         if self._competing:
             counted = (~self._is_held_out(step.batch.x)).float()
-            step.weights = counted * (len(counted) / counted.sum().clamp(min=1))
+            step.weights = step.weigh(counted * (len(counted) / counted.sum().clamp(min=1)))
 
     @override
     def loss(self, step: Step) -> Tensor:

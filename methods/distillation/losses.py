@@ -59,7 +59,9 @@ def two_side(loss: Tensor, distilled: Tensor, share: float) -> Tensor:
     return (1 - share) * loss + share * distilled
 
 
-def sigmoid_distillation(outputs: Tensor, y: Tensor, taught: Tensor | None, old: Tensor, seen: Tensor) -> Tensor:
+def sigmoid_distillation(
+    outputs: Tensor, y: Tensor, taught: Tensor | None, old: Tensor, seen: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Classification and distillation in one binary cross-entropy (Rebuffi et al., 2017, algorithm 3); a scalar.
 
     It is summed over the classes seen so far; old ones have the teacher's answers as targets, for all samples. The sum
@@ -71,9 +73,11 @@ def sigmoid_distillation(outputs: Tensor, y: Tensor, taught: Tensor | None, old:
         taught: Scores (B, K) of the teacher; None if there is none yet.
         old: Which classes the teacher's answers count for (K,), bool.
         seen: Which classes have been seen so far (K,), bool.
+        weights: The weight of each sample (B,); None if all count alike.
     """
     targets = F.one_hot(y, outputs.shape[1]).to(outputs.dtype)
     if taught is not None:
         targets = torch.where(old, taught.sigmoid(), targets)
     losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
-    return (losses * seen).sum(1).mean()
+    losses = (losses * seen).sum(1)
+    return (losses if weights is None else losses * weights).mean()

@@ -55,7 +55,7 @@ class LwFMC(LightningMethod):
         """Binary cross-entropy summed over the classes seen so far, for old ones with the teacher's answers."""
         outputs = self.outputs(step)
         answers = None if self.teacher.copy is None else self.teacher(step.batch.x)
-        return sigmoid_distillation(outputs, step.batch.y, answers, self._taught, self.seen)
+        return sigmoid_distillation(outputs, step.batch.y, answers, self._taught, self.seen, step.weights)
 
     @torch.no_grad()
     @override
@@ -85,7 +85,8 @@ class Fixed(LwFMC):
     """Freeze the representation after the first task, and the output of each class after the task that holds it.
 
     A later task trains the rows of its own classes in the last layer, by one sigmoid for each class as `lwf_mc` does.
-    Nothing is forgotten, but new classes get features of the first task, and no output learns to say no to later ones.
+    So old outputs never change. New classes get features of the first task, and no output learns to say no to later
+    ones. Where ids are hidden at test, later classes compete with old ones, and take over a few of their samples.
     """
 
     def __post_init__(self) -> None:

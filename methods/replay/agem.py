@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from redwood.core.errors import InvalidOptionError
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Composition
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.heads import mean_loss
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Replayed, Step
+from redwood.settings.supervised import SupervisedSetting
 
 
 def project(gradient: Tensor, reference: Tensor) -> Tensor:
@@ -29,7 +31,8 @@ def project(gradient: Tensor, reference: Tensor) -> Tensor:
 class AGEM(Rehearsal):
     """Train on incoming samples only, but never against the gradient of samples drawn from the buffer.
 
-    The buffer is a reservoir of the stream, so that no task boundary is needed.
+    The buffer is a reservoir of the stream, so that no task boundary is needed. The reference gradient is that of as
+    many samples as come in, while the paper draws 256 of them, or 1,300: `--replay_ratio 8` does so with batches of 32.
     """
 
     composition: ClassVar[Composition] = Composition.LAST
@@ -37,6 +40,15 @@ class AGEM(Rehearsal):
     unused_options: ClassVar[Mapping[str, str]] = {
         "accumulate_grad_batches": "which projects the gradient of each batch"
     }
+
+    @override
+    def configure(self, setting: SupervisedSetting) -> None:
+        super().configure(setting)
+        if type(self).join is not AGEM.join:
+            raise InvalidOptionError(
+                f"{type(self).__name__}.join changes nothing, as agem trains on no replayed sample; "
+                "override reference_loss, which weighs them."
+            )
 
     @override
     def join(self, step: Step) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
@@ -10,12 +11,27 @@ from typing_extensions import override
 from redwood.core.checks import check_range
 from redwood.methods.base import Composition
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.training.step import Replayed, Rows, Step
+from redwood.methods.training.step import Rows, Step
 
 
-def distance_to_stored(outputs: Tensor, n_incoming: int, replayed: Replayed) -> Tensor:
-    """MSE(h(replayed), stored outputs), a scalar; outputs (B, K) of incoming samples first, then of replayed ones."""
-    return F.mse_loss(outputs[n_incoming : n_incoming + len(replayed)], replayed.rows["logits"])
+def distance_to_stored(outputs: Tensor, step: Step) -> Tensor:
+    """MSE(h(replayed), stored outputs), a scalar mean over the replayed samples times their weights.
+
+    Args:
+        outputs: Of the step's batch (B, K).
+        step: With samples replayed.
+    """
+    assert step.replayed is not None
+    rows, stored = slice(step.n_incoming, step.n_incoming + len(step.replayed)), step.replayed.rows["logits"]
+    found = outputs[rows]
+    if step.weights is None:
+        return F.mse_loss(found, stored)
+    return (step.weights[rows] * F.mse_loss(found, stored, reduction="none").mean(1)).mean()
+
+
+def outputs_to_store(outputs: Tensor) -> Tensor:
+    """Outputs (b, K) without a gradient, float32 at least: those of mixed precision differ by less than it can tell."""
+    return outputs.detach().to(torch.promote_types(outputs.dtype, torch.float32))
 
 
 @dataclass
@@ -47,13 +63,13 @@ class DER(Rehearsal):
     def loss(self, step: Step) -> Tensor:
         loss = step.weigh(self.losses(step))[: step.n_incoming].mean()
         if step.replayed is not None:
-            loss = loss + self.alpha * distance_to_stored(self.outputs(step), step.n_incoming, step.replayed)
+            loss = loss + self.alpha * distance_to_stored(self.outputs(step), step)
         return loss
 
     @override
     def further_leaves(self, step: Step) -> Rows:
         """The outputs (b, K) that the incoming samples had in this step."""
-        return {"logits": self.outputs(step)[: step.n_incoming].detach()}
+        return {"logits": outputs_to_store(self.outputs(step)[: step.n_incoming])}
 
 
 @dataclass
@@ -93,7 +109,7 @@ class DERpp(Rehearsal):
         again = losses[n + (len(step.replayed) if step.replayed else 0) :]
         loss = losses[:n].mean()
         if step.replayed is not None:
-            loss = loss + self.alpha * distance_to_stored(self.outputs(step), step.n_incoming, step.replayed)
+            loss = loss + self.alpha * distance_to_stored(self.outputs(step), step)
         if len(again):
             loss = loss + self.beta * again.mean()
         return loss
@@ -101,4 +117,4 @@ class DERpp(Rehearsal):
     @override
     def further_leaves(self, step: Step) -> Rows:
         """The outputs (b, K) that the incoming samples had in this step."""
-        return {"logits": self.outputs(step)[: step.n_incoming].detach()}
+        return {"logits": outputs_to_store(self.outputs(step)[: step.n_incoming])}

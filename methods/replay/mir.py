@@ -14,6 +14,10 @@ class MIR(Rehearsal):
     Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--buffer_sampler
     mir:candidates=100` considers more of them.
 
+    The step is looked ahead to as in the paper: one of plain gradient descent, at the rate that the schedule gives the
+    coming step. Momentum, weight decay and what other optimizers make of a gradient are left out; with `--optimizer
+    adam` it is far shorter than the step that follows.
+
     In one pass over a few dozen batches more candidates do harm: the samples that a step would hurt most are then
     nearly all of old classes, and the draw is no fair sample of the stream any more.
     """

@@ -127,7 +127,7 @@ class LocalReplay(Replay):
         method = self._method
         leaves = {name: rows[name].to(method.device) for name in Batch._fields if name in rows}
         others = Batch(leaves["x"], leaves["y"], leaves.get("task_id"))
-        return interference(method.network, incoming, others, method.phase_lr, method.masked)
+        return interference(method.network, incoming, others, method.step_lr, method.masked)
 
     @override
     def add(self, step: Step, more: Rows, chosen: Tensor | None = None) -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from redwood.buffers import (
-    ClassBalanced,
     Grasp,
     Herding,
     LossAwareReservoir,
@@ -45,7 +44,7 @@ BAD_SAMPLES = [
     (adding(RehearsalBuffer(4, policy=Ring()), labels=torch.ones(3, 4).bool()), r"integers \(B,\), got torch.bool"),
     (
         adding(
-            RehearsalBuffer(4, policy=PartitioningReservoir(), sampler=ClassBalanced()), labels=torch.ones(3, 4) > 0
+            RehearsalBuffer(4, policy=PartitioningReservoir(), sampler="class_balanced"), labels=torch.ones(3, 4) > 0
         ),
         r"integers \(B,\), got torch.bool \(3, 4\)",
     ),

@@ -195,3 +195,13 @@ def test_other_seeds_hold_out_others():
 def test_large_samples_are_not_looked_at_in_full():
     x = torch.rand(300, 3, 70, 70, generator=torch.Generator().manual_seed(0))
     assert HeldOut(0.5, seed=0)(x).float().mean().item() == pytest.approx(0.5, abs=0.15)
+
+
+def test_its_weights_leave_those_of_a_join():
+    class Heavier(BiC):
+        def join(self, step):
+            super().join(step)
+            step.weights = torch.full((len(step.batch.y),), 2.0)
+
+    weights = [augmented(configured(cls()), batch_of(0, 32)).weights for cls in (BiC, Heavier)]
+    assert torch.equal(weights[1], 2 * weights[0]) and bool(weights[0].any())

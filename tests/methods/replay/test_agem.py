@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.agem import AGEM, project
-from tests.methods.helpers import augmented, batch_of, configured, filled, weights_of
+from tests.methods.helpers import augmented, batch_of, configured, filled, refused, weights_of
 from tests.small_runs import run_here, small_setting
 
 
@@ -130,3 +130,13 @@ class TestTwoWorkers:
         first, second = two_workers.run(watch_two, {"buffer_size": 2, "buffer_sampler": "old_tasks"})
         assert all(map(torch.equal, first[3], second[3]))
         check(*first[:3])
+
+
+def test_a_join_that_would_change_nothing_is_refused():
+    class Weighted(AGEM):
+        def join(self, step):
+            super().join(step)
+            step.weights = torch.ones(len(step.batch.y))
+
+    with refused("Weighted.join changes nothing, as agem trains on no replayed sample; override reference_loss"):
+        configured(Weighted())

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.replay.der import DER
+from redwood.methods.replay.der import DER, DERpp, outputs_to_store
 from tests.methods.helpers import augmented, batch_of, configured, filled, numbers
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import run_here, small_setting
@@ -106,3 +106,15 @@ def test_outputs_are_stored_in_their_own_precision():
 def test_options_out_of_range():
     with pytest.raises(InvalidOptionError, match=r"--alpha -1\.0 has to be at least 0"):
         DER(alpha=-1.0)
+
+
+def test_outputs_of_mixed_precision_are_stored_in_full():
+    assert outputs_to_store(torch.ones(2, 3, dtype=torch.bfloat16, requires_grad=True)).dtype == torch.float32
+    assert outputs_to_store(torch.ones(2, 3, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("cls", [DER, DERpp])
+def test_a_run_in_mixed_precision_stores_them_so(cls):
+    method = cls(buffer_size=20)
+    run_here(small_setting("class_incremental", passes=2), method, precision="bf16-mixed")
+    assert method.buffer.all()["logits"].dtype == torch.float32

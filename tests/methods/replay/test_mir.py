@@ -102,3 +102,22 @@ def test_other_samplers_are_an_option():
 def test_options_out_of_range():
     with pytest.raises(InvalidOptionError, match="candidates has to be at least 1, got 0"):
         MIR(buffer_sampler="mir:candidates=0")
+
+
+class Rates(MIR):
+    """Notes the rate of each virtual step, and of the step that follows."""
+
+    def augment(self, step):
+        self.noted = [*getattr(self, "noted", []), self.step_lr]
+        super().augment(step)
+
+    def before_optimizer_step(self):
+        super().before_optimizer_step()
+        self.taken = [*getattr(self, "taken", []), self.module.trainer.optimizers[0].param_groups[0]["lr"]]
+
+
+def test_the_virtual_step_has_the_rate_of_the_schedule():
+    method = Rates(buffer_size=20, lr=0.1, lr_schedule="cosine")
+    run_here(small_setting("class_incremental"), method)
+    assert method.noted == method.taken
+    assert min(method.noted) < 0.05 < max(method.noted) <= 0.1

@@ -5,8 +5,11 @@ import torch
 
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.run import Run
+from redwood.methods import METHODS, get_method
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.step import Replayed
+from tests.methods.helpers import batch_of, configured, step_of
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import run_here, small_setting
 
@@ -147,3 +150,28 @@ class TestComposition:
         assert matrices[1] == matrices[2]
         assert matrices[0] != matrices[1]
         assert matrices[0] != matrices[3]
+
+
+REHEARSING = [key for key in METHODS if key != "agem" and issubclass(get_method(key), Rehearsal)]
+
+
+@pytest.mark.parametrize("key", REHEARSING)
+def test_the_weight_of_replayed_samples_counts(key):
+    """In whatever the method makes of them: labels, stored outputs, one sigmoid for each class."""
+    method = configured(get_method(key)())
+    method._taught = torch.zeros(10, dtype=torch.bool)  # for those with one sigmoid for each class, as in a first task
+    losses = [float(method.loss(with_replayed(weight)).detach()) for weight in (None, 1.0, 0.0, 2.0)]
+    assert losses[0] == pytest.approx(losses[1])
+    assert losses[2] < losses[1] < losses[3]
+    assert losses[3] - losses[1] == pytest.approx(losses[1] - losses[2], rel=1e-4)
+
+
+def with_replayed(weight):
+    """A step with eight samples replayed, of a weight."""
+    step, old = step_of(batch_of(0, 16)), batch_of(16, 24)
+    step.replayed = Replayed(old.leaves() | {"logits": torch.full((8, 10), 5.0)}, torch.arange(8))
+    step.replayed_rows = step.join(step.replayed)
+    if weight is not None:
+        step.weights = torch.ones(24)
+        step.weights[16:] = weight
+    return step
