@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from redwood.core.checks import check_range
+from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import gather_objects, rank, world_size
 from redwood.methods.base import Composition
 from redwood.methods.distillation.teacher import Distilling
 from redwood.methods.distillation.two_side import TwoSide, new_classes_compete, two_side_loss
 from redwood.methods.networks.last_layer import output_layer
-from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.replay.exemplars import Exemplars
 from redwood.methods.replay.replay import add_incoming
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step
@@ -89,21 +90,22 @@ def fit_bias(scores: Tensor, y: Tensor, new: Tensor) -> tuple[float, float]:
 
 
 @dataclass
-class BiC(Distilling, Rehearsal):
+class BiC(Distilling, Exemplars):
     """Rehearsal and distillation; after each task the new classes' outputs are corrected by alpha * o + beta.
 
     The two numbers are fitted, with all else fixed, to samples of old and new classes that were kept aside from
     training (section "bias correction"): a tenth of the stream is never trained on, and a class-balanced sample of it
-    is stored. The correction is itself a part of a linear layer, and is put into the network's last one; so later
-    tasks, their teacher included, go on with the corrected outputs, as in the paper. Where new classes do not compete
-    with old ones (ids at test, one phase, shared outputs) nothing is kept aside or corrected.
+    is stored, as a part of `buffer_size`. The correction is itself a part of a linear layer, and is put into the
+    network's last one; so later tasks, their teacher included, go on with the corrected outputs, as in the paper. Where
+    new classes do not compete with old ones (ids at test, one phase, shared outputs) nothing is kept aside or
+    corrected.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
     extends = (TwoSide,)
 
     momentum: float = 0.9  # momentum of sgd
-    bias_samples: int = 20  # samples kept aside from training, over all workers, that the correction is fitted to
+    bias_samples: int = 20  # of buffer_size: samples kept aside from training that the correction is fitted to
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,14 +113,31 @@ class BiC(Distilling, Rehearsal):
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
+        self._competing = new_classes_compete(setting.assumptions)
+        self._check_share()
         super().configure(setting)
         self._layer = output_layer(self.network, setting.observation_space, "bic corrects")
-        self._competing = new_classes_compete(setting.assumptions)
         self._is_held_out = HeldOut(SHARE, derive_seed(setting.seed, "bic"))
         share, rest = divmod(self.bias_samples, world_size())
         capacity = max(1, share + (rank() < rest))
         held_out = self.make_buffer("bias samples", setting.seed, "class_balanced", capacity=capacity)
         self.held_out = self.add_state("held_out", held_out, buffer=True)
+
+    @property
+    @override
+    def kept_apart(self) -> int:
+        return self.bias_samples if self._competing else 0
+
+    def _check_share(self) -> None:
+        if self.kept_apart and self.buffer_bytes:
+            raise InvalidOptionError(
+                "--buffer_bytes does not go with bic, whose --bias_samples are a part of --buffer_size; give that."
+            )
+        if self.kept_apart >= self.buffer_size:
+            raise InvalidOptionError(
+                f"--bias_samples {self.bias_samples} are a part of --buffer_size {self.buffer_size}, of which they "
+                "leave nothing to replay; give fewer."
+            )
 
     @override
     def augment(self, step: Step) -> None:

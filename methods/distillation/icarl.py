@@ -15,14 +15,14 @@ from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
 from redwood.methods.distillation.lwf_mc import LwFMC
 from redwood.methods.networks.last_layer import features_of
-from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.replay.exemplars import Exemplars
 from redwood.methods.replay.replay import add_incoming, stored_features
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 
 
 @dataclass
-class ICaRL(LwFMC, Rehearsal):
+class ICaRL(LwFMC, Exemplars):
     """Nearest-mean-of-exemplars classification on features that are trained with exemplars and distillation.
 
     The loss (algorithm 3) is that of LwF.MC, on exemplars, too. At the end of a task herding chooses exemplars of its

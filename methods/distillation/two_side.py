@@ -35,8 +35,8 @@ class TwoSide(Distilling):
     As the share of old classes grows the labels count less and less. So larger steps are needed than for the loss
     alone: at the default rate a later task is hardly learned. On digits with blurry boundaries and 20 passes the
     method ends at 45 %, with `--momentum 0.9` at 85 %, as fine-tuning does. (`bic` and `wa` have larger steps by
-    default.) In one pass with abrupt boundaries small steps are better. The method stores no samples. `two_side+rehearsal` is the paper's baseline without bias correction; `bic`
-    adds that.
+    default.) In one pass with abrupt boundaries small steps are better. The method stores no samples.
+    `two_side+rehearsal` is the paper's baseline without bias correction; `bic` adds that.
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE

@@ -11,7 +11,7 @@ from redwood.methods.base import Composition
 from redwood.methods.distillation.teacher import Distilling
 from redwood.methods.distillation.two_side import TwoSide, new_classes_compete, two_side_loss
 from redwood.methods.networks.last_layer import output_layer
-from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.replay.exemplars import Exemplars
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 
@@ -31,7 +31,7 @@ def align(weight: Tensor, old: Tensor, new: Tensor) -> None:
 
 
 @dataclass
-class WA(Distilling, Rehearsal):
+class WA(Distilling, Exemplars):
     """Rehearsal and distillation; after each task the new classes' outputs are made no larger than the old ones'.
 
     A network that sees new classes more often than old ones gives them longer weight vectors in its last layer, and so

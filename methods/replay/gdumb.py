@@ -99,7 +99,7 @@ class MemoryPhase(Phase):
 
 @dataclass
 class GDumb(BufferOptions, LightningMethod):
-    """Keep a greedily balanced sample of the stream (after algorithm 1); at the end of each phase train on it from scratch.
+    """Keep a greedily balanced sample of the stream; train on it from scratch at the end of each phase (algorithm 1).
 
     The stream is read once, whatever its `passes`; nothing is learned before the end of a phase.
 

@@ -43,6 +43,11 @@ class BufferOptions:
     buffer_tier: str = "auto"
     buffer_dir: str = ""  # folder for the files of mmap and shared (default: that of temporary files, /dev/shm)
 
+    @property
+    def kept_apart(self) -> int:
+        """Samples of `buffer_size` that the method stores elsewhere than in its buffer, over all workers."""
+        return 0
+
     def check_buffer_options(self) -> None:
         """Raise `InvalidOptionError` if an option is out of range."""
         check_range(self, "buffer_size", 1)
@@ -74,7 +79,7 @@ class BufferOptions:
             InvalidOptionError: If the size is smaller than the number of workers.
         """
         option = "buffer_bytes" if self.buffer_bytes else "buffer_size"
-        total: int = getattr(self, option)
+        total: int = self.buffer_bytes or self.buffer_size - self.kept_apart
         world = world or world_size()
         if total < world:
             raise InvalidOptionError(f"--{option} {total} has to be at least --workers {world}.")

@@ -12,7 +12,7 @@ from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.options import ReplayOptions
 from redwood.methods.replay.shared_replay import make_replay
-from redwood.methods.training.step import Rows, Step
+from redwood.methods.training.step import Replayed, Rows, Step
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.tree import ContinualSetting
 
@@ -54,8 +54,12 @@ class Rehearsal(ReplayOptions, LightningMethod):
     @override
     def augment(self, step: Step) -> None:
         super().augment(step)
-        step.replayed = self.replay.draw(step)
+        step.replayed = self.draw(step)
         self.join(step)
+
+    def draw(self, step: Step) -> Replayed | None:
+        """Stored samples for a step; None if there are none."""
+        return self.replay.draw(step)
 
     def join(self, step: Step) -> None:
         """Train on the replayed samples behind the incoming ones."""

@@ -148,7 +148,7 @@ class LocalReplay(Replay):
 
     @override
     def never_drew(self) -> bool:
-        return not self.buffer.n_draws
+        return not self.buffer.n_draws and not bool(self.buffer.draw_counts().any())
 
     @override
     def strategy(self, method: ReplayingMethod) -> "Strategy | None":

@@ -52,7 +52,7 @@ def make_replay(method: LightningMethod, setting: SupervisedSetting, *, options:
 
 def _shared_buffer(options: ReplayOptions, setting: SupervisedSetting, draws: int) -> AsyncRehearsalBuffer:
     return AsyncRehearsalBuffer(
-        options.buffer_size,
+        options.buffer_size - options.kept_apart,
         replay=draws * max(1, round(options.replay_ratio * setting.batch_size)),
         policy=options.make_policy(),
         sampler=options.make_sampler(),

@@ -7,7 +7,7 @@ from torch import nn
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.distillation.bic import BiC, HeldOut, fit_bias
 from redwood.methods.replay.rehearsal import Rehearsal
-from tests.methods.helpers import augmented, batch_of, configured, weights_of
+from tests.methods.helpers import augmented, batch_of, configured, refused, weights_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -69,7 +69,7 @@ class Watched(BiC):
 
 @pytest.fixture(scope="module")
 def watched():
-    method = Watched(buffer_size=20, bias_samples=20)
+    method = Watched(buffer_size=40, bias_samples=20)
     run_here(small_setting("class_incremental", passes=4), method)
     return method
 
@@ -117,7 +117,7 @@ class TestRun:
         assert len(methods[0].held_out) == 0
 
     def test_a_batch_that_is_kept_aside_as_a_whole_teaches_nothing(self):
-        method = configured(Watched(buffer_size=20))
+        method = configured(Watched(buffer_size=40))
         batch = batch_of(0, 100)
         held_out = method._is_held_out(batch.x)
         batch = batch._replace(x=batch.x[held_out], y=batch.y[held_out], task_id=batch.task_id[held_out])
@@ -128,14 +128,14 @@ class TestRun:
         assert len(method.held_out) == len(batch.y) > 3
 
     def test_the_loss_is_the_mean_over_the_samples_that_count(self):
-        method, batch = configured(BiC(buffer_size=20)), batch_of(0, 100)
+        method, batch = configured(BiC(buffer_size=40)), batch_of(0, 100)
         counted = ~method._is_held_out(batch.x)
         expected = nn.functional.cross_entropy(method.network(batch.x[counted]), batch.y[counted])
         torch.testing.assert_close(method.loss(augmented(method, batch)), expected)
 
 
 def corrected():
-    method = Watched(buffer_size=20)
+    method = Watched(buffer_size=40)
     run_here(small_setting("class_incremental", workers=2), method)
     aside = as_set(method.held_out.all()["x"])
     return weights_of(method), method.held_out.capacity, aside, len(method.changes)
@@ -205,3 +205,22 @@ def test_its_weights_leave_those_of_a_join():
 
     weights = [augmented(configured(cls()), batch_of(0, 32)).weights for cls in (BiC, Heavier)]
     assert torch.equal(weights[1], 2 * weights[0]) and bool(weights[0].any())
+
+
+class TestBudget:
+    def test_what_is_kept_aside_is_a_part_of_the_buffer(self):
+        method = configured(BiC(buffer_size=50, bias_samples=8))
+        assert (method.buffer.capacity, method.held_out.capacity) == (42, 8)
+        alone = configured(BiC(buffer_size=50, bias_samples=8), "task_incremental")  # where nothing is kept aside
+        assert alone.buffer.capacity == 50
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"buffer_size": 20}, "--bias_samples 20 are a part of --buffer_size 20, of which they leave nothing"),
+            ({"buffer_bytes": 4000}, "--buffer_bytes does not go with bic, whose --bias_samples are a part"),
+        ],
+    )
+    def test_there_has_to_be_something_to_replay(self, options, sentence):
+        with refused(sentence, InvalidOptionError):
+            configured(BiC(**options))
