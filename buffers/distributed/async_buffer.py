@@ -17,6 +17,7 @@ from redwood.buffers.distributed.pipeline import Decision, DrawSettings, Pipelin
 from redwood.buffers.distributed.profiling import Profiler
 from redwood.buffers.distributed.row_exchange import FetchedRows
 from redwood.buffers.distributed.worker_thread import Job
+from redwood.buffers.in_place import Unchanged
 from redwood.buffers.memory_plan import AutomaticTier
 from redwood.buffers.merging import copied, merged
 from redwood.buffers.policies import Policy
@@ -118,6 +119,7 @@ class AsyncRehearsalBuffer:
         self._planned: Job[ExchangePlan] | None = None
         self._fetched: Job[FetchedRows] | None = None
         self._first_request: Request | None = None
+        self._written: Unchanged | None = None  # the latest samples, if the background may still read them
         self._drawn = torch.zeros(1, dtype=torch.int64)  # rows that each worker replays in this step
         self._knows_rows = False  # whether all workers know the layout of a row
         self._has_to_redraw = False
@@ -258,6 +260,7 @@ class AsyncRehearsalBuffer:
             if job is not None:
                 job.result(self._timeout)
         self._lane.flush()  # on a GPU these jobs have only launched the work
+        self._check_unchanged()
 
     # A step.
 
@@ -268,7 +271,8 @@ class AsyncRehearsalBuffer:
 
         Raises:
             WorkerLostError: If another worker was lost.
-            ValueError: If an error has interrupted the exchange with other workers since the buffer was made or reset.
+            ValueError: If an error has interrupted the exchange with other workers since the buffer was made or reset,
+                or the samples added last were changed in place.
         """
         if self._is_interrupted:
             raise BufferInputError(
@@ -281,6 +285,7 @@ class AsyncRehearsalBuffer:
         self._pipeline.launch()
         with self.profiler.clock("wait"):
             fetched = self._fetched.result(self._timeout)
+        self._check_unchanged()
         assert self._planned is not None
         self._drawn = self._planned.result().drawn
         if not len(fetched.rows):
@@ -291,7 +296,8 @@ class AsyncRehearsalBuffer:
     def add(self, samples: Tree, *, labels: Tensor | None = None, tasks: Tensor | None = None) -> None:
         """Add the incoming samples of this step: a tree of tensors (B, ...), as for `RehearsalBuffer.add`.
 
-        They are stored, and the next draw is prepared, while this step trains. Do not change them in place meanwhile.
+        They are stored, and the next draw is prepared, while this step trains. Do not change them in place before the
+        next `collect`, which would raise an error.
 
         Raises:
             ValueError: If they do not fit to each other or to earlier ones.
@@ -360,8 +366,16 @@ class AsyncRehearsalBuffer:
             self._first_request, self._knows_rows = None, True
         self._transfer(samples)
         assert self._fetched is not None
+        self._written = Unchanged(samples)
         if self._fetched.is_over:  # without a thread, an error is raised at once
             self._fetched.result()
+            if not self._lane.is_on_gpu:
+                self._written = None
+
+    def _check_unchanged(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.check()
 
     def weight(self) -> float:
         """The factor of this worker's mean loss that makes the mean over workers the mean over all samples.
@@ -437,7 +451,7 @@ class AsyncRehearsalBuffer:
             self.flush()
         world, rank = self.world, self.rank
         del self.buffer
-        self._decided = self._planned = self._fetched = self._first_request = None
+        self._decided = self._planned = self._fetched = self._first_request = self._written = None
         self._steps, self._knows_rows, self._is_interrupted = 0, False, False
         self.prepare(rank, world, self._lane.device)
         if self.peers is not None:
@@ -460,7 +474,7 @@ class AsyncRehearsalBuffer:
 
     def __getstate__(self) -> State:
         """The state for pickling, without jobs: `open` prepares the next draw again."""
-        gone = dict.fromkeys(("peers", "_decided", "_planned", "_fetched", "_first_request"))
+        gone = dict.fromkeys(("peers", "_decided", "_planned", "_fetched", "_first_request", "_written"))
         kept = {name: value for name, value in vars(self).items() if name != "_pipeline"}
         return kept | gone | {"_has_to_redraw": self._steps > 0}
 

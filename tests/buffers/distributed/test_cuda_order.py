@@ -16,6 +16,7 @@ from redwood.buffers import AsyncRehearsalBuffer, memory_plan, storage
 from redwood.buffers.distributed import async_buffer as engine
 from redwood.buffers.distributed import pipeline
 from redwood.buffers.distributed.device_lane import DeviceLane, LaneMemory
+from redwood.buffers.in_place import Unchanged
 from tests.buffers.distributed.fake_gpu import Event, FakeGpu, default_stream, on_stream
 from tests.buffers.distributed.gpu_lives import FLAGS, HALF, PLACES, SHARED, STEPS, Case, Life, joined_by_nothing
 
@@ -156,6 +157,7 @@ def allocated_on_the_stream_that_trains() -> Patches:
 
 def batches_that_training_changes() -> Patches:
     yield mock.patch.object(Life, "own", lambda self, batch: batch)
+    yield mock.patch.object(Unchanged, "check", lambda self: None)
 
 
 def transfers_behind_later_work() -> Patches:

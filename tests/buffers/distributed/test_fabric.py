@@ -118,3 +118,35 @@ def test_the_batch_may_be_changed_in_place() -> None:
         changed.set()
         memory.close()
     assert torch.equal(memory.buffer.all()["x"], torch.arange(4.0))
+
+
+@pytest.mark.parametrize("ends_by", ["collect", "close"])
+def test_added_samples_that_are_changed_too_early(ends_by: str) -> None:
+    with joined_by_nothing(2):
+        memory = AsyncRehearsalBuffer(8, replay=2)
+        memory.open()
+        samples = {"x": torch.arange(4.0), "y": torch.arange(4)}
+        memory.add(samples)
+        samples["x"][1:].zero_()
+        with pytest.raises(
+            BufferInputError, match=r"^Leaf x of the incoming samples was changed in place while .* copy"
+        ):
+            getattr(memory, ends_by)()
+        memory.abort()
+        memory.reset()
+        memory.open()
+        memory.add(samples)
+        memory.collect()
+        samples["x"].add_(1)  # it is stored by now
+        memory.close()
+    assert memory.buffer.all()["x"].tolist() == 4 * [0.0]
+
+
+def test_samples_may_be_changed_where_they_are_stored_at_once() -> None:
+    memory = AsyncRehearsalBuffer(8, replay=2)
+    memory.open()
+    samples = {"x": torch.arange(4.0)}
+    memory.add(samples)
+    samples["x"].zero_()
+    memory.close()
+    assert torch.equal(memory.buffer.all()["x"], torch.arange(4.0))

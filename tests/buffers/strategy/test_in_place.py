@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor
 
+from redwood.buffers import AsyncRehearsalBuffer
 from redwood.buffers.distributed.pipeline import Pipeline
 from redwood.buffers.shared.keeper import start_of
 from redwood.buffers.shared.rows import SharedRows
@@ -177,6 +178,19 @@ def job(options: dict[str, Any], hook: bool, spoils: bool) -> Outcome:
 @pytest.mark.parametrize("options", [{}, {"extras": ("tenfold",)}], ids=["rows", "extras"])
 def test_one_worker(options: dict[str, Any]) -> None:
     assert same(outcome(options, hook=False, spoils=True), outcome(options, hook=False, spoils=False))
+
+
+@pytest.mark.parametrize("options", [{}, {"extras": ("tenfold",)}], ids=["rows", "extras"])
+def test_rows_that_are_taken_from_the_gpu(options: dict[str, Any]) -> None:
+    """Where rows lie on the GPU, they are taken from the batch that was moved there, and that the module gets."""
+    wanted, prepare = outcome(options, hook=False, spoils=False), AsyncRehearsalBuffer.prepare
+
+    def as_on_gpu(memory: Any, *args: Any) -> None:
+        prepare(memory, *args)
+        memory.on_gpu = True
+
+    with mock.patch.object(AsyncRehearsalBuffer, "prepare", as_on_gpu):
+        assert same(outcome(options, hook=False, spoils=True), wanted)
 
 
 def test_what_a_callback_changes_before_the_step() -> None:

@@ -1,0 +1,36 @@
+"""Samples that must not be changed in place before they are stored."""
+
+from weakref import ref
+
+from torch import Tensor
+
+from redwood.buffers.pytree import Tree, flatten
+from redwood.core.errors import BufferInputError
+
+
+class Unchanged:
+    """Tells whether samples have been changed in place since this was made; torch counts such changes of a tensor.
+
+    It does not keep tensors that nobody else needs any more.
+    """
+
+    def __init__(self, samples: Tree) -> None:
+        """Look at a tree of tensors."""
+        leaves = [] if samples is None else flatten(samples)
+        self._leaves = [(path, ref(leaf), changes_of(leaf)) for path, leaf in leaves]
+
+    def check(self) -> None:
+        """Raise `ValueError` if they have; the message names the first leaf."""
+        for path, reference, before in self._leaves:
+            leaf = reference()
+            if leaf is not None and changes_of(leaf) != before:
+                name = f"Leaf {path}" if path else "A leaf"
+                raise BufferInputError(
+                    f"{name} of the incoming samples was changed in place while the buffer may still have to store it; "
+                    "change a copy, as clone() makes one."
+                )
+
+
+def changes_of(leaf: Tensor) -> int:
+    """How often a tensor, or one that it is a view of, was changed in place; 0 where torch does not count."""
+    return 0 if leaf.is_inference() else leaf._version
