@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from tests.buffers.strategy.collective_log import logged_collectives
 from tests.buffers.strategy.plain_modules import Stranger, loader_of, rank, strategy_of, trainer_of
+from tests.buffers.strategy.sharded_modules import Sharded, model_parallel
 from tests.workers import TwoWorkers
 
 STEP = 2
@@ -37,6 +38,14 @@ class Ended(Stranger):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         pass
+
+
+class EndedShards(Ended, Sharded):
+    """The same where weights are sharded."""
+
+    def __init__(self, victim: int, hook: str) -> None:
+        Sharded.__init__(self)
+        self._victim, self._hook = victim, hook
 
 
 def ended(victim: int, hook: str, n: int, options: dict[str, Any], folder: Path) -> tuple[int, list[str]]:
@@ -74,6 +83,19 @@ def ended_alone(hook: str, batches: int, options: dict[str, Any]) -> list[bool]:
     except SIGTERMException:
         return [True]
     return [False]
+
+
+def ended_in_one_replica() -> int:
+    """Workers of one replica exchange no counts."""
+    strategy = model_parallel(data_parallel_size=1, tensor_parallel_size=2)
+    trainer = trainer_of(strategy, limit_val_batches=0)
+    with pytest.raises(SIGTERMException):
+        trainer.fit(EndedShards(1, "on_train_batch_end"), loader_of(range(40)))
+    return trainer.global_step
+
+
+def test_workers_of_one_replica_end_after_the_same_step(two_workers: TwoWorkers) -> None:
+    assert two_workers.run(ended_in_one_replica) == [STEP, STEP]
 
 
 @pytest.mark.parametrize("options", [{"limit_val_batches": 0}, {"num_sanity_val_steps": 0}])
