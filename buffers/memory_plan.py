@@ -1,14 +1,13 @@
 """Which tier the rows of a buffer go to, given what memory is free: decided and reserved before anything is trained."""
 
-import os
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from redwood.buffers.layout import RowLayout
+from redwood.core.memory import available_on_host
 
 # Share of the free memory that rows may take. On the GPU the rest is left to activations, gradients and the state of
 # the optimizer, which are not there yet; of the host, memory that is pinned is lost to all others.
@@ -70,15 +69,6 @@ def free_memory(device: torch.device) -> FreeMemory:
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return FreeMemory(free + cached, available_on_host() // max(1, torch.cuda.device_count()))
-
-
-def available_on_host() -> int:
-    """Bytes that the system can give out without swapping (Linux); elsewhere, those of pages that are free."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return 1024 * int(lines["MemAvailable"].split()[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass

@@ -7,15 +7,16 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from redwood.core.errors import FULL, DataError, InvalidOptionError, StorageError
+from redwood.core.errors import FULL, DataError, InvalidOptionError, RedwoodError, StorageError
 
+MOST_BYTES = 2**30  # of a file of results, records or events
 # Folders that this process may write to only as long as a check passes.
 _GUARDS: dict[Path, Callable[[], None]] = {}
 
@@ -209,12 +210,39 @@ def write_new_json(path: Path, content: Mapping[str, object]) -> None:
         complete.unlink(missing_ok=True)
 
 
+def refuse_unreadable(path: Path) -> None:
+    """Refuse what is no file, such as a pipe, and a file that is larger than any of its kind, before it is read.
+
+    Raises:
+        DataError: If it is there and is such a thing.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise DataError(f"{path} is no file, where one is read; remove it.")
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise DataError(f"The file {path} has {size:,} bytes, more than any that redwood writes; remove it.")
+
+
+def refuse_folders(folder: Path, patterns: Iterable[str]) -> None:
+    """Refuse folders that have the names of files to be written, before the work that they would hold.
+
+    Raises:
+        RedwoodError: If there is one.
+    """
+    for path in (path for pattern in patterns for path in folder.glob(pattern)):
+        if path.is_dir():
+            raise RedwoodError(f"{path} is a folder, where a file of that name is written; remove it.")
+
+
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
         DataError: If the file is missing, or is no JSON.
     """
+    refuse_unreadable(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from redwood.core.errors import ElsewhereError, RedwoodError
-from redwood.core.files import link_or_copy, remove_temporaries, write_atomically
+from redwood.core.files import link_or_copy, refuse_folders, remove_temporaries, write_atomically
 from redwood.core.state import State
 from redwood.core.torchrun import launch_id
 from redwood.core.workers import rank
@@ -256,10 +256,7 @@ class RunFolder:
 
     def _refuse_subfolders(self) -> None:
         """Refuse a folder that has the name of one of the run's files, before anything is trained."""
-        for pattern in ("metrics.csv", "results.json", "*.png", "config.yaml"):
-            for path in self.path.glob(pattern):
-                if path.is_dir():
-                    raise RedwoodError(f"{path} is a folder, where the run has a file of that name; remove it.")
+        refuse_folders(self.path, ("metrics.csv", "results.json", "*.png", "config.yaml", "report.html"))
 
     def _refuse_missing_boundary(self) -> None:
         """A run that has begun its first phase has a checkpoint from before it."""

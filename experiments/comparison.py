@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.errors import ElsewhereError, NotApplicableError, RedwoodError
-from redwood.core.files import remove_temporaries, write_atomically
+from redwood.core.files import refuse_folders, remove_temporaries, write_atomically
 from redwood.engine.launched import is_first_process, launched_processes
 from redwood.engine.lease import FolderLease
 from redwood.engine.names import short_names
@@ -117,6 +117,7 @@ def _carry_out(
     plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
 ) -> bool:
     lease = FolderLease()
+    refuse_folders(plan.folder, (*(f"comparison*.{suffix}" for suffix in ("csv", "png", "tex", "md")), REPORT))
     if is_first_process():
         lease.acquire(plan.folder)
         remove_temporaries(plan.folder, older_than_s=ABANDONED_S)

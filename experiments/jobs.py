@@ -112,7 +112,13 @@ class Job:
             write_json(self._failure_file, asdict(failure))
 
     def forget_failure(self) -> None:
-        """Have the run tried again."""
+        """Have the run tried again.
+
+        Raises:
+            DataError: If its folder is a file.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DataError(f"{self.folder} is a file, where a run has its folder; remove it.")
         self._failure_file.unlink(missing_ok=True)
 
     def outcome(self) -> Results | Failure | None:

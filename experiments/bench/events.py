@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 
 from redwood.core.errors import DataError
-from redwood.core.files import write_atomically
+from redwood.core.files import refuse_unreadable, write_atomically
 from redwood.experiments.bench.suite import Bench
 from redwood.experiments.jobs import Failure
 from redwood.settings.results import Results, installed_versions
@@ -55,16 +55,17 @@ def read_events(path: Path) -> list[Event]:
     """The events of a run; none if the file is not there. A line that was cut short ends them.
 
     Raises:
-        DataError: If another line is damaged.
+        DataError: If another line is damaged, or it is no file.
     """
     if not path.exists():
         return []
+    refuse_unreadable(path)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     events: list[Event] = []
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict) or "event" not in event:
             if number == len(lines):

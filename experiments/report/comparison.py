@@ -3,7 +3,8 @@
 import csv
 from pathlib import Path
 
-from redwood.core.errors import DataError
+from redwood.core.errors import DataError, reason_of
+from redwood.core.files import refuse_unreadable
 from redwood.experiments.plan import ComparisonPlan
 from redwood.experiments.report.source import RESULTS, Source, command, read_run
 
@@ -14,7 +15,7 @@ def source_of_comparison(folder: Path) -> Source:
     """Read the comparison in a folder, finished or not. A run whose results are damaged is left out, with a note.
 
     Raises:
-        RedwoodError: If its plan cannot be read.
+        RedwoodError: If its plan or its table cannot be read.
     """
     plan = ComparisonPlan.load(folder)
     runs, notes = [], []
@@ -33,11 +34,16 @@ def source_of_comparison(folder: Path) -> Source:
 
 def _read_table(path: Path) -> tuple[dict[tuple[str, str], str], set[tuple[str, str]]]:
     """The failures in the table of a comparison, and all of its pairs; nothing if there is no such file yet."""
-    if not path.is_file():
+    if not path.exists():
         return {}, set()
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    pairs = {(line["setting"], line["method"]): line["failure"] for line in lines}
+    refuse_unreadable(path)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            pairs = {(line["setting"], line["method"]): line["failure"] or "" for line in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DataError(
+            f"The table {path} is damaged ({reason_of(error)}); write it again by --resume {path.parent}."
+        ) from error
     return {pair: " ".join(failure.split()) for pair, failure in pairs.items() if failure}, set(pairs)
 
 

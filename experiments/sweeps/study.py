@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from redwood.core.errors import DataError, RedwoodError
 from redwood.core.extras import load_extra
+from redwood.core.files import refuse_unreadable
 from redwood.core.seeding import derive_seed
 from redwood.experiments.sweeps.space import Choices, Range, Space, Value, size_of
 
@@ -113,12 +114,13 @@ class Study:
     def _reading(self) -> Iterator[None]:
         """One process at a time uses the journal."""
         with self._lock:
+            refuse_unreadable(self._path)
             cut_unfinished_line(self._path)
             try:
                 yield
             except RedwoodError:
                 raise
-            except (ValueError, KeyError, AssertionError) as error:
+            except (ValueError, LookupError, AssertionError, TypeError, AttributeError, RecursionError) as error:
                 raise DataError(f"The journal {self._path} is damaged ({error}); start the sweep anew.") from error
 
     def _distribution(self, parameter: Range | Choices) -> Any:

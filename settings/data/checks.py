@@ -21,6 +21,10 @@ def check_split(name: str, split: str, x: Samples, y: Tensor, contexts: Tensor |
         )
     if len(y) == 0:
         raise DataError(f"Data set {name}: the {split} split is empty.")
+    if 0 in x.shape[1:]:
+        raise DataError(
+            f"Data set {name}: the {split} samples of shape {tuple(x.shape[1:])} hold no value; add features."
+        )
     if isinstance(x, Tensor) and x.dtype in (torch.int8, torch.int16, torch.int32, torch.int64) and int(x.min()) < 0:
         raise DataError(f"Data set {name}: the {split} samples hold negative integers; convert them to floats.")
     if isinstance(x, Tensor) and x.dtype.is_floating_point and not bool(torch.isfinite(x).all()):

@@ -1,6 +1,7 @@
 """Data sets in a single .npz or HDF5 file."""
 
 import contextlib
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError
+from redwood.core.memory import available_on_host
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
 
 SUFFIXES = (".npz", ".h5", ".hdf5")
+_ONE_ARRAY = b"\x93NUMPY"  # the begin of a file of one array
 _TEXTS = "USO"  # kinds of arrays that hold texts
 _OF_SAMPLES = ("x", "y", "t", "time")
 _NAMES = (*_OF_SAMPLES, *(f"{name}_test" for name in _OF_SAMPLES), "test", "class_names")
@@ -106,6 +109,8 @@ def _read(path: Path, slices: str) -> dict[str, np.ndarray]:
             return arrays | (_slices(path, file, slices) if slices else {})
     except (DataError, InvalidOptionError):
         raise
+    except MemoryError as error:
+        raise DataError(f"The data file {path} needs more memory than there is; leave samples out.") from error
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         remedy = "save it again as plain arrays" if "pickle" in str(error) else "write it again"
         raise DataError(f"The data file {path} cannot be read ({error}); {remedy}.") from error
@@ -141,16 +146,49 @@ def _text(value: object) -> str:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Mapping[str, Any]]:
     if path.suffix.lower() == ".npz":
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise DataError(f"The data file {path} is a single array; save x and y in it with numpy.savez.")
-        with file:
-            yield file
+        with path.open("rb") as file:
+            if file.read(len(_ONE_ARRAY)) == _ONE_ARRAY:
+                raise DataError(f"The data file {path} is a single array; save x and y in it with numpy.savez.")
+        with zipfile.ZipFile(path) as archive:
+            _check_arrays(path, archive)
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
     else:
         import h5py
 
         with h5py.File(path, "r") as file:
+            named = [file[name] for name in _NAMES if isinstance(file.get(name), h5py.Dataset)]
+            _refuse_too_large(path, sum(array.nbytes for array in named))
             yield file
+
+
+def _check_arrays(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise `ValueError` if the shape of an array is not that of its bytes: memory for the shape would be taken first.
+
+    Raises:
+        DataError: If the memory is too small for the arrays that redwood knows.
+    """
+    known = [member for member in archive.infolist() if member.filename.removesuffix(".npy") in _NAMES]
+    _refuse_too_large(path, sum(member.file_size for member in known))
+    for member in archive.infolist():
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            held = member.file_size - file.tell()
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize != held:
+            name = member.filename.removesuffix(".npy")
+            raise ValueError(f"the array {name!r} of shape {shape} needs other than the {held} bytes that it has")
+
+
+def _refuse_too_large(path: Path, n_bytes: int) -> None:
+    """Raise `DataError` if there is not as much memory. A small file may hold much: zeros are packed 1,000 to 1."""
+    free = available_on_host()
+    if n_bytes > free:
+        raise DataError(
+            f"The data file {path} unpacks to {n_bytes:,} bytes, but {free:,} bytes of memory are available; leave "
+            "samples out, or use a machine with more."
+        )
 
 
 def _number(path: Path, name: str, array: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from tests.cli.foreign_files import (
     both,
     cut,
     edit,
+    file_instead,
     flip,
     folder_instead,
     hold,
@@ -265,6 +266,8 @@ def comparison_cases() -> Iterator[Case]:
     other = edit(f"{done}/{BOUNDARY}", _other_data, sealed=True)
     yield Case("comparison: a complete run on other data", "compared", other, "of a run on other data")
     yield Case("comparison: metrics.csv is bytes", "compared", write(f"{left}/metrics.csv", bytes(range(256))), None)
+    yield Case("comparison.csv is a folder", "compared", folder_instead("comparison.csv"), "comparison.csv is a folder")
+    yield Case("comparison: a run is a file", "compared", file_instead(left), "where a run has its folder")
     yield Case("comparison: metrics.csv is a folder", "compared", folder_instead(f"{left}/metrics.csv"), "metrics.csv")
 
 

@@ -209,6 +209,16 @@ def folder_instead(name: str) -> Callable[[Path, Bench], None]:
     return change
 
 
+def file_instead(name: str) -> Callable[[Path, Bench], None]:
+    """A file in the place of a folder."""
+
+    def change(folder: Path, bench: Bench) -> None:
+        shutil.rmtree(folder / name)
+        (folder / name).write_text("a")
+
+    return change
+
+
 def take(source: str, name: str, as_name: str | None = None) -> Callable[[Path, Bench], None]:
     """Put the file of another folder in place."""
 

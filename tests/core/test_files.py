@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from redwood.core.errors import InvalidOptionError, StorageError
+from redwood.core.errors import DataError, InvalidOptionError, StorageError
 from redwood.core.files import (
     link_or_copy,
     read_json,
@@ -136,3 +136,13 @@ def test_a_folder_that_is_gone(tmp_path):
     shutil.rmtree(tmp_path)
     with pytest.raises(StorageError, match=r"cannot be written \(its folder is gone\); start again\.$"):
         write_atomically(tmp_path / "file", b"new")
+
+
+def test_what_is_read_is_a_file_of_a_size_that_is_written(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is no file, where one is read"):
+        read_json(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(DataError, match="has 2,147,483,648 bytes, more than any"):
+        read_json(tmp_path / "large")

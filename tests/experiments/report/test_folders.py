@@ -96,3 +96,15 @@ def test_other_files_are_kept(tmp_path):
         report([str(folder)], ["--lr", "0.1"], QUIET)
     with pytest.raises(RedwoodError, match="cannot be written"):
         report([str(folder)], ["--out", str(tmp_path / "thesis.html" / "report.html")], QUIET)
+
+
+@pytest.mark.parametrize("table", ["a,b\n1,2\n", "setting,method,failure\ns,a," + "x" * 200_000, None])
+def test_a_damaged_table_of_a_comparison(tmp_path, table):
+    folder = made_comparison(tmp_path / "run", ["s"], ["a"], 1)
+    (folder / "comparison.csv").unlink(missing_ok=True)
+    if table is None:
+        (folder / "comparison.csv").mkdir()
+    else:
+        (folder / "comparison.csv").write_text(table)
+    with pytest.raises(DataError, match=r"comparison\.csv"):
+        read_source(folder)

@@ -153,3 +153,18 @@ def test_a_journal_of_another_sweep(tmp_path):
         study(tmp_path, {"lr": Range(0.1, 1.0)}).trials()
     with pytest.raises(DataError, match="is of another sweep"):
         study(tmp_path, directions=["minimize"])
+
+
+@pytest.mark.parametrize("line", ["null", "[" * 100_000, "3", '{"op_code": null}'])
+def test_a_line_that_is_no_entry_of_a_journal(tmp_path, line):
+    study(tmp_path).open_round(TOTAL)
+    with (tmp_path / JOURNAL).open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DataError, match="is damaged"):
+        study(tmp_path)
+
+
+def test_a_journal_that_is_a_folder(tmp_path):
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(DataError, match=r"journal\.log is no file"):
+        study(tmp_path)

@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import h5py
 import numpy as np
 import pytest
@@ -207,3 +210,38 @@ class TestOrder:
         data = load(write(tmp_path / "a.npz", {"x": np.arange(60.0)[:, None], "y": np.arange(60) % 3}), 0)
         assert data.x.flatten().tolist() == sorted(data.x.flatten().tolist())
         assert not data.keeps_order
+
+
+def with_header(path, shape, data=b""):
+    """An .npz file whose array x says that it is of a shape."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", header.getvalue() + data)
+    return path
+
+
+def test_memory_is_not_taken_for_what_a_header_says(tmp_path):
+    path = with_header(tmp_path / "a.npz", (10**12, 64), bytes(1000))
+    with pytest.raises(DataError, match=r"'x' of shape \(1000000000000, 64\) needs other than the 1000 bytes"):
+        load(path, 0)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_a_small_file_that_unpacks_to_more_than_the_memory(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("redwood.settings.data.files.available_on_host", lambda: 10**5)
+    if suffix == ".npz":
+        path = with_header(tmp_path / "a.npz", (250_000,), bytes(10**6))
+    else:
+        path = tmp_path / "a.h5"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("x", (250_000,), "f4", chunks=True)
+    assert path.stat().st_size < 10**4
+    with pytest.raises(DataError, match=r"unpacks to 1,000,\d+ bytes, but 100,000 bytes of memory are available"):
+        load(path, 0)
+
+
+def test_samples_without_features(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((50, 0), np.float32), y=np.arange(50) % 2)
+    with pytest.raises(DataError, match=r"shape \(0,\) hold no value; add features"):
+        load(tmp_path / "a.npz", 0)
