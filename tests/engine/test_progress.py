@@ -13,7 +13,7 @@ def terminal(monkeypatch):
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, color_system=None)
     monkeypatch.setattr("rich._console", console)
-    monkeypatch.setattr(progress, "Console", lambda: console)
+    monkeypatch.setattr(progress, "Terminal", lambda: console)
     return file
 
 
