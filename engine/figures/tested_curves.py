@@ -4,6 +4,7 @@ Curves of success over steps, averaged over all tasks, are what Continual World 
 """
 
 import os
+from typing import TypeGuard
 
 import numpy as np
 from matplotlib import colormaps
@@ -32,7 +33,7 @@ _MAX_LABELLED_TASKS = 10
 _ROOM = 1.04
 
 
-def has_test_curves(results: object) -> bool:
+def has_test_curves(results: object) -> TypeGuard[ReturnResults]:
     """Whether tasks were tested inside phases."""
     return isinstance(results, ReturnResults) and results.evaluations is not None and bool(results.evaluations.steps)
 
