@@ -4,9 +4,12 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from redwood.cli import main
-from tests.cli.command import assert_one_sentence, content, start, start_copy
+from redwood.core.child_processes import check_processes
+from redwood.core.errors import InvalidOptionError
+from tests.cli.command import CLI, assert_one_sentence, content, run, start, start_copy
 
 PAIR = ["--setting", "class_incremental", "--method", "finetune"]
 REHEARSAL = [*PAIR[:3], "rehearsal"]
@@ -282,3 +285,49 @@ def test_an_error_of_ours_is_no_usage_error(monkeypatch):
     monkeypatch.setattr("redwood.experiments.pairs.select_pairs", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(PAIR)
+
+
+class TestOutput:
+    """Where nothing can be printed, there is no traceback, either."""
+
+    def test_a_full_disk(self):
+        with open("/dev/full", "w") as full:
+            done = run("--list", stdout=full)
+        assert done.returncode == 2
+        assert done.stderr.splitlines() == [
+            "error: What is printed, or a file, cannot be written (No space left on device); make room there. "
+            "A run goes on with --resume."
+        ]
+
+    def test_a_closed_one(self):
+        done = run("-c", 'exec "$0" "$@" >&-', *CLI, "--version", command=["bash"])
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_a_reader_that_goes_away(self):
+        done = run("-c", '"$0" "$@" | true; exit ${PIPESTATUS[0]}', *CLI, "--list", command=["bash"])
+        assert done.returncode in (0, 1) and done.stderr == ""
+
+    def test_a_current_folder_that_is_gone(self, tmp_path, monkeypatch, capsys):
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        assert main(PAIR) == 2
+        assert capsys.readouterr().err == "error: The current folder has been deleted; change to another one.\n"
+
+
+def test_memory_that_is_full(monkeypatch, capsys):
+    def fill(argv):
+        torch.empty(2**60)
+
+    monkeypatch.setattr("redwood.cli._dispatch", fill)
+    assert main(PAIR) == 2
+    assert re.fullmatch(r"error: Memory is full \(.*\); use a smaller network, .*\.\n", capsys.readouterr().err)
+
+
+def test_more_processes_than_a_machine_can_start(monkeypatch):
+    monkeypatch.setattr("redwood.core.child_processes.usable_cores", lambda: 1)
+    check_processes("workers", 32)
+    with pytest.raises(
+        InvalidOptionError, match="--workers 33 asks for 33 processes on this machine, which has 1 cores"
+    ):
+        check_processes("workers", 33)
