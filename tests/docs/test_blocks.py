@@ -4,6 +4,7 @@ import re
 import shutil
 import tomllib
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,9 @@ NOT_RUN = {
     "docs/clusters.md": 2,
     "docs/distributed.md": 7,
     "docs/generative.md": 1,
-    "docs/label_budget.md": 1,
     "docs/methods.md": 1,
     "docs/multi_label.md": 1,
     "docs/networks.md": 1,
-    "docs/osaka.md": 1,
     "docs/recipes.md": 3,
     "docs/running.md": 2,
     "docs/statistics.md": 2,
@@ -47,8 +46,10 @@ FEW = {
     "--steps_per_task": "32",
     "--n_steps": "16",
     "--test_episodes": "1",
+    "--timesteps": "30",
     "--accelerator": "cpu",
 }
+DAYS = 10  # in which the blocks of commands take turns to be run beside the quicker tests
 # What `torchrun` tells a process that is the only one.
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 PYTHON = list(dict.fromkeys(block.page for block in ALL if block.language == "python"))
@@ -115,8 +116,16 @@ def test_commands_are_understood(block, workshop, monkeypatch):
             assert main([word.replace("runs/...", "runs/x") for word in command.words[2:]]) == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("block", BASH, ids=lambda block: f"{block.page}:{block.line}")
+def of_today(number: int) -> bool:
+    """Whether a block is run today although it is slow: each is once in so many days."""
+    return number % DAYS == date.today().toordinal() % DAYS
+
+
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, marks=() if of_today(number) else pytest.mark.slow) for number, block in enumerate(BASH)],
+    ids=lambda block: f"{block.page}:{block.line}",
+)
 def test_commands_run(block, workshop):
     """The commands of a block, one after the other."""
     for command in commands(block):

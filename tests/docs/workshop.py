@@ -12,6 +12,7 @@ from redwood.methods import Rehearsal
 from redwood.methods.modular.library import ModuleLibrary
 from redwood.settings import ClassIncrementalSetting
 from tests.docs.blocks import ALL, ROOT
+from tests.docs.stand_ins import write_all
 
 
 def furnish(folder: Path) -> None:
@@ -33,6 +34,8 @@ def furnish(folder: Path) -> None:
     ModuleLibrary(folder / "DIR").add_module(
         {"weight": torch.ones(2, 2)}, role="stem", position=0, model="mlp", task="digits"
     )
+    write_all(folder / "DIR", random)
+    (folder / "data").symlink_to("DIR")
     rows = {"image": [[0.0] * 4, [1.0] * 4] * 20, "label": [0, 1] * 20}
     datasets.Dataset.from_dict(rows).save_to_disk(folder / "FOLDER")
     Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8)).save(folder / "a.jpg")
