@@ -186,8 +186,13 @@ def add_incoming(
         chosen: Which samples are offered (b,), bool; default: all.
         on_gpu: Whether to take the samples from the GPU; else they are taken as the stream served them.
         **side_info: What the policy asks for of each sample (b,), such as `losses`.
+
+    Raises:
+        BufferInputError: If the samples have been changed in place since the stream served them.
     """
     source = step.incoming if on_gpu else step.on_host
+    if source.x is step.incoming.x:  # on a GPU the step has copies
+        step.check_unchanged()
     samples, side_info = source.leaves() | (more or {}), {"labels": step.on_host.y, **side_info}
     if step.on_host.task_id is not None:
         side_info["tasks"] = step.on_host.task_id

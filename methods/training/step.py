@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from redwood.buffers.in_place import changes_of
+from redwood.core.errors import BufferInputError
 from redwood.core.state import State
 from redwood.methods.training.heads import TaskHeads
 from redwood.methods.training.unlabelled import UnlabelledMethod, unlabelled_loss
@@ -90,6 +92,20 @@ class Step:
     losses: Tensor | None = None
     common_losses: CommonLosses | None = None
     unlabelled: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._changes = self._count_changes()
+
+    def _count_changes(self) -> list[int]:
+        return [changes_of(leaf) for leaf in self.incoming if leaf is not None]
+
+    def check_unchanged(self) -> None:
+        """Raise `BufferInputError` if the incoming samples are no longer those that the stream served."""
+        if self._count_changes() != self._changes:
+            raise BufferInputError(
+                "The method or its network has changed the incoming samples in place before they were stored; "
+                "change a copy, as clone() makes one."
+            )
 
     def losses_at_once(self) -> Tensor | None:
         """The losses (B,) of `batch` that were computed for several runs at once; None if there are none of it."""

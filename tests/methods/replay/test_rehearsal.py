@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import BufferInputError, InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import METHODS, get_method
 from redwood.methods.regularisation.ewc import EWC
@@ -175,3 +175,14 @@ def with_replayed(weight):
         step.weights = torch.ones(24)
         step.weights[16:] = weight
     return step
+
+
+def test_samples_that_a_method_changes_in_place_are_not_stored():
+    class Spoiling(Rehearsal):
+        def loss(self, step):
+            loss = super().loss(step)
+            step.incoming.x.add_(1)
+            return loss
+
+    with pytest.raises(BufferInputError, match="has changed the incoming samples in place before they were stored"):
+        rehearse("class_incremental", method=Spoiling(buffer_size=20))
