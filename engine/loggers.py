@@ -276,9 +276,9 @@ def open_loggers(run: Run, config: Mapping[str, object]) -> None:
                 run.loggers.append(OutsideLogger("MLflow", opened) if name == "mlflow" else opened)
                 rows.copy_to(run.loggers[-1])
         if run.uses_wandb:
-            opened = WandbMetrics(run, config)
-            last_s = OFFLINE_END_S if opened.is_offline else END_S
-            run.loggers.append(OutsideLogger("Weights & Biases", opened, last_s=last_s))
+            wandb_metrics = WandbMetrics(run, config)
+            last_s = OFFLINE_END_S if wandb_metrics.is_offline else END_S
+            run.loggers.append(OutsideLogger("Weights & Biases", wandb_metrics, last_s=last_s))
     except RedwoodError:
         for logger in run.loggers:
             logger.close(failed=True)

@@ -31,7 +31,7 @@ class CommonEnd:
         self._trainer, self._memory, self._ends = trainer, memory, ends
         memory.asks_for_end = self.has_come = False
         self._signals = trainer._signal_connector
-        self._signals._sigterm_notifier_fn = self._on_signal  # type: ignore[method-assign]
+        self._signals._sigterm_notifier_fn = self._on_signal  # type: ignore[method-assign, assignment]
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = self.between_steps  # type: ignore[method-assign]
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:

@@ -300,7 +300,7 @@ class RehearsalMixin(BufferSaving):
             dataloader = even_loader(dataloader, self._more_batches.exchange, self._has_one_loader)
             self._loader = dataloader if isinstance(dataloader, EvenLoader) else None
         if is_for_training:  # Lightning tells the sampler too late for a loader that goes on within an epoch
-            _set_sampler_epoch(dataloader, loop.epoch_progress.current.processed)
+            _set_sampler_epoch(dataloader, loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return dataloader
 
     def _has_one_loader(self) -> bool:

@@ -51,7 +51,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], own: tuple[re.Patt
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    creator = {} if own is None else {"metadata": {"Creator": own[0].pattern.decode()}}
+    creator: dict[str, Any] = {} if own is None else {"metadata": {"Creator": own[0].pattern.decode()}}
     with replacing(path, own) as temporary:
         figure.savefig(
             temporary, format=path.suffix[1:] or None, dpi=160, bbox_inches="tight", pad_inches=0.1, **creator

@@ -169,7 +169,7 @@ class HAT(NetworkPerPhase):
         unused = [torch.zeros_like(gates) for gates in self.gated.hard_gates()]
         return [torch.stack(gates).any(0) for gates in zip(unused, *self.gates, strict=True)]
 
-    def frozen(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    def frozen(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Entries that must not change: weights between units in use, and biases of units in use."""
         for use in self.gated.units.hidden:
             assert use.writes is not None
@@ -195,7 +195,7 @@ class HAT(NetworkPerPhase):
 
     @override
     def free_entries(self) -> Mapping[str, Tensor]:
-        names = {parameter: name for name, parameter in self.network.named_parameters()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.network.named_parameters()}
         return {names[parameter]: ~frozen for parameter, frozen in self.frozen()}
 
     @override

@@ -423,7 +423,8 @@ class FakeGpu:
 
             def run() -> Any:
                 fetched = work()
-                if fetched.done.clock.get(default.id, 0) > launched:
+                done: Any = fetched.done
+                if done.clock.get(default.id, 0) > launched:
                     self.found["a transfer waits for what was launched after it"] = where()
                 return fetched
 
