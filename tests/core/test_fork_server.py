@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -167,9 +168,9 @@ def test_server_and_copies_end_with_a_process_that_is_killed(module, tmp_path):
     (tmp_path / "slow_to_import.py").write_text(SLOW)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    (tmp_path / "temporary").mkdir()
-    wait_for_end(*json.loads(printed(script, module, cwd=tmp_path, TMPDIR=str(tmp_path / "temporary"))))
-    assert not list((tmp_path / "temporary").iterdir()), "the server's socket is left"
+    with tempfile.TemporaryDirectory() as temporary:  # the path of a socket has to be short
+        wait_for_end(*json.loads(printed(script, module, cwd=tmp_path, TMPDIR=temporary)))
+        assert not os.listdir(temporary), "the server's socket is left"
 
 
 def printed(script, *arguments, cwd, **variables):

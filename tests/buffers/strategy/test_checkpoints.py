@@ -4,7 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -113,9 +113,9 @@ class TestSameName:
 
 @contextmanager
 def rows_as_late_as_may_be() -> Iterator[None]:
-    """The background writes the rows of a step once training waits for them, and no earlier."""
+    """The background writes the rows of a step once training waits for them or pauses, and no earlier."""
     gates: list[threading.Event] = []
-    transfer_job, flush, collect = Pipeline._transfer_job, AsyncRehearsalBuffer.flush, AsyncRehearsalBuffer.collect
+    transfer_job = Pipeline._transfer_job
 
     def late(*args: Any) -> Any:
         work, gate = transfer_job(*args), threading.Event()
@@ -130,11 +130,11 @@ def rows_as_late_as_may_be() -> Iterator[None]:
 
         return open_and_call
 
-    with (
-        mock.patch.object(Pipeline, "_transfer_job", late),
-        mock.patch.object(AsyncRehearsalBuffer, "flush", opened(flush)),
-        mock.patch.object(AsyncRehearsalBuffer, "collect", opened(collect)),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(Pipeline, "_transfer_job", late))
+        for name in ("flush", "collect", "begin_pause"):
+            patched = opened(getattr(AsyncRehearsalBuffer, name))
+            stack.enter_context(mock.patch.object(AsyncRehearsalBuffer, name, patched))
         yield
 
 
