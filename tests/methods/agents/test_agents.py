@@ -55,8 +55,8 @@ BELOW_OR_ABOVE = [
     (key, f.name, value)
     for key in AGENTS
     for f in fields(get_method(key))
-    for bound, value in zip(RANGES.get(f.name, (None, None)), (-2, 2), strict=True)
-    if bound is not None
+    for low, high in [RANGES.get(f.name, (None, None))]
+    for value in ([] if low is None else [-2]) + ([] if high is None else [2 * high])
 ]
 
 
