@@ -69,7 +69,7 @@ class TestPretraining:
         options = {"timesteps": 60, "stay_probability": 0.9, "domain_probabilities": [1.0, 0.0, 0.0]}
         trained, drawn = (
             run_here(small_setting("osaka", **options | episodes), MAML(lr=0.003, inner_steps=2)).objective
-            for episodes in ({"pretraining": 200, "query_shots": 2}, {})
+            for episodes in ({"pretraining": 400, "query_shots": 2}, {})
         )
         assert trained > drawn + 0.2
 
