@@ -168,7 +168,7 @@ class ReplacesOptimizer(Finetune):
     def on_batch_end(self, step, loss, batch_idx):
         super().on_batch_end(step, loss, batch_idx)
         if batch_idx == 0:
-            self.module.trainer.optimizers = [torch.optim.SGD(self.network.parameters(), lr=1.0)]
+            self.module.trainer.optimizers = [torch.optim.SGD(self.network.parameters(), lr=0.1)]
 
 
 def test_an_optimizer_that_replaces_another_takes_the_steps():
