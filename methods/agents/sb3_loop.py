@@ -297,7 +297,7 @@ def raise_on_divergence(parameters: Mapping[str, Tensor], phase: ReinforcementPh
 
     def check(cause: Exception | None = None) -> None:
         for name, parameter in parameters.items():
-            largest = float(parameter.abs().max()) if parameter.numel() else 0.0
+            largest = float(parameter.detach().abs().max()) if parameter.numel() else 0.0
             if not largest <= LARGEST_WEIGHT:
                 what = f"has grown to {largest:.2g}" if math.isfinite(largest) else "is not finite"
                 raise RedwoodError(
