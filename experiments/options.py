@@ -43,7 +43,7 @@ def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
             continue
         if action.nargs == "?":
             action.nargs = None
-        if action.option_strings not in (["--seeds"], ["--class_orders"], ["--jobs"], ["--trials"]):
+        if action.option_strings not in (["--seeds"], ["--class_orders"], ["--jobs"], ["--trials"], ["--table"]):
             action.metavar = f"{name} ..." if action.nargs == "*" else name
 
 
