@@ -222,10 +222,12 @@ class TrainedModel:
         samples = torch.as_tensor(x)
         wanted = torch.from_numpy(np.empty(0, space.dtype)).dtype
         shape = space.shape
-        if shape[:1] == (1,) and len(shape) == 3 and tuple(samples.shape[1:]) == shape[1:]:
-            samples = samples[:, None]  # grey images without their single channel
+        is_grey = shape[:1] == (1,) and len(shape) == 3
+        if is_grey and tuple(samples.shape[1:]) == shape[1:]:
+            samples = samples[:, None]  # images without their single channel
         if tuple(samples.shape[1:]) != shape or not len(samples):
-            remedy = "pass x[None] for a single sample" if tuple(samples.shape) == shape else "bring them to that shape"
+            is_single = tuple(samples.shape) == (shape[1:] if is_grey else shape)
+            remedy = "pass x[None] for a single sample" if is_single else "bring them to that shape"
             raise DataError(
                 f"The model takes samples (n, {', '.join(map(str, shape))}), and at least one of them, got an array "
                 f"{tuple(samples.shape)}; {remedy}."

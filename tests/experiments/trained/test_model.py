@@ -54,7 +54,7 @@ class TestAClassifier:
     @pytest.mark.parametrize(
         ("x", "sentence"),
         [
-            (DATA.x_test[0], r"takes samples \(n, 1, 8, 8\).*x\[None\] for a single sample"),
+            (DATA.x_test[0, 0], r"takes samples \(n, 1, 8, 8\).*x\[None\] for a single sample"),
             (DATA.x_test[:, :, :4], "bring them to that shape"),
             (["a.png"], r"got a list; read image files by model.read_images\(paths\)"),
             (DATA.x_test[:0], "at least one of them"),

@@ -164,7 +164,7 @@ class TestFailures:
     [
         (HardMoE, "online_class_incremental", {}, "where one pass allows none"),
         (HardMoE, "class_incremental", {"workers": 2}, "use --workers 1"),
-        (get_method("ewc+hard_moe"), "class_incremental", {}, "without what EWC adds"),
+        (get_method("lwf+hard_moe"), "class_incremental", {}, "without what LwF adds"),
     ],
 )
 def test_where_experts_cannot_be_trained_apart(method, key, options, sentence):
