@@ -138,6 +138,8 @@ def quickly(arguments: list[str]) -> list[str]:
     """The arguments of a command with few passes or steps; `runs/...` is the finished run."""
     arguments = [word.replace("runs/...", "runs/x") for word in arguments]
     chosen, rest = parse_selection(arguments)
+    if chosen.suite and "--steps_per_task" not in arguments:  # a published budget takes hours
+        return [*arguments, "--steps_per_task", "2048"]
     if not (chosen.setting and chosen.method) or chosen.help:
         return arguments
     (pair, *others), _ = select_pairs(chosen.setting, chosen.method, rest)
