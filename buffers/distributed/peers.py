@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from threading import Thread
+from threading import Lock, Thread
 from typing import cast
 
 import torch
@@ -128,7 +128,7 @@ class Peers:
             free: Called once a worker is lost, where training may wait for it in a collective of NCCL.
         """
         self._free = free
-        self._is_pausing = False
+        self._has_to_tell, self._telling = False, Lock()
         self.lost: WorkerLostError | None = None
         self.rank, self.world = place_in(group)
         self._profiler = profiler
@@ -207,11 +207,10 @@ class Peers:
 
     def begin_pause(self) -> None:
         """Begin a pause; all workers have to call this, and then `watch` and `end_pause` in two threads."""
-        self._is_pausing = True
+        self._has_to_tell = True
 
     def end_pause(self) -> None:
         """End the pause of this worker."""
-        self._is_pausing = False
         self._tell(_DONE)
 
     def watch(self) -> None:
@@ -243,16 +242,17 @@ class Peers:
             raise self.lost
 
     def _tell(self, what: int) -> None:
-        """Tell the worker before this one, which may be lost."""
-        if self.group is not None:
+        """Tell the worker before this one, which may be lost: once in a pause, as it listens for one message."""
+        with self._telling:
+            has_to_tell, self._has_to_tell = self._has_to_tell, False
+        if has_to_tell and self.group is not None:
             with suppress(RuntimeError):
                 said = torch.tensor([what])
                 _wait([dist.isend(said, group=self.group, group_dst=(self.rank - 1) % self.world, tag=_TAG)])
 
     def leave(self) -> None:
         """Destroy the group; workers that wait for this one end with an error."""
-        if self._is_pausing:  # its own waiting keeps the connections open
-            self._tell(_LOST)
+        self._tell(_LOST)  # in a pause its own waiting keeps the connections open
         if self.group is not None and dist.is_initialized():
             dist.destroy_process_group(self.group)
         self.group = None

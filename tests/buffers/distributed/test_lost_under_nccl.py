@@ -98,6 +98,28 @@ def lose_a_worker_in_a_pause() -> bool:
     return True
 
 
+def leave_in_a_pause_after_another() -> bool:
+    """The last worker leaves in a pause while it listens itself; the others leave once they know."""
+    peers = Peers(None, timedelta(seconds=20), Profiler())
+    peers.begin_pause()
+    errors = []
+
+    def watch() -> None:
+        try:
+            peers.watch()
+        except WorkerLostError as error:
+            errors.append(error)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    if peers.rank < peers.world - 1:
+        watching.join()
+    begun = time.monotonic()
+    peers.leave()
+    watching.join()
+    return len(errors) == 1 and time.monotonic() - begun < 10
+
+
 def end_a_pause_one_after_another() -> list[int]:
     peers = Peers(None, timedelta(seconds=20), Profiler())
     found = []
@@ -115,6 +137,10 @@ def end_a_pause_one_after_another() -> list[int]:
 
 def test_a_loss_in_a_pause_is_passed_on(gloo_workers: GlooWorkers) -> None:
     assert gloo_workers.run(3, lose_a_worker_in_a_pause) == [True, True, True]
+
+
+def test_no_worker_that_leaves_waits_for_another_one(two_workers: TwoWorkers) -> None:
+    assert two_workers.run(leave_in_a_pause_after_another) == [True, True]
 
 
 def test_a_pause_ends_for_each_worker_by_itself(gloo_workers: GlooWorkers) -> None:
