@@ -41,6 +41,11 @@ def world_size() -> int:
     return dist.get_world_size() if _together() else 1
 
 
+def split_evenly(n_samples: int, part: int, parts: int) -> slice:
+    """The `part`-th of `parts` contiguous, nearly equal pieces of a sequence."""
+    return slice(n_samples * part // parts, n_samples * (part + 1) // parts)
+
+
 def sum_over_workers(tensor: Tensor) -> Tensor:
     """The elementwise sum of the workers' CPU tensors. Every worker has to call this function."""
     if world_size() == 1:

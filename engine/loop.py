@@ -30,9 +30,10 @@ from redwood.engine.signals import postpone_signals, stop_signals
 from redwood.engine.stop_vote import stop_if_requested
 from redwood.settings.base import Setting
 from redwood.settings.config import describe_run
-from redwood.settings.protocols import AnyPhase, Learner, Scores, Stream
+from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
 from redwood.settings.scores.slices import SliceScores
+from redwood.settings.scores.task_scores import Scores
 from redwood.settings.signature import Signature
 from redwood.settings.table import name_of_setting
 

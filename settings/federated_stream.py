@@ -12,10 +12,10 @@ from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import FREE
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.entries import Entries
 from redwood.settings.protocols import Learner
 from redwood.settings.sharded_stream import check_one_class_each
 from redwood.settings.streams.clients import ClientSequence, Schedule, draw_rounds
-from redwood.settings.streams.order import Entries
 from redwood.settings.streams.partition import dirichlet_owners
 from redwood.settings.streams.phases import SupervisedOptions
 from redwood.settings.supervised_stream import SupervisedStream

@@ -3,10 +3,8 @@
 Classes need not inherit from these protocols; it suffices to have the methods.
 """
 
-import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
@@ -15,7 +13,7 @@ from redwood.core.checks import Options
 from redwood.core.errors import InvalidOptionError
 from redwood.core.state import State
 from redwood.settings.results import Results
-from redwood.settings.scores.slices import SliceScores
+from redwood.settings.scores.task_scores import Scores
 
 
 class Learner(Options, Protocol):
@@ -110,30 +108,6 @@ class AnyPhase(Protocol):
 
     def close(self) -> None:
         """End the phase and free its data."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How a method does on each task.
-
-    Attributes:
-        per_task: Accuracy in [0, 1] on each task; mAP of label sets; RMSE where numbers are predicted; mean return of
-            environments. None: not tested.
-        top5: Share of samples whose class is among the five highest scores, if there are more than ten classes. Where
-            ids are shown, only those of the sample's task count, and a task of up to five classes has None.
-        slices: Scores on each slice of the samples; None where no classes are predicted.
-        details: Further plain values of the phase, which `Stream.result_fields` makes fields of the results of.
-    """
-
-    per_task: list[float | None]
-    top5: list[float | None] | None = None
-    slices: SliceScores | None = None
-    details: dict[str, Any] | None = None
-
-
-def nan_to_none(means: Tensor) -> list[float | None]:
-    """The means (T,) as a list. The mean of a task without samples is NaN, and becomes None."""
-    return [None if math.isnan(mean) else mean for mean in means.tolist()]
 
 
 class Stream(Protocol):

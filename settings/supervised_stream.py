@@ -16,11 +16,12 @@ from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.data.background import BackgroundSamples, background_like
 from redwood.settings.data.dataset import Dataset, describe_data
+from redwood.settings.data.entries import Entries
 from redwood.settings.data.imbalance import kept_samples
 from redwood.settings.earlier import Earlier, EarlierData, join
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.phase import Phase
-from redwood.settings.protocols import FixedStream, Learner, Scores
+from redwood.settings.protocols import FixedStream, Learner
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.asked import AskedScore
 from redwood.settings.scores.evaluation import TaskEvaluation
@@ -28,11 +29,12 @@ from redwood.settings.scores.label_evaluation import LabelEvaluation
 from redwood.settings.scores.label_sets import label_groups
 from redwood.settings.scores.learning_curve import LearningCurve, check_lca
 from redwood.settings.scores.slices import slicing_of
+from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.held_out import HeldOut
 from redwood.settings.streams.kinds import check_learner, check_suits, follows_time, kind_of_tasks
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
-from redwood.settings.streams.order import Entries, batch_cuts, shuffled, task_entries
+from redwood.settings.streams.order import batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
 from redwood.settings.streams.read_ahead import Decoding, decoding_workers
 from redwood.settings.streams.spaces import action_space_of, observation_space_of

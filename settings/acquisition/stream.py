@@ -14,11 +14,13 @@ from redwood.core.workers import gather_objects
 from redwood.settings.acquisition.offer import Offer
 from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.entries import Entries
 from redwood.settings.phase import Phase
-from redwood.settings.protocols import Learner, Scores
+from redwood.settings.protocols import Learner
 from redwood.settings.scores.slices import slicing_of
+from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.held_out import HeldOut
-from redwood.settings.streams.order import Entries, shuffled
+from redwood.settings.streams.order import shuffled
 from redwood.settings.streams.phases import SupervisedOptions
 from redwood.settings.supervised_stream import SupervisedStream
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from redwood.settings.streams.order import Entries
+from redwood.settings.data.entries import Entries
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from redwood.settings.osaka.contexts import Visits
-from redwood.settings.protocols import nan_to_none
 from redwood.settings.results import Results
+from redwood.settings.scores.task_scores import nan_to_none
 
 MOST_STEPS = 200
 """Steps since a switch that are kept; later ones add nothing but length."""

@@ -13,15 +13,16 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import generator
 from redwood.core.workers import rank, world_size
 from redwood.settings.data.dataset import Dataset, describe_data
+from redwood.settings.data.entries import Entries
 from redwood.settings.osaka.contexts import Visits, draw_entries, draw_visits
 from redwood.settings.osaka.results import OsakaResults, accuracy_by_domain, accuracy_since_switch
 from redwood.settings.phase import Phase
-from redwood.settings.protocols import FixedStream, Learner, Scores
+from redwood.settings.protocols import FixedStream, Learner
 from redwood.settings.results import Results
 from redwood.settings.scores.asked import AskedScore
+from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import BatchLoader
-from redwood.settings.streams.order import Entries
 from redwood.settings.streams.spaces import observation_space_of
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from redwood.core.checks import Options
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
-from redwood.core.workers import rank, world_size
+from redwood.core.workers import rank, split_evenly, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
 from redwood.settings.config import describe_options
-from redwood.settings.protocols import FixedStream, Learner, Scores
+from redwood.settings.protocols import FixedStream, Learner
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
 from redwood.settings.rl.budget import OnlineReturn, Steps
@@ -28,7 +28,7 @@ from redwood.settings.rl.reference import Wanted, read_reference
 from redwood.settings.rl.results import Reference, ReturnResults
 from redwood.settings.rl.tasks import Blending, Drifting, Fixed, RandomPerEpisode, Schedule, Switching, Task
 from redwood.settings.rl.types import Space
-from redwood.settings.streams.order import split_evenly
+from redwood.settings.scores.task_scores import Scores
 
 
 class StreamOptions(Options, Protocol):

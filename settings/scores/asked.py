@@ -1,6 +1,8 @@
 """Online scores of predictions that the setting asks for, before it hands out the labels of a mini-batch."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,11 +11,21 @@ from redwood.core.errors import NotTrainedError
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.core.workers import rank
-from redwood.settings.protocols import Learner
+from redwood.settings.batch import Batch
 from redwood.settings.scores.answers import Space, decisions
-from redwood.settings.scores.evaluation import ask
+from redwood.settings.scores.evaluation import Predictor, ask
 from redwood.settings.scores.prequential import OnlineScore
-from redwood.settings.streams.batches import BatchSequence
+
+
+class Upcoming(Protocol):
+    """The mini-batches that a worker is going to serve."""
+
+    @property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """Start and stop of each of them."""
+
+    def peek(self, step: int) -> Batch:
+        """One of them, with its labels, without serving it."""
 
 
 class AskedScore:
@@ -28,8 +40,8 @@ class AskedScore:
 
     def __init__(
         self,
-        learner: Learner,
-        sequence: BatchSequence,
+        learner: Predictor,
+        sequence: Upcoming,
         online: OnlineScore,
         space: Space,
         *,

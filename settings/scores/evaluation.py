@@ -1,7 +1,8 @@
 """Score a method on test or validation samples: each sample once, for the task that it belongs to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from gymnasium.spaces import Box
@@ -9,15 +10,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from redwood.core.seeding import generator, preserved_random_state
-from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
-from redwood.settings.protocols import Learner, Scores, nan_to_none
+from redwood.core.workers import gather_objects, rank, split_evenly, sum_over_workers, world_size
+from redwood.settings.data.entries import Entries
 from redwood.settings.scores.answers import Space, check_form, check_values
 from redwood.settings.scores.slices import SliceScores, Slicing
-from redwood.settings.streams.batches import Source
-from redwood.settings.streams.order import Entries, split_evenly
+from redwood.settings.scores.task_scores import Scores, nan_to_none
 
 TEST_BATCH = 1024
 TOP = 5  # top-5 accuracy is counted where there are more than twice as many classes, and more than that in a task
+
+
+class Predictor(Protocol):
+    """What is scored."""
+
+    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
+        """Return classes (B,), scores (B, K), label sets (B, L) or numbers for samples (B, ...)."""
+
+
+class LabelledSamples(Protocol):
+    """The samples that are predicted, and the labels that predictions are compared with."""
+
+    def labels(self, entries: Entries) -> Tensor:
+        """Labels (n,), label sets (n, L), or targets of the entries."""
+
+    def batches(self, entries: Entries, size: int) -> Iterator[tuple[Entries, Tensor]]:
+        """The entries in batches of `size`, each with its samples."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,7 @@ class TaskEvaluation:
     show_ids: bool
     own_classes: Sequence[Sequence[int]] | None = None
 
-    def by_task(self, method: Learner, source: Source, entries: Entries, tasks: range) -> Scores:
+    def by_task(self, method: Predictor, source: LabelledSamples, entries: Entries, tasks: range) -> Scores:
         """Accuracy or RMSE on each of the tasks, and of classes the scores on each slice.
 
         Where ids are shown, only the classes of the sample's task can be among its five best: a method that keeps to
@@ -89,7 +106,9 @@ class TaskEvaluation:
             is_own[task, list(own)] = True
         return is_own
 
-    def by_part(self, method: Learner, source: Source, parts: Sequence[Entries], seed: int = 0) -> list[float | None]:
+    def by_part(
+        self, method: Predictor, source: LabelledSamples, parts: Sequence[Entries], seed: int = 0
+    ) -> list[float | None]:
         """Accuracy or RMSE on each of the parts, or None where it is empty, in one pass; `seed` is of its order."""
         entries, groups = mixed(parts, seed)
         counts = self._count(method, source, entries, groups, len(parts))
@@ -98,8 +117,8 @@ class TaskEvaluation:
 
     def _count(
         self,
-        method: Learner,
-        source: Source,
+        method: Predictor,
+        source: LabelledSamples,
         entries: Entries,
         groups: Tensor,
         num_groups: int,
@@ -131,8 +150,8 @@ def mixed(parts: Sequence[Entries], seed: int) -> tuple[Entries, Tensor]:
 
 
 def count(
-    method: Learner,
-    source: Source,
+    method: Predictor,
+    source: LabelledSamples,
     entries: Entries,
     groups: Tensor,
     space: Space,
@@ -186,7 +205,9 @@ def count(
     return Counts(samples, totals, top5 if ranked else None, slices)
 
 
-def label_answers(method: Learner, source: Source, entries: Entries, space: Space, *, show_ids: bool) -> Tensor:
+def label_answers(
+    method: Predictor, source: LabelledSamples, entries: Entries, space: Space, *, show_ids: bool
+) -> Tensor:
     """The scores (n, L), or the predicted label sets (n, L), of all samples; every worker gets those of all workers.
 
     Args:
@@ -207,7 +228,7 @@ def label_answers(method: Learner, source: Source, entries: Entries, space: Spac
     return torch.cat([answer for own in gather_objects(answers) for answer in own])
 
 
-def ask(method: Learner, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
+def ask(method: Predictor, x: Tensor, task_id: Tensor | None, space: Space) -> Tensor:
     """The checked answer of a method for samples (B, ...), on its device: classes (B,), scores (B, K), sets or numbers.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from gymnasium.spaces import Box, MultiBinary
@@ -14,15 +14,32 @@ from typing_extensions import override
 from redwood.core.errors import HiddenError, InvalidPredictionError
 from redwood.core.state import State
 from redwood.core.workers import sum_over_workers
-from redwood.settings.batch import Batch
+from redwood.settings.batch import Batch, BatchId
 from redwood.settings.scores.answers import Space, check_form, check_values
 from redwood.settings.scores.label_sets import sample_f1
-from redwood.settings.streams.loader import BatchLoader
 
 CURVE_POINTS = 50
 # Batches whose predictions wait to be compared: each costs some 100 bytes, and a stream may have millions.
 MOST_PENDING = 4096
 CALL = "phase.score got"
+
+
+class Served(Protocol):
+    """The mini-batches of a worker that are scored while they are served."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Number of samples of each batch of the first pass."""
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Number of these batches."""
+
+    def id_of(self, batch: object) -> BatchId | None:
+        """The identity of `batch`; None if it has not been served."""
+
+    def labels_shown(self, first: int = 0) -> Tensor:
+        """The setting's own labels (n,), or targets, of the batches of the first pass so far, from `first` on."""
 
 
 class OnlineScore(ABC):
@@ -41,7 +58,7 @@ class OnlineScore(ABC):
     sums: ClassVar[torch.dtype]
     totals: ClassVar[torch.dtype]
 
-    def __init__(self, train: BatchLoader, space: Space) -> None:
+    def __init__(self, train: Served, space: Space) -> None:
         """Score predictions of `space` for the batches of `train`."""
         self._train, self._space, self._shape = train, space, space.shape or ()
         self._starts = array("q", [0, *accumulate(train.sizes)])
@@ -226,7 +243,7 @@ class OnlineF1(OnlineScore):
         return torch.stack([values.sum() for values in sample_f1(predictions, y).split(sizes)])
 
 
-def online_score(train: BatchLoader, space: Space) -> OnlineScore:
+def online_score(train: Served, space: Space) -> OnlineScore:
     """The score for predictions of `space`: accuracy of classes, F1 of label sets, or RMSE of numbers."""
     if isinstance(space, MultiBinary):
         return OnlineF1(train, space)

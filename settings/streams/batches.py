@@ -16,7 +16,8 @@ from redwood.core.seeding import generator
 from redwood.core.state import State
 from redwood.settings.batch import Batch, BatchId
 from redwood.settings.data.arrays import Samples
-from redwood.settings.streams.order import Entries, batch_cuts, shuffled, workers_of_places
+from redwood.settings.data.entries import Entries
+from redwood.settings.streams.order import batch_cuts, shuffled, workers_of_places
 from redwood.settings.streams.partition import serve_own
 from redwood.settings.streams.read_ahead import Decoding, ReadAhead
 from redwood.settings.streams.tasks import SupervisedTask

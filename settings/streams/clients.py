@@ -12,8 +12,9 @@ from typing_extensions import override
 
 from redwood.core.seeding import generator
 from redwood.settings.batch import Batch, BatchId, Turn
+from redwood.settings.data.entries import Entries
 from redwood.settings.streams.batches import BatchSequence, Source
-from redwood.settings.streams.order import Entries, batch_cuts
+from redwood.settings.streams.order import batch_cuts
 
 
 @dataclass(frozen=True)

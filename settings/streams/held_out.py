@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from redwood.core.seeding import generator
+from redwood.settings.data.entries import Entries
 from redwood.settings.streams.batches import BatchSequence
-from redwood.settings.streams.order import Entries
 
 
 @dataclass(frozen=True, eq=False)

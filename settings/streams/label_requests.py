@@ -11,9 +11,10 @@ from redwood.core.errors import InvalidOptionError, InvalidQueryError, NotTraine
 from redwood.core.seeding import generator, preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.settings.batch import Batch, BatchId
+from redwood.settings.data.entries import Entries
 from redwood.settings.scores.prequential import CURVE_POINTS
 from redwood.settings.streams.batches import BatchSequence, Source
-from redwood.settings.streams.order import Entries, batch_cuts
+from redwood.settings.streams.order import batch_cuts
 
 # `Method.query`: samples (n, ...), their tasks (n,) or None, and a limit -> indices of samples, or None.
 Query = Callable[[Tensor, Tensor | None, int], object]

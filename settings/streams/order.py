@@ -1,40 +1,12 @@
 """The order of the samples of all tasks: one phase per task or one for all; abrupt, blurry or gradual changes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from redwood.core.seeding import generator
-
-
-@dataclass(frozen=True, eq=False)
-class Entries:
-    """A sequence of samples, as addresses.
-
-    Attributes:
-        rows: Row of the data set (n,).
-        tasks: Task of each sample (n,), which decides its transform and its label.
-    """
-
-    rows: Tensor
-    tasks: Tensor
-
-    def __len__(self) -> int:
-        """Number of samples n."""
-        return len(self.rows)
-
-    def __getitem__(self, index: Tensor) -> "Entries":
-        """The entries at `index` (m,), places or a mask (n,), in that order."""
-        if index.dtype == torch.int64:
-            return Entries(self.rows.index_select(0, index), self.tasks.index_select(0, index))
-        return Entries(self.rows[index], self.tasks[index])
-
-    @staticmethod
-    def concatenate(parts: "Sequence[Entries]") -> "Entries":
-        """Join sequences end to end."""
-        return Entries(torch.cat([p.rows for p in parts]), torch.cat([p.tasks for p in parts]))
+from redwood.settings.data.entries import Entries
 
 
 def task_entries(rows_per_task: Sequence[Tensor]) -> list[Entries]:
@@ -118,8 +90,3 @@ def batch_cuts(n_samples: int, batch_size: int, workers: int) -> Tensor:
 def workers_of_places(cuts: Tensor, workers: int) -> Tensor:
     """The worker that each place of a sequence belongs to (n,), from the cuts of `batch_cuts`."""
     return (torch.arange(len(cuts) - 1) % workers).repeat_interleave(cuts.diff())
-
-
-def split_evenly(n_samples: int, part: int, parts: int) -> slice:
-    """The `part`-th of `parts` contiguous, nearly equal pieces of a sequence."""
-    return slice(n_samples * part // parts, n_samples * (part + 1) // parts)

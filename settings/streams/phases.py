@@ -8,8 +8,9 @@ from torch import Tensor
 
 from redwood.core.seeding import derive_seed, generator
 from redwood.settings.assumptions import Assumptions, Context
+from redwood.settings.data.entries import Entries
 from redwood.settings.streams.held_out import HeldOut, held_out_along
-from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, shuffled
+from redwood.settings.streams.order import abrupt, blurry, gradual, shuffled
 
 
 class SupervisedOptions(Protocol):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.seeding import derive_seed, generator
+from redwood.core.workers import split_evenly
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.transforms import Transform, rotation_by, transform_of_task
-from redwood.settings.streams.order import split_evenly
 
 
 @dataclass(frozen=True, eq=False)

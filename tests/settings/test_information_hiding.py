@@ -11,11 +11,11 @@ from redwood.core.errors import HiddenError, InvalidOptionError
 from redwood.methods.baselines import Random
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.entries import Entries
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting
 from redwood.settings.streams import loader
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.held_out import HeldOut
-from redwood.settings.streams.order import Entries
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting, TaskIncrementalSetting
 from tests.leak_check import finds_test_data, reachable
 from tests.methods.helpers import one_sentence

@@ -8,11 +8,11 @@ from gymnasium.spaces import Discrete
 
 from redwood.core.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.batch import Batch
+from redwood.settings.data.entries import Entries
 from redwood.settings.scores import prequential
 from redwood.settings.scores.prequential import CURVE_POINTS, OnlineAccuracy
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.loader import _SEQUENCES, BatchLoader
-from redwood.settings.streams.order import Entries
 from tests.methods.helpers import one_sentence
 from tests.regression import line
 from tests.small_runs import small_setting

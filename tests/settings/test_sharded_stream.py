@@ -3,8 +3,9 @@ import torch
 
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.batch import Batch
+from redwood.settings.data.entries import Entries
 from redwood.settings.streams.batches import BatchSequence, Source
-from redwood.settings.streams.order import Entries, batch_cuts, workers_of_places
+from redwood.settings.streams.order import batch_cuts, workers_of_places
 from redwood.settings.streams.partition import dirichlet_owners
 from redwood.settings.tree import (
     DistributedClassIncrementalSetting,

@@ -4,7 +4,8 @@ from math import ceil
 import pytest
 import torch
 
-from redwood.settings.streams.order import batch_cuts, split_evenly
+from redwood.core.workers import split_evenly
+from redwood.settings.streams.order import batch_cuts
 
 CASES = [
     (n, b, w) for w in range(1, 5) for b in (1, 2, 3, 5, 8) for n in range(w, 60)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from redwood.core.errors import HiddenError
+from redwood.settings.data.entries import Entries
 from redwood.settings.streams.batches import Source
 from redwood.settings.streams.clients import ClientSequence, Schedule, draw_rounds
 from redwood.settings.streams.loader import BatchLoader
-from redwood.settings.streams.order import Entries
 from tests.buffers.statistics import ALPHA, share_p_value
 
 SIZES = {0: 9, 2: 1, 3: 17, 5: 4}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
+from redwood.settings.data.entries import Entries
 from redwood.settings.streams.held_out import held_out_along
-from redwood.settings.streams.order import Entries
 from tests.samples import numbered
 from tests.small_runs import small_setting
 

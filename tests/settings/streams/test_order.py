@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from redwood.settings.streams.order import Entries, abrupt, blurry, gradual, shuffled, task_entries
+from redwood.settings.data.entries import Entries
+from redwood.settings.streams.order import abrupt, blurry, gradual, shuffled, task_entries
 
 SIZES = (200, 300, 400)
 

@@ -7,9 +7,9 @@ import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.seeding import random_state
+from redwood.settings.data.entries import Entries
 from redwood.settings.streams import read_ahead
 from redwood.settings.streams.batches import Source
-from redwood.settings.streams.order import Entries
 from redwood.settings.streams.read_ahead import Decoding, ReadAhead, decoding_workers
 from tests.children import alive, earlier_children  # noqa: F401  # a fixture
 from tests.methods.helpers import one_sentence
