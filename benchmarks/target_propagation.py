@@ -18,11 +18,11 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import Seconds, environment, markdown_table, write
 from torch import Tensor, nn
 
+from redwood.branches.target_propagation.dtp import DTP
 from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks import Scale
-from redwood.methods.target_propagation.dtp import DTP
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
 from redwood.settings.tree import TraditionalSetting

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("cli", "experiments", "methods", "engine", "settings", "buffers", "core")
+LAYERS = ("cli", "experiments", "branches", "methods", "engine", "settings", "buffers", "core")
 
 Arrows = dict[str, set[str]]
 

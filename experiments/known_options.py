@@ -132,9 +132,10 @@ def known_pair(setting: str, method: str) -> KnownPair | None:
     content = _content()
     if method not in content["tree"].get(setting, {}).get("methods", ()):
         return None
-    records = [content["classes"][name] for name in (SETTINGS[setting], METHODS[method].reference, RUN)]
+    names = (SETTINGS[setting], METHODS[method].reference, RUN)
+    records = [content["classes"][name] for name in names if name in content["classes"]]
     valid = all(fingerprint(record["bases"]) == record["fingerprint"] for record in records)
-    return KnownPair(setting, method, records, content["options"]) if valid else None
+    return KnownPair(setting, method, records, content["options"]) if valid and len(records) == len(names) else None
 
 
 def known_reason(setting: str, method: str) -> str | None:

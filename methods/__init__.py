@@ -1,7 +1,7 @@
 """Methods: learning algorithms, each of which names the most general setting that it can handle.
 
 Importing this package imports no heavy library: `redwood.methods.table` names the classes, and `from redwood.methods
-import EWC` loads the module of this one class.
+import EWC` loads the module of this one class. Classes of a branch are imported from its modules.
 """
 
 from typing import TYPE_CHECKING
@@ -56,7 +56,6 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.streaming.ncm import NCM
     from redwood.methods.streaming.ranpac import RanPAC
     from redwood.methods.streaming.slda import SLDA
-    from redwood.methods.target_propagation.dtp import DTP
     from redwood.methods.training.step import Step
 
 __all__ = [
@@ -66,7 +65,6 @@ __all__ = [
     "ANIL",
     "DER",
     "DQN",
-    "DTP",
     "ENTRY_POINTS",
     "ERACE",
     "EWC",
@@ -136,7 +134,11 @@ _LAZY = {
     "Step": "redwood.methods.training.step:Step",
     "compose": "redwood.methods.composition:compose",
     "get_method": "redwood.methods.lookup:get_method",
-} | {reference.rpartition(":")[2]: reference for reference in references(METHODS).values()}
+} | {
+    reference.rpartition(":")[2]: reference
+    for reference in references(METHODS).values()
+    if reference.startswith(f"{__name__}.")  # branches stand above this package
+}
 
 
 if not TYPE_CHECKING:

@@ -27,7 +27,7 @@ class MethodEntry(NamedTuple):
 
     @property
     def family(self) -> str:
-        """The folder of the method inside `methods/`."""
+        """The folder of the method inside `methods/` or `branches/`."""
         return self.reference.split(".")[2].partition(":")[0]
 
 
@@ -73,7 +73,7 @@ METHODS: dict[str, MethodEntry] = {
         "fits a local model to the stored neighbours of each query (Bottou & Vapnik, 1992)",
     ),
     "dtp": MethodEntry(
-        "redwood.methods.target_propagation.dtp:DTP",
+        "redwood.branches.target_propagation.dtp:DTP",
         "continual",
         "difference target propagation with the local difference reconstruction loss (Ernoult et al., 2022)",
     ),

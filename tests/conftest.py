@@ -11,7 +11,7 @@ from tests.workers import GlooWorkers, TwoWorkers
 
 # `pytest -n 2 -m quick`: a minute and a half on two idle cores. Tests in these folders, except the ones that start
 # processes or take long for what they show; test_pairs.py and test_rl_pairs.py mark one run of every method.
-QUICK_FOLDERS = ("core", "settings", "buffers", "methods", "engine", "experiments")
+QUICK_FOLDERS = ("core", "settings", "buffers", "methods", "branches", "engine", "experiments")
 NOT_QUICK = (
     "buffers/distributed",
     "buffers/strategy",

@@ -30,7 +30,7 @@ def test_files_of_every_kind_in_the_packages_are_shipped():
     """Other kinds than those named in pyproject.toml would be missing from the wheel."""
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["redwood"]
     shipped = {pattern.removeprefix("**/*") for pattern in patterns if pattern.startswith("**/*.")}
-    packages = ("buffers", "core", "experiments", "engine", "methods", "settings")
+    packages = ("branches", "buffers", "core", "experiments", "engine", "methods", "settings")
     files = [path for name in packages for path in (ROOT / name).rglob("*") if path.is_file()]
     others = {path for path in files if path.suffix not in {".py", ".pyc", *shipped}}
     assert len(files) > 300

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("buffers", "core", "experiments", "engine", "methods", "settings")
+PACKAGES = ("branches", "buffers", "core", "experiments", "engine", "methods", "settings")
 
 # Import statements inside functions, by file.
 INSIDE_FUNCTIONS = {

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from redwood.branches.target_propagation.dtp import DTP
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.core.errors import RedwoodError
 from redwood.engine import loop
@@ -63,7 +64,6 @@ from redwood.methods.streaming.moving_window import MovingWindow
 from redwood.methods.streaming.ncm import NCM
 from redwood.methods.streaming.ranpac import RanPAC
 from redwood.methods.streaming.slda import SLDA
-from redwood.methods.target_propagation.dtp import DTP
 from redwood.methods.training import callbacks
 from redwood.settings.results import Results
 from tests.cli.command import content

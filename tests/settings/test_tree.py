@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import redwood.branches
 import redwood.methods
 import redwood.settings
 from redwood.engine.run import Run
@@ -130,7 +131,7 @@ class TestTables:
 
     def test_every_method_class_is_registered(self):
         """Except base classes: abstract ones, and those that another class inherits."""
-        found = public_classes_below(redwood.methods, Method)
+        found = public_classes_below(redwood.methods, Method) | public_classes_below(redwood.branches, Method)
         registered = set(map(get_method, METHODS))
         bases = {base for cls in found for base in cls.__mro__[1:]}
         assert registered <= found

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from redwood.branches.target_propagation.feedback import FeedbackMap, FeedbackModule, blocks_of, cut, make_feedback
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.target_propagation.feedback import FeedbackMap, FeedbackModule, blocks_of, cut, make_feedback
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.branches.target_propagation.feedback import blocks_of, cut, make_feedback
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import build_network
-from redwood.methods.target_propagation.feedback import blocks_of, cut, make_feedback
 from redwood.settings import get_setting
 from tests.methods.helpers import one_sentence
 from tests.small_runs import NormalisedNetwork

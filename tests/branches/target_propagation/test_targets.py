@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from redwood.methods.target_propagation.dtp import feedback_loss, layer_targets, local_losses
+from redwood.branches.target_propagation.dtp import feedback_loss, layer_targets, local_losses
 
 SIGMA = 0.1
 

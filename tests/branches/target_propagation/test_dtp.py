@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.branches.target_propagation.dtp import DTP
 from redwood.core.errors import InvalidOptionError
 from redwood.methods import get_method
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.target_propagation.dtp import DTP
 from redwood.settings.batch import Batch
 from redwood.settings.data.image_sets import digits
 from redwood.settings.tree import TraditionalSetting
