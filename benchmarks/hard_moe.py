@@ -26,7 +26,8 @@ from typing import Any
 from clocked import RUN_OPTIONS, use_one_thread
 from common import RESULTS, environment, markdown_table, median_ratio, write
 
-from redwood.methods import Finetune, HardMoE
+from redwood.branches.modular.hard_moe import HardMoE
+from redwood.methods import Finetune
 from redwood.settings import get_setting
 
 SEEDS = range(10, 13)

@@ -21,9 +21,9 @@ from common import environment, markdown_table, write
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.methods.modular.library_writers import MODULES_A_NETWORK, Writers, problems, weights
+from tests.branches.modular.library_writers import MODULES_A_NETWORK, Writers, problems, weights
 
-from redwood.methods.modular.library import ModuleLibrary
+from redwood.branches.modular.library import ModuleLibrary
 
 SIZES = (10, 100, 1000)
 ENTRIES = 16_384  # 64 KiB in each module whose times are taken

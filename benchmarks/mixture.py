@@ -13,7 +13,8 @@ from clocked import RUN_OPTIONS, use_one_thread
 from common import environment, markdown_table, write
 from torch import Tensor, nn
 
-from redwood.methods import Finetune, HardMoE
+from redwood.branches.modular.hard_moe import HardMoE
+from redwood.methods import Finetune
 from redwood.settings import get_setting
 
 SEEDS = range(10, 13)

@@ -32,10 +32,10 @@ from common import RESULTS, environment, markdown_table, resident_bytes, write
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.branches.modular.finetune_from import FinetuneFrom, Independent
+from redwood.branches.modular.mntdp import MNTDP, Composable
+from redwood.branches.modular.path_search import PathSearch
 from redwood.engine.figures.ranking import plot_comparison
-from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
-from redwood.methods.modular.mntdp import MNTDP, Composable
-from redwood.methods.modular.path_search import PathSearch
 from redwood.methods.networks import Scale
 from redwood.settings import TaskIncrementalSetting
 from redwood.settings.phase import Phase

@@ -31,7 +31,7 @@ API = {
         *("buffers.AsyncRehearsalStrategy", "buffers.AsyncRehearsalCallback", "buffers.RowLayout"),
     ),
     "trained_models": ("load", "experiments.trained.model.TrainedModel"),
-    "module_library": ("methods.modular.library.ModuleLibrary",),
+    "module_library": ("branches.modular.library.ModuleLibrary",),
 }
 
 

@@ -35,9 +35,6 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.methods.lookup import get_method
     from redwood.methods.meta.continual_maml import ContinualMAML
     from redwood.methods.meta.maml import ANIL, MAML
-    from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
-    from redwood.methods.modular.hard_moe import HardMoE
-    from redwood.methods.modular.mntdp import MNTDP, Composable
     from redwood.methods.regularisation.ewc import EWC
     from redwood.methods.regularisation.mas import MAS
     from redwood.methods.regularisation.rwalk import RWalk
@@ -73,7 +70,6 @@ __all__ = [
     "MAS",
     "METHODS",
     "MIR",
-    "MNTDP",
     "NCM",
     "PNN",
     "PPO",
@@ -86,21 +82,17 @@ __all__ = [
     "Background",
     "BiC",
     "CAda",
-    "Composable",
     "Composition",
     "ContinualMAML",
     "DERpp",
     "FedAvg",
     "FedSSI",
     "Finetune",
-    "FinetuneFrom",
     "Fixed",
     "GDumb",
     "GenerativeRehearsal",
-    "HardMoE",
     "Hybrid1",
     "ICaRL",
-    "Independent",
     "Joint",
     "JustInTime",
     "LightningMethod",

@@ -15,7 +15,7 @@ from typing_extensions import override
 from redwood.core.state import State
 from redwood.core.workers import sum_over_workers, world_size
 from redwood.methods.base import Method
-from redwood.methods.streaming.backbone import make_backbone
+from redwood.methods.networks.backbone import make_backbone
 from redwood.methods.training.heads import TaskHeads, count_outputs
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.batch import Batch

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
+from redwood.branches.modular.library import ModuleLibrary
 from redwood.cli import main
 from redwood.experiments.tables import NOT_DEFINED
-from redwood.methods.modular.library import ModuleLibrary
 from tests.cli.command import assert_one_sentence
 
 INPUTS = {"shape": [4], "dtype": "float32"}

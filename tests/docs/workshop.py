@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from redwood.branches.modular.library import ModuleLibrary
 from redwood.methods import Rehearsal
-from redwood.methods.modular.library import ModuleLibrary
 from redwood.settings import ClassIncrementalSetting
 from tests.docs.blocks import ALL, ROOT
 from tests.docs.stand_ins import write_all

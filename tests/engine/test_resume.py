@@ -15,6 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from redwood.branches.modular.finetune_from import FinetuneFrom
+from redwood.branches.modular.hard_moe import HardMoE
+from redwood.branches.modular.mntdp import MNTDP, Composable
 from redwood.branches.target_propagation.dtp import DTP
 from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.core.errors import RedwoodError
@@ -43,9 +46,6 @@ from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.federated.fedssi import FedSSI
 from redwood.methods.meta.continual_maml import ContinualMAML
 from redwood.methods.meta.maml import ANIL, MAML
-from redwood.methods.modular.finetune_from import FinetuneFrom
-from redwood.methods.modular.hard_moe import HardMoE
-from redwood.methods.modular.mntdp import MNTDP, Composable
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.mas import MAS
 from redwood.methods.regularisation.rwalk import RWalk

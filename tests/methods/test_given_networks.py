@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.branches.modular.hard_moe import HardMoE
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import compose, get_method
 from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.pnn import PNN
 from redwood.methods.baselines import Finetune, Joint
-from redwood.methods.modular.hard_moe import HardMoE
 from redwood.methods.networks.row import layers_of
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal

@@ -4,6 +4,8 @@ from functools import partial
 
 import pytest
 
+from redwood.branches.modular.hard_moe import HardMoE
+from redwood.branches.modular.mntdp import MNTDP
 from redwood.core.errors import InvalidOptionError
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import parse_options
@@ -13,8 +15,6 @@ from redwood.methods.architecture.widen import Widen
 from redwood.methods.composition import compose
 from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.federated.fedssi import FedSSI
-from redwood.methods.modular.hard_moe import HardMoE
-from redwood.methods.modular.mntdp import MNTDP
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.si import SI
 from redwood.methods.replay.agem import AGEM

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from redwood.branches.modular.chain import last_layer_names
+from redwood.branches.modular.finetune_from import FinetuneFrom, Independent
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.modular.chain import last_layer_names
-from redwood.methods.modular.finetune_from import FinetuneFrom, Independent
 from redwood.settings import TaskIncrementalSetting
 from tests.small_runs import run_here, small_setting
 

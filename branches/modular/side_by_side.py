@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from redwood.branches.modular.expert import Course, Learned, Lesson, Shard, ShardLoader, ShardPhase
+from redwood.branches.modular.mixture import answer
 from redwood.core.errors import InvalidOptionError, reason_of
 from redwood.core.registry import load_file
 from redwood.core.seeding import preserved_random_state, seed_everything
@@ -24,8 +26,6 @@ from redwood.engine.loop import quiet_lightning
 from redwood.engine.processes import Workers
 from redwood.engine.run import Run
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.modular.expert import Course, Learned, Lesson, Shard, ShardLoader, ShardPhase
-from redwood.methods.modular.mixture import answer
 from redwood.methods.networks.last_layer import CHUNK
 
 # This module takes seconds to import, and each phase starts its processes anew.

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from redwood.branches.modular.library import ModuleLibrary
+from redwood.branches.modular.mntdp import MNTDP
+from redwood.branches.modular.task import is_held_out
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import get_method
-from redwood.methods.modular.library import ModuleLibrary
-from redwood.methods.modular.mntdp import MNTDP
-from redwood.methods.modular.task import is_held_out
 from redwood.settings import TaskIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 from tests.samples import few_digits

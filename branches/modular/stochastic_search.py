@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from redwood.branches.modular.modular_network import Candidate
+from redwood.branches.modular.path_policy import PathPolicy
+from redwood.branches.modular.related_search import RelatedSearch
+from redwood.branches.modular.sources import Source
+from redwood.branches.modular.task import PhaseClasses, select
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import sum_over_workers
-from redwood.methods.modular.modular_network import Candidate
-from redwood.methods.modular.path_policy import PathPolicy
-from redwood.methods.modular.related_search import RelatedSearch
-from redwood.methods.modular.sources import Source
-from redwood.methods.modular.task import PhaseClasses, select
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch

@@ -6,11 +6,11 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from redwood.branches.modular.hard_moe import HardMoE
+from redwood.branches.modular.mixture import HardMixture
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
-from redwood.methods.modular.hard_moe import HardMoE
-from redwood.methods.modular.mixture import HardMixture
-from redwood.methods.streaming.backbone import make_backbone
+from redwood.methods.networks.backbone import make_backbone
 from redwood.settings import get_setting
 from tests.methods.helpers import batch_of, configured, one_sentence, step_of
 from tests.samples import few_digits

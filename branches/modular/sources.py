@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from redwood.branches.modular.chain import put_tensors, tensors_of
+from redwood.branches.modular.library import ModuleLibrary, NetworkRecord
 from redwood.core.state import Stateful
 from redwood.core.workers import gather_objects, rank
-from redwood.methods.modular.chain import put_tensors, tensors_of
-from redwood.methods.modular.library import ModuleLibrary, NetworkRecord
 
 # Side of the mean image in a network's statistics: similar inputs are found without running any network.
 STATISTICS_SIDE = 8

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from redwood.branches.modular.chain import cut, keep_buffers, put_tensors, shapes_of
+from redwood.branches.modular.modular_network import ModularNetwork
+from redwood.branches.modular.sources import LibraryLink, Source, TaskPath
+from redwood.branches.modular.task import PhaseClasses
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.modular.chain import cut, keep_buffers, put_tensors, shapes_of
-from redwood.methods.modular.modular_network import ModularNetwork
-from redwood.methods.modular.sources import LibraryLink, Source, TaskPath
-from redwood.methods.modular.task import PhaseClasses
 from redwood.methods.networks import build_network
 from redwood.methods.training.layers import evaluating, set_dropout
 from redwood.settings.results import Results

@@ -14,17 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from redwood.core.errors import DataError, RedwoodError, reason_of
-from redwood.core.files import (
-    read_json,
-    remove_temporaries,
-    temporary_path,
-    write_atomically,
-    write_json,
-    write_new_json,
-)
-from redwood.core.state import State
-from redwood.methods.modular.library_records import (
+from redwood.branches.modular.library_records import (
     FILE_SPECS,
     FORMAT,
     KEY_PATTERN,
@@ -35,6 +25,16 @@ from redwood.methods.modular.library_records import (
     module_key,
     network_key,
 )
+from redwood.core.errors import DataError, RedwoodError, reason_of
+from redwood.core.files import (
+    read_json,
+    remove_temporaries,
+    temporary_path,
+    write_atomically,
+    write_json,
+    write_new_json,
+)
+from redwood.core.state import State
 
 MARKER, LOCK_FILE = "library.json", ".lock"
 PATIENCE_S = 60.0

@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
+from redwood.branches.modular.library import ModuleLibrary
 from redwood.cli import main
-from redwood.methods.modular.library import ModuleLibrary
+from tests.branches.modular.library_writers import problems
 from tests.cli.command import assert_one_sentence
 from tests.cli.kill_runs import Place, differences, exit_status, kill, session, stage, wait_until
-from tests.methods.modular.library_writers import problems
 
 METHODS = ("mntdp", "finetune_from")
 SHORT = ["--dataset", "digits", "--nb_tasks", "3", "--passes", "2", "--validation", "0.3", "--checkpoint_every", "5"]

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from redwood.branches.modular.expert import Course, Learned, Lesson, Shard, checked_shard, steps_of
+from redwood.branches.modular.mixture import HardMixture
 from redwood.core.checks import check_range
 from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
 from redwood.core.growth import grow, sizes_of
 from redwood.core.seeding import derive_seed, preserved_random_state, seed_everything
 from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.modular.expert import Course, Learned, Lesson, Shard, checked_shard, steps_of
-from redwood.methods.modular.mixture import HardMixture
 from redwood.methods.networks import build_network
+from redwood.methods.networks.backbone import Backbone, make_backbone
 from redwood.methods.networks.options import refuse_network_options
-from redwood.methods.streaming.backbone import Backbone, make_backbone
 from redwood.methods.training.layers import evaluating, set_dropout
 from redwood.settings.supervised import SupervisedSetting
 
@@ -135,7 +135,7 @@ class EditableMixture(LightningMethod):
         Returns:
             What has become of each expert.
         """
-        from redwood.methods.modular.side_by_side import learn  # starts Lightning
+        from redwood.branches.modular.side_by_side import learn  # starts Lightning
 
         course = self._course(task_classes, part)
         begin, length = share[0], (share[1] - share[0]) / part[1]

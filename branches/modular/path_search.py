@@ -13,17 +13,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 from typing_extensions import override
 
+from redwood.branches.modular.chain import last_layer_names, put_tensors, tensors_of
+from redwood.branches.modular.modular_network import Candidate, run
+from redwood.branches.modular.selection import HeldOutScores
+from redwood.branches.modular.sources import TaskPath, statistics_of
+from redwood.branches.modular.task import PhaseClasses, TaskSamples, classes_of, is_held_out, look_at, select
+from redwood.branches.modular.task_paths import TaskPaths
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import generator
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
-from redwood.methods.modular.chain import last_layer_names, put_tensors, tensors_of
-from redwood.methods.modular.modular_network import Candidate, run
-from redwood.methods.modular.selection import HeldOutScores
-from redwood.methods.modular.sources import TaskPath, statistics_of
-from redwood.methods.modular.task import PhaseClasses, TaskSamples, classes_of, is_held_out, look_at, select
-from redwood.methods.modular.task_paths import TaskPaths
 from redwood.methods.networks.last_layer import CHUNK
 from redwood.methods.training.layers import evaluating
 from redwood.methods.training.step import Step

@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redwood.core.errors import InvalidOptionError, RedwoodError
-from redwood.core.state import State
-from redwood.methods.modular.library_files import LibraryFolder
-from redwood.methods.modular.library_memory import LibraryMemory, LibraryStore
-from redwood.methods.modular.library_records import (
+from redwood.branches.modular.library_files import LibraryFolder
+from redwood.branches.modular.library_memory import LibraryMemory, LibraryStore
+from redwood.branches.modular.library_records import (
     KINDS,
     UPDATABLE,
     AnyRecord,
@@ -25,6 +23,8 @@ from redwood.methods.modular.library_records import (
     network_key,
     record_of,
 )
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.state import State
 
 __all__ = ["ModuleLibrary", "ModuleRecord", "NetworkRecord", "lineage"]
 

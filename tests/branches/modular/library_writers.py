@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from redwood.branches.modular.library import ModuleLibrary
 from redwood.core.errors import RedwoodError
-from redwood.methods.modular.library import ModuleLibrary
 from tests.fork_server import start_context
 
 MODULES_A_NETWORK = 3

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from redwood.methods.modular.selection import HeldOutScores, deepest_reuse, highest_accuracy, no_worse
+from redwood.branches.modular.selection import HeldOutScores, deepest_reuse, highest_accuracy, no_worse
 
 
 def errors(*means, n=400, spread=0.05):

@@ -11,14 +11,14 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from redwood.branches.modular.modular_network import Candidate
+from redwood.branches.modular.selection import HeldOutScores, deepest_reuse
+from redwood.branches.modular.sources import Source
+from redwood.branches.modular.stochastic_search import StochasticSearch
+from redwood.branches.modular.task import PhaseClasses, TaskSamples
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.workers import rank
-from redwood.methods.modular.modular_network import Candidate
-from redwood.methods.modular.selection import HeldOutScores, deepest_reuse
-from redwood.methods.modular.sources import Source
-from redwood.methods.modular.stochastic_search import StochasticSearch
-from redwood.methods.modular.task import PhaseClasses, TaskSamples
 from redwood.settings.supervised import SupervisedSetting
 
 SEARCHES = ("deterministic", "stochastic")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from redwood.branches.modular.path_search import PathSearch
+from redwood.branches.modular.retrieval import MOST_SAMPLES, neighbour_accuracy
+from redwood.branches.modular.sources import Source, distance, statistics_of
+from redwood.branches.modular.task import PhaseClasses, TaskSamples
 from redwood.core.checks import check_range
 from redwood.core.workers import gather_objects
-from redwood.methods.modular.path_search import PathSearch
-from redwood.methods.modular.retrieval import MOST_SAMPLES, neighbour_accuracy
-from redwood.methods.modular.sources import Source, distance, statistics_of
-from redwood.methods.modular.task import PhaseClasses, TaskSamples
 from redwood.methods.networks.last_layer import CHUNK
 
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from redwood.branches.modular.finetune_from import Independent
+from redwood.branches.modular.mntdp import MNTDP, Composable, prefixes
+from redwood.branches.modular.sources import Source
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.modular.finetune_from import Independent
-from redwood.methods.modular.mntdp import MNTDP, Composable, prefixes
-from redwood.methods.modular.sources import Source
 from redwood.settings import TaskIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 from tests.methods.helpers import configured

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from redwood.methods.modular.path_policy import PathPolicy
+from redwood.branches.modular.path_policy import PathPolicy
 
 
 def depths(policy, n=4000):

@@ -6,11 +6,11 @@ from typing import ClassVar
 import pytest
 import torch
 
+from redwood.branches.modular.expert import Shard
+from redwood.branches.modular.hard_moe import HardMoE
+from redwood.branches.modular.side_by_side import share_out
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.methods import get_method
-from redwood.methods.modular.expert import Shard
-from redwood.methods.modular.hard_moe import HardMoE
-from redwood.methods.modular.side_by_side import share_out
 from redwood.settings.data.dataset import Dataset
 from tests.methods.helpers import configured, one_sentence
 from tests.samples import few_digits

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from redwood.core.workers import gather_objects, sum_over_workers
-from redwood.methods.streaming.backbone import Backbone
+from redwood.methods.networks.backbone import Backbone
 from redwood.methods.training.layers import evaluating
 
 # Rows that an expert answers at a time where its answers must not depend, to the last bit, on other rows.

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from redwood.branches.modular.modular_network import Candidate
+from redwood.branches.modular.path_search import PathSearch
+from redwood.branches.modular.related_search import RelatedSearch
+from redwood.branches.modular.selection import HeldOutScores, highest_accuracy
+from redwood.branches.modular.sources import Source
+from redwood.branches.modular.task import PhaseClasses, TaskSamples
 from redwood.core.checks import check_choice
-from redwood.methods.modular.modular_network import Candidate
-from redwood.methods.modular.path_search import PathSearch
-from redwood.methods.modular.related_search import RelatedSearch
-from redwood.methods.modular.selection import HeldOutScores, highest_accuracy
-from redwood.methods.modular.sources import Source
-from redwood.methods.modular.task import PhaseClasses, TaskSamples
 
 SOURCES = ("independent", "previous", "relevant", "all")
 

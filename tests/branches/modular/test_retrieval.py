@@ -3,7 +3,7 @@ import torch
 from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from redwood.methods.modular.retrieval import neighbour_accuracy
+from redwood.branches.modular.retrieval import neighbour_accuracy
 
 
 def test_is_the_leave_one_out_accuracy_of_nearest_neighbours():

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from redwood.branches.modular import library_files
+from redwood.branches.modular.library import ModuleLibrary, lineage
+from redwood.branches.modular.library_files import LibraryFolder
+from redwood.branches.modular.sources import LibraryLink
 from redwood.core.errors import RedwoodError
-from redwood.methods.modular import library_files
-from redwood.methods.modular.library import ModuleLibrary, lineage
-from redwood.methods.modular.library_files import LibraryFolder
-from redwood.methods.modular.sources import LibraryLink
+from tests.branches.modular import library_writers
+from tests.branches.modular.library_writers import MODULES_A_NETWORK, Writers, problems
 from tests.fork_server import start_context
-from tests.methods.modular import library_writers
-from tests.methods.modular.library_writers import MODULES_A_NETWORK, Writers, problems
 
 TASK = {"name": "digits", "classes": [0, 1], "samples": 60}
 INPUTS = {"shape": [4], "dtype": "float32"}
@@ -262,12 +262,12 @@ class TestFolder:
         library.networks()
         ModuleLibrary(folder).update(key, notes="new")
         assert library.networks()[0].notes == "new"
-        monkeypatch.setattr("redwood.methods.modular.library_files.read_json", None)
+        monkeypatch.setattr("redwood.branches.modular.library_files.read_json", None)
         assert library.networks()[0].notes == "new"
 
     def test_listing_reads_no_tensors(self, folder, monkeypatch):
         add_network(ModuleLibrary(folder), [add(ModuleLibrary(folder), 0)])
-        monkeypatch.setattr("redwood.methods.modular.library_files.load", None)
+        monkeypatch.setattr("redwood.branches.modular.library_files.load", None)
         library = ModuleLibrary(folder)
         assert len(library.modules()) == len(library.networks()) == 1
 

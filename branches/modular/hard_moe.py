@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from redwood.branches.modular.editable_mixture import EditableMixture
+from redwood.branches.modular.expert import Shard, steps_of
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
 from redwood.core.state import State, count_bytes
 from redwood.core.workers import sum_over_workers
-from redwood.methods.modular.editable_mixture import EditableMixture
-from redwood.methods.modular.expert import Shard, steps_of
 from redwood.methods.training.step import Step
 from redwood.settings.assumptions import Context
 from redwood.settings.phase import Phase

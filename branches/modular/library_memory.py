@@ -7,8 +7,8 @@ from typing import Protocol
 from torch import Tensor
 from typing_extensions import override
 
+from redwood.branches.modular.library_records import Kind
 from redwood.core.state import State
-from redwood.methods.modular.library_records import Kind
 
 
 class LibraryStore(Protocol):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from redwood.methods.modular.task import HELD_OUT, PhaseClasses, is_held_out, join, select
+from redwood.branches.modular.task import HELD_OUT, PhaseClasses, is_held_out, join, select
 from redwood.settings.batch import Batch
 
 TWO_TASKS = PhaseClasses((2, 5, 7, 9), {0: (2, 7), 1: (5, 9)})

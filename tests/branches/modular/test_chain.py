@@ -4,8 +4,8 @@ import torch
 from gymnasium.spaces import Box
 from torch import nn
 
+from redwood.branches.modular.chain import MOST_MODULES, cut, keep_buffers, last_layer_names, put_tensors, tensors_of
 from redwood.core.errors import DataError
-from redwood.methods.modular.chain import MOST_MODULES, cut, keep_buffers, last_layer_names, put_tensors, tensors_of
 from redwood.methods.networks import build_network
 
 IMAGE = Box(0, 255, (3, 16, 16), np.uint8)

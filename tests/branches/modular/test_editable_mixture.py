@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from redwood.branches.modular.hard_moe import HardMoE
 from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
 from redwood.engine.run import Run
-from redwood.methods.modular.hard_moe import HardMoE
 from tests.methods.helpers import configured, one_sentence
 from tests.samples import few_digits
 from tests.small_runs import comparable, run_here, small_setting
