@@ -19,9 +19,8 @@ from redwood.core.files import refuse_foreign
 from redwood.core.seeding import generator
 from redwood.engine.figures.drawing import label_ends, new_figure, save_figure, style_axes
 from redwood.engine.run import Run
-from redwood.engine.terminal import Terminal
+from redwood.engine.terminal import NOT_DEFINED, Terminal, new_table
 from redwood.experiments.options import parse_alone
-from redwood.experiments.tables import NOT_DEFINED, new_table
 from redwood.methods.acquisition.allocation import best_wish
 from redwood.methods.acquisition.curves import Points, PowerLaw, fit_power_law
 from redwood.methods.acquisition.slice_tuner import SliceTuner, named

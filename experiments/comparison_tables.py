@@ -29,7 +29,8 @@ from redwood.engine.pair_results import (
     transfers_to_last,
 )
 from redwood.engine.significance import BEST, SIMILAR, Significance, significance_of
-from redwood.experiments.tables import GAP, NOT_DEFINED, SIGNED, new_table, print_untested, scaled, show_value
+from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
+from redwood.experiments.tables import GAP, SIGNED, print_untested, show_value
 from redwood.settings.results import mean_and_std
 from redwood.settings.scores.cost import USES, TuningCost
 from redwood.settings.scores.measure import ACCURACY

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from redwood.branches.modular.library import ModuleLibrary, ModuleRecord, NetworkRecord, lineage
 from redwood.engine.figures.lineage import plot_lineage
-from redwood.engine.terminal import Terminal
-from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
+from redwood.engine.terminal import NOT_DEFINED, Terminal, new_table, scaled
 
 PICTURE = "lineage.png"
 _MAX_DRAWN = 300  # networks that a picture of readable size has room for

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from redwood.engine.names import task_in_words, task_label
+from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
 from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Results
@@ -15,7 +14,6 @@ from redwood.settings.scores.cost import Cost
 from redwood.settings.scores.measure import ACCURACY, RETURN, Measure
 from redwood.settings.scores.slices import LOSS, SliceScores
 
-NOT_DEFINED = "\N{EN DASH}"
 GAP = "…"
 _MAX_ROWS = 24
 STEPS_SHOWN = (0, 1, 2, 3, 5, 10, 20, 50)
@@ -199,25 +197,6 @@ def _compute_lines(cost: Cost) -> Iterable[tuple[str, str]]:
         yield "total compute", scaled(cost.total_flops, "FLOPs")
 
 
-def new_table(title: str, padding: int, show_header: bool = True) -> Table:
-    """An empty table in the style of all tables.
-
-    Args:
-        title: Written above it.
-        padding: Spaces to the right of each column.
-        show_header: Whether columns have names.
-    """
-    return Table(
-        title=Text(title),
-        title_style="bold",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        show_header=show_header,
-        padding=(0, padding, 0, 0),
-    )
-
-
 def shortened(n: int, most: int) -> list[int | None]:
     """Return the indices 0..n-1, or the first and last of them around a None where there are more than `most`."""
     most = max(most, 3)
@@ -238,13 +217,3 @@ def _seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def scaled(value: float, unit: str, *, significant: int = 3) -> str:
-    """Write a number with the prefix that leaves one to three digits before the point, and so many significant ones."""
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if abs(value) < 999.5 or prefix == "P":
-            break
-        value /= 1000
-    before = 1 + sum(value >= 10**digits - 0.5 * 10.0 ** (digits - significant) for digits in (1, 2))
-    return f"{value:.{0 if prefix == '' else max(0, significant - before)}f} {prefix}{unit}".rstrip()

@@ -7,10 +7,10 @@ from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import write_atomically
+from redwood.engine.terminal import NOT_DEFINED, scaled
 from redwood.experiments.bench.events import events_path, read_events
 from redwood.experiments.bench.scores import BenchScore, Statistic, quality, rate_ratios, score_bench, speed
 from redwood.experiments.bench.suite import Bench, load_suite
-from redwood.experiments.tables import NOT_DEFINED, scaled
 
 REPORT = "bench_report"
 _HEADER = (

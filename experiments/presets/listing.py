@@ -4,10 +4,9 @@ import json
 import textwrap
 from dataclasses import asdict
 
-from redwood.engine.terminal import Terminal
+from redwood.engine.terminal import Terminal, new_table
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.presets.catalog import Preset, load_presets
-from redwood.experiments.tables import new_table
 
 _WIDTH = 100
 

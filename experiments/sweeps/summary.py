@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from redwood.core.files import write_json
+from redwood.engine.terminal import NOT_DEFINED, new_table, scaled
 from redwood.experiments.sweeps.plan import FLOPS, FOUND, HELD_OUT, SCORE, SweepPlan
 from redwood.experiments.sweeps.space import Choices, Range, Space, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Tried
-from redwood.experiments.tables import NOT_DEFINED, new_table, scaled
 from redwood.settings.scores.cost import TuningCost
 from redwood.settings.scores.measure import RETURN
 from redwood.settings.scores.pareto import front

@@ -7,7 +7,7 @@ import torch
 
 from redwood.branches.modular.library import ModuleLibrary
 from redwood.cli import main
-from redwood.experiments.tables import NOT_DEFINED
+from redwood.engine.terminal import NOT_DEFINED
 from tests.cli.command import assert_one_sentence
 
 INPUTS = {"shape": [4], "dtype": "float32"}

@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from redwood.engine.pair_results import PairResults
+from redwood.engine.terminal import NOT_DEFINED
 from redwood.experiments.comparison_tables import FAILED, print_comparison, write_comparison
-from redwood.experiments.tables import NOT_DEFINED, summary_of
+from redwood.experiments.tables import summary_of
 from redwood.settings.results import RegressionResults, Results
 from redwood.settings.scores.cost import Cost
 

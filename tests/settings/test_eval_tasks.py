@@ -14,8 +14,9 @@ from redwood.core.errors import InvalidOptionError
 from redwood.engine.figures.plots import plot_accuracy_curve, plot_accuracy_matrix
 from redwood.engine.figures.ranking import plot_comparison
 from redwood.engine.pair_results import PairResults
+from redwood.engine.terminal import NOT_DEFINED
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
-from redwood.experiments.tables import NOT_DEFINED, print_results
+from redwood.experiments.tables import print_results
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting, TaskIncrementalRLSetting
