@@ -1,1 +1,1 @@
-"""Protocols and families of methods that stand on the trunk; each hangs on the door of entry points."""
+"""Protocols and families of methods that stand on the trunk; no package below imports them."""
