@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,6 @@ import numpy as np
 from redwood.core.errors import FULL, DataError, InvalidOptionError, RedwoodError, StorageError
 
 MOST_BYTES = 2**30  # of a file of results, records or events
-# Folders that this process may write to only as long as a check passes.
-_GUARDS: dict[Path, Callable[[], None]] = {}
-
-
-def guard(folder: Path, check: Callable[[], None]) -> None:
-    """Have `check` called before a file appears in the folder or below it; if it raises, no file appears."""
-    _GUARDS[folder.resolve()] = check
-
-
-def unguard(folder: Path) -> None:
-    """Undo `guard`."""
-    _GUARDS.pop(folder.resolve(), None)
-
-
-def check_guards(path: Path) -> None:
-    """Raise what the checks of the folders raise in which `path` lies."""
-    for folder, check in list(_GUARDS.items()):
-        if path.resolve().is_relative_to(folder):
-            check()
 
 
 def temporary_path(path: Path) -> Path:
@@ -89,21 +70,15 @@ def replacing(path: Path, own: tuple[re.Pattern[bytes], str] | None = None) -> I
 
     Raises:
         InvalidOptionError: If another program has written `path` meanwhile.
-        Exception: What a `guard` of the folder raises; `path` is left as it is then.
-        StorageError: If there is no room for the file; `path` is left as it is then, too.
+        StorageError: If there is no room for the file; `path` is left as it is then.
     """
     temporary = temporary_path(path)
     try:
         with told_if_full(path):
             yield temporary
-        check_guards(path)
         if own is not None:
             refuse_foreign(path, *own)
-        try:
-            os.replace(temporary, path)
-        except FileNotFoundError:
-            check_guards(path)  # the next owner of the folder may have removed it
-            raise
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -115,9 +90,7 @@ def told_if_full(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         gone = isinstance(error, FileNotFoundError) and not path.parent.is_dir()
-        if gone:
-            check_guards(path)  # its next owner may have removed it
-        elif error.errno not in FULL:
+        if not gone and error.errno not in FULL:
             raise
         why = "its folder is gone" if gone else error.strerror
         remedy = "start again" if gone else "make room there, and go on with --resume, or start again"

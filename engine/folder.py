@@ -13,7 +13,7 @@ from redwood.core.torchrun import launch_id
 from redwood.core.workers import rank
 from redwood.engine.checkpoints import RESTART_PHASE, RESTART_RUN, read_checkpoint, write_checkpoint
 from redwood.engine.fingerprint import BETWEEN_PHASES, INSIDE_PHASE, STAMP, Fingerprint
-from redwood.engine.lease import LOCK_FILE, FolderLease
+from redwood.engine.folder_lock import LOCK_FILE, PATIENCE_S, FolderLock
 
 # Names the start of torchrun that has begun the run.
 LAUNCH_FILE = ".launch"
@@ -29,12 +29,11 @@ class RunFolder:
     after each phase, `inside-phase-*.ckpt`, written during the phase, and `phase-*.pt` if one checkpoint per phase is
     kept.
 
-    Every worker reads the checkpoints. Only the first worker writes, and holds the lease of the folder.
+    Every worker reads the checkpoints. Only the first worker writes, and locks the folder.
 
     Attributes:
         path: The folder.
         fingerprint: Ties the checkpoints to this run.
-        lease: Says whether this process may write to the folder.
         logged: The content of `metrics.csv` up to the checkpoint that a resumed run starts from.
         starts_phase_again: Whether a checkpoint inside the phase is left out, as it is of another number of workers.
     """
@@ -45,7 +44,7 @@ class RunFolder:
         resume: bool,
         options_file: str,
         keep_all: bool = False,
-        waits: bool = True,
+        waits: bool = False,
         shared: bool = False,
     ) -> None:
         """Name the folder; nothing is read or written yet.
@@ -55,14 +54,14 @@ class RunFolder:
             resume: Whether the run goes on from its checkpoints.
             options_file: Where the user can change the options, for error messages.
             keep_all: Whether the checkpoint after each phase is kept, too.
-            waits: Whether to wait until another process that does not answer has lost the folder.
+            waits: Whether to wait for another process that writes to the folder, however long it takes.
             shared: Whether the run is one of several that other processes may do, too: a complete one is refused.
         """
         self.path = path
         self.fingerprint = Fingerprint()
         self.logged = ""
         self.starts_phase_again = False
-        self.lease = FolderLease()
+        self._lock = FolderLock()
         self._resume, self._options_file, self._keep_all, self._waits = resume, options_file, keep_all, waits
         self._shared = shared
 
@@ -205,22 +204,23 @@ class RunFolder:
 
     def unlock(self) -> None:
         """Let other processes write to the folder."""
-        self.lease.release()
+        self._lock.release()
 
     def _lock_and_clean(self) -> None:
         """Lock the folder, and remove unfinished files of an earlier process that was killed."""
-        if self._waits:
-            self.lease.acquire(self.path)
-        if not self._own():
-            raise ElsewhereError(f"Another process is writing to {self.path}.")
+        self._lock.acquire(self.path, None if self._waits else PATIENCE_S)
+        self._clean()
 
     def _own(self) -> bool:
         """Whether this process can have the folder now; what an earlier one has left unfinished is removed then."""
-        if not self.lease.try_acquire(self.path):
+        if not self._lock.try_acquire(self.path):
             return False
+        self._clean()
+        return True
+
+    def _clean(self) -> None:
         for folder in (self.path, self.path / "checkpoints"):
             remove_temporaries(folder)
-        return True
 
     def _make(self) -> None:
         """Make the folder.
@@ -239,7 +239,6 @@ class RunFolder:
             raise ElsewhereError(f"The run in {self.path} has been completed by another process.")
 
     def _remove_other_phases(self, phase: int) -> None:
-        self.lease.check()
         kept = self.inside_phase(phase)
         for inside in kept.parent.glob("inside-phase-*"):
             if inside.name.startswith(kept.name):

@@ -1,15 +1,14 @@
 """A run, step by step: train on each phase, evaluate on every task after it, and save a checkpoint.
 
 `run_protocol` is the way in, on every worker. A resumed run goes on from what
-`redwood.engine.run_state` restores. Several runs may train side by side (`redwood.engine.stack`), so `run_steps`
-leaves the training of each phase to its caller.
+`redwood.engine.run_state` restores.
 """
 
 import logging
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -67,26 +66,11 @@ def run_protocol(setting: Setting, method: Learner, run: Run) -> Results:
     threads = torch.get_num_threads()
     try:
         with quiet_lightning(), stop_signals(), postpone_signals(when=world_size() > 1):
-            return _train_alone(run_steps(setting, method, run), method)
+            return _run(setting, method, run)
     finally:
         torch.set_num_threads(threads)
         if run.folder is not None:
             run.folder.unlock()
-
-
-def _train_alone(steps: Generator[AnyPhase, None, Results], method: Learner) -> Results:
-    try:
-        phase = next(steps)
-        while True:
-            try:
-                method.fit(phase)
-            except BaseException as error:  # also a signal: the run closes its logs, and raises it again
-                steps.throw(error)
-                raise
-            phase = next(steps)
-    except StopIteration as end:
-        results: Results = end.value
-        return results
 
 
 @contextmanager
@@ -106,18 +90,8 @@ def quiet_lightning() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def run_steps(setting: Setting, method: Learner, run: Run) -> Generator[AnyPhase, None, Results]:
-    """The run, which stops at each phase for its caller to train `method` on it.
-
-    The caller holds the lock of the folder until the generator has ended, and throws errors of the training into it.
-
-    Yields:
-        The phase to train on.
-
-    Returns:
-        The results.
-    """
-    started = run.clock()
+def _run(setting: Setting, method: Learner, run: Run) -> Results:
+    started = time.perf_counter()
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
     run.num_phases = stream.num_phases + (0 if run.earlier is None else run.earlier.phases_before)
@@ -145,11 +119,11 @@ def run_steps(setting: Setting, method: Learner, run: Run) -> Generator[AnyPhase
     try:
         parts = _Parts(setting, stream, method, run, state, Signature.of(setting, stream), config)
         with decoding:
-            started = yield from _train_phases(parts, started, resumed=saved is not None)
+            started = _train_phases(parts, started, resumed=saved is not None)
     except BaseException:
         close_loggers(run, failed=True)
         raise
-    state.wall_time_s = run.clock() - started
+    state.wall_time_s = time.perf_counter() - started
     results = _results(parts)
     method.on_finish(results)
     _warn_if_idle(method)
@@ -158,25 +132,19 @@ def run_steps(setting: Setting, method: Learner, run: Run) -> Generator[AnyPhase
     return results
 
 
-def _train_phases(parts: _Parts, started: float, resumed: bool) -> Generator[AnyPhase, None, float]:
+def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     """Train the phases that are left.
 
     Args:
         parts: The run.
-        started: When the run started, on the clock of the run.
+        started: When the run started, by `time.perf_counter`.
         resumed: Whether the run goes on from a checkpoint.
 
-    Yields:
-        Each phase, to train on it.
-
     Returns:
-        When the run would have started without the interruption, on the same clock.
+        When the run would have started without the interruption.
     """
     setting, stream, method, run, state, _, _ = parts
-    whose = f"seed {setting.seed}" if run.side_by_side else None
-    with make_reporter(
-        run.quiet, stream.num_phases, stream.results_type.measure, clock=run.clock, whose=whose
-    ) as run.reporter:
+    with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
         if resumed or run.earlier is not None:
             run.reporter.note(_where_it_goes_on(parts, resumed))
         if not resumed:
@@ -188,9 +156,9 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> Generator[Any
             stop_if_requested()
             if _is_over(parts):
                 break
-            row = yield from _run_phase(parts, index)
+            row = _run_phase(parts, index)
             started -= run.earlier_s
-            state.wall_time_s = run.clock() - started
+            state.wall_time_s = time.perf_counter() - started
             # Logged before it is saved: a run that is killed in between logs the phase again instead of never.
             run.log(row)
             run.save_logs()
@@ -221,15 +189,8 @@ def _is_over(parts: _Parts) -> bool:
     return trial.is_over(results.tuning_curve, lower_is_better=results.lower_is_better)
 
 
-def _run_phase(parts: _Parts, index: int) -> Generator[AnyPhase, None, dict[str, float]]:
-    """Have a phase trained, evaluate, and record both.
-
-    Yields:
-        The phase.
-
-    Returns:
-        The values to log.
-    """
+def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
+    """Train on a phase, evaluate, and record both; returns the values to log."""
     setting, stream, method, run, state, _, _ = parts
     seed_everything(setting.seed, "phase", stream.first_task + index, rank())
     phase = stream.phase(index, method)
@@ -237,7 +198,7 @@ def _run_phase(parts: _Parts, index: int) -> Generator[AnyPhase, None, dict[str,
     run.start_phase()
     if setting.assumptions.boundaries:
         method.on_task_start(phase.task_id)
-    yield phase
+    method.fit(phase)
     if setting.assumptions.boundaries:
         method.on_task_end(phase.task_id)
     if run.sends_back:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -42,21 +41,13 @@ class Reporter:
 class LineReporter(Reporter):
     """Prints a line per phase."""
 
-    def __init__(
-        self,
-        num_phases: int,
-        measure: Measure = ACCURACY,
-        clock: Callable[[], float] = time.perf_counter,
-        whose: str | None = None,
-    ) -> None:
-        """Take what to tell, the clock that counts seconds, and whose lines these are, if others print beside it."""
-        self._num_phases, self._measure, self._clock = num_phases, measure, clock
-        self._before = "" if whose is None else f"{whose}, "
+    def __init__(self, num_phases: int, measure: Measure = ACCURACY) -> None:
+        self._num_phases, self._measure = num_phases, measure
         self._started, self._steps = 0.0, 0
 
     @override
     def phase_started(self, index: int, steps: int) -> None:
-        self._started, self._steps = self._clock(), steps
+        self._started, self._steps = time.perf_counter(), steps
 
     @override
     def phase_shortened(self, done: int) -> None:
@@ -64,11 +55,11 @@ class LineReporter(Reporter):
 
     @override
     def phase_finished(self, index: int, average: float) -> None:
-        self.print(self._before + self.line(index, average))
+        self.print(self.line(index, average))
 
     def line(self, index: int, average: float) -> str:
         """The line of a finished phase."""
-        seconds = self._clock() - self._started
+        seconds = time.perf_counter() - self._started
         steps = f"phase {index + 1}/{self._num_phases}: {self._steps} steps in {seconds:.1f} s"
         if math.isnan(average):
             return steps
@@ -77,7 +68,7 @@ class LineReporter(Reporter):
 
     @override
     def note(self, text: str) -> None:
-        self.print(self._before + text)
+        self.print(text)
 
     def print(self, line: str) -> None:
         """Print a line to standard output, at once."""
@@ -87,10 +78,8 @@ class LineReporter(Reporter):
 class BarReporter(LineReporter):
     """Prints a live bar below a line per phase."""
 
-    def __init__(
-        self, num_phases: int, measure: Measure = ACCURACY, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        super().__init__(num_phases, measure, clock)
+    def __init__(self, num_phases: int, measure: Measure = ACCURACY) -> None:
+        super().__init__(num_phases, measure)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -122,25 +111,8 @@ class BarReporter(LineReporter):
         self._bar.console.print(line, highlight=False)
 
 
-def make_reporter(
-    quiet: bool,
-    num_phases: int,
-    measure: Measure = ACCURACY,
-    *,
-    clock: Callable[[], float] = time.perf_counter,
-    whose: str | None = None,
-) -> Reporter:
-    """A bar on a terminal, else lines; nothing if `quiet`, or on any worker but the first.
-
-    Args:
-        quiet: Whether the user wants no progress.
-        num_phases: Phases of the run.
-        measure: What the scores are.
-        clock: Counts the seconds of the run.
-        whose: Begins each line, and there is no bar: other runs of this process report at the same time.
-    """
+def make_reporter(quiet: bool, num_phases: int, measure: Measure = ACCURACY) -> Reporter:
+    """A bar on a terminal, else lines; nothing if `quiet`, or on any worker but the first."""
     if quiet or rank() != 0:
         return Reporter()
-    if whose is None and Terminal().is_terminal:
-        return BarReporter(num_phases, measure, clock)
-    return LineReporter(num_phases, measure, clock, whose)
+    return (BarReporter if Terminal().is_terminal else LineReporter)(num_phases, measure)

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,8 +66,6 @@ class Run:
         sends_back: Whether this process is a worker that sends the method back at the end.
         saved_by: How many workers trained the state that is loaded to predict with; 0: as many as there are now.
         earlier_s: Seconds that the phase took before the run was resumed inside it.
-        clock: Seconds; of several runs side by side, each has a clock of its own.
-        side_by_side: Whether other runs take place in this process at the same time.
         is_trained: Whether the state of a run is loaded right after `configure`: files of initial weights, which may
             be gone by then, need not be read.
     """
@@ -91,7 +88,7 @@ class Run:
     quiet: bool = False  # print no progress
     group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
     resume: bool = field(default=False, metadata={"cmd": False})
-    waits: bool = field(default=True, metadata={"cmd": False})  # until another process has lost the folder
+    waits: bool = field(default=False, metadata={"cmd": False})  # until another process leaves the folder
     earlier: Any = field(default=None, metadata={"cmd": False})  # the run that this one extends, an `EarlierRun`
     trial: Trial | None = field(default=None, metadata={"cmd": False})  # when the run ends, if it tries options
     tuning_cost: TuningCost | None = field(default=None, metadata={"cmd": False})  # of choosing the run's options
@@ -125,8 +122,6 @@ class Run:
         self.sends_back = False
         self.is_trained = False
         self.saved_by = 0
-        self.clock: Callable[[], float] = time.perf_counter
-        self.side_by_side = False
         self.start_phase()
 
     def _check_loggers(self) -> None:
@@ -177,16 +172,14 @@ class Run:
     def start_phase(self) -> None:
         """Start the clock of a phase."""
         self.earlier_s = 0.0
-        self._phase_started = self.clock()
+        self._phase_started = time.perf_counter()
 
     def phase_seconds(self) -> float:
         """How long the phase has taken, `earlier_s` included."""
-        return self.earlier_s + self.clock() - self._phase_started
+        return self.earlier_s + time.perf_counter() - self._phase_started
 
     def log(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log values at a training step of the run (default: the last step of the phases so far)."""
-        if self.folder is not None and len(self.loggers) > 1:  # metrics.csv is checked when it is written
-            self.folder.lease.check()
         for logger in self.loggers:
             logger.log_metrics(metrics, step=self.global_step if step is None else step)
 

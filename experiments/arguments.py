@@ -78,13 +78,6 @@ def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> No
         choices=("here", "pool", "slurm"),
         help="where several runs take place: in this process, in processes of this machine (the default), or on SLURM",
     )
-    group.add_argument(
-        "--stack_seeds",
-        choices=("true", "false"),
-        default="false",
-        help="train the seeds of a pair side by side in one process (default: false); pays where there is one core, "
-        "or more pairs than cores",
-    )
     group.add_argument("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
     group.add_argument(
         "--sweep",

@@ -64,8 +64,6 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
         )
     if chosen.launcher is not None:
         raise UsageError(f"--launcher {chosen.launcher} is for several runs; leave it out, or add --seeds N.")
-    if chosen.stack_seeds == "true":
-        raise UsageError("--stack_seeds true is for several seeds of a pair; leave it out, or add --seeds N.")
     run_pair(pairs[0], parse_options(pairs[0], arguments), console)
     return True
 
@@ -103,12 +101,12 @@ def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
     allowed, _ = parse_selection(["--resume", chosen.resume])
     allowed.trust = chosen.trust
     if several:
-        for option in ("jobs", "launcher", "slurm", "stack_seeds", "table"):
+        for option in ("jobs", "launcher", "slurm", "table"):
             setattr(allowed, option, getattr(chosen, option))
     may_be_given = MAY_BE_GIVEN_TO_ALL if several else MAY_BE_GIVEN
     if not option_names(rest) <= may_be_given or chosen != allowed:
         options = f"options that may change, such as --{'quiet' if several else 'workers'}"
-        more = f"{'--jobs, --launcher, --slurm, --stack_seeds, --table, ' * several}--trust, or {options}"
+        more = f"{'--jobs, --launcher, --slurm, --table, ' * several}--trust, or {options}"
         raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
     if is_sweep(folder):
         how = _launch_options(chosen)
@@ -127,7 +125,7 @@ def _help_of_resume() -> str:
         description="Go on with the run, comparison, sweep or bench in a folder. "
         f"Options that may change: {_listed(MAY_BE_GIVEN)}. "
         f"Not of several runs: {_listed(MAY_BE_GIVEN - MAY_BE_GIVEN_TO_ALL)}. "
-        "Several runs also take --jobs, --launcher, --slurm, --stack_seeds and --table. "
+        "Several runs also take --jobs, --launcher, --slurm and --table. "
         "The help of the pair, --setting S --method M --help, says what each option does.",
         add_help=False,
     )
@@ -192,6 +190,4 @@ def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
 
 
 def _launch_options(chosen: argparse.Namespace) -> LaunchOptions:
-    return LaunchOptions(
-        chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []), stack_seeds=chosen.stack_seeds == "true"
-    )
+    return LaunchOptions(chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []))

@@ -10,22 +10,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from redwood.core.errors import ElsewhereError, NotApplicableError, RedwoodError
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.files import refuse_folders, remove_temporaries, write_atomically
-from redwood.engine.launched import is_first_process, launched_processes
-from redwood.engine.lease import FolderLease
+from redwood.engine.folder_lock import FolderLock
+from redwood.engine.launched import is_first_process
 from redwood.engine.names import short_names
 from redwood.engine.pair_results import PairResults
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
-from redwood.experiments.jobs import Elsewhere, Failure, Job
+from redwood.experiments.jobs import Failure, Job, settled
 from redwood.experiments.launchers.choice import LaunchOptions
-from redwood.experiments.launchers.joining import SharedJobs, forget_failures
-from redwood.experiments.launchers.launcher import Launcher
-from redwood.experiments.launchers.stacking import StackedJobs, stacked_groups
-from redwood.experiments.monitor import Monitor, make_monitor
+from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, parse_pairs
 from redwood.experiments.pairs import Pair, has_class_order
 from redwood.experiments.paper_tables import TABLES
@@ -35,8 +32,6 @@ from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.sweeps import is_finished_sweep
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, label_of, new_run_dir, refuse_used
 from redwood.settings.results import Results
-
-ABANDONED_S = 3600.0  # age of a temporary file that no process writes any more
 
 
 def compare(
@@ -107,8 +102,6 @@ def resume_comparison(
     parsed = parse_pairs(plan.pairs, plan.arguments)
     plan.refuse_too_many(_first(parsed).setting.seed)
     refuse_one_id(_first(parsed).run)
-    if is_first_process():
-        forget_failures(list(chain(*plan.jobs(parsed))))
     plan.refuse_other_runs(parsed)
     return _carry_out(plan, parsed, console, how, table)
 
@@ -116,17 +109,17 @@ def resume_comparison(
 def _carry_out(
     plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
 ) -> bool:
-    lease = FolderLease()
+    lock = FolderLock()
     refuse_folders(plan.folder, (*(f"comparison*.{suffix}" for suffix in ("csv", "png", "tex", "md")), REPORT))
     if is_first_process():
-        lease.acquire(plan.folder)
-        remove_temporaries(plan.folder, older_than_s=ABANDONED_S)
-        if launched_processes() == 1:  # several run all jobs together, in one order: nobody can join them
-            lease.release()
+        lock.acquire(plan.folder)
+        remove_temporaries(plan.folder)
+        for job in chain(*plan.jobs(parsed)):
+            job.forget_failure()  # runs that failed are tried again
     try:
         return _run_and_report(plan, parsed, console, how, table)
     finally:
-        lease.release()
+        lock.release()
 
 
 def _run_and_report(
@@ -142,9 +135,7 @@ def _run_and_report(
     by_pair = list(plan.jobs(parsed))
     try:
         jobs = [job for group in by_pair for job in group]
-        shared = SharedJobs(jobs)
-        joined = _join_seeds(by_pair, parsed, shared, console, how)
-        outcomes = _run_all(jobs, shared, joined, _first(parsed).run, plan.folder, console, how)
+        outcomes = _run_all(jobs, _first(parsed).run, plan.folder, console, how)
     except KeyboardInterrupt:
         raise InterruptedRun(plan.folder) from None
     except Stopped as stop:
@@ -164,28 +155,6 @@ def _run_and_report(
     if is_first_process():
         _report(rows, outcomes, plan.folder, console, table)
     return all(row.failure is None for row in rows)
-
-
-def _join_seeds(
-    by_pair: Sequence[Sequence[Job]],
-    parsed: Sequence[Options | RedwoodError],
-    shared: SharedJobs,
-    console: Console,
-    how: LaunchOptions,
-) -> Mapping[Job, int]:
-    """Tell the user which of the jobs that are left are trained side by side, and return the group of each."""
-    if how.stack_seeds and how.why_no_stacks is not None and is_first_process():
-        console.print(Text(f"--stack_seeds true has no effect: {how.why_no_stacks}"), soft_wrap=True)
-    if not how.stacks:
-        return {}
-    if all(len(group) < 2 for group in by_pair):
-        console.print(Text("--stack_seeds true has no effect: each pair has one run"), soft_wrap=True)
-    left = [[job for job in group if job not in shared.outcomes] for group in by_pair]
-    joined, lines = stacked_groups(left, parsed)
-    if not _first(parsed).run.quiet:
-        for line in lines:
-            console.print(Text(line), soft_wrap=True)
-    return joined
 
 
 def _report(
@@ -231,32 +200,17 @@ def _by_measure(rows: list[PairResults]) -> dict[str, list[PairResults]]:
 
 
 def _run_all(
-    jobs: Sequence[Job],
-    shared: SharedJobs,
-    joined: Mapping[Job, int],
-    run: Run,
-    folder: Path,
-    console: Console,
-    how: LaunchOptions,
+    jobs: Sequence[Job], run: Run, folder: Path, console: Console, how: LaunchOptions
 ) -> Mapping[Job, Results | Failure]:
-    """Run all jobs that no other process runs, those that may be `joined` in stacks; complete ones are only read."""
+    """Run all jobs; complete ones are only read. Processes that torchrun has started take them in one order."""
+    outcomes: dict[Job, Results | Failure] = {job: job.results() for job in jobs if job.complete}
     launcher = how.make(run, folder)
-    with make_monitor(console, len(jobs), len(shared.outcomes), how.here, run.quiet) as monitor, launcher:
+    with make_monitor(console, len(jobs), len(outcomes), how.here, run.quiet) as monitor, launcher:
         _import_for_the_end()
-        if launched_processes() > 1:
-            return _run_together(jobs, launcher, monitor)
-        shared.ended = monitor.ended
-
-        def note(line: str) -> None:
-            if not run.quiet:
-                console.print(Text(line), soft_wrap=True)
-
-        stacked = StackedJobs(shared, joined, note)
-        for job, outcome in stacked.run(launcher, monitor.started):
-            shared.settle(job, outcome)
-            monitor.ended(job, outcome)
-    # Another process may have tried a failed run again meanwhile: all of them report what the folders hold.
-    return {job: job.outcome() or shared.outcomes[job] for job in jobs}
+        for job, outcome in launcher.run([job for job in jobs if job not in outcomes], monitor.started):
+            outcomes[job] = settled(job, outcome)
+            monitor.ended(job, outcomes[job])
+    return {job: outcomes[job] for job in jobs}
 
 
 def _import_for_the_end() -> None:
@@ -264,17 +218,6 @@ def _import_for_the_end() -> None:
     import scipy.stats  # noqa: F401
 
     import redwood.engine.figures.comparison  # noqa: F401
-
-
-def _run_together(jobs: Sequence[Job], launcher: Launcher, monitor: Monitor) -> Mapping[Job, Results | Failure]:
-    """Run all jobs in the processes that torchrun or SLURM has started; all of them take the jobs in one order."""
-    outcomes: dict[Job, Results | Failure] = {job: job.results() for job in jobs if job.complete}
-    for job, outcome in launcher.run([job for job in jobs if job not in outcomes], monitor.started):
-        if isinstance(outcome, Elsewhere):
-            raise ElsewhereError(outcome.reason)
-        outcomes[job] = outcome
-        monitor.ended(job, outcome)
-    return {job: outcomes[job] for job in jobs}
 
 
 def _row(pair: Pair, outcomes: Mapping[Job, Results | Failure]) -> PairResults:

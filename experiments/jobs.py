@@ -54,7 +54,7 @@ class Job:
         folder: Its run directory; it goes on with what it finds there.
         width: Cores or GPUs that it takes while it runs, see `redwood.experiments.launchers.resources`.
         devices: Numbers of the GPUs that it is to use, as `--devices` has them; None leaves the option as given.
-        waits: Whether to wait for the folder if its owner does not answer; else the run is given back at once.
+        waits: Whether to wait while another process has the folder, however long it takes.
         group: What its runs are logged as together (default: the name of the folder around its own).
         name: Its name for the user (default: the pair and the seed).
         trial: When it ends, if it is a trial of a sweep.
@@ -107,7 +107,7 @@ class Job:
         return self.folder / "failure.json"
 
     def write_failure(self, failure: Failure) -> None:
-        """Write how the run has failed, so that processes on other machines do not try it, too."""
+        """Write how the run has failed: the process that asks for it may be another one, on another machine."""
         with suppress(OSError):  # the failure may be that nothing can be written here
             write_json(self._failure_file, asdict(failure))
 
@@ -153,6 +153,20 @@ class Elsewhere:
 
 
 Outcome: TypeAlias = Results | Failure | Elsewhere
+
+
+def settled(job: Job, outcome: Outcome) -> Results | Failure:
+    """The outcome; of a run that another process had, what it has come to there.
+
+    Raises:
+        ElsewhereError: If the other process is still at work on it.
+    """
+    if not isinstance(outcome, Elsewhere):
+        return outcome
+    ended = job.outcome()
+    if ended is None:
+        raise ElsewhereError(outcome.reason)
+    return ended
 
 
 def run_job(job: Job) -> Outcome:

@@ -8,8 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 from typing_extensions import override
 
-from redwood.experiments.jobs import Elsewhere, Failure, Job, Outcome
+from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.tables import summary_of
+from redwood.settings.results import Results
 
 
 class Monitor:
@@ -34,9 +35,9 @@ class Monitor:
     def started(self, job: Job) -> None:
         """A run has started."""
 
-    def ended(self, job: Job, outcome: Outcome) -> None:
-        """A run has ended, here or in another process; or it is given back, because another process has it."""
-        self.done += not isinstance(outcome, Elsewhere)
+    def ended(self, job: Job, outcome: Results | Failure) -> None:
+        """A run has ended."""
+        self.done += 1
         self.failed += isinstance(outcome, Failure) and outcome.applies
 
 
@@ -53,10 +54,8 @@ class LineMonitor(Monitor):
     """A line for each run that has ended."""
 
     @override
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Results | Failure) -> None:
         super().ended(job, outcome)
-        if isinstance(outcome, Elsewhere):
-            return
         text = describe_failure(job, outcome) if isinstance(outcome, Failure) else f"{job.label}: {summary_of(outcome)}"
         self._console.print(Text(f"[{self.done}/{self._total}] {text}"), soft_wrap=True)
 
@@ -91,7 +90,7 @@ class LiveMonitor(Monitor):
         self._show()
 
     @override
-    def ended(self, job: Job, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Results | Failure) -> None:
         super().ended(job, outcome)
         if job in self._running:
             self._display.remove_task(self._running.pop(job))

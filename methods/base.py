@@ -54,11 +54,9 @@ class Method(Stateful, ABC):
         brings: Names of what it adds that other methods may not bear beside them, such as `teacher`.
         bars: What no other method may bring that is joined with it, and why: a clause. What it brings itself is barred
             in other classes only.
-        stackable: Whether runs that differ in the seed can be trained side by side; see
-            `redwood.methods.training.stacked`.
 
-    A subclass may have a loss of its own. So it does not inherit `composition`, `regression`, `multi_label` and
-    `stackable`: it predicts one class, may only stand last and is trained by itself, unless it says otherwise.
+    A subclass may have a loss of its own. So it does not inherit `composition`, `regression` and `multi_label`: it
+    predicts one class and may only stand last, unless it says otherwise.
 
     A run calls, in this order: `configure` once; `predict` on every task, for the untrained accuracy; then per phase
     `on_task_start` and `on_task_end` (where boundaries are announced) around `fit`, and `predict` on every task; at
@@ -74,7 +72,6 @@ class Method(Stateful, ABC):
     extends: ClassVar[tuple[type["Method"], ...]] = ()
     brings: ClassVar[frozenset[str]] = frozenset()
     bars: ClassVar[Mapping[str, str]] = {}
-    stackable: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A subclass says itself what it predicts beside classes, and that others may follow it in a composition."""
@@ -86,7 +83,6 @@ class Method(Stateful, ABC):
                 warnings.warn(text, stacklevel=3)  # past the metaclass: the class statement
         cls.regression = cls.__dict__.get("regression", False)
         cls.multi_label = cls.__dict__.get("multi_label", False)
-        cls.stackable = cls.__dict__.get("stackable", False)
         if "composition" not in cls.__dict__ and cls.composition is not Composition.NEVER:
             cls.composition = Composition.LAST
 

@@ -21,7 +21,6 @@ class Finetune(LightningMethod):
 
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    stackable: ClassVar[bool] = True
     regression: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 
@@ -82,7 +81,6 @@ class StableSGD(Finetune):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    stackable: ClassVar[bool] = True
     regression: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 

@@ -101,7 +101,6 @@ def _composed(methods: tuple[type[Method], ...]) -> type[Method]:
         "requires": frozenset().union(*(method.requires for method in methods)),
         "regression": all(method.regression for method in methods),
         "multi_label": all(method.multi_label for method in methods),
-        "stackable": all(method.stackable for method in methods),
         "composition": max((method.composition for method in methods), key=lambda one: one is Composition.LAST),
     }
     name = SIGN.join(method.__name__ for method in methods)

@@ -227,9 +227,7 @@ class LightningMethod(Method):
 
     def losses(self, step: Step) -> Tensor:
         """The loss of each sample (B,) of `step.batch`: cross-entropy, of label sets too, or the squared error."""
-        losses = step.losses_at_once()
-        if losses is None:
-            losses = sample_losses(self.scores(step), step.batch.y)
+        losses = sample_losses(self.scores(step), step.batch.y)
         step.losses = losses.detach()
         return losses
 

@@ -17,7 +17,7 @@ from torch.distributed import ProcessGroup
 
 from redwood.buffers.distributed.peers import lost_workers
 from redwood.core.errors import BufferInputError, StorageError
-from redwood.core.files import check_guards, replacing
+from redwood.core.files import replacing
 from redwood.core.state import State
 from redwood.core.workers import gather_objects
 
@@ -141,7 +141,6 @@ def write(
 
     def clear() -> None:
         if rank == 0:
-            check_guards(directory)
             directory.mkdir(parents=True, exist_ok=True)
             # The index first: a mixture of old and new files must not look complete.
             (directory / INDEX).unlink(missing_ok=True)

@@ -8,17 +8,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from redwood.core.errors import ElsewhereError, NotApplicableError, RedwoodError
+from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.files import remove_temporaries
+from redwood.engine.folder_lock import FolderLock
 from redwood.engine.launched import launched_processes
-from redwood.engine.lease import FolderLease
 from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.events import EVENTS, events_path, read_events, write_end, write_start
 from redwood.experiments.bench.report import REPORT, report
 from redwood.experiments.bench.scores import problem_of
 from redwood.experiments.bench.suite import Bench, Suite, is_bench, is_shipped, load_suite, read_suite
-from redwood.experiments.jobs import Elsewhere, Job
+from redwood.experiments.jobs import Job, settled
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources, resources_needed
 from redwood.experiments.monitor import make_monitor
@@ -133,8 +133,8 @@ def _run_and_report(
 ) -> bool:
     if launched_processes() > 1:
         raise UsageError("--bench starts its runs itself; start it once, without torchrun or srun.")
-    lease = FolderLease()
-    lease.acquire(folder)
+    lock = FolderLock()
+    lock.acquire(folder)
     try:
         remove_temporaries(folder / EVENTS)
         _run(folder, checked, console, jobs or 1)
@@ -144,7 +144,7 @@ def _run_and_report(
     except Stopped as stop:
         raise (InterruptedRun if stop.number == signal.SIGINT else TerminatedRun)(folder) from None
     finally:
-        lease.release()
+        lock.release()
 
 
 def _run(folder: Path, checked: Sequence[tuple[Bench, Options]], console: Console, at_once: int) -> None:
@@ -178,10 +178,9 @@ def _run(folder: Path, checked: Sequence[tuple[Bench, Options]], console: Consol
             monitor.started(job)
 
         for job, outcome in pool.run(left, started):
-            if isinstance(outcome, Elsewhere):
-                raise ElsewhereError(outcome.reason)
-            write_end(_events_of(folder, job), job.folder, outcome)
-            monitor.ended(job, outcome)
+            ended = settled(job, outcome)
+            write_end(_events_of(folder, job), job.folder, ended)
+            monitor.ended(job, ended)
 
 
 def _events_of(folder: Path, job: Job) -> Path:

@@ -21,13 +21,11 @@ class LaunchOptions:
         launcher: `here`, `pool` or `slurm`; None chooses one of the first two.
         jobs: Runs at once; None runs as many as there are cores or GPUs.
         slurm: Options of sbatch for each run, see `parse_resources`.
-        stack_seeds: Whether seeds are trained side by side in one process, where methods and networks allow it.
     """
 
     launcher: str | None = None
     jobs: int | None = None
     slurm: Mapping[str, str] = field(default_factory=dict)
-    stack_seeds: bool = False
 
     @property
     def here(self) -> bool:
@@ -35,18 +33,6 @@ class LaunchOptions:
         if launched_processes() > 1:
             return True
         return self.launcher == "here" or (self.launcher is None and self.jobs == 1)
-
-    @property
-    def stacks(self) -> bool:
-        """Whether seeds are to be joined, and can be."""
-        return self.stack_seeds and self.why_no_stacks is None
-
-    @property
-    def why_no_stacks(self) -> str | None:
-        """Why seeds cannot be joined wherever these runs take place, as a clause; None if they can."""
-        if launched_processes() > 1:
-            return "the processes that torchrun or srun has started take single runs"
-        return "each job of --launcher slurm is a single run" if self.launcher == "slurm" else None
 
     def make(self, run: Run, folder: Path) -> Launcher:
         """The launcher for runs with the options of `run`; files of SLURM go to `folder`.
@@ -57,5 +43,5 @@ class LaunchOptions:
         if self.here:
             return ThisProcess()
         if self.launcher == "slurm":
-            return Slurm(folder / "slurm", self.slurm, self.jobs)  # type: ignore[return-value]  # gets no stacks
+            return Slurm(folder / "slurm", self.slurm, self.jobs)
         return Pool(find_resources(run, self.jobs))

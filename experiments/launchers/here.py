@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from typing import Self
 
-from redwood.experiments.jobs import Failure
-from redwood.experiments.launchers.launcher import T
-from redwood.experiments.stacks import jobs_of, run_task
+from redwood.experiments.jobs import Failure, Job, Outcome, run_job
 
 POLL_S = 1.0  # before a source that had no job is asked again
 
@@ -20,17 +18,16 @@ class ThisProcess:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def run(self, jobs: Iterable[T | None], started: Callable[[T], None]) -> Iterator[tuple[T, Any]]:
+    def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
         """Run all of them, see `Launcher.run`."""
         for job in jobs:
             if job is None:
                 time.sleep(POLL_S)
                 continue
             started(job)
-            outcome = run_task(job)
-            for one, own in zip(jobs_of(job), outcome if isinstance(outcome, list) else [outcome], strict=False):
-                if isinstance(own, Failure) and own.traceback:
-                    one.folder.mkdir(parents=True, exist_ok=True)
-                    with one.log.open("a") as log:
-                        log.write(own.traceback)
+            outcome = run_job(job)
+            if isinstance(outcome, Failure) and outcome.traceback:
+                job.folder.mkdir(parents=True, exist_ok=True)
+                with job.log.open("a") as log:
+                    log.write(outcome.traceback)
             yield job, outcome

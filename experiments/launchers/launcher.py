@@ -1,12 +1,9 @@
 """What all launchers have in common: they run jobs, as many at once as there is room for."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self
 
-from redwood.experiments.jobs import Job
-from redwood.experiments.stacks import Stack
-
-T = TypeVar("T", bound=Job | Stack)
+from redwood.experiments.jobs import Job, Outcome
 
 
 class Launcher(Protocol):
@@ -24,7 +21,7 @@ class Launcher(Protocol):
     def __exit__(self, *error: object) -> None:
         """End the jobs that still run; they save a checkpoint first."""
 
-    def run(self, jobs: Iterable[T | None], started: Callable[[T], None]) -> Iterator[tuple[T, Any]]:
+    def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
         """Run all jobs.
 
         The next job is taken from `jobs` only when there is room for it. So a generator can decide late which job
@@ -37,5 +34,5 @@ class Launcher(Protocol):
             started: Called with each job as it starts.
 
         Yields:
-            Each job as it ends, and its outcome; of a stack, what `run_task` returns, or the failure of its process.
+            Each job as it ends, and its outcome.
         """

@@ -13,11 +13,9 @@ from typing import Any, Self
 
 from redwood.core.child_processes import interrupts_blocked
 from redwood.core.fork_server import Copy, ForkServer
-from redwood.experiments.jobs import Failure
-from redwood.experiments.launchers.launcher import T
+from redwood.experiments.jobs import Failure, Job, Outcome, run_job
 from redwood.experiments.launchers.resources import Resources
 from redwood.experiments.launchers.worker import serve
-from redwood.experiments.stacks import Task, run_apart
 
 # What each run needs, of what takes long to import.
 PRELOAD = (
@@ -68,9 +66,9 @@ class Pool:
             if self._server is not None:
                 self._server.stop()
 
-    def run(self, jobs: Iterable[T | None], started: Callable[[T], None]) -> Iterator[tuple[T, Any]]:
+    def run(self, jobs: Iterable[Job | None], started: Callable[[Job], None]) -> Iterator[tuple[Job, Outcome]]:
         """Run all of them, see `Launcher.run`; a job that needs more cores or GPUs than are free lets others pass."""
-        source, waiting, exhausted = iter(jobs), list[T](), False
+        source, waiting, exhausted = iter(jobs), list[Job](), False
         while waiting or self._busy or not exhausted:
             for job in list(waiting):
                 if self._started(job, started):
@@ -89,7 +87,7 @@ class Pool:
             if self._busy or not exhausted:  # there is something to wait for
                 yield from self._ended()
 
-    def _started(self, job: T, started: Callable[[T], None]) -> bool:
+    def _started(self, job: Job, started: Callable[[Job], None]) -> bool:
         """Start the job, if there is room for it."""
         taken = self._resources.take(job.width)
         if taken is None:
@@ -98,14 +96,14 @@ class Pool:
         started(job)
         return True
 
-    def _start(self, job: Task, taken: list[int | None]) -> None:
+    def _start(self, job: Job, taken: list[int | None]) -> None:
         alive = [each for each in self._idle if each.process.is_alive()]
         process = alive[-1] if alive else _Process(self._server, self._variables)
         self._idle = [each for each in self._idle if each is not process]
         self._busy.append(process)
         process.start(job, taken)
 
-    def _ended(self) -> Iterator[tuple[Any, Any]]:
+    def _ended(self) -> Iterator[tuple[Job, Outcome]]:
         """Wait until jobs end, for `POLL_S` at most."""
         # A dead process is found by its sentinel: processes that its job has left behind may hold the pipe open.
         ready = wait([source for each in self._busy for source in each.signs_of_end()], POLL_S)
@@ -146,14 +144,14 @@ class _Process:
         assert self.process.pid is not None
         self._group = self.process.pid  # `serve` makes it the leader of a group
         other.close()
-        self.job: Task | None = None
+        self.job: Job | None = None
         self.taken: list[int | None] = []
 
-    def start(self, job: Task, taken: list[int | None]) -> None:
+    def start(self, job: Job, taken: list[int | None]) -> None:
         """Hand it a job."""
         self.job, self.taken = job, taken
         with contextlib.suppress(ConnectionError):  # it is dead; `_ended` finds that out
-            self.pipe.send((replace(job, devices=_devices(taken)), run_apart))
+            self.pipe.send((replace(job, devices=_devices(taken)), run_job))
 
     def signs_of_end(self) -> list[Any]:
         """What is ready when its job has ended, or it has."""
@@ -162,7 +160,7 @@ class _Process:
     def _is_orphan(self) -> bool:
         return isinstance(self.process, Copy) and self.process.is_orphan
 
-    def finish(self) -> tuple[Task, Any]:
+    def finish(self) -> tuple[Job, Outcome]:
         """The job that has ended, and its outcome."""
         job, self.job = self.job, None
         assert job is not None

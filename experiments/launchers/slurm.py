@@ -1,7 +1,7 @@
 """Run each job as a job of SLURM, through submitit: arrays of jobs, which save themselves when they are preempted.
 
-A job of SLURM does what any process does that joins a comparison: it runs one run in its folder, under the lease of
-this folder. So the folder tells how it has ended, and SLURM is only asked for jobs that end without an outcome.
+A job of SLURM runs one run in its folder. So the folder tells how it has ended, and SLURM is only asked for jobs that
+end without an outcome.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from redwood.core.errors import RedwoodError
-from redwood.engine.lease import LOCK_FILE
+from redwood.engine.folder_lock import LOCK_FILE
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.jobs import Failure, Job, Outcome
 from redwood.experiments.launchers.slurm_task import run_task
@@ -58,7 +58,10 @@ def parse_resources(given: Sequence[str]) -> dict[str, str]:
 
 
 class Slurm:
-    """Jobs of a cluster. They go on if this process is killed; what is left of them can be joined by `--resume`."""
+    """Jobs of a cluster. They go on if this process is killed.
+
+    `--resume` submits the runs that are left once more: such a job waits while another one is at work on its run.
+    """
 
     def __init__(self, folder: Path, resources: Mapping[str, str], at_once: int | None = None) -> None:
         """Submit nothing yet.

@@ -7,8 +7,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from redwood.core.errors import DataError, RedwoodError
 from redwood.core.extras import load_extra
 from redwood.core.files import refuse_unreadable
@@ -69,11 +67,11 @@ class Tried:
 
 
 class Study:
-    """The trials of one sweep, which several processes may share.
+    """The trials of one sweep; one process at a time writes to its folder.
 
     Trials come in rounds. All trials of a round are chosen together, once the round before is over: so trial n follows
-    from the seed and the trials of earlier rounds, whatever the order in which trials end, and however many processes
-    run them. Within a round the trials chosen before count as bad ones (the "constant liar" of Ginsbourger et al.,
+    from the seed and the trials of earlier rounds, whatever the order in which trials end, and however many run at
+    once. Within a round the trials chosen before count as bad ones (the "constant liar" of Ginsbourger et al.,
     2010), so that they lie apart.
 
     The sampler is the tree-structured Parzen estimator (Bergstra et al., "Algorithms for hyper-parameter optimization",
@@ -98,7 +96,6 @@ class Study:
         journals = load_extra("optuna.storages.journal", "sweep", "--sweep")
         self._path, self._space, self._seed, self._in_round = folder / JOURNAL, space, seed, in_round
         self._directions = list(directions)
-        self._lock = FileLock(folder / ".journal.lock")
         self._distributions = {name: self._distribution(parameter) for name, parameter in space.items()}
         with self._reading():
             self._storage = optuna.storages.JournalStorage(journals.JournalFileBackend(str(self._path)))
@@ -112,16 +109,15 @@ class Study:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """One process at a time uses the journal."""
-        with self._lock:
-            refuse_unreadable(self._path)
-            cut_unfinished_line(self._path)
-            try:
-                yield
-            except RedwoodError:
-                raise
-            except (ValueError, LookupError, AssertionError, TypeError, AttributeError, RecursionError) as error:
-                raise DataError(f"The journal {self._path} is damaged ({error}); start the sweep anew.") from error
+        """Refuse a journal that is damaged."""
+        refuse_unreadable(self._path)
+        cut_unfinished_line(self._path)
+        try:
+            yield
+        except RedwoodError:
+            raise
+        except (ValueError, LookupError, AssertionError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"The journal {self._path} is damaged ({error}); start the sweep anew.") from error
 
     def _distribution(self, parameter: Range | Choices) -> Any:
         kinds = self._optuna.distributions
@@ -196,7 +192,7 @@ class Study:
         return dict(study.ask(self._distributions).params)
 
     def finish(self, number: int, ending: Ending) -> None:
-        """Write down how a trial ended, unless that is known: of two processes, the first one counts."""
+        """Write down how a trial ended, unless that is known."""
         states = self._optuna.trial.TrialState
         with self._reading():
             trial = self._frozen()[number]

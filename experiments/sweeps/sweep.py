@@ -12,13 +12,13 @@ from rich.text import Text
 
 from redwood.core.errors import NotApplicableError
 from redwood.core.files import plain
+from redwood.engine.folder_lock import FolderLock
 from redwood.engine.launched import launched_processes
 from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.comparison import refuse_one_id, resume_comparison
-from redwood.experiments.jobs import Elsewhere, Failure, Job, Outcome
+from redwood.experiments.jobs import Failure, Job, settled
 from redwood.experiments.launchers.choice import LaunchOptions
-from redwood.experiments.launchers.joining import SharedJobs
 from redwood.experiments.launchers.resources import find_resources, resources_needed
 from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, check_arguments, parse_options
@@ -52,8 +52,9 @@ from redwood.experiments.sweeps.study import Study, Tried, require_optuna
 from redwood.experiments.sweeps.summary import Summary, announce
 from redwood.experiments.sweeps.trials import ending_of, make_job, shared_failure
 from redwood.settings.config import describe_run
+from redwood.settings.results import Results
 
-LEAST_IN_ROUND = 4  # so that some machines can join a sweep, and --jobs up to that many changes no trial
+LEAST_IN_ROUND = 4  # so that --jobs up to that many changes no trial
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def resume_sweep(
     trusted: bool = False,
     table: str | None = None,
 ) -> bool:
-    """Go on with the sweep in `folder`, beside other processes that do so.
+    """Go on with the sweep in `folder`.
 
     Args, result and errors are those of `start_sweep`; code that its plan names is run only if it is `trusted`. Options
     among `changes` take the place of the plan's.
@@ -204,9 +205,18 @@ class _Sweep:
             in_round=plan.in_round,
         )
         self._started: dict[Job, float] = {}
+        self._running: set[Job] = set()
 
     def carry_out(self) -> bool:
         """Run the trials that are left, report them, and run the best configuration."""
+        lock = FolderLock()
+        lock.acquire(self._plan.folder)
+        try:
+            return self._carry_out()
+        finally:
+            lock.release()
+
+    def _carry_out(self) -> bool:
         plan = self._plan
         try:
             self._run_trials()
@@ -259,11 +269,11 @@ class _Sweep:
         with make_monitor(self._console, self._plan.n_trials, over, how.here, run.quiet) as monitor, launcher:
             self._monitor = monitor
             for job, outcome in launcher.run(self._jobs(), self._start):
-                self._shared.settle(job, outcome)
-                self._end(job, outcome)
+                self._running.remove(job)
+                self._end(job, settled(job, outcome))
 
     def _jobs(self) -> Iterator[Job | None]:
-        """The trials that no other process runs, round after round; None while others run the rest of a round.
+        """The trials that are left, round after round; None while the rest of a round still runs.
 
         There is no second round if the first one failed in one way: later trials would fail so, too.
         """
@@ -278,11 +288,15 @@ class _Sweep:
                 for tried in left
             }
             self._refuse_other_trials()
-            self._shared = SharedJobs(list(self._numbers))
-            self._shared.ended = self._end
-            for job, outcome in self._shared.outcomes.items():
-                self._end(job, outcome)
-            yield from self._shared
+            for job in self._numbers:
+                outcome = job.outcome()
+                if outcome is None:
+                    self._running.add(job)
+                    yield job
+                else:
+                    self._end(job, outcome)
+            while self._running:
+                yield None
 
     def _is_hopeless(self) -> bool:
         trials = self._study.trials()
@@ -300,11 +314,9 @@ class _Sweep:
         self._started[job] = time.monotonic()
         self._monitor.started(job)
 
-    def _end(self, job: Job, outcome: Outcome) -> None:
-        """Write down how a trial has ended, here or in another process."""
+    def _end(self, job: Job, outcome: Results | Failure) -> None:
+        """Write down how a trial has ended."""
         self._monitor.ended(job, outcome)
-        if isinstance(outcome, Elsewhere):
-            return
         if isinstance(outcome, Failure) and not outcome.applies:
             raise NotApplicableError(outcome.reason)
         seconds = time.monotonic() - self._started[job] if job in self._started else 0.0

@@ -23,7 +23,6 @@ class LwF(Distilling):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    stackable: ClassVar[bool] = True
 
     lwf_alpha: float = 1.0  # weight of the distance from the old outputs
 

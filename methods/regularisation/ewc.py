@@ -52,7 +52,6 @@ class EWC(SampledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE

@@ -29,7 +29,6 @@ class MAS(SampledImportance):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
     brings: ClassVar[frozenset[str]] = IMPORTANCE
     bars: ClassVar[Mapping[str, str]] = ONE_IMPORTANCE

@@ -46,7 +46,6 @@ class DER(Rehearsal):
     """
 
     composition: ClassVar[Composition] = Composition.LAST
-    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 
     # The outputs of a first pass are those of a network that has learned little of the task.
@@ -82,7 +81,6 @@ class DERpp(Rehearsal):
     """
 
     composition: ClassVar[Composition] = Composition.LAST
-    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
     adds_repeats: ClassVar[bool] = True
     stores_outputs: ClassVar[bool] = True

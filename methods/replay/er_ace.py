@@ -22,7 +22,6 @@ class ERACE(Rehearsal):
     """
 
     composition: ClassVar[Composition] = Composition.LAST
-    stackable: ClassVar[bool] = True
 
     @override
     def loss(self, step: Step) -> Tensor:

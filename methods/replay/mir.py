@@ -23,7 +23,6 @@ class MIR(Rehearsal):
     """
 
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    stackable: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
 
     buffer_sampler: str = "mir"  # what is drawn: mir, mir:candidates=100, or any sampler of rehearsal

@@ -30,7 +30,6 @@ class Rehearsal(ReplayOptions, LightningMethod):
 
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.ANYWHERE
-    stackable: ClassVar[bool] = True
     regression: ClassVar[bool] = True
     multi_label: ClassVar[bool] = True
     adds_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too

@@ -1,12 +1,11 @@
 """One training step, from the batch of the stream to the loss: the record that all hooks of a method get.
 
-`take_step` shows the step from top to bottom: `prepare`, then `loss_of`. What a hook makes for a later one it puts into
-the `Step`.
+`take_step` shows the step from top to bottom. What a hook makes for a later one it puts into the `Step`.
 """
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -47,14 +46,6 @@ class Replayed:
         return len(self.rows["y"])
 
 
-class CommonLosses(NamedTuple):
-    """Losses (B,) that were computed for several runs at once, and the samples (B, ...) and labels (B,) they are of."""
-
-    x: Tensor
-    y: Tensor
-    losses: Tensor
-
-
 @dataclass(eq=False)
 class Step:
     """One training step: what came in, what is replayed with it, and what both make together.
@@ -73,7 +64,6 @@ class Step:
         outputs: The network's outputs (B, K) for `batch`, before any mask; see `LightningMethod.outputs`.
         outputs_of: The samples (B, ...) that these are the outputs of.
         losses: The loss of each sample (B,), without a gradient; see `LightningMethod.losses`.
-        common_losses: The same (B,) with a gradient, where it was computed for several runs at once; else None.
         unlabelled: Samples (u, ...) of the stream that stay without labels, where the network is; None: none do.
     """
 
@@ -90,7 +80,6 @@ class Step:
     outputs: Tensor | None = None
     outputs_of: Tensor | None = None
     losses: Tensor | None = None
-    common_losses: CommonLosses | None = None
     unlabelled: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -106,12 +95,6 @@ class Step:
                 "The method or its network has changed the incoming samples in place before they were stored; "
                 "change a copy, as clone() makes one."
             )
-
-    def losses_at_once(self) -> Tensor | None:
-        """The losses (B,) of `batch` that were computed for several runs at once; None if there are none of it."""
-        known = self.common_losses
-        is_of_batch = known is not None and known.x is self.batch.x and known.y is self.batch.y
-        return known.losses if known is not None and is_of_batch else None
 
     def weigh(self, losses: Tensor) -> Tensor:
         """The losses (B,) of the samples of `batch`, times their weights."""
@@ -179,22 +162,12 @@ def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
 
     A first pass is scored by predictions that the method makes before it learns from the samples.
     """
-    prepare(method, step, scorer)
-    return loss_of(method, step, scorer)
-
-
-def prepare(method: StepMethod, step: Step, scorer: "OnlineScorer") -> None:
-    """Complete the batch of a step; score it if the scores take a forward pass of their own."""
     method.augment(step)
     samples = method.change_images(step.batch.x)
     if samples is not step.batch.x:
         step.batch = step.batch._replace(x=samples)
     if step.first_pass and not scorer.reuses_outputs:
         scorer.score(step, outputs=None)
-
-
-def loss_of(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
-    """The loss (scalar) of a step with a complete batch; score it if that has not been done."""
     samples = step.batch.x
     loss = method.loss(step)
     if step.unlabelled is not None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from redwood.cli import main
+from redwood.engine.folder_lock import FolderLock
 from tests.cli.command import QUICK, RUN_FILES, assert_one_sentence, content
 
 HERE = [*QUICK, "--jobs", "1"]
@@ -285,6 +286,15 @@ class TestClassOrders:
         written = (folder / "comparison.tex").read_text()
         assert "\\textbf" in written and "2 class orders" in written
         assert written in capsys.readouterr().out
+
+    def test_a_second_process_is_refused(self, folder, capsys):
+        other = FolderLock()
+        other.acquire(folder)
+        assert main(["--resume", str(folder)]) == 2
+        other.release()
+        error = capsys.readouterr().err
+        assert_one_sentence(error)
+        assert "Another process is writing" in error
 
     def test_a_table_of_one_metric(self, folder, capsys):
         assert main(["--resume", str(folder), "--table", "markdown:forgetting"]) == 0

@@ -40,7 +40,7 @@ SELECTION = {
         "trust",
     ),
     *("list", "presets", "advise", "json", "version", "help", "class_orders", "table", "bench", "compare"),
-    *("sweep", "trials", "protocol", "objectives", "launcher", "slurm", "stack_seeds"),
+    *("sweep", "trials", "protocol", "objectives", "launcher", "slurm"),
 }
 
 METHOD_FILE = """

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from redwood.cli import main
+from redwood.engine.folder_lock import FolderLock
 from redwood.settings.results import Results
 from tests.cli.command import assert_one_sentence, start_copy
 from tests.cli.test_kill import PATIENCE_S
@@ -56,6 +57,15 @@ class TestSweep:
     def test_no_test_sample_is_looked_at_before_the_end(self, folder):
         seen = (folder.parent / "guard.txt").read_text().splitlines()
         assert seen and set(seen) == {"trials over"}
+
+    def test_a_second_process_is_refused(self, folder, capsys):
+        other = FolderLock()
+        other.acquire(folder)
+        assert main(["--resume", str(folder), "--trust"]) == 2
+        other.release()
+        error = capsys.readouterr().err
+        assert_one_sentence(error)
+        assert "Another process is writing" in error
 
     def test_the_guard_tells(self, guard):
         assert main([*ARGUMENTS, *DATA, "--strength", "0.1", "--quiet", "--run_dir", str(guard.parent / "run")]) == 0
@@ -204,9 +214,9 @@ def test_a_used_folder_is_left_alone(tmp_path, capsys):
 ALL = ["--trials", "10", "--slow", "0.05"]
 
 
-@pytest.mark.slow  # three processes, several times
+@pytest.mark.slow  # several processes
 class TestStopped:
-    """Trials that are killed go on, and come to the same; processes that share a sweep divide its trials."""
+    """Trials that are killed go on, and come to the same."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -249,17 +259,6 @@ class TestStopped:
         again.join(PATIENCE_S)
         assert again.exitcode == 0, (tmp_path / "again.txt").read_text()
         assert summary(tmp_path / "sweep") == whole
-
-    def test_two_processes(self, tmp_path, whole):
-        process = self.begun(tmp_path)
-        others = [self.resumed(tmp_path, f"{name}.txt") for name in ("first", "second")]
-        for each in (process, *others):
-            each.join(PATIENCE_S)
-        texts = {name: (tmp_path / f"{name}.txt").read_text() for name in ("log", "first", "second")}
-        assert [each.exitcode for each in (process, *others)] == [0, 0, 0], texts
-        assert summary(tmp_path / "sweep") == whole
-        phases = (tmp_path / "phases.txt").read_text().splitlines()
-        assert len(phases) == len(set(phases))  # nobody has trained what another one has
 
 
 def test_a_file_of_values(tmp_path):

@@ -23,7 +23,7 @@ from redwood.buffers.strategy.checkpoints import BufferCheckpoints
 from redwood.core.errors import RedwoodError
 from redwood.engine import loop
 from redwood.engine.folder import RunFolder
-from redwood.engine.lease import LOCK_FILE
+from redwood.engine.folder_lock import LOCK_FILE
 from redwood.engine.run import Run
 from redwood.methods.acquisition.buyers import Uniform
 from redwood.methods.acquisition.slice_tuner import SliceTuner

@@ -1,26 +1,22 @@
-"""What the launch options say of seeds side by side."""
+"""Which launcher the options choose."""
 
 import pytest
 
+from redwood.engine.run import Run
 from redwood.experiments.launchers.choice import LaunchOptions
+from redwood.experiments.launchers.here import ThisProcess
+from redwood.experiments.launchers.pool import Pool
 
 
-def test_seeds_are_joined_only_if_asked_for():
-    assert not LaunchOptions().stacks
-    assert LaunchOptions(stack_seeds=True).stacks
-    assert LaunchOptions("here", stack_seeds=True).stacks
+def test_runs_take_place_in_a_pool_unless_one_at_a_time_is_asked_for(tmp_path):
+    assert isinstance(LaunchOptions().make(Run(), tmp_path), Pool)
+    assert isinstance(LaunchOptions(jobs=1).make(Run(), tmp_path), ThisProcess)
+    assert isinstance(LaunchOptions("pool", jobs=1).make(Run(), tmp_path), Pool)
+    assert isinstance(LaunchOptions("here", jobs=2).make(Run(), tmp_path), ThisProcess)
 
 
-def test_jobs_of_slurm_are_single_runs():
-    how = LaunchOptions("slurm", stack_seeds=True)
-    assert not how.stacks
-    assert how.why_no_stacks == "each job of --launcher slurm is a single run"
-
-
-@pytest.mark.parametrize(("processes", "stacks"), [("1", True), ("2", False)])
-def test_processes_that_run_all_jobs_together_take_single_runs(monkeypatch, processes, stacks):
+@pytest.mark.parametrize(("processes", "here"), [("1", False), ("2", True)])
+def test_processes_of_torchrun_run_the_jobs_themselves(monkeypatch, processes, here):
     for name, value in {"TORCHELASTIC_RUN_ID": "7", "WORLD_SIZE": processes, "RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    how = LaunchOptions(stack_seeds=True)
-    assert how.stacks is stacks
-    assert (how.why_no_stacks is None) is stacks
+    assert LaunchOptions("pool").here is here

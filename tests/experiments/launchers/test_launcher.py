@@ -20,8 +20,8 @@ def fail(job):
 
 @pytest.fixture(params=["this process", "pool of one", "pool of two"])
 def launcher(request, monkeypatch, quick_processes):
-    monkeypatch.setattr(here, "run_task", fail)
-    monkeypatch.setattr(pool, "run_apart", fail)
+    monkeypatch.setattr(here, "run_job", fail)
+    monkeypatch.setattr(pool, "run_job", fail)
     for module in (here, pool):
         monkeypatch.setattr(module, "POLL_S", 0.05)
     places = {"this process": 1, "pool of one": 1, "pool of two": 2}[request.param]
@@ -58,7 +58,7 @@ def test_a_source_without_a_job_is_asked_again(launcher, tmp_path):
 
 def test_of_jobs_chosen_late_one_at_most_waits_for_a_place(tmp_path, monkeypatch, quick_processes):
     """A list is known as a whole, so that narrow jobs pass wide ones."""
-    monkeypatch.setattr(pool, "run_apart", fail)
+    monkeypatch.setattr(pool, "run_job", fail)
     widths = [2, 2, 2, 1]
     for source, first in ((list, [0, 3]), (iter, [0])):
         taken, started, count = [], [], None

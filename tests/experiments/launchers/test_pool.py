@@ -159,7 +159,7 @@ def small_jobs(monkeypatch):
     """Pools have servers of their own, which import nothing, and run small jobs."""
     monkeypatch.setattr(pool, "ForkServer", ForkServer)
     monkeypatch.setattr(pool, "PRELOAD", ())
-    monkeypatch.setattr(pool, "run_apart", run_small)
+    monkeypatch.setattr(pool, "run_job", run_small)
     for name in pool.THREADS:
         monkeypatch.setenv(name, "3")
 

@@ -1,7 +1,6 @@
 """The trials of a sweep: chosen from the seed and earlier rounds alone, each once, by any number of processes."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -74,14 +73,6 @@ class TestChoice:
                 one.finish(tried.number, replace(ending(replace(tried, number=0)), curve=()))
         scores = [tried.ending.values[0] for tried in one.trials()]
         assert sum(scores[16:]) / 12 > sum(scores[:10]) / 10 + 0.5  # the first ten are drawn at random
-
-
-def test_a_round_is_chosen_once_however_many_ask(tmp_path):
-    with ThreadPoolExecutor(4) as pool:
-        studies = list(pool.map(lambda _: study(tmp_path), range(4)))
-        rounds = list(pool.map(lambda one: one.open_round(6), studies))
-    assert all(found == rounds[0] for found in rounds)
-    assert [tried.number for tried in studies[0].trials()] == [0, 1, 2, 3]
 
 
 def test_a_round_that_was_chosen_in_part_is_completed(tmp_path, monkeypatch):

@@ -1,0 +1,80 @@
+"""One process at a time writes to a folder: a lock of the file system, which ends with the process."""
+
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from redwood.core.errors import ElsewhereError, RedwoodError
+
+LOCK_FILE = ".lock"
+# Processes that a killed one has started may live for a moment longer, and work in its folder.
+PATIENCE_S = 3.0
+_POLL_S = 1.0
+
+
+class FolderLock:
+    """Held from `acquire` to `release`, or until this process ends.
+
+    It is `flock` on a file in the folder. On file systems of several machines it holds between these where they
+    support `flock`, as NFS 4, Lustre and GPFS can.
+    """
+
+    def __init__(self) -> None:
+        """Make a lock of no folder yet."""
+        self._lock: FileLock | None = None
+
+    def __reduce__(self) -> tuple[type["FolderLock"], tuple[()]]:
+        """A copy, such as the one that a worker sends back with its method, has no folder."""
+        return FolderLock, ()
+
+    def acquire(self, folder: Path, patience_s: float | None = PATIENCE_S) -> None:
+        """Have the folder to oneself, unless one has it already.
+
+        Args:
+            folder: The folder.
+            patience_s: Seconds to wait for another process; None waits until it ends.
+
+        Raises:
+            ElsewhereError: If another process still has the folder.
+            RedwoodError: If the folder cannot be written to.
+        """
+        started = time.monotonic()
+        while not self.try_acquire(folder):
+            if patience_s is not None and time.monotonic() - started >= patience_s:
+                raise ElsewhereError(
+                    f"Another process is writing to {folder}; wait until it ends, or end it, "
+                    f"and go on with --resume {folder}."
+                )
+            time.sleep(_POLL_S if patience_s is None else min(_POLL_S, patience_s / 10))
+
+    def try_acquire(self, folder: Path) -> bool:
+        """Whether this process has the folder to itself now; never waits.
+
+        Raises:
+            RedwoodError: If the folder cannot be written to.
+        """
+        if self._lock is not None:
+            return True
+        path = folder / LOCK_FILE
+        if path.exists() and not path.is_file():
+            raise RedwoodError(f"{path} is no file, where a lock has its file; remove it.")
+        lock = FileLock(path, thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise RedwoodError(
+                f"{folder} cannot be written ({error.strerror}); make it writable, or copy it to another disk."
+            ) from error
+        self._lock = lock
+        return True
+
+    def release(self) -> None:
+        """Let other processes have the folder, and leave no file there."""
+        if self._lock is not None:
+            # Who waits for a file that is gone by then makes another one: filelock looks at the number of its names.
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
