@@ -13,6 +13,7 @@ from pathlib import Path
 from redwood import __version__
 from redwood.core.errors import NotApplicableError, RedwoodError, lack_of_room
 from redwood.core.imports import only
+from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.printable import printable
 from redwood.engine.signals import INTERRUPTED, Stopped, stop_signals
 from redwood.experiments.arguments import (
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     0, 1 if a run of several failed, 2 for a usage error, 130 after an interrupt, 143 after SIGTERM, SIGUSR1 or SIGHUP.
     """
     _replace_closed_streams()
+    defer_torchmetrics()
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *where, **more: printable(f"warning: {message}\n")
     try:
@@ -206,9 +208,18 @@ def _refuse_missing(chosen: argparse.Namespace) -> None:
 
 def _use_folders(command: str, chosen: argparse.Namespace, rest: list[str]) -> int:
     """Go on with what lies in a folder, run a suite, or report."""
+    if command == "resume" and not chosen.help:
+        _tell_imports(rest)
     from redwood.experiments import commands
 
     return 0 if getattr(commands, command)(chosen, rest) else FAILED
+
+
+def _tell_imports(rest: list[str]) -> None:
+    """Print the first line of a run, as its libraries take seconds to import."""
+    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"  # torchrun and SLURM start several
+    if "torch" not in sys.modules and "quiet" not in option_names(rest) and number == "0":
+        print("loading torch and Lightning", flush=True)
 
 
 def _is_answered(chosen: argparse.Namespace, rest: list[str]) -> bool:
@@ -256,6 +267,8 @@ def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) 
     """Run the chosen pairs, or show their help; the options of a file join those of the command line."""
     if chosen.config is None and chosen.preset is None and chosen.suite is None and _is_answered(chosen, rest):
         return 0
+    if not chosen.help:
+        _tell_imports(rest)
     from redwood.experiments import options, pairs
 
     in_file = _options_of_file(argv, chosen)

@@ -24,8 +24,8 @@ from redwood.core.errors import RedwoodError
 # What may reach all processes of a terminal or of a scheduler's job. The server would be lost, and with it the exit
 # statuses of its copies.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-_FIRST = "redwood.core.ends_with_parent"
-_SOCKETS = "REDWOOD_SERVER_SOCKETS"  # where the server's socket lies, for `ends_with_parent`
+_FIRST = "redwood.core.server_start"
+_SOCKETS = "REDWOOD_SERVER_SOCKETS"  # where the server's socket lies, for `server_start`
 _TRIES = 3
 _POLL_S = 0.05
 

@@ -21,6 +21,7 @@ from typing import Generic, Self, TypeAlias, TypeVar
 from redwood.core.child_processes import end_with_parent, interrupts_blocked
 from redwood.core.errors import ElsewhereError, RedwoodError
 from redwood.core.fork_server import accept_signals
+from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.engine.signals import Stopped, stop_signals
 
 GRACE_S = 10.0  # for the other workers to notice that one has failed, and to close their logs
@@ -239,6 +240,7 @@ def _end_of(process: BaseProcess) -> str:
 def _serve(rank: int, pipe: Connection, job: bytes) -> None:
     """The main function of a worker: run the job, and answer."""
     end_with_parent()
+    defer_torchmetrics()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, too, which tells the workers
     accept_signals()
     answer: Answer

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests import first_imports  # noqa: F401  # before Lightning
 from tests.fork_server import TestServer, start_context
 from tests.workers import GlooWorkers, TwoWorkers
 

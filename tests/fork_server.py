@@ -9,8 +9,8 @@ from typing import Any
 
 from redwood.core.fork_server import Copy
 
-# Nothing of redwood, so that a job finds it as a fresh process does.
-_LARGE = ["torch", "torchvision", "pytorch_lightning", "torchmetrics", "sklearn", "stable_baselines3"]
+# Little of redwood, so that a job finds it as a fresh process does.
+_LARGE = ["tests.first_imports", "torch", "pytorch_lightning", "sklearn", "stable_baselines3"]
 
 
 def start_context() -> ForkServerContext:

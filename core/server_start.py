@@ -1,4 +1,4 @@
-"""What a server imports first, so that it ends with its parent also while it imports the rest.
+"""What a server imports first: it ends with its parent also while it imports the rest, of which it imports less.
 
 A parent that was killed leaves the folder with the server's socket; the server removes it. Elsewhere than on Linux, a
 server that has lost its parent ends once it has imported all.
@@ -11,6 +11,7 @@ import signal
 import time
 
 from redwood.core.child_processes import killed_with_parent
+from redwood.core.late_torchmetrics import defer_torchmetrics
 
 _SOCKETS = "REDWOOD_SERVER_SOCKETS"  # the variable of `fork_server` that names the folder
 _GONE_S = 1.0  # a process that ends closes its pipes first, which the server may notice
@@ -39,3 +40,4 @@ atexit.register(_remove_sockets)
 if hasattr(signal, "SIGUSR2"):  # not on Windows
     signal.signal(signal.SIGUSR2, _end)
     killed_with_parent(signal.SIGUSR2)
+defer_torchmetrics()
