@@ -1,4 +1,4 @@
-"""Rehearsal buffers: rows against plain copying, policies and samplers against Avalanche's and torchrl's, and memory.
+"""Rehearsal buffers: rows against plain copying, policies and samplers against Avalanche's and torchrl's.
 
 Run: python benchmarks/buffers.py [--device cuda]. Writes benchmarks/results/buffers.*, or buffers_cuda.* on a GPU,
 where only reading and writing rows is measured.
@@ -9,7 +9,6 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-import buffer_memory
 import buffer_peers
 import buffer_policies
 import buffer_storage
@@ -23,8 +22,7 @@ SHARES = {"read": (0.80, 0.35), "write": (0.45, 0.20)}
 CUDA_SHARE = 0.60
 # Bars: batches per CPU second through the reservoir, and how many times Avalanche's that has to be.
 INSERTS, TIMES_AVALANCHE = 25_000, 40
-# Bars: how much dearer a late update may be, how far resident memory may be from declared, and its growth.
-SLOWER, OFF, GROWTH_MIB = 1.05, 0.02, 1.0
+SLOWER = 1.05  # bar: how much dearer a late update may be
 
 
 def main() -> None:
@@ -41,8 +39,6 @@ def main() -> None:
 
 def measure(rounds: int) -> None:
     """All but the GPU."""
-    # Memory first: what other libraries allocate when they are imported would disturb it.
-    declared, growth = buffer_memory.compare_declared(), buffer_memory.compare_growth()
     tiers = {tier: buffer_storage.compare(tier, rounds) for tier in ("host", "mmap")}
     stream = buffer_policies.Stream()
     inserts = buffer_policies.compare_inserts(stream, rounds)
@@ -54,7 +50,6 @@ def measure(rounds: int) -> None:
         *storage_verdicts(tiers["host"]),
         *insert_verdicts(inserts, long),
         *age_verdicts(ages),
-        *memory_verdicts(declared, growth),
         gpu_verdict(),
     ]
     text = [
@@ -72,9 +67,6 @@ def measure(rounds: int) -> None:
         markdown_table(draws),
         "## Cost of an update by the number of updates before",
         markdown_table(ages),
-        "## Memory",
-        markdown_table([{key: _fixed(value) for key, value in row.items()} for row in declared]),
-        markdown_table([{key: _fixed(value) for key, value in row.items()} for row in growth]),
     ]
     content = {
         **environment(**_peer_versions()),
@@ -85,8 +77,7 @@ def measure(rounds: int) -> None:
             "long": long,
             "draws": draws,
             "ages": ages,
-        }
-        | {"declared": declared, "growth": growth},
+        },
         "verdicts": verdicts,
     }
     write("buffers", content, "\n\n".join(part for part in text if part))
@@ -186,17 +177,6 @@ def age_verdicts(rows: Rows) -> list[str]:
     return [f"An update after {late} costs at most {SLOWER} times what it does after {early}: {outcome}."]
 
 
-def memory_verdicts(declared: Rows, growth: Rows) -> list[str]:
-    """The bars of memory."""
-    off = max(abs(row["resident / declared"] - 1) for row in declared)
-    most = max(value for row in growth for key, value in row.items() if key.startswith("growth"))
-    return [
-        f"Resident memory is within {100 * off:.1f} % of the declared; bar {100 * OFF:.0f} % {_outcome(off <= OFF)}.",
-        f"The process grows by {most:.2f} MiB at most in {buffer_memory.STEPS} steps; bar {GROWTH_MIB} MiB "
-        f"{_outcome(most <= GROWTH_MIB)}.",
-    ]
-
-
 def gpu_verdict() -> str:
     """Why there are no figures of a GPU here."""
     if torch.cuda.is_available():
@@ -206,10 +186,6 @@ def gpu_verdict() -> str:
 
 def _outcome(reached: bool) -> str:
     return "reached" if reached else "missed"
-
-
-def _fixed(value: Any) -> Any:
-    return f"{value:.3f}" if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

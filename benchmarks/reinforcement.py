@@ -3,7 +3,7 @@
 In the last task the motor is reversed, so that no single policy solves all three, and what was learned before is
 unlearned. The task is told by its one-hot code, which is an input of the networks; where the name says so, it selects
 a head for each task. The agents' options are those of CartPole-v1 in RL Baselines3 Zoo, without its schedules. The
-strengths of the methods are their defaults, which were chosen on seeds 100 to 102 (reinforcement_tuning.py); the seeds
+strengths of the methods are their defaults, which were chosen on seeds 100 to 102; the seeds
 shown ran once.
 
 Each run is written down as soon as it is over, so a benchmark that was stopped goes on. Runs are shared out to two

@@ -1,7 +1,7 @@
 """Import most of torchmetrics only when it is used: Lightning needs two of its classes, and the rest takes seconds.
 
-`import torchmetrics` imports all metrics of images, texts and sounds, with torchvision, transformers and SciPy: more than
-half of what `import pytorch_lightning` takes. After `defer_torchmetrics`, the package holds what Lightning asks for, and
+`import torchmetrics` imports all metrics of images, texts and sounds, with torchvision, transformers and SciPy. That is
+more than half of `import pytorch_lightning`. After `defer_torchmetrics`, the package holds what Lightning asks for, and
 imports all the rest as soon as any other name of it is looked up. PEP 562 in torchmetrics itself would do the same.
 """
 
