@@ -58,7 +58,7 @@ def test_links_become_those_of_the_site(page, text, expected):
 
 
 def test_files_that_pages_link_to_join_the_site():
-    assert {"benchmarks/results/federated.png", "examples/plain_pytorch.py", "LICENSE"} - outside_files() == {"LICENSE"}
+    assert {"benchmarks/results/osaka.md", "examples/plain_pytorch.py", "LICENSE"} - outside_files() == {"LICENSE"}
 
 
 def test_dead_links_are_told(tmp_path):

@@ -323,27 +323,8 @@ CASES = {
     "no state": ("class_incremental", {}, Random),
 }
 
-# Their state is of a kind that another case has, too.
-SLOW = {
-    "validation, async",
-    "validation, drift",
-    "ewc, task ids",
-    "mas",
-    "rwalk",
-    "momentum and cosine, reset",
-    "er_ace",
-    "gdumb, drift",
-    "clients",
-    "wa",
-    "class_balanced, grasp",
-    "long tail",
-    "loss_aware, old_tasks",
-    "partitioning, task_balanced",
-    "herding",
-    "one pass",
-    "stable_sgd",
-    "ncm",
-}
+# A kind of state each: a buffer, importances, an optimizer's, a draw in flight, exemplars, candidates side by side.
+EVERYWHERE = ("rehearsal", "ewc", "adam, kept", "async_rehearsal", "icarl, herding", "mntdp")
 
 
 def start(case: str, folder: Path, **options) -> Results:
@@ -434,7 +415,7 @@ def assert_same(folder: Path, expected: Results, expected_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in SLOW else []) for case in CASES]
+    "case", [pytest.param(case, marks=[] if case in EVERYWHERE else [pytest.mark.slow]) for case in CASES]
 )
 def test_killed_after_any_step(case, tmp_path, monkeypatch):
     """The last step of an epoch and of a phase included, and between phases."""
@@ -444,6 +425,16 @@ def test_killed_after_any_step(case, tmp_path, monkeypatch):
     assert len(folders) >= num_phases + 1 + (0 if stateless else n_steps)
     for folder in folders:
         start(case, folder, checkpoint_every=1, resume=True)
+        assert_same(folder, expected, tmp_path / "run")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in EVERYWHERE])
+def test_killed_inside_a_phase_between_two_and_at_the_end(case, tmp_path, monkeypatch):
+    expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=2)
+    inside = [folder for folder in folders if any((folder / "checkpoints").glob("inside-phase-*.ckpt"))]
+    between = [folder for folder in folders if folder not in inside]
+    for folder in {*inside[len(inside) // 2 :][:1], between[len(between) // 2], folders[-1]}:
+        start(case, folder, checkpoint_every=2, resume=True)
         assert_same(folder, expected, tmp_path / "run")
 
 
