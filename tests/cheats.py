@@ -1,11 +1,12 @@
 """What methods that cheat are compared with, and the settings that they try it on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import Tensor
 
 from redwood.methods.base import Method
@@ -18,7 +19,7 @@ from redwood.settings.phase import Phase
 from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
 from tests.methods.helpers import one_sentence
-from tests.small_runs import run_here, small_setting
+from tests.small_runs import kind_of_stream, run_here, small_setting
 
 ALONE = [
     key for key in SETTINGS if get_setting(key).assumptions.labels and get_setting(key).assumptions.workers.low == 1
@@ -28,6 +29,14 @@ ALONE = [
 def where(condition: Callable[[Assumptions], bool]) -> list[str]:
     """The supervised settings on one worker whose promises fulfil a condition."""
     return [key for key in ALONE if condition(get_setting(key).assumptions)]
+
+
+def once(keys: Iterable[str]) -> list[ParameterSet]:
+    """Settings as parameters of a test: the first one of each kind of stream and phases, and the others as `slow`."""
+    keys, first = list(keys), dict[object, str]()
+    for key in keys:
+        first.setdefault((kind_of_stream(key), get_setting(key).assumptions.boundaries), key)
+    return [pytest.param(key, marks=[] if key in first.values() else [pytest.mark.slow]) for key in keys]
 
 
 EVERYWHERE = where(lambda promised: True)

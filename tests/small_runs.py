@@ -89,12 +89,24 @@ def train_pair(setting_key: str, method_key: str) -> Trained:
     return Trained(results, [weight.detach() for weight in weights], *answers)
 
 
-def quick_once(pairs: list[tuple[str, str]], usual: str) -> list[ParameterSet]:
-    """Pairs of a setting and a method as parameters of a test; one of each method is `quick`, on a usual setting."""
-    first = {method: setting for setting, method in reversed(pairs)}
-    first |= {method: setting for setting, method in pairs if setting == usual}
-    quick = set(first.items())
-    return [pytest.param(*pair, id="-".join(pair), marks=[pytest.mark.quick] * (pair[::-1] in quick)) for pair in pairs]
+def kind_of_stream(setting_key: str) -> tuple[object, ...]:
+    """What the settings have in common that serve their samples by the same code."""
+    setting: Any = get_setting(setting_key)
+    return setting.open_stream.__qualname__, getattr(setting, "stream_type", None)
+
+
+def once(pairs: list[tuple[str, str]], usual: str) -> list[ParameterSet]:
+    """Pairs of a setting and a method as parameters of a test, of which most are `slow`.
+
+    The others are each method once on each kind of stream, on the usual setting where it can be, and each setting once.
+    """
+    first = {(method, kind_of_stream(setting)): setting for setting, method in reversed(pairs)}
+    first |= {(method, kind_of_stream(setting)): setting for setting, method in pairs if setting == usual}
+    chosen = {(setting, method) for (method, _), setting in first.items()}
+    chosen |= set({setting: (setting, method) for setting, method in pairs}.values())
+    return [
+        pytest.param(*pair, id="-".join(pair), marks=[] if pair in chosen else [pytest.mark.slow]) for pair in pairs
+    ]
 
 
 def comparable(results: Results) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from redwood.core.errors import InvalidPredictionError, PhaseOverError
 from redwood.settings.batch import Batch
-from tests.cheats import EVERYWHERE, SEVERAL_PHASES, TESTED_LATER, UNANNOUNCED, Honest, refused, run, scores_alike
+from tests.cheats import EVERYWHERE, SEVERAL_PHASES, TESTED_LATER, UNANNOUNCED, Honest, once, refused, run, scores_alike
 
 
 def test_the_honest_one_learns_and_forgets():
@@ -85,7 +85,7 @@ class Pickles(Honest):
         super().fit(phase)
 
 
-@pytest.mark.parametrize("key", EVERYWHERE)
+@pytest.mark.parametrize("key", once(EVERYWHERE))
 class TestMoreTraining:
     @pytest.mark.parametrize("cheat", [GoesOn, SaysMoreEpochs])
     def test_further_epochs(self, key, cheat):
@@ -142,7 +142,7 @@ class ScoresLater(KeepsPhases):
         self.kept = [(phase, batch) for batch in batches]
 
 
-@pytest.mark.parametrize("key", SEVERAL_PHASES)
+@pytest.mark.parametrize("key", once(SEVERAL_PHASES))
 class TestEarlierPhases:
     @pytest.mark.parametrize("part", ["train", "validation"])
     def test_loaders_that_are_kept(self, key, part):
@@ -155,7 +155,7 @@ class TestEarlierPhases:
         refused(key, ScoresLater(), PhaseOverError, "The phase is over")
 
 
-@pytest.mark.parametrize("key", TESTED_LATER)
+@pytest.mark.parametrize("key", once(TESTED_LATER))
 @pytest.mark.parametrize("part", ["train", "validation"])
 def test_at_test_time_the_phase_is_over(key, part):
     class LearnsAtTest(Honest):
@@ -211,7 +211,7 @@ class WatchesTheOrder(Honest):
         self.order = tuple(int(label) for batch in phase.validation for label in batch.y)
 
 
-@pytest.mark.parametrize("key", UNANNOUNCED)
+@pytest.mark.parametrize("key", once(UNANNOUNCED))
 class TestHeldOutSamples:
     def test_none_is_there_before_the_stream_has_come_by(self, key):
         method = ReadsTheFuture()
@@ -308,7 +308,7 @@ class ScoresRepeats(Honest):
             super().score(phase, batch)
 
 
-@pytest.mark.parametrize("key", TESTED_LATER)
+@pytest.mark.parametrize("key", once(TESTED_LATER))
 class TestScores:
     @pytest.mark.parametrize("kind", answers(torch.zeros(4, dtype=torch.long)))
     def test_forms(self, key, kind):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import HiddenError, InvalidOptionError, InvalidPredictionError, RedwoodError
-from tests.cheats import EVERYWHERE, IDS_HIDDEN_AT_TEST, Honest, refused, run, scores_alike
+from tests.cheats import EVERYWHERE, IDS_HIDDEN_AT_TEST, Honest, once, refused, run, scores_alike
 
 # What the setting keeps to itself.
 
@@ -51,7 +51,7 @@ class MorePassesByForce(Honest):
             vars(space).update(n=3, start=1)
 
 
-@pytest.mark.parametrize("key", EVERYWHERE)
+@pytest.mark.parametrize("key", once(EVERYWHERE))
 class TestView:
     @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
     def test_no_data(self, key, ask):
@@ -111,7 +111,7 @@ class LooksEverywhere(Honest):
                 waiting += [attribute(value, name) for name in dir(value) if not name.startswith("__")]
 
 
-@pytest.mark.parametrize("key", EVERYWHERE)
+@pytest.mark.parametrize("key", once(EVERYWHERE))
 @pytest.mark.parametrize("validation", [0, 0.2])
 def test_no_attribute_leads_to_more_than_the_batch(key, validation):
     method = LooksEverywhere()
@@ -145,7 +145,7 @@ class RulesOut(Honest):
         return self.scores(x).masked_fill(groups != task[:, None], -torch.inf)
 
 
-@pytest.mark.parametrize("key", [key for key in IDS_HIDDEN_AT_TEST if "domain" not in key])
+@pytest.mark.parametrize("key", once(key for key in IDS_HIDDEN_AT_TEST if "domain" not in key))
 def test_the_place_of_a_test_sample_tells_no_task(key):
     """Sorted by task, place would be worth as much as an id: about .9."""
     by_place, guessed = (run(key, RulesOut(by_place), class_order=range(10), passes=1) for by_place in (True, False))
@@ -163,7 +163,7 @@ WRONG_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("key", EVERYWHERE)
+@pytest.mark.parametrize("key", once(EVERYWHERE))
 @pytest.mark.parametrize("answer", WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
 def test_answers_of_another_form(key, answer):
     class Answers(Honest):

@@ -1,4 +1,4 @@
-"""Every method runs on every supervised setting that it applies to; for environments see test_rl_pairs.py."""
+"""Every method runs on every supervised setting it applies to, most pairs as slow tests; agents: test_rl_pairs.py."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from redwood.methods.lightning import LightningMethod
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
 from redwood.settings.results import Results
-from tests.small_runs import comparable, quick_once, small_setting, train_pair
+from tests.small_runs import comparable, once, small_setting, train_pair
 
 N_TASKS, N_TRAIN = 3, 160
 READ_ONCE = ("gdumb", "ncm", "slda", "ranpac", "moving_window", "just_in_time")
@@ -72,14 +72,14 @@ def check_method(trained):
     assert torch.equal(trained.scores, trained.reloaded_scores)
 
 
-@pytest.mark.parametrize(("setting", "method"), quick_once(ALONE, "class_incremental"))
+@pytest.mark.parametrize(("setting", "method"), once(ALONE, "class_incremental"))
 def test_one_worker(setting, method):
     trained = train_pair(setting, method)
     check_results(trained.results, setting, method)
     check_method(trained)
 
 
-@pytest.mark.parametrize(("setting", "method"), TOGETHER, ids=map("-".join, TOGETHER))
+@pytest.mark.parametrize(("setting", "method"), once(TOGETHER, "distributed_class_incremental"))
 def test_two_workers(two_workers, setting, method):
     first, second = two_workers.run(train_pair, setting, method)
     check_results(first.results, setting, method)

@@ -12,7 +12,7 @@ from redwood.settings.base import why_not_applicable
 from redwood.settings.results import Results
 from tests.methods.agents.parts import WITH_PARTS, joined
 from tests.methods.agents.runs import SMALL
-from tests.small_runs import comparable, quick_once, run_here
+from tests.small_runs import comparable, once, run_here
 
 N_TASKS, STEPS = 2, 64
 ALL = ["random", *SMALL, *WITH_PARTS]
@@ -54,14 +54,14 @@ def check_results(results, setting_key, method_key):
     assert Results.from_dict(content).to_dict() == content
 
 
-@pytest.mark.parametrize(("setting", "method"), quick_once(ALONE, "incremental_rl"))
+@pytest.mark.parametrize(("setting", "method"), once(ALONE, "incremental_rl"))
 def test_one_worker(setting, method):
     results, weights = run_pair(setting, method)
     check_results(results, setting, method)
     assert all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
-@pytest.mark.parametrize(("setting", "method"), TOGETHER, ids=map("-".join, TOGETHER))
+@pytest.mark.parametrize(("setting", "method"), once(TOGETHER, "distributed_incremental_rl"))
 def test_two_workers(two_workers, setting, method):
     (first, weights), (second, others) = two_workers.run(run_pair, setting, method)
     check_results(first, setting, method)
