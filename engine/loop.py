@@ -177,6 +177,8 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> Generator[Any
     with make_reporter(
         run.quiet, stream.num_phases, stream.results_type.measure, clock=run.clock, whose=whose
     ) as run.reporter:
+        if stream.note:
+            run.reporter.note(stream.note)
         if resumed or run.earlier is not None:
             run.reporter.note(_where_it_goes_on(parts, resumed))
         if not resumed:

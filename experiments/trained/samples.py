@@ -14,7 +14,7 @@ from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
-from redwood.settings.data.folders import SUFFIXES, image_files
+from redwood.settings.data.folders import SUFFIXES, ImageFiles, image_files
 from redwood.settings.data.table import DATASETS
 
 # Field of `Columns` -> the option of a run that names it.
@@ -72,6 +72,8 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     )
     parts = {"train": (data.x, data.y, data.contexts), "test": (data.x_test, data.y_test, data.contexts_test)}
     samples, labels, contexts = parts[split]
+    if isinstance(samples, ImageFiles):  # new images may be of another size than those of the run
+        samples = model.image_files(samples.paths)
     return NewSamples(samples, (), _named(labels, data.class_names), contexts)
 
 
