@@ -12,7 +12,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from redwood.core.errors import RedwoodError, reason_of
-from redwood.core.files import write_atomically
+from redwood.core.files import read_text, write_atomically
 from redwood.core.schema import Text, check
 from redwood.engine.run import Run
 from redwood.settings.results import Results
@@ -136,7 +136,7 @@ def _read_id(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        name = path.read_text()
+        name = read_text(path)
     except (OSError, ValueError) as error:
         raise RedwoodError(
             f"{path} cannot be read ({reason_of(error)}); remove it to begin another run of MLflow."

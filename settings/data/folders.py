@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 from typing_extensions import override
 
-from redwood.core.errors import DataError
+from redwood.core.errors import DataError, reason_of
+from redwood.core.files import read_bytes
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out
 from redwood.settings.data.paths import PathTable
@@ -137,7 +138,7 @@ def tiny_imagenet(data_dir: Path, seed: int, image_size: int) -> Dataset:
     root = _root(data_dir, "tiny_imagenet", "tiny-imagenet-200", ("train", "val/val_annotations.txt"))
     classes = _class_folders(root / "train")
     number = {name: i for i, name in enumerate(classes)}
-    rows = [line.split("\t") for line in (root / "val" / "val_annotations.txt").read_text().splitlines() if line]
+    rows = [line.split("\t") for line in read_list(root / "val" / "val_annotations.txt").splitlines() if line]
     if any(len(row) < 2 or row[1] not in number for row in rows):
         raise DataError(
             f"The file {root / 'val' / 'val_annotations.txt'} names a class that is not in {root / 'train'}; "
@@ -275,6 +276,14 @@ def folders_in(root: Path) -> list[str]:
         return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise _unreadable(error) from error
+
+
+def read_list(path: Path) -> str:
+    """The text of a file that a published data set holds beside its images; raises `DataError` if it is none."""
+    try:
+        return read_bytes(path).decode()
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"The file {path} cannot be read ({reason_of(error)}); unpack the data set again.") from error
 
 
 def _unreadable(error: OSError) -> DataError:

@@ -50,11 +50,13 @@ def refuse_absent(name: str, data_dir: Path) -> None:
 
 def refuse_no_file(name: str, path: Path) -> None:
     """Refuse the name of a table, a file of arrays or a path that leads nowhere."""
-    if name.lower().endswith(TABLE_FILES):
+    is_table, is_array_file = name.lower().endswith(TABLE_FILES), name.lower().endswith(ARRAY_FILES)
+    if is_table or is_array_file:
+        what = f"The {'table' if is_table else 'data file'} {path}"
+        kinds = "a .csv or .parquet file" if is_table else "an .npz, .h5 or .hdf5 file"
+        if not path.exists():
+            raise DataError(f"{what} does not exist; give the path of {kinds}.")
         if not path.is_file():
-            raise DataError(f"The table {path} does not exist; give the path of a .csv or .parquet file.")
-    elif name.lower().endswith(ARRAY_FILES):
-        if not path.is_file():
-            raise DataError(f"The data file {path} does not exist; give the path of an .npz, .h5 or .hdf5 file.")
+            raise DataError(f"{what} is no regular file; give the path of {kinds}.")
     elif ("/" in name or os.sep in name) and ":" not in name:
         raise DataError(f"--dataset {name} names no folder or file that is there; look at its path.")
