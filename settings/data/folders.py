@@ -22,10 +22,11 @@ from redwood.core.files import read_bytes
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out
 from redwood.settings.data.paths import PathTable
+from redwood.settings.data.sources import IMAGE_FILES
 
 # Files, and the class of each (n,).
 Labelled: TypeAlias = tuple[Iterable[str], Tensor]
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
+SUFFIXES = IMAGE_FILES
 
 
 class ImageFiles:

@@ -9,6 +9,7 @@ from redwood.settings.data.table import DATASETS, ENTRY_POINTS
 
 ARRAY_FILES = (".npz", ".h5", ".hdf5")
 TABLE_FILES = (".csv", ".parquet")
+IMAGE_FILES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
 
 
 def path_of(name: str, data_dir: Path) -> Path:
