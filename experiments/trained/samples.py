@@ -112,11 +112,21 @@ def _column(model: TrainedModel, option: str) -> str:
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:
-    """All images in a folder, however deep, each once; folders with the names of classes tell the labels."""
+    """All images in a folder, however deep, each once; folders with the names of classes tell the labels.
+
+    These are the folders of the first level that has one: folders of splits and of tasks may stand around them.
+    """
     paths = [Path(file) for file in image_files(folder)]
     if not paths:
         raise DataError(f"--dataset {folder} holds no image; name a folder with some ({', '.join(SUFFIXES)}).")
     relative = [path.relative_to(folder) for path in paths]
-    classes = [path.parts[0] if len(path.parts) > 1 else "" for path in relative]
-    named = all(name in model.class_names for name in classes)
-    return NewSamples(model.image_files(paths), [path.as_posix() for path in relative], classes if named else None)
+    names = [path.as_posix() for path in relative]
+    return NewSamples(model.image_files(paths), names, _labels_of([path.parts[:-1] for path in relative], model))
+
+
+def _labels_of(folders: Sequence[tuple[str, ...]], model: TrainedModel) -> Sequence[str] | None:
+    """The label of each image by the folders that it lies in, from the outermost; None if not all have one."""
+    known = {part for name in model.class_names for part in name.split(" / ")}  # a shared output has several names
+    level = min((own.index(name) for own in folders for name in own if name in known), default=0)
+    labels = [own[level] for own in folders if len(own) > level]
+    return labels if len(labels) == len(folders) else None
