@@ -22,6 +22,7 @@ from redwood.experiments.arguments import (
     general_help,
     option_names,
     parse_selection,
+    refuse_absent_data,
     refuse_repeated,
     split_library,
 )
@@ -148,6 +149,9 @@ def _list(chosen: argparse.Namespace, rest: list[str]) -> int:
 
 def _advise(chosen: argparse.Namespace, rest: list[str]) -> int:
     _refuse_chosen("--advise runs no method under a setting", chosen, "advise")
+    if not chosen.help:
+        refuse_absent_data(rest)
+        _tell_imports(rest)
     from redwood.experiments import advice
 
     advice.advise([*rest, "--help"] if chosen.help else rest)
@@ -163,6 +167,8 @@ def _use_trained(command: str, chosen: argparse.Namespace, rest: list[str]) -> i
         if value != getattr(allowed, option):
             raise UsageError(f"--{command} uses the run in {folder} as it is; leave --{option} out.")
     arguments = [*rest, "--help"] if chosen.help else rest
+    if command != "export" and not chosen.help:
+        refuse_absent_data(rest, or_image=command == "predict")
     if command == "predict":
         from redwood.experiments.trained.predict import predict
 
@@ -241,6 +247,8 @@ def _is_answered(chosen: argparse.Namespace, rest: list[str]) -> bool:
 
 def _options_of_file(argv: list[str], chosen: argparse.Namespace) -> list[str]:
     """The options of `--config`, `--preset` or `--suite`, as command-line arguments."""
+    if chosen.config is None and chosen.preset is None and chosen.suite is None:
+        return []
     from redwood.experiments import config_file, presets
     from redwood.experiments.suites import suite_arguments
 
@@ -248,10 +256,8 @@ def _options_of_file(argv: list[str], chosen: argparse.Namespace) -> list[str]:
         return config_file.read_arguments(Path(chosen.config), option_names(argv), trusted=chosen.trust)
     if chosen.preset is not None:
         return presets.announce(presets.find_preset(chosen.preset))
-    if chosen.suite is not None:
-        given = option_names(argv)
-        return suite_arguments(chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust)
-    return []
+    given = option_names(argv)
+    return suite_arguments(chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust)
 
 
 def _where_set(chosen: argparse.Namespace) -> str:
@@ -267,15 +273,16 @@ def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) 
     """Run the chosen pairs, or show their help; the options of a file join those of the command line."""
     if chosen.config is None and chosen.preset is None and chosen.suite is None and _is_answered(chosen, rest):
         return 0
-    if not chosen.help:
-        _tell_imports(rest)
-    from redwood.experiments import options, pairs
-
     in_file = _options_of_file(argv, chosen)
     chosen, rest = parse_selection(in_file + argv)
     if _asks_for_general_help(chosen):
         return _general_help()
     _refuse_missing(chosen)
+    if not chosen.help:
+        refuse_absent_data(rest)
+        _tell_imports(rest)
+    from redwood.experiments import options, pairs
+
     selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
         print(options.pair_help(selected[0]))

@@ -10,7 +10,8 @@ Samplers
     Which stored rows form a draw: `SAMPLERS`.
 
 `AsyncRehearsalBuffer` spreads one over the workers of a data-parallel run, and `AsyncRehearsalStrategy` puts that into
-a Lightning Trainer; it is the only part that needs Lightning, which is imported when it is asked for.
+a Lightning Trainer; it is the only part that needs Lightning, which is imported when it is asked for. That import gives
+Lightning the names of the strategies, such as `async_rehearsal`; `import redwood.buffers` alone gives it none.
 """
 
 from importlib import import_module

@@ -1,11 +1,13 @@
 """Write files atomically: each is written beside its place under a temporary name, and then moved there."""
 
+import errno
 import json
 import math
 import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +19,7 @@ import numpy as np
 from redwood.core.errors import FULL, DataError, InvalidOptionError, RedwoodError, StorageError
 
 MOST_BYTES = 2**30  # of a file of results, records or events
+MOST_TEXT_BYTES = 2**26  # of a file of options, tasks or concepts, which is read as a whole
 
 
 def temporary_path(path: Path) -> Path:
@@ -196,6 +199,37 @@ def refuse_unreadable(path: Path) -> None:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise DataError(f"The file {path} has {size:,} bytes, more than any that redwood writes; remove it.")
+
+
+def check_regular(path: Path, most_bytes: int | None = None) -> None:
+    """Check a file that a user has named before it is opened: a pipe would be waited for, and a device has no end.
+
+    Args:
+        path: The file.
+        most_bytes: How large it may be; None: as large as it is.
+
+    Raises:
+        OSError: If it is missing, no regular file, or larger; `strerror` says why.
+    """
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if most_bytes is not None and status.st_size > most_bytes:
+        sizes = f"it has {status.st_size:,} bytes, and {most_bytes:,} are the most"
+        raise OSError(errno.EFBIG, sizes, str(path))
+
+
+def read_bytes(path: Path, most_bytes: int | None = None) -> bytes:
+    """The bytes of a file that a user has named; arguments and errors are those of `check_regular`."""
+    check_regular(path, most_bytes)
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a user has named, UTF-8; errors are those of `check_regular`, and `UnicodeError`."""
+    return read_bytes(path, MOST_TEXT_BYTES).decode("utf-8")
 
 
 def refuse_folders(folder: Path, patterns: Iterable[str]) -> None:

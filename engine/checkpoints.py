@@ -10,7 +10,7 @@ from typing import IO
 import torch
 
 from redwood.core.errors import RedwoodError
-from redwood.core.files import replacing
+from redwood.core.files import check_regular, replacing
 from redwood.core.state import State
 from redwood.engine.fingerprint import STAMP
 
@@ -75,6 +75,7 @@ def read_checkpoint(path: Path, remedy: str) -> State:
         RedwoodError: If the file is cut short, or its bytes are not those that were written.
     """
     try:
+        check_regular(path)
         sealed = _check_seal(path)
         content = torch.load(path, weights_only=True, map_location="cpu")
     except MemoryError:

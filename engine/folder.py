@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from redwood.core.errors import ElsewhereError, RedwoodError
-from redwood.core.files import link_or_copy, refuse_folders, remove_temporaries, write_atomically
+from redwood.core.files import link_or_copy, read_text, refuse_folders, remove_temporaries, write_atomically
 from redwood.core.state import State
 from redwood.core.torchrun import launch_id
 from redwood.core.workers import rank
@@ -86,7 +86,7 @@ class RunFolder:
         """Whether an earlier life of this worker, which torchrun has started again, has begun the run in the folder."""
         own = launch_id()
         try:
-            return own is not None and (self.path / LAUNCH_FILE).read_text() == own
+            return own is not None and read_text(self.path / LAUNCH_FILE) == own
         except OSError:
             return False
 

@@ -12,7 +12,8 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from redwood.core.errors import RedwoodError, reason_of
-from redwood.core.files import write_atomically
+from redwood.core.files import read_text, write_atomically
+from redwood.core.printable import printable
 from redwood.core.schema import Text, check
 from redwood.engine.run import Run
 from redwood.settings.results import Results
@@ -78,7 +79,7 @@ def open_tensorboard(run: Run, config: Mapping[str, object]) -> LightningMetrics
     purge: dict[str, Any] = {"purge_step": 0} if earlier else {}
     logger = TensorBoardLogger(str(folder), name="", version="", **purge)
     options = "\n".join(f"    {name}: {value}" for name, value in config.items())  # indented: Markdown of code
-    logger.experiment.add_text("config", options)
+    logger.experiment.add_text("config", printable(options))
     return LightningMetrics(logger)
 
 
@@ -136,7 +137,7 @@ def _read_id(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        name = path.read_text()
+        name = read_text(path)
     except (OSError, ValueError) as error:
         raise RedwoodError(
             f"{path} cannot be read ({reason_of(error)}); remove it to begin another run of MLflow."

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from redwood.core.errors import InvalidOptionError, RedwoodError, reason_of
-from redwood.core.files import write_atomically
+from redwood.core.files import read_text, write_atomically
 from redwood.core.schema import Text, check
 from redwood.core.workers import rank
 from redwood.engine.lightning_loggers import open_mlflow, open_tensorboard
@@ -249,7 +249,7 @@ def _wandb_id(run: Run) -> str | None:
     if given or not path.exists():
         write_atomically(path, (given or secrets.token_hex(4)).encode())
     try:
-        name = path.read_text()
+        name = read_text(path)
     except (OSError, ValueError) as error:
         raise RedwoodError(f"{path} cannot be read ({reason_of(error)}); remove it to begin another curve.") from error
     check(name, Text(pattern=r"[^/\\#?%:\s]{1,128}"), str(path), "remove it to begin another curve")

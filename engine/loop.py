@@ -21,6 +21,7 @@ from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
 from redwood.engine.cost import add_phase, measure_cost
 from redwood.engine.loggers import close_loggers, open_loggers
+from redwood.engine.names import names_in_logs
 from redwood.engine.progress import make_reporter
 from redwood.engine.run import Run
 from redwood.engine.run_state import STATE_FORMAT, RunState, extend, restore
@@ -145,6 +146,8 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     """
     setting, stream, method, run, state, _, _ = parts
     with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
+        if stream.note:
+            run.reporter.note(stream.note)
         if resumed or run.earlier is not None:
             run.reporter.note(_where_it_goes_on(parts, resumed))
         if not resumed:
@@ -253,7 +256,8 @@ def _count_samples(phase: AnyPhase, state: RunState) -> None:
 def _row_metrics(scores: Scores, held_out: list[float | None], stream: Stream, index: int) -> dict[str, float]:
     """The values to log of a phase; the names mean the same as in `results.json`, which averages over the phases."""
     key, values = stream.results_type.measure.key, scores.per_task
-    row = {f"{key}/task_{task}": value for task, value in enumerate(values) if value is not None}
+    names = names_in_logs(stream.task_names(), len(values))
+    row = {f"{key}/{name}": value for name, value in zip(names, values, strict=True) if value is not None}
     row["phase"] = index
     seen = values[: stream.tasks_seen(index)]
     if set(seen) != {None}:

@@ -1,7 +1,7 @@
 """Names of settings, methods and data sets as readers see them: short, and in lines that fit."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from redwood.settings.results import Results
 
@@ -35,6 +35,22 @@ def task_label(results: Results, task: int) -> str:
 def task_in_words(results: Results, task: int) -> str:
     """What a task is called in a text: its short name, or such as `task 3`."""
     return task_label(results, task) if has_short_names(results) else f"{results.phase_name} {task}"
+
+
+def names_in_logs(names: Sequence[str], n_tasks: int) -> list[str]:
+    """What the columns of logs call each task: its short name, in letters that all loggers take, or `task_3`.
+
+    Args:
+        names: The names of the tasks (T,); empty where they have none.
+        n_tasks: Number of tasks T.
+    """
+    found: list[str] = []
+    for task in range(n_tasks):
+        name = re.sub(r"[^\w.\- ]", "_", names[task]) if names else ""
+        if not name or name == str(task) or len(name) > MAX_TASK_LETTERS:
+            name = f"task_{task}"
+        found.append(f"{name} {task}" if name in found else name)
+    return found
 
 
 def title_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -38,16 +39,58 @@ class Reporter:
         """Something has come up that the user should know."""
 
 
-class LineReporter(Reporter):
-    """Prints a line per phase."""
+# Seconds of training until the first line inside a phase. Each further line waits twice as long, up to a minute.
+FIRST_LINE_S = 2.0
+MOST_BETWEEN_LINES_S = 60.0
+# A run that ends sooner is not told for how long it will go on.
+LEAST_TOLD_S = 10.0
 
-    def __init__(self, num_phases: int, measure: Measure = ACCURACY) -> None:
-        self._num_phases, self._measure = num_phases, measure
-        self._started, self._steps = 0.0, 0
+
+def about(seconds: float) -> str:
+    """A time that is expected: `about 50 s`, `about 12 min` or `about 3.5 h`."""
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+class LineReporter(Reporter):
+    """Prints a line per phase, and lines inside a long one, with the time that is left."""
+
+    def __init__(
+        self,
+        num_phases: int,
+        measure: Measure = ACCURACY,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Take what to tell, and the clock that counts seconds."""
+        self._num_phases, self._measure, self._clock = num_phases, measure, clock
+        self._index, self._started, self._steps = 0, 0.0, 0
+        self._over: list[float] = []  # seconds of each phase of this process that is over, with its tests
+        self._pause, self._told_at = FIRST_LINE_S, 0.0
 
     @override
     def phase_started(self, index: int, steps: int) -> None:
-        self._started, self._steps = time.perf_counter(), steps
+        now = self._clock()
+        if self._index < index and self._steps:
+            self._over.append(now - self._started)
+        self._index, self._started, self._steps, self._told_at = index, now, steps, now
+
+    @override
+    def step(self, done: int) -> None:
+        now = self._clock()
+        if not 0 < done < self._steps or now - self._told_at < self._pause:
+            return
+        self._told_at, self._pause = now, min(2 * self._pause, MOST_BETWEEN_LINES_S)
+        spent = now - self._started
+        left = spent * (self._steps - done) / done
+        left += self._of_later_phases(spent + left)
+        where = f"phase {self._index + 1}/{self._num_phases}: {done} of {self._steps} steps in {spent:.1f} s"
+        self.print(f"{where}; {about(left)} to the end")
+
+    def _of_later_phases(self, this: float) -> float:
+        """The seconds that the phases after this one are expected to take, as those until now did."""
+        known = [*self._over, this]
+        return sum(known) / len(known) * (self._num_phases - self._index - 1)
 
     @override
     def phase_shortened(self, done: int) -> None:
@@ -59,12 +102,13 @@ class LineReporter(Reporter):
 
     def line(self, index: int, average: float) -> str:
         """The line of a finished phase."""
-        seconds = time.perf_counter() - self._started
-        steps = f"phase {index + 1}/{self._num_phases}: {self._steps} steps in {seconds:.1f} s"
-        if math.isnan(average):
-            return steps
-        shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
-        return f"{steps}, {self._measure.name} on the tasks so far {shown}"
+        seconds = self._clock() - self._started
+        line = f"phase {index + 1}/{self._num_phases}: {self._steps} steps in {seconds:.1f} s"
+        if not math.isnan(average):
+            shown = f"{self._measure.show(average)} {self._measure.unit}".rstrip()
+            line += f", {self._measure.name} on the tasks so far {shown}"
+        left = self._of_later_phases(seconds)
+        return f"{line}; {about(left)} to the end" if left >= LEAST_TOLD_S else line
 
     @override
     def note(self, text: str) -> None:
@@ -108,7 +152,7 @@ class BarReporter(LineReporter):
 
     @override
     def print(self, line: str) -> None:
-        self._bar.console.print(line, highlight=False)
+        self._bar.console.print(line, markup=False, highlight=False)
 
 
 def make_reporter(quiet: bool, num_phases: int, measure: Measure = ACCURACY) -> Reporter:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from redwood.core.errors import RedwoodError
+from redwood.settings.data.sources import IMAGE_FILES, refuse_absent
 
 # Similarity from which an option is suggested for an unknown one: at .6, `--epsilon` is like `--version`.
 ALIKE = 0.7
@@ -187,6 +188,26 @@ def split_library(rest: list[str]) -> tuple[str | None, list[str]]:
     parser.add_argument("--library")
     chosen, others = parser.parse_known_args(rest)
     return chosen.library, others
+
+
+def refuse_absent_data(arguments: Sequence[str], *, or_image: bool = False) -> None:
+    """Refuse data that is not there, before the libraries are imported that would read it: that takes seconds.
+
+    Args:
+        arguments: The options of a run or of a command.
+        or_image: Whether the data may be a single image.
+
+    Raises:
+        RedwoodError: If a file or folder of the options for data is missing, or no data set has this name.
+    """
+    parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
+    for name, usual in (("dataset", ""), ("background", ""), ("data_dir", "data"), ("stream", "")):
+        parser.add_argument(f"--{name}", default=usual)
+    given, _ = parser.parse_known_args(arguments)
+    names = [part.strip() for part in given.dataset.split(",")] if given.stream == "tasks" else [given.dataset]
+    for name in filter(None, (*names, given.background)):
+        if not (or_image and name.lower().endswith(IMAGE_FILES)):
+            refuse_absent(name, Path(given.data_dir).expanduser())
 
 
 def option_names(arguments: Sequence[str]) -> set[str]:

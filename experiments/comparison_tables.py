@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from redwood.core.files import write_atomically
+from redwood.core.printable import cells
 from redwood.engine.names import wrapped
 from redwood.engine.pair_results import (
     INDEPENDENT,
@@ -280,13 +281,12 @@ def write_comparison(rows: Sequence[PairResults], path: Path) -> None:
     writer = csv.DictWriter(text, ["setting", "method", "seeds", "class_orders", *columns, "failure"])
     writer.writeheader()
     for row in rows:
-        writer.writerow(
-            {"setting": row.setting, "method": row.method, "failure": row.failure or ""}
-            | _counts(row)
-            | dict(_values(row))
-            | (dict(_trade_off_values(row, rows, efficiency[row.setting])) if row.results else {})
-            | (_significance_values(row.method, significance[row.setting]) if row.results else {})
-        )
+        values: dict[str, object] = {"setting": row.setting, "method": row.method, "failure": row.failure or ""}
+        values |= _counts(row) | dict(_values(row))
+        if row.results:
+            values |= dict(_trade_off_values(row, rows, efficiency[row.setting]))
+            values |= _significance_values(row.method, significance[row.setting])
+        writer.writerow(dict(zip(values, cells(values.values()), strict=True)))
     write_atomically(path, text.getvalue().encode())
 
 

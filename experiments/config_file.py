@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from redwood.core.errors import RedwoodError
+from redwood.core.files import read_text
 from redwood.core.plain_yaml import read_yaml
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.trust import refuse_untrusted
@@ -75,10 +76,12 @@ def load_entries(path: Path, option: str, example: str) -> dict[Any, Any]:
         UsageError: If the file cannot be read, or holds no such mapping.
     """
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml(read_text(path))
     except RedwoodError as error:
         raise UsageError(f"{option} {error}") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise UsageError(f"{option} cannot be read ({error.strerror}); name another file.") from error
+    except (ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{option} is not valid YAML; write {example}.") from error
     if not isinstance(content, dict) or not content:
         raise UsageError(f"{option} has to be a mapping with at least one entry; write {example}.")
@@ -94,11 +97,13 @@ def load_config(path: Path) -> dict[str, object]:
     if path.is_dir():
         raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
     try:
-        config = read_yaml(path.read_text())
+        config = read_yaml(read_text(path))
     except RedwoodError as error:
         raise RedwoodError(f"The configuration file {path} {error}") from None
     except OSError as error:
-        raise RedwoodError(f"The configuration file {path} cannot be read ({error.strerror}).") from error
+        raise RedwoodError(
+            f"The configuration file {path} cannot be read ({error.strerror}); name another file."
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise RedwoodError(f"The configuration file {path} is not valid YAML; write lines like `lr: 0.1`.") from error
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):

@@ -76,7 +76,7 @@ def markdown(rows: Sequence[PairResults], metric: str = "") -> str:
     """A table with pipes: the best is bold, what cannot be told from it is in italics."""
     table = _of_metric(rows, metric) if metric else _make(rows, bold="bold", other="italic")
     lines = [
-        f"{table.title}:",
+        f"{printable(table.title)}:",
         "",
         f"| {' | '.join(map(_piped, table.header))} |",
         f"|---|{'---:|' * (len(table.header) - 1)}",

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from redwood.core.errors import RedwoodError
-from redwood.core.files import write_atomically
+from redwood.core.files import read_text, write_atomically
 from redwood.core.plain_yaml import read_yaml
 from redwood.core.schema import Record, check
 
@@ -26,7 +26,7 @@ def read_plan(path: Path, schema: Record, kind: str, readable: Collection[int]) 
     """
     remedy = f"start the {kind} anew"
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml(read_text(path))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RedwoodError(f"{path} is damaged; {remedy}.") from error
     if isinstance(content, dict) and kind in content and content[kind] not in readable:

@@ -135,7 +135,8 @@ def _metric_lines(results: Results) -> Iterable[tuple[str, str]]:
             label += " of all phases"
         elif name.startswith("validation") and results.num_phases > 1:
             label += " on the last phase"
-        yield label, show_value(results.measure, value, signed=name in SIGNED)
+        why = results.why_undefined(name) if value is None and results.tested else ""
+        yield f"{label} ({why})" if why else label, show_value(results.measure, value, signed=name in SIGNED)
     if results.top5_accuracy is not None:
         top5 = [value for value in results.top5_accuracy if value is not None]
         yield "average top-5 accuracy", show_value(ACCURACY, sum(top5) / len(top5))

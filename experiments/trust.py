@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from redwood.core.files import read_text
 from redwood.core.imports import is_own, is_reference
 from redwood.core.plain_yaml import read_yaml
 from redwood.core.registry import known_names
@@ -62,7 +63,7 @@ def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -
 def _data_sets_in(file: Path) -> Iterable[str]:
     """The data sets that a YAML file of tasks or concepts names; none if it is no such file, which a run tells."""
     try:
-        content = read_yaml(file.read_text(encoding="utf-8"))
+        content = read_yaml(read_text(file))
     except (OSError, ValueError, yaml.YAMLError):
         return
     nested = [content]

@@ -116,6 +116,7 @@ class Stream(Protocol):
     num_phases: int
     num_tasks: int
     results_type: type[Results]
+    note: str  # what a run tells the user of its data in its first line; empty: nothing
 
     @property
     def first_task(self) -> int:
@@ -198,6 +199,8 @@ class Stream(Protocol):
 
 class FixedStream:
     """Base of streams that no method changes, and that measure nothing but `evaluate`: the other hooks of `Stream`."""
+
+    note: str = ""
 
     def decoding(self, workers: int | None, *, share: int, pin_memory: bool) -> AbstractContextManager[None]:
         """Nothing is decoded."""

@@ -191,6 +191,10 @@ class Results:
             | ({"lca": learning_curve_area(self.learning_curves)} if self.learning_curves else {})
         )
 
+    def why_undefined(self, name: str) -> str:
+        """Why a metric of a run that was tested is None, in a few words; empty where a table says so for all."""
+        return ""
+
     @property
     def objective(self) -> float:
         """The number that ranks runs: the average of the last row.

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -20,6 +20,7 @@ from redwood.settings.data.combine import combine
 from redwood.settings.data.conversion import InMemory, checked_source
 from redwood.settings.data.ctrl import CTRL_STREAMS, ctrl_stream, find_pool
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.image_folder import with_images_like
 from redwood.settings.data.imbalance import check_imbalance
 from redwood.settings.data.task_list import read_task_list, views_of_names
 from redwood.settings.data.views import View
@@ -251,10 +252,16 @@ class SupervisedSetting(Setting, labels=True):
             last = self.first_task + (self.nb_tasks or 0)
             return self._stream_of(ctrl_stream(self.stream, pool, load, self.seed, last), load)
         data = self._dataset_of(self.dataset, self.image_size, self._columns)
-        return self.stream_type(self, data, earlier=self._earlier) if self._earlier else self.stream_type(self, data)
+        if self._earlier is None:
+            return self.stream_type(self, data)
+        if not self.image_size:
+            data = with_images_like(data, self._earlier.observation_space.shape)
+        return self.stream_type(self, data, earlier=self._earlier)
 
     def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
         data = combine(self.dataset_name, views, load, self.seed)
+        notes = dict.fromkeys(load(view.dataset).note for view in views)
+        data = replace(data, note="\n".join(filter(None, notes)))
         return self.stream_type(self, data, [view.describe() for view in views])
 
     def _dataset_of(

@@ -69,6 +69,7 @@ class SupervisedStream(FixedStream):
             DataError: If a task would be empty.
         """
         data = data.without_tests() if setting.eval_tasks == "none" else data
+        self.note = data.note
         self._setting, self._data, self._promised = setting, data, setting.assumptions
         check_suits(setting, data, adds_classes=self._adds_classes())
         kind = "tasks" if names else self._kind_of_tasks()

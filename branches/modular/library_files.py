@@ -27,6 +27,7 @@ from redwood.branches.modular.library_records import (
 )
 from redwood.core.errors import DataError, RedwoodError, reason_of
 from redwood.core.files import (
+    read_bytes,
     read_json,
     remove_temporaries,
     temporary_path,
@@ -111,7 +112,7 @@ class LibraryFolder:
         """
         key, path = content["key"], self._path("modules", content["key"]).with_suffix(_DATA)
         try:
-            tensors = load(path.read_bytes())  # a file that is mapped would end the process if another one cut it short
+            tensors = load(read_bytes(path))  # a file that is mapped would end the process if another one cut it short
         except (OSError, SafetensorError, KeyError) as error:
             raise DataError(f"The file {path} cannot be read ({reason_of(error)}); {_remedy(key)}.") from error
         shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}

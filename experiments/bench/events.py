@@ -99,6 +99,7 @@ def _losses(path: Path) -> Iterable[Event]:
     """The training losses that were logged; of a failed run, too."""
     if not path.exists():
         return
+    refuse_unreadable(path)
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row.get("loss"):

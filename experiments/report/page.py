@@ -10,6 +10,7 @@ from markupsafe import Markup
 from redwood import __version__
 from redwood.core.errors import RedwoodError
 from redwood.core.files import write_atomically
+from redwood.core.printable import printable
 from redwood.experiments.report.content import Content, content_of
 from redwood.experiments.report.source import Source
 from redwood.experiments.report.thinning import fit
@@ -50,10 +51,12 @@ def render(content: Content) -> str:
     from jinja2 import Environment, StrictUndefined  # a comparison needs it at its end
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     template = environment.from_string(_part("page.html"))
     script = "\n".join(map(_part, SCRIPTS))
-    return template.render(content=content, style=Markup(_part("page.css")), script=Markup(script), version=__version__)
+    style = Markup(_part("page.css"))
+    # Names stand in the content whole, as escapes of JSON; in the texts around it, they have to be printable.
+    return printable(template.render(content=content, style=style, script=Markup(script), version=__version__))
 
 
 def _part(name: str) -> str:

@@ -7,6 +7,7 @@ import yaml
 
 from redwood import __version__
 from redwood.core.errors import RedwoodError
+from redwood.core.printable import printable
 from redwood.experiments.config_file import load_config
 from redwood.experiments.trained.model import TrainedModel
 
@@ -56,7 +57,7 @@ def model_card(model: TrainedModel, form: str, folder: str) -> str:
     ]
     if form == "safetensors":
         lines += _stored(model)
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _datasets(model: TrainedModel) -> list[str]:

@@ -124,17 +124,17 @@ class TrainedModel:
         """Image files as samples, each decoded when it is indexed and resized as the images of an image folder are.
 
         Raises:
-            InvalidOptionError: If the model takes no square images of one or three channels.
+            InvalidOptionError: If the model takes no images of one or three channels.
         """
         shape = self.sample_space.shape or ()
-        if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2]:
+        if len(shape) != 3 or shape[0] not in (1, 3):
             raise InvalidOptionError(
                 f"The model takes samples {shape}, which are no images of files; give an array x of such samples."
             )
-        return (GreyFiles if shape[0] == 1 else ImageFiles)([os.fspath(path) for path in paths], shape[1])
+        return (GreyFiles if shape[0] == 1 else ImageFiles)([os.fspath(path) for path in paths], shape[1:])
 
     def read_images(self, paths: Iterable[str | os.PathLike[str]]) -> Tensor:
-        """Images of files as samples (n, C, S, S) that `predict` takes; see `image_files` for the errors."""
+        """Images of files as samples (n, C, H, W) that `predict` takes; see `image_files` for the errors."""
         images = self.image_files(paths)
         return images[torch.arange(len(images))]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from redwood.core.checks import check_choice, check_range, check_types
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import refuse_foreign, replacing
-from redwood.core.printable import printable
+from redwood.core.printable import cells, printable
 from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.model import BATCH, TrainedModel, load
 from redwood.experiments.trained.prediction_table import PredictionColumns, Quality
@@ -103,14 +103,14 @@ def predict_to_file(
         with replacing(path, _OWN) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             file.write(f'"{_FIRST}",')
             writer = csv.writer(file)
-            writer.writerow(columns.names)
+            writer.writerow(cells(columns.names))
             for start in range(0, len(samples.x), BATCH):
                 stop = min(start + BATCH, len(samples.x))
                 ids = task_id[start:stop] if isinstance(task_id, Tensor) else task_id
                 answer, values = columns.of(_part(samples.x, start, stop), ids)
                 quality.add(answer, start)
                 names = samples.names[start:stop] or range(start, stop)
-                writer.writerows(zip(names, *values, strict=True))
+                writer.writerows(map(cells, zip(names, *values, strict=True)))
     except OSError as error:
         raise RedwoodError(f"--out {path} cannot be written ({error.strerror}).") from error
     return quality.sentence()

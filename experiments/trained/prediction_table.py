@@ -90,10 +90,10 @@ class Quality:
 
     def __init__(self, model: TrainedModel, labels: Sequence[str] | Tensor | None) -> None:
         """Compare with `labels`: names of classes, or targets (n,) or (n, d); None and label sets are not compared."""
-        self._sum, self._n = 0.0, 0
+        self._sum, self._n, self._unknown = 0.0, 0, 0
         # An output may stand for a class of each task.
         self._names = [frozenset(name.split(" / ")) for name in model.class_names]
-        known = frozenset().union(*self._names)
+        self._known = known = frozenset().union(*self._names)
         is_box = isinstance(model.setting.action_space, Box)
         self._targets = labels if isinstance(labels, Tensor) and is_box else None
         self._classes = labels if labels is not None and not isinstance(labels, Tensor) and not is_box else None
@@ -107,7 +107,9 @@ class Quality:
             errors = answer.reshape(len(answer), -1) - self._targets[start:stop].reshape(len(answer), -1)
             self._sum += float(errors.square().mean(1).sum())
         elif self._classes is not None:
-            pairs = zip(answer.tolist(), self._classes[start:stop], strict=True)
+            labels = self._classes[start:stop]
+            self._unknown += sum(label not in self._known for label in labels)
+            pairs = zip(answer.tolist(), labels, strict=True)
             self._sum += sum(label in self._names[output] for output, label in pairs)
         self._n += len(answer)
 
@@ -117,4 +119,7 @@ class Quality:
             return ", without an accuracy: no label is the name of a class of the model"
         if self._targets is not None:
             return f", RMSE {(self._sum / self._n) ** 0.5:.4g}"
-        return "" if self._classes is None else f", accuracy {100 * self._sum / self._n:.2f} %"
+        if self._classes is None:
+            return ""
+        others = f"; {self._unknown} of them are of no class of the model" if self._unknown else ""
+        return f", accuracy {100 * self._sum / self._n:.2f} %{others}"

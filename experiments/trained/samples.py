@@ -14,7 +14,7 @@ from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, USUAL_TARGETS, Columns
-from redwood.settings.data.folders import SUFFIXES, image_files
+from redwood.settings.data.folders import SUFFIXES, ImageFiles, image_files
 from redwood.settings.data.table import DATASETS
 
 # Field of `Columns` -> the option of a run that names it.
@@ -72,6 +72,8 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
     )
     parts = {"train": (data.x, data.y, data.contexts), "test": (data.x_test, data.y_test, data.contexts_test)}
     samples, labels, contexts = parts[split]
+    if isinstance(samples, ImageFiles):  # new images may be of another size than those of the run
+        samples = model.image_files(samples.paths)
     return NewSamples(samples, (), _named(labels, data.class_names), contexts)
 
 
@@ -110,11 +112,21 @@ def _column(model: TrainedModel, option: str) -> str:
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:
-    """All images in a folder, however deep, each once; folders with the names of classes tell the labels."""
+    """All images in a folder, however deep, each once; folders with the names of classes tell the labels.
+
+    These are the folders of the first level that has one: folders of splits and of tasks may stand around them.
+    """
     paths = [Path(file) for file in image_files(folder)]
     if not paths:
         raise DataError(f"--dataset {folder} holds no image; name a folder with some ({', '.join(SUFFIXES)}).")
     relative = [path.relative_to(folder) for path in paths]
-    classes = [path.parts[0] if len(path.parts) > 1 else "" for path in relative]
-    named = all(name in model.class_names for name in classes)
-    return NewSamples(model.image_files(paths), [path.as_posix() for path in relative], classes if named else None)
+    names = [path.as_posix() for path in relative]
+    return NewSamples(model.image_files(paths), names, _labels_of([path.parts[:-1] for path in relative], model))
+
+
+def _labels_of(folders: Sequence[tuple[str, ...]], model: TrainedModel) -> Sequence[str] | None:
+    """The label of each image by the folders that it lies in, from the outermost; None if not all have one."""
+    known = {part for name in model.class_names for part in name.split(" / ")}  # a shared output has several names
+    level = min((own.index(name) for own in folders for name in own if name in known), default=0)
+    labels = [own[level] for own in folders if len(own) > level]
+    return labels if len(labels) == len(folders) else None

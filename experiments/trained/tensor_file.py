@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from redwood.core.errors import DataError, RedwoodError, reason_of
-from redwood.core.files import replacing
+from redwood.core.files import check_regular, replacing
 from redwood.core.state import State
 
 # The entry of the file's metadata that holds all but the tensors.
@@ -119,6 +119,7 @@ def read_state(path: Path) -> State:
         raise ValueError(f"unknown entry {value!r:.60}")
 
     try:
+        check_regular(path)
         with safe_open(path, "pt", device="cpu") as file, torch.no_grad():
             _check_seal(path)
             structure = json.loads((file.metadata() or {})[STRUCTURE])

@@ -10,7 +10,9 @@ from gymnasium.spaces import Box
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError, reason_of
+from redwood.core.files import check_regular
+from redwood.core.memory import available_on_host
 from redwood.methods.networks.last_layer import head_name
 
 COUNTER = ".num_batches_tracked"
@@ -88,11 +90,16 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
         InvalidOptionError: If there is no such file, or it holds anything but tensors by name.
     """
     try:
+        check_regular(path, available_on_host())
         if path.suffix == ".safetensors":
             return load_file(path)
         state: object = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InvalidOptionError(f"{option} {path} does not exist; give the path of a state dict.") from None
+    except OSError as error:
+        raise InvalidOptionError(
+            f"{option} {path} cannot be read ({error.strerror or reason_of(error)}); name another file."
+        ) from error
     except Exception as error:
         raise InvalidOptionError(
             f"{option} {path} cannot be read ({type(error).__name__}); save a state dict with torch.save, or as "
@@ -108,7 +115,7 @@ def read_weights(path: Path, option: str) -> dict[str, Tensor]:
 
 
 def digest_of(path: Path) -> str:
-    """What tells a file from another one: SHA-256 of its bytes."""
+    """What tells a file, which `read_weights` has read, from another one: SHA-256 of its bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

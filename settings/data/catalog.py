@@ -5,12 +5,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from redwood.core.errors import DataError, InvalidOptionError, UnknownNameError
+from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.registry import look_up
-from redwood.settings.data import continuum_adapter, files, folders, hugging_face, tables, torch_sets
+from redwood.settings.data import continuum_adapter, files, hugging_face, image_folder, tables, torch_sets
 from redwood.settings.data.columns import NO_COLUMNS, Columns
 from redwood.settings.data.conversion import ARRAYS, HUGGING_FACE, TABLE, InMemory, checked_source, resized
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.sources import ARRAY_FILES, TABLE_FILES, path_of, refuse_absent
 from redwood.settings.data.table import DATASETS, ENTRY_POINTS
 
 
@@ -56,34 +57,23 @@ def load_in_memory(given: InMemory, seed: int, image_size: int, columns: Columns
 
 
 def _load(name: str, data_dir: Path, seed: int, image_size: int, columns: Columns) -> Dataset:
-    path = _path(name.removeprefix("hf:"), data_dir)
+    refuse_absent(name, data_dir)
+    path = path_of(name.removeprefix("hf:"), data_dir)
     if name.startswith("hf:"):
         return hugging_face.load(name, path, columns, seed, image_size)
-    if name.lower().endswith(tables.SUFFIXES):
+    if name.lower().endswith(TABLE_FILES):
         return tables.load(path, columns, seed)
-    if name.lower().endswith(files.SUFFIXES):
+    if name.lower().endswith(ARRAY_FILES):
         replace(columns, slices="").refuse(name)
         return files.load(path, seed, columns.slices)
     columns.refuse(name)
     if name.startswith("continuum:"):
         return continuum_adapter.load(name.removeprefix("continuum:"), data_dir, seed, image_size)
     if path.is_dir() and name not in DATASETS:
-        return folders.image_folder(path, seed, image_size)
-    if ("/" in name or os.sep in name) and ":" not in name:
-        raise DataError(f"--dataset {name} names no folder or file that is there; look at its path.")
-    kind = f"{name.partition(':')[0]}:"
-    kinds = [key for key in DATASETS if key.startswith(kind)]
-    if kinds and name not in DATASETS:
-        raise UnknownNameError("data set", name, kinds)
+        return image_folder.image_folder(path, seed, image_size)
     return _call(
         name, look_up("data set", name, DATASETS, ENTRY_POINTS, inspect.isfunction), data_dir, seed, image_size
     )
-
-
-def _path(name: str, data_dir: Path) -> Path:
-    """A path as given, or in `data_dir` if it is only there."""
-    path, beside = Path(name).expanduser(), data_dir / name
-    return beside if beside.exists() and not path.exists() else path
 
 
 def _call(name: str, source: object, data_dir: Path, seed: int, image_size: int) -> Dataset:

@@ -64,6 +64,7 @@ class Dataset:
         tasks_follow_time: Whether each task of `contexts` ends before the next one begins: a stream that announces
             nothing then keeps the order of `time`.
         compare_all: Whether a run is only resumed with exactly these samples; else some of them are compared.
+        note: How it was read, as a run tells the user in its first line; empty: there is nothing to tell.
 
     Raises:
         DataError: If shapes disagree, labels are not 0..K-1, or a value is not finite.
@@ -89,6 +90,7 @@ class Dataset:
     feature_names: tuple[str, ...] = ()
     tasks_follow_time: bool = False
     compare_all: bool = False
+    note: str = ""
 
     def __post_init__(self) -> None:
         check_utf8("a data set", [self.name])

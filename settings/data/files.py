@@ -16,8 +16,9 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.memory import available_on_host
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out, hold_out_along, rarest_label
+from redwood.settings.data.sources import ARRAY_FILES, refuse_no_file
 
-SUFFIXES = (".npz", ".h5", ".hdf5")
+SUFFIXES = ARRAY_FILES
 _ONE_ARRAY = b"\x93NUMPY"  # the begin of a file of one array
 _TEXTS = "USO"  # kinds of arrays that hold texts
 _OF_SAMPLES = ("x", "y", "t", "time")
@@ -47,8 +48,7 @@ def load(path: Path, seed: int, slices: str = "") -> Dataset:
         DataError: If the file is missing, unreadable or truncated, lacks an array, or holds values that are no numbers.
         InvalidOptionError: If the file has no array `slices`.
     """
-    if not path.is_file():
-        raise DataError(f"The data file {path} does not exist; give the path of an .npz, .h5 or .hdf5 file.")
+    refuse_no_file(path.name, path)
     arrays: dict[str, Any] = _read(path, slices)
     pairs = (
         ("x", "y"),
@@ -85,8 +85,7 @@ def read_samples(path: Path) -> tuple[Tensor, Tensor | None, Tensor | None, list
     Raises:
         DataError: If the file is missing or unreadable, has no array `x`, or not as many labels as samples.
     """
-    if not path.is_file():
-        raise DataError(f"The data file {path} does not exist; give the path of an .npz, .h5 or .hdf5 file.")
+    refuse_no_file(path.name, path)
     arrays = _read(path, "")
     if "x" not in arrays:
         raise DataError(f"The data file {path} has no array 'x', only {sorted(arrays)}; save the samples as x.")

@@ -5,10 +5,11 @@ import stat
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -16,42 +17,48 @@ from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 from typing_extensions import override
 
-from redwood.core.errors import DataError
+from redwood.core.errors import DataError, reason_of
+from redwood.core.files import read_bytes
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out
 from redwood.settings.data.paths import PathTable
+from redwood.settings.data.sources import IMAGE_FILES
 
 # Files, and the class of each (n,).
-_Labelled: TypeAlias = tuple[Iterable[str], Tensor]
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of torchvision
+Labelled: TypeAlias = tuple[Iterable[str], Tensor]
+SUFFIXES = IMAGE_FILES
 
 
 class ImageFiles:
-    """Images (N, 3, S, S), uint8, each decoded from its file when it is indexed (implements `Samples`).
+    """Images (N, 3, H, W), uint8, each decoded from its file when it is indexed (implements `Samples`).
 
     Args:
         paths: File of each sample.
-        image_size: Side S in pixels that every image is resized to (bilinear).
+        size: Height and width in pixels that every image is resized to (bilinear); one number of squares.
     """
 
     dtype = torch.uint8
 
-    def __init__(self, paths: Iterable[str | Path], image_size: int) -> None:
-        self.paths = PathTable(paths)
-        self.image_size = image_size
+    def __init__(self, paths: Iterable[str | Path], size: int | tuple[int, int]) -> None:
+        self.paths = paths if isinstance(paths, PathTable) else PathTable(paths)
+        self.height, self.width = (size, size) if isinstance(size, int) else size
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     @property
     def shape(self) -> torch.Size:
-        """Shape (N, 3, S, S)."""
-        return torch.Size((len(self.paths), 3, self.image_size, self.image_size))
+        """Shape (N, 3, H, W)."""
+        return torch.Size((len(self.paths), 3, self.height, self.width))
+
+    def at(self, height: int, width: int) -> Self:
+        """The same images in another size."""
+        return type(self)(self.paths, (height, width))
 
     def __len__(self) -> int:
         """Number of images N."""
         return len(self.paths)
 
     def __getitem__(self, index: Tensor, /) -> Tensor:
-        """Decode the images `index` (B,) into one uint8 tensor (B, 3, S, S).
+        """Decode the images `index` (B,) into one uint8 tensor (B, 3, H, W).
 
         Raises:
             DataError: If a file is missing or is no readable image.
@@ -76,31 +83,42 @@ class ImageFiles:
         return self._threads[1]
 
     def _decode(self, path: str) -> np.ndarray:
-        """The pixels (S, S, 3) of an image."""
-        from PIL import Image
+        """The pixels (H, W, 3) of an image."""
+        size = self.width, self.height
+        with opened_image(path) as file:
+            # A JPEG of four times the size or more is decoded at a half, a quarter or an eighth of its own size.
+            file.draft(None, (2 * self.width, 2 * self.height))
+            image = file if file.mode == "RGB" else file.convert("RGB")
+            if image.size != size:
+                image = image.resize(size, resample=2)  # bilinear
+            return np.array(image)
 
-        side = self.image_size
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise OSError("it is no regular file")  # opening a pipe would wait for its writer
-            with Image.open(path) as file:
-                # A JPEG of four times the size or more is decoded at a half, a quarter or an eighth of its own size.
-                file.draft(None, (2 * side, 2 * side))
-                image = file if file.mode == "RGB" else file.convert("RGB")
-                if image.size != (side, side):
-                    image = image.resize((side, side), Image.Resampling.BILINEAR)
-                return np.array(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-            raise DataError(f"The image {path} cannot be read ({error}); replace it or remove it.") from error
+
+@contextmanager
+def opened_image(path: str) -> Iterator[Any]:
+    """Open an image by Pillow, which reads its head alone until its pixels are asked for.
+
+    Raises:
+        DataError: If the file is missing or no image, or if the block finds that it is damaged.
+    """
+    from PIL import Image
+
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("it is no regular file")  # opening a pipe would wait for its writer
+        with Image.open(path) as file:
+            yield file
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
+        raise DataError(f"The image {path} cannot be read ({error}); replace it or remove it.") from error
 
 
 class GreyFiles(ImageFiles):
-    """Images (N, 1, S, S), uint8: the luminance of each file, as ITU-R 601 weighs its colours."""
+    """Images (N, 1, H, W), uint8: the luminance of each file, as ITU-R 601 weighs its colours."""
 
     @property
     @override
     def shape(self) -> torch.Size:
-        return torch.Size((len(self.paths), 1, self.image_size, self.image_size))
+        return torch.Size((len(self.paths), 1, self.height, self.width))
 
     @override
     def __getitem__(self, index: Tensor, /) -> Tensor:
@@ -108,26 +126,6 @@ class GreyFiles(ImageFiles):
         # The weights of Pillow's mode L: they sum to 2^16, so that a grey image stays as it is.
         grey = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
         return grey.to(torch.uint8)[:, None]
-
-
-def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
-    """Any images in one folder per class, 224 pixels wide unless told otherwise.
-
-    With folders `train` and `test` (or `val`) in `data_dir`, these hold the class folders; else one fifth of each
-    class, drawn by `seed`, is the test split. Classes are numbered in the order of their names. Images may lie in
-    folders of a class folder, however deep.
-
-    Raises:
-        DataError: If there are fewer than two class folders, or one of them holds no image or cannot be read.
-    """
-    test_dir = next((data_dir / name for name in ("test", "val") if (data_dir / name).is_dir()), None)
-    size, name = image_size or 224, data_dir.resolve().name
-    if test_dir is not None and (data_dir / "train").is_dir():
-        classes = _class_folders(data_dir / "train")
-        train = _labelled(data_dir / "train", classes, test_dir)
-        return _dataset(name, size, train, _labelled(test_dir, classes, data_dir / "train"), classes)
-    classes = _class_folders(data_dir)
-    return _held_out(name, *_labelled(data_dir, classes), seed, size, classes=classes)
 
 
 def tiny_imagenet(data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -141,14 +139,14 @@ def tiny_imagenet(data_dir: Path, seed: int, image_size: int) -> Dataset:
     root = _root(data_dir, "tiny_imagenet", "tiny-imagenet-200", ("train", "val/val_annotations.txt"))
     classes = _class_folders(root / "train")
     number = {name: i for i, name in enumerate(classes)}
-    rows = [line.split("\t") for line in (root / "val" / "val_annotations.txt").read_text().splitlines() if line]
+    rows = [line.split("\t") for line in read_list(root / "val" / "val_annotations.txt").splitlines() if line]
     if any(len(row) < 2 or row[1] not in number for row in rows):
         raise DataError(
             f"The file {root / 'val' / 'val_annotations.txt'} names a class that is not in {root / 'train'}; "
             "unpack tiny-imagenet-200.zip again."
         )
     test = [str(root / "val" / "images" / row[0]) for row in rows], torch.tensor([number[row[1]] for row in rows])
-    return _dataset("tiny_imagenet", image_size or 64, _labelled(root / "train", classes), test, classes)
+    return _dataset("tiny_imagenet", image_size or 64, labelled(root / "train", classes), test, classes)
 
 
 def core50(data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -164,10 +162,10 @@ def core50(data_dir: Path, seed: int, image_size: int) -> Dataset:
     objects = [f"o{thing}" for thing in range(1, 51)]
     tested = (3, 7, 10)
     train, test = (
-        [_labelled(root / f"s{session}", objects) for session in range(1, 12) if (session in tested) == is_test]
+        [labelled(root / f"s{session}", objects) for session in range(1, 12) if (session in tested) == is_test]
         for is_test in (False, True)
     )
-    return _dataset("core50", image_size or 128, _joined(train), _joined(test), objects)
+    return _dataset("core50", image_size or 128, joined(train), joined(test), objects)
 
 
 def omniglot(data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -181,14 +179,14 @@ def omniglot(data_dir: Path, seed: int, image_size: int) -> Dataset:
     """
     parts = ("images_background", "images_evaluation")
     root = _root(data_dir, "omniglot", "omniglot-py", parts, "images_background.zip and images_evaluation.zip")
-    found: list[_Labelled] = []
+    found: list[Labelled] = []
     n_classes = 0
     for folder in (root / part / alphabet for part in parts for alphabet in _class_folders(root / part)):
         characters = _class_folders(folder)
-        paths, labels = _labelled(folder, characters)
+        paths, labels = labelled(folder, characters)
         found.append((paths, labels + n_classes))
         n_classes += len(characters)
-    return _held_out("omniglot", *_joined(found), seed, image_size or 28, grey=True)
+    return _held_out("omniglot", *joined(found), seed, image_size or 28, grey=True)
 
 
 def tiered_imagenet(part: str, data_dir: Path, seed: int, image_size: int) -> Dataset:
@@ -209,7 +207,7 @@ def tiered_imagenet(part: str, data_dir: Path, seed: int, image_size: int) -> Da
     name = f"tiered_imagenet:{part}"
     root = _root(data_dir, name, "tiered_imagenet", [part], "the class folders") / part
     classes = _class_folders(root)
-    return _held_out(name, *_labelled(root, classes), seed, image_size or 84, classes=classes)
+    return _held_out(name, *labelled(root, classes), seed, image_size or 84, classes=classes)
 
 
 tiered_imagenet_train = partial(tiered_imagenet, "train")
@@ -237,12 +235,12 @@ def _held_out(
     return Dataset(name, splits[0], splits[1], splits[2], splits[3], max_value=255, class_names=tuple(classes))
 
 
-def _dataset(name: str, size: int, train: _Labelled, test: _Labelled, classes: Sequence[str]) -> Dataset:
+def _dataset(name: str, size: int, train: Labelled, test: Labelled, classes: Sequence[str]) -> Dataset:
     x, x_test = ImageFiles(train[0], size), ImageFiles(test[0], size)
     return Dataset(name, x, train[1], x_test, test[1], max_value=255, class_names=tuple(classes))
 
 
-def _joined(parts: Sequence[_Labelled]) -> _Labelled:
+def joined(parts: Sequence[Labelled]) -> Labelled:
     """The images of all parts, one behind the other."""
     return chain.from_iterable(paths for paths, _ in parts), torch.cat([labels for _, labels in parts])
 
@@ -261,10 +259,10 @@ def _root(data_dir: Path, key: str, folder: str, needed: Sequence[str], archive:
 
 def _class_folders(root: Path) -> list[str]:
     """Return the names of the class folders in `root`, in order."""
-    names = _folders_in(root) if root.is_dir() else []
+    names = folders_in(root) if root.is_dir() else []
     if len(names) < 2:
         inner = root / names[0] if names else root
-        deeper = len(names) == 1 and len(_folders_in(inner)) > 1
+        deeper = len(names) == 1 and len(folders_in(inner)) > 1
         remedy = f"if they are in {inner}, name that folder" if deeper else "name the folder that holds them"
         raise DataError(
             f"The folder {root} needs one folder of images per class, two classes at least; found {len(names)}; "
@@ -273,31 +271,40 @@ def _class_folders(root: Path) -> list[str]:
     return names
 
 
-def _folders_in(root: Path) -> list[str]:
+def folders_in(root: Path) -> list[str]:
+    """The names of the folders in a folder, in order, without hidden ones."""
     try:
         return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
         raise _unreadable(error) from error
 
 
+def read_list(path: Path) -> str:
+    """The text of a file that a published data set holds beside its images; raises `DataError` if it is none."""
+    try:
+        return read_bytes(path).decode()
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"The file {path} cannot be read ({reason_of(error)}); unpack the data set again.") from error
+
+
 def _unreadable(error: OSError) -> DataError:
     return DataError(f"The folder {error.filename} cannot be read ({error.strerror}); allow it, or remove the folder.")
 
 
-def _labelled(root: Path, classes: Sequence[str], *others: Path) -> _Labelled:
+def labelled(root: Path, classes: Sequence[str], *others: Path, may_be_empty: bool = False) -> Labelled:
     """The image files in the class folders of `root`, however deep, and their labels (n,).
 
     Links within a class folder lead neither to another class nor to the class folders of the `others`.
     """
-    unknown = sorted(set(_folders_in(root)) - set(classes))
+    unknown = sorted(set(folders_in(root)) - set(classes))
     if unknown:
         raise DataError(f"The folder {root / unknown[0]} is no class of the training split; remove or rename it.")
-    elsewhere = [part / name for part in (root, *others) for name in ("", *_folders_in(part))]
+    elsewhere = [part / name for part in (root, *others) for name in ("", *folders_in(part))]
     counts: list[int] = []
 
     def found() -> Iterator[str]:
         for name in classes:
-            files = _images_in(root / name, elsewhere)
+            files = _images_in(root / name, elsewhere, may_be_empty)
             counts.append(len(files))
             yield from files
 
@@ -305,10 +312,10 @@ def _labelled(root: Path, classes: Sequence[str], *others: Path) -> _Labelled:
     return paths, torch.arange(len(classes)).repeat_interleave(torch.tensor(counts))
 
 
-def _images_in(folder: Path, elsewhere: Collection[Path]) -> list[str]:
-    """As `image_files`, of a class folder, which may be missing but not empty."""
+def _images_in(folder: Path, elsewhere: Collection[Path], may_be_empty: bool) -> list[str]:
+    """As `image_files`, of a class folder, which may be missing."""
     files = image_files(folder, elsewhere) if folder.is_dir() else []
-    if not files and folder.is_dir():
+    if not files and folder.is_dir() and not may_be_empty:
         raise DataError(f"The class folder {folder} holds no image; add some or remove it.")
     return files
 
@@ -376,6 +383,15 @@ class _Walk:
         if identity not in self._seen:
             self._seen.add(identity)
             to.append(path)
+
+
+def holds_image(folder: Path) -> bool:
+    """Whether a folder holds an image itself, not only in folders within it."""
+    try:
+        with os.scandir(folder) as found:
+            return any(is_image(entry.name) and entry.is_file() for entry in found)
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def is_image(path: str) -> bool:

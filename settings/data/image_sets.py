@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
+from redwood.core.files import read_bytes
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.download import quiet, reason, staging
 from redwood.settings.data.folders import ImageFiles
@@ -43,7 +44,7 @@ def read_idx(path: Path, n_dimensions: int) -> Tensor:
         DataError: If the file is unreadable, truncated, or holds something else.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = gzip.decompress(read_bytes(path)) if path.suffix == ".gz" else read_bytes(path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"The file {path} cannot be read ({error}); fetch it again.") from error
     start = 4 + 4 * n_dimensions

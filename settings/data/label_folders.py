@@ -9,7 +9,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.data.folders import ImageFiles
+from redwood.settings.data.folders import ImageFiles, read_list
 
 COCO_SPLITS = ("train2017", "val2017")
 NUS_SPLITS = ("Train", "Test")
@@ -58,7 +58,7 @@ def nus_wide(data_dir: Path, seed: int, image_size: int) -> Dataset:
         raise DataError(f"The folder {root / labels} holds no files Labels_..._Train.txt; {remedy}.")
     x, y = [], []
     for split, name in zip(NUS_SPLITS, lists, strict=True):
-        files = [line.strip().replace("\\", "/") for line in (root / name).read_text().splitlines() if line.strip()]
+        files = [line.strip().replace("\\", "/") for line in read_list(root / name).splitlines() if line.strip()]
         columns = [_column(root / labels / f"Labels_{concept}_{split}.txt", len(files)) for concept in concepts]
         x.append(ImageFiles([root / "Flickr" / file for file in files], image_size or SIZE))
         y.append(torch.stack(columns, dim=1))
@@ -81,7 +81,7 @@ def _root(data_dir: Path, key: str, needed: Sequence[str], remedy: str) -> Path:
 def _instances(path: Path) -> dict[str, set[int]]:
     """The numbers of the categories in each image, by file, in the order of the list."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_list(path))
         images: dict[int, tuple[str, set[int]]] = {one["id"]: (one["file_name"], set()) for one in content["images"]}
         for thing in content["annotations"]:
             images[thing["image_id"]][1].add(thing["category_id"])
@@ -94,7 +94,7 @@ def _instances(path: Path) -> dict[str, set[int]]:
 
 def _column(path: Path, n: int) -> Tensor:
     """Which of `n` images have a label (n,), bool."""
-    lines = path.read_text().split() if path.is_file() else []
+    lines = read_list(path).split() if path.is_file() else []
     if len(lines) != n or not set(lines) <= {"0", "1"}:
         raise DataError(
             f"The file {path} needs one line, 0 or 1, for each of {n} images, but has {len(lines)}; unpack "

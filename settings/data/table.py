@@ -19,7 +19,7 @@ DATASETS: dict[str, str] = {
     "prototypes_20": "redwood.settings.data.prototypes:prototypes_20",
     "coco": "redwood.settings.data.label_folders:coco",
     "nus_wide": "redwood.settings.data.label_folders:nus_wide",
-    "image_folder": "redwood.settings.data.folders:image_folder",
+    "image_folder": "redwood.settings.data.image_folder:image_folder",
 } | {
     f"drift_{task}:{kind}": f"redwood.settings.data.drift:{task}_{kind}"
     for task in ("regression", "classification")

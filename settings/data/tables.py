@@ -14,8 +14,9 @@ from redwood.core.extras import load_extra
 from redwood.settings.data.columns import Columns
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.rows import dataset_of_rows, is_text, read_rows, refuse_missing
+from redwood.settings.data.sources import TABLE_FILES, refuse_no_file
 
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = TABLE_FILES
 # By default, pandas reads some 256 kB at a time, which would be a row or less of a wider table.
 _MANY_COLUMNS = 10_000
 # A column of texts with more values than this is no category.
@@ -43,8 +44,7 @@ def read_table(path: Path, columns: Columns) -> Any:
     Raises:
         RedwoodError: If the file is missing or unreadable, or several of its columns have the name of one of these.
     """
-    if not path.is_file():
-        raise DataError(f"The table {path} does not exist; give the path of a .csv or .parquet file.")
+    refuse_no_file(path.name, path)
     pandas = load_extra("pandas", "data", f"The table {path}")
     is_csv = path.suffix.lower() == ".csv"
     try:

@@ -8,6 +8,7 @@ import yaml
 
 from redwood.core import plain_yaml
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError
+from redwood.core.files import read_text
 from redwood.core.schema import ListOf, Number, Record, Spec, Text
 from redwood.settings.data.views import TRANSFORMS, View
 
@@ -99,10 +100,12 @@ def read_yaml(path: Path) -> Any:
         DataError: If the file is missing or no YAML, or sets a key twice.
     """
     try:
-        return plain_yaml.read_yaml(path.read_text(encoding="utf-8"))
+        return plain_yaml.read_yaml(read_text(path))
     except RedwoodError as error:
         raise DataError(f"The file {path} {error}") from None
     except FileNotFoundError as error:
         raise DataError(f"There is no file {path}; check the path.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise DataError(f"The file {path} cannot be read ({error.strerror}); name another one.") from error
+    except (ValueError, yaml.YAMLError) as error:
         raise DataError(f"The file {path} cannot be read as YAML ({' '.join(str(error).split())}).") from error

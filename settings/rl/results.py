@@ -77,6 +77,20 @@ class ReturnResults(Results):
         further = {} if self.evaluations is None else self._success_metrics() | self._curve_metrics()
         return super().metrics | {"normalised_return": self._normalised_return()} | further
 
+    @override
+    def why_undefined(self, name: str) -> str:
+        if name not in ("normalised_return", "forward_transfer", "success_forward_transfer"):
+            return ""
+        if name != "normalised_return" and self.num_phases == 1:
+            return "needs a phase per task"
+        if self.reference is None:
+            return "needs --reference"
+        if self.random_return is None:
+            return "needs --eval_tasks all"
+        pairs = zip(self.reference["returns"], self.random_return, strict=True)
+        known = any(single is not None and single > random for single, random in pairs)
+        return "" if known else "the reference is no better than random actions"
+
     @property
     def steps_per_phase(self) -> int:
         """Environment steps that each phase may take, over all workers."""

@@ -14,7 +14,9 @@ import pytest
 from redwood.core.errors import DataError, InvalidOptionError, StorageError
 from redwood.core.files import (
     link_or_copy,
+    read_bytes,
     read_json,
+    read_text,
     refuse_foreign,
     remove_temporaries,
     replacing,
@@ -146,3 +148,25 @@ def test_what_is_read_is_a_file_of_a_size_that_is_written(tmp_path, monkeypatch)
         file.truncate(2**31)
     with pytest.raises(DataError, match="has 2,147,483,648 bytes, more than any"):
         read_json(tmp_path / "large")
+
+
+class TestRegularFiles:
+    def test_reads_a_file(self, tmp_path):
+        (tmp_path / "a").write_bytes("ä".encode())
+        assert (read_bytes(tmp_path / "a"), read_text(tmp_path / "a")) == ("ä".encode(), "ä")
+
+    @pytest.mark.parametrize(
+        ("make", "reason"),
+        [
+            (os.mkfifo, "it is no regular file"),
+            (lambda path: path.symlink_to("/dev/zero"), "it is no regular file"),
+            (Path.mkdir, "Is a directory"),
+            (lambda path: path.write_bytes(bytes(7)), "it has 7 bytes, and 6 are the most"),
+            (lambda path: None, "No such file or directory"),
+        ],
+    )
+    def test_refuses_all_else(self, tmp_path, make, reason):
+        make(tmp_path / "given")
+        with pytest.raises(OSError) as e:
+            read_bytes(tmp_path / "given", 6)
+        assert e.value.strerror == reason

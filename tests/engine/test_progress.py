@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from redwood.engine import progress
-from redwood.engine.progress import BarReporter, LineReporter, Reporter, make_reporter
+from redwood.engine.progress import BarReporter, LineReporter, Reporter, about, make_reporter
 
 
 @pytest.fixture
@@ -32,14 +32,56 @@ class TestChoice:
         assert type(make_reporter(quiet=False, num_phases=2)) is Reporter
 
 
-def test_line(capsys, monkeypatch):
-    seconds = iter([10.0, 12.5])
-    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(seconds))
-    with LineReporter(3) as reporter:
+def test_line(capsys):
+    seconds = iter([10.0, 11.0, 12.5])
+    with LineReporter(3, clock=lambda: next(seconds)) as reporter:
         reporter.phase_started(1, steps=7)
         reporter.step(3)
         reporter.phase_finished(1, 0.75)
     assert capsys.readouterr().out == "phase 2/3: 7 steps in 2.5 s, accuracy on the tasks so far 75.0 %\n"
+
+
+class TestLinesInside:
+    """Lines inside a long phase say how long the run goes on, also where nobody looks."""
+
+    @pytest.fixture
+    def clock(self):
+        """A clock that shows what is put into its list."""
+        return [0.0]
+
+    def test_the_first_ones_come_early_and_the_pauses_grow(self, capsys, clock):
+        with LineReporter(1, clock=lambda: clock[0]) as reporter:
+            reporter.phase_started(0, steps=1000)
+            for second in range(1, 401):
+                clock[0] = float(second)
+                reporter.step(second)
+        shown = [int(line.split()[2]) for line in capsys.readouterr().out.splitlines()]
+        assert shown == [2, 6, 14, 30, 62, 122, 182, 242, 302, 362]
+
+    def test_the_time_to_the_end_counts_later_phases_as_the_earlier_ones(self, capsys, clock):
+        with LineReporter(4, clock=lambda: clock[0]) as reporter:
+            reporter.phase_started(0, steps=100)
+            clock[0] = 200.0
+            reporter.phase_finished(0, 0.5)
+            clock[0] = 300.0  # its tests count, too
+            reporter.phase_started(1, steps=100)
+            clock[0] = 325.0
+            reporter.step(25)
+        first, second = capsys.readouterr().out.splitlines()
+        assert first == "phase 1/4: 100 steps in 200.0 s, accuracy on the tasks so far 50.0 %; about 10 min to the end"
+        # 75 s of this phase, and two like the mean of 300 s and 100 s.
+        assert second == "phase 2/4: 25 of 100 steps in 25.0 s; about 8 min to the end"
+
+    def test_a_single_slow_step_is_told(self, capsys, clock):
+        with LineReporter(1, clock=lambda: clock[0]) as reporter:
+            reporter.phase_started(0, steps=3)
+            clock[0] = 30.0
+            reporter.step(1)
+        assert capsys.readouterr().out == "phase 1/1: 1 of 3 steps in 30.0 s; about 60 s to the end\n"
+
+    @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h")])
+    def test_units(self, seconds, text):
+        assert about(seconds) == f"about {text}"
 
 
 def test_a_phase_that_ends_early(capsys):
@@ -64,6 +106,13 @@ def test_bar(terminal):
         assert f"150/{200 + index}" in shown
         assert f"phase {index + 1}/2: {200 + index} steps in " in shown
     assert shown.rstrip().endswith("\x1b[2K"), "the line of the bar is erased"
+
+
+def test_the_bar_shows_notes_as_they_are(terminal):
+    """Names of classes and folders are no markup."""
+    with BarReporter(1) as reporter:
+        reporter.note("photos: [red] and [/] are classes")
+    assert "photos: [red] and [/] are classes" in terminal.getvalue()
 
 
 def test_the_bar_goes_when_a_run_fails(terminal):

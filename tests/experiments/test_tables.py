@@ -10,6 +10,7 @@ from redwood.experiments.tables import print_results, shortened
 from redwood.settings.acquisition.results import AcquisitionResults
 from redwood.settings.osaka.results import OsakaResults
 from redwood.settings.results import Results
+from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.cost import USES, Cost
 from redwood.settings.scores.slices import SliceScores
 
@@ -100,6 +101,29 @@ class TestPrintResults:
             assert words(text, name) == ["\N{EN DASH}"]
         assert words(text, "after training") == ["50.0", "60.0"]
         assert "top-5" not in text
+
+    @pytest.mark.parametrize(
+        ("fields", "reasons"),
+        [
+            ({}, {"normalised return": "needs --reference", "forward transfer": "needs --reference"}),
+            ({"num_phases": 1}, {"forward transfer": "needs a phase per task"}),
+            (
+                {"reference": {"returns": [9.0, 9.0], "areas": [5.0, 5.0]}},
+                {"normalised return": "needs --eval_tasks all"},
+            ),
+            (
+                {"reference": {"returns": [1.0, 1.0], "areas": [1.0, 1.0]}, "untrained_accuracy": [1.0, 2.0]},
+                {"normalised return": "the reference is no better than random actions"},
+            ),
+        ],
+    )
+    def test_what_agents_lack_has_a_reason_beside_it(self, fields, reasons):
+        matrix = [[5.0, 1.0], [4.0, 6.0]][: fields.get("num_phases", 2)]
+        given = {"accuracy_matrix": matrix, "num_phases": 2, "config": {"steps_per_task": 10}} | fields
+        results = ReturnResults(setting="incremental_rl", method="dqn", dataset="CartPole-v1", seed=0, **given)
+        text = printed(print_results, results)
+        for name, reason in reasons.items():
+            assert words(text, f"{name} ({reason})") == ["\N{EN DASH}"]
 
     def test_cost_has_units(self):
         text = printed(

@@ -1,5 +1,7 @@
 import re
 import socket
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +50,21 @@ class TestByName:
     )
     def test_others_are_known(self, name: str, kind: type) -> None:
         assert type(StrategyRegistry.get(name)) is kind
+
+    def test_the_buffers_alone_give_lightning_no_name(self) -> None:
+        """They need no Lightning; the import of a strategy gives it all names, as the page on Lightning says."""
+        program = """
+import sys
+import redwood.buffers
+assert "pytorch_lightning" not in sys.modules
+from pytorch_lightning.strategies import StrategyRegistry
+print(sorted(name for name in StrategyRegistry if name.startswith("async")))
+from redwood.buffers import AsyncRehearsalStrategy
+print(sorted(name for name in StrategyRegistry if name.startswith("async")))
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+        names = [f"async_rehearsal{end}" for end in ("", "_find_unused_parameters_true", "_fsdp", "_model_parallel")]
+        assert done.stdout.splitlines() == ["[]", str(names)]
 
     def test_trains_with_default_options(self) -> None:
         module = Looking()

@@ -1,0 +1,224 @@
+"""A folder of a user's images: which of its folders are tasks and classes, and which size the images get."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from redwood.core.errors import DataError
+from redwood.settings.data.checks import check_utf8
+from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.folders import ImageFiles, Labelled, folders_in, holds_image, joined, labelled, opened_image
+from redwood.settings.data.holdout import hold_out, hold_out_rows
+from redwood.settings.data.paths import PathTable
+
+MOST_PIXELS = 224  # height and width of images whose size nobody has named
+_LOOKED_AT = 100
+_MOST_NAMES = 12  # of classes or tasks in one line
+# Names by which other programs call the two splits: as tasks, one would be trained on what the other tests.
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which folders hold the images.
+
+    Attributes:
+        tasks: The task folders in the order of their names; empty: the class folders are in the folder itself.
+        classes: The class folders in the order of their names.
+    """
+
+    tasks: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def image_folder(data_dir: Path, seed: int, image_size: int) -> Dataset:
+    """Any images in one folder per class, or in one folder per task that holds the folders of all classes.
+
+    With folders `train` and `test` (or `val`) in `data_dir`, these hold the class folders or the task folders; else one
+    fifth of each class (of each task), drawn by `seed`, is the test split. Classes and tasks are numbered in the order
+    of their names. Images may lie in folders of a class folder, however deep, beside others.
+
+    Args:
+        data_dir: The folder.
+        seed: Draws the test split.
+        image_size: Height and width of all images in pixels. 0: the size of those looked at, if it is the same and at
+            most 224; else squares as large as the longest side among them, up to 224.
+
+    Raises:
+        DataError: If the folders are in none of the two layouts, or one of them holds no image or cannot be read.
+    """
+    test_dir = next((data_dir / name for name in ("test", "val") if (data_dir / name).is_dir()), None)
+    if not (data_dir / "train").is_dir():
+        test_dir = None
+    root = data_dir if test_dir is None else data_dir / "train"
+    layout = _layout_of(root)
+    check_utf8("a task", layout.tasks)
+    if test_dir and layout.tasks and folders_in(test_dir) != list(layout.tasks):
+        differing = sorted(set(folders_in(test_dir)) ^ set(layout.tasks))
+        raise DataError(f"Only one of {root} and {test_dir} has the task folder {differing[0]}; give both the same.")
+    train = _read(root, layout, *([test_dir] if test_dir else []))
+    labels = train[0][1]
+    never = [name for label, name in enumerate(layout.classes) if not bool((labels == label).any())]
+    if never:
+        raise DataError(f"No task of {root} has an image of the class {never[0]}; add some or remove its folders.")
+    name = data_dir.resolve().name
+    splits = [train, _read(test_dir, layout, root)] if test_dir else _held_out(name, train, seed)
+    return _dataset(name, layout, splits, image_size)
+
+
+def with_images_like(data: Dataset, shape: Sequence[int]) -> Dataset:
+    """The data, whose image files are brought to the shape (3, H, W) of other images; all other samples as they are."""
+    x, x_test = data.x, data.x_test
+    if not isinstance(x, ImageFiles) or not isinstance(x_test, ImageFiles) or len(shape) != 3 or shape[0] != x.shape[1]:
+        return data
+    size = shape[1], shape[2]
+    if size == (x.height, x.width):
+        return data
+    note = f"{data.note}, brought to {size[1]} x {size[0]} pixels as in the run before"
+    return replace(data, x=x.at(*size), x_test=x_test.at(*size), note=note)
+
+
+def _layout_of(root: Path) -> _Layout:
+    names = folders_in(root) if root.is_dir() else []
+    if len(names) < 2:
+        inner = root / names[0] if names else root
+        deeper = len(names) == 1 and len(folders_in(inner)) > 1
+        remedy = f"if they are in {inner}, name that folder by --dataset" if deeper else "give each class a folder"
+        raise _no_layout(root, f"two folders of classes at least are needed, found {len(names)}", remedy)
+    inside = {name: frozenset(folders_in(root / name)) for name in names if not holds_image(root / name)}
+    repeated = _repeated(root, inside)
+    if repeated is None:
+        return _Layout((), tuple(names))
+    if len(inside) < len(names):
+        beside = next(name for name in names if name not in inside)
+        raise _no_layout(root, f"{root / beside} holds images, and other folders repeat {repeated}")
+    if len(set(inside.values())) > 1:
+        one = names[0]
+        other = next(name for name in names if inside[name] != inside[one])
+        raise _no_layout(root, f"{one} holds the folders {_listed(inside[one])}, and {other} {_listed(inside[other])}")
+    return _task_layout(root, names, sorted(inside[names[0]]))
+
+
+def _repeated(root: Path, inside: dict[str, frozenset[str]]) -> str | None:
+    """A folder name that may be a class of several tasks; None if these folders are classes.
+
+    Args:
+        root: The folder around them.
+        inside: The folders in each folder that holds no image itself.
+
+    Raises:
+        DataError: If each holds only folders of its own, so that both levels may be the classes.
+    """
+    found = list(chain.from_iterable(inside.values()))
+    if len(set(found)) < 2:  # all images of a class in one folder more, such as `images`
+        return None
+    again = sorted(name for name in set(found) if found.count(name) > 1)
+    if not again and all(inside.values()) and len(inside) == len(folders_in(root)):
+        one = next(iter(inside))
+        raise _no_layout(root, f"no image lies beside the folders {_listed(inside[one])} of {one}")
+    return again[0] if again else None
+
+
+def _task_layout(root: Path, tasks: Sequence[str], classes: Sequence[str]) -> _Layout:
+    split = next((name for name in tasks if name.lower() in _SPLITS), None)
+    if split is not None:
+        raise DataError(
+            f"The folder {root / split} has the name of a split, and stands beside {_listed(set(tasks) - {split})}; "
+            "call the two splits train and test."
+        )
+    for task in tasks:
+        if _layout_of(root / task).tasks:
+            raise _no_layout(root, f"{root / task / classes[0]} holds folders that {classes[1]} beside it repeats")
+    return _Layout(tuple(tasks), tuple(classes))
+
+
+def _no_layout(root: Path, why: str, remedy: str = "") -> DataError:
+    return DataError(
+        f"The folder {root} is neither CLASS/file nor TASK/CLASS/file with the same classes in each task ({why}); "
+        f"{remedy or 'move the images, and make an empty folder for each class that a task lacks'}."
+    )
+
+
+def _read(root: Path, layout: _Layout, *others: Path) -> tuple[Labelled, Tensor | None]:
+    """The image files, their labels (n,), and their tasks (n,) if there are any.
+
+    Args:
+        root: The folder.
+        layout: Its layout.
+        others: Where the images of the other split are; no link leads there.
+    """
+    if not layout.tasks:
+        return labelled(root, layout.classes, *others), None
+    folders = [part / task for part in (root, *others) for task in layout.tasks]
+    parts = [
+        labelled(folder, layout.classes, *(other for other in folders if other != folder), may_be_empty=True)
+        for folder in folders[: len(layout.tasks)]
+    ]
+    tasks = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(labels) for _, labels in parts]))
+    return joined(parts), tasks
+
+
+def _held_out(name: str, read: tuple[Labelled, Tensor | None], seed: int) -> list[tuple[Labelled, Tensor | None]]:
+    """The training and the test split: one fifth of each class, or of each class of each task."""
+    (files, labels), tasks = read
+    paths = files if isinstance(files, PathTable) else PathTable(files)
+    if tasks is None:
+        index = hold_out(name, labels.numpy(), seed)
+    else:
+        is_test = torch.from_numpy(hold_out_rows(name, labels.numpy(), tasks.numpy(), None, seed))
+        index = (~is_test).nonzero().flatten(), is_test.nonzero().flatten()
+    return [
+        ((PathTable(paths[row] for row in rows.tolist()), labels[rows]), None if tasks is None else tasks[rows])
+        for rows in index
+    ]
+
+
+def _dataset(name: str, layout: _Layout, splits: Sequence[tuple[Labelled, Tensor | None]], image_size: int) -> Dataset:
+    (train, contexts), (test, contexts_test) = splits
+    x, x_test = ImageFiles(train[0], image_size or 1), ImageFiles(test[0], image_size or 1)
+    size, change = (image_size, image_size), "brought to "
+    if not image_size:
+        size, change = _natural_size(x.paths)
+    data = Dataset(
+        name,
+        x.at(*size),
+        train[1],
+        x_test.at(*size),
+        test[1],
+        contexts=contexts,
+        contexts_test=contexts_test,
+        max_value=255,
+        class_names=layout.classes,
+        task_names=layout.tasks,
+    )
+    of_tasks = f" in {len(layout.tasks)} tasks ({_listed(layout.tasks)})" if layout.tasks else ""
+    return replace(
+        data,
+        note=f"{name}: {len(x)} training and {len(x_test)} test images of {len(layout.classes)} classes "
+        f"({_listed(layout.classes)}){of_tasks}, {change}{size[1]} x {size[0]} pixels",
+    )
+
+
+def _natural_size(paths: PathTable) -> tuple[tuple[int, int], str]:
+    """Height and width that images get if no option names them; and from which sizes they are resized, for a note."""
+    spread = torch.linspace(0, len(paths) - 1, min(_LOOKED_AT, len(paths)), dtype=torch.float64).long()
+    found = set()
+    for row in spread.tolist():
+        with opened_image(paths[row]) as file:
+            found.add(file.size)
+    width, height = min(found)
+    longest = max(max(size) for size in found)
+    if len(found) == 1 and longest <= MOST_PIXELS:
+        return (height, width), ""
+    shown = [f"{size[0]} x {size[1]}" for size in sorted(found, key=lambda size: size[0] * size[1])]
+    side = min(longest, MOST_PIXELS)
+    return (side, side), f"resized from {' ... '.join(dict.fromkeys((shown[0], shown[-1])))} to "
+
+
+def _listed(names: Sequence[str] | frozenset[str] | set[str]) -> str:
+    own = sorted(names)
+    return ", ".join(own[:_MOST_NAMES]) + (", ..." if len(own) > _MOST_NAMES else "")
