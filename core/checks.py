@@ -46,7 +46,10 @@ def refuse_untyped_options(cls: type) -> None:
             continue
         typed = f"{name}: {type(value).__name__} = {value!r}"
         if name in options and name not in own:
-            raise TypeError(f"{cls.__name__}.{name} = {value!r} does not change the option {name}; write {typed}.")
+            raise TypeError(
+                f"{cls.__name__}.{name} = {value!r} does not change the option {name}; write {typed}, and the "
+                "comment that it has there."
+            )
         if name not in declared and not name.startswith("_") and name == name.lower():
             warnings.warn(
                 f"{cls.__name__}.{name} = {value!r} has no type, and so it is no option; write {typed}, "

@@ -141,7 +141,7 @@ def _import(location: str, kind: str, reference: str) -> ModuleType:
     except RedwoodError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}{line_of(error, Path(location).resolve())}"
+        reason = f"{type(error).__name__}: {str(error).rstrip('.')}{line_of(error, Path(location).resolve())}"
         raise RedwoodError(f"{reference} cannot be imported ({reason}).") from error
 
 
