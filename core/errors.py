@@ -16,6 +16,10 @@ class InvalidOptionError(RedwoodError):
     """The value of an option is out of range or contradicts the setting."""
 
 
+class PinnedOptionError(InvalidOptionError):
+    """An option contradicts what a setting promises; under another setting it may have this value."""
+
+
 class UnknownNameError(RedwoodError):
     """No setting, method, data set or network has this name."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeGuard, cast
 
 from redwood.core.checks import check_choice, check_types, refuse_untyped_options, refuse_unused
-from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError
+from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError, PinnedOptionError
 from redwood.core.overrides import refuse_taken_options
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.protocols import AnyPhase, Learner, Stream
@@ -83,13 +83,13 @@ class Setting(ABC, metaclass=_Sealing):
             default: The default. Where the node allows other values only, the nearest one is taken.
 
         Raises:
-            InvalidOptionError: If the node does not allow the value.
+            PinnedOptionError: If the node does not allow the value.
         """
         allowed: Range = getattr(self.assumptions, name)
         if value is None:
             return allowed.clip(default)
         if value not in allowed:
-            raise InvalidOptionError(
+            raise PinnedOptionError(
                 f"--{name} {value} contradicts {type(self).__name__}, which needs {name}{allowed}; "
                 f"leave --{name} out or choose another setting."
             )
