@@ -6,8 +6,7 @@ import importlib.util
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +14,10 @@ from typing import NoReturn
 
 from redwood.core.errors import RedwoodError, UnknownNameError
 from redwood.core.imports import is_reference, may_import
+from redwood.core.neighbours import NeighbourLoader
 
 # The name of a module that was loaded from a file of the user starts with this prefix.
 USER_FILE_PREFIX = "redwood_user_"
-
-# Folder of a user's file -> the modules beside it that it has imported, by their names.
-_neighbours: dict[str, dict[str, ModuleType]] = {}
 
 
 @functools.cache  # a call takes 10 ms, and every look-up needs it
@@ -172,50 +169,24 @@ def _load_module(kind: str, name: str) -> ModuleType:
 def load_file(kind: str, path: Path) -> ModuleType:
     """Import a Python file by its path, once per process, so that its classes stay the same objects.
 
-    The file can import the modules of its folder, as a script can.
+    The file can import the modules of its folder, as a script can, then and later: see `redwood.core.neighbours`.
     """
     path = path.resolve()
     if not path.is_file():
         raise RedwoodError(f"The {kind} file {path} does not exist.")
     name = f"{USER_FILE_PREFIX}{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
+        loader = NeighbourLoader(name, str(path), path.parent)
+        spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+        assert spec is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            with _neighbours_of(path):
-                spec.loader.exec_module(module)
+            loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
     return sys.modules[name]
-
-
-@contextmanager
-def _neighbours_of(path: Path) -> Iterator[None]:
-    """Let a file import the modules of its folder, and put away those that files of other folders have imported."""
-    folder = str(path.parent)
-    for name in [name for other, modules in _neighbours.items() if other != folder for name in modules]:
-        sys.modules.pop(name, None)
-    own = _neighbours.setdefault(folder, {})
-    sys.modules.update(own)
-    before = set(sys.modules)
-    importlib.invalidate_caches()
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-        new = {name: sys.modules[name] for name in sys.modules.keys() - before}
-        own.update({name: module for name, module in new.items() if _is_beside(name, module, path.parent)})
-
-
-def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether a module is `folder/name.py` or of the package `folder/name`, not of an environment in the folder."""
-    top, file = name.partition(".")[0], getattr(module, "__file__", None)
-    places = (folder / f"{top}.py", folder / top)
-    return file is not None and any(Path(file).resolve().is_relative_to(place) for place in places)
 
 
 def reference_of(cls: type, known: Mapping[str, str]) -> str:
