@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import traceback
 from collections.abc import Iterable
 
 # Errors of the system: the disk, the user's share of it, or the size of a file is at its limit.
@@ -105,3 +106,12 @@ def is_raised_in(error: BaseException, *packages: str) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages
+
+
+def told_of_exit(request: SystemExit) -> str:
+    """The sentence for code of the user that ends the process, such as by `sys.exit(3)`."""
+    where = traceback.extract_tb(request.__traceback__)[-1]
+    return (
+        f"The run was ended by SystemExit({request.code!r}) in {where.filename}, line {where.lineno}; raise another "
+        "error there, or return."
+    )

@@ -137,8 +137,11 @@ def _import(location: str, kind: str, reference: str) -> ModuleType:
         return load_file(kind, Path(location)) if location.endswith(".py") else _load_module(kind, location)
     except RedwoodError:
         raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).rstrip('.')}{line_of(error, Path(location).resolve())}"
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, Exception) and type(error) is not SystemExit:  # a signal asks the process to end
+            raise
+        message = f": {str(error).rstrip('.')}" if str(error) else ""
+        reason = f"{type(error).__name__}{message}{line_of(error, Path(location).resolve())}"
         raise RedwoodError(f"{reference} cannot be imported ({reason}).") from error
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from redwood.cli import main
-from tests.cli.command import QUICK
+from redwood.engine.processes import WorkerCrashedError
+from tests.cli.command import QUICK, assert_one_sentence
 
 METHOD = """
 from dataclasses import dataclass
@@ -79,3 +80,36 @@ class TestNeighboursThatAreImportedLate:
         sizes = ["--nb_tasks", "1", "--steps_per_task", "32", "--test_episodes", "1", "--max_episode_steps", "5"]
         shared = ["--n_steps", "8", "--n_envs", "2", "--env_processes", "2"]
         assert main([*chosen, *sizes, *shared, "--batch_size", "8", "--quiet", "--run_dir", f"{folder}/run"]) == 0
+
+
+class TestAFileThatEndsTheProcess:
+    """By `sys.exit`, as scripts do: that is told like any other mistake."""
+
+    def told(self, arguments, capsys):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert_one_sentence(said)
+        return said
+
+    @pytest.mark.parametrize("code", ["3", "", "'no more data'"])
+    def test_as_it_is_loaded(self, tmp_path, capsys, code):
+        (tmp_path / "own.py").write_text(f"import sys\n\nsys.exit({code})\n")
+        said = self.told(pair(tmp_path), capsys)
+        assert "own.py:Own cannot be imported (SystemExit" in said and "in line 3" in said
+
+    def test_in_a_run(self, tmp_path, capsys):
+        (tmp_path / "own.py").write_text(METHOD.replace("from its_helper import times", "raise SystemExit(3)"))
+        (tmp_path / "its_helper.py").write_text(HELPER)
+        said = self.told(pair(tmp_path), capsys)
+        assert f"ended by SystemExit(3) in {tmp_path}/own.py, line 13" in said
+
+    def test_in_a_data_set(self, tmp_path, capsys):
+        (tmp_path / "data.py").write_text("def own(data_dir, seed, image_size):\n    raise SystemExit\n")
+        chosen = ["--setting", "class_incremental", "--method", "random", "--dataset", f"{tmp_path}/data.py:own"]
+        assert "data.py, line 2" in self.told(chosen, capsys)
+
+    def test_in_a_worker(self, tmp_path):
+        (tmp_path / "own.py").write_text(METHOD.replace("from its_helper import times", "raise SystemExit(3)"))
+        (tmp_path / "its_helper.py").write_text(HELPER)
+        with pytest.raises(WorkerCrashedError, match="SystemExit: 3"):
+            main(pair(tmp_path, "distributed_class_incremental"))
