@@ -3,10 +3,13 @@
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
+import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +18,13 @@ from typing import NoReturn
 from redwood.core.errors import RedwoodError, UnknownNameError
 from redwood.core.imports import is_reference, may_import
 from redwood.core.neighbours import NeighbourLoader
+from redwood.core.overrides import ClassWarning
 
 # The name of a module that was loaded from a file of the user starts with this prefix.
 USER_FILE_PREFIX = "redwood_user_"
+
+# What is odd about classes of users' files, until it is told.
+_kept: dict[type, list[warnings.WarningMessage]] = {}
 
 
 @functools.cache  # a call takes 10 ms, and every look-up needs it
@@ -101,7 +108,11 @@ def _attribute(kind: str, reference: str, module: ModuleType, suits: Callable[[o
     location, _, attribute = reference.rpartition(":")
     if not hasattr(module, attribute):
         raise UnknownNameError(f"{kind} in {location}", attribute, _own_names(module, suits))
-    return getattr(module, attribute)
+    found: object = getattr(module, attribute)
+    for cls in inspect.getmro(found) if isinstance(found, type) else ():
+        for warning in _kept.pop(cls, ()):
+            _tell(warning)
+    return found
 
 
 def load_object(kind: str, reference: str) -> object:
@@ -185,11 +196,28 @@ def load_file(kind: str, path: Path) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            loader.exec_module(module)
+            with _class_warnings_kept():
+                loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+@contextmanager
+def _class_warnings_kept() -> Iterator[None]:
+    """Keep what is said of classes until one of them is asked for; a file may have others."""
+    with warnings.catch_warnings(record=True) as told:
+        yield
+    for warning in told:
+        if isinstance(warning.message, ClassWarning):
+            _kept.setdefault(warning.message.cls, []).append(warning)
+        else:
+            _tell(warning)
+
+
+def _tell(warning: warnings.WarningMessage) -> None:
+    warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def reference_of(cls: type, known: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from redwood.core.checks import refuse_untyped_options
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.growth import grow
-from redwood.core.overrides import misnamed_hooks, refuse_taken_options
+from redwood.core.overrides import ClassWarning, misnamed_hooks, refuse_taken_options
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.core.workers import world_size
@@ -84,7 +84,7 @@ class Method(Stateful, ABC):
             refuse_taken_options(cls)
             for name, hook in misnamed_hooks(cls):
                 text = f"{cls.__name__}.{name} is called by nothing; if it is to override {hook}, give it that name."
-                warnings.warn(text, stacklevel=3)  # past the metaclass: the class statement
+                warnings.warn(ClassWarning(text, cls), stacklevel=3)  # past the metaclass: the class statement
         cls.regression = cls.__dict__.get("regression", False)
         cls.multi_label = cls.__dict__.get("multi_label", False)
         cls.stackable = cls.__dict__.get("stackable", False)

@@ -172,6 +172,20 @@ class TestUsersFiles:
         with pytest.raises(RedwoodError, match=r"is the setting, as in .*my_file.py:MySetting\.$"):
             get_setting(str(file))
 
+    def test_only_the_class_that_is_asked_for_is_warned_of(self, file):
+        odd = "class {name}({base}):\n    {option} = 3\n    def augmnet(self): ...\n"
+        classes = [("Base", "Finetune", "extent"), ("Other", "Finetune", "height"), ("Chosen", "Base", "width")]
+        texts = [odd.format(name=name, base=base, option=option) for name, base, option in classes]
+        file.write_text("import warnings\n" + SOURCE + "warnings.warn('of the file')\n" + "".join(texts))
+        with pytest.warns(UserWarning) as told:
+            get_method(f"{file}:Chosen")
+        said = sorted(str(one.message).partition(" ")[0] for one in told)
+        assert said == ["Base.augmnet", "Base.extent", "Chosen.width", "of"]
+        assert {one.filename for one in told} == {str(file)}
+        with pytest.warns(UserWarning, match=r"Other\.(height|augmnet)") as told:
+            get_method(f"{file}:Other")
+        assert len(told) == 2
+
     def test_only_what_suits_is_named(self, file):
         file.write_text(SOURCE + "class Watch:\n    pass\ndef make(): ...\n")
         with pytest.raises(UnknownNameError, match=r"Known: Mine\."):
