@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from redwood.core.errors import InvalidOptionError
-from redwood.core.overrides import ClassWarning
+from redwood.core.errors import ClassWarning, InvalidOptionError
 
 # Annotation of an option -> the types that its value may have; the first one is named in messages.
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}

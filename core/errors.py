@@ -84,6 +84,18 @@ class WorkerLostError(RedwoodError, RuntimeError):
     """Another worker of a data-parallel run has ended or no longer answers."""
 
 
+class ClassWarning(UserWarning):
+    """Says what is odd about a class, while it is being made.
+
+    Attributes:
+        cls: The class.
+    """
+
+    def __init__(self, text: str, cls: type) -> None:
+        super().__init__(text)
+        self.cls = cls
+
+
 def reason_of(error: BaseException) -> str:
     """The first line of an error's message, for use within a sentence; the type of the error if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", "; ")

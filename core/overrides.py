@@ -8,19 +8,6 @@ from types import CodeType
 
 from simple_parsing.docstring import get_attribute_docstring
 
-
-class ClassWarning(UserWarning):
-    """Says what is odd about a class, while it is being made.
-
-    Attributes:
-        cls: The class.
-    """
-
-    def __init__(self, text: str, cls: type) -> None:
-        super().__init__(text)
-        self.cls = cls
-
-
 # How alike two names have to be, from 0 to 1: `policy` and `make_policy` are .706.
 ALIKE = 0.7
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from redwood.core.errors import RedwoodError, UnknownNameError
+from redwood.core.errors import ClassWarning, RedwoodError, UnknownNameError
 from redwood.core.imports import is_reference, may_import
 from redwood.core.neighbours import NeighbourLoader
-from redwood.core.overrides import ClassWarning
 
 # The name of a module that was loaded from a file of the user starts with this prefix.
 USER_FILE_PREFIX = "redwood_user_"

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from redwood.core.checks import refuse_untyped_options
-from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.errors import ClassWarning, NotApplicableError, RedwoodError
 from redwood.core.growth import grow
-from redwood.core.overrides import ClassWarning, misnamed_hooks, refuse_taken_options
+from redwood.core.overrides import misnamed_hooks, refuse_taken_options
 from redwood.core.registry import reference_of
 from redwood.core.state import State, Stateful
 from redwood.core.workers import world_size
