@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from redwood import __version__
-from redwood.core.errors import NotApplicableError, RedwoodError, lack_of_room
+from redwood.core.errors import NotApplicableError, RedwoodError, lack_of_room, told_of_exit
 from redwood.core.imports import only
 from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.printable import printable
@@ -75,6 +75,9 @@ def _answer(argv: list[str]) -> int:
         folder = getattr(stop, "folder", None)
         _print_stop("interrupted" if stop.code == INTERRUPTED else "terminated", *([folder] if folder else []))
         return int(str(stop.code))
+    except SystemExit as request:
+        print(printable(f"error: {told_of_exit(request)}"), file=sys.stderr)
+        return USAGE_ERROR
     except BrokenPipeError:
         # A reader such as `head` has closed the pipe. The rest of the output must not fail when Python ends, either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

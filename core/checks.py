@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import ClassWarning, InvalidOptionError
 
 # Annotation of an option -> the types that its value may have; the first one is named in messages.
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
@@ -46,13 +46,13 @@ def refuse_untyped_options(cls: type) -> None:
             continue
         typed = f"{name}: {type(value).__name__} = {value!r}"
         if name in options and name not in own:
-            raise TypeError(f"{cls.__name__}.{name} = {value!r} does not change the option {name}; write {typed}.")
-        if name not in declared and not name.startswith("_") and name == name.lower():
-            warnings.warn(
-                f"{cls.__name__}.{name} = {value!r} has no type, and so it is no option; write {typed}, "
-                "or annotate it by ClassVar.",
-                stacklevel=4,
+            raise TypeError(
+                f"{cls.__name__}.{name} = {value!r} does not change the option {name}; write {typed}, and the "
+                "comment that it has there."
             )
+        if name not in declared and not name.startswith("_") and name == name.lower():
+            text = f"{cls.__name__}.{name} = {value!r} has no type, and so it is no option; write {typed}, or annotate"
+            warnings.warn(ClassWarning(f"{text} it by ClassVar.", cls), stacklevel=4)
 
 
 def check_types(options: Options) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import traceback
 from collections.abc import Iterable
 
 # Errors of the system: the disk, the user's share of it, or the size of a file is at its limit.
@@ -14,6 +15,10 @@ class RedwoodError(ValueError):
 
 class InvalidOptionError(RedwoodError):
     """The value of an option is out of range or contradicts the setting."""
+
+
+class PinnedOptionError(InvalidOptionError):
+    """An option contradicts what a setting promises; under another setting it may have this value."""
 
 
 class UnknownNameError(RedwoodError):
@@ -79,6 +84,18 @@ class WorkerLostError(RedwoodError, RuntimeError):
     """Another worker of a data-parallel run has ended or no longer answers."""
 
 
+class ClassWarning(UserWarning):
+    """Says what is odd about a class, while it is being made.
+
+    Attributes:
+        cls: The class.
+    """
+
+    def __init__(self, text: str, cls: type) -> None:
+        super().__init__(text)
+        self.cls = cls
+
+
 def reason_of(error: BaseException) -> str:
     """The first line of an error's message, for use within a sentence; the type of the error if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", "; ")
@@ -101,3 +118,12 @@ def is_raised_in(error: BaseException, *packages: str) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in packages
+
+
+def told_of_exit(request: SystemExit) -> str:
+    """The sentence for code of the user that ends the process, such as by `sys.exit(3)`."""
+    where = traceback.extract_tb(request.__traceback__)[-1]
+    return (
+        f"The run was ended by SystemExit({request.code!r}) in {where.filename}, line {where.lineno}; raise another "
+        "error there, or return."
+    )

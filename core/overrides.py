@@ -1,9 +1,12 @@
-"""Methods of a class that look like overrides, and are none: their name is not quite that of a hook."""
+"""What a class seems to override and does not, or overrides unawares: hooks by other names, and taken options."""
 
+import dataclasses
 import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
 from types import CodeType
+
+from simple_parsing.docstring import get_attribute_docstring
 
 # How alike two names have to be, from 0 to 1: `policy` and `make_policy` are .706.
 ALIKE = 0.7
@@ -32,3 +35,46 @@ def _names(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names(constant)
+
+
+def refuse_taken_options(cls: type) -> None:
+    """Refuse options of a new class whose name an inherited option has already: both would be one.
+
+    To change the default of an inherited option, a class repeats its comment, or the beginning of it: that says that
+    the same option is meant.
+
+    Raises:
+        TypeError: If an option has another default or another comment than the inherited one.
+    """
+    for name, base in _taken(cls):
+        before = next(f for f in dataclasses.fields(base) if f.name == name)
+        own, inherited = option_comment(cls, name), option_comment(base, name)
+        if inherited.startswith(own) and (own or not inherited or _default(vars(cls).get(name)) == _default(before)):
+            continue
+        raise TypeError(
+            f"{cls.__name__}.{name} is an option of {base.__name__} already ({inherited}); rename it, or repeat that "
+            "comment, or its beginning, if the default is all that changes."
+        )
+
+
+def _taken(cls: type) -> Iterator[tuple[str, type]]:
+    """The options that a new class declares, and the nearest base of each that has declared it before."""
+    for name in inspect.get_annotations(cls):
+        for base in cls.__mro__[1:]:
+            if name in inspect.get_annotations(base):
+                if dataclasses.is_dataclass(base) and name in {f.name for f in dataclasses.fields(base)}:
+                    yield name, base
+                break
+
+
+def option_comment(cls: type, name: str) -> str:
+    """The comment of an option where a class declares it, in one line; empty if it has none there."""
+    found = get_attribute_docstring(cls, name, accumulate_from_bases=False)
+    return " ".join((found.comment_inline or found.comment_above).split())
+
+
+def _default(value: object) -> object:
+    """What stands for the default of a field: the value, or what makes it."""
+    if not isinstance(value, dataclasses.Field):
+        return value
+    return value.default if value.default_factory is dataclasses.MISSING else value.default_factory

@@ -3,8 +3,10 @@
 import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from redwood.core.errors import RedwoodError, UnknownNameError
+from redwood.core.errors import ClassWarning, RedwoodError, UnknownNameError
 from redwood.core.imports import is_reference, may_import
+from redwood.core.neighbours import NeighbourLoader
 
 # The name of a module that was loaded from a file of the user starts with this prefix.
 USER_FILE_PREFIX = "redwood_user_"
 
-# Folder of a user's file -> the modules beside it that it has imported, by their names.
-_neighbours: dict[str, dict[str, ModuleType]] = {}
+# What is odd about classes of users' files, until it is told.
+_kept: dict[type, list[warnings.WarningMessage]] = {}
 
 
 @functools.cache  # a call takes 10 ms, and every look-up needs it
@@ -104,7 +107,11 @@ def _attribute(kind: str, reference: str, module: ModuleType, suits: Callable[[o
     location, _, attribute = reference.rpartition(":")
     if not hasattr(module, attribute):
         raise UnknownNameError(f"{kind} in {location}", attribute, _own_names(module, suits))
-    return getattr(module, attribute)
+    found: object = getattr(module, attribute)
+    for cls in inspect.getmro(found) if isinstance(found, type) else ():
+        for warning in _kept.pop(cls, ()):
+            _tell(warning)
+    return found
 
 
 def load_object(kind: str, reference: str) -> object:
@@ -140,8 +147,11 @@ def _import(location: str, kind: str, reference: str) -> ModuleType:
         return load_file(kind, Path(location)) if location.endswith(".py") else _load_module(kind, location)
     except RedwoodError:
         raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}{line_of(error, Path(location).resolve())}"
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, Exception) and type(error) is not SystemExit:  # a signal asks the process to end
+            raise
+        message = f": {str(error).rstrip('.')}" if str(error) else ""
+        reason = f"{type(error).__name__}{message}{line_of(error, Path(location).resolve())}"
         raise RedwoodError(f"{reference} cannot be imported ({reason}).") from error
 
 
@@ -172,20 +182,21 @@ def _load_module(kind: str, name: str) -> ModuleType:
 def load_file(kind: str, path: Path) -> ModuleType:
     """Import a Python file by its path, once per process, so that its classes stay the same objects.
 
-    The file can import the modules of its folder, as a script can.
+    The file can import the modules of its folder, as a script can, then and later: see `redwood.core.neighbours`.
     """
     path = path.resolve()
     if not path.is_file():
         raise RedwoodError(f"The {kind} file {path} does not exist.")
     name = f"{USER_FILE_PREFIX}{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
+        loader = NeighbourLoader(name, str(path), path.parent)
+        spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+        assert spec is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
-            with _neighbours_of(path):
-                spec.loader.exec_module(module)
+            with _class_warnings_kept():
+                loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
@@ -193,29 +204,19 @@ def load_file(kind: str, path: Path) -> ModuleType:
 
 
 @contextmanager
-def _neighbours_of(path: Path) -> Iterator[None]:
-    """Let a file import the modules of its folder, and put away those that files of other folders have imported."""
-    folder = str(path.parent)
-    for name in [name for other, modules in _neighbours.items() if other != folder for name in modules]:
-        sys.modules.pop(name, None)
-    own = _neighbours.setdefault(folder, {})
-    sys.modules.update(own)
-    before = set(sys.modules)
-    importlib.invalidate_caches()
-    sys.path.insert(0, folder)
-    try:
+def _class_warnings_kept() -> Iterator[None]:
+    """Keep what is said of classes until one of them is asked for; a file may have others."""
+    with warnings.catch_warnings(record=True) as told:
         yield
-    finally:
-        sys.path.remove(folder)
-        new = {name: sys.modules[name] for name in sys.modules.keys() - before}
-        own.update({name: module for name, module in new.items() if _is_beside(name, module, path.parent)})
+    for warning in told:
+        if isinstance(warning.message, ClassWarning):
+            _kept.setdefault(warning.message.cls, []).append(warning)
+        else:
+            _tell(warning)
 
 
-def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether a module is `folder/name.py` or of the package `folder/name`, not of an environment in the folder."""
-    top, file = name.partition(".")[0], getattr(module, "__file__", None)
-    places = (folder / f"{top}.py", folder / top)
-    return file is not None and any(Path(file).resolve().is_relative_to(place) for place in places)
+def _tell(warning: warnings.WarningMessage) -> None:
+    warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def reference_of(cls: type, known: Mapping[str, str]) -> str:

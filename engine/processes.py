@@ -250,7 +250,7 @@ def _serve(rank: int, pipe: Connection, job: bytes) -> None:
             answer = Finished(pickle.dumps(function(rank, *args)))
     except Stopped as stop:
         answer = StoppedBySignal(stop.number)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         ours = type(error).__module__.startswith("redwood.")
         answer = Refused(str(error), isinstance(error, ElsewhereError)) if ours else Crashed(traceback.format_exc())
     pipe.send_bytes(pickle.dumps(answer))

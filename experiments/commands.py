@@ -46,7 +46,7 @@ def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, a
         return _sweep(pairs, chosen, arguments, console)
     every = "all" in (chosen.setting, chosen.method)
     if not every:
-        for reason in reasons:
+        for reason in dict.fromkeys(reasons):
             console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
     if len(pairs) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
         return compare(

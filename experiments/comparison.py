@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.errors import NotApplicableError, PinnedOptionError, RedwoodError
 from redwood.core.files import refuse_folders, remove_temporaries, write_atomically
 from redwood.engine.folder_lock import FolderLock
 from redwood.engine.launched import is_first_process
@@ -67,7 +67,7 @@ def compare(
         InterruptedRun: If the user interrupts it; it can be resumed.
         TerminatedRun: If another signal ends it; it can be resumed, too.
     """
-    parsed = parse_pairs(pairs, arguments)
+    pairs, parsed = _without_pinned(pairs, parse_pairs(pairs, arguments), console)
     refuse_one_id(_first(parsed).run)
     if _first(parsed).setting.eval_tasks == "none":
         raise UsageError("--eval_tasks none leaves a comparison without scores; leave it out.")
@@ -79,6 +79,16 @@ def compare(
         refuse_used(folder)
         plan.save()
     return _carry_out(plan, parsed, console, how, table)
+
+
+def _without_pinned(
+    pairs: Sequence[Pair], parsed: Sequence[Options | RedwoodError], console: Console
+) -> tuple[list[Pair], list[Options | RedwoodError]]:
+    """Leave out the pairs whose setting does not allow an option that others take; each setting is told once."""
+    kept = [number for number, options in enumerate(parsed) if not isinstance(options, PinnedOptionError)]
+    for reason in dict.fromkeys(str(options) for options in parsed if isinstance(options, PinnedOptionError)):
+        console.print(Text(f"left out: {reason}"), soft_wrap=True)
+    return [pairs[number] for number in kept], [parsed[number] for number in kept]
 
 
 def resume_comparison(

@@ -43,6 +43,7 @@ def compose(*methods: type[Method]) -> type[Method]:
             )
     _refuse_relatives(reference, methods)
     _refuse_barred(reference, methods)
+    _refuse_shared_options(reference, methods)
     last = [method for method in methods if method.composition is Composition.LAST]
     if len(last) > 1:
         names = " and ".join(method.reference() for method in last)
@@ -71,6 +72,28 @@ def _refuse_barred(reference: str, methods: tuple[type[Method], ...]) -> None:
                 f"The method {reference} cannot be made: {one.reference()} does not go with "
                 f"{other.reference()}, {why}; choose one of them."
             )
+
+
+def _refuse_shared_options(reference: str, methods: tuple[type[Method], ...]) -> None:
+    """Two options of one name would be one; those of our own methods that share a name mean the same."""
+    for one, other in permutations(methods, 2):
+        for owner in one.__mro__:
+            if owner.__module__.startswith("redwood.") or owner in other.__mro__:
+                continue
+            for name in _introduced(owner) & {f.name for f in dataclasses.fields(other)}:
+                raise InvalidOptionError(
+                    f"The method {reference} cannot be made: {owner.__name__} and {other.__name__} both have an option "
+                    f"{name}; rename the field of {owner.__name__}."
+                )
+
+
+def _introduced(cls: type) -> set[str]:
+    """The options that a class has and none of its bases."""
+    known = {f.name for base in cls.__mro__[1:] if dataclasses.is_dataclass(base) for f in dataclasses.fields(base)}
+    own = inspect.get_annotations(cls)
+    return (
+        {f.name for f in dataclasses.fields(cls) if f.name in own} - known if dataclasses.is_dataclass(cls) else set()
+    )
 
 
 def why_barred(one: type[Method], other: type[Method]) -> str | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeGuard, cast
 
 from redwood.core.checks import check_choice, check_types, refuse_untyped_options, refuse_unused
-from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError
+from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError, PinnedOptionError
+from redwood.core.overrides import refuse_taken_options
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
@@ -55,6 +56,8 @@ class Setting(ABC, metaclass=_Sealing):
         """
         super().__init_subclass__()
         refuse_untyped_options(cls)
+        if not cls.__module__.startswith("redwood."):
+            refuse_taken_options(cls)
         inherited = [base.assumptions for base in cls.__bases__ if issubclass(base, Setting)]
         cls.assumptions = merge_assumptions(cls.__name__, inherited, added)
 
@@ -80,13 +83,13 @@ class Setting(ABC, metaclass=_Sealing):
             default: The default. Where the node allows other values only, the nearest one is taken.
 
         Raises:
-            InvalidOptionError: If the node does not allow the value.
+            PinnedOptionError: If the node does not allow the value.
         """
         allowed: Range = getattr(self.assumptions, name)
         if value is None:
             return allowed.clip(default)
         if value not in allowed:
-            raise InvalidOptionError(
+            raise PinnedOptionError(
                 f"--{name} {value} contradicts {type(self).__name__}, which needs {name}{allowed}; "
                 f"leave --{name} out or choose another setting."
             )

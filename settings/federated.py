@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 from typing_extensions import override
 
 from redwood.core.checks import check_positive, check_range, check_types
-from redwood.core.errors import InvalidOptionError
+from redwood.core.errors import InvalidOptionError, PinnedOptionError
 from redwood.settings.assumptions import Range
 from redwood.settings.federated_stream import FederatedStream
 from redwood.settings.supervised_stream import SupervisedStream
@@ -58,7 +58,7 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
         passes, default = self.rounds * self.local_passes, type(self).rounds * type(self).local_passes
         # The command line and dataclasses.replace pass the default of a finished setting on.
         if self.passes not in (None, default, passes):
-            raise InvalidOptionError(
+            raise PinnedOptionError(
                 f"--passes {self.passes} has no effect under {type(self).__name__}, where clients train --rounds "
                 f"{self.rounds} times --local_passes {self.local_passes}; leave it out (or None)."
             )

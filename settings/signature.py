@@ -15,7 +15,8 @@ from redwood.settings.base import Setting
 from redwood.settings.protocols import Stream
 
 _COUNT = Number(low=0, whole=True)
-_SPEC = Record({"view": MapOf(ANYTHING), "class_names": ListOf(Text()), "first_task": _COUNT, "num_tasks": _COUNT})
+_COUNTS = ("first_task", "num_tasks", "num_phases")
+_SPEC = Record({"view": MapOf(ANYTHING), "class_names": ListOf(Text()), **dict.fromkeys(_COUNTS, _COUNT)})
 # The key of an entry that stands for an object, and the kinds of objects.
 _KIND, _TUPLE = "kind", "tuple"
 
@@ -29,18 +30,20 @@ class Signature:
         class_names: Name of each output (K,); empty where the data has none.
         first_task: Number of the first task of the run in the whole stream.
         num_tasks: Tasks of the run.
+        num_phases: Phases of the run once it is over.
     """
 
     view: dict[str, Any]
     class_names: tuple[str, ...]
     first_task: int
     num_tasks: int
+    num_phases: int
 
     @classmethod
     def of(cls, setting: Setting, stream: Stream) -> "Signature":
         """The signature of a run. What is neither a space nor plain, such as an object from Python, is left out."""
         view = {name: value for name, value in vars(setting.for_method()).items() if _is_known(value)}
-        return cls(view, stream.class_names(), stream.first_task, stream.num_tasks)
+        return cls(view, stream.class_names(), stream.first_task, stream.num_tasks, stream.num_phases)
 
     def make_view(self, setting: type[Setting], workers: int = 1) -> Setting:
         """The view of a setting of this class, for a run of so many workers; it opens no stream."""
@@ -51,8 +54,8 @@ class Signature:
     def state_dict(self) -> State:
         """The signature as tensors and plain values."""
         view = {name: _encoded(value) for name, value in self.view.items()}
-        names = list(self.class_names)
-        return {"view": view, "class_names": names, "first_task": self.first_task, "num_tasks": self.num_tasks}
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        return {"view": view, "class_names": list(self.class_names), **counts}
 
     @classmethod
     def from_state(cls, state: State, file: str) -> "Signature":
@@ -62,7 +65,7 @@ class Signature:
             view = {name: _decoded(value) for name, value in state["view"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RedwoodError(f"The signature in {file} is damaged ({error!r}); start the run anew.") from error
-        return cls(view, tuple(state["class_names"]), state["first_task"], state["num_tasks"])
+        return cls(view, tuple(state["class_names"]), *(state[name] for name in _COUNTS))
 
 
 def _is_known(value: object) -> bool:

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 from typing_extensions import override
 
 from redwood.core.checks import check_choice, check_range
-from redwood.core.errors import InvalidOptionError, NotApplicableError
+from redwood.core.errors import InvalidOptionError, NotApplicableError, PinnedOptionError
 from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.catalog import load_dataset, load_in_memory
@@ -99,7 +99,7 @@ class SupervisedSetting(Setting, labels=True):
                 f"{self.passes}; add --passes 1, or use an online setting."
             )
         if self.label_delay and self.assumptions.phases_accumulate:
-            raise InvalidOptionError(
+            raise PinnedOptionError(
                 f"--label_delay {self.label_delay} needs samples that are presented once, but each phase of "
                 f"{type(self).__name__} holds those of the phases before, too; leave it out."
             )
@@ -179,7 +179,7 @@ class SupervisedSetting(Setting, labels=True):
                 "leave it out."
             )
         if of_ctrl and self.assumptions.task_ids < TaskIds.TEST:
-            raise InvalidOptionError(
+            raise PinnedOptionError(
                 f"--stream {self.stream} needs task ids at test, which {type(self).__name__} does not give; use "
                 "--setting task_incremental."
             )
@@ -201,13 +201,13 @@ class SupervisedSetting(Setting, labels=True):
             self.transition = "gradual" if context == Context.CONTINUOUS else "abrupt"
         check_choice(self, "transition", TRANSITIONS)
         if self.transition == "gradual" and context > Context.CONTINUOUS:
-            raise InvalidOptionError(
+            raise PinnedOptionError(
                 f"--transition gradual contradicts {type(self).__name__}, whose contexts are discrete; "
                 "use --setting continual."
             )
         pooled = context == Context.STATIONARY or self.assumptions.past_accessible
         if self.transition == "blurry" and pooled:
-            raise InvalidOptionError(
+            raise PinnedOptionError(
                 f"--transition blurry has no effect under {type(self).__name__}, which pools the tasks; leave it out."
             )
 

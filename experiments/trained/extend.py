@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.terminal import Terminal
-from redwood.experiments.arguments import UsageError, option_names
-from redwood.experiments.config_file import as_arguments
+from redwood.experiments.arguments import OneSentenceParser, UsageError, option_names, program
+from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, pair_help, parse_options
 from redwood.experiments.runner import run_pair
 from redwood.experiments.trained.continuation import continued, pair_of, plain_options, refuse_missing
@@ -38,12 +38,27 @@ OF_TABLES = ("target_column", "task_column", "time_column", "period")
 
 
 def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
-    """Learn further data with the run in `folder`, in a new run, and print its results."""
-    pair = pair_of(read_run(folder).config)
+    """Learn further data with the run in `folder`, in a new run, and print its results.
+
+    With `--help`, print the options: those of the run's pair, if there is a run.
+    """
     if "--help" in arguments:
-        print(pair_help(pair))
+        config = folder / "config.yaml"
+        print(pair_help(pair_of(load_config(config))) if config.is_file() else _general_help())
         return
-    run_pair(pair, extended_options(folder, arguments, trusted=trusted), Terminal())
+    options = extended_options(folder, arguments, trusted=trusted)
+    run_pair(pair_of(read_run(folder).config), options, Terminal())
+
+
+def _general_help() -> str:
+    parser = OneSentenceParser(
+        prog=f"{program()} --extend",
+        usage="%(prog)s DIR --dataset D [--trust] [options]",
+        description="Learn further data with the finished run in a folder, in a new run. The options are those of its "
+        "setting and its method; where DIR is a run, this help lists them.",
+        add_help=False,
+    )
+    return parser.format_help()
 
 
 def extended_options(

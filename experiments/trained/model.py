@@ -1,6 +1,7 @@
 """`redwood.load`: a trained method as a model, which predicts for samples that nobody has seen, and learns further."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -280,7 +281,8 @@ def load(
 ) -> TrainedModel:
     """The method that a run has trained, in the state after its last phase that is over.
 
-    The data of the run is not needed, and nothing in the folder is unpickled.
+    The data of the run is not needed, and nothing in the folder is unpickled. A warning says how many phases the run
+    has learned if that is not all of them.
 
     Args:
         folder: The folder of a run, or one that `--export` wrote in the format safetensors.
@@ -290,7 +292,8 @@ def load(
         **given: Options of the method that were given from Python, such as `model`: a file cannot hold these.
 
     Raises:
-        RedwoodError: If the folder is no run or damaged, an option is missing, or code is not trusted.
+        RedwoodError: If the folder is no run or damaged, no phase is learned, an option is missing, or code is not
+            trusted.
     """
     saved = read_run(folder, phase)
     if not trust:
@@ -298,6 +301,11 @@ def load(
     with only(None if trust else ()):
         setting, method = make_method(saved, given)
         view = restore(method, saved, setting, device)
+    if phase is None and saved.phases_learned < saved.phases_planned:
+        warnings.warn(
+            f"The run in {saved.folder} has learned {saved.phases_learned} of {saved.phases_planned} phases.",
+            stacklevel=2,
+        )
     file = saved.folder / "results.json"
     results = Results.load(file) if file.exists() and phase is None else None  # these are of the whole run
     return TrainedModel(

@@ -37,6 +37,16 @@ class SavedRun(NamedTuple):
     log: str
     data: State
 
+    @property
+    def phases_learned(self) -> int:
+        """Phases that the method was trained in, those of the runs before it included."""
+        return int(self.state["next_phase"] + self.state["phases_before"])
+
+    @property
+    def phases_planned(self) -> int:
+        """What `phases_learned` is once the run is over."""
+        return self.signature.num_phases + int(self.state["phases_before"])
+
 
 def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedRun:
     """Read the options and a checkpoint between two phases of a run, or of an exported one; nothing is unpickled.
@@ -46,7 +56,7 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
         phase: The phase after which the checkpoint was written, if all were kept. None: the last checkpoint.
 
     Raises:
-        RedwoodError: If the folder is no run, or one that was stopped before its first checkpoint, or damaged.
+        RedwoodError: If the folder is no run or damaged, or the run was stopped before it had learned a phase.
     """
     path = Path(folder)
     if not (path / "config.yaml").is_file():
@@ -59,4 +69,7 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
         state, stamp = read_boundary(path, config, phase)
     check_format(state)
     signature = Signature.from_state(state.pop("signature"), str(path))
-    return SavedRun(path, config, state, signature, stamp["id"], stamp["log"], stamp["data"])
+    saved = SavedRun(path, config, state, signature, stamp["id"], stamp["log"], stamp["data"])
+    if not saved.phases_learned:
+        raise RedwoodError(f"The run in {path} has learned no phase yet; finish it by --resume {path} first.")
+    return saved

@@ -15,14 +15,15 @@ from redwood.methods.training.step import Rows, Step
 
 
 def distance_to_stored(outputs: Tensor, step: Step) -> Tensor:
-    """MSE(h(replayed), stored outputs), a scalar mean over the replayed samples times their weights.
+    """MSE(h(replayed), stored outputs), a scalar mean over the samples of the first draw times their weights.
 
     Args:
         outputs: Of the step's batch (B, K).
         step: With samples replayed.
     """
     assert step.replayed is not None
-    rows, stored = slice(step.n_incoming, step.n_incoming + len(step.replayed)), step.replayed.rows["logits"]
+    n = step.replayed.n_first
+    rows, stored = slice(step.n_incoming, step.n_incoming + n), step.replayed.rows["logits"][:n]
     found = outputs[rows]
     if step.weights is None:
         return F.mse_loss(found, stored)
@@ -95,16 +96,9 @@ class DERpp(Rehearsal):
         check_range(self, "beta", 0)
 
     @override
-    def augment(self, step: Step) -> None:
-        super().augment(step)
-        again = self.replay.draw(step, number=1)
-        if again is not None:
-            step.join(again)
-
-    @override
     def loss(self, step: Step) -> Tensor:
         losses, n = step.weigh(self.losses(step)), step.n_incoming
-        again = losses[n + (len(step.replayed) if step.replayed else 0) :]
+        again = losses[n + (step.replayed.n_first if step.replayed else 0) :]
         loss = losses[:n].mean()
         if step.replayed is not None:
             loss = loss + self.alpha * distance_to_stored(self.outputs(step), step)

@@ -34,7 +34,7 @@ class Rehearsal(ReplayOptions, LightningMethod):
     multi_label: ClassVar[bool] = True
     adds_repeats: ClassVar[bool] = False  # whether samples are offered to the buffer in later passes, too
     stores_outputs: ClassVar[bool] = False  # whether `further_leaves` needs the forward pass
-    draws: ClassVar[int] = 1  # calls of `replay.draw` per step, numbered from 0
+    draws: ClassVar[int] = 1  # calls of `replay.draw` per step, numbered from 0: one or two
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,8 +57,10 @@ class Rehearsal(ReplayOptions, LightningMethod):
         self.join(step)
 
     def draw(self, step: Step) -> Replayed | None:
-        """Stored samples for a step; None if there are none."""
-        return self.replay.draw(step)
+        """Stored samples for a step, those of all its draws; None if there are none."""
+        found = [self.replay.draw(step, number) for number in range(self.draws)]
+        draws = [draw for draw in found if draw is not None]
+        return Replayed.of_draws(draws) if draws else None
 
     def join(self, step: Step) -> None:
         """Train on the replayed samples behind the incoming ones."""

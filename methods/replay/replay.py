@@ -142,7 +142,8 @@ class LocalReplay(Replay):
     def rate(self, step: Step) -> None:
         if "losses" not in self.buffer.needs or step.losses is None or step.replayed is None:
             return
-        slots, losses = step.replayed.slots, step.losses[step.replayed_rows]
+        n = step.replayed.n_first  # a slot of both draws has one loss
+        slots, losses = step.replayed.slots[:n], step.losses[step.replayed_rows][:n]
         if len(losses):
             self.buffer.on_replayed(slots, losses.cpu())
 

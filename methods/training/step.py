@@ -3,6 +3,7 @@
 `take_step` shows the step from top to bottom. What a hook makes for a later one it puts into the `Step`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -36,14 +37,29 @@ class Replayed:
         rows: The samples (r, ...), by leaf, where the network is.
         slots: The slots (r,) that they lie in; empty (0,) if they come from the buffers of several workers, or from a
             generator.
+        again: How many of them, the last ones, are of a second draw, where a method draws twice.
     """
 
     rows: Rows
     slots: Tensor
+    again: int = 0
+
+    @classmethod
+    def of_draws(cls, draws: Sequence["Replayed"]) -> "Replayed":
+        """The samples of one or two draws, one behind the other."""
+        if len(draws) == 1:
+            return draws[0]
+        rows = {name: torch.cat([draw.rows[name] for draw in draws]) for name in draws[0].rows}
+        return cls(rows, torch.cat([draw.slots for draw in draws]), again=len(draws[1]))
 
     def __len__(self) -> int:
         """Number of samples r."""
         return len(self.rows["y"])
+
+    @property
+    def n_first(self) -> int:
+        """Number of samples of the first draw; they come first."""
+        return len(self) - self.again
 
 
 @dataclass(eq=False)

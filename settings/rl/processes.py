@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from redwood.core.child_processes import end_with_parent, interrupts_blocked, main_module_hidden
 from redwood.core.errors import RedwoodError, reason_of
+from redwood.core.neighbours import neighbour_folders
 from redwood.core.registry import USER_FILE_PREFIX
 from redwood.core.state import State
 from redwood.settings.rl.budget import BudgetSpentError, OnlineReturn, PhaseOverError, Steps
@@ -122,7 +123,7 @@ class EnvironmentProcesses:
         context, payload = _context(), _payload(make)
         for first in range(count):
             here, there = context.Pipe()
-            job = (there, payload, list(range(first, n, count)), steps.total)
+            job = (there, payload, neighbour_folders(), list(range(first, n, count)), steps.total)
             process = context.Process(target=_serve, args=job, daemon=True)
             with interrupts_blocked(), main_module_hidden():
                 process.start()
@@ -229,8 +230,9 @@ def _payload(make: MakeCopy) -> bytes:
 # In the other process.
 
 
-def _serve(pipe: Connection, payload: bytes, numbers: list[int], total: int) -> None:
+def _serve(pipe: Connection, payload: bytes, folders: list[str], numbers: list[int], total: int) -> None:
     """Answer calls until the pipe is closed."""
+    sys.path.extend(folders)
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the method's process, too, which ends this one
     torch.set_num_threads(1)

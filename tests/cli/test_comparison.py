@@ -8,9 +8,13 @@ import pytest
 
 from redwood.cli import main
 from redwood.engine.folder_lock import FolderLock
+from redwood.experiments import comparison
+from redwood.experiments.plan import ComparisonPlan
 from tests.cli.command import QUICK, RUN_FILES, assert_one_sentence, content
 
 HERE = [*QUICK, "--jobs", "1"]
+SETTINGS = ["osaka", "continual", "online_class_incremental", "class_incremental", "cumulative", "label_budget"]
+SETTINGS += ["distributed_class_incremental", "federated_class_incremental"]
 FAILING = """
 from dataclasses import dataclass
 from redwood.methods.baselines import Finetune
@@ -131,6 +135,28 @@ def test_what_does_not_apply_is_left_out(tmp_path, capsys):
     assert lines[-1] == f"written to {folder}"
 
 
+@pytest.mark.parametrize(
+    ("options", "pinned"),
+    [
+        (["--passes", "2"], {"osaka", "online_class_incremental", "label_budget", "federated_class_incremental"}),
+        (["--workers", "1"], {"distributed_class_incremental"}),
+        (["--transition", "gradual"], set(SETTINGS) - {"continual"}),
+        (["--transition", "blurry"], {"osaka", "cumulative"}),
+    ],
+)
+def test_settings_that_pin_an_option_are_left_out(tmp_path, capsys, monkeypatch, options, pinned):
+    """They are not started, and have not failed; each is told once."""
+    started = []
+    monkeypatch.setattr(comparison, "_carry_out", lambda plan, *more: started.extend(plan.pairs) or True)
+    folder = tmp_path / "compared"
+    chosen = ["--setting", ",".join(SETTINGS), "--method", "random,finetune", "--run_dir", str(folder)]
+    assert main([*chosen, *options]) == 0
+    assert [pair.setting for pair in started[::2]] == [name for name in SETTINGS if name not in pinned]
+    left_out = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert len(left_out) == len(set(left_out)) == len(pinned)
+    assert ComparisonPlan.load(folder).pairs == started
+
+
 class TestData:
     """Whether a method applies may depend on what there is to predict."""
 
@@ -179,12 +205,6 @@ class TestFailures:
         assert out.index("ewc, left out: --ewc_lambda -1.0") < out.index("Failing, seed 0"), (
             "it is said before the hours"
         )
-
-    def test_contradiction_of_one_setting(self, tmp_path):
-        folder = tmp_path / "compared"
-        arguments = ["--setting", "class_incremental,online_class_incremental", "--method", "random", "--passes", "2"]
-        assert main([*arguments, "--run_dir", str(folder), "--quiet", "--jobs", "1"]) == 1
-        assert [bool(row["failure"]) for row in table(folder)] == [False, True]
 
     def test_all_of_them(self, tmp_path, monkeypatch):
         """Without a run there is nothing to plot, but still a table."""

@@ -77,7 +77,14 @@ def shown_options(text):
     return options
 
 
-@pytest.mark.parametrize("command", ["predict", "report", "resume", "export"])
+@pytest.mark.parametrize("command", ["predict", "report", "resume", "export", "extend", "bench"])
+def test_the_help_of_a_command_needs_no_folder(capsys, tmp_path, command):
+    text = printed(capsys, f"--{command}", str(tmp_path / "nowhere"), "--help")
+    assert text.startswith("usage: ") and f"--{command}" in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["predict", "report", "resume", "export", "extend"])
 def test_the_help_of_a_command_needs_no_finished_run(capsys, tmp_path, command):
     folder = tmp_path / "run"
     folder.mkdir()

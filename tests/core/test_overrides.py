@@ -1,10 +1,12 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from redwood.core.overrides import misnamed_hooks
 from redwood.core.registry import load_object
 from redwood.methods import AGENT_PARTS, METHODS, Rehearsal
+from redwood.methods.baselines import Finetune
+from redwood.settings.tree import ClassIncrementalSetting
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,45 @@ def test_overrides_helpers_and_other_names_are_not(recwarn):
 @pytest.mark.parametrize("entry", [*METHODS.values(), *AGENT_PARTS.values()], ids=lambda entry: entry.reference)
 def test_no_method_of_ours_gives_a_false_alarm(entry):
     assert not list(misnamed_hooks(load_object("method", entry.reference)))
+
+
+class TestTakenOptions:
+    """An option that a base has already would be one with it, whatever the new class means by it."""
+
+    def test_another_meaning_is_refused_with_the_owner(self):
+        with pytest.raises(
+            TypeError, match=r"Own.gamma is an option of LightningMethod already \(milestones: factor .*rename it"
+        ):
+
+            @dataclass
+            class Own(Finetune):
+                gamma: float = 0.1  # sharpness of the loss
+
+    def test_another_default_is_refused(self):
+        with pytest.raises(TypeError, match=r"Own.buffer_size is an option of BufferOptions already"):
+
+            @dataclass
+            class Own(Rehearsal):
+                buffer_size: int = 3
+
+    def test_of_a_setting_too(self):
+        with pytest.raises(TypeError, match=r"Own.passes is an option of SupervisedSetting already"):
+
+            @dataclass
+            class Own(ClassIncrementalSetting):
+                passes: int = 3  # of a needle
+
+    def test_the_same_comment_says_that_the_default_is_to_change(self):
+        @dataclass
+        class Own(Rehearsal):
+            lr: float = 0.2  # learning rate
+            buffer_size: int = 3  # samples that the buffer holds
+            milestones: list[float] = field(default_factory=list)
+            extent: int = 3
+
+        @dataclass
+        class Further(Own):
+            extent: int = 4
+
+        made = Further()
+        assert (made.lr, made.buffer_size, made.milestones, made.extent) == (0.2, 3, [], 4)

@@ -1,3 +1,4 @@
+import pickle
 import sys
 from functools import partial
 from importlib.metadata import EntryPoint
@@ -73,6 +74,31 @@ class TestNames:
         assert two is one, "a neighbour is imported once, however many files of its folder import it"
         assert sys.path == path
 
+    def test_it_imports_them_in_its_functions_too(self, tmp_path):
+        """Each file and each neighbour finds that of its own folder, in whatever order they are called."""
+        files = {
+            "own.py": "def where():\n import late, package\n return late.where() + late.FOLDER + package.where()\n",
+            "late.py": "FOLDER = {folder!r}\ndef where():\n import later\n return later.FOLDER\n",
+            "later.py": "FOLDER = {folder!r}",
+            "package/__init__.py": "def where():\n from package.part import FOLDER\n return FOLDER\n",
+            "package/part.py": "FOLDER = {folder!r}",
+        }
+        for folder in ("a", "b"):
+            (tmp_path / folder / "package").mkdir(parents=True)
+            for name, text in files.items():
+                (tmp_path / folder / name).write_text(text.replace("{folder!r}", repr(folder)))
+        path = list(sys.path)
+        first, second = (load_users_object("thing", f"{tmp_path / folder}/own.py:where") for folder in ("a", "b"))
+        assert [first(), second(), second(), first()] == ["aaa", "bbb", "bbb", "aaa"]
+        assert sys.path == path
+
+    def test_what_a_neighbour_defines_can_be_pickled(self, tmp_path):
+        (tmp_path / "pickled.py").write_text("class Thing:\n    pass\n")
+        (tmp_path / "own.py").write_text("def make():\n    from pickled import Thing\n    return Thing()\n")
+        content = pickle.dumps(load_users_object("thing", f"{tmp_path}/own.py:make")())
+        del sys.modules["pickled"]
+        assert type(pickle.loads(content)).__name__ == "Thing"
+
     def test_a_module_that_lies_in_the_working_directory_is_named_as_a_file(self, file, monkeypatch):
         monkeypatch.chdir(file.parent)
         with pytest.raises(RedwoodError, match=r"my_file.py is here, so name it as my_file.py:Name\."):
@@ -145,6 +171,20 @@ class TestUsersFiles:
             get_method(str(file))
         with pytest.raises(RedwoodError, match=r"is the setting, as in .*my_file.py:MySetting\.$"):
             get_setting(str(file))
+
+    def test_only_the_class_that_is_asked_for_is_warned_of(self, file):
+        odd = "class {name}({base}):\n    {option} = 3\n    def augmnet(self): ...\n"
+        classes = [("Base", "Finetune", "extent"), ("Other", "Finetune", "height"), ("Chosen", "Base", "width")]
+        texts = [odd.format(name=name, base=base, option=option) for name, base, option in classes]
+        file.write_text("import warnings\n" + SOURCE + "warnings.warn('of the file')\n" + "".join(texts))
+        with pytest.warns(UserWarning) as told:
+            get_method(f"{file}:Chosen")
+        said = sorted(str(one.message).partition(" ")[0] for one in told)
+        assert said == ["Base.augmnet", "Base.extent", "Chosen.width", "of"]
+        assert {one.filename for one in told} == {str(file)}
+        with pytest.warns(UserWarning, match=r"Other\.(height|augmnet)") as told:
+            get_method(f"{file}:Other")
+        assert len(told) == 2
 
     def test_only_what_suits_is_named(self, file):
         file.write_text(SOURCE + "class Watch:\n    pass\ndef make(): ...\n")

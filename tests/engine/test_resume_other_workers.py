@@ -44,19 +44,19 @@ class Cut:
 
 @dataclass
 class CutAsync(Cut, AsyncRehearsal):
-    buffer_size: int = SIZE
-    buffer_policy: str = "class_balanced"
+    buffer_size: int = SIZE  # samples that the buffer holds
+    buffer_policy: str = "class_balanced"  # What is kept
 
 
 @dataclass
 class CutDERpp(Cut, DERpp):
-    buffer_size: int = SIZE
-    asynchronous: bool = True
+    buffer_size: int = SIZE  # samples that the buffer holds
+    asynchronous: bool = True  # draw from all workers' buffers
 
 
 @dataclass
 class CutLocal(Cut, Rehearsal):
-    buffer_size: int = SIZE
+    buffer_size: int = SIZE  # samples that the buffer holds
 
 
 def stored(method):

@@ -39,42 +39,42 @@ class Cut:
 
 @dataclass
 class CutRehearsal(Cut, Rehearsal):
-    buffer_size: int = 31
+    buffer_size: int = 31  # samples that the buffer holds, over all workers
 
 
 @dataclass
 class CutAccumulation(CutRehearsal):
-    accumulate_grad_batches: int = 2
+    accumulate_grad_batches: int = 2  # batches whose mean gradient makes one step of the optimizer
 
 
 @dataclass
 class CutEarlyEnd(CutRehearsal):
     """Its phases end before their 6 passes are over."""
 
-    patience: int = 1
-    lr: float = 0.2
+    patience: int = 1  # passes without a better score on --validation that end a phase, with its best weights (0: none)
+    lr: float = 0.2  # learning rate
 
 
 @dataclass
 class CutAsyncRehearsal(Cut, AsyncRehearsal):
-    buffer_size: int = 31
+    buffer_size: int = 31  # samples that the buffer holds, over all workers
 
 
 @dataclass
 class CutAGEM(Cut, AGEM):
-    buffer_size: int = 31
+    buffer_size: int = 31  # samples that the buffer holds, over all workers
 
 
 @dataclass
 class CutGDumb(Cut, GDumb):
-    buffer_size: int = 31
-    memory_passes: int = 4
+    buffer_size: int = 31  # samples that the buffer holds, over all workers
+    memory_passes: int = 4  # times that the stored samples are gone through
 
 
 @dataclass
 class CutICaRL(Cut, ICaRL):
-    buffer_size: int = 31
-    herding_candidates: int = 30
+    buffer_size: int = 31  # samples that the buffer holds, over all workers
+    herding_candidates: int = 30  # samples of a task kept until its end, per worker, to choose exemplars from
 
 
 def run(method, **options):

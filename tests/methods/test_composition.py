@@ -37,7 +37,7 @@ class Written(EWC, Rehearsal):
 @dataclass
 class OtherDefaults(LightningMethod):
     composition = Composition.ANYWHERE
-    momentum: float = 0.9
+    momentum: float = 0.9  # momentum of sgd
 
 
 class TestClass:
@@ -287,3 +287,15 @@ class TestCommandLine:
         assert "strength of the penalty" in text
         assert "samples that the buffer holds" in text
         assert text.count("\n  --lr ") == 1
+
+
+def test_options_of_one_name_but_two_meanings_are_not_joined():
+    @dataclass
+    class Sharper(LightningMethod):
+        composition = Composition.ANYWHERE
+        ewc_lambda: float = 2.0
+
+    for methods in ((Sharper, EWC), (EWC, Sharper)):
+        with refused("Sharper and EWC both have an option ewc_lambda; rename the field of Sharper"):
+            compose(*methods)
+    assert compose(OtherDefaults, EWC)().momentum == 0.9

@@ -14,7 +14,7 @@ class Static(MovingWindow):
     """A model of the first samples, fitted once."""
 
     regression = True
-    window: int = 200
+    window: int = 200  # latest samples that the model is fitted to
 
     def add(self, x, y):
         if self.kept() < self.window:

@@ -20,7 +20,7 @@ from tests.small_runs import run_here, small_setting
 class Planted(Widen):
     """Takes the fourth and the sixth loss for a change."""
 
-    widen_when: str = "event"
+    widen_when: str = "event"  # boundary (event where none is announced), or event: when the loss shows a change
 
     def configure(self, setting: Any) -> None:
         super().configure(setting)

@@ -131,8 +131,8 @@ class CutSSI(FedSSI):
     """Ends the process before a step of the second phase, if `cut` says which."""
 
     cut: ClassVar[int] = -1
-    momentum: float = 0.9
-    dropout: float = 0.2
+    momentum: float = 0.9  # momentum of sgd
+    dropout: float = 0.2  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
 
     def callbacks(self):
         return [*super().callbacks(), CutAt(self.cut)] if self.phase.index == 1 else []

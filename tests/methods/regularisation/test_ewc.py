@@ -20,8 +20,8 @@ from tests.small_runs import NormalisedNetwork, run_here, small_setting
 class Given(EWC):
     """The Fisher information of each task is given rather than estimated; the penalty is that of the paper."""
 
-    ewc_form: str = "per_task"
-    importance_scale: str = "none"
+    ewc_form: str = "per_task"  # online: one term for all earlier tasks, which decays; per_task: one for each
+    importance_scale: str = "none"  # mean: divide a task's importances
 
     def __post_init__(self):
         super().__post_init__()

@@ -31,15 +31,15 @@ class Noting:
 class NotingRehearsal(Noting, AsyncRehearsal):
     """Stores samples alone."""
 
-    buffer_size: int = SIZE
+    buffer_size: int = SIZE  # samples that the buffer holds, over all workers
 
 
 @dataclass
 class NotingDERpp(Noting, DERpp):
     """Stores outputs, too, and draws twice."""
 
-    buffer_size: int = SIZE
-    asynchronous: bool = True
+    buffer_size: int = SIZE  # samples that the buffer holds, over all workers
+    asynchronous: bool = True  # draw from all workers' buffers, one step ahead
 
 
 def rehearse(kind, overlap=True, **options):
@@ -129,7 +129,7 @@ class BetweenPhases(BaseException):
 class Cut(AsyncRehearsal):
     """Ends before the second phase."""
 
-    buffer_size: int = SIZE
+    buffer_size: int = SIZE  # samples that the buffer holds, over all workers
     cut = False
 
     def on_task_start(self, task_id):

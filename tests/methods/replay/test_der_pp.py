@@ -11,15 +11,20 @@ from tests.methods.helpers import augmented, batch_of, configured, filled, train
 from tests.small_runs import run_here, small_setting
 
 
+def first_draw(step):
+    """The rows (r, ...) of the first draw."""
+    return {name: leaf[: step.replayed.n_first] for name, leaf in step.replayed.rows.items()}
+
+
 def second_draw(step):
     """The samples (r, ...) of the second draw and their labels (r,)."""
-    start = step.n_incoming + (0 if step.replayed is None else len(step.replayed))
+    start = step.n_incoming + (0 if step.replayed is None else step.replayed.n_first)
     return step.batch.x[start:], step.batch.y[start:]
 
 
 def explicit_loss(method, step):
     """Equation 7."""
-    batch, first, (x, y) = step.incoming, step.replayed.rows, second_draw(step)
+    batch, first, (x, y) = step.incoming, first_draw(step), second_draw(step)
     labels = F.cross_entropy(method.network(x), y)
     outputs = (method.network(first["x"]) - first["logits"]).square().mean()
     return F.cross_entropy(method.network(batch.x), batch.y) + method.alpha * outputs + method.beta * labels
@@ -38,7 +43,7 @@ class TestLoss:
         before, batch, overlaps = method.buffer.n_draws, batch_of(64, 79), []
         for _ in range(40):
             step = augmented(method, batch)
-            draws = (step.replayed.rows["x"], second_draw(step)[0])
+            draws = (first_draw(step)["x"], second_draw(step)[0])
             first, second = ({x.numpy().tobytes() for x in rows} for rows in draws)
             assert len(first) == len(second) == 15
             overlaps.append(len(first & second))

@@ -166,10 +166,45 @@ def test_the_weight_of_replayed_samples_counts(key):
     assert losses[3] - losses[1] == pytest.approx(losses[1] - losses[2], rel=1e-4)
 
 
+@pytest.mark.parametrize("key", REHEARSING)
+def test_the_weights_of_an_overridden_join_are_those_of_all_replayed_samples(key, monkeypatch):
+    """Samples of the weight 0 may be any others: those of a second draw, too."""
+    cls = get_method(key)
+
+    @dataclass
+    class Weighted(cls):
+        weight: float = 0.0
+
+        def join(self, step):
+            super().join(step)
+            step.weights = torch.ones(len(step.batch.y))
+            step.weights[step.n_incoming :] = self.weight
+
+    changes = []
+    for weight in (0.0, 1.0):
+        method = configured(Weighted(weight=weight))
+        method._taught = torch.zeros(10, dtype=torch.bool)
+        monkeypatch.setattr(method.replay, "draw", lambda step, number=0: replayed(16 + 8 * number))
+        step = step_of(batch_of(0, 16))
+        method.augment(step)
+        assert len(step.batch.y) == 16 + 8 * cls.draws
+        before = float(method.loss(step).detach())
+        step.outputs = step.outputs_of = None
+        step.batch.x[step.n_incoming :] = 0
+        changes.append(float(method.loss(step).detach()) - before)
+    assert changes[0] == 0 != changes[1]
+
+
+def replayed(start):
+    """Eight samples as a buffer returns them."""
+    rows = batch_of(start, start + 8).leaves() | {"logits": torch.full((8, 10), 5.0)}
+    return Replayed(rows, torch.arange(start, start + 8))
+
+
 def with_replayed(weight):
     """A step with eight samples replayed, of a weight."""
-    step, old = step_of(batch_of(0, 16)), batch_of(16, 24)
-    step.replayed = Replayed(old.leaves() | {"logits": torch.full((8, 10), 5.0)}, torch.arange(8))
+    step = step_of(batch_of(0, 16))
+    step.replayed = replayed(16)
     step.replayed_rows = step.join(step.replayed)
     if weight is not None:
         step.weights = torch.ones(24)

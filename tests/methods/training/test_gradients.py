@@ -26,7 +26,7 @@ DATA = few_digits(n_train=96)  # three tasks whose sizes batches need not divide
 class Moving(Finetune):
     """Fine-tuning that notes the weights after each batch."""
 
-    momentum: float = 0.0
+    momentum: float = 0.0  # momentum of sgd
 
     def __post_init__(self):
         super().__post_init__()
@@ -135,8 +135,8 @@ def weights_of_a_worker():
 class Signalled(Rehearsal):
     """Gets a signal while it trains on the batch of this number, if any."""
 
-    buffer_size: int = 20
-    accumulate_grad_batches: int = 3
+    buffer_size: int = 20  # samples that the buffer holds, over all workers
+    accumulate_grad_batches: int = 3  # batches whose mean gradient makes one step of the optimizer
 
     def __post_init__(self):
         super().__post_init__()

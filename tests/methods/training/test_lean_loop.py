@@ -78,8 +78,8 @@ def test_equal_to_lightning_bit_for_bit(case, steps):
 class Interrupted(Rehearsal):
     """Ends with an error at the batch of this number, if any."""
 
-    buffer_size: int = 20
-    lr_schedule: str = "cosine"
+    buffer_size: int = 20  # samples that the buffer holds, over all workers
+    lr_schedule: str = "cosine"  # constant, cosine (to zero at the end), milestones or warmup_cosine
 
     def __post_init__(self):
         super().__post_init__()

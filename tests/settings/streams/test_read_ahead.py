@@ -9,7 +9,7 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.seeding import random_state
 from redwood.settings.data.entries import Entries
 from redwood.settings.streams import read_ahead
-from redwood.settings.streams.batches import Source
+from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.read_ahead import Decoding, ReadAhead, decoding_workers
 from tests.children import alive, earlier_children  # noqa: F401  # a fixture
 from tests.methods.helpers import one_sentence
@@ -116,6 +116,66 @@ class TestReadAhead:
         with workers() as decoding:
             ahead = reader(decoding)
             ahead.read(len(BATCHES) - 1, first=len(BATCHES) - 1)
+            assert not alive()
+
+
+class TestBatchesOfASequence:
+    """Each batch is decoded once, however often it is shown, and is let go once it is over."""
+
+    def sequence(self, decoding=None, **options):
+        entries = Entries(torch.arange(12), torch.zeros(12, dtype=torch.long))
+        source = Source(Lazy(X), torch.zeros(20), (), decoding=decoding or Decoding())
+        return BatchSequence(source, entries, 4, **{"shuffle": False, "seed": 0, "show_ids": False} | options)
+
+    def kept(self, sequence):
+        """The batches that are kept for later, by their numbers."""
+        return sorted(sequence._reader._kept)
+
+    def test_one_that_is_repeated_at_once(self):
+        sequence, kept = self.sequence(passes=3), []
+        for step in range(9):
+            batch = sequence.next_batch()
+            assert torch.equal(batch.x, X[torch.arange(12).split(4)[step // 3]])
+            batch.x.zero_()  # a method may change what it got
+            kept.append(self.kept(sequence))
+        assert kept == [[0], [0], [], [1], [1], [], [2], [2], []]
+        assert sequence._source.x.asked[:12].tolist() == [1] * 12
+
+    def test_one_that_is_looked_at_beforehand(self):
+        sequence = self.sequence()
+        assert torch.equal(sequence.peek(1).x, sequence.peek(1).x)
+        assert self.kept(sequence) == [0, 1]
+        for left in ([1], [], []):
+            sequence.next_batch()
+            assert self.kept(sequence) == left
+        assert sequence._source.x.asked[:12].tolist() == [1] * 12
+
+    def test_one_of_each_epoch(self):
+        sequence = self.sequence(passes=3, shuffle=True)
+        shown = []
+        for step in range(9):
+            shown.append(sequence.next_batch().x)
+            assert self.kept(sequence) == [] and set(sequence._orders) <= {step // 3 - 1, step // 3}
+        assert sequence._source.x.asked[:12].tolist() == [3] * 12
+        assert not torch.equal(torch.cat(shown[:3]), torch.cat(shown[3:6]))
+
+    def test_where_a_resumed_one_begins(self):
+        whole, resumed = self.sequence(passes=2), self.sequence(passes=2)
+        expected = [whole.next_batch().x for _ in range(6)]
+        resumed.epoch, resumed.next = 0, 3  # in the middle of the second batch
+        assert all(torch.equal(resumed.next_batch().x, x) for x in expected[3:])
+        assert resumed._source.x.asked[:12].tolist() == [0] * 4 + [1] * 8
+
+    @pytest.mark.parametrize("shuffle", [True, False])
+    def test_processes_decode_all_of_them(self, shuffle):
+        """Of all epochs, and from the batch on that a resumed sequence begins with, even if it looks ahead first."""
+        with workers(1) as decoding:
+            sequence, left = self.sequence(decoding, passes=2, shuffle=shuffle), 6
+            if not shuffle:
+                sequence.next, left = 2, 4
+                sequence.peek(2)
+            assert all(sequence.next_batch() is not None for _ in range(left))
+            assert not sequence._source.x.asked.any()
             assert not alive()
 
 
