@@ -1,6 +1,9 @@
 import multiprocessing
+import os
 import signal
+import zlib
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,15 +41,26 @@ NOT_QUICK = (
 STARTS_PROCESSES = {"gloo_workers", "two_workers", "quick_processes"}
 
 
+DAYS = 40  # in which all tests take turns under `--today`
+DAY = "REDWOOD_TEST_DAY"  # the variable that tells all processes of a test run which day it is
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--today`."""
+    text = f"of the tests that are chosen, run those whose turn it is today: one in {DAYS}, each within {DAYS} days"
+    parser.addoption("--today", action="store_true", help=text)
+
+
 def pytest_configure() -> None:
     """Undo what a shell does to jobs in the background and `nohup` does: tests send these signals."""
+    os.environ.setdefault(DAY, str(date.today().toordinal()))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m chooses
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests as `quick` by their folder."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark tests as `quick` by their folder; after -m has chosen, choose those of today."""
     root = Path(__file__).parent
     for item in items:
         if not item.path.is_relative_to(root) or item.get_closest_marker("slow"):
@@ -55,6 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses = set(getattr(item, "fixturenames", ()))
         if name.startswith(QUICK_FOLDERS) and not name.startswith(NOT_QUICK) and not uses & STARTS_PROCESSES:
             item.add_marker("quick")
+    yield
+    if config.getoption("--today"):
+        turn = int(os.environ[DAY]) % DAYS
+        has_turn = {item: zlib.crc32(item.nodeid.encode()) % DAYS == turn for item in items}
+        items[:] = [item for item, turns in has_turn.items() if turns]
+        config.hook.pytest_deselected(items=[item for item, turns in has_turn.items() if not turns])
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ INSIDE_FUNCTIONS = {
     "experiments/launchers/slurm.py": 1,
     "experiments/report/page.py": 1,
     "experiments/runner.py": 2,
-    "experiments/stacks.py": 2,
     "experiments/sweeps/summary.py": 1,
     "experiments/tree_view.py": 1,
     "settings/base.py": 1,

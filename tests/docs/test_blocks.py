@@ -4,7 +4,6 @@ import re
 import shutil
 import tomllib
 from collections import Counter
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,6 @@ FEW = {
     "--timesteps": "30",
     "--accelerator": "cpu",
 }
-DAYS = 10  # in which the blocks of commands take turns to be run beside the quicker tests
 # What `torchrun` tells a process that is the only one.
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 PYTHON = list(dict.fromkeys(block.page for block in ALL if block.language == "python"))
@@ -117,16 +115,8 @@ def test_commands_are_understood(block, workshop, monkeypatch):
             assert main([word.replace("runs/...", "runs/x") for word in command.words[2:]]) == 0
 
 
-def of_today(number: int) -> bool:
-    """Whether a block is run today although it is slow: each is once in so many days."""
-    return number % DAYS == date.today().toordinal() % DAYS
-
-
-@pytest.mark.parametrize(
-    "block",
-    [pytest.param(block, marks=() if of_today(number) else pytest.mark.slow) for number, block in enumerate(BASH)],
-    ids=lambda block: f"{block.page}:{block.line}",
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BASH, ids=lambda block: f"{block.page}:{block.line}")
 def test_commands_run(block, workshop):
     """The commands of a block, one after the other."""
     for command in commands(block):
