@@ -76,6 +76,8 @@ def _answer(argv: list[str]) -> int:
         _print_stop("interrupted" if stop.code == INTERRUPTED else "terminated", *([folder] if folder else []))
         return int(str(stop.code))
     except SystemExit as request:
+        if isinstance(request.__context__, BrokenPipeError):  # rich has dealt with it
+            raise
         print(printable(f"error: {told_of_exit(request)}"), file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
