@@ -69,6 +69,7 @@ from redwood.settings.results import Results
 from tests.cli.command import content
 from tests.label_sets import few_label_sets
 from tests.samples import few_digits
+from tests.slow import slow_but
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
 DATA = few_digits(n_train=90, n_test=60)
@@ -325,6 +326,22 @@ CASES = {
 
 # A kind of state each: a buffer, importances, an optimizer's, a draw in flight, exemplars, candidates side by side.
 EVERYWHERE = ("rehearsal", "ewc", "adam, kept", "async_rehearsal", "icarl, herding", "mntdp")
+# Their state is of a kind that another case has, too.
+LIKE_OTHERS = (
+    *(
+        "validation, async",
+        "validation, drift",
+        "ewc, task ids",
+        "mas",
+        "rwalk",
+        "momentum and cosine, reset",
+        "er_ace",
+    ),
+    *("gdumb, drift", "clients", "wa", "class_balanced, grasp", "long tail", "loss_aware, old_tasks", "anil", "ncm"),
+    *("partitioning, task_balanced", "herding", "one pass", "stable_sgd", "uniform", "composable", "fixed", "mir"),
+    "er_ace",
+)
+ELSEWHERE = [case for case in CASES if case not in EVERYWHERE]
 
 
 def start(case: str, folder: Path, **options) -> Results:
@@ -414,9 +431,7 @@ def assert_same(folder: Path, expected: Results, expected_folder: Path) -> None:
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["boundary.pt"]
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[] if case in EVERYWHERE else [pytest.mark.slow]) for case in CASES]
-)
+@pytest.mark.parametrize("case", slow_but(EVERYWHERE, CASES))
 def test_killed_after_any_step(case, tmp_path, monkeypatch):
     """The last step of an epoch and of a phase included, and between phases."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=1)
@@ -428,7 +443,7 @@ def test_killed_after_any_step(case, tmp_path, monkeypatch):
         assert_same(folder, expected, tmp_path / "run")
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case not in EVERYWHERE])
+@pytest.mark.parametrize("case", slow_but([case for case in ELSEWHERE if case not in LIKE_OTHERS], ELSEWHERE))
 def test_killed_inside_a_phase_between_two_and_at_the_end(case, tmp_path, monkeypatch):
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=2)
     inside = [folder for folder in folders if any((folder / "checkpoints").glob("inside-phase-*.ckpt"))]
@@ -438,7 +453,7 @@ def test_killed_inside_a_phase_between_two_and_at_the_end(case, tmp_path, monkey
         assert_same(folder, expected, tmp_path / "run")
 
 
-@pytest.mark.parametrize("case", ["rehearsal", "ewc"])
+@pytest.mark.parametrize("case", slow_but(["rehearsal"], ["rehearsal", "ewc"]))
 def test_killed_between_any_two_writes(case, tmp_path, monkeypatch):
     """Logs and checkpoints are several files: whichever was written last, no row is lost and none is there twice."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, every=True, checkpoint_every=2)
