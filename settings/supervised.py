@@ -16,7 +16,7 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.catalog import load_dataset, load_in_memory
 from redwood.settings.data.columns import NO_COLUMNS, PERIODS, Columns
-from redwood.settings.data.combine import combine
+from redwood.settings.data.combine import check_classes_in_common, combine
 from redwood.settings.data.conversion import InMemory, checked_source
 from redwood.settings.data.ctrl import CTRL_STREAMS, ctrl_stream, find_pool
 from redwood.settings.data.dataset import Dataset
@@ -255,6 +255,8 @@ class SupervisedSetting(Setting, labels=True):
 
     def _stream_of(self, views: Sequence[View], load: Callable[[str], Dataset]) -> SupervisedStream:
         data = combine(self.dataset_name, views, load, self.seed)
+        if self.assumptions.shared_outputs:
+            check_classes_in_common(self.dataset_name, views, data)
         return self.stream_type(self, data, [view.describe() for view in views])
 
     def _dataset_of(
@@ -276,7 +278,7 @@ class SupervisedSetting(Setting, labels=True):
             InvalidOptionError: If an option contradicts that.
         """
         name = name_of_setting(type(self))
-        if self.stream_type not in (SupervisedStream, ShardedStream):
+        if self.stream_type not in (SupervisedStream, ShardedStream) or self.assumptions.recurring:
             raise NotApplicableError(
                 f"A run under {name} cannot be extended, as it decides itself which samples come; extend a run under "
                 "class_incremental or a setting like it."
