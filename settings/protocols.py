@@ -12,6 +12,7 @@ from torch import Tensor
 from redwood.core.checks import Options
 from redwood.core.errors import InvalidOptionError
 from redwood.core.state import State
+from redwood.settings.classes import Classes
 from redwood.settings.results import Results
 from redwood.settings.scores.task_scores import Scores
 
@@ -184,6 +185,9 @@ class Stream(Protocol):
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:
         """Fields of the results that the stream fills in; `details` are those of each phase."""
 
+    def classes(self) -> Classes:
+        """What the classes are called, and which of them each output stands for."""
+
     def class_names(self) -> tuple[str, ...]:
         """The name of each output (K,); empty where the data has none."""
 
@@ -232,9 +236,13 @@ class FixedStream:
     def restore(self, details: list[dict[str, Any]]) -> None:
         """Nothing: the stream follows from the options."""
 
+    def classes(self) -> Classes:
+        """None: the outputs stand for no classes with names."""
+        return Classes()
+
     def class_names(self) -> tuple[str, ...]:
-        """None: the outputs have no names."""
-        return ()
+        """The names of `classes`."""
+        return self.classes().names
 
     def task_names(self) -> tuple[str, ...]:
         """None: the tasks have no names."""

@@ -12,11 +12,15 @@ from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, check
 from redwood.core.state import State
 from redwood.settings.base import Setting
+from redwood.settings.classes import Classes
 from redwood.settings.protocols import Stream
 
 _COUNT = Number(low=0, whole=True)
 _COUNTS = ("first_task", "num_tasks", "num_phases")
-_SPEC = Record({"view": MapOf(ANYTHING), "class_names": ListOf(Text()), **dict.fromkeys(_COUNTS, _COUNT)})
+_CLASSES = Record(
+    {"outputs": ListOf(ListOf(Text())), "by_label": ListOf(Text()), "named": Number(low=0, high=1, whole=True)}
+)
+_SPEC = Record({"view": MapOf(ANYTHING), "classes": _CLASSES, **dict.fromkeys(_COUNTS, _COUNT)})
 # The key of an entry that stands for an object, and the kinds of objects.
 _KIND, _TUPLE = "kind", "tuple"
 
@@ -27,14 +31,14 @@ class Signature:
 
     Attributes:
         view: The attributes of the method's view of the setting (`Setting.for_method`): spaces and options.
-        class_names: Name of each output (K,); empty where the data has none.
+        classes: What the outputs stand for.
         first_task: Number of the first task of the run in the whole stream.
         num_tasks: Tasks of the run.
         num_phases: Phases of the run once it is over.
     """
 
     view: dict[str, Any]
-    class_names: tuple[str, ...]
+    classes: Classes
     first_task: int
     num_tasks: int
     num_phases: int
@@ -43,7 +47,12 @@ class Signature:
     def of(cls, setting: Setting, stream: Stream) -> "Signature":
         """The signature of a run. What is neither a space nor plain, such as an object from Python, is left out."""
         view = {name: value for name, value in vars(setting.for_method()).items() if _is_known(value)}
-        return cls(view, stream.class_names(), stream.first_task, stream.num_tasks, stream.num_phases)
+        return cls(view, stream.classes(), stream.first_task, stream.num_tasks, stream.num_phases)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each output (K,); empty where the data has none."""
+        return self.classes.names
 
     def make_view(self, setting: type[Setting], workers: int = 1) -> Setting:
         """The view of a setting of this class, for a run of so many workers; it opens no stream."""
@@ -55,7 +64,9 @@ class Signature:
         """The signature as tensors and plain values."""
         view = {name: _encoded(value) for name, value in self.view.items()}
         counts = {name: getattr(self, name) for name in _COUNTS}
-        return {"view": view, "class_names": list(self.class_names), **counts}
+        own = self.classes
+        classes = {"outputs": list(map(list, own.outputs)), "by_label": list(own.by_label), "named": int(own.named)}
+        return {"view": view, "classes": classes, **counts}
 
     @classmethod
     def from_state(cls, state: State, file: str) -> "Signature":
@@ -65,7 +76,9 @@ class Signature:
             view = {name: _decoded(value) for name, value in state["view"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RedwoodError(f"The signature in {file} is damaged ({error!r}); start the run anew.") from error
-        return cls(view, tuple(state["class_names"]), *(state[name] for name in _COUNTS))
+        own = state["classes"]
+        classes = Classes(tuple(map(tuple, own["outputs"])), tuple(own["by_label"]), bool(own["named"]))
+        return cls(view, classes, *(state[name] for name in _COUNTS))
 
 
 def _is_known(value: object) -> bool:

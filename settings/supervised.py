@@ -16,7 +16,7 @@ from redwood.settings.assumptions import Context, TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.catalog import load_dataset, load_in_memory
 from redwood.settings.data.columns import NO_COLUMNS, PERIODS, Columns
-from redwood.settings.data.combine import combine
+from redwood.settings.data.combine import check_classes_in_common, combine
 from redwood.settings.data.conversion import InMemory, checked_source
 from redwood.settings.data.ctrl import CTRL_STREAMS, ctrl_stream, find_pool
 from redwood.settings.data.dataset import Dataset
@@ -262,6 +262,8 @@ class SupervisedSetting(Setting, labels=True):
         data = combine(self.dataset_name, views, load, self.seed)
         notes = dict.fromkeys(load(view.dataset).note for view in views)
         data = replace(data, note="\n".join(filter(None, notes)))
+        if self.assumptions.shared_outputs:
+            check_classes_in_common(self.dataset_name, views, data)
         return self.stream_type(self, data, [view.describe() for view in views])
 
     def _dataset_of(
@@ -283,7 +285,7 @@ class SupervisedSetting(Setting, labels=True):
             InvalidOptionError: If an option contradicts that.
         """
         name = name_of_setting(type(self))
-        if self.stream_type not in (SupervisedStream, ShardedStream):
+        if self.stream_type not in (SupervisedStream, ShardedStream) or self.assumptions.recurring:
             raise NotApplicableError(
                 f"A run under {name} cannot be extended, as it decides itself which samples come; extend a run under "
                 "class_incremental or a setting like it."

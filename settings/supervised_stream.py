@@ -14,11 +14,12 @@ from redwood.core.errors import InvalidOptionError, NotTrainedError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
+from redwood.settings.classes import Classes, classes_of
 from redwood.settings.data.background import BackgroundSamples, background_like
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.entries import Entries
 from redwood.settings.data.imbalance import kept_samples
-from redwood.settings.earlier import Earlier, EarlierData, join
+from redwood.settings.earlier import Earlier, EarlierData, in_form_of_the_run, join
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import FixedStream, Learner
@@ -38,7 +39,7 @@ from redwood.settings.streams.order import batch_cuts, shuffled, task_entries
 from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
 from redwood.settings.streams.read_ahead import Decoding, decoding_workers
 from redwood.settings.streams.spaces import action_space_of, observation_space_of
-from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_outputs, names_of_tasks
+from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_tasks
 from redwood.settings.table import name_of_setting
 
 
@@ -70,6 +71,7 @@ class SupervisedStream(FixedStream):
         """
         data = data.without_tests() if setting.eval_tasks == "none" else data
         self.note = data.note
+        data = data if earlier is None else in_form_of_the_run(earlier, data)
         self._setting, self._data, self._promised = setting, data, setting.assumptions
         check_suits(setting, data, adds_classes=self._adds_classes())
         kind = "tasks" if names else self._kind_of_tasks()
@@ -91,7 +93,7 @@ class SupervisedStream(FixedStream):
         )
         tasks, self.n_outputs = make_tasks(data, options)
         self._names, self._earlier = names, earlier
-        self._class_names = names_of_outputs(data, tasks, self.n_outputs)
+        self._classes_of_outputs = classes_of(data, tasks, self.n_outputs)
         self._task_names = names_of_tasks(data, tasks, kind)
         self.first_task, self.num_tasks = setting.first_task, len(tasks)
         if names:
@@ -99,9 +101,11 @@ class SupervisedStream(FixedStream):
         # The first task to train: earlier ones are tested only, or not even that if their data is gone.
         self._first_trained = self.first_task
         if earlier is not None:
-            joined = join(earlier, data, tasks, self.n_outputs, self._matched_by(kind))
+            shared = self._promised.shared_outputs
+            joined = join(earlier, data, tasks, self.n_outputs, shared=shared, kind=kind)
             self._data, data, tasks = joined.data, joined.data, joined.tasks
-            self._class_names, self.n_outputs = joined.class_names, len(joined.class_names) or self.n_outputs
+            self._classes_of_outputs = joined.classes
+            self.n_outputs = len(joined.classes.outputs) or self.n_outputs
             self._first_trained = earlier.num_tasks
             if earlier.known is None:
                 self.first_task = earlier.num_tasks
@@ -195,13 +199,6 @@ class SupervisedStream(FixedStream):
         setting = self._setting
         told = setting.increment or setting.angles or kind == "contexts"
         return 1 if extends and setting.nb_tasks is None and not told else setting.nb_tasks
-
-    def _matched_by(self, kind: str) -> str:
-        """Which outputs of new tasks are those of an earlier run; see `join`."""
-        if self._promised.shared_outputs:
-            # A task of a split counts its classes from 0; else an output is a class of the data.
-            return "number" if kind == "class_split" else "name"
-        return "none" if kind in ("permuted", "rotated") else "name"
 
     @property
     def observation_space(self) -> Box:
@@ -413,9 +410,8 @@ class SupervisedStream(FixedStream):
     # For results and checkpoints.
 
     @override
-    def class_names(self) -> tuple[str, ...]:
-        numbers = tuple(map(str, range(self.n_outputs)))
-        return () if self._class_names == numbers else self._class_names
+    def classes(self) -> Classes:
+        return self._classes_of_outputs
 
     def as_earlier(self) -> EarlierData:
         """The data of this stream, for tests of a run that extends it."""
@@ -426,8 +422,10 @@ class SupervisedStream(FixedStream):
         return self._task_names
 
     def fingerprint(self) -> dict[str, object]:
-        """The data set, and that of background samples. All else follows from the options."""
+        """The data set, its classes, and that of background samples. All else follows from the options."""
         facts = describe_data(self._data)
+        if self._data.class_names:
+            facts["class names"] = ", ".join(self._data.class_names)
         if self._background_data is not None:
             facts |= {f"background: {name}": value for name, value in describe_data(self._background_data).items()}
         if self._earlier is not None:

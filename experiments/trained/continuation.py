@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, cast
 
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.engine.earlier import EarlierRun
@@ -38,18 +38,15 @@ def continued(options: Options, saved: SavedRun, *, trusted: bool) -> Options:
             f"A run under {saved.config['setting']} cannot be extended; extend a run of a supervised setting."
         )
     view = saved.signature.make_view(type(setting), workers=setting.workers)
-    signature, space = saved.signature, view.action_space
+    signature = saved.signature
     # Where one phase trains all tasks, and where earlier data was gone before, results are of the new tasks alone.
     one_phase_each = signature.num_tasks == saved.state["next_phase"] and signature.first_task == 0
     known = _data_of(saved, trusted) if one_phase_each else None
-    names = signature.class_names
-    if not names and isinstance(space, Discrete):
-        names = tuple(map(str, range(int(space.n))))
     trained = signature.first_task + signature.num_tasks
     earlier = Earlier(
         saved.identity,
         trained,
-        names,
+        signature.classes,
         cast("Box", view.observation_space),
         tuple(signature.view.get("feature_names", ())),
         known,

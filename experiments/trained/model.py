@@ -26,6 +26,7 @@ from redwood.settings.assumptions import TaskIds
 from redwood.settings.base import Setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.folders import GreyFiles, ImageFiles
+from redwood.settings.data.form import is_grey, stored_alike, with_channel
 from redwood.settings.results import Results
 from redwood.settings.scores.answers import check_form, check_values
 from redwood.settings.signature import Signature
@@ -213,42 +214,23 @@ class TrainedModel:
         return torch.cat(answers)
 
     def _checked(self, x: Tensor | np.ndarray) -> Tensor:
-        """Samples (n, ...) in their storage dtype; small differences of integers or floats are converted."""
+        """Samples (n, ...) in their storage dtype; integers and whole floats in range are converted."""
         space = self.sample_space
         if not isinstance(x, Tensor | np.ndarray):
             raise DataError(
                 f"Samples are a tensor or an array (n, ...), got a {type(x).__name__}; read image files by "
                 "model.read_images(paths)."
             )
-        samples = torch.as_tensor(x)
-        wanted = torch.from_numpy(np.empty(0, space.dtype)).dtype
+        samples = with_channel(space, torch.as_tensor(x))
         shape = space.shape
-        is_grey = shape[:1] == (1,) and len(shape) == 3
-        if is_grey and tuple(samples.shape[1:]) == shape[1:]:
-            samples = samples[:, None]  # images without their single channel
         if tuple(samples.shape[1:]) != shape or not len(samples):
-            is_single = tuple(samples.shape) == (shape[1:] if is_grey else shape)
+            is_single = tuple(samples.shape) == (shape[1:] if is_grey(space) else shape)
             remedy = "pass x[None] for a single sample" if is_single else "bring them to that shape"
             raise DataError(
                 f"The model takes samples (n, {', '.join(map(str, shape))}), and at least one of them, got an array "
                 f"{tuple(samples.shape)}; {remedy}."
             )
-        highest = space.high.max()
-        # Other integers are scaled by the largest one in training, which new samples may exceed a little.
-        if wanted == torch.uint8 and not samples.dtype.is_floating_point and samples.max() > int(highest):
-            raise DataError(
-                f"The model was trained on samples in 0..{highest:g}, and these go up to {samples.max()}; rescale them."
-            )
-        if samples.dtype == wanted:
-            return samples
-        alike = samples.dtype.is_floating_point == wanted.is_floating_point
-        if alike and (wanted.is_floating_point or torch.equal(samples.to(wanted).to(samples.dtype), samples)):
-            return samples.to(wanted)
-        bounds = f" in {space.low.min():g}..{space.high.max():g}"
-        raise DataError(
-            f"The model takes samples of {str(wanted).removeprefix('torch.')} as they are stored{bounds}, got "
-            f"{samples.dtype}; undo any scaling."
-        )
+        return stored_alike(space, samples, trained="model", whose="these")
 
     def _ids(self, task_id: Tensor | int | None, n: int) -> Tensor | None:
         given = self.takes_task_ids

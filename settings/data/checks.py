@@ -122,7 +122,7 @@ def check_validation(name: str, validation: Tensor, y: Tensor, contexts: Tensor 
 
 
 def check_class_names(name: str, names: tuple[str, ...], n_classes: int | None) -> None:
-    """Check that each class has one name of its own; `n_classes` is None where numbers are predicted."""
+    """Check that each class has a name; `n_classes` is None where numbers are predicted."""
     if n_classes is None:
         raise DataError(f"Data set {name}: numbers are predicted, which have no class names; leave them out.")
     if len(names) != n_classes:
@@ -130,9 +130,24 @@ def check_class_names(name: str, names: tuple[str, ...], n_classes: int | None) 
     if not all(isinstance(one, str) and one for one in names):
         raise DataError(f"Data set {name}: class names have to be texts that are not empty; convert them by str.")
     check_utf8("a class", names)
-    repeated = next((one for one in names if names.count(one) > 1), None)
-    if repeated is not None:
-        raise DataError(f"Data set {name}: two classes are called {repeated!r}; give each a name of its own.")
+
+
+def check_names_differ(name: str, names: tuple[str, ...], y: Tensor, contexts: Tensor | None) -> None:
+    """Check that no two classes of one task have the same name; without tasks, that no two classes have."""
+    by_name: dict[str, list[int]] = {}
+    for label, own in enumerate(names):
+        by_name.setdefault(own, []).append(label)
+    for own, labels in by_name.items():
+        if len(labels) > 1 and not _of_different_tasks(labels, y, contexts):
+            raise DataError(f"Data set {name}: two classes are called {own!r}; give each a name of its own.")
+
+
+def _of_different_tasks(labels: list[int], y: Tensor, contexts: Tensor | None) -> bool:
+    """Whether each task has samples of one of these classes at most."""
+    if contexts is None or y.dim() > 1:
+        return False
+    tasks = torch.cat([contexts[y == label].unique() for label in labels])
+    return len(tasks.unique()) == len(tasks)
 
 
 def check_utf8(what: str, names: Iterable[str]) -> None:

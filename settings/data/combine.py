@@ -8,7 +8,7 @@ from torch import Tensor
 
 from redwood.core.errors import DataError
 from redwood.settings.data.conversion import resize_images
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.dataset import Dataset, are_numbers, shortened
 from redwood.settings.data.views import Draws, TaskSamples, View, cut
 
 GREY, COLOUR = 1, 3
@@ -16,6 +16,8 @@ GREY, COLOUR = 1, 3
 
 def combine(name: str, views: Sequence[View], load: Callable[[str], Dataset], seed: int) -> Dataset:
     """One data set of all tasks: `contexts` is the number of the view, and the labels of a task follow those before.
+
+    Classes keep their names, if any has one; beside these, a class without a name is called by its number.
 
     Images are brought to the largest side and, if any are in colour, to three channels. Integers of different ranges
     become uint8 in 0..255.
@@ -37,6 +39,7 @@ def combine(name: str, views: Sequence[View], load: Callable[[str], Dataset], se
         labels_test.append(task.y_test + n_labels)
         n_labels += int(task.y.max()) + 1
     validation = torch.cat([task.validation for task in tasks])
+    names = [name for task in tasks for name in task.class_names or map(str, task.classes)]
     return Dataset(
         name=name,
         x=torch.cat([task.x for task in tasks]),
@@ -47,7 +50,36 @@ def combine(name: str, views: Sequence[View], load: Callable[[str], Dataset], se
         contexts_test=torch.cat([torch.full_like(task.y_test, number) for number, task in enumerate(tasks)]),
         max_value=tasks[0].max_value,
         validation=validation if bool(validation.any()) else None,
+        class_names=tuple(names) if any(task.class_names for task in tasks) else (),
+        class_numbers=tuple(label for task in tasks for label in task.classes),
     )
+
+
+def check_classes_in_common(name: str, views: Sequence[View], data: Dataset) -> None:
+    """Check that tasks can share outputs: where classes have names, each task has one of them in common with others.
+
+    A view that lists its classes says by their places which ones share an output, and may have other names.
+
+    Args:
+        name: The stream, for the message.
+        views: The tasks.
+        data: What `combine` made of them.
+
+    Raises:
+        DataError: If a task has no such class.
+    """
+    assert data.contexts is not None
+    called = [[data.called[label] for label in data.y[data.contexts == n].unique()] for n in range(len(views))]
+    if not data.class_names or any(map(are_numbers, called)):
+        return
+    for number, (view, own) in enumerate(zip(views, called, strict=True)):
+        others = {one for n, names in enumerate(called) if n != number for one in names}
+        if others and not view.classes and others.isdisjoint(own):
+            raise DataError(
+                f"The tasks of {name} share their outputs, but no class of {view.title} ({shortened(own)}) is one of "
+                f"the other tasks ({shortened(sorted(others))}); call them alike, or list the classes of each task in "
+                "--stream_file, in the order of the outputs."
+            )
 
 
 def _alike(name: str, tasks: list[TaskSamples]) -> list[TaskSamples]:

@@ -1,7 +1,7 @@
 """A data set in memory or in files, with classes, label sets or numbers to predict. Every stream is cut from one."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from redwood.settings.data.checks import (
     check_contexts,
     check_label_sets,
     check_labels,
+    check_names_differ,
     check_split,
     check_targets,
     check_times,
@@ -57,7 +58,10 @@ class Dataset:
         slices: Slice of each training sample (N,), int64 in 0..S-1, whose scores are reported apart. None: the classes.
         slices_test: Slice of each test sample (M,); given if and only if `slices` is.
         slice_names: Name of each slice (S,).
-        class_names: Name of each class (K,), or of each label (L,). Empty: they are called by their numbers.
+        class_names: Name of each class (K,), or of each label (L,). Empty: they are called by their numbers. Classes of
+            different tasks may have the same name.
+        class_numbers: Number of each class (K,) in the data set that it comes from, where several were joined to one.
+            Empty: the classes are numbered as they were.
         task_names: Name of each task of `contexts` (T,), such as its month. Empty: they are called by their numbers.
         feature_names: Name of each feature (D,), where samples are vectors of them. Empty: they are not compared with
             those of other data.
@@ -86,6 +90,7 @@ class Dataset:
     slices_test: Tensor | None = None
     slice_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    class_numbers: tuple[int, ...] = ()
     task_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     tasks_follow_time: bool = False
@@ -119,6 +124,7 @@ class Dataset:
         check_slices(self.name, self.slice_names, (self.slices, self.y), (self.slices_test, self.y_test))
         if self.class_names:
             check_class_names(self.name, self.class_names, None if self.is_regression else self.n_classes)
+            check_names_differ(self.name, self.class_names, self.y, self.contexts)
 
     @property
     def is_regression(self) -> bool:
@@ -144,6 +150,11 @@ class Dataset:
     def n_classes(self) -> int:
         """Number of classes K, or of labels L."""
         return self.y.shape[1] if self.is_multi_label else int(self.y.max()) + 1
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """What each class or label is called (K,): by its name, else by its number where it came from."""
+        return self.class_names or tuple(map(str, self.class_numbers or range(self.n_classes)))
 
     @property
     def n_outputs(self) -> int:
@@ -231,6 +242,16 @@ class Dataset:
             slice_names=slice_names,
             class_names=tuple(class_names),
         )
+
+
+def are_numbers(names: Iterable[str]) -> bool:
+    """Whether classes are called by numbers alone, as those without names are."""
+    return all(name.isdecimal() for name in names)
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first names of classes, for a message."""
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 
 def describe_data(data: Dataset) -> dict[str, object]:

@@ -32,7 +32,7 @@ def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> D
         image_size: Side that images of Pillow are resized to; 0: their own.
 
     Raises:
-        DataError: If a sample is not a pair `(x, y)`, or samples differ in their shapes.
+        DataError: If a sample is not a pair `(x, y)`, samples differ in their shapes, or parts in the names of classes.
     """
     splits = []
     for part in parts:
@@ -52,7 +52,7 @@ def from_torch(name: str, parts: Sequence[Any], seed: int, image_size: int) -> D
         x_test=x_test,
         y_test=y_test,
         max_value=None if not integers else 255.0 if x.dtype == torch.uint8 else _highest(x),
-        class_names=_class_names(parts[0], y),
+        class_names=_class_names(name, parts, y),
         compare_all=True,
     )
 
@@ -173,8 +173,7 @@ def _labels(name: str, source: Any) -> Tensor:
     if isinstance(source, ConcatDataset):
         return torch.cat([_labels(name, part) for part in source.datasets])
     known = getattr(source, "targets", getattr(source, "labels", None))
-    own_transforms = (getattr(source, "target_transform", None), getattr(source, "transforms", None))
-    if known is not None and len(known) == len(source) and not _changes_targets(*own_transforms):
+    if known is not None and len(known) == len(source) and not _changes_targets(source):
         labels = torch.as_tensor(known)
         if labels.dim() == 1 and labels[0] == torch.as_tensor(read(source, 0)[1]):
             return labels
@@ -187,9 +186,10 @@ def _labels(name: str, source: Any) -> Tensor:
         ) from error
 
 
-def _changes_targets(target_transform: Any, transforms: Any) -> bool:
+def _changes_targets(source: Any) -> bool:
     """Whether a data set of torchvision transforms its labels."""
-    return target_transform is not None or getattr(transforms, "target_transform", None) is not None
+    own = getattr(source, "target_transform", None)
+    return own is not None or getattr(getattr(source, "transforms", None), "target_transform", None) is not None
 
 
 def _samples(name: str, source: Any, rows: Tensor, image_size: int) -> Samples:
@@ -210,12 +210,33 @@ def _highest(x: Samples) -> float:
     return float(max(1, int(x.max()))) if isinstance(x, Tensor) else 255.0
 
 
-def _class_names(source: Any, y: Tensor) -> tuple[str, ...]:
-    """The names that the data set gives its classes, if they are as many."""
-    while isinstance(source, Subset):
-        source = source.dataset
-    names = getattr(source, "classes", None)
-    if y.dtype != torch.int64 or not isinstance(names, list | tuple) or len(names) != int(y.max()) + 1:
+def _class_names(name: str, parts: Sequence[Any], y: Tensor) -> tuple[str, ...]:
+    """The names that data sets give their classes, if they are as many.
+
+    Raises:
+        DataError: If two data sets have different names for one number.
+    """
+    given = [names for part in parts for names in _given_names(part)]
+    names = max(given, key=len, default=())
+    for other in given:
+        different = next((label for label, one in enumerate(other) if one != names[label]), None)
+        if different is not None:
+            raise DataError(
+                f"Data set {name}: class {different} is called {names[different]} in one part, and {other[different]} "
+                "in another; number the classes of all parts alike."
+            )
+    if y.dtype != torch.int64 or len(names) != int(y.max()) + 1:
         return ()
-    texts = tuple(map(str, names))
-    return texts if len(set(texts)) == len(texts) and all(texts) else ()
+    return names if len(set(names)) == len(names) and all(names) else ()
+
+
+def _given_names(source: Any) -> list[tuple[str, ...]]:
+    """The names that a data set gives its classes, or those of each of its parts that gives some."""
+    if isinstance(source, Subset):
+        return _given_names(source.dataset)
+    if isinstance(source, ConcatDataset):
+        return [names for part in source.datasets for names in _given_names(part)]
+    names = getattr(source, "classes", None)
+    if not isinstance(names, list | tuple) or _changes_targets(source):
+        return []
+    return [tuple(map(str, names))]

@@ -64,6 +64,8 @@ class TaskSamples:
 
     Attributes:
         title: Name of the task.
+        classes: The number of the class of each label (n,) in its data set.
+        class_names: The name of the class of each label (n,); empty where the data set has none.
         x: Training and validation samples (N, ...).
         y: Their labels (N,).
         validation: Which of them are kept for validation (N,), bool.
@@ -73,6 +75,8 @@ class TaskSamples:
     """
 
     title: str
+    classes: tuple[int, ...]
+    class_names: tuple[str, ...]
     x: Tensor
     y: Tensor
     validation: Tensor
@@ -118,7 +122,8 @@ def cut(view: View, data: Dataset, draws: Draws) -> TaskSamples:
     kept: list[Tensor] = []
     held_out: list[Tensor] = []
     tested: list[Tensor] = []
-    for label in _ordered_classes(view, data):
+    classes = _ordered_classes(view, data)
+    for label in classes:
         rows, rows_test = ((y == label).nonzero().flatten() for y in (data.y, data.y_test))
         n_train, n_held_out = _sizes(view, label, len(rows))
         kept.append(draws.take(view.dataset, label, rows, n_train + n_held_out))
@@ -129,6 +134,8 @@ def cut(view: View, data: Dataset, draws: Draws) -> TaskSamples:
     transform = _Transform(view, data)
     return TaskSamples(
         title=view.title,
+        classes=tuple(classes),
+        class_names=tuple(data.class_names[label] for label in classes) if data.class_names else (),
         x=transform(data.x[torch.cat(kept)]),
         y=_labels(kept),
         validation=torch.cat(held_out),

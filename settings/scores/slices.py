@@ -32,8 +32,11 @@ def slicing_of(data: Dataset, column: str) -> Slicing:
     """The slices of the test samples of a data set with classes, by its column of slices or else by class."""
     if data.slices_test is not None:
         return Slicing(column or "slice", data.slice_names, data.slices_test)
-    names = data.class_names or [str(label) for label in range(data.n_classes)]
-    return Slicing("class", names, data.y_test)
+    if not data.class_names:
+        return Slicing("class", [str(label) for label in range(data.n_classes)], data.y_test)
+    names = tuple(dict.fromkeys(data.class_names))  # classes of one name, in several tasks, are one slice
+    slice_of = torch.tensor([names.index(name) for name in data.class_names])
+    return Slicing("class", names, slice_of[data.y_test])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.core.seeding import derive_seed, generator
 from redwood.core.workers import split_evenly
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.dataset import Dataset, are_numbers
 from redwood.settings.data.transforms import Transform, rotation_by, transform_of_task
 
 
@@ -118,22 +119,6 @@ def names_of_tasks(data: Dataset, tasks: Sequence[SupervisedTask], stream: str) 
     return tuple(
         ", ".join(data.class_names[label] for label in torch.unique(data.y[task.rows]).tolist()) for task in tasks
     )
-
-
-def names_of_outputs(data: Dataset, tasks: Sequence[SupervisedTask], n_outputs: int) -> tuple[str, ...]:
-    """The name of each output (K,); empty if the classes of `data` have none.
-
-    Where tasks share their outputs, an output stands for a class of each task: its name joins theirs by " / ".
-    """
-    if not data.class_names:
-        return ()
-    names: list[dict[str, None]] = [{} for _ in range(n_outputs)]  # a dict keeps the order, and each name once
-    for task in tasks:
-        own = data.y[task.rows]
-        present = own.any(0).nonzero().flatten() if data.is_multi_label else torch.unique(own)
-        for label in present.tolist():
-            names[int(task.label_map[label])][data.class_names[label]] = None
-    return tuple(" / ".join(own) or str(output) for output, own in enumerate(names))
 
 
 def length_of_part(name: str, total: int, first: int, wanted: int | None) -> int:
@@ -344,17 +329,33 @@ def _slices(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], 
 
 
 def _task_list(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
-    """Tasks of the data whose labels follow each other; tasks that share outputs count their labels from 0."""
+    """Tasks of the data whose labels follow each other; those that share outputs do so by name, or count from 0."""
     tasks, n_outputs = _contexts(data, options)
     if not options.shared_outputs:
         return tasks, n_outputs
+    own = [torch.unique(data.y[task.rows]) for task in tasks]
+    outputs = _shared_outputs(data, own)
     shared = []
-    for task in tasks:
-        classes = torch.unique(data.y[task.rows])
+    for task, classes, places in zip(tasks, own, outputs, strict=True):
         label_map = torch.zeros(n_outputs, dtype=torch.long)
-        label_map[classes] = torch.arange(len(classes))
+        label_map[classes] = torch.tensor(places)
         shared.append(replace(task, label_map=label_map))
-    return shared, max(len(torch.unique(data.y[task.rows])) for task in tasks)
+    return shared, 1 + max(map(max, outputs))
+
+
+def _shared_outputs(data: Dataset, own: Sequence[Tensor]) -> list[list[int]]:
+    """The output of each class of each task, whose labels are `own`.
+
+    Classes of one name share an output, where some tasks have a class in common; else classes of one place do.
+    """
+    called = [[data.called[label] for label in labels.tolist()] for labels in own]
+    different = {name for names in called for name in names}
+    in_common = len(different) < sum(map(len, called))
+    comparable = len(set(map(are_numbers, called))) == 1
+    if data.class_names and comparable and in_common:
+        output_of = {name: output for output, name in enumerate(dict.fromkeys(chain.from_iterable(called)))}
+        return [[output_of[name] for name in names] for names in called]
+    return [list(range(len(names))) for names in called]
 
 
 def _count(options: TaskOptions) -> int:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 import redwood
 from redwood.cli import main
-from redwood.core.errors import NotApplicableError, RedwoodError
+from redwood.core.errors import DataError, NotApplicableError, RedwoodError
 from redwood.engine import loop
 from redwood.experiments.config_file import read_arguments
 from redwood.experiments.runner import execute, resume_run
@@ -379,6 +379,23 @@ class TestCommandLine:
         np.savez(tmp_path / "wide.npz", x=np.zeros((20, 1, 9, 9), np.uint8), y=np.arange(20) % 2)
         assert main(["--extend", str(parent), "--dataset", str(tmp_path / "wide.npz")]) == 2
         says(capsys, "the run was trained on")
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64])
+    def test_samples_are_judged_by_their_values_as_those_to_predict(self, folder, parent, tmp_path, dtype):
+        # Digits in memory are known to go up to 16; of bytes in a file nobody has said so.
+        digits = few_digits(n_train=100)
+        made = get_setting("class_incremental")(dataset=digits, passes=1, nb_tasks=2)
+        made.apply(Finetune(), run_dir=str(tmp_path / "first"), quiet=True, accelerator="cpu")
+        x, x_test = (part.numpy().astype(dtype)[:, 0] for part in (digits.x, digits.x_test))
+        np.savez(tmp_path / "more.npz", x=x, y=digits.y, x_test=x_test, y_test=digits.y_test)
+        predicted = redwood.load(tmp_path / "first").predict(x_test)
+        assert predicted.shape == (100,)
+        with pytest.warns(UserWarning, match="it was given from Python"):
+            results, _ = extend(tmp_path / "first", tmp_path / "run", "--dataset", tmp_path / "more.npz")
+        assert len(results.accuracy_matrix) == 1
+        np.savez(tmp_path / "more.npz", x=x * 10.5, y=digits.y)
+        with refused("trained on samples in 0..16, and the samples of more go up to 168|go from 0 to 168", DataError):
+            extend(tmp_path / "first", tmp_path / "no", "--dataset", tmp_path / "more.npz")
 
     def test_a_run_that_is_not_over(self, parent, tmp_path, capsys):
         copied = Path(shutil.copytree(parent, tmp_path / "copy"))

@@ -51,9 +51,16 @@ class TestAClassifier:
     def test_integers_and_arrays_are_converted(self, model):
         assert torch.equal(model.scores(DATA.x_test.numpy().astype(np.int64)), model.scores(DATA.x_test))
 
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint16])
+    def test_whole_numbers_in_range_are_converted_whatever_their_type(self, model, dtype):
+        assert torch.equal(model.scores(DATA.x_test.numpy().astype(dtype)), model.scores(DATA.x_test))
+
     @pytest.mark.parametrize(
         ("x", "sentence"),
         [
+            (DATA.x_test.double() - 3, "got torch.float64; undo any scaling, as these go from -3 to 13"),
+            (DATA.x_test.float() * 2, "trained on samples in 0..16, and these go up to 32; rescale them"),
+            (DATA.x_test / 16, "undo any scaling, as these go from 0 to 1"),
             (DATA.x_test[0, 0], r"takes samples \(n, 1, 8, 8\).*x\[None\] for a single sample"),
             (DATA.x_test[:, :, :4], "bring them to that shape"),
             (["a.png"], r"got a list; read image files by model.read_images\(paths\)"),

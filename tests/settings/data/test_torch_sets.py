@@ -67,6 +67,28 @@ def test_classes_are_named_by_the_data_set():
     assert made(TensorDataset(X, Y)).class_names == ()
 
 
+def test_parts_have_the_names_that_they_agree_on():
+    class Others(Pairs):
+        classes = ("a", "c", "b")
+
+    class More(Pairs):
+        classes = ("a", "b", "c", "d")
+
+    assert made(ConcatDataset([Pairs(), Pairs()])).class_names == ("a", "b", "c")
+    more = More(label=lambda i: i % 4)
+    assert made(more, Pairs()).class_names == made(ConcatDataset([Pairs(), more])).class_names == More.classes
+    for parts in ([Pairs(), Others()], [ConcatDataset([Pairs(), Subset(Others(), range(6))])]):
+        with pytest.raises(DataError, match="class 1 is called b in one part, and c in another") as caught:
+            made(*parts)
+        assert one_sentence(caught.value)
+
+
+def test_classes_that_a_transform_numbers_anew_have_no_names():
+    changed = Pairs(label=lambda i: 2 - int(Y[i]))
+    changed.target_transform = lambda label: 2 - label
+    assert made(changed).class_names == ()
+
+
 def test_two_of_them_are_training_and_test():
     data = made(Pairs(), Pairs(n=6))
     assert (len(data.y), len(data.y_test)) == (N, 6) and torch.equal(data.x_test, X[:6])
