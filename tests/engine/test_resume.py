@@ -539,7 +539,6 @@ def test_time_before_the_interruption_counts(tmp_path, monkeypatch):
     assert resumed.cost.samples_per_s == pytest.approx(expected.cost.samples_per_s, rel=0.5)
 
 
-@pytest.mark.quick
 def test_nothing_is_trained_twice(tmp_path, monkeypatch):
     """A run that is resumed after its first phase reads no batch of it; one that has trained all reads none."""
     expected, folders = moments_of("rehearsal", tmp_path, monkeypatch, checkpoint_every=0)

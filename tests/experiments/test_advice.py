@@ -31,7 +31,6 @@ def test_the_budget_is_spent_where_curves_promise_most(file):
     assert sum(then) < sum(now)
 
 
-@pytest.mark.quick
 def test_the_command_line(file, tmp_path, capsys):
     picture = tmp_path / "curves.png"
     code = main(

@@ -32,7 +32,6 @@ def changes(curves, offer, wish, money, weight):
     return then - now + weight * (np.maximum(0, then / mean - 1) - np.maximum(0, now / mean - 1))
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("seed", range(8))
 def test_marginal_gains_are_equal_at_the_optimum(seed):
     """The conditions of Karush, Kuhn and Tucker: a unit of money gains the same wherever it is spent."""

@@ -8,7 +8,6 @@ from redwood.methods.acquisition.curves import Points, PowerLaw, fit_power_law
 SIZES = np.linspace(20, 200, 10)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("law", [PowerLaw(2.0, 0.3), PowerLaw(0.5, 0.05), PowerLaw(30.0, 1.2), PowerLaw(1.5, 0.7)])
 def test_an_exact_power_law_is_recovered_within_five_percent(law):
     found = fit_power_law(Points(SIZES, law(SIZES)))

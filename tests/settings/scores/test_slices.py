@@ -55,7 +55,6 @@ class TestSums:
 
 
 class TestRuns:
-    @pytest.mark.quick
     def test_classes_are_the_slices_by_default(self):
         data = few_digits()
         slices = run_here(small_setting("class_incremental", dataset=data), FixedScores()).slices
