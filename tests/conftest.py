@@ -51,6 +51,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def mark_all_but_few(items: list[pytest.Item]) -> None:
+    """Mark the cases of a test as slow, all but as many as its marker `few` says, which lie apart in all parameters."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for group in cases.values():
+        marker = group[0].get_closest_marker("few")
+        assert marker is not None
+        (n,) = marker.args
+        kept = {(place * len(group) // n + place) % len(group) for place in range(n)}
+        for number, item in enumerate(group):
+            if number not in kept:
+                item.add_marker("slow")
+
+
 def is_quick(path: Path) -> bool:
     """Whether a file is one of `QUICK`."""
     root = Path(__file__).parent
@@ -69,7 +85,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Mark the quick tests; after -m has chosen, choose those of today."""
+    """Mark the slow and the quick tests; after -m has chosen, choose those of today."""
+    mark_all_but_few(items)
     for item in items:
         if is_quick(item.path) and not item.get_closest_marker("slow"):
             item.add_marker("quick")

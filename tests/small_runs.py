@@ -98,11 +98,11 @@ def kind_of_stream(setting_key: str) -> tuple[object, ...]:
 def once(pairs: list[tuple[str, str]], usual: str) -> list[ParameterSet]:
     """Pairs of a setting and a method as parameters of a test, of which most are `slow`.
 
-    The others are each method once on each kind of stream, on the usual setting where it can be, and each setting once.
+    The others are each method once, on the usual setting where it can be, and each setting once.
     """
-    first = {(method, kind_of_stream(setting)): setting for setting, method in reversed(pairs)}
-    first |= {(method, kind_of_stream(setting)): setting for setting, method in pairs if setting == usual}
-    chosen = {(setting, method) for (method, _), setting in first.items()}
+    first = {method: setting for setting, method in reversed(pairs)}
+    first |= {method: setting for setting, method in pairs if setting == usual}
+    chosen = {(setting, method) for method, setting in first.items()}
     chosen |= set({setting: (setting, method) for setting, method in pairs}.values())
     return [
         pytest.param(*pair, id="-".join(pair), marks=[] if pair in chosen else [pytest.mark.slow]) for pair in pairs

@@ -70,6 +70,7 @@ def test_code(code):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.few(2)
 def test_commands(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(60, 3))
@@ -156,6 +157,7 @@ TASK_STREAMS = (DOCS / "task_streams.md").read_text()
 
 
 @pytest.mark.parametrize("command", re.findall(r"^python cli\.py (.*)$", TASK_STREAMS, re.MULTILINE))
+@pytest.mark.few(1)
 def test_task_streams(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {"tasks.yaml": "- ", "pool.yaml": "concepts:"}

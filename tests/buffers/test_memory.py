@@ -43,6 +43,7 @@ print(buffer.nbytes, buffer.capacity, filled - before, resident() - settled)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.slow
 def test_resident_size_is_what_was_declared_and_stays_so() -> None:
     result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     declared, capacity, grown, later = map(int, result.stdout.split())

@@ -39,6 +39,7 @@ def spread(sizes: Counter[int]) -> int:
 class TestSharedCapacity:
     @pytest.mark.parametrize("batch_size", [1, 8, 33])
     @pytest.mark.parametrize("n_classes", [1, 2, 4, 7, 30])
+    @pytest.mark.few(19)
     def test_classes_that_come_one_after_the_other(self, policy: type[Policy], n_classes: int, batch_size: int) -> None:
         buffer = RehearsalBuffer(CAPACITY, policy=policy())
         for name in range(n_classes):

@@ -40,6 +40,7 @@ def restore(buffer: RehearsalBuffer, start: int, n_batches: int = 6) -> list[lis
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.few(12)
 def test_goes_on_as_if_uninterrupted(policy: str, sampler: str, tmp_path: Path) -> None:
     def buffer(seed: int) -> RehearsalBuffer:
         return RehearsalBuffer(12, policy=POLICIES[policy](), sampler=SAMPLERS[sampler](), seed=seed)

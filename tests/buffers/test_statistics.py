@@ -135,6 +135,7 @@ class TestDrawsOfEverySampler:
         assert all(0 <= slot < len(buffer) for slots in drawn for slot in slots)
 
     @pytest.mark.parametrize("sampler", [Uniform, ClassBalanced, OldTasks, Grasp])
+    @pytest.mark.few(1)
     def test_two_seeds_and_two_steps_are_independent(self, sampler: type[Sampler]) -> None:
         n_stored, n, n_trials = 200, 20, 1500
         labels = torch.arange(n_stored) // 100
@@ -184,6 +185,7 @@ class TestInclusion:
     @pytest.mark.parametrize(
         ("n", "capacity", "batch_size"), [(2, 1, 1), (40, 8, 1), (40, 8, 7), (40, 8, 16), (40, 8, 40), (41, 40, 41)]
     )
+    @pytest.mark.few(2)
     def test_reservoir_keeps_every_arrival_equally_often(self, n: int, capacity: int, batch_size: int) -> None:
         n_trials, counts = 600, torch.zeros(n)
         for seed in range(n_trials):

@@ -41,6 +41,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("option", [["--asynchronous"], ["--async", "True"], ["--asynchronous=true"]])
+@pytest.mark.few(1)
 def test_it_may_be_said_in_several_ways(run, option, tmp_path):
     assert main([*PAIR, *QUICK, *option, "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
     assert matrix_of(tmp_path / "run") == matrix_of(run)
@@ -48,6 +49,7 @@ def test_it_may_be_said_in_several_ways(run, option, tmp_path):
 
 
 @pytest.mark.parametrize("option", [[], ["--noasync"], ["--async", "False"]])
+@pytest.mark.few(1)
 def test_without_it_nothing_is_measured(run, option, tmp_path):
     assert main([*PAIR, *QUICK, *option, "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
     assert config_of(tmp_path / "run")["asynchronous"] is False

@@ -144,6 +144,7 @@ def test_what_does_not_apply_is_left_out(tmp_path, capsys):
         (["--transition", "blurry"], {"osaka", "cumulative"}),
     ],
 )
+@pytest.mark.few(1)
 def test_settings_that_pin_an_option_are_left_out(tmp_path, capsys, monkeypatch, options, pinned):
     """They are not started, and have not failed; each is told once."""
     started = []
@@ -162,6 +163,7 @@ class TestData:
 
     ARGUMENTS = ("--dataset", "drift_regression:abrupt", "--passes", "1", "--accelerator", "cpu", "--jobs", "1")
 
+    @pytest.mark.slow
     def test_pairs_that_it_does_not_suit_are_left_out(self, tmp_path):
         folder = tmp_path / "compared"
         pairs = ["--setting", "domain_incremental,class_incremental", "--method", "random,ncm"]

@@ -63,6 +63,7 @@ class TestFailed:
             codes.append(main(["--resume", str(base / "moved"), "--jobs", "1", "--trust"]))
         return base, codes, before
 
+    @pytest.mark.slow
     def test_it_fails_again_as_long_as_there_is_a_reason(self, resumed):
         assert resumed[1] == [1, 0]
 

@@ -57,6 +57,7 @@ def large_bench(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", QUICK_CASES)
+@pytest.mark.few(6)
 def test_a_file(name, bench, tmp_path):
     assert outcome(CASES[name], bench, tmp_path / "run") is None
 

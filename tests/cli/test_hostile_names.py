@@ -107,6 +107,7 @@ def written(tmp_path_factory):
 class TestFiles:
     """A name leaves redwood by one way for each kind of file: JSON keeps it, and all else can be shown."""
 
+    @pytest.mark.slow
     def test_none_holds_what_steers_a_terminal(self, written):
         binary = (".png", ".pt", ".safetensors", ".ckpt")
         paths = [

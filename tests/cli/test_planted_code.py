@@ -192,6 +192,7 @@ class TestNothingIsRun:
             assert "Traceback" not in said
 
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.__name__)
+    @pytest.mark.few(2)
     def test_in_each_field(self, file, stranger):
         """Fields that hold no references are looked at below; the form of a value decides alike in all files."""
         self.check(file, sorted(fields().keys() - TEXTS), FORMS[:1], stranger)

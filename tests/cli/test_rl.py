@@ -71,6 +71,7 @@ class TestSeveral:
         assert "left out: traditional has no option --steps_per_task." in out
         assert "incremental_rl" in out
 
+    @pytest.mark.slow
     def test_accuracies_and_returns_have_tables_and_pictures_of_their_own(self, tmp_path, capsys):
         both = ["--setting", "multi_task_rl,traditional_rl,traditional,multi_task", "--method", "random", "--jobs", "1"]
         code, out, _ = ended(capsys, *both, "--nb_tasks", "2", "--run_dir", str(tmp_path / "run"))

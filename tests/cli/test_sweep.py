@@ -141,6 +141,7 @@ class TestProtocol:
         found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
         assert (found["scored_on"], found["measure"], found["validation"]) == ("in training", "return", None)
 
+    @pytest.mark.slow
     def test_two_objectives(self, tmp_path, capsys):
         arguments = ["--setting", "class_incremental", "--method", "finetune", "--passes", "1", "--nb_tasks", "2"]
         tried = ["--sweep", "accumulate_grad_batches=1,2", "batch_size=16,64", "--objectives", "accuracy,flops"]
@@ -150,6 +151,7 @@ class TestProtocol:
         assert all(len(trial["values"]) == 2 for trial in found["trials"])
         assert "Pareto front of accuracy and FLOPs: trials" in capsys.readouterr().out
 
+    @pytest.mark.slow
     def test_trials_that_fail(self, tmp_path):
         swept = ["--sweep", "kind=good,broken", "size=1..2"]
         assert main([*ARGUMENTS, *swept, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0

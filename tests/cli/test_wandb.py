@@ -143,6 +143,7 @@ class TestWithoutTests:
         assert files == {"config.yaml", "results.json", "metrics.csv", "checkpoints/boundary.pt"}
         assert "average_validation_accuracy" in of("history", found)[-1]["item"]
 
+    @pytest.mark.slow
     def test_a_sweep_of_ours(self, tmp_path):
         swept = ["--sweep", "batch_size=16,32", "--wandb", "offline", "--jobs", "1"]
         assert main([*PAIR, *QUICK, *swept, "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
@@ -203,6 +204,7 @@ def test_it_says_where_and_nothing_else(tmp_path, capfd):
     assert out.startswith(f"Weights & Biases: {tmp_path}/run/wandb/offline-run-")
 
 
+@pytest.mark.slow
 def test_failed_and_resumed(tmp_path, monkeypatch, capfd):
     """A failed run is marked so, the next one of the comparison is its own, and resuming goes on under the same id."""
     (tmp_path / "fragile.py").write_text(FRAGILE)

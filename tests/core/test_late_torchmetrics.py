@@ -50,6 +50,7 @@ def test_lightning_needs_little_and_any_metric_is_whole():
     )
 
 
+@pytest.mark.slow
 def test_a_submodule_may_come_first():
     run(
         """
@@ -63,6 +64,7 @@ def test_a_submodule_may_come_first():
     )
 
 
+@pytest.mark.slow
 def test_the_plain_import_where_anything_is_unexpected():
     run(
         """

@@ -89,6 +89,7 @@ def test_each_exception_is_about_a_command_of_its_block():
 
 
 @pytest.mark.parametrize("page", PYTHON)
+@pytest.mark.few(3)
 def test_python(page, workshop, monkeypatch):
     """The blocks of a page, one after the other, in one namespace."""
     torch.manual_seed(0)

@@ -90,6 +90,7 @@ def test_plain_text_keeps_its_signs():
     assert written(plain(text)) == Counter("**__<>\\")
 
 
+@pytest.mark.slow
 def test_every_page_shows_its_formulas():
     pages = {path: (ROOT / path).read_text() for path in OUTSIDE}
     pages |= {path.name: regenerated(path.read_text()) for path in sorted((ROOT / "docs").glob("*.md"))}

@@ -51,6 +51,7 @@ def nobody_left():
 
 class TestResults:
     @pytest.mark.parametrize("name", CASES)
+    @pytest.mark.few(1)
     def test_processes_that_decode_change_nothing(self, name):
         setting, method = case(name)
         alone = run_here(setting, method, num_workers=0)
@@ -97,6 +98,7 @@ def without_option(results):
 
 class TestInterruption:
     @pytest.mark.parametrize("name", ["passes, validation", "labels late", "labels on request", "clients"])
+    @pytest.mark.few(1)
     def test_resumed_inside_a_phase(self, name, tmp_path, monkeypatch):
         """Each checkpoint inside a phase of a run with processes is gone on from without them, and the reverse."""
         copies = []

@@ -98,6 +98,7 @@ class TestComplete:
 
 
 @pytest.mark.parametrize("moment", ["inside", "after the rows, before the checkpoint"])
+@pytest.mark.few(1)
 def test_a_resumed_run_has_no_row_twice_and_stays_one_run(logged, tmp_path, monkeypatch, moment):
     def killed(*arguments):
         raise KeyboardInterrupt
@@ -210,6 +211,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_keep_apart(tmp_path):
     runs = [tmp_path / name for name in ("first", "second")]
     for folder in runs:

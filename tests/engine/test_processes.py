@@ -95,6 +95,7 @@ def test_a_signal_to_one_stops_all():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.few(1)
 def test_they_are_told_when_this_process_is_to_end(number, tmp_path):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started this in the background
     with pytest.raises((Stopped, KeyboardInterrupt)), stop_signals(interrupts=True):  # noqa: SIM117

@@ -432,6 +432,7 @@ def assert_same(folder: Path, expected: Results, expected_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("case", slow_but(EVERYWHERE, CASES))
+@pytest.mark.few(3)
 def test_killed_after_any_step(case, tmp_path, monkeypatch):
     """The last step of an epoch and of a phase included, and between phases."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=1)
@@ -444,6 +445,7 @@ def test_killed_after_any_step(case, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("case", slow_but([case for case in ELSEWHERE if case not in LIKE_OTHERS], ELSEWHERE))
+@pytest.mark.few(20)
 def test_killed_inside_a_phase_between_two_and_at_the_end(case, tmp_path, monkeypatch):
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=2)
     inside = [folder for folder in folders if any((folder / "checkpoints").glob("inside-phase-*.ckpt"))]
@@ -454,6 +456,7 @@ def test_killed_inside_a_phase_between_two_and_at_the_end(case, tmp_path, monkey
 
 
 @pytest.mark.parametrize("case", slow_but(["rehearsal"], ["rehearsal", "ewc"]))
+@pytest.mark.slow
 def test_killed_between_any_two_writes(case, tmp_path, monkeypatch):
     """Logs and checkpoints are several files: whichever was written last, no row is lost and none is there twice."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, every=True, checkpoint_every=2)
@@ -464,6 +467,7 @@ def test_killed_between_any_two_writes(case, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("every", [0, 2, 4])
+@pytest.mark.few(1)
 def test_killed_some_steps_after_a_checkpoint(every, tmp_path, monkeypatch):
     """Steps after the last checkpoint, and their rows in the logs, are done again."""
     expected = start("rehearsal", tmp_path / "run", checkpoint_every=every)
@@ -478,6 +482,7 @@ def test_killed_some_steps_after_a_checkpoint(every, tmp_path, monkeypatch):
         assert_same(folder, expected, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path, monkeypatch):
     """Each attempt gets some steps further."""
     expected = start("momentum and cosine, kept", tmp_path / "run", checkpoint_every=2)

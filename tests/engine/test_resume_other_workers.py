@@ -82,6 +82,7 @@ def of_all(answers, which):
 
 
 @pytest.mark.parametrize("kind", [CutAsync, CutDERpp])
+@pytest.mark.slow
 def test_four_then_two_then_three(gloo_workers, tmp_path, kind):
     folder = tmp_path / "run"
     four = gloo_workers.run(4, run, kind, folder, 1, True, False)

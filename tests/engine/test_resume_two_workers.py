@@ -112,6 +112,7 @@ def run_whole(kind):
         (CutICaRL, 4),
     ],
 )
+@pytest.mark.few(1)
 def test_each_worker_goes_on_with_its_own_shard_and_buffer(two_workers, tmp_path, kind, step):
     resumed = two_workers.run(run_and_resume, kind, tmp_path / "run", step)
     whole = two_workers.run(run_whole, kind)

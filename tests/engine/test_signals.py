@@ -82,6 +82,7 @@ def assert_goes_on(folder: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize("number", CODES)
+@pytest.mark.few(1)
 def test_training_is_saved_after_the_step_in_hand(number, whole, slurm, tmp_path, monkeypatch, capsys):
     """Lightning would have saved a file of its own, which the next phase would have trained on from, and requeued."""
     folder = tmp_path / "run"
@@ -99,6 +100,7 @@ def test_training_is_saved_after_the_step_in_hand(number, whole, slurm, tmp_path
 @pytest.mark.parametrize(
     ("owner", "name"), [(Finetune, "predict"), (plots, "plot_accuracy_curve")], ids=["evaluation", "plotting"]
 )
+@pytest.mark.few(1)
 def test_elsewhere_it_ends_at_once(owner, name, number, whole, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:

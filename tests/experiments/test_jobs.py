@@ -40,6 +40,7 @@ def test_what_a_run_is_told(tmp_path, monkeypatch):
         (WorkerCrashedError(WORKER.format(last="AssertionError")), "AssertionError"),
     ],
 )
+@pytest.mark.few(2)
 def test_a_failure_in_one_line(error, reason, tmp_path, monkeypatch, capsys):
     def fail(options):
         raise error

@@ -45,6 +45,7 @@ def test_distillation_needs_exemplars_and_exemplars_need_distillation():
 @pytest.mark.parametrize(
     ("method", "bound"), [("er_ace", 0.8), ("der", 0.8), ("der_pp", 0.85), ("mir", 0.8), ("gdumb", 0.85)]
 )
+@pytest.mark.few(1)
 def test_a_hundred_samples_serve_the_other_methods_of_rehearsal_as_well(method, bound):
     assert accuracy("class_incremental", method, buffer_size=100) >= bound
 

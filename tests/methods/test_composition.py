@@ -174,6 +174,7 @@ def views():
 
 class TestPairs:
     @pytest.mark.parametrize("first", JOINABLE)
+    @pytest.mark.few(13)
     def test_what_compose_accepts_configures(self, first, views):
         for second in JOINABLE[JOINABLE.index(first) + 1 :]:
             try:

@@ -30,6 +30,7 @@ def setting_for(name):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", WITH_RATE)
+@pytest.mark.few(12)
 def test_every_method_tells_it(name):
     with pytest.raises(RedwoodError, match=TOLD):
         run_here(setting_for(name), get_method(name)(**OPTIONS.get(name, {}), lr=1e6))

@@ -74,6 +74,7 @@ class Watch:
 
 @pytest.mark.parametrize("trainable", ["head", "lora:r=2"])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in METHODS])
+@pytest.mark.few(2)
 def test_methods_leave_frozen_weights_and_statistics_as_they_are(name: str, trainable: str) -> None:
     cls = get_method(name)
     method: Any = type(f"Watched{cls.__name__}", (Watch, cls), {})(model="slim_resnet18", trainable=trainable)
@@ -84,6 +85,7 @@ def test_methods_leave_frozen_weights_and_statistics_as_they_are(name: str, trai
 
 
 @pytest.mark.parametrize("trainable", ["all", "last_block", "head", "lora:r=2"])
+@pytest.mark.few(1)
 def test_another_method_goes_on_from_the_state_without_the_file(trainable: str, weights: str) -> None:
     setting = small_setting("class_incremental", passes=1)
     method = get_method("rehearsal")(**options(weights, trainable))
@@ -110,6 +112,7 @@ def test_every_run_starts_from_the_file(weights: str) -> None:
     assert torch.equal(method.network.state_dict()["model.conv1.0.weight"], given["conv1.0.weight"])
 
 
+@pytest.mark.slow
 def test_parameters_and_flops_of_parts() -> None:
     costs = {}
     for trainable in ("all", "last_block", "head", "lora:r=1"):
@@ -126,6 +129,7 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("trainable", ["head", "lora:r=2"])
+@pytest.mark.few(1)
 def test_a_resumed_run_ends_alike(trainable: str, weights: str, tmp_path: Path, monkeypatch: Any) -> None:
     setting, method = small_setting("class_incremental", passes=1), get_method("ewc")
     expected = run_here(setting, method(**options(weights, trainable), optimizer_state="keep"))

@@ -284,6 +284,7 @@ class TestMethods:
         assert {key for key in method_names() if key in METHODS and get_method(key).multi_label} == LABEL_METHODS
 
     @pytest.mark.parametrize("key", sorted(LABEL_METHODS - {"random", "async_rehearsal"}))
+    @pytest.mark.few(4)
     def test_they_learn_them(self, key):
         setting = "task_incremental" if key in ("packnet", "hat", "pnn") else "cumulative" if key == "joint" else None
         setting = setting or "class_incremental"
@@ -323,6 +324,7 @@ class TestMethods:
 
     @pytest.mark.parametrize("policy", ["reservoir", "partitioning", "partitioning:rho=0.5", "loss_aware"])
     @pytest.mark.parametrize("sampler", ["uniform", "task_balanced", "mir"])
+    @pytest.mark.few(3)
     def test_buffers_keep_label_sets(self, policy, sampler):
         method = get_method("rehearsal")(buffer_policy=policy, buffer_sampler=sampler, buffer_size=20)
         run_here(label_setting("task_incremental"), method)

@@ -159,6 +159,7 @@ class TestState:
         assert torch.equal(answers(other)[0], answers(method)[0])
         assert other.architectures == method.architectures and other.mixture.n_frozen == method.mixture.n_frozen
 
+    @pytest.mark.slow
     def test_it_learns_on_and_a_resumed_run_does_the_same(self, tmp_path):
         class Edited(HardMoE):
             stop: ClassVar[bool] = False

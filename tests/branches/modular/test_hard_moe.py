@@ -244,6 +244,7 @@ def shared():
     return method.network.state_dict()
 
 
+@pytest.mark.slow
 def test_two_workers_hold_the_same_experts_and_gate(two_workers):
     mine, others = two_workers.run(shared)
     assert all(torch.equal(value, others[name]) for name, value in mine.items())

@@ -60,6 +60,7 @@ def test_a_killed_run_leaves_the_library_of_the_whole_one(method, tmp_path):
     assert unfinished > KILLS // 2
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_another_library(tmp_path, capsys):
     """The library may have been moved; one that was deleted, or another one, would lead to other choices."""
     run = ["--setting", "task_incremental", "--method", "finetune_from", *SHORT[:2], "--nb_tasks", "2", "--passes", "2"]

@@ -32,6 +32,7 @@ class TestPrefixes:
 
 @pytest.mark.parametrize("search", ["deterministic", "stochastic"])
 class TestTransfer:
+    @pytest.mark.few(1)
     def test_a_task_that_comes_back_is_taken_over_whole(self, search):
         method = MNTDP(search=search)
         results = learn(method, "s_minus")
@@ -40,12 +41,14 @@ class TestTransfer:
         assert results.accuracy_matrix[-1][-1] >= independent.accuracy_matrix[-1][-1] + 0.04
         assert results.cost.parameters < independent.cost.parameters
 
+    @pytest.mark.few(1)
     def test_other_labels_need_another_head(self, search):
         method = MNTDP(search=search)
         learn(method, "s_out")
         assert method.paths[-1]["origin"] == "phase 0" and method.paths[-1]["reused"] in (1, 2)
 
 
+@pytest.mark.slow
 def test_the_stochastic_search_costs_less():
     both = [learn(MNTDP(search=search), "s_minus", passes=6).cost.flops for search in ("deterministic", "stochastic")]
     totals = [sum(map(sum, flops.values())) for flops in both]

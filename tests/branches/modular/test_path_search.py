@@ -141,6 +141,7 @@ class TestSmallTasks:
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.few(2)
 def test_any_precision(name, precision):
     results = run_here(small_setting("task_incremental", nb_tasks=2), get_method(name)(), precision=precision)
     assert results.metrics["forgetting"] == 0.0
@@ -148,6 +149,7 @@ def test_any_precision(name, precision):
 
 class TestFlops:
     @pytest.mark.parametrize("name", METHODS)
+    @pytest.mark.few(1)
     def test_what_is_booked_is_what_every_step_costs(self, name):
         """Paths that were never counted are estimated from the others."""
 
@@ -189,6 +191,7 @@ class TestLibrary:
         return TaskIncrementalSetting(stream="s_minus", passes=4, **options)
 
     @pytest.mark.parametrize("name", ["finetune_from", "mntdp", "composable"])
+    @pytest.mark.few(1)
     def test_two_runs_with_a_library_do_what_one_run_does(self, name, tmp_path):
         whole = get_method(name)()
         expected = run_here(self.stream(), whole)

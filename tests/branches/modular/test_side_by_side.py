@@ -57,6 +57,7 @@ def weights(method):
         {"expert_models": ["mlp", "simple_cnn"], "backbone": "trained", "dropout": 0.1},
     ],
 )
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_bit(options):
     found = []
     for processes in (1, 2):
@@ -108,6 +109,7 @@ def test_what_is_reported():
 
 
 @pytest.mark.parametrize("splits", [0, 2])
+@pytest.mark.few(1)
 def test_a_stopped_run_is_resumed_from_the_phase_before(splits, tmp_path):
     class Stopping(HardMoE):
         stop: ClassVar[bool] = False
@@ -181,6 +183,7 @@ class TestExtremes:
         return {"experts": 3, "expert_processes": request.param}
 
     @pytest.mark.parametrize("more", [{}, {"splits": 2}, {"backbone": "trained"}, {"min_load": 0.1}])
+    @pytest.mark.few(2)
     def test_one_sample_in_each_phase(self, options, more):
         rows = torch.tensor([int((DATA.y == label).nonzero()[0]) for label in range(3)])
         method = HardMoE(**options, **more)

@@ -82,6 +82,7 @@ def is_of(folder: Path, buffer: RehearsalBuffer) -> bool:
 
 class TestContent:
     @pytest.mark.parametrize("policy", sorted(POLICIES))
+    @pytest.mark.few(2)
     def test_is_that_of_the_buffer(self, policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """While it fills, and once it is full; rows lie in chunks of a few."""
         buffer = new(policy)

@@ -212,6 +212,7 @@ class TestSeveralWorkers:
         ("world", "policy", "sampler"),
         [(2, "reservoir", "class_balanced"), (4, "class_balanced", "old_tasks"), (2, "herding", "grasp")],
     )
+    @pytest.mark.few(1)
     def test_each_gets_its_own_back_and_others_their_share(
         self, world: int, policy: str, sampler: str, tmp_path: Path, gloo_workers: GlooWorkers
     ) -> None:

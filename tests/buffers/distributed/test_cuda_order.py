@@ -42,6 +42,7 @@ EVERYWHERE = [(place, sampler) for place in PLACES for sampler in SHARED]
 
 
 @pytest.mark.parametrize(("place", "sampler"), slow_but(EVERYWHERE[:: len(SHARED) + 1], EVERYWHERE))
+@pytest.mark.few(2)
 def test_no_race(place: tuple[str, int, bool], sampler: str, tmp_path: Path) -> None:
     tier, world, nccl = place
     assert len(HALF) == 8

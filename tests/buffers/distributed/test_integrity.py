@@ -43,11 +43,13 @@ def check(records: list[Record], replay: int) -> None:
 
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("policy", ["reservoir", "class_balanced", "ring"])
+@pytest.mark.few(2)
 def test_draws_are_of_what_all_workers_store(gloo_workers: GlooWorkers, world: int, policy: str) -> None:
     check(live(gloo_workers, world, policy=policy), 7)
 
 
 @pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.few(1)
 def test_samples_can_be_drawn_in_the_next_step(gloo_workers: GlooWorkers, world: int) -> None:
     """With more representatives than samples every draw shows all that is stored, so nothing lags behind."""
     records = live(gloo_workers, world, replay=100)
@@ -61,6 +63,7 @@ def test_leaves_stay_together_in_every_tier(gloo_workers: GlooWorkers, tier: str
     check(live(gloo_workers, 2, tier=tier, directory=str(tmp_path), device=device), 7)
 
 
+@pytest.mark.slow
 def test_hiding_the_exchange_changes_nothing(gloo_workers: GlooWorkers) -> None:
     hidden, again, exposed = (live(gloo_workers, 4, overlap=overlap) for overlap in (True, True, False))
     other = live(gloo_workers, 4, seed=1)

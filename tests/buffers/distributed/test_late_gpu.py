@@ -40,6 +40,7 @@ def is_equal(case: Case, folder: Path, seeds: range) -> bool:
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.few(2)
 def test_as_on_the_host(place: tuple[str, int, bool], tmp_path: Path) -> None:
     tier, world, nccl = place
     for number, flags in enumerate(HALF):
@@ -75,6 +76,7 @@ def no_wait_for_the_side_stream() -> Patches:
 @pytest.mark.parametrize(
     "fault", [no_wait_for_what_was_fetched, no_wait_for_the_stream_that_trains, no_wait_for_the_side_stream]
 )
+@pytest.mark.few(1)
 def test_faults_make_a_difference(fault: Callable[[], Patches], tmp_path: Path) -> None:
     with contextlib.ExitStack() as planted:
         for patch in fault():

@@ -148,6 +148,7 @@ def replay_for_ever(rank: int, world: int, tell: Callable[[Any], None]) -> None:
 
 
 @pytest.mark.parametrize(("world", "blow"), [(4, Doomed.kill), (3, Doomed.stop)], ids=["killed", "stopped"])
+@pytest.mark.few(1)
 def test_a_worker_is_lost(world: int, blow: Callable[[Doomed, int], None]) -> None:
     """Of six workers, the fourth from the one that is killed never hears from it, but from those that do."""
     with Doomed(world, replay_for_ever) as processes:

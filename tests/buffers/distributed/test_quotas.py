@@ -15,6 +15,7 @@ N_STEPS, N_CLASSES = 90, 12
 
 @pytest.mark.parametrize("world", [2, 4, 8])
 @pytest.mark.parametrize("buffer_size", [48, 101])
+@pytest.mark.few(2)
 def test_each_worker_has_its_share(gloo_workers: GlooWorkers, world: int, buffer_size: int) -> None:
     offered = ragged(world, N_STEPS)
     labels = in_tasks(count(offered), N_CLASSES)
@@ -38,6 +39,7 @@ def seen_by(batches: list[range], labels: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("policy", ["class_balanced", "ring", "greedy_balanced", "per_class_random"])
 @pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.few(2)
 def test_classes_have_equal_shares_on_each_worker(gloo_workers: GlooWorkers, world: int, policy: str) -> None:
     offered = ragged(world, N_STEPS)
     labels = in_tasks(count(offered), N_CLASSES)

@@ -37,6 +37,7 @@ WAYS = [[4, 2, 4], [2, 1], [1, 3], [2, 3], [3, 2], [4, 1]]
     [*((policy, "uniform", way) for policy in POLICIES for way in WAYS)]
     + [("reservoir", sampler, [4, 2, 3]) for sampler in SAMPLERS if sampler != "uniform"],
 )
+@pytest.mark.few(13)
 def test_nothing_is_lost(policy: str, sampler: str, way: list[int]) -> None:
     first, *later = all_the_way(way, policy, sampler)
     for buffers in later:

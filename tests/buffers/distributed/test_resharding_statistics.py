@@ -12,6 +12,7 @@ from tests.buffers.statistics import ALPHA, draw_p_value, share_p_value, z_score
 
 
 @pytest.mark.parametrize("policy", ["reservoir", "class_balanced", "per_class_random"])
+@pytest.mark.few(1)
 def test_less_room_is_shared_evenly(policy: str) -> None:
     n_trials, counts = 100, torch.zeros(TOTAL)
     for seed in range(n_trials):
@@ -50,6 +51,7 @@ class TestReservoir:
         phases = [((stored // self.PER_STATION) == station).sum(1) for station in range(3)]
         return share_p_value(bins, torch.ones(12)), [z_score(counts, self.N / 3) for counts in phases]
 
+    @pytest.mark.slow
     def test_uniform(self) -> None:
         p, scores = self.p_value_and_scores(120)
         assert p > ALPHA

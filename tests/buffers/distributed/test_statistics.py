@@ -41,11 +41,13 @@ def draws_from(workers: GlooWorkers, sizes: list[int], replay: int, n_draws: int
 
 class TestUniform:
     @pytest.mark.parametrize("world", SIZES)
+    @pytest.mark.few(1)
     def test_draws_pass_all_checks(self, gloo_workers: GlooWorkers, world: int) -> None:
         """In all a step draws 10 of 49 samples, 20 of 48, or 40 of 60: workers draw different ones."""
         assert disjoint_rejections(draws_from(gloo_workers, SIZES[world], 5, N_DRAWS[world])) == {}
 
     @pytest.mark.parametrize(("sizes", "replay"), [([6, 4], 7), (SIZES[4], 13), (SIZES[8], 8)])
+    @pytest.mark.few(1)
     def test_draws_of_more_than_there_are_for_all(
         self, gloo_workers: GlooWorkers, sizes: list[int], replay: int
     ) -> None:
@@ -55,6 +57,7 @@ class TestUniform:
         assert rejections(draws) == {}
 
     @pytest.mark.parametrize("replay", [1, 12, 22])
+    @pytest.mark.few(1)
     def test_draws_of_one_sample_and_of_all_but_one(self, gloo_workers: GlooWorkers, replay: int) -> None:
         checked = disjoint_rejections if replay == 1 else rejections
         assert checked(draws_from(gloo_workers, [16, 7], replay, 500)) == {}
@@ -64,6 +67,7 @@ class TestUniform:
         draws = draws_from(gloo_workers, [3, 1, 0, 2], replay, 20)
         assert (draws.trials.sort().values == torch.arange(6)).all()
 
+    @pytest.mark.slow
     def test_two_seeds_are_independent(self, gloo_workers: GlooWorkers) -> None:
         """On neighbouring workers as well, for which seed + rank may be the same number."""
         one, other = (draws_from(gloo_workers, SIZES[2], 5, 300, seed=seed) for seed in (0, 1))
@@ -71,6 +75,7 @@ class TestUniform:
         assert all(abs(overlap_z_score(both, lag)) < Z_LIMIT for lag in (0, 1))
 
     @pytest.mark.parametrize("world", SIZES)
+    @pytest.mark.few(1)
     def test_new_samples_are_as_likely_as_old_ones(self, gloo_workers: GlooWorkers, world: int) -> None:
         offered = ragged(world, 100)
         labels = torch.arange(count(offered)) % N_SEEN
@@ -80,6 +85,7 @@ class TestUniform:
 
 class TestOtherSamplers:
     @pytest.mark.parametrize("replay", [24, 30])
+    @pytest.mark.few(1)
     def test_classes_have_equal_shares_and_their_samples_equal_chances(
         self, gloo_workers: GlooWorkers, replay: int
     ) -> None:
@@ -94,6 +100,7 @@ class TestOtherSamplers:
         p_values = [draw_p_value(counts[draws.labels == name], level, len(shares)) for name in range(N_SEEN)]
         assert min(p_values) > ALPHA / N_SEEN
 
+    @pytest.mark.slow
     def test_old_tasks_only(self, gloo_workers: GlooWorkers) -> None:
         """Three batches on each worker, each of a task; the last ones are of different tasks."""
         sizes, orders = [3, 5, 2, 4], [[0, 1, 2], [1, 0, 2], [0, 1, 2], [0, 2, 1]]

@@ -108,6 +108,7 @@ def test_the_thread_ends_with_its_last_job():
     assert threading.active_count() == before - 1
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_not_aborted_by_a_collective_that_ends_meanwhile(tmp_path):
     path = (tmp_path / "meeting_point").as_uri()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

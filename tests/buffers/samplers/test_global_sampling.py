@@ -36,6 +36,7 @@ def pooled(counts: list[list[int]]) -> GroupCounts:
 
 class TestUniform:
     @pytest.mark.parametrize("n", [1, 2, 7])
+    @pytest.mark.few(1)
     def test_all_checks(self, n: int) -> None:
         draws = drawn(Uniform, pooled(CLASSES), n, 4000, seed=1)
         assert is_disjoint(draws)

@@ -43,6 +43,7 @@ def end_keepers():
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.few(1)
 def test_files_of_two_workers_vanish_with_their_owner(tmp_path, signal_number):
     with child() as process:
         pair = [SharedRows(owner_of(process), rank, 2, str(tmp_path)) for rank in range(2)]

@@ -55,6 +55,7 @@ def same(one: Any, other: Any, steps: int = 0) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp", "model_parallel"])
+@pytest.mark.few(1)
 def test_trains_as_the_strategy_does(two_workers: TwoWorkers, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.ckpt"
     wanted = two_workers.run(trained, None)

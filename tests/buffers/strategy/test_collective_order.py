@@ -87,6 +87,7 @@ RUNS = [
 @pytest.mark.parametrize("training", RUNS, ids=str)
 @pytest.mark.parametrize("as_nccl", [False, True])
 @pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.few(3)
 def test_one_order(
     gloo_workers: GlooWorkers, world: int, as_nccl: bool, training: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def check_kill(workers: GlooWorkers, folder: Path, whole: list[Ending], seed: in
 
 
 @pytest.mark.parametrize(("seed", "world"), [(0, 4), (1, 2)])
+@pytest.mark.few(1)
 def test_a_worker_is_killed(
     gloo_workers: GlooWorkers, tmp_path: Path, whole: list[Ending], seed: int, world: int
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_worker_is_killed_during_a_validation() -> None:
         assert says_that_a_worker_is_lost(fate), fate
 
 
+@pytest.mark.slow
 def test_a_worker_is_stopped_while_it_writes_a_checkpoint(tmp_path: Path) -> None:
     with Doomed(2, hang_in_a_save, tmp_path, 1, SHORT_S, collective_s=SHORT_S) as processes:
         processes.hear()

@@ -110,6 +110,7 @@ def close(found: list[Tensor], wanted: list[Tensor]) -> bool:
 )
 @pytest.mark.parametrize("kind", [Graded, ByHand])
 @pytest.mark.parametrize("overlap", [True, False])
+@pytest.mark.few(5)
 def test_is_that_of_the_union(
     two_workers: TwoWorkers, kind: type[Graded], sizes: list[list[int]], overlap: bool
 ) -> None:

@@ -161,6 +161,7 @@ def task_of(batch: Any) -> Tensor:
 
 @pytest.mark.parametrize("hook", [False, True], ids=["plain", "hook"])
 @pytest.mark.parametrize("options", CASES, ids=lambda options: "-".join(map(str, options.values())) or "uniform")
+@pytest.mark.few(2)
 def test_two_workers(two_workers: TwoWorkers, options: dict[str, Any], hook: bool, tmp_path: Path) -> None:
     if "tasks" in options:
         options = {**options, "tasks": task_of}

@@ -54,6 +54,7 @@ def trained(kind: str, sizes: list[list[int]], options: dict[str, Any], replicas
 
 @pytest.mark.parametrize("kind", ["model_parallel", "fsdp"])
 @pytest.mark.parametrize("sizes", [EQUAL, RAGGED, UNEQUAL], ids=["equal", "ragged", "unequal epochs"])
+@pytest.mark.few(2)
 def test_same_draws_and_weights_as_without_shards(two_workers: TwoWorkers, kind: str, sizes: list[list[int]]) -> None:
     whole, parts = two_workers.run(trained, "ddp", sizes, {}), two_workers.run(trained, kind, sizes, {})
     assert all(same(one, other) for (one, _), (other, _) in zip(whole, parts, strict=True))
@@ -87,6 +88,7 @@ def repeats_an_infinite_loss() -> None:
     trainer_of(model_parallel()).fit(Infinite(), loader_of_batches([[4], [4, 4]][replica(2)]))
 
 
+@pytest.mark.slow
 def test_repeated_batch_without_a_finite_loss(two_workers: TwoWorkers) -> None:
     with pytest.raises(AssertionError, match=r"loss of a repeated batch is not finite.*give all workers"):
         two_workers.run(repeats_an_infinite_loss)
@@ -119,6 +121,7 @@ def resumed(kind: str, path: Path, options: dict[str, Any]) -> Run:
         ("fsdp", {"state_dict_type": "sharded"}, True),
     ],
 )
+@pytest.mark.few(1)
 def test_resuming(two_workers: TwoWorkers, tmp_path: Path, kind: str, options: dict[str, Any], is_folder: bool) -> None:
     path = tmp_path / "a.ckpt"
     whole = two_workers.run(saved, kind, path, (2, 7), options)

@@ -57,6 +57,7 @@ def test_precision(precision: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.slow
 def test_compiled_module(backend: str) -> None:
     torch.compiler.reset()
     plain, module, strategy = Stranger(), Stranger(), strategy_of()

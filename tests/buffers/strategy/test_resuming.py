@@ -27,6 +27,7 @@ def placed(options: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize(("step", "hook"), [(1, ENDS), (7, ENDS), (10, ENDS), (7, VALIDATION)])
+@pytest.mark.few(5)
 def test_one_worker(tmp_path: Path, options: dict[str, Any], step: int, hook: str) -> None:
     path, options = tmp_path / "a.ckpt", placed(options, tmp_path)
     whole = saved({step: path}, EQUAL, hook, options)
@@ -36,6 +37,7 @@ def test_one_worker(tmp_path: Path, options: dict[str, Any], step: int, hook: st
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize(("sizes", "step"), [(EQUAL, 1), (EQUAL, 7), (UNEQUAL, 2), (UNEQUAL, 7)], ids=str)
+@pytest.mark.few(5)
 def test_two_workers(
     two_workers: TwoWorkers, tmp_path: Path, options: dict[str, Any], sizes: list[list[int]], step: int
 ) -> None:

@@ -40,6 +40,7 @@ def run(path: Path, folder: Path, lost: list[int] | None) -> tuple[SavedRun, lis
     return done, [str(warning.message) for warning in caught if "in memory" in str(warning.message)]
 
 
+@pytest.mark.slow
 def test_some_rows_are_recovered_and_others_read(two_workers: TwoWorkers, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     whole = two_workers.run(run, path, tmp_path, None)

@@ -76,6 +76,7 @@ def loaded_apart(paths: list[Path]) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_slow_saves_and_loads_end_no_run(two_workers: TwoWorkers, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     assert two_workers.run(saved_slowly, path) == [4, 4]

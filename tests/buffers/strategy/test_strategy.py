@@ -51,6 +51,7 @@ class TestByName:
     def test_others_are_known(self, name: str, kind: type) -> None:
         assert type(StrategyRegistry.get(name)) is kind
 
+    @pytest.mark.slow
     def test_the_buffers_alone_give_lightning_no_name(self) -> None:
         """They need no Lightning; the import of a strategy gives it all names, as the page on Lightning says."""
         program = """

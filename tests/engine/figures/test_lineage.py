@@ -60,6 +60,7 @@ def test_texts_do_not_cover_each_other_and_lie_in_the_figure(what, figures):
         assert width <= 1 or height <= 1, f"{name!r} covers {other_name!r}"
 
 
+@pytest.mark.slow
 def test_a_deep_tree_stays_narrow(figures):
     drawn(chain(1000), figures)
     assert figures[-1].get_figwidth() < 30

@@ -69,6 +69,7 @@ def assert_no_text_is_covered(figure):
 
 @pytest.mark.parametrize("results", RUNS.values(), ids=RUNS)
 @pytest.mark.parametrize("plot", [plots.plot_accuracy_matrix, plots.plot_accuracy_curve])
+@pytest.mark.few(5)
 def test_texts_do_not_cover_each_other(plot, results, figures):
     plot(results, "unused.png")
     assert_no_text_is_covered(figures[0])

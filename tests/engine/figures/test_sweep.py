@@ -51,6 +51,7 @@ def labels(axes):
 
 
 @pytest.mark.parametrize("name", ["trial", "lr", "short", "one", "decay", "momentum", "buffer", "size"])
+@pytest.mark.few(2)
 def test_labels_keep_apart(figure, name):
     shown = labels(panel(figure, name))
     places = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)

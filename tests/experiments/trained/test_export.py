@@ -93,6 +93,7 @@ def assert_alike(answers, wanted):
 
 
 class TestNetworks:
+    @pytest.mark.few(1)
     def test_onnx_runtime_answers_alike(self, with_network):
         run, wanted, folder = with_network
         out = exported(run, "onnx", folder / "onnx")
@@ -176,6 +177,7 @@ def test_features_of_any_range(tmp_path):
 
 class TestMethods:
     @pytest.mark.parametrize("method", ["ncm", "slda", "lwf_mc", "bic", "moving_window"])
+    @pytest.mark.few(1)
     def test_what_makes_scores_of_tensors_is_a_graph(self, method, tmp_path):
         learner = train(tmp_path / "run", get_method(method)())
         out = exported(tmp_path / "run", "onnx", tmp_path / "onnx")
@@ -198,12 +200,14 @@ class TestMethods:
         assert_alike(torch.export.load(file).module()(SAMPLES, ids).detach(), wanted)
 
     @pytest.mark.parametrize(("key", "data"), [("continual", line()), ("continual", few_label_sets(contexts=False))])
+    @pytest.mark.few(1)
     def test_numbers_and_label_sets(self, tmp_path, key, data):
         learner = train(tmp_path / "run", Finetune(), key, dataset=data)
         out = exported(tmp_path / "run", "onnx", tmp_path / "onnx")
         torch.testing.assert_close(in_onnx(out / "model.onnx", x=data.x_test), learner.predict(data.x_test, None))
 
     @pytest.mark.parametrize("method", ["hat", "hard_moe", "random"])
+    @pytest.mark.few(1)
     def test_others_are_refused_and_fit_into_safetensors(self, method, tmp_path):
         learner = train(tmp_path / "run", get_method(method)(), "task_incremental")
         with refused(f"{method}.*use --format safetensors"):

@@ -102,6 +102,7 @@ MORE = ("--nb_tasks", 3, "--class_order", *range(6))
 
 class TestTwoTasksAndThreeAreFive:
     @pytest.mark.parametrize("method", SAME_OUTPUTS)
+    @pytest.mark.few(2)
     def test_of_the_same_classes(self, folder, tmp_path, method):
         run(tmp_path / "two", "domain_incremental", method, folder / "first.npz")
         extended, learner = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "rest.npz")
@@ -109,6 +110,7 @@ class TestTwoTasksAndThreeAreFive:
         self.check(extended, learner, whole, other)
 
     @pytest.mark.parametrize("method", NEW_CLASSES)
+    @pytest.mark.few(1)
     def test_of_new_classes(self, folder, tmp_path, method):
         run(tmp_path / "two", "class_incremental", method, folder / "first_classes.npz", **in_order(4))
         data = folder / "more_classes.npz"
@@ -146,6 +148,7 @@ class TestTwoTasksAndThreeAreFive:
 
 class TestNewClasses:
     @pytest.mark.parametrize("method", GROWING)
+    @pytest.mark.few(2)
     def test_what_was_learned_of_the_old_ones_stays(self, folder, tmp_path, method, monkeypatch):
         _, before = run(tmp_path / "two", "class_incremental", method, folder / "first_classes.npz", **in_order(4))
         answers = []
@@ -178,6 +181,7 @@ class TestNewClasses:
         ],
         ids=lambda options: options["method"],
     )
+    @pytest.mark.few(1)
     def test_nothing_else_grows_that_has_as_many_entries_as_classes(self, folder, tmp_path, options):
         learner = get_method(options["method"])(**{name: value for name, value in options.items() if name != "method"})
         made = get_setting("class_incremental")(dataset=str(folder / "first_classes.npz"), passes=2, **in_order(4))
@@ -243,6 +247,7 @@ class TestTheNewRun:
         assert np.shape(results.accuracy_matrix) == (1, 1)
 
     @pytest.mark.parametrize("phase", [2, 3])
+    @pytest.mark.few(1)
     def test_goes_on_where_it_was_stopped(self, folder, parent, tmp_path, monkeypatch, phase):
         wanted, _ = extend(parent, tmp_path / "whole", "--dataset", folder / "more_classes.npz", *MORE)
         usual = loop._run_phase
@@ -381,6 +386,7 @@ class TestCommandLine:
         says(capsys, "the run was trained on")
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64])
+    @pytest.mark.few(1)
     def test_samples_are_judged_by_their_values_as_those_to_predict(self, folder, parent, tmp_path, dtype):
         # Digits in memory are known to go up to 16; of bytes in a file nobody has said so.
         digits = few_digits(n_train=100)

@@ -50,6 +50,7 @@ class TestAFreshProcess:
         assert found.keys() == wanted.keys()
         assert [method for method in methods if not torch.equal(wanted[method], found[method])] == []
 
+    @pytest.mark.slow
     def test_answers_as_the_run_did(self, tmp_path):
         self.check(FEW, tmp_path)
 

@@ -27,6 +27,7 @@ TORCHVISION, TIMM = "shufflenet_v2_x0_5", "timm:test_vit"
         ("hard_moe", "mlp", {"backbone": TORCHVISION}),
     ],
 )
+@pytest.mark.few(2)
 def test_a_round_trip(method: str, model: str, options: dict[str, Any], tmp_path: Path) -> None:
     torch.manual_seed(3)
     made: Any = build_network(model if method != "hard_moe" else TORCHVISION, SPACE, 7, AsPublished(side=32))

@@ -63,6 +63,7 @@ def prepare(name, monkeypatch, **options):
 
 @pytest.mark.parametrize("name", ["ppo", "dqn", "sac", "td3"])
 class TestMemory:
+    @pytest.mark.few(1)
     def test_it_holds_observations_of_all_tasks_and_what_the_policy_said(self, name):
         agent = trained(f"{name}+cloning", {"nb_tasks": 1}, states_per_task=20)
         with torch.no_grad():

@@ -35,6 +35,7 @@ def acting_tasks(agent, setting):
 
 
 @pytest.mark.parametrize(("name", "task_input"), [("dqn", "one_hot"), ("sac", "one_hot"), ("td3", "heads")])
+@pytest.mark.few(1)
 def test_old_policies_act_in_turn_and_then_the_best(name, task_input):
     agent = joined(f"{name}+best_return", explore_steps=65, task_input=task_input)
     setting = setting_for(f"{name}+best_return", nb_tasks=3, steps_per_task=80)

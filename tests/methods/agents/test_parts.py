@@ -98,6 +98,7 @@ def weights_of_all():
     return found
 
 
+@pytest.mark.slow
 def test_two_workers_learn_the_same(two_workers):
     first, second = two_workers.run(weights_of_all)
     for name in WORKERS:

@@ -94,6 +94,7 @@ def planted(content, way, value):
         for file in ("boundary.pt", INSIDE)
     ],
 )
+@pytest.mark.slow
 def test_objects_are_not_made(name, file, saved, tmp_path):
     content = read_checkpoint(saved(name) / "checkpoints" / file, "")
     ways = list(fields(content))

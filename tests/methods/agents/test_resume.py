@@ -95,6 +95,7 @@ def no_plots(monkeypatch):
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c in SLOW)) for c in CASES])
+@pytest.mark.few(3)
 def test_killed_inside_and_between_phases(case, tmp_path, monkeypatch):
     make, env, options = CASES[case]
     setting = small_setting(env, **{"steps_per_task": 50} | options)

@@ -79,6 +79,7 @@ def test_all_steps_are_remembered(n_envs):
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.few(1)
 def test_learns_as_the_library_alone(name):
     """The same steps, updates and random numbers: the weights are equal, bit for bit."""
     make, env = SMALL[name]

@@ -62,6 +62,7 @@ LEARNERS = {
         pytest.param("dqn+rehearsal", None, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_tasks_that_contradict_each_other_are_solved_by_whoever_knows_the_task(name, space):
     for how in ("one_hot", "heads"):
         assert run_here(contrary(space=space), LEARNERS[name](task_input=how)).return_matrix == [[4.0, 4.0]]

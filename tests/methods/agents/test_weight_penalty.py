@@ -175,6 +175,7 @@ class TestEWC:
 class TestCritics:
     @pytest.mark.parametrize("part", ["ewc", "mas", "l2"])
     @pytest.mark.parametrize("name", ["ppo", "sac", "td3"])
+    @pytest.mark.few(2)
     def test_they_have_a_penalty_if_asked(self, name, part):
         agent = trained(f"{name}+{part}", {"nb_tasks": 1}, regularize_critic=True)
         critics = {f"policy.{key}" for key in agent.named_parameters()} - Actor(agent).weights().keys()

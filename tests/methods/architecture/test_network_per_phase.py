@@ -23,6 +23,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("cls", METHODS)
 class TestForgetting:
+    @pytest.mark.few(2)
     def test_there_is_none(self, cls, optimizer):
         options = OPTIMIZERS[optimizer]
         if optimizer == "normalisation":

@@ -160,6 +160,7 @@ METHODS = {
 class TestWorkers:
     @pytest.mark.parametrize("case", METHODS)
     @pytest.mark.parametrize("skew", [0.1, 10.0])
+    @pytest.mark.few(2)
     def test_results_on_one_and_two_workers_are_equal_bit_for_bit(self, two_workers, case, skew):
         cls, method_options = METHODS[case]
         options = {"client_skew": skew, "clients": 5, "local_passes": 2, "participation": 0.8}
@@ -179,6 +180,7 @@ class TestWorkers:
             assert_equal(weights, others)
 
     @pytest.mark.parametrize("step", [1, 3, 4])
+    @pytest.mark.few(1)
     def test_two_workers_that_are_killed_inside_a_round_go_on(self, two_workers, tmp_path, step):
         resumed = two_workers.run(cut_and_resume, str(tmp_path / "run"), step)
         for (content, weights), (expected, whole) in zip(resumed, two_workers.run(run_whole), strict=True):

@@ -122,6 +122,7 @@ def test_the_tables_above_are_complete() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", [*EVERYWHERE, *ON_IMAGES])
+@pytest.mark.few(10)
 def test_images_become_scores(name: str, shape: tuple[int, ...]) -> None:
     network = build_network(name, images(*shape), 7)
     assert isinstance(network[0], Scale)  # type: ignore[index]

@@ -173,6 +173,7 @@ def ended(name):
 
 @pytest.mark.parametrize("frozen", ["hat", "packnet"])
 @pytest.mark.parametrize("penalty", ["ewc", "si", "mas", "rwalk"])
+@pytest.mark.few(2)
 def test_what_a_task_has_of_its_own_has_no_penalty(penalty, frozen, alone):
     """Heads, gates and weights that no earlier task answers with train as they do without a penalty."""
     joined = ended(f"{frozen}+{penalty}")

@@ -64,6 +64,7 @@ def steps(monkeypatch):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.few(3)
 def test_equal_to_lightning_bit_for_bit(case, steps):
     options, method = CASES[case]
     results, weights = trained(method(), True, **options)
@@ -99,6 +100,7 @@ SWITCHES = [
 
 
 @pytest.mark.parametrize(("loops", "end_at", "validation"), slow_but(SWITCHES[::4], SWITCHES))
+@pytest.mark.few(2)
 def test_either_loop_resumes_a_run_inside_a_phase(loops, validation, end_at, tmp_path, steps):
     """The phase has three passes of four batches, or of three and a validation."""
     options = {"nb_tasks": 2, "dataset": few_digits(n_train=110), "passes": 3, "validation": validation}

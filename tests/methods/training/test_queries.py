@@ -57,6 +57,7 @@ class TestRules:
         assert run(Finetune(query_rule=rule)).labels_used[0][-1] == 32
 
     @pytest.mark.parametrize("method", ["icarl", "gdumb", "ewc+rehearsal"])
+    @pytest.mark.few(3)
     def test_other_methods(self, rule, method):
         assert run(get_method(method)(query_rule=rule), nb_tasks=2).labels_used[1][-1] == 18
 
