@@ -55,7 +55,7 @@ class RunFolder:
             options_file: Where the user can change the options, for error messages.
             keep_all: Whether the checkpoint after each phase is kept, too.
             waits: Whether to wait for another process that writes to the folder, however long it takes.
-            shared: Whether the run is one of several that other processes may do, too: a complete one is refused.
+            shared: Whether it is one run of a comparison: a run that is complete by then is refused.
         """
         self.path = path
         self.fingerprint = Fingerprint()

@@ -1,6 +1,9 @@
 """One process at a time writes to a folder: a lock of the file system, which ends with the process."""
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,6 +26,7 @@ class FolderLock:
     def __init__(self) -> None:
         """Make a lock of no folder yet."""
         self._lock: FileLock | None = None
+        self._file: os.stat_result | None = None
 
     def __reduce__(self) -> tuple[type["FolderLock"], tuple[()]]:
         """A copy, such as the one that a worker sends back with its method, has no folder."""
@@ -68,13 +72,29 @@ class FolderLock:
             raise RedwoodError(
                 f"{folder} cannot be written ({error.strerror}); make it writable, or copy it to another disk."
             ) from error
-        self._lock = lock
+        self._lock, self._file = lock, path.stat()
         return True
 
     def release(self) -> None:
         """Let other processes have the folder, and leave no file there."""
         if self._lock is not None:
-            # Who waits for a file that is gone by then makes another one: filelock looks at the number of its names.
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            path = Path(self._lock.lock_file)
+            # The folder may have been moved, and another process may have one of this name by now. A process that has
+            # opened the file, and gets the lock after it has lost its name, notices that and opens a new one.
+            with suppress(OSError):
+                if self._file is not None and os.path.samestat(path.stat(), self._file):
+                    path.unlink()
             self._lock.release()
             self._lock = None
+
+
+@contextmanager
+def locked(folder: Path, when: bool = True) -> Iterator[None]:
+    """Have the folder to oneself inside the block, if `when`; see `FolderLock.acquire` for the errors."""
+    lock = FolderLock()
+    try:
+        if when:
+            lock.acquire(folder)
+        yield
+    finally:
+        lock.release()

@@ -100,9 +100,7 @@ def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> No
         "--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE"
     )
     group.add_argument("--extend", metavar="DIR", help="learn further data with the run in this folder: --dataset D")
-    group.add_argument(
-        "--resume", metavar="DIR", help="go on with the run, comparison or sweep in this folder, or join it"
-    )
+    group.add_argument("--resume", metavar="DIR", help="go on with the run, comparison or sweep in this folder")
     group.add_argument("--predict", metavar="DIR", help="predict with the run in this folder: --dataset D --out FILE")
     group.add_argument("--export", metavar="DIR", help="write the run in this folder for other programs: --format F")
     group.add_argument(

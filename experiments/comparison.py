@@ -12,7 +12,7 @@ from rich.text import Text
 
 from redwood.core.errors import NotApplicableError, PinnedOptionError, RedwoodError
 from redwood.core.files import refuse_folders, remove_temporaries, write_atomically
-from redwood.engine.folder_lock import FolderLock
+from redwood.engine.folder_lock import locked
 from redwood.engine.launched import is_first_process
 from redwood.engine.names import short_names
 from redwood.engine.pair_results import PairResults
@@ -77,8 +77,11 @@ def compare(
     plan.refuse_too_many(_first(parsed).setting.seed)
     if is_first_process():
         refuse_used(folder)
-        plan.save()
-    return _carry_out(plan, parsed, console, how, table)
+    with locked(folder, when=is_first_process()):
+        if is_first_process():
+            refuse_used(folder)  # again: another process may have used it since the first check
+            plan.save()
+        return _carry_out(plan, parsed, console, how, table)
 
 
 def _without_pinned(
@@ -109,27 +112,23 @@ def resume_comparison(
     if not trusted:
         plan.refuse_untrusted()
     plan.arguments += changes
-    parsed = parse_pairs(plan.pairs, plan.arguments)
+    plan.pairs, parsed = _without_pinned(plan.pairs, parse_pairs(plan.pairs, plan.arguments), console)
     plan.refuse_too_many(_first(parsed).setting.seed)
     refuse_one_id(_first(parsed).run)
-    plan.refuse_other_runs(parsed)
-    return _carry_out(plan, parsed, console, how, table)
+    with locked(folder, when=is_first_process()):
+        plan.refuse_other_runs(parsed)
+        return _carry_out(plan, parsed, console, how, table)
 
 
 def _carry_out(
     plan: ComparisonPlan, parsed: list[Options | RedwoodError], console: Console, how: LaunchOptions, table: str | None
 ) -> bool:
-    lock = FolderLock()
     refuse_folders(plan.folder, (*(f"comparison*.{suffix}" for suffix in ("csv", "png", "tex", "md")), REPORT))
     if is_first_process():
-        lock.acquire(plan.folder)
         remove_temporaries(plan.folder)
         for job in chain(*plan.jobs(parsed)):
             job.forget_failure()  # runs that failed are tried again
-    try:
-        return _run_and_report(plan, parsed, console, how, table)
-    finally:
-        lock.release()
+    return _run_and_report(plan, parsed, console, how, table)
 
 
 def _run_and_report(
@@ -218,7 +217,7 @@ def _run_all(
     with make_monitor(console, len(jobs), len(outcomes), how.here, run.quiet) as monitor, launcher:
         _import_for_the_end()
         for job, outcome in launcher.run([job for job in jobs if job not in outcomes], monitor.started):
-            outcomes[job] = settled(job, outcome)
+            outcomes[job] = settled(job, outcome, folder)
             monitor.ended(job, outcomes[job])
     return {job: outcomes[job] for job in jobs}
 

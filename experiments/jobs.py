@@ -155,8 +155,13 @@ class Elsewhere:
 Outcome: TypeAlias = Results | Failure | Elsewhere
 
 
-def settled(job: Job, outcome: Outcome) -> Results | Failure:
-    """The outcome; of a run that another process had, what it has come to there.
+def settled(job: Job, outcome: Outcome, folder: Path) -> Results | Failure:
+    """The outcome; if another process had the run: how the run ended there.
+
+    Args:
+        job: The run.
+        outcome: How it has ended.
+        folder: The folder of all runs, to go on with.
 
     Raises:
         ElsewhereError: If the other process is still at work on it.
@@ -165,7 +170,10 @@ def settled(job: Job, outcome: Outcome) -> Results | Failure:
         return outcome
     ended = job.outcome()
     if ended is None:
-        raise ElsewhereError(outcome.reason)
+        raise ElsewhereError(
+            f"Another process is writing to {job.folder}; wait until it ends, or end it, "
+            f"and go on with --resume {folder}."
+        )
     return ended
 
 

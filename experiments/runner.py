@@ -11,6 +11,7 @@ from rich.console import Console
 from redwood.core.errors import RedwoodError
 from redwood.engine.fingerprint import differences
 from redwood.engine.folder import RunFolder
+from redwood.engine.folder_lock import LOCK_FILE
 from redwood.engine.launched import is_first_process, launched_processes
 from redwood.engine.names import short_name
 from redwood.engine.run import Run
@@ -96,7 +97,7 @@ def _fields_of(run: Run) -> dict[str, object]:
 
 def refuse_used(folder: Path) -> None:
     """Raise `RedwoodError` if the folder of a comparison exists and is not empty, or is a file."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())):
         raise RedwoodError(f"--run_dir {folder} exists and is not an empty folder; choose another one.")
 
 

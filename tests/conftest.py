@@ -13,8 +13,8 @@ from tests import first_imports  # noqa: F401  # before Lightning
 from tests.fork_server import TestServer, start_context
 from tests.workers import GlooWorkers, TwoWorkers
 
-# `pytest -n 2 -m quick`: half a minute on two idle cores. The files test_*.py of each folder that notice most faults in
-# what every run goes through, for their time; other files are not even imported.
+# `pytest -n 2 -m quick`: a minute on two idle cores. The files test_*.py of each folder that find the most faults per
+# second of test time, in code that every run uses. Other files are not even imported.
 QUICK = {
     "core": "checks files overrides plain_yaml registry schema seeding state",
     "settings": "assumptions information_hiding phase results sharded_stream supervised_stream tree",

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from redwood.core.errors import NotApplicableError, RedwoodError
 from redwood.core.files import remove_temporaries
-from redwood.engine.folder_lock import FolderLock
+from redwood.engine.folder_lock import locked
 from redwood.engine.launched import launched_processes
 from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError
@@ -82,8 +82,10 @@ def bench(
     suite = replace(suite, benches=tuple(one.lasting() for one in suite.benches))
     folder = Path(options.run_dir) if options.run_dir else new_run_dir(f"bench-{suite.name}")
     refuse_used(folder)
-    suite.save(folder)
-    return _run_and_report(folder, checked, console, jobs, stored)
+    with locked(folder):
+        refuse_used(folder)  # again: another process may have used it since the first check
+        suite.save(folder)
+        return _run_and_report(folder, checked, console, jobs, stored)
 
 
 def resume_bench(
@@ -93,7 +95,9 @@ def resume_bench(
     suite, stored = load_suite(folder), _stored(baseline)
     if not trusted:
         _refuse_untrusted(suite, folder, "--resume")
-    return _run_and_report(folder, [(one, _checked(one)) for one in suite.benches], console, jobs, stored)
+    checked = [(one, _checked(one)) for one in suite.benches]
+    with locked(folder):
+        return _run_and_report(folder, checked, console, jobs, stored)
 
 
 def _refuse_untrusted(suite: Suite, source: Path, option: str) -> None:
@@ -133,8 +137,6 @@ def _run_and_report(
 ) -> bool:
     if launched_processes() > 1:
         raise UsageError("--bench starts its runs itself; start it once, without torchrun or srun.")
-    lock = FolderLock()
-    lock.acquire(folder)
     try:
         remove_temporaries(folder / EVENTS)
         _run(folder, checked, console, jobs or 1)
@@ -143,8 +145,6 @@ def _run_and_report(
         raise InterruptedRun(folder) from None
     except Stopped as stop:
         raise (InterruptedRun if stop.number == signal.SIGINT else TerminatedRun)(folder) from None
-    finally:
-        lock.release()
 
 
 def _run(folder: Path, checked: Sequence[tuple[Bench, Options]], console: Console, at_once: int) -> None:
@@ -178,7 +178,7 @@ def _run(folder: Path, checked: Sequence[tuple[Bench, Options]], console: Consol
             monitor.started(job)
 
         for job, outcome in pool.run(left, started):
-            ended = settled(job, outcome)
+            ended = settled(job, outcome, folder)
             write_end(_events_of(folder, job), job.folder, ended)
             monitor.ended(job, ended)
 

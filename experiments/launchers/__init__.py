@@ -1,1 +1,1 @@
-"""What runs the jobs of a comparison: this process, a pool of processes, or SLURM; and what several machines share."""
+"""What runs the jobs of a comparison: this process, a pool of processes, or SLURM."""

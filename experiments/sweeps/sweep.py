@@ -12,7 +12,7 @@ from rich.text import Text
 
 from redwood.core.errors import NotApplicableError
 from redwood.core.files import plain
-from redwood.engine.folder_lock import FolderLock
+from redwood.engine.folder_lock import locked
 from redwood.engine.launched import launched_processes
 from redwood.engine.signals import Stopped
 from redwood.experiments.arguments import UsageError, option_names
@@ -114,9 +114,11 @@ def start_sweep(
     plan, options = _plan(pair, arguments, wanted, how)
     refuse_one_id(options.run)
     refuse_used(plan.folder)
-    plan.save()
-    announce(plan, console)
-    return _Sweep(plan, options, console, how, table).carry_out()
+    with locked(plan.folder):
+        refuse_used(plan.folder)  # again: another process may have used it since the first check
+        plan.save()
+        announce(plan, console)
+        return _Sweep(plan, options, console, how, table).carry_out()
 
 
 def resume_sweep(
@@ -141,7 +143,8 @@ def resume_sweep(
     plan.arguments += changes
     options = tuned(plan.pair, plan.arguments)
     refuse_one_id(options.run)
-    return _Sweep(plan, options, console, how, table).carry_out()
+    with locked(folder):
+        return _Sweep(plan, options, console, how, table).carry_out()
 
 
 def _plan(pair: Pair, arguments: list[str], wanted: Wanted, how: LaunchOptions) -> tuple[SweepPlan, Options]:
@@ -209,14 +212,6 @@ class _Sweep:
 
     def carry_out(self) -> bool:
         """Run the trials that are left, report them, and run the best configuration."""
-        lock = FolderLock()
-        lock.acquire(self._plan.folder)
-        try:
-            return self._carry_out()
-        finally:
-            lock.release()
-
-    def _carry_out(self) -> bool:
         plan = self._plan
         try:
             self._run_trials()
@@ -270,7 +265,7 @@ class _Sweep:
             self._monitor = monitor
             for job, outcome in launcher.run(self._jobs(), self._start):
                 self._running.remove(job)
-                self._end(job, settled(job, outcome))
+                self._end(job, settled(job, outcome, self._plan.folder))
 
     def _jobs(self) -> Iterator[Job | None]:
         """The trials that are left, round after round; None while the rest of a round still runs.

@@ -69,6 +69,18 @@ def test_a_copied_folder_is_free(tmp_path):
     assert FolderLock().try_acquire(tmp_path / "copy")
 
 
+def test_the_end_of_the_owner_of_a_moved_folder_frees_no_other_folder_of_its_name(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first, second = FolderLock(), FolderLock()
+    first.acquire(folder)
+    folder.rename(tmp_path / "moved")
+    folder.mkdir()
+    second.acquire(folder)
+    first.release()
+    assert not FolderLock().try_acquire(folder)
+
+
 def test_a_copy_that_is_sent_holds_nothing(tmp_path):
     lock = FolderLock()
     lock.acquire(tmp_path)

@@ -65,6 +65,7 @@ class TestLinesInside:
             reporter.phase_finished(0, 0.5)
             clock[0] = 300.0  # its tests count, too
             reporter.phase_started(1, steps=100)
+            reporter.step(1)
             clock[0] = 325.0
             reporter.step(25)
         first, second = capsys.readouterr().out.splitlines()
@@ -78,6 +79,15 @@ class TestLinesInside:
             clock[0] = 30.0
             reporter.step(1)
         assert capsys.readouterr().out == "phase 1/1: 1 of 3 steps in 30.0 s; about 60 s to the end\n"
+
+    def test_steps_before_a_resume_took_no_time_of_this_process(self, capsys, clock):
+        with LineReporter(2, clock=lambda: clock[0]) as reporter:
+            reporter.phase_started(0, steps=1000)
+            for done in range(901, 904):
+                clock[0] += 1.0
+                reporter.step(done)
+        # 97 s of this phase, and 1,000 of the next one.
+        assert capsys.readouterr().out.endswith("902 of 1000 steps in 2.0 s; about 18 min to the end\n")
 
     @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h")])
     def test_units(self, seconds, text):

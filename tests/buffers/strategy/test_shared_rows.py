@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from redwood.buffers.shared.keeper import start_of
 from redwood.buffers.shared.rows import SharedRows
 from tests.buffers.shared.helpers import QuietOwner
