@@ -27,7 +27,7 @@ from redwood.experiments.arguments import (
     split_library,
 )
 from redwood.methods.table import method_names
-from redwood.settings.table import setting_names
+from redwood.settings.table import SETTINGS, setting_names
 
 FAILED = 1
 USAGE_ERROR = 2
@@ -172,8 +172,9 @@ def _use_trained(command: str, chosen: argparse.Namespace, rest: list[str]) -> i
         if value != getattr(allowed, option):
             raise UsageError(f"--{command} uses the run in {folder} as it is; leave --{option} out.")
     arguments = [*rest, "--help"] if chosen.help else rest
-    if command != "export" and not chosen.help:
-        refuse_absent_data(rest, or_image=command == "predict")
+    # `--extend` looks for data in the run's own `data_dir`, which is read later.
+    if command == "predict" and not chosen.help:
+        refuse_absent_data(rest, or_image=True)
     if command == "predict":
         from redwood.experiments.trained.predict import predict
 
@@ -284,7 +285,9 @@ def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) 
         return _general_help()
     _refuse_missing(chosen)
     if not chosen.help:
-        refuse_absent_data(rest)
+        # Another setting may look for data in another folder.
+        if chosen.setting == "all" or SETTINGS.keys() >= set(chosen.setting.split(",")):
+            refuse_absent_data(rest)
         _tell_imports(rest)
     from redwood.experiments import options, pairs
 

@@ -49,7 +49,9 @@ def names_in_logs(names: Sequence[str], n_tasks: int) -> list[str]:
         name = re.sub(r"[^\w.\- ]", "_", names[task]) if names else ""
         if not name or name == str(task) or len(name) > MAX_TASK_LETTERS:
             name = f"task_{task}"
-        found.append(f"{name} {task}" if name in found else name)
+        while name in found:
+            name = f"{name} {task}"
+        found.append(name)
     return found
 
 

@@ -139,9 +139,10 @@ def _in_form_of(space: Box, data: Dataset, samples: Samples) -> Samples:
     # Samples that are read batch by batch: any value of their type may be among them.
     highest = math.inf if own.dtype.is_floating_point else float(data.max_value or 255)
     if dtype != str(space.dtype) or (not own.dtype.is_floating_point and highest > float(space.high.max())):
+        bounds = "" if space.dtype.kind == "f" else f" in 0..{space.high.max():g}"
         raise DataError(
             f"The samples of {data.name} are {dtype} that may go up to {highest:g}, but the run was trained on "
-            f"{space.dtype} in 0..{space.high.max():g}; bring them to that form."
+            f"{space.dtype}{bounds}; bring them to that form."
         )
     return own
 

@@ -52,13 +52,14 @@ def combine(name: str, views: Sequence[View], load: Callable[[str], Dataset], se
         validation=validation if bool(validation.any()) else None,
         class_names=tuple(names) if any(task.class_names for task in tasks) else (),
         class_numbers=tuple(label for task in tasks for label in task.classes),
+        by_place=all(view.classes for view in views),
     )
 
 
 def check_classes_in_common(name: str, views: Sequence[View], data: Dataset) -> None:
     """Check that tasks can share outputs: where classes have names, each task has one of them in common with others.
 
-    A view that lists its classes says by their places which ones share an output, and may have other names.
+    Where every view lists its classes, their places say which ones share an output, and names may differ.
 
     Args:
         name: The stream, for the message.
@@ -70,11 +71,11 @@ def check_classes_in_common(name: str, views: Sequence[View], data: Dataset) -> 
     """
     assert data.contexts is not None
     called = [[data.called[label] for label in data.y[data.contexts == n].unique()] for n in range(len(views))]
-    if not data.class_names or any(map(are_numbers, called)):
+    if data.by_place or not data.class_names or any(map(are_numbers, called)):
         return
     for number, (view, own) in enumerate(zip(views, called, strict=True)):
         others = {one for n, names in enumerate(called) if n != number for one in names}
-        if others and not view.classes and others.isdisjoint(own):
+        if others and others.isdisjoint(own):
             raise DataError(
                 f"The tasks of {name} share their outputs, but no class of {view.title} ({shortened(own)}) is one of "
                 f"the other tasks ({shortened(sorted(others))}); call them alike, or list the classes of each task in "

@@ -62,6 +62,7 @@ class Dataset:
             different tasks may have the same name.
         class_numbers: Number of each class (K,) in the data set that it comes from, where several were joined to one.
             Empty: the classes are numbered as they were.
+        by_place: Whether tasks of `contexts` that share outputs do so by the order of their classes, not by names.
         task_names: Name of each task of `contexts` (T,), such as its month. Empty: they are called by their numbers.
         feature_names: Name of each feature (D,), where samples are vectors of them. Empty: they are not compared with
             those of other data.
@@ -91,6 +92,7 @@ class Dataset:
     slice_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     class_numbers: tuple[int, ...] = ()
+    by_place: bool = False
     task_names: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
     tasks_follow_time: bool = False

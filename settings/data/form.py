@@ -42,13 +42,16 @@ def stored_alike(space: Box, samples: Tensor, *, trained: str, whose: str) -> Te
     highest = float(space.high.max())
     if wanted.is_floating_point and samples.dtype.is_floating_point:
         return samples.to(wanted)
+    if wanted.is_floating_point:
+        raise DataError(
+            f"The {trained} takes samples of {space.dtype}, got {samples.dtype}; convert them to {space.dtype}."
+        )
     samples = samples.long() if samples.dtype in UNKNOWN_DTYPES else samples
     low, high = (float(value) for value in samples.aminmax())
     whole = not samples.dtype.is_floating_point or bool((samples == samples.round()).all())
-    if wanted.is_floating_point or not whole or low < 0:
-        bounds = f" in {space.low.min():g}..{highest:g}"
+    if not whole or low < 0:
         raise DataError(
-            f"The {trained} takes samples of {str(wanted).removeprefix('torch.')} as they are stored{bounds}, got "
+            f"The {trained} takes samples of {space.dtype} as they are stored in {space.low.min():g}..{highest:g}, got "
             f"{samples.dtype}; undo any scaling, as {whose} go from {low:.6g} to {high:.6g}."
         )
     if high > (highest if wanted == torch.uint8 else _MOST_OVER * highest):

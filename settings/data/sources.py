@@ -26,7 +26,8 @@ def refuse_absent(name: str, data_dir: Path) -> None:
         data_dir: Folder of data sets.
 
     Raises:
-        DataError: If it is the path of a file or a folder that is not there, or a list of data sets.
+        DataError: If it is the path of a file or a folder that is not there, of a file that is no data, or a list of
+            data sets.
         UnknownNameError: If there is no such data set; the nearest one is named.
     """
     path = path_of(name, data_dir)
@@ -46,6 +47,11 @@ def refuse_absent(name: str, data_dir: Path) -> None:
     if not (
         name in known or name in known.values() or names_code(name) or name.lower().endswith(ARRAY_FILES + TABLE_FILES)
     ):
+        if path.exists():
+            raise DataError(
+                f"--dataset {name} is a file of a kind that is not read; give a folder of images, or an .npz, .h5, "
+                ".hdf5, .csv or .parquet file."
+            )
         raise UnknownNameError("data set", name, known)
 
 
@@ -59,5 +65,5 @@ def refuse_no_file(name: str, path: Path) -> None:
             raise DataError(f"{what} does not exist; give the path of {kinds}.")
         if not path.is_file():
             raise DataError(f"{what} is no regular file; give the path of {kinds}.")
-    elif ("/" in name or os.sep in name) and ":" not in name:
+    elif ("/" in name or os.sep in name) and ":" not in name and not path.exists():
         raise DataError(f"--dataset {name} names no folder or file that is there; look at its path.")

@@ -329,7 +329,7 @@ def _slices(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], 
 
 
 def _task_list(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask], int]:
-    """Tasks of the data whose labels follow each other; those that share outputs do so by name, or count from 0."""
+    """Tasks of the data whose labels follow each other, or which share outputs."""
     tasks, n_outputs = _contexts(data, options)
     if not options.shared_outputs:
         return tasks, n_outputs
@@ -346,13 +346,14 @@ def _task_list(data: Dataset, options: TaskOptions) -> tuple[list[SupervisedTask
 def _shared_outputs(data: Dataset, own: Sequence[Tensor]) -> list[list[int]]:
     """The output of each class of each task, whose labels are `own`.
 
-    Classes of one name share an output, where some tasks have a class in common; else classes of one place do.
+    If every task lists its classes, those at the same place share an output. Otherwise, if any class name occurs in two
+    tasks, classes share outputs by name; else, by their place within the task.
     """
     called = [[data.called[label] for label in labels.tolist()] for labels in own]
     different = {name for names in called for name in names}
     in_common = len(different) < sum(map(len, called))
     comparable = len(set(map(are_numbers, called))) == 1
-    if data.class_names and comparable and in_common:
+    if data.class_names and comparable and in_common and not data.by_place:
         output_of = {name: output for output, name in enumerate(dict.fromkeys(chain.from_iterable(called)))}
         return [[output_of[name] for name in names] for names in called]
     return [list(range(len(names))) for names in called]

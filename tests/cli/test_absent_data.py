@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from redwood.cli import main
 from redwood.core.errors import DataError, UnknownNameError
@@ -38,7 +39,6 @@ COMMANDS = {
         "does not exist",
     ),
     "to predict": (["--predict", "run", "--dataset", "nosuch.npz"], "The data file nosuch.npz does not exist"),
-    "to extend by": (["--extend", "run", "--dataset", "nosuch.npz"], "The data file nosuch.npz does not exist"),
     "to advise on": (["--advise", "--dataset", "nosuch.npz"], "The data file nosuch.npz does not exist"),
 }
 
@@ -77,3 +77,44 @@ class TestRefuseAbsent:
     def test_what_is_not_there_is_refused(self, name, tmp_path):
         with pytest.raises((DataError, UnknownNameError)):
             refuse_absent(name, tmp_path)
+
+    @pytest.mark.parametrize("name", ["u/one.png", "./u/one.png", "one.png"])
+    def test_a_file_that_is_there_but_of_another_kind(self, name, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "u").mkdir()
+        for file in ("u/one.png", "one.png"):
+            (tmp_path / file).touch()
+        with pytest.raises(DataError, match=r"is a file of a kind that is not read; give a folder.*\.npz.*\.parquet"):
+            refuse_absent(name, tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["u/my.py", "./u/my.py", "my.py"])
+def test_a_file_of_python_lacks_the_function(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "u").mkdir()
+    (tmp_path / name).write_text("def make(data_dir, seed, image_size):\n    raise AssertionError\n")
+    assert main([*PAIR, "--dataset", name]) == 2
+    assert f"add a colon and what in it is the data set, as in {name}:make" in capsys.readouterr().err
+
+
+SETTING = """
+from dataclasses import dataclass
+
+from redwood.settings import ClassIncrementalSetting
+
+
+@dataclass
+class Elsewhere(ClassIncrementalSetting):
+    data_dir: str = "big"  # folder that data sets are read from and downloaded to
+"""
+
+
+def test_a_users_setting_may_read_data_from_another_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.py").write_text(SETTING)
+    for number, name in enumerate("abab"):
+        (tmp_path / "big" / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 40 * number).save(tmp_path / "big" / "photos" / name / f"{number}.png")
+    arguments = ["--setting", "s.py:Elsewhere", "--method", "finetune", "--dataset", "photos", "--nb_tasks", "3"]
+    assert main(arguments) == 2
+    assert "--nb_tasks 3 is more than the 2 classes" in capsys.readouterr().err

@@ -161,6 +161,18 @@ def runs(folder):
     return folder / "first", folder / "second"
 
 
+def test_data_is_looked_for_where_the_run_found_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    big = tmp_path / "big"
+    for number in (0, 1):
+        part("images", big, number)
+    options = options_of("class_incremental", "images", "finetune")[:-4]
+    learned(tmp_path / "first", *options, "--image_size", "8", "--dataset", "images0", "--data_dir", str(big))
+    model = learned(tmp_path / "second", "--extend", "first", "--dataset", "images1", "--nb_tasks", "1")
+    assert model.config["data_dir"] == str(big)
+    assert main(["--extend", "first", "--dataset", "images2"]) == 2
+
+
 class TestNamesOfAListOfDataSets:
     def test_go_into_results_predictions_and_exports(self, runs, folder, tmp_path, capsys):
         for number, run in enumerate(runs):
@@ -204,10 +216,32 @@ class TestNamesOfAListOfDataSets:
         stream = cls(stream="tasks", stream_file=str(tmp_path / "tasks.yaml")).open_stream()
         assert stream.class_names() == ("dent / ok", "scratch")
 
+    def test_listed_classes_share_outputs_by_their_places_whatever_their_names(self, tmp_path):
+        tasks = ((("cat", "dog"), [0, 1]), (("cat", "dog"), [1, 0]), (("Katze", "Hund"), [0, 1]))
+        stream = listed(tmp_path, *tasks)
+        assert stream.classes().outputs == (("cat", "dog", "Katze"), ("dog", "cat", "Hund"))
+        for task, (_, classes) in enumerate(tasks):
+            x, y = stream.samples_of(task)
+            assert torch.equal(torch.tensor(classes)[y], x[:, 0].long())
+
+    def test_of_which_only_some_list_their_classes_share_outputs_by_name(self, tmp_path):
+        with refused("no class of .*2.npz .Katze, Hund. is one of .* or list the classes of each task", DataError):
+            listed(tmp_path, (("cat", "dog"), []), (("cat", "dog"), [1, 0]), (("Katze", "Hund"), [0, 1]))
+
     def test_of_which_none_is_in_common_are_refused(self, folder, tmp_path):
         both = f"{part('texts', folder, 0)},{named(tmp_path / 'others.npz', 'OK', 'Dent')}"
         with refused(r"share their outputs, but no class of .*texts0.npz \(dent, ok, scratch\) is one", DataError):
             setting_of("domain_incremental", both, stream="tasks").open_stream()
+
+
+def listed(folder, *tasks):
+    """The stream of tasks that have names of their classes and list these; the first value of a sample is its class."""
+    y = np.arange(40) % 2
+    for number, (names, _) in enumerate(tasks):
+        np.savez(folder / f"{number}.npz", x=np.stack([y, y], 1).astype(np.float32), y=y, class_names=np.array(names))
+    lines = [f"- {{dataset: {folder / f'{n}.npz'}, classes: {classes}}}\n" for n, (_, classes) in enumerate(tasks)]
+    (folder / "tasks.yaml").write_text("".join(lines).replace(", classes: []", ""))
+    return get_setting("domain_incremental")(stream="tasks", stream_file=str(folder / "tasks.yaml")).open_stream()
 
 
 def named(path, *names):
