@@ -111,7 +111,8 @@ class TestOutput:
         assert done.stderr == ""
         assert "\x1b" not in done.stdout and "\r" not in done.stdout
         lines = done.stdout.splitlines()
-        assert [line.partition(":")[0] for line in lines[:5]] == [f"phase {n}/5" for n in range(1, 6)]
+        assert lines[0] == "loading torch and Lightning"
+        assert [line.partition(":")[0] for line in lines[1:6]] == [f"phase {n}/5" for n in range(1, 6)]
         assert lines[-1] == f"written to {folder}"
 
     def test_tables(self, job):
