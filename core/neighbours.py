@@ -1,26 +1,37 @@
-"""A user's file imports the modules of its folder, as a script can: as it is loaded, and in its functions later.
+"""A user's file imports its folder's modules, as a script can: both while it is loaded and later, inside its functions.
 
 Files of several folders may be loaded in one process, with neighbours of the same names. So each file, and each of its
-neighbours, has an `__import__` of its own, which looks into its own folder.
+neighbours, has an `__import__` of its own, which looks into its own folder. `sys.modules` holds the first neighbour of
+a name. A later one is named as files that are loaded by their paths, so that pickles tell the two apart.
 """
 
 import builtins
 import importlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from typing_extensions import override
+
+# The name of a module that was loaded from a file of the user starts with this prefix.
+USER_FILE_PREFIX = "redwood_user_"
 
 # Folder -> the modules in it that a file there has imported, by their names.
 _neighbours: dict[Path, dict[str, ModuleType]] = {}
 # The files that were loaded by their paths; as neighbours they would be loaded twice.
 _files: set[Path] = set()
+
+
+def module_name(path: Path) -> str:
+    """The name of the module of a file that is loaded by its path."""
+    path = path.resolve()
+    return f"{USER_FILE_PREFIX}{path.stem}_{zlib.crc32(str(path).encode()):08x}"
 
 
 class NeighbourLoader(SourceFileLoader):
@@ -39,6 +50,8 @@ class NeighbourLoader(SourceFileLoader):
             super().exec_module(module)
         if _is_beside(self.name, module, self._folder):
             _neighbours[self._folder][self.name] = module
+            if any(_top(self.name) in own for folder, own in _neighbours.items() if folder != self._folder):
+                _rename(module, module_name(Path(self.path)))
         else:
             _files.add(Path(self.path))
 
@@ -82,6 +95,8 @@ class _Finder(MetaPathFinder):
         if not any(place.exists() for place in _places(fullname, self._folder)):
             return None
         spec = PathFinder.find_spec(fullname, [str(self._folder)] if path is None else path, target)
+        if path is None and spec is not None and spec.origin is None and _is_installed(fullname):
+            return None  # a folder of data, such as `wandb/`
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = NeighbourLoader(spec.loader.name, spec.loader.path, self._folder)
         return spec
@@ -97,7 +112,7 @@ class _LastFinder(MetaPathFinder):
         if path is not None:
             return None
         specs = (_Finder(folder).find_spec(fullname, None) for folder in list(_neighbours))
-        return next((spec for spec in specs if spec is not None and Path(spec.origin or "") not in _files), None)
+        return next((spec for spec in specs if spec and spec.origin and Path(spec.origin) not in _files), None)
 
 
 _LAST = _LastFinder()
@@ -110,10 +125,11 @@ def neighbour_folders() -> list[str]:
 
 @contextmanager
 def _at_hand(folder: Path) -> Iterator[None]:
-    """Let imports find the modules of a folder, and put away those that files of other folders have imported."""
+    """Let imports find the modules of a folder, and hide those that files of other folders have imported."""
+    hidden: dict[str, ModuleType] = {}
     for other, modules in _neighbours.items():
         if other != folder:
-            _put_away(modules)
+            hidden |= _put_away(modules)
     own = _neighbours.setdefault(folder, {})
     sys.modules.update(own)
     before = set(sys.modules)
@@ -126,22 +142,55 @@ def _at_hand(folder: Path) -> Iterator[None]:
         sys.meta_path.remove(finder)
         new = {name: sys.modules[name] for name in sys.modules.keys() - before}
         own.update({name: module for name, module in new.items() if _is_beside(name, module, folder)})
+        shared = {_top(name) for name in hidden}
+        _put_away(own, shared)
+        sys.modules.update(hidden)
 
 
-def _put_away(modules: dict[str, ModuleType]) -> None:
-    """Take modules out of `sys.modules`, with all of their parts that have been imported by now."""
-    present = {name.partition(".")[0] for name, module in modules.items() if sys.modules.get(name) is module}
-    for name in [name for name in sys.modules if name.partition(".")[0] in present]:
-        modules[name] = sys.modules.pop(name)
+def _put_away(modules: dict[str, ModuleType], among: Container[str] | None = None) -> dict[str, ModuleType]:
+    """Take modules out of `sys.modules`, with all of their parts that have been imported by now, and return these."""
+    present = {_top(name) for name, module in modules.items() if sys.modules.get(name) is module}
+    chosen = {top for top in present if among is None or top in among}
+    taken = {name: sys.modules.pop(name) for name in list(sys.modules) if _top(name) in chosen}
+    modules.update(taken)
+    return taken
+
+
+def _rename(module: ModuleType, name: str) -> None:
+    """Let all that a module defines name it otherwise; not if the same file was also loaded by its path."""
+    if sys.modules.setdefault(name, module) is not module:
+        return
+    _name_module(list(vars(module).values()), module.__name__, name)
+    if not hasattr(module, "__path__"):  # imports of the parts of a package read its name
+        module.__name__ = name
+
+
+def _name_module(values: list[object], old: str, new: str) -> None:
+    for value in values:
+        if isinstance(value, type | FunctionType) and value.__module__ == old:
+            value.__module__ = new
+            if isinstance(value, type):
+                _name_module(list(vars(value).values()), old, new)
+
+
+def _is_installed(name: str) -> bool:
+    finders = [finder for finder in sys.meta_path if not isinstance(finder, _Finder | _LastFinder)]
+    return any(finder.find_spec(name, None) is not None for finder in finders)
 
 
 def _is_beside(name: str, module: ModuleType, folder: Path) -> bool:
-    """Whether a module is of a folder, not of an environment in the folder."""
+    """Whether a module, or a link to it, is of a folder, not of an environment in the folder."""
     file = getattr(module, "__file__", None)
-    return file is not None and any(Path(file).resolve().is_relative_to(place) for place in _places(name, folder))
+    if file is None:
+        return False
+    files = (Path(file), Path(file).resolve())
+    return any(file.is_relative_to(place) for file in files for place in _places(name, folder))
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _places(name: str, folder: Path) -> tuple[Path, Path]:
     """The file and the package in a folder that may hold a module."""
-    top = name.partition(".")[0]
-    return folder / f"{top}.py", folder / top
+    return folder / f"{_top(name)}.py", folder / _top(name)

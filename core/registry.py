@@ -7,20 +7,16 @@ import inspect
 import sys
 import traceback
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from redwood.core.errors import ClassWarning, RedwoodError, UnknownNameError
 from redwood.core.imports import is_reference, may_import
-from redwood.core.neighbours import NeighbourLoader
-
-# The name of a module that was loaded from a file of the user starts with this prefix.
-USER_FILE_PREFIX = "redwood_user_"
+from redwood.core.neighbours import USER_FILE_PREFIX, NeighbourLoader, module_name
 
 # What is odd about classes of users' files, until it is told.
 _kept: dict[type, list[warnings.WarningMessage]] = {}
@@ -187,7 +183,7 @@ def load_file(kind: str, path: Path) -> ModuleType:
     path = path.resolve()
     if not path.is_file():
         raise RedwoodError(f"The {kind} file {path} does not exist.")
-    name = f"{USER_FILE_PREFIX}{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    name = module_name(path)
     if name not in sys.modules:
         loader = NeighbourLoader(name, str(path), path.parent)
         spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -206,13 +202,36 @@ def load_file(kind: str, path: Path) -> ModuleType:
 @contextmanager
 def _class_warnings_kept() -> Iterator[None]:
     """Keep what is said of classes until one of them is asked for; a file may have others."""
-    with warnings.catch_warnings(record=True) as told:
-        yield
-    for warning in told:
-        if isinstance(warning.message, ClassWarning):
-            _kept.setdefault(warning.message.cls, []).append(warning)
+    told: list[warnings.WarningMessage] = []
+    show = warnings.showwarning
+
+    def keep(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if isinstance(message, ClassWarning) and warnings.showwarning is keep:
+            told.append(warnings.WarningMessage(message, category, filename, lineno))
         else:
-            _tell(warning)
+            show(message, category, filename, lineno, file, line)
+
+    # Not by `catch_warnings`: it would undo the filters that a file sets for good.
+    warnings.showwarning = keep
+    loaded = False
+    try:
+        yield
+        loaded = True
+    finally:
+        if warnings.showwarning is keep:
+            warnings.showwarning = show
+        for warning in told:
+            if loaded and isinstance(warning.message, ClassWarning):
+                _kept.setdefault(warning.message.cls, []).append(warning)
+            else:
+                _tell(warning)
 
 
 def _tell(warning: warnings.WarningMessage) -> None:

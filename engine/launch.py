@@ -19,7 +19,8 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from redwood.core.child_processes import check_processes, usable_cores
 from redwood.core.errors import InvalidOptionError, reason_of
-from redwood.core.registry import USER_FILE_PREFIX, load_file
+from redwood.core.neighbours import USER_FILE_PREFIX
+from redwood.core.registry import load_file
 from redwood.core.torchrun import join_workers, meeting
 from redwood.core.workers import TIMEOUT, raise_after_timeout, world_size
 from redwood.engine.launched import is_first_process, launched_processes

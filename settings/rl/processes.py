@@ -18,8 +18,7 @@ from typing_extensions import override
 
 from redwood.core.child_processes import end_with_parent, interrupts_blocked, main_module_hidden
 from redwood.core.errors import RedwoodError, reason_of
-from redwood.core.neighbours import neighbour_folders
-from redwood.core.registry import USER_FILE_PREFIX
+from redwood.core.neighbours import USER_FILE_PREFIX, neighbour_folders
 from redwood.core.state import State
 from redwood.settings.rl.budget import BudgetSpentError, OnlineReturn, PhaseOverError, Steps
 from redwood.settings.rl.types import Env, Options, ResetResult, StepResult
@@ -211,7 +210,8 @@ def _context() -> Any:
 
 def _payload(make: MakeCopy) -> bytes:
     """Return what makes the environments; other processes cannot import the files that a user has named."""
-    files = [module for name, module in sys.modules.items() if name.startswith(USER_FILE_PREFIX)]
+    loaded = [module for name, module in sys.modules.items() if name.startswith(USER_FILE_PREFIX)]
+    files = {module.__name__: module for module in loaded}.values()  # packages of several folders may have one name
     for module in files:
         cloudpickle.register_pickle_by_value(module)
     try:

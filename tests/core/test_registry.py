@@ -1,5 +1,6 @@
 import pickle
 import sys
+import warnings
 from functools import partial
 from importlib.metadata import EntryPoint
 
@@ -99,6 +100,40 @@ class TestNames:
         del sys.modules["pickled"]
         assert type(pickle.loads(content)).__name__ == "Thing"
 
+    def test_so_can_be_what_neighbours_of_one_name_define(self, tmp_path):
+        own = "def make():\n import twin as t, twins.part\n return [t.Thing(), t.Thing.Inner(), twins.part.Thing()]\n"
+        thing = "class Thing:\n    class Inner:\n        pass\n"
+        makers = []
+        for folder in ("a", "b", "c"):
+            (tmp_path / folder / "twins").mkdir(parents=True)
+            for file, text in {"own": own, "twin": thing, "twins/__init__": "", "twins/part": thing}.items():
+                (tmp_path / folder / f"{file}.py").write_text(text)
+            makers.append(load_users_object("thing", f"{tmp_path / folder}/own.py:make"))
+        things = [thing for make in [*makers, *makers] for thing in make()]
+        types = [type(thing) for thing in things]
+        assert types[:9] == types[9:] and len(set(types)) == 9
+        assert [type(pickle.loads(pickle.dumps(thing))) for thing in things] == types
+
+    def test_a_linked_neighbour_is_that_of_its_folder(self, tmp_path):
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / f"{folder}_elsewhere.py").write_text(f"FOLDER = {folder!r}")
+            (tmp_path / folder / "linked.py").symlink_to(tmp_path / f"{folder}_elsewhere.py")
+            (tmp_path / folder / "own.py").write_text("from linked import FOLDER\ndef where(): return FOLDER\n")
+        found = [load_users_object("thing", f"{tmp_path / folder}/own.py:where") for folder in ("a", "b")]
+        assert [where() for where in found] == ["a", "b"]
+
+    def test_a_folder_of_data_does_not_hide_a_package(self, tmp_path, monkeypatch):
+        """A package without `__init__.py` is found all the same, if no other has its name."""
+        for folder in ("installed/hidden", "u/hidden", "u/plain"):
+            (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / "installed/hidden/__init__.py").write_text("")
+        (tmp_path / "u/plain/part.py").write_text("FOUND = True")
+        (tmp_path / "u/own.py").write_text("import hidden\nfrom plain.part import FOUND\n")
+        monkeypatch.syspath_prepend(tmp_path / "installed")
+        found = load_users_object("thing", f"{tmp_path}/u/own.py:hidden")
+        assert found.__file__ == str(tmp_path / "installed/hidden/__init__.py")
+
     def test_a_module_that_lies_in_the_working_directory_is_named_as_a_file(self, file, monkeypatch):
         monkeypatch.chdir(file.parent)
         with pytest.raises(RedwoodError, match=r"my_file.py is here, so name it as my_file.py:Name\."):
@@ -185,6 +220,23 @@ class TestUsersFiles:
         with pytest.warns(UserWarning, match=r"Other\.(height|augmnet)") as told:
             get_method(f"{file}:Other")
         assert len(told) == 2
+
+    def test_the_filters_that_a_file_sets_stay(self, file):
+        file.write_text("import warnings\nwarnings.filterwarnings('ignore', 'often said')\n" + SOURCE)
+        with pytest.warns(UserWarning) as told:
+            show = warnings.showwarning
+            get_method(f"{file}:Mine")
+            warnings.warn("often said", stacklevel=1)
+            warnings.warn("else", stacklevel=1)
+            assert warnings.showwarning is show
+        assert [str(one.message) for one in told] == ["else"]
+
+    def test_a_file_that_fails_has_told_its_warnings(self, file):
+        odd = "class Odd(Finetune):\n    height = 3\n"
+        file.write_text(SOURCE + odd + "import warnings\nwarnings.warn('of the file')\n1 / 0\n")
+        with pytest.warns(UserWarning) as told, pytest.raises(RedwoodError, match="ZeroDivisionError"):
+            get_method(f"{file}:Mine")
+        assert sorted(str(one.message).partition(" ")[0] for one in told) == ["Odd.height", "of"]
 
     def test_only_what_suits_is_named(self, file):
         file.write_text(SOURCE + "class Watch:\n    pass\ndef make(): ...\n")
