@@ -101,6 +101,7 @@ class TestEnvironments:
         exec(code, names)
         assert 5 < names["results"].metrics["average_return"] < 15
 
+    @pytest.mark.slow
     def test_commands(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         commands = [line.split()[2:] for line in ENVIRONMENTS.splitlines() if line.startswith("python cli.py")]

@@ -63,6 +63,7 @@ def test_a_new_setting_joins_the_promises_of_its_parents() -> None:
     assert len(results.accuracy_matrix) == 2
 
 
+@pytest.mark.slow
 def test_the_python_api_orders_the_methods() -> None:
     accuracy = load("python_api").main(passes=10)
     assert accuracy["Finetune"] < 0.3 < 0.8 < accuracy["Rehearsal"]

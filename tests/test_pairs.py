@@ -80,6 +80,7 @@ def test_one_worker(setting, method):
 
 
 @pytest.mark.parametrize(("setting", "method"), once(TOGETHER, "distributed_class_incremental"))
+@pytest.mark.few(16)
 def test_two_workers(two_workers, setting, method):
     first, second = two_workers.run(train_pair, setting, method)
     check_results(first.results, setting, method)

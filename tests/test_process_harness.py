@@ -8,6 +8,8 @@ import torch.distributed as dist
 
 from tests.process_harness import Doomed
 
+pytestmark = pytest.mark.slow  # what runs tests in other processes; all tests that do so rest on it
+
 
 def reduce_for_ever(rank, world, tell):
     for step in range(10**9):

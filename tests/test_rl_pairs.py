@@ -62,6 +62,7 @@ def test_one_worker(setting, method):
 
 
 @pytest.mark.parametrize(("setting", "method"), once(TOGETHER, "distributed_incremental_rl"))
+@pytest.mark.few(8)
 def test_two_workers(two_workers, setting, method):
     (first, weights), (second, others) = two_workers.run(run_pair, setting, method)
     check_results(first, setting, method)

@@ -11,6 +11,8 @@ import torch.distributed as dist
 
 from tests.workers import GlooWorkers
 
+pytestmark = pytest.mark.slow  # what runs tests in other processes; all tests that do so rest on it
+
 NAMES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")
 
 

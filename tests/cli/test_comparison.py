@@ -115,6 +115,7 @@ class TestPairs:
         assert (alone / "metrics.csv").read_bytes() == (among / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_does_not_apply_is_left_out(tmp_path, capsys):
     folder = tmp_path / "compared"
     assert main(["--setting", "cumulative,continual", "--method", "joint,random", *HERE, "--run_dir", str(folder)]) == 0

@@ -103,7 +103,7 @@ NEEDS_IDS = ("packnet", "hat", "pnn", "finetune_from", "mntdp", "composable")
 NEEDS_CLIENTS = ("fedavg", "fedssi")
 
 
-@pytest.mark.few(1)
+@pytest.mark.parametrize("method", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     options = ["--method", method, "--checkpoint_every", "7"]
     if method in NEEDS_IDS:

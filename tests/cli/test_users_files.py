@@ -108,6 +108,7 @@ class TestAFileThatEndsTheProcess:
         chosen = ["--setting", "class_incremental", "--method", "random", "--dataset", f"{tmp_path}/data.py:own"]
         assert "data.py, line 2" in self.told(chosen, capsys)
 
+    @pytest.mark.slow
     def test_in_a_worker(self, tmp_path):
         (tmp_path / "own.py").write_text(METHOD.replace("from its_helper import times", "raise SystemExit(3)"))
         (tmp_path / "its_helper.py").write_text(HELPER)

@@ -40,7 +40,7 @@ def is_equal(case: Case, folder: Path, seeds: range) -> bool:
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 def test_as_on_the_host(place: tuple[str, int, bool], tmp_path: Path) -> None:
     tier, world, nccl = place
     for number, flags in enumerate(HALF):

@@ -84,6 +84,7 @@ def failures(folder):
     return {row["method"].rpartition(":")[2]: row["failure"] for row in table(folder)}
 
 
+@pytest.mark.slow
 def test_failures_do_not_stop_the_rest(folder, capfd, quick_processes):
     """A process dies; what the others measure is what they do one after the other, in this process."""
     assert compare(folder, "pool", ["Killed", "random", "finetune"], "--jobs", "2") == 1

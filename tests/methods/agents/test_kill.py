@@ -126,7 +126,7 @@ def check_resumed(options: list[str], folder: Path, capsys: pytest.CaptureFixtur
     assert same(left["method"], expected["method"])
 
 
-@pytest.mark.few(1)
+@pytest.mark.parametrize("case", [*QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)])
 def test_kill_9_inside_a_phase(case, tmp_path, capsys):
     options = options_of(case)
     last = 0 if "multi_task_rl" in options else 1

@@ -150,6 +150,7 @@ class Signalled(Rehearsal):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 8])
+@pytest.mark.few(2)
 def test_a_signal_in_the_middle_of_a_step(number, tmp_path):
     """The run is saved once the step is made, and resumed to the same results."""
     setting = small_setting("class_incremental", batch_size=6, passes=3)

@@ -180,6 +180,7 @@ class TestCurves:
         assert two.evaluations == one.evaluations
 
     @pytest.mark.parametrize("name", ["ppo", "dqn", "sac"])
+    @pytest.mark.few(1)
     def test_agents_learn_the_same(self, name):
         make, env = SMALL[name]
         agents, results = [make(), make()], []
