@@ -16,7 +16,7 @@ from tests.workers import GlooWorkers, TwoWorkers
 # `pytest -n 2 -m quick`: a minute on two idle cores. The files test_*.py of each folder that find the most faults per
 # second of test time, in code that every run uses. Other files are not even imported.
 QUICK = {
-    "core": "checks files overrides plain_yaml registry schema seeding state",
+    "core": "checks files overrides registry schema seeding state",
     "settings": "assumptions information_hiding phase results sharded_stream supervised_stream tree",
     "settings/streams": "batch_cuts loader order partition read_ahead tasks",
     "settings/scores": "evaluation label_sets metrics slices",
@@ -26,10 +26,9 @@ QUICK = {
     "buffers/policies": "class_quota herding loss_aware reservoir",
     "buffers/samplers": "balanced counts random_subsets uniform",
     "methods": "base",
-    "methods/replay": "agem der der_pp er_ace mir rehearsal",
+    "methods/replay": "agem der der_pp er_ace mir",
     "methods/regularisation": "ewc mas rwalk si",
-    "methods/distillation": "bic icarl losses lwf",
-    "methods/architecture": "hat packnet",
+    "methods/distillation": "icarl losses lwf",
     "methods/training": "heads optimizers schedules step",
     "engine": "checkpoints cost fingerprint folder loop names progress run",
     "experiments": "arguments options plan tables",
