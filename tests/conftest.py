@@ -51,10 +51,13 @@ def pytest_configure() -> None:
 
 
 def mark_all_but_few(items: list[pytest.Item]) -> None:
-    """Mark the cases of a test as slow, all but as many as its marker `few` says, which lie apart in all parameters."""
+    """Mark the cases of a test as slow, all but as many as its marker `few` says, which lie apart in all parameters.
+
+    Cases that are slow by themselves do not count.
+    """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("few"):
+        if item.get_closest_marker("few") and not item.get_closest_marker("slow"):
             cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for group in cases.values():
         marker = group[0].get_closest_marker("few")

@@ -7,12 +7,14 @@ that moment would have left behind; each is resumed, and everything is compared 
 import csv
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import Tensor
 
 from redwood.branches.modular.finetune_from import FinetuneFrom
@@ -69,7 +71,6 @@ from redwood.settings.results import Results
 from tests.cli.command import content
 from tests.label_sets import few_label_sets
 from tests.samples import few_digits
-from tests.slow import slow_but
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
 DATA = few_digits(n_train=90, n_test=60)
@@ -344,6 +345,11 @@ LIKE_OTHERS = (
 ELSEWHERE = [case for case in CASES if case not in EVERYWHERE]
 
 
+def slow_but(kept: Iterable[str], cases: Iterable[str]) -> list[ParameterSet]:
+    """The cases as parameters; those that are not kept are slow."""
+    return [pytest.param(case, marks=[] if case in kept else [pytest.mark.slow]) for case in cases]
+
+
 def start(case: str, folder: Path, **options) -> Results:
     key, setting_options, method = CASES[case]
     usual = {"dataset": DATA, "nb_tasks": 2, "batch_size": 16, "passes": 2}
@@ -432,7 +438,6 @@ def assert_same(folder: Path, expected: Results, expected_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("case", slow_but(EVERYWHERE, CASES))
-@pytest.mark.few(3)
 def test_killed_after_any_step(case, tmp_path, monkeypatch):
     """The last step of an epoch and of a phase included, and between phases."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, checkpoint_every=1)
@@ -455,8 +460,8 @@ def test_killed_inside_a_phase_between_two_and_at_the_end(case, tmp_path, monkey
         assert_same(folder, expected, tmp_path / "run")
 
 
-@pytest.mark.parametrize("case", slow_but(["rehearsal"], ["rehearsal", "ewc"]))
 @pytest.mark.slow
+@pytest.mark.parametrize("case", ["rehearsal", "ewc"])
 def test_killed_between_any_two_writes(case, tmp_path, monkeypatch):
     """Logs and checkpoints are several files: whichever was written last, no row is lost and none is there twice."""
     expected, folders = moments_of(case, tmp_path, monkeypatch, every=True, checkpoint_every=2)

@@ -19,7 +19,6 @@ from redwood.buffers.distributed.device_lane import DeviceLane, LaneMemory
 from redwood.buffers.in_place import Unchanged
 from tests.buffers.distributed.fake_gpu import Event, FakeGpu, default_stream, on_stream
 from tests.buffers.distributed.gpu_lives import FLAGS, HALF, PLACES, SHARED, STEPS, Case, Life, joined_by_nothing
-from tests.slow import slow_but
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,11 +37,9 @@ def found(case: Case, folder: Path) -> dict[str, str]:
     return gpu.found
 
 
-EVERYWHERE = [(place, sampler) for place in PLACES for sampler in SHARED]
-
-
-@pytest.mark.parametrize(("place", "sampler"), slow_but(EVERYWHERE[:: len(SHARED) + 1], EVERYWHERE))
-@pytest.mark.few(2)
+@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("sampler", SHARED)
+@pytest.mark.few(5)
 def test_no_race(place: tuple[str, int, bool], sampler: str, tmp_path: Path) -> None:
     tier, world, nccl = place
     assert len(HALF) == 8

@@ -21,7 +21,6 @@ from redwood.experiments.trust import refuse_untrusted
 from redwood.methods.networks import build_network
 from redwood.settings.base import why_not_applicable
 from redwood.settings.scores.measure import ACCURACY
-from tests.slow import slow_but
 
 PRESETS = load_presets()
 ON_MNIST = [name for name in PRESETS if "mnist" in name]
@@ -81,8 +80,8 @@ def _write_digits(folder, n_train):
             (folder / f"{part}-{kind}-ubyte").write_bytes(header + content.astype(np.uint8).tobytes())
 
 
-@pytest.mark.parametrize("name", slow_but(ON_MNIST[::4], ON_MNIST))
-@pytest.mark.few(1)
+@pytest.mark.parametrize("name", ON_MNIST)
+@pytest.mark.few(3)
 def test_those_on_mnist_run(name, write_digits, tmp_path):
     preset = PRESETS[name]
     write_digits(5000 if "stream_file" in preset.options else 200)

@@ -17,7 +17,6 @@ from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training import lean_loop
 from redwood.methods.training.lean_loop import LeanEpochLoop
 from tests.samples import few_digits
-from tests.slow import slow_but
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
 # Setting options, method.
@@ -94,13 +93,9 @@ class Interrupted(Rehearsal):
             raise RedwoodError("Interrupted.")
 
 
-SWITCHES = [
-    (loops, *end) for loops in ((True, True), (True, False), (False, True)) for end in ((3, 0.0), (9, 0.0), (5, 0.25))
-]
-
-
-@pytest.mark.parametrize(("loops", "end_at", "validation"), slow_but(SWITCHES[::4], SWITCHES))
-@pytest.mark.few(2)
+@pytest.mark.parametrize("loops", [(True, True), (True, False), (False, True)], ids=["lean", "lean first", "lean last"])
+@pytest.mark.parametrize(("end_at", "validation"), [(3, 0.0), (9, 0.0), (5, 0.25)])
+@pytest.mark.few(3)
 def test_either_loop_resumes_a_run_inside_a_phase(loops, validation, end_at, tmp_path, steps):
     """The phase has three passes of four batches, or of three and a validation."""
     options = {"nb_tasks": 2, "dataset": few_digits(n_train=110), "passes": 3, "validation": validation}
