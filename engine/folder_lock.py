@@ -66,13 +66,14 @@ class FolderLock:
         lock = FileLock(path, thread_local=False)
         try:
             lock.acquire(blocking=False)
+            self._file = path.stat()
         except Timeout:
             return False
         except OSError as error:
             raise RedwoodError(
                 f"{folder} cannot be written ({error.strerror}); make it writable, or copy it to another disk."
             ) from error
-        self._lock, self._file = lock, path.stat()
+        self._lock = lock
         return True
 
     def release(self) -> None:

@@ -1,5 +1,6 @@
 """The results of a run: the accuracy (or mAP, or RMSE) matrix, its metrics, and their file."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -178,13 +179,15 @@ class Results:
         if self.tested:
             matrix = self.learned
             gains = self._as_gains(matrix)
-            values |= {
+            found = {
                 f"average_{key}": metrics.average_accuracy(matrix, self.order),
                 f"average_incremental_{key}": metrics.average_incremental_accuracy(matrix, self.order),
                 "forgetting": self._forgetting(gains),
                 "backward_transfer": metrics.backward_transfer(gains, self.order),
                 "forward_transfer": self._forward_transfer(gains),
             }
+            # The end of a run may be untested: one that goes on from another with --eval_tasks none.
+            values |= {name: None if value is None or math.isnan(value) else value for name, value in found.items()}
         return (
             values
             | self._validation_metrics()

@@ -130,13 +130,16 @@ def label_ends(
 
     Args:
         axes: Where the lines are.
-        labels: `(x, y, text, colour)` of each line, the end point in data units.
+        labels: `(x, y, text, colour)` of each line, the end point in data units. A line without an end, where y is no
+            number, gets no label.
         height: Height of the panel in inches, roughly.
         limits: What the panel spans vertically.
     """
-    ordered = sorted(labels, key=lambda label: label[1])
+    ordered = sorted((label for label in labels if np.isfinite(label[1])), key=lambda label: label[1])
+    if not ordered:
+        return
     low, high = limits
-    lines = max(text.count("\n") + 1 for _, _, text, _ in labels)
+    lines = max(text.count("\n") + 1 for _, _, text, _ in ordered)
     gap = (high - low) * min(lines * _LINE_HEIGHT / height, 1 / len(ordered))
     figure = axes.get_figure(root=True)
     assert figure is not None

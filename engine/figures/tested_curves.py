@@ -70,7 +70,7 @@ def _draw(
     if tasks <= _MAX_LABELLED_TASKS:
         ends = [(steps[-1], values[-1, task], task_in_words(results, task), colours[task]) for task in range(tasks)]
         ends.append((steps[-1], mean[-1], "mean", "black"))
-        label_ends(axes, [end for end in ends if np.isfinite(end[1])], height=_PANEL[1] - 0.8, limits=limits)
+        label_ends(axes, ends, height=_PANEL[1] - 0.8, limits=limits)
     else:
         name_average(axes)
     axes.set_ylim(*limits)

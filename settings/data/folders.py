@@ -18,7 +18,7 @@ from torch.utils.data import default_collate, get_worker_info
 from typing_extensions import override
 
 from redwood.core.errors import DataError, reason_of
-from redwood.core.files import read_bytes
+from redwood.core.files import check_regular, read_bytes
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.holdout import hold_out
 from redwood.settings.data.paths import PathTable
@@ -104,8 +104,7 @@ def opened_image(path: str) -> Iterator[Any]:
     from PIL import Image
 
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("it is no regular file")  # opening a pipe would wait for its writer
+        check_regular(Path(path))
         with Image.open(path) as file:
             yield file
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises

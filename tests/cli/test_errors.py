@@ -107,6 +107,10 @@ CASES = {
     "advice with seeds": (["--advise", "--seeds", "3"], "--advise runs no method under a setting; leave --seeds out."),
     "list with options": (["--list", "--lr", "3"], "--list goes alone; leave --lr out"),
     # options
+    "an option of agents beside --async": (
+        ["--setting", "class_incremental", "--method", "rehearsal", "--async", "true", "--eval_every", "10"],
+        "There is no option --eval_every for --setting class_incremental",
+    ),
     "unknown option": ([*PAIR, "--batch_sise", "3"], "no option --batch_sise for .*; did you mean --batch_size?"),
     "unknown option, =": ([*PAIR, "--batch_sise=3"], "did you mean --batch_size?"),
     "option of another method": ([*PAIR, "--ewc_lambda", "3"], "no option --ewc_lambda for --setting class_incr"),

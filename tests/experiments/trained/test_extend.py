@@ -224,6 +224,14 @@ class TestTheNewRun:
         ]
         assert found == []
 
+    def test_may_be_without_tests_where_the_old_one_had_some(self, folder, parent, tmp_path):
+        arguments = ("--dataset", folder / "more_classes.npz", *MORE, "--eval_tasks", "none")
+        results, _ = extend(parent, tmp_path / "run", *arguments)
+        assert results.tested and results.accuracy_matrix[-1] == [None] * 5
+        stored = Results.load(tmp_path / "run" / "results.json")
+        assert stored.metrics["average_accuracy"] is stored.metrics["forgetting"] is None
+        assert stored.metrics["online_accuracy"] > 0 and (tmp_path / "run" / "accuracy_curve.png").exists()
+
     def test_leaves_the_old_one_alone_and_names_it(self, folder, parent, tmp_path):
         before = {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
         extend(parent, tmp_path / "run", "--dataset", folder / "more_classes.npz", *MORE)
