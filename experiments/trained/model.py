@@ -78,6 +78,12 @@ class TrainedModel:
         return tuple(map(str, range(n)))
 
     @property
+    def classes_by_output(self) -> list[frozenset[str]]:
+        """The classes that each output stands for (K,): several where tasks share outputs by their places."""
+        classes = self.signature.classes
+        return [frozenset(own) for own in (classes.outputs if classes.names else [[one] for one in self.class_names])]
+
+    @property
     def sample_space(self) -> Box:
         """The shape, the type and the bounds of a sample, or of an observation."""
         space = self.setting.observation_space

@@ -91,10 +91,7 @@ class Quality:
     def __init__(self, model: TrainedModel, labels: Sequence[str] | Tensor | None) -> None:
         """Compare with `labels`: names of classes, or targets (n,) or (n, d); None and label sets are not compared."""
         self._sum, self._n, self._unknown = 0.0, 0, 0
-        # An output may stand for a class of each task.
-        classes = model.signature.classes
-        named = classes.outputs if classes.names else [name.split(" / ") for name in model.class_names]
-        self._names = [frozenset(names) for names in named]
+        self._names = model.classes_by_output
         self._known = known = frozenset().union(*self._names)
         is_box = isinstance(model.setting.action_space, Box)
         self._targets = labels if isinstance(labels, Tensor) and is_box else None

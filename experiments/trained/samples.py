@@ -126,7 +126,7 @@ def _images(model: TrainedModel, folder: Path) -> NewSamples:
 
 def _labels_of(folders: Sequence[tuple[str, ...]], model: TrainedModel) -> Sequence[str] | None:
     """The label of each image by the folders that it lies in, from the outermost; None if not all have one."""
-    known = {part for name in model.class_names for part in name.split(" / ")}  # a shared output has several names
+    known = frozenset().union(*model.classes_by_output)
     level = min((own.index(name) for own in folders for name in own if name in known), default=0)
     labels = [own[level] for own in folders if len(own) > level]
     return labels if len(labels) == len(folders) else None

@@ -306,3 +306,16 @@ def test_shortened():
     assert shortened(9, 5) == [0, 1, None, 7, 8]
     assert shortened(9, 4) == [0, 1, None, 8]
     assert shortened(9, 0) == [0, None, 8]
+
+
+@pytest.mark.parametrize(
+    ("config", "last", "why"),
+    [
+        ({"extends": "a"}, [0.5, None], "these tasks came when the run was extended"),
+        ({"extends": "a", "eval_tasks": "none"}, [None, None], "--eval_tasks none tests no task"),
+        ({"eval_tasks": "seen"}, [0.5, None], "--eval_tasks seen tests a task from the phase on that trains it"),
+    ],
+)
+def test_why_tasks_are_untested(config, last, why):
+    text = printed(print_results, run([[0.6, None], last], config=config))
+    assert f"was not measured: {why}." in " ".join(text.split())
