@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from redwood import __version__
-from redwood.core.errors import NotApplicableError, RedwoodError, lack_of_room, told_of_exit
+from redwood.core.errors import RedwoodError, lack_of_room, told_of_exit
 from redwood.core.imports import only
 from redwood.core.late_torchmetrics import defer_torchmetrics
 from redwood.core.printable import printable
@@ -234,23 +234,6 @@ def _tell_imports(rest: list[str]) -> None:
         print("loading torch and Lightning", flush=True)
 
 
-def _is_answered(chosen: argparse.Namespace, rest: list[str]) -> bool:
-    """Show the help of a pair, or refuse its arguments, if that needs no class: importing them takes seconds."""
-    from redwood.experiments.known_options import known_pair, known_reason
-
-    known = known_pair(chosen.setting, chosen.method)
-    if known is None:
-        reason = known_reason(chosen.setting, chosen.method)
-        if reason is not None:
-            raise NotApplicableError(reason)
-        return False
-    if chosen.help:
-        print(known.help())
-    else:
-        known.check(rest)
-    return bool(chosen.help)
-
-
 def _options_of_file(argv: list[str], chosen: argparse.Namespace) -> list[str]:
     """The options of `--config`, `--preset` or `--suite`, as command-line arguments."""
     if chosen.config is None and chosen.preset is None and chosen.suite is None:
@@ -277,8 +260,6 @@ def _where_set(chosen: argparse.Namespace) -> str:
 
 def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) -> int:
     """Run the chosen pairs, or show their help; the options of a file join those of the command line."""
-    if chosen.config is None and chosen.preset is None and chosen.suite is None and _is_answered(chosen, rest):
-        return 0
     in_file = _options_of_file(argv, chosen)
     chosen, rest = parse_selection(in_file + argv)
     if _asks_for_general_help(chosen):
@@ -293,7 +274,7 @@ def _run_selected(argv: list[str], chosen: argparse.Namespace, rest: list[str]) 
 
     selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
-        print(options.pair_help(selected[0]))
+        print(options.pair_help(selected[0], rest))
         return 0
     try:
         if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for

@@ -16,6 +16,7 @@ import pytorch_lightning  # noqa: F401  # import it before `quiet_lightning` set
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from redwood.core.parts import flat
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank, sum_over_workers, world_size
@@ -29,7 +30,7 @@ from redwood.engine.sending import check_can_be_sent
 from redwood.engine.signals import postpone_signals, stop_signals
 from redwood.engine.stop_vote import stop_if_requested
 from redwood.settings.base import Setting
-from redwood.settings.config import describe_run
+from redwood.settings.config import CONFIG_FORMAT, FORMAT_KEY, describe_run
 from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
 from redwood.settings.scores.slices import SliceScores
@@ -106,15 +107,15 @@ def _run(setting: Setting, method: Learner, run: Run) -> Results:
     config = describe_run(setting, method, run)
     saved = None
     if run.folder is not None:
-        run.folder.fingerprint.config, run.folder.fingerprint.data = config, stream.fingerprint()
+        run.folder.fingerprint.config, run.folder.fingerprint.data = flat(config), stream.fingerprint()
         saved = run.folder.load()
     if saved is None and run.earlier is not None:
         state = extend(run.earlier, stream, method, run)
     else:
         state = restore(saved, stream, method)
     if run.folder is not None and saved is None:
-        run.folder.create(config)
-    open_loggers(run, config)
+        run.folder.create({FORMAT_KEY: CONFIG_FORMAT, **config})
+    open_loggers(run, flat(config))
     run.global_step = state.global_step
     started -= state.wall_time_s
     try:

@@ -63,7 +63,7 @@ class PairResults:
 
 def run_key(run: Results) -> RunKey:
     """The seed of a run, and that of its class order if it has one: runs of two methods with equal keys are a pair."""
-    order = run.config.get("class_order_seed")
+    order = run.options.get("class_order_seed")
     return run.seed, order if isinstance(order, int) else None
 
 

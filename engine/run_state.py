@@ -14,7 +14,7 @@ from redwood.engine.run import Run
 from redwood.settings.protocols import Learner, Stream
 from redwood.settings.scores.cost import USES
 
-STATE_FORMAT = 14
+STATE_FORMAT = 15
 
 
 @dataclass

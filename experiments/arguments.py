@@ -4,7 +4,7 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
@@ -276,18 +276,24 @@ class UnknownOptionError(UsageError):
         option: Its name.
     """
 
-    def __init__(self, option: str, whose: str, hint: str) -> None:
-        super().__init__(f"There is no option {option} for {whose}; {hint}")
+    def __init__(self, option: str, whose: str, hint: str, sentence: str = "") -> None:
+        super().__init__(sentence or f"There is no option {option} for {whose}; {hint}")
         self.option = option
 
 
-def refuse_unknown(arguments: Iterable[str], actions: Mapping[str, argparse.Action], whose: str) -> None:
+def refuse_unknown(
+    arguments: Iterable[str],
+    actions: Mapping[str, argparse.Action],
+    whose: str,
+    owners: Callable[[str], Sequence[str]] = lambda option: (),
+) -> None:
     """Check that every argument is an option, or a value that the option before it takes.
 
     Args:
         arguments: The command line.
         actions: Each known option, such as `--lr`, and what it does.
         whose: What has these options, for the error message.
+        owners: What has to be chosen for an option to be there, by its name without dashes.
 
     Raises:
         UsageError: For the first argument that is neither.
@@ -303,6 +309,11 @@ def refuse_unknown(arguments: Iterable[str], actions: Mapping[str, argparse.Acti
         if name not in actions:
             if name == "--trials":
                 raise UnknownOptionError(name, whose, "it goes with --sweep.")
+            having = owners(name.lstrip("-"))
+            if having:
+                raise UnknownOptionError(
+                    name, whose, "", f"{name} belongs to {' or '.join(having)}; add that, or leave {name} out."
+                )
             near = nearest_option(name, actions)
             hint = f"did you mean {near}?" if near else "see --help."
             raise UnknownOptionError(name, whose, hint)
@@ -334,6 +345,6 @@ def _is_option(argument: str) -> bool:
 
 def _room(action: argparse.Action) -> float:
     """How many values an option takes at most."""
-    if action.nargs == 0:
-        return 0
+    if isinstance(action.nargs, int):
+        return action.nargs
     return float("inf") if action.nargs == "*" else 1

@@ -8,10 +8,11 @@ import yaml
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_text
+from redwood.core.parts import flat
 from redwood.core.plain_yaml import read_yaml
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.trust import refuse_untrusted
-from redwood.settings.config import refuse_marked
+from redwood.settings.config import CONFIG_FORMAT, FORMAT_KEY, refuse_marked
 
 _COMMANDS = (
     "bench",
@@ -88,12 +89,37 @@ def load_entries(path: Path, option: str, example: str) -> dict[Any, Any]:
     return content
 
 
-def load_config(path: Path) -> dict[str, object]:
-    """Read a YAML mapping of option names to values.
+def load_config(path: Path, *, of_run: bool = False) -> dict[str, object]:
+    """Read a YAML mapping of option names to values; options of parts come beside those of their owner.
+
+    Args:
+        path: The file.
+        of_run: Whether it has to be a file that a run has written.
 
     Raises:
-        RedwoodError: If the file is missing or is no such mapping, or has an option that only a command line can have.
+        RedwoodError: If the file is missing or is no such mapping, has an option that only a command line can have, or
+            was written by another version.
     """
+    config = _mapping_in(path)
+    written = config.pop(FORMAT_KEY, None if of_run else CONFIG_FORMAT)
+    if written != CONFIG_FORMAT:
+        raise RedwoodError(
+            f"{path} was written by another version of redwood (format {written or 1}, here {CONFIG_FORMAT}); start "
+            "the run anew, or go on with that version."
+        )
+    config = flat(config)
+    for name in NOT_IN_FILES:
+        if name in config:
+            raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
+    for key, value in config.items():
+        problem = _problem_of_line(key, value)
+        if problem is not None:
+            raise RedwoodError(f"In the configuration file {path}, {key} {problem}.")
+    return config
+
+
+def _mapping_in(path: Path) -> dict[str, Any]:
+    """What a configuration file holds; see `load_config` for the errors."""
     if path.is_dir():
         raise RedwoodError(f"The configuration file {path} is a folder; name the file in it, {path / 'config.yaml'}.")
     try:
@@ -108,13 +134,6 @@ def load_config(path: Path) -> dict[str, object]:
         raise RedwoodError(f"The configuration file {path} is not valid YAML; write lines like `lr: 0.1`.") from error
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise RedwoodError(f"The configuration file {path} has to hold lines like `lr: 0.1`.")
-    for name in NOT_IN_FILES:
-        if name in config:
-            raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
-    for key, value in config.items():
-        problem = _problem_of_line(key, value)
-        if problem is not None:
-            raise RedwoodError(f"In the configuration file {path}, {key} {problem}.")
     return config
 
 

@@ -1,55 +1,27 @@
-"""Build the options of a pair from the dataclasses of its setting, its method and the run."""
+"""The options of a pair: from the dataclasses of its setting, its method and the run, with their parts, to objects.
+
+The names of the chosen parts are looked for first; then one parser has just the options of what is chosen. Types and
+comments of fields are read by simple-parsing.
+"""
 
 import argparse
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any
 
-import simple_parsing
 from simple_parsing.docstring import get_attribute_docstring
+from simple_parsing.wrappers.dataclass_wrapper import DataclassWrapper
+from simple_parsing.wrappers.field_wrapper import FieldWrapper
 
 from redwood.core.errors import RedwoodError
+from redwood.core.parts import Kind, check_suitable, kinds_of, option_fields, owners_of, usual_part
 from redwood.engine.run import Run
-from redwood.experiments.arguments import UsageError, add_selection, program, refuse_unknown
-from redwood.experiments.known_options import HelpFormatter
+from redwood.experiments.arguments import OneSentenceParser, UsageError, add_selection, program, refuse_unknown
 from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
-
-
-def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
-    """Undo defaults of simple-parsing.
-
-    It accepts an option whose default is None without a value, and shows groups and some types by the names of
-    variables and functions.
-
-    Args:
-        parser: The parser.
-        texts: Help of options, by their names without dashes.
-    """
-    for group in parser._action_groups:
-        group.title = group.title and group.title.partition(" ['")[0]
-    for action in parser._actions:
-        name = action.option_strings[-1].removeprefix("--") if action.option_strings else ""
-        action.help = texts.get(name, action.help)
-        # A percent sign in the comment of a field is no placeholder; simple-parsing puts that of switches there itself.
-        action.help = action.help and action.help.replace("%", "%%").replace("%%(default)s", "%(default)s")
-        if action.type in (int, float, str):
-            name = action.type.__name__
-        elif isinstance(action, argparse._StoreAction) and action.type is not None:
-            name = "value"
-        else:
-            continue
-        if action.nargs == "?":
-            action.nargs = None
-        if action.option_strings not in (["--seeds"], ["--class_orders"], ["--jobs"], ["--trials"], ["--table"]):
-            action.metavar = f"{name} ..." if action.nargs == "*" else name
-
-
-class _Parser(simple_parsing.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[0].upper()}{message[1:]}; see --help.")
 
 
 @dataclass
@@ -61,83 +33,225 @@ class Options:
     run: Run
 
 
-def make_parser(pair: Pair, *, trials: bool = False) -> simple_parsing.ArgumentParser:
-    """The parser of a pair's options.
+@dataclass(frozen=True)
+class Chosen:
+    """A class whose options are asked for: a root, or a part that an option of another class has chosen.
+
+    Attributes:
+        cls: The class.
+        title: What the options are of: a class, or `--stream rotated`.
+        parts: The parts that its own fields have chosen, by the fields' names.
+        text: What chose a part; empty for a root.
+        usual: An object whose options are the defaults; None: the class says them.
+    """
+
+    cls: type[Any]
+    title: str
+    parts: Mapping[str, "Chosen"]
+    text: str = ""
+    usual: Any = None
+
+    def all(self) -> Iterator["Chosen"]:
+        """This class, and those of all parts."""
+        yield self
+        for part in self.parts.values():
+            yield from part.all()
+
+    def make(self, values: Mapping[str, Any]) -> Any:
+        """The object: options are as `values` say, or have their defaults."""
+        return self.cls(**self._options(values))
+
+    def _options(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        kinds = kinds_of(self.cls)
+        own = {name: values[name] for name in option_fields(self.cls) if name in values and name not in kinds}
+        return own | {
+            name: kinds[name].make_with(part.text, part._options(values), part.usual)
+            for name, part in self.parts.items()
+        }
+
+
+def choose(cls: type[Any], arguments: Sequence[str], title: str = "", text: str = "", usual: Any = None) -> Chosen:
+    """A class with the parts that the arguments choose for its fields; the usual ones, where they choose none.
 
     Args:
-        pair: The pair.
-        trials: Whether `--trials` of `--sweep` is among them, beside all other options that choose what to run.
+        cls: The class.
+        arguments: The command line.
+        title: What the options of the class are of.
+        text: What chose the class, if it is a part.
+        usual: An object of the class whose options are the defaults.
 
     Raises:
-        UsageError: If the setting and the method (or the run) both have an option of the same name, or a class cannot
-            be made without arguments.
+        RedwoodError: If the arguments name a part that there is none of.
     """
-    setting, method = pair.load()
-    _refuse_clashes(setting, method)
-    parser = _Parser(
+    parts = {}
+    for name, kind in kinds_of(cls).items():
+        default = getattr(usual, name) if usual is not None else usual_part(kind, cls, name)
+        chosen = given_value(arguments, name) or kind.text_of(default)
+        keeps = chosen == kind.text_of(default)
+        part = type(default) if keeps else kind.find(chosen)
+        parts[name] = choose(part, arguments, f"--{name} {chosen}", chosen, default if keeps else None)
+    return Chosen(cls, title or cls.__name__, parts, text, usual)
+
+
+def given_value(arguments: Sequence[str], name: str) -> str | None:
+    """The value that is given to an option, as text; None if it is not given."""
+    for position, argument in enumerate(arguments):
+        if argument.startswith(f"--{name}="):
+            return argument.partition("=")[2]
+        if argument == f"--{name}" and position + 1 < len(arguments):
+            return arguments[position + 1]
+    return None
+
+
+def make_parser(pair: Pair, arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of a pair's options, for the parts that some arguments choose.
+
+    Raises:
+        RedwoodError: If two of the classes have an option of the same name, one cannot be made without arguments, or a
+            part is unknown.
+    """
+    return _parser(pair, _roots(pair, arguments))
+
+
+def _roots(pair: Pair, arguments: Sequence[str]) -> list[Chosen]:
+    """Setting, method and run, with their chosen parts."""
+    classes = (*pair.load(), Run)
+    for cls in classes:
+        _check_class(cls)
+    return [choose(cls, arguments) for cls in classes]
+
+
+def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
+    setting, _ = pair.load()
+    parser = OneSentenceParser(
         prog=program(),
+        usage=f"%(prog)s {pair} [options]",
         add_help=False,
         allow_abbrev=False,
         description=f"Options of {pair}.",
-        formatter_class=HelpFormatter,
+        formatter_class=_Formatter,
     )
-    add_selection(parser, trials=trials)
-    add_options(parser, setting=setting, method=method, run=Run)
+    add_selection(parser, trials=False)
+    owner = {action.dest: "the command line" for action in parser._actions}
+    for root in (roots[0], roots[1], roots[2]):
+        for chosen in root.all():
+            add_options(parser, chosen.cls, chosen.title, owner, setting, chosen.usual)
     return parser
 
 
-def add_options(parser: simple_parsing.ArgumentParser, **classes: type[Any]) -> None:
-    """Add the options of some classes; those of `name` become the attribute `name_options` of what is parsed.
-
-    Raises:
-        UsageError: If a class cannot be made without arguments.
-    """
-    for name, cls in classes.items():
-        parser.add_arguments(cls, f"{name}_options", default=_with_defaults(cls))
-    parser.parse_known_args([])  # the options are not there before
-    polish(parser, {name: text for cls in classes.values() for name, text in _comments(cls).items()})
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
 
 
-def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
-    """The options of a command that runs no pair.
+def add_options(
+    parser: argparse.ArgumentParser,
+    cls: type[Any],
+    title: str,
+    owner: dict[str, str],
+    setting: type | None = None,
+    usual: Any = None,
+) -> None:
+    """Add the options of a class.
 
     Args:
-        cls: Their dataclass, which can be made without arguments.
-        arguments: The command line, without the command itself.
-        command: The command, such as `--advise`, for messages.
-
-    Returns:
-        The options; the help if the arguments ask for it.
+        parser: The parser.
+        cls: The class.
+        title: What the options are of.
+        owner: What has each option so far, by its name.
+        setting: The setting that decides which parts are offered; None: all are.
+        usual: An object of the class whose options are the defaults; None: the class says them.
 
     Raises:
-        RedwoodError: If an option is unknown, or its value out of range.
+        UsageError: If an option is there already.
     """
-    parser = _Parser(
-        prog=f"{program()} {command}",
-        add_help=False,
-        allow_abbrev=False,
-        description=f"Options of {command}.",
-        formatter_class=HelpFormatter,
-    )
-    parser.add_arguments(cls, "options", default=cls())
-    parser.parse_known_args([])  # the options are not there before
-    polish(parser, _comments(cls))
-    if "--help" in arguments:
-        return parser.format_help()
-    refuse_unknown(
-        arguments, {option: action for action in parser._actions for option in action.option_strings}, command
-    )
-    return parser.parse_args(list(arguments)).options
+    names = [name for name in option_fields(cls) if setting is None or _is_offered(cls, name, setting)]
+    group = parser.add_argument_group(title, _first_line(cls)) if names else None
+    for name in names:
+        if owner.setdefault(name, title) != title:
+            raise UsageError(f"{title} and {owner[name]} both have an option --{name}; rename the field of the class.")
+        assert group is not None
+        _add_option(group, cls, _fields(cls)[name], setting, usual)
 
 
-def parse_options(pair: Pair, arguments: list[str]) -> Options:
+def _is_offered(cls: type[Any], name: str, setting: type) -> bool:
+    """Whether an option is worth being shown: of parts, whether there is a choice."""
+    kind = kinds_of(cls).get(name)
+    return kind is None or len(kind.offered_under(setting)) > 1
+
+
+def _first_line(cls: type[Any]) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+@functools.cache  # simple-parsing reads the source of the class
+def _fields(cls: type[Any]) -> dict[str, FieldWrapper]:
+    return {wrapper.name: wrapper for wrapper in DataclassWrapper(cls, "options").fields}
+
+
+def _add_option(
+    group: argparse._ArgumentGroup, cls: type[Any], wrapper: FieldWrapper, setting: type | None, usual: Any
+) -> None:
+    """Add one option, without a default: what is not given is left to the class."""
+    name, made = wrapper.name, wrapper.arg_options
+    kind = kinds_of(cls).get(name)
+    more: dict[str, Any] = {
+        "help": _help(cls, wrapper, kind, setting, usual),
+        "dest": name,
+        "default": argparse.SUPPRESS,
+    }
+    if "action" in made:  # of a switch, which has a second name: --quiet and --noquiet
+        more |= {"action": made["action"], "_conflict_prefix": ""}
+    elif kind is not None:
+        more |= {"metavar": "name"}
+    else:
+        is_plain = made["type"] in (int, float, str)
+        metavar = made["type"].__name__ if is_plain else "value"
+        nargs = made.get("nargs")
+        more |= {"type": made["type"], "nargs": None if nargs == "?" else nargs}
+        more |= {"metavar": f"{metavar} ..." if nargs == "*" else metavar}
+    group.add_argument(*wrapper.option_strings, **more)
+
+
+def _help(cls: type[Any], wrapper: FieldWrapper, kind: Kind | None, setting: type | None, usual: Any) -> str:
+    """The comment of a field, what it may choose, and its default, for argparse."""
+    text = _comment(cls, wrapper.name)
+    if kind is not None:
+        known = kind.names() if setting is None else kind.offered_under(setting)
+        text += f": {', '.join(known)}"
+    default = getattr(usual, wrapper.name) if usual is not None else _default(wrapper.field)
+    if kind is not None:
+        default = kind.text_of(default if usual is not None else usual_part(kind, cls, wrapper.name))
+    if "(default" not in text and default is not None:
+        text += f" (default: {'none' if default in ([], '') else default})"
+    return text.replace("%", "%%")
+
+
+def _comment(cls: type[Any], name: str) -> str:
+    told = cls.__dataclass_fields__[name].metadata.get("help")
+    if told:
+        return str(told)
+    found = get_attribute_docstring(cls, name)
+    return " ".join((found.comment_inline or found.comment_above or found.docstring_below or "").split())
+
+
+def _default(f: Field[Any]) -> Any:
+    if f.default_factory is not MISSING:
+        return f.default_factory()
+    return f.default
+
+
+def parse_options(pair: Pair, arguments: Sequence[str]) -> Options:
     """Make setting, method and run from command-line arguments; those of other pairs are passed over.
 
     Raises:
         RedwoodError: If a value is out of range or contradicts the setting.
     """
-    parsed, _ = make_parser(pair).parse_known_args(arguments)
-    return Options(parsed.setting_options, parsed.method_options, parsed.run_options)
+    roots = _roots(pair, arguments)
+    values = vars(_parser(pair, roots).parse_known_args(list(arguments))[0])
+    setting, method, run = (root.make(values) for root in roots)
+    check_suitable(method, type(setting))
+    return Options(setting, method, run)
 
 
 def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
@@ -146,9 +260,18 @@ def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
     # A pair has the options of its two classes: some pairs with all of the classes have all of the options.
     some = dict.fromkeys((*by_setting.values(), *by_method.values()))
     known = {
-        option: action for pair in some for action in make_parser(pair)._actions for option in action.option_strings
+        option: action
+        for pair in some
+        for action in make_parser(pair, arguments)._actions
+        for option in action.option_strings
     }
-    refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs")
+    whose = str(pairs[0]) if len(pairs) == 1 else "any of these pairs"
+
+    def owners(option: str) -> list[str]:
+        classes = dict.fromkeys(cls for pair in some for cls in (*pair.load(), Run))
+        return list(dict.fromkeys(owner for cls in classes for owner in owners_of(option, cls)))
+
+    refuse_unknown(arguments, known, whose, owners)
 
 
 def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | RedwoodError]:
@@ -171,19 +294,43 @@ def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | Redwo
     return parsed
 
 
-def pair_help(pair: Pair) -> str:
-    """The help of a pair: what to run, and the options of setting, method and run."""
-    _, method = pair.load()
-    return make_parser(pair, trials="trials" not in {f.name for f in fields(method)}).format_help()
+def pair_help(pair: Pair, arguments: Sequence[str] = ()) -> str:
+    """The help of a pair: what to run, and the options of setting, method, run and the chosen parts."""
+    return make_parser(pair, arguments).format_help()
 
 
-def _comments(cls: type[Any]) -> dict[str, str]:
-    """Comments at the ends of the lines of a class's fields; simple-parsing prefers the line above."""
-    found = {f.name: get_attribute_docstring(cls, f.name).comment_inline for f in fields(cls)}
-    return {name: comment for name, comment in found.items() if comment}
+def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
+    """The options of a command that runs no pair.
+
+    Args:
+        cls: Their dataclass, which can be made without arguments.
+        arguments: The command line, without the command itself.
+        command: The command, such as `--advise`, for messages.
+
+    Returns:
+        The options; the help if the arguments ask for it.
+
+    Raises:
+        RedwoodError: If an option is unknown, or its value out of range.
+    """
+    parser = OneSentenceParser(
+        prog=f"{program()} {command}",
+        add_help=False,
+        allow_abbrev=False,
+        description=f"Options of {command}.",
+        formatter_class=_Formatter,
+    )
+    add_options(parser, cls, cls.__name__, {})
+    if "--help" in arguments:
+        return parser.format_help()
+    refuse_unknown(
+        arguments, {option: action for action in parser._actions for option in action.option_strings}, command
+    )
+    return cls(**vars(parser.parse_args(list(arguments))))
 
 
-def _with_defaults(cls: type[Any]) -> Any:
+def _check_class(cls: type[Any]) -> None:
+    """Raise `UsageError` if a class cannot be made without arguments."""
     forgotten = [name for name in inspect.get_annotations(cls) if name not in {f.name for f in fields(cls)}]
     if forgotten and "__dataclass_fields__" not in vars(cls):
         raise UsageError(f"{cls.__name__} has the option {forgotten[0]} but is no dataclass; put @dataclass above it.")
@@ -193,19 +340,3 @@ def _with_defaults(cls: type[Any]) -> Any:
     needed = [f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING]
     if needed:
         raise UsageError(f"{cls.__name__} gives {needed[0]} no default; write {needed[0]}: ... = ... in the class.")
-    try:
-        return cls()
-    except TypeError as error:
-        raise UsageError(f"{cls.__name__} cannot be made without arguments ({error}).") from error
-
-
-def _refuse_clashes(setting: type[Setting], method: type[Method]) -> None:
-    reserved = argparse.ArgumentParser(add_help=False)
-    add_selection(reserved, trials=False)
-    owner: dict[str, str] = {action.dest: "the command line" for action in reserved._actions}
-    for cls in (Run, setting, method):
-        for f in fields(cls):
-            if f.metadata.get("cmd", True) and owner.setdefault(f.name, cls.__name__) != cls.__name__:
-                raise UsageError(
-                    f"{cls.__name__} and {owner[f.name]} both have an option --{f.name}; rename the field of the class."
-                )

@@ -10,6 +10,7 @@ from redwood.core.checks import LARGEST_SEED
 from redwood.core.errors import RedwoodError
 from redwood.core.files import plain
 from redwood.core.imports import allow
+from redwood.core.parts import flat
 from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.engine.folder import RunFolder
 from redwood.experiments.arguments import MOST_RUNS, UsageError, option_names
@@ -157,7 +158,7 @@ class ComparisonPlan:
         complete = [job for job, _ in runs if job.complete]
         first = complete[0] if 0 < len(complete) < len(runs) else None
         for job, options in runs:
-            config = plain(describe_run(options.setting, options.method, options.run))
+            config = plain(flat(describe_run(options.setting, options.method, options.run)))
             if job.complete:
                 refuse_other_results(job.results(), config, job.folder, FILE)
             if job is first or not job.complete:

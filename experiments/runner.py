@@ -120,8 +120,8 @@ def _report(folder: Path) -> None:
 
 def refuse_other_results(results: Results, config: Mapping[str, object], folder: Path, source: str) -> None:
     """Raise `RedwoodError` if the results in a folder are those of a run with other options than `config`."""
-    known = [name for name in config if name in results.config]  # a later version may have more options
-    changed = differences(results.config, config, "the results", source, names=known)
+    known = [name for name in config if name in results.options]  # a later version may have more options
+    changed = differences(results.options, config, "the results", source, names=known)
     if changed:
         raise RedwoodError(
             f"{folder / 'results.json'} is of a run with other options ({changed}); undo that, or remove the file."
@@ -142,7 +142,7 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
     """
     if not (folder / "config.yaml").is_file():
         raise RedwoodError(f"--resume {folder}: there is no run in this folder (no config.yaml).")
-    config = load_config(folder / "config.yaml")
+    config = load_config(folder / "config.yaml", of_run=True)
     setting, method = config.get("setting"), config.get("method")
     if not (isinstance(setting, str) and isinstance(method, str)):
         raise RedwoodError(f"--resume {folder}: its config.yaml names no setting and method; it is damaged.")

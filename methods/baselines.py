@@ -1,13 +1,15 @@
 """Fine-tuning: train on what comes, with no defence against forgetting. The lower bound."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from redwood.methods.base import Composition, Method
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
+from redwood.methods.training.schedules import REGIMES, DecayingRate
 from redwood.settings.base import Setting
 from redwood.settings.phase import Phase
 from redwood.settings.rl.actions import random_actions
@@ -85,6 +87,6 @@ class StableSGD(Finetune):
     multi_label: ClassVar[bool] = True
 
     lr: float = 0.1  # learning rate of the first phase
-    momentum: float = 0.8  # momentum of sgd
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.8))  # algorithm that changes the weights
     dropout: float = 0.25  # share of the hidden activations dropped in training
-    lr_decay: float = 0.4  # factor of the learning rate from phase to phase
+    regime: Any = REGIMES.chosen(DecayingRate(lr_decay=0.4))  # how the learning rate moves from phase to phase

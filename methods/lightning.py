@@ -4,7 +4,7 @@ Lightning is imported when a network is built, not before: it takes seconds, whi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
-from redwood.core.checks import check_choice, check_positive, check_range, check_types
-from redwood.core.errors import DataError, InvalidOptionError
+from redwood.core.checks import check_choice, check_positive, check_range, check_types, refuse_unused
+from redwood.core.errors import DataError
 from redwood.core.growth import grow, grow_optimizer, grows, sizes_of
+from redwood.core.parts import make_parts
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.engine.signals import postpone_signals
@@ -26,12 +27,14 @@ from redwood.methods.networks.last_layer import features_of
 from redwood.methods.networks.options import check_network_options, network_name, published_input
 from redwood.methods.networks.trainable import set_trainable
 from redwood.methods.networks.weights import digest_of, load_weights
-from redwood.methods.training.augmentations import make_augmentation
+from redwood.methods.training.augmentations import check_augmentation, make_augmentation
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout, without_warning_of_frozen_parts
+from redwood.methods.training.optimizers import OPTIMIZERS
 from redwood.methods.training.queries import choose
-from redwood.methods.training.recipe import check_phase, check_recipe
+from redwood.methods.training.recipe import CLIPPING, check_phase
+from redwood.methods.training.schedules import LR_SCHEDULES, REGIMES
 from redwood.methods.training.step import Step
 from redwood.methods.training.unlabelled import check_label_options, refuse_label_options
 from redwood.settings.assumptions import TaskIds
@@ -81,20 +84,12 @@ class LightningMethod(Method):
     # (0: with weights, their own size; else images as they are)
     input_size: int = 0
     trainable: str = "all"  # what is trained: all, last_block, head, or adapters as in lora:r=8
-    optimizer: str = "sgd"  # sgd, adam, adamw or another one of torch.optim, such as rmsprop or nadam
-    optimizer_options: list[str] = field(default_factory=list)  # its further arguments, as in betas=0.9,0.99 eps=1e-6
     lr: float = 0.05  # learning rate
-    momentum: float = 0.0  # momentum of sgd
-    weight_decay: float = 0.0  # weight decay
+    optimizer: Any = OPTIMIZERS.chosen("sgd")  # algorithm that changes the weights
     dropout: float = 0.0  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
-    lr_decay: float = 1.0  # factor of the learning rate from phase to phase: phase t has max(lr * lr_decay^t, lr_floor)
-    lr_floor: float = 5e-5  # learning rate below which lr_decay does not go
-    lr_schedule: str = "constant"  # constant, cosine (to zero at the end), milestones or warmup_cosine
-    milestones: list[float] = field(default_factory=list)  # passes over a phase's data after which lr falls
-    gamma: float = 0.1  # milestones: factor of the learning rate at each of them
-    warmup: float = 0.0  # warmup_cosine: passes over a phase's data in which the learning rate rises
-    clip_norm: float = 0.0  # norm that the gradient is scaled down to if it is larger (0: it is not)
-    clip_value: float = 0.0  # absolute value that no entry of the gradient may exceed (0: any may)
+    lr_schedule: Any = LR_SCHEDULES.chosen("constant")  # how the learning rate moves within a phase
+    regime: Any = REGIMES.chosen("constant")  # how the learning rate moves from phase to phase
+    clipping: Any = CLIPPING.chosen("none")  # what gradients are limited to
     accumulate_grad_batches: int = 1  # batches whose mean gradient makes one step of the optimizer
     patience: int = 0  # passes without a better score on --validation that end a phase, with its best weights (0: none)
     augmentation: Any = "none"  # of images, anew each time: none, flip, crop_flip, torchvision's as in RandomCrop(32,4)
@@ -104,18 +99,18 @@ class LightningMethod(Method):
     optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
 
     def __post_init__(self) -> None:
+        make_parts(self)
         check_types(self)
+        for cls in type(self).__mro__:  # of joined methods, each refuses its own
+            refuse_unused(self, vars(cls).get("unused_options", {}), self.reference())
         check_choice(self, "optimizer_state", ("reset", "keep"))
-        check_range(self, "momentum", 0)
-        check_range(self, "weight_decay", 0)
         check_dropout(self.dropout)
-        check_range(self, "lr_floor", 0)
         check_positive(self, "lr")
-        check_recipe(self)
+        check_range(self, "accumulate_grad_batches", 1)
+        check_range(self, "patience", 0)
+        check_augmentation(self.augmentation)
         check_label_options(self)
         check_network_options(self)
-        if not 0 < self.lr_decay <= 1:
-            raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
@@ -160,13 +155,8 @@ class LightningMethod(Method):
 
     @property
     def phase_lr(self) -> float:
-        """Learning rate of the phase that is being trained (once it is over: of the next), before `lr_schedule`.
-
-        The rate of phase t is max(lr * lr_decay^t, lr_floor), counted from t = 0. The script of Mirzadeh et al. (2020)
-        counts from 1, so that its first task is trained at lr * lr_decay. A floor above `lr` raises nothing. Where
-        boundaries are not announced there is one phase, and so no decay.
-        """
-        return max(self.lr * self.lr_decay**self.phase_count, min(self.lr, self.lr_floor))
+        """Learning rate of the phase that is being trained (once it is over: of the next), before `lr_schedule`."""
+        return float(self.regime.rate(self.lr, self.phase_count))
 
     @property
     def step_lr(self) -> float:

@@ -2,7 +2,7 @@
 
 import copy
 import difflib
-from abc import ABC, ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeGuard, cast
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, TypeGuard, cast
 from redwood.core.checks import check_choice, check_types, refuse_untyped_options, refuse_unused
 from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError, PinnedOptionError
 from redwood.core.overrides import refuse_taken_options
+from redwood.core.parts import Sealed, check_suitable, make_parts
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
@@ -19,17 +20,8 @@ from redwood.settings.table import name_of_setting, not_below
 EVAL_TASKS = ("all", "seen", "none")
 
 
-class _Sealing(ABCMeta):
-    """Seals a setting after all `__post_init__` have filled in and checked its options."""
-
-    def __call__(cls, *args: Any, **options: Any) -> Any:
-        setting = super().__call__(*args, **options)
-        vars(setting)["_is_sealed"] = True
-        return setting
-
-
 @dataclass
-class Setting(ABC, metaclass=_Sealing):
+class Setting(Sealed):
     """An evaluation protocol: a set of assumptions about how data arrives and what a method is told.
 
     A node of the tree is a subclass that names the assumptions that it adds: `class Child(Parent,
@@ -67,7 +59,9 @@ class Setting(ABC, metaclass=_Sealing):
         Raises:
             InvalidOptionError: If an option is out of range or contradicts the setting.
         """
+        make_parts(self)
         check_types(self)
+        check_suitable(self, type(self))
         refuse_unused(self, self.unused_options, name_of_setting(type(self)))
         if self.seed < 0:
             raise InvalidOptionError(f"--seed {self.seed} has to be at least 0.")
@@ -94,19 +88,6 @@ class Setting(ABC, metaclass=_Sealing):
                 f"leave --{name} out or choose another setting."
             )
         return value
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Set an attribute. Options can only be set while the setting is made.
-
-        Raises:
-            InvalidOptionError: If an option is set later: the stream or results may follow from its old value already.
-        """
-        if name in self.option_names() and "_is_sealed" in vars(self):
-            raise InvalidOptionError(
-                f"{name} of {type(self).__name__} is fixed once the setting is made; "
-                f"make another one by dataclasses.replace(setting, {name}={value!r})."
-            )
-        super().__setattr__(name, value)
 
     @classmethod
     def option_names(cls) -> list[str]:
@@ -165,6 +146,7 @@ class Setting(ABC, metaclass=_Sealing):
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}."
                 raise InvalidOptionError(f"apply has no option {name}={run_options[name]!r}; {hint}")
         check_types(method)
+        check_suitable(method, type(self))
         self.check_applicable(method)
         return launch.run_in_workers(self, method, run.Run(**run_options))
 

@@ -1,8 +1,7 @@
-"""The options of a run as a flat mapping: the content of `config.yaml`, from which the run can be repeated."""
+"""The options of a run: the content of `config.yaml`, from which the run can be repeated."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,13 @@ import numpy as np
 
 from redwood.core.checks import Options
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import describe
 from redwood.settings.base import Setting
 from redwood.settings.protocols import Learner
 from redwood.settings.table import name_of_setting
 
+# Which form a `config.yaml` has that a run has written.
+FORMAT_KEY, CONFIG_FORMAT = "format", 2
 # The text in `config.yaml` for an object that was given from Python.
 _MARK = re.compile(r"<(.+), given from Python>")
 # What is no option of a run, or does not affect its numbers: where it writes, and how it is watched.
@@ -21,17 +23,17 @@ _NOT_CONFIG = {"run_dir", "group", "resume", "waits", "quiet", "earlier", "trial
 
 
 def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, Any]:
-    """All options of a run, flat, by the names that the command line uses."""
+    """All options of a run by the command line's names, those of parts nested: see `redwood.core.parts.describe`."""
     config: dict[str, Any] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
-    for part in (setting, method, run):
-        config |= describe_options(part)
+    for owner in (setting, method, run):
+        config |= describe_options(owner)
     earlier = getattr(run, "earlier", None)
     return config if earlier is None else config | {"extends": earlier.folder}
 
 
 def describe_options(options: Options) -> dict[str, Any]:
-    """The options of a setting, a method or a run, as plain values."""
-    return {f.name: _plain(getattr(options, f.name)) for f in fields(options) if f.name not in _NOT_CONFIG}
+    """The options of a setting, a method or a run, as plain values, those of parts nested."""
+    return {name: value for name, value in describe(options, _plain).items() if name not in _NOT_CONFIG}
 
 
 def refuse_marked(config: Mapping[str, object], file: Path) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from redwood.core.errors import DataError
 from redwood.core.files import plain, read_json, write_json
+from redwood.core.parts import flat
 from redwood.core.registry import load_object
 from redwood.settings.results_schema import check_results
 from redwood.settings.scores import metrics
@@ -197,6 +198,11 @@ class Results:
     def why_undefined(self, name: str) -> str:
         """Why a metric of a run that was tested is None, in a few words; empty where a table says so for all."""
         return ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the run by name; those of parts stand beside the others."""
+        return flat(self.config)
 
     @property
     def objective(self) -> float:

@@ -59,7 +59,7 @@ class TestView:
         refused(key, AsksTheView(ask), HiddenError, "is not for methods", dataset="digits")
 
     def test_options_are_fixed(self, key):
-        refused(key, MorePasses(), InvalidOptionError, "passes of .* is fixed once the setting is made")
+        refused(key, MorePasses(), InvalidOptionError, "passes of .* is fixed once it is made")
 
     def test_options_by_force(self, key):
         scores_alike(key, MorePassesByForce())

@@ -153,7 +153,7 @@ class EditableMixture(LightningMethod):
         run = {name: getattr(self.run, name) for name in ("accelerator", "devices", "precision")}
         return Course(
             setting=self.setting,
-            options=own | {"lr": self.phase_lr, "lr_decay": 1.0},
+            options=own | {"lr": self.phase_lr, "regime": "constant"},
             run=run | {"threads": self.run.threads or 1, "quiet": True, "checkpoint_every": 0},
             task_classes=task_classes,
             heads=self.heads.state_dict(),

@@ -26,6 +26,7 @@ from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
 from redwood.methods.networks.last_layer import CHUNK
 from redwood.methods.training.layers import evaluating
+from redwood.methods.training.optimizers import OPTIMIZERS
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
 from redwood.settings.phase import Phase
@@ -57,7 +58,7 @@ class PathSearch(TaskPaths):
         "accumulate_grad_batches": "which leaves out steps without samples to train on",
         "patience": "which chooses among candidates when all are trained",
     }
-    optimizer: str = "adam"  # sgd, adam, adamw or another one of torch.optim
+    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that changes the weights
     lr: float = 0.003  # learning rate of the first trial
     trials: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
     tune_tasks: int = 0  # tasks that try all trials; later ones use the best of them (0: every task tries all)

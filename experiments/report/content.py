@@ -247,7 +247,7 @@ def _source(source: Source) -> Content:
     for run in source.runs:
         for name, version in run.results.versions.items():
             versions.setdefault(name, {})[version] = None
-    configs = [run.results.config for run in source.runs]
+    configs = [run.results.options for run in source.runs]
     shared = {
         name: value
         for name, value in (configs[0] if configs else {}).items()

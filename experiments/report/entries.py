@@ -106,12 +106,12 @@ def _parts(number: int, source: Source) -> Iterable[_Part]:
 
 def _options(run: FinishedRun) -> Options:
     """What decides the numbers of a run beside its seed."""
-    return {name: value for name, value in run.results.config.items() if name not in _OF_EACH_RUN | _OF_THE_MACHINE}
+    return {name: value for name, value in run.results.options.items() if name not in _OF_EACH_RUN | _OF_THE_MACHINE}
 
 
 def _shared_order(runs: Sequence[FinishedRun]) -> Options:
     """The order of classes as an option if all runs have it; runs of several orders are runs of one pair."""
-    orders = [run.results.config.get("class_order") for run in runs]
+    orders = [run.results.options.get("class_order") for run in runs]
     return {"class_order": orders[0]} if orders[0] and all(order == orders[0] for order in orders) else {}
 
 

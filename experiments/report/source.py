@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redwood.core.errors import RedwoodError
+from redwood.core.parts import flat
 from redwood.engine.run import Run
 from redwood.experiments.arguments import invocation
 from redwood.experiments.config_file import as_arguments
@@ -101,7 +102,7 @@ def _command_of_run(results: Results) -> str:
 
     It is empty where objects from Python were among the options.
     """
-    config = {name: value for name, value in results.config.items() if name not in (*_PAIR, "extends")}
+    config = {name: value for name, value in results.options.items() if name not in (*_PAIR, "extends")}
     if any(map(is_marked, config.values())):
         return ""
     defaults = _defaults(results.setting, results.method)
@@ -122,6 +123,6 @@ def _defaults(setting: str, method: str) -> dict[str, object]:
         return {}
     try:
         setting_class, method_class = Pair(setting, method).load()
-        return describe_options(Run()) | describe_options(method_class()) | describe_options(setting_class())
+        return flat(describe_options(Run()) | describe_options(method_class()) | describe_options(setting_class()))
     except RedwoodError:
         return {}

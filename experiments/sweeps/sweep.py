@@ -12,6 +12,7 @@ from rich.text import Text
 
 from redwood.core.errors import NotApplicableError
 from redwood.core.files import plain
+from redwood.core.parts import flat
 from redwood.engine.folder_lock import locked
 from redwood.engine.launched import launched_processes
 from redwood.engine.signals import Stopped
@@ -302,7 +303,7 @@ class _Sweep:
         for job in self._numbers:
             if job.complete:
                 options = parse_options(job.pair, list(job.arguments))
-                config = plain(describe_run(options.setting, options.method, options.run))
+                config = plain(flat(describe_run(options.setting, options.method, options.run)))
                 refuse_other_results(job.results(), config, job.folder, FILE)
 
     def _start(self, job: Job) -> None:

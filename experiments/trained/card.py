@@ -75,7 +75,7 @@ def _datasets(model: TrainedModel) -> list[str]:
             return found
         folders.append(folder)
         try:
-            config = load_config(Path(folder) / "config.yaml")
+            config = load_config(Path(folder) / "config.yaml", of_run=True)
         except RedwoodError:
             return [f"data of the run {Path(folder).name}, which is gone", *found]
 

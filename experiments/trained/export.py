@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -120,7 +119,7 @@ def _write_onnx(program: ExportedProgram, inputs: Sequence[str], path: Path, met
 
 def _write_descriptions(model: TrainedModel, form: str, folder: Path, name: str) -> None:
     """Write all files but the model itself; `name` is what the folder will be called."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(model.config, sort_keys=False))
+    shutil.copyfile(model.folder / "config.yaml", folder / "config.yaml")
     if model.results is not None:
         model.results.save(folder / "results.json")
     write_json(folder / "labels.json", {"class_names": list(model.class_names)})

@@ -44,7 +44,7 @@ def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
     """
     if "--help" in arguments:
         config = folder / "config.yaml"
-        print(pair_help(pair_of(load_config(config))) if config.is_file() else _general_help())
+        print(pair_help(pair_of(load_config(config, of_run=True))) if config.is_file() else _general_help())
         return
     options = extended_options(folder, arguments, trusted=trusted)
     run_pair(pair_of(read_run(folder).config), options, Terminal())

@@ -6,6 +6,7 @@ from dataclasses import fields
 import torch
 
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import make_parts
 from redwood.core.schema import check_alike
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.engine.run import Run
@@ -40,6 +41,7 @@ def make_method(saved: SavedRun, given: Mapping[str, object]) -> tuple[type[Sett
     made = parse_options(pair, arguments).method
     for name, value in given.items():
         setattr(made, name, value)
+    make_parts(made)
     return setting, made
 
 

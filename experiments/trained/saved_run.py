@@ -61,7 +61,7 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
     path = Path(folder)
     if not (path / "config.yaml").is_file():
         raise RedwoodError(f"There is no run in the folder {path} (no config.yaml); name the folder of a run.")
-    config = load_config(path / "config.yaml")
+    config = load_config(path / "config.yaml", of_run=True)
     if (path / EXPORTED).is_file() and phase is None:
         state = read_state(path / EXPORTED)
         stamp: State = {"id": EXPORTED, "log": "", "data": {}}

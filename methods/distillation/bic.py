@@ -1,7 +1,7 @@
 """Bias correction (Wu et al., 2019, "Large Scale Incremental Learning")."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from redwood.methods.networks.last_layer import output_layer
 from redwood.methods.replay.exemplars import Exemplars
 from redwood.methods.replay.replay import add_incoming
 from redwood.methods.training.layers import evaluating
+from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
 
@@ -104,7 +105,7 @@ class BiC(Distilling, Exemplars):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     extends = (TwoSide,)
 
-    momentum: float = 0.9  # momentum of sgd
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
     bias_samples: int = 20  # of buffer_size: samples kept aside from training that the correction is fitted to
 
     def __post_init__(self) -> None:

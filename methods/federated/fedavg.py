@@ -15,6 +15,7 @@ from redwood.core.workers import gather_objects
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import bare_optimizer
+from redwood.methods.training.schedules import LR_SCHEDULES, ConstantRate
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Turn
 from redwood.settings.federated import FederatedClassIncrementalSetting
@@ -59,10 +60,10 @@ class FedAvg(LightningMethod):
                 "--optimizer_state keep contradicts federated averaging, where clients begin each round with a new "
                 "optimizer; leave it out."
             )
-        if self.lr_schedule != "constant":
+        if not isinstance(self.lr_schedule, ConstantRate):
             raise InvalidOptionError(
-                f"--lr_schedule {self.lr_schedule} follows the steps of one learner, but here clients train apart; "
-                "use --lr_decay."
+                f"--lr_schedule {LR_SCHEDULES.text_of(self.lr_schedule)} follows the steps of one learner, but here "
+                "clients train apart; use --regime decaying."
             )
 
     @override

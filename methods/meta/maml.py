@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.meta.inner_loop import MetaNetwork, Weights
 from redwood.methods.networks.last_layer import output_layer
+from redwood.methods.training.optimizers import OPTIMIZERS
 from redwood.methods.training.step import Step
 from redwood.settings.batch import Batch
 from redwood.settings.osaka.setting import OsakaSetting
@@ -40,7 +41,7 @@ class MetaLearner(LightningMethod):
     target = OsakaSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    optimizer: str = "adam"  # of the slow weights: sgd, adam, adamw or another one of torch.optim
+    optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that changes the weights, here the slow ones
     lr: float = 0.002  # learning rate of the slow weights
     inner_lr: float = 0.1  # step size of the adaptation at first; pre-training learns one for each weight
     inner_steps: int = 4  # gradient steps of the adaptation

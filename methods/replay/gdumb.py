@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.options import BufferOptions
 from redwood.methods.replay.replay import add_incoming
+from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
+from redwood.methods.training.schedules import LR_SCHEDULES
 from redwood.methods.training.step import Step
 from redwood.methods.training.unlabelled import refuse_unlabelled_losses
 from redwood.settings.batch import Batch
@@ -112,8 +114,8 @@ class GDumb(BufferOptions, LightningMethod):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.NEVER
 
-    momentum: float = 0.9  # momentum of sgd
-    lr_schedule: str = "cosine"  # constant, cosine (to zero at the end), milestones or warmup_cosine
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
+    lr_schedule: Any = LR_SCHEDULES.chosen("cosine")  # how the learning rate moves within a phase
     memory_passes: int = 50  # times that the stored samples are gone through
 
     def __post_init__(self) -> None:

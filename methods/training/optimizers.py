@@ -1,114 +1,129 @@
-"""Optimizers by name, with their arguments, and the schedule of the learning rate."""
+"""Optimizers of torch as parts, each with its own arguments, and the optimizer of a phase with its schedule."""
 
-import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, make_dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError, reason_of
-from redwood.core.state import State
-from redwood.engine.run import Run
-from redwood.methods.training.arguments import read_arguments
-from redwood.methods.training.schedules import SCHEDULES, Moment, ScheduledMethod, check_length
+from redwood.core.parts import Kind, Part, options_from
+from redwood.methods.training.schedules import ConstantRate, Moment
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
 
 # Those of torch that do not go with a training step here, and why.
 REFUSED: Mapping[str, str] = {
     "lbfgs": "computes the loss several times in each step, and a buffer would take in the samples as often",
     "sparseadam": "takes sparse gradients alone, which no network here has",
 }
-OPTIMIZERS: Mapping[str, type[Optimizer]] = {
+TORCH: Mapping[str, type[Optimizer]] = {
     name.lower(): cls
     for name, cls in sorted(vars(torch.optim).items(), key=lambda item: item[0].lower())
     if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer and name.lower() not in REFUSED
 }
-# Arguments of optimizers that have an option of their own, or that a training step here has no use for.
-OPTIONS_OF_THEIR_OWN = ("lr", "weight_decay")
-NOT_OFFERED = ("params", "maximize", "differentiable", "capturable")
+# Arguments of optimizers that a training step here has no use for, or that have an option of their own.
+NOT_OFFERED = ("lr", "params", "maximize", "differentiable", "capturable", "foreach", "fused")
 
 
-class OptimizedMethod(ScheduledMethod, Protocol):
-    """What decides about the optimizer of a phase; see `LightningMethod`."""
+@dataclass
+class OptimizerPart(Part):
+    """The algorithm that changes the weights; its fields are the arguments of the optimizer, but for `lr`."""
 
-    optimizer: str
-    optimizer_options: list[str]
-    momentum: float
-    weight_decay: float
-    optimizer_state: str
-    phase_count: int
-    kept: State | None
-    run: Run
+    maker: ClassVar[type[Optimizer]]  # the optimizer's class
+    argument_names: ClassVar[Mapping[str, str]] = {}  # options that go by other names than the optimizer's arguments
 
-    @property
-    def phase_lr(self) -> float:
-        """Learning rate of the phase."""
-
-    def parameter_groups(self) -> Sequence[dict[str, Any]]:
-        """What is trained, in groups that may have learning rates of their own."""
-
-
-def check_optimizer(method: Any) -> None:
-    """Raise `InvalidOptionError` if a method's optimizer is unknown, or cannot have its arguments."""
-    name = method.optimizer
-    if name in REFUSED:
-        raise InvalidOptionError(f"--optimizer {name} {REFUSED[name]}; choose one of {', '.join(OPTIMIZERS)}.")
-    if name not in OPTIMIZERS:
-        raise InvalidOptionError(f"--optimizer {name} is unknown; choose one of {', '.join(OPTIMIZERS)}.")
-    if name != "sgd" and method.momentum != type(method).momentum:
-        raise InvalidOptionError(
-            f"--momentum {method.momentum} is of sgd, and has no effect on {name}; leave it out, or use "
-            "--optimizer_options if it has such an argument."
-        )
-    arguments = optimizer_arguments(method)
-    if not method.optimizer_options and min(method.lr, method.momentum, method.weight_decay) >= 0:
-        return  # nothing is left to refuse, and the first optimizer of a process loads torch's compiler for a second
-    try:
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if all(getattr(self, f.name) == f.default for f in fields(self)):
+            return  # nothing is left to refuse, and a process's first optimizer loads torch's compiler for a second
         trial = nn.Parameter(torch.ones(2, 2))
         trial.grad = torch.ones(2, 2)
-        OPTIMIZERS[name]([trial], lr=method.lr, **arguments).step()  # type: ignore[call-arg]
-    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        given = " ".join([name, *method.optimizer_options])
-        raise InvalidOptionError(
-            f"--optimizer {given} cannot be made ({reason_of(error)}); change its arguments."
-        ) from error
+        try:
+            self.make([{"params": [trial]}], lr=0.1).step()  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+            given = " ".join(f"--{name} {value}" for name, value in self.arguments().items())
+            raise InvalidOptionError(
+                f"--optimizer {OPTIMIZERS.text_of(self)} cannot be made with {given} ({reason_of(error)})."
+            ) from error
+
+    def arguments(self) -> dict[str, Any]:
+        """The values of the options, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def make(self, parameters: Sequence[dict[str, Any]], lr: float) -> Optimizer:
+        """An optimizer of groups of parameters.
+
+        Raises:
+            ValueError: If it cannot train these, or not with these arguments.
+        """
+        arguments = {self.argument_names.get(name, name): value for name, value in self.arguments().items()}
+        return self.maker(parameters, lr=lr, **arguments)  # type: ignore[call-arg]
 
 
-def optimizer_arguments(method: Any) -> dict[str, Any]:
-    """What the optimizer of a method gets beside the learning rate.
+class _Optimizers(Kind):
+    """All optimizers of torch; their parts are made when they are asked for."""
 
-    Raises:
-        InvalidOptionError: If `optimizer_options` names something else than an argument with a value of its type.
-    """
-    parameters = inspect.signature(OPTIMIZERS[method.optimizer]).parameters
-    own = {"weight_decay": method.weight_decay} if "weight_decay" in parameters else {}
-    if method.weight_decay and not own:
-        raise InvalidOptionError(
-            f"--weight_decay {method.weight_decay} has no effect on {method.optimizer}, which has none; leave it out."
-        )
-    if method.optimizer == "sgd":
-        own["momentum"] = method.momentum
-    for item in method.optimizer_options:
-        name = str(item).partition("=")[0]
-        if name in own or name in OPTIONS_OF_THEIR_OWN:
-            raise InvalidOptionError(f"--optimizer_options {item} has an option of its own; give --{name}.")
-    accepted = {
-        name: parameter
-        for name, parameter in parameters.items()
-        if name not in (*own, *OPTIONS_OF_THEIR_OWN, *NOT_OFFERED)
+    @override
+    def names(self) -> list[str]:
+        return [*TORCH, *super().names()]
+
+    @override
+    def find(self, text: str) -> type[Part]:
+        if text in REFUSED:
+            raise InvalidOptionError(f"--optimizer {text} {REFUSED[text]}; choose one of {', '.join(TORCH)}.")
+        return _of_torch(text) if text in TORCH else super().find(text)
+
+    @override
+    def name_of(self, part: type[Part]) -> str:
+        return next((name for name in TORCH if _of_torch(name) is part), "") or super().name_of(part)
+
+
+OPTIMIZERS = _Optimizers("optimizer", OptimizerPart, "redwood.optimizers")
+
+
+@cache
+def _of_torch(name: str) -> type[OptimizerPart]:
+    """The part of an optimizer of torch, by its name in small letters."""
+    maker = TORCH[name]
+    # Penalties have an `alpha`, and the training regime an `lr_decay`.
+    renamed = {other: f"{name}_{other}" for other in ("alpha", "lr_decay")}
+    options = options_from(maker, NOT_OFFERED, renamed)
+    for option in options:
+        if option[0] == "weight_decay":
+            option[2].default = 0.0  # of adamw and muon, too: the same for all, so that they can be compared
+    namespace = {
+        "__module__": __name__,
+        "__doc__": f"`torch.optim.{maker.__name__}`.",
+        "__reduce__": lambda part: (_remade, (name, part.arguments())),
+        "maker": maker,
+        "argument_names": {new: old for old, new in renamed.items()},
     }
-    return own | read_arguments("optimizer_options", method.optimizer_options, accepted)
+    return make_dataclass(maker.__name__, options, bases=(OptimizerPart,), namespace=namespace)
 
 
-def make_optimizer(method: OptimizedMethod, phase_steps: int, passes: float) -> tuple[Optimizer, LambdaLR | None]:
+def _remade(name: str, arguments: dict[str, Any]) -> OptimizerPart:
+    """For pickle, which finds no class that was made by `_of_torch`."""
+    return _of_torch(name)(**arguments)
+
+
+Sgd, Adam, AdamW = _of_torch("sgd"), _of_torch("adam"), _of_torch("adamw")
+
+
+def make_optimizer(method: "LightningMethod", phase_steps: int, passes: float) -> tuple[Optimizer, LambdaLR | None]:
     """Optimizer and learning-rate schedule of one phase; None for a constant rate, which needs no step of its own.
 
     With `optimizer_state="reset"` both start anew, and a schedule ends within the phase. With `"keep"` the optimizer
     goes on with its state from the phase before, and one schedule extends over all phases: a cosine falls to zero at
     the end of the last one, by an equal part of the half wave in each, and passes are counted from the first one on.
-    Both start each phase from its own learning rate (`lr_decay`).
+    Both start each phase from its own learning rate (`regime`).
 
     Args:
         method: Its options.
@@ -119,21 +134,20 @@ def make_optimizer(method: OptimizedMethod, phase_steps: int, passes: float) -> 
         InvalidOptionError: If the schedule is longer than the training, or the optimizer cannot train the network.
     """
     optimizer = bare_optimizer(method)
-    keeps = method.optimizer_state == "keep"
+    keeps, schedule = method.optimizer_state == "keep", method.lr_schedule
     done, phases = (method.phase_count, method.run.num_phases) if keeps else (0, 1)
-    check_length(method, passes * phases)
-    if method.lr_schedule == "constant":
+    schedule.check_length(passes * phases)
+    if isinstance(schedule, ConstantRate):
         return optimizer, None
 
     def factor(step: int) -> float:
         begin, end = done + step / phase_steps, done + (step + 1) / phase_steps
-        moment = Moment(begin / phases, begin * passes, end * passes, phases * passes)
-        return SCHEDULES[method.lr_schedule](method, moment)
+        return float(schedule.factor(Moment(begin / phases, begin * passes, end * passes, phases * passes)))
 
     return optimizer, LambdaLR(optimizer, factor)
 
 
-def bare_optimizer(method: OptimizedMethod) -> Optimizer:
+def bare_optimizer(method: "LightningMethod") -> Optimizer:
     """The optimizer of one phase without its schedule, with the state that was kept, if any."""
     optimizer = new_optimizer(method, method.parameter_groups())
     if method.kept is not None:
@@ -144,12 +158,13 @@ def bare_optimizer(method: OptimizedMethod) -> Optimizer:
     return optimizer
 
 
-def new_optimizer(method: OptimizedMethod, parameters: Sequence[dict[str, Any]]) -> Optimizer:
+def new_optimizer(method: "LightningMethod", parameters: Sequence[dict[str, Any]]) -> Optimizer:
     """An optimizer of the method's options, without a schedule and without a state, of these groups."""
-    arguments = {"lr": method.phase_lr, **optimizer_arguments(method)}
+    part: OptimizerPart = method.optimizer
     try:
-        return OPTIMIZERS[method.optimizer](parameters, **arguments)  # type: ignore[arg-type]
+        return part.make(parameters, method.phase_lr)
     except ValueError as error:  # such as muon, which trains matrices alone
         raise InvalidOptionError(
-            f"--optimizer {method.optimizer} cannot train this network ({reason_of(error)}); choose another one."
+            f"--optimizer {OPTIMIZERS.text_of(part)} cannot train this network ({reason_of(error)}); "
+            "choose another one."
         ) from error

@@ -1,46 +1,70 @@
-"""Checks of the options that say how a gradient method learns: its optimizer, schedule, gradients, end and images."""
+"""Limits of gradients, and the check of `--patience` against a phase."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
-from redwood.core.checks import Options, check_range, refuse_unused
+from typing_extensions import override
+
+from redwood.core.checks import check_positive
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.training.augmentations import check_augmentation
-from redwood.methods.training.optimizers import OptimizedMethod, check_optimizer
-from redwood.methods.training.schedules import check_schedule
+from redwood.core.parts import Kind, Part
 from redwood.settings.phase import Phase
 
 
-class Recipe(OptimizedMethod, Options, Protocol):
-    """The options of a training; see `LightningMethod`."""
+@dataclass
+class Clipping(Part):
+    """What gradients are limited to, before each step of the optimizer."""
 
-    unused_options: ClassVar[Mapping[str, str]]
-    clip_norm: float
-    clip_value: float
-    accumulate_grad_batches: int
-    patience: int
-    augmentation: Any
+    algorithm: ClassVar[str | None] = None  # as Lightning's `gradient_clip_algorithm`
 
-    @classmethod
-    def reference(cls) -> str:
-        """The key of the method."""
+    @property
+    def limit(self) -> float | None:
+        """The largest norm or value; None: there is no limit."""
+        return None
 
 
-def check_recipe(method: Recipe) -> None:
-    """Raise `InvalidOptionError` if an option is out of range, contradicts another one, or has no effect."""
-    for cls in type(method).__mro__:  # of joined methods, each refuses its own
-        refuse_unused(method, vars(cls).get("unused_options", {}), method.reference())
-    check_optimizer(method)
-    check_schedule(method)
-    check_range(method, "clip_norm", 0)
-    check_range(method, "clip_value", 0)
-    check_range(method, "accumulate_grad_batches", 1)
-    check_range(method, "patience", 0)
-    check_augmentation(method.augmentation)
-    if method.clip_norm and method.clip_value:
-        raise InvalidOptionError(
-            f"--clip_norm {method.clip_norm} and --clip_value {method.clip_value} both limit the gradient; choose one."
-        )
+CLIPPING = Kind("clipping", Clipping, "redwood.clipping")
+CLIPPING.register("none")(Clipping)
+
+
+@CLIPPING.register("norm")
+@dataclass
+class ClipNorm(Clipping):
+    """A gradient with a larger norm is scaled down (Pascanu et al., 2013)."""
+
+    algorithm: ClassVar[str | None] = "norm"
+
+    clip_norm: float = 1.0  # the norm that a gradient may have
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "clip_norm")
+
+    @property
+    @override
+    def limit(self) -> float:
+        return self.clip_norm
+
+
+@CLIPPING.register("value")
+@dataclass
+class ClipValue(Clipping):
+    """Each entry of a gradient is limited by itself."""
+
+    algorithm: ClassVar[str | None] = "value"
+
+    clip_value: float = 1.0  # the absolute value that an entry may have
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "clip_value")
+
+    @property
+    @override
+    def limit(self) -> float:
+        return self.clip_value
 
 
 def check_phase(patience: int, phase: Phase) -> None:

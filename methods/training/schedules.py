@@ -1,23 +1,18 @@
-"""Learning-rate schedules: the factor of the learning rate at a point of the training, counted in passes."""
+"""The learning rate: within a phase by a schedule, from phase to phase by a training regime."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from redwood.core.checks import check_choice, check_positive, check_range
+from typing_extensions import override
+
+from redwood.core.checks import check_positive, check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Kind, Part
 
 # Less than a step of any training; a sum of shares of a pass may miss a whole number by so much.
 ROUNDING = 1e-9
-
-
-class ScheduledMethod(Protocol):
-    """What decides about the schedule; see `LightningMethod`."""
-
-    lr_schedule: str
-    milestones: list[float]
-    gamma: float
-    warmup: float
 
 
 class Moment(NamedTuple):
@@ -36,81 +31,147 @@ class Moment(NamedTuple):
     total: float
 
 
-def constant(method: ScheduledMethod, at: Moment) -> float:
-    """The learning rate stays as it is."""
-    return 1.0
+@dataclass
+class Schedule(Part):
+    """How the learning rate moves within a training."""
+
+    @abstractmethod
+    def factor(self, at: Moment) -> float:
+        """The factor of the learning rate of the coming step."""
+
+    def check_length(self, total: float) -> None:
+        """Raise `InvalidOptionError` if a training of `total` passes ends before the schedule has had its effect."""
 
 
-def cosine(method: ScheduledMethod, at: Moment) -> float:
-    """Half a cosine wave, from 1 to 0 (Loshchilov & Hutter, 2017, equation 5, without restarts)."""
-    return _half_wave(at.share)
+LR_SCHEDULES = Kind("lr_schedule", Schedule, "redwood.lr_schedules")
 
 
-def milestones(method: ScheduledMethod, at: Moment) -> float:
-    """The factor `gamma` for each milestone that is over; as `torch.optim.lr_scheduler.MultiStepLR`."""
-    return method.gamma ** sum(at.begin + ROUNDING >= milestone for milestone in method.milestones)
-
-
-def warmup_cosine(method: ScheduledMethod, at: Moment) -> float:
-    """In equal steps up to 1 within `warmup` passes (Goyal et al., 2017, section 2.2), then half a cosine wave."""
-    if at.end < method.warmup - ROUNDING:
-        return at.end / method.warmup
-    return _half_wave(max(0.0, at.begin - method.warmup) / (at.total - method.warmup))
+def _check_over(option: str, last: float, total: float) -> None:
+    if last >= total:
+        raise InvalidOptionError(
+            f"--{option} {last:g} is never over in a training of {total:g} passes over the data of its phase; give a "
+            "smaller number, or more --passes."
+        )
 
 
 def _half_wave(share: float) -> float:
     return (1 + math.cos(math.pi * min(1.0, share))) / 2
 
 
-SCHEDULES: Mapping[str, Callable[[ScheduledMethod, Moment], float]] = {
-    "constant": constant,
-    "cosine": cosine,
-    "milestones": milestones,
-    "warmup_cosine": warmup_cosine,
-}
-# The options of single schedules, and the values that switch them off.
-OWN_OPTIONS: Mapping[str, tuple[str, object]] = {
-    "milestones": ("milestones", []),
-    "gamma": ("milestones", 0.1),
-    "warmup": ("warmup_cosine", 0.0),
-}
+@LR_SCHEDULES.register("constant")
+@dataclass
+class ConstantRate(Schedule):
+    """The learning rate stays as it is."""
+
+    @override
+    def factor(self, at: Moment) -> float:
+        return 1.0
 
 
-def check_schedule(method: ScheduledMethod) -> None:
-    """Raise `InvalidOptionError` if the schedule is unknown, lacks an option, or an option is of another schedule."""
-    check_choice(method, "lr_schedule", SCHEDULES)
-    check_positive(method, "gamma")
-    check_range(method, "warmup", 0)
-    for name, (schedule, off) in OWN_OPTIONS.items():
-        value = getattr(method, name)
-        if value != off and method.lr_schedule != schedule:
-            shown = " ".join(map(str, value)) if isinstance(value, list) else value
+@LR_SCHEDULES.register("cosine")
+@dataclass
+class Cosine(Schedule):
+    """Half a cosine wave, from 1 to 0 (Loshchilov & Hutter, 2017, equation 5, without restarts)."""
+
+    @override
+    def factor(self, at: Moment) -> float:
+        return _half_wave(at.share)
+
+
+@LR_SCHEDULES.register("milestones")
+@dataclass
+class Milestones(Schedule):
+    """A factor for each milestone that is over; as `torch.optim.lr_scheduler.MultiStepLR`."""
+
+    milestones: list[float] = field(default_factory=list)  # passes over a phase's data after which lr falls
+    gamma: float = 0.1  # factor of the learning rate at each of them
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "gamma")
+        if not self.milestones:
             raise InvalidOptionError(
-                f"--{name} {shown} has no effect with --lr_schedule {method.lr_schedule}; give --lr_schedule "
-                f"{schedule}, or leave --{name} out."
+                "--lr_schedule milestones needs numbers of passes; give some, as in --milestones 49 63."
             )
-    if method.lr_schedule == "milestones":
-        _check_milestones(method.milestones)
-    if method.lr_schedule == "warmup_cosine" and not method.warmup:
-        raise InvalidOptionError("--lr_schedule warmup_cosine needs a number of passes; give --warmup, or use cosine.")
+        are_numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.milestones)
+        if not are_numbers or self.milestones[0] <= 0 or sorted(set(self.milestones)) != list(self.milestones):
+            shown = " ".join(map(str, self.milestones))
+            raise InvalidOptionError(f"--milestones {shown} have to be numbers above 0 in ascending order.")
+
+    @override
+    def factor(self, at: Moment) -> float:
+        return self.gamma ** sum(at.begin + ROUNDING >= milestone for milestone in self.milestones)
+
+    @override
+    def check_length(self, total: float) -> None:
+        _check_over("milestones", self.milestones[-1], total)
 
 
-def _check_milestones(values: list[float]) -> None:
-    if not values:
-        raise InvalidOptionError(
-            "--lr_schedule milestones needs numbers of passes; give some, as in --milestones 49 63."
-        )
-    are_numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if not are_numbers or values[0] <= 0 or sorted(set(values)) != list(values):
-        shown = " ".join(map(str, values))
-        raise InvalidOptionError(f"--milestones {shown} have to be numbers above 0 in ascending order.")
+@LR_SCHEDULES.register("warmup_cosine")
+@dataclass
+class WarmupCosine(Schedule):
+    """In equal steps up to 1 (Goyal et al., 2017, section 2.2), then half a cosine wave."""
+
+    warmup: float = 1.0  # passes over a phase's data in which the learning rate rises
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "warmup")
+
+    @override
+    def factor(self, at: Moment) -> float:
+        if at.end < self.warmup - ROUNDING:
+            return at.end / self.warmup
+        return _half_wave(max(0.0, at.begin - self.warmup) / (at.total - self.warmup))
+
+    @override
+    def check_length(self, total: float) -> None:
+        _check_over("warmup", self.warmup, total)
 
 
-def check_length(method: ScheduledMethod, total: float) -> None:
-    """Raise `InvalidOptionError` if a training of `total` passes ends before the schedule has had its effect."""
-    last, option = (method.milestones[-1], "milestones") if method.milestones else (method.warmup, "warmup")
-    if last >= total:
-        raise InvalidOptionError(
-            f"--{option} {last:g} is never over in a training of {total:g} passes over the data of its phase; give a "
-            "smaller number, or more --passes."
-        )
+@dataclass
+class Regime(Part):
+    """How the learning rate moves from phase to phase."""
+
+    @abstractmethod
+    def rate(self, lr: float, phase: int) -> float:
+        """The learning rate of a phase, counted from 0."""
+
+
+REGIMES = Kind("regime", Regime, "redwood.regimes")
+
+
+@REGIMES.register("constant")
+@dataclass
+class SameRate(Regime):
+    """All phases have the same learning rate."""
+
+    @override
+    def rate(self, lr: float, phase: int) -> float:
+        return lr
+
+
+@REGIMES.register("decaying")
+@dataclass
+class DecayingRate(Regime):
+    """The learning rate of phase t is max(lr * lr_decay^t, lr_floor), counted from t = 0 (Mirzadeh et al., 2020).
+
+    Their script counts from 1, so that its first task is trained at lr * lr_decay. A floor above `lr` raises nothing.
+    Where boundaries are not announced there is one phase, and so no decay.
+    """
+
+    lr_decay: float = 0.8  # factor of the learning rate from phase to phase
+    lr_floor: float = 5e-5  # learning rate below which it does not fall
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "lr_floor", 0)
+        if not 0 < self.lr_decay <= 1:
+            raise InvalidOptionError(f"--lr_decay {self.lr_decay} has to be greater than 0 and at most 1.")
+
+    @override
+    def rate(self, lr: float, phase: int) -> float:
+        return max(lr * self.lr_decay**phase, min(lr, self.lr_floor))

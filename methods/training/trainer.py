@@ -38,8 +38,7 @@ class TrainedMethod(StepMethod, Protocol):
     flops: FlopMeter
     module: LearnerModule
     setting: SupervisedSetting
-    clip_norm: float
-    clip_value: float
+    clipping: Any
     accumulate_grad_batches: int
     patience: int
 
@@ -68,8 +67,8 @@ def make_trainer(
             precision=run.precision,  # type: ignore[arg-type]
             strategy=strategy,
             max_epochs=phase.train.epochs,
-            gradient_clip_val=method.clip_norm or method.clip_value or None,
-            gradient_clip_algorithm="norm" if method.clip_norm else "value",
+            gradient_clip_val=method.clipping.limit,
+            gradient_clip_algorithm=method.clipping.algorithm,
             accumulate_grad_batches=method.accumulate_grad_batches,
             callbacks=callbacks,
             plugins=[SealedIO(), cluster_environment()],

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.checks import Options
+from redwood.core.parts import flat
 from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.workers import rank, split_evenly, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
@@ -165,8 +166,8 @@ class ReinforcementStream(FixedStream):
         if self._setting.reference:
             wanted = Wanted(
                 method=method.reference(),
-                agent_options=describe_options(method),
-                setting_options=describe_options(self._setting),
+                agent_options=flat(describe_options(method)),
+                setting_options=flat(describe_options(self._setting)),
                 dataset=self._setting.dataset_name,
                 physics=self.drawn()["task_physics"],
                 read_default=self._read_default,

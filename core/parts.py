@@ -1,0 +1,304 @@
+"""Parts: dataclasses with options of their own, of which a setting, a method or a run has one, chosen by name.
+
+A field that holds a part is declared by its kind: `stream: Any = STREAMS.chosen("auto")`. From Python its value is a
+name or a part, `stream="rotated"` or `stream=Rotated(angles=[0.0, 30.0])`; on the command line it is
+`--stream rotated --angles 0 30`. A part that is not chosen has no options. A package adds a part by an entry point of
+the kind's group, or by `register`.
+"""
+
+import difflib
+import inspect
+from abc import ABCMeta
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, TypeVar, get_args
+
+from redwood.core.checks import Options, check_types
+from redwood.core.errors import InvalidOptionError, PinnedOptionError
+from redwood.core.registry import known_names, look_up, names_code, reference_of
+
+_KIND = "kind of parts"
+_PLAIN = (bool, float, int, str)
+_P = TypeVar("_P", bound="type[Part]")
+
+
+class Sealing(ABCMeta):
+    """Seals an object after all `__post_init__` have filled in and checked its options."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        """Make the object, and seal it."""
+        made = super().__call__(*args, **options)
+        vars(made)["_is_sealed"] = True
+        return made
+
+
+class Sealed(metaclass=Sealing):
+    """An object whose options are fixed once it is made."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute. Options can only be set while the object is made.
+
+        Raises:
+            InvalidOptionError: If an option is set later: something may follow from its old value already.
+        """
+        if "_is_sealed" in vars(self) and name in getattr(self, "__dataclass_fields__", ()):
+            raise InvalidOptionError(
+                f"{name} of {type(self).__name__} is fixed once it is made; "
+                f"make another one by dataclasses.replace(..., {name}={value!r})."
+            )
+        super().__setattr__(name, value)
+
+
+@dataclass
+class Part(Sealed):
+    """The base of all parts. Its fields are its options, which have to have defaults."""
+
+    def __post_init__(self) -> None:
+        """Check the options; a subclass checks their ranges, too."""
+        make_parts(self)
+        check_types(self)
+
+    @property
+    def text(self) -> str | None:
+        """What chooses the part on the command line, if that is more than its name; else None."""
+        return None
+
+    @classmethod
+    def why_unsuitable(cls, owner: type) -> str | None:
+        """Why a setting of class `owner` cannot use the part, as the end of a clause; None if it can."""
+        return None
+
+
+class Kind:
+    """The parts that one option chooses from.
+
+    Attributes:
+        option: The option, which is the name of the field, too.
+        base: Base class of the parts.
+        group: Entry points of this group name further parts.
+    """
+
+    def __init__(self, option: str, base: type[Part], group: str) -> None:
+        self.option, self.base, self.group = option, base, group
+        self._parts: dict[str, type[Part]] = {}
+
+    def register(self, name: str) -> Callable[[_P], _P]:
+        """Class decorator: a dataclass becomes the part `name`."""
+
+        def add(part: _P) -> _P:
+            self._parts[name] = part
+            return part
+
+        return add
+
+    def names(self) -> list[str]:
+        """Names of the parts, those of other packages last."""
+        return [*known_names(self.option, dict.fromkeys(self._parts, ""), self.group)]
+
+    def find(self, text: str) -> type[Part]:
+        """The class of the part that a text chooses.
+
+        Raises:
+            InvalidOptionError: If there is none.
+            RedwoodError: If another package's part, or that of a user's file, cannot be loaded.
+        """
+        if text in self._parts:
+            return self._parts[text]
+        if text in self.names() or names_code(text):
+            found = look_up(self.option, text, {}, self.group, self._is_part)
+            if not self._is_part(found):
+                raise InvalidOptionError(
+                    f"--{self.option} {text} is no subclass of {self.base.__name__}; name one, or make it one."
+                )
+            assert isinstance(found, type)
+            return found
+        raise self.unknown(text)
+
+    def unknown(self, text: str) -> InvalidOptionError:
+        """The error for a text that chooses nothing."""
+        near = difflib.get_close_matches(text, self.names(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return InvalidOptionError(f"--{self.option} {text} is unknown; {hint}choose one of {', '.join(self.names())}.")
+
+    def _is_part(self, value: object) -> bool:
+        return isinstance(value, type) and issubclass(value, self.base)
+
+    def make(self, value: object, usual: Part | None = None) -> Part:
+        """The part that a value stands for: a part, a text that chooses one, or `{text: {option: value}}`.
+
+        Args:
+            value: The value.
+            usual: The part that the field has otherwise; what chooses it again keeps its options.
+
+        Raises:
+            InvalidOptionError: If `value` is nothing of that.
+        """
+        if isinstance(value, self.base):
+            return value
+        if isinstance(value, type) and issubclass(value, self.base):
+            raise InvalidOptionError(f"--{self.option} needs a part, and {value.__name__} is a class; pass an object.")
+        if isinstance(value, Mapping) and len(value) == 1:
+            ((text, options),) = value.items()
+            return self.make_with(text, options, usual)
+        if not isinstance(value, str):
+            raise InvalidOptionError(
+                f"--{self.option} has to be a name or a {self.base.__name__}, but {value!r} was given."
+            )
+        return self.make_with(value, {}, usual)
+
+    def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
+        """The part that a text chooses, with some options; see `make`, and `find` for the errors."""
+        if usual is not None and self.text_of(usual) == text:
+            return replace(usual, **options)
+        part = self.find(text)
+        unknown = options.keys() - {f.name for f in fields(part)}
+        if unknown:
+            raise InvalidOptionError(f"--{self.option} {text} has no option {min(unknown)}; leave it out.")
+        return part(**options)
+
+    def text_of(self, part: Part) -> str:
+        """What chooses the part on the command line."""
+        return part.text or self.name_of(type(part))
+
+    def name_of(self, part: type[Part]) -> str:
+        """The name of a class of parts, or the reference that loads it."""
+        for name, known in self._parts.items():
+            if part is known:
+                return name
+        return reference_of(part, known_names(self.option, {}, self.group))
+
+    def chosen(self, default: str | Part) -> Any:
+        """A field that holds a part of this kind."""
+        if isinstance(default, str):
+            return field(default=default, metadata={_KIND: self})
+        return field(default_factory=lambda: default, metadata={_KIND: self})
+
+    def offered_under(self, owner: type) -> list[str]:
+        """Names of the parts that `owner` can use."""
+        return [name for name in self.names() if self.find(name).why_unsuitable(owner) is None]
+
+
+@cache
+def kinds_of(cls: type[Options]) -> dict[str, Kind]:
+    """The fields of a class that hold parts; a subclass that gives such a field another default need not say so."""
+    inherited = [base.__dataclass_fields__ for base in cls.__mro__ if is_dataclass(base)]
+    found: dict[str, Kind] = {}
+    for f in fields(cls):
+        for known in inherited:
+            if f.name in known and _KIND in known[f.name].metadata:
+                found.setdefault(f.name, known[f.name].metadata[_KIND])
+    return found
+
+
+def usual_part(kind: Kind, cls: type[Options], name: str) -> Part:
+    """The part that a field of a class has if none is given."""
+    f = cls.__dataclass_fields__[name]
+    return kind.make(f.default if f.default_factory is MISSING else f.default_factory())
+
+
+def make_parts(owner: Options) -> None:
+    """Put parts in the place of what stands for them; for `__post_init__`."""
+    for name, kind in kinds_of(type(owner)).items():
+        value = getattr(owner, name)
+        if not isinstance(value, kind.base):
+            setattr(owner, name, kind.make(value, usual_part(kind, type(owner), name)))
+
+
+def check_suitable(owner: Options, setting: type) -> None:
+    """Raise `PinnedOptionError` if a part of `owner` cannot be used under `setting`."""
+    for name, kind in kinds_of(type(owner)).items():
+        part = getattr(owner, name)
+        reason = part.why_unsuitable(setting)
+        if reason is not None:
+            raise PinnedOptionError(
+                f"--{name} {kind.text_of(part)} does not go with {setting.__name__}, {reason}; choose one of "
+                f"{', '.join(kind.offered_under(setting))}."
+            )
+        check_suitable(part, setting)
+
+
+def parts_of(owner: Options) -> Iterator[Part]:
+    """All parts of an object, those inside of parts included."""
+    for name in kinds_of(type(owner)):
+        part = getattr(owner, name)
+        yield part
+        yield from parts_of(part)
+
+
+def owners_of(option: str, cls: type[Options]) -> list[str]:
+    """What has to be chosen for a class to have an option: `--stream rotated` has `--angles`."""
+    found = []
+    for name, kind in kinds_of(cls).items():
+        for choice in kind.names():
+            part = kind.find(choice)
+            inside = [f"--{name} {choice} {inner}" for inner in owners_of(option, part)]
+            found += [f"--{name} {choice}"] if option in option_fields(part) else inside
+    return found
+
+
+def option_fields(cls: type[Options]) -> list[str]:
+    """Names of the fields of a class that are options on the command line."""
+    return [f.name for f in fields(cls) if f.init and f.metadata.get("cmd", True)]
+
+
+def describe_part(kind: Kind, part: Part, plain: Callable[[object], object]) -> object:
+    """A part as plain data: what chooses it, or {what chooses it: {option: value}}; `plain` makes values plain."""
+    options = describe(part, plain)
+    text = kind.text_of(part)
+    return {text: options} if options else text
+
+
+def describe(owner: Options, plain: Callable[[object], object]) -> dict[str, object]:
+    """The options of an object as plain data, those of parts nested; `plain` makes other values plain."""
+    kinds = kinds_of(type(owner))
+    return {
+        name: describe_part(kinds[name], getattr(owner, name), plain) if name in kinds else plain(getattr(owner, name))
+        for name in option_fields(type(owner))
+    }
+
+
+def flat(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What `describe` returned, with the options of parts beside those of their owner: as on the command line."""
+    options: dict[str, Any] = {}
+    for name, value in described.items():
+        if is_described_part(value):
+            ((text, its),) = value.items()
+            options |= {name: text, **flat(its)}
+        else:
+            options[name] = value
+    return options
+
+
+def is_described_part(value: object) -> bool:
+    """Whether a value of a description is a part with options: `{what chooses it: {option: value}}`."""
+    return isinstance(value, Mapping) and len(value) == 1 and all(isinstance(its, Mapping) for its in value.values())
+
+
+def options_from(function: Callable[..., Any], left_out: Collection[str], names: Mapping[str, str]) -> list[Any]:
+    """Fields for `dataclasses.make_dataclass`, from the parameters of a library's function or class.
+
+    Args:
+        function: What has the parameters. Only those with a plain value as default become options.
+        left_out: Names of further parameters to leave out.
+        names: Other names for some parameters: options that can be there together need different ones.
+    """
+    made: list[Any] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind = None if name in left_out else _plain_type(parameter)
+        if kind is not None:
+            default = float(parameter.default) if kind is float else parameter.default
+            text = {"help": f"as the {name} of {function.__name__}"}
+            made.append((names.get(name, name), kind, field(default=default, metadata=text)))
+    return made
+
+
+def _plain_type(parameter: inspect.Parameter) -> Any:
+    """The type of an option, by a parameter's annotation and default; None if the default is no plain value."""
+    default, allowed = parameter.default, {parameter.annotation, *get_args(parameter.annotation)}
+    if isinstance(default, tuple):
+        return tuple[tuple(map(type, default))] if all(type(part) in _PLAIN for part in default) else None  # type: ignore[misc]
+    wanted = next((kind for kind in _PLAIN if kind in allowed), None)
+    if default is None:
+        return wanted and wanted | None
+    return wanted if type(default) in _PLAIN else None
