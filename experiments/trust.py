@@ -31,7 +31,7 @@ _DATA, _HUGGING_FACE = ("dataset", "background", "out_of_distribution"), "hf:"
 # What stands before a colon that names no code: a kind of data set or of environment.
 _KINDS = ("continuum:", "drift_regression:", "supervised:")
 # Options for networks, which may have arguments or be of timm: what stands behind the colon is numbers or a name.
-_OF_NETWORKS, _NETWORKS = ("model", "expert_models", "backbone"), ("mlp:", "timm:")
+_OF_NETWORKS, _NETWORKS = ("model", "expert_models", "backbone"), ("timm:",)
 
 
 def refuse_untrusted(options: Mapping[str, object], source: Path, option: str) -> None:

@@ -5,7 +5,6 @@ Lightning is imported when a network is built, not before: it takes seconds, whi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -16,27 +15,25 @@ from typing_extensions import override
 from redwood.core.checks import check_choice, check_positive, check_range, check_types, refuse_unused
 from redwood.core.errors import DataError
 from redwood.core.growth import grow, grow_optimizer, grows, sizes_of
-from redwood.core.parts import make_parts
+from redwood.core.parts import check_suitable, make_parts
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.engine.signals import postpone_signals
 from redwood.methods.base import Composition, Method
-from redwood.methods.networks import adapt_module, build_network
 from redwood.methods.networks.check import check_weights
 from redwood.methods.networks.last_layer import features_of
-from redwood.methods.networks.options import check_network_options, network_name, published_input
-from redwood.methods.networks.trainable import set_trainable
-from redwood.methods.networks.weights import digest_of, load_weights
+from redwood.methods.networks.parts import MODELS, GivenNetwork
+from redwood.methods.networks.weights import digest_of
 from redwood.methods.training.augmentations import check_augmentation, make_augmentation
 from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.heads import TaskHeads, as_predictions, count_outputs, sample_losses
 from redwood.methods.training.layers import check_dropout, evaluating, set_dropout, without_warning_of_frozen_parts
 from redwood.methods.training.optimizers import OPTIMIZERS
-from redwood.methods.training.queries import choose
+from redwood.methods.training.queries import QUERY_RULES
 from redwood.methods.training.recipe import CLIPPING, check_phase
 from redwood.methods.training.schedules import LR_SCHEDULES, REGIMES
 from redwood.methods.training.step import Step
-from redwood.methods.training.unlabelled import check_label_options, refuse_label_options
+from redwood.methods.training.unlabelled import UNLABELLED
 from redwood.settings.assumptions import TaskIds
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
@@ -78,12 +75,7 @@ class LightningMethod(Method):
     composition: ClassVar[Composition] = Composition.LAST
     unused_options: ClassVar[Mapping[str, str]] = {}  # options that this class refuses, and why, after a comma
 
-    model: Any = "auto"  # network: mlp, simple_cnn, slim_resnet18, one of torchvision, timm:NAME, or file.py:function
-    weights: str = ""  # file of weights that a network by name starts from: safetensors or a state dict (none: random)
-    # height and width that models of torchvision and timm get, with colours normalised for published weights
-    # (0: with weights, their own size; else images as they are)
-    input_size: int = 0
-    trainable: str = "all"  # what is trained: all, last_block, head, or adapters as in lora:r=8
+    model: Any = MODELS.chosen("auto")  # network; also torchvision's, timm:NAME, file.py:function
     lr: float = 0.05  # learning rate
     optimizer: Any = OPTIMIZERS.chosen("sgd")  # algorithm that changes the weights
     dropout: float = 0.0  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
@@ -93,9 +85,8 @@ class LightningMethod(Method):
     accumulate_grad_batches: int = 1  # batches whose mean gradient makes one step of the optimizer
     patience: int = 0  # passes without a better score on --validation that end a phase, with its best weights (0: none)
     augmentation: Any = "none"  # of images, anew each time: none, flip, crop_flip, torchvision's as in RandomCrop(32,4)
-    query_rule: str = "random"  # label_budget: samples to have labelled: random, margin, entropy or core_set
-    pseudo_labels: float = 0.0  # label_budget: learn classes predicted with so high a probability (0: none)
-    consistency: float = 0.0  # label_budget: weight of the difference between two views of a sample without label
+    query_rule: Any = QUERY_RULES.chosen("random")  # which samples get their labels, where these are asked for
+    unlabelled: Any = UNLABELLED.chosen("ignored")  # what is learned of samples that stay without labels
     optimizer_state: str = "reset"  # at a new phase: reset or keep the state of optimizer and learning-rate schedule
 
     def __post_init__(self) -> None:
@@ -109,12 +100,13 @@ class LightningMethod(Method):
         check_range(self, "accumulate_grad_batches", 1)
         check_range(self, "patience", 0)
         check_augmentation(self.augmentation)
-        check_label_options(self)
-        check_network_options(self)
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
-        refuse_label_options(self, setting)
+        make_parts(self)  # anew, as a user may have set another one
+        check_suitable(self, type(setting))
+        self.query_rule.check("query_rule", QUERY_RULES.text_of(self.query_rule), setting)
+        self.unlabelled.check("unlabelled", UNLABELLED.text_of(self.unlabelled), setting)
         self.setting = setting
         self.device = self.run.device(setting.workers)
         self.flops = self.add_state("flops", FlopMeter())
@@ -128,9 +120,9 @@ class LightningMethod(Method):
         network = self.make_network()
         if self.run.precision == "64-true":  # as the Trainer does it later: a checkpoint of it has to fit at once
             network = network.double()
-        if self.weights:
+        if self.model.file is not None:
             # A resumed run may start anew from the file, so it has to be the same one.
-            digest = "" if self.run.is_trained else digest_of(Path(self.weights))
+            digest = "" if self.run.is_trained else digest_of(self.model.file)
             self.weights_digest = self.add_state("weights_digest", digest)
         set_dropout(network, self.dropout)
         self.module = self.make_module(network.to(self.device))
@@ -189,16 +181,8 @@ class LightningMethod(Method):
         It starts from `weights`, if these are given, and what `trainable` leaves out is frozen.
         """
         space, n_outputs = self.setting.observation_space, count_outputs(self.setting.action_space)
-        if isinstance(self.model, nn.Module):
-            network = adapt_module(self.model, space, n_outputs)
-            if self._resumed_from is not None:
-                network.load_state_dict(self._resumed_from)
-        else:
-            network = build_network(self.model, space, n_outputs, published_input(self))
-            if self.weights and not self.run.is_trained:  # else the state of the trained network follows
-                load_weights(network, self.model, Path(self.weights), space)
-        set_trainable(network, self.trainable, space, network_name(self))
-        return network
+        made: nn.Module = self.model.make(space, n_outputs, reads=not self.run.is_trained, start=self._resumed_from)
+        return made
 
     # The hooks of a training step, in the order of their calls; see `redwood.methods.training.step.take_step`.
 
@@ -325,7 +309,8 @@ class LightningMethod(Method):
 
     @override
     def query(self, x: Tensor, task_id: Tensor | None, limit: int) -> Tensor | None:
-        return choose(self, x, limit)
+        chosen: Tensor | None = self.query_rule.choose(self, x, limit)
+        return chosen
 
     @classmethod
     def predicts_by_network(cls) -> bool:
@@ -349,9 +334,9 @@ class LightningMethod(Method):
         if self._resumed_from is not None:
             return self._resumed_from
         # A lazy module has no weights yet: its copies draw them from the seed, as networks by name do.
-        if not isinstance(self.model, nn.Module) or any(map(is_lazy, self.model.parameters())):
+        if not isinstance(self.model, GivenNetwork) or any(map(is_lazy, self.model.module.parameters())):
             return None
-        return {name: value.cpu() for name, value in self.model.state_dict().items()}
+        return {name: value.cpu() for name, value in self.model.module.state_dict().items()}
 
     def inside_state(self) -> State:
         """What a checkpoint inside a phase holds of it, beside what Lightning and the strategy save."""
@@ -361,9 +346,9 @@ class LightningMethod(Method):
     def load_state_dict(self, state: State) -> None:
         """Continue with an earlier network."""
         check_weights(state["network"], self.network)
-        if self.weights and not self.run.is_trained and state["weights_digest"] != self.weights_digest:
+        if self.model.file is not None and not self.run.is_trained and state["weights_digest"] != self.weights_digest:
             raise DataError(
-                f"--weights {self.weights} is not the file that the run started from; give that one, by the same path."
+                f"--weights {self.model.file} is not the file that the run started from; give that one, by the same path."
             )
         self.network.load_state_dict(state["network"])
         if "initial" in state:  # a checkpoint inside a phase is without it

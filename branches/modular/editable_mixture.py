@@ -18,7 +18,6 @@ from redwood.core.state import State
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks import build_network
 from redwood.methods.networks.backbone import Backbone, make_backbone
-from redwood.methods.networks.options import refuse_network_options
 from redwood.methods.training.layers import evaluating, set_dropout
 from redwood.settings.supervised import SupervisedSetting
 
@@ -48,10 +47,10 @@ class EditableMixture(LightningMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "prototypes", 1, 10_000)
-        if self.expert_models and self.model != "auto":
+        if self.expert_models and self.model.text != "auto":
             raise InvalidOptionError("--expert_models names the networks of all experts; leave --model out.")
         if self.expert_models:
-            refuse_network_options(self, "names the networks of its experts by --expert_models")
+            self.model.refuse_more(self.reference(), "which names the networks of its experts by --expert_models")
         if self.optimizer_state == "keep":
             raise InvalidOptionError("--optimizer_state keep means nothing to new experts; use reset.")
 

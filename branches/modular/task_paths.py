@@ -1,7 +1,6 @@
 """The base of methods that answer for each task by a path of modules, which never change once they are learned."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,7 +19,6 @@ from redwood.core.state import State
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
-from redwood.methods.networks import build_network
 from redwood.methods.training.layers import evaluating, set_dropout
 from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
@@ -42,11 +40,12 @@ class TaskPaths(LightningMethod):
     target = TaskIncrementalSetting
     requires = frozenset({"many_passes"})
     composition: ClassVar[Composition] = Composition.NEVER
-    unused_options: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("weights", "input_size", "trainable"), "which builds the network of a task from modules of earlier ones"
-    )
-
     library: str = ""  # folder of modules of earlier runs; what this run learns is added to it (default: none)
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.model.refuse_more(self.reference(), "which builds the network of a task from modules of earlier ones")
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
@@ -72,7 +71,7 @@ class TaskPaths(LightningMethod):
 
     def model_name(self) -> str:
         """The network as the library names it."""
-        return type(self.model).__name__ if isinstance(self.model, nn.Module) else str(self.model)
+        return str(self.model.text)
 
     # Sources: networks to start from.
 
@@ -102,10 +101,8 @@ class TaskPaths(LightningMethod):
         """The modules of a new network, whose weights follow from the seed and the number of networks before."""
         with preserved_random_state():
             seed_everything(self.setting.seed, "modules", self.n_networks)
-            if isinstance(self.model, nn.Module):
-                network = self.make_network()
-            else:
-                network = build_network(self.model, self.setting.observation_space, n_outputs)
+            given = isinstance(self.model, GivenNetwork)
+            network = self.make_network() if given else self.model.build(self.setting.observation_space, n_outputs)
         set_dropout(network, self.dropout)
         keep_buffers(network)
         return cut(network.to(self.device))
@@ -120,7 +117,7 @@ class TaskPaths(LightningMethod):
 
     def fits_head(self, source: Source, classes: PhaseClasses) -> bool:
         """Whether a task may take over the head: it has as many outputs, and none for the classes of other tasks."""
-        return not isinstance(self.model, nn.Module) and source.n_outputs == len(classes.labels)
+        return not isinstance(self.model, GivenNetwork) and source.n_outputs == len(classes.labels)
 
     def fetch(self, names: set[str]) -> None:
         """Bring the named modules of the library into the network."""

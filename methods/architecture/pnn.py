@@ -224,7 +224,7 @@ class PNN(NetworkPerPhase):
     def _make_column(self) -> nn.Module:
         column = super().make_network()
         space = self.setting.observation_space
-        if is_row(column) or (self.model != "auto" and places_of(column, space)):
+        if is_row(column) or (self.model.text != "auto" and places_of(column, space)):
             return column
         return as_row(column, self)
 

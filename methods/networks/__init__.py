@@ -3,7 +3,7 @@
 Every network takes samples as they are stored (`uint8` images stay `uint8`) and begins with `Scale`.
 
 - `auto`: `slim_resnet18` for colour images of at least 16 x 16 pixels, `mlp` for everything else
-- `mlp`: two hidden layers of 256; `mlp:widths=400-400` has two of 400, `mlp:mean=0,deviation=1` inputs in [0, 1]
+- `mlp`: two hidden layers of 256, by default
 - `simple_cnn`: three convolutions
 - `slim_resnet18`: the reduced ResNet-18 of continual learning; `cifar_resnet18` in full width, `cifar_resnet32`
 - any classification model of torchvision (`resnet18`, `resnet50`, ...)
@@ -23,13 +23,11 @@ from redwood.methods.networks.builtin import Scale, cifar_resnet18, cifar_resnet
 from redwood.methods.networks.check import adapt_module
 from redwood.methods.networks.factory import call_factory, refuse_no_module
 from redwood.methods.networks.inputs import AsPublished
-from redwood.methods.networks.mlp_arguments import PREFIX as MLP
-from redwood.methods.networks.mlp_arguments import mlp_from
 from redwood.methods.networks.timm_models import PREFIX as TIMM
 from redwood.methods.networks.timm_models import timm_model
 from redwood.methods.networks.torchvision_models import classification_models, torchvision_model
 
-__all__ = ["NETWORKS", "Scale", "adapt_module", "auto", "build_network"]
+__all__ = ["NETWORKS", "TIMM", "Scale", "adapt_module", "auto", "build_network"]
 
 
 def auto(observation_space: Box, n_outputs: int) -> nn.Module:
@@ -60,7 +58,7 @@ def build_network(
     """Build a network with initial weights drawn from torch's global generator.
 
     Args:
-        name: A key of `NETWORKS`, `mlp:widths=400-400`, a classification model of torchvision, `timm:NAME`,
+        name: A key of `NETWORKS`, a classification model of torchvision, `timm:NAME`,
             `file.py:function` or `package.module:function`; see `call_factory` for what such a function takes.
         observation_space: Space of one observation; images are (C, H, W).
         n_outputs: Number of scores.
@@ -84,8 +82,6 @@ def build_network(
             f"--input_size {published.side} is for models of torchvision and timm, and has no effect on {name}; leave "
             "it out."
         )
-    if name.startswith(MLP):
-        return mlp_from(name, observation_space, n_outputs)
     if names_code(name):
         return adapt_module(call_factory(name, observation_space, n_outputs), observation_space, n_outputs)
     if name in NETWORKS:

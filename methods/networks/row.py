@@ -78,12 +78,11 @@ def as_row(network: nn.Module, method: RowMethod) -> nn.Module:
     Raises:
         InvalidOptionError: If the network is no row.
     """
-    if method.model == "auto" and not is_row(network):
+    if method.model.text == "auto" and not is_row(network):
         network = simple_cnn(method.setting.observation_space, method.n_outputs)
     if not is_row(network):
-        name = method.model if isinstance(method.model, str) else type(network).__name__
         raise InvalidOptionError(
-            f"--method {method.reference()} needs a network whose layers stand in a row, and {name} is none; choose "
+            f"--method {method.reference()} needs a network whose layers stand in a row, and {method.model.text} is none; choose "
             "--model mlp, simple_cnn or, from Python, an nn.Sequential of linear layers and convolutions."
         )
     return network

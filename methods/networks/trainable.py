@@ -1,16 +1,19 @@
 """What of a network is trained: all of it, its last block, its head, or low-rank adapters (`--trainable`)."""
 
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from gymnasium.spaces import Box
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from typing_extensions import override
 
+from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Kind, Part
 from redwood.methods.networks.last_layer import LAYERS, head_of, modules_in_order
-from redwood.methods.networks.lora import add_adapters, read_lora
-
-WHOLE, LAST_BLOCK, HEAD, LORA = "all", "last_block", "head", "lora"
+from redwood.methods.networks.lora import add_adapters
 
 
 class KeepsStatistics:
@@ -26,45 +29,101 @@ class KeepsStatistics:
             normalisation.eval()
 
 
-def check_trainable(trainable: str) -> None:
-    """Raise `InvalidOptionError` unless `--trainable` names a part of a network."""
-    if trainable.partition(":")[0] == LORA:
-        read_lora(trainable)
-    elif trainable not in (WHOLE, LAST_BLOCK, HEAD):
-        raise InvalidOptionError(
-            f"--trainable {trainable!r} has to be {WHOLE}, {LAST_BLOCK}, {HEAD} or {LORA}, as in {LORA}:r=8."
+@dataclass
+class Trainable(Part):
+    """What of a network is trained; the rest is frozen, and so are the statistics of its normalisations."""
+
+    @abstractmethod
+    def freeze(self, network: nn.Module, space: Box, name: str) -> None:
+        """Freeze what is not to be trained, in place. Parameters that are frozen already stay so.
+
+        Args:
+            network: Maps samples (B, ...) in their storage dtype to scores.
+            space: Space of one sample.
+            name: What the sentence of an error calls the network.
+
+        Raises:
+            InvalidOptionError: If there is no such part.
+        """
+
+
+TRAINABLE = Kind("trainable", Trainable, "redwood.trainable")
+
+
+@TRAINABLE.register("all")
+@dataclass
+class Whole(Trainable):
+    """All of the network is trained."""
+
+    @override
+    def freeze(self, network: nn.Module, space: Box, name: str) -> None:
+        pass
+
+
+@TRAINABLE.register("last_block")
+@dataclass
+class LastBlock(Trainable):
+    """The last block of the network, and all layers after it, are trained."""
+
+    @override
+    def freeze(self, network: nn.Module, space: Box, name: str) -> None:
+        head = head_of(network, space)
+        _freeze_all_but(
+            network, _last_block(network, head, space, name), f"--trainable last_block leaves nothing of {name}"
         )
 
 
-def set_trainable(network: nn.Module, trainable: str, observation_space: Box, name: str) -> None:
-    """Freeze what is not to be trained, in place; the statistics of frozen normalisations stay as they are.
+@TRAINABLE.register("head")
+@dataclass
+class Head(Trainable):
+    """The last layer is trained."""
 
-    Args:
-        network: Maps samples (B, ...) in their storage dtype to scores.
-        trainable: `all`; `last_block`: the last block and all layers after it; `head`: the last layer; `lora:...`:
-            low-rank adapters beside the layers (see `redwood.methods.networks.lora`), and the head. Parameters that are
-            frozen already stay so.
-        observation_space: Space of one sample.
-        name: What the sentence of an error calls the network.
+    @override
+    def freeze(self, network: nn.Module, space: Box, name: str) -> None:
+        _freeze_all_but(network, [head_of(network, space)], f"--trainable head leaves nothing of {name}")
 
-    Raises:
-        InvalidOptionError: If there is no such part.
-    """
-    if trainable == WHOLE:
-        return
-    head = head_of(network, observation_space)
-    own = {parameter for parameter in network.parameters() if parameter.requires_grad}
-    trained = _last_block(network, head, observation_space, name) if trainable == LAST_BLOCK else [head]
-    if trainable.partition(":")[0] == LORA:
-        add_adapters(network, trainable, head, observation_space, name)
-    else:
-        network.requires_grad_(False)
-    for module in trained:
+
+@TRAINABLE.register("lora")
+@dataclass
+class LowRank(Trainable):
+    """Low-rank adapters beside the layers, and the head, are trained (LoRA: Hu et al., 2022), by the package peft."""
+
+    lora_rank: int = 8  # rank of the adapters
+    lora_alpha: int = 0  # the adapters' outputs are multiplied by lora_alpha / lora_rank (0: twice the rank)
+    lora_targets: list[str] = field(default_factory=list)  # ends of the names of their layers (none: all but the head)
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "lora_rank", 1)
+        check_range(self, "lora_alpha", 0)
+
+    @override
+    def freeze(self, network: nn.Module, space: Box, name: str) -> None:
+        own, head = _trained(network), head_of(network, space)
+        alpha = self.lora_alpha or 2 * self.lora_rank
+        add_adapters(network, self.lora_rank, alpha, self.lora_targets, head, space, name)
+        _keep_only(network, [head], own, f"--trainable lora leaves nothing of {name}")
+
+
+def _trained(network: nn.Module) -> set[nn.Parameter]:
+    return {parameter for parameter in network.parameters() if parameter.requires_grad}
+
+
+def _freeze_all_but(network: nn.Module, modules: Sequence[nn.Module], problem: str) -> None:
+    own = _trained(network)
+    network.requires_grad_(False)
+    _keep_only(network, modules, own, problem)
+
+
+def _keep_only(network: nn.Module, modules: Sequence[nn.Module], own: set[nn.Parameter], problem: str) -> None:
+    """Of a frozen network, train the parameters of some modules that were trained before."""
+    for module in modules:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(parameter in own)
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise InvalidOptionError(f"--trainable {trainable} leaves nothing of {name} to train; give all.")
-    _keep_statistics(network, trained)
+    if not _trained(network):
+        raise InvalidOptionError(f"{problem} to train; give all.")
+    _keep_statistics(network, modules)
 
 
 def _keep_statistics(network: nn.Module, trained: Iterable[nn.Module]) -> None:
@@ -90,8 +149,8 @@ def _last_block(network: nn.Module, head: nn.Module, observation_space: Box, nam
             last = max(number for number, module in enumerate(order) if module in inside)
             return [*inside, *order[last + 1 :]]
     raise InvalidOptionError(
-        f"--trainable {LAST_BLOCK} needs a network that is made of blocks, and in {name} none can be told: no entry of "
-        f"a list of modules has several layers; choose {HEAD} or {WHOLE}."
+        f"--trainable last_block needs a network that is made of blocks, and in {name} none can be told: no entry of "
+        f"a list of modules has several layers; choose head or all."
     )
 
 

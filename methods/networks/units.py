@@ -76,14 +76,13 @@ def as_units(network: nn.Module, method: RowMethod) -> tuple[nn.Module, Units]:
     Raises:
         InvalidOptionError: If the units of the network cannot be told.
     """
-    if method.model == "auto" and not is_row(network):
+    if method.model.text == "auto" and not is_row(network):
         network = simple_cnn(method.setting.observation_space, method.n_outputs)
     units = units_of(network)
     if units is None:
-        name = method.model if isinstance(method.model, str) else type(network).__name__
         raise InvalidOptionError(
             f"--method {method.reference()} needs a network whose layers stand in a row or in residual blocks, and "
-            f"{name} is none; choose --model mlp, simple_cnn, slim_resnet18, resnet18 or timm:resnet18."
+            f"{method.model.text} is none; choose --model mlp, simple_cnn, slim_resnet18, resnet18 or timm:resnet18."
         )
     return network, units
 

@@ -1,88 +1,52 @@
 """Losses on samples that stay without labels, where a setting gives labels on request."""
 
-from typing import Any, Protocol
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from gymnasium.spaces import Discrete
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
-from redwood.core.checks import check_choice, check_range
+from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
-from redwood.methods.training.augmentations import Change
+from redwood.core.parts import Kind
 from redwood.methods.training.layers import evaluating
-from redwood.methods.training.queries import QUERY_RULES
-from redwood.settings.supervised import SupervisedSetting
+from redwood.methods.training.queries import LabelPart, OnRequest
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
 
 NOISE = 0.1  # standard deviation, as a share of the range of the samples
-# Options that have an effect only where labels are asked for, and the values that switch them off.
-LABEL_OPTIONS = {"query_rule": "random", "pseudo_labels": 0.0, "consistency": 0.0}
 
 
-class UnlabelledMethod(Protocol):
-    """The part of a method that learns from samples without labels; see `LightningMethod`."""
+@dataclass
+class Unlabelled(LabelPart):
+    """What is learned of samples that stay without labels."""
 
-    augmentation: Any
-    change_images: Change
-    pseudo_labels: float
-    consistency: float
-    setting: SupervisedSetting
-
-    @property
-    def network(self) -> nn.Module:
-        """The network."""
-
-    def logits(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Scores (n, K) for samples (n, ...)."""
+    @abstractmethod
+    def loss(self, method: "LightningMethod", x: Tensor) -> Tensor | float:
+        """The loss (scalar) of samples (u, ...) without labels."""
 
 
-def check_label_options(method: Any) -> None:
-    """Raise `InvalidOptionError` if one of `LABEL_OPTIONS` of `method` is out of range."""
-    check_choice(method, "query_rule", QUERY_RULES)
-    check_range(method, "pseudo_labels", 0, 1)
-    check_range(method, "consistency", 0)
+UNLABELLED = Kind("unlabelled", Unlabelled, "redwood.unlabelled")
 
 
-def refuse_label_options(method: Any, setting: SupervisedSetting) -> None:
-    """Raise `InvalidOptionError` if one of `LABEL_OPTIONS` is given, and the setting gives all labels unasked."""
-    if setting.assumptions.labels_on_request:
-        _refuse_without_effect(method, setting)
-        return
-    for name, off in LABEL_OPTIONS.items():
-        if getattr(method, name) != off:
-            raise InvalidOptionError(
-                f"--{name} {getattr(method, name)} has no effect under {type(setting).__name__}, which gives all "
-                "labels unasked; leave it out, or use --setting label_budget."
-            )
+@UNLABELLED.register("ignored")
+@dataclass
+class Ignored(Unlabelled):
+    """Samples that stay without labels are not learned."""
+
+    @override
+    def loss(self, method: "LightningMethod", x: Tensor) -> float:
+        return 0.0
 
 
-def _refuse_without_effect(method: Any, setting: SupervisedSetting) -> None:
-    """Raise `InvalidOptionError` if all samples get labels, or an option needs classes and there are none."""
-    for name, off in LABEL_OPTIONS.items():
-        value = getattr(method, name)
-        if value != off and getattr(setting, "label_budget", 0) == 1:
-            raise InvalidOptionError(
-                f"--{name} {value} has no effect with --label_budget 1, which leaves no sample without a label; leave "
-                "it out."
-            )
-        if value not in (off, "core_set") and not isinstance(setting.action_space, Discrete):
-            raise InvalidOptionError(
-                f"--{name} {value} goes by the probabilities of classes, but samples of {setting.dataset} do not have "
-                "one class each; leave it out."
-            )
-
-
-def refuse_unlabelled_losses(method: UnlabelledMethod, reason: str) -> None:
-    """Raise `InvalidOptionError` if a loss on samples without labels is asked for, and the method has none to learn."""
-    for name in ("pseudo_labels", "consistency"):
-        if getattr(method, name):
-            raise InvalidOptionError(
-                f"--{name} {getattr(method, name)} has no effect on {type(method).__name__}, {reason}; leave it out."
-            )
-
-
-def unlabelled_loss(method: UnlabelledMethod, x: Tensor) -> Tensor | float:
-    """The loss (scalar) of the options `pseudo_labels` and `consistency` on samples (u, ...); 0.0 without them.
+@UNLABELLED.register("learned")
+@dataclass
+class Learned(OnRequest, Unlabelled):
+    """Samples that stay without labels are learned by one or two losses.
 
     Pseudo-labels (Lee, 2013; with the threshold of FixMatch, Sohn et al., 2020, equation 4): the cross-entropy of a
     changed view of each sample with the class that is predicted for the sample itself, if that class has at least the
@@ -91,21 +55,46 @@ def unlabelled_loss(method: UnlabelledMethod, x: Tensor) -> Tensor | float:
     Consistency (the Pi-model of Laine & Aila, 2017): the mean squared difference between the predicted probabilities of
     two changed views, times `consistency`.
     """
-    if not method.pseudo_labels and not method.consistency:
-        return 0.0
-    scores, loss = method.logits(changed(method, x), None), torch.zeros((), device=x.device)
-    if method.pseudo_labels:
-        with torch.no_grad(), evaluating(method.network):
-            probability, label = method.logits(x, None).softmax(1).max(1)
-        sure = (probability >= method.pseudo_labels).float()
-        loss = loss + (sure * F.cross_entropy(scores, label, reduction="none")).mean()
-    if method.consistency:
-        other = method.logits(changed(method, x), None)
-        loss = loss + method.consistency * F.mse_loss(scores.softmax(1), other.softmax(1))
-    return loss
+
+    goes_by_classes: ClassVar[bool] = True
+
+    pseudo_labels: float = 0.0  # learn classes predicted with so high a probability (0: none)
+    consistency: float = 0.0  # weight of the difference between two views of a sample (0: none)
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "pseudo_labels", 0, 1)
+        check_range(self, "consistency", 0)
+        if not self.pseudo_labels and not self.consistency:
+            raise InvalidOptionError(
+                "--unlabelled learned needs a loss; give --pseudo_labels, such as 0.95, or --consistency, such as 10."
+            )
+
+    @override
+    def loss(self, method: "LightningMethod", x: Tensor) -> Tensor:
+        scores, loss = method.logits(changed(method, x), None), torch.zeros((), device=x.device)
+        if self.pseudo_labels:
+            with torch.no_grad(), evaluating(method.network):
+                probability, label = method.logits(x, None).softmax(1).max(1)
+            sure = (probability >= self.pseudo_labels).float()
+            loss = loss + (sure * F.cross_entropy(scores, label, reduction="none")).mean()
+        if self.consistency:
+            other = method.logits(changed(method, x), None)
+            loss = loss + self.consistency * F.mse_loss(scores.softmax(1), other.softmax(1))
+        return loss
 
 
-def changed(method: UnlabelledMethod, x: Tensor) -> Tensor:
+def refuse_unlabelled_losses(method: "LightningMethod", reason: str) -> None:
+    """Raise `InvalidOptionError` if a loss on samples without labels is asked for, and the method has none to learn."""
+    if not isinstance(method.unlabelled, Ignored):
+        raise InvalidOptionError(
+            f"--unlabelled {UNLABELLED.text_of(method.unlabelled)} does not go with {method.reference()}, {reason}; "
+            "leave it out."
+        )
+
+
+def changed(method: "LightningMethod", x: Tensor) -> Tensor:
     """A random view of samples (u, ...) in their dtype: by `--augmentation`, else with normal noise."""
     if method.augmentation != "none":
         return method.change_images(x)

@@ -67,6 +67,7 @@ from redwood.methods.streaming.ncm import NCM
 from redwood.methods.streaming.ranpac import RanPAC
 from redwood.methods.streaming.slda import SLDA
 from redwood.methods.training import callbacks
+from redwood.methods.training.optimizers import Sgd
 from redwood.settings.results import Results
 from tests.cli.command import content
 from tests.label_sets import few_label_sets
@@ -112,15 +113,19 @@ CASES = {
     "rehearsal": ("class_incremental", {"passes": 3}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "ewc": ("class_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
     "ewc, task ids": ("task_incremental", {}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
-    "si": ("class_incremental", {}, partial(SI, momentum=0.9)),
+    "si": ("class_incremental", {}, partial(SI, optimizer=Sgd(momentum=0.9))),
     "mas": ("task_incremental", {}, partial(MAS, mas_samples=10)),
     "rwalk": ("class_incremental", {}, partial(RWalk, rwalk_interval=3)),
     "momentum and cosine, kept": (
         "class_incremental",
         {},
-        partial(Finetune, momentum=0.9, lr_schedule="cosine", optimizer_state="keep", weight_decay=0.01),
+        partial(Finetune, optimizer=Sgd(momentum=0.9, weight_decay=0.01), lr_schedule="cosine", optimizer_state="keep"),
     ),
-    "momentum and cosine, reset": ("class_incremental", {}, partial(Finetune, momentum=0.9, lr_schedule="cosine")),
+    "momentum and cosine, reset": (
+        "class_incremental",
+        {},
+        partial(Finetune, optimizer=Sgd(momentum=0.9), lr_schedule="cosine"),
+    ),
     "adam, kept": ("domain_incremental", {}, partial(Finetune, optimizer="adam", optimizer_state="keep", lr=0.01)),
     "recipe": (
         "class_incremental",
@@ -143,7 +148,7 @@ CASES = {
         partial(
             DERpp,
             buffer_size=20,
-            momentum=0.9,
+            optimizer=Sgd(momentum=0.9),
             accumulate_grad_batches=2,
             lr_schedule="milestones",
             milestones=[1],
@@ -164,7 +169,7 @@ CASES = {
     "early end, accumulated": (
         "task_incremental",
         {"validation": 0.3, "passes": 6, "batch_size": 8},
-        partial(normalised, EWC, fisher_samples=10, patience=2, accumulate_grad_batches=3, momentum=0.9),
+        partial(normalised, EWC, fisher_samples=10, patience=2, accumulate_grad_batches=3, optimizer=Sgd(momentum=0.9)),
     ),
     "dropout": ("class_incremental", {}, partial(normalised, Rehearsal, buffer_size=20)),
     "validation": ("class_incremental", {"validation": 0.3}, Finetune),
@@ -204,7 +209,7 @@ CASES = {
     "wa": ("class_incremental", {}, partial(WA, buffer_size=20)),
     "dtp": ("class_incremental", {}, partial(DTP, feedback_steps=2)),
     "icarl, herding": ("class_incremental", {}, partial(ICaRL, buffer_size=20, herding_candidates=30)),
-    "fedavg": ("federated_class_incremental", CLIENTS, partial(FedAvg, momentum=0.9)),
+    "fedavg": ("federated_class_incremental", CLIENTS, partial(FedAvg, optimizer=Sgd(momentum=0.9))),
     "fedssi": ("federated_class_incremental", CLIENTS, FedSSI),
     "clients": ("federated_class_incremental", CLIENTS, partial(Rehearsal, buffer_size=20)),
     "class_balanced, grasp": (
@@ -256,13 +261,17 @@ CASES = {
         partial(normalised, Rehearsal, buffer_size=20),
     ),
     "one pass": ("online_class_incremental", {"passes": 1, "batch_size": 8}, partial(Rehearsal, buffer_size=20)),
-    "packnet": ("task_incremental", {}, partial(PackNet, momentum=0.9, optimizer_state="keep")),
+    "packnet": ("task_incremental", {}, partial(PackNet, optimizer=Sgd(momentum=0.9), optimizer_state="keep")),
     "packnet, normalisation": ("task_incremental", {"passes": 1}, partial(normalised, PackNet, prune_share=0.5)),
     "hat": ("task_incremental", {}, partial(HAT, optimizer="adam", lr=0.01)),
-    "pnn": ("task_incremental", {"passes": 1}, partial(PNN, momentum=0.9, optimizer_state="keep")),
-    "c_ada": ("class_incremental", {}, partial(normalised, CAda, momentum=0.9)),
+    "pnn": ("task_incremental", {"passes": 1}, partial(PNN, optimizer=Sgd(momentum=0.9), optimizer_state="keep")),
+    "c_ada": ("class_incremental", {}, partial(normalised, CAda, optimizer=Sgd(momentum=0.9))),
     "c_ada, pretrained": ("task_incremental", {"passes": 1}, partial(normalised, CAda, extractor_tasks=0)),
-    "reuse_outputs": ("class_incremental", {}, partial(ReuseOutputs, momentum=0.9, optimizer_state="keep")),
+    "reuse_outputs": (
+        "class_incremental",
+        {},
+        partial(ReuseOutputs, optimizer=Sgd(momentum=0.9), optimizer_state="keep"),
+    ),
     "from scratch": ("cumulative", {}, Joint),
     "hard_moe": (
         "task_incremental",
@@ -289,7 +298,7 @@ CASES = {
     "uniform": (
         "acquisition",
         {"nb_tasks": None, "initial": [3], "budget": 10.0, "rounds": 1, "passes": 2},
-        partial(Uniform, round_weights="keep", optimizer_state="keep", momentum=0.9),
+        partial(Uniform, round_weights="keep", optimizer_state="keep", optimizer=Sgd(momentum=0.9)),
     ),
     "ncm": ("class_incremental", {}, NCM),
     "slda": ("continual", {}, SLDA),
@@ -312,7 +321,7 @@ CASES = {
             widen_protect=0.1,
             widen_window=2,
             widen_patience=1,
-            momentum=0.9,
+            optimizer=Sgd(momentum=0.9),
         ),
     ),
     "label sets": (

@@ -13,6 +13,7 @@ from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.engine.checkpoints import read_checkpoint
 from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.training.optimizers import Sgd
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
@@ -116,7 +117,7 @@ class TestPhases:
                 return super().loss(step) * (self.phase.index == 0)
 
         for state, moves in (("reset", False), ("keep", True)):
-            method = watch(method=Coasting(momentum=0.9, optimizer_state=state))
+            method = watch(method=Coasting(optimizer=Sgd(momentum=0.9), optimizer_state=state))
             assert torch.equal(method.weights[1][0], method.weights[2][0]) is not moves
 
     @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
@@ -127,7 +128,7 @@ class TestPhases:
             def on_train_start(self, trainer, pl_module):
                 used.append(type(trainer.optimizers[0]).__name__.lower())
 
-        method = Watched(optimizer=name, weight_decay=0.01)
+        method = Watched(optimizer=name, optimizer=Sgd(weight_decay=0.01))
         method.watch = Look()
         run_here(small_setting("traditional"), method)
         assert used == [name]
@@ -136,7 +137,7 @@ class TestPhases:
         network = NormalisedNetwork()
         network[1].requires_grad_(False)
         frozen = network[1].weight.clone()
-        run_here(small_setting("class_incremental"), Finetune(model=network, weight_decay=0.1))
+        run_here(small_setting("class_incremental"), Finetune(model=network, optimizer=Sgd(weight_decay=0.1)))
         assert torch.equal(network[1].weight, frozen)
 
 

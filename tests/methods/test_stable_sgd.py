@@ -8,6 +8,7 @@ from torch import nn
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune, StableSGD
+from redwood.methods.training.optimizers import Sgd
 from redwood.settings.tree import DomainIncrementalSetting
 from tests.methods.test_lightning import Watched, watch
 from tests.samples import numbered
@@ -21,7 +22,7 @@ class TestDecay:
 
     @pytest.mark.parametrize("state", ["reset", "keep"])
     def test_phase_t_starts_at_the_rate_times_decay_to_the_t(self, state):
-        rates = self.first_rates(lr_decay=0.4, momentum=0.9, optimizer_state=state)
+        rates = self.first_rates(lr_decay=0.4, optimizer=Sgd(momentum=0.9), optimizer_state=state)
         assert rates == pytest.approx([0.1, 0.04, 0.016])
 
     def test_all_steps_of_a_phase_have_its_rate(self):
@@ -75,7 +76,7 @@ def accuracies(method: Finetune, batch_size: int, seed: int) -> tuple[float, flo
 @pytest.mark.slow
 def test_the_stable_regime_forgets_less_than_the_plastic_one():
     stable = [accuracies(StableSGD(), 16, seed) for seed in range(3)]
-    plastic = [accuracies(Finetune(lr=0.01, momentum=0.8), 64, seed) for seed in range(3)]
+    plastic = [accuracies(Finetune(lr=0.01, optimizer=Sgd(momentum=0.8)), 64, seed) for seed in range(3)]
     for learned in ([second for _, second in stable], [second for _, second in plastic]):
         assert mean(learned) >= 0.90
     assert mean(first for first, _ in stable) - mean(first for first, _ in plastic) >= 0.10

@@ -11,6 +11,7 @@ from redwood.branches.modular.mixture import HardMixture
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks.backbone import make_backbone
+from redwood.methods.training.optimizers import Sgd
 from redwood.settings import get_setting
 from tests.methods.helpers import batch_of, configured, one_sentence, step_of
 from tests.samples import few_digits
@@ -181,7 +182,7 @@ class TestLoad:
 class TestLaterTasks:
     @pytest.mark.parametrize("model", ["auto", NormalisedNetwork()])
     def test_they_leave_experts_and_prototypes_as_they_are(self, model):
-        method = Watched(model=model, experts=2, weight_decay=0.1)
+        method = Watched(model=model, experts=2, optimizer=Sgd(weight_decay=0.1))
         run_here(small_setting("class_incremental"), method)
         assert [len(experts) for experts, _ in method.notes] == [2, 4, 6]
         for experts, gate in method.notes[:-1]:

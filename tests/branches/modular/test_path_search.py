@@ -12,6 +12,7 @@ from redwood.branches.modular.task import is_held_out
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import get_method
+from redwood.methods.training.optimizers import Sgd
 from redwood.settings import TaskIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 from tests.samples import few_digits
@@ -135,7 +136,9 @@ class TestSmallTasks:
                 same = all(map(torch.equal, self.before, self.modular.tails.parameters()))
                 changed.append((self.skips_step, not same))
 
-        run_here(small_setting("task_incremental", batch_size=1, nb_tasks=1), Watching(weight_decay=0.01))
+        run_here(
+            small_setting("task_incremental", batch_size=1, nb_tasks=1), Watching(optimizer=Sgd(weight_decay=0.01))
+        )
         assert set(changed) == {(True, False), (False, True)}
 
 

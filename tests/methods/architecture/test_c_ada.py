@@ -6,6 +6,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
+from redwood.methods.training.optimizers import Sgd
 from tests.methods.helpers import batch_of, configured, step_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -33,7 +34,7 @@ class Watched(CAda):
 
 @pytest.mark.parametrize("model", ["mlp", "slim_resnet18"])
 def test_nothing_of_an_old_column_changes(model):
-    method = Watched(model=model, momentum=0.9, weight_decay=0.01)
+    method = Watched(model=model, optimizer=Sgd(momentum=0.9, weight_decay=0.01))
     run_here(small_setting("class_incremental", nb_tasks=5, increment=[]), method)
     assert [len(answers) for answers in method.answers] == [1, 2, 3, 4, 5]
     for earlier in method.answers[:-1]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.widen import LossWatch, Widen
+from redwood.methods.training.optimizers import Sgd
 from redwood.methods.training.step import Step
 from tests.methods.helpers import batch_of, configured, one_sentence, step_of
 from tests.samples import few_digits
@@ -102,7 +103,7 @@ class TestEvents:
 
 
 def grown_in_ddp():
-    method = Planted(widen_units=5, momentum=0.9)
+    method = Planted(widen_units=5, optimizer=Sgd(momentum=0.9))
     _, widths = run(method, "distributed_class_incremental")
     return widths, [weights.detach() for weights in method.network.parameters()]
 

@@ -7,6 +7,7 @@ from torch import nn
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.distillation.bic import BiC, HeldOut, fit_bias
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.optimizers import Sgd
 from tests.methods.helpers import augmented, batch_of, configured, refused, weights_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -110,7 +111,7 @@ class TestRun:
 
     @pytest.mark.parametrize("key", ["traditional", "multi_task", "online_traditional"])
     def test_without_old_classes_it_is_rehearsal(self, key):
-        methods = BiC(buffer_size=20), Rehearsal(buffer_size=20, momentum=0.9)
+        methods = BiC(buffer_size=20), Rehearsal(buffer_size=20, optimizer=Sgd(momentum=0.9))
         for method in methods:
             run_here(small_setting(key), method)
         assert all(map(torch.equal, *(method.network.parameters() for method in methods)))

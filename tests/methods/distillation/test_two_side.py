@@ -8,6 +8,7 @@ from redwood.methods.distillation.bic import BiC
 from redwood.methods.distillation.losses import kd
 from redwood.methods.distillation.two_side import TwoSide, new_classes_compete
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.optimizers import Sgd
 from tests.methods.helpers import batch_of, configured, move, step_of, weights_of
 from tests.small_runs import run_here, small_setting
 
@@ -52,7 +53,7 @@ class TestTwoSide:
 
 def test_with_rehearsal_it_is_bic_where_nothing_is_corrected():
     """Where ids are given at test, `bic` keeps no sample aside."""
-    both, bic = compose(TwoSide, Rehearsal)(buffer_size=20, momentum=0.9), BiC(buffer_size=20)
+    both, bic = compose(TwoSide, Rehearsal)(buffer_size=20, optimizer=Sgd(momentum=0.9)), BiC(buffer_size=20)
     for method in (both, bic):
         run_here(small_setting("task_incremental"), method)
     assert all(map(torch.equal, both.network.parameters(), bic.network.parameters()))

@@ -4,6 +4,7 @@ import torch
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.federated.fedssi import FedSSI
+from redwood.methods.training.optimizers import Sgd
 from redwood.settings.batch import BatchId, Turn
 from tests.methods.helpers import batch_of, configured, one_sentence, step_of
 from tests.small_runs import run_here, small_setting
@@ -147,7 +148,10 @@ class TestPenalty:
 class TestRuns:
     def test_without_a_penalty_it_is_fedavg(self):
         options = {"client_skew": 10.0, "participation": 0.5}
-        found, expected = trained(FedSSI(ssi_c=0.0, momentum=0.9), **options), trained(FedAvg(momentum=0.9), **options)
+        found, expected = (
+            trained(FedSSI(ssi_c=0.0, optimizer=Sgd(momentum=0.9, momentum=0.9)), **options),
+            trained(FedAvg(momentum=0.9), **options),
+        )
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
     def test_a_strong_penalty_keeps_weights_at_the_first_task(self):

@@ -16,13 +16,14 @@ from redwood.methods.replay.der import DER
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training import lean_loop
 from redwood.methods.training.lean_loop import LeanEpochLoop
+from redwood.methods.training.optimizers import Sgd
 from tests.samples import few_digits
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
 # Setting options, method.
 CASES = {
     "finetune": ({}, Finetune),
-    "rehearsal": ({"passes": 3}, partial(Rehearsal, buffer_size=20, momentum=0.9)),
+    "rehearsal": ({"passes": 3}, partial(Rehearsal, buffer_size=20, optimizer=Sgd(momentum=0.9))),
     "ewc": ({}, partial(EWC, fisher_samples=10, ewc_lambda=10.0)),
     "si": ({}, SI),
     "der": ({}, partial(DER, buffer_size=20)),

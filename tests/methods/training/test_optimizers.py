@@ -58,7 +58,10 @@ class TestRefusal:
             ({"optimizer_options": ["nesterov=True"]}, r"--optimizer sgd nesterov=True cannot be made \(Nesterov"),
             ({"optimizer_options": ["beta=0.9"]}, "beta=0.9 is unknown; choose among dampening, nesterov, "),
             ({"optimizer_options": ["lr=0.9"]}, "--optimizer_options lr=0.9 has an option of its own; give --lr"),
-            ({"optimizer_options": ["momentum=0.9"]}, "momentum=0.9 has an option of its own; give --momentum"),
+            (
+                {"optimizer_options": ["optimizer=Sgd(momentum=0.9, momentum=0.9)"]},
+                "momentum=0.9 has an option of its own; give --momentum",
+            ),
             ({"optimizer_options": ["nesterov"]}, "nesterov has to be of the form name=value"),
             ({"optimizer_options": ["dampening="]}, "dampening= has to be of the form name=value"),
             ({"optimizer_options": ["nesterov=yes"]}, "nesterov=yes has to be of type bool"),
