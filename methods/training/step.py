@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,12 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from redwood.buffers.in_place import changes_of
 from redwood.core.errors import BufferInputError
-from redwood.core.state import State
-from redwood.methods.training.heads import TaskHeads
-from redwood.methods.training.unlabelled import UnlabelledMethod, unlabelled_loss
+from redwood.methods.training.unlabelled import unlabelled_loss
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
 from redwood.settings.scores.answers import decisions
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
 
 # Layers that leave out whole branches in training: torchvision's and timm's names for stochastic depth.
 DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})
@@ -131,49 +131,7 @@ class Step:
         return slice(len(batch.y), len(self.batch.y))
 
 
-class StepMethod(UnlabelledMethod, Protocol):
-    """What a method does around a training step, in the order of the calls; see `LightningMethod`."""
-
-    dropout: float
-    heads: TaskHeads
-    phase: Phase
-
-    def on_train_start(self) -> None:
-        """A phase begins."""
-
-    def on_batch_start(self, batch_idx: int, n_batches: int) -> None:
-        """A step begins."""
-
-    def augment(self, step: Step) -> None:
-        """Let further samples join the incoming ones."""
-
-    def predict(self, x: Tensor, task_id: Tensor | None) -> Tensor:
-        """Classes or scores for samples."""
-
-    @classmethod
-    def predicts_by_network(cls) -> bool:
-        """Whether predictions are the network's scores."""
-
-    def loss(self, step: Step) -> Tensor:
-        """The loss (scalar)."""
-
-    def after_loss(self, step: Step) -> None:
-        """The loss has been computed."""
-
-    def after_backward(self, step: Step) -> None:
-        """The gradients have been computed."""
-
-    def before_optimizer_step(self) -> None:
-        """The gradients are complete."""
-
-    def on_batch_end(self, step: Step, loss: Tensor, batch_idx: int) -> None:
-        """The optimizer has taken its step."""
-
-    def state_dict(self) -> State:
-        """All that was learned."""
-
-
-def take_step(method: StepMethod, step: Step, scorer: "OnlineScorer") -> Tensor:
+def take_step(method: "LightningMethod", step: Step, scorer: "OnlineScorer") -> Tensor:
     """The loss (scalar) of one training step; the optimizer's part follows it.
 
     A first pass is scored by predictions that the method makes before it learns from the samples.
@@ -203,7 +161,7 @@ class OnlineScorer:
             scores take a forward pass of their own, before the loss.
     """
 
-    def __init__(self, method: StepMethod, network: nn.Module) -> None:
+    def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
         self._method = method
         changing = any(
             isinstance(layer, _BatchNorm | _DropoutNd) or type(layer).__name__ in DROPS_PATHS
