@@ -19,6 +19,7 @@ from redwood.core.state import State
 from redwood.methods.architecture.network_per_phase import NOT_TRAINED, rows_by_phase
 from redwood.methods.base import Composition
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.networks.parts import GivenNetwork
 from redwood.methods.training.layers import evaluating, set_dropout
 from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting

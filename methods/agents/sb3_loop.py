@@ -1,10 +1,8 @@
 """The training of an agent in one phase: the library's loop with progress, FLOPs and checkpoints around it."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,15 +17,12 @@ from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
 from redwood.engine.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.engine.fingerprint import STAMP
-from redwood.engine.run import Run
 from redwood.engine.signals import postpone_signals, stop
 from redwood.engine.stop_vote import StopVote
 from redwood.methods.agents.action_noise import load_noise_state, noise_state
+from redwood.methods.agents.agent import Agent
 from redwood.methods.agents.delayed_update import DelayedUpdate
 from redwood.methods.agents.sb3_callbacks import ProgressCallback, run_logger
-from redwood.methods.agents.state import Algorithm
-from redwood.methods.agents.task_input import TaskInput
-from redwood.methods.agents.update_flops import UpdateFlops
 from redwood.methods.agents.vec_env import PhaseVecEnv, StepsSpentError
 from redwood.settings.rl.environment import InvalidActionError
 from redwood.settings.rl.phase import ReinforcementPhase
@@ -40,32 +35,6 @@ BYTES_PER_STEP = 4096
 LARGEST_WEIGHT = 1e6
 
 
-class TrainedAgent(Protocol):
-    """What the loop needs of an agent; `redwood.methods.agents.agent.Agent` describes it."""
-
-    run: Run
-    algorithm: Algorithm
-    input: TaskInput
-    n_envs: int
-    env_processes: int
-    overlap_rollout: bool
-    task_shares: str
-    newest: deque[Array]
-    flops: UpdateFlops
-
-    def before_rollout(self, phase: ReinforcementPhase) -> None:
-        """Act between the last update and the next steps in the environments."""
-
-    def costs(self) -> dict[str, Any]:
-        """Return `buffer_bytes` and other costs."""
-
-    def state_dict(self) -> State:
-        """Return the agent's state."""
-
-    def load_state_dict(self, state: State) -> None:
-        """Continue from an earlier state."""
-
-
 class SB3Loop:
     """Trains an agent in the environments of one phase.
 
@@ -75,7 +44,7 @@ class SB3Loop:
 
     FOREIGN = (AttributeError, IndexError, KeyError, NotPlainError, OverflowError, RuntimeError, TypeError, ValueError)
 
-    def __init__(self, agent: TrainedAgent, phase: ReinforcementPhase) -> None:
+    def __init__(self, agent: Agent, phase: ReinforcementPhase) -> None:
         """Give the algorithm the phase's environments and a logger."""
         self._agent, self._phase, self._run = agent, phase, agent.run
         self._algorithm = agent.algorithm

@@ -1,7 +1,7 @@
 """Networks whose layers form a row: each layer reads the outputs of the layer before, unit by unit."""
 
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,7 +11,9 @@ from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _Av
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks.builtin import Scale, simple_cnn
 from redwood.methods.training.layers import ACTIVATIONS
-from redwood.settings.supervised import SupervisedSetting
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
 
 Layer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -60,19 +62,7 @@ def is_row(network: nn.Module) -> bool:
     return len(layers) >= 2 and len(set(layers)) == len(layers) and isinstance(layers[-1], nn.Linear)
 
 
-class RowMethod(Protocol):
-    """A method that needs a row, after `configure` has read the setting."""
-
-    model: object
-    setting: SupervisedSetting
-    n_outputs: int
-
-    @classmethod
-    def reference(cls) -> str:
-        """The key of the method, for messages."""
-
-
-def as_row(network: nn.Module, method: RowMethod) -> nn.Module:
+def as_row(network: nn.Module, method: "LightningMethod") -> nn.Module:
     """The network of a method that needs a row. If `auto` has chosen another network, `simple_cnn` replaces it.
 
     Raises:

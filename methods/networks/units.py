@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
@@ -12,7 +12,10 @@ from torch.nn import functional as F
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks.builtin import simple_cnn
 from redwood.methods.networks.inputs import Normalise, ToThreeChannels
-from redwood.methods.networks.row import BETWEEN, Layer, RowMethod, is_row, layers_of
+from redwood.methods.networks.row import BETWEEN, Layer, is_row, layers_of
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
 
 # Besides modules of `BETWEEN`: what a network may compute between layers, unit by unit.
 _INPUTS = (Normalise, ToThreeChannels)
@@ -70,7 +73,7 @@ def units_of(network: nn.Module) -> Units | None:
         return None
 
 
-def as_units(network: nn.Module, method: RowMethod) -> tuple[nn.Module, Units]:
+def as_units(network: nn.Module, method: "LightningMethod") -> tuple[nn.Module, Units]:
     """The network of a method that goes by units, and these. If `auto` chose a residual one, `simple_cnn` replaces it.
 
     Raises:

@@ -3,7 +3,7 @@
 from typing_extensions import override
 
 from redwood.buffers import AsyncRehearsalBuffer, AsyncRehearsalStrategy
-from redwood.methods.replay.replay import ReplayingMethod
+from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.callbacks import LOG_EVERY, log_interval
 from redwood.methods.training.step import Rows, Step
 from redwood.settings.batch import Batch
@@ -12,7 +12,7 @@ from redwood.settings.batch import Batch
 class MethodStrategy(AsyncRehearsalStrategy):
     """Rehearsal of a method that joins replayed samples to the incoming ones, and chooses what is stored, by itself."""
 
-    def __init__(self, method: ReplayingMethod, memory: AsyncRehearsalBuffer) -> None:
+    def __init__(self, method: Rehearsal, memory: AsyncRehearsalBuffer) -> None:
         """Serve a method in one phase; `memory` continues from the phase before."""
         super().__init__(buffer=memory)
         self._method = method

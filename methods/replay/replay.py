@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from redwood.buffers import RehearsalBuffer
 from redwood.core.state import State
-from redwood.engine.run import Run
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.networks.last_layer import CHUNK, features_of
 from redwood.methods.replay.interference import interference
@@ -21,20 +20,9 @@ from redwood.settings.batch import Batch
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
 
+    from redwood.methods.replay.rehearsal import Rehearsal
+
 REFRESH_EVERY = 50  # draws between two updates of the stored features
-
-
-class ReplayingMethod(Protocol):
-    """The part of a method that the asynchronous strategy calls; see `Rehearsal`."""
-
-    stores_outputs: ClassVar[bool]
-    run: Run
-
-    def should_add(self, step: Step) -> bool:
-        """Whether the incoming samples are offered to the buffer."""
-
-    def further_leaves(self, step: Step) -> Rows:
-        """Further leaves (b, ...) to store with the incoming samples."""
 
 
 class Replay(ABC):
@@ -71,7 +59,7 @@ class Replay(ABC):
         """Whether the run is known to have replayed nothing."""
 
     @abstractmethod
-    def strategy(self, method: ReplayingMethod) -> "Strategy | None":
+    def strategy(self, method: "Rehearsal") -> "Strategy | None":
         """A Lightning strategy for the next phase, if replay needs one of its own."""
 
     @contextmanager
@@ -152,7 +140,7 @@ class LocalReplay(Replay):
         return not self.buffer.n_draws and not bool(self.buffer.draw_counts().any())
 
     @override
-    def strategy(self, method: ReplayingMethod) -> "Strategy | None":
+    def strategy(self, method: "Rehearsal") -> "Strategy | None":
         return None
 
     @override

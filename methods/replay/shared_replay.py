@@ -17,12 +17,14 @@ from redwood.core.state import State
 from redwood.core.workers import rank, world_size
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.options import ReplayOptions, check_suits
-from redwood.methods.replay.replay import LocalReplay, Replay, ReplayingMethod
+from redwood.methods.replay.replay import LocalReplay, Replay
 from redwood.methods.training.step import Replayed, Rows, Step
 from redwood.settings.supervised import SupervisedSetting
 
 if TYPE_CHECKING:
     from pytorch_lightning.strategies import Strategy
+
+    from redwood.methods.replay.rehearsal import Rehearsal
 
 
 def make_replay(method: LightningMethod, setting: SupervisedSetting, *, options: ReplayOptions, draws: int) -> Replay:
@@ -116,7 +118,7 @@ class SharedReplay(Replay):
         return False
 
     @override
-    def strategy(self, method: ReplayingMethod) -> "Strategy | None":
+    def strategy(self, method: "Rehearsal") -> "Strategy | None":
         from redwood.methods.replay.async_strategy import MethodStrategy  # it starts Lightning up
 
         return MethodStrategy(method, self.memory)

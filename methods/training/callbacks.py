@@ -17,8 +17,9 @@ from redwood.core.errors import RedwoodError
 from redwood.engine.run import Run
 from redwood.engine.signals import stop
 from redwood.engine.stop_vote import StopVote
+from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.flops import FlopMeter
-from redwood.methods.training.step import Step, StepMethod
+from redwood.methods.training.step import Step
 from redwood.settings.scores.answers import Space
 
 # By how much a loss may rise: beyond it, float32 no longer tells a loss from one that is larger by what is usual.
@@ -124,7 +125,7 @@ class TrainingHooks(Callback):
     percent of the time of a small network's step.
     """
 
-    def __init__(self, method: StepMethod, flops: FlopMeter, network: nn.Module, log: TrainingLog) -> None:
+    def __init__(self, method: LightningMethod, flops: FlopMeter, network: nn.Module, log: TrainingLog) -> None:
         self._method, self._flops, self._network, self._log = method, flops, network, log
         self._last_step = 0
         self._accumulated, self._ends_early = 1, False

@@ -1,7 +1,7 @@
 """The LightningModule behind every gradient method: one training step, and the state of the run in its checkpoints."""
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -15,20 +15,18 @@ from redwood.core.seeding import random_state, set_random_state
 from redwood.core.state import State
 from redwood.core.workers import gather_objects, rank
 from redwood.engine.fingerprint import STAMP
+from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.heads import sample_losses
 from redwood.methods.training.layers import stray_layers
 from redwood.methods.training.optimizers import make_optimizer
 from redwood.methods.training.step import OnlineScorer, Step, take_step
 from redwood.settings.batch import Batch
 
-if TYPE_CHECKING:
-    from redwood.methods.lightning import LightningMethod
-
 
 class LearnerModule(LightningModule):
     """Trains `network` by the loss of `method` on the batches that `method` augments."""
 
-    def __init__(self, method: "LightningMethod", network: nn.Module) -> None:
+    def __init__(self, method: LightningMethod, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self.method = method

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,12 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from redwood.buffers.in_place import changes_of
 from redwood.core.errors import BufferInputError
-from redwood.core.state import State
-from redwood.methods.training.heads import TaskHeads
-from redwood.methods.training.unlabelled import UnlabelledMethod, unlabelled_loss
+from redwood.methods.training.unlabelled import unlabelled_loss
 from redwood.settings.batch import Batch
-from redwood.settings.phase import Phase
 from redwood.settings.scores.answers import decisions
+
+if TYPE_CHECKING:
+    from redwood.methods.lightning import LightningMethod
 
 # Layers that leave out whole branches in training: torchvision's and timm's names for stochastic depth.
 DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})

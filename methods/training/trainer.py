@@ -6,14 +6,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities import registry
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
-from torch import nn
 from typing_extensions import override
 
 from redwood.core.errors import InvalidPredictionError
@@ -21,34 +20,14 @@ from redwood.core.schema import ANYTHING, ListOf, MapOf, Number, Record, Text, c
 from redwood.core.state import State
 from redwood.engine.checkpoints import RESTART_PHASE, read_checkpoint, write_checkpoint
 from redwood.engine.launch import cluster_environment
-from redwood.engine.run import Run
+from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.callbacks import CheckpointInsidePhase, TrainingHooks, TrainingLog, usual_loss
 from redwood.methods.training.early_stopping import EarlyEnd
-from redwood.methods.training.flops import FlopMeter
 from redwood.methods.training.lean_loop import LeanEpochLoop, suits
-from redwood.methods.training.module import LearnerModule
-from redwood.methods.training.step import StepMethod
-from redwood.settings.supervised import SupervisedSetting
-
-
-class TrainedMethod(StepMethod, Protocol):
-    """What the Trainer of a phase needs of a method; see `LightningMethod`."""
-
-    run: Run
-    flops: FlopMeter
-    module: LearnerModule
-    setting: SupervisedSetting
-    clipping: Any
-    accumulate_grad_batches: int
-    patience: int
-
-    @property
-    def network(self) -> nn.Module:
-        """The network that is trained."""
 
 
 def make_trainer(
-    method: TrainedMethod, workers: int, strategy: Strategy | str, more_callbacks: Sequence[Callback]
+    method: LightningMethod, workers: int, strategy: Strategy | str, more_callbacks: Sequence[Callback]
 ) -> Trainer:
     """A Trainer for one phase: one that has trained already would stop at once (`max_epochs` is reached)."""
     run, phase = method.run, method.phase

@@ -128,7 +128,7 @@ class TestPhases:
             def on_train_start(self, trainer, pl_module):
                 used.append(type(trainer.optimizers[0]).__name__.lower())
 
-        method = Watched(optimizer=name, optimizer=Sgd(weight_decay=0.01))
+        method = Watched(optimizer={name: {"weight_decay": 0.01}})
         method.watch = Look()
         run_here(small_setting("traditional"), method)
         assert used == [name]
