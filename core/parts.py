@@ -8,6 +8,7 @@ the kind's group, or by `register`.
 
 import difflib
 import inspect
+import math
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
@@ -58,6 +59,10 @@ class Part(Sealed):
         """Check the options; a subclass checks their ranges, too."""
         make_parts(self)
         check_types(self)
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InvalidOptionError(f"--{f.name} {value} has to be a finite number.")
 
     @property
     def text(self) -> str | None:
@@ -149,13 +154,12 @@ class Kind:
 
     def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
         """The part that a text chooses, with some options; see `make`, and `find` for the errors."""
-        if usual is not None and self.text_of(usual) == text:
-            return replace(usual, **options)
-        part = self.find(text)
+        stays = usual is not None and self.text_of(usual) == text
+        part = type(usual) if stays else self.find(text)
         unknown = options.keys() - {f.name for f in fields(part)}
         if unknown:
             raise InvalidOptionError(f"--{self.option} {text} has no option {min(unknown)}; leave it out.")
-        return part(**options)
+        return replace(usual, **options) if stays else part(**options)
 
     def text_of(self, part: Part) -> str:
         """What chooses the part on the command line."""
@@ -180,7 +184,7 @@ class Kind:
 
 
 @cache
-def kinds_of(cls: type[Options]) -> dict[str, Kind]:
+def kinds_of(cls: type) -> dict[str, Kind]:
     """The fields of a class that hold parts; a subclass that gives such a field another default need not say so."""
     inherited = [base.__dataclass_fields__ for base in cls.__mro__ if is_dataclass(base)]
     found: dict[str, Kind] = {}

@@ -165,19 +165,13 @@ def add_options(
     Raises:
         UsageError: If an option is there already.
     """
-    names = [name for name in option_fields(cls) if setting is None or _is_offered(cls, name, setting)]
+    names = option_fields(cls)
     group = parser.add_argument_group(title, _first_line(cls)) if names else None
     for name in names:
         if owner.setdefault(name, title) != title:
             raise UsageError(f"{title} and {owner[name]} both have an option --{name}; rename the field of the class.")
         assert group is not None
         _add_option(group, cls, _fields(cls)[name], setting, usual)
-
-
-def _is_offered(cls: type[Any], name: str, setting: type) -> bool:
-    """Whether an option is worth being shown: of parts, whether there is a choice."""
-    kind = kinds_of(cls).get(name)
-    return kind is None or len(kind.offered_under(setting)) > 1
 
 
 def _first_line(cls: type[Any]) -> str:
@@ -214,10 +208,12 @@ def _add_option(
 
 
 def _help(cls: type[Any], wrapper: FieldWrapper, kind: Kind | None, setting: type | None, usual: Any) -> str:
-    """The comment of a field, what it may choose, and its default, for argparse."""
+    """The comment of a field, what it may choose, and its default, for argparse; nothing where there is no choice."""
     text = _comment(cls, wrapper.name)
     if kind is not None:
         known = kind.names() if setting is None else kind.offered_under(setting)
+        if len(known) < 2:
+            return argparse.SUPPRESS
         text += f": {', '.join(known)}"
     default = getattr(usual, wrapper.name) if usual is not None else _default(wrapper.field)
     if kind is not None:

@@ -348,7 +348,8 @@ class LightningMethod(Method):
         check_weights(state["network"], self.network)
         if self.model.file is not None and not self.run.is_trained and state["weights_digest"] != self.weights_digest:
             raise DataError(
-                f"--weights {self.model.file} is not the file that the run started from; give that one, by the same path."
+                f"--weights {self.model.file} is not the file that the run started from; give that one, by the same "
+                "path."
             )
         self.network.load_state_dict(state["network"])
         if "initial" in state:  # a checkpoint inside a phase is without it

@@ -16,6 +16,7 @@ from redwood.core.workers import sum_over_workers
 from redwood.methods.distillation.lwf_mc import LwFMC
 from redwood.methods.networks.last_layer import features_of
 from redwood.methods.replay.exemplars import Exemplars
+from redwood.methods.replay.parts import BUFFER_POLICIES
 from redwood.methods.replay.replay import add_incoming, stored_features
 from redwood.methods.training.step import Step
 from redwood.settings.supervised import SupervisedSetting
@@ -34,7 +35,7 @@ class ICaRL(LwFMC, Exemplars):
 
     brings: ClassVar[frozenset[str]] = frozenset({"exemplars"})
 
-    buffer_policy: str = "herding"  # which exemplars are kept: herding, class_balanced (random ones), ...
+    buffer_policy: Any = BUFFER_POLICIES.chosen("herding")  # which samples the buffer keeps, here exemplars
     herding_candidates: int = 2000  # samples of a task kept until its end, per worker, to choose exemplars from
 
     def __post_init__(self) -> None:
@@ -51,8 +52,8 @@ class ICaRL(LwFMC, Exemplars):
         super().configure(setting)
         if "losses" in self.buffer.policy.needs:
             raise InvalidOptionError(
-                f"--buffer_policy {self.buffer_policy} needs losses, but icarl chooses by features or at random; "
-                "choose another one, such as herding."
+                f"--buffer_policy {BUFFER_POLICIES.text_of(self.buffer_policy)} needs losses, but icarl chooses by "
+                "features or at random; choose another one, such as herding."
             )
         self.means: Tensor | None = self.add_state("means", None)
         self.candidates = self.add_state("candidates", self._empty_candidates())

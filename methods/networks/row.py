@@ -72,7 +72,8 @@ def as_row(network: nn.Module, method: "LightningMethod") -> nn.Module:
         network = simple_cnn(method.setting.observation_space, method.n_outputs)
     if not is_row(network):
         raise InvalidOptionError(
-            f"--method {method.reference()} needs a network whose layers stand in a row, and {method.model.text} is none; choose "
-            "--model mlp, simple_cnn or, from Python, an nn.Sequential of linear layers and convolutions."
+            f"--method {method.reference()} needs a network whose layers stand in a row, and "
+            f"{method.model.text} is none; choose --model mlp, simple_cnn or, from Python, an nn.Sequential of "
+            "linear layers and convolutions."
         )
     return network

@@ -10,6 +10,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import generator
 from redwood.core.workers import rank
 from redwood.methods.base import Composition
+from redwood.methods.replay.parts import BUFFER_SAMPLERS
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.step import Replayed, Step
 from redwood.settings.supervised import SupervisedSetting
@@ -32,12 +33,13 @@ class Exemplars(Rehearsal):
         super().__post_init__()
         if not self.union:
             return
-        for name in ("replay_ratio", "buffer_sampler"):
-            value = getattr(self, name)
-            if value != getattr(Rehearsal, name):
-                raise InvalidOptionError(
-                    f"--{name} {value} has no effect with --union true, which shows each exemplar once; leave it out."
-                )
+        sampler = BUFFER_SAMPLERS.text_of(self.buffer_sampler)
+        given = [f"--replay_ratio {self.replay_ratio}"] if self.replay_ratio != Rehearsal.replay_ratio else []
+        given += [f"--buffer_sampler {sampler}"] if sampler != "uniform" else []
+        if given:
+            raise InvalidOptionError(
+                f"{given[0]} does not go with --union true, which shows each exemplar once; leave it out."
+            )
         if self.asynchronous:
             raise InvalidOptionError("--union true does not go with --async, which draws at random; leave one out.")
 

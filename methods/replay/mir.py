@@ -1,9 +1,10 @@
 """Maximally interfered retrieval (Aljundi et al., 2019)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from redwood.methods.base import Composition
+from redwood.methods.replay.parts import BUFFER_SAMPLERS
 from redwood.methods.replay.rehearsal import Rehearsal
 
 
@@ -11,8 +12,8 @@ from redwood.methods.replay.rehearsal import Rehearsal
 class MIR(Rehearsal):
     """Replay the samples whose loss the step on the incoming ones would raise most (Algorithm 1).
 
-    Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--buffer_sampler
-    mir:candidates=100` considers more of them.
+    Of candidates that are drawn uniformly the sampler takes those of the highest rise; `--mir_candidates 100`
+    considers more of them.
 
     The step is looked ahead to as in the paper: one of plain gradient descent, at the rate that the schedule gives the
     coming step. Momentum, weight decay and what other optimizers make of a gradient are left out; with `--optimizer
@@ -25,4 +26,4 @@ class MIR(Rehearsal):
     composition: ClassVar[Composition] = Composition.ANYWHERE
     multi_label: ClassVar[bool] = True
 
-    buffer_sampler: str = "mir"  # what is drawn: mir, mir:candidates=100, or any sampler of rehearsal
+    buffer_sampler: Any = BUFFER_SAMPLERS.chosen("mir")  # which samples are drawn from it

@@ -45,7 +45,9 @@ def make_replay(method: LightningMethod, setting: SupervisedSetting, *, options:
         world = method.run.saved_by or world_size()
         replay: Replay = SharedReplay(_shared_buffer(options, setting, draws), draws, method.device, setting, world)
     else:
-        buffer = options.make_buffer("buffer", setting.seed, options.make_policy(), options.make_sampler(), **size)
+        buffer = options.make_buffer(
+            "buffer", setting.seed, options.buffer_policy.make(), options.buffer_sampler.make(), **size
+        )
         on_gpu = options.is_on_gpu(method.device)
         replay = LocalReplay(method, buffer, options.replay_ratio, on_gpu=on_gpu)
     check_suits(replay.buffer, setting)
@@ -56,10 +58,10 @@ def _shared_buffer(options: ReplayOptions, setting: SupervisedSetting, draws: in
     return AsyncRehearsalBuffer(
         options.buffer_size - options.kept_apart,
         replay=draws * max(1, round(options.replay_ratio * setting.batch_size)),
-        policy=options.make_policy(),
-        sampler=options.make_sampler(),
-        tier=options.buffer_tier,
-        directory=options.buffer_dir or None,
+        policy=options.buffer_policy.make(),
+        sampler=options.buffer_sampler.make(),
+        tier=options.buffer_tier.key,
+        directory=options.buffer_tier.directory,
         seed=derive_seed(setting.seed, "buffer"),
     )
 

@@ -1,18 +1,19 @@
 """Just-in-time learning: a model for each query, of its neighbours (Bottou and Vapnik, 1992, "Local Learning")."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from redwood.buffers import POLICIES, BufferInputError, Policy, RehearsalBuffer, Ring, StorageError
+from redwood.buffers import BufferInputError, RehearsalBuffer, Ring, StorageError
 from redwood.core.checks import check_choice, check_range
 from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.parts import make_parts
 from redwood.core.seeding import derive_seed
 from redwood.core.state import State
-from redwood.methods.replay.options import make_component
+from redwood.methods.replay.parts import BUFFER_POLICIES
 from redwood.methods.streaming.prequential import PrequentialMethod, predict_ridge, ridge_flops
 from redwood.methods.training.heads import predicts_numbers
 from redwood.settings.supervised import SupervisedSetting
@@ -35,34 +36,30 @@ class JustInTime(PrequentialMethod):
     local_model: str = "ridge"  # ridge (linear) or vote (a weighted mean; of classes, a vote)
     ridge: float = 0.01  # penalty of the squared weights of a local model
     buffer_size: int = 1000  # samples that are stored
-    # Which samples are stored: ring (the latest), reservoir, or by classes class_balanced, greedy_balanced,
-    # per_class_random or partitioning; with arguments as in rehearsal.
-    buffer_policy: str = "ring"
+    buffer_policy: Any = BUFFER_POLICIES.chosen("ring")  # which samples are stored; ring: the latest
 
     def __post_init__(self) -> None:
+        make_parts(self)
         check_range(self, "neighbours", 1)
         check_choice(self, "local_model", ("ridge", "vote"))
         check_range(self, "ridge", 1e-9)
         check_range(self, "buffer_size", 1)
-        needs = self._policy().needs & {"losses", "features"}
+        needs = self.buffer_policy.make().needs & {"losses", "features"}
         if needs:
             raise InvalidOptionError(
-                f"--buffer_policy {self.buffer_policy} goes by {min(needs)}, and just_in_time trains no network that "
-                "has any; choose another one, such as ring or reservoir."
+                f"--buffer_policy {BUFFER_POLICIES.text_of(self.buffer_policy)} goes by {min(needs)}, and "
+                "just_in_time trains no network that has any; choose another one, such as ring or reservoir."
             )
-
-    def _policy(self) -> Policy:
-        return make_component("buffer_policy", self.buffer_policy, POLICIES)
 
     def configure(self, setting: SupervisedSetting) -> None:
         """Start with no samples."""
-        policy = self._policy()
+        policy = self.buffer_policy.make()
         # With one label for all, a ring holds the latest samples of the stream, and not of each class.
         self._one_label = isinstance(policy, Ring)
         if predicts_numbers(setting.action_space) and "labels" in policy.needs and not self._one_label:
             raise InvalidOptionError(
-                f"--buffer_policy {self.buffer_policy} goes by classes, but the targets of {setting.dataset} are "
-                "numbers; choose another one, such as ring or reservoir."
+                f"--buffer_policy {BUFFER_POLICIES.text_of(self.buffer_policy)} goes by classes, but the targets "
+                f"of {setting.dataset} are numbers; choose another one, such as ring or reservoir."
             )
         super().configure(setting)
         self.buffer = self.add_state("buffer", self._empty_buffer(), buffer=True)
@@ -71,7 +68,7 @@ class JustInTime(PrequentialMethod):
 
     def _empty_buffer(self) -> RehearsalBuffer:
         seed = derive_seed(self.setting.seed, "database")
-        return RehearsalBuffer(self.buffer_size, policy=self._policy(), tier="host", seed=seed)
+        return RehearsalBuffer(self.buffer_size, policy=self.buffer_policy.make(), tier="host", seed=seed)
 
     @override
     def forget(self) -> None:

@@ -48,7 +48,7 @@ class OptimizerPart(Part):
         trial.grad = torch.ones(2, 2)
         try:
             self.make([{"params": [trial]}], lr=0.1).step()  # type: ignore[no-untyped-call]
-        except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
             given = " ".join(f"--{name} {value}" for name, value in self.arguments().items())
             raise InvalidOptionError(
                 f"--optimizer {OPTIMIZERS.text_of(self)} cannot be made with {given} ({reason_of(error)})."
@@ -93,8 +93,8 @@ OPTIMIZERS = _Optimizers("optimizer", OptimizerPart, "redwood.optimizers")
 def _of_torch(name: str) -> type[OptimizerPart]:
     """The part of an optimizer of torch, by its name in small letters."""
     maker = TORCH[name]
-    # Penalties have an `alpha`, and the training regime an `lr_decay`.
-    renamed = {other: f"{name}_{other}" for other in ("alpha", "lr_decay")}
+    # Penalties have an `alpha`, the training regime an `lr_decay`, and a buffer's policy a `rho`.
+    renamed = {other: f"{name}_{other}" for other in ("alpha", "lr_decay", "rho")}
     options = options_from(maker, NOT_OFFERED, renamed)
     for option in options:
         if option[0] == "weight_decay":
@@ -114,7 +114,10 @@ def _remade(name: str, arguments: dict[str, Any]) -> OptimizerPart:
     return _of_torch(name)(**arguments)
 
 
-Sgd, Adam, AdamW = _of_torch("sgd"), _of_torch("adam"), _of_torch("adamw")
+# By name, for Python; all others are `OPTIMIZERS.find("rmsprop")`.
+Sgd: Any = _of_torch("sgd")
+Adam: Any = _of_torch("adam")
+AdamW: Any = _of_torch("adamw")
 
 
 def make_optimizer(method: "LightningMethod", phase_steps: int, passes: float) -> tuple[Optimizer, LambdaLR | None]:

@@ -15,7 +15,6 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from redwood.buffers.in_place import changes_of
 from redwood.core.errors import BufferInputError
-from redwood.methods.training.unlabelled import unlabelled_loss
 from redwood.settings.batch import Batch
 from redwood.settings.scores.answers import decisions
 

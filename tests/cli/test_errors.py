@@ -204,8 +204,11 @@ CASES = {
     "clash with the setting": ([*PAIR[:2], "--method", "clash.py:WithSettingOption"], "both have an option --seed"),
     # rehearsal buffers
     "no room": ([*REHEARSAL, "--buffer_size", "0"], "--buffer_size 0 has to be at least 1"),
-    "unknown policy": ([*REHEARSAL, "--buffer_policy", "rong"], "'rong'. Did you mean ring?"),
-    "unknown argument": ([*REHEARSAL, "--buffer_policy", "ring:k=3"], "ring has no argument 'k'; it takes none"),
+    "unknown policy": ([*REHEARSAL, "--buffer_policy", "rong"], "--buffer_policy rong is unknown; did you mean ring"),
+    "option of another policy": (
+        [*REHEARSAL, "--quota", "3"],
+        "--quota belongs to --buffer_policy per_class_random; add that, or leave --quota out",
+    ),
     "negative ratio": ([*REHEARSAL, "--replay_ratio", "-1"], "--replay_ratio -1.0 has to be at least 0"),
     "no folder for the buffer": (
         [*REHEARSAL, "--buffer_tier", "mmap", "--buffer_dir", "nowhere"],

@@ -68,6 +68,9 @@ from redwood.methods.streaming.ranpac import RanPAC
 from redwood.methods.streaming.slda import SLDA
 from redwood.methods.training import callbacks
 from redwood.methods.training.optimizers import Sgd
+from redwood.methods.training.recipe import ClipNorm, ClipValue
+from redwood.methods.training.schedules import Milestones, WarmupCosine
+from redwood.methods.training.unlabelled import Learned
 from redwood.settings.results import Results
 from tests.cli.command import content
 from tests.label_sets import few_label_sets
@@ -133,12 +136,10 @@ CASES = {
         partial(
             Rehearsal,
             buffer_size=20,
-            optimizer="nadam",
-            optimizer_options=["betas=0.8,0.9"],
+            optimizer={"nadam": {"betas": (0.8, 0.9)}},
             lr=0.01,
-            lr_schedule="warmup_cosine",
-            warmup=0.5,
-            clip_norm=0.5,
+            lr_schedule=WarmupCosine(0.5),
+            clipping=ClipNorm(0.5),
             augmentation="RandomCrop(8,padding=1)+ColorJitter(0.4)",
         ),
     ),
@@ -150,9 +151,8 @@ CASES = {
             buffer_size=20,
             optimizer=Sgd(momentum=0.9),
             accumulate_grad_batches=2,
-            lr_schedule="milestones",
-            milestones=[1],
-            clip_value=0.1,
+            lr_schedule=Milestones([1]),
+            clipping=ClipValue(0.1),
             optimizer_state="keep",
         ),
     ),
@@ -192,7 +192,7 @@ CASES = {
     "async_rehearsal": ("class_incremental", {"batch_size": 32}, partial(AsyncRehearsal, buffer_size=20)),
     "der_pp, async": ("continual", {"batch_size": 32}, partial(DERpp, buffer_size=20, asynchronous=True)),
     "agem": ("class_incremental", {}, partial(AGEM, buffer_size=20)),
-    "mir": ("task_incremental", {}, partial(MIR, buffer_size=20, buffer_sampler="mir:candidates=18")),
+    "mir": ("task_incremental", {}, partial(MIR, buffer_size=20, buffer_sampler={"mir": {"mir_candidates": 18}})),
     "generative_rehearsal": (
         "class_incremental",
         {},
@@ -241,7 +241,7 @@ CASES = {
     "per_class_random": (
         "class_incremental",
         {},
-        partial(DER, buffer_size=20, buffer_policy="per_class_random:quota=2"),
+        partial(DER, buffer_size=20, buffer_policy={"per_class_random": {"quota": 2}}),
     ),
     "background": (
         "class_incremental",
@@ -251,9 +251,7 @@ CASES = {
     "labels on request": (
         "label_budget",
         {"passes": 1, "label_budget": 0.3, "batch_size": 4, "label_delay": 3},
-        partial(
-            normalised, Rehearsal, buffer_size=20, query_rule="margin", pseudo_labels=0.2, consistency=1.0, dropout=0.1
-        ),
+        partial(normalised, Rehearsal, buffer_size=20, query_rule="margin", unlabelled=Learned(0.2, 1.0), dropout=0.1),
     ),
     "late labels": (
         "online_class_incremental",

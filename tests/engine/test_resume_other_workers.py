@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from pytorch_lightning import Callback
@@ -45,7 +46,7 @@ class Cut:
 @dataclass
 class CutAsync(Cut, AsyncRehearsal):
     buffer_size: int = SIZE  # samples that the buffer holds
-    buffer_policy: str = "class_balanced"  # What is kept
+    buffer_policy: Any = "class_balanced"  # which samples the buffer keeps
 
 
 @dataclass

@@ -18,8 +18,7 @@ def test_whatever_would_run_code_is_refused(name, reference):
     "options",
     [
         {"dataset": "data/file.npz", "model": "resnet18", "backbone": "identity", "env": "ALE/Pong-v5"},
-        {"dataset": "drift_regression:gradual", "buffer_policy": "ring:k=3", "model": None},
-        {"model": "mlp:widths=400-400,mean=0,deviation=1"},
+        {"dataset": "drift_regression:gradual", "buffer_policy": "ring", "model": None},
         {"dataset": "hf:folder/cats.py:v2", "background": "hf:user/cats", "model": "mlp"},
         {"dataset": "continuum:CORe50", "method": "redwood.methods.regularisation.ewc:EWC"},
     ],

@@ -7,6 +7,7 @@ import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from redwood.methods.base import Method
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
 from redwood.settings import get_setting
 from redwood.settings.tree import ClassIncrementalSetting
 from tests.methods.helpers import one_sentence, refused
@@ -37,7 +39,7 @@ class Written(EWC, Rehearsal):
 @dataclass
 class OtherDefaults(LightningMethod):
     composition = Composition.ANYWHERE
-    momentum: float = 0.9  # momentum of sgd
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
 
 
 class TestClass:
@@ -64,8 +66,8 @@ class TestClass:
         assert get_method("ewc+dtp").composition is Composition.FIRST
 
     def test_a_default_of_any_of_them_counts(self):
-        assert compose(EWC, OtherDefaults)().momentum == 0.9
-        assert compose(OtherDefaults, EWC)().momentum == 0.9
+        assert compose(EWC, OtherDefaults)().optimizer.momentum == 0.9
+        assert compose(OtherDefaults, EWC)().optimizer.momentum == 0.9
 
     def test_a_subclass_with_a_loss_of_its_own_stands_last(self):
         @dataclasses.dataclass
@@ -95,7 +97,7 @@ class TestClass:
 
     def test_three(self):
         cls = compose(EWC, OtherDefaults, get_method("er_ace"))
-        assert {"ewc_lambda", "momentum", "buffer_size"} <= {f.name for f in dataclasses.fields(cls)}
+        assert {"ewc_lambda", "optimizer", "buffer_size"} <= {f.name for f in dataclasses.fields(cls)}
 
     def test_a_method_of_ones_own(self, tmp_path):
         file = tmp_path / "own.py"
@@ -299,4 +301,4 @@ def test_options_of_one_name_but_two_meanings_are_not_joined():
     for methods in ((Sharper, EWC), (EWC, Sharper)):
         with refused("Sharper and EWC both have an option ewc_lambda; rename the field of Sharper"):
             compose(*methods)
-    assert compose(OtherDefaults, EWC)().momentum == 0.9
+    assert compose(OtherDefaults, EWC)().optimizer.momentum == 0.9

@@ -92,7 +92,7 @@ def test_it_stays_as_it_was_given_and_each_run_starts_from_it(name):
     assert [p.requires_grad for p in network.parameters()] == flags
     assert not any(part._forward_hooks for part in network.modules())
     assert all(p.grad is None for p in network.parameters())
-    assert method.network is not network and method.model is network
+    assert method.network is not network and method.model.module is network
     assert not {id(p) for p in network.parameters()} & {id(p) for p in method.network.parameters()}
     assert comparable(run_here(setting, method)) == comparable(first)
 

@@ -14,6 +14,7 @@ from redwood.methods import get_method
 from redwood.methods.baselines import Finetune, Joint
 from redwood.methods.networks import build_network
 from redwood.methods.networks.inputs import AsPublished
+from redwood.methods.networks.parts import GivenNetwork, Network, PublishedNetwork
 from redwood.methods.streaming.slda import SLDA
 from tests.methods.helpers import configured, one_sentence
 from tests.small_runs import comparable, run_here, small_setting
@@ -36,7 +37,7 @@ def save(path: Path, seed: int) -> str:
 
 
 def options(weights: str, trainable: str = "all") -> dict[str, Any]:
-    return {"model": TIMM, "weights": weights, "input_size": 16, "trainable": trainable}
+    return {"model": PublishedNetwork(TIMM, weights, trainable, input_size=16)}
 
 
 def frozen(method: Any) -> dict[str, torch.Tensor]:
@@ -72,19 +73,19 @@ class Watch:
         self.before = frozen(self)
 
 
-@pytest.mark.parametrize("trainable", ["head", "lora:r=2"])
+@pytest.mark.parametrize("trainable", ["head", "lora"])
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in METHODS])
 @pytest.mark.few(2)
 def test_methods_leave_frozen_weights_and_statistics_as_they_are(name: str, trainable: str) -> None:
     cls = get_method(name)
-    method: Any = type(f"Watched{cls.__name__}", (Watch, cls), {})(model="slim_resnet18", trainable=trainable)
+    method: Any = type(f"Watched{cls.__name__}", (Watch, cls), {})(model=Network("slim_resnet18", trainable=trainable))
     run_here(small_setting("task_incremental", passes=1, nb_tasks=2), method)
     after = method.network.state_dict()
     assert len(method.before) > 50
     assert all(torch.equal(value, after[key]) for key, value in method.before.items())
 
 
-@pytest.mark.parametrize("trainable", ["all", "last_block", "head", "lora:r=2"])
+@pytest.mark.parametrize("trainable", ["all", "last_block", "head", "lora"])
 @pytest.mark.few(1)
 def test_another_method_goes_on_from_the_state_without_the_file(trainable: str, weights: str) -> None:
     setting = small_setting("class_incremental", passes=1)
@@ -115,20 +116,20 @@ def test_every_run_starts_from_the_file(weights: str) -> None:
 @pytest.mark.slow
 def test_parameters_and_flops_of_parts() -> None:
     costs = {}
-    for trainable in ("all", "last_block", "head", "lora:r=1"):
-        method = Finetune(model="slim_resnet18", trainable=trainable)
+    for trainable in ("all", "last_block", "head", "lora"):
+        method = Finetune(model=Network("slim_resnet18", trainable=trainable))
         run_here(small_setting("class_incremental", passes=1), method)
         costs[trainable] = method.costs()
     flops = [costs[name]["training_flops"] for name in ("head", "last_block", "all")]
     assert flops == sorted(set(flops))
-    assert costs["head"]["parameters"] == costs["all"]["parameters"] < costs["lora:r=1"]["parameters"]
+    assert costs["head"]["parameters"] == costs["all"]["parameters"] < costs["lora"]["parameters"]
 
 
 class Stopped(Exception):
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize("trainable", ["head", "lora:r=2"])
+@pytest.mark.parametrize("trainable", ["head", "lora"])
 @pytest.mark.few(1)
 def test_a_resumed_run_ends_alike(trainable: str, weights: str, tmp_path: Path, monkeypatch: Any) -> None:
     setting, method = small_setting("class_incremental", passes=1), get_method("ewc")
@@ -176,8 +177,8 @@ def test_a_function_of_the_user(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
     torch.save(network.state_dict(), tmp_path / "own.pth")
     name = f"{tmp_path / 'own.py'}:make"
-    for trainable in ("head", "lora:r=2"):
-        method = Finetune(model=name, weights=str(tmp_path / "own.pth"), trainable=trainable)
+    for trainable in ("head", "lora"):
+        method = Finetune(model=Network(name, str(tmp_path / "own.pth"), trainable))
         run_here(small_setting("class_incremental", passes=1), method)
         state = method.network.state_dict()
         kept = state["1.weight"] if trainable == "head" else state["1.base_layer.weight"]
@@ -187,7 +188,7 @@ def test_a_function_of_the_user(tmp_path: Path) -> None:
 def test_a_module_given_from_python_is_trained_in_part() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10)).double()
     network[1].register_forward_pre_hook(lambda module, args: (args[0].double(),))
-    method = Finetune(model=network, trainable="lora:r=2")
+    method = Finetune(model=GivenNetwork(network, trainable="lora"))
     setting = small_setting("class_incremental", passes=1)
     first = run_here(setting, method, precision="64-true")
     assert comparable(run_here(setting, method, precision="64-true")) == comparable(first)
@@ -210,15 +211,27 @@ def few() -> Any:
 @pytest.mark.parametrize(
     ("name", "given", "sentence"),
     [
-        ("finetune", {"weights": "none.pth"}, "--weights none.pth does not exist; give the path of a state dict"),
-        ("finetune", {"input_size": -1}, "--input_size -1"),
-        ("finetune", {"input_size": 32}, "--input_size 32 is for models of torchvision and timm"),
-        ("finetune", {"trainable": "some"}, "--trainable 'some' has to be all, last_block, head or lora"),
-        ("finetune", {"model": nn.Linear(1, 1), "weights": "a.pth"}, "--weights a.pth is for a network given by name"),
-        ("finetune", {"trainable": "last_block"}, "in auto none can be told"),
-        ("mntdp", {"trainable": "head"}, "--trainable head does not go with mntdp, which builds"),
-        ("finetune_from", {"weights": "a.pth"}, "--weights a.pth does not go with finetune_from"),
-        ("hard_moe", {"expert_models": ["mlp"], "trainable": "head"}, "--trainable head does not go with HardMoE"),
+        (
+            "finetune",
+            {"model": Network(weights="none.pth")},
+            "--weights none.pth does not exist; give the path of a state dict",
+        ),
+        ("finetune", {"model": {"resnet18": {"input_size": -1}}}, "--input_size -1"),
+        ("finetune", {"model": {"auto": {"input_size": 32}}}, "--model auto has no option input_size; leave it out"),
+        (
+            "finetune",
+            {"model": {"mlp": {"widths": [0]}}},
+            "--widths 0 has to be a number of units for each hidden layer",
+        ),
+        ("finetune", {"model": {"mlp": {"deviation": 0.0}}}, "--deviation 0.0 has to be at least"),
+        ("finetune", {"model": Network(trainable="last_block")}, "in auto none can be told"),
+        ("mntdp", {"model": Network(trainable="head")}, "--trainable head does not go with mntdp, which builds"),
+        ("finetune_from", {"model": Network(weights="a.pth")}, "--weights a.pth does not go with finetune_from"),
+        (
+            "hard_moe",
+            {"expert_models": ["mlp"], "model": Network(trainable="head")},
+            "--trainable head does not go with hard_",
+        ),
     ],
 )
 def test_refused(name: str, given: dict[str, Any], sentence: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune, StableSGD
 from redwood.methods.training.optimizers import Sgd
+from redwood.methods.training.schedules import DecayingRate
 from redwood.settings.tree import DomainIncrementalSetting
 from tests.methods.test_lightning import Watched, watch
 from tests.samples import numbered
@@ -22,35 +23,35 @@ class TestDecay:
 
     @pytest.mark.parametrize("state", ["reset", "keep"])
     def test_phase_t_starts_at_the_rate_times_decay_to_the_t(self, state):
-        rates = self.first_rates(lr_decay=0.4, optimizer=Sgd(momentum=0.9), optimizer_state=state)
+        rates = self.first_rates(regime=DecayingRate(0.4), optimizer=Sgd(momentum=0.9), optimizer_state=state)
         assert rates == pytest.approx([0.1, 0.04, 0.016])
 
     def test_all_steps_of_a_phase_have_its_rate(self):
-        method = watch(method=Watched(lr=0.1, lr_decay=0.5, optimizer_state="keep"))
+        method = watch(method=Watched(lr=0.1, regime=DecayingRate(0.5), optimizer_state="keep"))
         assert [set(phase) for phase in method.watch.rates] == [{0.1}, {0.05}, {0.025}]
 
     def test_it_stops_at_the_floor(self):
-        assert self.first_rates(lr_decay=0.1, lr_floor=0.02) == pytest.approx([0.1, 0.02, 0.02])
+        assert self.first_rates(regime=DecayingRate(0.1, 0.02)) == pytest.approx([0.1, 0.02, 0.02])
 
     def test_a_floor_above_the_rate_does_not_raise_it(self):
         assert self.first_rates(lr=1e-6) == [1e-6] * 3
-        assert self.first_rates(lr=1e-6, lr_decay=0.5) == [1e-6] * 3
+        assert self.first_rates(lr=1e-6, regime=DecayingRate(0.5)) == [1e-6] * 3
 
     def test_it_multiplies_the_schedule(self):
         """Of a cosine that is kept phase t starts at (1 + cos(pi t / 3)) / 2."""
-        rates = self.first_rates(lr_decay=0.5, lr_schedule="cosine", optimizer_state="keep")
+        rates = self.first_rates(regime=DecayingRate(0.5), lr_schedule="cosine", optimizer_state="keep")
         assert rates == pytest.approx([0.1, 0.5 * 0.075, 0.25 * 0.025])
 
     def test_there_is_none_where_no_boundary_is_announced(self):
-        assert self.first_rates("task_agnostic", lr_decay=0.4) == [0.1]
+        assert self.first_rates("task_agnostic", regime=DecayingRate(0.4)) == [0.1]
 
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"lr_decay": 0.0}, "--lr_decay 0.0 has to be greater than 0 and at most 1"),
-            ({"lr_decay": 1.5}, "--lr_decay 1.5 has to be"),
-            ({"lr_decay": float("nan")}, "--lr_decay nan has to be"),
-            ({"lr_floor": -1.0}, "--lr_floor -1.0 has to be at least 0"),
+            ({"regime": {"decaying": {"lr_decay": 0.0}}}, "--lr_decay 0.0 has to be greater than 0 and at most 1"),
+            ({"regime": {"decaying": {"lr_decay": 1.5}}}, "--lr_decay 1.5 has to be"),
+            ({"regime": {"decaying": {"lr_decay": float("nan")}}}, "--lr_decay nan has to be"),
+            ({"regime": {"decaying": {"lr_floor": -1.0}}}, "--lr_floor -1.0 has to be at least 0"),
         ],
     )
     def test_values_out_of_range(self, options, sentence):

@@ -13,6 +13,7 @@ from redwood.experiments.pairs import Pair
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.optimizers import Sgd
 from redwood.settings import ClassIncrementalSetting, ContinualSetting, OnlineClassIncrementalSetting
 from redwood.settings.config import describe_options, describe_run, refuse_marked
 from redwood.settings.rl.tree import ContinualRLSetting
@@ -67,7 +68,7 @@ def test_lists_of_what_only_python_can_give():
 
 def test_numbers_of_numpy_are_written_as_numbers():
     """YAML has no names for them."""
-    method = Finetune(lr=np.float64(0.01), momentum=np.float32(0.5))
+    method = Finetune(lr=np.float64(0.01), optimizer=Sgd(momentum=np.float32(0.5)))
     setting = ClassIncrementalSetting(seed=np.int64(3), increment=[np.int64(5), 5])
     config = yaml.safe_load(yaml.safe_dump(describe_run(setting, method, Run())))
     assert (config["lr"], config["momentum"], config["seed"], config["increment"]) == (0.01, 0.5, 3, [5, 5])

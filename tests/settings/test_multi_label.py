@@ -14,6 +14,7 @@ from redwood.core.errors import DataError, InvalidOptionError, InvalidPrediction
 from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.table import METHODS
+from redwood.methods.training.unlabelled import Learned
 from redwood.settings import ClassIncrementalSetting, get_setting
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.files import load
@@ -352,7 +353,7 @@ class TestMethods:
 
 class TestOtherNodes:
     @pytest.mark.parametrize(
-        "options", [{"query_rule": "margin"}, {"pseudo_labels": 0.9}, {"consistency": 1.0}], ids=lambda o: next(iter(o))
+        "options", [{"query_rule": "margin"}, {"unlabelled": Learned(0.9)}], ids=lambda o: next(iter(o))
     )
     def test_what_needs_probabilities_of_classes_is_refused(self, options):
         with pytest.raises(InvalidOptionError, match=f"--{next(iter(options))} .* goes by the probabilities"):

@@ -23,6 +23,7 @@ from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
+from redwood.methods.networks.parts import MultiLayerPerceptron
 from redwood.methods.replay.gdumb import GDumb
 from redwood.methods.replay.generative import GenerativeRehearsal
 from redwood.settings import Dataset, get_setting
@@ -39,6 +40,8 @@ X = ALL.x_test[torch.arange(60)]
 SAME_OUTPUTS = ["finetune", "rehearsal", "der_pp", "ewc", "si", "lwf", "agem", "gdumb", "ncm"]
 NEW_CLASSES = ["ncm", "slda", "ranpac", "moving_window", "just_in_time"]
 GROWING = ["rehearsal", "der_pp", "ewc", "lwf", "icarl", "bic", "wa", "ncm"]
+
+NARROW = MultiLayerPerceptron(widths=[4, 4])
 
 
 def save(path, classes, tasks=None):
@@ -168,16 +171,16 @@ class TestNewClasses:
     @pytest.mark.parametrize(
         "options",
         [
-            {"method": "ewc", "model": "mlp:widths=4-4"},
+            {"method": "ewc", "model": NARROW},
             {
                 "method": "finetune",
-                "model": "mlp:widths=4-4",
+                "model": NARROW,
                 "optimizer": "adam",
                 "optimizer_state": "keep",
                 "lr": 0.01,
             },
             {"method": "rehearsal", "buffer_size": 4},
-            {"method": "lwf", "model": "mlp:widths=4-4"},
+            {"method": "lwf", "model": NARROW},
         ],
         ids=lambda options: options["method"],
     )

@@ -10,6 +10,7 @@ import redwood
 from redwood.methods import get_method
 from redwood.methods.networks import build_network
 from redwood.methods.networks.inputs import AsPublished
+from redwood.methods.networks.parts import PublishedNetwork
 from tests.small_runs import small_setting
 
 SPACE = small_setting("class_incremental").observation_space
@@ -21,8 +22,8 @@ TORCHVISION, TIMM = "shufflenet_v2_x0_5", "timm:test_vit"
     [
         ("rehearsal", TORCHVISION, {}),
         ("rehearsal", TIMM, {"trainable": "last_block"}),
-        ("ewc", TIMM, {"trainable": "lora:r=2"}),
-        ("finetune", TORCHVISION, {"trainable": "lora:r=2"}),
+        ("ewc", TIMM, {"trainable": "lora"}),
+        ("finetune", TORCHVISION, {"trainable": "lora"}),
         ("slda", TORCHVISION, {}),
         ("hard_moe", "mlp", {"backbone": TORCHVISION}),
     ],
@@ -38,7 +39,7 @@ def test_a_round_trip(method: str, model: str, options: dict[str, Any], tmp_path
     elif method == "hard_moe":
         options = {"model": model, "backbone_weights": str(weights)} | options
     else:
-        options = {"model": model, "weights": str(weights), "input_size": 32} | options
+        options = {"model": PublishedNetwork(model, str(weights), input_size=32, **options)}
     setting = small_setting("class_incremental", passes=1, nb_tasks=2)
     learner = get_method(method)(**options)
     setting.apply(learner, run_dir=str(tmp_path / "run"), quiet=True, accelerator="cpu")

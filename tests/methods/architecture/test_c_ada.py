@@ -6,6 +6,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.c_ada import CAda
 from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
+from redwood.methods.networks.parts import Network
 from redwood.methods.training.optimizers import Sgd
 from tests.methods.helpers import batch_of, configured, step_of
 from tests.samples import few_digits
@@ -73,7 +74,7 @@ class TestExtractor:
         space = small_setting("class_incremental").observation_space
         network = build_network("mlp", space, 10)
         torch.save(network.state_dict(), tmp_path / "weights.pth")
-        method = configured(CAda(model="mlp", extractor_tasks=0, weights=str(tmp_path / "weights.pth")))
+        method = configured(CAda(model=Network("mlp", str(tmp_path / "weights.pth")), extractor_tasks=0))
         own, given = method.adapted.network.state_dict(), network.state_dict()
         assert all(torch.equal(own[name], given[name]) for name in given if not name.startswith("head"))
 
@@ -86,8 +87,7 @@ class TestExtractor:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"weights": "none.pth"}, "--weights none.pth does not exist"),
-            ({"weights": "a.pth", "model": torch.nn.Linear(1, 1)}, "is for a network given by name"),
+            ({"model": Network(weights="none.pth")}, "--weights none.pth does not exist"),
             ({"optimizer_state": "keep"}, "--optimizer_state keep does not go with c_ada"),
             ({"extractor_tasks": -1}, "--extractor_tasks"),
             ({"column_width": 0}, "--column_width"),

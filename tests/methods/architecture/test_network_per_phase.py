@@ -7,6 +7,7 @@ from redwood.methods.architecture.hat import HAT
 from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.pnn import PNN
 from redwood.methods.baselines import Finetune
+from redwood.methods.training.optimizers import Adam, AdamW, Sgd
 from redwood.settings.data.dataset import Dataset
 from tests.methods.helpers import configured
 from tests.methods.rows import IDS, N_TASKS, answers, forgets, normalised_row, plain, watched
@@ -14,9 +15,9 @@ from tests.small_runs import small_setting
 
 METHODS = (PackNet, HAT, PNN)
 OPTIMIZERS = {
-    "momentum": {"momentum": 0.9, "weight_decay": 0.1, "optimizer_state": "keep"},
-    "adam": {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.1, "optimizer_state": "keep", "model": "simple_cnn"},
-    "normalisation": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1},
+    "momentum": {"optimizer": Sgd(momentum=0.9, weight_decay=0.1), "optimizer_state": "keep"},
+    "adam": {"optimizer": Adam(weight_decay=0.1), "lr": 0.01, "optimizer_state": "keep", "model": "simple_cnn"},
+    "normalisation": {"optimizer": AdamW(weight_decay=0.1), "lr": 0.01},
 }
 
 

@@ -5,6 +5,7 @@ from torch import nn
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.architecture.masked_update import FREE
 from redwood.methods.architecture.packnet import PackNet
+from redwood.methods.networks.parts import Network
 from tests.methods.helpers import configured
 from tests.methods.rows import N_TASKS, RESIDUAL, forgets, watched
 from tests.small_runs import NormalisedNetwork
@@ -89,9 +90,9 @@ class TestCapacity:
         assert not forgets(method)
         assert any("downsample" in name or "shortcut" in name for name in method.owner)
 
-    @pytest.mark.parametrize("trainable", ["last_block", "lora:r=2"])
+    @pytest.mark.parametrize("trainable", ["last_block", "lora"])
     def test_what_is_frozen_from_the_start_belongs_to_no_task(self, trainable):
-        method = watched(PackNet, model="slim_resnet18", trainable=trainable, setting={"passes": 1})
+        method = watched(PackNet, model=Network("slim_resnet18", trainable=trainable), setting={"passes": 1})
         assert not forgets(method)
         learned = {name for name, p in method.network.named_parameters() if p.requires_grad}
         matrices = {name for name in learned if method.network.get_parameter(name).dim() > 1}

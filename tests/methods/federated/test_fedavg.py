@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.federated.fedavg import FedAvg, average
 from redwood.methods.federated.fedssi import FedSSI
+from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
 from tests.methods.helpers import one_sentence
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
@@ -131,7 +132,7 @@ class CutSSI(FedSSI):
     """Ends the process before a step of the second phase, if `cut` says which."""
 
     cut: ClassVar[int] = -1
-    momentum: float = 0.9  # momentum of sgd
+    optimizer: Any = OPTIMIZERS.chosen(Sgd(momentum=0.9))  # algorithm that changes the weights
     dropout: float = 0.2  # share of the hidden activations dropped in training (Mirzadeh et al., 2020)
 
     def callbacks(self):
@@ -151,7 +152,7 @@ def run_alone_and_shared(cls, options, method_options):
 
 
 METHODS = {
-    "fedavg": (FedAvg, {"momentum": 0.9}),
+    "fedavg": (FedAvg, {"optimizer": Sgd(momentum=0.9)}),
     "dropout": (FedAvg, {"dropout": 0.5, "optimizer": "adam", "lr": 0.01}),
     "fedssi": (FedSSI, {"ssi_c": 1.0}),
 }

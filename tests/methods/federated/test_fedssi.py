@@ -149,8 +149,8 @@ class TestRuns:
     def test_without_a_penalty_it_is_fedavg(self):
         options = {"client_skew": 10.0, "participation": 0.5}
         found, expected = (
-            trained(FedSSI(ssi_c=0.0, optimizer=Sgd(momentum=0.9, momentum=0.9)), **options),
-            trained(FedAvg(momentum=0.9), **options),
+            trained(FedSSI(ssi_c=0.0, optimizer=Sgd(momentum=0.9)), **options),
+            trained(FedAvg(optimizer=Sgd(momentum=0.9)), **options),
         )
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
 

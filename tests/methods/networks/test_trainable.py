@@ -1,6 +1,7 @@
 """What of a network is trained, and what stays as it is."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torchvision import models
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import build_network
 from redwood.methods.networks.last_layer import output_layer
-from redwood.methods.networks.trainable import check_trainable, set_trainable
+from redwood.methods.networks.parts import Network
+from redwood.methods.networks.trainable import TRAINABLE, Head, LowRank, Trainable
 from tests.methods.helpers import one_sentence
 from tests.methods.networks.spaces import images
 
@@ -18,10 +20,10 @@ SPACE = images(3, 32, 32)
 X = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def made(name: str, trainable: str) -> nn.Module:
+def made(name: str, trainable: str | Trainable) -> nn.Module:
     torch.manual_seed(2)
     network = build_network(name, SPACE, 5)
-    set_trainable(network, trainable, SPACE, name)
+    TRAINABLE.make(trainable).freeze(network, SPACE, name)  # type: ignore[attr-defined]
     return network
 
 
@@ -61,7 +63,7 @@ def test_the_last_block_and_what_follows_it(name: str) -> None:
     assert trained(network) == expected
 
 
-@pytest.mark.parametrize("trainable", ["head", "last_block", "lora:r=2"])
+@pytest.mark.parametrize("trainable", ["head", "last_block", "lora"])
 @pytest.mark.parametrize("name", ["slim_resnet18", "timm:test_resnet"])
 def test_a_step_changes_what_is_trained_alone(name: str, trainable: str) -> None:
     network = made(name, trainable)
@@ -73,7 +75,7 @@ def test_a_step_changes_what_is_trained_alone(name: str, trainable: str) -> None
     statistics = {key for key in moved if "running" in key or "num_batches" in key}
     # timm's residual branches start at zero: behind them adapters learn nothing in the first steps.
     assert moved - statistics == trained(network) or (name.startswith("timm") and moved < trained(network))
-    blocks = {"head": [], "last_block": BLOCKS[name], "lora:r=2": []}[trainable]
+    blocks = {"head": [], "last_block": BLOCKS[name], "lora": []}[trainable]
     assert all(any(key.startswith(f"{block}.") for block in blocks) for key in statistics)
     assert bool(statistics) == (trainable == "last_block")
 
@@ -90,14 +92,14 @@ def test_statistics_stay_frozen_in_a_copy_and_whoever_calls_train() -> None:
 def test_frozen_parameters_of_a_given_module_stay_frozen() -> None:
     network = build_network("mlp", SPACE, 5)
     network.head.bias.requires_grad_(False)  # type: ignore[union-attr,operator]
-    set_trainable(network, "head", SPACE, "mlp")
+    Head().freeze(network, SPACE, "mlp")
     assert trained(network) == {"head.weight"}
 
 
 def test_a_module_that_is_frozen_as_a_whole() -> None:
     network = build_network("mlp", SPACE, 5).requires_grad_(False)
     with pytest.raises(InvalidOptionError, match="--trainable head leaves nothing of mlp to train"):
-        set_trainable(network, "head", SPACE, "mlp")
+        Head().freeze(network, SPACE, "mlp")
 
 
 @pytest.mark.parametrize("name", ["mlp", "simple_cnn"])
@@ -117,7 +119,7 @@ class TestLora:
         assert output_layer(adapted, SPACE, "x") in set(adapted.modules())
 
     def test_rank_alpha_and_targets(self) -> None:
-        network = made("timm:test_vit", "lora:r=3,alpha=6,targets=qkv+proj")
+        network = made("timm:test_vit", LowRank(3, 6, ["qkv", "proj"]))
         matrices = {key: p for key, p in network.named_parameters() if "lora_" in key}
         assert {key.partition(".lora_")[0].rpartition(".")[2] for key in matrices} == {"qkv", "proj"}
         assert {min(p.flatten(1).shape) for p in matrices.values()} == {3}
@@ -125,7 +127,7 @@ class TestLora:
         assert trained(network) == {*matrices, "model.head.weight", "model.head.bias"}
 
     def test_what_a_matrix_pair_adds(self) -> None:
-        network = made("mlp", "lora:r=2,alpha=4")
+        network = made("mlp", LowRank(2, 4))
         layer = network.features[1]  # type: ignore[index]
         torch.nn.init.normal_(layer.lora_B.default.weight)
         x = torch.randn(3, 3072)
@@ -143,28 +145,24 @@ class TestLora:
                 return scores
 
         network = Attends()
-        set_trainable(network, "lora:r=2", SPACE, "Attends")
+        LowRank(2).freeze(network, SPACE, "Attends")
         step(network)
         assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
         assert not any("lora_" in key and "attention" in key for key in trained(network))
 
     @pytest.mark.parametrize(
-        ("text", "sentence"),
+        ("options", "sentence"),
         [
-            ("lora:r=0", "r and alpha have to be at least 1"),
-            ("lora:alpha=-1", "r and alpha have to be at least 1"),
-            ("lora:r=two", "have to be whole numbers"),
-            ("lora:r=", "unknown part 'r='"),
-            ("lora:rank=8", "unknown part 'rank=8'"),
-            ("lora:r=8,r=4", "unknown part 'r=4'"),
-            ("lora:targets=nowhere", "no layer of timm:test_vit ends with 'nowhere'; its last layers are: .*mlp.fc2"),
-            ("lora:targets=head", "no layer of timm:test_vit ends with 'head'"),
+            ({"lora_rank": 0}, "--lora_rank 0 has to be at least 1"),
+            ({"lora_alpha": -1}, "--lora_alpha -1 has to be at least 0"),
+            ({"lora_rank": "two"}, "--lora_rank has to be of type int"),
+            ({"lora_targets": ["nowhere"]}, "no layer of timm:test_vit ends with 'nowhere'; its last .*mlp.fc2"),
+            ({"lora_targets": ["head"]}, "--trainable lora: no layer of timm:test_vit ends with 'head'"),
         ],
     )
-    def test_bad_options(self, text: str, sentence: str) -> None:
-        with pytest.raises(InvalidOptionError, match=sentence) as error:
-            made("timm:test_vit", text)
-        assert str(error.value).startswith(f"--trainable {text}")
+    def test_bad_options(self, options: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(InvalidOptionError, match=sentence):
+            made("timm:test_vit", LowRank(**options))
 
     def test_a_network_of_a_head_alone(self) -> None:
         network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)).double()
@@ -172,11 +170,11 @@ class TestLora:
         with pytest.raises(
             InvalidOptionError, match=r"no layer of it could get an adapter; its last layers are: none\."
         ):
-            set_trainable(network, "lora", SPACE, "it")
+            LowRank().freeze(network, SPACE, "it")
 
 
-@pytest.mark.parametrize("text", ["", "none", "Lora", "head,last_block", "loraa:r=8"])
-def test_unknown_parts(text: str) -> None:
-    with pytest.raises(InvalidOptionError, match="has to be all, last_block, head or lora, as in lora:r=8") as error:
-        check_trainable(text)
-    assert one_sentence(error.value)
+def test_unknown_parts() -> None:
+    with pytest.raises(
+        InvalidOptionError, match="--trainable some is unknown; choose one of all, last_block, head, lora"
+    ):
+        Network("mlp", trainable="some")

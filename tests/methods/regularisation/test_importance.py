@@ -11,6 +11,7 @@ from redwood.methods.regularisation.mas import MAS
 from redwood.methods.regularisation.rwalk import RWalk
 from redwood.methods.regularisation.si import SI
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.schedules import DecayingRate
 from tests.methods.helpers import configured, move, one_sentence, weights_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -39,7 +40,7 @@ class TestPenalty:
 
     @pytest.mark.parametrize(("phase", "lr"), [(0, 0.5), (2, 0.5 * 0.1**2)])
     def test_its_gradient_is_bounded_by_the_step_that_leads_to_the_minimum(self, method, phase, lr):
-        one = configured(method(lr=0.5, lr_decay=0.1))
+        one = configured(method(lr=0.5, regime=DecayingRate(0.1)))
         one.phase_count = phase
         one.move_penalty({name: torch.full_like(p, 1e9) for name, p in one.trained_weights()})
         anchor = weights_of(one)

@@ -186,7 +186,6 @@ class TestRefused:
             ({"buffer_policy": "loss_aware"}, "--buffer_policy loss_aware does not go with --async: .* losses"),
             ({"buffer_policy": "herding"}, "--buffer_policy herding does not go with --async: .* features"),
             ({"buffer_sampler": "mir"}, "--buffer_sampler mir does not go with --async"),
-            ({"buffer_sampler": "mir:candidates=9"}, "--buffer_sampler mir:candidates=9 does not go with --async"),
             ({"buffer_sampler": "grasp"}, "--buffer_sampler grasp does not go with --async"),
         ],
     )

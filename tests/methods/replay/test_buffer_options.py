@@ -9,6 +9,7 @@ from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.methods.distillation.icarl import ICaRL
 from redwood.methods.replay.der import DERpp
 from redwood.methods.replay.gdumb import GDumb
+from redwood.methods.replay.parts import MemoryMapped
 from redwood.methods.replay.rehearsal import Rehearsal
 from tests.methods.helpers import augmented, batch_of, configured, filled, one_sentence, weights_of
 from tests.small_runs import run_here, small_setting
@@ -28,7 +29,7 @@ def quick(cls, **options):
 class TestTier:
     @pytest.mark.parametrize("cls", [Rehearsal, DERpp, GDumb, ICaRL])
     def test_where_the_rows_are_changes_nothing(self, cls, tmp_path):
-        memory, mapped = quick(cls), quick(cls, buffer_tier="mmap", buffer_dir=str(tmp_path))
+        memory, mapped = quick(cls), quick(cls, buffer_tier=MemoryMapped(str(tmp_path)))
         assert all(map(torch.equal, weights_of(memory), weights_of(mapped)))
         for mine, others in zip(memory.buffer.all().values(), mapped.buffer.all().values(), strict=True):
             assert torch.equal(mine, others)
@@ -42,7 +43,7 @@ class TestTier:
             reserve(file, *span)
 
         monkeypatch.setattr("os.posix_fallocate", noting)
-        quick(Rehearsal, buffer_tier="mmap", buffer_dir=str(tmp_path))
+        quick(Rehearsal, buffer_tier=MemoryMapped(str(tmp_path)))
         assert [os.path.dirname(path) for path in made] == [str(tmp_path)]
         assert list(tmp_path.iterdir()) == []  # it vanishes with the process
 
@@ -64,7 +65,7 @@ class TestTier:
 
         monkeypatch.setattr("os.posix_fallocate", full)
         with pytest.raises(RedwoodError, match=r"buffer of [\d,]+ bytes does not fit into .*: No space left") as error:
-            quick(cls, buffer_tier="mmap", buffer_dir=str(tmp_path))
+            quick(cls, buffer_tier=MemoryMapped(str(tmp_path)))
         assert one_sentence(error.value)
         assert list(tmp_path.iterdir()) == []
 
@@ -80,11 +81,11 @@ class TestTier:
 
         monkeypatch.setattr("os.posix_fallocate", full_at_the_second)
         with pytest.raises(RedwoodError, match="does not fit into"):
-            quick(ICaRL, buffer_tier="mmap", buffer_dir=str(tmp_path))
+            quick(ICaRL, buffer_tier=MemoryMapped(str(tmp_path)))
 
     def test_a_folder_that_there_is_not(self, tmp_path):
         with pytest.raises(InvalidOptionError, match=r"--buffer_dir .*/nowhere is no folder that can be") as error:
-            quick(Rehearsal, buffer_tier="mmap", buffer_dir=str(tmp_path / "nowhere"))
+            quick(Rehearsal, buffer_tier=MemoryMapped(str(tmp_path / "nowhere")))
         assert one_sentence(error.value)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.replay.mir import MIR
+from redwood.methods.training.schedules import DecayingRate
 from tests.methods.helpers import augmented, batch_of, configured, filled
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
@@ -72,7 +73,7 @@ def test_all_that_is_replayed_is_hurt_more_than_all_that_is_not():
 
 def test_the_step_that_is_looked_at_is_one_of_the_phase():
     """With the learning rate that `lr_decay` has left of the first one."""
-    method = filled(configured(MIR(buffer_size=20, lr=0.1, lr_decay=0.2)))
+    method = filled(configured(MIR(buffer_size=20, lr=0.1, regime=DecayingRate(0.2))))
     batch, rows = batch_of(40, 50), method.buffer.all()
     found = []
     for method.phase_count in (0, 2):
@@ -88,7 +89,7 @@ def test_statistics_of_normalisation_stay_as_they_are():
 
 
 def test_only_as_many_candidates_are_scored_as_were_asked_for():
-    method = watch(buffer_sampler="mir:candidates=18")
+    method = watch(buffer_sampler={"mir": {"mir_candidates": 18}})
     assert method.candidates[0] == 16  # all there were
     assert set(method.candidates[1:]) == {18}
     assert min(method.gaps) < -1e-3  # rows that were no candidates are hurt more
@@ -101,7 +102,7 @@ def test_other_samplers_are_an_option():
 
 def test_options_out_of_range():
     with pytest.raises(InvalidOptionError, match="candidates has to be at least 1, got 0"):
-        MIR(buffer_sampler="mir:candidates=0")
+        MIR(buffer_sampler={"mir": {"mir_candidates": 0}})
 
 
 class Rates(MIR):

@@ -15,6 +15,7 @@ from redwood.methods.baselines import Finetune
 from redwood.methods.meta.maml import MAML
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training import callbacks
+from redwood.methods.training.recipe import ClipNorm, ClipValue
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
 from tests.small_runs import comparable, run_here, small_setting
@@ -25,8 +26,6 @@ DATA = few_digits(n_train=96)  # three tasks whose sizes batches need not divide
 @dataclass
 class Moving(Finetune):
     """Fine-tuning that notes the weights after each batch."""
-
-    momentum: float = 0.0  # momentum of sgd
 
     def __post_init__(self):
         super().__post_init__()
@@ -46,28 +45,30 @@ class TestClipping:
     def test_by_norm(self):
         free, limit = [move.norm() for move in moves(Moving(lr=0.1))], 0.1
         assert max(free) > 0.1 * limit
-        clipped = [move.norm() for move in moves(Moving(lr=0.1, clip_norm=limit))]
+        clipped = [move.norm() for move in moves(Moving(lr=0.1, clipping=ClipNorm(limit)))]
         assert max(clipped) == pytest.approx(0.1 * limit, rel=1e-3)
 
     def test_by_value(self):
         limit = 0.001
-        clipped = [move.abs().max() for move in moves(Moving(lr=1.0, clip_value=limit))]
+        clipped = [move.abs().max() for move in moves(Moving(lr=1.0, clipping=ClipValue(limit)))]
         assert max(clipped) == pytest.approx(limit, rel=1e-3)
         assert max(move.abs().max() for move in moves(Moving(lr=1.0))) > 2 * limit
 
-    @pytest.mark.parametrize("options", [{"clip_norm": 0.1}, {"clip_value": 0.1}], ids=str)
-    def test_steps_without_gradients(self, options):
+    @pytest.mark.parametrize("clipping", [ClipNorm(0.1), ClipValue(0.1)], ids=str)
+    def test_steps_without_gradients(self, clipping):
         """In the stream, maml moves its fast weights alone."""
-        method = MAML(lr=0.1, **options)
+        method = MAML(lr=0.1, clipping=clipping)
         run_here(small_setting("osaka"), method)
         assert method.fast
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"clip_norm": 1.0, "clip_value": 1.0}, "--clip_norm 1.0 and --clip_value 1.0 both limit the gradient"),
-            ({"clip_norm": -1.0}, "--clip_norm -1.0 has to be at least 0"),
-            ({"clip_value": float("nan")}, "--clip_value nan has to be a finite number"),
+            ({"clipping": {"norm": {"clip_norm": -1.0}}}, "--clip_norm -1.0 has to be greater than 0"),
+            (
+                {"clipping": {"value": {"clip_value": float("nan")}}},
+                "--clip_value nan has to be a finite number",
+            ),
             ({"accumulate_grad_batches": 0}, "--accumulate_grad_batches 0 has to be at least 1"),
             ({"accumulate_grad_batches": 1.5}, "--accumulate_grad_batches has to be of type int"),
         ],
@@ -126,7 +127,7 @@ class TestAccumulation:
 
 
 def weights_of_a_worker():
-    method = Moving(accumulate_grad_batches=2, clip_norm=0.5)
+    method = Moving(accumulate_grad_batches=2, clipping=ClipNorm(0.5))
     run_here(small_setting("class_incremental", workers=2, batch_size=8, passes=2), method)
     return method.weights[-1]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training import lean_loop
 from redwood.methods.training.lean_loop import LeanEpochLoop
 from redwood.methods.training.optimizers import Sgd
+from redwood.methods.training.recipe import ClipNorm, ClipValue
+from redwood.methods.training.schedules import DecayingRate
 from tests.samples import few_digits
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
@@ -28,10 +31,10 @@ CASES = {
     "si": ({}, SI),
     "der": ({}, partial(DER, buffer_size=20)),
     "agem": ({}, partial(AGEM, buffer_size=20)),
-    "clipping by norm": ({}, partial(Rehearsal, buffer_size=20, clip_norm=0.1, lr=0.5)),
-    "clipping by value": ({}, partial(Finetune, clip_value=0.001, lr=0.5)),
+    "clipping by norm": ({}, partial(Rehearsal, buffer_size=20, clipping=ClipNorm(0.1), lr=0.5)),
+    "clipping by value": ({}, partial(Finetune, clipping=ClipValue(0.001), lr=0.5)),
     "schedule, kept": ({}, partial(Finetune, optimizer="adam", lr_schedule="cosine", optimizer_state="keep")),
-    "constant, kept": ({}, partial(Finetune, optimizer="adam", lr_decay=0.5, optimizer_state="keep")),
+    "constant, kept": ({}, partial(Finetune, optimizer="adam", regime=DecayingRate(0.5), optimizer_state="keep")),
     "early end": ({"passes": 4, "validation": 0.25}, partial(Finetune, patience=1, lr=0.5)),
     "dropout and batch normalisation": ({}, lambda: Finetune(model=normalised())),
 }
@@ -81,7 +84,7 @@ class Interrupted(Rehearsal):
     """Ends with an error at the batch of this number, if any."""
 
     buffer_size: int = 20  # samples that the buffer holds, over all workers
-    lr_schedule: str = "cosine"  # constant, cosine (to zero at the end), milestones or warmup_cosine
+    lr_schedule: Any = "cosine"  # how the learning rate moves within a phase
 
     def __post_init__(self):
         super().__post_init__()

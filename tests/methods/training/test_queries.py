@@ -8,6 +8,7 @@ import torch
 from redwood.core.errors import InvalidOptionError
 from redwood.methods import Finetune, get_method
 from redwood.methods.training.queries import QUERY_RULES, entropy, k_centres, margin
+from redwood.methods.training.unlabelled import Learned
 from tests.small_runs import run_here, small_setting
 
 
@@ -47,7 +48,7 @@ def run(method, **options):
     )
 
 
-@pytest.mark.parametrize("rule", QUERY_RULES)
+@pytest.mark.parametrize("rule", QUERY_RULES.names())
 class TestRules:
     def test_it_is_counted_as_selection(self, rule):
         flops = run(Finetune(query_rule=rule)).cost.flops
@@ -65,14 +66,14 @@ class TestRules:
 def test_the_rule_decides_what_is_served():
     seen = {}
 
-    for rule in QUERY_RULES:
+    for rule in QUERY_RULES.names():
 
         class Notes(Finetune):
             def after_loss(self, step):
                 seen.setdefault(rule, []).append(step.incoming.x)  # noqa: B023
 
         run(Notes(query_rule=rule))
-    assert len({torch.cat(samples).numpy().tobytes() for samples in seen.values()}) == len(QUERY_RULES)
+    assert len({torch.cat(samples).numpy().tobytes() for samples in seen.values()}) == len(QUERY_RULES.names())
 
 
 def test_methods_without_scores():
@@ -87,24 +88,29 @@ def test_methods_without_scores():
     run(Classes(query_rule="core_set"))
 
 
-@pytest.mark.parametrize("options", [{"query_rule": "margin"}, {"pseudo_labels": 0.9}, {"consistency": 1.0}])
-def test_options_without_effect_are_refused(options):
+@pytest.mark.parametrize("options", [{"query_rule": "margin"}, {"unlabelled": Learned(0.9)}])
+def test_parts_that_a_setting_does_not_offer_are_refused(options):
     (name,) = options
-    with pytest.raises(InvalidOptionError, match=f"--{name} .* has no effect under OnlineClassIncrementalSetting"):
+    sentence = f"--{name} .* does not go with OnlineClassIncrementalSetting, which gives all labels unasked; choose one"
+    with pytest.raises(InvalidOptionError, match=sentence):
         run_here(small_setting("online_class_incremental"), Finetune(**options))
 
 
 def test_a_method_that_trains_on_stored_samples_alone():
-    with pytest.raises(InvalidOptionError, match=r"--consistency 1\.0 has no effect on GDumb, which trains on stored"):
-        run(get_method("gdumb")(consistency=1.0))
+    with pytest.raises(InvalidOptionError, match="--unlabelled learned does not go with gdumb, which trains on"):
+        run(get_method("gdumb")(unlabelled=Learned(consistency=1.0)))
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"query_rule": "best"}, "--query_rule best"),
-        ({"pseudo_labels": 1.1}, r"--pseudo_labels 1\.1 has to be at least 0 and at most 1"),
-        ({"consistency": -1.0}, r"--consistency -1\.0 has to be at least 0"),
+        ({"unlabelled": "learned"}, "--unlabelled learned needs a loss; give --pseudo_labels"),
+        (
+            {"unlabelled": {"learned": {"pseudo_labels": 1.1}}},
+            r"--pseudo_labels 1\.1 has to be at least 0 and at most 1",
+        ),
+        ({"unlabelled": {"learned": {"consistency": -1.0}}}, r"--consistency -1\.0 has to be at least 0"),
     ],
 )
 def test_values_out_of_range(options, sentence):

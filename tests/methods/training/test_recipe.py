@@ -19,6 +19,9 @@ from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.regularisation.si import SI
 from redwood.methods.replay.agem import AGEM
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.optimizers import Sgd
+from redwood.methods.training.recipe import ClipValue
+from redwood.methods.training.schedules import Milestones, WarmupCosine
 from tests.methods.helpers import one_sentence
 from tests.small_runs import run_here, small_setting
 
@@ -34,7 +37,7 @@ from tests.small_runs import run_here, small_setting
         (compose(SI, Rehearsal), {"patience": 3}, r"--patience 3 does not go with si\+rehearsal, whose"),
         (FedAvg, {"accumulate_grad_batches": 2}, "--accumulate_grad_batches 2 does not go with fedavg"),
         (FedSSI, {"patience": 2}, "--patience 2 does not go with fedssi, whose rounds"),
-        (FedAvg, {"lr_schedule": "milestones", "milestones": [1]}, "--lr_schedule milestones follows the steps of one"),
+        (FedAvg, {"lr_schedule": Milestones([1])}, "--lr_schedule milestones follows the steps of one"),
         (partial(Widen, widen_when="event"), {"patience": 2}, "--patience 2 restores the best weights of a phase"),
     ],
 )
@@ -55,8 +58,8 @@ def test_experts_apart_have_nothing_to_watch():
 
 def test_experts_apart_follow_the_recipe():
     """Each of them is a method of its own, with the options of the mixture."""
-    common = {"optimizer": "rmsprop", "lr": 0.001, "clip_norm": 1.0, "augmentation": "RandomRotation(10)"}
-    schedule = {"lr_schedule": "milestones", "milestones": [1], "accumulate_grad_batches": 2}
+    common = {"optimizer": "rmsprop", "lr": 0.001, "clipping": "norm", "augmentation": "RandomRotation(10)"}
+    schedule = {"lr_schedule": Milestones([1]), "accumulate_grad_batches": 2}
     results = [
         run_here(
             small_setting("class_incremental", passes=2),
@@ -75,9 +78,8 @@ def test_parts_that_refuse_nothing_can_be_joined_with_all_options():
         lr=0.01,
         patience=1,
         accumulate_grad_batches=2,
-        clip_value=0.1,
-        lr_schedule="warmup_cosine",
-        warmup=0.5,
+        clipping=ClipValue(0.1),
+        lr_schedule=WarmupCosine(0.5),
         augmentation="RandomHorizontalFlip",
     )
     run_here(small_setting("class_incremental", validation=0.3, passes=4), method)
@@ -85,21 +87,22 @@ def test_parts_that_refuse_nothing_can_be_joined_with_all_options():
 
 def test_one_form_on_the_command_line_and_in_files(tmp_path):
     given = {
-        "optimizer": "sgd",
-        "momentum": 0.9,
-        "optimizer_options": ["nesterov=True", "foreach=None"],
-        "lr_schedule": "milestones",
-        "milestones": [49.0, 63.0],
+        "optimizer": Sgd(momentum=0.9, nesterov=True),
+        "lr_schedule": Milestones([49.0, 63.0]),
         "augmentation": "RandomCrop(32, padding=4)+RandomHorizontalFlip",
     }
-    line = "--optimizer sgd --momentum 0.9 --optimizer_options nesterov=True foreach=None --lr_schedule milestones"
-    arguments = [*line.split(), "--milestones", "49", "63", "--augmentation", given["augmentation"]]
-    file = tmp_path / "config.yaml"
-    file.write_text(
-        "{optimizer: sgd, momentum: 0.9, optimizer_options: [nesterov=True, foreach=None], lr_schedule: milestones, "
-        "milestones: [49, 63], augmentation: 'RandomCrop(32, padding=4)+RandomHorizontalFlip'}"
+    line = "--optimizer sgd --momentum 0.9 --nesterov --lr_schedule milestones --milestones 49 63"
+    arguments = [*line.split(), "--augmentation", given["augmentation"]]
+    flat, nested = tmp_path / "flat.yaml", tmp_path / "nested.yaml"
+    flat.write_text(
+        "{optimizer: sgd, momentum: 0.9, nesterov: true, lr_schedule: milestones, milestones: [49, 63], "
+        "augmentation: 'RandomCrop(32, padding=4)+RandomHorizontalFlip'}"
     )
-    for own in (arguments, as_arguments(load_config(file))):
+    nested.write_text(
+        "{optimizer: {sgd: {momentum: 0.9, nesterov: true}}, lr_schedule: {milestones: {milestones: [49, 63]}}, "
+        "augmentation: 'RandomCrop(32, padding=4)+RandomHorizontalFlip'}"
+    )
+    for own in (arguments, as_arguments(load_config(flat)), as_arguments(load_config(nested))):
         method = parse_options(Pair("class_incremental", "rehearsal"), own).method
         assert {name: getattr(method, name) for name in given} == given
         assert method == Rehearsal(**given)

@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, S
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.gdumb import GDumb
+from redwood.methods.training.schedules import Milestones, WarmupCosine
 from tests.methods.helpers import one_sentence
 from tests.methods.test_lightning import N_TASK, Watched, watch
 from tests.samples import numbered
@@ -38,7 +39,7 @@ def of_torch(schedule, steps):
 class TestAsTorch:
     def test_milestones(self):
         expected = of_torch(lambda o: MultiStepLR(o, [2 * PER_PASS, 5 * PER_PASS], gamma=0.2), PASSES * PER_PASS)
-        for phase in rates(lr_schedule="milestones", milestones=[2, 5], gamma=0.2):
+        for phase in rates(lr_schedule=Milestones([2, 5], 0.2)):
             assert phase == pytest.approx(expected)
 
     def test_warm_up_and_cosine(self):
@@ -49,17 +50,17 @@ class TestAsTorch:
             # Torch's cosine starts at the step after the full rate; here the first step after the warm-up has it, too.
             return SequentialLR(optimizer, [rising, CosineAnnealingLR(optimizer, (PASSES - 2) * PER_PASS)], [n])
 
-        for phase in rates(lr_schedule="warmup_cosine", warmup=2.0):
+        for phase in rates(lr_schedule=WarmupCosine(2.0)):
             assert phase == pytest.approx(of_torch(schedule, PASSES * PER_PASS))
 
     def test_steps_of_several_batches_count_as_their_batches(self):
         per_pass = math.ceil(PER_PASS / 2)
         expected = of_torch(lambda o: MultiStepLR(o, [3 * per_pass], gamma=0.1), PASSES * per_pass)
-        for phase in rates(lr_schedule="milestones", milestones=[3], accumulate_grad_batches=2):
+        for phase in rates(lr_schedule=Milestones([3]), accumulate_grad_batches=2):
             assert phase == pytest.approx(expected)
 
     def test_a_schedule_that_is_kept_extends_over_all_phases(self):
-        found = rates(lr_schedule="milestones", milestones=[2, PASSES + 1], optimizer_state="keep")
+        found = rates(lr_schedule=Milestones([2, PASSES + 1]), optimizer_state="keep")
         first, second = 2 * PER_PASS, (PASSES + 1) * PER_PASS
         expected = [0.1] * first + [0.01] * (second - first) + [0.001] * (3 * PASSES * PER_PASS - second)
         assert [rate for phase in found for rate in phase] == pytest.approx(expected)
@@ -74,15 +75,19 @@ class TestRefusal:
                 "--lr_schedule step is unknown; choose one of constant, cosine, milestones, warm",
             ),
             ({"lr_schedule": "milestones"}, "--lr_schedule milestones needs numbers of passes"),
-            ({"lr_schedule": "warmup_cosine"}, "--lr_schedule warmup_cosine needs a number of passes"),
-            ({"milestones": [2]}, "--milestones 2 has no effect with --lr_schedule constant"),
-            ({"gamma": 0.5, "lr_schedule": "cosine"}, "--gamma 0.5 has no effect with --lr_schedule cosine"),
-            ({"warmup": 1.0}, "--warmup 1.0 has no effect with --lr_schedule constant"),
-            ({"lr_schedule": "milestones", "milestones": [3, 2]}, "--milestones 3 2 have to be numbers above 0 in asc"),
-            ({"lr_schedule": "milestones", "milestones": [0]}, "--milestones 0 have to be numbers above 0"),
-            ({"lr_schedule": "milestones", "milestones": ["a"]}, "--milestones a have to be numbers above 0"),
-            ({"lr_schedule": "milestones", "milestones": [2], "gamma": 0.0}, "--gamma 0.0 has to be greater than 0"),
-            ({"lr_schedule": "warmup_cosine", "warmup": -1.0}, "--warmup -1.0 has to be at least 0"),
+            ({"lr_schedule": {"cosine": {"gamma": 0.5}}}, "--lr_schedule cosine has no option gamma; leave it out"),
+            (
+                {"lr_schedule": {"milestones": {"milestones": [3, 2]}}},
+                "--milestones 3 2 have to be numbers above 0 in asc",
+            ),
+            ({"lr_schedule": {"milestones": {"milestones": [0]}}}, "--milestones 0 have to be numbers above 0"),
+            ({"lr_schedule": {"milestones": {"milestones": ["a"]}}}, "--milestones a have to be numbers above 0"),
+            (
+                {"lr_schedule": {"milestones": {"milestones": [2], "gamma": 0.0}}},
+                "--gamma 0.0 has to be greater than 0",
+            ),
+            ({"lr_schedule": {"warmup_cosine": {"warmup": -1.0}}}, "--warmup -1.0 has to be greater than 0"),
+            ({"lr_schedule": {"warmup_cosine": {"warmup": 0.0}}}, "--warmup 0.0 has to be greater than 0"),
         ],
     )
     def test_in_one_sentence(self, options, message):
@@ -93,11 +98,8 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (
-                {"lr_schedule": "milestones", "milestones": [1, 2]},
-                "--milestones 2 is never over in a training of 2 pass",
-            ),
-            ({"lr_schedule": "warmup_cosine", "warmup": 2.5}, "--warmup 2.5 is never over in a training of 2 passes"),
+            ({"lr_schedule": Milestones([1, 2])}, "--milestones 2 is never over in a training of 2 pass"),
+            ({"lr_schedule": WarmupCosine(2.5)}, "--warmup 2.5 is never over in a training of 2 passes"),
         ],
     )
     def test_a_schedule_that_is_longer_than_the_training(self, options, message):
@@ -106,8 +108,8 @@ class TestRefusal:
         assert one_sentence(error.value)
 
     def test_gdumb_counts_passes_over_its_memory(self):
-        method = GDumb(buffer_size=25, memory_passes=3, lr_schedule="milestones", milestones=[2])
+        method = GDumb(buffer_size=25, memory_passes=3, lr_schedule=Milestones([2]))
         run_here(small_setting("class_incremental", passes=1), method)
-        late = GDumb(buffer_size=25, memory_passes=3, lr_schedule="milestones", milestones=[3])
+        late = GDumb(buffer_size=25, memory_passes=3, lr_schedule=Milestones([3]))
         with pytest.raises(InvalidOptionError, match="--milestones 3 is never over in a training of 3 passes"):
             run_here(small_setting("class_incremental", passes=1), late)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from redwood.core.errors import InvalidOptionError
 from redwood.methods import Finetune
 from redwood.methods.training.augmentations import flip
-from redwood.methods.training.unlabelled import changed, unlabelled_loss
+from redwood.methods.training.unlabelled import Ignored, Learned, changed
 from tests.label_sets import few_label_sets
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -20,8 +20,7 @@ def method(**options):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     space = SimpleNamespace(low=torch.zeros(1, 2, 2).numpy(), high=torch.ones(1, 2, 2).numpy())
-    values = {"augmentation": "flip", "change_images": flip, "pseudo_labels": 0.0, "consistency": 0.0} | options
-    values["network"] = network
+    values = {"augmentation": "flip", "change_images": flip, "network": network}
     return SimpleNamespace(logits=lambda x, ids: network(x), setting=SimpleNamespace(observation_space=space), **values)
 
 
@@ -29,15 +28,15 @@ X = torch.rand(50, 1, 2, 2, generator=torch.Generator().manual_seed(1))
 
 
 def test_without_options_nothing_is_computed():
-    assert unlabelled_loss(method(network=None), X) == 0.0
+    assert Ignored().loss(method(network=None), X) == 0.0
 
 
 def test_pseudo_labels_are_the_sure_predictions_for_the_samples_themselves():
-    learner = method(pseudo_labels=0.5)
+    learner, part = method(), Learned(pseudo_labels=0.5)
     torch.manual_seed(3)
     view = changed(learner, X)
     torch.manual_seed(3)
-    loss = unlabelled_loss(learner, X)
+    loss = part.loss(learner, X)
     wanted = 0.0
     for x, other in zip(X, view, strict=True):
         probabilities = learner.network(x[None]).softmax(1)[0]
@@ -45,15 +44,15 @@ def test_pseudo_labels_are_the_sure_predictions_for_the_samples_themselves():
             wanted = wanted - learner.network(other[None]).log_softmax(1)[0, probabilities.argmax()] / len(X)
     assert wanted.item() > 0
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
-    assert float(unlabelled_loss(method(pseudo_labels=1.0), X)) == 0
+    assert float(Learned(pseudo_labels=1.0).loss(method(), X)) == 0
 
 
 def test_consistency_is_the_squared_difference_of_two_views():
-    learner = method(consistency=2.0)
+    learner, part = method(), Learned(consistency=2.0)
     torch.manual_seed(3)
     views = [changed(learner, X) for _ in range(2)]
     torch.manual_seed(3)
-    loss = unlabelled_loss(learner, X)
+    loss = part.loss(learner, X)
     first, second = (learner.network(view).softmax(1) for view in views)
     assert float(loss) == pytest.approx(2 * float(F.mse_loss(first, second)), rel=1e-5)
     loss.backward()
@@ -63,8 +62,8 @@ def test_consistency_is_the_squared_difference_of_two_views():
 def test_double_precision():
     setting = small_setting("label_budget", label_budget=0.3, batch_size=8, nb_tasks=1)
     flops = [
-        run_here(setting, Finetune(consistency=weight), precision="64-true").cost.training_flops
-        for weight in (0.0, 1.0)
+        run_here(setting, Finetune(unlabelled=part), precision="64-true").cost.training_flops
+        for part in ("ignored", Learned(consistency=1.0))
     ]
     assert flops[1] > 1.5 * flops[0]
 
@@ -85,14 +84,14 @@ def test_noise_stays_within_the_range_and_the_dtype(dtype):
 )
 def test_it_changes_what_is_learned_and_counts_as_training(options):
     setting = small_setting("label_budget", dataset=few_digits(), label_budget=0.3, batch_size=8, nb_tasks=1)
-    without, learned = Finetune(lr=0.1), Finetune(lr=0.1, **options)
+    without, learned = Finetune(lr=0.1), Finetune(lr=0.1, unlabelled=Learned(**options))
     flops = [run_here(setting, method).cost.training_flops for method in (without, learned)]
     assert flops[1] > 1.5 * flops[0]
     pairs = zip(without.network.parameters(), learned.network.parameters(), strict=True)
     assert not any(torch.equal(one, other) for one, other in pairs)
 
 
-@pytest.mark.parametrize("options", [{"pseudo_labels": 0.5}, {"consistency": 1.0}, {"query_rule": "margin"}])
+@pytest.mark.parametrize("options", [{"unlabelled": Learned(0.5)}, {"query_rule": "margin"}])
 def test_samples_of_several_labels_have_no_probabilities_of_one_class(options):
     setting = small_setting("label_budget", dataset=few_label_sets(), label_budget=0.5, batch_size=8, nb_tasks=None)
     with pytest.raises(InvalidOptionError, match="goes by the probabilities of classes, but samples of"):
@@ -105,5 +104,5 @@ def test_samples_of_several_labels_can_be_chosen_by_their_features():
 
 
 def test_options_for_samples_without_labels_are_refused_where_all_are_labelled():
-    with pytest.raises(InvalidOptionError, match="--query_rule margin has no effect with --label_budget 1"):
+    with pytest.raises(InvalidOptionError, match="--query_rule margin has no sample to choose with --label_budget 1"):
         run_here(small_setting("label_budget", label_budget=1.0), Finetune(query_rule="margin"))

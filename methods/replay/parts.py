@@ -1,0 +1,166 @@
+"""What a buffer keeps, what is drawn from it, and where it lies: parts of the methods that store samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, make_dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from redwood.buffers import POLICIES, SAMPLERS, SHARED
+from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Kind, Part, options_from
+
+# Arguments that a policy and a sampler may both have get names of their own.
+_RENAMED = {"mir": {"candidates": "mir_candidates"}}
+
+
+@dataclass
+class BufferComponent(Part):
+    """The arguments of a policy or of a sampler of `redwood.buffers`."""
+
+    maker: ClassVar[type]  # class of the policy or the sampler
+    chosen_by: ClassVar[str]  # such as `--buffer_policy ring`
+    argument_names: ClassVar[Mapping[str, str]] = {}  # options that go by other names than the arguments
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            self.make()
+        except ValueError as error:
+            raise InvalidOptionError(f"{self.chosen_by}: {error}") from error
+
+    def make(self) -> Any:
+        """A new policy or sampler."""
+        return self.maker(**{self.argument_names.get(f.name, f.name): getattr(self, f.name) for f in fields(self)})
+
+
+@dataclass
+class PolicyPart(BufferComponent):
+    """Which samples a buffer keeps."""
+
+
+@dataclass
+class SamplerPart(BufferComponent):
+    """Which samples are drawn from a buffer."""
+
+
+BUFFER_POLICIES = Kind("buffer_policy", PolicyPart, "redwood.buffer_policies")
+BUFFER_SAMPLERS = Kind("buffer_sampler", SamplerPart, "redwood.buffer_samplers")
+_KINDS = {
+    "buffer_policy": (BUFFER_POLICIES, POLICIES, PolicyPart),
+    "buffer_sampler": (BUFFER_SAMPLERS, SAMPLERS, SamplerPart),
+}
+
+
+@cache
+def _part_of(option: str, name: str) -> type[BufferComponent]:
+    _, known, base = _KINDS[option]
+    maker: Any = known[name]
+    renamed = _RENAMED.get(name, {})
+    namespace = {
+        "__module__": __name__,
+        "__doc__": (maker.__doc__ or "").partition("\n")[0],
+        "__reduce__": lambda part: (_remade, (option, name, {f.name: getattr(part, f.name) for f in fields(part)})),
+        "maker": maker,
+        "chosen_by": f"--{option} {name}",
+        "argument_names": {new: old for old, new in renamed.items()},
+    }
+    return make_dataclass(maker.__name__, options_from(maker, (), renamed), bases=(base,), namespace=namespace)
+
+
+def _remade(option: str, name: str, arguments: dict[str, Any]) -> BufferComponent:
+    """For pickle, which finds no class that was made by `_part_of`."""
+    return _part_of(option, name)(**arguments)
+
+
+for _option, (_kind, _known, _) in _KINDS.items():
+    for _name in _known:
+        _kind.register(_name)(_part_of(_option, _name))
+
+
+@dataclass
+class Tier(Part):
+    """Where a buffer lies."""
+
+    key: ClassVar[str]  # as `redwood.buffers` calls it
+    on_cuda: ClassVar[bool] = False  # whether it needs a CUDA device
+
+    @property
+    def directory(self) -> str | None:
+        """The folder of its files; None: that of temporary files, or there are none."""
+        return None
+
+
+BUFFER_TIERS = Kind("buffer_tier", Tier, "redwood.buffer_tiers")
+# Buffers that workers may share have one more.
+REPLAY_TIERS = Kind("buffer_tier", Tier, "redwood.buffer_tiers")
+
+
+def _register(part: type[Tier]) -> type[Tier]:
+    return REPLAY_TIERS.register(part.key)(BUFFER_TIERS.register(part.key)(part))
+
+
+@_register
+@dataclass
+class Auto(Tier):
+    """Where the network is."""
+
+    key: ClassVar[str] = "auto"
+
+
+@_register
+@dataclass
+class Cuda(Tier):
+    """In the memory of the GPU."""
+
+    key: ClassVar[str] = "cuda"
+    on_cuda: ClassVar[bool] = True
+
+
+@_register
+@dataclass
+class Pinned(Tier):
+    """In page-locked memory of the host, from which a GPU copies without waiting."""
+
+    key: ClassVar[str] = "pinned"
+    on_cuda: ClassVar[bool] = True
+
+
+@_register
+@dataclass
+class Host(Tier):
+    """In the memory of the host."""
+
+    key: ClassVar[str] = "host"
+
+
+@_register
+@dataclass
+class MemoryMapped(Tier):
+    """In files that are mapped into memory."""
+
+    key: ClassVar[str] = "mmap"
+
+    buffer_dir: str = ""  # folder for the files (default: that of temporary files)
+
+    @property
+    @override
+    def directory(self) -> str | None:
+        return self.buffer_dir or None
+
+
+@REPLAY_TIERS.register(SHARED)
+@dataclass
+class Shared(Tier):
+    """In memory that the workers of a machine share; with --async under torchrun."""
+
+    key: ClassVar[str] = SHARED
+
+    buffer_dir: str = ""  # folder for the files (default: /dev/shm)
+
+    @property
+    @override
+    def directory(self) -> str | None:
+        return self.buffer_dir or None
