@@ -178,6 +178,10 @@ class Kind:
             return field(default=default, metadata={_KIND: self})
         return field(default_factory=lambda: default, metadata={_KIND: self})
 
+    def choices(self) -> dict[str, type[Part]]:
+        """The parts by name; where names are without end, an example of each class."""
+        return {name: self.find(name) for name in self.names()}
+
     def offered_under(self, owner: type) -> list[str]:
         """Names of the parts that `owner` can use."""
         return [name for name in self.names() if self.find(name).why_unsuitable(owner) is None]
@@ -234,8 +238,7 @@ def owners_of(option: str, cls: type[Options]) -> list[str]:
     """What has to be chosen for a class to have an option: `--stream rotated` has `--angles`."""
     found = []
     for name, kind in kinds_of(cls).items():
-        for choice in kind.names():
-            part = kind.find(choice)
+        for choice, part in kind.choices().items():
             inside = [f"--{name} {choice} {inner}" for inner in owners_of(option, part)]
             found += [f"--{name} {choice}"] if option in option_fields(part) else inside
     return found
@@ -244,6 +247,15 @@ def owners_of(option: str, cls: type[Options]) -> list[str]:
 def option_fields(cls: type[Options]) -> list[str]:
     """Names of the fields of a class that are options on the command line."""
     return [f.name for f in fields(cls) if f.init and f.metadata.get("cmd", True)]
+
+
+def all_options(cls: type[Options]) -> set[str]:
+    """Names of the options that a class and all parts that it may choose have on the command line."""
+    found = {*option_fields(cls)}
+    for kind in kinds_of(cls).values():
+        for part in kind.choices().values():
+            found |= all_options(part)
+    return found
 
 
 def describe_part(kind: Kind, part: Part, plain: Callable[[object], object]) -> object:

@@ -110,7 +110,13 @@ def make_parser(pair: Pair, arguments: Sequence[str] = ()) -> argparse.ArgumentP
         RedwoodError: If two of the classes have an option of the same name, one cannot be made without arguments, or a
             part is unknown.
     """
-    return _parser(pair, _roots(pair, arguments))
+    return parser_and_roots(pair, arguments)[0]
+
+
+def parser_and_roots(pair: Pair, arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, list[Chosen]]:
+    """The parser of a pair's options, and setting, method and run with the parts that the arguments choose."""
+    roots = _roots(pair, arguments)
+    return _parser(pair, roots), roots
 
 
 def _roots(pair: Pair, arguments: Sequence[str]) -> list[Chosen]:
@@ -243,8 +249,8 @@ def parse_options(pair: Pair, arguments: Sequence[str]) -> Options:
     Raises:
         RedwoodError: If a value is out of range or contradicts the setting.
     """
-    roots = _roots(pair, arguments)
-    values = vars(_parser(pair, roots).parse_known_args(list(arguments))[0])
+    parser, roots = parser_and_roots(pair, arguments)
+    values = vars(parser.parse_known_args(list(arguments))[0])
     setting, method, run = (root.make(values) for root in roots)
     check_suitable(method, type(setting))
     return Options(setting, method, run)

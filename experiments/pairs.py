@@ -8,6 +8,7 @@ from itertools import product
 from typing import TypeVar
 
 from redwood.core.errors import NotApplicableError
+from redwood.core.parts import all_options
 from redwood.experiments.arguments import option_names
 from redwood.methods.base import Method
 from redwood.methods.lookup import get_method
@@ -92,7 +93,7 @@ def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pai
     """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
     given = option_names(arguments)
     of_settings = {pair.setting: _used_options(pair.load()[0]) for pair in pairs}
-    of_methods = {pair.method: {f.name for f in fields(pair.load()[1])} for pair in pairs}
+    of_methods = {pair.method: all_options(pair.load()[1]) for pair in pairs}
     known = set().union(*of_settings.values())
     meant, reasons = [], []
     for pair in pairs:

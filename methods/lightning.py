@@ -103,7 +103,6 @@ class LightningMethod(Method):
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
-        make_parts(self)  # anew, as a user may have set another one
         check_suitable(self, type(setting))
         self.query_rule.check("query_rule", QUERY_RULES.text_of(self.query_rule), setting)
         self.unlabelled.check("unlabelled", UNLABELLED.text_of(self.unlabelled), setting)

@@ -145,6 +145,7 @@ class Setting(Sealed):
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}."
                 raise InvalidOptionError(f"apply has no option {name}={run_options[name]!r}; {hint}")
+        make_parts(method)  # anew, as a user may have set another one
         check_types(method)
         check_suitable(method, type(self))
         self.check_applicable(method)

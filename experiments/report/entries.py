@@ -3,9 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from redwood.core.parts import all_options
 from redwood.engine.names import short_names
 from redwood.engine.pair_results import PairResults, RunKey, run_key
 from redwood.engine.run import Run
@@ -15,7 +16,7 @@ from redwood.settings import SETTINGS, get_setting
 # Entries of a configuration that do not tell pairs apart: names, what each run has a value of its own of, and what its
 # stream drew; and how a run is carried out.
 _OF_EACH_RUN = {"setting", "method", "seed", "class_order", "class_order_seed", "extends", "task_list", "task_physics"}
-_OF_THE_MACHINE = {f.name for f in fields(Run)} - {"precision"}
+_OF_THE_MACHINE = all_options(Run) - {"precision"}
 _MAX_VALUE, _MAX_OPTIONS = 24, 4  # letters of a value in a label, and options in it
 
 Options = Mapping[str, Any]
@@ -153,7 +154,7 @@ def _numbered(entries: Sequence[Entry]) -> list[Entry]:
 def _setting_options(setting: str) -> set[str]:
     """Options that belong to a setting; of one in a file, which is not imported, those that built-in ones have."""
     names = [setting] if setting in SETTINGS else list(SETTINGS)
-    return {f.name for name in names for f in fields(get_setting(name))}
+    return {option for name in names for option in all_options(get_setting(name))}
 
 
 def _tell_apart(names: Sequence[str], options: Sequence[Options]) -> list[str]:

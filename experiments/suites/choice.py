@@ -6,10 +6,11 @@ agent that shares most parts with it.
 
 import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from redwood.core.parts import all_options
 from redwood.core.printable import printable
 from redwood.experiments.arguments import UsageError
 from redwood.experiments.bench.suite import Bench, Suite, read_suite
@@ -89,7 +90,7 @@ def _entries(suite: Suite, given: str, method: str | None) -> dict[str, Bench]:
 
 def _without_others(entry: Bench, method: str) -> Bench:
     """The entry without the options that only its own parts have."""
-    theirs, ours = ({f.name for f in fields(get_method(name))} for name in (entry.method, method))
+    theirs, ours = (all_options(get_method(name)) for name in (entry.method, method))
     lost = theirs - ours
     return replace(entry, options={name: value for name, value in entry.options.items() if name not in lost})
 

@@ -1,18 +1,19 @@
 """Which options a sweep may try, and which values of them the pair takes."""
 
 import argparse
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from redwood.core.errors import RedwoodError
+from redwood.core.parts import option_fields
 from redwood.experiments.arguments import UsageError, option_names, refuse_unknown
-from redwood.experiments.options import make_parser, parse_options
+from redwood.experiments.options import parse_options, parser_and_roots
 from redwood.experiments.pairs import Pair
 from redwood.experiments.sweeps.space import Choices, Range, Space, Written, as_arguments, parse_parameter, size_of
 
 # Options of settings that leave the task as it is; scores under others cannot be compared.
 _COMPARABLE = ("batch_size", "passes")
 DEFAULT_TRIALS = 20
-_SETTING, _METHOD = "setting_options", "method_options"
 
 
 def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Written]) -> Space:
@@ -28,12 +29,12 @@ def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Writt
             how, or has no such values.
         RedwoodError: If the pair refuses a value.
     """
-    actions = {option: action for action in make_parser(pair)._actions for option in action.option_strings}
+    actions, roots = _known(pair, arguments, written)
     space: dict[str, Range | Choices] = {}
     for name, values in written.items():
         refuse_unknown([f"--{name}"], actions, str(pair))
         action = actions[f"--{name}"]
-        _refuse_unsuitable(name, action, pair)
+        _refuse_unsuitable(name, roots.get(action.dest), pair)
         _refuse_twice(name, action, actions, [*option_names(arguments), *space])
         space[name] = parse_parameter(name, values, action.type if isinstance(action.type, type) else None)
     for name in space:
@@ -55,21 +56,37 @@ def count_trials(space: Space, wanted: int | None) -> int:
     return int(min(DEFAULT_TRIALS, size)) if wanted is None else wanted
 
 
-def _refuse_unsuitable(name: str, action: argparse.Action, pair: Pair) -> None:
+def _known(
+    pair: Pair, arguments: Sequence[str], written: Mapping[str, Written]
+) -> tuple[dict[str, argparse.Action], dict[str, type]]:
+    """The options of a pair, those of parts that the sweep chooses included, and the class that brings each of them."""
+    listed = {name: values.split(",") if isinstance(values, str) else values for name, values in written.items()}
+    chosen = [[f"--{name}={value}"] for name, values in listed.items() for value in values]
+    actions: dict[str, argparse.Action] = {}
+    owners: dict[str, type] = {}
+    for more in ([], *chosen):
+        with contextlib.suppress(RedwoodError):  # a value that chooses nothing is told later
+            parser, roots = parser_and_roots(pair, [*arguments, *more])
+            actions = {option: action for action in parser._actions for option in action.option_strings} | actions
+            owners |= {name: root.cls for root in roots for one in root.all() for name in option_fields(one.cls)}
+    return actions, owners
+
+
+def _refuse_unsuitable(name: str, owner: type | None, pair: Pair) -> None:
     """Raise `UsageError` unless trials with different values of an option can be compared."""
-    owner, dot, field = action.dest.partition(".")
-    if owner == _METHOD or (owner == _SETTING and field in _COMPARABLE):
+    setting, method = pair.load()
+    if owner is method or (owner is setting and name in _COMPARABLE):
         return
-    if owner == _SETTING and field == "seed":
+    if owner is setting and name == "seed":
         raise UsageError(
             "--sweep seed would choose the luckiest seed, not options; leave it out, and repeat the best by --seeds N."
         )
-    if owner == _SETTING:
+    if owner is setting:
         raise UsageError(
             f"--sweep {name} would change what {pair.setting} asks for, so that scores could not be compared; sweep "
             f"options of {pair.method}, or {' and '.join(_COMPARABLE)}."
         )
-    what = "how a run is carried out" if dot else "what is run"
+    what = "what is run" if owner is None else "how a run is carried out"
     raise UsageError(f"--sweep {name} has no effect on what is learned, as --{name} says {what}; leave it out.")
 
 

@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from gymnasium.spaces import Box
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.core.parts import all_options
 from redwood.engine.earlier import EarlierRun
 from redwood.engine.fingerprint import differences
 from redwood.experiments.arguments import UsageError
@@ -71,12 +72,12 @@ def plain_options(saved: SavedRun) -> dict[str, Any]:
 
 def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
     """Raise `InvalidOptionError` if the method had an option from Python that is not among those given now."""
-    for f in fields(pair_of(saved.config).load()[1]):
-        value = saved.config.get(f.name)
-        if is_marked(value) and f.name not in given:
+    for name in sorted(all_options(pair_of(saved.config).load()[1])):
+        value = saved.config.get(name)
+        if is_marked(value) and name not in given:
             raise InvalidOptionError(
-                f"The run in {saved.folder} got its {f.name} from Python ({value}), which no file can hold; give it "
-                f"again, as in redwood.load(folder, {f.name}=...)."
+                f"The run in {saved.folder} got its {name} from Python ({value}), which no file can hold; give it "
+                f"again, as in redwood.load(folder, {name}=...)."
             )
 
 

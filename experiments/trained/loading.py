@@ -1,12 +1,11 @@
 """Make the method of a saved run again, in the state that it had reached; the run's data is not needed."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 import torch
 
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import make_parts
+from redwood.core.parts import all_options, make_parts
 from redwood.core.schema import check_alike
 from redwood.core.seeding import preserved_random_state, seed_everything
 from redwood.engine.run import Run
@@ -30,7 +29,7 @@ def make_method(saved: SavedRun, given: Mapping[str, object]) -> tuple[type[Sett
     """
     pair = pair_of(saved.config)
     setting, method = pair.load()
-    known = {f.name for f in fields(method)}
+    known = all_options(method)
     for name in given:
         if name not in known:
             raise InvalidOptionError(f"{saved.config['method']} has no option {name}; leave it out.")

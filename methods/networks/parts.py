@@ -189,6 +189,10 @@ class _Models(Kind):
         return super().find(text) if text in super().names() else PublishedNetwork
 
     @override
+    def choices(self) -> dict[str, type[Part]]:
+        return super().choices() | {"resnet18": PublishedNetwork, f"{TIMM}resnet18": PublishedNetwork}
+
+    @override
     def make(self, value: object, usual: Part | None = None) -> Part:
         return GivenNetwork(value) if isinstance(value, nn.Module) else super().make(value, usual)
 

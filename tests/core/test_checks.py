@@ -88,7 +88,7 @@ class TestTypes:
         [
             (lambda: Finetune(lr="0.1"), "--lr has to be of type float, but '0.1' was given"),
             (lambda: Finetune(lr=True), "--lr has to be of type float, but True was given"),
-            (lambda: Finetune(optimizer=print), "--optimizer has to be of type str"),
+            (lambda: Finetune(optimizer_state=print), "--optimizer_state has to be of type str"),
             (
                 lambda: ClassIncrementalSetting(batch_size=16.0),
                 "--batch_size has to be of type int, but 16.0 was given",

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,7 +11,7 @@ from redwood.settings.tree import ClassIncrementalSetting
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("policy", "make_policy"), ("sampler", "make_sampler"), ("augmnet", "augment"), ("losss", "losses")],
+    [("networks", "make_network"), ("augmnet", "augment"), ("losss", "losses")],
 )
 def test_a_name_that_is_nearly_that_of_a_hook_is_told(name, meant):
     with pytest.warns(UserWarning, match=f"Own.{name} is called by nothing; if it is to override {meant}, give it"):
@@ -21,11 +21,11 @@ def test_a_name_that_is_nearly_that_of_a_hook_is_told(name, meant):
 def test_overrides_helpers_and_other_names_are_not(recwarn):
     @dataclass
     class Own(Rehearsal):
-        def make_policy(self):
-            return self.policy()
+        def make_network(self):
+            return self.a_network()
 
-        def policy(self):
-            return super().make_policy()
+        def a_network(self):
+            return super().make_network()
 
         def report(self):
             """For whoever has run it."""
@@ -43,12 +43,12 @@ class TestTakenOptions:
 
     def test_another_meaning_is_refused_with_the_owner(self):
         with pytest.raises(
-            TypeError, match=r"Own.gamma is an option of LightningMethod already \(milestones: factor .*rename it"
+            TypeError, match=r"Own.patience is an option of LightningMethod already \(passes without .*rename it"
         ):
 
             @dataclass
             class Own(Finetune):
-                gamma: float = 0.1  # sharpness of the loss
+                patience: int = 3  # of the user
 
     def test_another_default_is_refused(self):
         with pytest.raises(TypeError, match=r"Own.buffer_size is an option of BufferOptions already"):
@@ -69,7 +69,7 @@ class TestTakenOptions:
         class Own(Rehearsal):
             lr: float = 0.2  # learning rate
             buffer_size: int = 3  # samples that the buffer holds
-            milestones: list[float] = field(default_factory=list)
+            patience: int = 0
             extent: int = 3
 
         @dataclass
@@ -77,4 +77,4 @@ class TestTakenOptions:
             extent: int = 4
 
         made = Further()
-        assert (made.lr, made.buffer_size, made.milestones, made.extent) == (0.2, 3, [], 4)
+        assert (made.lr, made.buffer_size, made.patience, made.extent) == (0.2, 3, 0, 4)

@@ -18,7 +18,7 @@ from redwood.experiments.options import check_arguments, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.experiments.presets.catalog import FOLDER, PROTOCOLS, Reached, find_preset, load_presets
 from redwood.experiments.trust import refuse_untrusted
-from redwood.methods.networks import build_network
+from redwood.methods.networks.parts import MODELS
 from redwood.settings.base import why_not_applicable
 from redwood.settings.scores.measure import ACCURACY
 
@@ -59,10 +59,13 @@ def test_every_protocol_is_used():
     assert used == set(yaml.safe_load((FOLDER / f"{PROTOCOLS}.yaml").read_text()))
 
 
-@pytest.mark.parametrize("model", sorted({str(preset.options["model"]) for preset in PRESETS.values()}))
-def test_every_network_can_be_built(model):
-    space = Box(0, 255, (1, 28, 28) if model.startswith("mlp") else (3, 32, 32), np.uint8)
-    assert build_network(model, space, 10)(torch.zeros(2, *space.shape, dtype=torch.uint8)).shape == (2, 10)
+def test_every_network_can_be_built():
+    for preset in PRESETS.values():
+        options = {name: preset.options[name] for name in ("widths", "mean", "deviation") if name in preset.options}
+        network = MODELS.make({str(preset.options["model"]): options})
+        space = Box(0, 255, (1, 28, 28) if network.text == "mlp" else (3, 32, 32), np.uint8)
+        made = network.build(space, 10)
+        assert made(torch.zeros(2, *space.shape, dtype=torch.uint8)).shape == (2, 10)
 
 
 @pytest.fixture

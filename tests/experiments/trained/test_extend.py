@@ -126,7 +126,7 @@ class TestTwoTasksAndThreeAreFive:
     def test_of_a_method_that_starts_anew_from_a_file_of_weights(self, folder, tmp_path):
         space = get_setting("domain_incremental")(dataset=str(folder / "first.npz")).observation_space
         torch.save(build_network("mlp", space, 10).state_dict(), tmp_path / "weights.pth")
-        given = {"model": "mlp", "weights": str(tmp_path / "weights.pth"), "memory_passes": 1, "lr": 1e-9}
+        given = {"model": {"mlp": {"weights": str(tmp_path / "weights.pth")}}, "memory_passes": 1, "lr": 1e-9}
         run(tmp_path / "two", "domain_incremental", "gdumb", folder / "first.npz", learner=GDumb(**given))
         extended, learner = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "rest.npz")
         data, whole = folder / "whole.npz", GDumb(**given)
