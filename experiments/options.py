@@ -8,14 +8,24 @@ from typing import Any, NoReturn
 
 import simple_parsing
 from simple_parsing.docstring import get_attribute_docstring
+from simple_parsing.help_formatter import SimpleHelpFormatter
 
 from redwood.core.errors import RedwoodError
 from redwood.engine.run import Run
 from redwood.experiments.arguments import UsageError, add_selection, program, refuse_unknown
-from redwood.experiments.known_options import HelpFormatter
 from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
+
+
+class HelpFormatter(SimpleHelpFormatter):
+    """Shows the default of each option that has one, once: some texts name it themselves."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        if not text or "(default" in text or action.default is None or action.nargs == 0:
+            return text
+        return f"{text} (default: {'none' if action.default in ([], '') else '%(default)s'})"
 
 
 def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
@@ -43,7 +53,7 @@ def polish(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
             continue
         if action.nargs == "?":
             action.nargs = None
-        if action.option_strings not in (["--seeds"], ["--class_orders"], ["--jobs"], ["--trials"], ["--table"]):
+        if action.option_strings not in (["--seeds"], ["--class_orders"], ["--jobs"], ["--table"]):
             action.metavar = f"{name} ..." if action.nargs == "*" else name
 
 
@@ -61,12 +71,11 @@ class Options:
     run: Run
 
 
-def make_parser(pair: Pair, *, trials: bool = False) -> simple_parsing.ArgumentParser:
+def make_parser(pair: Pair) -> simple_parsing.ArgumentParser:
     """The parser of a pair's options.
 
     Args:
         pair: The pair.
-        trials: Whether `--trials` of `--sweep` is among them, beside all other options that choose what to run.
 
     Raises:
         UsageError: If the setting and the method (or the run) both have an option of the same name, or a class cannot
@@ -81,7 +90,7 @@ def make_parser(pair: Pair, *, trials: bool = False) -> simple_parsing.ArgumentP
         description=f"Options of {pair}.",
         formatter_class=HelpFormatter,
     )
-    add_selection(parser, trials=trials)
+    add_selection(parser)
     add_options(parser, setting=setting, method=method, run=Run)
     return parser
 
@@ -104,7 +113,7 @@ def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
     Args:
         cls: Their dataclass, which can be made without arguments.
         arguments: The command line, without the command itself.
-        command: The command, such as `--advise`, for messages.
+        command: The command, such as `advise`, for messages.
 
     Returns:
         The options; the help if the arguments ask for it.
@@ -173,8 +182,7 @@ def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | Redwo
 
 def pair_help(pair: Pair) -> str:
     """The help of a pair: what to run, and the options of setting, method and run."""
-    _, method = pair.load()
-    return make_parser(pair, trials="trials" not in {f.name for f in fields(method)}).format_help()
+    return make_parser(pair).format_help()
 
 
 def _comments(cls: type[Any]) -> dict[str, str]:
@@ -201,7 +209,7 @@ def _with_defaults(cls: type[Any]) -> Any:
 
 def _refuse_clashes(setting: type[Setting], method: type[Method]) -> None:
     reserved = argparse.ArgumentParser(add_help=False)
-    add_selection(reserved, trials=False)
+    add_selection(reserved)
     owner: dict[str, str] = {action.dest: "the command line" for action in reserved._actions}
     for cls in (Run, setting, method):
         for f in fields(cls):
