@@ -5,7 +5,6 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,7 +55,7 @@ class UsageError(RedwoodError):
     """The command line is not as it should be."""
 
 
-class Answered(Exception):  # it is no error
+class Answered(Exception):
     """The help has been printed, and nothing is left to do."""
 
 
@@ -89,12 +88,7 @@ class CommandParser(OneSentenceParser):
         self._word = word
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all arguments.
-
-        Raises:
-            UsageError: If the command has no such option, or it has another type.
-            Answered: If they ask for the help.
-        """
+        """Parse all arguments; raise `UsageError` for one that does not belong to the command."""
         given, others = self.parse_known_args(arguments)
         refuse_unknown(others, self._option_string_actions, f"the command {self._word}")
         return given
@@ -104,14 +98,11 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     """What reads a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from None
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} has to be at least {least} and at most {most}")
-        return value
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} has to be at least {least} and at most {most}")
+        return int(text)
 
+    read.__name__ = "int"  # argparse names it where a text is no number
     return read
 
 
@@ -124,21 +115,11 @@ def table_format(text: str) -> str:
 
 def add_launching(parser: argparse._ActionsContainer) -> None:
     """Add the options of commands that run several jobs."""
-    parser.add_argument(
-        "--table",
-        type=table_format,
-        metavar="FORMAT",
-        help="print and write a comparison for a paper: latex or markdown, of one metric: latex:forgetting",
-    )
-    parser.add_argument(
-        "--jobs", type=whole(1, MOST_PROCESSES), metavar="N", help="N runs at once (default: one per core, or per GPU)"
-    )
-    parser.add_argument(
-        "--launcher",
-        choices=("here", "pool", "slurm"),
-        help="where several runs take place: in this process, in processes of this machine (the default), or on SLURM",
-    )
-    parser.add_argument("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
+    add = parser.add_argument
+    add("--table", type=table_format, metavar="FORMAT", help="a table for a paper: latex, markdown, latex:forgetting")
+    add("--jobs", type=whole(1, MOST_PROCESSES), metavar="N", help="N at once (default: one per core, or per GPU)")
+    add("--launcher", choices=("here", "pool", "slurm"), help="in this process, in several (the default), or on SLURM")
+    add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
 
 
 def check_launching(chosen: argparse.Namespace) -> None:
@@ -152,28 +133,18 @@ def check_launching(chosen: argparse.Namespace) -> None:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what to run."""
     group = parser.add_argument_group("what to run")
-    group.add_argument("--setting", metavar="KEY", help="setting, or several: a,b or all; the command list shows them")
-    group.add_argument(
-        "--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class"
-    )
-    group.add_argument(
-        "--seeds", type=whole(1, MOST_RUNS), default=1, metavar="N", help="repeat with N seeds: mean and deviation"
-    )
-    group.add_argument(
-        "--class_orders",
-        type=whole(1, MOST_RUNS),
-        metavar="N",
-        help="N orders of the classes, with --seeds seeds each (default: an order from each seed)",
-    )
+    add, number = group.add_argument, whole(1, MOST_RUNS)
+    add("--setting", metavar="KEY", help="setting, or several: a,b or all; the command list shows them")
+    add("--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class")
+    add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
+    add("--class_orders", type=number, metavar="N", help="N orders of the classes (default: one from each seed)")
     add_launching(group)
-    group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
-    group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
-    group.add_argument(
-        "--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE"
-    )
-    group.add_argument("--trust", action="store_true", help="run the code that files of options name")
-    group.add_argument("--version", action="store_true", help="show the version")
-    group.add_argument("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
+    add("--config", metavar="FILE", help="options from a YAML file; flags override them")
+    add("--preset", metavar="NAME", help="options of a published result; flags override them")
+    add("--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE")
+    add("--trust", action="store_true", help="run the code that files of options name")
+    add("--version", action="store_true", help="show the version")
+    add("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
 
 
 def selection_parser() -> argparse.ArgumentParser:
@@ -192,25 +163,16 @@ def selection_parser() -> argparse.ArgumentParser:
 def parse_selection(
     arguments: Sequence[str], parser: argparse.ArgumentParser | None = None
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Split the command line into what to run and the options of the run.
-
-    Args:
-        arguments: The command line.
-        parser: A parser with the options of `add_selection` and others, instead of one that has these alone.
-    """
+    """Split the command line into what to run, by `parser` or `selection_parser`, and the options of the run."""
     chosen, rest = (parser or selection_parser()).parse_known_args(arguments)
     check_launching(chosen)
-    if chosen.trust and not (chosen.config or chosen.suite or any(map(_is_file, arguments))):
+    files = (os.path.isfile(part) for argument in arguments for part in (argument, argument.partition("=")[2]))
+    if chosen.trust and not (chosen.config or chosen.suite or any(files)):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
     both = [name for name in ("preset", "suite", "config") if getattr(chosen, name) is not None]
     if len(both) > 1:
         raise UsageError(f"--{both[0]} and --{both[1]} both set options; give one of them, and flags for the rest.")
     return chosen, rest
-
-
-def _is_file(argument: str) -> bool:
-    """Whether an argument of an option is a file, such as a list of tasks: it may name code, too."""
-    return os.path.isfile(argument.partition("=")[2] if argument.startswith("--") else argument)
 
 
 def selection_names() -> list[str]:
@@ -219,14 +181,11 @@ def selection_names() -> list[str]:
 
 
 def refuse_absent_data(arguments: Sequence[str], *, or_image: bool = False) -> None:
-    """Refuse data that is not there, before the libraries are imported that would read it: that takes seconds.
+    """Raise `RedwoodError` for data that is not there, before seconds of imports that could read it.
 
     Args:
         arguments: The options of a run or of a command.
         or_image: Whether the data may be a single image.
-
-    Raises:
-        RedwoodError: If a file or folder of the options for data is missing, or no data set has this name.
     """
     parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
     for name, usual in (("dataset", ""), ("background", ""), ("data_dir", "data"), ("stream", "")):
@@ -244,29 +203,20 @@ def option_names(arguments: Sequence[str]) -> set[str]:
 
 
 def refuse_repeated(arguments: Sequence[str]) -> None:
-    """Refuse an option that is given twice: only the last one would count.
-
-    Raises:
-        UsageError: If there is one; both of its values are named.
-    """
-    seen: dict[str, str] = {}
-    names = option_names(arguments)
-    for position, argument in enumerate(arguments):
-        if not argument.startswith("--") or argument == "--help":
-            continue
-        name = argument[2:].partition("=")[0]
-        # A switch has two names, such as --quiet and --noquiet.
-        name = name.removeprefix("no") if name.removeprefix("no") in names else name
-        written = _written(arguments, position)
-        if name in seen:
-            raise UsageError(f"--{name} is given twice, as {seen[name]} and as {written}; give it once.")
-        seen[name] = written
-
-
-def _written(arguments: Sequence[str], position: int) -> str:
-    """An option with its values as they are written."""
-    values = takewhile(lambda argument: not argument.startswith("--"), arguments[position + 1 :])
-    return " ".join([arguments[position], *values])
+    """Raise `UsageError` for an option that is given twice: only the last one would count."""
+    seen: dict[str, list[str]] = {}
+    names, name = option_names(arguments), ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument[2:].partition("=")[0]
+            # A switch has two names, such as --quiet and --noquiet.
+            name = name.removeprefix("no") if name.removeprefix("no") in names else name
+            seen[name] = [*seen.get(name, []), argument]
+        elif name:
+            seen[name][-1] += f" {argument}"
+    for name, (first, *more) in seen.items():
+        if more and name != "help":
+            raise UsageError(f"--{name} is given twice, as {first} and as {more[0]}; give it once.")
 
 
 _EXAMPLES = (
@@ -298,11 +248,7 @@ def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
 
 
 def check_word(word: str, others: Sequence[str]) -> None:
-    """Check that a word is a command, and that what it is about comes first: options of a run may have values, too.
-
-    Raises:
-        UsageError: If it is not; the sentence names the nearest command.
-    """
+    """Raise `UsageError` unless a word is a command, and what it is about comes before its options."""
     if word not in COMMANDS:
         near = difflib.get_close_matches(word, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}, or give --setting."
@@ -313,22 +259,14 @@ def check_word(word: str, others: Sequence[str]) -> None:
 
 
 def refuse_old(names: Iterable[str]) -> None:
-    """Refuse a command that is written as an option, as commands once were.
-
-    Raises:
-        UsageError: If there is one among these names.
-    """
+    """Raise `UsageError` for a command that is written as an option, as commands once were."""
     for name in names:
         if name in COMMANDS:
             raise UsageError(f"--{name} is a command now: {usage_of(name)}")
 
 
 class UnknownOptionError(UsageError):
-    """No class has this option.
-
-    Attributes:
-        option: Its name.
-    """
+    """There is no such `option`."""
 
     def __init__(self, option: str, whose: str, hint: str) -> None:
         super().__init__(f"There is no option {option} for {whose}; {hint}")
@@ -377,12 +315,10 @@ def nearest_option(name: str, known: Iterable[str]) -> str | None:
 
 
 def _is_option(argument: str) -> bool:
-    if not argument.startswith("-"):
-        return False
     try:
-        float(argument)
+        float(argument)  # a negative number is a value
     except ValueError:
-        return True
+        return argument.startswith("-")
     return False
 
 

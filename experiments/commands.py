@@ -1,13 +1,13 @@
 """The commands: a run or a comparison of `--setting S --method M`, and the words beside it.
 
-Each takes its part of the command line, and returns whether all has succeeded. What takes seconds to import is imported
-once the command's own options are understood, so that its help and its errors come at once.
+Each takes its part of the command line; one that runs something returns whether all has succeeded. What takes seconds
+to import is imported once the command's own options are understood, so that its help and its errors come at once.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -15,25 +15,8 @@ from pathlib import Path
 from redwood import __version__
 from redwood.core.errors import NotApplicableError
 from redwood.engine.may_change import MAY_CHANGE
-from redwood.experiments.arguments import (
-    MOST_PROCESSES,
-    MOST_RUNS,
-    CommandParser,
-    UnknownOptionError,
-    UsageError,
-    add_launching,
-    add_selection,
-    check_launching,
-    general_help,
-    option_names,
-    parse_selection,
-    refuse_absent_data,
-    refuse_old,
-    refuse_unknown,
-    selection_names,
-    selection_parser,
-    whole,
-)
+from redwood.experiments import arguments
+from redwood.experiments.arguments import CommandParser, UsageError, option_names, refuse_absent_data, whole
 from redwood.experiments.stored_tree import stored_reason
 from redwood.methods.table import method_names
 from redwood.settings.table import SETTINGS, setting_names
@@ -46,26 +29,25 @@ MAY_BE_GIVEN_TO_ALL = MAY_BE_GIVEN - {"workers", "nodes", "devices"}
 
 def run(argv: list[str]) -> bool:
     """Run one pair, or compare several."""
-    chosen, rest, in_file = _with_file(argv, selection_parser())
+    chosen, rest, in_file = _with_file(argv, arguments.selection_parser())
     if chosen.version:
         if len(argv) > 1:
             raise UsageError(f"--version goes alone; leave {next(a for a in argv if a != '--version')} out.")
         print(__version__)
         return True
     if chosen.help and not (chosen.setting and chosen.method):
-        print(general_help(setting_names(), method_names()))
+        print(arguments.general_help(setting_names(), method_names()))
         return True
     _check_names(chosen, rest)
-    from redwood.experiments import options
-    from redwood.experiments.pairs import select_pairs
+    from redwood.experiments import options, pairs
 
-    pairs, reasons = select_pairs(chosen.setting, chosen.method, rest)
+    selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
-        print(options.pair_help(pairs[0]))
+        print(options.pair_help(selected[0]))
         return True
     with _told_of_file(chosen, in_file):
-        if len(pairs) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
-            options.check_arguments(pairs, rest)
+        if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
+            options.check_arguments(selected, rest)
         from redwood.engine.terminal import Terminal
         from redwood.experiments import comparison, runner
         from redwood.experiments.launchers.choice import launch_options
@@ -73,73 +55,60 @@ def run(argv: list[str]) -> bool:
         console, every = Terminal(), "all" in (chosen.setting, chosen.method)
         for reason in () if every else dict.fromkeys(reasons):
             console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
-        if len(pairs) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
+        if len(selected) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
             how, orders = launch_options(chosen), chosen.class_orders
-            return comparison.compare(pairs, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table)
-        if chosen.table is not None:
-            raise UsageError(
-                f"--table {chosen.table} is of a comparison, and this is one run; leave it out, or add --seeds."
-            )
-        if chosen.launcher is not None:
-            raise UsageError(f"--launcher {chosen.launcher} is for several runs; leave it out, or add --seeds N.")
-        runner.run_pair(pairs[0], options.parse_options(pairs[0], rest), console)
+            return comparison.compare(selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table)
+        for name in ("table", "launcher"):
+            value = getattr(chosen, name)
+            if value is not None:
+                raise UsageError(f"--{name} {value} is for several runs; leave it out, or add --seeds N.")
+        runner.run_pair(selected[0], options.parse_options(selected[0], rest), console)
     return True
 
 
 def sweep(argv: list[str]) -> bool:
     """Try values of options of one pair, then run the best ones."""
     parser = CommandParser("sweep", add_help=False)
-    parser.add_argument(
-        "space", nargs="*", metavar="NAME=VALUES", help="lr=log:1e-3..1 momentum=0,0.9, or a YAML file of such lines"
-    )
-    parser.add_argument("--trials", type=whole(1, MOST_RUNS), metavar="N", help="configurations to try (default: 20)")
+    parser.add_argument("space", nargs="*", metavar="NAME=VALUES", help="lr=log:1e-3..1 momentum=0,0.9, or a YAML file")
+    number = whole(1, arguments.MOST_RUNS)
+    parser.add_argument("--trials", type=number, metavar="N", help="configurations to try (default: 20)")
     parser.add_argument("--protocol", metavar="TASKS", help="all_tasks, or first_2_tasks, .. (default: all_tasks)")
     parser.add_argument("--objectives", metavar="NAMES", help="accuracy, or accuracy,flops (default: accuracy)")
-    add_selection(parser)
+    arguments.add_selection(parser)
     chosen, rest, in_file = _with_file(argv, parser)
     if chosen.help:
         print(parser.format_help())
         if not (chosen.setting and chosen.method):
             return True
     _check_names(chosen, rest)
-    from redwood.experiments import options
-    from redwood.experiments.pairs import select_pairs
+    from redwood.experiments import options, pairs
 
-    pairs, _ = select_pairs(chosen.setting, chosen.method, rest)
+    selected, _ = pairs.select_pairs(chosen.setting, chosen.method, rest)
     if chosen.help:
-        print(options.pair_help(pairs[0]))
+        print(options.pair_help(selected[0]))
         return True
-    if len(pairs) > 1:
-        raise UsageError(
-            f"sweep tries options of one pair, but {len(pairs)} are chosen; name one --setting and one --method."
-        )
-    for cls in pairs[0].load():
+    if len(selected) > 1:
+        raise UsageError(f"sweep tries options of one pair, but {len(selected)} are chosen; name one --method.")
+    for cls in selected[0].load():
         for name in {f.name for f in fields(cls)} & {"trials", "protocol", "objectives"}:
             raise UsageError(f"{cls.__name__} and sweep both have an option --{name}; rename the field of the class.")
     with _told_of_file(chosen, in_file):
-        options.check_arguments(pairs, rest)
+        options.check_arguments(selected, rest)
         from redwood.engine.terminal import Terminal
         from redwood.experiments.launchers.choice import launch_options
         from redwood.experiments.sweeps.sweep import Wanted, start_sweep
 
-        wanted = Wanted(
-            *(chosen.space, chosen.trials, chosen.protocol, chosen.objectives),
-            *(chosen.seeds, chosen.class_orders, chosen.trust),
-        )
-        return start_sweep(pairs[0], rest, wanted, Terminal(), launch_options(chosen), table=chosen.table)
+        what = (chosen.space, chosen.trials, chosen.protocol, chosen.objectives)
+        wanted = Wanted(*what, chosen.seeds, chosen.class_orders, chosen.trust)
+        return start_sweep(selected[0], rest, wanted, Terminal(), launch_options(chosen), table=chosen.table)
 
 
 def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str], Sequence[str]]:
-    """Parse what to run.
-
-    Returns:
-        The options that choose it; all others; and those of `--config`, `--preset` or `--suite`, which are among them.
-    """
-    chosen, rest = parse_selection(argv, parser)
+    """The options that choose what to run; all others; and those of a file, which are among them."""
+    chosen, rest = arguments.parse_selection(argv, parser)
     if chosen.config is None and chosen.preset is None and chosen.suite is None:
         return chosen, rest, []
-    from redwood.experiments import config_file, presets
-    from redwood.experiments.suites import suite_arguments
+    from redwood.experiments import config_file, presets, suites
 
     given = option_names(argv)
     if chosen.config is not None:
@@ -147,46 +116,38 @@ def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argpar
     elif chosen.preset is not None:
         in_file = presets.announce(presets.find_preset(chosen.preset))
     else:
-        in_file = suite_arguments(chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust)
+        in_file = suites.suite_arguments(chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust)
     first = next((at for at, argument in enumerate(argv) if argument.startswith("-")), len(argv))
-    return *parse_selection([*argv[:first], *in_file, *argv[first:]], parser), in_file
+    return *arguments.parse_selection([*argv[:first], *in_file, *argv[first:]], parser), in_file
 
 
 @contextmanager
 def _told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterator[None]:
-    """Say of an unknown option that it comes from a file, and what to do about it."""
+    """Say of an unknown option which file has set it."""
     try:
         yield
-    except UnknownOptionError as error:
+    except arguments.UnknownOptionError as error:
         if error.option not in {argument.partition("=")[0] for argument in in_file}:
             raise
-        where = f"in {chosen.config}; remove that line if it is another method's"
-        if chosen.preset is not None:
-            where = f"by the preset {chosen.preset}; leave --setting and --method to it"
-        elif chosen.suite is not None:
-            where = f"by the suite {chosen.suite}; choose another --method, or a --setting of reinforcement learning"
-        raise UsageError(f"{error} It is set {where}.") from None
+        kind = next(name for name in ("config", "preset", "suite") if getattr(chosen, name) is not None)
+        source = f"--{kind} {getattr(chosen, kind)}"
+        raise UsageError(f"{error} It is set by {source}; leave --setting and --method to it.") from None
 
 
 def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
-    """Refuse what needs no class to be refused: that takes seconds to import.
-
-    Raises:
-        RedwoodError: If the setting or the method is missing, they do not go together, or the data is not there.
-    """
+    """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import."""
     if not (chosen.setting and chosen.method):
-        refuse_old(option_names(rest))
+        arguments.refuse_old(option_names(rest))
         missing = "--setting" if not chosen.setting else "--method"
         raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
     reason = stored_reason(chosen.setting, chosen.method)
     if reason is not None:
         raise NotApplicableError(reason)
-    if chosen.help:
-        return
-    # Another setting may look for data in another folder.
-    if chosen.setting == "all" or SETTINGS.keys() >= set(chosen.setting.split(",")):
-        refuse_absent_data(rest)
-    _tell_imports(rest)
+    if not chosen.help:
+        # Another setting may look for data in another folder.
+        if chosen.setting == "all" or SETTINGS.keys() >= set(chosen.setting.split(",")):
+            refuse_absent_data(rest)
+        _tell_imports(rest)
 
 
 def _tell_imports(rest: list[str]) -> None:
@@ -213,12 +174,12 @@ def resume(argv: list[str]) -> bool:
         f"Not of several runs: {_listed(MAY_BE_GIVEN - MAY_BE_GIVEN_TO_ALL)}. "
         "The help of the pair, --setting S --method M --help, says what each does.",
     )
-    add_launching(parser.add_argument_group("of several runs"))
+    arguments.add_launching(parser.add_argument_group("of several runs"))
     parser.add_argument("--compare", metavar="DIR", help="of a bench: compare with an earlier one in this folder")
     given, changes = parser.parse_known_args(argv)
-    check_launching(given)
+    arguments.check_launching(given)
     known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
-    refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
+    arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
     from redwood.engine.terminal import Terminal
     from redwood.experiments import comparison, plan, runner
@@ -249,69 +210,59 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"--{name}" for name in sorted(names))
 
 
-def predict(argv: list[str]) -> bool:
+def predict(argv: list[str]) -> None:
     """Predict new samples with a finished run."""
     parser = _parser_of_folder("predict", "a run, or of what export has written")
-    parser.add_argument(
-        "--dataset",
-        metavar="D",
-        required=True,
-        help="what to predict: .npz or .h5 file with an array x, image or folder of them, or name of a data set",
-    )
-    parser.add_argument("--data_dir", metavar="DIR", default="data", help="folder of data sets (default: data)")
-    parser.add_argument("--split", choices=("test", "train"), default="test", help="of a data set by name")
-    parser.add_argument("--out", metavar="FILE", default="predictions.csv", help="(default: predictions.csv)")
-    parser.add_argument("--scores", action="store_true", help="write the scores of all classes, too")
-    parser.add_argument(
-        "--task_id", metavar="T", type=whole(0, MOST_RUNS), help="of all samples, where the setting tells it at test"
-    )
-    parser.add_argument("--accelerator", metavar="NAME", default="auto", help="auto (the default), cpu, gpu, cuda, mps")
+    add, samples = parser.add_argument, "file with an array x, image or folder of them, or name of a data set"
+    add("--dataset", metavar="D", required=True, help=f"what to predict: .npz or .h5 {samples}")
+    add("--data_dir", metavar="DIR", default="data", help="folder of data sets (default: data)")
+    add("--split", choices=("test", "train"), default="test", help="of a data set by name (default: test)")
+    add("--out", metavar="FILE", default="predictions.csv", help="(default: predictions.csv)")
+    add("--scores", action="store_true", help="write the scores of all classes, too")
+    task = whole(0, arguments.MOST_RUNS)
+    add("--task_id", metavar="T", type=task, help="task of all samples, where the setting tells it at test")
+    add("--accelerator", metavar="NAME", default="auto", help="cpu, gpu, cuda or mps (default: auto)")
     given = parser.read(argv)
     refuse_absent_data(argv, or_image=True)
     from redwood.experiments.trained import predict as trained
 
     trained.predict(**vars(given))
-    return True
 
 
-def extend(argv: list[str]) -> bool:
+def extend(argv: list[str]) -> None:
     """Learn further data with a finished run."""
     parser = _parser_of_folder(
         "extend",
         "a run",
-        "The options are those of the run's setting and method: extend DIR --help lists them.",
+        "The options are those of the run's setting and method; extend DIR --help lists them.",
     )
     config = Path(argv[0] if argv else "") / "config.yaml"
     if config.is_file() and {"-h", "--help"} & set(argv):
         from redwood.experiments.trained.extend import extended_help
 
         print(extended_help(config))
-        return True
+        return
     given, rest = parser.parse_known_args(argv)  # data may lie in the run's own `data_dir`, which is read later
-    for name in sorted(option_names(rest).intersection(selection_names())):
+    for name in sorted(option_names(rest).intersection(arguments.selection_names())):
         raise UsageError(f"extend goes on with the setting and the method of {given.folder}, once; leave --{name} out.")
     from redwood.experiments.trained import extend as trained
 
     trained.extend(given.folder, rest, trusted=given.trust)
-    return True
 
 
-def export(argv: list[str]) -> bool:
+def export(argv: list[str]) -> None:
     """Write a finished run for other programs."""
     parser = _parser_of_folder("export", "a run")
     forms = ("safetensors", "onnx", "torch_export")
-    parser.add_argument(
-        "--format", choices=forms, default=forms[0], help="redwood.load reads safetensors; others need no redwood"
-    )
+    parser.add_argument("--format", choices=forms, default=forms[0], help="safetensors is for redwood.load")
     parser.add_argument("--out", metavar="DIR", help="(default: the folder of the run with the format behind its name)")
     given = parser.read(argv)
     from redwood.experiments.trained import export as trained
 
     trained.export(given.folder, given.format, given.out, trusted=given.trust)
-    return True
 
 
-def report(argv: list[str]) -> bool:
+def report(argv: list[str]) -> None:
     """Write one page on finished runs, comparisons and sweeps."""
     parser = CommandParser("report")
     parser.add_argument("folders", nargs="+", metavar="DIR", type=Path, help="a run, comparison or sweep")
@@ -321,7 +272,6 @@ def report(argv: list[str]) -> bool:
     from redwood.experiments.report import folders
 
     folders.report(given.folders, given.out, Terminal())
-    return True
 
 
 def bench(argv: list[str]) -> bool:
@@ -330,7 +280,8 @@ def bench(argv: list[str]) -> bool:
     parser.add_argument("suite", metavar="SUITE", help="smoke, full, a YAML file, or the folder of an earlier bench")
     parser.add_argument("--run_dir", metavar="DIR", help="folder to write to (default: a new one in runs/)")
     parser.add_argument("--select", metavar="NAMES", help="run only the benches of these names and tags: a,b")
-    parser.add_argument("--jobs", type=whole(1, MOST_PROCESSES), metavar="N", help="N runs at once (default: 1)")
+    number = whole(1, arguments.MOST_PROCESSES)
+    parser.add_argument("--jobs", type=number, metavar="N", help="N runs at once (default: 1)")
     parser.add_argument("--compare", metavar="DIR", help="compare scores and speed with an earlier bench")
     parser.add_argument("--trust", action="store_true", help="run the code that the suite names")
     given = parser.read(argv)
@@ -340,7 +291,7 @@ def bench(argv: list[str]) -> bool:
     return benches.bench(console=Terminal(), **vars(given))
 
 
-def show(argv: list[str]) -> bool:
+def show(argv: list[str]) -> None:
     """Show the tree of settings, the presets, or a module library: the command `list`."""
     parser = CommandParser("list")
     what = parser.add_mutually_exclusive_group()
@@ -360,20 +311,19 @@ def show(argv: list[str]) -> bool:
         from redwood.experiments.tree_view import print_settings
 
         print_settings(given.json)
-    return True
 
 
-def advise(argv: list[str]) -> bool:
+def advise(argv: list[str]) -> None:
     """Say how many samples of each slice to collect."""
-    if "--help" not in argv:
+    asked = {"-h", "--help"} & set(argv)
+    if not asked:
         refuse_absent_data(argv)
         _tell_imports(argv)
     from redwood.experiments import advice
 
-    advice.advise(argv)
-    return True
+    advice.advise(["--help"] if asked else argv)
 
 
-FUNCTIONS: dict[str, Callable[[list[str]], bool]] = {
+FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {
     one.__name__: one for one in (resume, predict, extend, export, report, bench, sweep, advise)
 } | {"list": show}

@@ -328,11 +328,11 @@ class TestClassOrders:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            (["--class_orders", "0"], "--class_orders 0 has to be at least 1"),
+            (["--class_orders", "0"], "--class_orders: 0 has to be at least 1"),
             (["--class_orders", "2", "--class_order", *"0123456789"], "--class_orders 2 draws the order"),
             (["--class_order", *"0123456789", "--class_order_seed", "1"], "--class_order_seed 1 has no effect beside"),
             (["--class_order_seed", "-1"], "--class_order_seed -1 has to be at least 0"),
-            (["--table", "latex"], "--table latex is of a comparison"),
+            (["--table", "latex"], "--table latex is for several runs"),
             (["--seeds", "2", "--table", "html"], "invalid choice: 'html'"),
         ],
     )
