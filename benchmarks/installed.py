@@ -28,10 +28,10 @@ OWN_METHOD = ["--setting", "task_incremental", "--method", "label_smoothing.py:L
 # What a user without the checkout runs, in an empty folder that holds one example file.
 COMMANDS = {
     "main job": [*MAIN_JOB, "--run_dir", "main"],
-    "--list": ["--list"],
-    "--list --presets": ["--list", "--presets"],
+    "list": ["list"],
+    "list --presets": ["list", "--presets"],
     "own method file": OWN_METHOD,
-    "--predict": ["--predict", "main", "--dataset", "digits", "--out", "predictions.csv"],
+    "predict": ["predict", "main", "--dataset", "digits", "--out", "predictions.csv"],
 }
 
 

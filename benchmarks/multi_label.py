@@ -37,7 +37,9 @@ OPTIONS: dict[str, Any] = {"optimizer": "adam", "lr": 0.003}
 METHODS: dict[str, Callable[[], LightningMethod]] = {
     "finetune": partial(Finetune, **OPTIONS),
     PLAIN: partial(Rehearsal, buffer_size=STORED, **OPTIONS),
-    f"{PARTITIONING}:rho=0.5": partial(Rehearsal, buffer_size=STORED, buffer_policy="partitioning:rho=0.5", **OPTIONS),
+    f"{PARTITIONING}:rho=0.5": partial(
+        Rehearsal, buffer_size=STORED, buffer_policy={"partitioning": {"rho": 0.5}}, **OPTIONS
+    ),
     PARTITIONING: partial(Rehearsal, buffer_size=STORED, buffer_policy="partitioning", **OPTIONS),
     "joint": partial(Joint, **OPTIONS),
 }

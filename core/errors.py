@@ -105,7 +105,7 @@ def lack_of_room(error: BaseException) -> str | None:
     """The sentence for an error that says that memory or a disk is full; None for another error."""
     if isinstance(error, OSError) and error.errno in FULL:
         what = error.filename or "What is printed, or a file,"
-        return f"{what} cannot be written ({error.strerror}); make room there. A run goes on with --resume."
+        return f"{what} cannot be written ({error.strerror}); make room there. A run goes on with resume."
     name = type(error).__name__
     if name in ("MemoryError", "OutOfMemoryError", "_ArrayMemoryError") or "can't allocate memory" in str(error):
         return f"Memory is full ({reason_of(error)}); use a smaller network, batch or buffer, or fewer processes."

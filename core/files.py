@@ -96,7 +96,7 @@ def told_if_full(path: Path) -> Iterator[None]:
         if not gone and error.errno not in FULL:
             raise
         why = "its folder is gone" if gone else error.strerror
-        remedy = "start again" if gone else "make room there, and go on with --resume, or start again"
+        remedy = "start again" if gone else "make room there, and go on with resume, or start again"
         told = StorageError(f"{path} cannot be written ({why}); {remedy}.")
         told.strerror = why  # for those who tell it in a sentence of their own
         raise told from error

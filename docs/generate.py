@@ -12,13 +12,12 @@ from itertools import combinations
 from pathlib import Path
 
 from docs.house import house, late_imports
-from docs.known_options import text as options_file
 from simple_parsing.docstring import get_attribute_docstring
 
 from docs import llms
 from redwood.core.registry import load_object
 from redwood.engine.run import Run
-from redwood.experiments import known_options
+from redwood.experiments import stored_tree
 from redwood.experiments.listing import describe_settings
 from redwood.experiments.presets.catalog import load_presets
 from redwood.methods import AGENT_PARTS, METHODS, Composition, Method
@@ -215,6 +214,14 @@ def regenerated(page: str) -> str:
     return PART.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]()}\n{match[3]}", page)
 
 
+def tree_file() -> str:
+    """What the file of the tree of settings has to hold."""
+    bases = [base for key in SETTINGS for base in get_setting(key).__mro__ if base.__module__.startswith("redwood.")]
+    classes = dict.fromkeys(f"{base.__module__}:{base.__qualname__}" for base in bases)
+    records = [record for record in describe_settings() if record["key"] in SETTINGS]
+    return stored_tree.text_of(list(classes), records)
+
+
 def pages() -> list[Path]:
     """The pages that have such parts."""
     return [path for path in sorted(DOCS.glob("*.md")) if PART.search(path.read_text())]
@@ -225,7 +232,7 @@ def main() -> None:
     for path in pages():
         path.write_text(regenerated(path.read_text()))
     llms.FILE.write_text(llms.text())
-    known_options.FILE.write_text(options_file())
+    stored_tree.FILE.write_text(tree_file())
 
 
 if __name__ == "__main__":

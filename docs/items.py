@@ -10,8 +10,8 @@ from pathlib import Path
 from docs.generate import FAMILIES, JOINED, first_line, option_table, plain, table
 
 from redwood.core.registry import load_object
-from redwood.experiments.known_options import SettingRecord
 from redwood.experiments.listing import describe_settings
+from redwood.experiments.stored_tree import SettingRecord
 from redwood.methods import METHODS, Method
 from redwood.settings import SETTINGS, get_setting
 

@@ -20,7 +20,7 @@ START = """# redwood
 Install by `pip install -e .` (Python 3.11 or later).
 One run: `python cli.py --setting class_incremental --method rehearsal`, or `redwood ...` after the installation.
 From Python: `ClassIncrementalSetting().apply(Rehearsal())`.
-`--list --json` prints all settings with the methods that apply.
+`list --json` prints all settings with the methods that apply.
 `--help` beside a setting and a method prints their options.
 """
 

@@ -9,35 +9,11 @@ from pathlib import Path
 from redwood.core.errors import RedwoodError
 from redwood.core.schema import ANYTHING, MapOf, Number, Record, Text, check
 from redwood.core.state import State
+from redwood.engine.may_change import MAY_CHANGE
 
 # The entry of a checkpoint that ties it to its run.
 STAMP = "run"
 BETWEEN_PHASES, INSIDE_PHASE = "between two phases", "inside a phase"  # the kinds of checkpoints
-
-# Options that may be changed in `config.yaml` before a run is resumed. They say how the run is watched, where it
-# finds its data and its library, and on what it computes; results on other devices may differ in the last digits. On
-# another number of workers they differ, and not every method can go on.
-MAY_CHANGE = frozenset(
-    {
-        "accelerator",
-        "checkpoint_every",
-        "data_dir",
-        "devices",
-        "env_processes",
-        "extends",
-        "keep_checkpoints",
-        "lean_loop",
-        "library",
-        "logger",
-        "nodes",
-        "num_workers",
-        "project",
-        "quiet",
-        "threads",
-        "wandb",
-        "workers",
-    }
-)
 
 _STAMP = Record(
     {

@@ -101,7 +101,7 @@ class RunFolder:
         if not self.path.is_dir() or not _is_unused(self.path):
             raise RedwoodError(
                 f"--run_dir {self.path} exists and is not empty; choose another folder, "
-                f"or go on with that run by --resume {self.path}."
+                f"or go on with that run by resume {self.path}."
             )
 
     def create(self, config: State) -> None:

@@ -226,7 +226,7 @@ class Workers(Generic[T]):
         self._processes[rank].join(POLL_S)  # its pipe may end a little before it does
         return RedwoodError(
             f"Worker {rank} was ended by {_end_of(self._processes[rank])}, and the others with it; "
-            "go on with --resume and its run directory, or start it anew."
+            "go on with resume and its run directory, or start it anew."
         )
 
 

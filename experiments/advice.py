@@ -1,4 +1,4 @@
-"""`--advise`: how many samples of each slice to collect for a budget, by learning curves of the samples there are."""
+"""`advise`: how many samples of each slice to collect for a budget, by learning curves of the samples there are."""
 
 import re
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ from redwood.settings.tree import TraditionalSetting
 
 MOST_SAMPLES = 10_000  # that learning curves are measured on: they are trained on many times
 _MAX_NAMED = 12
-_OWN = (re.compile(b"redwood --advise"), "--picture")  # see `redwood.core.files.refuse_foreign`
+_OWN = (re.compile(b"redwood advise"), "--picture")  # see `redwood.core.files.refuse_foreign`
 
 
 @dataclass
 class AdviceOptions:
-    """The options of `--advise`."""
+    """The options of `advise`."""
 
     dataset: str = "digits"  # name, or .npz/.h5 file, of the samples that there are already
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
@@ -96,12 +96,12 @@ def advise(arguments: Sequence[str]) -> None:
     """Print what to collect, and draw the learning curves; with `--help`, print the options.
 
     Args:
-        arguments: The command line, without `--advise`.
+        arguments: The command line, without `advise`.
 
     Raises:
         RedwoodError: If an option is unknown or out of range, or the data cannot be sliced.
     """
-    options: AdviceOptions | str = parse_alone(AdviceOptions, arguments, "--advise")
+    options: AdviceOptions | str = parse_alone(AdviceOptions, arguments, "advise")
     if isinstance(options, str):
         print(options)
         return
@@ -120,7 +120,7 @@ def find_advice(options: AdviceOptions) -> Advice:
     data = load_dataset(options.dataset, Path(options.data_dir), options.seed, 0, Columns(slices=options.slices))
     if data.kind != "classes":
         raise InvalidOptionError(
-            f"--advise compares the losses of classes, but --dataset {options.dataset} has none; choose other data."
+            f"advise compares the losses of classes, but --dataset {options.dataset} has none; choose other data."
         )
     slices, names = data.y if data.slices is None else data.slices, tuple(slicing_of(data, options.slices).names)
     costs = options.costs or [1.0]

@@ -1,13 +1,14 @@
-"""The options that choose what to run; they are known before any setting or method is loaded."""
+"""The command line's words and options that are known before any setting or method is loaded."""
 
 import argparse
 import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
+
+from typing_extensions import override
 
 from redwood.core.errors import RedwoodError
 from redwood.settings.data.sources import IMAGE_FILES, refuse_absent
@@ -17,6 +18,19 @@ ALIKE = 0.7
 # Runs that a comparison or a sweep may have, and processes that it may start.
 MOST_RUNS = 100_000
 MOST_PROCESSES = 1024
+
+# The commands that are words: what follows each, and what it does.
+COMMANDS = {
+    "resume": ("DIR", "go on with the run, comparison, sweep or bench in a folder"),
+    "predict": ("DIR --dataset D", "write a table of what a finished run predicts for new samples"),
+    "extend": ("DIR --dataset D", "learn further data with a finished run, in a new run"),
+    "export": ("DIR", "write a finished run for other programs"),
+    "report": ("DIR...", "write one page on runs, comparisons and sweeps"),
+    "bench": ("SUITE", "run a suite with expectations, or report on the folder of one"),
+    "sweep": ("NAME=VALUES... --setting S --method M", "try values of options, scored on held-out samples"),
+    "list": ("", "show the tree of settings and the methods of each, presets, or a module library"),
+    "advise": ("", "say how many samples of each slice to collect for a budget"),
+}
 
 
 def program() -> str:
@@ -32,171 +46,146 @@ def invocation() -> str:
     return "python cli.py" if program() == "cli.py" else program()
 
 
+def usage_of(command: str) -> str:
+    """How a command is called, such as `python cli.py resume DIR`."""
+    return f"{invocation()} {command} {COMMANDS[command][0]}".rstrip()
+
+
 class UsageError(RedwoodError):
     """The command line is not as it should be."""
+
+
+class Answered(Exception):
+    """The help has been printed, and nothing is left to do."""
 
 
 class OneSentenceParser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence, raised instead of printed with the usage."""
 
+    @override
     def error(self, message: str) -> NoReturn:
-        """Raise the message as a sentence."""
         raise UsageError(f"{message[0].upper()}{message[1:]}; see --help.")
 
+    @override
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise Answered
 
-def _table_format(text: str) -> str:
+
+class CommandParser(OneSentenceParser):
+    """The parser of a command that is a word."""
+
+    def __init__(self, word: str, *, add_help: bool = True, epilog: str | None = None) -> None:
+        """Take one of `COMMANDS`."""
+        follows, does = COMMANDS[word]
+        super().__init__(
+            prog=f"{program()} {word}",
+            usage=" ".join(filter(None, ["%(prog)s", follows, "[options]"])),
+            description=f"{does[0].upper()}{does[1:]}.",
+            epilog=epilog,
+            add_help=add_help,
+            allow_abbrev=False,
+        )
+        self._word = word
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments; raise `UsageError` for one that does not belong to the command."""
+        given, others = self.parse_known_args(arguments)
+        refuse_unknown(others, self._option_string_actions, f"the command {self._word}")
+        return given
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} has to be at least {least} and at most {most}")
+        return int(text)
+
+    read.__name__ = "int"  # argparse names it where a text is no number
+    return read
+
+
+def table_format(text: str) -> str:
     """What `--table` takes: a format, and behind a colon the metric that the table is of."""
     if text.partition(":")[0] not in ("latex", "markdown"):
         raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from latex, markdown, latex:METRIC)")
     return text
 
 
-def add_selection(parser: argparse.ArgumentParser, *, trials: bool = True) -> None:
-    """Add the options that choose what to run; `--trials` may be left out, as some methods have one of their own."""
-    group = parser.add_argument_group("what to run")
-    group.add_argument("--setting", metavar="KEY", help="setting, or several: a,b or all; see --list")
-    group.add_argument(
-        "--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class"
-    )
-    group.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
-    group.add_argument(
-        "--class_orders",
-        type=int,
-        metavar="N",
-        help="N orders of the classes, with --seeds seeds each (default: an order from each seed)",
-    )
-    group.add_argument(
-        "--table",
-        type=_table_format,
-        metavar="FORMAT",
-        help="print and write a comparison for a paper: latex or markdown, of one metric: latex:forgetting",
-    )
-    group.add_argument("--bench", metavar="SUITE", help="run a suite with expectations: smoke, full or a YAML file")
-    group.add_argument("--compare", metavar="DIR", help="with --bench: compare scores and speed with an earlier run")
-    group.add_argument("--jobs", type=int, metavar="N", help="N runs at once (default: one per core, or per GPU)")
-    group.add_argument(
-        "--launcher",
-        choices=("here", "pool", "slurm"),
-        help="where several runs take place: in this process, in processes of this machine (the default), or on SLURM",
-    )
-    group.add_argument("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
-    group.add_argument(
-        "--sweep",
-        nargs="*",
-        metavar="NAME=VALUES",
-        help="try values of options, scored on held-out samples: lr=log:1e-3..1 momentum=0,0.9, or a YAML file",
-    )
-    if trials:
-        group.add_argument("--trials", type=int, metavar="N", help="configurations that --sweep tries (default: 20)")
-    group.add_argument(
-        "--protocol", metavar="TASKS", help="--sweep on: all_tasks, or first_2_tasks, .. (default: all_tasks)"
-    )
-    group.add_argument(
-        "--objectives", metavar="NAMES", help="what --sweep goes by: accuracy, or accuracy,flops (default: accuracy)"
-    )
-    group.add_argument("--config", metavar="FILE", help="options from a YAML file; flags override them")
-    group.add_argument("--preset", metavar="NAME", help="options of a published result; flags override them")
-    group.add_argument(
-        "--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE"
-    )
-    group.add_argument("--extend", metavar="DIR", help="learn further data with the run in this folder: --dataset D")
-    group.add_argument("--resume", metavar="DIR", help="go on with the run, comparison or sweep in this folder")
-    group.add_argument("--predict", metavar="DIR", help="predict with the run in this folder: --dataset D --out FILE")
-    group.add_argument("--export", metavar="DIR", help="write the run in this folder for other programs: --format F")
-    group.add_argument(
-        "--report", nargs="+", metavar="DIR", help="one page on the runs and comparisons in these folders: --out FILE"
-    )
-    group.add_argument(
-        "--trust", action="store_true", help="run the code that the folder or the file of --config names"
-    )
-    group.add_argument(
-        "--list",
-        action="store_true",
-        help="show the tree of settings and the methods of each; with --library DIR, the modules in that folder",
-    )
-    group.add_argument(
-        "--advise", action="store_true", help="say how many samples of each slice to collect: --dataset D --budget B"
-    )
-    group.add_argument("--presets", action="store_true", help="with --list: the presets, targets and status")
-    group.add_argument("--json", action="store_true", help="with --list: as JSON")
-    group.add_argument("--version", action="store_true", help="show the version")
-    group.add_argument("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
+def add_launching(parser: argparse._ActionsContainer) -> None:
+    """Add the options of commands that run several jobs."""
+    add = parser.add_argument
+    add("--table", type=table_format, metavar="FORMAT", help="a table for a paper: latex, markdown, latex:forgetting")
+    add("--jobs", type=whole(1, MOST_PROCESSES), metavar="N", help="N at once (default: one per core, or per GPU)")
+    add("--launcher", choices=("here", "pool", "slurm"), help="in this process, in several (the default), or on SLURM")
+    add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
 
 
-def parse_selection(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Split the command line into what to run and the options of the run."""
-    parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
-    add_selection(parser)
-    chosen, rest = parser.parse_known_args(argv)
-    for option, most in (("seeds", MOST_RUNS), ("class_orders", MOST_RUNS), ("jobs", MOST_PROCESSES)):
-        if getattr(chosen, option) is not None:
-            _check_count(chosen, option, most)
+def check_launching(chosen: argparse.Namespace) -> None:
+    """Raise `UsageError` if the options of `add_launching` contradict each other."""
     if chosen.launcher == "here" and chosen.jobs not in (None, 1):
         raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
     if chosen.slurm and chosen.launcher != "slurm":
         raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
-    _check_sweep(chosen, rest)
-    files = [entry for entry in chosen.sweep or () if "=" not in entry]
-    files += [chosen.bench, chosen.config, chosen.suite, chosen.resume, chosen.extend, chosen.predict, chosen.export]
-    if chosen.trust and not any(files) and not any(map(_is_file, rest)):
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what to run."""
+    group = parser.add_argument_group("what to run")
+    add, number = group.add_argument, whole(1, MOST_RUNS)
+    add("--setting", metavar="KEY", help="setting, or several: a,b or all; the command list shows them")
+    add("--method", metavar="KEY", help="method, or several: a,b or all; a+b is both as one; or file.py:Class")
+    add("--seeds", type=number, default=1, metavar="N", help="repeat with N seeds: mean and deviation")
+    add("--class_orders", type=number, metavar="N", help="N orders of the classes (default: one from each seed)")
+    add_launching(group)
+    add("--config", metavar="FILE", help="options from a YAML file; flags override them")
+    add("--preset", metavar="NAME", help="options of a published result; flags override them")
+    add("--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE")
+    add("--trust", action="store_true", help="run the code that files of options name")
+    add("--version", action="store_true", help="show the version")
+    add("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
+
+
+def selection_parser() -> argparse.ArgumentParser:
+    """The parser of the options that choose what to run, and of nothing else."""
+    parser = OneSentenceParser(
+        prog=program(),
+        add_help=False,
+        allow_abbrev=False,
+        description="Run continual-learning methods under the settings that they apply to.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_selection(parser)
+    return parser
+
+
+def parse_selection(
+    arguments: Sequence[str], parser: argparse.ArgumentParser | None = None
+) -> tuple[argparse.Namespace, list[str]]:
+    """Split the command line into what to run, by `parser` or `selection_parser`, and the options of the run."""
+    chosen, rest = (parser or selection_parser()).parse_known_args(arguments)
+    check_launching(chosen)
+    files = (os.path.isfile(part) for argument in arguments for part in (argument, argument.partition("=")[2]))
+    if chosen.trust and not (chosen.config or chosen.suite or any(files)):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")
-    if chosen.compare is not None and chosen.bench is None and chosen.resume is None:
-        raise UsageError("--compare goes with --bench, or with --resume of its folder; give --bench SUITE.")
-    if chosen.presets and not chosen.list:
-        raise UsageError("--presets goes with --list; add it, or give --preset NAME.")
     both = [name for name in ("preset", "suite", "config") if getattr(chosen, name) is not None]
     if len(both) > 1:
         raise UsageError(f"--{both[0]} and --{both[1]} both set options; give one of them, and flags for the rest.")
     return chosen, rest
 
 
-def _is_file(argument: str) -> bool:
-    """Whether an argument of an option is a file, such as a list of tasks: it may name code, too."""
-    return os.path.isfile(argument.partition("=")[2] if argument.startswith("--") else argument)
-
-
-def _check_sweep(chosen: argparse.Namespace, rest: list[str]) -> None:
-    """Check the options of a sweep; without one, `--trials` is the method's and joins `rest`."""
-    if chosen.sweep is None and chosen.trials is not None:
-        rest += ["--trials", str(chosen.trials)]
-        chosen.trials = None
-    for option in ("protocol", "objectives"):
-        if getattr(chosen, option) is not None and chosen.sweep is None:
-            raise UsageError(f"--{option} {getattr(chosen, option)} has no effect without --sweep; leave it out.")
-    if chosen.trials is not None:
-        _check_count(chosen, "trials", MOST_RUNS)
-
-
-def _check_count(chosen: argparse.Namespace, option: str, most: int) -> None:
-    value = getattr(chosen, option)
-    if not 1 <= value <= most:
-        raise UsageError(f"--{option} {value} has to be at least 1 and at most {most}.")
-
-
 def selection_names() -> list[str]:
     """Names of the options that choose what to run, which no single run has."""
-    parser = OneSentenceParser(add_help=False)
-    add_selection(parser)
-    return [option.lstrip("-") for action in parser._actions for option in action.option_strings]
-
-
-def split_library(rest: list[str]) -> tuple[str | None, list[str]]:
-    """Split what stands beside `--list` into the folder of `--library`, and all else."""
-    parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
-    parser.add_argument("--library")
-    chosen, others = parser.parse_known_args(rest)
-    return chosen.library, others
+    return [option.lstrip("-") for option in selection_parser()._option_string_actions]
 
 
 def refuse_absent_data(arguments: Sequence[str], *, or_image: bool = False) -> None:
-    """Refuse data that is not there, before the libraries are imported that would read it: that takes seconds.
+    """Raise `RedwoodError` for data that is not there, before seconds of imports that could read it.
 
     Args:
         arguments: The options of a run or of a command.
         or_image: Whether the data may be a single image.
-
-    Raises:
-        RedwoodError: If a file or folder of the options for data is missing, or no data set has this name.
     """
     parser = OneSentenceParser(prog=program(), add_help=False, allow_abbrev=False)
     for name, usual in (("dataset", ""), ("background", ""), ("data_dir", "data"), ("stream", "")):
@@ -214,29 +203,20 @@ def option_names(arguments: Sequence[str]) -> set[str]:
 
 
 def refuse_repeated(arguments: Sequence[str]) -> None:
-    """Refuse an option that is given twice: only the last one would count.
-
-    Raises:
-        UsageError: If there is one; both of its values are named.
-    """
-    seen: dict[str, str] = {}
-    names = option_names(arguments)
-    for position, argument in enumerate(arguments):
-        if not argument.startswith("--") or argument == "--help":
-            continue
-        name = argument[2:].partition("=")[0]
-        # A switch has two names, such as --quiet and --noquiet.
-        name = name.removeprefix("no") if name.removeprefix("no") in names else name
-        written = _written(arguments, position)
-        if name in seen:
-            raise UsageError(f"--{name} is given twice, as {seen[name]} and as {written}; give it once.")
-        seen[name] = written
-
-
-def _written(arguments: Sequence[str], position: int) -> str:
-    """An option with its values as they are written."""
-    values = takewhile(lambda argument: not argument.startswith("--"), arguments[position + 1 :])
-    return " ".join([arguments[position], *values])
+    """Raise `UsageError` for an option that is given twice: only the last one would count."""
+    seen: dict[str, list[str]] = {}
+    names, name = option_names(arguments), ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            name = argument[2:].partition("=")[0]
+            # A switch has two names, such as --quiet and --noquiet.
+            name = name.removeprefix("no") if name.removeprefix("no") in names else name
+            seen[name] = [*seen.get(name, []), argument]
+        elif name:
+            seen[name][-1] += f" {argument}"
+    for name, (first, *more) in seen.items():
+        if more and name != "help":
+            raise UsageError(f"--{name} is given twice, as {first} and as {more[0]}; give it once.")
 
 
 _EXAMPLES = (
@@ -244,37 +224,49 @@ _EXAMPLES = (
     ("--setting class_incremental --method rehearsal --help", "the options of these two"),
     ("--setting all --method rehearsal,ewc,finetune", "one table, one picture"),
     ("--preset der_pp/cifar10-500", "a published result"),
-    ("--resume runs/2026...", "go on where it stopped"),
+    ("resume runs/2026...", "go on where it stopped"),
 )
 
 
-def general_help(settings: list[str], methods: list[str]) -> str:
+def general_help(settings: Sequence[str], methods: Sequence[str]) -> str:
     """The help that needs no pair."""
-    parser = OneSentenceParser(
-        prog=program(),
-        add_help=False,
-        description="Run continual-learning methods under the settings that they apply to.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(
-            [
-                f"settings: {', '.join(settings)}",
-                f"methods:  {', '.join(methods)}",
-                "",
-                "examples:",
-                *(f"  {invocation()} {words:<66} {what}".rstrip() for words, what in _EXAMPLES),
-            ]
-        ),
+    parser = selection_parser()
+    parser.usage = f"%(prog)s --setting S --method M [options]\n       {program()} COMMAND [options]"
+    parser.epilog = "\n".join(
+        [
+            "commands, each with a --help of its own:",
+            *(f"  {f'{word} {follows}':<46}{does}" for word, (follows, does) in COMMANDS.items()),
+            "",
+            f"settings: {', '.join(settings)}",
+            f"methods:  {', '.join(methods)}",
+            "",
+            "examples:",
+            *(f"  {invocation()} {words:<66} {what}".rstrip() for words, what in _EXAMPLES),
+        ]
     )
-    add_selection(parser)
     return parser.format_help()
 
 
-class UnknownOptionError(UsageError):
-    """No class has this option.
+def check_word(word: str, others: Sequence[str]) -> None:
+    """Raise `UsageError` unless a word is a command, and what it is about comes before its options."""
+    if word not in COMMANDS:
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}, or give --setting."
+        raise UsageError(f"There is no command {word}; {hint}")
+    first = COMMANDS[word][0].partition(" ")[0]
+    if first and others and others[0].startswith("-") and not {"-h", "--help"} & set(others):
+        raise UsageError(f"{first} comes before {others[0]}: {usage_of(word)}")
 
-    Attributes:
-        option: Its name.
-    """
+
+def refuse_old(names: Iterable[str]) -> None:
+    """Raise `UsageError` for a command that is written as an option, as commands once were."""
+    for name in names:
+        if name in COMMANDS:
+            raise UsageError(f"--{name} is a command now: {usage_of(name)}")
+
+
+class UnknownOptionError(UsageError):
+    """There is no such `option`."""
 
     def __init__(self, option: str, whose: str, hint: str, sentence: str = "") -> None:
         super().__init__(sentence or f"There is no option {option} for {whose}; {hint}")
@@ -302,13 +294,13 @@ def refuse_unknown(
     for argument in arguments:
         if not _is_option(argument):
             if room == 0:
-                raise UsageError(f"The argument {argument!r} belongs to no option; see --help.")
+                hint = "a command comes first" if argument in COMMANDS else "see --help"
+                raise UsageError(f"The argument {argument!r} belongs to no option; {hint}.")
             room -= 1
             continue
         name, equals, _ = argument.partition("=")
         if name not in actions:
-            if name == "--trials":
-                raise UnknownOptionError(name, whose, "it goes with --sweep.")
+            refuse_old([name.lstrip("-")])
             having = owners(name.lstrip("-"))
             if having:
                 raise UnknownOptionError(
@@ -334,12 +326,10 @@ def nearest_option(name: str, known: Iterable[str]) -> str | None:
 
 
 def _is_option(argument: str) -> bool:
-    if not argument.startswith("-"):
-        return False
     try:
-        float(argument)
+        float(argument)  # a negative number is a value
     except ValueError:
-        return True
+        return argument.startswith("-")
     return False
 
 

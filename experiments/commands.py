@@ -1,27 +1,25 @@
-"""What the command line does once its options are known: run a pair, compare several, sweep, or resume."""
+"""The commands: a run or a comparison of `--setting S --method M`, and the words beside it.
+
+Each takes its part of the command line; one that runs something returns whether all has succeeded. What takes seconds
+to import is imported once the command's own options are understood, so that its help and its errors come at once.
+"""
 
 import argparse
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
-from redwood.engine.fingerprint import MAY_CHANGE
-from redwood.engine.terminal import Terminal
-from redwood.experiments.arguments import OneSentenceParser, UsageError, option_names, parse_selection, program
-from redwood.experiments.bench.run import bench as run_suite
-from redwood.experiments.bench.run import resume_bench
-from redwood.experiments.bench.suite import is_bench
-from redwood.experiments.comparison import compare, resume_comparison
-from redwood.experiments.launchers.choice import LaunchOptions
-from redwood.experiments.launchers.slurm import parse_resources
-from redwood.experiments.options import parse_options
-from redwood.experiments.pairs import Pair
-from redwood.experiments.plan import is_comparison
-from redwood.experiments.report import folders
-from redwood.experiments.runner import resume_run, run_pair
-from redwood.experiments.sweeps.plan import is_sweep
-from redwood.experiments.sweeps.sweep import Wanted, resume_sweep, start_sweep
+from redwood import __version__
+from redwood.core.errors import NotApplicableError
+from redwood.core.parts import all_options
+from redwood.engine.may_change import MAY_CHANGE
+from redwood.experiments import arguments
+from redwood.experiments.arguments import CommandParser, UsageError, option_names, refuse_absent_data, whole
+from redwood.experiments.stored_tree import stored_reason
+from redwood.methods.table import method_names
+from redwood.settings.table import SETTINGS, setting_names
 
 # The options of a run that can be given when it goes on; another one is a command.
 MAY_BE_GIVEN = MAY_CHANGE - {"extends"}
@@ -29,165 +27,303 @@ MAY_BE_GIVEN = MAY_CHANGE - {"extends"}
 MAY_BE_GIVEN_TO_ALL = MAY_BE_GIVEN - {"workers", "nodes", "devices"}
 
 
-def run(pairs: list[Pair], reasons: Sequence[str], chosen: argparse.Namespace, arguments: list[str]) -> bool:
-    """Run one pair, compare several, or try options of one.
-
-    Args:
-        pairs: The pairs that apply.
-        reasons: Why other pairs are left out.
-        chosen: The options that choose what to run.
-        arguments: All other options, which fit the pairs.
-
-    Returns:
-        Whether all runs succeeded.
-    """
-    console = Terminal()
-    if chosen.sweep is not None:
-        return _sweep(pairs, chosen, arguments, console)
-    every = "all" in (chosen.setting, chosen.method)
-    if not every:
-        for reason in dict.fromkeys(reasons):
-            console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
-    if len(pairs) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
-        return compare(
-            pairs,
-            arguments,
-            chosen.seeds,
-            console,
-            _launch_options(chosen),
-            n_orders=chosen.class_orders,
-            table=chosen.table,
-        )
-    if chosen.table is not None:
-        raise UsageError(
-            f"--table {chosen.table} is of a comparison, and this is one run; leave it out, or add --seeds."
-        )
-    if chosen.launcher is not None:
-        raise UsageError(f"--launcher {chosen.launcher} is for several runs; leave it out, or add --seeds N.")
-    run_pair(pairs[0], parse_options(pairs[0], arguments), console)
-    return True
-
-
-def _sweep(pairs: list[Pair], chosen: argparse.Namespace, arguments: list[str], console: Console) -> bool:
-    if len(pairs) > 1:
-        raise UsageError(
-            f"--sweep tries options of one pair, but {len(pairs)} are chosen; name one --setting and one --method."
-        )
-    names = ("sweep", "trials", "protocol", "objectives", "seeds", "class_orders", "trust")
-    wanted = Wanted(*(getattr(chosen, name) for name in names))
-    return start_sweep(pairs[0], arguments, wanted, console, _launch_options(chosen), table=chosen.table)
-
-
-def resume(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
-    """Go on with the run, the comparison or the sweep in the folder of `--resume`.
-
-    Args:
-        chosen: The options that choose what to run.
-        rest: All other options, which may change when it goes on.
-
-    Returns:
-        Whether all runs succeeded.
-
-    Raises:
-        UsageError: If there are further options.
-    """
-    if chosen.help:
-        print(_help_of_resume())
+def run(argv: list[str]) -> bool:
+    """Run one pair, or compare several."""
+    chosen, rest, in_file = _with_file(argv, arguments.selection_parser())
+    if chosen.version:
+        if len(argv) > 1:
+            raise UsageError(f"--version goes alone; leave {next(a for a in argv if a != '--version')} out.")
+        print(__version__)
         return True
-    folder = Path(chosen.resume)
-    if is_bench(folder):
-        return _resume_bench(folder, chosen, rest)
-    several = is_comparison(folder) or is_sweep(folder)
-    allowed, _ = parse_selection(["--resume", chosen.resume])
-    allowed.trust = chosen.trust
-    if several:
-        for option in ("jobs", "launcher", "slurm", "table"):
-            setattr(allowed, option, getattr(chosen, option))
-    may_be_given = MAY_BE_GIVEN_TO_ALL if several else MAY_BE_GIVEN
-    if not option_names(rest) <= may_be_given or chosen != allowed:
-        options = f"options that may change, such as --{'quiet' if several else 'workers'}"
-        more = f"{'--jobs, --launcher, --slurm, --table, ' * several}--trust, or {options}"
-        raise UsageError(f"--resume goes on with what was started; give --resume {folder} alone, with {more} at most.")
-    if is_sweep(folder):
-        how = _launch_options(chosen)
-        return resume_sweep(folder, Terminal(), how, rest, trusted=chosen.trust, table=chosen.table)
-    if several:
-        how = _launch_options(chosen)
-        return resume_comparison(folder, Terminal(), how, rest, trusted=chosen.trust, table=chosen.table)
-    resume_run(folder, Terminal(), rest, trusted=chosen.trust)
+    if chosen.help and not (chosen.setting and chosen.method):
+        print(arguments.general_help(setting_names(), method_names()))
+        return True
+    _check_names(chosen, rest)
+    from redwood.experiments import options, pairs
+
+    selected, reasons = pairs.select_pairs(chosen.setting, chosen.method, rest)
+    if chosen.help:
+        print(options.pair_help(selected[0], rest))
+        return True
+    with _told_of_file(chosen, in_file):
+        if len(selected) == 1:  # training libraries take seconds to import, which a wrong option does not wait for
+            options.check_arguments(selected, rest)
+        from redwood.engine.terminal import Terminal
+        from redwood.experiments import comparison, runner
+        from redwood.experiments.launchers.choice import launch_options
+
+        console, every = Terminal(), "all" in (chosen.setting, chosen.method)
+        for reason in () if every else dict.fromkeys(reasons):
+            console.print(f"left out: {reason}", soft_wrap=True, markup=False, highlight=False)
+        if len(selected) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
+            how, orders = launch_options(chosen), chosen.class_orders
+            return comparison.compare(selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table)
+        for name in ("table", "launcher"):
+            value = getattr(chosen, name)
+            if value is not None:
+                raise UsageError(f"--{name} {value} is for several runs; leave it out, or add --seeds N.")
+        runner.run_pair(selected[0], options.parse_options(selected[0], rest), console)
     return True
 
 
-def _help_of_resume() -> str:
-    parser = OneSentenceParser(
-        prog=f"{program()} --resume",
-        usage="%(prog)s DIR [--trust] [options]",
-        description="Go on with the run, comparison, sweep or bench in a folder. "
+def sweep(argv: list[str]) -> bool:
+    """Try values of options of one pair, then run the best ones."""
+    parser = CommandParser("sweep", add_help=False)
+    parser.add_argument("space", nargs="*", metavar="NAME=VALUES", help="lr=log:1e-3..1 momentum=0,0.9, or a YAML file")
+    number = whole(1, arguments.MOST_RUNS)
+    parser.add_argument("--trials", type=number, metavar="N", help="configurations to try (default: 20)")
+    parser.add_argument("--protocol", metavar="TASKS", help="all_tasks, or first_2_tasks, .. (default: all_tasks)")
+    parser.add_argument("--objectives", metavar="NAMES", help="accuracy, or accuracy,flops (default: accuracy)")
+    arguments.add_selection(parser)
+    chosen, rest, in_file = _with_file(argv, parser)
+    if chosen.help:
+        print(parser.format_help())
+        if not (chosen.setting and chosen.method):
+            return True
+    _check_names(chosen, rest)
+    from redwood.experiments import options, pairs
+
+    selected, _ = pairs.select_pairs(chosen.setting, chosen.method, rest)
+    if chosen.help:
+        print(options.pair_help(selected[0], rest))
+        return True
+    if len(selected) > 1:
+        raise UsageError(f"sweep tries options of one pair, but {len(selected)} are chosen; name one --method.")
+    for cls in selected[0].load():
+        for name in all_options(cls) & {"trials", "protocol", "objectives"}:
+            raise UsageError(f"{cls.__name__} and sweep both have an option --{name}; rename the field of the class.")
+    with _told_of_file(chosen, in_file):
+        options.check_arguments(selected, rest)
+        from redwood.engine.terminal import Terminal
+        from redwood.experiments.launchers.choice import launch_options
+        from redwood.experiments.sweeps.sweep import Wanted, start_sweep
+
+        what = (chosen.space, chosen.trials, chosen.protocol, chosen.objectives)
+        wanted = Wanted(*what, chosen.seeds, chosen.class_orders, chosen.trust)
+        return start_sweep(selected[0], rest, wanted, Terminal(), launch_options(chosen), table=chosen.table)
+
+
+def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str], Sequence[str]]:
+    """The options that choose what to run; all others; and those of a file, which are among them."""
+    chosen, rest = arguments.parse_selection(argv, parser)
+    if chosen.config is None and chosen.preset is None and chosen.suite is None:
+        return chosen, rest, []
+    from redwood.experiments import config_file, presets, suites
+
+    given = option_names(argv)
+    if chosen.config is not None:
+        in_file = config_file.read_arguments(Path(chosen.config), given, trusted=chosen.trust)
+    elif chosen.preset is not None:
+        in_file = presets.announce(presets.find_preset(chosen.preset))
+    else:
+        in_file = suites.suite_arguments(chosen.suite, chosen.setting, chosen.method, given, trusted=chosen.trust)
+    first = next((at for at, argument in enumerate(argv) if argument.startswith("-")), len(argv))
+    return *arguments.parse_selection([*argv[:first], *in_file, *argv[first:]], parser), in_file
+
+
+@contextmanager
+def _told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterator[None]:
+    """Say of an unknown option which file has set it."""
+    try:
+        yield
+    except arguments.UnknownOptionError as error:
+        if error.option not in {argument.partition("=")[0] for argument in in_file}:
+            raise
+        kind = next(name for name in ("config", "preset", "suite") if getattr(chosen, name) is not None)
+        source = f"--{kind} {getattr(chosen, kind)}"
+        raise UsageError(f"{error} It is set by {source}; leave --setting and --method to it.") from None
+
+
+def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
+    """Raise `RedwoodError` for what needs no class to be refused: classes take seconds to import."""
+    if not (chosen.setting and chosen.method):
+        arguments.refuse_old(option_names(rest))
+        missing = "--setting" if not chosen.setting else "--method"
+        raise UsageError(f"{missing} is missing; for example --setting class_incremental --method rehearsal.")
+    reason = stored_reason(chosen.setting, chosen.method)
+    if reason is not None:
+        raise NotApplicableError(reason)
+    if not chosen.help:
+        # Another setting may look for data in another folder.
+        if chosen.setting == "all" or SETTINGS.keys() >= set(chosen.setting.split(",")):
+            refuse_absent_data(rest)
+        _tell_imports(rest)
+
+
+def _tell_imports(rest: list[str]) -> None:
+    """Print the first line of a run, as its libraries take seconds to import."""
+    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"  # torchrun and SLURM start several
+    if "torch" not in sys.modules and "quiet" not in option_names(rest) and number == "0":
+        print("loading torch and Lightning", flush=True)
+
+
+def _parser_of_folder(command: str, holds: str, epilog: str | None = None) -> CommandParser:
+    """The parser of a command for what lies in a folder."""
+    parser = CommandParser(command, epilog=epilog)
+    parser.add_argument("folder", metavar="DIR", type=Path, help=f"folder of {holds}")
+    parser.add_argument("--trust", action="store_true", help="run the code that the folder names")
+    return parser
+
+
+def resume(argv: list[str]) -> bool:
+    """Go on with the run, the comparison, the sweep or the bench in a folder."""
+    parser = _parser_of_folder(
+        "resume",
+        "a run, comparison, sweep or bench",
         f"Options that may change: {_listed(MAY_BE_GIVEN)}. "
         f"Not of several runs: {_listed(MAY_BE_GIVEN - MAY_BE_GIVEN_TO_ALL)}. "
-        "Several runs also take --jobs, --launcher, --slurm and --table. "
-        "The help of the pair, --setting S --method M --help, says what each option does.",
-        add_help=False,
+        "The help of the pair, --setting S --method M --help, says what each does.",
     )
-    return parser.format_help()
+    arguments.add_launching(parser.add_argument_group("of several runs"))
+    parser.add_argument("--compare", metavar="DIR", help="of a bench: compare with an earlier one in this folder")
+    given, changes = parser.parse_known_args(argv)
+    arguments.check_launching(given)
+    known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
+    arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
+    _tell_imports(changes)
+    from redwood.engine.terminal import Terminal
+    from redwood.experiments import comparison, plan, runner
+    from redwood.experiments.bench import run as benches
+    from redwood.experiments.bench import suite
+    from redwood.experiments.launchers.choice import launch_options
+    from redwood.experiments.sweeps import plan as sweep_plan
+    from redwood.experiments.sweeps import sweep as sweeps
+
+    folder, trusted, console = given.folder, given.trust, Terminal()
+    what, takes = "a run", MAY_BE_GIVEN
+    if suite.is_bench(folder):
+        what, takes = "a bench", frozenset({"jobs", "compare"})
+    elif plan.is_comparison(folder) or sweep_plan.is_sweep(folder):
+        what, takes = "several runs", MAY_BE_GIVEN_TO_ALL | {"jobs", "launcher", "slurm", "table"}
+    for name in sorted(option_names(argv) - takes - {"trust"}):
+        raise UsageError(f"resume {folder} goes on with {what}, which --{name} does not suit; leave it out.")
+    if what == "a bench":
+        return benches.resume_bench(folder, console, given.jobs, baseline=given.compare, trusted=trusted)
+    if what == "a run":
+        runner.resume_run(folder, console, changes, trusted=trusted)
+        return True
+    go_on = sweeps.resume_sweep if sweep_plan.is_sweep(folder) else comparison.resume_comparison
+    return go_on(folder, console, launch_options(given), changes, trusted=trusted, table=given.table)
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"--{name}" for name in sorted(names))
 
 
-def _resume_bench(folder: Path, chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
-    allowed, _ = parse_selection(["--resume", chosen.resume])
-    allowed.trust, allowed.jobs, allowed.compare = chosen.trust, chosen.jobs, chosen.compare
-    if rest or chosen != allowed:
-        raise UsageError(
-            f"--resume goes on with what was started; give --resume {folder} alone, with --jobs, --compare or --trust "
-            "at most."
-        )
-    return resume_bench(folder, Terminal(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
+def predict(argv: list[str]) -> None:
+    """Predict new samples with a finished run."""
+    parser = _parser_of_folder("predict", "a run, or of what export has written")
+    add, samples = parser.add_argument, "file with an array x, image or folder of them, or name of a data set"
+    add("--dataset", metavar="D", required=True, help=f"what to predict: .npz or .h5 {samples}")
+    add("--data_dir", metavar="DIR", default="data", help="folder of data sets (default: data)")
+    add("--split", choices=("test", "train"), default="test", help="of a data set by name (default: test)")
+    add("--out", metavar="FILE", default="predictions.csv", help="(default: predictions.csv)")
+    add("--scores", action="store_true", help="write the scores of all classes, too")
+    task = whole(0, arguments.MOST_RUNS)
+    add("--task_id", metavar="T", type=task, help="task of all samples, where the setting tells it at test")
+    add("--accelerator", metavar="NAME", default="auto", help="cpu, gpu, cuda or mps (default: auto)")
+    given = parser.read(argv)
+    refuse_absent_data(argv, or_image=True)
+    from redwood.experiments.trained import predict as trained
+
+    trained.predict(**vars(given))
 
 
-def bench(chosen: argparse.Namespace, rest: list[str]) -> bool:
-    """Run the suite of `--bench`, or report on a stored run.
+def extend(argv: list[str]) -> None:
+    """Learn further data with a finished run."""
+    parser = _parser_of_folder(
+        "extend",
+        "a run",
+        "The options are those of the run's setting and method; extend DIR --help lists them.",
+    )
+    config = Path(argv[0] if argv else "") / "config.yaml"
+    if config.is_file() and {"-h", "--help"} & set(argv):
+        from redwood.experiments.trained.extend import extended_help
 
-    Args:
-        chosen: The options that choose what to run.
-        rest: All other options.
+        print(extended_help(config))
+        return
+    given, rest = parser.parse_known_args(argv)  # data may lie in the run's own `data_dir`, which is read later
+    for name in sorted(option_names(rest).intersection(arguments.selection_names())):
+        raise UsageError(f"extend goes on with the setting and the method of {given.folder}, once; leave --{name} out.")
+    from redwood.experiments.trained import extend as trained
 
-    Returns:
-        Whether all benches pass.
-
-    Raises:
-        UsageError: If another option chooses what to run, too.
-    """
-    allowed, _ = parse_selection(["--bench", chosen.bench])
-    for name in ("jobs", "compare", "trust", "help"):
-        setattr(allowed, name, getattr(chosen, name))
-    for option, value in vars(chosen).items():
-        if value != getattr(allowed, option):
-            raise UsageError(f"--bench runs what its suite names; leave --{option} out.")
-    arguments = [*rest, "--help"] if chosen.help else rest
-    return run_suite(chosen.bench, arguments, Terminal(), chosen.jobs, baseline=chosen.compare, trusted=chosen.trust)
+    trained.extend(given.folder, rest, trusted=given.trust)
 
 
-def report(chosen: argparse.Namespace, rest: Sequence[str]) -> bool:
-    """Write one page on the folders of `--report`; it always succeeds, or raises as `folders.report` does.
+def export(argv: list[str]) -> None:
+    """Write a finished run for other programs."""
+    parser = _parser_of_folder("export", "a run")
+    forms = ("safetensors", "onnx", "torch_export")
+    parser.add_argument("--format", choices=forms, default=forms[0], help="safetensors is for redwood.load")
+    parser.add_argument("--out", metavar="DIR", help="(default: the folder of the run with the format behind its name)")
+    given = parser.read(argv)
+    from redwood.experiments.trained import export as trained
 
-    Args:
-        chosen: The options that choose what to run.
-        rest: All other options.
-
-    Raises:
-        UsageError: If there are further options beside `--out`.
-    """
-    allowed, _ = parse_selection(["--report", *chosen.report])
-    allowed.help = chosen.help
-    for option, value in vars(chosen).items():
-        if value != getattr(allowed, option):
-            raise UsageError(f"--report runs nothing, and reads what lies in the folders; leave --{option} out.")
-    folders.report(chosen.report, [*rest, "--help"] if chosen.help else rest, Terminal())
-    return True
+    trained.export(given.folder, given.format, given.out, trusted=given.trust)
 
 
-def _launch_options(chosen: argparse.Namespace) -> LaunchOptions:
-    return LaunchOptions(chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []))
+def report(argv: list[str]) -> None:
+    """Write one page on finished runs, comparisons and sweeps."""
+    parser = CommandParser("report")
+    parser.add_argument("folders", nargs="+", metavar="DIR", type=Path, help="a run, comparison or sweep")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder)")
+    given = parser.read(argv)
+    from redwood.engine.terminal import Terminal
+    from redwood.experiments.report import folders
+
+    folders.report(given.folders, given.out, Terminal())
+
+
+def bench(argv: list[str]) -> bool:
+    """Run a suite, or report on a stored run."""
+    parser = CommandParser("bench")
+    parser.add_argument("suite", metavar="SUITE", help="smoke, full, a YAML file, or the folder of an earlier bench")
+    parser.add_argument("--run_dir", metavar="DIR", help="folder to write to (default: a new one in runs/)")
+    parser.add_argument("--select", metavar="NAMES", help="run only the benches of these names and tags: a,b")
+    number = whole(1, arguments.MOST_PROCESSES)
+    parser.add_argument("--jobs", type=number, metavar="N", help="N runs at once (default: 1)")
+    parser.add_argument("--compare", metavar="DIR", help="compare scores and speed with an earlier bench")
+    parser.add_argument("--trust", action="store_true", help="run the code that the suite names")
+    given = parser.read(argv)
+    from redwood.engine.terminal import Terminal
+    from redwood.experiments.bench import run as benches
+
+    return benches.bench(console=Terminal(), **vars(given))
+
+
+def show(argv: list[str]) -> None:
+    """Show the tree of settings, the presets, or a module library: the command `list`."""
+    parser = CommandParser("list")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--presets", action="store_true", help="the presets, with targets and status")
+    what.add_argument("--library", metavar="DIR", help="the networks of the module library in this folder")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    given = parser.read(argv)
+    if given.library is not None:
+        from redwood.experiments.library_listing import print_library
+
+        print_library(given.library, given.json)
+    elif given.presets:
+        from redwood.experiments.presets import print_presets
+
+        print_presets(given.json)
+    else:
+        from redwood.experiments.tree_view import print_settings
+
+        print_settings(given.json)
+
+
+def advise(argv: list[str]) -> None:
+    """Say how many samples of each slice to collect."""
+    asked = {"-h", "--help"} & set(argv)
+    if not asked:
+        refuse_absent_data(argv)
+        _tell_imports(argv)
+    from redwood.experiments import advice
+
+    advice.advise(["--help"] if asked else argv)
+
+
+FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {
+    one.__name__: one for one in (resume, predict, extend, export, report, bench, sweep, advise)
+} | {"list": show}

@@ -45,7 +45,7 @@ def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:
     if "extends" in config:
         raise UsageError(
             f"{path} is of a run that goes on from the one in {config['extends']}, which options alone cannot start; "
-            f"give --extend {config['extends']} --dataset {config.get('dataset')}."
+            f"give extend {config['extends']} --dataset {config.get('dataset')}."
         )
     own = {name: value for name, value in config.items() if name not in given}
     refuse_marked(own, path)

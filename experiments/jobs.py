@@ -172,7 +172,7 @@ def settled(job: Job, outcome: Outcome, folder: Path) -> Results | Failure:
     if ended is None:
         raise ElsewhereError(
             f"Another process is writing to {job.folder}; wait until it ends, or end it, "
-            f"and go on with --resume {folder}."
+            f"and go on with resume {folder}."
         )
     return ended
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from redwood import methods
-from redwood.experiments.known_options import SettingRecord
+from redwood.experiments.stored_tree import SettingRecord
 from redwood.methods.table import METHODS, method_names
 from redwood.settings import get_setting, setting_names
 from redwood.settings.base import Setting, why_not_suitable

@@ -137,7 +137,7 @@ def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
         description=f"Options of {pair}.",
         formatter_class=_Formatter,
     )
-    add_selection(parser, trials=False)
+    add_selection(parser)
     owner = {action.dest: "the command line" for action in parser._actions}
     for root in (roots[0], roots[1], roots[2]):
         for chosen in root.all():

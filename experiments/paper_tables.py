@@ -164,7 +164,7 @@ def _of_metric(rows: Sequence[PairResults], metric: str) -> _PaperTable:
     if runs and metric not in known:
         raise InvalidOptionError(
             f"--table has no metric {metric!r} of these runs; choose from {', '.join(known)}, and make the table by "
-            "--resume."
+            "resume."
         )
     settings, cells = list(dict.fromkeys(row.setting for row in rows)), {}
     for row in rows:

@@ -147,7 +147,7 @@ class ComparisonPlan:
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""
         for options in (*map(asdict, self.pairs), options_of(self.arguments)):
-            refuse_untrusted(options, self.folder / FILE, "--resume")
+            refuse_untrusted(options, self.folder / FILE, "resume")
 
     def refuse_other_runs(self, parsed: list[Options | RedwoodError]) -> None:
         """Raise `RedwoodError` if the results or checkpoints in a run's folder are of a run with other options.

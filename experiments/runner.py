@@ -141,11 +141,11 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
         RedwoodError: If `folder` is no run, or its files are damaged, of another run, or not trusted.
     """
     if not (folder / "config.yaml").is_file():
-        raise RedwoodError(f"--resume {folder}: there is no run in this folder (no config.yaml).")
+        raise RedwoodError(f"resume {folder}: there is no run in this folder (no config.yaml).")
     config = load_config(folder / "config.yaml", of_run=True)
     setting, method = config.get("setting"), config.get("method")
     if not (isinstance(setting, str) and isinstance(method, str)):
-        raise RedwoodError(f"--resume {folder}: its config.yaml names no setting and method; it is damaged.")
+        raise RedwoodError(f"resume {folder}: its config.yaml names no setting and method; it is damaged.")
     if (folder / "results.json").exists():
         results = Results.load(folder / "results.json")
         refuse_other_results(results, config, folder, "config.yaml")
@@ -160,7 +160,7 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
         return results
     refuse_marked(config, folder / "config.yaml")
     if not trusted:
-        refuse_untrusted(config, folder / "config.yaml", "--resume")
+        refuse_untrusted(config, folder / "config.yaml", "resume")
     pair = Pair(setting, method)
     left_out = {"setting", "method", "extends", *option_names(changes)}
     arguments = [*as_arguments({name: value for name, value in config.items() if name not in left_out}), *changes]

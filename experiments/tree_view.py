@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from rich.tree import Tree
 
 from redwood.engine.terminal import Terminal
-from redwood.experiments.known_options import SettingRecord, known_tree
+from redwood.experiments.stored_tree import SettingRecord, stored_tree
 from redwood.methods.table import AGENT_PARTS
 
 
 def print_settings(as_json: bool) -> None:
     """Print the tree, or its records as JSON."""
-    known = known_tree()
+    known = stored_tree()
     if known is not None:
         records = list(known.values())
     else:

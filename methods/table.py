@@ -1,6 +1,6 @@
 """The table of all methods: where each class is, what it targets, and what it does, in one line.
 
-This file imports no method and no heavy library, so that `--help` and `--list` answer at once. A test compares each
+This file imports no method and no heavy library, so that `--help` and `list` answer at once. A test compares each
 entry with its class.
 """
 

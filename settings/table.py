@@ -1,6 +1,6 @@
 """The table of all settings: where the class of each key is.
 
-This file imports no setting and no heavy library, so that `--help` and `--list` answer at once.
+This file imports no setting and no heavy library, so that `--help` and `list` answer at once.
 """
 
 from redwood.core.registry import known_names, reference_of

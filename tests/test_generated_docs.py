@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from docs.generate import pages, regenerated
+from docs.generate import pages, regenerated, tree_file
 
-from docs import known_options, llms
-from redwood.experiments.known_options import FILE
+from docs import llms
+from redwood.experiments.stored_tree import FILE
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
@@ -19,9 +19,9 @@ def test_llms_txt_is_up_to_date():
     assert llms.FILE.read_text() == llms.text(), "run: python -m docs.generate (it writes docs/llms.txt)"
 
 
-def test_the_file_of_options_is_up_to_date():
-    message = "run: python -m docs.generate (it writes experiments/known_options.json)"
-    assert FILE.read_text() == known_options.text(), message
+def test_the_file_of_the_tree_is_up_to_date():
+    message = "run: python -m docs.generate (it writes experiments/stored_tree.json)"
+    assert FILE.read_text() == tree_file(), message
 
 
 def test_there_are_pages():

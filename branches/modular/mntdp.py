@@ -44,9 +44,9 @@ class MNTDP(StochasticSearch):
         check_choice(self, "search", SEARCHES)
         check_range(self, "margin", 0, 1)
         check_range(self, "confidence", 0, 1)
-        if self.search == "stochastic" and self.trials > 1:
+        if self.search == "stochastic" and self.tries > 1:
             raise InvalidOptionError(
-                f"--trials {self.trials} has no effect with --search stochastic, which draws paths of one network; "
+                f"--tries {self.tries} has no effect with --search stochastic, which draws paths of one network; "
                 "leave it out."
             )
 

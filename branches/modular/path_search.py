@@ -60,17 +60,17 @@ class PathSearch(TaskPaths):
     }
     optimizer: Any = OPTIMIZERS.chosen("adam")  # algorithm that changes the weights
     lr: float = 0.003  # learning rate of the first trial
-    trials: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
-    tune_tasks: int = 0  # tasks that try all trials; later ones use the best of them (0: every task tries all)
+    tries: int = 1  # hyper-parameters tried for each candidate: the first is --lr, others are drawn from the seed
+    tune_tasks: int = 0  # tasks that try all of them; later ones use the best of them (0: every task tries all)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "trials", 1, 10_000)
+        check_range(self, "tries", 1, 10_000)
         check_range(self, "tune_tasks", 0)
         if self.optimizer_state == "keep":
             raise InvalidOptionError("--optimizer_state keep means nothing to new candidates; use reset.")
-        if self.tune_tasks and self.trials == 1:
-            raise InvalidOptionError(f"--tune_tasks {self.tune_tasks} has no effect with one trial; give --trials.")
+        if self.tune_tasks and self.tries == 1:
+            raise InvalidOptionError(f"--tune_tasks {self.tune_tasks} has no effect with one try; give --tries.")
 
     @override
     def configure(self, setting: SupervisedSetting) -> None:
@@ -115,7 +115,7 @@ class PathSearch(TaskPaths):
     def _trials(self) -> Sequence[int]:
         """The trials of this phase."""
         if not self.tune_tasks or len(self.trial_accuracy) < self.tune_tasks:
-            return range(self.trials)
+            return range(self.tries)
         means = torch.tensor(self.trial_accuracy[: self.tune_tasks]).mean(0)
         return [int(means.argmax())]
 
@@ -215,13 +215,13 @@ class PathSearch(TaskPaths):
         """Choose among the candidates, freeze the modules of the best one, and forget the others."""
         candidates = [Candidate(**one) for one in self.candidates]
         if not self.samples.n_held_out:
-            self.trial_accuracy.append([0.0] * self.trials)
+            self.trial_accuracy.append([0.0] * self.tries)
             self.keep(candidates[0], self.modular.tail(0), None, before)
             return
         with self.flops.count("validation"):
             scores = self.held_out_scores(range(len(candidates)))
         best = _best_trials(candidates, scores)
-        self.trial_accuracy.append(_accuracy_of_trials(candidates, scores, self.trials))
+        self.trial_accuracy.append(_accuracy_of_trials(candidates, scores, self.tries))
         finalists = [candidates[number] for number in best]
         chosen = best[self.choose(finalists, HeldOutScores(scores.losses[best], scores.correct[best]))]
         self._move_search(chosen, before)

@@ -70,7 +70,7 @@ def read_events(path: Path) -> list[Event]:
         if not isinstance(event, dict) or "event" not in event:
             if number == len(lines):
                 break
-            raise DataError(f"{path} is damaged in line {number}; remove the file, and go on with --resume.")
+            raise DataError(f"{path} is damaged in line {number}; remove the file, and go on with resume.")
         events.append(event)
     return events
 

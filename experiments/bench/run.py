@@ -1,8 +1,8 @@
-"""Run a suite, go on with one, or report on a stored one: `--bench` and `--resume` of its folder."""
+"""Run a suite, go on with one, or report on a stored one: `bench SUITE` and `resume` of its folder."""
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +22,7 @@ from redwood.experiments.jobs import Job, settled
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources, resources_needed
 from redwood.experiments.monitor import make_monitor
-from redwood.experiments.options import Options, check_arguments, parse_alone, parse_options
+from redwood.experiments.options import Options, check_arguments, parse_options
 from redwood.experiments.runner import InterruptedRun, TerminatedRun, new_run_dir, refuse_used
 from redwood.experiments.trust import options_of, refuse_untrusted
 from redwood.settings.base import why_not_applicable
@@ -30,32 +30,26 @@ from redwood.settings.base import why_not_applicable
 RUNS = "runs"
 
 
-@dataclass
-class BenchOptions:
-    """The options of `--bench`."""
-
-    run_dir: str = ""  # folder to write to (default: a new one in runs/)
-    select: str = ""  # run only the benches of these names and tags: a,b
-
-
 def bench(
-    given: str,
-    arguments: list[str],
+    suite: str,
     console: Console,
-    jobs: int | None = None,
     *,
-    baseline: str | None = None,
-    trusted: bool = False,
+    run_dir: str | None = None,
+    select: str | None = None,
+    jobs: int | None = None,
+    compare: str | None = None,
+    trust: bool = False,
 ) -> bool:
     """Run a suite, and end in a report; of the folder of a suite's run, only report.
 
     Args:
-        given: A YAML file, the name of a shipped suite, or a folder.
-        arguments: The options of `BenchOptions` on the command line.
+        suite: A YAML file, the name of a shipped suite, or a folder.
         console: Where to print.
+        run_dir: Folder to write to; None: a new one in `runs/`.
+        select: Names and tags of the benches to run, as `a,b`; None: all.
         jobs: Runs at once (default: 1, since runs beside each other are slower).
-        baseline: Folder of an earlier run of a suite, to compare with.
-        trusted: Whether code that the suite names may be run.
+        compare: Folder of an earlier run of a suite, to compare with.
+        trust: Whether code that the suite names may be run.
 
     Returns:
         Whether all benches pass.
@@ -65,26 +59,22 @@ def bench(
         InterruptedRun: If the user interrupts it; it can be resumed.
         TerminatedRun: If another signal ends it; it can be resumed, too.
     """
-    options = parse_alone(BenchOptions, arguments, "--bench")
-    if not isinstance(options, BenchOptions):
-        console.print(Text(options), soft_wrap=True)
-        return True
-    stored = _stored(baseline)
-    if Path(given).is_dir() and (is_bench(Path(given)) or not is_shipped(given)):
-        if arguments or jobs is not None:
-            wrong = arguments[0] if arguments else "--jobs"
-            raise UsageError(f"--bench {given} reports on a stored run, and runs nothing; leave {wrong} out.")
-        return _report(Path(given), console, stored)
-    suite = read_suite(given).select([word for word in options.select.split(",") if word])
-    if not trusted:
-        _refuse_untrusted(suite, Path(given), "--bench")
-    checked = [(one, _checked(one)) for one in suite.benches]
-    suite = replace(suite, benches=tuple(one.lasting() for one in suite.benches))
-    folder = Path(options.run_dir) if options.run_dir else new_run_dir(f"bench-{suite.name}")
+    stored = _stored(compare)
+    if Path(suite).is_dir() and (is_bench(Path(suite)) or not is_shipped(suite)):
+        for name, value in (("run_dir", run_dir), ("select", select), ("jobs", jobs)):
+            if value is not None:
+                raise UsageError(f"bench {suite} reports on a stored run, and runs nothing; leave --{name} out.")
+        return _report(Path(suite), console, stored)
+    wanted = read_suite(suite).select([word for word in (select or "").split(",") if word])
+    if not trust:
+        _refuse_untrusted(wanted, Path(suite), "bench")
+    checked = [(one, _checked(one)) for one in wanted.benches]
+    wanted = replace(wanted, benches=tuple(one.lasting() for one in wanted.benches))
+    folder = Path(run_dir) if run_dir else new_run_dir(f"bench-{wanted.name}")
     refuse_used(folder)
     with locked(folder):
         refuse_used(folder)  # again: another process may have used it since the first check
-        suite.save(folder)
+        wanted.save(folder)
         return _run_and_report(folder, checked, console, jobs, stored)
 
 
@@ -94,7 +84,7 @@ def resume_bench(
     """Run what is missing or has failed of the suite in `folder`. Args, result and errors are those of `bench`."""
     suite, stored = load_suite(folder), _stored(baseline)
     if not trusted:
-        _refuse_untrusted(suite, folder, "--resume")
+        _refuse_untrusted(suite, folder, "resume")
     checked = [(one, _checked(one)) for one in suite.benches]
     with locked(folder):
         return _run_and_report(folder, checked, console, jobs, stored)
@@ -112,7 +102,7 @@ def _stored(baseline: str | None) -> Path | None:
     if baseline is None:
         return None
     if not is_bench(Path(baseline)):
-        raise UsageError(f"--compare {baseline} holds no run of a suite; give the folder of an earlier --bench.")
+        raise UsageError(f"--compare {baseline} holds no run of a suite; give the folder of an earlier bench.")
     return Path(baseline)
 
 
@@ -136,7 +126,7 @@ def _run_and_report(
     folder: Path, checked: Sequence[tuple[Bench, Options]], console: Console, jobs: int | None, baseline: Path | None
 ) -> bool:
     if launched_processes() > 1:
-        raise UsageError("--bench starts its runs itself; start it once, without torchrun or srun.")
+        raise UsageError("bench starts its runs itself; start it once, without torchrun or srun.")
     try:
         remove_temporaries(folder / EVENTS)
         _run(folder, checked, console, jobs or 1)

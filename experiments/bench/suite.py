@@ -165,7 +165,7 @@ def _stored(entry: dict[str, Any], source: Path) -> Bench:
     return _bench(name, entry, source)
 
 
-def read_suite(given: str, option: str = "--bench", folder: Path = SHIPPED) -> Suite:
+def read_suite(given: str, option: str = "bench", folder: Path = SHIPPED) -> Suite:
     """Read a suite from a YAML file, or a shipped one by its name.
 
     Args:
@@ -181,7 +181,7 @@ def read_suite(given: str, option: str = "--bench", folder: Path = SHIPPED) -> S
         path = folder / f"{given}.yaml"
     if not path.is_file():
         shipped = _listed(found.stem for found in folder.glob("*.yaml"))
-        also = " the folder of a run," if option == "--bench" else ""
+        also = " the folder of a run," if option == "bench" else ""
         raise UsageError(f"{option} {given} is no suite; give a YAML file,{also} or one of {shipped}.")
     content = load_entries(path, f"{option} {given}", "entries such as those of smoke.yaml")
     for name, entry in content.items():
@@ -222,7 +222,7 @@ def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[s
     return base | entry
 
 
-def _bench(name: str, entry: Mapping[str, Any], source: Path, option: str = "--bench") -> Bench:
+def _bench(name: str, entry: Mapping[str, Any], source: Path, option: str = "bench") -> Bench:
     for key in ("setting", "method"):
         if key not in entry:
             raise UsageError(f"{option} {source}: {name} has no {key}; add one.")

@@ -1,5 +1,6 @@
 """Which launcher the options ask for."""
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from redwood.experiments.launchers.here import ThisProcess
 from redwood.experiments.launchers.launcher import Launcher
 from redwood.experiments.launchers.pool import Pool
 from redwood.experiments.launchers.resources import find_resources
-from redwood.experiments.launchers.slurm import Slurm
+from redwood.experiments.launchers.slurm import Slurm, parse_resources
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,8 @@ class LaunchOptions:
         if self.launcher == "slurm":
             return Slurm(folder / "slurm", self.slurm, self.jobs)
         return Pool(find_resources(run, self.jobs))
+
+
+def launch_options(chosen: argparse.Namespace) -> LaunchOptions:
+    """What the options of the command line say."""
+    return LaunchOptions(chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []))

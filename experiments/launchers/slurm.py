@@ -60,7 +60,7 @@ def parse_resources(given: Sequence[str]) -> dict[str, str]:
 class Slurm:
     """Jobs of a cluster. They go on if this process is killed.
 
-    `--resume` submits the runs that are left once more: such a job waits while another one is at work on its run.
+    `resume` submits the runs that are left once more: such a job waits while another one is at work on its run.
     """
 
     def __init__(self, folder: Path, resources: Mapping[str, str], at_once: int | None = None) -> None:

@@ -88,7 +88,7 @@ def find_preset(name: str) -> Preset:
     if name in presets:
         return presets[name]
     near = difflib.get_close_matches(name, presets, n=_NEAREST, cutoff=0.3)
-    hint = f"the nearest are {', '.join(near)}" if near else "--list --presets shows all"
+    hint = f"the nearest are {', '.join(near)}" if near else "list --presets shows all"
     raise RedwoodError(f"There is no preset {name}; {hint}.")
 
 

@@ -42,7 +42,7 @@ def _read_table(path: Path) -> tuple[dict[tuple[str, str], str], set[tuple[str, 
             pairs = {(line["setting"], line["method"]): line["failure"] or "" for line in csv.DictReader(file)}
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise DataError(
-            f"The table {path} is damaged ({reason_of(error)}); write it again by --resume {path.parent}."
+            f"The table {path} is damaged ({reason_of(error)}); write it again by resume {path.parent}."
         ) from error
     return {pair: " ".join(failure.split()) for pair, failure in pairs.items() if failure}, set(pairs)
 

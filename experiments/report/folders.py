@@ -1,4 +1,4 @@
-"""The folders that a report is asked for: `--report FOLDER...`."""
+"""The folders that a report is asked for: `report DIR...`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,6 @@ from rich.text import Text
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import refuse_foreign
-from redwood.experiments.arguments import OneSentenceParser, UsageError, program
 from redwood.experiments.plan import is_comparison
 from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.page import OWN, REPORT, write_report
@@ -16,32 +15,19 @@ from redwood.experiments.report.source import CONFIG, RESULTS, Source, source_of
 from redwood.experiments.report.sweeps import is_finished_sweep, source_of_sweep
 
 
-def report(folders: Sequence[str], arguments: Sequence[str], console: Console) -> None:
+def report(folders: Sequence[Path], out: Path | None, console: Console) -> None:
     """Write one page on the runs, comparisons and sweeps in some folders, and print where it is.
-
-    It is written to the folder, or to the current one if there are several; `--out FILE` names another file.
 
     Args:
         folders: The folders; one that is given twice counts once.
-        arguments: Further options of the command line.
+        out: The page; None: in the folder, or in the current one if there are several.
         console: Where to print.
 
     Raises:
-        UsageError: If there are other options than `--out`, or the file is none that may be overwritten.
-        RedwoodError: If a folder holds nothing of the kind, or the file cannot be written.
+        RedwoodError: If a folder holds nothing of the kind, or the file cannot be written or is not of this command.
     """
-    parser = OneSentenceParser(
-        prog=f"{program()} --report", description="One page on finished runs, comparisons and sweeps.", add_help=False
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"the page (default: {REPORT} in the folder)")
-    if "--help" in arguments:
-        print(parser.format_help())
-        return
-    chosen, others = parser.parse_known_args(arguments)
-    if others:
-        raise UsageError(f"--report goes with --out FILE at most; leave {others[0]} out.")
-    distinct = list({path.resolve(): path for path in map(Path, folders)}.values())
-    path = chosen.out or (distinct[0] / REPORT if len(distinct) == 1 else Path(REPORT))
+    distinct = list({path.resolve(): path for path in folders}.values())
+    path = out or (distinct[0] / REPORT if len(distinct) == 1 else Path(REPORT))
     refuse_foreign(path, *OWN)
     for note in write_report([read_source(folder) for folder in distinct], path):
         console.print(Text(note), soft_wrap=True)
@@ -62,9 +48,7 @@ def read_source(folder: Path) -> Source:
     if (folder / RESULTS).is_file():
         return source_of_run(folder)
     if (folder / "sweep.yaml").is_file():
-        raise RedwoodError(f"--report {folder}: this sweep is not over yet; finish it by --resume {folder}.")
+        raise RedwoodError(f"report {folder}: this sweep is not over yet; finish it by resume {folder}.")
     if (folder / CONFIG).is_file():
-        raise RedwoodError(f"--report {folder}: this run has no {RESULTS} yet; finish it by --resume {folder}.")
-    raise RedwoodError(
-        f"--report {folder}: there is no run, comparison or sweep in this folder; give the folder of one."
-    )
+        raise RedwoodError(f"report {folder}: this run has no {RESULTS} yet; finish it by resume {folder}.")
+    raise RedwoodError(f"report {folder}: there is no run, comparison or sweep in this folder; give the folder of one.")

@@ -64,7 +64,7 @@ def source_of_sweep(folder: Path) -> Source:
         DataError: If `sweep.json` is no JSON.
     """
     found = read_json(folder / FOUND)
-    check(found, _SWEEP, str(folder / FOUND), f"write it again by --resume {folder}")
+    check(found, _SWEEP, str(folder / FOUND), f"write it again by resume {folder}")
     best = source_of_comparison(folder / BEST) if is_comparison(folder / BEST) else None
     return Source(
         folder,
@@ -110,7 +110,7 @@ def _command_of(found: Mapping[str, Any]) -> str:
         f"{name}={','.join(map(str, values)) if isinstance(values, list) else values}"
         for name, values in found["space"].items()
     ]
-    words = ["--setting", found["setting"], "--method", found["method"], "--sweep", *space]
+    words = ["sweep", *space, "--setting", found["setting"], "--method", found["method"]]
     words += ["--trials", str(found.get("n_trials", len(found["trials"]))), "--protocol", found["protocol"]]
     words += ["--objectives", ",".join(found["objectives"])] if len(found["objectives"]) > 1 else []
     words += ["--seeds", str(found["seeds"])] if found["seeds"] > 1 else []

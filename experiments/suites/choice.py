@@ -1,4 +1,4 @@
-"""Read a suite, in the format of `--bench`, and choose the options of the methods of `--method`.
+"""Read a suite, in the format of `bench`, and choose the options of the methods of `--method`.
 
 The parts of a method may come in any order. A method without an entry of its own has the options of the entry of its
 agent that shares most parts with it.
@@ -112,9 +112,7 @@ def _by_parts(suite: Suite, given: str) -> dict[frozenset[str], Bench]:
         if any(getattr(b, name) != default for b in suite.benches)
     ]
     if unused:
-        print(
-            printable(f"suite {suite.name}: {' and '.join(unused)} only count under --bench; repeat a run by --seeds.")
-        )
+        print(printable(f"suite {suite.name}: {' and '.join(unused)} only count under bench; repeat a run by --seeds."))
     return known
 
 

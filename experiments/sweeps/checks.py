@@ -50,9 +50,7 @@ def count_trials(space: Space, wanted: int | None) -> int:
     """
     size = size_of(space)
     if wanted is not None and wanted > size:
-        raise UsageError(
-            f"--trials {wanted} is more than the {size:g} configurations of --sweep; use at most {size:g}."
-        )
+        raise UsageError(f"--trials {wanted} is more than the {size:g} configurations of sweep; use at most {size:g}.")
     return int(min(DEFAULT_TRIALS, size)) if wanted is None else wanted
 
 
@@ -79,15 +77,15 @@ def _refuse_unsuitable(name: str, owner: type | None, pair: Pair) -> None:
         return
     if owner is setting and name == "seed":
         raise UsageError(
-            "--sweep seed would choose the luckiest seed, not options; leave it out, and repeat the best by --seeds N."
+            "sweep seed would choose the luckiest seed, not options; leave it out, and repeat the best by --seeds N."
         )
     if owner is setting:
         raise UsageError(
-            f"--sweep {name} would change what {pair.setting} asks for, so that scores could not be compared; sweep "
+            f"sweep {name} would change what {pair.setting} asks for, so that scores could not be compared; sweep "
             f"options of {pair.method}, or {' and '.join(_COMPARABLE)}."
         )
     what = "what is run" if owner is None else "how a run is carried out"
-    raise UsageError(f"--sweep {name} has no effect on what is learned, as --{name} says {what}; leave it out.")
+    raise UsageError(f"sweep {name} has no effect on what is learned, as --{name} says {what}; leave it out.")
 
 
 def _refuse_twice(
@@ -96,7 +94,7 @@ def _refuse_twice(
     """Raise `UsageError` if an option is also given, or swept under another of its names."""
     for other in others:
         if actions.get(f"--{other}") is action:
-            raise UsageError(f"--{other} is given, and swept by --sweep {name}; leave one of them out.")
+            raise UsageError(f"--{other} is given, and swept by sweep {name}; leave one of them out.")
 
 
 def _refuse_values(pair: Pair, arguments: Sequence[str], space: Space, name: str) -> None:
@@ -111,7 +109,7 @@ def _refuse_values(pair: Pair, arguments: Sequence[str], space: Space, name: str
                 refused = refused or error
         else:
             assert refused is not None
-            raise RedwoodError(f"--sweep {name} has a value that cannot be used: {refused}") from refused
+            raise RedwoodError(f"sweep {name} has a value that cannot be used: {refused}") from refused
 
 
 def _contexts(space: Space, name: str) -> Iterator[list[str]]:

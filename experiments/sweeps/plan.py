@@ -156,7 +156,7 @@ class SweepPlan:
     def refuse_untrusted(self) -> None:
         """Raise `RedwoodError` if it names code, which would be run."""
         for options in (asdict(self.pair), options_of(self.arguments), self.space):
-            refuse_untrusted(options, self.folder / FILE, "--resume")
+            refuse_untrusted(options, self.folder / FILE, "resume")
 
 
 def parse_objectives(text: str) -> list[str]:
@@ -177,7 +177,7 @@ def refuse_without_score(pair: Pair) -> None:
     can_hold_out = "validation" in setting.option_names() and "validation" not in setting.unused_options
     if not can_hold_out and not setting.assumptions.rewards:
         raise NotApplicableError(
-            f"--sweep goes by held-out samples, never by tests, but {pair.setting} can hold out none; choose the "
+            f"sweep goes by held-out samples, never by tests, but {pair.setting} can hold out none; choose the "
             "options under another setting, and give them here."
         )
 
@@ -199,7 +199,7 @@ def held_out_share(options: Options, arguments: list[str]) -> float | None:
     if "validation" in option_names(arguments):
         given = getattr(options.setting, "validation", 0.0)
         raise UsageError(
-            f"--validation {given:g} holds out no sample, but --sweep goes by held-out samples; raise it, or leave it "
+            f"--validation {given:g} holds out no sample, but sweep goes by held-out samples; raise it, or leave it "
             "out."
         )
     return HELD_OUT

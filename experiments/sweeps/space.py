@@ -72,7 +72,7 @@ def size_of(space: Space) -> float:
 
 
 def read_space(entries: Sequence[str], *, trusted: bool) -> dict[str, Written]:
-    """The options and values of `--sweep`, as they are written.
+    """The options and values of `sweep`, as they are written.
 
     Args:
         entries: Texts such as `lr=log:1e-3..1`, or YAML files of lines such as `lr: log:1e-3..1`.
@@ -87,10 +87,10 @@ def read_space(entries: Sequence[str], *, trusted: bool) -> dict[str, Written]:
         own: dict[str, Written] = {name.strip().lstrip("-"): values} if equals else _read_file(entry, trusted)
         for option in own:
             if option in written:
-                raise UsageError(f"--sweep names {option} twice; name it once.")
+                raise UsageError(f"sweep names {option} twice; name it once.")
         written |= own
     if not written:
-        raise UsageError("--sweep names no option; write for example --sweep lr=log:1e-3..1.")
+        raise UsageError("sweep names no option; write for example sweep lr=log:1e-3..1.")
     return written
 
 
@@ -98,16 +98,16 @@ def _read_file(entry: str, trusted: bool) -> dict[str, Written]:
     path = Path(entry)
     if not path.is_file():
         remedy = "write NAME=LOW..HIGH, NAME=A,B,C, or the name of a YAML file"
-        raise UsageError(f"--sweep {entry} is neither an option with its values nor a file; {remedy}.")
-    content = load_entries(path, f"--sweep {path}", "lines like `lr: log:1e-3..1`")
+        raise UsageError(f"sweep {entry} is neither an option with its values nor a file; {remedy}.")
+    content = load_entries(path, f"sweep {path}", "lines like `lr: log:1e-3..1`")
     read: dict[str, Written] = {}
     for name, values in content.items():
         plain = values if isinstance(values, list) else [values]
         if not isinstance(name, str) or any(value is None or isinstance(value, dict | list) for value in plain):
-            raise RedwoodError(f"In --sweep {path}, {name} has to be a range such as 1..8, or a list of plain values.")
+            raise RedwoodError(f"In sweep {path}, {name} has to be a range such as 1..8, or a list of plain values.")
         read[name] = [str(value) for value in values] if isinstance(values, list) else str(values)
     if not trusted:
-        refuse_untrusted(read, path, "--sweep")
+        refuse_untrusted(read, path, "sweep")
     return read
 
 
@@ -126,15 +126,15 @@ def parse_parameter(name: str, written: Written, kind: type | None) -> Range | C
         return _parse_range(name, written, kind)
     values = tuple(value.strip() for value in (written.split(",") if isinstance(written, str) else written))
     if "" in values:
-        raise UsageError(f"--sweep {name}={_shown(written)} has an empty value; write {name}=A,B,C or LOW..HIGH.")
+        raise UsageError(f"sweep {name}={_shown(written)} has an empty value; write {name}=A,B,C or LOW..HIGH.")
     if len(values) == 1:
         raise UsageError(
-            f"--sweep {name}={values[0]} is one value, so that there is nothing to choose; give --{name} {values[0]}, "
+            f"sweep {name}={values[0]} is one value, so that there is nothing to choose; give --{name} {values[0]}, "
             "or further values."
         )
     repeated = next((value for value in values if values.count(value) > 1), None)
     if repeated is not None:
-        raise UsageError(f"--sweep {name}={_shown(written)} names {repeated} twice; name it once.")
+        raise UsageError(f"sweep {name}={_shown(written)} names {repeated} twice; name it once.")
     return Choices(values)
 
 
@@ -147,7 +147,7 @@ def _is_range(text: str, *, number: bool) -> bool:
 
 
 def _parse_range(name: str, text: str, kind: type | None) -> Range:
-    given = f"--sweep {name}={text}"
+    given = f"sweep {name}={text}"
     if kind not in (int, float):
         raise UsageError(f"{given} is a range, but {name} is no number; list its values, as in {name}=A,B,C.")
     log, (low_text, dots, high_text) = text.startswith(_LOG), text.removeprefix(_LOG).partition(_TO)

@@ -22,7 +22,7 @@ _STATES = {"RUNNING": RUNNING, "WAITING": RUNNING, "COMPLETE": COMPLETE, "PRUNED
 
 def require_optuna() -> None:
     """Raise `RedwoodError` if Optuna is not installed."""
-    load_extra("optuna", "sweep", "--sweep")
+    load_extra("optuna", "sweep", "sweep")
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ class Study:
         Raises:
             RedwoodError: If Optuna is not installed, or the journal is damaged.
         """
-        self._optuna = optuna = load_extra("optuna", "sweep", "--sweep")
+        self._optuna = optuna = load_extra("optuna", "sweep", "sweep")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        journals = load_extra("optuna.storages.journal", "sweep", "--sweep")
+        journals = load_extra("optuna.storages.journal", "sweep", "sweep")
         self._path, self._space, self._seed, self._in_round = folder / JOURNAL, space, seed, in_round
         self._directions = list(directions)
         self._distributions = {name: self._distribution(parameter) for name, parameter in space.items()}

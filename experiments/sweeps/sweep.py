@@ -110,7 +110,7 @@ def start_sweep(
         TerminatedRun: If another signal ends it; it can be resumed, too.
     """
     if launched_processes() > 1:
-        raise UsageError("--sweep runs in one process, which starts the workers; leave torchrun or srun out.")
+        raise UsageError("sweep runs in one process, which starts the workers; leave torchrun or srun out.")
     require_optuna()
     plan, options = _plan(pair, arguments, wanted, how)
     refuse_one_id(options.run)

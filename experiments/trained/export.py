@@ -1,9 +1,8 @@
-"""`--export`: what a run has learned, as a folder for other programs. Nothing in it is unpickled when it is loaded."""
+"""`export DIR`: what a run has learned, as a folder for other programs. Loading it unpickles nothing."""
 
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from redwood.core.checks import check_choice, check_types
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.core.files import temporary_path, write_json
 from redwood.core.printable import printable
-from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.graph import networks_of, quiet, trace
 from redwood.experiments.trained.model import TrainedModel, load
@@ -29,37 +26,22 @@ _MOST_IN_ONE_FILE = 2**30  # an ONNX file can hold 2 GiB; the weights of a large
 _SCALING = ("gain", "bias", "mean", "std")
 
 
-@dataclass
-class ExportOptions:
-    """The options of `--export`."""
-
-    format: str = "safetensors"  # safetensors (redwood.load reads it), onnx or torch_export (no redwood needed)
-    out: str = ""  # folder to write to (default: the folder of the run with the format behind its name)
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_choice(self, "format", FILES)
-
-
-def export(folder: str, arguments: Sequence[str], *, trusted: bool = False) -> None:
-    """Export the run in a folder; with `--help`, print the options.
+def export(folder: Path, form: str, out: str | None = None, *, trusted: bool = False) -> None:
+    """Export the run in a folder.
 
     Args:
         folder: The folder of the run.
-        arguments: The command line, without `--export` and the folder.
+        form: A key of `FILES`.
+        out: The folder to write; None: that of the run with the format behind its name.
         trusted: Whether code that the run's `config.yaml` names may be run.
 
     Raises:
-        RedwoodError: If an option is wrong, or the run cannot be loaded or exported.
+        RedwoodError: If the folder is in use, or the run cannot be loaded or exported.
     """
-    options: ExportOptions | str = parse_alone(ExportOptions, arguments, "--export")
-    if isinstance(options, str):
-        print(options)
-        return
-    out = Path(options.out or f"{Path(folder).resolve()}-{options.format}")
-    _refuse_used(out)
-    export_model(load(folder, device="cpu", trust=trusted), options.format, out)
-    print(printable(f"exported to {out}"))
+    target = Path(out or f"{folder.resolve()}-{form}")
+    _refuse_used(target)
+    export_model(load(folder, device="cpu", trust=trusted), form, target)
+    print(printable(f"exported to {target}"))
 
 
 def export_model(model: TrainedModel, form: str, out: str | os.PathLike[str]) -> None:

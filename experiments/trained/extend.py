@@ -1,4 +1,4 @@
-"""`--extend RUN`: a new run goes on from a finished one with more data, new classes included."""
+"""`extend DIR`: a new run goes on from a finished one with more data, new classes included."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from redwood.core.errors import InvalidOptionError
 from redwood.engine.terminal import Terminal
-from redwood.experiments.arguments import OneSentenceParser, UsageError, option_names, program
+from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, pair_help, parse_options
 from redwood.experiments.runner import run_pair
@@ -37,28 +37,15 @@ OF_THE_DATA = (
 OF_TABLES = ("target_column", "task_column", "time_column", "period")
 
 
-def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
-    """Learn further data with the run in `folder`, in a new run, and print its results.
+def extended_help(config: Path) -> str:
+    """The options of the pair whose run a `config.yaml` describes."""
+    return pair_help(pair_of(load_config(config, of_run=True)))
 
-    With `--help`, print the options: those of the run's pair, if there is a run.
-    """
-    if "--help" in arguments:
-        config = folder / "config.yaml"
-        print(pair_help(pair_of(load_config(config, of_run=True))) if config.is_file() else _general_help())
-        return
+
+def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
+    """Learn further data with the run in `folder`, in a new run, and print its results."""
     options = extended_options(folder, arguments, trusted=trusted)
     run_pair(pair_of(read_run(folder).config), options, Terminal())
-
-
-def _general_help() -> str:
-    parser = OneSentenceParser(
-        prog=f"{program()} --extend",
-        usage="%(prog)s DIR --dataset D [--trust] [options]",
-        description="Learn further data with the finished run in a folder, in a new run. The options are those of its "
-        "setting and its method; where DIR is a run, this help lists them.",
-        add_help=False,
-    )
-    return parser.format_help()
 
 
 def extended_options(
@@ -83,13 +70,13 @@ def extended_options(
     """
     saved = read_run(folder)
     if not (folder / "results.json").exists():
-        raise InvalidOptionError(f"The run in {folder} is not over; finish it by --resume {folder} first.")
+        raise InvalidOptionError(f"The run in {folder} is not over; finish it by resume {folder} first.")
     if not trusted:
-        refuse_untrusted(saved.config, folder / "config.yaml", "--extend")
+        refuse_untrusted(saved.config, folder / "config.yaml", "extend")
     refuse_missing(saved, given or {})
     named = option_names(arguments)
     if dataset is None and not named & {"dataset", "stream"}:
-        raise UsageError("--extend learns from further data; name it by --dataset.")
+        raise UsageError("extend learns from further data; name it by --dataset.")
     kept = {name: value for name, value in plain_options(saved).items() if name not in OF_THE_DATA}
     if dataset is not None or not _is_table(arguments):
         kept = {name: value for name, value in kept.items() if name not in OF_TABLES}

@@ -273,7 +273,7 @@ def load(
     has learned if that is not all of them.
 
     Args:
-        folder: The folder of a run, or one that `--export` wrote in the format safetensors.
+        folder: The folder of a run, or one that `export` wrote in the format safetensors.
         device: Where to compute: auto, cpu, gpu, cuda or mps.
         trust: Whether code that the run's `config.yaml` names may be run.
         phase: Load the state after this phase, from 0; the run has to have kept it by `--keep_checkpoints all`.

@@ -1,19 +1,15 @@
-"""`--predict`: what a run takes new samples for, as a table."""
+"""`predict DIR`: what a run takes new samples for, as a table."""
 
 import csv
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from redwood.core.checks import check_choice, check_range, check_types
-from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
+from redwood.core.errors import DataError, NotApplicableError, RedwoodError
 from redwood.core.files import refuse_foreign, replacing
 from redwood.core.printable import cells, printable
-from redwood.experiments.options import parse_alone
 from redwood.experiments.trained.model import BATCH, TrainedModel, load
 from redwood.experiments.trained.prediction_table import PredictionColumns, Quality
 from redwood.experiments.trained.samples import NewSamples, read_samples
@@ -24,52 +20,42 @@ _FIRST = "sample"
 _OWN = (re.compile(f'^"{_FIRST}",[^"]'.encode()), "--out")  # see `redwood.core.files.refuse_foreign`
 
 
-@dataclass
-class PredictOptions:
-    """The options of `--predict`."""
-
-    dataset: str = (
-        ""  # what to predict: .npz or .h5 file with an array x, image or folder of them, or name of a data set
-    )
-    data_dir: str = "data"  # folder that data sets are read from and downloaded to
-    split: str = "test"  # samples of a data set by name: test or train
-    out: str = "predictions.csv"  # file to write
-    scores: bool = False  # write the scores of all classes, too
-    task_id: int | None = None  # task of all samples, from 0, where the setting tells it at test
-    accelerator: str = "auto"  # where to compute: auto, cpu, gpu, cuda or mps
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_choice(self, "split", ("test", "train"))
-        if self.task_id is not None:
-            check_range(self, "task_id", 0)
-
-
-def predict(folder: str, arguments: Sequence[str], *, trusted: bool = False) -> None:
+def predict(
+    folder: Path,
+    dataset: str,
+    *,
+    data_dir: str = "data",
+    split: str = "test",
+    out: str = "predictions.csv",
+    scores: bool = False,
+    task_id: int | None = None,
+    accelerator: str = "auto",
+    trust: bool = False,
+) -> None:
     """Write the predictions of the run in a folder, and print the accuracy if there are labels.
 
     Args:
         folder: The folder of the run.
-        arguments: The command line, without `--predict` and the folder; with `--help`, the options are printed.
-        trusted: Whether code that the run's `config.yaml` names may be run.
+        dataset: What to predict: a file with an array x, an image or a folder of them, or the name of a data set.
+        data_dir: The folder that data sets are read from and downloaded to.
+        split: `test` or `train`: the samples of a data set by name.
+        out: The file to write.
+        scores: Whether the scores of all classes are written, too.
+        task_id: Task of all samples, where the setting tells it at test.
+        accelerator: Where to compute.
+        trust: Whether code that the run's `config.yaml` names may be run.
 
     Raises:
         RedwoodError: If an option is wrong, or the run or the samples cannot be used.
     """
-    options: PredictOptions | str = parse_alone(PredictOptions, arguments, "--predict")
-    if isinstance(options, str):
-        print(options)
-        return
-    if not options.dataset:
-        raise InvalidOptionError("--predict needs --dataset: an .npz or .h5 file, a folder of images, or a name.")
-    refuse_foreign(Path(options.out), *_OWN)
-    model = load(folder, device=options.accelerator, trust=trusted)
+    refuse_foreign(Path(out), *_OWN)
+    model = load(folder, device=accelerator, trust=trust)
     if model.setting.assumptions.rewards:
         raise NotApplicableError(f"The run in {folder} trained an agent; use redwood.load(folder).act(observation).")
-    samples = read_samples(model, options.dataset, Path(options.data_dir), options.split)
-    task_id = samples.task_id if options.task_id is None and model.takes_task_ids else options.task_id
-    quality = predict_to_file(model, samples, Path(options.out), task_id, all_scores=options.scores)
-    print(printable(f"{len(samples.x)} predictions in {options.out}{quality}"))
+    samples = read_samples(model, dataset, Path(data_dir), split)
+    ids = samples.task_id if task_id is None and model.takes_task_ids else task_id
+    quality = predict_to_file(model, samples, Path(out), ids, all_scores=scores)
+    print(printable(f"{len(samples.x)} predictions in {out}{quality}"))
 
 
 def predict_to_file(

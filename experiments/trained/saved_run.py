@@ -71,5 +71,5 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
     signature = Signature.from_state(state.pop("signature"), str(path))
     saved = SavedRun(path, config, state, signature, stamp["id"], stamp["log"], stamp["data"])
     if not saved.phases_learned:
-        raise RedwoodError(f"The run in {path} has learned no phase yet; finish it by --resume {path} first.")
+        raise RedwoodError(f"The run in {path} has learned no phase yet; finish it by resume {path} first.")
     return saved

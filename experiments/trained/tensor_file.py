@@ -126,7 +126,7 @@ def read_state(path: Path) -> State:
             return {key: decode(value) for key, value in structure.items()}
     except KeyError as error:
         raise DataError(
-            f"The file {path} was not written by redwood's --export, or by an earlier version, or was changed; export "
+            f"The file {path} was not written by redwood's export, or by an earlier version, or was changed; export "
             "the run again."
         ) from error
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Files in a run directory that are damaged, another run's or a stranger's, and what becomes of `--resume` there."""
+"""Files in a run directory that are damaged, another run's or a stranger's, and what becomes of `resume` there."""
 
 import json
 import os
@@ -17,8 +17,8 @@ import yaml
 
 from redwood.cli import main
 from redwood.engine.checkpoints import read_checkpoint, write_checkpoint
-from redwood.engine.fingerprint import MAY_CHANGE
 from redwood.engine.folder import RunFolder
+from redwood.engine.may_change import MAY_CHANGE
 from tests.cli.command import content
 from tests.small_runs import MEASURED
 
@@ -129,7 +129,7 @@ def outcome(case: Case, bench: Bench, folder: Path) -> str | None:
     case.change(folder, bench)
     before = content(folder)
     try:
-        code, said = call(["--resume", str(folder), *(["--jobs", "1"] if case.base.startswith("compared") else [])])
+        code, said = call(["resume", str(folder), *(["--jobs", "1"] if case.base.startswith("compared") else [])])
     except BaseException as error:
         return f"a traceback: {type(error).__name__}: {error}"
     if case.says is None:

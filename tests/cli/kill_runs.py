@@ -130,7 +130,7 @@ def kill_and_resume(
         time.sleep(LOOK_S)
     seconds = time.monotonic() - killed
     left = [f"process {number}: {command(number)}" for number in session(leader)] + place.left()
-    go_on = ["--resume", str(place.run)]
+    go_on = ["resume", str(place.run)]
     if not begun(place.run):
         go_on = [*arguments, "--run_dir", str(place.run)]
     status = place.complete(*go_on)

@@ -38,8 +38,8 @@ COMMANDS = {
         ["--setting", "all", "--method", "finetune", "--dataset", "nosuch.npz"],
         "does not exist",
     ),
-    "to predict": (["--predict", "run", "--dataset", "nosuch.npz"], "The data file nosuch.npz does not exist"),
-    "to advise on": (["--advise", "--dataset", "nosuch.npz"], "The data file nosuch.npz does not exist"),
+    "to predict": (["predict", "run", "--dataset", "nosuch.npz"], "The data file nosuch.npz does not exist"),
+    "to advise on": (["advise", "--dataset", "nosuch.npz"], "The data file nosuch.npz does not exist"),
 }
 
 

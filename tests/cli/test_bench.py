@@ -34,7 +34,7 @@ def ran(tmp_path_factory):
         "nan": {"inherits": "_defaults", "method": f"{folder}/mine.py:NotANumber"},
     }
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
-    code = main(["--bench", str(folder / "suite.yaml"), "--trust", "--run_dir", str(folder / "run")])
+    code = main(["bench", str(folder / "suite.yaml"), "--trust", "--run_dir", str(folder / "run")])
     assert code == 1
     return folder / "run"
 
@@ -73,7 +73,7 @@ def test_events_are_raw_lines_of_json(ran):
 
 def test_a_report_again_is_the_same_to_the_byte(copy, capsys):
     before = {path.name: path.read_bytes() for path in copy.glob("bench_report.*")}
-    assert main(["--bench", str(copy)]) == 1
+    assert main(["bench", str(copy)]) == 1
     assert len(before) == 2
     assert {path.name: path.read_bytes() for path in copy.glob("bench_report.*")} == before
     assert before["bench_report.md"].decode() in capsys.readouterr().out
@@ -82,7 +82,7 @@ def test_a_report_again_is_the_same_to_the_byte(copy, capsys):
 def test_a_removed_file_fails_and_does_not_vanish(copy):
     for seed in range(2):
         (copy / "events" / f"good-seed{seed}.jsonl").unlink()
-    assert main(["--bench", str(copy)]) == 1
+    assert main(["bench", str(copy)]) == 1
     assert benches(copy)["good"]["problems"] == ["good-seed0 did not run", "good-seed1 did not run"]
     assert json.loads((copy / "bench_report.json").read_text())["quality"] == 0
 
@@ -90,19 +90,19 @@ def test_a_removed_file_fails_and_does_not_vanish(copy):
 def test_a_file_that_was_cut_short(copy):
     path = copy / "events" / "good-seed0.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
-    assert main(["--bench", str(copy)]) == 1
+    assert main(["bench", str(copy)]) == 1
     assert benches(copy)["good"]["problems"] == ["good-seed0 did not end"]
 
 
 def test_a_damaged_file(copy, capsys):
     path = copy / "events" / "good-seed0.jsonl"
     path.write_text("{\n" + path.read_text())
-    assert main(["--bench", str(copy)]) == 2
+    assert main(["bench", str(copy)]) == 2
     assert "is damaged in line 1" in capsys.readouterr().err
 
 
 def test_compared_with_itself(copy, ran):
-    assert main(["--bench", str(copy), "--compare", str(ran)]) == 1
+    assert main(["bench", str(copy), "--compare", str(ran)]) == 1
     page = (copy / "bench_report.md").read_text()
     (line,) = [line for line in page.split("Compared")[1].splitlines() if line.startswith("| good ")]
     assert line.endswith("| 1.000 |") and "+0.0000" in line
@@ -116,7 +116,7 @@ def test_compared_with_other_work_elsewhere(copy, ran, tmp_path):
     (stored / "bench.json").write_text(json.dumps(suite))
     for path in (stored / "events").glob("*.jsonl"):
         path.write_text(path.read_text().replace('"torch": "', '"torch": "0.'))
-    assert main(["--bench", str(copy), "--compare", str(stored)]) == 1
+    assert main(["bench", str(copy), "--compare", str(stored)]) == 1
     page = (copy / "bench_report.md").read_text()
     assert "Not compared, as setting, method, options or seeds differ: good." in page
     assert "The stored run had torch 0." in page
@@ -130,7 +130,7 @@ def test_what_is_missing_runs_again(copy, capsys):
     (copy / "bench.json").write_text(json.dumps(suite))
     (copy / "events" / "good-seed1.jsonl").unlink()
     kept = (copy / "events" / "good-seed0.jsonl").read_bytes()
-    assert main(["--resume", str(copy)]) == 0
+    assert main(["resume", str(copy)]) == 0
     assert (copy / "events" / "good-seed0.jsonl").read_bytes() == kept
     assert benches(copy)["good"]["failed"] == 0
     assert "1 of 1 benches pass; 0 of 2 runs failed" in capsys.readouterr().out
@@ -141,22 +141,21 @@ def test_outside_of_expectations(copy):
     suite["benches"] = suite["benches"][:1]
     suite["benches"][0]["expect"] = {"average_accuracy": [0.99, 1.0]}
     (copy / "bench.json").write_text(json.dumps(suite))
-    assert main(["--bench", str(copy)]) == 1
+    assert main(["bench", str(copy)]) == 1
     assert "expected in [0.99, 1]" in benches(copy)["good"]["problems"][0]
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--bench", "nothing"], "--bench nothing is no suite"),
-        (["--bench", "smoke", "--seeds", "3"], "leave --seeds out"),
-        (["--bench", "smoke", "--method", "ewc"], "leave --method out"),
-        (["--bench", "smoke", "--lr", "3"], "There is no option --lr for --bench"),
-        (["--bench", "smoke", "--select", "x"], "--select x is no bench"),
-        (["--bench", "smoke", "--compare", "."], "--compare . holds no run of a suite"),
-        (["--compare", "."], "--compare goes with --bench"),
-        (["--bench", "."], "holds no run of a suite"),
-        (["--bench", "smoke", "--run_dir", "."], "is not an empty folder"),
+        (["bench", "nothing"], "bench nothing is no suite"),
+        (["bench", "smoke", "--seeds", "3"], "no option --seeds for the command bench"),
+        (["bench", "smoke", "--method", "ewc"], "no option --method for the command bench"),
+        (["bench", "smoke", "--lr", "3"], "There is no option --lr for the command bench"),
+        (["bench", "smoke", "--select", "x"], "--select x is no bench"),
+        (["bench", "smoke", "--compare", "."], "--compare . holds no run of a suite"),
+        (["bench", "."], "holds no run of a suite"),
+        (["bench", "smoke", "--run_dir", "."], "is not an empty folder"),
     ],
 )
 def test_bad_input(arguments, sentence, capsys):
@@ -165,14 +164,14 @@ def test_bad_input(arguments, sentence, capsys):
 
 
 def test_code_of_a_suite_has_to_be_trusted(ran, capsys):
-    assert main(["--bench", str(ran.parent / "suite.yaml")]) == 2
+    assert main(["bench", str(ran.parent / "suite.yaml")]) == 2
     assert "names code that would be run" in capsys.readouterr().err
-    assert main(["--resume", str(ran)]) == 2
+    assert main(["resume", str(ran)]) == 2
     assert "names code that would be run" in capsys.readouterr().err
 
 
 def test_a_bench_whose_method_does_not_apply(tmp_path, capsys):
     (tmp_path / "suite.yaml").write_text("a: {setting: continual, method: packnet}")
-    assert main(["--bench", str(tmp_path / "suite.yaml"), "--run_dir", str(tmp_path / "run")]) == 2
+    assert main(["bench", str(tmp_path / "suite.yaml"), "--run_dir", str(tmp_path / "run")]) == 2
     assert "The bench a cannot run: " in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

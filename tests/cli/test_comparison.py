@@ -305,7 +305,7 @@ class TestClassOrders:
         assert [(row["seeds"], row["class_orders"]) for row in table(folder)] == [("2", "2")] * 2
 
     def test_a_table_of_a_finished_comparison(self, folder, capsys):
-        assert main(["--resume", str(folder), "--table", "latex"]) == 0
+        assert main(["resume", str(folder), "--table", "latex"]) == 0
         written = (folder / "comparison.tex").read_text()
         assert "\\textbf" in written and "2 class orders" in written
         assert written in capsys.readouterr().out
@@ -313,26 +313,26 @@ class TestClassOrders:
     def test_a_second_process_is_refused(self, folder, capsys):
         other = FolderLock()
         other.acquire(folder)
-        assert main(["--resume", str(folder)]) == 2
+        assert main(["resume", str(folder)]) == 2
         other.release()
         error = capsys.readouterr().err
         assert_one_sentence(error)
         assert "Another process is writing" in error
 
     def test_a_table_of_one_metric(self, folder, capsys):
-        assert main(["--resume", str(folder), "--table", "markdown:forgetting"]) == 0
+        assert main(["resume", str(folder), "--table", "markdown:forgetting"]) == 0
         assert (folder / "comparison.md").read_text().startswith("Forgetting (%):\n\n| method | class_incremental |\n")
-        assert main(["--resume", str(folder), "--table", "markdown:forgeting"]) == 2
+        assert main(["resume", str(folder), "--table", "markdown:forgeting"]) == 2
         assert_one_sentence(capsys.readouterr().err)
 
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            (["--class_orders", "0"], "--class_orders 0 has to be at least 1"),
+            (["--class_orders", "0"], "--class_orders: 0 has to be at least 1"),
             (["--class_orders", "2", "--class_order", *"0123456789"], "--class_orders 2 draws the order"),
             (["--class_order", *"0123456789", "--class_order_seed", "1"], "--class_order_seed 1 has no effect beside"),
             (["--class_order_seed", "-1"], "--class_order_seed -1 has to be at least 0"),
-            (["--table", "latex"], "--table latex is of a comparison"),
+            (["--table", "latex"], "--table latex is for several runs"),
             (["--seeds", "2", "--table", "html"], "invalid choice: 'html'"),
         ],
     )

@@ -55,12 +55,12 @@ class TestFailed:
             patch.setenv("BREAK_FRAGILE", "1")
             assert main([*arguments, "--run_dir", "broken"]) == 1
             before = (base / "broken" / "class_incremental-random" / "results.json").stat().st_mtime_ns
-            codes = [main(["--resume", "broken", "--jobs", "1", "--trust"])]
+            codes = [main(["resume", "broken", "--jobs", "1", "--trust"])]
             patch.delenv("BREAK_FRAGILE")
             (base / "elsewhere").mkdir()
             patch.chdir(base / "elsewhere")
             (base / "broken").rename(base / "moved")
-            codes.append(main(["--resume", str(base / "moved"), "--jobs", "1", "--trust"]))
+            codes.append(main(["resume", str(base / "moved"), "--jobs", "1", "--trust"]))
         return base, codes, before
 
     @pytest.mark.slow
@@ -81,10 +81,10 @@ class TestFailed:
         run = base / "moved" / "class_incremental-Fragile"
         (run / "results.json").rename(run / "kept.json")
         monkeypatch.chdir(base)
-        assert main(["--resume", str(base / "moved"), "--jobs", "1", "--trust"]) == 0
+        assert main(["resume", str(base / "moved"), "--jobs", "1", "--trust"]) == 0
         assert "task 1" not in capsys.readouterr().out, "its last state is that after all phases"
         assert (run / "results.json").exists()
-        assert main(["--resume", str(base / "moved"), "--trust"]) == 0
+        assert main(["resume", str(base / "moved"), "--trust"]) == 0
         out = capsys.readouterr().out
         assert "seed 0" not in out and "class_incremental" in out and out.endswith(f"written to {base}/moved\n")
 
@@ -92,9 +92,9 @@ class TestFailed:
         base, _, _ = resumed
         plan = (base / "moved" / "comparison.yaml").read_text()
         monkeypatch.chdir(base)
-        assert main(["--resume", str(base / "moved"), "--trust", "--quiet", "true"]) == 0
+        assert main(["resume", str(base / "moved"), "--trust", "--quiet", "true"]) == 0
         assert (base / "moved" / "comparison.yaml").read_text() == plan
-        assert main(["--resume", str(base / "moved"), "--trust", "--workers", "2"]) == 2
+        assert main(["resume", str(base / "moved"), "--trust", "--workers", "2"]) == 2
         assert_one_sentence(capsys.readouterr().err)
 
 
@@ -145,7 +145,7 @@ def test_kill_9_of_the_parent(whole, tmp_path):
     process.communicate()
     wait_for_the_end_of(children)
     assert not (folder / "class_incremental-finetune" / "results.json").exists()
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     assert comparable(folder) == comparable(whole)
 
 
@@ -169,7 +169,7 @@ def test_ctrl_c_on_a_terminal(whole, tmp_path):
     wait_for_the_end_of(children)
     shown = b"".join(parts).decode()
     assert "━" in shown and "class_incremental / finetune, seed 0" in shown and "2 running" in shown
-    assert shown.rstrip().splitlines()[-1].endswith(f"interrupted; go on with --resume {folder}")
+    assert shown.rstrip().splitlines()[-1].endswith(f"interrupted; go on with resume {folder}")
     assert "Traceback" not in shown
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     assert comparable(folder) == comparable(whole)

@@ -60,9 +60,9 @@ def test_another_method_may_lack_an_option(run_config, tmp_path, capsys):
     assert main(["--config", str(tmp_path / "run.yaml"), "--method", "finetune", "--run_dir", str(tmp_path / "b")]) == 2
     message = capsys.readouterr().err
     assert "There is no option --" in message
-    assert f"It is set in {tmp_path / 'run.yaml'}; remove that line if it is another method's." in message
+    assert f"It is set by --config {tmp_path / 'run.yaml'}; leave --setting and --method to it." in message
     assert main(["--config", str(tmp_path / "run.yaml"), "--lrr", "1"]) == 2
-    assert "It is set in" not in capsys.readouterr().err
+    assert "It is set by" not in capsys.readouterr().err
 
 
 def test_a_folder_is_no_file(tmp_path, capsys):

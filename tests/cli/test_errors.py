@@ -33,7 +33,7 @@ class WithSettingOption(Finetune):
 
 @dataclass
 class WithCliOption(Finetune):
-    resume: str = ""
+    config: str = ""
 """,
     "needs.py": """
 from dataclasses import dataclass
@@ -99,13 +99,24 @@ CASES = {
     "unknown method": ([*PAIR[:2], "--method", "rehersal"], "named 'rehersal'. Did you mean rehearsal?"),
     "incompatible pair": (["--setting", "continual", "--method", "ewc"], "EWC targets ClassIncrementalSetting"),
     "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),
-    "no seeds": ([*PAIR, "--seeds", "0"], "--seeds 0 has to be at least 1"),
-    "no jobs": ([*PAIR, "--jobs", "0"], "--jobs 0 has to be at least 1"),
-    "list with a suite": (["--list", "--suite", "continual_world"], "--list shows the whole tree; leave --suite out."),
-    "list with a method": (["--list", "--method", "ewc"], "--list shows the whole tree; leave --method out."),
+    "no seeds": ([*PAIR, "--seeds", "0"], "--seeds: 0 has to be at least 1"),
+    "no jobs": ([*PAIR, "--jobs", "0"], "--jobs: 0 has to be at least 1"),
     "version with seeds": (["--version", "--seeds", "3"], "--version goes alone; leave --seeds out."),
-    "advice with seeds": (["--advise", "--seeds", "3"], "--advise runs no method under a setting; leave --seeds out."),
-    "list with options": (["--list", "--lr", "3"], "--list goes alone; leave --lr out"),
+    # commands
+    "no command": (["resum", "x"], "There is no command resum; did you mean resume?"),
+    "nothing like a command": (["elephant"], "There is no command elephant; choose one of resume, predict"),
+    "a command as an option": (["--resume", "x"], "--resume is a command now: python cli.py resume DIR"),
+    "another one": (["--list"], "--list is a command now: python cli.py list"),
+    "a command beside a pair": ([*PAIR, "--sweep", "lr=1,2"], "--sweep is a command now: python cli.py sweep NAME="),
+    "a command in a command": (["export", "x", "--resume", "y"], "--resume is a command now"),
+    "a command after options": ([*PAIR, "advise"], "'advise' belongs to no option; a command comes first"),
+    "options before the folder": (
+        ["resume", "--workers", "2", "x"],
+        "DIR comes before --workers: python cli.py resume",
+    ),
+    "no folder to go on with": (["resume"], "The following arguments are required: DIR"),
+    "list with a method": (["list", "--method", "ewc"], "There is no option --method for the command list"),
+    "advice with seeds": (["advise", "--seeds", "3"], "There is no option --seeds for advise; did you mean --seed?"),
     # options
     "an option of agents beside --async": (
         ["--setting", "class_incremental", "--method", "rehearsal", "--async", "true", "--eval_every", "10"],
@@ -164,15 +175,18 @@ CASES = {
     "used folder, many": ([*PAIR[:2], "--method", "ewc,finetune", "--run_dir", "full"], "--run_dir full exists"),
     "a file": ([*PAIR, "--run_dir", "file"], "--run_dir file"),
     "below a file": ([*PAIR, "--run_dir", "file/run"], "--run_dir file/run"),
-    "no run": (["--resume", "no_run"], "--resume no_run: there is no run in this folder"),
-    "no folder": (["--resume", "nowhere"], "--resume nowhere: there is no run in this folder"),
-    "resume and more": (["--resume", "no_run", "--lr", "3"], "alone, with --trust, or options that may change"),
-    "resume and more beside": (["--resume", "no_run", "--workers", "3", "--lr", "3"], "give --resume no_run alone"),
-    "resume and what may change": (["--resume", "no_run", "--workers", "3"], "there is no run in this folder"),
-    "resume and jobs": (["--resume", "no_run", "--jobs", "2"], "give --resume no_run alone"),
-    "damaged comparison": (["--resume", "damaged"], "damaged/comparison.yaml is damaged"),
-    "resume a comparison and more": (["--resume", "damaged", "--seeds", "2"], "with --jobs, --launcher, .* at most"),
-    "resume and seeds": (["--seeds=3", "--resume=no_run"], "give --resume no_run alone"),
+    "no run": (["resume", "no_run"], "resume no_run: there is no run in this folder"),
+    "no folder": (["resume", "nowhere"], "resume nowhere: there is no run in this folder"),
+    "resume and more": (["resume", "no_run", "--lr", "3"], "There is no option --lr for the command resume"),
+    "resume and more beside": (["resume", "no_run", "--workers", "3", "--sed", "3"], "no option --sed for the command"),
+    "resume and what may change": (["resume", "no_run", "--workers", "3"], "there is no run in this folder"),
+    "resume and jobs": (["resume", "no_run", "--jobs", "2"], "goes on with a run, which --jobs does not suit"),
+    "damaged comparison": (["resume", "damaged"], "damaged/comparison.yaml is damaged"),
+    "resume a comparison and more": (
+        ["resume", "damaged", "--workers", "2"],
+        "with several runs, which --workers does not",
+    ),
+    "resume and seeds": (["resume", "no_run", "--seeds=3"], "no option --seeds for the command resume"),
     "invalid YAML": (["--config", "invalid.yaml"], "invalid.yaml is not valid YAML"),
     "key set twice": (["--config", "twice.yaml"], "The configuration file twice.yaml sets lr twice; remove one"),
     "YAML list": (["--config", "list.yaml"], "list.yaml has to hold lines like `lr: 0.1`"),
@@ -191,7 +205,7 @@ CASES = {
     "no predict": ([*PAIR[:2], "--method", "needs.py:Blind"], "Blind has no predict; define what is missing"),
     "network that cannot be imported": ([*PAIR, "--model", "broken_net.py:net"], "cannot be imported .SyntaxError"),
     "network from Python": (["--config", "python.yaml"], "python.yaml cannot hold the model of its run, Sequential"),
-    "network from Python, resumed": (["--resume", "python_run"], "cannot hold the model of its run, Sequential"),
+    "network from Python, resumed": (["resume", "python_run"], "cannot hold the model of its run, Sequential"),
     "no Method": ([*PAIR[:2], "--method", "other.py:Mine"], "other.py:Mine is not a method"),
     "no class": ([*PAIR[:2], "--method", "other.py:number"], "other.py:number is not a method"),
     "no module": ([*PAIR[:2], "--method", "no_such_module:Mine"], "'no_such_module' cannot be found"),
@@ -235,7 +249,7 @@ CASES = {
         "--buffer_sampler old_tasks needs task ids, which TaskAgnosticSetting does not give",
     ),
     "async, method without a buffer": ([*PAIR, "--async"], "no option --async for"),
-    "clash with the CLI": ([*PAIR[:2], "--method", "clash.py:WithCliOption"], "both have an option --resume"),
+    "clash with the CLI": ([*PAIR[:2], "--method", "clash.py:WithCliOption"], "both have an option --config"),
 }
 
 
@@ -253,8 +267,8 @@ def test_one_sentence(case, bad_files, monkeypatch, capsys):
 
 
 def test_nobody_reads_on():
-    """As in `--list --json | head -1`, only that nothing is read at all."""
-    process = start("--list", "--json")
+    """As in `list --json | head -1`, only that nothing is read at all."""
+    process = start("list", "--json")
     process.stdout.close()
     assert process.wait(60) == 1
     assert process.stderr.read() == ""
@@ -299,11 +313,11 @@ class TestOutput:
 
     def test_a_full_disk(self):
         with open("/dev/full", "w") as full:
-            done = run("--list", stdout=full)
+            done = run("list", stdout=full)
         assert done.returncode == 2
         assert done.stderr.splitlines() == [
             "error: What is printed, or a file, cannot be written (No space left on device); make room there. "
-            "A run goes on with --resume."
+            "A run goes on with resume."
         ]
 
     def test_a_closed_one(self):
@@ -311,7 +325,7 @@ class TestOutput:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     def test_a_reader_that_goes_away(self):
-        done = run("-c", '"$0" "$@" | true; exit ${PIPESTATUS[0]}', *CLI, "--list", command=["bash"])
+        done = run("-c", '"$0" "$@" | true; exit ${PIPESTATUS[0]}', *CLI, "list", command=["bash"])
         assert done.returncode in (0, 1) and done.stderr == ""
 
     def test_a_current_folder_that_is_gone(self, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Each file that `--resume` reads is looked at as a whole first: one sentence, or the right results."""
+"""Each file that `resume` reads is looked at as a whole first: one sentence, or the right results."""
 
 import random
 import shutil
@@ -72,7 +72,7 @@ def test_the_sentence_names_what_was_changed(bench, tmp_path, capsys):
     """With both values, so that the user can undo it."""
     folder = tmp_path / "run"
     CASES["config.yaml: lr is 0.1"].change(copy(bench.stopped, folder), bench)
-    assert main(["--resume", str(folder)]) == 2
+    assert main(["resume", str(folder)]) == 2
     assert "(lr: 0.05 in the checkpoint, 0.1 in config.yaml); undo the change" in capsys.readouterr().err
 
 
@@ -96,7 +96,7 @@ def test_a_run_on_other_data_is_told(tmp_path, monkeypatch):
     x[::5] += 1
     np.savez(tmp_path / "data.npz", x=x[:60], y=y[:60], x_test=x[60:], y_test=y[60:])
     before = content(folder)
-    code, said = call(["--resume", str(folder)])
+    code, said = call(["resume", str(folder)])
     assert code == 2 and "is of a run on other data (hash of a few training samples: " in said
     assert content(folder) == before
 
@@ -123,7 +123,7 @@ class TestPayloads:
         folder = copy(bench.stopped, tmp_path / "run")
         state = read_checkpoint(folder / name, "")
         save(state | {"method": Trap(tmp_path / "executed")}, folder / name)
-        code, said = call(["--resume", str(folder)])
+        code, said = call(["resume", str(folder)])
         assert_one_sentence(said)
         assert code == 2 and "holds more than tensors and plain values" in said
         assert not (tmp_path / "executed").exists()
@@ -148,7 +148,7 @@ class TestPayloads:
         mark = tmp_path / "executed"
         lines = [line for line in text.splitlines() if not line.startswith(f"{key}:")]
         (folder / "config.yaml").write_text("\n".join([*lines, f"{key}: !!python/object/apply:os.mkdir ['{mark}']"]))
-        code, said = call(["--resume", str(folder)])
+        code, said = call(["resume", str(folder)])
         assert code == 2 and "is not valid YAML" in said
         assert not mark.exists()
 
@@ -179,7 +179,7 @@ class TestTrust:
         return path
 
     @pytest.mark.parametrize("name", ["setting", "method", "model", "dataset", "env"])
-    @pytest.mark.parametrize("option", ["--config", "--resume"])
+    @pytest.mark.parametrize("option", ["--config", "resume"])
     def test_refused(self, name, option, own, tmp_path):
         path = self.config(tmp_path / "run", **{name: own})
         code, said = call([option, str(path if option == "--config" else path.parent)])
@@ -188,7 +188,7 @@ class TestTrust:
         assert not (tmp_path / "executed").exists()
         assert list(path.parent.iterdir()) == [path]
 
-    @pytest.mark.parametrize("option", ["--config", "--resume"])
+    @pytest.mark.parametrize("option", ["--config", "resume"])
     @pytest.mark.parametrize(
         "hidden", [{"quiet": ["--method=FILE"]}, {"method=FILE": True}, {"seed": [1, "--method", "FILE"]}]
     )
@@ -207,8 +207,8 @@ class TestTrust:
         path = self.config(tmp_path / "run", method=own)
         assert call(["--config", str(path), "--trust", "--run_dir", str(tmp_path / "new")])[0] == 0
         (tmp_path / "new" / "results.json").unlink()
-        assert call(["--resume", str(tmp_path / "new")])[0] == 2
-        assert call(["--resume", str(tmp_path / "new"), "--trust"])[0] == 0
+        assert call(["resume", str(tmp_path / "new")])[0] == 2
+        assert call(["resume", str(tmp_path / "new"), "--trust"])[0] == 0
 
     def test_named_on_the_command_line_as_well(self, own, tmp_path):
         path = self.config(tmp_path / "run", method=own)
@@ -218,9 +218,9 @@ class TestTrust:
         arguments = ["--setting", "traditional", "--method", f"random,{own}", "--jobs", "1", "--quiet"]
         folder = tmp_path / "compared"
         assert call([*arguments, "--run_dir", str(folder)])[0] == 0
-        code, said = call(["--resume", str(folder)])
+        code, said = call(["resume", str(folder)])
         assert code == 2 and f"comparison.yaml names code that would be run, method: {own}" in said
-        assert call(["--resume", str(folder), "--trust"])[0] == 0
+        assert call(["resume", str(folder), "--trust"])[0] == 0
 
     def test_what_is_no_code(self, tmp_path):
         """Redwood's own names with a colon, and a joined method."""

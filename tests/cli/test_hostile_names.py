@@ -66,7 +66,7 @@ class TestFolders:
         images(folder, [b"one", HOSTILE.encode()])
         arguments = [*RUN, str(folder), "--table", "markdown", "--seeds", "2", "--launcher", "here"]
         assert main([*arguments, "--run_dir", str(tmp_path / f"run{HOSTILE}")]) == 0
-        assert main(["--resume", str(tmp_path / f"none{HOSTILE}")]) == 2
+        assert main(["resume", str(tmp_path / f"none{HOSTILE}")]) == 2
         out, err = capfd.readouterr()
         for text in (out, err):
             assert not {"\x1b", "\x07", "\x9b"} & set(text)
@@ -87,7 +87,7 @@ def written(tmp_path_factory):
         [*given, "--run_dir", str(run), "--logger", "tensorboard"],
         [*given, "--run_dir", str(folder / "several"), "--seeds", "2", "--launcher", "here", "--table", "latex"],
         [
-            "--predict",
+            "predict",
             str(run),
             "--dataset",
             str(data),
@@ -97,8 +97,8 @@ def written(tmp_path_factory):
             "--task_id",
             "0",
         ],
-        ["--export", str(run), "--format", "safetensors", "--out", str(folder / "exported")],
-        ["--report", str(folder / "several"), "--out", str(folder / "several.html")],
+        ["export", str(run), "--format", "safetensors", "--out", str(folder / "exported")],
+        ["report", str(folder / "several"), "--out", str(folder / "several.html")],
     ):
         assert main(command) == 0
     return folder

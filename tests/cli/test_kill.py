@@ -122,7 +122,7 @@ def test_kill_9_inside_a_phase(method, tmp_path, capsys):
     assert (folder / "checkpoints" / "inside-phase-001.ckpt").exists()
 
     moved = folder.rename(tmp_path / "moved")
-    assert main(["--resume", str(moved)]) == 0
+    assert main(["resume", str(moved)]) == 0
     output = capsys.readouterr()
     assert "phase 2/2" in output.out and "phase 1/2" not in output.out, "what is done is not done again"
     assert output.err == ""
@@ -150,7 +150,7 @@ def test_resume_of_a_complete_run_only_shows_it(tmp_path, capsys):
     for name in (".lock", ".metrics.csv.1.tmp"):  # killed after the results were written
         (folder / name).touch()
     capsys.readouterr()
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     output = capsys.readouterr().out
     assert "average accuracy" in output and f"{folder} is complete; nothing is left to do." in output
     assert "phase" not in output
@@ -180,7 +180,7 @@ class TestDamage:
     def test_one_sentence(self, run, name, data, sentence, capsys):
         (run / name).write_bytes(data)
         before = content(run)
-        code = main(["--resume", str(run)])
+        code = main(["resume", str(run)])
         if sentence is None:
             assert code == 0
             return
@@ -209,10 +209,10 @@ def test_ctrl_c_on_a_terminal(tmp_path, capsys):
     assert "\x1b[" in shown and "━" in shown, "a bar is drawn with these"
     assert re.search(r"phase 1/2: \d+ steps in [\d.]+ s, accuracy on the tasks so far [\d.]+ %", shown)
     message = shown.rstrip().splitlines()[-1]
-    assert message.endswith(f"interrupted; go on with --resume {folder}")
+    assert message.endswith(f"interrupted; go on with resume {folder}")
     assert "Traceback" not in shown
     assert not (folder / "results.json").exists()
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^goes on inside phase 2/2; [\d.]+ s until then$", shown, re.MULTILINE)
     assert "wall time of all sittings" in shown
@@ -230,7 +230,7 @@ def test_a_scheduler_ends_a_run(tmp_path):
     process.terminate()
     process.join(PATIENCE_S)
     assert process.exitcode == 143
-    assert (tmp_path / "log.txt").read_text() == f"terminated; go on with --resume {folder}\n"
+    assert (tmp_path / "log.txt").read_text() == f"terminated; go on with resume {folder}\n"
     assert not (folder / "results.json").exists()
 
 
@@ -250,14 +250,14 @@ def test_a_scheduler_ends_two_workers(who, tmp_path):
     for number in {"main": [leader], "worker": workers[1:], "all": [leader, *workers]}[who]:
         os.kill(number, signal.SIGUSR1)
     assert exit_status(leader) == 143
-    assert place.log.read_text().splitlines()[-1] == f"terminated; go on with --resume {place.run}"
+    assert place.log.read_text().splitlines()[-1] == f"terminated; go on with resume {place.run}"
     assert "Traceback" not in place.log.read_text()
     assert list((place.run / "checkpoints").glob("inside-phase-*.ckpt"))
     deadline = time.monotonic() + GONE_S
     while session(leader) and time.monotonic() < deadline:
         time.sleep(0.01)  # the process that keeps track of semaphores ends after all others
     assert not session(leader) and not place.left()
-    assert place.complete("--resume", str(place.run)) == 0
+    assert place.complete("resume", str(place.run)) == 0
     assert differences(place.run, whole.run) == []
 
 

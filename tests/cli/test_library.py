@@ -1,4 +1,4 @@
-"""`--list --library DIR`: what is in a module library."""
+"""`list --library DIR`: what is in a module library."""
 
 import json
 
@@ -39,7 +39,7 @@ def folder(library, tmp_path):
 
 
 def listed(capsys, *arguments):
-    assert main(["--list", *map(str, arguments)]) == 0
+    assert main(["list", *map(str, arguments)]) == 0
     output = capsys.readouterr()
     return output.out, output.err
 
@@ -96,7 +96,7 @@ def test_many_networks_of_one_long_line(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("where", ["missing", ".", "file"])
 def test_a_folder_that_is_no_library(where, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    assert main(["--list", "--library", str(tmp_path / where)]) == 2
+    assert main(["list", "--library", str(tmp_path / where)]) == 2
     error = capsys.readouterr().err
     assert_one_sentence(error)
     assert "is no module library" in error
@@ -105,7 +105,7 @@ def test_a_folder_that_is_no_library(where, tmp_path, capsys):
 
 @pytest.mark.parametrize("more", [["--lr", "3"], ["stray"], ["--library"]])
 def test_other_options_are_refused(folder, capsys, more):
-    assert main(["--list", "--library", str(folder), *more]) == 2
+    assert main(["list", "--library", str(folder), *more]) == 2
     assert_one_sentence(capsys.readouterr().err)
 
 

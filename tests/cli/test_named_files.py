@@ -14,8 +14,8 @@ PAIR = ["--setting", "task_incremental", "--method", "finetune", "--accelerator"
 # What names a file, and its suffix.
 COMMANDS = {
     "--config": (["--config", "{}"], ".yaml"),
-    "--sweep": ([*PAIR, "--sweep", "{}"], ".yaml"),
-    "--bench": (["--bench", "{}"], ".yaml"),
+    "sweep": (["sweep", "{}", *PAIR], ".yaml"),
+    "bench": (["bench", "{}"], ".yaml"),
     "--suite": (["--setting", "incremental_rl", "--method", "dqn", "--suite", "{}"], ".yaml"),
     "--stream_file": ([*PAIR, "--stream", "tasks", "--stream_file", "{}"], ".yaml"),
     "--concepts": ([*PAIR, "--stream", "s_plus", "--concepts", "{}"], ".yaml"),
@@ -73,7 +73,7 @@ def test_a_pipe_is_not_waited_for(name, refused):
     assert name not in OPTIONS or "(it is no regular file); name another" in said
 
 
-@pytest.mark.parametrize("name", ["--config", "--sweep", "--bench", "--suite", "--stream_file", "--concepts"])
+@pytest.mark.parametrize("name", ["--config", "sweep", "bench", "--suite", "--stream_file", "--concepts"])
 def test_a_text_that_is_too_large_is_not_read(name, refused, monkeypatch):
     monkeypatch.setattr(files, "MOST_TEXT_BYTES", 10)
     assert "it has 11 bytes, and 10 are the most" in refused(name, lambda path: path.write_bytes(b"a: 1\nb: 22\n"))

@@ -125,27 +125,27 @@ def config(folder: Path, options: dict[str, Any]) -> list[str]:
 
 def run(folder: Path, options: dict[str, Any]) -> list[str]:
     config(folder, options)
-    return ["--resume", str(folder)]
+    return ["resume", str(folder)]
 
 
 def comparison(folder: Path, options: dict[str, Any]) -> list[str]:
     pair, arguments = split(options)
     ComparisonPlan(folder, [Pair("traditional", "random"), pair], arguments, 1).save()
-    return ["--resume", str(folder), "--jobs", "1", "--launcher", "here"]
+    return ["resume", str(folder), "--jobs", "1", "--launcher", "here"]
 
 
 def sweep(folder: Path, options: dict[str, Any]) -> list[str]:
     pair, arguments = split(options)
     fixed = (["accuracy"], 0.1, 1, "accuracy")
     SweepPlan(folder, pair, arguments, 1, None, {"batch_size": "8,16"}, 1, 1, "all_tasks", *fixed).save()
-    return ["--resume", str(folder), "--jobs", "1", "--launcher", "here"]
+    return ["resume", str(folder), "--jobs", "1", "--launcher", "here"]
 
 
 def swept(folder: Path, options: dict[str, Any]) -> list[str]:
     name, value = list(options.items())[-1]
     given = [f"--{key}={value}" for key, value in options.items() if key != name]
     (folder / "values.yaml").write_text(yaml.safe_dump({name: [value, "other"]}))
-    command = [*given, "--sweep", str(folder / "values.yaml"), "--trials", "1", "--jobs", "1"]
+    command = ["sweep", str(folder / "values.yaml"), *given, "--trials", "1", "--jobs", "1"]
     return [*command, "--run_dir", str(folder / "new")]
 
 
@@ -157,14 +157,14 @@ def suite(folder: Path, options: dict[str, Any]) -> list[str]:
 
 def bench(folder: Path, options: dict[str, Any]) -> list[str]:
     suite(folder, options)
-    return ["--bench", str(folder / "suite.yaml"), "--run_dir", str(folder / "new")]
+    return ["bench", str(folder / "suite.yaml"), "--run_dir", str(folder / "new")]
 
 
 def stored_bench(folder: Path, options: dict[str, Any]) -> list[str]:
     more = {"name": "one", "seeds": 1, "weight": 1.0, "tags": [], "expect": {}}
     content = {"bench": 1, "suite": "one", "benches": [entry(options) | more]}
     (folder / "bench.json").write_text(json.dumps(content))
-    return ["--resume", str(folder)]
+    return ["resume", str(folder)]
 
 
 FILES: tuple[Callable[[Path, dict[str, Any]], list[str]], ...] = (

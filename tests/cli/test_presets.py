@@ -35,13 +35,10 @@ def test_a_flag_overrides_a_list(tmp_path):
         (["--preset", "der_pp/cifar10-50"], "There is no preset der_pp/cifar10-50; the nearest are der_pp/cifar10-500"),
         (["--preset", ""], "There is no preset ; "),
         (["--preset", "si/mnist-task", "--config", "a.yaml"], "--preset and --config both set options"),
-        (["--preset", "si/mnist-task", "--resume", "runs/a"], "--resume goes on with what was started"),
-        (["--preset", "si/mnist-task", "--advise"], "leave --preset out"),
         (["--preset", "si/mnist-task", "--method", "finetune"], "--importance_scale"),
         (["--preset", "si/mnist-task", "--bufer_size", "3"], "There is no option --bufer_size"),
         (["--preset", "si/mnist-task", "--trust"], "--trust is about the code"),
-        (["--presets"], "--presets goes with --list"),
-        (["--list", "--presets", "--library", "x"], "--list --presets goes alone; leave --library out"),
+        (["list", "--presets", "--library", "x"], "Argument --library: not allowed with argument --presets"),
     ],
 )
 def test_mistakes_end_in_one_sentence(arguments, said, capsys):
@@ -52,7 +49,7 @@ def test_mistakes_end_in_one_sentence(arguments, said, capsys):
 
 def test_another_method_is_refused_with_the_name_of_the_preset(capsys):
     assert main(["--preset", "si/mnist-task", "--method", "finetune"]) == 2
-    assert "It is set by the preset si/mnist-task; leave --setting and --method to it." in capsys.readouterr().err
+    assert "It is set by --preset si/mnist-task; leave --setting and --method to it." in capsys.readouterr().err
 
 
 def test_a_file_cannot_name_a_preset(tmp_path, capsys):
@@ -62,11 +59,11 @@ def test_a_file_cannot_name_a_preset(tmp_path, capsys):
 
 
 def test_all_are_listed(capsys):
-    assert main(["--list", "--presets", "--json"]) == 0
+    assert main(["list", "--presets", "--json"]) == 0
     records = {record["name"]: record for record in json.loads(capsys.readouterr().out)}
     assert records["der_pp/cifar10-500"]["target"] == 72.7
     assert records["der_pp/cifar10-500"]["status"] == "not run"
-    assert main(["--list", "--presets"]) == 0
+    assert main(["list", "--presets"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in records)
 

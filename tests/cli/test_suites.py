@@ -99,7 +99,7 @@ class TestSuitesOfYourOwn:
         content = {"mine": {"setting": "incremental_rl", "method": "ppo", "seeds": 2, "expect": {}}}
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
         choose(tmp_path / "mine.yaml", "ppo")
-        assert "suite mine: seeds only count under --bench; repeat a run by --seeds." in capsys.readouterr().out
+        assert "suite mine: seeds only count under bench; repeat a run by --seeds." in capsys.readouterr().out
 
     def test_a_misspelled_key(self, tmp_path):
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"mine": {"setting": "incremental_rl", "metod": "ppo"}}))

@@ -1,4 +1,4 @@
-"""`--sweep`: trials that no test sample takes part in, and the best of them with tests."""
+"""`sweep`: trials that no test sample takes part in, and the best of them with tests."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from tests.cli.test_kill import PATIENCE_S
 PLANTED = Path(__file__).parents[1] / "experiments" / "sweeps" / "planted.py"
 ARGUMENTS = ["--setting", "class_incremental", "--method", f"{PLANTED}:Planted", "--passes", "1", "--nb_tasks", "3"]
 DATA = ["--dataset", f"{PLANTED}:guarded"]
-SWEPT = ["--sweep", "strength=log:1e-3..10", "kind=good,bad"]
+SWEPT = ["sweep", "strength=log:1e-3..10", "kind=good,bad", *ARGUMENTS]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def guard(tmp_path, monkeypatch):
 
 
 def sweep(folder, *more):
-    return main([*ARGUMENTS, *SWEPT, "--jobs", "1", "--quiet", "--run_dir", str(folder), *more])
+    return main([*SWEPT, "--jobs", "1", "--quiet", "--run_dir", str(folder), *more])
 
 
 def summary(folder):
@@ -61,7 +61,7 @@ class TestSweep:
     def test_a_second_process_is_refused(self, folder, capsys):
         other = FolderLock()
         other.acquire(folder)
-        assert main(["--resume", str(folder), "--trust"]) == 2
+        assert main(["resume", str(folder), "--trust"]) == 2
         other.release()
         error = capsys.readouterr().err
         assert_one_sentence(error)
@@ -103,16 +103,16 @@ class TestSweep:
 
     def test_a_sweep_that_is_over_is_shown(self, folder, guard, capsys):
         before = (folder / "journal.log").read_bytes()
-        assert main(["--resume", str(folder), "--jobs", "1", "--trust"]) == 0
+        assert main(["resume", str(folder), "--jobs", "1", "--trust"]) == 0
         assert (folder / "journal.log").read_bytes() == before
         assert "is the best" in capsys.readouterr().out
 
     def test_code_in_it_is_not_run_without_trust(self, folder, capsys):
-        assert main(["--resume", str(folder)]) == 2
+        assert main(["resume", str(folder)]) == 2
         assert "add --trust" in capsys.readouterr().err
 
     def test_nothing_else_goes_beside_resume(self, folder, capsys):
-        assert main(["--resume", str(folder), "--trials", "40", *SWEPT]) == 2
+        assert main(["resume", str(folder), "--trials", "40"]) == 2
         assert_one_sentence(capsys.readouterr().err)
 
     def test_results_of_another_run_in_the_place_of_a_trial(self, folder, tmp_path, guard, capsys):
@@ -120,7 +120,7 @@ class TestSweep:
         (tmp_path / "sweep" / "journal.log").unlink()
         other = (folder / "trials" / "007" / "results.json").read_bytes()
         (tmp_path / "sweep" / "trials" / "001" / "results.json").write_bytes(other)
-        assert main(["--resume", str(tmp_path / "sweep"), "--jobs", "1", "--trust"]) == 2
+        assert main(["resume", str(tmp_path / "sweep"), "--jobs", "1", "--trust"]) == 2
         assert "is of a run with other options" in capsys.readouterr().err
 
 
@@ -135,8 +135,8 @@ class TestProtocol:
 
     def test_returns_in_training_count_in_environments(self, tmp_path, capsys):
         arguments = ["--setting", "incremental_rl", "--method", "dqn", "--nb_tasks", "2", "--steps_per_task", "128"]
-        tried = ["--sweep", "learning_rate=log:1e-4..1e-2", "--trials", "2", "--test_episodes", "2"]
-        assert main([*arguments, *tried, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
+        tried = ["sweep", "learning_rate=log:1e-4..1e-2", "--trials", "2", "--test_episodes", "2"]
+        assert main([*tried, *arguments, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
         assert "the return in training counts, exploration included" in capsys.readouterr().out
         found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
         assert (found["scored_on"], found["measure"], found["validation"]) == ("in training", "return", None)
@@ -144,8 +144,8 @@ class TestProtocol:
     @pytest.mark.slow
     def test_two_objectives(self, tmp_path, capsys):
         arguments = ["--setting", "class_incremental", "--method", "finetune", "--passes", "1", "--nb_tasks", "2"]
-        tried = ["--sweep", "accumulate_grad_batches=1,2", "batch_size=16,64", "--objectives", "accuracy,flops"]
-        assert main([*arguments, *tried, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
+        tried = ["sweep", "accumulate_grad_batches=1,2", "batch_size=16,64", "--objectives", "accuracy,flops"]
+        assert main([*tried, *arguments, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
         found = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
         assert len(found["trials"]) == 4 and found["best"]["number"] in found["pareto_front"]
         assert all(len(trial["values"]) == 2 for trial in found["trials"])
@@ -153,8 +153,8 @@ class TestProtocol:
 
     @pytest.mark.slow
     def test_trials_that_fail(self, tmp_path):
-        swept = ["--sweep", "kind=good,broken", "size=1..2"]
-        assert main([*ARGUMENTS, *swept, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
+        swept = ["sweep", "kind=good,broken", "size=1..2"]
+        assert main([*swept, *ARGUMENTS, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
         trials = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["trials"]
         assert sorted((trial["parameters"]["kind"], trial["state"]) for trial in trials) == [
             *[("broken", "failed")] * 2,
@@ -163,47 +163,67 @@ class TestProtocol:
         assert {trial["reason"] for trial in trials} == {"", "ArithmeticError: broken"}
 
     def test_if_all_fail_there_is_no_best(self, tmp_path, capsys):
-        swept = ["--kind", "broken", "--sweep", "size=1..2"]
-        assert main([*ARGUMENTS, *swept, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 1
+        swept = ["sweep", "size=1..2", "--kind", "broken"]
+        assert main([*swept, *ARGUMENTS, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 1
         assert "no trial is complete, so that none is the best: ArithmeticError: broken" in capsys.readouterr().out
         assert not (tmp_path / "sweep" / "best").exists()
 
     def test_if_all_of_the_first_round_fail_in_one_way_it_stops(self, tmp_path, capsys):
         folder = tmp_path / "sweep"
-        swept = ["--kind", "broken", "--sweep", "strength=1..10", "--trials", "9"]
-        assert main([*ARGUMENTS, *swept, "--jobs", "1", "--quiet", "--run_dir", str(folder)]) == 1
+        swept = ["sweep", "strength=1..10", "--kind", "broken", "--trials", "9"]
+        assert main([*swept, *ARGUMENTS, "--jobs", "1", "--quiet", "--run_dir", str(folder)]) == 1
         told = "all 4 trials of its first round failed in the same way; mend this, and start the sweep anew"
         assert f"{told}: ArithmeticError: broken" in capsys.readouterr().out
         assert len(json.loads((folder / "sweep.json").read_text())["trials"]) == 4
         assert "--trials 9 " in (folder / "report.html").read_text()
-        assert main(["--resume", str(folder), "--jobs", "1", "--trust"]) == 1
+        assert main(["resume", str(folder), "--jobs", "1", "--trust"]) == 1
         assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--sweep"], "--sweep names no option"),
-        (["--sweep", "strength=1..2", "--trials", "0"], "--trials 0 has to be at least 1"),
-        (["--trials", "3"], "it goes with --sweep."),
-        (["--protocol", "all_tasks"], "--protocol all_tasks has no effect without --sweep"),
-        (["--objectives", "accuracy"], "--objectives accuracy has no effect without --sweep"),
-        (["--sweep", "strength=1..2", "--strength", "1"], "--strength is given, and swept"),
-        (["--sweep", "strength=1..2", "--lca", "2"], "--lca tests within phases"),
-        (["--sweep", "strength=1..2", "--eval_tasks", "none"], "leaves the best options of a sweep without a test"),
-        (["--sweep", "strength=1..2", "--validation", "0"], "--validation 0 holds out no sample"),
-        (["--sweep", "strength=1..2", "--method", "random,finetune"], "--sweep tries options of one pair, but 2"),
-        (["--sweep", "strength=1..2", "--protocol", "first_3_tasks"], "leaves no task of the 3"),
+        (["strength=1..2", "--trials", "0"], "--trials: 0 has to be at least 1"),
+        (["strength=1..2", "--strength", "1"], "--strength is given, and swept"),
+        (["strength=1..2", "--lca", "2"], "--lca tests within phases"),
+        (["strength=1..2", "--eval_tasks", "none"], "leaves the best options of a sweep without a test"),
+        (["strength=1..2", "--validation", "0"], "--validation 0 holds out no sample"),
+        (["strength=1..2", "--method", "random,finetune"], "sweep tries options of one pair, but 2"),
+        (["strength=1..2", "--protocol", "first_3_tasks"], "leaves no task of the 3"),
     ],
 )
 def test_usage_errors(arguments, sentence, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ARGUMENTS[:2] + ARGUMENTS[4:] if "--method" in arguments else ARGUMENTS
-    assert main([*given, *arguments]) == 2
+    assert main(["sweep", *arguments, *given]) == 2
     error = capsys.readouterr().err
     assert_one_sentence(error)
     assert sentence in error
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_swept_comes_first(capsys):
+    assert main(["sweep", *ARGUMENTS]) == 2
+    assert "NAME=VALUES... comes before --setting: python cli.py sweep" in capsys.readouterr().err
+
+
+OWN = """
+from dataclasses import dataclass
+from redwood.methods.baselines import Random
+
+@dataclass
+class Own(Random):
+    trials: int = 1  # a number of its own
+"""
+
+
+def test_a_method_with_an_option_of_the_command_runs_but_is_not_swept(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN)
+    pair = ["--setting", "class_incremental", "--method", f"{tmp_path / 'own.py'}:Own"]
+    assert main([*pair, "--trials", "2", "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trials"] == 2
+    assert main(["sweep", "seed=1,2", *pair]) == 2
+    assert "Own and sweep both have an option --trials; rename the field of the class." in capsys.readouterr().err
 
 
 def test_a_used_folder_is_left_alone(tmp_path, capsys):
@@ -236,13 +256,13 @@ class TestStopped:
 
     def resumed(self, tmp_path, name):
         return start_copy(
-            *["--resume", str(tmp_path / "sweep"), "--jobs", "1", "--trust"],
+            *["resume", str(tmp_path / "sweep"), "--jobs", "1", "--trust"],
             output=tmp_path / name,
             env=self.environment(tmp_path),
         )
 
     def begun(self, tmp_path):
-        arguments = [*ARGUMENTS, *SWEPT, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep"), *ALL]
+        arguments = [*SWEPT, "--jobs", "1", "--quiet", "--run_dir", str(tmp_path / "sweep"), *ALL]
         process = start_copy(*arguments, output=tmp_path / "log.txt", env=self.environment(tmp_path))
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and not (tmp_path / "sweep" / "trials" / "002" / "results.json").exists():
@@ -256,7 +276,7 @@ class TestStopped:
         process.join(PATIENCE_S)
         assert not (tmp_path / "sweep" / "sweep.json").exists()
         if number == signal.SIGTERM:
-            assert f"go on with --resume {tmp_path / 'sweep'}" in (tmp_path / "log.txt").read_text()
+            assert f"go on with resume {tmp_path / 'sweep'}" in (tmp_path / "log.txt").read_text()
         again = self.resumed(tmp_path, "again.txt")
         again.join(PATIENCE_S)
         assert again.exitcode == 0, (tmp_path / "again.txt").read_text()
@@ -265,8 +285,8 @@ class TestStopped:
 
 def test_a_file_of_values(tmp_path):
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({"size": "1..2", "kind": ["good", "bad"]}))
-    arguments = ["--sweep", str(tmp_path / "space.yaml"), "--trials", "2", "--jobs", "1", "--quiet"]
-    assert main([*ARGUMENTS, *arguments, "--run_dir", str(tmp_path / "sweep")]) == 0
+    arguments = ["sweep", str(tmp_path / "space.yaml"), *ARGUMENTS, "--trials", "2", "--jobs", "1", "--quiet"]
+    assert main([*arguments, "--run_dir", str(tmp_path / "sweep")]) == 0
     assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["space"] == {
         "size": "1..2",
         "kind": ["good", "bad"],

@@ -145,8 +145,8 @@ class TestWithoutTests:
 
     @pytest.mark.slow
     def test_a_sweep_of_ours(self, tmp_path):
-        swept = ["--sweep", "batch_size=16,32", "--wandb", "offline", "--jobs", "1"]
-        assert main([*PAIR, *QUICK, *swept, "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
+        swept = ["sweep", "batch_size=16,32", *PAIR, *QUICK, "--wandb", "offline", "--jobs", "1"]
+        assert main([*swept, "--quiet", "--run_dir", str(tmp_path / "sweep")]) == 0
         trials = json.loads((tmp_path / "sweep" / "sweep.json").read_text())["trials"]
         assert [trial["state"] for trial in trials] == ["complete"] * 2
 
@@ -219,7 +219,7 @@ def test_failed_and_resumed(tmp_path, monkeypatch, capfd):
     assert [of("run", found)[0]["config"]["update"]["method"] for found in (first, other)] == methods.split(",")
     assert [of("run", found)[0]["run_group"] for found in (first, other)] == ["compared", "compared"]
     monkeypatch.delenv("BREAK_FRAGILE")
-    assert main(["--resume", str(broken), "--trust"]) == 0
+    assert main(["resume", str(broken), "--trust"]) == 0
     second = records(broken, 1)
     ids = [of("run", found)[0]["run_id"] for found in (first, second, other)]
     assert ids[0] == ids[1] != ids[2]

@@ -61,7 +61,7 @@ class TestEachReader:
 
     def test_the_look_for_code(self, file):
         """It leaves such a file to the run, which tells what is wrong."""
-        refuse_untrusted({"stream_file": str(file)}, file, "--resume")
+        refuse_untrusted({"stream_file": str(file)}, file, "resume")
 
     @pytest.mark.parametrize("text", ["{net_arch: &a [*a]}", "&a {net_arch: *a}"])
     def test_policy_kwargs(self, text):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from redwood.core.errors import RedwoodError
-from redwood.engine.fingerprint import MAY_CHANGE, Fingerprint, differences
+from redwood.engine.fingerprint import Fingerprint, differences
+from redwood.engine.may_change import MAY_CHANGE
 from redwood.engine.run import Run
 from redwood.settings.data.dataset import describe_data
 from tests.samples import few_digits

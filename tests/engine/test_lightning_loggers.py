@@ -189,14 +189,14 @@ def test_without_a_folder_there_is_no_place_for_it(name):
 
 
 def test_the_folder_may_be_chosen_by_the_command_line(tmp_path, monkeypatch):
-    """Options are parsed before it is; a resumed run gets it from `--resume`."""
+    """Options are parsed before it is; a resumed run gets it from `resume`."""
     monkeypatch.chdir(tmp_path)
     options = ["--setting", "class_incremental", "--method", "finetune", "--quiet", *QUICK, "--logger", "tensorboard"]
     with monkeypatch.context() as patch:
         patch.setattr(Finetune, "on_task_end", lambda method, task_id: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(options) == 130
     (folder,) = (tmp_path / "runs").iterdir()
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     assert without_results(in_tensorboard(folder)) == rows_of_csv(folder)
 
 

@@ -74,7 +74,7 @@ class TestRunDirectory:
     def test_another_run_does_not_overwrite_it(self, written):
         folder, _ = written
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        with pytest.raises(RedwoodError, match=r"exists and is not empty; choose another folder, or .*--resume"):
+        with pytest.raises(RedwoodError, match=r"exists and is not empty; choose another folder, or .*resume"):
             small_setting("class_incremental").apply(Random(), quiet=True, run_dir=str(folder))
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

@@ -75,7 +75,7 @@ def send_once(monkeypatch, owner, name, number, after=3):
 
 
 def assert_goes_on(folder: Path, whole: Path) -> None:
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     assert comparable(folder) == comparable(whole)
     assert logged(folder) == logged(whole)
     assert set(content(folder)) == set(content(whole)), "nothing else is left"
@@ -89,7 +89,7 @@ def test_training_is_saved_after_the_step_in_hand(number, whole, slurm, tmp_path
     with monkeypatch.context() as patch:
         send_once(patch, Finetune, "loss", number, after=30)
         assert main([*PAIR, "--run_dir", str(folder)]) == CODES[number]
-    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with --resume {folder}\n"
+    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with resume {folder}\n"
     assert (folder / "checkpoints" / "inside-phase-001.ckpt").exists(), "though there are fewer steps than between two"
     assert not list(tmp_path.rglob("hpc_ckpt*")) and not slurm.exists()
     assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
@@ -106,7 +106,7 @@ def test_elsewhere_it_ends_at_once(owner, name, number, whole, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         send_once(patch, owner, name, number, after=1)
         assert main([*PAIR, "--run_dir", str(folder)]) == CODES[number]
-    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with --resume {folder}\n"
+    assert capsys.readouterr().err == f"{WORDS[CODES[number]]}; go on with resume {folder}\n"
     assert not (folder / "results.json").exists() and not list(folder.rglob(".*"))
     assert_goes_on(folder, whole)
 
@@ -128,7 +128,7 @@ def test_files_that_lightning_would_go_on_from_are_not_looked_at(whole, slurm, t
     monkeypatch.chdir(tmp_path)
     for place in (tmp_path, folder):
         (place / "hpc_ckpt_1.ckpt").write_bytes(b"of another phase")
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     assert comparable(folder) == comparable(whole)
     assert run_here(small_setting("class_incremental"), Finetune()).accuracy_matrix
 

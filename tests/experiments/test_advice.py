@@ -1,4 +1,4 @@
-"""`--advise`: the counts spend the budget, the curves are drawn, and bad input is one sentence."""
+"""`advise`: the counts spend the budget, the curves are drawn, and bad input is one sentence."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_the_budget_is_spent_where_curves_promise_most(file):
 def test_the_command_line(file, tmp_path, capsys):
     picture = tmp_path / "curves.png"
     code = main(
-        ["--advise", "--dataset", file, "--slices", "side", "--budget", "20", "--picture", str(picture), *ARGUMENTS]
+        ["advise", "--dataset", file, "--slices", "side", "--budget", "20", "--picture", str(picture), *ARGUMENTS]
     )
     printed = capsys.readouterr().out
     assert code == 0 and "collect 20 samples for 20" in printed
@@ -80,23 +80,18 @@ def test_help(capsys):
         (["--costs", "1", "2"], "--costs has 2 values for the 10 slices"),
         (["--costs", "-1"], "--costs -1 has to be greater than 0"),
         (["--slices", "region"], "--slices region needs an array 'region'"),
-        (["--nonsense", "1"], "no option --nonsense for --advise"),
+        (["--nonsense", "1"], "no option --nonsense for advise"),
         (["--subsets", "2"], "--subsets 2 has to be at least 3"),
     ],
 )
 def test_bad_input(file, arguments, words, capsys):
     with pytest.raises(RedwoodError, match=words):
         advise(["--dataset", file, *arguments])
-    assert main(["--advise", "--dataset", file, *arguments]) == 2
+    assert main(["advise", "--dataset", file, *arguments]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("data", ["drift_regression:abrupt", "nothing.npz"])
 def test_data_without_classes(data, capsys):
-    assert main(["--advise", "--dataset", data]) == 2
+    assert main(["advise", "--dataset", data]) == 2
     assert capsys.readouterr().err.startswith("error: ")
-
-
-def test_it_goes_without_a_pair(capsys):
-    assert main(["--advise", "--method", "slice_tuner"]) == 2
-    assert "leave --method out" in capsys.readouterr().err

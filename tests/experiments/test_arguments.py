@@ -9,9 +9,9 @@ from redwood.experiments.config_file import as_arguments
 class TestSelection:
     def test_it_leaves_the_options_of_the_run(self):
         chosen, rest = parse_selection(
-            ["--lr", "0.1", "--setting", "a", "--method=b", "--increment", "3", "4", "--list"]
+            ["--lr", "0.1", "--setting", "a", "--method=b", "--increment", "3", "4", "--help"]
         )
-        assert (chosen.setting, chosen.method, chosen.list, chosen.seeds) == ("a", "b", True, 1)
+        assert (chosen.setting, chosen.method, chosen.help, chosen.seeds) == ("a", "b", True, 1)
         assert rest == ["--lr", "0.1", "--increment", "3", "4"]
 
     def test_the_last_one_counts(self):
@@ -20,13 +20,12 @@ class TestSelection:
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            (["--seeds", "0"], "--seeds 0 has to be at least 1"),
-            *(([f"--{name}", "1000000000"], f"--{name} 1000000000 has to be at least 1") for name in ("seeds", "jobs")),
-            (["--class_orders", "1000000000"], "--class_orders 1000000000 has to be at least 1 and at most 100000"),
-            (["--sweep", "lr=1,2", "--trials", "1000000000"], "--trials 1000000000 has to be at least 1"),
+            (["--seeds", "0"], "--seeds: 0 has to be at least 1"),
+            *(([f"--{name}", "1000000000"], f"--{name}: 1000000000 has to be") for name in ("seeds", "jobs")),
+            (["--class_orders", "1000000000"], "--class_orders: 1000000000 has to be at least 1 and at most 100000"),
             (["--seeds", "few"], "Argument --seeds: invalid int value: 'few'; see --help"),
-            (["--resume"], "Argument --resume: expected one argument"),
-            (["--list=3"], "Argument --list: ignored explicit argument '3'"),
+            (["--config"], "Argument --config: expected one argument"),
+            (["--trust=3"], "Argument --trust: ignored explicit argument '3'"),
         ],
     )
     def test_errors(self, arguments, sentence):
@@ -61,7 +60,7 @@ PARSER.add_argument("--lr", type=float)
 PARSER.add_argument("--batch_size", type=int)
 PARSER.add_argument("--increment", type=int, nargs="*")
 PARSER.add_argument("--quiet", type=bool, nargs="?")
-PARSER.add_argument("--list", action="store_true")
+PARSER.add_argument("--fast", action="store_true")
 ACTIONS = {option: action for action in PARSER._actions for option in action.option_strings}
 
 
@@ -77,7 +76,7 @@ ACTIONS = {option: action for action in PARSER._actions for option in action.opt
         "--increment 1 2 3 --lr 1",
         "--quiet --lr 1",
         "--quiet false",
-        "--list --lr 1",
+        "--fast --lr 1",
     ],
 )
 def test_known(line):
@@ -91,10 +90,12 @@ def test_known(line):
         ("--lr 1 --batch-size=3", "There is no option --batch-size for this pair; did you mean --batch_size?"),
         ("--elephant", "There is no option --elephant for this pair; see --help."),
         ("-x", "There is no option -x for this pair; see --help."),
+        ("--lr 1 --resume runs/a", "--resume is a command now: python cli.py resume DIR"),
+        ("--lr 1 resume runs/a", "The argument 'resume' belongs to no option; a command comes first."),
         ("stray", "The argument 'stray' belongs to no option; see --help."),
         ("--lr 1 stray", "The argument 'stray' belongs to no option"),
         ("--lr=1 stray", "The argument 'stray' belongs to no option"),
-        ("--list stray", "The argument 'stray' belongs to no option"),
+        ("--fast stray", "The argument 'stray' belongs to no option"),
         ("--quiet no stray", "The argument 'stray' belongs to no option"),
         ("--lr 1 -- x", "There is no option -- for this pair"),
     ],

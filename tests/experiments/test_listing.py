@@ -21,7 +21,7 @@ def test_a_method_of_another_package_is_loaded_and_listed(monkeypatch):
 
 def test_no_method_is_imported(tmp_path):
     code = (
-        "import sys; from redwood.cli import main; main(['--list', '--json']);"
+        "import sys; from redwood.cli import main; main(['list', '--json']);"
         "print([name for name in sys.modules if name.startswith('redwood.methods.')], file=sys.stderr)"
     )
     done = subprocess.run(

@@ -1,12 +1,12 @@
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import pytest
 
 from redwood.core.errors import InvalidOptionError, UnknownNameError
 from redwood.engine.run import Run
-from redwood.experiments.arguments import UsageError, parse_selection
+from redwood.experiments.arguments import UsageError
 from redwood.experiments.config_file import as_arguments
-from redwood.experiments.options import check_arguments, make_parser, pair_help, parse_options
+from redwood.experiments.options import check_arguments, make_parser, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
@@ -105,11 +105,6 @@ class TestCheckArguments:
         ):
             check_arguments([PAIR, Pair("continual", "rehearsal")], ["--bufer_size", "3"])
 
-    def test_resume_is_no_option_of_a_run(self):
-        """The field of `Run` is for Python; on the command line, `--resume` names a folder."""
-        assert [a.dest for a in make_parser(PAIR)._actions if "--resume" in a.option_strings] == ["resume"]
-        assert {f.name: f.metadata.get("cmd") for f in fields(Run)}["resume"] is False
-
 
 class TestLoad:
     def test_names(self):
@@ -134,15 +129,3 @@ def test_angles_are_numbers_of_any_sign():
     assert options.setting.angles == [-20.0, 0.0, 40.5]
     assert options.setting.open_stream().num_tasks == 3
     assert parse_options(Pair("domain_incremental", "random"), as_arguments({"angles": [-20.0, 0.0]})).setting.angles
-
-
-def test_trials_are_those_of_the_method_unless_a_sweep_is_wanted():
-    pair = ["--setting", "task_incremental", "--method", "mntdp", "--validation", "0.2", "--trials", "3"]
-    chosen, rest = parse_selection(pair)
-    assert chosen.trials is None
-    assert parse_options(Pair("task_incremental", "mntdp"), rest).method.trials == 3
-    chosen, rest = parse_selection([*pair, "--sweep", "trials=1,2"])
-    assert chosen.trials == 3
-    assert parse_options(Pair("task_incremental", "mntdp"), rest).method.trials == 1
-    assert "configurations that --sweep tries" not in pair_help(Pair("task_incremental", "mntdp"))
-    assert "configurations that --sweep tries" in pair_help(Pair("task_incremental", "ewc"))

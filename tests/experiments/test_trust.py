@@ -38,11 +38,11 @@ def test_code_in_a_file_of_tasks_is_refused(option, tmp_path):
     file = tmp_path / "tasks.yaml"
     file.write_text("tasks:\n  - dataset: digits\n  - {dataset: 'evil.py:make', name: harmless}\n")
     with pytest.raises(UsageError, match=r"names the file .*tasks.yaml, whose data set evil.py:make is code.*--trust"):
-        refuse_untrusted({option: str(file)}, Path("config.yaml"), "--resume")
+        refuse_untrusted({option: str(file)}, Path("config.yaml"), "resume")
     file.write_text("tasks:\n  - dataset: digits\n  - dataset: prototypes\n")
-    refuse_untrusted({option: str(file)}, Path("config.yaml"), "--resume")
+    refuse_untrusted({option: str(file)}, Path("config.yaml"), "resume")
 
 
 @pytest.mark.parametrize("value", ["digits", "missing.yaml", ""])
 def test_a_pool_by_name_and_a_missing_file_are_no_code(value):
-    refuse_untrusted({"concepts": value, "stream_file": value}, Path("config.yaml"), "--resume")
+    refuse_untrusted({"concepts": value, "stream_file": value}, Path("config.yaml"), "resume")

@@ -35,7 +35,7 @@ class Mine(ContinualSetting):
     ],
 )
 def test_the_command_line_makes_the_same_options_of_it(setting, method, run):
-    """Through YAML, as `--config` and `--resume` read it."""
+    """Through YAML, as `--config` and `resume` read it."""
     config = yaml.safe_load(yaml.safe_dump(describe_run(setting, method, run)))
     pair = Pair(config.pop("setting"), config.pop("method"))
     options = parse_options(pair, as_arguments(config))

@@ -53,7 +53,7 @@ def test_a_killed_run_leaves_the_library_of_the_whole_one(method, tmp_path):
             kill(process)
         unfinished += exit_status(leader) != 0
         assert set(keys(folder)) <= set(expected)
-        assert place.complete("--resume", str(place.run)) == 0, place.log.read_text()
+        assert place.complete("resume", str(place.run)) == 0, place.log.read_text()
         assert differences(place.run, whole.run) == [], where
         assert (keys(folder), problems(folder, {})) == (expected, []), where
         folder.rename(tmp_path / f"library {number}")
@@ -69,15 +69,15 @@ def test_a_run_is_not_resumed_with_another_library(tmp_path, capsys):
     assert main([*run, *options, "--accelerator", "cpu"]) == 0
     (tmp_path / "run" / "results.json").unlink()
     folder.rename(tmp_path / "moved")
-    assert main(["--resume", str(tmp_path / "run")]) == 2
+    assert main(["resume", str(tmp_path / "run")]) == 2
     assert "is not the library that this run began with" in capsys.readouterr().err
     config = tmp_path / "run" / "config.yaml"
     text = config.read_text()
     config.write_text(text.replace(str(folder), "''"))
-    assert main(["--resume", str(tmp_path / "run")]) == 2
+    assert main(["resume", str(tmp_path / "run")]) == 2
     assert_one_sentence(capsys.readouterr().err)
     config.write_text(text.replace(str(folder), str(tmp_path / "moved")))
-    assert main(["--resume", str(tmp_path / "run")]) == 0
+    assert main(["resume", str(tmp_path / "run")]) == 0
 
 
 @pytest.mark.slow
@@ -91,5 +91,5 @@ def test_runs_write_to_one_library_at_once(tmp_path):
     assert problems(folder, {}) == []
     assert 6 <= len(ModuleLibrary(folder).networks()) <= 9
     for place in places:
-        assert place.complete("--resume", str(place.run)) == 0  # is complete, and adds nothing
+        assert place.complete("resume", str(place.run)) == 0  # is complete, and adds nothing
     assert keys(folder) == listed

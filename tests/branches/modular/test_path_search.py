@@ -88,12 +88,12 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"trials": 0}, "--trials 0"),
-            ({"tune_tasks": 1}, "--tune_tasks 1 has no effect with one trial"),
+            ({"tries": 0}, "--tries 0"),
+            ({"tune_tasks": 1}, "--tune_tasks 1 has no effect with one try"),
             ({"optimizer_state": "keep"}, "--optimizer_state keep"),
             ({"neighbours": 0}, "--neighbours 0"),
             ({"margin": 2.0}, "--margin 2.0"),
-            ({"search": "stochastic", "trials": 2}, "--trials 2 has no effect with --search stochastic"),
+            ({"search": "stochastic", "tries": 2}, "--tries 2 has no effect with --search stochastic"),
             ({"search": "all"}, "--search all"),
         ],
     )
@@ -174,7 +174,7 @@ class TestFlops:
 
 class TestTrials:
     def test_all_trials_are_tried_in_the_first_tasks_alone(self):
-        method = get_method("independent")(trials=3, tune_tasks=1)
+        method = get_method("independent")(tries=3, tune_tasks=1)
         results = run_here(small_setting("task_incremental"), method)
         search = results.cost.flops["search"]
         assert search[0] > 0 and search[1:] == [0, 0]
@@ -182,7 +182,7 @@ class TestTrials:
 
     def test_what_is_not_kept_counts_as_search(self):
         one, three = (
-            run_here(small_setting("task_incremental"), get_method("independent")(trials=n)).cost for n in (1, 3)
+            run_here(small_setting("task_incremental"), get_method("independent")(tries=n)).cost for n in (1, 3)
         )
         assert sum(three.flops["search"]) == pytest.approx(2 / 3 * three.training_flops, rel=0.01)
         # Three times, but for the online scores of the first pass, which one candidate gives.

@@ -81,7 +81,7 @@ BAD = [
     ("a: {setting: s, method: m}\na: {setting: s, method: n}", "sets a twice"),
     ({"a": {"setting": "s", "method": "m", "expect": {"forgetting": [1, 0]}}}, "the least comes first"),
     ({"a": {"setting": "s", "method": "m", "expect": {"average_acuracy": [0, 1]}}}, "did you mean average_accuracy?"),
-    ({"a": {"setting": "s", "method": "m", "options": {"sweep": "lr=1..2"}}}, "a sets the option sweep"),
+    ({"a": {"setting": "s", "method": "m", "options": {"jobs": 2}}}, "a sets the option jobs"),
     ({"a": {"setting": "s", "method": "m", "options": {"seed": 1}}}, "a sets the option seed"),
     ({"a": {"setting": "s", "method": "m", "enabled": "no"}}, "has to be true or false"),
 ]
@@ -95,7 +95,7 @@ def test_bad_suites(content, sentence, tmp_path):
 
 
 def test_no_such_suite():
-    with pytest.raises(UsageError, match=r"--bench nothing is no suite; .* one of full, smoke"):
+    with pytest.raises(UsageError, match=r"bench nothing is no suite; .* one of full, smoke"):
         read_suite("nothing")
 
 

@@ -129,5 +129,5 @@ def test_a_cell_overrides_its_protocol():
 def test_an_unknown_name_names_the_nearest():
     with pytest.raises(RedwoodError, match=r"no preset der_pp/cifar10-50; the nearest are der_pp/cifar10-500, "):
         find_preset("der_pp/cifar10-50")
-    with pytest.raises(RedwoodError, match=r"no preset xyzzy; --list --presets shows all"):
+    with pytest.raises(RedwoodError, match=r"no preset xyzzy; list --presets shows all"):
         find_preset("xyzzy")

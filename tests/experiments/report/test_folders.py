@@ -1,12 +1,12 @@
-"""`--report FOLDER...`: what is read, where the page goes, and what is refused."""
+"""`report FOLDER...`: what is read, where the page goes, and what is refused."""
 
 import os
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from redwood.core.errors import DataError, RedwoodError
-from redwood.experiments.arguments import UsageError
 from redwood.experiments.report.content import content_of
 from redwood.experiments.report.folders import read_source, report
 from tests.experiments.report.made import made_comparison, made_results, made_run, write_table
@@ -103,7 +103,7 @@ def test_what_is_no_source(tmp_path):
     with pytest.raises(DataError, match=r"results\.json"):
         read_source(folder)
     (folder / "results.json").unlink()
-    with pytest.raises(RedwoodError, match="finish it by --resume"):
+    with pytest.raises(RedwoodError, match="finish it by resume"):
         read_source(folder)
 
 
@@ -111,26 +111,24 @@ def test_where_the_page_goes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = made_comparison(tmp_path / "one", ["s"], ["a"], 1)
     second = made_comparison(tmp_path / "two", ["s"], ["b"], 1)
-    report([str(first), f"{first}/"], [], QUIET)
+    report([first, Path(f"{first}/.")], None, QUIET)
     assert (first / "report.html").is_file()
-    report([str(first), str(second)], [], QUIET)
+    report([first, second], None, QUIET)
     assert (tmp_path / "report.html").is_file()
-    report([str(second)], ["--out", "pages/all.html"], QUIET)
+    report([second], Path("pages/all.html"), QUIET)
     assert (tmp_path / "pages" / "all.html").is_file()
-    report([str(first), str(second)], [], QUIET)  # a report may be written again
+    report([first, second], None, QUIET)  # a report may be written again
 
 
 def test_other_files_are_kept(tmp_path):
     folder = made_run(tmp_path / "run", made_results())
     (tmp_path / "thesis.html").write_text("<p>years of work")
     with pytest.raises(RedwoodError, match="was not written by this command"):
-        report([str(folder)], ["--out", str(tmp_path / "thesis.html")], QUIET)
+        report([folder], tmp_path / "thesis.html", QUIET)
     with pytest.raises(RedwoodError, match="is a folder"):
-        report([str(folder)], ["--out", str(tmp_path)], QUIET)
-    with pytest.raises(UsageError, match="leave --lr out"):
-        report([str(folder)], ["--lr", "0.1"], QUIET)
+        report([folder], tmp_path, QUIET)
     with pytest.raises(RedwoodError, match="cannot be written"):
-        report([str(folder)], ["--out", str(tmp_path / "thesis.html" / "report.html")], QUIET)
+        report([folder], tmp_path / "thesis.html" / "report.html", QUIET)
 
 
 @pytest.mark.parametrize("table", ["a,b\n1,2\n", "setting,method,failure\ns,a," + "x" * 200_000, None])

@@ -16,7 +16,7 @@ def test_trials_and_the_best_configuration(tmp_path):
     source = read_source(folder)
     assert (source.kind, len(source.runs)) == ("sweep", 2)
     assert source.command == (
-        "python cli.py --setting s --method m --sweep lr=log:1e-3..1 policy=a,b "
+        "python cli.py sweep lr=log:1e-3..1 policy=a,b --setting s --method m "
         "--trials 5 --protocol all_tasks --objectives accuracy,flops --seeds 2 --passes 1"
     )
     content = content_of([source])

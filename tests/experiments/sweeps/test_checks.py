@@ -29,16 +29,16 @@ def test_a_value_may_need_another_swept_option():
     ("name", "values", "arguments", "sentence"),
     [
         ("lrr", "1..2", [], "There is no option --lrr .* did you mean --lr?"),
-        ("seed", "1,2", [], "--sweep seed would choose the luckiest seed"),
-        ("dataset", "a,b", [], "--sweep dataset would change what class_incremental asks for"),
-        ("nb_tasks", "2..5", [], "--sweep nb_tasks would change"),
+        ("seed", "1,2", [], "sweep seed would choose the luckiest seed"),
+        ("dataset", "a,b", [], "sweep dataset would change what class_incremental asks for"),
+        ("nb_tasks", "2..5", [], "sweep nb_tasks would change"),
         ("quiet", "true,false", [], "has no effect on what is learned, as --quiet says how a run is carried out"),
         ("method", "a,b", [], "as --method says what is run"),
-        ("lr", "-1..1", [], "--sweep lr has a value that cannot be used: --lr -1.0 has to be greater than 0"),
+        ("lr", "-1..1", [], "sweep lr has a value that cannot be used: --lr -1.0 has to be greater than 0"),
         ("buffer_policy", "reservoir,foo", [], "a value that cannot be used: --buffer_policy foo is unknown; choose"),
         ("milestones", "0.5,0.7", [], "There is no option --milestones"),
-        ("lr", "1..2", ["--lr", "0.1"], "--lr is given, and swept by --sweep lr; leave one of them out"),
-        ("async", "true,false", ["--asynchronous"], "--asynchronous is given, and swept by --sweep async"),
+        ("lr", "1..2", ["--lr", "0.1"], "--lr is given, and swept by sweep lr; leave one of them out"),
+        ("async", "true,false", ["--asynchronous"], "--asynchronous is given, and swept by sweep async"),
     ],
 )
 def test_errors(name, values, arguments, sentence):
@@ -51,5 +51,5 @@ def test_number_of_trials():
     assert count_trials(finite, None) == 3
     assert count_trials({"lr": Range(1.0, 2.0)}, None) == 20
     assert count_trials({"lr": Range(1.0, 2.0)}, 50) == 50
-    with pytest.raises(RedwoodError, match="--trials 4 is more than the 3 configurations of --sweep; use at most 3"):
+    with pytest.raises(RedwoodError, match="--trials 4 is more than the 3 configurations of sweep; use at most 3"):
         count_trials(finite, 4)

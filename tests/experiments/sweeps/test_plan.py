@@ -105,9 +105,7 @@ class TestHeldOut:
 
     @pytest.mark.parametrize("setting", ["label_budget", "osaka"])
     def test_where_nothing_can_be(self, setting):
-        with pytest.raises(
-            NotApplicableError, match=f"--sweep goes by held-out samples, .* {setting} can hold out none"
-        ):
+        with pytest.raises(NotApplicableError, match=f"sweep goes by held-out samples, .* {setting} can hold out none"):
             refuse_without_score(Pair(setting, "random"))
 
     def test_where_nothing_is(self):

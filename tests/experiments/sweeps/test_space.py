@@ -1,4 +1,4 @@
-"""What `--sweep` says: ranges, lists and files."""
+"""What `sweep` says: ranges, lists and files."""
 
 import pytest
 
@@ -93,8 +93,8 @@ def test_bad_files(tmp_path, text, sentence):
     ("entries", "sentence"),
     [
         ([], "names no option"),
-        (["lr"], "--sweep lr is neither an option with its values nor a file"),
-        (["lr=1..2", "--lr=1..3"], "--sweep names lr twice"),
+        (["lr"], "sweep lr is neither an option with its values nor a file"),
+        (["lr=1..2", "--lr=1..3"], "sweep names lr twice"),
     ],
 )
 def test_bad_entries(entries, sentence):

@@ -241,7 +241,7 @@ class TestTheNewRun:
         assert {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()} == before
         config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
         assert (config["extends"], config["dataset"]) == (str(parent), str(folder / "more_classes.npz"))
-        with refused(f"goes on from the one in {parent}.*give --extend"):
+        with refused(f"goes on from the one in {parent}.*give extend"):
             read_arguments(tmp_path / "run" / "config.yaml", set(), trusted=True)
 
     def test_is_extended_in_turn(self, folder, tmp_path):
@@ -311,14 +311,14 @@ class TestTrust:
         arguments = ["--setting", "class_incremental", "--method", "ncm", "--dataset", f"{code}:data", "--quiet"]
         assert main([*arguments, "--nb_tasks", "2", "--run_dir", str(tmp_path / "1")]) == 0
         more = ["--dataset", "digits", "--nb_tasks", "2", "--quiet"]
-        assert main(["--extend", str(tmp_path / "1"), "--trust", *more, "--run_dir", str(tmp_path / "2")]) == 0
+        assert main(["extend", str(tmp_path / "1"), "--trust", *more, "--run_dir", str(tmp_path / "2")]) == 0
         capsys.readouterr()
-        assert main(["--extend", str(tmp_path / "2"), *more, "--run_dir", str(tmp_path / "3")]) == 2
+        assert main(["extend", str(tmp_path / "2"), *more, "--run_dir", str(tmp_path / "3")]) == 2
         says(capsys, "names code that would be run, dataset: .*own.py:data")
         (tmp_path / "2" / "results.json").unlink()
-        assert main(["--resume", str(tmp_path / "2")]) == 2
+        assert main(["resume", str(tmp_path / "2")]) == 2
         says(capsys, "names code that would be run")
-        assert main(["--resume", str(tmp_path / "2"), "--trust"]) == 0
+        assert main(["resume", str(tmp_path / "2"), "--trust"]) == 0
 
 
 class TestFromPython:
@@ -363,7 +363,7 @@ def says(capsys, sentence):
 
 class TestCommandLine:
     def test_extend(self, parent, folder, tmp_path, capsys):
-        arguments = ["--extend", str(parent), "--dataset", str(folder / "more_classes.npz"), "--nb_tasks", "3"]
+        arguments = ["extend", str(parent), "--dataset", str(folder / "more_classes.npz"), "--nb_tasks", "3"]
         assert main([*arguments, "--run_dir", str(tmp_path / "run")]) == 0
         shown = capsys.readouterr().out
         assert f"goes on from the run in {parent}, after its 2 phases" in shown.splitlines()
@@ -379,7 +379,7 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            ([], "--extend learns from further data; name it by --dataset"),
+            ([], "extend learns from further data; name it by --dataset"),
             (["--method", "ewc"], "leave --method out"),
             (["--seeds", "3", "--dataset", "digits"], "leave --seeds out"),
             (["--dataset", "digits", "--lerning_rate", "1"], "no option --lerning_rate"),
@@ -388,12 +388,12 @@ class TestCommandLine:
         ],
     )
     def test_bad_input_ends_in_one_sentence(self, parent, capsys, arguments, sentence):
-        assert main(["--extend", str(parent), *arguments]) == 2
+        assert main(["extend", str(parent), *arguments]) == 2
         says(capsys, sentence)
 
     def test_other_samples(self, parent, tmp_path, capsys):
         np.savez(tmp_path / "wide.npz", x=np.zeros((20, 1, 9, 9), np.uint8), y=np.arange(20) % 2)
-        assert main(["--extend", str(parent), "--dataset", str(tmp_path / "wide.npz")]) == 2
+        assert main(["extend", str(parent), "--dataset", str(tmp_path / "wide.npz")]) == 2
         says(capsys, "the run was trained on")
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64])
@@ -417,14 +417,14 @@ class TestCommandLine:
     def test_a_run_that_is_not_over(self, parent, tmp_path, capsys):
         copied = Path(shutil.copytree(parent, tmp_path / "copy"))
         (copied / "results.json").unlink()
-        assert main(["--extend", str(copied), "--dataset", "digits"]) == 2
-        says(capsys, "is not over; finish it by --resume")
+        assert main(["extend", str(copied), "--dataset", "digits"]) == 2
+        says(capsys, "is not over; finish it by resume")
 
     def test_environments(self, tmp_path, capsys):
         arguments = ["--setting", "incremental_rl", "--method", "random", "--nb_tasks", "2", "--steps_per_task", "20"]
         assert main([*arguments, "--test_episodes", "1", "--run_dir", str(tmp_path / "run"), "--quiet"]) == 0
         capsys.readouterr()
-        assert main(["--extend", str(tmp_path / "run"), "--dataset", "digits"]) == 2
+        assert main(["extend", str(tmp_path / "run"), "--dataset", "digits"]) == 2
         says(capsys, "cannot be extended|no option")
 
 

@@ -143,7 +143,7 @@ def test_earlier_tasks_lose_no_more_than_in_one_go(key, way, method, seed, folde
     run, so_far = learned(tmp_path / "1", *options, "--dataset", parts(way, folder, (0, 1))).folder, [0, 1]
     for number in (4, 5):  # with all classes, since a class that does not come again is forgotten in any case
         so_far.append(number)
-        arguments = ["--extend", str(run), "--dataset", part(way, folder, number), "--nb_tasks", "1"]
+        arguments = ["extend", str(run), "--dataset", part(way, folder, number), "--nb_tasks", "1"]
         model = learned(tmp_path / str(number), *arguments)
         whole = learned(tmp_path / f"whole{number}", *options, "--dataset", parts(way, folder, so_far))
         own, wanted = accuracy(model, way, folder), accuracy(whole, way, folder)
@@ -157,7 +157,7 @@ def runs(folder):
     """A run over two tasks, and one that goes on with a third."""
     options = options_of("domain_incremental", "texts", "rehearsal")
     learned(folder / "first", *options, "--dataset", parts("texts", folder, (0, 1)))
-    learned(folder / "second", "--extend", str(folder / "first"), "--dataset", part("texts", folder, 2))
+    learned(folder / "second", "extend", str(folder / "first"), "--dataset", part("texts", folder, 2))
     return folder / "first", folder / "second"
 
 
@@ -168,9 +168,9 @@ def test_data_is_looked_for_where_the_run_found_its_own(tmp_path, monkeypatch):
         part("images", big, number)
     options = options_of("class_incremental", "images", "finetune")[:-4]
     learned(tmp_path / "first", *options, "--image_size", "8", "--dataset", "images0", "--data_dir", str(big))
-    model = learned(tmp_path / "second", "--extend", "first", "--dataset", "images1", "--nb_tasks", "1")
+    model = learned(tmp_path / "second", "extend", "first", "--dataset", "images1", "--nb_tasks", "1")
     assert model.config["data_dir"] == str(big)
-    assert main(["--extend", "first", "--dataset", "images2"]) == 2
+    assert main(["extend", "first", "--dataset", "images2"]) == 2
 
 
 class TestNamesOfAListOfDataSets:
@@ -180,12 +180,12 @@ class TestNamesOfAListOfDataSets:
             assert results.class_names == results.slices.names == list(NAMES[:3])
             table, out = tmp_path / f"{number}.csv", tmp_path / f"exported{number}"
             capsys.readouterr()
-            given = ["--predict", str(run), "--dataset", part("texts", folder, 1), "--out", str(table)]
+            given = ["predict", str(run), "--dataset", part("texts", folder, 1), "--out", str(table)]
             assert main(given) == 0
             assert "accuracy 100.00 %" in capsys.readouterr().out
             predicted = {line.split(",")[1] for line in table.read_text().splitlines()[1:]}
             assert predicted == set(NAMES[:3])
-            assert main(["--export", str(run), "--format", "onnx", "--out", str(out)]) == 0
+            assert main(["export", str(run), "--format", "onnx", "--out", str(out)]) == 0
             assert json.loads((out / "labels.json").read_text()) == {"class_names": list(NAMES[:3])}
 
     @pytest.mark.parametrize("key", ["class_incremental", "task_incremental"])
@@ -262,7 +262,7 @@ class TestClassesThatCannotBeMatched:
         ],
     )
     def test_where_outputs_are_shared(self, runs, tmp_path, capsys, names, sentence):
-        arguments = ["--extend", str(runs[0]), "--dataset", str(named(tmp_path / "other.npz", *names))]
+        arguments = ["extend", str(runs[0]), "--dataset", str(named(tmp_path / "other.npz", *names))]
         assert main([*arguments, "--run_dir", str(tmp_path / "run")]) == 2
         shown = capsys.readouterr().err
         assert_one_sentence(shown)

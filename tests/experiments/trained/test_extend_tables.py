@@ -32,7 +32,7 @@ def test_later_months_come_behind_with_columns_in_any_order(run, tmp_path):
     later = table(["2024-03-01", "2024-03-30"], seed=1)
     later[["shop", "label", "b", "date", "a"]].to_csv(tmp_path / "later.csv", index=False)
     options = ["--dataset", str(tmp_path / "later.csv"), "--run_dir", str(tmp_path / "new"), "--quiet"]
-    assert main(["--extend", str(run), *options]) == 0
+    assert main(["extend", str(run), *options]) == 0
     results = Results.load(tmp_path / "new" / "results.json")
     assert results.task_names == ["2024-01", "2024-02", "2024-03"] and results.class_names == ["down", "up"]
     assert len(results.accuracy_matrix) == 3 and results.accuracy_matrix[-1][-1] > 0.8
@@ -47,6 +47,6 @@ def test_later_months_come_behind_with_columns_in_any_order(run, tmp_path):
 )
 def test_other_features_are_refused(run, tmp_path, capsys, columns, sentence):
     table(["2024-03-01", "2024-03-30"]).assign(**columns).to_csv(tmp_path / "other.csv", index=False)
-    assert main(["--extend", str(run), "--dataset", str(tmp_path / "other.csv"), "--run_dir", str(tmp_path / "n")]) == 2
+    assert main(["extend", str(run), "--dataset", str(tmp_path / "other.csv"), "--run_dir", str(tmp_path / "n")]) == 2
     said = capsys.readouterr().err.strip()
     assert sentence in said and one_sentence(said.removeprefix("error: "))

@@ -27,7 +27,7 @@ def test_further_images_of_another_size_are_brought_to_that_of_the_run(run, tmp_
     class_folders(tmp_path / "later" / "2024-03", TWO, size=(20, 20))
     class_folders(tmp_path / "later" / "2024-04", TWO, size=(20, 20))
     more = ["--dataset", str(tmp_path / "later"), "--run_dir", str(tmp_path / "run"), "--accelerator", "cpu"]
-    assert main(["--extend", str(run), *more]) == 0
+    assert main(["extend", str(run), *more]) == 0
     assert "20 x 20 pixels, brought to 12 x 8 pixels as in the run before" in capsys.readouterr().out
     results = Results.load(tmp_path / "run" / "results.json")
     assert results.task_names == ["2024-01", "2024-02", "2024-03", "2024-04"]
@@ -38,7 +38,7 @@ def test_further_images_of_another_size_are_brought_to_that_of_the_run(run, tmp_
 def test_images_of_another_size_are_predicted(run, tmp_path, options):
     class_folders(tmp_path / "new", {"dent": 5, "ok": 5}, size=(20, 20))
     options = [option.format(tmp_path / "new") for option in options]
-    assert main(["--predict", str(run), *options, "--out", str(tmp_path / "out.csv"), "--accelerator", "cpu"]) == 0
+    assert main(["predict", str(run), *options, "--out", str(tmp_path / "out.csv"), "--accelerator", "cpu"]) == 0
     with (tmp_path / "out.csv").open(newline="") as file:
         assert {row["class"] for row in csv.DictReader(file)} <= {"dent", "ok"}
 
@@ -48,7 +48,7 @@ class TestAccuracy:
 
     def said(self, run, folder, capsys):
         out = folder.parent / "out.csv"
-        assert main(["--predict", str(run), "--dataset", str(folder), "--out", str(out), "--accelerator", "cpu"]) == 0
+        assert main(["predict", str(run), "--dataset", str(folder), "--out", str(out), "--accelerator", "cpu"]) == 0
         with out.open(newline="") as file:
             return list(csv.DictReader(file)), capsys.readouterr().out
 

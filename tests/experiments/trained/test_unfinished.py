@@ -62,7 +62,7 @@ def partly(tmp_path_factory):
 
 
 class TestARunThatHasLearnedNothing:
-    SENTENCE = "has learned no phase yet; finish it by --resume"
+    SENTENCE = "has learned no phase yet; finish it by resume"
 
     def test_is_not_loaded(self, untrained):
         with refused(self.SENTENCE):
@@ -71,9 +71,9 @@ class TestARunThatHasLearnedNothing:
     @pytest.mark.parametrize(
         "command",
         [
-            ("--predict", "--dataset", "digits", "--out", "out.csv"),
-            ("--export", "--out", "out"),
-            ("--extend", "--dataset", "digits"),
+            ("predict", "--dataset", "digits", "--out", "out.csv"),
+            ("export", "--out", "out"),
+            ("extend", "--dataset", "digits"),
         ],
         ids=lambda command: command[0],
     )
@@ -96,11 +96,11 @@ class TestARunThatHasLearnedAPart:
         np.savez(tmp_path / "new.npz", x=SAMPLES)
         out = ["--out", str(tmp_path / "out.csv"), *CPU]
         with pytest.warns(UserWarning, match="has learned 1 of 3 phases"):
-            assert main(["--predict", str(partly), "--dataset", str(tmp_path / "new.npz"), *out]) == 0
+            assert main(["predict", str(partly), "--dataset", str(tmp_path / "new.npz"), *out]) == 0
 
     def test_says_nothing_once_it_is_over(self, partly, tmp_path, recwarn):
         run = Path(shutil.copytree(partly, tmp_path / "run"))
-        assert main(["--resume", str(run), "--quiet", "true"]) == 0
+        assert main(["resume", str(run), "--quiet", "true"]) == 0
         assert redwood.load(run, device="cpu").phases == 3
         assert not [one for one in recwarn if "phases" in str(one.message)]
 
@@ -115,6 +115,6 @@ def test_an_extended_run_counts_the_phases_before_it(tmp_path, capsys, data_is_g
     options = ["--nb_tasks", "2", "--run_dir", str(tmp_path / "further"), "--quiet", "true", *CPU]
     with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(ZeroDivisionError):
         stops_in(monkeypatch, 2)
-        main(["--extend", str(tmp_path / "run"), "--dataset", str(more), *options])
+        main(["extend", str(tmp_path / "run"), "--dataset", str(more), *options])
     with pytest.warns(UserWarning, match="has learned 2 of 4 phases"):
         redwood.load(tmp_path / "further", device="cpu")

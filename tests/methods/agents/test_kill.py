@@ -92,7 +92,7 @@ def options_of(case: str) -> list[str]:
 
 def run_and_kill(options: list[str], folder: Path, phase: int, n_seen: int) -> None:
     """Start a run as a process of its own, or go on with it, and kill it when so many checkpoints have been seen."""
-    where = ["--resume" if folder.exists() else "--run_dir", str(folder)]
+    where = ["resume" if folder.exists() else "--run_dir", str(folder)]
     process = start_copy(*([] if folder.exists() else options), *where, output=folder.with_suffix(".log"))
     inside = folder / "checkpoints" / f"inside-phase-{phase:03d}.ckpt"
     try:
@@ -115,7 +115,7 @@ def run_and_kill(options: list[str], folder: Path, phase: int, n_seen: int) -> N
 def check_resumed(options: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Go on with a killed run, and compare it with one that was never stopped."""
     capsys.readouterr()
-    assert main(["--resume", str(folder)]) == 0
+    assert main(["resume", str(folder)]) == 0
     assert capsys.readouterr().err == ""
     whole = folder.with_name("whole")
     assert main([*options, "--run_dir", str(whole), "--quiet"]) == 0
