@@ -12,8 +12,8 @@ import math
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache
 from typing import Any, TypeVar, get_args
+from weakref import WeakKeyDictionary
 
 from redwood.core.checks import Options, check_types
 from redwood.core.errors import InvalidOptionError, PinnedOptionError
@@ -154,12 +154,12 @@ class Kind:
 
     def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
         """The part that a text chooses, with some options; see `make`, and `find` for the errors."""
-        stays = usual is not None and self.text_of(usual) == text
-        part = type(usual) if stays else self.find(text)
+        kept = usual if usual is not None and self.text_of(usual) == text else None
+        part = self.find(text) if kept is None else type(kept)
         unknown = options.keys() - {f.name for f in fields(part)}
         if unknown:
             raise InvalidOptionError(f"--{self.option} {text} has no option {min(unknown)}; leave it out.")
-        return replace(usual, **options) if stays else part(**options)
+        return part(**options) if kept is None else replace(kept, **options)
 
     def text_of(self, part: Part) -> str:
         """What chooses the part on the command line."""
@@ -187,9 +187,17 @@ class Kind:
         return [name for name in self.names() if self.find(name).why_unsuitable(owner) is None]
 
 
-@cache
-def kinds_of(cls: type) -> dict[str, Kind]:
+def kinds_of(cls: type[Options]) -> dict[str, Kind]:
     """The fields of a class that hold parts; a subclass that gives such a field another default need not say so."""
+    if cls not in _kinds_of:
+        _kinds_of[cls] = _read_kinds(cls)
+    return _kinds_of[cls]
+
+
+_kinds_of: WeakKeyDictionary[type[Options], dict[str, Kind]] = WeakKeyDictionary()
+
+
+def _read_kinds(cls: type[Options]) -> dict[str, Kind]:
     inherited = [base.__dataclass_fields__ for base in cls.__mro__ if is_dataclass(base)]
     found: dict[str, Kind] = {}
     for f in fields(cls):
@@ -274,13 +282,20 @@ def describe(owner: Options, plain: Callable[[object], object]) -> dict[str, obj
     }
 
 
-def flat(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What `describe` returned, with the options of parts beside those of their owner: as on the command line."""
+def flat(described: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """What `describe` returned, with the options of parts beside those of their owner: as on the command line.
+
+    Args:
+        described: The description.
+        without: Names of options to leave out; a part is left out with its options.
+    """
     options: dict[str, Any] = {}
     for name, value in described.items():
+        if name in without:
+            continue
         if is_described_part(value):
             ((text, its),) = value.items()
-            options |= {name: text, **flat(its)}
+            options |= {name: text, **flat(its, without)}
         else:
             options[name] = value
     return options

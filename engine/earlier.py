@@ -8,6 +8,7 @@ from redwood.core.schema import check_alike
 from redwood.core.seeding import preserved_random_state
 from redwood.core.state import State
 from redwood.core.workers import rank, world_size
+from redwood.engine.run import RunContext
 from redwood.settings.base import Setting
 
 
@@ -50,7 +51,7 @@ class EarlierRun:
             )
         smaller = replace(method)  # its options, and nothing of what it has learned
         with preserved_random_state():
-            smaller.attach(replace(method.run, run_dir=None, earlier=None))
+            smaller.attach(replace(method.run, run_dir=None, context=RunContext()))
             smaller.run.is_trained = True
             smaller.configure(self.view)
         grown = method.grow_state(states[rank()], smaller)

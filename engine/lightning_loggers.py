@@ -113,7 +113,7 @@ def open_mlflow(run: Run, config: Mapping[str, object]) -> LightningMetrics:
     except MlflowException as error:
         remedy = f"or remove {id_file} to begin another run of MLflow" if run.resume else "or leave mlflow out"
         raise RedwoodError(
-            f"--logger {run.logger}: MLflow cannot be used ({reason_of(error)}); check {TRACKING_URI}, {remedy}."
+            f"--logger {run.logger.text}: MLflow cannot be used ({reason_of(error)}); check {TRACKING_URI}, {remedy}."
         ) from error
 
 
@@ -123,11 +123,11 @@ def _mlflow_logger(run: Run, directory: Path, run_id: str | None) -> MLFlowLogge
     if not server:
         folder.mkdir(exist_ok=True)
     return MLFlowLogger(
-        experiment_name=run.project,
+        experiment_name=run.logger.experiment,
         run_name=directory.name,
         tracking_uri=server or f"sqlite:///{folder / 'mlflow.db'}",
         artifact_location=None if server else str(folder / "artifacts"),
-        tags=None if run.group is None else {"group": run.group},
+        tags=None if run.context.group is None else {"group": run.context.group},
         run_id=run_id,
     )
 

@@ -176,15 +176,15 @@ class WandbMetrics:
         self._wandb = wandb
         name = run.directory.name if run.directory else f"{config['setting']}-{config['method']}"
         environment = os.environ  # overrides the options, so that sweeps and launchers can set them
-        self.is_offline = offline = "offline" in (run.wandb, environment.get("WANDB_MODE"))
+        self.is_offline = offline = "offline" in (run.wandb.mode, environment.get("WANDB_MODE"))
         limit = float(environment.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S))
         try:
             # W&B greets on stderr, whatever it is told.
             with contextlib.redirect_stderr(io.StringIO()):
                 self.experiment = wandb.init(
                     name=environment.get("WANDB_NAME") or name,
-                    group=environment.get("WANDB_RUN_GROUP") or run.group,
-                    project=run.project,
+                    group=environment.get("WANDB_RUN_GROUP") or run.context.group,
+                    project=run.wandb.project,
                     dir=environment.get("WANDB_DIR") or str(run.directory or "."),
                     mode="offline" if offline else "online",
                     id=_wandb_id(run),
@@ -195,7 +195,7 @@ class WandbMetrics:
                 )
         except (wandb.errors.Error, ValueError) as error:
             raise RedwoodError(
-                f"--wandb {run.wandb or 'online'}: Weights & Biases cannot be used ({reason_of(error)}); "
+                f"--wandb {run.wandb.mode}: Weights & Biases cannot be used ({reason_of(error)}); "
                 "log in with `wandb login`, or use --wandb offline."
             ) from error
         self.experiment.define_metric(STEP)
@@ -262,7 +262,7 @@ def open_loggers(run: Run, config: Mapping[str, object]) -> None:
     Raises:
         RedwoodError: If one of them cannot be used; a new run folder is removed then. Or if one needs a run folder.
     """
-    further = [name for name in run.logger_names if name in _OF_LIGHTNING]
+    further = [name for name in run.logger.each if name in _OF_LIGHTNING]
     if further and run.folder is None:
         raise InvalidOptionError(f"--logger {further[0]} writes to the run folder; name one by run_dir=...")
     if rank() != 0:
@@ -275,7 +275,7 @@ def open_loggers(run: Run, config: Mapping[str, object]) -> None:
                 opened = _OF_LIGHTNING[name](run, config)
                 run.loggers.append(OutsideLogger("MLflow", opened) if name == "mlflow" else opened)
                 rows.copy_to(run.loggers[-1])
-        if run.uses_wandb:
+        if run.wandb.mode is not None:
             wandb_metrics = WandbMetrics(run, config)
             last_s = OFFLINE_END_S if wandb_metrics.is_offline else END_S
             run.loggers.append(OutsideLogger("Weights & Biases", wandb_metrics, last_s=last_s))

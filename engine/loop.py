@@ -96,7 +96,7 @@ def _run(setting: Setting, method: Learner, run: Run) -> Results:
     started = time.perf_counter()
     seed_everything(setting.seed, "weights")
     stream = setting.open_stream()
-    run.num_phases = stream.num_phases + (0 if run.earlier is None else run.earlier.phases_before)
+    run.num_phases = stream.num_phases + (0 if run.context.earlier is None else run.context.earlier.phases_before)
     stream.check(method)
     workers, on_gpu = setting.workers, run.device(setting.workers).type == "cuda"
     decoding = stream.decoding(run.num_workers, share=workers // run.nodes, pin_memory=on_gpu)
@@ -109,8 +109,8 @@ def _run(setting: Setting, method: Learner, run: Run) -> Results:
     if run.folder is not None:
         run.folder.fingerprint.config, run.folder.fingerprint.data = flat(config), stream.fingerprint()
         saved = run.folder.load()
-    if saved is None and run.earlier is not None:
-        state = extend(run.earlier, stream, method, run)
+    if saved is None and run.context.earlier is not None:
+        state = extend(run.context.earlier, stream, method, run)
     else:
         state = restore(saved, stream, method)
     if run.folder is not None and saved is None:
@@ -149,10 +149,10 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
     with make_reporter(run.quiet, stream.num_phases, stream.results_type.measure) as run.reporter:
         if stream.note:
             run.reporter.note(stream.note)
-        if resumed or run.earlier is not None:
+        if resumed or run.context.earlier is not None:
             run.reporter.note(_where_it_goes_on(parts, resumed))
         if not resumed:
-            if run.earlier is None and setting.eval_tasks != "none":
+            if run.context.earlier is None and setting.eval_tasks != "none":
                 with _evaluation_timed(state):
                     state.untrained = stream.baseline(method)
             _save(parts)
@@ -175,9 +175,9 @@ def _where_it_goes_on(parts: _Parts, resumed: bool) -> str:
     stream, run, state = parts.stream, parts.run, parts.state
     before = f"{state.wall_time_s:.1f} s until then"
     if not resumed:
-        assert run.earlier is not None
-        trained = state.next_phase + run.earlier.phases_before
-        return f"goes on from the run in {run.earlier.folder}, after its {trained} phases"
+        assert run.context.earlier is not None
+        trained = state.next_phase + run.context.earlier.phases_before
+        return f"goes on from the run in {run.context.earlier.folder}, after its {trained} phases"
     if state.next_phase == stream.num_phases:
         return f"all {stream.num_phases} phases are trained; {before}"
     where = "inside" if run.checkpoint_to_resume(state.next_phase) else "with"
@@ -186,7 +186,7 @@ def _where_it_goes_on(parts: _Parts, resumed: bool) -> str:
 
 def _is_over(parts: _Parts) -> bool:
     """Whether a run that tries options ends before its next phase."""
-    trial = parts.run.trial
+    trial = parts.run.context.trial
     if trial is None:
         return False
     results = _results(parts)
@@ -298,7 +298,7 @@ def _results(parts: _Parts) -> Results:
     setting, stream, method, run, state, _, config = parts
     cost = measure_cost(method, state.wall_time_s, state.training_time_s, state.training_samples, state.flops)
     cost.evaluation_time_s = state.evaluation_time_s
-    cost.tuning = None if run.tuning_cost is None else run.tuning_cost._asdict()
+    cost.tuning = None if run.context.tuning_cost is None else run.context.tuning_cost._asdict()
     return stream.results_type(
         setting=name_of_setting(type(setting)),
         method=method.reference(),

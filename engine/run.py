@@ -5,7 +5,6 @@ import re
 import sys
 import time
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,24 +12,18 @@ import torch
 
 from redwood.core.checks import check_choice, check_range, check_types
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import make_parts
 from redwood.core.state import State
 from redwood.engine.devices import ACCELERATORS, check_present, device_type, numbers_on_machine
 from redwood.engine.fingerprint import INSIDE_PHASE
 from redwood.engine.folder import RunFolder
+from redwood.engine.logger_parts import LOGGERS, WANDB
 from redwood.engine.progress import Reporter
 from redwood.engine.tuning import Trial
 from redwood.settings.results import Results
 from redwood.settings.scores.cost import TuningCost
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
-# Each logger, and the packages of the extra `logging` that it needs.
-LOGGERS: dict[str, tuple[str, ...]] = {
-    "csv": (),
-    "tensorboard": ("tensorboard",),
-    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
-    "wandb": (),
-}
-WANDB_MODES = ("disabled", "offline", "online")
 KEPT = ("last", "all")
 
 
@@ -54,6 +47,25 @@ class MetricsLogger(Protocol):
 
 
 @dataclass
+class RunContext:
+    """What a run is a part of: a comparison, a sweep, or what an earlier run goes on with.
+
+    Attributes:
+        group: The comparison's name, which is the group of Weights & Biases; None: there is none.
+        waits: Whether it waits until another process leaves the folder.
+        earlier: The run that this one extends, an `EarlierRun`.
+        trial: When the run ends, if it tries options.
+        tuning_cost: Of choosing the run's options.
+    """
+
+    group: str | None = None
+    waits: bool = False
+    earlier: Any = None
+    trial: Trial | None = None
+    tuning_cost: TuningCost | None = None
+
+
+@dataclass
 class Run:
     """Options of a run that change neither the protocol nor the method, and the state that a method reports to.
 
@@ -71,11 +83,8 @@ class Run:
     """
 
     run_dir: str | None = None  # folder to write to (default: runs/<time>-<setting>-<method>)
-    logger: str = "csv"  # logs beside metrics.csv: tensorboard, mlflow, wandb, or several: csv,tensorboard
-    # Weights & Biases: online, offline or disabled (default: online with --logger wandb, else disabled)
-    wandb: str | None = None
-    # Weights & Biases project, or MLflow experiment (default: what WANDB_PROJECT says, else redwood)
-    project: str = field(default_factory=lambda: os.environ.get("WANDB_PROJECT") or "redwood")
+    logger: Any = LOGGERS.chosen("csv")  # logs in the run folder, several with commas between
+    wandb: Any = WANDB.chosen("disabled")  # log to Weights & Biases
     accelerator: str = "auto"  # handed to Lightning: auto, cpu, gpu, cuda or mps
     devices: str = "auto"  # handed to Lightning: which devices, such as 0,1 (default: one per worker)
     nodes: int = 1  # machines that the workers are spread over; start them with torchrun or srun
@@ -84,19 +93,14 @@ class Run:
     num_workers: int | None = None  # processes per worker that decode image files ahead (default: one a core, up to 4)
     checkpoint_every: int = 1000  # training steps between checkpoints inside a phase (0: only between phases)
     keep_checkpoints: str = "last"  # checkpoints between phases that stay: last, or all (checkpoints/phase-000.pt, ...)
-    lean_loop: bool = True  # leave out of Lightning's training loop what a step here does not use (same results)
     quiet: bool = False  # print no progress
-    group: str | None = field(default=None, metadata={"cmd": False})  # Weights & Biases group: the comparison's name
     resume: bool = field(default=False, metadata={"cmd": False})
-    waits: bool = field(default=False, metadata={"cmd": False})  # until another process leaves the folder
-    earlier: Any = field(default=None, metadata={"cmd": False})  # the run that this one extends, an `EarlierRun`
-    trial: Trial | None = field(default=None, metadata={"cmd": False})  # when the run ends, if it tries options
-    tuning_cost: TuningCost | None = field(default=None, metadata={"cmd": False})  # of choosing the run's options
+    context: RunContext = field(default_factory=RunContext, metadata={"cmd": False})
 
     def __post_init__(self) -> None:
+        make_parts(self)
         check_types(self)
         check_choice(self, "precision", PRECISIONS)
-        self._check_loggers()
         check_choice(self, "accelerator", ACCELERATORS)
         check_choice(self, "keep_checkpoints", KEPT)
         check_range(self, "nodes", 1)
@@ -108,13 +112,12 @@ class Run:
             raise InvalidOptionError(
                 f"--devices {self.devices} has to be auto, a number of devices, or device numbers such as 0,1."
             )
-        options_file = "config.yaml" if self.group is None else "the comparison"
+        in_comparison, waits = self.context.group is not None, self.context.waits
+        options_file = "the comparison" if in_comparison else "config.yaml"
         self.folder = None
         if self.run_dir is not None:
             keep_all = self.keep_checkpoints == "all"
-            self.folder = RunFolder(
-                Path(self.run_dir), self.resume, options_file, keep_all, self.waits, self.group is not None
-            )
+            self.folder = RunFolder(Path(self.run_dir), self.resume, options_file, keep_all, waits, in_comparison)
         self.reporter = Reporter()
         self.loggers: list[MetricsLogger] = []
         self.global_step = 0
@@ -123,31 +126,6 @@ class Run:
         self.is_trained = False
         self.saved_by = 0
         self.start_phase()
-
-    def _check_loggers(self) -> None:
-        """Raise `InvalidOptionError` if a logger is unknown, or cannot be used here."""
-        if self.wandb is not None:
-            check_choice(self, "wandb", WANDB_MODES)
-        for name in self.logger_names:
-            if name not in LOGGERS:
-                raise InvalidOptionError(f"--logger {name!r} is unknown; choose from {', '.join(LOGGERS)}.")
-            missing = [package for package in LOGGERS[name] if find_spec(package) is None]
-            if missing:
-                raise InvalidOptionError(
-                    f"--logger {name} needs the package {missing[0]}; install it by pip install 'redwood[logging]'."
-                )
-        if "wandb" in self.logger_names and self.wandb == "disabled":
-            raise InvalidOptionError("--logger wandb contradicts --wandb disabled; leave one of them out.")
-
-    @property
-    def logger_names(self) -> tuple[str, ...]:
-        """The loggers of `--logger`, each once; `metrics.csv` is written even if it does not name csv."""
-        return tuple(dict.fromkeys(name.strip() for name in self.logger.split(",")))
-
-    @property
-    def uses_wandb(self) -> bool:
-        """Whether the run is logged to Weights & Biases: `--wandb` names a mode, or `--logger` names wandb."""
-        return "wandb" in self.logger_names or self.wandb in ("online", "offline")
 
     def device_numbers(self, workers: int) -> list[int] | int:
         """What `Trainer(devices=...)` gets on each machine so that there is one device per worker.

@@ -243,7 +243,7 @@ def _row(pair: Pair, outcomes: Mapping[Job, Results | Failure]) -> PairResults:
 
 def refuse_one_id(run: Run) -> None:
     """All runs would be logged as one."""
-    if run.uses_wandb and os.environ.get("WANDB_RUN_ID"):
+    if run.wandb.mode is not None and os.environ.get("WANDB_RUN_ID"):
         raise UsageError("WANDB_RUN_ID names one Weights & Biases run, but a comparison has several; unset it.")
 
 

@@ -45,13 +45,13 @@ def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:
     if "extends" in config:
         raise UsageError(
             f"{path} is of a run that goes on from the one in {config['extends']}, which options alone cannot start; "
-            f"give extend {config['extends']} --dataset {config.get('dataset')}."
+            f"give extend {config['extends']} --dataset {flat(config).get('dataset')}."
         )
-    own = {name: value for name, value in config.items() if name not in given}
+    own = flat(config, without=given)
     refuse_marked(own, path)
     if not trusted:
         refuse_untrusted(own, path, "--config")
-    return as_arguments(config)
+    return as_arguments(own)
 
 
 def as_arguments(config: Mapping[str, object]) -> list[str]:
@@ -90,7 +90,7 @@ def load_entries(path: Path, option: str, example: str) -> dict[Any, Any]:
 
 
 def load_config(path: Path, *, of_run: bool = False) -> dict[str, object]:
-    """Read a YAML mapping of option names to values; options of parts come beside those of their owner.
+    """Read a YAML mapping of option names to values, or of names to parts: see `redwood.core.parts.flat`.
 
     Args:
         path: The file.
@@ -107,11 +107,11 @@ def load_config(path: Path, *, of_run: bool = False) -> dict[str, object]:
             f"{path} was written by another version of redwood (format {written or 1}, here {CONFIG_FORMAT}); start "
             "the run anew, or go on with that version."
         )
-    config = flat(config)
+    options = flat(config)
     for name in NOT_IN_FILES:
-        if name in config:
+        if name in options:
             raise UsageError(f"In the configuration file {path}, {name} has no place; leave it out.")
-    for key, value in config.items():
+    for key, value in options.items():
         problem = _problem_of_line(key, value)
         if problem is not None:
             raise RedwoodError(f"In the configuration file {path}, {key} {problem}.")

@@ -15,6 +15,7 @@ from redwood.core.printable import printable
 from redwood.engine.cost import reset_peak_memory
 from redwood.engine.names import short_name
 from redwood.engine.processes import WorkerCrashedError
+from redwood.engine.run import RunContext
 from redwood.engine.signals import Stopped
 from redwood.engine.tuning import Trial
 from redwood.experiments.options import Options, parse_options
@@ -213,11 +214,13 @@ def options_of(job: Job) -> Options:
             options.run,
             run_dir=str(job.folder),
             devices=job.devices or options.run.devices,
-            group=job.group or job.folder.resolve().parent.name,
             resume=True,
-            waits=job.waits,
-            trial=job.trial,
-            tuning_cost=job.tuning_cost,
+            context=RunContext(
+                group=job.group or job.folder.resolve().parent.name,
+                waits=job.waits,
+                trial=job.trial,
+                tuning_cost=job.tuning_cost,
+            ),
         ),
     )
 

@@ -95,7 +95,8 @@ def choose(cls: type[Any], arguments: Sequence[str], title: str = "", text: str 
 
 def given_value(arguments: Sequence[str], name: str) -> str | None:
     """The value that is given to an option, as text; None if it is not given."""
-    for position, argument in enumerate(arguments):
+    for position in reversed(range(len(arguments))):  # as for argparse, the last one counts
+        argument = arguments[position]
         if argument.startswith(f"--{name}="):
             return argument.partition("=")[2]
         if argument == f"--{name}" and position + 1 < len(arguments):

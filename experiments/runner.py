@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from redwood.core.errors import RedwoodError
+from redwood.core.parts import flat
 from redwood.engine.fingerprint import differences
 from redwood.engine.folder import RunFolder
 from redwood.engine.folder_lock import LOCK_FILE
@@ -107,7 +108,7 @@ def run_pair(pair: Pair, options: Options, console: Console) -> Results:
         options = replace(options, run=replace(options.run, run_dir=str(new_run_dir(label_of(pair)))))
     results = execute(options)
     if is_first_process():
-        earlier = options.run.earlier
+        earlier = options.run.context.earlier
         print_results(results, console, goes_on=options.run.resume or (earlier is not None and earlier.goes_on))
         _report(Path(str(options.run.run_dir)))
         console.print(f"written to {options.run.run_dir}", markup=False, highlight=False, soft_wrap=True)
@@ -148,7 +149,7 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
         raise RedwoodError(f"resume {folder}: its config.yaml names no setting and method; it is damaged.")
     if (folder / "results.json").exists():
         results = Results.load(folder / "results.json")
-        refuse_other_results(results, config, folder, "config.yaml")
+        refuse_other_results(results, flat(config), folder, "config.yaml")
         RunFolder(folder, resume=True, options_file="config.yaml").clean()
         if is_first_process():
             print_results(results, console)
@@ -158,12 +159,12 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
                 f"{folder} is complete; nothing is left to do.", markup=False, highlight=False, soft_wrap=True
             )
         return results
-    refuse_marked(config, folder / "config.yaml")
+    refuse_marked(flat(config), folder / "config.yaml")
     if not trusted:
-        refuse_untrusted(config, folder / "config.yaml", "resume")
+        refuse_untrusted(flat(config), folder / "config.yaml", "resume")
     pair = Pair(setting, method)
     left_out = {"setting", "method", "extends", *option_names(changes)}
-    arguments = [*as_arguments({name: value for name, value in config.items() if name not in left_out}), *changes]
+    arguments = [*as_arguments(flat(config, without=left_out)), *changes]
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)
     if "extends" in config:

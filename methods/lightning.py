@@ -74,6 +74,8 @@ class LightningMethod(Method):
     target = ContinualSetting
     composition: ClassVar[Composition] = Composition.LAST
     unused_options: ClassVar[Mapping[str, str]] = {}  # options that this class refuses, and why, after a comma
+    # Leave out of Lightning's training loop what a step here does not use; the results are the same.
+    lean_loop: ClassVar[bool] = True
 
     model: Any = MODELS.chosen("auto")  # network; also torchvision's, timm:NAME, file.py:function
     lr: float = 0.05  # learning rate

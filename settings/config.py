@@ -19,7 +19,7 @@ FORMAT_KEY, CONFIG_FORMAT = "format", 2
 # The text in `config.yaml` for an object that was given from Python.
 _MARK = re.compile(r"<(.+), given from Python>")
 # What is no option of a run, or does not affect its numbers: where it writes, and how it is watched.
-_NOT_CONFIG = {"run_dir", "group", "resume", "waits", "quiet", "earlier", "trial", "tuning_cost"}
+_NOT_CONFIG = {"run_dir", "quiet"}
 
 
 def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def describe_run(setting: Setting, method: Learner, run: Options) -> dict[str, A
     config: dict[str, Any] = {"setting": name_of_setting(type(setting)), "method": method.reference()}
     for owner in (setting, method, run):
         config |= describe_options(owner)
-    earlier = getattr(run, "earlier", None)
+    earlier = getattr(getattr(run, "context", None), "earlier", None)
     return config if earlier is None else config | {"extends": earlier.folder}
 
 

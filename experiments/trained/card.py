@@ -7,6 +7,7 @@ import yaml
 
 from redwood import __version__
 from redwood.core.errors import RedwoodError
+from redwood.core.parts import flat
 from redwood.core.printable import printable
 from redwood.experiments.config_file import load_config
 from redwood.experiments.trained.model import TrainedModel
@@ -66,7 +67,7 @@ def _datasets(model: TrainedModel) -> list[str]:
     The earlier runs' folders may be gone; a sentence stands for them then.
     """
     found: list[str] = []
-    config: Mapping[str, object] = model.config
+    config: Mapping[str, object] = flat(model.config)
     folders: list[str] = []  # of the earlier runs; a file that was changed may lead back to itself
     while True:
         found.insert(0, str(config.get("dataset") or config.get("env")))
@@ -75,7 +76,7 @@ def _datasets(model: TrainedModel) -> list[str]:
             return found
         folders.append(folder)
         try:
-            config = load_config(Path(folder) / "config.yaml", of_run=True)
+            config = flat(load_config(Path(folder) / "config.yaml", of_run=True))
         except RedwoodError:
             return [f"data of the run {Path(folder).name}, which is gone", *found]
 

@@ -1,14 +1,14 @@
 """A run that goes on from a saved one: where its tasks begin, and what its method starts with."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from gymnasium.spaces import Box
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError, RedwoodError
-from redwood.core.parts import all_options
+from redwood.core.parts import all_options, flat
 from redwood.engine.earlier import EarlierRun
 from redwood.engine.fingerprint import differences
 from redwood.experiments.arguments import UsageError
@@ -52,10 +52,8 @@ def continued(options: Options, saved: SavedRun, *, trusted: bool) -> Options:
         tuple(signature.view.get("feature_names", ())),
         known,
     )
-    run = replace(
-        options.run,
-        earlier=EarlierRun(str(saved.folder.resolve()), saved.state, saved.log, view, goes_on=known is not None),
-    )
+    before = EarlierRun(str(saved.folder.resolve()), saved.state, saved.log, view, goes_on=known is not None)
+    run = replace(options.run, context=replace(options.run.context, earlier=before))
     return replace(options, setting=setting.after(earlier), run=run)
 
 
@@ -64,16 +62,16 @@ def pair_of(config: Mapping[str, object]) -> Pair:
     return Pair(str(config["setting"]), str(config["method"]))
 
 
-def plain_options(saved: SavedRun) -> dict[str, Any]:
-    """The options of a run, but for the setting, the method, and those that were given from Python."""
-    others = ("setting", "method", "extends")
-    return {name: value for name, value in saved.config.items() if name not in others and not is_marked(value)}
+def plain_options(saved: SavedRun, without: Collection[str] = ()) -> dict[str, Any]:
+    """The options of a run, but for the setting, the method, those that were given from Python, and some more."""
+    own = flat(saved.config, without={"setting", "method", "extends", *without})
+    return {name: value for name, value in own.items() if not is_marked(value)}
 
 
 def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
     """Raise `InvalidOptionError` if the method had an option from Python that is not among those given now."""
     for name in sorted(all_options(pair_of(saved.config).load()[1])):
-        value = saved.config.get(name)
+        value = saved.options.get(name)
         if is_marked(value) and name not in given:
             raise InvalidOptionError(
                 f"The run in {saved.folder} got its {name} from Python ({value}), which no file can hold; give it "
@@ -84,8 +82,8 @@ def refuse_missing(saved: SavedRun, given: Mapping[str, object]) -> None:
 def _data_of(saved: SavedRun, trusted: bool) -> EarlierData | None:
     """The data of a finished run; None, with a warning, if it is not there any more."""
     if not trusted:
-        refuse_untrusted(saved.config, saved.folder / "config.yaml", "The earlier run of")
-    if is_marked(saved.config.get("dataset")):
+        refuse_untrusted(saved.options, saved.folder / "config.yaml", "The earlier run of")
+    if is_marked(saved.options.get("dataset")):
         _warn_of_untested(saved, "it was given from Python")
         return None
     try:

@@ -72,16 +72,16 @@ def extended_options(
     if not (folder / "results.json").exists():
         raise InvalidOptionError(f"The run in {folder} is not over; finish it by resume {folder} first.")
     if not trusted:
-        refuse_untrusted(saved.config, folder / "config.yaml", "extend")
+        refuse_untrusted(saved.options, folder / "config.yaml", "extend")
     refuse_missing(saved, given or {})
     named = option_names(arguments)
     if dataset is None and not named & {"dataset", "stream"}:
         raise UsageError("extend learns from further data; name it by --dataset.")
-    kept = {name: value for name, value in plain_options(saved).items() if name not in OF_THE_DATA}
+    kept = {name: value for name, value in plain_options(saved, without=named).items() if name not in OF_THE_DATA}
     if dataset is not None or not _is_table(arguments):
         kept = {name: value for name, value in kept.items() if name not in OF_TABLES}
-    if "stream" in named and "dataset" not in named and not is_marked(saved.config.get("dataset")):
-        kept["dataset"] = saved.config["dataset"]  # its transforms make further tasks
+    if "stream" in named and "dataset" not in named and not is_marked(saved.options.get("dataset")):
+        kept["dataset"] = saved.options["dataset"]  # its transforms make further tasks
     pair = pair_of(saved.config)
     check_arguments([pair], list(arguments))
     options = parse_options(pair, [*as_arguments(kept), *arguments])

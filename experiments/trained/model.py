@@ -285,7 +285,7 @@ def load(
     """
     saved = read_run(folder, phase)
     if not trust:
-        refuse_untrusted(saved.config, saved.folder / "config.yaml", "redwood.load")
+        refuse_untrusted(saved.options, saved.folder / "config.yaml", "redwood.load")
     with only(None if trust else ()):
         setting, method = make_method(saved, given)
         view = restore(method, saved, setting, device)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from redwood.core.errors import RedwoodError
+from redwood.core.parts import flat
 from redwood.core.state import State
 from redwood.engine.folder import read_boundary
 from redwood.engine.run_state import check_format
@@ -21,7 +22,7 @@ class SavedRun(NamedTuple):
 
     Attributes:
         folder: The folder.
-        config: The options, as in `config.yaml`.
+        config: The options, as in `config.yaml`, those of parts nested.
         state: The content of the last checkpoint between two phases.
         signature: What the method saw of the setting.
         identity: Drawn when the run was created.
@@ -36,6 +37,11 @@ class SavedRun(NamedTuple):
     identity: str
     log: str
     data: State
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name; those of parts stand beside the others."""
+        return flat(self.config)
 
     @property
     def phases_learned(self) -> int:
@@ -66,7 +72,7 @@ def read_run(folder: str | os.PathLike[str], phase: int | None = None) -> SavedR
         state = read_state(path / EXPORTED)
         stamp: State = {"id": EXPORTED, "log": "", "data": {}}
     else:
-        state, stamp = read_boundary(path, config, phase)
+        state, stamp = read_boundary(path, flat(config), phase)
     check_format(state)
     signature = Signature.from_state(state.pop("signature"), str(path))
     saved = SavedRun(path, config, state, signature, stamp["id"], stamp["log"], stamp["data"])

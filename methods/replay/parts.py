@@ -48,7 +48,7 @@ class SamplerPart(BufferComponent):
 
 BUFFER_POLICIES = Kind("buffer_policy", PolicyPart, "redwood.buffer_policies")
 BUFFER_SAMPLERS = Kind("buffer_sampler", SamplerPart, "redwood.buffer_samplers")
-_KINDS = {
+_KINDS: Mapping[str, tuple[Kind, Mapping[str, type], type[BufferComponent]]] = {
     "buffer_policy": (BUFFER_POLICIES, POLICIES, PolicyPart),
     "buffer_sampler": (BUFFER_SAMPLERS, SAMPLERS, SamplerPart),
 }

@@ -95,7 +95,7 @@ class LearnerModule(LightningModule):
         if self._current_fx_name is None:
             raise RedwoodError(
                 "self.module.log(...) takes nothing in a training step; use self.run.log({name: value}), which "
-                "metrics.csv shows, or --lean_loop false."
+                "metrics.csv shows."
             )
         super().log(*values, **options)
 

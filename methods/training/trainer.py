@@ -63,7 +63,7 @@ def make_trainer(
         )
     # Signals are the run's affair: Lightning's handler of SIGTERM may hang, as it sends messages to other workers.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    if run.lean_loop and suits(trainer, method.module):
+    if method.lean_loop and suits(trainer, method.module):
         lightning_loop = trainer.fit_loop.epoch_loop
         trainer.fit_loop.epoch_loop = LeanEpochLoop(trainer, lightning_loop.min_steps, lightning_loop.max_steps)
     return trainer

@@ -8,8 +8,7 @@ import pytest
 
 from redwood.cli import main
 from redwood.core.errors import InvalidOptionError, RedwoodError
-from redwood.engine import loop
-from redwood.engine import run as run_module
+from redwood.engine import logger_parts, loop
 from redwood.engine.lightning_loggers import PATIENCE
 from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune, Random
@@ -177,7 +176,7 @@ def test_a_dead_server_is_told_within_seconds(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
 def test_a_missing_extra_is_one_sentence(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(run_module, "find_spec", lambda package: None)
+    monkeypatch.setattr(logger_parts, "find_spec", lambda package: None)
     with pytest.raises(InvalidOptionError, match=rf"needs the package {name}; install it by pip install 'redwood\[log"):
         Run(run_dir=str(tmp_path / "run"), logger=f"csv,{name}")
 

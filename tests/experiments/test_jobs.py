@@ -26,7 +26,7 @@ def test_what_a_run_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "execute", lambda options: options)
     options = run_job(job(tmp_path))
     assert (options.setting.seed, options.run.devices, options.run.resume) == (5, "1,", True)
-    assert (options.run.run_dir, options.run.group) == (str(tmp_path / "compared" / "run"), "compared")
+    assert (options.run.run_dir, options.run.context.group) == (str(tmp_path / "compared" / "run"), "compared")
 
 
 @pytest.mark.parametrize(

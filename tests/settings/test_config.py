@@ -6,6 +6,7 @@ import yaml
 from torch import nn
 
 from redwood.core.errors import InvalidOptionError
+from redwood.engine.logger_parts import Offline
 from redwood.engine.run import Run
 from redwood.experiments.config_file import as_arguments
 from redwood.experiments.options import parse_options
@@ -30,7 +31,11 @@ class Mine(ContinualSetting):
     [
         (ClassIncrementalSetting(increment=[4, 3, 3], class_order=list(range(9, -1, -1))), EWC(lr=1e-5), Run()),
         (OnlineClassIncrementalSetting(nb_tasks=2, validation=0.25, seed=7), Rehearsal(buffer_size=3), Run(threads=2)),
-        (ContinualSetting(stream="permuted", drift_width=0.0), Random(), Run(checkpoint_every=0, project="a b: c")),
+        (
+            ContinualSetting(stream="permuted", drift_width=0.0),
+            Random(),
+            Run(checkpoint_every=0, wandb=Offline("a b: c")),
+        ),
         (Mine(dataset="data/with space.npz"), Finetune(), Run(wandb="offline", precision="bf16-mixed")),
     ],
 )

@@ -183,7 +183,7 @@ class TestTask:
         """After SIGTERM, SLURM does that by itself; or the user has cancelled the job."""
 
         def execute(options):
-            assert options.run.waits
+            assert options.run.context.waits
             os.kill(os.getpid(), number)
             time.sleep(10)
 

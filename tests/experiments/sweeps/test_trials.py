@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from redwood.engine.run import RunContext
 from redwood.engine.tuning import Trial
 from redwood.experiments.jobs import Failure, Job
 from redwood.experiments.pairs import Pair
@@ -96,10 +97,10 @@ class TestTrial:
 
     def test_a_run_ends_where_it_falls_below(self):
         setting = small_setting("class_incremental", eval_tasks="none", validation=0.2)
-        assert len(run_here(setting, Random(), trial=Trial(3)).accuracy_matrix) == 3
-        assert len(run_here(setting, Random(), trial=Trial(2)).accuracy_matrix) == 2
-        assert len(run_here(setting, Random(), trial=Trial(3, (None, 2.0))).accuracy_matrix) == 2
-        assert len(run_here(setting, Random(), trial=Trial(3, (2.0,))).accuracy_matrix) == 1
+        assert len(run_here(setting, Random(), context=RunContext(trial=Trial(3))).accuracy_matrix) == 3
+        assert len(run_here(setting, Random(), context=RunContext(trial=Trial(2))).accuracy_matrix) == 2
+        assert len(run_here(setting, Random(), context=RunContext(trial=Trial(3, (None, 2.0)))).accuracy_matrix) == 2
+        assert len(run_here(setting, Random(), context=RunContext(trial=Trial(3, (2.0,)))).accuracy_matrix) == 1
 
 
 class TestJob:

@@ -365,7 +365,7 @@ def learn_two_tasks(dataset, folder):
 
 def learn_a_third(dataset, first, folder):
     made = extended_options(first, ["--dataset", dataset], trusted=False)
-    return run_here(made.setting, made.method, run_dir=str(folder), earlier=made.run.earlier)
+    return run_here(made.setting, made.method, run_dir=str(folder), context=made.run.context)
 
 
 def test_two_workers_go_on_with_a_list_of_data_sets(two_workers, folder, tmp_path):

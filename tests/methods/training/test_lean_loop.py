@@ -46,7 +46,8 @@ def normalised():
 
 
 def trained(method, lean, **options):
-    results = run_here(small_setting("class_incremental", **options), method, lean_loop=lean)
+    method.lean_loop = lean
+    results = run_here(small_setting("class_incremental", **options), method)
     return without_options(results), [*method.network.state_dict().values()]
 
 
@@ -74,7 +75,7 @@ def test_equal_to_lightning_bit_for_bit(case, steps):
     taken = len(steps)
     expected, expected_weights = trained(method(), False, **options)
     assert taken > 10
-    assert len(steps) == taken  # `--lean_loop false` switches it off
+    assert len(steps) == taken  # `lean_loop = False` switches it off
     assert results == expected
     assert all(map(torch.equal, weights, expected_weights))
 
@@ -106,10 +107,10 @@ def test_either_loop_resumes_a_run_inside_a_phase(loops, validation, end_at, tmp
     expected, weights = trained(Interrupted(), False, **options)
     setting, folder = small_setting("class_incremental", **options), str(tmp_path / "run")
     broken, resumed = Interrupted(), Interrupted()
-    broken.end_at = end_at
+    broken.end_at, broken.lean_loop, resumed.lean_loop = end_at, *loops
     with pytest.raises(RedwoodError, match="Interrupted"):
-        run_here(setting, broken, run_dir=folder, checkpoint_every=2, lean_loop=loops[0])
-    results = run_here(setting, resumed, run_dir=folder, checkpoint_every=2, resume=True, lean_loop=loops[1])
+        run_here(setting, broken, run_dir=folder, checkpoint_every=2)
+    results = run_here(setting, resumed, run_dir=folder, checkpoint_every=2, resume=True)
     assert without_options(results) == expected
     assert all(map(torch.equal, resumed.network.state_dict().values(), weights))
     assert steps

@@ -7,6 +7,7 @@ import pytest
 from redwood.branches.modular.hard_moe import HardMoE
 from redwood.branches.modular.mntdp import MNTDP
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import flat
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
@@ -93,8 +94,8 @@ def test_one_form_on_the_command_line_and_in_files(tmp_path):
     }
     line = "--optimizer sgd --momentum 0.9 --nesterov --lr_schedule milestones --milestones 49 63"
     arguments = [*line.split(), "--augmentation", given["augmentation"]]
-    flat, nested = tmp_path / "flat.yaml", tmp_path / "nested.yaml"
-    flat.write_text(
+    plain, nested = tmp_path / "flat.yaml", tmp_path / "nested.yaml"
+    plain.write_text(
         "{optimizer: sgd, momentum: 0.9, nesterov: true, lr_schedule: milestones, milestones: [49, 63], "
         "augmentation: 'RandomCrop(32, padding=4)+RandomHorizontalFlip'}"
     )
@@ -102,7 +103,7 @@ def test_one_form_on_the_command_line_and_in_files(tmp_path):
         "{optimizer: {sgd: {momentum: 0.9, nesterov: true}}, lr_schedule: {milestones: {milestones: [49, 63]}}, "
         "augmentation: 'RandomCrop(32, padding=4)+RandomHorizontalFlip'}"
     )
-    for own in (arguments, as_arguments(load_config(flat)), as_arguments(load_config(nested))):
+    for own in (arguments, as_arguments(flat(load_config(plain))), as_arguments(flat(load_config(nested)))):
         method = parse_options(Pair("class_incremental", "rehearsal"), own).method
         assert {name: getattr(method, name) for name in given} == given
         assert method == Rehearsal(**given)
