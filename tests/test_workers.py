@@ -9,8 +9,6 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.workers import GlooWorkers
-
 pytestmark = pytest.mark.slow  # what runs tests in other processes; all tests that do so rest on it
 
 NAMES = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE")
@@ -62,29 +60,6 @@ def die_on(rank):
 
 def unpicklable():
     return lambda: None
-
-
-class TestWorlds:
-    def test_processes_are_shared_by_worlds_of_all_sizes(self, gloo_workers):
-        four = world_of(gloo_workers, 4)
-        assert world_of(gloo_workers, 2) == four[:2]
-        assert world_of(gloo_workers, 3) == four[:3]
-        assert world_of(gloo_workers, 4) == four
-
-    def test_none_is_started_before_it_is_needed(self):
-        others = set(multiprocessing.active_children())
-        with GlooWorkers() as workers:
-            for world, n_started in ((1, 1), (2, 2), (1, 2)):
-                world_of(workers, world)
-                assert len(set(multiprocessing.active_children()) - others) == n_started
-        assert set(multiprocessing.active_children()) <= others
-
-    def test_a_group_is_kept_while_the_world_stays(self, gloo_workers):
-        first = gloo_workers.run(2, group)
-        assert gloo_workers.run(2, group) == first
-
-    def test_two_workers_are_the_first_two(self, gloo_workers, two_workers):
-        assert [pid for *_, pid in two_workers.run(look_around)] == world_of(gloo_workers, 2)
 
 
 class TestFailures:

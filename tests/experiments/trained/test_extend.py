@@ -286,14 +286,6 @@ class TestTheNewRun:
         assert model.class_names == tuple("0123456789")
         assert (model.predict(X) == ALL.y_test[:60]).double().mean() > 0.5
 
-    def test_measures_the_new_tasks_alone_if_the_old_data_has_changed(self, folder, tmp_path):
-        data = Path(shutil.copy(folder / "first_classes.npz", tmp_path))
-        run(tmp_path / "two", "class_incremental", "ncm", data, **in_order(4))
-        shutil.copy(folder / "more_classes.npz", data)
-        with pytest.warns(UserWarning, match="cannot be read .* is not measured"):
-            results, _ = extend(tmp_path / "two", tmp_path / "five", "--dataset", data, *MORE)
-        assert np.shape(results.accuracy_matrix) == (3, 3)
-
     def test_goes_on_with_a_stream_that_announces_nothing(self, folder, tmp_path):
         run(tmp_path / "one", "continual", "rehearsal", folder / "first_classes.npz", **in_order(4))
         results, learner = extend(tmp_path / "one", tmp_path / "two", "--dataset", folder / "more_classes.npz", *MORE)

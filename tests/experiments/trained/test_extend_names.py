@@ -22,7 +22,7 @@ from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.table import SETTINGS
 from tests.cli.command import assert_one_sentence
-from tests.experiments.trained.parts_of_a_stream import NAMES, OF_FILES, WAYS, by_name, in_memory, part
+from tests.experiments.trained.parts_of_a_stream import NAMES, WAYS, by_name, in_memory, part
 from tests.methods.helpers import refused
 from tests.small_runs import comparable, run_here
 
@@ -108,48 +108,11 @@ def learned(folder, *arguments):
     return redwood.load(folder, device="cpu")
 
 
-def accuracy(model, way, folder):
-    """The accuracy by name on each of the first two parts, whatever output stands for a class."""
-    stream = setting_of("traditional", parts(way, folder, (0, 1)), stream="tasks").open_stream()
-    found = []
-    for task in (0, 1):
-        x, _ = stream.samples_of(task, test=True)
-        answer = model.predict(x, task if model.takes_task_ids else None)
-        found.append(by_name(model.signature.classes.outputs, answer, x, way).double().mean().item())
-    return found
-
-
 def options_of(key, way, method, seed=0):
     passes = [] if "online" in key else ["--passes", "4"]
     size = ["--image_size", "8"] if way == "images" else []
     options = ["--setting", key, "--method", method, "--seed", str(seed), "--accelerator", "cpu", "--batch_size", "4"]
     return [*options, "--lr", "0.05", "--stream", "tasks", *passes, *size]
-
-
-def trainings():
-    """A setting, a way, a method and a seed: one cell by default."""
-    quick = [("domain_incremental", "texts", "rehearsal", 0)]
-    one_worker = [key for key in EXTENDED if "distributed" not in key]
-    more = [(key, "texts", method, 1) for key in one_worker for method in ("finetune", "rehearsal")]
-    more += [("domain_incremental", way, "rehearsal", 2) for way in OF_FILES]
-    more += [("domain_incremental", "texts", "finetune", seed) for seed in range(3, 10)]
-    for cell in quick + more:
-        yield pytest.param(*cell, id="-".join(map(str, cell)), marks=[] if cell in quick else [pytest.mark.slow])
-
-
-@pytest.mark.parametrize(("key", "way", "method", "seed"), list(trainings()))
-def test_earlier_tasks_lose_no_more_than_in_one_go(key, way, method, seed, folder, tmp_path):
-    options = options_of(key, way, method, seed)
-    run, so_far = learned(tmp_path / "1", *options, "--dataset", parts(way, folder, (0, 1))).folder, [0, 1]
-    for number in (4, 5):  # with all classes, since a class that does not come again is forgotten in any case
-        so_far.append(number)
-        arguments = ["--extend", str(run), "--dataset", part(way, folder, number), "--nb_tasks", "1"]
-        model = learned(tmp_path / str(number), *arguments)
-        whole = learned(tmp_path / f"whole{number}", *options, "--dataset", parts(way, folder, so_far))
-        own, wanted = accuracy(model, way, folder), accuracy(whole, way, folder)
-        assert min(wanted) > 0.5
-        assert all(one >= other - 0.05 for one, other in zip(own, wanted, strict=True)), (own, wanted)
-        run = model.folder
 
 
 @pytest.fixture(scope="module")
