@@ -47,7 +47,7 @@ def found(case: Case, folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
 @pytest.mark.parametrize("sampler", SHARED)
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 def test_no_race(place: tuple[str, int, bool], sampler: str, tmp_path: Path) -> None:
     tier, world, nccl = place
     assert len(HALF) == 8

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 import redwood
 from redwood.cli import main
 from redwood.core.errors import DataError, NotApplicableError, RedwoodError
 from redwood.engine import loop
 from redwood.experiments.config_file import read_arguments
-from redwood.experiments.runner import execute, resume_run
+from redwood.experiments.runner import execute
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.export import export_model
 from redwood.experiments.trained.extend import extended_options
@@ -102,7 +101,7 @@ MORE = ("--nb_tasks", 3, "--class_order", *range(6))
 
 class TestTwoTasksAndThreeAreFive:
     @pytest.mark.parametrize("method", SAME_OUTPUTS)
-    @pytest.mark.few(2)
+    @pytest.mark.few(1)
     def test_of_the_same_classes(self, folder, tmp_path, method):
         run(tmp_path / "two", "domain_incremental", method, folder / "first.npz")
         extended, learner = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "rest.npz")
@@ -253,27 +252,6 @@ class TestTheNewRun:
         with pytest.warns(UserWarning, match="There is no run in the folder .* is not measured"):
             results, _ = extend(tmp_path / "2", tmp_path / "4", "--dataset", tmp_path / "c.npz")
         assert np.shape(results.accuracy_matrix) == (1, 1)
-
-    @pytest.mark.parametrize("phase", [2, 3])
-    @pytest.mark.few(1)
-    def test_goes_on_where_it_was_stopped(self, folder, parent, tmp_path, monkeypatch, phase):
-        wanted, _ = extend(parent, tmp_path / "whole", "--dataset", folder / "more_classes.npz", *MORE)
-        usual = loop._run_phase
-
-        def stopped(parts, index):
-            if index == phase:
-                raise RuntimeError("stop")
-            return usual(parts, index)
-
-        monkeypatch.setattr(loop, "_run_phase", stopped)
-        with pytest.raises(RuntimeError, match="stop"):
-            extend(parent, tmp_path / "run", "--dataset", folder / "more_classes.npz", *MORE)
-        monkeypatch.undo()
-        results = resume_run(tmp_path / "run", Console(quiet=True))
-        assert results.accuracy_matrix == wanted.accuracy_matrix
-        assert results.metrics == wanted.metrics
-        read = [(tmp_path / name / "metrics.csv").read_text().count("\n") for name in ("run", "whole")]
-        assert read[0] == read[1]
 
     def test_measures_the_new_tasks_alone_if_the_old_data_is_gone(self, folder, tmp_path):
         data = Path(shutil.copy(folder / "first_classes.npz", tmp_path))

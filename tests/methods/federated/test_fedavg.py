@@ -3,13 +3,13 @@ from typing import ClassVar
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.federated.fedavg import FedAvg, average
 from redwood.methods.federated.fedssi import FedSSI
 from tests.methods.helpers import one_sentence
+from tests.power_cut import CutAt, PowerCut
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
 KEY = "federated_class_incremental"
@@ -111,19 +111,6 @@ class TestFedAvg:
         with pytest.raises(InvalidOptionError, match=sentence) as caught:
             FedAvg(**options)
         assert one_sentence(caught.value)
-
-
-class PowerCut(BaseException):
-    """The process ends here."""
-
-
-class CutAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise PowerCut
 
 
 @dataclass
