@@ -29,7 +29,7 @@ from redwood.settings.results import Results
 from tests.cli.command import assert_one_sentence
 from tests.leak_check import reachable
 from tests.methods.helpers import refused
-from tests.samples import few_digits
+from tests.samples import few_digits, save_digits
 from tests.small_runs import OPTIONS
 
 ALL = few_digits(n_train=300, n_test=150)
@@ -41,15 +41,7 @@ GROWING = ["rehearsal", "der_pp", "ewc", "lwf", "icarl", "bic", "wa", "ncm"]
 
 
 def save(path, classes, tasks=None):
-    """The digits of some classes, which are called by their number; `tasks` of them if they have tasks of their own."""
-    arrays = {}
-    for split, x, y in (("", ALL.x, ALL.y), ("_test", ALL.x_test, ALL.y_test)):
-        own = torch.isin(y, torch.tensor(classes))
-        arrays |= {f"x{split}": x[own].numpy(), f"y{split}": y[own].numpy().astype(str)}
-        if tasks is not None:
-            arrays[f"t{split}"] = np.arange(len(arrays[f"y{split}"])) % tasks
-    np.savez(path, **arrays)
-    return path
+    return save_digits(path, classes, ALL, tasks)
 
 
 def split_by_task(folder):
