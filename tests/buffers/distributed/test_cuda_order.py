@@ -74,15 +74,17 @@ def test_no_race_where_memory_is_planned(
     free: tuple[int, int], tier: str, world: int, nccl: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory_plan, "free_memory", lambda device: memory_plan.FreeMemory(*free))
+    on_host = pipeline.Pipeline.exchange_on_host
+    exchanged = mock.patch.object(pipeline.Pipeline, "exchange_on_host", side_effect=on_host, autospec=True)
     case = Case("auto", "uniform", world, nccl)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        with FakeGpu() as gpu, joined_by_nothing(world):
+        with FakeGpu() as gpu, joined_by_nothing(world), exchanged as exchange:
             life = Life(case, gpu)
             memory = life.opened()
             life.train(memory, STEPS, 0)
             assert memory.buffer.rows.tier == tier
-            assert memory.on_gpu == (tier == "cuda")
+            assert memory.on_gpu == (tier == "cuda") != exchange.called
             memory.close()
             del memory
             Life(case, gpu).whole(tmp_path)
