@@ -186,7 +186,7 @@ def _first_line(cls: type[Any]) -> str:
 
 
 @functools.cache  # simple-parsing reads the source of the class
-def _fields(cls: type[Any]) -> dict[str, FieldWrapper]:
+def _fields(cls: Any) -> dict[str, FieldWrapper]:
     return {wrapper.name: wrapper for wrapper in DataclassWrapper(cls, "options").fields}
 
 

@@ -1,5 +1,8 @@
 """Small data sets whose samples can be told apart."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from redwood.settings.data.dataset import Dataset
@@ -28,3 +31,15 @@ def few_digits(n_train: int = 160, n_test: int = 100) -> Dataset:
     return Dataset(
         "few_digits", data.x[first], data.y[first], data.x_test[first_test], data.y_test[first_test], max_value=16
     )
+
+
+def save_digits(path: Path, classes: list[int], data: Dataset, tasks: int | None = None) -> Path:
+    """Write the digits of some classes, which are called by their number; `tasks` of them if they have their own."""
+    arrays = {}
+    for split, x, y in (("", data.x, data.y), ("_test", data.x_test, data.y_test)):
+        own = torch.isin(y, torch.tensor(classes))
+        arrays |= {f"x{split}": x[own].numpy(), f"y{split}": y[own].numpy().astype(str)}
+        if tasks is not None:
+            arrays[f"t{split}"] = np.arange(len(arrays[f"y{split}"])) % tasks
+    np.savez(path, **arrays)
+    return path

@@ -2,7 +2,8 @@
 
 What no Python program can prevent is left out: closures, running frames, the garbage collector and a setting of the
 same options that a method makes itself. Nor is that a method scores the labels of a batch as its own predictions: they
-come with it. Cheats that look where they should not are in `test_cheating_by_looking.py`.
+come with it. Cheats that look where they should not are in `test_cheating_by_looking.py`; scores that a phase refuses
+are in `settings/test_phase.py`.
 """
 
 import copy
@@ -11,10 +12,8 @@ from itertools import chain
 
 import pytest
 import torch
-from torch import Tensor
 
-from redwood.core.errors import InvalidPredictionError, PhaseOverError
-from redwood.settings.batch import Batch
+from redwood.core.errors import PhaseOverError
 from tests.cheats import EVERYWHERE, SEVERAL_PHASES, TESTED_LATER, UNANNOUNCED, Honest, once, refused, run, scores_alike
 
 
@@ -225,110 +224,3 @@ class TestHeldOutSamples:
         assert len(tasks) > 90
         first, last = tasks[: len(tasks) // 2].float(), tasks[len(tasks) // 2 :].float()
         assert abs(float(first.mean() - last.mean())) < 0.35, "sorted, they would differ by more than 1"
-
-
-# Scores of one's own making.
-
-
-def answers(y: Tensor) -> dict[str, object]:
-    """Predictions that would be worth more than they are, or nothing at all."""
-    return {
-        "a column, compared with each label": y[:, None],
-        "each of them twice": torch.cat([y, y]),
-        "those that one is sure of": y[:3],
-        "truth": torch.ones(len(y), dtype=torch.bool),
-        "floats": y.float(),
-        "scores": torch.eye(10)[y],
-        "an array": y.numpy(),
-        "None": None,
-    }
-
-
-class ScoresOddly(Honest):
-    def __init__(self, kind):
-        self.kind = kind
-
-    def score(self, phase, batch):
-        phase.score(answers(batch.y)[self.kind], batch)
-
-
-class ScoresInTheEnd(Honest):
-    """Values are not looked at before the end of the phase, for speed."""
-
-    def score(self, phase, batch):
-        phase.score(torch.full_like(batch.y, 99), batch)
-
-
-class InventsLabels(Honest):
-    """Says that the labels are what it has predicted."""
-
-    def score(self, phase, batch):
-        guess = self.scores(batch.x).argmax(1)
-        phase.score(guess, batch._replace(y=guess))
-        batch.y.copy_(batch.y)
-
-
-class InventsBatches(Honest):
-    def score(self, phase, batch):
-        guess = self.scores(batch.x).argmax(1)
-        phase.score(guess, Batch(batch.x, guess, batch.task_id))
-
-
-class PicksSamples(Honest):
-    def score(self, phase, batch):
-        guess = self.scores(batch.x).argmax(1)
-        right = guess == batch.y
-        phase.score(guess[right], batch._replace(x=batch.x[right], y=batch.y[right]))
-
-
-class ScoresTwice(Honest):
-    """Before learning and, as it looks better, behind it."""
-
-    def learn(self, batch):
-        super().learn(batch)
-        super().score(self.phase, batch)
-
-    def score(self, phase, batch):
-        self.phase = phase
-        super().score(phase, batch)
-
-
-class ScoresValidation(Honest):
-    def fit(self, phase):
-        super().fit(phase)
-        for batch in phase.validation:
-            self.score(phase, batch)
-
-
-class ScoresRepeats(Honest):
-    """Leaves the first showing out, and scores the second one, which it has learned from."""
-
-    def score(self, phase, batch):
-        if not batch.first_pass:
-            super().score(phase, batch)
-
-
-@pytest.mark.parametrize("key", once(TESTED_LATER))
-class TestScores:
-    @pytest.mark.parametrize("kind", answers(torch.zeros(4, dtype=torch.long)))
-    def test_forms(self, key, kind):
-        refused(key, ScoresOddly(kind), InvalidPredictionError, "phase.score got ")
-
-    def test_values(self, key):
-        refused(key, ScoresInTheEnd(), InvalidPredictionError, "phase.score got 99, but the classes are 0 to ")
-
-    @pytest.mark.parametrize("cheat", [InventsBatches, ScoresValidation])
-    def test_batches_of_another_source(self, key, cheat):
-        refused(key, cheat(), InvalidPredictionError, "has not yielded", validation=0.2)
-
-    def test_a_part_of_a_batch(self, key):
-        refused(key, PicksSamples(), InvalidPredictionError, r"for \d+ samples")
-
-    def test_the_same_batch_again(self, key):
-        refused(key, ScoresTwice(), InvalidPredictionError, "for the second time")
-
-    def test_labels_of_ones_own(self, key):
-        scores_alike(key, InventsLabels())
-
-    def test_repeats(self, key):
-        assert run(key, ScoresRepeats()).online_curve == []

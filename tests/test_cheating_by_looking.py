@@ -1,41 +1,13 @@
 """Methods that cheat by looking at what a setting keeps to itself, or at the order of a test."""
 
-import pickle
-
 import pytest
 import torch
 from torch import Tensor
 
-from redwood.core.errors import HiddenError, InvalidOptionError, InvalidPredictionError, RedwoodError
-from tests.cheats import EVERYWHERE, IDS_HIDDEN_AT_TEST, Honest, once, refused, run, scores_alike
+from redwood.core.errors import RedwoodError
+from tests.cheats import EVERYWHERE, IDS_HIDDEN_AT_TEST, Honest, once, run, scores_alike
 
 # What the setting keeps to itself.
-
-
-class AsksTheView(Honest):
-    def __init__(self, ask):
-        self.ask = ask
-
-    def configure(self, setting):
-        super().configure(setting)
-        self.ask(setting)
-
-
-ASKED = {
-    "the stream": lambda view: view.open_stream(),
-    "the stream, of the class": lambda view: type(view).open_stream(view),
-    "the stream, where it is cached": lambda view: view._stream,
-    "phases": lambda view: next(view.phases()),
-    "a run within the run": lambda view: view.apply(Honest(), quiet=True),
-    "test samples": lambda view: view.open_stream().samples_of(0, test=True),
-    "a copy": lambda view: pickle.loads(pickle.dumps(view)).open_stream(),
-}
-
-
-class MorePasses(Honest):
-    def configure(self, setting):
-        super().configure(setting)
-        setting.passes = 50
 
 
 class MorePassesByForce(Honest):
@@ -53,14 +25,6 @@ class MorePassesByForce(Honest):
 
 @pytest.mark.parametrize("key", once(EVERYWHERE))
 class TestView:
-    @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
-    def test_no_data(self, key, ask):
-        refused(key, AsksTheView(ask), HiddenError, "is not for methods")
-        refused(key, AsksTheView(ask), HiddenError, "is not for methods", dataset="digits")
-
-    def test_options_are_fixed(self, key):
-        refused(key, MorePasses(), InvalidOptionError, "passes of .* is fixed once it is made")
-
     def test_options_by_force(self, key):
         scores_alike(key, MorePassesByForce())
 
@@ -150,24 +114,3 @@ def test_the_place_of_a_test_sample_tells_no_task(key):
     """Sorted by task, place would be worth as much as an id: about .9."""
     by_place, guessed = (run(key, RulesOut(by_place), class_order=range(10), passes=1) for by_place in (True, False))
     assert by_place.objective <= guessed.objective + 0.15
-
-
-WRONG_ANSWERS = {
-    "a class that is none": lambda scores: torch.full((len(scores),), 99),
-    "a column": lambda scores: scores.argmax(1)[:, None],
-    "a part": lambda scores: scores.argmax(1)[:5],
-    "floats": lambda scores: scores.argmax(1).float(),
-    "no number": lambda scores: scores * torch.nan,
-    "an array": lambda scores: scores.numpy(),
-    "None": lambda scores: None,
-}
-
-
-@pytest.mark.parametrize("key", once(EVERYWHERE))
-@pytest.mark.parametrize("answer", WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
-def test_answers_of_another_form(key, answer):
-    class Answers(Honest):
-        def predict(self, x, task_id):
-            return answer(super().predict(x, task_id))
-
-    refused(key, Answers(), InvalidPredictionError, "predict returned ")

@@ -4,13 +4,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from redwood.cli import main
-from redwood.experiments.arguments import parse_selection
-from redwood.experiments.options import check_arguments, parse_options
-from redwood.experiments.pairs import Pair, select_pairs
 from redwood.experiments.suites.choice import FOLDER as SUITES
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.agents.agent import Agent
@@ -18,13 +13,10 @@ from redwood.settings import SETTINGS, get_setting
 from redwood.settings.data.ctrl import CTRL_STREAMS
 from redwood.settings.data.drift import CONTEXTS
 from redwood.settings.data.task_list import ENTRIES
-from redwood.settings.results import Results
 
 DOCS = Path(__file__).parent.parent / "docs"
 TEXT = (DOCS / "streams.md").read_text()
 ENVIRONMENTS = (DOCS / "reinforcement.md").read_text()
-CODE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-COMMANDS = re.findall(r"^python cli\.py (.*)$", TEXT, re.MULTILINE)
 
 ROOT = DOCS.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *sorted(DOCS.glob("*.md"))]
@@ -50,39 +42,6 @@ def test_files_that_are_named_exist_and_define_what_is_said(page):
             assert re.search(rf"^ *(?:class|def) {part}\b|^{part}\b.* = ", text, re.MULTILINE), f"{path}:{name}"
 
 
-def test_the_commands_of_the_readme_are_understood():
-    commands = [*PAGES[0].read_text().splitlines(), *(DOCS / "running.md").read_text().splitlines()]
-    pairs = [line.split("#")[0].split()[2:] for line in commands if line.startswith("python cli.py --setting")]
-    assert len(pairs) > 8
-    for arguments in pairs:
-        chosen, rest = parse_selection(arguments)
-        found, _ = select_pairs(chosen.setting, chosen.method, rest)
-        check_arguments(found, rest)
-
-
-@pytest.mark.parametrize("code", CODE, ids=["numbers", "backbone"])
-def test_code(code):
-    names = {}
-    exec(code, names)
-    metrics = names["results"].metrics
-    assert metrics.get("average_rmse", 0) < 0.1
-    assert metrics.get("average_accuracy", 1) > 0.85
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.few(2)
-def test_commands(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    x = np.random.default_rng(0).normal(size=(60, 3))
-    np.savez("mine.npz", x=x, y=x.sum(1))
-    arguments = command.split()
-    if "cifar10" in arguments:
-        parse_options(Pair(arguments[1], arguments[3]), arguments[4:])
-    else:
-        assert main([*arguments, "--run_dir", "run", "--accelerator", "cpu"]) == 0
-        assert (tmp_path / "run" / "results.json").exists()
-
-
 def test_the_kinds_of_drift_and_their_contexts():
     assert dict(re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", TEXT, re.MULTILINE)) == {
         kind: str(n) for kind, n in CONTEXTS.items()
@@ -95,23 +54,6 @@ def test_the_methods_that_predict_numbers():
 
 
 class TestEnvironments:
-    def test_code(self):
-        (code,) = re.findall(r"```python\n(.*?)```", ENVIRONMENTS, re.DOTALL)
-        names = {}
-        exec(code, names)
-        assert 5 < names["results"].metrics["average_return"] < 15
-
-    @pytest.mark.slow
-    def test_commands(self, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        commands = [line.split()[2:] for line in ENVIRONMENTS.splitlines() if line.startswith("python cli.py")]
-        assert len(commands) == 5
-        few = {"steps_per_task": 32, "n_envs": 1, "n_steps": 16, "batch_size": 8, "test_episodes": 1, "nb_tasks": 2}
-        for command in commands:
-            own = re.sub(rf"--({'|'.join(few)}) \S+", "", " ".join(command)).split()
-            assert main([*own, *(f"--{name}={value}" for name, value in few.items()), "--accelerator", "cpu"]) == 0
-        assert len(list(tmp_path.glob("runs/*"))) == len(commands)
-
     def test_the_settings_and_methods_of_the_tables_exist(self):
         agents = {key for key in METHODS if issubclass(get_method(key), Agent)}
         assert names_in_table("`--method`") == agents
@@ -157,32 +99,6 @@ def test_the_method_of_the_readme_is_the_example():
 TASK_STREAMS = (DOCS / "task_streams.md").read_text()
 
 
-@pytest.mark.parametrize("command", re.findall(r"^python cli\.py (.*)$", TASK_STREAMS, re.MULTILINE))
-@pytest.mark.few(1)
-def test_task_streams(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = {"tasks.yaml": "- ", "pool.yaml": "concepts:"}
-    for name, start in names.items():
-        (text,) = re.findall(rf"```yaml\n({start}.*?)```", TASK_STREAMS, re.DOTALL)
-        Path(name).write_text(text)
-    assert main([*command.split(), "--run_dir", "run", "--passes", "4", "--accelerator", "cpu"]) == 0
-    assert Results.load("run/results.json").config["task_list"]
-
-
 def test_the_keys_of_a_task_and_the_ctrl_streams():
     keys = re.findall(r"^\| `(\w+)` \|", TASK_STREAMS, re.MULTILINE)
     assert keys == [*sorted(ENTRIES, key=keys.index), *CTRL_STREAMS]
-
-
-def test_the_module_library(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for code in re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(), re.DOTALL):
-        exec(code, names)
-    assert [record.key for record in names["library"].modules()] == [names["stem"]]
-    assert names["weights"][1]["weight"].shape == (2, 8)
-    files = set(re.findall(r"^\| `([\w./]+)` \|", (DOCS / "library.md").read_text(), re.MULTILINE))
-    left = {
-        path.relative_to("modules").as_posix().replace(names["stem"], "KEY") for path in Path("modules").rglob("*.*")
-    }
-    assert left == files - {"networks/KEY.json", "lineage.png", ".lock"} | {".lock"} & left

@@ -19,20 +19,6 @@ class TestFind:
         assert not require("losses", torch.ones(3, requires_grad=True), SAMPLES, 3, "LossAwareReservoir").requires_grad
 
     @pytest.mark.parametrize(
-        ("name", "samples", "message"),
-        [
-            ("labels", {"x": torch.zeros(3)}, r"Ring needs the labels of the samples; add a leaf y, or pass labels="),
-            ("labels", [torch.zeros(3)], "needs the labels"),
-            ("tasks", {"x": torch.zeros(3)}, "needs the tasks of the samples; add a leaf task_id, or pass tasks="),
-            ("losses", SAMPLES, r"needs the losses of the samples; pass losses="),
-            ("features", SAMPLES, r"needs the features of the samples; pass features="),
-        ],
-    )
-    def test_what_is_missing(self, name: str, samples: object, message: str) -> None:
-        with pytest.raises(ValueError, match=message):
-            require(name, None, samples, 3, "Ring")
-
-    @pytest.mark.parametrize(
         ("name", "given", "message"),
         [
             ("labels", torch.zeros(2).long(), r"3 samples, but labels is of shape \(2,\); give one for each"),

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from redwood.core.errors import DataError, InvalidOptionError, StorageError
 from redwood.core.files import (
     link_or_copy,
+    plain,
     read_bytes,
     read_json,
     read_text,
@@ -170,3 +172,8 @@ class TestRegularFiles:
         with pytest.raises(OSError) as e:
             read_bytes(tmp_path / "given", 6)
         assert e.value.strerror == reason
+
+
+def test_what_json_can_hold_stays_and_all_else_becomes_its_text():
+    values = {1: (None, True, 3, "a", 0.5), "path": Path("b"), "numpy": np.float32(0.25), "endless": float("inf")}
+    assert plain(values) == {"1": [None, True, 3, "a", 0.5], "path": "b", "numpy": 0.25, "endless": "inf"}

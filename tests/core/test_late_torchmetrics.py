@@ -50,41 +50,6 @@ def test_lightning_needs_little_and_any_metric_is_whole():
     )
 
 
-@pytest.mark.slow
-def test_a_submodule_may_come_first():
-    run(
-        """
-    import sys
-    from redwood.core.late_torchmetrics import defer_torchmetrics
-    defer_torchmetrics()
-    from torchmetrics.classification import MulticlassAccuracy
-    import torchmetrics
-    assert torchmetrics.classification.MulticlassAccuracy is MulticlassAccuracy
-    """
-    )
-
-
-@pytest.mark.slow
-def test_the_plain_import_where_anything_is_unexpected():
-    run(
-        """
-    import sys
-    from redwood.core.late_torchmetrics import defer_torchmetrics
-
-    class FailsOnce:
-        def find_spec(self, name, path, target=None):
-            if name == "torchmetrics.collections":
-                sys.meta_path.remove(self)
-                raise ImportError(name)
-
-    defer_torchmetrics()
-    sys.meta_path.insert(0, FailsOnce())
-    import torchmetrics
-    assert type(torchmetrics).__name__ == "module" and torchmetrics.MetricCollection and torchmetrics.Accuracy
-    """
-    )
-
-
 @pytest.mark.parametrize(("version", "deferred"), [("1.9.3", 1), ("1.10.0", 0), ("2.0", 0)])
 def test_only_of_tested_versions(monkeypatch, version, deferred):
     monkeypatch.setattr(sys, "meta_path", [])

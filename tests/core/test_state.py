@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
-from redwood.core.state import Component, copy_state, count_bytes, load_state
+from redwood.core.errors import InvalidOptionError
+from redwood.core.state import Component, Stateful, copy_state, count_bytes, load_state
 
 CPU = torch.device("cpu")
 
@@ -74,3 +76,17 @@ def test_components_save_and_load():
     assert isinstance(nn.Linear(1, 1), Component)
     assert isinstance(Counter(), Component)
     assert not isinstance(torch.zeros(1), Component)
+
+
+def test_declared_attributes_are_the_state():
+    first, second = Stateful(), Stateful()
+    for one in (first, second):
+        assert one.add_state("seen", torch.zeros(3), buffer=True) is one.seen
+        one.add_state("steps", 0)
+    first.seen += 2
+    first.steps, first.other = 5, "not declared"
+    second.load_state_dict(first.state_dict())
+    assert (second.seen.tolist(), second.steps, second.nbytes) == ([2.0] * 3, 5, 12)
+    assert not hasattr(second, "other")
+    with pytest.raises(InvalidOptionError, match="two of its classes keep a state called 'steps'"):
+        first.add_state("steps", 1)

@@ -13,7 +13,7 @@ from redwood.engine.lightning_loggers import PATIENCE
 from redwood.engine.run import Run
 from redwood.methods.baselines import Finetune, Random
 from redwood.settings.results import Results
-from tests.cli.command import QUICK, assert_one_sentence
+from tests.cli.command import QUICK
 from tests.small_runs import run_here, small_setting
 
 BOTH = "csv,tensorboard,mlflow"
@@ -197,17 +197,6 @@ def test_the_folder_may_be_chosen_by_the_command_line(tmp_path, monkeypatch):
     (folder,) = (tmp_path / "runs").iterdir()
     assert main(["resume", str(folder)]) == 0
     assert without_results(in_tensorboard(folder)) == rows_of_csv(folder)
-
-
-def test_from_the_command_line(tmp_path, capsys):
-    pair = ["--setting", "class_incremental", "--method", "random", "--quiet"]
-    folder = tmp_path / "run"
-    assert main([*pair, *QUICK, "--run_dir", str(folder), "--logger", "tensorboard"]) == 0
-    assert capsys.readouterr().err == ""
-    assert without_results(in_tensorboard(folder)) == rows_of_csv(folder)
-    assert main([*pair, *QUICK, "--run_dir", str(tmp_path / "other"), "--logger", "paper"]) == 2
-    assert_one_sentence(capsys.readouterr().err)
-    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from pytorch_lightning import Callback
 
 from redwood.core.errors import RedwoodError
 from redwood.core.workers import world_size
@@ -13,19 +12,10 @@ from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.der import DERpp
 from redwood.methods.replay.rehearsal import Rehearsal
 from tests.methods.helpers import one_sentence
+from tests.power_cut import CutAt, PowerCut
 from tests.small_runs import run_here, small_setting
 
 SIZE = 61
-
-
-class PowerCut(BaseException):
-    """The process ends here."""
-
-
-class CutAt(Callback):
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == 2:
-            raise PowerCut
 
 
 class Cut:
@@ -40,7 +30,7 @@ class Cut:
             self.stored = stored(self)
 
     def callbacks(self):
-        return [*super().callbacks(), *([CutAt()] if self.phase.index == self.cut and self.ends else [])]
+        return [*super().callbacks(), *([CutAt(2)] if self.phase.index == self.cut and self.ends else [])]
 
 
 @dataclass

@@ -4,27 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 
 from redwood.methods.distillation.icarl import ICaRL
 from redwood.methods.replay.agem import AGEM
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
 from redwood.methods.replay.gdumb import GDumb
 from redwood.methods.replay.rehearsal import Rehearsal
+from tests.power_cut import CutAt, PowerCut
 from tests.small_runs import comparable, run_here, small_setting
-
-
-class PowerCut(BaseException):
-    """The process ends here."""
-
-
-class CutAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise PowerCut
 
 
 class Cut:

@@ -69,6 +69,7 @@ class TestMeanInterval:
         assert mean_interval(values) is None
 
     @pytest.mark.parametrize("n", [3, 5, 8, BOOTSTRAP_FROM, 20])
+    @pytest.mark.few(2)
     def test_covers_the_mean_of_scores_below_a_ceiling(self, n):
         rng, times = np.random.default_rng(n), 300
         scores = rng.beta(8, 2, (times, n))

@@ -119,7 +119,8 @@ def test_an_exit_of_a_method_is_no_interrupt(monkeypatch):
 
 def test_options_that_may_change_take_the_place_of_those_of_the_run(tmp_path, monkeypatch):
     pair = "setting: distributed_class_incremental\nmethod: async_rehearsal\n"
-    (tmp_path / "config.yaml").write_text(f"format: 2\n{pair}workers: 4\nquiet: false\nbuffer_size: 61\n")
+    lines = f"format: 2\n{pair}workers: 4\nquiet: false\nbuffer_size: 61\n"
+    (tmp_path / "config.yaml").write_text(lines)
     run = []
     monkeypatch.setattr(runner, "run_pair", lambda pair, options, console: run.append(options))
     resume_run(tmp_path, Console(quiet=True))

@@ -1,11 +1,14 @@
 """Accuracy on all of scikit-learn's digits with default options: the order that every comparison relies on."""
 
+import functools
+
 import pytest
 
 from redwood.methods import get_method
 from redwood.settings import get_setting
 
 
+@functools.cache
 def accuracy(setting, method, **options):
     results = get_setting(setting)().apply(get_method(method)(**options), quiet=True, accelerator="cpu")
     return results.metrics["average_accuracy"]
@@ -19,6 +22,7 @@ def test_a_hundred_rehearsed_samples_prevent_most_of_it():
     assert accuracy("class_incremental", "rehearsal", buffer_size=100) >= 0.85
 
 
+@pytest.mark.slow
 def test_twenty_exemplars_do_more_for_icarl_than_for_rehearsal():
     icarl, rehearsal = (accuracy("class_incremental", method, buffer_size=20) for method in ("icarl", "rehearsal"))
     assert icarl >= rehearsal + 0.1
@@ -45,11 +49,12 @@ def test_distillation_needs_exemplars_and_exemplars_need_distillation():
 @pytest.mark.parametrize(
     ("method", "bound"), [("er_ace", 0.8), ("der", 0.8), ("der_pp", 0.85), ("mir", 0.8), ("gdumb", 0.85)]
 )
-@pytest.mark.few(1)
+@pytest.mark.slow
 def test_a_hundred_samples_serve_the_other_methods_of_rehearsal_as_well(method, bound):
     assert accuracy("class_incremental", method, buffer_size=100) >= bound
 
 
+@pytest.mark.slow
 def test_gradients_alone_do_not_prevent_forgetting_but_help_where_task_ids_are_given():
     """As the literature reports of A-GEM."""
     assert accuracy("task_incremental", "agem") > accuracy("task_incremental", "finetune")
@@ -64,5 +69,6 @@ def test_consolidation_helps_where_task_ids_are_given():
 
 
 @pytest.mark.parametrize(("key", "bound"), [("traditional", 0.95), ("multi_task", 0.97)])
+@pytest.mark.few(1)
 def test_stationary_data_are_learned(key, bound):
     assert accuracy(key, "finetune") >= bound

@@ -80,6 +80,7 @@ N_TASK = N_TRAIN // 3
 class TestSteps:
     @pytest.mark.parametrize("passes", [1, 3])
     @pytest.mark.parametrize("batch_size", [1, 4, 7, 21, 22, 30])
+    @pytest.mark.few(4)
     def test_each_phase_takes_the_steps_of_its_passes(self, batch_size, passes):
         options = {"dataset": numbered(), "batch_size": batch_size, "passes": passes}
         assert count_steps("class_incremental", options) == [ceil(N_TASK / batch_size) * passes] * 3

@@ -5,9 +5,10 @@ import pytest
 
 import redwood.branches
 import redwood.methods
+import redwood.settings
 from redwood.core.registry import load_object
 from redwood.methods import AGENT_PARTS, METHODS, get_method
-from redwood.settings import get_setting
+from redwood.settings import SETTINGS, get_setting
 
 ENTRIES = [*METHODS.values(), *AGENT_PARTS.values()]
 FOLDERS = [Path(package.__file__).parent for package in (redwood.methods, redwood.branches)]
@@ -28,26 +29,23 @@ def test_summaries_are_one_line_that_a_table_can_hold():
 
 
 def test_all_classes_can_be_imported_from_the_package():
-    classes = map(get_method, METHODS)
-    for cls in (cls for cls in classes if not cls.__module__.startswith("redwood.branches.")):
-        assert getattr(redwood.methods, cls.__name__) is cls
-        assert cls.__name__ in dir(redwood.methods)
-    assert all(hasattr(redwood.methods, name) for name in redwood.methods.__all__)
-    assert not hasattr(redwood.methods, "NoSuchMethod")
+    for package, classes in (
+        (redwood.methods, map(get_method, METHODS)),
+        (redwood.settings, map(get_setting, SETTINGS)),
+    ):
+        for cls in (cls for cls in classes if not cls.__module__.startswith("redwood.branches.")):
+            assert getattr(package, cls.__name__) is cls
+        assert set(package.__all__) <= set(dir(package))
 
 
-def test_type_checkers_see_the_same_classes():
+@pytest.mark.parametrize("package", [redwood.methods, redwood.settings])
+def test_type_checkers_see_the_same_classes(package):
     """What the block for type checkers imports is what `__getattr__` loads."""
     (block,) = [
         node
-        for node in ast.parse(Path(redwood.methods.__file__).read_text()).body
+        for node in ast.parse(Path(package.__file__).read_text()).body
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
     ]
-    seen = {f"{line.module}:{name.name}" for line in block.body for name in line.names}
-    loaded = {f"{found.__module__}:{found.__qualname__}" for found in map(_attribute, redwood.methods.__all__) if found}
-    assert seen == loaded
-
-
-def _attribute(name):
-    found = getattr(redwood.methods, name)
-    return None if isinstance(found, dict | str) or found is redwood.methods.method_names else found
+    seen = {name.name: f"{line.module}:{name.name}" for line in block.body for name in line.names}
+    assert {name for name in package.__all__ if isinstance(getattr(package, name), type)} <= seen.keys()
+    assert all(load_object("class", found) is getattr(package, name) for name, found in seen.items())

@@ -108,6 +108,7 @@ class TestView:
 
     @pytest.mark.parametrize("key", SUPERVISED)
     @pytest.mark.parametrize("given", [{}, {"nb_tasks": 3}, {"increment": [1, 2, 3]}, {"stream": "contexts"}])
+    @pytest.mark.few(30)
     def test_the_number_of_tasks_where_boundaries_are_announced(self, key, given):
         setting = small_setting(
             key, dataset=numbered(contexts=4), **{"stream": "class_split", "nb_tasks": None} | given

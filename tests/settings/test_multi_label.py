@@ -297,6 +297,7 @@ class TestMethods:
         assert matrix[1, 1] > np.array(chance)[1, 1] + 0.1
 
     @pytest.mark.parametrize("key", ["finetune", "ewc", "mas", "agem", "mir", "der_pp"])
+    @pytest.mark.few(3)
     def test_labels_of_other_tasks_are_masked_without_nan(self, key):
         method = get_method(key)(lr=0.3)
         run_here(label_setting("task_incremental"), method)

@@ -298,6 +298,7 @@ class TestClose:
         phase.close()
 
     @pytest.mark.parametrize("key", ["continual", "class_incremental"])
+    @pytest.mark.few(1)
     def test_the_data_are_let_go(self, key):
         """A method may keep its phases, and be sent to another process with them."""
         phase = next(small_setting(key, validation=0.2).phases())

@@ -189,6 +189,7 @@ class TestMethods:
         ],
     )
     @pytest.mark.parametrize("components", [0, 2])
+    @pytest.mark.few(3)
     def test_networks_learn_numbers(self, key, method, options, components):
         data = line(n_train=300, components=components)
         setting = small_setting(key, dataset=data, stream="instance", passes=4, validation=0.1)

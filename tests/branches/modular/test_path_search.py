@@ -118,6 +118,7 @@ class TestSmallTasks:
         assert [(path["reused"], path["accuracy"]) for path in method.paths] == [(0, None)] * 2
 
     @pytest.mark.parametrize("search", ["deterministic", "stochastic"])
+    @pytest.mark.few(1)
     def test_batches_of_one_sample_are_trained_on(self, search):
         method = MNTDP(search=search)
         results = run_here(small_setting("task_incremental", batch_size=1, passes=4), method)

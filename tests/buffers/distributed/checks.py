@@ -98,11 +98,6 @@ def splits(n: int, sizes: list[int]) -> Iterator[tuple[int, ...]]:
         yield from ((first, *others) for others in splits(n - first, sizes[1:]))
 
 
-def n_repeated(draws: Draws) -> int:
-    """T4: number of draws in which a sample comes twice."""
-    return sum(len(set(ids)) < len(ids) for ids in draws.trials.tolist())
-
-
 def n_unreachable(draws: Draws) -> int:
     """T4: number of samples that are never drawn."""
     return int((draws.trials.flatten().bincount(minlength=len(draws.owners)) == 0).sum())
@@ -126,42 +121,10 @@ def overlap_z_score(draws: Draws, lag: int) -> float:
     return (float(shared) - n_pairs * mean) / sqrt(n_pairs * variance)
 
 
-def chain_z_score(draws: Draws) -> float:
-    """T5: z-score of the products of overlaps of each worker with the one before and the one after it.
-
-    Each pair of draws may well look independent where three of them are not.
-    """
-    shared = (draws.ids[:-1, :, :, None] == draws.ids[1:, :, None, :]).flatten(2).sum(2)
-    mean, variance = _moments_of_overlaps(draws)
-    products = (shared[:-1] - mean) * (shared[1:] - mean)
-    return float(products.sum()) / (sqrt(products.numel()) * variance)
-
-
 def _moments_of_overlaps(draws: Draws) -> tuple[float, float]:
     r, n_stored = draws.ids.shape[2], len(draws.owners)
     mean = r * r / n_stored
     return mean, mean * (1 - r / n_stored) * (n_stored - r) / (n_stored - 1)
-
-
-def rejections(draws: Draws) -> dict[str, float]:
-    """The checks that these draws do not pass, and what they found."""
-    world = len(draws.ids)
-    p_values = {
-        "samples": group_p_value(draws, torch.arange(len(draws.owners))),
-        "classes": group_p_value(draws, draws.labels),
-        "tasks": group_p_value(draws, draws.labels // CLASSES_PER_TASK),
-        "workers": group_p_value(draws, draws.owners),
-        "splits": split_p_value(draws, world),
-    }
-    counts = {"repeated": float(n_repeated(draws)), "unreachable": float(n_unreachable(draws))}
-    scores = {f"overlaps at lag {lag}": overlap_z_score(draws, lag) for lag in (0, 1, 2)}
-    if world > 2:
-        scores["chains"] = chain_z_score(draws)
-    return (
-        {name: value for name, value in p_values.items() if value <= ALPHA}
-        | {name: value for name, value in counts.items() if value}
-        | {name: value for name, value in scores.items() if abs(value) >= Z_LIMIT}
-    )
 
 
 def disjoint_rejections(draws: Draws) -> dict[str, float]:

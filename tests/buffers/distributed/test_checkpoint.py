@@ -3,7 +3,6 @@
 import os
 import pickle
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +142,6 @@ def save_mine(directory: Path, policy: str, sampler: str, n: int) -> bool:
     return is_complete(directory)
 
 
-def load_mine(directory: Path) -> list[int]:
-    """The numbers of the samples that this worker gets."""
-    rank, world = dist.get_rank(), dist.get_world_size()
-    buffer = make(world, rank)
-    read_checkpoint(directory, buffer, rank, world)
-    return ids_of([buffer])
-
-
 def load_together(directory: Path, policy: str, sampler: str) -> tuple[State, list[int]]:
     """The state of this worker's buffer, each row having been read by one worker, and the rows that this one read."""
     rank, world = dist.get_rank(), dist.get_world_size()
@@ -243,10 +234,6 @@ class TestSeveralWorkers:
         read_checkpoint(tmp_path, one, 0, 1)
         assert ids_of([one]) == [0, 1, 2, 3]
 
-    def test_all_read_at_once(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
-        saved(full(), tmp_path)
-        assert sorted(chain(*gloo_workers.run(2, load_mine, tmp_path))) == ids_of([full()])
-
     @pytest.mark.parametrize(
         ("policy", "sampler"), [("reservoir", "class_balanced"), ("class_balanced", "old_tasks"), ("ring", "uniform")]
     )
@@ -286,16 +273,6 @@ class TestSeveralWorkers:
         file.write_bytes(data)
         errors = gloo_workers.run(2, load_damaged, tmp_path)
         assert all("damaged (the checksum of shard_0/rows/0 is wrong)" in error for error in errors)
-
-    def test_a_damaged_row_ends_as_many_workers_as_have_saved(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
-        """Each reads its own shard only."""
-        gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 90)
-        file = tmp_path / "shard_1.bin"
-        data = bytearray(file.read_bytes())
-        data[-1] ^= 1
-        file.write_bytes(data)
-        errors = gloo_workers.run(2, load_damaged, tmp_path)
-        assert all("damaged (the checksum of shard_1/rows/0 is wrong)" in error for error in errors)
 
     def test_one_of_another_policy_ends_all(self, tmp_path: Path, gloo_workers: GlooWorkers) -> None:
         gloo_workers.run(2, save_mine, tmp_path, "class_balanced", "old_tasks", 90)

@@ -63,17 +63,6 @@ def test_leaves_stay_together_in_every_tier(gloo_workers: GlooWorkers, tier: str
     check(live(gloo_workers, 2, tier=tier, directory=str(tmp_path), device=device), 7)
 
 
-@pytest.mark.slow
-def test_hiding_the_exchange_changes_nothing(gloo_workers: GlooWorkers) -> None:
-    hidden, again, exposed = (live(gloo_workers, 4, overlap=overlap) for overlap in (True, True, False))
-    other = live(gloo_workers, 4, seed=1)
-    for one, same, blocking, different in zip(hidden, again, exposed, other, strict=True):
-        for kind in ("drawn", "stored"):
-            steps = [getattr(one, kind), getattr(same, kind), getattr(blocking, kind)]
-            assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*steps, strict=True))
-            assert not all(map(torch.equal, getattr(one, kind), getattr(different, kind)))
-
-
 def test_weights_make_the_mean_over_workers_one_over_samples(gloo_workers: GlooWorkers) -> None:
     records = live(gloo_workers, 4)
     for step in range(60):

@@ -57,6 +57,7 @@ class TestReservoir:
         assert p > ALPHA
         assert max(map(abs, scores)) < 3.29
 
+    @pytest.mark.slow
     def test_a_move_that_forgets_the_stream_is_found_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Policy, "resume", lambda policy, offer, others, share: policy.propose(offer))
         p, scores = self.p_value_and_scores(60)

@@ -49,6 +49,7 @@ class TestUniform:
         assert disjoint_rejections(draws._replace(labels=rows_of(torch.tensor(CLASSES)).group)) == {}
 
     @pytest.mark.parametrize("n", [22, 41, 42, 60, 83])
+    @pytest.mark.few(2)
     def test_large_draws(self, n: int) -> None:
         """84 rows: from 43 on it is drawn what is left out."""
         draws = drawn(Uniform, pooled(CLASSES), n, 400)
@@ -71,6 +72,7 @@ class TestUniform:
         assert all(abs(overlap_z_score(together, lag)) < Z_LIMIT for lag in (1, 2))
 
     @pytest.mark.parametrize(("sizes", "n"), [([70] * 20, 60), ([0, 900, 1] + [33] * 17, 70), ([400] * 17, 64)])
+    @pytest.mark.few(1)
     def test_draws_by_a_keyed_permutation(self, sizes: list[int], n: int) -> None:
         """More than 1,024 rows in a step, of hardly more rows or of many times as many."""
         draws = drawn(Uniform, group_counts_of([[size] for size in sizes]), n, 1000)

@@ -52,6 +52,7 @@ class TestItIsRandom:
 
     @pytest.mark.parametrize("size", [1090, 5000])
     @pytest.mark.parametrize("values", [[0, 1], [0, 33], [0, 34], [5, 900], [40, 1089]])
+    @pytest.mark.few(3)
     def test_where_two_values_go_is_independent(self, size: int, values: list[int]) -> None:
         """Ten strips of the rows, by their size and by the remainder, and both values in each of them."""
         places = mapped(size, values)

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from redwood.buffers.layout import RowLayout
 from redwood.buffers.shared import rows as rows_module
+from redwood.buffers.shared.journal import JournalSegment
 from redwood.buffers.shared.owner import NAME
 from redwood.buffers.shared.rows import RowsLostError, SharedRows
 from redwood.buffers.storage import RowStorage
@@ -71,7 +73,8 @@ class TestGoingBack:
             shared.mark(name, 2)
         rows.write(torch.arange(2), samples(torch.tensor([8, 9])))
         del shared, rows
-        assert numbers(recovered(tmp_path, "first", 2)[:2]) == [0, 1]
+        for name in ("third", "first"):
+            assert numbers(recovered(tmp_path, name, 2)[:2]) == [0, 1]
 
     @pytest.mark.parametrize("seed", range(20))
     def test_random_writes_are_undone(self, tmp_path, seed):
@@ -162,6 +165,16 @@ class TestRowsThatCannotBeUsed:
         (path,) = tmp_path.glob(pattern)
         os.truncate(path, path.stat().st_size - 1)
         with pytest.raises(RowsLostError, match=reason):
+            recovered(tmp_path, "a", 4)
+
+    def test_a_journal_that_names_a_slot_that_does_not_exist(self, tmp_path):
+        left_behind(tmp_path)
+        (path,) = tmp_path.glob("*journal-2")
+        segment = JournalSegment(path, LAYOUT.stride, fresh=False)
+        (_, rows), *_ = segment.newest_first()
+        segment.append(np.array([0, CAPACITY]), rows[:1].repeat(2))
+        segment.close()
+        with pytest.raises(RowsLostError, match="slots that do not exist"):
             recovered(tmp_path, "a", 4)
 
     def test_an_index_of_something_else(self, tmp_path):

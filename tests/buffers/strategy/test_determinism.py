@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -27,18 +26,6 @@ def outcome(options: dict[str, Any]) -> Outcome:
 
 def same(a: Outcome, b: Outcome) -> bool:
     return a.trained == b.trained and a.stored == b.stored and all(map(torch.equal, a.weights, b.weights))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"policy": "class_balanced", "sampler": "class_balanced"}, {"candidates": 2}, {"tier": "mmap"}],
-    ids=str,
-)
-def test_overlap_changes_nothing(two_workers: TwoWorkers, options: dict[str, Any], tmp_path: Any) -> None:
-    directory = {"directory": str(tmp_path)} if "tier" in options else {}
-    hidden, exposed = (two_workers.run(outcome, {**options, **directory, "overlap": flag}) for flag in (True, False))
-    assert all(map(same, hidden, exposed))
-    assert all(torch.equal(a, b) for a, b in zip(hidden[0].weights, hidden[1].weights, strict=True))
 
 
 def test_same_seed_same_outcome_on_two_workers(two_workers: TwoWorkers) -> None:

@@ -39,15 +39,6 @@ def check_steps(modules: list[tuple[list[list[int]], list[list[int]]]], batches:
     assert all(len(incoming) == len(batches[0]) for incoming, _ in modules)
 
 
-@pytest.mark.parametrize("n", [4, 7, 8, 20, 21])
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_one_worker(n: int, epochs: int) -> None:
-    module, strategy = Stranger(), strategy_of(buffer_size=200, replay=REPLAY)
-    trainer_of(strategy, max_epochs=epochs).fit(module, loader_of(range(n), BATCH))
-    check_steps([(module.incoming, module.replayed)], [epochs * chunks(list(range(n)))])
-    assert stored(strategy) == sorted(epochs * list(range(n)))
-
-
 def seen_of_tasks(sizes: list[int], epochs: int) -> list[tuple[list[list[int]], list[list[int]], list[int]]]:
     """What came in and was replayed, and what is stored, after each task."""
     memory, results = None, []

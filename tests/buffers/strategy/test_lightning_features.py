@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pytorch_lightning.callbacks import EarlyStopping, StochasticWeightAveraging
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from tests.buffers.strategy.plain_modules import (
@@ -37,19 +37,6 @@ def test_weight_averaging_measures_batch_norm_without_rehearsal() -> None:
     assert module.net[0].num_batches_tracked == 5
 
 
-def test_early_stopping() -> None:
-    class Stuck(Stranger):
-        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            self.log("constant", 1.0)
-            return super().training_step(batch, batch_idx)
-
-    module, strategy = Stuck(), strategy_of(buffer_size=200)
-    stopping = EarlyStopping("constant", patience=1, check_on_train_epoch_end=True)
-    trainer_of(strategy, max_epochs=9, callbacks=[stopping]).fit(module, loader_of(range(18)))
-    assert is_complete(module, epochs=2)
-    assert stored(strategy) == sorted(2 * list(range(18)))
-
-
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
@@ -65,27 +52,6 @@ def test_fewer_batches(options: dict[str, Any], steps: int) -> None:
     trainer_of(strategy, **options).fit(module, loader_of(range(18)))
     assert len(module.trained) == steps
     assert stored(strategy) == sorted(number for ids in module.incoming for number in ids)
-
-
-def test_several_fits_of_one_trainer() -> None:
-    module, strategy = Stranger(), strategy_of(buffer_size=200)
-    trainer = trainer_of(strategy)
-    trainer.fit(module, loader_of(range(18)))
-    trainer.fit_loop.max_epochs = 3
-    trainer.fit(module, loader_of(range(18)))
-    assert is_complete(module, epochs=3)
-    assert stored(strategy) == sorted(3 * list(range(18)))
-
-
-def test_several_modules_with_one_buffer() -> None:
-    strategy, n_drawn = strategy_of(buffer_size=200), []
-    for task in range(4):
-        module = Stranger()
-        strategy = strategy_of(buffer=strategy.memory)
-        trainer_of(strategy).fit(module, loader_of(range(100 * task, 100 * task + 6)))
-        n_drawn.append([len(ids) for ids in module.replayed])
-    assert n_drawn == [[0, 3], [3, 3], [3, 3], [3, 3]]
-    assert stored(strategy) == [100 * task + i for task in range(4) for i in range(6)]
 
 
 def test_loader_of_unknown_length() -> None:
@@ -125,17 +91,6 @@ def test_epoch_cut_short_by_the_module() -> None:
     trainer_of(strategy_of(), max_epochs=2).fit(module, loader_of(range(18)))
     assert module.incoming == 2 * BATCHES[:2]
     assert [len(ids) for ids in module.replayed] == [0, 3, 3, 3]
-
-
-def test_synchronised_batch_norm_alone() -> None:
-    class Normed(Stranger):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net.insert(0, nn.BatchNorm1d(4))
-
-    module = Normed()
-    trainer_of(strategy_of(), sync_batchnorm=True).fit(module, loader_of(range(18)))
-    assert is_complete(module)
 
 
 class Lines(Logger):

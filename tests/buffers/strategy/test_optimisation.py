@@ -19,15 +19,6 @@ from tests.buffers.strategy.plain_modules import (
 )
 
 
-def test_accumulated_batches() -> None:
-    module, strategy = Stranger(), strategy_of()
-    trainer = trainer_of(strategy, accumulate_grad_batches=2)
-    trainer.fit(module, loader_of(range(18)))
-    assert trainer.global_step == 3
-    assert is_complete(module)
-    assert stored(strategy) == list(range(18))
-
-
 @pytest.mark.parametrize(
     ("precision", "dtype"),
     [

@@ -216,6 +216,7 @@ class TestOneSetting:
         bars, courses, trade_off = figures[0].axes
         assert names(bars.get_yticklabels()) == ["random", "ewc", "finetune", "ewc+rehearsal"]
         assert len(courses.lines) == 4
+        assert figures[0].get_figwidth() > 2 * figures[0].get_figheight(), "three panels side by side"
         assert {text.get_text() for text in trade_off.texts} == set(VALUES), "there is room to name all"
 
     def test_the_trade_off_counts_tuning(self, figures):

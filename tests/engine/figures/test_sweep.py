@@ -13,9 +13,13 @@ from tests.engine.figures.helpers import caught
 CHOICES = {"policy": ["reservoir", "class_balanced", "ring"], "size": ["16", "128", "64"]}
 
 
-@pytest.fixture
-def figure(monkeypatch):
-    figures = caught(monkeypatch, sweep)
+@pytest.fixture(scope="module")
+def figure():
+    with pytest.MonkeyPatch.context() as patch:
+        return drawn(caught(patch, sweep))
+
+
+def drawn(figures):
     random = np.random.default_rng(0)
     points = [
         Point(
@@ -50,12 +54,18 @@ def labels(axes):
     return [tick.label1 for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
 
 
-@pytest.mark.parametrize("name", ["trial", "lr", "short", "one", "decay", "momentum", "buffer", "size"])
-@pytest.mark.few(2)
-def test_labels_keep_apart(figure, name):
-    shown = labels(panel(figure, name))
-    places = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
-    assert places and all(left.x1 < right.x0 for left, right in itertools.pairwise(places))
+def test_labels_keep_apart(figure):
+    for name in ("trial", "lr", "short", "one", "decay", "momentum", "buffer", "size"):
+        shown = labels(panel(figure, name))
+        places = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
+        assert places and all(left.x1 < right.x0 for left, right in itertools.pairwise(places)), name
+
+
+def test_every_trial_is_seen(figure):
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        places = axes.collections[0].get_offsets()[:, 0]
+        assert low < places.min() and places.max() < high, axes.get_xlabel()
 
 
 @pytest.mark.parametrize("name", list(CHOICES))

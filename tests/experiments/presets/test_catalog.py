@@ -84,7 +84,7 @@ def _write_digits(folder, n_train):
 
 
 @pytest.mark.parametrize("name", ON_MNIST)
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 def test_those_on_mnist_run(name, write_digits, tmp_path):
     preset = PRESETS[name]
     write_digits(5000 if "stream_file" in preset.options else 200)

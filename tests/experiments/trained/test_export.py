@@ -112,11 +112,20 @@ class TestNetworks:
         assert torch.equal(redwood.load(exported(run, "safetensors", folder / "tensors")).scores(SAMPLES), wanted)
 
 
+@pytest.fixture(scope="module")
+def forms(finished, tmp_path_factory):
+    """The folder of each export of one run, which is as it was."""
+    run, _ = finished
+    before, folder = content(run), tmp_path_factory.mktemp("forms")
+    made = {form: exported(run, form, folder / form) for form in export_module.FILES}
+    assert content(run) == before
+    return made
+
+
 class TestFolder:
-    @pytest.mark.parametrize("form", ["safetensors", "onnx", "torch_export"])
-    def test_it_describes_the_model(self, finished, tmp_path, form):
-        run, _ = finished
-        out = exported(run, form, tmp_path / "out")
+    @pytest.mark.parametrize("form", export_module.FILES)
+    def test_it_describes_the_model(self, finished, forms, form):
+        run, out = finished[0], forms[form]
         assert {path.name for path in out.iterdir()} == DESCRIPTIONS | {export_module.FILES[form]}
         assert yaml.safe_load((out / "config.yaml").read_text()) == yaml.safe_load((run / "config.yaml").read_text())
         assert json.loads((out / "results.json").read_text()) == json.loads((run / "results.json").read_text())
@@ -125,46 +134,33 @@ class TestFolder:
         assert (scaling["shape"], scaling["dtype"], scaling["high"]) == ([1, 8, 8], "uint8", 16.0)
         assert scaling["layers"] == {"network.scale": {"gain": [0.125], "bias": [-1.0]}}
 
-    def test_the_card_has_the_results_and_says_what_is_stored(self, finished, tmp_path):
-        run, _ = finished
-        results = json.loads((run / "results.json").read_text())
-        card = (exported(run, "safetensors", tmp_path / "mine") / "README.md").read_text()
+    def test_the_card_has_the_results_and_says_what_is_stored(self, finished, forms):
+        results = json.loads((finished[0] / "results.json").read_text())
+        card = (forms["safetensors"] / "README.md").read_text()
         head = yaml.safe_load(card.split("---")[1])
         assert head["library_name"] == "redwood" and "rehearsal" in head["tags"]
         assert f"| average_accuracy | {results['metrics']['average_accuracy']:.4f} |" in card
-        assert 'redwood.load("mine")' in card and "stored training samples" in card.replace("\n", " ")
-        assert (
-            "stored" not in (exported(run, "onnx", tmp_path / "graph") / "README.md").read_text().partition("## Use")[2]
-        )
+        assert 'redwood.load("safetensors")' in card and "stored training samples" in card.replace("\n", " ")
+        assert "stored" not in (forms["onnx"] / "README.md").read_text().partition("## Use")[2]
 
-    def test_the_code_of_the_card_runs(self, finished, tmp_path, monkeypatch):
-        run, method = finished
-        monkeypatch.chdir(tmp_path)
+    def test_the_code_of_the_card_runs(self, finished, forms, monkeypatch):
         for form, answer in (("onnx", "scores"), ("torch_export", "scores"), ("safetensors", "model.scores(x)")):
-            card = (exported(run, form, tmp_path / form) / "README.md").read_text()
+            monkeypatch.chdir(forms[form].parent)
             values = {"x": SAMPLES.numpy() if form == "onnx" else SAMPLES}
-            exec(card.split("```python\n")[1].split("```")[0], values)
+            exec((forms[form] / "README.md").read_text().split("```python\n")[1].split("```")[0], values)
             found = torch.as_tensor(eval(answer, values))
-            assert_alike(found.detach(), method.predict(SAMPLES, None))
+            assert_alike(found.detach(), finished[1].predict(SAMPLES, None))
 
-    def test_no_file_holds_a_pickle(self, finished, tmp_path):
-        run, _ = finished
+    def test_no_file_holds_a_pickle(self, forms):
         parts = {}
-        for form in ("safetensors", "onnx", "torch_export"):
-            for path in exported(run, form, tmp_path / form).iterdir():
-                parts[path.name] = path.read_bytes()
-                if zipfile.is_zipfile(path):
-                    with zipfile.ZipFile(path) as archive:
-                        parts |= {name: archive.read(name) for name in archive.namelist()}
+        for path in (path for out in forms.values() for path in out.iterdir()):
+            parts[path] = path.read_bytes()
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    parts |= {(path, name): archive.read(name) for name in archive.namelist()}
         for part in parts.values():
             with pytest.raises(ValueError):
                 list(pickletools.genops(part))
-
-    def test_the_run_is_as_it_was(self, finished, tmp_path):
-        run, _ = finished
-        before = content(run)
-        exported(run, "safetensors", tmp_path / "out")
-        assert content(run) == before
 
 
 def test_features_of_any_range(tmp_path):

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 import redwood
 from redwood.cli import main
 from redwood.core.errors import DataError, NotApplicableError, RedwoodError
 from redwood.engine import loop
 from redwood.experiments.config_file import read_arguments
-from redwood.experiments.runner import execute, resume_run
+from redwood.experiments.runner import execute
 from redwood.experiments.trained.card import model_card
 from redwood.experiments.trained.export import export_model
 from redwood.experiments.trained.extend import extended_options
@@ -31,7 +30,7 @@ from redwood.settings.results import Results
 from tests.cli.command import assert_one_sentence
 from tests.leak_check import reachable
 from tests.methods.helpers import refused
-from tests.samples import few_digits
+from tests.samples import few_digits, save_digits
 from tests.small_runs import OPTIONS
 
 ALL = few_digits(n_train=300, n_test=150)
@@ -45,15 +44,7 @@ NARROW = MultiLayerPerceptron(widths=[4, 4])
 
 
 def save(path, classes, tasks=None):
-    """The digits of some classes, which are called by their number; `tasks` of them if they have tasks of their own."""
-    arrays = {}
-    for split, x, y in (("", ALL.x, ALL.y), ("_test", ALL.x_test, ALL.y_test)):
-        own = torch.isin(y, torch.tensor(classes))
-        arrays |= {f"x{split}": x[own].numpy(), f"y{split}": y[own].numpy().astype(str)}
-        if tasks is not None:
-            arrays[f"t{split}"] = np.arange(len(arrays[f"y{split}"])) % tasks
-    np.savez(path, **arrays)
-    return path
+    return save_digits(path, classes, ALL, tasks)
 
 
 def split_by_task(folder):
@@ -105,7 +96,7 @@ MORE = ("--nb_tasks", 3, "--class_order", *range(6))
 
 class TestTwoTasksAndThreeAreFive:
     @pytest.mark.parametrize("method", SAME_OUTPUTS)
-    @pytest.mark.few(2)
+    @pytest.mark.few(1)
     def test_of_the_same_classes(self, folder, tmp_path, method):
         run(tmp_path / "two", "domain_incremental", method, folder / "first.npz")
         extended, learner = extend(tmp_path / "two", tmp_path / "five", "--dataset", folder / "rest.npz")
@@ -257,27 +248,6 @@ class TestTheNewRun:
             results, _ = extend(tmp_path / "2", tmp_path / "4", "--dataset", tmp_path / "c.npz")
         assert np.shape(results.accuracy_matrix) == (1, 1)
 
-    @pytest.mark.parametrize("phase", [2, 3])
-    @pytest.mark.few(1)
-    def test_goes_on_where_it_was_stopped(self, folder, parent, tmp_path, monkeypatch, phase):
-        wanted, _ = extend(parent, tmp_path / "whole", "--dataset", folder / "more_classes.npz", *MORE)
-        usual = loop._run_phase
-
-        def stopped(parts, index):
-            if index == phase:
-                raise RuntimeError("stop")
-            return usual(parts, index)
-
-        monkeypatch.setattr(loop, "_run_phase", stopped)
-        with pytest.raises(RuntimeError, match="stop"):
-            extend(parent, tmp_path / "run", "--dataset", folder / "more_classes.npz", *MORE)
-        monkeypatch.undo()
-        results = resume_run(tmp_path / "run", Console(quiet=True))
-        assert results.accuracy_matrix == wanted.accuracy_matrix
-        assert results.metrics == wanted.metrics
-        read = [(tmp_path / name / "metrics.csv").read_text().count("\n") for name in ("run", "whole")]
-        assert read[0] == read[1]
-
     def test_measures_the_new_tasks_alone_if_the_old_data_is_gone(self, folder, tmp_path):
         data = Path(shutil.copy(folder / "first_classes.npz", tmp_path))
         run(tmp_path / "two", "class_incremental", "ncm", data, **in_order(4))
@@ -288,14 +258,6 @@ class TestTheNewRun:
         model = redwood.load(tmp_path / "five")
         assert model.class_names == tuple("0123456789")
         assert (model.predict(X) == ALL.y_test[:60]).double().mean() > 0.5
-
-    def test_measures_the_new_tasks_alone_if_the_old_data_has_changed(self, folder, tmp_path):
-        data = Path(shutil.copy(folder / "first_classes.npz", tmp_path))
-        run(tmp_path / "two", "class_incremental", "ncm", data, **in_order(4))
-        shutil.copy(folder / "more_classes.npz", data)
-        with pytest.warns(UserWarning, match="cannot be read .* is not measured"):
-            results, _ = extend(tmp_path / "two", tmp_path / "five", "--dataset", data, *MORE)
-        assert np.shape(results.accuracy_matrix) == (3, 3)
 
     def test_goes_on_with_a_stream_that_announces_nothing(self, folder, tmp_path):
         run(tmp_path / "one", "continual", "rehearsal", folder / "first_classes.npz", **in_order(4))

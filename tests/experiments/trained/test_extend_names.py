@@ -22,7 +22,7 @@ from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.table import SETTINGS
 from tests.cli.command import assert_one_sentence
-from tests.experiments.trained.parts_of_a_stream import NAMES, OF_FILES, WAYS, by_name, in_memory, part
+from tests.experiments.trained.parts_of_a_stream import NAMES, WAYS, by_name, in_memory, part
 from tests.methods.helpers import refused
 from tests.small_runs import comparable, run_here
 
@@ -106,17 +106,6 @@ def learned(folder, *arguments):
     """The model of a command."""
     assert main([*arguments, "--run_dir", str(folder), "--quiet"]) == 0
     return redwood.load(folder, device="cpu")
-
-
-def accuracy(model, way, folder):
-    """The accuracy by name on each of the first two parts, whatever output stands for a class."""
-    stream = setting_of("traditional", parts(way, folder, (0, 1)), stream="tasks").open_stream()
-    found = []
-    for task in (0, 1):
-        x, _ = stream.samples_of(task, test=True)
-        answer = model.predict(x, task if model.takes_task_ids else None)
-        found.append(by_name(model.signature.classes.outputs, answer, x, way).double().mean().item())
-    return found
 
 
 def options_of(key, way, method, seed=0):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import redwood
 from redwood.cli import main
@@ -13,20 +12,10 @@ from redwood.methods.baselines import Finetune
 from tests.cli.command import assert_one_sentence
 from tests.experiments.trained.answers import SAMPLES
 from tests.methods.helpers import refused
-from tests.samples import few_digits
+from tests.samples import few_digits, save_digits
 from tests.small_runs import small_setting
 
 CPU = ["--accelerator", "cpu"]
-
-
-def save(path: Path, classes: list[int]) -> Path:
-    """The digits of some classes, which are called by their number."""
-    data, arrays = few_digits(), {}
-    for split, x, y in (("", data.x, data.y), ("_test", data.x_test, data.y_test)):
-        own = torch.isin(y, torch.tensor(classes))
-        arrays |= {f"x{split}": x[own].numpy(), f"y{split}": y[own].numpy().astype(str)}
-    np.savez(path, **arrays)
-    return path
 
 
 def stops_in(monkeypatch, task: int) -> None:
@@ -43,7 +32,7 @@ def stops_in(monkeypatch, task: int) -> None:
 
 def crashed(folder: Path, *, task: int) -> Path:
     """A run of three phases that fails in the first loss of a task."""
-    data = save(folder / "data.npz", list(range(10)))
+    data = save_digits(folder / "data.npz", list(range(10)), few_digits())
     with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(ZeroDivisionError):
         stops_in(monkeypatch, task)
         setting = small_setting("class_incremental", dataset=str(data))
@@ -107,7 +96,8 @@ class TestARunThatHasLearnedAPart:
 
 @pytest.mark.parametrize("data_is_gone", [False, True])
 def test_an_extended_run_counts_the_phases_before_it(tmp_path, capsys, data_is_gone):
-    first, more = save(tmp_path / "first.npz", [0, 1, 2, 3]), save(tmp_path / "more.npz", [4, 5, 6, 7])
+    first = save_digits(tmp_path / "first.npz", [0, 1, 2, 3], few_digits())
+    more = save_digits(tmp_path / "more.npz", [4, 5, 6, 7], few_digits())
     setting = small_setting("class_incremental", dataset=str(first), nb_tasks=2)
     setting.apply(Finetune(), run_dir=str(tmp_path / "run"), quiet=True, accelerator="cpu")
     if data_is_gone:

@@ -10,7 +10,6 @@ from redwood.core.errors import InvalidOptionError
 from redwood.methods import get_method
 from redwood.methods.agents.agent import Agent
 from redwood.methods.agents.options import RANGES
-from redwood.settings.rl.tree import ContinualRLSetting
 from tests.methods.agents.runs import small_setting
 from tests.small_runs import run_here
 
@@ -44,11 +43,6 @@ def test_names_and_defaults_are_the_library_s(key):
     ours = {f.name: f.default for f in fields(method) if f.name not in base}
     assert ours == {name: parameter.default for name, parameter in library.items() if name not in LEFT_OUT}
     assert method.algorithm_class() is getattr(stable_baselines3, key.upper())
-
-
-@pytest.mark.parametrize("key", AGENTS)
-def test_reaches_the_root(key):
-    assert get_method(key).target is ContinualRLSetting
 
 
 BELOW_OR_ABOVE = [

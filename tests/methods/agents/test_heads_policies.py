@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from gymnasium.spaces import Box, Discrete
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.agents.actor import Actor
-from redwood.methods.agents.heads_policies import HEADS_POLICIES
+from redwood.methods.agents.heads_policies import HEADS_POLICIES, heads_options
 from redwood.methods.agents.on_policy import PPO
 from redwood.methods.agents.task_heads import head_parameters
+from redwood.methods.agents.task_input import OneHotTask
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskIncrementalRLSetting
 from tests.methods.agents.parts import joined
 from tests.methods.agents.runs import SMALL, configured, small_setting
@@ -87,6 +89,15 @@ def test_images(name):
     found = [extractor(one) for one in inputs]
     assert [one[0, -2:].tolist() for one in found] == [[1.0, 0.0], [0.0, 1.0]]
     assert torch.equal(found[0][:, :-2], found[1][:, :-2])
+
+
+@pytest.mark.parametrize("name", HEADS_POLICIES)
+def test_sizes_after_convolutions_are_the_library_s(name):
+    pictures = Box(0, 255, (3, 36, 36), np.uint8)
+    actions = Box(-1, 1, (2,)) if name in ("SAC", "TD3") else Discrete(2)
+    theirs = getattr(stable_baselines3, name).policy_aliases["CnnPolicy"](pictures, actions, lambda _: 0.1)
+    options = heads_options(name, OneHotTask(pictures, 2), "CnnPolicy", {})
+    assert options["policy_kwargs"]["net_arch"] == theirs.net_arch
 
 
 def test_choices_are_told_apart():

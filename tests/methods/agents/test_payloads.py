@@ -86,27 +86,6 @@ def planted(content, way, value):
     return [inner if place == first else entry for place, entry in enumerate(content)]
 
 
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [
-        pytest.param(name, file, marks=[pytest.mark.slow] * ((name, file) != ("ppo", "boundary.pt")))
-        for name in AGENTS
-        for file in ("boundary.pt", INSIDE)
-    ],
-)
-@pytest.mark.slow
-def test_objects_are_not_made(name, file, saved, tmp_path):
-    content = read_checkpoint(saved(name) / "checkpoints" / file, "")
-    ways = list(fields(content))
-    assert len(ways) > 50
-    for way in ways:
-        write_checkpoint(planted(content, way, Payload(tmp_path / "executed")), tmp_path / file)
-        with pytest.raises(RedwoodError, match="holds more than tensors and plain values") as caught:
-            read_checkpoint(tmp_path / file, "start anew")
-        assert "\n" not in str(caught.value)
-        assert not (tmp_path / "executed").exists(), way
-
-
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "ppo")) for n in AGENTS])
 def test_bytes_are_not_unpickled_and_other_values_are_told(name, saved, tmp_path):

@@ -142,6 +142,7 @@ class TestUnits:
         "model",
         ["mlp", "simple_cnn", "normalised", *(pytest.param(name, marks=slow) for name, slow in RESIDUAL.items())],
     )
+    @pytest.mark.few(2)
     def test_nothing_else_matters_to_the_tasks_that_are_over(self, model):
         """Weights that may change can become anything."""
         method = watched(

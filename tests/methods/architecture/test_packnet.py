@@ -91,6 +91,7 @@ class TestCapacity:
         assert any("downsample" in name or "shortcut" in name for name in method.owner)
 
     @pytest.mark.parametrize("trainable", ["last_block", "lora"])
+    @pytest.mark.few(1)
     def test_what_is_frozen_from_the_start_belongs_to_no_task(self, trainable):
         method = watched(PackNet, model=Network("slim_resnet18", trainable=trainable), setting={"passes": 1})
         assert not forgets(method)

@@ -155,6 +155,7 @@ class TestBlocks:
         assert all(p.grad is not None for p in network.laterals[1].parameters())
 
     @pytest.mark.parametrize("model", [pytest.param(name, marks=slow) for name, slow in RESIDUAL.items()])
+    @pytest.mark.few(1)
     def test_nothing_is_forgotten(self, model):
         assert not forgets(watched(PNN, model=model, setting={"passes": 1}))
 

@@ -47,6 +47,7 @@ def run(method, later, key="class_incremental", seed=0):
         (MERGE, "task_incremental", Finetune),
     ],
 )
+@pytest.mark.few(1)
 def test_the_first_batches_of_a_split_or_a_merge_are_more_accurate(later, key, other):
     """Not so of a split with ids at test: there, two equal rows start where two unequal ones did."""
     gains = []

@@ -3,7 +3,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from pytorch_lightning import Callback
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
@@ -11,6 +10,7 @@ from redwood.methods.federated.fedavg import FedAvg, average
 from redwood.methods.federated.fedssi import FedSSI
 from redwood.methods.training.optimizers import OPTIMIZERS, Sgd
 from tests.methods.helpers import one_sentence
+from tests.power_cut import CutAt, PowerCut
 from tests.small_runs import NormalisedNetwork, comparable, run_here, small_setting
 
 KEY = "federated_class_incremental"
@@ -112,19 +112,6 @@ class TestFedAvg:
         with pytest.raises(InvalidOptionError, match=sentence) as caught:
             FedAvg(**options)
         assert one_sentence(caught.value)
-
-
-class PowerCut(BaseException):
-    """The process ends here."""
-
-
-class CutAt(Callback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise PowerCut
 
 
 @dataclass

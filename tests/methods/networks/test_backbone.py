@@ -98,6 +98,7 @@ class TestWeights:
             assert torchvision_input(name).mean == pytest.approx(mean)
 
     @pytest.mark.parametrize("name", [SMALL, "densenet121"])
+    @pytest.mark.few(1)
     def test_older_files_of_torchvision(self, name, tmp_path):
         """They lack what batch normalisation counts, and DenseNet's have points in the names of its layers."""
         space = Box(0, 255, (3, 32, 32), np.uint8)

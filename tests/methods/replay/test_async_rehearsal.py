@@ -72,6 +72,7 @@ class TestOneWorker:
         assert method.buffer.n_seen == N_TRAIN
         assert len(set(numbers(method.buffer.all()["x"]))) == 20
 
+    @pytest.mark.few(1)
     def test_outcome_follows_from_the_seed(self, key):
         order: dict[str, Any] = {} if key == "continual" else {"class_order": range(6)}
         runs = [rehearse(Watched(buffer_size=20), key, seed=seed, **order) for seed in (3, 3, 4)]

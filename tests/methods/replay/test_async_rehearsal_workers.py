@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from redwood.methods.replay.async_rehearsal import AsyncRehearsal
-from redwood.methods.replay.der import DERpp
 from tests.methods.helpers import numbers, weights_of
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import comparable, run_here, small_setting
@@ -34,37 +33,18 @@ class NotingRehearsal(Noting, AsyncRehearsal):
     buffer_size: int = SIZE  # samples that the buffer holds, over all workers
 
 
-@dataclass
-class NotingDERpp(Noting, DERpp):
-    """Stores outputs, too, and draws twice."""
-
-    buffer_size: int = SIZE  # samples that the buffer holds, over all workers
-    asynchronous: bool = True  # draw from all workers' buffers, one step ahead
-
-
-def rehearse(kind, overlap=True, **options):
+def rehearse(**options):
     """What comes in and is replayed on this worker, what it stores, its weights, and the results."""
-    method = kind()
-    configure = method.configure
-
-    def choose(setting):
-        configure(setting)
-        method.replay.memory.overlap = overlap
-
-    method.configure = choose
+    method = NotingRehearsal()
     setting = small_setting("class_incremental", dataset=numbered(), workers=2, batch_size=BATCH, **options)
     results = run_here(setting, method)
     stored = numbers(method.buffer.all()["x"])
     return method.incoming, method.replays, stored, weights_of(method), results
 
 
-def seeded(seed):
-    return rehearse(NotingRehearsal, seed=seed)
-
-
 def once():
     """One pass: in each one, other samples fall to a worker."""
-    return rehearse(NotingRehearsal, passes=1)
+    return rehearse(passes=1)
 
 
 def flat(steps):
@@ -94,25 +74,8 @@ def test_the_buffer_is_shared_out_and_each_sample_offered_once(two_workers):
     assert len(flat(answers[0][0]) | flat(answers[1][0])) == N_TRAIN
 
 
-@pytest.mark.parametrize("kind", [NotingRehearsal, NotingDERpp])
-def test_hiding_the_exchange_changes_nothing(two_workers, kind):
-    hidden, exposed = (two_workers.run(rehearse, kind, overlap) for overlap in (True, False))
-    for one, other in zip(hidden, exposed, strict=True):
-        assert one[:3] == other[:3]
-        assert all(map(torch.equal, one[3], other[3]))
-    assert all(map(torch.equal, hidden[0][3], hidden[1][3]))
-
-
-def test_outcome_follows_from_the_seed(two_workers):
-    first, again, other = (two_workers.run(seeded, seed) for seed in (1, 1, 2))
-    for worker in range(2):
-        assert first[worker][:3] == again[worker][:3]
-        assert first[worker][1] != other[worker][1]
-    assert comparable(first[0][4]) == comparable(again[0][4])
-
-
 def test_costs_are_those_of_both(two_workers):
-    results = two_workers.run(rehearse, NotingRehearsal)[0][4]
+    results = two_workers.run(rehearse)[0][4]
     cost = results.cost.rehearsal
     assert cost["stored"] == [11, 10]
     assert [sum(by_class.values()) for by_class in cost["stored_by_class"]] == cost["stored"]

@@ -60,6 +60,7 @@ def test_the_negative_class_is_never_predicted():
 @pytest.mark.parametrize(
     ("cls", "kinds"), [(ClassIncrementalSetting, ("background", "unknown")), (TaskIncrementalSetting, ("background",))]
 )
+@pytest.mark.few(1)
 def test_samples_of_no_class_get_lower_scores(cls, kinds):
     known, background, unknown = split_digits()
     highest = {}

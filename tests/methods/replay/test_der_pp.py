@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.der import DER, DERpp
-from tests.methods.helpers import augmented, batch_of, configured, filled, trained
+from tests.methods.helpers import augmented, batch_of, configured, filled
 from tests.small_runs import run_here, small_setting
 
 
@@ -70,12 +70,6 @@ class Both(EWC, DERpp):
 
 
 class TestComposition:
-    def test_with_elastic_weight_consolidation_both_act(self):
-        both, free = trained(Both(ewc_lambda=5.0)), trained(Both(ewc_lambda=0.0))
-        assert all(map(torch.equal, free, trained(DERpp())))
-        assert not any(map(torch.equal, both, free))
-        assert not any(map(torch.equal, both, trained(EWC(ewc_lambda=5.0))))
-
     def test_the_losses_add_up(self):
         @dataclass
         class Compared(Both):

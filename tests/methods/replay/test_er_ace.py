@@ -1,10 +1,7 @@
-from dataclasses import dataclass
-
 import torch
 
-from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.er_ace import ERACE
-from tests.methods.helpers import augmented, batch_of, configured, filled, trained
+from tests.methods.helpers import augmented, batch_of, configured, filled
 
 PRESENT = (0, 1, 7)
 ABSENT = [2, 3, 4, 5, 6, 8, 9]
@@ -53,15 +50,3 @@ class TestLoss:
         loss.backward()
         assert float(loss.detach()) == 0
         assert not any(bool(p.grad.any()) for p in method.network.parameters())
-
-
-@dataclass
-class Both(EWC, ERACE):
-    """Asymmetric replay, and weights that are held back."""
-
-
-def test_with_elastic_weight_consolidation_both_act():
-    both, free = trained(Both(ewc_lambda=5.0)), trained(Both(ewc_lambda=0.0))
-    assert all(map(torch.equal, free, trained(ERACE())))
-    assert not any(map(torch.equal, both, free))
-    assert not any(map(torch.equal, both, trained(EWC(ewc_lambda=5.0))))

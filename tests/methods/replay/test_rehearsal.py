@@ -136,21 +136,6 @@ class TestComposition:
         assert Both.target is EWC.target
         assert results.cost.buffer_bytes > 2 * 4 * results.cost.parameters
 
-    def test_both_act(self):
-        @dataclass
-        class Both(Rehearsal, EWC):
-            """The other order of the two."""
-
-            target = EWC.target
-
-        matrices = [
-            run_here(small_setting("class_incremental", passes=4), method).accuracy_matrix
-            for method in (Both(ewc_lambda=5.0), Both(ewc_lambda=0.0), Rehearsal(), EWC(ewc_lambda=5.0))
-        ]
-        assert matrices[1] == matrices[2]
-        assert matrices[0] != matrices[1]
-        assert matrices[0] != matrices[3]
-
 
 REHEARSING = [key for key in METHODS if key != "agem" and issubclass(get_method(key), Rehearsal)]
 

@@ -131,6 +131,7 @@ def name_of(options):
 
 class TestEveryPart:
     @pytest.mark.parametrize("options", POLICY_OPTIONS + SAMPLER_OPTIONS, ids=name_of)
+    @pytest.mark.few(6)
     def test_replayed_samples_came_before_and_have_their_labels(self, options):
         method, labels, came = rehearse(**options), numbered().y, {}
         n_replayed = 0
@@ -160,6 +161,7 @@ class TestSeed:
         + [{"buffer_sampler": name} for name in ("class_balanced", "task_balanced", "old_tasks")],
         ids=name_of,
     )
+    @pytest.mark.few(3)
     def test_draws_follow_from_it_whatever_is_learned_and_whoever_else_draws(self, options):
         plain, disturbed = rehearse(**options), rehearse(**options, noise=7, lr=0.001)
         assert plain.seen == disturbed.seen

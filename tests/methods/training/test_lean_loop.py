@@ -100,7 +100,7 @@ class Interrupted(Rehearsal):
 
 @pytest.mark.parametrize("loops", [(True, True), (True, False), (False, True)], ids=["lean", "lean first", "lean last"])
 @pytest.mark.parametrize(("end_at", "validation"), [(3, 0.0), (9, 0.0), (5, 0.25)])
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 def test_either_loop_resumes_a_run_inside_a_phase(loops, validation, end_at, tmp_path, steps):
     """The phase has three passes of four batches, or of three and a validation."""
     options = {"nb_tasks": 2, "dataset": few_digits(n_train=110), "passes": 3, "validation": validation}

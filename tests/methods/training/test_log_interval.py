@@ -53,6 +53,7 @@ def test_a_loss_that_is_no_number_is_told_where_rows_are_rare():
         (Discrete(2), 0.7, 1e6, 1e7),
         (Discrete(2), 1e3, 1e9, 1e10),  # of samples that are not normalised
         (Box(0, np.array([1.0, 1e4]), dtype=np.float32), 0.7, 1e14, 1e15),  # most targets may be far from the largest
+        (Box(np.array([-1e4, -1.0]), 1, dtype=np.float32), 0.7, 1e14, 1e15),
     ],
 )
 def test_a_loss_that_is_far_too_large_is_told(space, first, usable, too_large):

@@ -146,6 +146,7 @@ def test_a_step_calls_the_hooks_in_order_and_is_scored_in_the_first_pass(options
 class TestReusedForward:
     @pytest.mark.parametrize("key", KEYS)
     @pytest.mark.parametrize("cls", [Finetune, Rehearsal])
+    @pytest.mark.few(4)
     def test_it_counts_what_explicit_predictions_count(self, cls, key):
         assert curve(cls(), key) == curve(explicit(cls)(), key)
 

@@ -176,6 +176,7 @@ class TestFiles:
         assert (tmp_path / "run" / "accuracy_curve.png").stat().st_size > 1000
 
     @pytest.mark.parametrize("phases", [0, 1, 2, 3])
+    @pytest.mark.few(1)
     def test_resumed_between_phases(self, tmp_path, phases):
         """Purchases are part of the state: a run that was stopped goes on with what it had bought."""
         whole = run_here(small(), Buyer(buys=[[5, 0, 0, 0, 0, 0], [0, 7, 0, 0, 0, 0]]))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from redwood.core.errors import HiddenError, InvalidPredictionError
+from redwood.core.errors import HiddenError
 from tests.cheats import Honest, refused, run, scores_alike
 
 KEY = "osaka"
@@ -124,11 +124,3 @@ def test_the_place_in_a_batch_tells_nothing():
 def test_episodes_are_not_scored():
     options = {"pretraining": 5, "query_shots": 2, "timesteps": 20}
     assert len(run(KEY, LearnsFromEpisodesOnly(), **options).online_curve) == 20
-
-
-def test_answers_are_checked_when_they_are_given():
-    class Column(Honest):
-        def predict(self, x, task_id):
-            return super().predict(x, task_id).argmax(1)[:, None]
-
-    refused(KEY, Column(), InvalidPredictionError, "predict returned a tensor of shape")
