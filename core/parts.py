@@ -10,8 +10,9 @@ import difflib
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
+from itertools import product
 from typing import Any, TypeVar, get_args
 
 from redwood.core.checks import Options, check_types
@@ -149,13 +150,12 @@ class Kind:
 
     def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
         """The part that a text chooses, with some options; see `make`, and `find` for the errors."""
-        if usual is not None and self.text_of(usual) == text:
-            return replace(usual, **options)
-        part = self.find(text)
+        kept = usual if usual is not None and self.text_of(usual) == text else None
+        part = self.find(text) if kept is None else type(kept)
         unknown = options.keys() - {f.name for f in fields(part)}
         if unknown:
             raise InvalidOptionError(f"--{self.option} {text} has no option {min(unknown)}; leave it out.")
-        return part(**options)
+        return part(**options) if kept is None else replace(kept, **options)
 
     def text_of(self, part: Part) -> str:
         """What chooses the part on the command line."""
@@ -182,12 +182,13 @@ class Kind:
 @cache
 def kinds_of(cls: type[Options]) -> dict[str, Kind]:
     """The fields of a class that hold parts; a subclass that gives such a field another default need not say so."""
-    inherited = [base.__dataclass_fields__ for base in cls.__mro__ if is_dataclass(base)]
     found: dict[str, Kind] = {}
-    for f in fields(cls):
-        for known in inherited:
-            if f.name in known and _KIND in known[f.name].metadata:
-                found.setdefault(f.name, known[f.name].metadata[_KIND])
+    for name, base in product((f.name for f in fields(cls)), cls.__mro__):
+        # A base without fields of its own, such as a mixin, has those of its bases: only own ones count.
+        if name in inspect.get_annotations(base) and "__dataclass_fields__" in vars(base):
+            own = vars(base)["__dataclass_fields__"][name].metadata
+            if _KIND in own:
+                found.setdefault(name, own[_KIND])
     return found
 
 
@@ -234,6 +235,15 @@ def owners_of(option: str, cls: type[Options]) -> list[str]:
             part = kind.find(choice)
             inside = [f"--{name} {choice} {inner}" for inner in owners_of(option, part)]
             found += [f"--{name} {choice}"] if option in option_fields(part) else inside
+    return found
+
+
+def all_options(cls: type[Options], setting: type) -> set[str]:
+    """Names of the options of a class, and of every part that it may choose under a setting."""
+    found = set(option_fields(cls))
+    for kind in kinds_of(cls).values():
+        for part in map(kind.find, kind.offered_under(setting)):
+            found |= all_options(part, setting)
     return found
 
 

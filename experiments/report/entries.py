@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from redwood.core.parts import all_options
 from redwood.engine.names import short_names
 from redwood.engine.pair_results import PairResults, RunKey, run_key
 from redwood.engine.run import Run
@@ -153,7 +154,7 @@ def _numbered(entries: Sequence[Entry]) -> list[Entry]:
 def _setting_options(setting: str) -> set[str]:
     """Options that belong to a setting; of one in a file, which is not imported, those that built-in ones have."""
     names = [setting] if setting in SETTINGS else list(SETTINGS)
-    return {f.name for name in names for f in fields(get_setting(name))}
+    return set().union(*(all_options(get_setting(name), get_setting(name)) for name in names))
 
 
 def _tell_apart(names: Sequence[str], options: Sequence[Options]) -> list[str]:

@@ -11,6 +11,7 @@ from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import AllTasks
 from redwood.settings.protocols import FixedStream
 from tests.children import alive, earlier_children  # noqa: F401  # a fixture
 from tests.label_sets import few_label_sets
@@ -27,7 +28,7 @@ CASES = {
     "in order, repeated": ("continual", {"passes": 3, "validation": 0.2}, Finetune),
     "labels late": ("online_class_incremental", {"label_delay": 2}, Finetune),
     "labels on request": ("label_budget", {"label_budget": 0.5, "label_delay": 1}, partial(Finetune, consistency=0.5)),
-    "learning curve": ("task_incremental", {"lca": 2}, Finetune),
+    "learning curve": ("task_incremental", {"eval_tasks": AllTasks(lca=2)}, Finetune),
     "rotated": ("domain_incremental", {"stream": "rotated"}, Finetune),
     "clients": ("federated_class_incremental", {}, FedAvg),
 }

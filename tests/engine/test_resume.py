@@ -67,6 +67,7 @@ from redwood.methods.streaming.ncm import NCM
 from redwood.methods.streaming.ranpac import RanPAC
 from redwood.methods.streaming.slda import SLDA
 from redwood.methods.training import callbacks
+from redwood.settings import AllTasks, Auto
 from redwood.settings.results import Results
 from tests.cli.command import content
 from tests.label_sets import few_label_sets
@@ -168,7 +169,7 @@ CASES = {
     ),
     "dropout": ("class_incremental", {}, partial(normalised, Rehearsal, buffer_size=20)),
     "validation": ("class_incremental", {"validation": 0.3}, Finetune),
-    "learning curves": ("task_incremental", {"lca": 3}, Finetune),
+    "learning curves": ("task_incremental", {"eval_tasks": AllTasks(lca=3)}, Finetune),
     "validation, async": (
         "class_incremental",
         {"batch_size": 32, "validation": 0.3},
@@ -320,7 +321,7 @@ CASES = {
         {"dataset": few_label_sets(), "nb_tasks": None},
         partial(compose(EWC, Rehearsal), buffer_size=20, buffer_policy="partitioning", fisher_samples=10),
     ),
-    "long tail": ("class_incremental", {"imbalance": "long_tail:3"}, partial(Rehearsal, buffer_size=20)),
+    "long tail": ("class_incremental", {"stream": Auto(imbalance="long_tail:3")}, partial(Rehearsal, buffer_size=20)),
     "no network": ("class_incremental", {}, Counting),
     "no state": ("class_incremental", {}, Random),
 }

@@ -16,7 +16,7 @@ from redwood.engine import loop
 from redwood.experiments.runner import execute, resume_run
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
-from redwood.settings import Dataset, get_setting
+from redwood.settings import ClassSplit, Dataset, TaskList, get_setting
 from redwood.settings.earlier import Earlier
 from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
@@ -213,7 +213,7 @@ class TestNamesOfAListOfDataSets:
         ]
         (tmp_path / "tasks.yaml").write_text("\n".join(lines))
         cls = get_setting("domain_incremental")
-        stream = cls(stream="tasks", stream_file=str(tmp_path / "tasks.yaml")).open_stream()
+        stream = cls(stream=TaskList(stream_file=str(tmp_path / "tasks.yaml"))).open_stream()
         assert stream.class_names() == ("dent / ok", "scratch")
 
     def test_listed_classes_share_outputs_by_their_places_whatever_their_names(self, tmp_path):
@@ -241,7 +241,7 @@ def listed(folder, *tasks):
         np.savez(folder / f"{number}.npz", x=np.stack([y, y], 1).astype(np.float32), y=y, class_names=np.array(names))
     lines = [f"- {{dataset: {folder / f'{n}.npz'}, classes: {classes}}}\n" for n, (_, classes) in enumerate(tasks)]
     (folder / "tasks.yaml").write_text("".join(lines).replace(", classes: []", ""))
-    return get_setting("domain_incremental")(stream="tasks", stream_file=str(folder / "tasks.yaml")).open_stream()
+    return get_setting("domain_incremental")(stream=TaskList(stream_file=str(folder / "tasks.yaml"))).open_stream()
 
 
 def named(path, *names):
@@ -307,13 +307,15 @@ class TestClassesAreMatchedByLabel:
     def test_classes_of_a_split_share_outputs_by_name_or_else_by_place(self, folder):
         data = in_memory([0, 3])
         both = Dataset.from_arrays(data.x, data.y, data.x, data.y, class_names=data.class_names)
-        stream = setting_of("domain_incremental", both, nb_tasks=2, class_order=[3, 0, 1, 2]).open_stream()
+        stream = setting_of(
+            "domain_incremental", both, nb_tasks=2, stream=ClassSplit(class_order=[3, 0, 1, 2])
+        ).open_stream()
         assert stream.class_names() == ("torn / ok", "dent / scratch")
         known = extended(stream, "domain_incremental", in_memory([2]), nb_tasks=1)
         assert known.class_names() == stream.class_names() and wrong_samples(known, "arrays") == 0
         x, y = data.x[:40], data.y[:40] % 2
         others = Dataset.from_arrays(x, y, x, y, class_names=["a", "b"])
-        split = extended(stream, "domain_incremental", others, nb_tasks=1, class_order=[1, 0])
+        split = extended(stream, "domain_incremental", others, nb_tasks=1, stream=ClassSplit(class_order=[1, 0]))
         assert split.class_names() == ("torn / ok / b", "dent / scratch / a")
 
 
