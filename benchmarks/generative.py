@@ -24,7 +24,7 @@ from common import RESULTS, environment, markdown_table, write
 from torch import Tensor
 
 from redwood.methods import CAda, Finetune, Fixed, GenerativeRehearsal, LwF, Method, Rehearsal
-from redwood.settings import ClassIncrementalSetting, get_setting
+from redwood.settings import ClassIncrementalSetting, ClassSplit, get_setting
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
@@ -118,7 +118,11 @@ def adapter(seeds: int) -> Found:
             found, changes = [], []
             for seed in range(seeds):
                 method = make()
-                found.append(ClassIncrementalSetting(increment=increment, seed=seed).apply(method, **RUN_OPTIONS))
+                found.append(
+                    ClassIncrementalSetting(stream=ClassSplit(increment=increment), seed=seed).apply(
+                        method, **RUN_OPTIONS
+                    )
+                )
                 changes += [method.change()] if isinstance(method, Watched) else []
             final = [[value or 0.0 for value in results.accuracy_matrix[-1]] for results in found]
             later = increment[1:]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from redwood.buffers import RehearsalBuffer
 from redwood.methods.networks import build_network
+from redwood.settings import ClassSplit
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.tree import OnlineClassIncrementalSetting
 
@@ -67,7 +68,7 @@ class Case:
     def _setting(self) -> OnlineClassIncrementalSetting:
         order = list(range(self.data.n_classes))
         return OnlineClassIncrementalSetting(
-            dataset=self.data, nb_tasks=NB_TASKS, class_order=order, batch_size=self._batch_size
+            dataset=self.data, nb_tasks=NB_TASKS, stream=ClassSplit(class_order=order), batch_size=self._batch_size
         )
 
     def by_hand(self, *, note_steps: bool = False, predict_first: bool = False) -> Timing:

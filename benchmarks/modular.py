@@ -37,7 +37,7 @@ from redwood.branches.modular.mntdp import MNTDP, Composable
 from redwood.branches.modular.path_search import PathSearch
 from redwood.engine.figures.ranking import plot_comparison
 from redwood.methods.networks import Scale
-from redwood.settings import TaskIncrementalSetting
+from redwood.settings import SMinus, TaskIncrementalSetting
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
 
@@ -196,7 +196,7 @@ def ending() -> Found:
             for method in methods:
                 method.library = folder
             run("s_minus", methods[0], 0, nb_tasks=2)
-            later = run("s_minus", methods[1], 0, first_task=2)
+            later = run("s_minus", methods[1], 0, stream=SMinus(first_task=2))
         reused = [[path["reused"] for path in one.paths] for one in (whole, *methods)]
         rows.append(
             {

@@ -26,7 +26,7 @@ from redwood.engine.figures.drawing import COLOURS, new_figure, save_figure, sty
 from redwood.methods.baselines import Finetune, Joint
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings import ClassIncrementalSetting, CumulativeSetting, OnlineTraditionalSetting
+from redwood.settings import Auto, ClassIncrementalSetting, CumulativeSetting, OnlineTraditionalSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results
 from redwood.settings.scores.measure import LABEL_GROUPS, LABEL_SCORES, SUFFIXES
@@ -74,7 +74,9 @@ def labelled(n: int) -> Dataset:
 
 def arrivals(seed: int, per_class: int, imbalance: str = "") -> torch.Tensor:
     """The labels of an iid stream in the order in which they come."""
-    setting = OnlineTraditionalSetting(dataset=labelled(per_class), imbalance=imbalance, seed=seed, batch_size=10)
+    setting = OnlineTraditionalSetting(
+        dataset=labelled(per_class), stream=Auto(imbalance=imbalance), seed=seed, batch_size=10
+    )
     (phase,) = setting.phases()
     return torch.cat([batch.y for batch in phase.train])
 

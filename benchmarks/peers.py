@@ -28,7 +28,8 @@ from redwood.methods import get_method
 from redwood.methods.networks import build_network
 from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting
 from redwood.settings.data.catalog import load_dataset
-from redwood.settings.streams.tasks import TaskOptions, make_tasks
+from redwood.settings.streams.cuts import ClassSplit, Permuted
+from redwood.settings.streams.tasks import Cut, make_tasks
 
 SEEDS, TUNING_SEEDS = range(5), (100, 101)
 LR, BATCH_SIZE, PASSES, NB_TASKS, MEMORY = 0.05, 32, 10, 5, 50
@@ -94,15 +95,8 @@ def our_accuracy(contest: Contest, strength: float, seed: int) -> float:
 def their_accuracy(contest: Contest, strength: float, seed: int) -> float:
     """Average accuracy in Avalanche, on the tasks and from the weights that redwood begins with."""
     data = load_dataset("digits", Path("data"), seed, 0)
-    options = TaskOptions(
-        stream="class_split" if contest.stream == CLASSES else "permuted",
-        num_tasks=NB_TASKS,
-        increment=[],
-        class_order=[],
-        shared_outputs=contest.stream == PERMUTED,
-        seed=seed,
-    )
-    tasks, n_outputs = make_tasks(data, options)
+    stream = ClassSplit() if contest.stream == CLASSES else Permuted()
+    tasks, n_outputs = make_tasks(data, stream, Cut(NB_TASKS, contest.stream == PERMUTED, seed))
     train = [_samples(data.x, data.y, task, task.rows) for task in tasks]
     test = [_samples(data.x_test, data.y_test, task, task.rows_test) for task in tasks]
     seed_everything(seed, "weights")

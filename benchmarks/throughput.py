@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from redwood.buffers import RehearsalBuffer
 from redwood.methods.networks import build_network
+from redwood.settings import ClassSplit
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.tree import OnlineClassIncrementalSetting
 
@@ -73,7 +74,10 @@ class Variants:
 
     def _setting(self) -> OnlineClassIncrementalSetting:
         return OnlineClassIncrementalSetting(
-            dataset=self._data, nb_tasks=NB_TASKS, class_order=list(range(10)), batch_size=self._batch_size
+            dataset=self._data,
+            nb_tasks=NB_TASKS,
+            stream=ClassSplit(class_order=list(range(10))),
+            batch_size=self._batch_size,
         )
 
     def _network(self) -> nn.Module:

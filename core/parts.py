@@ -11,7 +11,8 @@ import inspect
 import math
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
+from itertools import product
 from typing import Any, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
@@ -198,12 +199,13 @@ _kinds_of: WeakKeyDictionary[type[Options], dict[str, Kind]] = WeakKeyDictionary
 
 
 def _read_kinds(cls: type[Options]) -> dict[str, Kind]:
-    inherited = [base.__dataclass_fields__ for base in cls.__mro__ if is_dataclass(base)]
     found: dict[str, Kind] = {}
-    for f in fields(cls):
-        for known in inherited:
-            if f.name in known and _KIND in known[f.name].metadata:
-                found.setdefault(f.name, known[f.name].metadata[_KIND])
+    for name, base in product((f.name for f in fields(cls)), cls.__mro__):
+        # A base without fields of its own, such as a mixin, has those of its bases: only own ones count.
+        if name in inspect.get_annotations(base) and "__dataclass_fields__" in vars(base):
+            own = vars(base)["__dataclass_fields__"][name].metadata
+            if _KIND in own:
+                found.setdefault(name, own[_KIND])
     return found
 
 
@@ -257,12 +259,13 @@ def option_fields(cls: type[Options]) -> list[str]:
     return [f.name for f in fields(cls) if f.init and f.metadata.get("cmd", True)]
 
 
-def all_options(cls: type[Options]) -> set[str]:
-    """Names of the options that a class and all parts that it may choose have on the command line."""
-    found = {*option_fields(cls)}
+def all_options(cls: type[Options], setting: type | None = None) -> set[str]:
+    """Names of the options of a class, and of every part that it may choose, under a setting or anywhere."""
+    found = set(option_fields(cls))
     for kind in kinds_of(cls).values():
         for part in kind.choices().values():
-            found |= all_options(part)
+            if setting is None or part.why_unsuitable(setting) is None:
+                found |= all_options(part, setting)
     return found
 
 

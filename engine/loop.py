@@ -152,7 +152,7 @@ def _train_phases(parts: _Parts, started: float, resumed: bool) -> float:
         if resumed or run.context.earlier is not None:
             run.reporter.note(_where_it_goes_on(parts, resumed))
         if not resumed:
-            if run.context.earlier is None and setting.eval_tasks != "none":
+            if run.context.earlier is None and setting.eval_tasks.tests:
                 with _evaluation_timed(state):
                     state.untrained = stream.baseline(method)
             _save(parts)
@@ -211,10 +211,10 @@ def _run_phase(parts: _Parts, index: int) -> dict[str, float]:
     state.training_time_s += run.phase_seconds()
     seen = stream.tasks_seen(index)
     with _evaluation_timed(state):
-        if setting.eval_tasks == "none":
+        if not setting.eval_tasks.tests:
             scores = Scores([None] * stream.num_tasks)
         else:
-            scores = stream.evaluate(method, seen if setting.eval_tasks == "seen" else None)
+            scores = stream.evaluate(method, None if setting.eval_tasks.ahead else seen)
         details = stream.phase_over(index, method, scores)
         with FlopCounterMode(display=False) as counter:
             held_out = stream.validate(method, index) or []

@@ -24,9 +24,9 @@ from redwood.experiments.jobs import Failure, Job, settled
 from redwood.experiments.launchers.choice import LaunchOptions
 from redwood.experiments.monitor import make_monitor
 from redwood.experiments.options import Options, parse_pairs
-from redwood.experiments.pairs import Pair, has_class_order
+from redwood.experiments.pairs import Pair
 from redwood.experiments.paper_tables import TABLES
-from redwood.experiments.plan import ComparisonPlan
+from redwood.experiments.plan import ComparisonPlan, has_class_order
 from redwood.experiments.report.comparison import source_of_comparison
 from redwood.experiments.report.page import REPORT, write_report
 from redwood.experiments.report.sweeps import is_finished_sweep
@@ -69,7 +69,7 @@ def compare(
     """
     pairs, parsed = _without_pinned(pairs, parse_pairs(pairs, arguments), console)
     refuse_one_id(_first(parsed).run)
-    if _first(parsed).setting.eval_tasks == "none":
+    if not _first(parsed).setting.eval_tasks.tests:
         raise UsageError("--eval_tasks none leaves a comparison without scores; leave it out.")
     given = _first(parsed).run.run_dir
     folder = new_run_dir(label_of(pairs[0]) if len(pairs) == 1 else "comparison") if given is None else Path(given)
@@ -138,7 +138,8 @@ def _run_and_report(
         if isinstance(options, RedwoodError):
             console.print(Text(f"{pair.setting} / {pair.method}, left out: {options}", style="bold"), soft_wrap=True)
     if plan.n_orders is not None:
-        for setting in dict.fromkeys(pair.setting for pair in plan.pairs if not has_class_order(pair)):
+        unordered = (pair.setting for pair in plan.pairs if not has_class_order(pair, plan.arguments))
+        for setting in dict.fromkeys(unordered):
             text = f"--class_orders {plan.n_orders} repeats nothing under {setting}, which has no order of classes"
             console.print(Text(text), soft_wrap=True)
     by_pair = list(plan.jobs(parsed))

@@ -94,9 +94,8 @@ def choose(cls: type[Any], arguments: Sequence[str], title: str = "", text: str 
 
 
 def given_value(arguments: Sequence[str], name: str) -> str | None:
-    """The value that is given to an option, as text; None if it is not given."""
-    for position in reversed(range(len(arguments))):  # as for argparse, the last one counts
-        argument = arguments[position]
+    """The value that is given to an option, as text, of several the last one; None if it is not given."""
+    for position, argument in reversed(list(enumerate(arguments))):
         if argument.startswith(f"--{name}="):
             return argument.partition("=")[2]
         if argument == f"--{name}" and position + 1 < len(arguments):

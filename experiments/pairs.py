@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar
 
@@ -80,20 +80,15 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
 
 
 def _used_options(setting: type[Setting]) -> set[str]:
-    """The options that decide something under a setting."""
-    return {f.name for f in fields(setting)} - setting.unused_options.keys()
-
-
-def has_class_order(pair: Pair) -> bool:
-    """Whether the setting of a pair has an order of classes that a seed can draw."""
-    return "class_order_seed" in _used_options(pair.load()[0])
+    """The options that decide something under a setting, those of parts included."""
+    return all_options(setting, setting) - setting.unused_options.keys()
 
 
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:
     """Those of the pairs that have all given options which a setting of one of them has; and why the others are not."""
     given = option_names(arguments)
     of_settings = {pair.setting: _used_options(pair.load()[0]) for pair in pairs}
-    of_methods = {pair.method: all_options(pair.load()[1]) for pair in pairs}
+    of_methods = {pair.method: all_options(pair.load()[1], pair.load()[0]) for pair in pairs}
     known = set().union(*of_settings.values())
     meant, reasons = [], []
     for pair in pairs:

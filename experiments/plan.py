@@ -1,6 +1,6 @@
 """What a comparison was asked for, as a file in its folder, so that it can be gone on with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -10,14 +10,14 @@ from redwood.core.checks import LARGEST_SEED
 from redwood.core.errors import RedwoodError
 from redwood.core.files import plain
 from redwood.core.imports import allow
-from redwood.core.parts import flat
+from redwood.core.parts import flat, option_fields
 from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.engine.folder import RunFolder
 from redwood.experiments.arguments import MOST_RUNS, UsageError, option_names
 from redwood.experiments.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.resources import resources_needed
-from redwood.experiments.options import Options
-from redwood.experiments.pairs import Pair, has_class_order
+from redwood.experiments.options import Options, choose
+from redwood.experiments.pairs import Pair
 from redwood.experiments.plan_file import read_plan, write_plan
 from redwood.experiments.runner import label_of, refuse_other_results
 from redwood.experiments.trust import options_of, refuse_untrusted
@@ -87,10 +87,10 @@ class ComparisonPlan:
                 f"--class_orders {self.n_orders} draws the order of the classes, and --{option} sets it; "
                 "leave one of them out."
             )
-        if not any(has_class_order(pair) for pair in self.pairs):
+        if not any(has_class_order(pair, self.arguments) for pair in self.pairs):
             raise UsageError(
-                f"--class_orders {self.n_orders} has no effect under {self.pairs[0].setting}, whose tasks are not made "
-                "of classes; leave it out."
+                f"--class_orders {self.n_orders} needs tasks that are made of classes, unlike those of "
+                f"{self.pairs[0].setting}; leave it out."
             )
 
     def refuse_too_many(self, first_seed: int) -> None:
@@ -170,8 +170,9 @@ class ComparisonPlan:
         for pair, options in zip(self.pairs, parsed, strict=True):
             if isinstance(options, Options):
                 for seed, order in self._repeats(pair, options):
-                    drawn: dict[str, Any] = {} if order is None else {"class_order_seed": order}
-                    yield replace(options, setting=replace(options.setting, seed=seed, **drawn))
+                    setting: Any = options.setting
+                    drawn = {} if order is None else {"stream": replace(setting.stream, class_order_seed=order)}
+                    yield replace(options, setting=replace(setting, seed=seed, **drawn))
 
     def _repeats(self, pair: Pair, options: Options) -> list[tuple[int, int | None]]:
         """The seed and the seed of the class order of each run of a pair.
@@ -180,7 +181,7 @@ class ComparisonPlan:
         and the orders would not be independent.
         """
         first = options.setting.seed
-        if self.n_orders is None or not has_class_order(pair):
+        if self.n_orders is None or not has_class_order(pair, self.arguments):
             return [(seed, None) for seed in range(first, first + self.n_seeds)]
         return [(first + number, number // self.n_seeds) for number in range(self.n_orders * self.n_seeds)]
 
@@ -210,6 +211,12 @@ class ComparisonPlan:
             label if labels.count(label) == 1 else f"{label}-{1 + labels[:number].count(label)}"
             for number, label in enumerate(labels)
         ]
+
+
+def has_class_order(pair: Pair, arguments: Sequence[str]) -> bool:
+    """Whether the stream that the arguments choose for a pair has an order of classes that a seed can draw."""
+    chosen = choose(pair.load()[0], arguments)
+    return any("class_order_seed" in option_fields(part.cls) for part in chosen.all())
 
 
 def lasting(pair: Pair) -> Pair:

@@ -68,7 +68,7 @@ def print_untested(runs: Iterable[Results], console: Console) -> None:
     untested = [run for run in runs if not run.all_tested]
     if not untested:
         return
-    if not any(run.tested for run in untested) or any(run.config.get("eval_tasks") == "none" for run in untested):
+    if not any(run.tested for run in untested) or any(run.options.get("eval_tasks") == "none" for run in untested):
         note = f"{NOT_DEFINED} was not measured: --eval_tasks none tests no task."
     elif all("extends" in run.config for run in untested):
         note = f"{NOT_DEFINED} was not measured: these tasks came when the run was extended."

@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.settings.base import Setting
     from redwood.settings.batch import Batch
     from redwood.settings.data.dataset import Dataset
+    from redwood.settings.eval_tasks import AllTasks, SeenTasks
     from redwood.settings.federated import FederatedClassIncrementalSetting
     from redwood.settings.lookup import get_setting
     from redwood.settings.osaka.setting import OsakaSetting
@@ -58,6 +59,9 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
         TaskIncrementalRLSetting,
         TraditionalRLSetting,
     )
+    from redwood.settings.streams.cuts import Auto, ClassSplit, Contexts, Instances, Ordered, Permuted, Rotated
+    from redwood.settings.streams.task_lists import SIn, SLong, SMinus, SOut, SPl, SPlus, TaskList
+    from redwood.settings.streams.transitions import Abrupt, Blurry, Gradual
     from redwood.settings.supervised import SupervisedSetting
     from redwood.settings.tree import (
         ClassIncrementalSetting,
@@ -86,10 +90,16 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
 __all__ = [
     "ENTRY_POINTS",
     "SETTINGS",
+    "Abrupt",
     "AcquisitionSetting",
+    "AllTasks",
     "Assumptions",
+    "Auto",
     "Batch",
+    "Blurry",
     "ClassIncrementalSetting",
+    "ClassSplit",
+    "Contexts",
     "ContinualRLSetting",
     "ContinualSetting",
     "CumulativeSetting",
@@ -106,7 +116,9 @@ __all__ = [
     "DistributedTraditionalSetting",
     "DomainIncrementalSetting",
     "FederatedClassIncrementalSetting",
+    "Gradual",
     "IncrementalRLSetting",
+    "Instances",
     "LabelBudgetSetting",
     "MultiTaskRLSetting",
     "MultiTaskSetting",
@@ -115,17 +127,28 @@ __all__ = [
     "OnlineDomainIncrementalSetting",
     "OnlineTaskIncrementalSetting",
     "OnlineTraditionalSetting",
+    "Ordered",
     "OsakaSetting",
+    "Permuted",
     "Phase",
     "ReinforcementPhase",
     "ReinforcementSetting",
     "Results",
+    "Rotated",
+    "SIn",
+    "SLong",
+    "SMinus",
+    "SOut",
+    "SPl",
+    "SPlus",
+    "SeenTasks",
     "Setting",
     "SupervisedSetting",
     "TaskAgnosticRLSetting",
     "TaskAgnosticSetting",
     "TaskIncrementalRLSetting",
     "TaskIncrementalSetting",
+    "TaskList",
     "TraditionalRLSetting",
     "TraditionalSetting",
     "get_setting",
@@ -134,6 +157,25 @@ __all__ = [
 
 # What `__getattr__` loads when it is asked for.
 _LAZY = {
+    "Abrupt": "redwood.settings.streams.transitions:Abrupt",
+    "Blurry": "redwood.settings.streams.transitions:Blurry",
+    "Gradual": "redwood.settings.streams.transitions:Gradual",
+    "SIn": "redwood.settings.streams.task_lists:SIn",
+    "SLong": "redwood.settings.streams.task_lists:SLong",
+    "SMinus": "redwood.settings.streams.task_lists:SMinus",
+    "SOut": "redwood.settings.streams.task_lists:SOut",
+    "SPl": "redwood.settings.streams.task_lists:SPl",
+    "SPlus": "redwood.settings.streams.task_lists:SPlus",
+    "TaskList": "redwood.settings.streams.task_lists:TaskList",
+    "Auto": "redwood.settings.streams.cuts:Auto",
+    "ClassSplit": "redwood.settings.streams.cuts:ClassSplit",
+    "Contexts": "redwood.settings.streams.cuts:Contexts",
+    "Instances": "redwood.settings.streams.cuts:Instances",
+    "Ordered": "redwood.settings.streams.cuts:Ordered",
+    "Permuted": "redwood.settings.streams.cuts:Permuted",
+    "Rotated": "redwood.settings.streams.cuts:Rotated",
+    "AllTasks": "redwood.settings.eval_tasks:AllTasks",
+    "SeenTasks": "redwood.settings.eval_tasks:SeenTasks",
     "Assumptions": "redwood.settings.assumptions:Assumptions",
     "Batch": "redwood.settings.batch:Batch",
     "Dataset": "redwood.settings.data.dataset:Dataset",

@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeGuard, cast
 
-from redwood.core.checks import check_choice, check_types, refuse_untyped_options, refuse_unused
+from redwood.core.checks import check_types, refuse_untyped_options, refuse_unused
 from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError, PinnedOptionError
 from redwood.core.overrides import refuse_taken_options
-from redwood.core.parts import Sealed, check_suitable, make_parts
+from redwood.core.parts import Sealed, check_suitable, kinds_of, make_parts
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
+from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.protocols import AnyPhase, Learner, Stream
 from redwood.settings.results import Results
 from redwood.settings.scores.answers import Space
 from redwood.settings.table import name_of_setting, not_below
-
-EVAL_TASKS = ("all", "seen", "none")
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Setting(Sealed):
     seed: int = 0  # decides task order, splits, initial weights, shuffling and buffer draws
     # None means the default of the node. `__post_init__` puts it in, so a finished setting holds a number.
     workers: int = cast("int", None)  # worker processes that share the stream (default: 1; distributed settings: 2)
-    eval_tasks: str = "all"  # tasks that are tested after each phase: all, those seen so far, or none
+    eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
 
     def __init_subclass__(cls, **added: object) -> None:
         """Merge the assumptions of the bases with the added ones.
@@ -66,7 +65,6 @@ class Setting(Sealed):
         if self.seed < 0:
             raise InvalidOptionError(f"--seed {self.seed} has to be at least 0.")
         self.workers = self.resolve("workers", self.workers, default=1)
-        check_choice(self, "eval_tasks", EVAL_TASKS)
 
     def resolve(self, name: str, value: int | None, default: int) -> int:
         """The value of a free parameter (`workers`, `passes`).
@@ -165,13 +163,14 @@ class Setting(Sealed):
                 )
 
     def for_method(self) -> Self:
-        """A view that is safe to hand to a method: hidden fields are None, and it opens no stream."""
+        """A view that is safe to hand to a method: hidden fields are None, parts are names, and it opens no stream."""
         view = copy.copy(self)
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, list | dict) and _is_plain(value):
                 vars(view)[f.name] = copy.deepcopy(value)
-        vars(view).update(dict.fromkeys(self.hidden_fields()), _is_view=True)
+        names = {name: kind.text_of(getattr(self, name)) for name, kind in kinds_of(type(self)).items()}
+        vars(view).update(names | dict.fromkeys(self.hidden_fields()), _is_view=True)
         return view
 
     def hidden_fields(self) -> frozenset[str]:

@@ -15,7 +15,7 @@ from redwood.settings.classes import Classes, agreed, numbers
 from redwood.settings.data.arrays import Samples
 from redwood.settings.data.dataset import Dataset, are_numbers, shortened
 from redwood.settings.data.form import stored_alike, with_channel
-from redwood.settings.streams.tasks import SupervisedTask
+from redwood.settings.streams.tasks import StreamPart, SupervisedTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,13 @@ class Joined(NamedTuple):
 
 
 def join(
-    earlier: Earlier, data: Dataset, tasks: Sequence[SupervisedTask], n_outputs: int, *, shared: bool, kind: str
+    earlier: Earlier,
+    data: Dataset,
+    tasks: Sequence[SupervisedTask],
+    n_outputs: int,
+    *,
+    shared: bool,
+    stream: StreamPart,
 ) -> Joined:
     """Put new tasks behind those of an earlier run.
 
@@ -87,7 +93,7 @@ def join(
         tasks: The new tasks.
         n_outputs: Outputs of the new tasks.
         shared: Whether all tasks share their outputs.
-        kind: What the new tasks were made by, such as `class_split`.
+        stream: What made the new tasks.
 
     Raises:
         DataError: If the new targets have another form than the earlier ones, or it cannot be told which of the new
@@ -95,7 +101,7 @@ def join(
     """
     _check_kind(earlier, data)
     names = () if data.is_regression else _in_words_of_the_run(earlier.classes, data, shared)
-    outputs, classes = _outputs(earlier.classes, names, tasks, n_outputs, data, shared=shared, kind=kind)
+    outputs, classes = _outputs(earlier.classes, names, tasks, n_outputs, data, shared=shared, stream=stream)
     new = [replace(task, label_map=own) for task, own in zip(tasks, outputs, strict=True)]
     if earlier.known is None:
         nothing = torch.empty(0, dtype=torch.long)
@@ -190,7 +196,7 @@ def _outputs(
     data: Dataset,
     *,
     shared: bool,
-    kind: str,
+    stream: StreamPart,
 ) -> tuple[list[Tensor], Classes]:
     """The output of each label (K_new,) in each of the new tasks, and the classes of all outputs."""
     if data.is_regression:
@@ -199,8 +205,8 @@ def _outputs(
         return [_same_labels(old, names, data)] * len(tasks), old
     known = set(chain.from_iterable(old.outputs))
     outputs = [dict.fromkeys(own) for own in old.outputs]
-    by_place = shared and kind == "class_split" and any(len(own) > 1 for own in outputs) and known.isdisjoint(names)
-    if by_place or (kind in ("permuted", "rotated") and not shared):
+    by_place = shared and stream.splits_classes and any(len(own) > 1 for own in outputs) and known.isdisjoint(names)
+    if by_place or (stream.transforms and not shared):
         # Of a split, the classes of one place share an output; and samples that are moved have outputs of their own.
         first = 0 if by_place else len(outputs)
         label_maps = [task.label_map + first for task in tasks]

@@ -1,15 +1,15 @@
 """The node of federated learning: clients with samples of their own, which train in rounds."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import floor
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from typing_extensions import override
 
 from redwood.core.checks import check_positive, check_range, check_types
 from redwood.core.errors import InvalidOptionError, PinnedOptionError
 from redwood.settings.assumptions import Range
+from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.federated_stream import FederatedStream
 from redwood.settings.supervised_stream import SupervisedStream
 from redwood.settings.tree import ClassIncrementalSetting
@@ -20,11 +20,8 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
     """Class-incremental learning of clients that keep their samples, in rounds."""
 
     stream_type: ClassVar[type[SupervisedStream]] = FederatedStream
-    unused_options: ClassVar[Mapping[str, str]] = {
-        "lca": "which has no mini-batches of one learner to count",
-        "label_delay": "whose clients hold the samples, which are no stream in one pass",
-    }
 
+    eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
     clients: int = cast("int", None)  # parties that hold the training samples, as many each (default: 10)
     # concentration of the Dirichlet distribution of a client's classes: the smaller, the fewer classes a client has
     client_skew: float = 1.0

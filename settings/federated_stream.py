@@ -1,8 +1,7 @@
 """The stream of a federated setting: its training samples lie with clients, which train in rounds."""
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from typing_extensions import override
@@ -11,28 +10,16 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import FREE
-from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.entries import Entries
 from redwood.settings.protocols import Learner
 from redwood.settings.sharded_stream import check_one_class_each
 from redwood.settings.streams.clients import ClientSequence, Schedule, draw_rounds
+from redwood.settings.streams.held_out import HeldOut
 from redwood.settings.streams.partition import dirichlet_owners
-from redwood.settings.streams.phases import SupervisedOptions
 from redwood.settings.supervised_stream import SupervisedStream
 
-
-class FederatedOptions(SupervisedOptions, Protocol):
-    """The options of a federated setting."""
-
-    clients: int
-    client_skew: float
-    rounds: int
-    participation: float
-    local_passes: int
-
-    @property
-    def clients_per_round(self) -> int:
-        """Number of clients that train in a round."""
+if TYPE_CHECKING:
+    from redwood.settings.federated import FederatedClassIncrementalSetting
 
 
 class FederatedStream(SupervisedStream):
@@ -41,23 +28,24 @@ class FederatedStream(SupervisedStream):
     A client that holds no samples of a task takes no part in its phase. A method whose target promises clients gets
     each client as a whole: with several workers, client c trains on worker c % W. Other methods train on the clients'
     batches in turn, as if the samples had been sent to the server. Several workers then share each batch, so that a
-    client needs at least one sample for each of them to take part.
+    client needs at least one sample for each of them to take part. There is no stream if there are more clients than
+    samples, or samples without classes.
     """
 
-    def __init__(self, setting: FederatedOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
-        """Cut `data` into tasks and phases, and these into the samples of the clients; see `SupervisedStream`.
+    _setting: "FederatedClassIncrementalSetting"
 
-        Raises:
-            InvalidOptionError: If there are more clients than samples, or the samples have no classes.
-        """
-        super().__init__(setting, data, names)
-        check_one_class_each(f"--client_skew {setting.client_skew}", data)
-        self._federated = setting
-        n_samples = sum(map(len, self._phases))
+    @override
+    def _split_into_phases(self) -> tuple[list[Entries], list[HeldOut]]:
+        setting = self._setting
+        check_one_class_each(f"--client_skew {setting.client_skew}", self._data)
+        phases, held_out = super()._split_into_phases()
+        n_samples = sum(map(len, phases))
         if n_samples < setting.clients:
             raise InvalidOptionError(
-                f"--clients {setting.clients} is more than the {n_samples} training samples of {data.name}; use fewer."
+                f"--clients {setting.clients} is more than the {n_samples} training samples of {self._data.name}; use "
+                "fewer."
             )
+        return phases, held_out
 
     @override
     def _can_keep_order(self) -> bool:
@@ -66,7 +54,7 @@ class FederatedStream(SupervisedStream):
     @cached_property
     def client_of_samples(self) -> list[Tensor]:
         """The client of each training sample (n,) of each phase."""
-        setting, stream = self._federated, Entries.concatenate(self._phases)
+        setting, stream = self._setting, Entries.concatenate(self._phases)
         n, clients = len(stream), setting.clients
         quotas = [n // clients + (client < n % clients) for client in range(clients)]
         seed = derive_seed(setting.seed, "clients")
@@ -75,7 +63,7 @@ class FederatedStream(SupervisedStream):
 
     @override
     def _batches(self, index: int, learner: Learner | None) -> ClientSequence:
-        setting, seed = self._federated, derive_seed(self._setting.seed, "rounds", self.first_task + index)
+        setting, seed = self._setting, derive_seed(self._setting.seed, "rounds", self.first_task + index)
         whole = learner is not None and learner.target.assumptions.clients != FREE
         least = 1 if whole else world_size()
         owners = self.client_of_samples[index]

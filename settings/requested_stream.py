@@ -1,40 +1,41 @@
 """The stream of a setting that gives labels on request, up to a budget: the option `--label_budget`."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from redwood.core.seeding import derive_seed
-from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.entries import Entries
 from redwood.settings.protocols import Learner
 from redwood.settings.streams.batches import BatchSequence
+from redwood.settings.streams.held_out import HeldOut
 from redwood.settings.streams.label_requests import LabelRequests, RequestedSequence, budget_of, check_budget
 from redwood.settings.streams.loader import HeldOutLoader
 from redwood.settings.streams.order import batch_cuts
-from redwood.settings.streams.phases import SupervisedOptions
 from redwood.settings.supervised_stream import SupervisedStream
 
-
-class RequestedOptions(SupervisedOptions, Protocol):
-    """The options of a setting that gives labels on request."""
-
-    label_budget: float
+if TYPE_CHECKING:
+    from redwood.settings.tree import LabelBudgetSetting
 
 
 class RequestedStream(SupervisedStream):
-    """A stream in which the method chooses the samples that it gets labels of; see `RequestedSequence`."""
+    """A stream in which the method chooses the samples that it gets labels of; see `RequestedSequence`.
 
-    def __init__(self, setting: RequestedOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
-        """Cut `data` into tasks and phases; see `SupervisedStream`.
+    It raises `InvalidOptionError` if the budget of a phase is less than one label.
+    """
 
-        Raises:
-            InvalidOptionError: If the budget of a phase is less than one label.
-        """
-        self._share = setting.label_budget
-        self._requests: dict[int, LabelRequests] = {}
-        super().__init__(setting, data, names)
-        check_budget(self._share, list(map(len, self._phases)))
+    _setting: "LabelBudgetSetting"
+
+    @cached_property
+    def _requests(self) -> dict[int, LabelRequests]:
+        return {}
+
+    @override
+    def _split_into_phases(self) -> tuple[list[Entries], list[HeldOut]]:
+        phases, held_out = super()._split_into_phases()
+        check_budget(self._setting.label_budget, list(map(len, phases)))
+        return phases, held_out
 
     @override
     def _batches(self, index: int, learner: Learner | None) -> BatchSequence:
@@ -42,8 +43,8 @@ class RequestedStream(SupervisedStream):
             self._source,
             self._phases[index],
             self._setting.batch_size,
-            share=self._share,
-            delay=self._setting.label_delay,
+            share=self._setting.label_budget,
+            delay=self._setting.delay,
             shuffle=not self._in_order,
             seed=derive_seed(self._setting.seed, "shuffling", self.first_task + index) % 2**48,
             show_ids=self._shows_ids,
@@ -59,7 +60,7 @@ class RequestedStream(SupervisedStream):
 
     @override
     def _batches_per_phase(self) -> list[int]:
-        budgets = [budget_of(len(entries), self._share) for entries in self._phases]
+        budgets = [budget_of(len(entries), self._setting.label_budget) for entries in self._phases]
         return [len(batch_cuts(budget, self._setting.batch_size, 1)) - 1 if budget else 0 for budget in budgets]
 
     @override

@@ -1,8 +1,8 @@
 """The stream of several workers whose shards may differ in their classes: the option `--shard`."""
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from typing_extensions import override
@@ -11,11 +11,13 @@ from redwood.core.errors import InvalidOptionError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import world_size
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.earlier import Earlier
 from redwood.settings.streams.order import batch_cuts, workers_of_places
 from redwood.settings.streams.partition import dirichlet_owners
-from redwood.settings.streams.phases import SupervisedOptions
+from redwood.settings.streams.tasks import StreamPart
 from redwood.settings.supervised_stream import SupervisedStream
+
+if TYPE_CHECKING:
+    from redwood.settings.tree import DistributedClassIncrementalSetting
 
 EVEN, DIRICHLET = "even", "dirichlet:"
 
@@ -49,41 +51,31 @@ def check_one_class_each(option: str, data: Dataset) -> None:
         )
 
 
-class ShardedOptions(SupervisedOptions, Protocol):
-    """The options of a distributed setting."""
-
-    shard: str
-
-
 class ShardedStream(SupervisedStream):
     """A stream whose workers each hold a fixed part of a phase, skewed in its classes, if `--shard` says so.
 
     All workers take the same number of steps, and every sample is served by one of them: shards have the sizes that
-    even ones have in the first pass.
+    even ones have in the first pass. It raises `InvalidOptionError` if shards are to differ in their classes, but the
+    data have no classes or keep an order.
     """
 
-    def __init__(
-        self,
-        setting: ShardedOptions,
-        data: Dataset,
-        names: Sequence[dict[str, object]] = (),
-        earlier: Earlier | None = None,
-    ) -> None:
-        """Cut `data` into tasks and phases; see `SupervisedStream`.
+    _setting: "DistributedClassIncrementalSetting"
 
-        Raises:
-            InvalidOptionError: If shards are to differ in their classes, but the data have no classes or keep an order.
-        """
-        super().__init__(setting, data, names, earlier)
-        self._alpha, shard = concentration_of(setting.shard), setting.shard
-        if self._alpha is None:
-            return
-        check_one_class_each(f"--shard {shard}", data)
-        if self._in_order:
+    @cached_property
+    def _alpha(self) -> float | None:
+        return concentration_of(self._setting.shard)
+
+    @override
+    def _keeps_order(self, stream: StreamPart, data: Dataset) -> bool:
+        keeps_order = super()._keeps_order(stream, data)
+        if self._alpha is not None:
+            check_one_class_each(f"--shard {self._setting.shard}", data)
+        if self._alpha is not None and keeps_order:
             raise InvalidOptionError(
-                f"--shard {shard} changes the order of the samples, which {data.name} keeps with --passes 1; leave it "
-                "out, or use --stream instance."
+                f"--shard {self._setting.shard} changes the order of the samples, which {data.name} keeps with "
+                "--passes 1; leave it out, or use --stream instance."
             )
+        return keeps_order
 
     @override
     def _owners(self, index: int) -> Tensor | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary
@@ -14,16 +14,16 @@ from redwood.core.errors import InvalidOptionError, NotTrainedError
 from redwood.core.seeding import derive_seed
 from redwood.core.workers import rank, world_size
 from redwood.settings.assumptions import Context, TaskIds
-from redwood.settings.classes import Classes, classes_of
-from redwood.settings.data.background import BackgroundSamples, background_like
+from redwood.settings.classes import Classes
+from redwood.settings.data.background import background_like
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.entries import Entries
-from redwood.settings.data.imbalance import kept_samples
-from redwood.settings.earlier import Earlier, EarlierData, in_form_of_the_run, join
+from redwood.settings.earlier import Earlier, EarlierData, in_form_of_the_run
 from redwood.settings.multi_label_results import MultiLabelResults
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import FixedStream, Learner
 from redwood.settings.results import RegressionResults, Results
+from redwood.settings.run_tasks import RunTasks, cut_run
 from redwood.settings.scores.asked import AskedScore
 from redwood.settings.scores.evaluation import TaskEvaluation
 from redwood.settings.scores.label_evaluation import LabelEvaluation
@@ -33,14 +33,17 @@ from redwood.settings.scores.slices import slicing_of
 from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.batches import BatchSequence, Source
 from redwood.settings.streams.held_out import HeldOut
-from redwood.settings.streams.kinds import check_learner, check_suits, follows_time, kind_of_tasks
+from redwood.settings.streams.kinds import check_learner, check_suits
 from redwood.settings.streams.loader import BatchLoader, HeldOutLoader
 from redwood.settings.streams.order import batch_cuts, shuffled, task_entries
-from redwood.settings.streams.phases import PhaseOptions, SupervisedOptions, split_into_phases
+from redwood.settings.streams.phases import PhaseOptions, split_into_phases
 from redwood.settings.streams.read_ahead import Decoding, decoding_workers
 from redwood.settings.streams.spaces import action_space_of, observation_space_of
-from redwood.settings.streams.tasks import TaskOptions, length_of_part, make_tasks, names_of_tasks
+from redwood.settings.streams.tasks import STREAMS, Cut, StreamPart
 from redwood.settings.table import name_of_setting
+
+if TYPE_CHECKING:
+    from redwood.settings.supervised import SupervisedSetting
 
 
 class SupervisedStream(FixedStream):
@@ -49,102 +52,130 @@ class SupervisedStream(FixedStream):
     Tasks keep their numbers in the whole stream, of which a run may take a part: `num_tasks` from `first_task` on.
     """
 
+    results_of_classes: ClassVar[type[Results]] = Results
+
     def __init__(
         self,
-        setting: SupervisedOptions,
+        setting: "SupervisedSetting",
         data: Dataset,
         names: Sequence[dict[str, object]] = (),
+        *,
         earlier: Earlier | None = None,
+        background: Dataset | None = None,
     ) -> None:
-        """Cut `data` into tasks and phases by the assumptions and options of `setting`.
+        """Cut `data` into tasks, and these into phases, by the assumptions and options of `setting`.
 
         Args:
             setting: The options.
             data: The samples of all tasks.
-            names: Of a stream of tasks (`--stream tasks`): name, year and group of each.
+            names: Of tasks from several data sets: name, year and group of each.
             earlier: The run whose tasks come before those of `data`; None: there is none.
+            background: Samples that methods may draw beside those of the stream.
 
         Raises:
             InvalidOptionError: If an option does not fit the data.
             NotApplicableError: If tasks are to bring classes of their own, but the data has no classes.
             DataError: If a task would be empty.
         """
-        data = data.without_tests() if setting.eval_tasks == "none" else data
+        self._setting, self._promised, self._names, self._earlier = setting, setting.assumptions, names, earlier
         self.note = data.note
-        data = data if earlier is None else in_form_of_the_run(earlier, data)
-        self._setting, self._data, self._promised = setting, data, setting.assumptions
-        check_suits(setting, data, adds_classes=self._adds_classes())
-        kind = "tasks" if names else self._kind_of_tasks()
-        self._kind = kind
-        self._in_order = follows_time(kind, self._data) and self._can_keep_order()
+        self._check_data(data)
         kinds = {"regression": RegressionResults, "multi_label": MultiLabelResults}
-        self.results_type: type[Results] = kinds.get(data.kind, Results)
-        options = TaskOptions(
-            stream=kind,
-            num_tasks=None if names else self._wanted_tasks(kind, extends=earlier is not None),
-            increment=setting.increment,
-            class_order=setting.class_order,
-            class_order_seed=setting.class_order_seed,
+        self.results_type: type[Results] = kinds.get(data.kind, self.results_of_classes)
+        stream = setting.stream.for_data(data)
+        self._in_order = self._keeps_order(stream, data)
+        self._tasks = self._cut_into_tasks(stream, data)
+        self._data, self.n_outputs = self._tasks.data, self._tasks.n_outputs
+        self.first_task, self.num_tasks, self.total_tasks = (
+            self._tasks.part.start,
+            len(self._tasks.part),
+            len(self._tasks.tasks),
+        )
+        self._decoding = Decoding()
+        self._source, self._test_source = (
+            Source(x, y, self._tasks.tasks, decoding=self._decoding)
+            for x, y in ((self._data.x, self._data.y), (self._data.x_test, self._data.y_test))
+        )
+        self._phases, self._held_out = self._split_into_phases()
+        self.num_phases = len(self._phases)
+        self._classes = self._classes_of_tasks()
+        self._slicing = slicing_of(self._data, setting.slices) if data.kind == "classes" else None
+        self._test = self._shuffled_tests()
+        self._curves: dict[int, LearningCurve] = {}
+        self._background_data = background
+        self._background = None if background is None else background_like(self._data, background)
+        self._check_curves()
+
+    def _check_data(self, data: Dataset) -> None:
+        """Raise an error if the setting cannot be made of this data."""
+        setting = name_of_setting(type(self._setting))
+        check_suits(setting, data, self._setting.validation, adds_classes=self._adds_classes())
+
+    def _keeps_order(self, stream: StreamPart, data: Dataset) -> bool:
+        """Whether the samples of `data` come in their order."""
+        follows_time = stream.follows_time(data)
+        if follows_time:
+            self._setting.transition.check_order(STREAMS.name_of(type(stream)))
+        return follows_time and self._can_keep_order()
+
+    # First step: tasks.
+
+    def _cut_into_tasks(self, stream: StreamPart, data: Dataset) -> RunTasks:
+        """Cut the data into tasks."""
+        setting, earlier = self._setting, self._earlier
+        data = data if setting.eval_tasks.tests else data.without_tests()
+        num_tasks = setting.nb_tasks
+        if earlier is not None:
+            data = in_form_of_the_run(earlier, data)
+            # Further data is one task unless told otherwise, or it has tasks of its own.
+            num_tasks = 1 if num_tasks is None and not stream.sets_number else num_tasks
+        cut = Cut(
+            num_tasks,
             shared_outputs=self._promised.shared_outputs,
             seed=setting.seed,
-            angles=setting.angles,
-            kept=kept_samples(data, setting.imbalance, setting.seed) if setting.imbalance else None,
             first=0 if earlier is None else earlier.num_tasks,
         )
-        tasks, self.n_outputs = make_tasks(data, options)
-        self._names, self._earlier = names, earlier
-        self._classes_of_outputs = classes_of(data, tasks, self.n_outputs)
-        self._task_names = names_of_tasks(data, tasks, kind)
-        self.first_task, self.num_tasks = setting.first_task, len(tasks)
-        if names:
-            self.num_tasks = length_of_part(data.name, len(tasks), setting.first_task, setting.nb_tasks)
-        # The first task to train: earlier ones are tested only, or not even that if their data is gone.
-        self._first_trained = self.first_task
-        if earlier is not None:
-            shared = self._promised.shared_outputs
-            joined = join(earlier, data, tasks, self.n_outputs, shared=shared, kind=kind)
-            self._data, data, tasks = joined.data, joined.data, joined.tasks
-            self._classes_of_outputs = joined.classes
-            self.n_outputs = len(joined.classes.outputs) or self.n_outputs
-            self._first_trained = earlier.num_tasks
-            if earlier.known is None:
-                self.first_task = earlier.num_tasks
-            else:
-                self.num_tasks = len(tasks)
-                self._task_names = earlier.known.with_names(self._task_names, len(tasks))
-        self.total_tasks = len(tasks)
-        self._decoding = Decoding()
-        self._source = Source(data.x, data.y, tasks, decoding=self._decoding)
-        self._test_source = Source(data.x_test, data.y_test, tasks, decoding=self._decoding)
-        self._slicing = slicing_of(data, setting.slices) if data.kind == "classes" else None
-        self._classes = self._classes_of_tasks()
-        # Shuffled, since the neighbours of a sample in its batch would tell its task.
-        test = Entries.concatenate(task_entries([task.rows_test for task in tasks]))
-        self._test = self._own(shuffled(test, derive_seed(setting.seed, "test order") % 2**48), self.num_tasks)
-        self._phases, self._held_out = split_into_phases(
-            task_entries([task.rows for task in tasks]), self._phase_options()
-        )
-        smallest = min(map(len, self._phases))
-        if smallest < setting.workers:
-            raise InvalidOptionError(
-                f"--workers {setting.workers} is more than the {smallest} samples of the smallest phase; use fewer."
-            )
-        if self.first_task < self._first_trained:  # phases of earlier tasks, which are over
-            over = self._first_trained - self.first_task
-            self._phases = [task_entries([torch.empty(0, dtype=torch.long)])[0]] * over + self._phases
-            self._held_out = [HeldOut(entries) for entries in self._phases[:over]] + self._held_out
-        self.num_phases = len(self._phases)
-        self._curves: dict[int, LearningCurve] = {}
-        self._background: BackgroundSamples | None = None
-        self._background_data: Dataset | None = None
-        if setting.lca:
-            batches = self._batches_per_phase() if self._one_task_each else None
-            check_lca(setting.lca, name_of_setting(type(setting)), data, batches)
+        return cut_run(data, stream, cut, earlier)
 
-    def add_background(self, data: Dataset) -> None:
-        """Let methods draw samples of `data` beside those of the stream; see `background_like` for the errors."""
-        self._background = background_like(self._data, data)
-        self._background_data = data
+    # Second step: phases, and what is held out from them.
+
+    def _split_into_phases(self) -> tuple[list[Entries], list[HeldOut]]:
+        """The training samples and the held-out samples of each phase."""
+        first = self._tasks.first_trained
+        options = PhaseOptions(
+            self._promised,
+            self._setting.transition,
+            self._setting.validation,
+            self._setting.seed,
+            in_order=self._in_order,
+            part=slice(first, self._tasks.part.stop),
+            mask=self._data.validation,
+            n_rows=len(self._data.y),
+        )
+        phases, held_out = split_into_phases(task_entries([task.rows for task in self._tasks.tasks]), options)
+        smallest = min(map(len, phases))
+        if smallest < self._setting.workers:
+            raise InvalidOptionError(
+                f"--workers {self._setting.workers} is more than the {smallest} samples of the smallest phase; use "
+                "fewer."
+            )
+        # Phases of earlier tasks are over.
+        over = task_entries([torch.empty(0, dtype=torch.long)]) * (first - self.first_task)
+        return over + phases, [HeldOut(entries) for entries in over] + held_out
+
+    # Third step: tests.
+
+    def _shuffled_tests(self) -> Entries:
+        """The test samples of the run, shuffled: the neighbours of a sample in its batch would tell its task."""
+        test = Entries.concatenate(task_entries([task.rows_test for task in self._tasks.tasks]))
+        return self._own(shuffled(test, derive_seed(self._setting.seed, "test order") % 2**48), self.num_tasks)
+
+    def _check_curves(self) -> None:
+        """Raise `InvalidOptionError` if `--lca` asks for learning curves that there cannot be."""
+        setting = self._setting
+        if setting.eval_tasks.curve_length:
+            batches = self._batches_per_phase() if self._one_task_each else None
+            check_lca(setting.eval_tasks.curve_length, name_of_setting(type(setting)), self._data, batches)
 
     @override
     def decoding(self, workers: int | None, *, share: int, pin_memory: bool) -> AbstractContextManager[None]:
@@ -174,7 +205,7 @@ class SupervisedStream(FixedStream):
     @property
     def _asks(self) -> bool:
         """Whether predictions are asked for before labels are served."""
-        return self._promised.predict_first or self._setting.label_delay > 0
+        return self._promised.predict_first or self._setting.delay > 0
 
     def _adds_classes(self) -> bool:
         """Whether the tasks differ in their classes only, and neither ids at test nor old data help."""
@@ -190,16 +221,6 @@ class SupervisedStream(FixedStream):
         """Whether samples can come in their order. A task that is presented several times is shuffled."""
         return not self._is_pooled and (not self._promised.boundaries or self._setting.passes == 1)
 
-    def _kind_of_tasks(self) -> str:
-        """The option `stream`, with `auto` resolved."""
-        return kind_of_tasks(self._setting, self._data)
-
-    def _wanted_tasks(self, kind: str, *, extends: bool) -> int | None:
-        """The option `nb_tasks`; further data is one task unless told otherwise, or it has tasks of its own."""
-        setting = self._setting
-        told = setting.increment or setting.angles or kind == "contexts"
-        return 1 if extends and setting.nb_tasks is None and not told else setting.nb_tasks
-
     @property
     def observation_space(self) -> Box:
         """Shape, dtype and range of one sample."""
@@ -212,16 +233,7 @@ class SupervisedStream(FixedStream):
         """The classes or labels; for regression the range of the targets in training."""
         return action_space_of(self._data, self.n_outputs)
 
-    # From tasks to phases.
-
-    def _phase_options(self) -> PhaseOptions:
-        return PhaseOptions(
-            self._setting,
-            in_order=self._in_order,
-            part=slice(self._first_trained, self.first_task + self.num_tasks),
-            mask=self._data.validation,
-            n_rows=len(self._data.y),
-        )
+    # The phases.
 
     def phase(self, index: int, learner: Learner | None = None) -> Phase:
         """Build one phase for this worker.
@@ -232,9 +244,10 @@ class SupervisedStream(FixedStream):
                 whose learning curve is measured, if `--lca` asks for it.
         """
         entries, sequence = self._phases[index], self._batches(index, learner)
-        if self._setting.lca and learner is not None:
+        length = self._setting.eval_tasks.curve_length
+        if length and learner is not None:
             task = self.first_task + index
-            self._curves[index] = LearningCurve(lambda: self._accuracy_on(task, learner), self._setting.lca)
+            self._curves[index] = LearningCurve(lambda: self._accuracy_on(task, learner), length)
             sequence.watch(self._curves[index])
         shows_task = self._shows_ids and (self._one_task_each or self._promised.past_accessible)
         phase = Phase(
@@ -248,7 +261,7 @@ class SupervisedStream(FixedStream):
         phase.background = self._background
         if learner is not None and self._asks:
             phase.asks = True
-            shown, delay = self._promised.task_ids >= TaskIds.TEST, self._setting.label_delay
+            shown, delay = self._promised.task_ids >= TaskIds.TEST, self._setting.delay
             seed = derive_seed(self._setting.seed, "asked", self.first_task + index)
             asked = AskedScore(
                 learner, sequence, phase.online, self.action_space, seed=seed, delay=delay, show_ids=shown
@@ -342,7 +355,7 @@ class SupervisedStream(FixedStream):
 
     def baseline(self, method: Learner) -> list[float] | None:
         """The score of each task before any training, for forward transfer; None if it is undefined."""
-        if self._setting.eval_tasks == "seen":
+        if not self._setting.eval_tasks.ahead:
             return None
         try:
             return cast("list[float]", self.evaluate(method).per_task)
@@ -411,15 +424,15 @@ class SupervisedStream(FixedStream):
 
     @override
     def classes(self) -> Classes:
-        return self._classes_of_outputs
+        return self._tasks.classes
 
     def as_earlier(self) -> EarlierData:
         """The data of this stream, for tests of a run that extends it."""
-        return EarlierData(self._data, self._source.tasks, self._task_names)
+        return EarlierData(self._data, self._source.tasks, self._tasks.names)
 
     @override
     def task_names(self) -> tuple[str, ...]:
-        return self._task_names
+        return self._tasks.names
 
     def fingerprint(self) -> dict[str, object]:
         """The data set, its classes, and that of background samples. All else follows from the options."""

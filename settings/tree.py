@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
+from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
 from redwood.settings.assumptions import Context, Range, TaskIds
 from redwood.settings.base import Setting
@@ -19,8 +20,11 @@ class ContinualSetting(SupervisedSetting):
     """A stream of labelled data whose distribution may drift continuously; nothing is announced."""
 
 
+@dataclass
 class TaskAgnosticSetting(ContinualSetting, context=Context.DISCRETE):
     """The stream switches between discrete tasks, but does not announce when or to which."""
+
+    transition: Any = "abrupt"  # how one task follows another
 
 
 class ClassIncrementalSetting(TaskAgnosticSetting, boundaries=True, task_ids=TaskIds.TRAINING):
@@ -55,8 +59,21 @@ class Online(Setting, passes=Range(1, 1)):
     """Mixin that sets `passes` to 1."""
 
 
+@dataclass
 class OnlineClassIncrementalSetting(Online, ClassIncrementalSetting):
     """Class-incremental learning in one pass."""
+
+    label_delay: int = 0  # the labels of a mini-batch come so many mini-batches after its samples
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "label_delay", 0)
+
+    @property
+    @override
+    def delay(self) -> int:
+        return self.label_delay
 
 
 class OnlineDomainIncrementalSetting(DomainIncrementalSetting, OnlineClassIncrementalSetting):
@@ -123,5 +140,6 @@ class DistributedTraditionalSetting(TraditionalSetting, DistributedClassIncremen
     """Ordinary supervised learning over several workers."""
 
 
+@dataclass
 class DistributedOnlineClassIncrementalSetting(DistributedClassIncrementalSetting, OnlineClassIncrementalSetting):
     """Class-incremental learning in one pass, over several workers."""

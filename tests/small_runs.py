@@ -47,22 +47,27 @@ def small_setting(key: str, **options: Any) -> Any:
     """A setting on few digits, few tasks and two passes, or one where it has to be."""
     cls: type[Any] = get_setting(key)
     if key == "osaka":  # it draws tasks and batches itself: 10 steps of 16 samples
-        own = {name: value for name, value in options.items() if name not in {"passes", *cls.unused_options}}
+        options = without(options, "passes", "stream", "transition", "eval_tasks", "label_delay", *cls.unused_options)
         domains = ["permuted", "inverted"]
         sizes = {"ways": 4, "shots": 4, "timesteps": 10, "stay_probability": 0.3}
-        return cls(**{"dataset": few_digits(), "out_of_distribution": domains} | sizes | own)
+        return cls(**{"dataset": few_digits(), "out_of_distribution": domains} | sizes | options)
     needed: dict[str, Any] = {} if cls.assumptions.passes.high == 1 else {"passes": 2}
     if "federated" in key:
         needed = {"clients": 4, "client_skew": 0.5, "rounds": 2, "local_passes": 1}
-        options = {name: value for name, value in options.items() if name not in {"passes", *cls.unused_options}}
+        options = without(options, "passes")
     if cls.assumptions.labels_on_request:  # held-out samples would have labels that the budget does not count
         needed = {"label_budget": 0.9}
-        options = {name: value for name, value in options.items() if name != "validation"}
+        options = without(options, "validation")
     if key == "acquisition":  # its tasks are the slices
         bought = {"initial": [6 if options.get("validation") else 4], "budget": 24.0, "rounds": 2, "batch_size": 16}
-        own = {name: value for name, value in options.items() if name not in cls.unused_options}
-        return cls(**{"dataset": few_digits()} | needed | bought | own)
+        options = without(options, "stream", "transition", *cls.unused_options)
+        return cls(**{"dataset": few_digits()} | needed | bought | options)
     return cls(**{"dataset": few_digits(), "nb_tasks": 3, "batch_size": 16} | needed | options)
+
+
+def without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The options but for some."""
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def run_here(setting: Any, method: Method, **options: Any) -> Results:

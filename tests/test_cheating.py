@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from redwood.core.errors import PhaseOverError
+from redwood.settings import ClassSplit
 from tests.cheats import EVERYWHERE, SEVERAL_PHASES, TESTED_LATER, UNANNOUNCED, Honest, once, refused, run, scores_alike
 
 
@@ -219,7 +220,7 @@ class TestHeldOutSamples:
 
     def test_their_order_says_nothing(self, key):
         method = WatchesTheOrder()
-        run(key, method, validation=0.6, class_order=range(10), transition="abrupt")
+        run(key, method, validation=0.6, stream=ClassSplit(class_order=range(10)), transition="abrupt")
         tasks = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])[list(method.order)]
         assert len(tasks) > 90
         first, last = tasks[: len(tasks) // 2].float(), tasks[len(tasks) // 2 :].float()

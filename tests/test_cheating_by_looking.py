@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import RedwoodError
+from redwood.settings import AllTasks, ClassSplit, TaskList
 from tests.cheats import EVERYWHERE, IDS_HIDDEN_AT_TEST, Honest, once, run, scores_alike
 
 # What the setting keeps to itself.
@@ -88,8 +89,8 @@ def test_no_attribute_leads_to_tasks_to_come(key, tmp_path):
     """Neither to their samples nor to their list; nor does the learning curve lead to test samples."""
     path, method = tmp_path / "tasks.yaml", LooksEverywhere()
     path.write_text("".join(f"- {{dataset: digits, train_per_class: {n}, validation_per_class: 2}}\n" for n in (3, 4)))
-    lca = {"lca": 2} if key in ("class_incremental", "task_incremental") else {}
-    options = {"stream": "tasks", "stream_file": str(path), "dataset": "digits", "nb_tasks": None}
+    lca = {"eval_tasks": AllTasks(lca=2)} if key in ("class_incremental", "task_incremental") else {}
+    options = {"stream": TaskList(stream_file=str(path)), "dataset": "digits", "nb_tasks": None}
     run(key, method, **options | lca)
     assert method.found == []
 
@@ -112,5 +113,7 @@ class RulesOut(Honest):
 @pytest.mark.parametrize("key", once(key for key in IDS_HIDDEN_AT_TEST if "domain" not in key))
 def test_the_place_of_a_test_sample_tells_no_task(key):
     """Sorted by task, place would be worth as much as an id: about .9."""
-    by_place, guessed = (run(key, RulesOut(by_place), class_order=range(10), passes=1) for by_place in (True, False))
+    by_place, guessed = (
+        run(key, RulesOut(by_place), stream=ClassSplit(class_order=range(10)), passes=1) for by_place in (True, False)
+    )
     assert by_place.objective <= guessed.objective + 0.15

@@ -154,7 +154,7 @@ def _numbered(entries: Sequence[Entry]) -> list[Entry]:
 def _setting_options(setting: str) -> set[str]:
     """Options that belong to a setting; of one in a file, which is not imported, those that built-in ones have."""
     names = [setting] if setting in SETTINGS else list(SETTINGS)
-    return {option for name in names for option in all_options(get_setting(name))}
+    return set().union(*(all_options(get_setting(name), get_setting(name)) for name in names))
 
 
 def _tell_apart(names: Sequence[str], options: Sequence[Options]) -> list[str]:

@@ -153,7 +153,7 @@ def _plan(pair: Pair, arguments: list[str], wanted: Wanted, how: LaunchOptions) 
     refuse_without_score(pair)
     if "lca" in option_names(arguments):
         raise UsageError("--lca tests within phases, but no trial of a sweep is tested; give it to a run of the best.")
-    if "eval_tasks" in option_names(arguments) and parse_options(pair, arguments).setting.eval_tasks == "none":
+    if "eval_tasks" in option_names(arguments) and not parse_options(pair, arguments).setting.eval_tasks.tests:
         raise UsageError("--eval_tasks none leaves the best options of a sweep without a test; leave it out.")
     best = ComparisonPlan.of(Path(BEST), [pair], arguments, wanted.n_seeds, wanted.n_orders)  # checks the orders
     options = tuned(pair, arguments)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import all_options, kinds_of
 from redwood.engine.terminal import Terminal
 from redwood.experiments.arguments import UsageError, option_names
 from redwood.experiments.config_file import as_arguments, load_config
@@ -14,25 +15,11 @@ from redwood.experiments.runner import run_pair
 from redwood.experiments.trained.continuation import continued, pair_of, plain_options, refuse_missing
 from redwood.experiments.trained.saved_run import read_run
 from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
 from redwood.settings.data import tables
 from redwood.settings.data.dataset import Dataset
 
-# Options that say how the data of a run is cut into tasks: those of the earlier run mean nothing for new data.
-OF_THE_DATA = (
-    "dataset",
-    "stream",
-    "stream_file",
-    "concepts",
-    "nb_tasks",
-    "increment",
-    "class_order",
-    "class_order_seed",
-    "first_task",
-    "angles",
-    "slices",
-    "imbalance",
-)
 # What the columns of a table are, which later tables of the same form share.
 OF_TABLES = ("target_column", "task_column", "time_column", "period")
 
@@ -77,12 +64,13 @@ def extended_options(
     named = option_names(arguments)
     if dataset is None and not named & {"dataset", "stream"}:
         raise UsageError("extend learns from further data; name it by --dataset.")
-    kept = {name: value for name, value in plain_options(saved, without=named).items() if name not in OF_THE_DATA}
+    pair = pair_of(saved.config)
+    new = options_of_the_data(pair.load()[0])
+    kept = {name: value for name, value in plain_options(saved, without=named).items() if name not in new}
     if dataset is not None or not _is_table(arguments):
         kept = {name: value for name, value in kept.items() if name not in OF_TABLES}
     if "stream" in named and "dataset" not in named and not is_marked(saved.options.get("dataset")):
         kept["dataset"] = saved.options["dataset"]  # its transforms make further tasks
-    pair = pair_of(saved.config)
     check_arguments([pair], list(arguments))
     options = parse_options(pair, [*as_arguments(kept), *arguments])
     for name, value in (given or {}).items():
@@ -90,6 +78,13 @@ def extended_options(
     if dataset is not None:
         options = replace(options, setting=replace(cast("Any", options.setting), dataset=dataset))
     return continued(options, saved, trusted=trusted)
+
+
+def options_of_the_data(setting: type[Setting]) -> set[str]:
+    """Options that say how the data of a run is cut into tasks: those of the earlier run mean nothing for new data."""
+    kind = kinds_of(setting).get("stream")
+    streams = [] if kind is None else map(kind.find, kind.offered_under(setting))
+    return {"dataset", "stream", "nb_tasks", "slices"}.union(*(all_options(stream, setting) for stream in streams))
 
 
 def _is_table(arguments: Sequence[str]) -> bool:

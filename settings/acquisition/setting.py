@@ -3,31 +3,17 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from redwood.core.checks import check_positive, check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.settings.acquisition.slices import SLICES
 from redwood.settings.acquisition.stream import AcquisitionStream
+from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.supervised_stream import SupervisedStream
 from redwood.settings.tree import TraditionalSetting
-
-# Options of the parents that decide how tasks are cut; here, the tasks are the slices.
-_CUT_TASKS = (
-    "stream",
-    "nb_tasks",
-    "increment",
-    "class_order",
-    "class_order_seed",
-    "angles",
-    "blur",
-    "drift_width",
-    "lca",
-    "task_column",
-    "time_column",
-    "period",
-)
 
 
 @dataclass
@@ -40,8 +26,10 @@ class AcquisitionSetting(TraditionalSetting, buys_data=True):
     """
 
     stream_type: ClassVar[type[SupervisedStream]] = AcquisitionStream
-    unused_options: ClassVar[Mapping[str, str]] = dict.fromkeys(_CUT_TASKS, "whose tasks are the slices")
+    unused_options: ClassVar[Mapping[str, str]] = {"nb_tasks": "whose tasks are the slices"}
 
+    stream: Any = SLICES.chosen("slices")  # what the tasks are
+    eval_tasks: Any = EVAL_TASKS.chosen("all")  # tasks that are tested after each phase
     budget: float = 200.0  # what all purchases together may cost
     costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
     initial: list[int] = field(default_factory=lambda: [20])  # samples at the start: of each slice, or one number each

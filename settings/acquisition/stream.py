@@ -1,7 +1,8 @@
 """The stream of a setting that sells samples: a pool, what was bought of it so far, and the phases that train on it."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,57 +18,67 @@ from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.entries import Entries
 from redwood.settings.phase import Phase
 from redwood.settings.protocols import Learner
+from redwood.settings.results import Results
 from redwood.settings.scores.slices import slicing_of
 from redwood.settings.scores.task_scores import Scores
 from redwood.settings.streams.held_out import HeldOut
 from redwood.settings.streams.order import shuffled
-from redwood.settings.streams.phases import SupervisedOptions
 from redwood.settings.supervised_stream import SupervisedStream
+
+if TYPE_CHECKING:
+    from redwood.settings.acquisition.setting import AcquisitionSetting
 
 T = TypeVar("T", int, float)
 
 
-class AcquisitionOptions(SupervisedOptions, Protocol):
-    """The options of the setting; see there."""
-
-    budget: float
-    costs: list[float]
-    initial: list[int]
-    rounds: int
-
-
 class AcquisitionStream(SupervisedStream):
-    """Phases whose samples are bought: what a method has bought after the phases before decides each phase."""
+    """Phases whose samples are bought: what a method has bought after the phases before decides each phase.
 
-    _setting: AcquisitionOptions
+    It raises `InvalidOptionError` if a slice has fewer samples than `--initial`, the pool costs less than `--budget`,
+    or an option has another number of values than there are slices.
+    """
 
-    def __init__(self, setting: AcquisitionOptions, data: Dataset, names: Sequence[dict[str, object]] = ()) -> None:
-        """Cut `data` into slices, and each slice into initial samples and a pool.
+    results_of_classes: ClassVar[type[Results]] = AcquisitionResults
+    _setting: "AcquisitionSetting"
 
-        Raises:
-            InvalidOptionError: If a slice has fewer samples than `--initial`, the pool costs less than `--budget`, or
-                an option has another number of values than there are slices.
-            NotApplicableError: If the data has no classes.
-            DataError: If a slice has no sample.
-        """
+    @override
+    def _check_data(self, data: Dataset) -> None:
         if data.is_regression or data.is_multi_label:
             kind = "targets of {} are numbers" if data.is_regression else "samples of {} may have several labels"
             raise NotApplicableError(
                 f"acquisition compares the losses of classes, but the {kind.format(data.name)}; choose data with one "
                 "class for each sample."
             )
-        super().__init__(setting, data, names)
-        self.results_type = AcquisitionResults
-        self.num_phases = setting.rounds + 1
-        self._slice_names = tuple(slicing_of(data, setting.slices).names)
-        # The samples of a slice are sold in this order.
-        self._for_sale = [self._shuffled_rows(number) for number in range(self.total_tasks)]
-        self._costs = self._for_each_slice("costs", setting.costs or [1.0])
-        self._initial = self._for_each_slice("initial", setting.initial)
-        self._purchases: list[list[int]] = []
+        super()._check_data(data)
+
+    @override
+    def _split_into_phases(self) -> tuple[list[Entries], list[HeldOut]]:
+        super()._split_into_phases()  # checks the workers
         self._refuse_too_little_data()
         train, held_out = self._bought(0)
-        self._phases, self._held_out = [train] * self.num_phases, [held_out] * self.num_phases
+        n_phases = self._setting.rounds + 1
+        return [train] * n_phases, [held_out] * n_phases
+
+    @cached_property
+    def _slice_names(self) -> tuple[str, ...]:
+        return tuple(slicing_of(self._data, self._setting.slices).names)
+
+    @cached_property
+    def _for_sale(self) -> list[Tensor]:
+        """The training rows of each slice, in the order in which they are sold."""
+        return [self._shuffled_rows(number) for number in range(self.total_tasks)]
+
+    @cached_property
+    def _costs(self) -> tuple[float, ...]:
+        return self._for_each_slice("costs", self._setting.costs or [1.0])
+
+    @cached_property
+    def _initial(self) -> tuple[int, ...]:
+        return self._for_each_slice("initial", self._setting.initial)
+
+    @cached_property
+    def _purchases(self) -> list[list[int]]:
+        return []
 
     def _shuffled_rows(self, number: int) -> Tensor:
         """The training rows of a slice, but those that the data set keeps for validation, in random order."""
@@ -150,10 +161,6 @@ class AcquisitionStream(SupervisedStream):
         return False
 
     @override
-    def _kind_of_tasks(self) -> str:
-        return "slices"
-
-    @override
     def tasks_seen(self, phase: int) -> int:
         return self.num_tasks
 
@@ -204,7 +211,7 @@ class AcquisitionStream(SupervisedStream):
         )
         for number, kept in enumerate(details):
             check(kept, spec, f"The purchase after phase {number} in checkpoints/boundary.pt")
-        self._purchases = [list(kept["bought"]) for kept in details if kept["bought"]]
+        self._purchases[:] = [list(kept["bought"]) for kept in details if kept["bought"]]
 
     @override
     def result_fields(self, details: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,43 +11,40 @@ from typing_extensions import override
 
 from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import Kind
 from redwood.settings.assumptions import Range
 from redwood.settings.data.combine import combine
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.views import View
+from redwood.settings.eval_tasks import EvalAll
 from redwood.settings.osaka.stream import OsakaStream
 from redwood.settings.protocols import Stream
+from redwood.settings.streams.cuts import tasks_by_context
+from redwood.settings.streams.tasks import Cut, StreamPart, Tasks
+from redwood.settings.streams.transitions import Abrupt
 from redwood.settings.tree import Online, TaskAgnosticSetting
 
 OF_PRETRAINING = ("permuted", "inverted")
 """Domains made of the pre-training data: their pixels in another order, or high and low values exchanged."""
 PERMUTATION = 1
-# Options of other supervised settings that decide nothing here.
-_OF_OTHERS = (
-    "stream",
-    "concepts",
-    "stream_file",
-    "first_task",
-    "nb_tasks",
-    "increment",
-    "class_order",
-    "class_order_seed",
-    "angles",
-    "transition",
-    "blur",
-    "drift_width",
-    "background",
-    "batch_size",
-    "label_delay",
-    "validation",
-    "slices",
-    "task_column",
-    "time_column",
-    "period",
-    "imbalance",
-    "lca",
-    "eval_tasks",
-)
+
+
+@dataclass
+class DrawnContexts(StreamPart):
+    """Contexts that the setting draws step by step."""
+
+    @override
+    def tasks(self, data: Dataset, cut: Cut) -> Tasks:
+        return tasks_by_context(data, None), data.n_outputs
+
+
+# Nothing is left to choose: the stream draws its contexts, which switch at once, and each step is a test.
+_STREAM = Kind("stream", DrawnContexts, "redwood.osaka_streams")
+_STREAM.register("drawn")(DrawnContexts)
+_TRANSITION = Kind("transition", Abrupt, "redwood.osaka_transitions")
+_TRANSITION.register("abrupt")(Abrupt)
+_EVAL_TASKS = Kind("eval_tasks", EvalAll, "redwood.osaka_eval_tasks")
+_EVAL_TASKS.register("all")(EvalAll)
 
 
 @dataclass
@@ -68,10 +65,12 @@ class OsakaSetting(
     """
 
     unused_options: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        _OF_OTHERS, "which draws its contexts and batches itself"
+        ("nb_tasks", "background", "batch_size", "validation"), "which draws its contexts and batches itself"
     )
 
-    transition: str = "abrupt"  # contexts switch from one step to the next
+    stream: Any = _STREAM.chosen("drawn")  # contexts are drawn step by step
+    transition: Any = _TRANSITION.chosen("abrupt")  # contexts switch from one step to the next
+    eval_tasks: Any = _EVAL_TASKS.chosen("all")  # domains that are scored: all
     dataset: Any = "digits"  # data set of the first domain, from which the pre-training episodes come
     # the other domains: names of data sets, or permuted or inverted (pixels of --dataset)
     out_of_distribution: list[str] = field(default_factory=lambda: ["permuted", "prototypes_20"])

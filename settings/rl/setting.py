@@ -72,7 +72,7 @@ class ReinforcementSetting(Setting, rewards=True, passes=Range(1, 1)):
                 f"--eval_every {self.eval_every} cannot be shared out evenly to --workers {self.workers}; "
                 "use a multiple."
             )
-        if self.eval_every and self.eval_tasks == "none":
+        if self.eval_every and not self.eval_tasks.tests:
             raise InvalidOptionError(
                 f"--eval_every {self.eval_every} tests inside phases, but --eval_tasks is none; leave one out."
             )

@@ -14,6 +14,7 @@ from redwood.core.seeding import derive_seed, generator, preserved_random_state
 from redwood.core.workers import rank, split_evenly, world_size
 from redwood.settings.assumptions import Assumptions, Context, TaskIds
 from redwood.settings.config import describe_options
+from redwood.settings.eval_tasks import EvalTasks
 from redwood.settings.protocols import FixedStream, Learner
 from redwood.settings.results import Results
 from redwood.settings.rl.actions import random_actions
@@ -38,7 +39,7 @@ class StreamOptions(Options, Protocol):
     seed: int
     steps_per_task: int
     eval_every: int
-    eval_tasks: str
+    eval_tasks: EvalTasks
     max_episode_steps: int
     test_episodes: int
     reference: str
@@ -104,7 +105,7 @@ class ReinforcementStream(FixedStream):
         every = self._setting.eval_every // world_size()
         if not every or learner is None:
             return None
-        seen = self._setting.eval_tasks == "seen"
+        seen = not self._setting.eval_tasks.ahead
         play = partial(self._play_tested, learner, self.tasks_seen(index) if seen else self.num_tasks)
         return PeriodicEvaluation(play, every, steps, untrained=index == 0)
 

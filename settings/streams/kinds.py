@@ -1,18 +1,17 @@
-"""What suits a data set: options, methods, and the meaning of the option `stream` for it."""
+"""What suits a data set: settings, options and methods."""
 
 from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.protocols import Learner
-from redwood.settings.streams.phases import SupervisedOptions
-from redwood.settings.table import name_of_setting
 
 
-def check_suits(setting: SupervisedOptions, data: Dataset, *, adds_classes: bool) -> None:
+def check_suits(setting: str, data: Dataset, validation: float, *, adds_classes: bool) -> None:
     """Check that a data set can be cut as the setting says.
 
     Args:
-        setting: The options and assumptions.
+        setting: Name of the setting.
         data: The data set.
+        validation: Share of the samples that is held out.
         adds_classes: Whether tasks differ in their classes only.
 
     Raises:
@@ -21,20 +20,13 @@ def check_suits(setting: SupervisedOptions, data: Dataset, *, adds_classes: bool
     """
     if data.is_regression and adds_classes:
         raise NotApplicableError(
-            f"{name_of_setting(type(setting))} adds classes from task to task, but the targets of {data.name} are "
+            f"{setting} adds classes from task to task, but the targets of {data.name} are "
             "numbers; choose a setting whose tasks share their outputs, such as domain_incremental."
         )
-    if data.validation is not None and setting.validation:
+    if data.validation is not None and validation:
         raise InvalidOptionError(
-            f"--validation {setting.validation} holds out samples of {data.name}, which names its validation "
+            f"--validation {validation} holds out samples of {data.name}, which names its validation "
             "samples itself; leave it out."
-        )
-    given = {"slices": setting.slices, "imbalance": setting.imbalance}
-    option = next((name for name, value in given.items() if value), None)
-    if data.kind != "classes" and option is not None:
-        what = "targets are numbers" if data.is_regression else "samples have several labels"
-        raise InvalidOptionError(
-            f"--{option} {given[option]} has no effect on {data.name}, whose {what}; leave it out."
         )
 
 
@@ -60,32 +52,3 @@ def check_learner(method: Learner, data: Dataset, *, has_background: bool) -> No
             f"{method.reference()} predicts classes, but the targets of {data.name} are numbers; "
             "choose a method that predicts numbers, such as finetune."
         )
-
-
-def follows_time(kind: str, data: Dataset) -> bool:
-    """Whether the tasks of this option `stream` follow each other in the order of the samples."""
-    return kind == "ordered" or (kind == "contexts" and data.tasks_follow_time)
-
-
-def kind_of_tasks(setting: SupervisedOptions, data: Dataset) -> str:
-    """The option `stream`, with `auto` resolved.
-
-    Raises:
-        InvalidOptionError: If another option has no effect on a stream of this kind.
-    """
-    kind = setting.stream
-    if kind == "auto":
-        split = "instance" if data.is_multi_label else "class_split"
-        uncut = "ordered" if data.keeps_order else split
-        kind = uncut if data.contexts is None else "contexts"
-    if follows_time(kind, data) and setting.transition == "blurry":
-        raise InvalidOptionError(
-            f"--transition blurry mixes the samples of tasks, but --stream {kind} keeps their order; "
-            "leave it out or use --stream instance."
-        )
-    if follows_time(kind, data) and setting.drift_width != type(setting).drift_width:
-        raise InvalidOptionError(
-            f"--drift_width {setting.drift_width} has no effect on --stream {kind}, which keeps the order; "
-            "leave it out or use --stream instance."
-        )
-    return kind

@@ -1,7 +1,6 @@
 """From the samples of all tasks to phases: what is held out, and which tasks a phase mixes."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -10,33 +9,8 @@ from redwood.core.seeding import derive_seed, generator
 from redwood.settings.assumptions import Assumptions, Context
 from redwood.settings.data.entries import Entries
 from redwood.settings.streams.held_out import HeldOut, held_out_along
-from redwood.settings.streams.order import abrupt, blurry, gradual, shuffled
-
-
-class SupervisedOptions(Protocol):
-    """The part of `SupervisedSetting` that decides its stream; see there for the meaning of each option."""
-
-    assumptions: ClassVar[Assumptions]
-    seed: int
-    workers: int
-    eval_tasks: str
-    stream: str
-    nb_tasks: int | None
-    first_task: int
-    increment: list[int]
-    class_order: list[int]
-    class_order_seed: int | None
-    angles: list[float]
-    transition: str
-    blur: float
-    drift_width: float
-    batch_size: int
-    passes: int
-    imbalance: str
-    validation: float
-    label_delay: int
-    slices: str
-    lca: int
+from redwood.settings.streams.order import shuffled
+from redwood.settings.streams.transitions import Transition
 
 
 @dataclass(frozen=True)
@@ -44,14 +18,20 @@ class PhaseOptions:
     """What decides the phases.
 
     Attributes:
-        setting: The options and assumptions.
+        promised: What the setting promises.
+        transition: How one task follows another.
+        validation: Share of each task's samples that is held out.
+        seed: Decides which ones are, and the order of the others.
         in_order: Whether samples come in their order.
         part: The tasks of the run, among all tasks of the stream.
         mask: Training samples of the data set (N,), bool, that it keeps for validation; None: a share is held out.
         n_rows: Number of training samples N.
     """
 
-    setting: SupervisedOptions
+    promised: Assumptions
+    transition: Transition
+    validation: float
+    seed: int
     in_order: bool
     part: slice
     mask: Tensor | None
@@ -65,20 +45,20 @@ def split_into_phases(tasks: list[Entries], options: PhaseOptions) -> tuple[list
         tasks: The samples of each task of the stream, also of tasks that are no part of the run.
         options: What decides the phases.
     """
-    promised, part = options.setting.assumptions, options.part
+    promised, part = options.promised, options.part
     train, held_out = _hold_out(tasks, options)
     if promised.context == Context.STATIONARY or not promised.boundaries:
         tasks, train, held_out, part = tasks[part], train[part], held_out[part], slice(None)
     if options.in_order or not promised.boundaries:
         aside, streams = Entries.concatenate(held_out), _arrange(tasks, options)
-        pairs = [held_out_along(stream, aside, options.n_rows, options.setting.seed) for stream in streams[part]]
+        pairs = [held_out_along(stream, aside, options.n_rows, options.seed) for stream in streams[part]]
         return [rest for rest, _ in pairs], [along for _, along in pairs]
     phases = _arrange(train, options)
     if promised.past_accessible:
         held_out = [Entries.concatenate(held_out[: number + 1]) for number in range(len(tasks))]
     if len(phases) < len(tasks):
         held_out = [Entries.concatenate(held_out)]
-    seed = derive_seed(options.setting.seed, "held out") % 2**48
+    seed = derive_seed(options.seed, "held out") % 2**48
     return phases[part], [HeldOut(shuffled(entries, seed)) for entries in held_out[part]]
 
 
@@ -91,8 +71,8 @@ def _hold_out(tasks: list[Entries], options: PhaseOptions) -> tuple[list[Entries
         return rest, [entries[marked] for entries, marked in zip(tasks, aside, strict=True)]
     train, validation = [], []
     for number, entries in enumerate(tasks):
-        order = torch.randperm(len(entries), generator=generator(options.setting.seed, "validation", number))
-        held_out = int(options.setting.validation * len(entries))
+        order = torch.randperm(len(entries), generator=generator(options.seed, "validation", number))
+        held_out = int(options.validation * len(entries))
         train.append(entries[order[held_out:].sort().values])
         validation.append(entries[order[:held_out].sort().values])
     return train, validation
@@ -100,18 +80,15 @@ def _hold_out(tasks: list[Entries], options: PhaseOptions) -> tuple[list[Entries
 
 def _arrange(tasks: list[Entries], options: PhaseOptions) -> list[Entries]:
     """The samples of each phase, in the order of the stream where the order matters."""
-    setting, promised = options.setting, options.setting.assumptions
-    seed = derive_seed(setting.seed, "order") % 2**48
+    promised = options.promised
+    seed = derive_seed(options.seed, "order") % 2**48
     if promised.context == Context.STATIONARY:
         return [Entries.concatenate(tasks)]
     if options.in_order and not promised.boundaries:
         return [Entries.concatenate(tasks)]
-    if setting.transition == "gradual":
-        return [gradual(tasks, setting.drift_width, seed)]
-    if setting.transition == "blurry":
-        tasks = blurry(tasks, setting.blur, seed)
+    tasks = options.transition.mix(tasks, seed)
     if not promised.boundaries:
-        return [abrupt(tasks, seed + options.part.start)]
+        return [options.transition.join(tasks, seed, options.part.start)]
     if promised.past_accessible:
         return [Entries.concatenate(tasks[: number + 1]) for number in range(len(tasks))]
     return tasks

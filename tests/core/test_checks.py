@@ -11,7 +11,7 @@ from redwood.core.errors import InvalidOptionError, RedwoodError, UnknownNameErr
 from redwood.engine.run import Run
 from redwood.methods import AGENT_PARTS, METHODS, get_method
 from redwood.methods.baselines import Finetune
-from redwood.settings import SETTINGS, get_setting
+from redwood.settings import SETTINGS, ClassSplit, get_setting
 from redwood.settings.tree import ClassIncrementalSetting
 
 
@@ -94,7 +94,7 @@ class TestTypes:
                 "--batch_size has to be of type int, but 16.0 was given",
             ),
             (
-                lambda: ClassIncrementalSetting(increment=2),
+                lambda: ClassIncrementalSetting(stream=ClassSplit(increment=2)),
                 r"--increment has to be a list, but 2 was given; pass \[2\]",
             ),
             (lambda: Run(quiet="yes"), "--quiet has to be of type bool"),
@@ -105,7 +105,9 @@ class TestTypes:
             make()
 
     def test_what_stands_for_a_plain_value_becomes_one(self):
-        setting = ClassIncrementalSetting(seed=np.int64(3), data_dir=Path("data"), increment=range(2, 3))
+        setting = ClassIncrementalSetting(
+            seed=np.int64(3), data_dir=Path("data"), stream=ClassSplit(increment=range(2, 3))
+        )
         assert (type(setting.seed), setting.data_dir) == (int, "data")
         assert type(Finetune(lr=np.float32(0.5)).lr) is float and Finetune(lr=1).lr == 1
         assert Run(devices=1).devices == "1"
@@ -135,7 +137,7 @@ class TestLargeNumbers:
 
     def test_of_lists(self):
         with pytest.raises(InvalidOptionError, match=r"--increment 2\^1328 or more has to be at most 1000000000\."):
-            ClassIncrementalSetting(increment=[2, 10**400])
+            ClassIncrementalSetting(stream=ClassSplit(increment=[2, 10**400]))
 
     def test_seeds_have_32_bits(self):
         assert ClassIncrementalSetting(seed=LARGEST_SEED).seed == LARGEST_SEED

@@ -11,7 +11,7 @@ from redwood.core.registry import known_names, load_users_object
 from redwood.engine.run import Run
 from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune
-from redwood.settings import get_setting, setting_names
+from redwood.settings import ClassSplit, get_setting, setting_names
 from redwood.settings.config import describe_run
 from redwood.settings.table import name_of_setting
 from redwood.settings.tree import ContinualSetting
@@ -258,7 +258,7 @@ class TestUsersFiles:
 
 class TestDescribeRun:
     def test_all_options_by_their_names_and_nothing_that_only_says_where_to(self):
-        setting = ContinualSetting(dataset=numbered(), class_order=[1, 0])
+        setting = ContinualSetting(dataset=numbered(), stream=ClassSplit(class_order=[1, 0]))
         config = describe_run(setting, Finetune(lr=0.5), Run(run_dir="somewhere", quiet=True))
         assert (config["setting"], config["method"]) == ("continual", "finetune")
         assert (config["dataset"], config["class_order"], config["lr"]) == (

@@ -12,6 +12,7 @@ from redwood.methods.baselines import Finetune, Random
 from redwood.methods.federated.fedavg import FedAvg
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.unlabelled import Learned
+from redwood.settings import AllTasks
 from redwood.settings.protocols import FixedStream
 from tests.children import alive, earlier_children  # noqa: F401  # a fixture
 from tests.label_sets import few_label_sets
@@ -32,7 +33,7 @@ CASES = {
         {"label_budget": 0.5, "label_delay": 1},
         partial(Finetune, unlabelled=Learned(0.0, 0.5)),
     ),
-    "learning curve": ("task_incremental", {"lca": 2}, Finetune),
+    "learning curve": ("task_incremental", {"eval_tasks": AllTasks(lca=2)}, Finetune),
     "rotated": ("domain_incremental", {"stream": "rotated"}, Finetune),
     "clients": ("federated_class_incremental", {}, FedAvg),
 }

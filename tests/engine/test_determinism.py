@@ -9,11 +9,12 @@ import torch
 from redwood.methods.baselines import Joint, Random
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import Blurry, ClassSplit
 from tests.small_runs import FixedRule, NormalisedNetwork, comparable, run_here, small_setting
 
 ROOT_CASES = [
     ("continual", Rehearsal, {}),
-    ("task_agnostic", Rehearsal, {"transition": "blurry", "blur": 0.3}),
+    ("task_agnostic", Rehearsal, {"transition": Blurry(blur=0.3)}),
     ("class_incremental", EWC, {"validation": 0.2}),
     ("task_incremental", Rehearsal, {"stream": "permuted"}),
     ("domain_incremental", Random, {"stream": "instance"}),
@@ -51,7 +52,10 @@ class TestSeed:
     @pytest.mark.parametrize("key", ["continual", "class_incremental"])
     def test_another_seed_gives_another_order_of_samples_and_other_weights(self, key):
         def first_batch_and_weights(seed):
-            setting, method = small_setting(key, seed=seed, class_order=list(range(10)), passes=1), Rehearsal()
+            setting, method = (
+                small_setting(key, seed=seed, stream=ClassSplit(class_order=list(range(10))), passes=1),
+                Rehearsal(),
+            )
             run_here(setting, method)
             return next(iter(next(setting.phases()).train)).x, next(method.network.parameters())
 

@@ -62,6 +62,7 @@ from redwood.methods.training.optimizers import Sgd
 from redwood.methods.training.recipe import ClipNorm, ClipValue
 from redwood.methods.training.schedules import Milestones, WarmupCosine
 from redwood.methods.training.unlabelled import Learned
+from redwood.settings import AllTasks
 from redwood.settings.results import Results
 from tests.cli.command import content
 from tests.label_sets import few_label_sets
@@ -161,7 +162,7 @@ CASES = {
     ),
     "dropout": ("class_incremental", {}, partial(normalised, Rehearsal, buffer_size=20)),
     "validation": ("class_incremental", {"validation": 0.3}, Finetune),
-    "learning curves": ("task_incremental", {"lca": 3}, Finetune),
+    "learning curves": ("task_incremental", {"eval_tasks": AllTasks(lca=3)}, Finetune),
     "drift": ("continual", {}, partial(Rehearsal, buffer_size=20, replay_ratio=0.6)),
     "osaka": ("osaka", IN_OSAKA, partial(Finetune, optimizer="adam", lr=0.01)),
     "maml": ("osaka", IN_OSAKA, MAML),

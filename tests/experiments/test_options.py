@@ -10,7 +10,7 @@ from redwood.experiments.options import check_arguments, make_parser, parse_opti
 from redwood.experiments.pairs import Pair
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
-from redwood.settings import ClassIncrementalSetting
+from redwood.settings import Auto, ClassIncrementalSetting
 
 PAIR = Pair("class_incremental", "ewc")
 
@@ -65,7 +65,7 @@ class TestParse:
         options = parse_options(
             PAIR, ["--seed", "3", "--increment", "4", "6", "--ewc_lambda", "2", "--threads", "1", "--quiet"]
         )
-        assert options.setting == ClassIncrementalSetting(seed=3, increment=[4, 6])
+        assert options.setting == ClassIncrementalSetting(seed=3, stream=Auto(increment=[4, 6]))
         assert options.method == EWC(ewc_lambda=2.0)
         assert options.run == Run(threads=1, quiet=True)
 
@@ -89,8 +89,8 @@ class TestParse:
             parse_options(MANY, line.split())
 
     def test_two_parsers_do_not_share_their_lists(self):
-        parse_options(PAIR, ["--increment", "1"]).setting.increment.append(2)
-        assert parse_options(PAIR, []).setting.increment == []
+        parse_options(PAIR, ["--increment", "1"]).setting.stream.increment.append(2)
+        assert parse_options(PAIR, []).setting.stream.increment == []
 
 
 class TestCheckArguments:
@@ -126,6 +126,8 @@ def test_angles_are_numbers_of_any_sign():
     options = parse_options(
         Pair("domain_incremental", "random"), ["--stream", "rotated", "--angles", "-20", "0", "40.5"]
     )
-    assert options.setting.angles == [-20.0, 0.0, 40.5]
+    assert options.setting.stream.angles == [-20.0, 0.0, 40.5]
     assert options.setting.open_stream().num_tasks == 3
-    assert parse_options(Pair("domain_incremental", "random"), as_arguments({"angles": [-20.0, 0.0]})).setting.angles
+    assert parse_options(
+        Pair("domain_incremental", "random"), as_arguments({"stream": "rotated", "angles": [-20.0, 0.0]})
+    ).setting.stream.angles

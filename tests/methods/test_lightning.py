@@ -14,6 +14,7 @@ from redwood.engine.checkpoints import read_checkpoint
 from redwood.methods.baselines import Finetune
 from redwood.methods.lightning import LightningMethod
 from redwood.methods.training.optimizers import Sgd
+from redwood.settings import ClassSplit
 from redwood.settings.tree import ClassIncrementalSetting, ContinualSetting
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
@@ -87,7 +88,7 @@ class TestSteps:
         assert count_steps("continual", options) == [ceil(N_TRAIN / batch_size) * passes]
 
     def test_phases_of_several_sizes(self):
-        options = {"dataset": numbered(), "increment": [1, 2, 3], "nb_tasks": None, "batch_size": 4}
+        options = {"dataset": numbered(), "stream": ClassSplit(increment=[1, 2, 3]), "nb_tasks": None, "batch_size": 4}
         assert count_steps("class_incremental", options) == [2 * ceil(n / 4) for n in (11, 22, 33)]
         assert count_steps("cumulative", options) == [2 * ceil(n / 4) for n in (11, 33, 66)]
 
@@ -167,7 +168,7 @@ class TestLearningRate:
 
     @pytest.mark.parametrize("key", ["class_incremental", "cumulative"])
     def test_it_neither_rises_nor_ends_early_where_phases_grow(self, key):
-        phases = self.rates("keep", key, nb_tasks=None, increment=[1, 2, 3])
+        phases = self.rates("keep", key, nb_tasks=None, stream=ClassSplit(increment=[1, 2, 3]))
         rates = [rate for phase in phases for rate in phase]
         assert rates == sorted(rates, reverse=True)
         assert phases[-1][0] > 0.001

@@ -6,6 +6,7 @@ import yaml
 from torch import nn
 
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import flat
 from redwood.engine.logger_parts import Offline
 from redwood.engine.run import Run
 from redwood.experiments.config_file import as_arguments
@@ -15,7 +16,13 @@ from redwood.methods.baselines import Finetune, Random
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.optimizers import Sgd
-from redwood.settings import ClassIncrementalSetting, ContinualSetting, OnlineClassIncrementalSetting
+from redwood.settings import (
+    ClassIncrementalSetting,
+    ClassSplit,
+    ContinualSetting,
+    Gradual,
+    OnlineClassIncrementalSetting,
+)
 from redwood.settings.config import describe_options, describe_run, refuse_marked
 from redwood.settings.rl.tree import ContinualRLSetting
 from redwood.settings.table import name_of_setting
@@ -29,10 +36,14 @@ class Mine(ContinualSetting):
 @pytest.mark.parametrize(
     ("setting", "method", "run"),
     [
-        (ClassIncrementalSetting(increment=[4, 3, 3], class_order=list(range(9, -1, -1))), EWC(lr=1e-5), Run()),
+        (
+            ClassIncrementalSetting(stream=ClassSplit(increment=[4, 3, 3], class_order=list(range(9, -1, -1)))),
+            EWC(lr=1e-5),
+            Run(),
+        ),
         (OnlineClassIncrementalSetting(nb_tasks=2, validation=0.25, seed=7), Rehearsal(buffer_size=3), Run(threads=2)),
         (
-            ContinualSetting(stream="permuted", drift_width=0.0),
+            ContinualSetting(stream="permuted", transition=Gradual(drift_width=0.0)),
             Random(),
             Run(checkpoint_every=0, wandb=Offline("a b: c")),
         ),
@@ -43,7 +54,7 @@ def test_the_command_line_makes_the_same_options_of_it(setting, method, run):
     """Through YAML, as `--config` and `resume` read it."""
     config = yaml.safe_load(yaml.safe_dump(describe_run(setting, method, run)))
     pair = Pair(config.pop("setting"), config.pop("method"))
-    options = parse_options(pair, as_arguments(config))
+    options = parse_options(pair, as_arguments(flat(config)))
     assert (options.setting, options.method, options.run) == (setting, method, run)
 
 
@@ -74,8 +85,8 @@ def test_lists_of_what_only_python_can_give():
 def test_numbers_of_numpy_are_written_as_numbers():
     """YAML has no names for them."""
     method = Finetune(lr=np.float64(0.01), optimizer=Sgd(momentum=np.float32(0.5)))
-    setting = ClassIncrementalSetting(seed=np.int64(3), increment=[np.int64(5), 5])
-    config = yaml.safe_load(yaml.safe_dump(describe_run(setting, method, Run())))
+    setting = ClassIncrementalSetting(seed=np.int64(3), stream=ClassSplit(increment=[np.int64(5), 5]))
+    config = flat(yaml.safe_load(yaml.safe_dump(describe_run(setting, method, Run()))))
     assert (config["lr"], config["momentum"], config["seed"], config["increment"]) == (0.01, 0.5, 3, [5, 5])
 
 

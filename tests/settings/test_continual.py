@@ -6,6 +6,7 @@ from itertools import chain, pairwise
 import pytest
 import torch
 
+from redwood.settings import ClassSplit
 from redwood.settings.tree import ContinualSetting, TaskAgnosticSetting
 from tests.recorder import record, record_each_worker
 from tests.samples import N_CLASSES, N_TEST, numbered
@@ -60,7 +61,13 @@ class TestContinual:
     def make(self, **options):
         return self.setting(
             dataset=DATA,
-            **{"nb_tasks": N_TASKS, "class_order": flat(GROUPS), "batch_size": 4, "passes": self.passes} | options,
+            **{
+                "nb_tasks": N_TASKS,
+                "stream": ClassSplit(class_order=flat(GROUPS)),
+                "batch_size": 4,
+                "passes": self.passes,
+            }
+            | options,
         )
 
     @pytest.fixture(scope="class")
@@ -138,9 +145,8 @@ class TestContinual:
 
     def test_the_view_of_the_setting_hides_what_is_not_announced(self, logs):
         for log in logs:
-            assert log.view["class_order"] is None
+            assert log.view["stream"] == "class_split"
             assert log.view["nb_tasks"] == (N_TASKS if self.boundaries else None)
-            assert log.view["increment"] == ([] if self.boundaries else None)
             assert log.view["dataset"] == "numbered"
             assert log.view["action_space"].n == (2 if self.shared_outputs else N_CLASSES)
             assert log.view["observation_space"].shape == (2,)

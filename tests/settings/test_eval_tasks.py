@@ -17,6 +17,7 @@ from redwood.engine.pair_results import PairResults
 from redwood.engine.terminal import NOT_DEFINED
 from redwood.experiments.comparison_tables import print_comparison, write_comparison
 from redwood.experiments.tables import print_results
+from redwood.settings import Blurry
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.results import Results
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting, TaskIncrementalRLSetting
@@ -76,7 +77,7 @@ class TestSupervised:
         assert seen.untrained_accuracy is None
 
     def test_strays_of_a_blurry_phase_are_not_seen(self):
-        _, seen = both("class_incremental", transition="blurry", blur=0.5)
+        _, seen = both("class_incremental", transition=Blurry(blur=0.5))
         assert [row.count(None) for row in seen.accuracy_matrix] == [2, 1, 0]
 
     def test_only_their_samples_are_handed_out(self):

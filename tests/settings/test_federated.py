@@ -124,11 +124,7 @@ BAD = {
     "no round": ({"rounds": 0}, "--rounds 0 has to be at least 1"),
     "no local pass": ({"local_passes": 0}, "--local_passes 0 has to be at least 1"),
     "passes": ({"passes": 7}, "--passes 7 has no effect under FederatedClassIncrementalSetting"),
-    "learning curve": ({"lca": 3}, "--lca 3 does not go with federated_class_incremental, which has no mini-batches"),
-    "late labels": (
-        {"label_delay": 1, "local_passes": 1, "rounds": 1},
-        "--label_delay 1 does not go with federated_class_incremental, whose clients",
-    ),
+    "learning curve": ({"eval_tasks": {"all": {"lca": 3}}}, "--eval_tasks all has no option lca; leave it out"),
 }
 
 

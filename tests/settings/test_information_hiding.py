@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from redwood.core.errors import HiddenError, InvalidOptionError
+from redwood.core.parts import Part
 from redwood.methods.baselines import Random
-from redwood.settings import SETTINGS, get_setting
+from redwood.settings import SETTINGS, AcquisitionSetting, ClassSplit, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.entries import Entries
 from redwood.settings.rl.tree import IncrementalRLSetting, TaskAgnosticRLSetting
@@ -74,14 +75,14 @@ class TestView:
         assert setting.dataset is DATA
 
     def test_changing_the_view_does_not_change_the_setting(self):
-        setting = TaskIncrementalSetting(dataset=DATA, increment=[2], class_order=list(range(6)))
+        setting = AcquisitionSetting(dataset=DATA, initial=[2], budget=3.0)
         view, bounds = setting.for_method(), setting.observation_space.low.copy()
-        view.increment.append(9)
+        view.initial.append(9)
         view.observation_space.low[:] = 7
         vars(view)["nb_tasks"] = 8
-        assert (setting.increment, setting.nb_tasks) == ([2], None)
+        assert (setting.initial, setting.nb_tasks) == ([2], None)
         assert (setting.observation_space.low == bounds).all()
-        assert setting.for_method().increment == [2]
+        assert setting.for_method().initial == [2]
 
     @pytest.mark.parametrize("key", SUPERVISED)
     @pytest.mark.parametrize("dataset", [DATA, "digits"])
@@ -102,12 +103,15 @@ class TestView:
             assert one_sentence(caught.value)
 
     def test_which_classes_come_next_is_hidden(self):
-        setting = TaskIncrementalSetting(dataset=DATA, nb_tasks=3, class_order=list(range(6)))
-        assert setting.for_method().class_order is None
-        assert TaskIncrementalSetting(stream="rotated", angles=[0.0, 30.0]).for_method().angles is None
+        stream = ClassSplit(class_order=list(range(6)), increment=[2], imbalance="long_tail")
+        view = TaskIncrementalSetting(dataset=DATA, stream=stream).for_method()
+        assert view.stream == "class_split"
+        assert not [value for value in reachable(view) if isinstance(value, Part) or value is stream.class_order]
 
     @pytest.mark.parametrize("key", SUPERVISED)
-    @pytest.mark.parametrize("given", [{}, {"nb_tasks": 3}, {"increment": [1, 2, 3]}, {"stream": "contexts"}])
+    @pytest.mark.parametrize(
+        "given", [{}, {"nb_tasks": 3}, {"stream": ClassSplit(increment=[1, 2, 3])}, {"stream": "contexts"}]
+    )
     @pytest.mark.few(30)
     def test_the_number_of_tasks_where_boundaries_are_announced(self, key, given):
         setting = small_setting(
@@ -116,7 +120,7 @@ class TestView:
         if key == "acquisition":  # its tasks are the six classes, whatever is given
             assert setting.for_method().nb_tasks == 6
             return
-        expected = {"nb_tasks": 3, "increment": 3, "stream": 4}.get(next(iter(given), ""), 5)
+        expected = 4 if given == {"stream": "contexts"} else 3 if given else 5
         assert setting.for_method().nb_tasks == (expected if setting.assumptions.boundaries else None)
 
 

@@ -15,7 +15,7 @@ from redwood.methods import get_method, method_names
 from redwood.methods.baselines import Finetune, Random
 from redwood.methods.table import METHODS
 from redwood.methods.training.unlabelled import Learned
-from redwood.settings import ClassIncrementalSetting, get_setting
+from redwood.settings import AllTasks, Auto, ClassIncrementalSetting, Rotated, get_setting
 from redwood.settings.data.dataset import Dataset, describe_data
 from redwood.settings.data.files import load
 from redwood.settings.data.multi_label import N_LABELS, multi_label
@@ -147,7 +147,7 @@ class TestStreams:
         data = few_label_sets()
         x, x_test = (values.view(-1, 1, 2, 4).repeat(1, 1, 2, 1) for values in (data.x, data.x_test))
         images = Dataset.from_arrays(x, data.y, x_test, data.y_test, name="images")
-        setting = label_setting(dataset=images, stream="rotated", angles=[0.0, 90.0])
+        setting = label_setting(dataset=images, stream=Rotated(angles=[0.0, 90.0]))
         first, second = setting.phases()
         assert not bool(next(iter(first.train)).y[:, 6:].any())
         assert not bool(next(iter(second.train)).y[:, :6].any())
@@ -164,8 +164,8 @@ class TestStreams:
         ("options", "reason"),
         [
             ({"stream": "class_split"}, "use --stream ordered, instance"),
-            ({"increment": [2]}, "--increment splits classes"),
-            ({"lca": 2}, "several labels; leave it out"),
+            ({"stream": Auto(increment=[2])}, "--increment splits classes"),
+            ({"eval_tasks": AllTasks(lca=2)}, "several labels; leave it out"),
             ({"dataset": few_label_sets(contexts=False), "stream": "contexts"}, "use --stream instance"),
             ({"dataset": without_test_labels(), "nb_tasks": 3, "stream": "ordered"}, "no test sample with a label"),
         ],

@@ -9,7 +9,7 @@ import torch
 
 from redwood.core.errors import InvalidOptionError
 from redwood.methods import MovingWindow
-from redwood.settings import ContinualSetting, get_setting
+from redwood.settings import ContinualSetting, Gradual, get_setting
 from redwood.settings.data.dataset import Dataset, describe_data
 
 N = 600
@@ -149,5 +149,5 @@ class TestTimes:
 
 
 def test_a_width_of_drift_that_changes_nothing_is_told():
-    with pytest.raises(InvalidOptionError, match=r"--drift_width 4.0 has no effect on --stream ordered"):
-        ContinualSetting(stream="ordered", drift_width=4.0).open_stream()
+    with pytest.raises(InvalidOptionError, match=r"--drift_width 4.0 mixes the samples of tasks, but --stream ordered"):
+        ContinualSetting(stream="ordered", transition=Gradual(drift_width=4.0)).open_stream()

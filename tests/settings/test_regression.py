@@ -12,7 +12,7 @@ from redwood.cli import main
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError, RedwoodError
 from redwood.methods import get_method
 from redwood.methods.baselines import Random
-from redwood.settings import SETTINGS, get_setting
+from redwood.settings import SETTINGS, ClassSplit, get_setting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.files import load
 from redwood.settings.results import RegressionResults, Results
@@ -116,7 +116,10 @@ class TestStreams:
         assert len(seen) == 91
         torch.testing.assert_close(seen @ torch.tensor([1.0, -2.0, 0.5]), targets)
 
-    @pytest.mark.parametrize("options", [{"stream": "class_split"}, {"class_order": [0, 1]}, {"increment": [1]}])
+    @pytest.mark.parametrize(
+        "options",
+        [{"stream": "class_split"}, {"stream": ClassSplit(class_order=[0, 1])}, {"stream": ClassSplit(increment=[1])}],
+    )
     def test_class_splits_are_refused(self, options):
         with pytest.raises(InvalidOptionError, match="splits classes, but"):
             _ = small_setting("domain_incremental", dataset=line(), **options).action_space

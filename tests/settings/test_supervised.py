@@ -1,7 +1,7 @@
 import pytest
 
 from redwood.core.errors import InvalidOptionError
-from redwood.settings import SETTINGS, get_setting
+from redwood.settings import SETTINGS, Abrupt, Gradual, get_setting
 from redwood.settings.tree import (
     ClassIncrementalSetting,
     ContinualSetting,
@@ -20,7 +20,7 @@ class TestDefaults:
         setting = get_setting(key)()
         assert setting.passes == (1 if "online" in key or key in ("osaka", "label_budget") else 20)
         assert setting.workers == (2 if "distributed" in key else 1)
-        assert setting.transition == ("gradual" if key == "continual" else "abrupt")
+        assert isinstance(setting.transition, Gradual if key == "continual" else Abrupt)
 
     def test_they_fit_the_node(self):
         for key in SETTINGS:
@@ -46,10 +46,18 @@ class TestContradictions:
             (
                 ClassIncrementalSetting,
                 {"transition": "gradual"},
-                "whose contexts are discrete; use --setting continual",
+                "--transition gradual does not go with ClassIncrementalSetting, whose contexts are discrete",
             ),
-            (TraditionalSetting, {"transition": "blurry"}, "--transition blurry has no effect"),
-            (CumulativeSetting, {"transition": "blurry"}, "--transition blurry has no effect"),
+            (
+                TraditionalSetting,
+                {"transition": "blurry"},
+                "--transition blurry does not go with .*, which pools the tasks",
+            ),
+            (
+                CumulativeSetting,
+                {"transition": "blurry"},
+                "--transition blurry does not go with .*, which pools the tasks",
+            ),
         ],
     )
     def test_values_that_contradict_the_node(self, setting, options, sentence):
@@ -72,9 +80,10 @@ class TestContradictions:
         ("image_size", -1, "--image_size -1 has to be at least 0"),
         ("stream", "backwards", "--stream backwards is unknown; choose one of auto, class_split"),
         ("transition", "sudden", "--transition sudden is unknown; choose one of abrupt"),
-        ("blur", 1.5, "--blur 1.5 has to be at least 0 and at most 1"),
-        ("blur", float("nan"), "--blur nan has to be"),
-        ("drift_width", -0.1, "--drift_width -0.1 has to be at least 0"),
+        ("transition", {"blurry": {"blur": 1.5}}, "--blur 1.5 has to be at least 0 and at most 1"),
+        ("transition", {"blurry": {"blur": float("nan")}}, "--blur nan has to be"),
+        ("transition", {"gradual": {"drift_width": -0.1}}, "--drift_width -0.1 has to be at least 0"),
+        ("transition", {"gradual": {"blur": 0.1}}, "--transition gradual has no option blur; leave it out"),
         ("validation", 0.95, "at least 0 and at most 0.9"),
     ],
 )
@@ -85,5 +94,5 @@ def test_values_out_of_range(name, value, sentence):
 
 def test_names_of_the_options():
     names = ContinualSetting.option_names()
-    assert {"seed", "workers", "dataset", "nb_tasks", "class_order", "passes"} <= set(names)
+    assert {"seed", "workers", "dataset", "nb_tasks", "stream", "passes"} <= set(names)
     assert len(names) == len(set(names))

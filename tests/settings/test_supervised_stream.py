@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from redwood.core.errors import DataError, InvalidOptionError, InvalidPredictionError, RedwoodError
 from redwood.methods.baselines import Random
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import Blurry, ClassSplit
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.supervised_stream import SupervisedStream
 from redwood.settings.tree import (
@@ -45,7 +46,9 @@ def many_classes(n_classes):
 
 class TestEvaluate:
     def accuracy(self, answer):
-        stream = ClassIncrementalSetting(dataset=numbered(), nb_tasks=3, class_order=list(range(6))).open_stream()
+        stream = ClassIncrementalSetting(
+            dataset=numbered(), nb_tasks=3, stream=ClassSplit(class_order=list(range(6)))
+        ).open_stream()
         return stream.evaluate(Answer(answer)).per_task
 
     def truth(self, x):
@@ -103,7 +106,8 @@ class TestEvaluate:
     def test_top_five_of_more_than_ten_classes(self, n_classes, expected):
         # The right class is the fifth best, but the sixth best where it is one of the second task.
         setting = ClassIncrementalSetting(
-            dataset=many_classes(n_classes), increment=[4, 4, n_classes - 8], class_order=list(range(n_classes))
+            dataset=many_classes(n_classes),
+            stream=ClassSplit(increment=[4, 4, n_classes - 8], class_order=list(range(n_classes))),
         )
 
         def scores(x):
@@ -118,7 +122,7 @@ class TestEvaluate:
         """The right class is the fifth best of six, or the sixth best of seven; a task of five has no top five."""
         sizes = torch.tensor([5, 6, 7])
         setting = TaskIncrementalSetting(
-            dataset=many_classes(18), increment=sizes.tolist(), class_order=list(range(18))
+            dataset=many_classes(18), stream=ClassSplit(increment=sizes.tolist(), class_order=list(range(18)))
         )
 
         class WithIds(Answer):
@@ -196,7 +200,7 @@ class TestValidation:
     @pytest.mark.parametrize("key", ["continual", "class_incremental", "cumulative", "traditional"])
     def test_held_out_samples_are_never_trained_on_and_none_is_lost(self, key):
         data = numbered()
-        setting = small_setting(key, dataset=data, validation=0.25, class_order=list(range(6)))
+        setting = small_setting(key, dataset=data, validation=0.25, stream=ClassSplit(class_order=list(range(6))))
         phases = list(setting.phases())
         trained = {row for phase in phases for row in rows_of(phase.train)}
         held_out = {row for phase in phases for row in rows_of(phase.validation)}
@@ -218,13 +222,13 @@ class TestTaskClasses:
     """A task has the labels of all of its training samples, whichever of them a phase shows."""
 
     def lists(self, key, **options):
-        setting = small_setting(key, **{"dataset": numbered(), "class_order": range(6)} | options)
+        setting = small_setting(key, **{"dataset": numbered(), "stream": ClassSplit(class_order=range(6))} | options)
         return [phase.task_classes for phase in setting.phases()]
 
     @pytest.mark.parametrize("key", ["class_incremental", "domain_incremental", "task_incremental"])
     @pytest.mark.parametrize("stream", ["instance", "permuted", "contexts"])
     def test_stray_samples_do_not_narrow_them(self, key, stream):
-        options = {"stream": stream, "transition": "blurry", "blur": 0.1, "class_order": []}
+        options = {"stream": stream, "transition": Blurry(blur=0.1)}
         lists = self.lists(key, dataset=numbered(contexts=3), **options)
         apart = stream == "permuted" and key != "domain_incremental"
         assert all(len(classes) == 3 for classes in lists)
@@ -233,7 +237,7 @@ class TestTaskClasses:
 
     def test_blurry_splits(self):
         expected = {0: (0, 1), 1: (2, 3), 2: (4, 5)}
-        assert self.lists("class_incremental", transition="blurry", blur=0.1) == [expected] * 3
+        assert self.lists("class_incremental", transition=Blurry(blur=0.1)) == [expected] * 3
 
     def test_held_out_samples_count(self):
         data = many_classes(6)
@@ -289,7 +293,9 @@ class TestConstruction:
     def test_the_data_are_cut_once(self, monkeypatch):
         made = []
         build = SupervisedStream.__init__
-        monkeypatch.setattr(SupervisedStream, "__init__", lambda *given: (made.append(1), build(*given))[1])
+        monkeypatch.setattr(
+            SupervisedStream, "__init__", lambda *given, **more: (made.append(1), build(*given, **more))[1]
+        )
         setting = small_setting("class_incremental")
         run_here(setting, Random())
         assert (next(iter(setting.phases())).index, made) == (0, [1])
@@ -304,10 +310,10 @@ class TestClassNames:
         return setting(dataset=data, nb_tasks=2, **options).open_stream().class_names()
 
     def test_outputs_have_the_names_of_their_classes(self):
-        assert self.names(ClassIncrementalSetting, class_order=[3, 1, 0, 2]) == self.NAMES
+        assert self.names(ClassIncrementalSetting, stream=ClassSplit(class_order=[3, 1, 0, 2])) == self.NAMES
 
     def test_an_output_that_tasks_share_joins_the_names_of_their_classes(self):
-        assert self.names(DomainIncrementalSetting, class_order=[3, 1, 0, 2]) == ("d / a", "b / c")
+        assert self.names(DomainIncrementalSetting, stream=ClassSplit(class_order=[3, 1, 0, 2])) == ("d / a", "b / c")
 
     def test_an_output_for_each_task_has_the_name_of_its_class(self):
         assert self.names(TaskIncrementalSetting, stream="permuted") == self.NAMES * 2

@@ -5,7 +5,7 @@ import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods import get_method
-from redwood.settings import get_setting, supervised
+from redwood.settings import TaskList, get_setting, supervised
 from redwood.settings.data.dataset import Dataset
 from tests.samples import few_digits
 from tests.small_runs import FixedRule, run_here
@@ -25,10 +25,10 @@ def stream_file(tmp_path):
     return str(path)
 
 
-def make(key, stream_file="", **options):
+def make(key, stream_file="", first_task=0, **options):
     cls = get_setting(key)
     passes = {} if "online" in key else {"passes": 2}
-    return cls(**{"stream": "tasks", "stream_file": stream_file, "batch_size": 8} | passes | options)
+    return cls(stream=TaskList(stream_file=stream_file, first_task=first_task), batch_size=8, **passes | options)
 
 
 def served(phase, part="train"):
@@ -88,12 +88,12 @@ class TestStream:
         loaded = []
         monkeypatch.setattr(supervised, "load_dataset", lambda name, *_: (loaded.append(name), few_digits())[1])
         make("task_incremental", dataset="digits,mnist,digits").open_stream()
-        make("task_incremental", stream="s_minus", stream_file="").open_stream()
+        get_setting("task_incremental")(stream="s_minus").open_stream()
         assert loaded == ["digits", "mnist", "digits", "prototypes"]
 
     def test_nothing_of_the_tasks_to_come_is_shown(self, stream_file):
         view = make("continual", stream_file).for_method()
-        assert view.stream_file is None and view.first_task is None and view.nb_tasks is None
+        assert view.stream == "tasks" and view.nb_tasks is None
 
 
 class TestFirstTask:
@@ -148,12 +148,7 @@ class TestFirstTask:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (
-            {"stream": "auto", "stream_file": "x.yaml"},
-            "--stream_file x.yaml has no effect on --stream auto; add --stream",
-        ),
-        ({"stream": "permuted", "first_task": 1}, "--first_task 1 has no effect on --stream permuted"),
-        ({"stream_file": "x.yaml", "dataset": "mnist"}, "--dataset mnist has no effect beside --stream_file x.yaml"),
+        ({"stream_file": "x.yaml", "dataset": "mnist"}, "--dataset mnist and --stream_file x.yaml both name the data"),
         ({"first_task": -1}, "--first_task -1 has to be at least 0"),
     ],
 )
@@ -166,11 +161,6 @@ def test_a_data_set_in_memory_has_no_list():
     x, y = torch.zeros(4, 2), torch.tensor([0, 0, 1, 1])
     with pytest.raises(InvalidOptionError, match="but own is one in memory; use --stream contexts"):
         make("task_incremental", dataset=Dataset("own", x, y, x, y))
-
-
-def test_increments_are_refused(stream_file):
-    with pytest.raises(InvalidOptionError, match="--increment splits classes, but --stream tasks does not"):
-        make("task_incremental", stream_file, increment=[2]).open_stream()
 
 
 def test_a_data_set_that_is_not_there(tmp_path):

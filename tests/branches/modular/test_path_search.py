@@ -13,7 +13,7 @@ from redwood.core.errors import InvalidOptionError
 from redwood.engine.run import Run
 from redwood.methods import get_method
 from redwood.methods.training.optimizers import Sgd
-from redwood.settings import TaskIncrementalSetting
+from redwood.settings import SMinus, TaskIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 from tests.samples import few_digits
 from tests.small_runs import comparable, run_here, small_setting
@@ -192,7 +192,7 @@ class TestTrials:
 
 class TestLibrary:
     def stream(self, **options):
-        return TaskIncrementalSetting(stream="s_minus", passes=4, **options)
+        return TaskIncrementalSetting(**{"stream": "s_minus", "passes": 4} | options)
 
     @pytest.mark.parametrize("name", ["finetune_from", "mntdp", "composable"])
     @pytest.mark.few(1)
@@ -201,7 +201,7 @@ class TestLibrary:
         expected = run_here(self.stream(), whole)
         first, second = (get_method(name)(library=str(tmp_path)) for _ in range(2))
         run_here(self.stream(nb_tasks=2), first)
-        results = run_here(self.stream(first_task=2), second)
+        results = run_here(self.stream(stream=SMinus(first_task=2)), second)
         assert results.accuracy_matrix[-1] == expected.accuracy_matrix[-1][2:]
         chosen = [
             [(path["reused"], path["trial"], path["accuracy"]) for path in run.paths] for run in (whole, first, second)
@@ -232,7 +232,7 @@ class TestLibrary:
                     library.remove(record.key, force=True)
 
         method = Robbed(library=str(tmp_path), **REUSES, **options)
-        run_here(self.stream(first_task=1, nb_tasks=2), method)
+        run_here(self.stream(stream=SMinus(first_task=1), nb_tasks=2), method)
         assert method.paths[0]["reused"] > 0
         kept = ModuleLibrary(tmp_path).networks()[-1]
         assert [ModuleLibrary(tmp_path).load(key) for key in kept.modules]

@@ -10,6 +10,7 @@ from redwood.methods import get_method
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import ClassSplit
 from redwood.settings.batch import Batch
 from redwood.settings.data.image_sets import digits
 from redwood.settings.tree import TraditionalSetting
@@ -133,7 +134,7 @@ class TestState:
 
 class TestSettings:
     def test_outputs_of_other_tasks_are_left_alone(self):
-        method = configured(DTP(), "task_incremental", nb_tasks=2, class_order=list(range(10)))
+        method = configured(DTP(), "task_incremental", nb_tasks=2, stream=ClassSplit(class_order=list(range(10))))
         method.heads.learn({0: (0, 1, 2, 3, 4)})
         method.loss(step_of(batch_of(0, 32, classes=(0, 1, 2, 3, 4)))).backward()
         touched = method.network.head.weight.grad.any(1)

@@ -25,7 +25,7 @@ from redwood.methods.networks import build_network
 from redwood.methods.networks.parts import MultiLayerPerceptron
 from redwood.methods.replay.gdumb import GDumb
 from redwood.methods.replay.generative import GenerativeRehearsal
-from redwood.settings import Dataset, get_setting
+from redwood.settings import ClassSplit, Dataset, get_setting
 from redwood.settings.results import Results
 from tests.cli.command import assert_one_sentence
 from tests.leak_check import reachable
@@ -88,7 +88,7 @@ def parent(folder):
 
 
 def in_order(classes):
-    return {"nb_tasks": classes // 2, "class_order": list(range(classes))}
+    return {"nb_tasks": classes // 2, "stream": ClassSplit(class_order=list(range(classes)))}
 
 
 MORE = ("--nb_tasks", 3, "--class_order", *range(6))

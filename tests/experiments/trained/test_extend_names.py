@@ -16,13 +16,13 @@ from redwood.engine import loop
 from redwood.experiments.runner import execute, resume_run
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
-from redwood.settings import Dataset, get_setting
+from redwood.settings import ClassSplit, Dataset, TaskList, get_setting
 from redwood.settings.earlier import Earlier
 from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
 from redwood.settings.table import SETTINGS
 from tests.cli.command import assert_one_sentence
-from tests.experiments.trained.parts_of_a_stream import NAMES, WAYS, by_name, in_memory, part
+from tests.experiments.trained.parts_of_a_stream import NAMES, OF_FILES, WAYS, by_name, in_memory, part
 from tests.methods.helpers import refused
 from tests.small_runs import comparable, run_here
 
@@ -106,6 +106,17 @@ def learned(folder, *arguments):
     """The model of a command."""
     assert main([*arguments, "--run_dir", str(folder), "--quiet"]) == 0
     return redwood.load(folder, device="cpu")
+
+
+def accuracy(model, way, folder):
+    """The accuracy by name on each of the first two parts, whatever output stands for a class."""
+    stream = setting_of("traditional", parts(way, folder, (0, 1)), stream="tasks").open_stream()
+    found = []
+    for task in (0, 1):
+        x, _ = stream.samples_of(task, test=True)
+        answer = model.predict(x, task if model.takes_task_ids else None)
+        found.append(by_name(model.signature.classes.outputs, answer, x, way).double().mean().item())
+    return found
 
 
 def options_of(key, way, method, seed=0):
@@ -202,7 +213,7 @@ class TestNamesOfAListOfDataSets:
         ]
         (tmp_path / "tasks.yaml").write_text("\n".join(lines))
         cls = get_setting("domain_incremental")
-        stream = cls(stream="tasks", stream_file=str(tmp_path / "tasks.yaml")).open_stream()
+        stream = cls(stream=TaskList(stream_file=str(tmp_path / "tasks.yaml"))).open_stream()
         assert stream.class_names() == ("dent / ok", "scratch")
 
     def test_listed_classes_share_outputs_by_their_places_whatever_their_names(self, tmp_path):
@@ -230,7 +241,7 @@ def listed(folder, *tasks):
         np.savez(folder / f"{number}.npz", x=np.stack([y, y], 1).astype(np.float32), y=y, class_names=np.array(names))
     lines = [f"- {{dataset: {folder / f'{n}.npz'}, classes: {classes}}}\n" for n, (_, classes) in enumerate(tasks)]
     (folder / "tasks.yaml").write_text("".join(lines).replace(", classes: []", ""))
-    return get_setting("domain_incremental")(stream="tasks", stream_file=str(folder / "tasks.yaml")).open_stream()
+    return get_setting("domain_incremental")(stream=TaskList(stream_file=str(folder / "tasks.yaml"))).open_stream()
 
 
 def named(path, *names):
@@ -296,13 +307,15 @@ class TestClassesAreMatchedByLabel:
     def test_classes_of_a_split_share_outputs_by_name_or_else_by_place(self, folder):
         data = in_memory([0, 3])
         both = Dataset.from_arrays(data.x, data.y, data.x, data.y, class_names=data.class_names)
-        stream = setting_of("domain_incremental", both, nb_tasks=2, class_order=[3, 0, 1, 2]).open_stream()
+        stream = setting_of(
+            "domain_incremental", both, nb_tasks=2, stream=ClassSplit(class_order=[3, 0, 1, 2])
+        ).open_stream()
         assert stream.class_names() == ("torn / ok", "dent / scratch")
         known = extended(stream, "domain_incremental", in_memory([2]), nb_tasks=1)
         assert known.class_names() == stream.class_names() and wrong_samples(known, "arrays") == 0
         x, y = data.x[:40], data.y[:40] % 2
         others = Dataset.from_arrays(x, y, x, y, class_names=["a", "b"])
-        split = extended(stream, "domain_incremental", others, nb_tasks=1, class_order=[1, 0])
+        split = extended(stream, "domain_incremental", others, nb_tasks=1, stream=ClassSplit(class_order=[1, 0]))
         assert split.class_names() == ("torn / ok / b", "dent / scratch / a")
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 import redwood
 from redwood.core.errors import DataError, InvalidOptionError, NotApplicableError
 from redwood.methods.baselines import Finetune, Random
-from redwood.settings import Dataset
+from redwood.settings import ClassSplit, Dataset
 from redwood.settings.tree import ClassIncrementalSetting, DomainIncrementalSetting, TaskIncrementalSetting
 from tests.label_sets import few_label_sets
 from tests.methods.helpers import refused
@@ -91,7 +91,7 @@ class TestAClassifier:
 
 
 def test_a_model_with_task_ids(tmp_path):
-    model = trained(tmp_path / "run", TaskIncrementalSetting, class_order=list(range(10)))
+    model = trained(tmp_path / "run", TaskIncrementalSetting, stream=ClassSplit(class_order=list(range(10))))
     assert model.predict(DATA.x_test, 1).min() >= 5
     with pytest.raises(InvalidOptionError, match="which tells the task; give task_id"):
         model.predict(DATA.x_test)

@@ -8,11 +8,12 @@ from redwood.methods.baselines import Finetune
 from redwood.methods.networks import build_network
 from redwood.methods.networks.parts import Network
 from redwood.methods.training.optimizers import Sgd
+from redwood.settings import ClassSplit
 from tests.methods.helpers import batch_of, configured, step_of
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
-HALVES = {"dataset": few_digits(600, 200), "nb_tasks": None, "increment": [5, 2, 3], "passes": 8}
+HALVES = {"dataset": few_digits(600, 200), "nb_tasks": None, "stream": ClassSplit(increment=[5, 2, 3]), "passes": 8}
 
 
 class Watched(CAda):
@@ -36,7 +37,7 @@ class Watched(CAda):
 @pytest.mark.parametrize("model", ["mlp", "slim_resnet18"])
 def test_nothing_of_an_old_column_changes(model):
     method = Watched(model=model, optimizer=Sgd(momentum=0.9, weight_decay=0.01))
-    run_here(small_setting("class_incremental", nb_tasks=5, increment=[]), method)
+    run_here(small_setting("class_incremental", nb_tasks=5, stream=ClassSplit(increment=[])), method)
     assert [len(answers) for answers in method.answers] == [1, 2, 3, 4, 5]
     for earlier in method.answers[:-1]:
         for then, now in zip(earlier, method.answers[-1][: len(earlier)], strict=True):

@@ -8,6 +8,7 @@ from redwood.methods.architecture.packnet import PackNet
 from redwood.methods.architecture.pnn import PNN
 from redwood.methods.baselines import Finetune
 from redwood.methods.training.optimizers import Adam, AdamW, Sgd
+from redwood.settings import Blurry
 from redwood.settings.data.dataset import Dataset
 from tests.methods.helpers import configured
 from tests.methods.rows import IDS, N_TASKS, answers, forgets, normalised_row, plain, watched
@@ -41,7 +42,7 @@ def test_fine_tuning_does_forget():
 
 
 def test_nor_is_there_any_where_samples_of_other_tasks_turn_up():
-    method = watched(PackNet, setting={"transition": "blurry", "blur": 0.3})
+    method = watched(PackNet, setting={"transition": Blurry(blur=0.3)})
     assert not forgets(method)
     assert method.phase_of == {0: 0, 1: 1, 2: 2}
 

@@ -9,6 +9,7 @@ from redwood.methods.architecture.pnn import PNN, ProgressiveBlocks, Progressive
 from redwood.methods.networks import build_network
 from redwood.methods.networks.builtin import BasicBlock
 from redwood.methods.networks.row import layers_of
+from redwood.settings import ClassSplit
 from tests.methods.helpers import configured, one_sentence
 from tests.methods.networks.spaces import images
 from tests.methods.rows import RESIDUAL, forgets, normalised_row, plain, watched
@@ -93,7 +94,9 @@ class TestGrowth:
         assert not any(map(torch.equal, first, networks[0].network.columns[1].parameters()))
 
     def test_steps_cost_more_with_each_column(self):
-        method = watched(PNN, setting={"increment": [2], "nb_tasks": None, "class_order": range(10), "passes": 1})
+        method = watched(
+            PNN, setting={"stream": ClassSplit(increment=[2], class_order=range(10)), "nb_tasks": None, "passes": 1}
+        )
         spent = torch.tensor(method.spent).diff()
         assert len(spent) == 4 and float(spent[-1]) > 1.5 * float(spent[0])
 

@@ -6,7 +6,7 @@ from redwood.methods import compose, get_method
 from redwood.methods.architecture.reuse_outputs import ReuseOutputs
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings import OnlineClassIncrementalSetting
+from redwood.settings import AllTasks, ClassSplit, OnlineClassIncrementalSetting
 from redwood.settings.data.dataset import Dataset
 from tests.methods.helpers import configured
 from tests.samples import few_digits
@@ -34,7 +34,12 @@ def blobs(later, seed=0, n=60):
 
 
 def run(method, later, key="class_incremental", seed=0):
-    options = {"increment": [3, 2], "class_order": [0, 1, 2, 3, 4], "passes": 5, "lca": 4, "seed": seed}
+    options = {
+        "stream": ClassSplit(increment=[3, 2], class_order=[0, 1, 2, 3, 4]),
+        "passes": 5,
+        "eval_tasks": AllTasks(lca=4),
+        "seed": seed,
+    }
     return run_here(small_setting(key, dataset=blobs(later, seed), nb_tasks=None, **options), method)
 
 

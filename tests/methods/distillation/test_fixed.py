@@ -4,6 +4,7 @@ import torch
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.distillation.lwf_mc import Fixed, LwFMC
 from redwood.methods.training.optimizers import Sgd
+from redwood.settings import ClassSplit
 from tests.methods.helpers import one_sentence
 from tests.small_runs import NormalisedNetwork, run_here, small_setting
 
@@ -23,7 +24,7 @@ class Watched(Fixed):
 @pytest.fixture(scope="module")
 def states():
     method = Watched(model=NormalisedNetwork(), optimizer=Sgd(momentum=0.9, weight_decay=0.1), dropout=0.2)
-    run_here(small_setting("class_incremental", class_order=list(range(10))), method)
+    run_here(small_setting("class_incremental", stream=ClassSplit(class_order=list(range(10)))), method)
     assert method.teacher.copy is None
     return method.states
 

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.distillation.icarl import ICaRL
 from redwood.methods.networks.last_layer import features_of
+from redwood.settings import ClassSplit
 from tests.methods.helpers import configured, one_sentence
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -158,7 +159,10 @@ class TestPrediction:
         assert results.accuracy_matrix[0][0] > 0.8
 
     def test_given_the_task_only_its_classes_compete(self):
-        setting, method = small_setting("task_incremental", class_order=list(range(10))), ICaRL(buffer_size=30)
+        setting, method = (
+            small_setting("task_incremental", stream=ClassSplit(class_order=list(range(10)))),
+            ICaRL(buffer_size=30),
+        )
         run_here(setting, method)
         x = setting.dataset.x_test
         for task, group in enumerate([{0, 1, 2, 3}, {4, 5, 6}, {7, 8, 9}]):

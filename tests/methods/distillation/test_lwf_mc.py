@@ -2,6 +2,7 @@ import torch
 
 from redwood.methods.distillation.icarl import ICaRL
 from redwood.methods.distillation.lwf_mc import LwFMC
+from redwood.settings import Blurry, ClassSplit
 from tests.methods.helpers import configured
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -22,7 +23,7 @@ class Watched(LwFMC):
 
 def watched(key="class_incremental"):
     method = Watched()
-    run_here(small_setting(key, class_order=list(range(10))), method)
+    run_here(small_setting(key, stream=ClassSplit(class_order=list(range(10)))), method)
     return method
 
 
@@ -54,7 +55,9 @@ class TestRun:
         means = []
         for cls in (Watched, Free):
             method = cls()
-            run_here(small_setting("class_incremental", class_order=list(range(10)), passes=6), method)
+            run_here(
+                small_setting("class_incremental", stream=ClassSplit(class_order=list(range(10))), passes=6), method
+            )
             means.append(method.network(x[y < 4])[:, :4].amax(1).mean().item())
         assert means[0] > means[1] + 1
 
@@ -68,6 +71,6 @@ class TestRun:
                 taught.append(int(self._taught.sum()))
 
         taught, shown = [], []
-        run_here(small_setting("class_incremental", transition="blurry", blur=0.1), Noting())
+        run_here(small_setting("class_incremental", transition=Blurry(blur=0.1)), Noting())
         assert max(shown) == 10, "samples of other tasks come in"
         assert taught == [0, 4, 7]

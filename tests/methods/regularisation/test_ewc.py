@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from redwood.core.errors import InvalidOptionError
 from redwood.methods.baselines import Finetune
 from redwood.methods.regularisation.ewc import EWC, fisher_diagonal
+from redwood.settings import ClassSplit
 from redwood.settings.tree import OnlineClassIncrementalSetting
 from tests.methods.helpers import configured
 from tests.methods.regularisation.linear import Linear, linear, mean_product
@@ -200,7 +201,7 @@ class TestEstimate:
         assert method.used == [(size, {task}, 30) for task, size in enumerate(sizes)]
 
     def test_heads_of_other_tasks_do_not_matter(self):
-        setting, method = small_setting("task_incremental", nb_tasks=2, class_order=range(10)), EWC()
+        setting, method = small_setting("task_incremental", nb_tasks=2, stream=ClassSplit(class_order=range(10))), EWC()
         run_here(setting, method)
         last = method.curvature["head.weight"]
         assert bool(torch.isfinite(last).all())

@@ -16,6 +16,7 @@ from redwood.methods.replay.der import DER, DERpp
 from redwood.methods.replay.er_ace import ERACE
 from redwood.methods.replay.mir import MIR
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import ClassSplit
 from tests.methods.helpers import configured, numbers, one_sentence, weights_of
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import comparable, run_here, small_setting
@@ -74,7 +75,7 @@ class TestOneWorker:
 
     @pytest.mark.few(1)
     def test_outcome_follows_from_the_seed(self, key):
-        order: dict[str, Any] = {} if key == "continual" else {"class_order": range(6)}
+        order: dict[str, Any] = {} if key == "continual" else {"stream": ClassSplit(class_order=range(6))}
         runs = [rehearse(Watched(buffer_size=20), key, seed=seed, **order) for seed in (3, 3, 4)]
         seen = [[step[:2] for step in method.seen] for method, _ in runs]
         assert seen[0] == seen[1] != seen[2]

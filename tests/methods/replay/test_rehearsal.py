@@ -9,6 +9,7 @@ from redwood.methods import METHODS, get_method
 from redwood.methods.regularisation.ewc import EWC
 from redwood.methods.replay.rehearsal import Rehearsal
 from redwood.methods.training.step import Replayed
+from redwood.settings import ClassSplit
 from tests.methods.helpers import batch_of, configured, step_of
 from tests.samples import N_TRAIN, numbered
 from tests.small_runs import run_here, small_setting
@@ -86,7 +87,12 @@ class TestBuffer:
 
     def test_draws_follow_from_the_seed(self):
         first, again, other = (
-            [numbers(batch) for _, batch, _, _ in rehearse("class_incremental", seed=seed, class_order=range(6)).seen]
+            [
+                numbers(batch)
+                for _, batch, _, _ in rehearse(
+                    "class_incremental", seed=seed, stream=ClassSplit(class_order=range(6))
+                ).seen
+            ]
             for seed in (0, 0, 1)
         )
         assert first == again != other

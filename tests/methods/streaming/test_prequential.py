@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from redwood.methods.streaming.just_in_time import JustInTime
 from redwood.methods.streaming.moving_window import MovingWindow
 from redwood.methods.streaming.prequential import fit_ridge, predict_ridge, ridge_flops
+from redwood.settings import ClassSplit
 from tests.methods.helpers import numbers
 from tests.regression import line
 from tests.samples import N_TRAIN, numbered
@@ -62,7 +63,7 @@ class TestStream:
 
     def test_task_ids_at_test_restrict_the_classes(self, kind):
         method = kind()
-        setting = small_setting("task_incremental", class_order=range(10), nb_tasks=5)
+        setting = small_setting("task_incremental", stream=ClassSplit(class_order=range(10)), nb_tasks=5)
         run_here(setting, method)
         answers = method.predict(setting.dataset.x_test, torch.full((100,), 3)).argmax(1)
         assert set(answers.tolist()) <= {6, 7}

@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from redwood.methods.streaming.ranpac import RanPAC
+from redwood.settings import ClassSplit
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -30,7 +31,7 @@ def ridge_regression(features, y, ridge):
 class TestRegression:
     def test_it_is_that_of_all_samples_together(self, key):
         data, method = few_digits(), Watched(projection_dim=50, ridge=30.0)
-        run_here(small_setting(key, class_order=list(range(10))), method)
+        run_here(small_setting(key, stream=ClassSplit(class_order=list(range(10)))), method)
         project = method.projection.double()
         features = ((data.x.double() / 8 - 1).flatten(1) @ project).relu()
         unseen = ((data.x_test.double() / 8 - 1).flatten(1) @ project).relu()

@@ -5,6 +5,7 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from redwood.methods.streaming.slda import SLDA
+from redwood.settings import ClassSplit
 from redwood.settings.data.dataset import Dataset
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -21,7 +22,9 @@ def balanced():
 @pytest.mark.parametrize(("key", "batch_size"), [("traditional", 300), ("class_incremental", 16), ("continual", 7)])
 def test_it_is_linear_discriminant_analysis_of_all_samples_together(key, batch_size, solver):
     data, method = balanced(), SLDA(shrinkage=0.1)
-    run_here(small_setting(key, dataset=data, batch_size=batch_size, class_order=list(range(10))), method)
+    run_here(
+        small_setting(key, dataset=data, batch_size=batch_size, stream=ClassSplit(class_order=list(range(10)))), method
+    )
     features, unseen = (x.flatten(1).double().numpy() / 8 - 1 for x in (data.x, data.x_test))
     expected = LinearDiscriminantAnalysis(solver=solver, shrinkage=0.1, priors=[0.1] * 10)
     expected.fit(features, data.y.numpy())

@@ -8,6 +8,7 @@ import torch
 from redwood.methods.streaming.ncm import NCM
 from redwood.methods.streaming.ranpac import RanPAC
 from redwood.methods.streaming.slda import SLDA
+from redwood.settings import ClassSplit
 from tests.methods.helpers import one_sentence
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
@@ -44,9 +45,9 @@ def noting(kind):
 class TestSums:
     def test_they_do_not_depend_on_the_order(self, name):
         order = list(range(10))
-        expected, _ = read(name, "traditional", class_order=order)
+        expected, _ = read(name, "traditional", stream=ClassSplit(class_order=order))
         for key in ("continual", "online_class_incremental"):
-            method, _ = read(name, key, class_order=order, batch_size=7)
+            method, _ = read(name, key, stream=ClassSplit(class_order=order), batch_size=7)
             for part, value in expected.sums.items():
                 torch.testing.assert_close(method.sums[part], value)
 

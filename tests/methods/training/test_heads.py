@@ -3,6 +3,7 @@ import torch
 
 from redwood.methods.baselines import Finetune
 from redwood.methods.training.heads import TaskHeads
+from redwood.settings import Blurry, ClassSplit
 from tests.samples import few_digits
 from tests.small_runs import run_here, small_setting
 
@@ -85,7 +86,10 @@ class TestMask:
 
 class TestInARun:
     def test_predictions_stay_within_the_task(self):
-        setting, method = small_setting("task_incremental", class_order=list(range(10)), passes=1), Finetune()
+        setting, method = (
+            small_setting("task_incremental", stream=ClassSplit(class_order=list(range(10))), passes=1),
+            Finetune(),
+        )
         run_here(setting, method)
         groups = [{0, 1, 2, 3}, {4, 5, 6}, {7, 8, 9}]
         x = setting.dataset.x_test
@@ -94,7 +98,7 @@ class TestInARun:
             assert set(predicted.tolist()) <= group
 
     def test_stray_samples_do_not_narrow_the_classes_of_a_task(self):
-        options = {"stream": "instance", "transition": "blurry", "blur": 0.02, "passes": 1, "dataset": few_digits(320)}
+        options = {"stream": "instance", "transition": Blurry(blur=0.02), "passes": 1, "dataset": few_digits(320)}
         setting, method = small_setting("task_incremental", **options), Finetune()
         run_here(setting, method)
         assert method.heads.outputs().all()

@@ -213,10 +213,8 @@ class TestOptions:
             ({"costs": [float("inf")]}, "--costs inf"),
             ({"rounds": 0}, "--rounds 0 has to be at least 1"),
             ({"nb_tasks": 3}, "--nb_tasks 3 does not go with acquisition, whose tasks are the slices"),
-            ({"stream": "permuted"}, "--stream permuted does not go with acquisition"),
-            ({"class_order": [1, 0]}, "--class_order 1 0 does not go with acquisition"),
-            ({"class_order_seed": 1}, "--class_order_seed 1 does not go with acquisition"),
-            ({"lca": 2}, "--lca 2 does not go with acquisition"),
+            ({"stream": "permuted"}, "--stream permuted is unknown; choose one of slices"),
+            ({"eval_tasks": {"all": {"lca": 2}}}, "--eval_tasks all has no option lca"),
         ],
     )
     def test_bad_input(self, options, words):

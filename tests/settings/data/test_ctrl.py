@@ -167,8 +167,8 @@ class TestSetting:
     @pytest.mark.parametrize("stream", CTRL_STREAMS)
     def test_a_run_over_a_part_has_the_same_spaces_and_tasks(self, stream):
         whole, part = (
-            get_setting("task_incremental")(stream=stream, passes=1, **options)
-            for options in ({}, {"first_task": 2, "nb_tasks": 1})
+            get_setting("task_incremental")(stream={stream: {"first_task": first}}, passes=1, nb_tasks=nb_tasks)
+            for first, nb_tasks in ((0, None), (2, 1))
         )
         assert whole.action_space == part.action_space and whole.observation_space == part.observation_space
         phases = list(whole.phases())
@@ -187,20 +187,14 @@ class TestSetting:
             (
                 "class_incremental",
                 {},
-                "needs task ids at test, which ClassIncrementalSetting does not give; use --setting t",
+                "--stream s_minus does not go with ClassIncrementalSetting, which tells no task ids at test",
             ),
             (
                 "task_incremental",
-                {"concepts": "letters"},
+                {"stream": {"s_minus": {"concepts": "letters"}}},
                 "--concepts letters is unknown; choose one of digits, ctrl, or",
             ),
-            ("task_incremental", {"dataset": "mnist"}, "--dataset has no effect on --stream s_minus"),
-            ("task_incremental", {"stream_file": "a.yaml"}, "--stream_file a.yaml has no effect on --stream s_minus"),
-            (
-                "task_incremental",
-                {"stream": "tasks", "concepts": "ctrl"},
-                "--concepts ctrl has no effect on --stream tas",
-            ),
+            ("task_incremental", {"dataset": "mnist"}, "--dataset mnist contradicts --stream s_minus"),
             ("task_incremental", {"nb_tasks": 6}, "--nb_tasks 6 is more than the 5 tasks of s_minus:digits"),
         ],
     )

@@ -10,7 +10,7 @@ from PIL import Image
 
 from redwood.core.errors import DataError, RedwoodError
 from redwood.methods import Rehearsal
-from redwood.settings import ClassIncrementalSetting
+from redwood.settings import ClassIncrementalSetting, ClassSplit
 from redwood.settings.data import images
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import NO_COLUMNS, Columns
@@ -230,7 +230,9 @@ class TestFolders:
 
 
 def test_a_run_names_its_classes(tmp_path):
-    setting = ClassIncrementalSetting(dataset=pictures(), nb_tasks=3, class_order=[2, 0, 1], passes=1)
+    setting = ClassIncrementalSetting(
+        dataset=pictures(), nb_tasks=3, stream=ClassSplit(class_order=[2, 0, 1]), passes=1
+    )
     results = setting.apply(Rehearsal(buffer_size=9), quiet=True, run_dir=str(tmp_path / "run"))
     assert results.task_names == ["fish", "cat", "dog"]
     assert results.class_names == ["cat", "dog", "fish"] == results.slices.names

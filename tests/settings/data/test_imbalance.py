@@ -7,7 +7,7 @@ import torch
 
 from redwood.cli import main
 from redwood.core.errors import InvalidOptionError
-from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting, get_setting
+from redwood.settings import Auto, ClassIncrementalSetting, DomainIncrementalSetting, Permuted, get_setting
 from redwood.settings.data.imbalance import kept_samples
 from tests.cli.command import assert_one_sentence
 from tests.label_sets import few_label_sets
@@ -72,20 +72,22 @@ class TestStreams:
     @pytest.mark.parametrize("stream", ["class_split", "instance", "ordered"])
     def test_the_test_samples_stay_balanced(self, stream):
         key = "class_incremental" if stream == "class_split" else "domain_incremental"
-        options = {"dataset": few_digits(1000), "stream": stream, "passes": 1}
-        whole, tail = (get_setting(key)(imbalance=imbalance, **options) for imbalance in ("", "long_tail"))
+        options = {"dataset": few_digits(1000), "passes": 1}
+        whole, tail = (
+            get_setting(key)(stream={stream: {"imbalance": imbalance}}, **options) for imbalance in ("", "long_tail")
+        )
         (_, expected), (trained, tested) = served(whole), served(tail)
         assert torch.equal(tested, expected)
         assert trained.tolist() == counts("long_tail").tolist()
 
     def test_transformed_tasks_share_the_samples_that_are_left(self):
-        setting = DomainIncrementalSetting(dataset=few_digits(500), stream="permuted", imbalance="long_tail", passes=1)
+        setting = DomainIncrementalSetting(dataset=few_digits(500), stream=Permuted(imbalance="long_tail"), passes=1)
         trained, _ = served(setting)
         assert trained.tolist() == (5 * counts("long_tail", few_digits(500))).tolist()
 
     def test_no_class_vanishes_from_a_task_of_the_data(self):
         data = numbered(contexts=4)
-        setting = ClassIncrementalSetting(dataset=data, imbalance="dirichlet:0.001", passes=1)
+        setting = ClassIncrementalSetting(dataset=data, stream=Auto(imbalance="dirichlet:0.001"), passes=1)
         pairs = {(int(y), int(t)) for y, t in zip(data.y, data.contexts, strict=True)}
         found = set()
         for task, phase in enumerate(setting.phases()):
@@ -99,7 +101,8 @@ class TestStreams:
         assert bool(kept[mask].all()) and int(kept.sum()) < 140
 
     def test_methods_do_not_see_it(self):
-        assert ClassIncrementalSetting(dataset=few_digits(), imbalance="long_tail").for_method().imbalance is None
+        view = ClassIncrementalSetting(dataset=few_digits(), stream=Auto(imbalance="long_tail")).for_method()
+        assert view.stream == "auto"
 
 
 class TestBadInput:
@@ -116,13 +119,12 @@ class TestBadInput:
         assert f"--imbalance {value} is unknown; choose" in sentence and not run_dir.exists()
 
     @pytest.mark.parametrize(
-        ("options", "reason"),
+        ("make", "reason"),
         [
-            ({"stream": "tasks", "dataset": "digits,prototypes"}, "whose tasks name their numbers"),
-            ({"dataset": line()}, "whose targets are numbers"),
-            ({"dataset": few_label_sets()}, "whose samples have several labels"),
+            (line, "targets are numbers"),
+            (few_label_sets, "samples have several labels"),
         ],
     )
-    def test_where_it_has_no_effect(self, options, reason):
-        with pytest.raises(InvalidOptionError, match=f"--imbalance long_tail has no effect on .* {reason}"):
-            DomainIncrementalSetting(imbalance="long_tail", **options).open_stream()
+    def test_data_without_classes(self, make, reason):
+        with pytest.raises(InvalidOptionError, match=f"--imbalance long_tail goes by the classes .* {reason}"):
+            DomainIncrementalSetting(stream=Auto(imbalance="long_tail"), dataset=make()).open_stream()

@@ -165,31 +165,9 @@ BAD = [
     ({"passes": 2}, "--passes 2 contradicts OsakaSetting, which needs passes=1"),
     ({"workers": 2}, "--workers 2 contradicts OsakaSetting, which needs workers=1"),
 ]
-IGNORED = {
-    "stream": "permuted",
-    "concepts": "ctrl",
-    "stream_file": "tasks.yaml",
-    "first_task": 1,
-    "nb_tasks": 3,
-    "increment": [2],
-    "class_order": [1, 0],
-    "class_order_seed": 1,
-    "angles": [0.0],
-    "transition": "blurry",
-    "blur": 0.2,
-    "drift_width": 2.0,
-    "batch_size": 16,
-    "label_delay": 2,
-    "validation": 0.2,
-    "slices": "column",
-    "background": "prototypes",
-    "imbalance": "long_tail",
-    "task_column": "site",
-    "time_column": "date",
-    "period": "month",
-    "lca": 3,
-    "eval_tasks": "seen",
-}
+IGNORED = {"nb_tasks": 3, "batch_size": 16, "validation": 0.2, "background": "prototypes"}
+OF_TABLES = ("task_column", "time_column", "period", "slices")
+NO_CHOICE = {"stream": "permuted", "transition": "blurry", "eval_tasks": "seen"}
 
 
 class TestBadInput:
@@ -205,6 +183,11 @@ class TestBadInput:
         with pytest.raises(InvalidOptionError, match=f"^--{name} .* does not go with osaka, which draws") as caught:
             OsakaSetting(**{name: IGNORED[name]})
         assert one_sentence(caught.value)
+
+    @pytest.mark.parametrize("name", NO_CHOICE)
+    def test_there_is_one_stream(self, name):
+        with pytest.raises(InvalidOptionError, match=f"^--{name} {NO_CHOICE[name]} is unknown; choose one of"):
+            OsakaSetting(**{name: NO_CHOICE[name]})
 
     def test_domains_that_cannot_be_brought_to_one_form(self):
         vectors = Dataset.from_arrays(
@@ -228,6 +211,7 @@ def test_the_defaults_are_three_domains_of_generated_and_installed_data():
 
 
 def test_each_option_of_the_parents_decides_something_or_is_refused():
-    used = {"seed", "workers", "passes", "dataset", "data_dir", "image_size", "target_column"}
-    assert set(TaskAgnosticSetting.option_names()) == used | OsakaSetting.unused_options.keys()
+    used = {"seed", "workers", "passes", "dataset", "data_dir", "image_size", "target_column", *OF_TABLES}
+    refused = IGNORED.keys() | NO_CHOICE.keys()
+    assert set(TaskAgnosticSetting.option_names()) == used | refused
     assert IGNORED.keys() == OsakaSetting.unused_options.keys()

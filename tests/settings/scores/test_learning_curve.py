@@ -13,6 +13,7 @@ from redwood.core.errors import DataError, InvalidOptionError, NotTrainedError
 from redwood.experiments.tables import print_results
 from redwood.methods.baselines import Finetune
 from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.settings import AllTasks, SeenTasks
 from redwood.settings.results import Results
 from redwood.settings.scores.learning_curve import learning_curve_area
 from tests.regression import line
@@ -43,7 +44,7 @@ class CountsSteps(Finetune):
 
 def run(method=None, key="task_incremental", folder=None, **options):
     where = {} if folder is None else {"run_dir": str(folder)}
-    return run_here(small_setting(key, **{"lca": 3} | options), method or Finetune(), **where)
+    return run_here(small_setting(key, **{"eval_tasks": AllTasks(lca=3)} | options), method or Finetune(), **where)
 
 
 def test_the_mean_by_hand():
@@ -56,7 +57,7 @@ def test_the_mean_by_hand():
 def test_each_score_comes_after_so_many_steps(passes):
     """Nothing is fetched ahead: the score before mini-batch b is that of the network after b steps."""
     method = CountsSteps()
-    run(method, passes=passes, eval_tasks="seen", lca=2)
+    run(method, passes=passes, eval_tasks=SeenTasks(lca=2))
     # Test samples of one task; training batches, which are scored online, are smaller.
     tests = [(taken, tasks[0]) for taken, tasks, n in method.tests if len(tasks) == 1 and n > BATCH_SIZE]
     for task in range(3):
@@ -66,7 +67,7 @@ def test_each_score_comes_after_so_many_steps(passes):
 
 
 def test_the_curve_begins_where_the_task_before_ended_and_rises():
-    results = run(key="class_incremental", passes=4, lca=10, batch_size=8)
+    results = run(key="class_incremental", passes=4, eval_tasks=AllTasks(lca=10), batch_size=8)
     assert [len(curve) for curve in results.learning_curves] == [11] * 3
     assert results.learning_curves[0][0] == results.untrained_accuracy[0]
     assert results.learning_curves[1][0] == results.accuracy_matrix[0][1]
@@ -92,10 +93,10 @@ def test_two_workers_score_together(two_workers):
 
 @pytest.mark.parametrize("method", [Finetune, Rehearsal])
 def test_nothing_else_changes(method):
-    plain, measured = (comparable(run(method(), lca=lca)) for lca in (0, 3))
+    plain, measured = (comparable(run(method(), eval_tasks=AllTasks(lca=lca))) for lca in (0, 3))
     curves, area = measured.pop("learning_curves"), measured["metrics"].pop("lca")
     assert len(curves) == 3 and 0 < area < 1
-    measured["config"]["lca"] = 0
+    measured["config"]["eval_tasks"]["all"]["lca"] = 0
     assert plain == measured
 
 
@@ -111,7 +112,7 @@ def test_it_is_in_the_file_and_comes_back(tmp_path):
 
 
 def test_without_the_option_files_stay_as_they_are():
-    content = run(lca=0).to_dict()
+    content = run(eval_tasks=AllTasks(lca=0)).to_dict()
     assert "learning_curves" not in content and "lca" not in content["metrics"]
 
 
@@ -142,12 +143,12 @@ def test_a_method_that_cannot_predict_yet():
         ("domain_incremental", {"dataset": line()}, "but the targets of line are numbers; leave it out"),
         (
             "task_incremental",
-            {"lca": 99},
+            {"eval_tasks": {"all": {"lca": 99}}},
             r"--lca 99 needs more than 99 mini-batches in each phase, but phase \d has \d",
         ),
-        ("task_incremental", {"lca": -1}, "--lca -1 has to be at least 0"),
+        ("task_incremental", {"eval_tasks": {"all": {"lca": -1}}}, "--lca -1 has to be at least 0"),
     ],
 )
 def test_where_it_cannot_be_measured(key, options, sentence):
     with pytest.raises(InvalidOptionError, match=sentence):
-        small_setting(key, **{"lca": 3} | options).open_stream()
+        small_setting(key, **{"eval_tasks": AllTasks(lca=3)} | options).open_stream()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods import Finetune
-from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting, TraditionalSetting
+from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting, TaskList, TraditionalSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
@@ -88,7 +88,7 @@ class TestRuns:
 
     def test_only_tested_classes_count_where_a_run_takes_a_part_of_the_tasks(self):
         setting = ClassIncrementalSetting(
-            stream="tasks", dataset="digits,digits", first_task=1, nb_tasks=1, passes=1, batch_size=256
+            stream=TaskList(first_task=1), dataset="digits,digits", nb_tasks=1, passes=1, batch_size=256
         )
         slices = run_here(setting, FixedRule()).slices
         assert slices.samples[:10] == [0] * 10 and min(slices.samples[10:]) > 0

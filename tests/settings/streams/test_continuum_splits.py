@@ -8,7 +8,8 @@ from continuum.datasets import InMemoryDataset
 from continuum.scenarios import ClassIncremental, InstanceIncremental
 
 from redwood.settings.data.dataset import Dataset
-from redwood.settings.streams.tasks import TaskOptions, make_tasks
+from redwood.settings.streams.cuts import ClassSplit
+from redwood.settings.streams.tasks import STREAMS, Cut, make_tasks
 
 RNG = np.random.default_rng(1)
 X = RNG.integers(0, 256, (160, 4, 4), dtype=np.uint8)
@@ -17,11 +18,10 @@ T = RNG.permutation(np.arange(160) % 4)
 ORDERS = ([0, 1, 2, 3, 4, 5, 6, 7], [5, 0, 3, 7, 6, 1, 4, 2])
 
 
-def our_tasks(stream, **options):
+def our_tasks(stream, num_tasks=None):
     """Samples, as bytes, with their label, in no order: a list per task."""
     data = Dataset.from_arrays(X, Y, X, Y, T, T)
-    defaults = {"num_tasks": None, "increment": [], "class_order": [], "shared_outputs": False, "seed": 0}
-    tasks, _ = make_tasks(data, TaskOptions(stream=stream, **(defaults | options)))
+    tasks, _ = make_tasks(data, STREAMS.make(stream), Cut(num_tasks, shared_outputs=False, seed=0))
     return [multiset(X[task.rows.numpy()], Y[task.rows.numpy()]) for task in tasks]
 
 
@@ -44,12 +44,12 @@ class TestClassIncremental:
     def test_same_samples_and_labels_in_each_task(self, increment, order):
         step = increment[0] if len(increment) == 1 else increment
         theirs = ClassIncremental(InMemoryDataset(X, Y), increment=step, class_order=order)
-        assert our_tasks("class_split", increment=increment, class_order=order) == continuums_tasks(theirs)
+        assert our_tasks(ClassSplit(increment=increment, class_order=order)) == continuums_tasks(theirs)
 
     @pytest.mark.parametrize("order", ORDERS)
     def test_a_number_of_tasks_that_divides_the_classes(self, order):
         theirs = ClassIncremental(InMemoryDataset(X, Y), increment=2, class_order=order)
-        assert our_tasks("class_split", num_tasks=4, class_order=order) == continuums_tasks(theirs)
+        assert our_tasks(ClassSplit(class_order=order), num_tasks=4) == continuums_tasks(theirs)
 
 
 class TestInstanceIncremental:

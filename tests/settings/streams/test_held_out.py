@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
+from redwood.settings import ClassSplit
 from redwood.settings.data.entries import Entries
 from redwood.settings.streams.held_out import held_out_along
 from tests.samples import numbered
@@ -45,7 +46,12 @@ def shown(phase):
 class TestPhase:
     @pytest.fixture(params=KEYS)
     def phase(self, request):
-        options = {"dataset": numbered(), "class_order": range(6), "batch_size": 2, "validation": 0.3}
+        options = {
+            "dataset": numbered(),
+            "stream": ClassSplit(class_order=range(6)),
+            "batch_size": 2,
+            "validation": 0.3,
+        }
         return next(small_setting(request.param, **options).phases())
 
     def test_nothing_is_shown_at_first_and_all_in_the_end(self, phase):
@@ -63,7 +69,13 @@ class TestPhase:
     def test_no_class_is_shown_before_the_stream_may_show_it(self):
         """Tasks come one after the other: held-out samples of a later one cannot come before the first of it."""
         data = numbered()
-        options = {"dataset": data, "class_order": range(6), "batch_size": 2, "validation": 0.3, "passes": 1}
+        options = {
+            "dataset": data,
+            "stream": ClassSplit(class_order=range(6)),
+            "batch_size": 2,
+            "validation": 0.3,
+            "passes": 1,
+        }
         phase = next(small_setting("task_agnostic", **options).phases())
         latest = 0
         for batch in phase.train:
@@ -95,7 +107,9 @@ class TestMask:
     def test_they_are_the_validation_samples_of_their_task(self, key):
         data = numbered()
         mask = torch.arange(len(data.y)) % 3 == 0
-        setting = small_setting(key, dataset=replace(data, validation=mask), class_order=range(6), passes=1)
+        setting = small_setting(
+            key, dataset=replace(data, validation=mask), stream=ClassSplit(class_order=range(6)), passes=1
+        )
         marked = set(mask.nonzero().flatten().tolist())
         for phase in setting.phases():
             trained = {int(value) for batch in phase.train for value in batch.x[:, 0]}

@@ -8,13 +8,14 @@ import torch
 from redwood.core.errors import HiddenError, PhaseOverError
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.streams.batches import BatchSequence, Source
+from redwood.settings.streams.cuts import ClassSplit
 from redwood.settings.streams.loader import BatchLoader
 from redwood.settings.streams.order import task_entries
-from redwood.settings.streams.tasks import TaskOptions, make_tasks
+from redwood.settings.streams.tasks import STREAMS, Cut, make_tasks
 from tests.samples import few_digits, numbered
 
 DATA = numbered()
-TASKS, _ = make_tasks(DATA, TaskOptions("class_split", 3, [], [], False, 0))
+TASKS, _ = make_tasks(DATA, ClassSplit(), Cut(3, shared_outputs=False, seed=0))
 ENTRIES = task_entries([task.rows for task in TASKS])[0]
 
 
@@ -235,7 +236,7 @@ class TestSource:
     def test_storage_dtype_is_kept(self, dtype, stream):
         data = few_digits(40, 30)
         data = Dataset("digits", data.x.to(dtype), data.y, data.x_test.to(dtype), data.y_test, max_value=16)
-        tasks, _ = make_tasks(data, TaskOptions(stream, 2, [], [], False, 0))
+        tasks, _ = make_tasks(data, STREAMS.make(stream), Cut(2, shared_outputs=False, seed=0))
         entries = task_entries([task.rows for task in tasks])[1]
         loader = BatchLoader(
             BatchSequence(Source(data.x, data.y, tasks), entries, 8, shuffle=True, seed=0, show_ids=False)

@@ -5,14 +5,16 @@ import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.settings.streams.batches import Source
+from redwood.settings.streams.cuts import Auto, ClassSplit, Rotated, class_groups
 from redwood.settings.streams.order import task_entries
-from redwood.settings.streams.tasks import TaskOptions, class_groups, make_tasks
+from redwood.settings.streams.tasks import STREAMS, Cut, make_tasks
 from tests.samples import N_CLASSES, few_digits, numbered
 
 
 def cut(data, stream, **options):
-    defaults = {"num_tasks": 3, "increment": [], "class_order": [], "shared_outputs": False, "seed": 0}
-    return make_tasks(data, TaskOptions(stream=stream, **(defaults | options)))
+    if isinstance(stream, str):
+        stream = STREAMS.make(stream)
+    return make_tasks(data, stream, Cut(**({"num_tasks": 3, "shared_outputs": False, "seed": 0} | options)))
 
 
 def shown(data, tasks, number):
@@ -84,7 +86,7 @@ class TestClassSplit:
     def test_each_sample_belongs_to_the_task_of_its_class(self):
         data = numbered()
         order = [5, 0, 3, 1, 4, 2]
-        tasks, n_outputs = cut(data, "class_split", class_order=order)
+        tasks, n_outputs = cut(data, ClassSplit(class_order=order))
         assert n_outputs == N_CLASSES
         for task, group in zip(tasks, ([5, 0], [3, 1], [4, 2]), strict=True):
             for rows, y in ((task.rows, data.y), (task.rows_test, data.y_test)):
@@ -99,7 +101,7 @@ class TestClassSplit:
 
     def test_a_shared_output_is_the_place_of_the_class_in_its_group(self):
         data = numbered()
-        tasks, n_outputs = cut(data, "class_split", class_order=[5, 0, 3, 1, 4, 2], num_tasks=4, shared_outputs=True)
+        tasks, n_outputs = cut(data, ClassSplit(class_order=[5, 0, 3, 1, 4, 2]), num_tasks=4, shared_outputs=True)
         assert n_outputs == 2  # groups of 2, 2, 1, 1
         for number, group in enumerate(([5, 0], [3, 1], [4], [2])):
             expected = [group.index(label) for label in data.y[tasks[number].rows].tolist()]
@@ -142,31 +144,29 @@ class TestTransformedStreams:
 
     def test_angles_are_the_tasks(self):
         data = few_digits()
-        tasks, n_outputs = cut(data, "rotated", num_tasks=None, angles=[-90.0, 0.0, 180.0, 20.0], shared_outputs=True)
+        tasks, n_outputs = cut(data, Rotated(angles=[-90.0, 0.0, 180.0, 20.0]), num_tasks=None, shared_outputs=True)
         assert (len(tasks), n_outputs) == (4, 10)
         for number, turns in enumerate((-1, 0, 2)):
             assert torch.equal(shown(data, tasks, number)[0], torch.rot90(data.x, turns, (2, 3)))
         assert tasks[3].transform.degrees == 20
 
     @pytest.mark.parametrize(
-        ("stream", "options", "sentence"),
+        ("angles", "num_tasks", "sentence"),
         [
-            ("rotated", {"angles": [0.0, 20.0], "num_tasks": 3}, "--nb_tasks 3 contradicts --angles, which makes 2"),
-            ("rotated", {"angles": [0.0, 20.0, 380.0]}, "--angles 0 20 380 names an angle twice"),
-            ("rotated", {"angles": [0.0, float("inf")]}, "--angles 0 inf has to hold finite numbers"),
-            ("permuted", {"angles": [20.0]}, "--angles rotates images, but --stream permuted does not; leave it out"),
-            ("class_split", {"angles": [20.0]}, "but --stream class_split does not"),
+            ([0.0, 20.0], 3, "--nb_tasks 3 contradicts --angles, which makes 2"),
+            ([0.0, 20.0, 380.0], None, "--angles 0 20 380 names an angle twice"),
+            ([0.0, float("inf")], None, "--angles 0 inf has to hold finite numbers"),
         ],
     )
-    def test_angles_that_contradict_are_refused(self, stream, options, sentence):
+    def test_angles_that_contradict_are_refused(self, angles, num_tasks, sentence):
         with pytest.raises(InvalidOptionError, match=sentence):
-            cut(few_digits(), stream, **({"num_tasks": None} | options))
+            cut(few_digits(), Rotated(angles=angles), num_tasks=num_tasks)
 
     def test_rotation_needs_images(self):
         with pytest.raises(InvalidOptionError, match="use --stream permuted"):
             cut(numbered(), "rotated")
         with pytest.raises(InvalidOptionError, match="use --stream permuted"):
-            cut(numbered(), "rotated", num_tasks=None, angles=[0.0])
+            cut(numbered(), Rotated(angles=[0.0]), num_tasks=None)
 
     def test_samples_of_several_tasks_in_one_batch(self):
         data = few_digits()
@@ -213,19 +213,19 @@ class TestContexts:
 
 
 class TestMakeTasks:
-    @pytest.mark.parametrize("stream", ["permuted", "rotated", "instance", "contexts"])
-    @pytest.mark.parametrize(("name", "value"), [("increment", [2]), ("class_order", [0, 1]), ("class_order_seed", 0)])
-    def test_options_of_another_stream_are_refused(self, stream, name, value):
-        with pytest.raises(InvalidOptionError, match=f"--{name} splits classes"):
-            cut(few_digits(), stream, **{name: value})
+    @pytest.mark.parametrize("name", ["increment", "class_order", "class_order_seed"])
+    def test_data_with_tasks_of_its_own_is_not_split_into_classes(self, name):
+        stream = Auto(**{name: 0 if name == "class_order_seed" else [1, 0]})
+        with pytest.raises(InvalidOptionError, match=f"--{name} splits classes, but --stream contexts"):
+            stream.for_data(numbered(contexts=4))
 
     def test_the_order_of_the_classes_has_a_seed_of_its_own(self):
-        def classes(**seeds):
-            tasks, _ = cut(numbered(), "class_split", **seeds)
+        def classes(seed, order=None):
+            tasks, _ = cut(numbered(), ClassSplit(class_order_seed=order), seed=seed)
             return [numbered().y[task.rows].unique().tolist() for task in tasks]
 
-        orders = [classes(seed=seed, class_order_seed=order) for seed in range(2) for order in range(5)]
-        assert orders[:5] == orders[5:] == [classes(seed=order) for order in range(5)]
+        orders = [classes(seed, order) for seed in range(2) for order in range(5)]
+        assert orders[:5] == orders[5:] == [classes(order) for order in range(5)]
         assert any(order != orders[0] for order in orders)
 
     def test_an_empty_task(self):
