@@ -32,6 +32,18 @@ TORCH: Mapping[str, type[Optimizer]] = {
 NOT_OFFERED = ("lr", "params", "maximize", "differentiable", "capturable", "foreach", "fused")
 
 
+TEXTS: Mapping[str, str] = {
+    "momentum": "momentum",
+    "dampening": "dampening of the momentum",
+    "nesterov": "use Nesterov's momentum",
+    "weight_decay": "weight decay",
+    "betas": "decay rates of the moments",
+    "eps": "added to the denominator of a step",
+    "amsgrad": "use AMSGrad (Reddi et al., 2018)",
+    "decoupled_weight_decay": "let weights decay as in AdamW",
+}
+
+
 @dataclass
 class OptimizerPart(Part):
     """The algorithm that changes the weights; its fields are the arguments of the optimizer, but for `lr`."""
@@ -95,7 +107,7 @@ def _of_torch(name: str) -> type[OptimizerPart]:
     maker = TORCH[name]
     # Penalties have an `alpha`, the training regime an `lr_decay`, and a buffer's policy a `rho`.
     renamed = {other: f"{name}_{other}" for other in ("alpha", "lr_decay", "rho")}
-    options = options_from(maker, NOT_OFFERED, renamed)
+    options = options_from(maker, NOT_OFFERED, renamed, TEXTS)
     for option in options:
         if option[0] == "weight_decay":
             option[2].default = 0.0  # of adamw and muon, too: the same for all, so that they can be compared
