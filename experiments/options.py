@@ -63,7 +63,9 @@ class Chosen:
 
     def _options(self, values: Mapping[str, Any]) -> dict[str, Any]:
         kinds = kinds_of(self.cls)
-        own = {name: values[name] for name in option_fields(self.cls) if name in values and name not in kinds}
+        given = [name for name in option_fields(self.cls) if name in values and name not in kinds]
+        # argparse makes lists of all that has several values
+        own = {name: tuple(values[name]) if _fields(self.cls)[name].is_tuple else values[name] for name in given}
         return own | {
             name: kinds[name].make_with(part.text, part._options(values), part.usual)
             for name, part in self.parts.items()

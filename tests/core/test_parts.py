@@ -279,7 +279,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_package_adds_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In help, a run, a resumed one, a configuration file, a sweep and errors, without a line of redwood's."""
     pair = ["--setting", "domain_incremental", "--method", "rehearsal"]
-    chosen = "--stream spiral --turns 3 --optimizer sign --sharpness 2 --buffer_policy newest".split()
+    chosen = ["--stream", "spiral", "--turns", "3", "--optimizer=sign", "--sharpness=2", "--buffer_policy", "newest"]
     quick = ["--nb_tasks", "2", "--passes", "1", "--quiet", "--accelerator", "cpu"]
     assert main([*pair, *chosen, "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
