@@ -334,7 +334,8 @@ def _plain_type(parameter: inspect.Parameter) -> Any:
     """The type of an option, by a parameter's annotation and default; None if the default is no plain value."""
     default, allowed = parameter.default, {parameter.annotation, *get_args(parameter.annotation)}
     if isinstance(default, tuple):
-        return tuple[tuple(map(type, default))] if all(type(part) in _PLAIN for part in default) else None  # type: ignore[misc]
+        numbers = all(isinstance(part, int | float) for part in default)
+        return tuple[(float,) * len(default)] if numbers else None  # type: ignore[misc]
     wanted = next((kind for kind in _PLAIN if kind in allowed), None)
     if default is None:
         return wanted and wanted | None
