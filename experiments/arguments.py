@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -71,19 +71,29 @@ class OneSentenceParser(argparse.ArgumentParser):
         raise Answered
 
 
+class _Defaults(argparse.HelpFormatter):
+    """Shows the default of each option that has one and does not name it itself."""
+
+    @override
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, usual = action.help or "", action.default
+        unsaid = usual not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0 and "(default" not in text
+        return f"{text} (default: %(default)s)" if unsaid else text
+
+
 class CommandParser(OneSentenceParser):
     """The parser of a command that is a word."""
 
-    def __init__(self, word: str, *, add_help: bool = True, epilog: str | None = None) -> None:
-        """Take one of `COMMANDS`."""
+    def __init__(self, word: str, **options: Any) -> None:
+        """Take one of `COMMANDS`, and further options of an `ArgumentParser`."""
         follows, does = COMMANDS[word]
         super().__init__(
             prog=f"{program()} {word}",
             usage=" ".join(filter(None, ["%(prog)s", follows, "[options]"])),
             description=f"{does[0].upper()}{does[1:]}.",
-            epilog=epilog,
-            add_help=add_help,
             allow_abbrev=False,
+            formatter_class=_Defaults,
+            **options,
         )
         self._word = word
 

@@ -2,7 +2,7 @@
 
 import argparse
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, NoReturn
 
@@ -105,38 +105,6 @@ def add_options(parser: simple_parsing.ArgumentParser, **classes: type[Any]) -> 
         parser.add_arguments(cls, f"{name}_options", default=_with_defaults(cls))
     parser.parse_known_args([])  # the options are not there before
     polish(parser, {name: text for cls in classes.values() for name, text in _comments(cls).items()})
-
-
-def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
-    """The options of a command that runs no pair.
-
-    Args:
-        cls: Their dataclass, which can be made without arguments.
-        arguments: The command line, without the command itself.
-        command: The command, such as `advise`, for messages.
-
-    Returns:
-        The options; the help if the arguments ask for it.
-
-    Raises:
-        RedwoodError: If an option is unknown, or its value out of range.
-    """
-    parser = _Parser(
-        prog=f"{program()} {command}",
-        add_help=False,
-        allow_abbrev=False,
-        description=f"Options of {command}.",
-        formatter_class=HelpFormatter,
-    )
-    parser.add_arguments(cls, "options", default=cls())
-    parser.parse_known_args([])  # the options are not there before
-    polish(parser, _comments(cls))
-    if "--help" in arguments:
-        return parser.format_help()
-    refuse_unknown(
-        arguments, {option: action for action in parser._actions for option in action.option_strings}, command
-    )
-    return parser.parse_args(list(arguments)).options
 
 
 def parse_options(pair: Pair, arguments: list[str]) -> Options:

@@ -116,7 +116,10 @@ CASES = {
     ),
     "no folder to go on with": (["resume"], "The following arguments are required: DIR"),
     "list with a method": (["list", "--method", "ewc"], "There is no option --method for the command list"),
-    "advice with seeds": (["advise", "--seeds", "3"], "There is no option --seeds for advise; did you mean --seed?"),
+    "advice with seeds": (
+        ["advise", "--seeds", "3"],
+        "There is no option --seeds for the command advise; did you mean --seed?",
+    ),
     # options
     "an option of agents beside --async": (
         ["--setting", "class_incremental", "--method", "rehearsal", "--async", "true", "--eval_every", "10"],
