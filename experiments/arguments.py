@@ -132,14 +132,6 @@ def add_launching(parser: argparse._ActionsContainer) -> None:
     add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
 
 
-def check_launching(chosen: argparse.Namespace) -> None:
-    """Raise `UsageError` if the options of `add_launching` contradict each other."""
-    if chosen.launcher == "here" and chosen.jobs not in (None, 1):
-        raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
-    if chosen.slurm and chosen.launcher != "slurm":
-        raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
-
-
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what to run."""
     group = parser.add_argument_group("what to run")
@@ -175,7 +167,6 @@ def parse_selection(
 ) -> tuple[argparse.Namespace, list[str]]:
     """Split the command line into what to run, by `parser` or `selection_parser`, and the options of the run."""
     chosen, rest = (parser or selection_parser()).parse_known_args(arguments)
-    check_launching(chosen)
     files = (os.path.isfile(part) for argument in arguments for part in (argument, argument.partition("=")[2]))
     if chosen.trust and not (chosen.config or chosen.suite or any(files)):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")

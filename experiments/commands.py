@@ -58,10 +58,11 @@ def run(argv: list[str]) -> bool:
         if len(selected) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
             how, orders = launch_options(chosen), chosen.class_orders
             return comparison.compare(selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table)
-        for name in ("table", "launcher"):
+        for name in ("table", "launcher", "slurm"):
             value = getattr(chosen, name)
             if value is not None:
-                raise UsageError(f"--{name} {value} is for several runs; leave it out, or add --seeds N.")
+                written = value if isinstance(value, str) else " ".join(value)
+                raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
         runner.run_pair(selected[0], options.parse_options(selected[0], rest), console)
     return True
 
@@ -177,7 +178,6 @@ def resume(argv: list[str]) -> bool:
     arguments.add_launching(parser.add_argument_group("of several runs"))
     parser.add_argument("--compare", metavar="DIR", help="of a bench: compare with an earlier one in this folder")
     given, changes = parser.parse_known_args(argv)
-    arguments.check_launching(given)
     known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
