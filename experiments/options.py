@@ -303,36 +303,6 @@ def pair_help(pair: Pair, arguments: Sequence[str] = ()) -> str:
     return make_parser(pair, arguments).format_help()
 
 
-def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
-    """The options of a command that runs no pair.
-
-    Args:
-        cls: Their dataclass, which can be made without arguments.
-        arguments: The command line, without the command itself.
-        command: The command, such as `--advise`, for messages.
-
-    Returns:
-        The options; the help if the arguments ask for it.
-
-    Raises:
-        RedwoodError: If an option is unknown, or its value out of range.
-    """
-    parser = OneSentenceParser(
-        prog=f"{program()} {command}",
-        add_help=False,
-        allow_abbrev=False,
-        description=f"Options of {command}.",
-        formatter_class=_Formatter,
-    )
-    add_options(parser, cls, cls.__name__, {})
-    if "--help" in arguments:
-        return parser.format_help()
-    refuse_unknown(
-        arguments, {option: action for action in parser._actions for option in action.option_strings}, command
-    )
-    return cls(**vars(parser.parse_args(list(arguments))))
-
-
 def _check_class(cls: type[Any]) -> None:
     """Raise `UsageError` if a class cannot be made without arguments."""
     forgotten = [name for name in inspect.get_annotations(cls) if name not in {f.name for f in fields(cls)}]
