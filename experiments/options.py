@@ -136,7 +136,7 @@ def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
         usage=f"%(prog)s {pair} [options]",
         add_help=False,
         allow_abbrev=False,
-        description=f"Options of {pair}.",
+        description=f"Options of {pair}; defaults stand in brackets.",
         formatter_class=_Formatter,
     )
     add_selection(parser)
@@ -173,8 +173,8 @@ def add_options(
     Raises:
         UsageError: If an option is there already.
     """
-    names = option_fields(cls)
-    group = parser.add_argument_group(title, _first_line(cls)) if names else None
+    names = sorted(option_fields(cls), key=lambda name: _depth(cls, name))
+    group = parser.add_argument_group(f"{title}: {_first_line(cls)}") if names else None
     for name in names:
         if owner.setdefault(name, title) != title:
             raise UsageError(f"{title} and {owner[name]} both have an option --{name}; rename the field of the class.")
@@ -182,8 +182,13 @@ def add_options(
         _add_option(group, cls, _fields(cls)[name], setting, usual)
 
 
+def _depth(cls: type[Any], name: str) -> int:
+    """How far above a class an option was declared first: what is special comes before what many have."""
+    return max(depth for depth, base in enumerate(cls.__mro__) if name in inspect.get_annotations(base))
+
+
 def _first_line(cls: type[Any]) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
+    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 @functools.cache  # simple-parsing reads the source of the class
@@ -226,8 +231,8 @@ def _help(cls: type[Any], wrapper: FieldWrapper, kind: Kind | None, setting: typ
     default = getattr(usual, wrapper.name) if usual is not None else _default(wrapper.field)
     if kind is not None:
         default = kind.text_of(default if usual is not None else usual_part(kind, cls, wrapper.name))
-    if "(default" not in text and default is not None:
-        text += f" (default: {'none' if default in ([], '') else default})"
+    if "(default" not in text and default not in (None, "", [], ()):
+        text += f" [{default}]"
     return text.replace("%", "%%")
 
 

@@ -29,12 +29,11 @@ TORCH: Mapping[str, type[Optimizer]] = {
     if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer and name.lower() not in REFUSED
 }
 # Arguments of optimizers that a training step here has no use for, or that have an option of their own.
-NOT_OFFERED = ("lr", "params", "maximize", "differentiable", "capturable", "foreach", "fused")
+NOT_OFFERED = ("lr", "params", "maximize", "differentiable", "capturable", "foreach", "fused", "dampening")
 
 
 TEXTS: Mapping[str, str] = {
     "momentum": "momentum",
-    "dampening": "dampening of the momentum",
     "nesterov": "use Nesterov's momentum",
     "weight_decay": "weight decay",
     "betas": "decay rates of the moments",
