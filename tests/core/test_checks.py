@@ -141,9 +141,9 @@ class TestLargeNumbers:
 
     def test_seeds_have_32_bits(self):
         assert ClassIncrementalSetting(seed=LARGEST_SEED).seed == LARGEST_SEED
-        for name in ("seed", "class_order_seed"):
+        for cls, name in ((ClassIncrementalSetting, "seed"), (ClassSplit, "class_order_seed")):
             with pytest.raises(InvalidOptionError, match=f"--{name} 4294967296 has to be at most 4294967295"):
-                ClassIncrementalSetting(**{name: LARGEST_SEED + 1})
+                cls(**{name: LARGEST_SEED + 1})
 
     @pytest.mark.parametrize(
         ("name", "option"),
