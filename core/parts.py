@@ -309,21 +309,24 @@ def is_described_part(value: object) -> bool:
     return isinstance(value, Mapping) and len(value) == 1 and all(isinstance(its, Mapping) for its in value.values())
 
 
-def options_from(function: Callable[..., Any], left_out: Collection[str], names: Mapping[str, str]) -> list[Any]:
+def options_from(
+    function: Callable[..., Any], left_out: Collection[str], names: Mapping[str, str], texts: Mapping[str, str]
+) -> list[Any]:
     """Fields for `dataclasses.make_dataclass`, from the parameters of a library's function or class.
 
     Args:
         function: What has the parameters. Only those with a plain value as default become options.
         left_out: Names of further parameters to leave out.
         names: Other names for some parameters: options that can be there together need different ones.
+        texts: Help of parameters by name.
     """
     made: list[Any] = []
     for name, parameter in inspect.signature(function).parameters.items():
         kind = None if name in left_out else _plain_type(parameter)
         if kind is not None:
             default = float(parameter.default) if kind is float else parameter.default
-            text = {"help": f"as the {name} of {function.__name__}"}
-            made.append((names.get(name, name), kind, field(default=default, metadata=text)))
+            told = {"help": texts.get(name, f"{name} of {function.__name__}")}
+            made.append((names.get(name, name), kind, field(default=default, metadata=told)))
     return made
 
 
@@ -331,7 +334,8 @@ def _plain_type(parameter: inspect.Parameter) -> Any:
     """The type of an option, by a parameter's annotation and default; None if the default is no plain value."""
     default, allowed = parameter.default, {parameter.annotation, *get_args(parameter.annotation)}
     if isinstance(default, tuple):
-        return tuple[tuple(map(type, default))] if all(type(part) in _PLAIN for part in default) else None  # type: ignore[misc]
+        numbers = all(isinstance(part, int | float) for part in default)
+        return tuple[(float,) * len(default)] if numbers else None  # type: ignore[misc]
     wanted = next((kind for kind in _PLAIN if kind in allowed), None)
     if default is None:
         return wanted and wanted | None

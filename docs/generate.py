@@ -15,6 +15,7 @@ from docs.house import house, late_imports
 from simple_parsing.docstring import get_attribute_docstring
 
 from docs import llms
+from redwood.core.parts import Kind, kinds_of, option_fields, usual_part
 from redwood.core.registry import load_object
 from redwood.engine.run import Run
 from redwood.experiments import stored_tree
@@ -158,15 +159,45 @@ def options(classes: Mapping[str, type[Method] | type[Setting]]) -> str:
 
 def option_table(cls: type, names: Iterable[str]) -> str:
     """Options of one class with their defaults and their help."""
-    known = {f.name: f for f in fields(cls) if _is_option(f)}
+    known = {f.name: f for f in fields(cls) if f.name in option_fields(cls)}
     rows = (
-        [_flag(known[name]), plain(_default(known[name])), plain(help_of(cls, name))] for name in names if name in known
+        [_flag(known[name]), plain(_default(cls, known[name])), plain(help_of(cls, name))]
+        for name in names
+        if name in known
     )
     return table(("option", "default", "what it is"), rows)
 
 
+def part_options() -> str:
+    """The parts of all kinds: what each does, and its options."""
+    owners: list[type] = [*map(get_setting, SETTINGS), *map(_class, METHODS.values()), Run]
+    kinds: dict[Kind, str] = {}
+    for owner in owners:
+        _collect(owner, kinds)
+    text = []
+    for kind, what in kinds.items():
+        rows = []
+        for name, part in kind.choices().items():
+            its = [f"`--{option}` ({help_of(part, option)})" for option in option_fields(part)]
+            rows.append([f"`{name}`", plain(first_line(part)), plain("; ".join(its))])
+        text.append(f"### `--{kind.option}`: {plain(what)}\n\n{table(('name', 'what it does', 'options'), rows)}")
+    return "\n".join(text)
+
+
+def _collect(owner: type, kinds: "dict[Kind, str]") -> None:
+    """Add the kinds of parts that a class and its parts have, with what their options are for."""
+    for name, kind in kinds_of(owner).items():
+        if kind not in kinds:
+            kinds[kind] = help_of(owner, name)
+            for part in kind.choices().values():
+                _collect(part, kinds)
+
+
 def help_of(cls: type, name: str) -> str:
     """What `--help` says of an option."""
+    told = next(f.metadata.get("help") for f in fields(cls) if f.name == name)
+    if told:
+        return str(told)
     found = get_attribute_docstring(cls, name)
     return " ".join((found.comment_inline or found.comment_above or found.docstring_below).split())
 
@@ -187,15 +218,14 @@ def _target(cls: type[Method]) -> str:
     return f"`{keys[cls.target]}`" if cls.target in keys else "every setting"
 
 
-def _is_option(f: "Field[object]") -> bool:
-    return bool(f.metadata.get("cmd", True))
-
-
 def _flag(f: "Field[object]") -> str:
     return f"`{f.metadata.get('alias', [f'--{f.name}'])[0]}`"
 
 
-def _default(f: "Field[object]") -> str:
+def _default(cls: type, f: "Field[object]") -> str:
+    if f.name in kinds_of(cls):
+        kind = kinds_of(cls)[f.name]
+        return kind.text_of(usual_part(kind, cls, f.name))
     value = f.default_factory() if f.default_factory is not MISSING else f.default
     return "" if value is None or value == [] or value == "" else str(value)
 
@@ -203,7 +233,7 @@ def _default(f: "Field[object]") -> str:
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
     for part in (
-        *(methods, exclusions, agent_parts, method_options, settings, setting_options, run_options),
+        *(methods, exclusions, agent_parts, method_options, settings, setting_options, run_options, part_options),
         *(presets, house, late_imports),
     )
 }

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,13 @@ from matplotlib.ticker import StrMethodFormatter
 from rich.console import Console
 from rich.text import Text
 
-from redwood.core.checks import check_positive, check_range, check_types
+from redwood.core.checks import check_positive, check_range
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.core.files import refuse_foreign
 from redwood.core.seeding import generator
 from redwood.engine.figures.drawing import label_ends, new_figure, save_figure, style_axes
 from redwood.engine.run import Run
 from redwood.engine.terminal import NOT_DEFINED, Terminal, new_table
-from redwood.experiments.options import parse_alone
 from redwood.methods.acquisition.allocation import best_wish
 from redwood.methods.acquisition.curves import Points, PowerLaw, fit_power_law
 from redwood.methods.acquisition.slice_tuner import SliceTuner, named
@@ -37,28 +36,27 @@ _MAX_NAMED = 12
 _OWN = (re.compile(b"redwood advise"), "--picture")  # see `redwood.core.files.refuse_foreign`
 
 
-@dataclass
+@dataclass(frozen=True)
 class AdviceOptions:
-    """The options of `advise`."""
+    """The options of `advise`; its parser describes them."""
 
-    dataset: str = "digits"  # name, or .npz/.h5 file, of the samples that there are already
-    data_dir: str = "data"  # folder that data sets are read from and downloaded to
-    slices: str = ""  # column of the file that groups the samples (default: the classes)
-    budget: float = 200.0  # what the samples to collect may cost
-    costs: list[float] = field(default_factory=list)  # cost of a sample: one number, or one per slice (default: 1)
-    seed: int = 0  # decides the parts, their order and the initial weights
-    model: str = "auto"  # network: mlp, simple_cnn, slim_resnet18, any of torchvision's by name, or file.py:function
-    optimizer: str = "sgd"  # sgd, adam or adamw
-    lr: float = 0.05  # learning rate
-    batch_size: int = 32  # samples of a training step
-    passes: int = 20  # times each sample is presented in a training
-    subsets: int = 5  # parts of the samples, of growing size, that the learning curves are measured on
-    repeats: int = 5  # trainings on each of these parts
-    balance: float = 1.0  # weight of the slices whose loss is above the average
-    picture: str = "advice.png"  # file that the learning curves are drawn to
+    dataset: str
+    data_dir: str
+    slices: str
+    budget: float
+    costs: list[float]
+    seed: int
+    model: str
+    optimizer: str
+    lr: float
+    batch_size: int
+    passes: int
+    subsets: int
+    repeats: int
+    balance: float
+    picture: str
 
     def __post_init__(self) -> None:
-        check_types(self)
         check_positive(self, "budget")
         check_range(self, "seed", 0)
         check_range(self, "batch_size", 1)
@@ -92,19 +90,12 @@ class Advice:
         return [None if law is None else float(law(size)) for law, size in zip(self.curves, sizes, strict=True)]
 
 
-def advise(arguments: Sequence[str]) -> None:
-    """Print what to collect, and draw the learning curves; with `--help`, print the options.
-
-    Args:
-        arguments: The command line, without `advise`.
+def advise(options: AdviceOptions) -> None:
+    """Print what to collect, and draw the learning curves.
 
     Raises:
-        RedwoodError: If an option is unknown or out of range, or the data cannot be sliced.
+        RedwoodError: If the data cannot be sliced, or the picture is another program's file.
     """
-    options: AdviceOptions | str = parse_alone(AdviceOptions, arguments, "advise")
-    if isinstance(options, str):
-        print(options)
-        return
     refuse_foreign(Path(options.picture), *_OWN)
     advice = find_advice(options)
     print_advice(advice, options, Terminal())

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
@@ -71,19 +71,29 @@ class OneSentenceParser(argparse.ArgumentParser):
         raise Answered
 
 
+class _Defaults(argparse.HelpFormatter):
+    """Shows the default of each option that has one and does not name it itself."""
+
+    @override
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, usual = action.help or "", action.default
+        unsaid = usual not in (None, "", [], argparse.SUPPRESS) and action.nargs != 0 and "(default" not in text
+        return f"{text} (default: %(default)s)" if unsaid else text
+
+
 class CommandParser(OneSentenceParser):
     """The parser of a command that is a word."""
 
-    def __init__(self, word: str, *, add_help: bool = True, epilog: str | None = None) -> None:
-        """Take one of `COMMANDS`."""
+    def __init__(self, word: str, **options: Any) -> None:
+        """Take one of `COMMANDS`, and further options of an `ArgumentParser`."""
         follows, does = COMMANDS[word]
         super().__init__(
             prog=f"{program()} {word}",
             usage=" ".join(filter(None, ["%(prog)s", follows, "[options]"])),
             description=f"{does[0].upper()}{does[1:]}.",
-            epilog=epilog,
-            add_help=add_help,
             allow_abbrev=False,
+            formatter_class=_Defaults,
+            **options,
         )
         self._word = word
 
@@ -122,14 +132,6 @@ def add_launching(parser: argparse._ActionsContainer) -> None:
     add("--slurm", nargs="+", metavar="KEY=VALUE", help="options of sbatch, such as partition=a mem=8G")
 
 
-def check_launching(chosen: argparse.Namespace) -> None:
-    """Raise `UsageError` if the options of `add_launching` contradict each other."""
-    if chosen.launcher == "here" and chosen.jobs not in (None, 1):
-        raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
-    if chosen.slurm and chosen.launcher != "slurm":
-        raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
-
-
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what to run."""
     group = parser.add_argument_group("what to run")
@@ -165,7 +167,6 @@ def parse_selection(
 ) -> tuple[argparse.Namespace, list[str]]:
     """Split the command line into what to run, by `parser` or `selection_parser`, and the options of the run."""
     chosen, rest = (parser or selection_parser()).parse_known_args(arguments)
-    check_launching(chosen)
     files = (os.path.isfile(part) for argument in arguments for part in (argument, argument.partition("=")[2]))
     if chosen.trust and not (chosen.config or chosen.suite or any(files)):
         raise UsageError("--trust is about the code that a file or a folder names; leave it out here.")

@@ -58,10 +58,11 @@ def run(argv: list[str]) -> bool:
         if len(selected) > 1 or chosen.seeds > 1 or chosen.class_orders is not None or every:
             how, orders = launch_options(chosen), chosen.class_orders
             return comparison.compare(selected, rest, chosen.seeds, console, how, n_orders=orders, table=chosen.table)
-        for name in ("table", "launcher"):
+        for name in ("table", "launcher", "slurm"):
             value = getattr(chosen, name)
             if value is not None:
-                raise UsageError(f"--{name} {value} is for several runs; leave it out, or add --seeds N.")
+                written = value if isinstance(value, str) else " ".join(value)
+                raise UsageError(f"--{name} {written} is for several runs; leave it out, or add --seeds N.")
         runner.run_pair(selected[0], options.parse_options(selected[0], rest), console)
     return True
 
@@ -177,7 +178,6 @@ def resume(argv: list[str]) -> bool:
     arguments.add_launching(parser.add_argument_group("of several runs"))
     parser.add_argument("--compare", metavar="DIR", help="of a bench: compare with an earlier one in this folder")
     given, changes = parser.parse_known_args(argv)
-    arguments.check_launching(given)
     known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)
@@ -215,13 +215,13 @@ def predict(argv: list[str]) -> None:
     parser = _parser_of_folder("predict", "a run, or of what export has written")
     add, samples = parser.add_argument, "file with an array x, image or folder of them, or name of a data set"
     add("--dataset", metavar="D", required=True, help=f"what to predict: .npz or .h5 {samples}")
-    add("--data_dir", metavar="DIR", default="data", help="folder of data sets (default: data)")
-    add("--split", choices=("test", "train"), default="test", help="of a data set by name (default: test)")
-    add("--out", metavar="FILE", default="predictions.csv", help="(default: predictions.csv)")
+    add("--data_dir", metavar="DIR", default="data", help="folder of data sets")
+    add("--split", choices=("test", "train"), default="test", help="samples of a data set by name")
+    add("--out", metavar="FILE", default="predictions.csv", help="table to write")
     add("--scores", action="store_true", help="write the scores of all classes, too")
     task = whole(0, arguments.MOST_RUNS)
     add("--task_id", metavar="T", type=task, help="task of all samples, where the setting tells it at test")
-    add("--accelerator", metavar="NAME", default="auto", help="cpu, gpu, cuda or mps (default: auto)")
+    add("--accelerator", metavar="NAME", default="auto", help="auto, cpu, gpu, cuda or mps")
     given = parser.read(argv)
     refuse_absent_data(argv, or_image=True)
     from redwood.experiments.trained import predict as trained
@@ -315,13 +315,40 @@ def show(argv: list[str]) -> None:
 
 def advise(argv: list[str]) -> None:
     """Say how many samples of each slice to collect."""
-    asked = {"-h", "--help"} & set(argv)
-    if not asked:
-        refuse_absent_data(argv)
-        _tell_imports(argv)
+    parser = CommandParser("advise")
+    add = parser.add_argument
+    add(
+        "--dataset", metavar="D", default="digits", help="name, or .npz/.h5 file, of the samples that there are already"
+    )
+    add("--data_dir", metavar="DIR", default="data", help="folder that data sets are read from and downloaded to")
+    add(
+        "--slices",
+        metavar="COLUMN",
+        default="",
+        help="column of the file that groups the samples (default: the classes)",
+    )
+    add("--budget", type=float, default=200.0, help="what the samples to collect may cost")
+    add(
+        "--costs", type=float, nargs="*", default=[], help="cost of a sample: one number, or one per slice (default: 1)"
+    )
+    add("--seed", type=int, default=0, help="decides the parts, their order and the initial weights")
+    add(
+        "--model", metavar="NAME", default="auto", help="network by its name in redwood or torchvision, or file.py:name"
+    )
+    add("--optimizer", metavar="NAME", default="sgd", help="sgd, adam or adamw")
+    add("--lr", type=float, default=0.05, help="learning rate")
+    add("--batch_size", type=int, default=32, help="samples of a training step")
+    add("--passes", type=int, default=20, help="times each sample is presented in a training")
+    add("--subsets", type=int, default=5, help="parts of growing size that the learning curves are measured on")
+    add("--repeats", type=int, default=5, help="trainings on each of these parts")
+    add("--balance", type=float, default=1.0, help="weight of the slices whose loss is above the average")
+    add("--picture", metavar="FILE", default="advice.png", help="file that the learning curves are drawn to")
+    given = parser.read(argv)
+    refuse_absent_data(argv)
+    _tell_imports(argv)
     from redwood.experiments import advice
 
-    advice.advise(["--help"] if asked else argv)
+    advice.advise(advice.AdviceOptions(**vars(given)))
 
 
 FUNCTIONS: Mapping[str, Callable[[list[str]], bool | None]] = {

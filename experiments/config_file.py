@@ -58,7 +58,7 @@ def as_arguments(config: Mapping[str, object]) -> list[str]:
     """The options of a configuration file as command-line arguments, so that both are checked alike."""
     arguments: list[str] = []
     for name, value in config.items():
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             arguments += [f"--{name}", *map(str, value)] if value else []
         elif value is not None:
             arguments.append(f"--{name}={value}")

@@ -63,7 +63,9 @@ class Chosen:
 
     def _options(self, values: Mapping[str, Any]) -> dict[str, Any]:
         kinds = kinds_of(self.cls)
-        own = {name: values[name] for name in option_fields(self.cls) if name in values and name not in kinds}
+        given = [name for name in option_fields(self.cls) if name in values and name not in kinds]
+        # argparse makes lists of all that has several values
+        own = {name: tuple(values[name]) if _fields(self.cls)[name].is_tuple else values[name] for name in given}
         return own | {
             name: kinds[name].make_with(part.text, part._options(values), part.usual)
             for name, part in self.parts.items()
@@ -134,7 +136,7 @@ def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
         usage=f"%(prog)s {pair} [options]",
         add_help=False,
         allow_abbrev=False,
-        description=f"Options of {pair}.",
+        description=f"Options of {pair}; defaults stand in brackets.",
         formatter_class=_Formatter,
     )
     add_selection(parser)
@@ -171,8 +173,8 @@ def add_options(
     Raises:
         UsageError: If an option is there already.
     """
-    names = option_fields(cls)
-    group = parser.add_argument_group(title, _first_line(cls)) if names else None
+    names = sorted(option_fields(cls), key=lambda name: _depth(cls, name))
+    group = parser.add_argument_group(f"{title}: {_first_line(cls)}") if names else None
     for name in names:
         if owner.setdefault(name, title) != title:
             raise UsageError(f"{title} and {owner[name]} both have an option --{name}; rename the field of the class.")
@@ -180,8 +182,13 @@ def add_options(
         _add_option(group, cls, _fields(cls)[name], setting, usual)
 
 
+def _depth(cls: type[Any], name: str) -> int:
+    """How far above a class an option was declared first: what is special comes before what many have."""
+    return max(depth for depth, base in enumerate(cls.__mro__) if name in inspect.get_annotations(base))
+
+
 def _first_line(cls: type[Any]) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ")
+    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 @functools.cache  # simple-parsing reads the source of the class
@@ -224,8 +231,8 @@ def _help(cls: type[Any], wrapper: FieldWrapper, kind: Kind | None, setting: typ
     default = getattr(usual, wrapper.name) if usual is not None else _default(wrapper.field)
     if kind is not None:
         default = kind.text_of(default if usual is not None else usual_part(kind, cls, wrapper.name))
-    if "(default" not in text and default is not None:
-        text += f" (default: {'none' if default in ([], '') else default})"
+    if "(default" not in text and default not in (None, "", [], ()):
+        text += f" [{default}]"
     return text.replace("%", "%%")
 
 
@@ -299,36 +306,6 @@ def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | Redwo
 def pair_help(pair: Pair, arguments: Sequence[str] = ()) -> str:
     """The help of a pair: what to run, and the options of setting, method, run and the chosen parts."""
     return make_parser(pair, arguments).format_help()
-
-
-def parse_alone(cls: type[Any], arguments: Sequence[str], command: str) -> Any:
-    """The options of a command that runs no pair.
-
-    Args:
-        cls: Their dataclass, which can be made without arguments.
-        arguments: The command line, without the command itself.
-        command: The command, such as `--advise`, for messages.
-
-    Returns:
-        The options; the help if the arguments ask for it.
-
-    Raises:
-        RedwoodError: If an option is unknown, or its value out of range.
-    """
-    parser = OneSentenceParser(
-        prog=f"{program()} {command}",
-        add_help=False,
-        allow_abbrev=False,
-        description=f"Options of {command}.",
-        formatter_class=_Formatter,
-    )
-    add_options(parser, cls, cls.__name__, {})
-    if "--help" in arguments:
-        return parser.format_help()
-    refuse_unknown(
-        arguments, {option: action for action in parser._actions for option in action.option_strings}, command
-    )
-    return cls(**vars(parser.parse_args(list(arguments))))
 
 
 def _check_class(cls: type[Any]) -> None:

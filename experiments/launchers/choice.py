@@ -7,6 +7,7 @@ from pathlib import Path
 
 from redwood.engine.launched import launched_processes
 from redwood.engine.run import Run
+from redwood.experiments.arguments import UsageError
 from redwood.experiments.launchers.here import ThisProcess
 from redwood.experiments.launchers.launcher import Launcher
 from redwood.experiments.launchers.pool import Pool
@@ -49,5 +50,13 @@ class LaunchOptions:
 
 
 def launch_options(chosen: argparse.Namespace) -> LaunchOptions:
-    """What the options of the command line say."""
+    """What the options of the command line say.
+
+    Raises:
+        UsageError: If they contradict each other.
+    """
+    if chosen.launcher == "here" and chosen.jobs not in (None, 1):
+        raise UsageError(f"--launcher here runs one job after the other; leave --jobs {chosen.jobs} out.")
+    if chosen.slurm and chosen.launcher != "slurm":
+        raise UsageError(f"--slurm {chosen.slurm[0]} is for --launcher slurm; add it.")
     return LaunchOptions(chosen.launcher, chosen.jobs, parse_resources(chosen.slurm or []))

@@ -24,13 +24,13 @@ def predict(
     folder: Path,
     dataset: str,
     *,
-    data_dir: str = "data",
-    split: str = "test",
-    out: str = "predictions.csv",
-    scores: bool = False,
-    task_id: int | None = None,
-    accelerator: str = "auto",
-    trust: bool = False,
+    data_dir: str,
+    split: str,
+    out: str,
+    scores: bool,
+    task_id: int | None,
+    accelerator: str,
+    trust: bool,
 ) -> None:
     """Write the predictions of the run in a folder, and print the accuracy if there are labels.
 
@@ -41,7 +41,7 @@ def predict(
         split: `test` or `train`: the samples of a data set by name.
         out: The file to write.
         scores: Whether the scores of all classes are written, too.
-        task_id: Task of all samples, where the setting tells it at test.
+        task_id: Task of all samples, where the setting tells it at test; None: not given.
         accelerator: Where to compute.
         trust: Whether code that the run's `config.yaml` names may be run.
 

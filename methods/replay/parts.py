@@ -13,6 +13,14 @@ from redwood.core.parts import Kind, Part, options_from
 
 # Arguments that a policy and a sampler may both have get names of their own.
 _RENAMED = {"mir": {"candidates": "mir_candidates"}}
+_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "per_class_random": {
+        "candidates": "samples of each batch that may replace others of their class",
+        "quota": "samples that a class may have (default: an equal part of the buffer)",
+    },
+    "partitioning": {"rho": "power of a label's frequency that decides its share of the buffer"},
+    "mir": {"candidates": "stored samples, drawn at random, of which those of the highest rise are replayed"},
+}
 
 
 @dataclass
@@ -67,7 +75,9 @@ def _part_of(option: str, name: str) -> type[BufferComponent]:
         "chosen_by": f"--{option} {name}",
         "argument_names": {new: old for old, new in renamed.items()},
     }
-    return make_dataclass(maker.__name__, options_from(maker, (), renamed), bases=(base,), namespace=namespace)
+    return make_dataclass(
+        maker.__name__, options_from(maker, (), renamed, _TEXTS.get(name, {})), bases=(base,), namespace=namespace
+    )
 
 
 def _remade(option: str, name: str, arguments: dict[str, Any]) -> BufferComponent:

@@ -29,7 +29,18 @@ TORCH: Mapping[str, type[Optimizer]] = {
     if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer and name.lower() not in REFUSED
 }
 # Arguments of optimizers that a training step here has no use for, or that have an option of their own.
-NOT_OFFERED = ("lr", "params", "maximize", "differentiable", "capturable", "foreach", "fused")
+NOT_OFFERED = ("lr", "params", "maximize", "differentiable", "capturable", "foreach", "fused", "dampening")
+
+
+TEXTS: Mapping[str, str] = {
+    "momentum": "momentum",
+    "nesterov": "use Nesterov's momentum",
+    "weight_decay": "weight decay",
+    "betas": "decay rates of the moments",
+    "eps": "added to the denominator of a step",
+    "amsgrad": "use AMSGrad (Reddi et al., 2018)",
+    "decoupled_weight_decay": "let weights decay as in AdamW",
+}
 
 
 @dataclass
@@ -95,7 +106,7 @@ def _of_torch(name: str) -> type[OptimizerPart]:
     maker = TORCH[name]
     # Penalties have an `alpha`, the training regime an `lr_decay`, and a buffer's policy a `rho`.
     renamed = {other: f"{name}_{other}" for other in ("alpha", "lr_decay", "rho")}
-    options = options_from(maker, NOT_OFFERED, renamed)
+    options = options_from(maker, NOT_OFFERED, renamed, TEXTS)
     for option in options:
         if option[0] == "weight_decay":
             option[2].default = 0.0  # of adamw and muon, too: the same for all, so that they can be compared

@@ -100,6 +100,12 @@ CASES = {
     "incompatible pair": (["--setting", "continual", "--method", "ewc"], "EWC targets ClassIncrementalSetting"),
     "no pair applies": (["--setting", "continual,task_agnostic", "--method", "ewc,joint"], "EWC targets"),
     "no seeds": ([*PAIR, "--seeds", "0"], "--seeds: 0 has to be at least 1"),
+    "jobs in one process": ([*PAIR, "--seeds", "2", "--launcher", "here", "--jobs", "3"], "leave --jobs 3 out"),
+    "options of SLURM elsewhere": (
+        [*PAIR, "--seeds", "2", "--slurm", "mem=8G"],
+        "--slurm mem=8G is for --launcher slurm",
+    ),
+    "options of SLURM for one run": ([*PAIR, "--slurm", "mem=8G"], "--slurm mem=8G is for several runs; leave it out"),
     "no jobs": ([*PAIR, "--jobs", "0"], "--jobs: 0 has to be at least 1"),
     "version with seeds": (["--version", "--seeds", "3"], "--version goes alone; leave --seeds out."),
     # commands
@@ -116,7 +122,10 @@ CASES = {
     ),
     "no folder to go on with": (["resume"], "The following arguments are required: DIR"),
     "list with a method": (["list", "--method", "ewc"], "There is no option --method for the command list"),
-    "advice with seeds": (["advise", "--seeds", "3"], "There is no option --seeds for advise; did you mean --seed?"),
+    "advice with seeds": (
+        ["advise", "--seeds", "3"],
+        "There is no option --seeds for the command advise; did you mean --seed?",
+    ),
     # options
     "an option of agents beside --async": (
         ["--setting", "class_incremental", "--method", "rehearsal", "--async", "true", "--eval_every", "10"],

@@ -157,7 +157,7 @@ class TestPair:
         assert "Does half as much." in text
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in OWN if command != "advise")])
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in OWN)])
 @pytest.mark.few(3)
 def test_help_loads_nothing_heavy(arguments, tmp_path):
     """It has to be there at once: no torch, no Lightning, no numpy."""

@@ -141,7 +141,7 @@ class TestLargeNumbers:
 
     def test_seeds_have_32_bits(self):
         assert ClassIncrementalSetting(seed=LARGEST_SEED).seed == LARGEST_SEED
-        for cls, name in ((ClassIncrementalSetting, "seed"), (ClassSplit, "class_order_seed")):
+        for name, cls in (("seed", ClassIncrementalSetting), ("class_order_seed", ClassSplit)):
             with pytest.raises(InvalidOptionError, match=f"--{name} 4294967296 has to be at most 4294967295"):
                 cls(**{name: LARGEST_SEED + 1})
 
@@ -152,7 +152,7 @@ class TestLargeNumbers:
             ("federated_class_incremental", "rounds"),
             ("continual_rl", "test_episodes"),
             ("hard_moe", "experts"),
-            ("mntdp", "trials"),
+            ("mntdp", "tries"),
             ("maml", "inner_steps"),
             ("ranpac", "projection_dim"),
             ("ppo", "n_envs"),

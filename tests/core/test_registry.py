@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from redwood.core.errors import RedwoodError, UnknownNameError
+from redwood.core.parts import flat
 from redwood.core.registry import known_names, load_users_object
 from redwood.engine.run import Run
 from redwood.methods import get_method, method_names
@@ -259,7 +260,7 @@ class TestUsersFiles:
 class TestDescribeRun:
     def test_all_options_by_their_names_and_nothing_that_only_says_where_to(self):
         setting = ContinualSetting(dataset=numbered(), stream=ClassSplit(class_order=[1, 0]))
-        config = describe_run(setting, Finetune(lr=0.5), Run(run_dir="somewhere", quiet=True))
+        config = flat(describe_run(setting, Finetune(lr=0.5), Run(run_dir="somewhere", quiet=True)))
         assert (config["setting"], config["method"]) == ("continual", "finetune")
         assert (config["dataset"], config["stream"]["class_split"]["class_order"], config["lr"]) == (
             "<numbered, given from Python>",

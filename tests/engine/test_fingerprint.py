@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from redwood.core.errors import RedwoodError
+from redwood.core.parts import all_options
 from redwood.engine.fingerprint import Fingerprint, differences
 from redwood.engine.may_change import MAY_CHANGE
 from redwood.engine.run import Run
@@ -31,7 +32,7 @@ def test_what_may_change(change):
 
 
 def test_what_may_change_are_options():
-    assert MAY_CHANGE - {"data_dir", "env_processes", "library", "extends", "workers"} <= set(vars(Run()))
+    assert MAY_CHANGE - {"data_dir", "env_processes", "library", "extends", "workers"} <= all_options(Run)
 
 
 def test_many_differences_are_not_all_told():

@@ -54,7 +54,7 @@ class TestRunDirectory:
     def test_config(self, written):
         folder, results = written
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        assert config == results.config
+        assert config == {"format": 2} | results.config
         assert (config["setting"], config["method"], config["passes"]) == ("class_incremental", "finetune", 15)
 
     def test_metrics(self, written):

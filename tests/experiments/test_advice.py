@@ -1,14 +1,21 @@
 """`advise`: the counts spend the budget, the curves are drawn, and bad input is one sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from redwood.cli import main
 from redwood.core.errors import RedwoodError
-from redwood.experiments.advice import AdviceOptions, advise, find_advice
+from redwood.experiments.advice import AdviceOptions, find_advice
+from redwood.experiments.commands import advise
 from tests.samples import few_digits
 
-QUICK = {"repeats": 2, "subsets": 3, "passes": 2}
+OPTIONS = AdviceOptions(
+    **{"dataset": "", "data_dir": "data", "slices": "", "budget": 50.0, "costs": [], "seed": 0, "picture": ""},
+    **{"model": "auto", "optimizer": "sgd", "lr": 0.05, "batch_size": 32, "balance": 1.0},
+    **{"repeats": 2, "subsets": 3, "passes": 2},
+)
 ARGUMENTS = ["--repeats", "2", "--subsets", "3", "--passes", "2"]
 
 
@@ -23,7 +30,7 @@ def file(tmp_path):
 
 
 def test_the_budget_is_spent_where_curves_promise_most(file):
-    options = AdviceOptions(dataset=file, slices="side", budget=31.0, costs=[1.0, 2.0], **QUICK)
+    options = replace(OPTIONS, dataset=file, slices="side", budget=31.0, costs=[1.0, 2.0])
     advice, again = find_advice(options), find_advice(options)
     assert advice.offer.names == ("high", "low") and sum(advice.offer.sizes) == 120
     assert advice.counts == again.counts and 30 <= advice.offer.cost_of(advice.counts) <= 31
@@ -68,11 +75,6 @@ def test_a_slice_without_a_curve_is_told(tmp_path, capsys):
     )
 
 
-def test_help(capsys):
-    advise(["--help"])
-    assert "--budget" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -80,7 +82,7 @@ def test_help(capsys):
         (["--costs", "1", "2"], "--costs has 2 values for the 10 slices"),
         (["--costs", "-1"], "--costs -1 has to be greater than 0"),
         (["--slices", "region"], "--slices region needs an array 'region'"),
-        (["--nonsense", "1"], "no option --nonsense for advise"),
+        (["--nonsense", "1"], "no option --nonsense for the command advise"),
         (["--subsets", "2"], "--subsets 2 has to be at least 3"),
     ],
 )

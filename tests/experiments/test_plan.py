@@ -95,7 +95,8 @@ class TestClassOrders:
             ComparisonPlan.of(tmp_path, [self.PAIRS[0]], [option, "1"], 1, 2)
 
     def test_no_setting_has_classes(self, tmp_path):
-        with pytest.raises(RedwoodError, match=r"--class_orders 2 needs tasks .* unlike those of osaka"):
+        sentence = "--class_orders 2 needs tasks that are made of classes, unlike those of osaka"
+        with pytest.raises(RedwoodError, match=sentence):
             ComparisonPlan.of(tmp_path, [self.PAIRS[1]], [], 1, 2)
 
 

@@ -1,0 +1,309 @@
+"""Parts: what chooses them, their options on the command line and in files, and those of other packages."""
+
+import dataclasses
+import pickle
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from redwood.cli import main
+from redwood.core import registry
+from redwood.core.errors import InvalidOptionError, RedwoodError
+from redwood.core.parts import Kind, Part, all_options, flat, kinds_of, option_fields
+from redwood.engine.run import Run
+from redwood.experiments.arguments import selection_names
+from redwood.experiments.config_file import as_arguments
+from redwood.experiments.options import check_arguments, parse_options
+from redwood.experiments.pairs import Pair
+from redwood.methods import METHODS, Finetune, get_method
+from redwood.methods.replay.rehearsal import Rehearsal
+from redwood.methods.training.optimizers import Adam, Sgd
+from redwood.settings import SETTINGS, ClassIncrementalSetting, get_setting
+from redwood.settings.base import why_not_applicable
+from redwood.settings.config import describe_options
+from tests.cli.command import assert_one_sentence
+
+# Values that the type of an option alone does not tell.
+VALUES: dict[str, Any] = {
+    "widths": [3, 5],
+    "milestones": [0.5, 2.0],
+    "betas": (0.5, 0.75),
+    "etas": (0.25, 1.5),
+    "step_sizes": (0.001, 20.0),
+    "ns_coefficients": (3.0, -4.0, 2.0),
+    "imbalance": "long_tail:7",
+    "adjust_lr_fn": "original",
+    "momentum": 0.5,
+    "weights": "none.pt",
+    "d": 1.5,
+    "beta2_decay": -0.5,
+    "nesterov": False,
+}
+AROUND = {"trainable": {"model": "mlp"}, "buffer_tier": {"asynchronous": True}}
+EXCLUSIVE = {"class_order_seed"}  # contradicts another option of its part
+
+
+def pairs() -> Iterator[Pair]:
+    """Pairs that have each setting and each method."""
+    targets = {key: get_setting(key) for key in SETTINGS}
+    for setting, cls in targets.items():
+        method = "finetune" if why_not_applicable(cls, Finetune) is None else "random"
+        yield Pair(setting, method)
+    for method in ("rehearsal", *METHODS):
+        suitable = (key for key, cls in targets.items() if why_not_applicable(cls, get_method(method)) is None)
+        yield Pair(next(suitable), method)
+
+
+def parts() -> Iterator[tuple[Pair, str, Kind, str]]:
+    """Each part of each kind once, with a pair that offers it and the arguments that choose what it lies in."""
+    seen: set[type] = set()
+
+    def walk(pair: Pair, owner: type) -> Iterator[tuple[Pair, str, Kind, str]]:
+        for option, kind in kinds_of(owner).items():
+            for name, part in kind.choices().items():
+                if part not in seen and part.why_unsuitable(pair.load()[0]) is None:
+                    seen.add(part)
+                    yield pair, option, kind, name
+                    yield from walk(pair, part)
+
+    for pair in pairs():
+        for owner in (*pair.load(), Run):
+            yield from walk(pair, owner)
+
+
+ALL = list(parts())
+
+
+def other_value(f: "dataclasses.Field[Any]") -> Any:
+    """A value of an option that is not its default."""
+    default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+    if f.name in VALUES:
+        return VALUES[f.name]
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default + 1
+    if isinstance(default, float):
+        return default / 2 + 0.25
+    if isinstance(default, list):
+        return [7.5] if "float" in str(f.type) else [1] if "int" in str(f.type) else ["a"]
+    return 3 if "int" in str(f.type) else True if "bool" in str(f.type) else "other"
+
+
+def test_there_are_many() -> None:
+    assert len({kind.option for _, _, kind, _ in ALL}) >= 12 and len(ALL) > 60
+
+
+@pytest.mark.parametrize("option", sorted({option for _, option, _, _ in ALL}))
+def test_each_part_comes_back_from_its_description(option: str) -> None:
+    """With other values than the defaults: description -> arguments -> object, and through YAML and pickle."""
+    for pair, _, kind, name in (one for one in ALL if one[1] == option):
+        cls = kind.choices()[name]
+        own = {f.name: f for f in dataclasses.fields(cls)}
+        given = {key: other_value(own[key]) for key in option_fields(cls) if key not in {*kinds_of(cls), *EXCLUSIVE}}
+        around = AROUND.get(option, {})
+        arguments = as_arguments({**around, option: name, **given})
+        made = parse_options(pair, arguments)
+        owners = (made.setting, made.method, made.run)
+        described: dict[str, Any] = {}
+        for owner in owners:
+            described |= describe_options(owner)
+        again = parse_options(pair, as_arguments(flat(yaml.safe_load(yaml.safe_dump(described)))))
+        assert (again.setting, again.method) == owners[:2]
+        chosen = [part for owner in owners for part in found(owner) if type(part) is cls]
+        assert chosen, (pair, name)
+        for part in chosen:
+            assert {key: getattr(part, key) for key in given} == given
+            assert pickle.loads(pickle.dumps(part)) == part
+
+
+def found(owner: Any) -> Iterator[Part]:
+    for name in kinds_of(type(owner)):
+        part = getattr(owner, name)
+        yield part
+        yield from found(part)
+
+
+def test_options_that_are_there_together_have_names_of_their_own() -> None:
+    """Also those of parts that can be chosen together: of one option, only one part can."""
+    command, shared = {*selection_names()}, set()
+    for pair in pairs():
+        setting, method = pair.load()
+        owners: dict[str, set[str]] = {}
+        for root in (setting, method, Run):
+            for option, where in places(root, root.__name__, setting):
+                owners.setdefault(option, set()).add(where)
+        shared |= {(option, *sorted(where)) for option, where in owners.items() if len(where) > 1}
+        shared |= {(option, "command") for option in owners.keys() & command}
+    assert not shared
+
+
+def places(cls: type[Any], where: str, setting: type) -> Iterator[tuple[str, str]]:
+    """The options of a class and of its parts, each with the field that its part is chosen by."""
+    for option in option_fields(cls):
+        yield option, where
+    for name, kind in kinds_of(cls).items():
+        for part in kind.choices().values():
+            if part.why_unsuitable(setting) is None:
+                yield from places(part, f"{where}.{name}", setting)
+
+
+class TestFromPython:
+    def test_a_name_an_object_and_a_description_are_the_same(self) -> None:
+        for value in ("adam", Adam(), {"adam": {}}):
+            assert Finetune(optimizer=value).optimizer == Adam()
+        assert Finetune(optimizer={"sgd": {"momentum": 0.5}}).optimizer == Sgd(momentum=0.5)
+
+    def test_what_is_chosen_again_keeps_its_usual_options(self) -> None:
+        method = get_method("stable_sgd")
+        assert method().optimizer == method(optimizer="sgd").optimizer == Sgd(momentum=0.8)
+        assert method(optimizer={"sgd": {"nesterov": True}}).optimizer == Sgd(momentum=0.8, nesterov=True)
+        assert method(optimizer=Sgd()).optimizer.momentum == 0
+        made = parse_options(Pair("class_incremental", "stable_sgd"), ["--optimizer", "sgd", "--nesterov"]).method
+        assert made.optimizer == Sgd(momentum=0.8, nesterov=True)  # type: ignore[attr-defined]
+
+    def test_a_subclass_may_say_the_default_as_a_name(self) -> None:
+        @dataclass
+        class Own(Finetune):
+            optimizer: Any = "adam"  # algorithm that changes the weights
+
+        assert Own().optimizer == Adam() and list(kinds_of(Own)) == list(kinds_of(Finetune))
+
+    def test_options_are_fixed_once_a_part_or_a_setting_is_made(self) -> None:
+        for made, name in ((Sgd(), "momentum"), (ClassIncrementalSetting(), "passes")):
+            with pytest.raises(InvalidOptionError, match=f"{name} of .* is fixed once it is made"):
+                setattr(made, name, 3)
+        assert dataclasses.replace(Sgd(), momentum=0.5) == Sgd(momentum=0.5)
+
+
+class TestOnTheCommandLine:
+    PAIR = Pair("class_incremental", "rehearsal")
+
+    def test_the_last_choice_counts(self) -> None:
+        made = parse_options(self.PAIR, ["--optimizer", "sgd", "--optimizer=adam"]).method
+        assert isinstance(made, Rehearsal) and made.optimizer == Adam()
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            (["--betas", "0", "0"], "--betas belongs to --optimizer adam or .*; add that, or leave --betas out"),
+            (["--lora_rank", "2"], "--lora_rank belongs to --model auto --trainable lora or"),
+            (["--optimizer", "adam", "--momentum", "1"], "--momentum belongs to --optimizer"),
+            (["--optimizer", "adam", "--beta", "1"], "There is no option --beta .* did you mean --betas"),
+        ],
+    )
+    def test_an_option_of_a_part_that_is_not_chosen_names_the_part(self, arguments: list[str], sentence: str) -> None:
+        with pytest.raises(RedwoodError, match=sentence):
+            check_arguments([self.PAIR], arguments)
+
+    def test_what_a_setting_does_not_offer_is_not_in_its_help(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = {}
+        for setting in ("class_incremental", "label_budget"):
+            assert main(["--setting", setting, "--method", "finetune", "--help"]) == 0
+            shown[setting] = capsys.readouterr().out
+        assert "--query_rule" in shown["label_budget"] and "--query_rule" not in shown["class_incremental"]
+        assert "--nesterov" in shown["label_budget"] and "--betas" not in shown["label_budget"]
+
+
+SPIRAL = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from redwood.buffers import Ring
+from redwood.methods.replay.parts import PolicyPart
+from redwood.methods.training.optimizers import OptimizerPart
+from redwood.settings.streams.cuts import Permuted
+
+
+class SignDescent(torch.optim.SGD):
+    def __init__(self, params, lr, sharpness):
+        super().__init__(params, lr=lr * sharpness)
+
+
+@dataclass
+class Sign(OptimizerPart):
+    \"\"\"Steps of one length.\"\"\"
+
+    maker: ClassVar[type] = SignDescent
+
+    sharpness: float = 1.0  # how sharp the steps are
+
+
+@dataclass
+class Newest(PolicyPart):
+    \"\"\"The newest samples.\"\"\"
+
+    maker: ClassVar[type] = Ring
+    chosen_by: ClassVar[str] = "--buffer_policy newest"
+
+
+@dataclass
+class Spiral(Permuted):
+    \"\"\"Each task has its values in an order of its own.\"\"\"
+
+    turns: int = 2  # how often it turns
+"""
+ENTRY_POINTS = """
+[redwood.optimizers]
+sign = spiral:Sign
+[redwood.buffer_policies]
+newest = spiral:Newest
+[redwood.streams]
+spiral = spiral:Spiral
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package with a stream, an optimizer and a policy, as an installation lays it down."""
+    site = tmp_path / "site"
+    (site / "spiral-1.0.dist-info").mkdir(parents=True)
+    (site / "spiral.py").write_text(SPIRAL)
+    (site / "spiral-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: spiral\nVersion: 1.0\n")
+    (site / "spiral-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.chdir(tmp_path)
+    registry.entry_points.cache_clear()
+    yield
+    sys.modules.pop("spiral", None)
+    registry.entry_points.cache_clear()
+
+
+@pytest.mark.usefixtures("stranger")
+def test_a_package_adds_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In help, a run, a resumed one, a configuration file, a sweep and errors, without a line of redwood's."""
+    pair = ["--setting", "domain_incremental", "--method", "rehearsal"]
+    chosen = ["--stream", "spiral", "--turns", "3", "--optimizer=sign", "--sharpness=2", "--buffer_policy", "newest"]
+    quick = ["--nb_tasks", "2", "--passes", "1", "--quiet", "--accelerator", "cpu"]
+    assert main([*pair, *chosen, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--sharpness float how sharp the steps are (default: 1.0)" in shown and "contexts, tasks" in shown
+    assert all(name in shown for name in ("spiral", "--turns", "newest"))
+    run = tmp_path / "run"
+    assert main([*pair, *chosen, *quick, "--run_dir", str(run)]) == 0
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["stream"]["spiral"]["turns"] == 3 and config["optimizer"] == {"sign": {"sharpness": 2.0}}
+    assert config["buffer_policy"] == "newest"
+    (run / "results.json").unlink()
+    assert main(["resume", str(run), "--quiet"]) == 0 and (run / "results.json").exists()
+    again = tmp_path / "again"
+    assert main(["--config", str(run / "config.yaml"), "--run_dir", str(again)]) == 0
+    assert yaml.safe_load((again / "config.yaml").read_text()) == config
+    swept = ["sweep", "optimizer=sign,sgd", "sharpness=1,2", *pair, *quick, "--trials", "3", "--launcher", "here"]
+    assert main([*swept, "--run_dir", str(tmp_path / "sweep")]) == 0
+    for arguments, part_of_sentence in (
+        (["--sharpness", "2"], "--sharpness belongs to --optimizer sign; add that"),
+        (["--optimizer", "sigm"], "--optimizer sigm is unknown; did you mean sign?"),
+    ):
+        capsys.readouterr()
+        assert main([*pair, *arguments]) == 2
+        told = capsys.readouterr().err
+        assert_one_sentence(told)
+        assert part_of_sentence in told
+    assert "sharpness" in all_options(Finetune)
