@@ -39,7 +39,7 @@ def test_file_alone(run_config, tmp_path, capsys):
     for name in ("setting", "method", "passes", "lr", "increment", "nb_tasks"):
         assert options[name] == FILE[name]
     assert "phase" not in capsys.readouterr().out, "quiet is an option, too"
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["config"] == config
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["config"] | {"format": 2} == config
 
 
 def test_flags_win(run_config):

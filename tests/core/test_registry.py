@@ -262,7 +262,7 @@ class TestDescribeRun:
         setting = ContinualSetting(dataset=numbered(), stream=ClassSplit(class_order=[1, 0]))
         config = flat(describe_run(setting, Finetune(lr=0.5), Run(run_dir="somewhere", quiet=True)))
         assert (config["setting"], config["method"]) == ("continual", "finetune")
-        assert (config["dataset"], config["stream"]["class_split"]["class_order"], config["lr"]) == (
+        assert (config["dataset"], config["class_order"], config["lr"]) == (
             "<numbered, given from Python>",
             [1, 0],
             0.5,
