@@ -34,7 +34,6 @@ from torch import Tensor, nn
 
 from redwood.methods import Rehearsal
 from redwood.settings import ClassIncrementalSetting
-from redwood.settings.data.catalog import load_dataset
 
 HERE = Path(__file__).resolve().parents[1]
 LIBRARIES = "import torch, pytorch_lightning"
@@ -106,7 +105,7 @@ class Scale(nn.Module):
 def bare_training() -> Seconds:
     """Training as the main job trains, by a loop on tensors, with its defaults: five tasks, each passed many times."""
     setting, method = ClassIncrementalSetting(), Rehearsal()
-    data = load_dataset(str(setting.dataset), Path(setting.data_dir), setting.seed, 0)
+    data = setting.dataset.load(setting.data_dir, setting.seed)
     x, y = torch.as_tensor(data.x), torch.as_tensor(data.y)
     pairs = torch.arange(10).split(2)
     tasks = [(x[torch.isin(y, classes)], y[torch.isin(y, classes)]) for classes in pairs]

@@ -27,7 +27,7 @@ from common import RESULTS, environment, markdown_table, write
 
 from redwood.engine.figures.plots import plot_accuracy_matrix
 from redwood.methods import SLDA, Finetune, Method, MovingWindow, Rehearsal
-from redwood.settings import ContinualSetting, OnlineDomainIncrementalSetting
+from redwood.settings import ContinualSetting, OnlineDomainIncrementalSetting, Table
 from redwood.settings.results import Results
 
 MONTHS, DAYS, ROWS_A_MONTH = 24, 730, 200
@@ -67,7 +67,7 @@ def sales(seed: int) -> pd.DataFrame:
 
 def scores(table: str, make: Callable[[], Method], seed: int) -> tuple[dict[str, float], Results]:
     """The four accuracies of a method on a table, and the results of its monthly phases."""
-    options: dict[str, Any] = {"dataset": table, "seed": seed, "passes": 1, **COLUMNS}
+    options: dict[str, Any] = {"dataset": Table(table, **COLUMNS), "seed": seed, "passes": 1}
     along = ContinualSetting(**options).apply(make(), **RUN_OPTIONS)
     by_month = OnlineDomainIncrementalSetting(**options).apply(make(), **RUN_OPTIONS)
     matrix = np.array(by_month.accuracy_matrix, dtype=np.float64)

@@ -8,7 +8,7 @@ from itertools import product
 from typing import TypeVar
 
 from redwood.core.errors import NotApplicableError
-from redwood.core.parts import all_options
+from redwood.core.parts import all_options, kinds_of
 from redwood.experiments.arguments import option_names
 from redwood.methods.base import Method
 from redwood.methods.lookup import get_method
@@ -81,7 +81,8 @@ def select_pairs(settings: str, methods: str, arguments: Sequence[str] = ()) -> 
 
 def _used_options(setting: type[Setting]) -> set[str]:
     """The options that decide something under a setting, those of parts included."""
-    return all_options(setting, setting) - setting.unused_options.keys()
+    without_choice = {name for name, kind in kinds_of(setting).items() if len(kind.offered_under(setting)) < 2}
+    return all_options(setting, setting) - setting.unused_options.keys() - without_choice
 
 
 def _with_options(pairs: list[Pair], arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:

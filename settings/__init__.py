@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # type checkers and editors read these imports instead of `__
     from redwood.settings.base import Setting
     from redwood.settings.batch import Batch
     from redwood.settings.data.dataset import Dataset
+    from redwood.settings.data.parts import Arrays, HuggingFace, Images, Table
     from redwood.settings.eval_tasks import AllTasks, SeenTasks
     from redwood.settings.federated import FederatedClassIncrementalSetting
     from redwood.settings.lookup import get_setting
@@ -93,6 +94,7 @@ __all__ = [
     "Abrupt",
     "AcquisitionSetting",
     "AllTasks",
+    "Arrays",
     "Assumptions",
     "Auto",
     "Batch",
@@ -117,6 +119,8 @@ __all__ = [
     "DomainIncrementalSetting",
     "FederatedClassIncrementalSetting",
     "Gradual",
+    "HuggingFace",
+    "Images",
     "IncrementalRLSetting",
     "Instances",
     "LabelBudgetSetting",
@@ -144,6 +148,7 @@ __all__ = [
     "SeenTasks",
     "Setting",
     "SupervisedSetting",
+    "Table",
     "TaskAgnosticRLSetting",
     "TaskAgnosticSetting",
     "TaskIncrementalRLSetting",
@@ -157,6 +162,10 @@ __all__ = [
 
 # What `__getattr__` loads when it is asked for.
 _LAZY = {
+    "Arrays": "redwood.settings.data.parts:Arrays",
+    "HuggingFace": "redwood.settings.data.parts:HuggingFace",
+    "Images": "redwood.settings.data.parts:Images",
+    "Table": "redwood.settings.data.parts:Table",
     "Abrupt": "redwood.settings.streams.transitions:Abrupt",
     "Blurry": "redwood.settings.streams.transitions:Blurry",
     "Gradual": "redwood.settings.streams.transitions:Gradual",

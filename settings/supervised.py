@@ -1,24 +1,23 @@
 """The supervised branch of the tree: settings whose data is a stream of labelled mini-batches."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any, ClassVar, Self, cast
 
 from gymnasium.spaces import Box, Discrete, MultiBinary
 from typing_extensions import override
 
-from redwood.core.checks import check_choice, check_range
+from redwood.core.checks import check_range
 from redwood.core.errors import InvalidOptionError, NotApplicableError
 from redwood.settings.base import Setting
-from redwood.settings.data.catalog import load_dataset, load_in_memory
-from redwood.settings.data.columns import NO_COLUMNS, PERIODS, Columns
+from redwood.settings.data.columns import Columns
 from redwood.settings.data.combine import check_classes_in_common, combine
-from redwood.settings.data.conversion import InMemory, checked_source
+from redwood.settings.data.conversion import checked_source
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.data.image_folder import with_images_like
+from redwood.settings.data.parts import DATA, DataSource
 from redwood.settings.earlier import Earlier
 from redwood.settings.eval_tasks import EVAL_TASKS_WITH_CURVES
 from redwood.settings.phase import Phase
@@ -39,15 +38,8 @@ class SupervisedSetting(Setting, labels=True):
 
     stream_type: ClassVar[type[SupervisedStream]] = SupervisedStream
 
-    # name, .npz, .h5, .csv or .parquet file, hf:FOLDER, drift_regression:KIND, continuum:NAME, or file.py:function
-    dataset: Any = "digits"
-    target_column: str = ""  # tables: column of classes (integers, texts) or numbers (default: target, label or y)
-    task_column: str = ""  # tables: column that holds the task of each row
-    time_column: str = ""  # tables: column of dates or numbers, in whose order the rows come
-    period: str = ""  # tables: a task for each year, quarter, month, week, day or hour of --time_column
+    dataset: Any = DATA.chosen("digits")  # data set by name, file or folder
     data_dir: str = "data"  # folder that data sets are read from and downloaded to
-    image_size: int = 0  # side to which image files are resized, in pixels (0: the data set's own)
-    slices: str = ""  # column of the data file that groups samples, for scores by slice (default: the classes)
     stream: Any = STREAMS.chosen("auto")  # how the data is cut into tasks
     nb_tasks: int | None = None  # number of tasks (default: 5; tasks, s_*: all from --first_task on)
     transition: Any = TRANSITIONS.chosen("gradual")  # how one task follows another
@@ -62,17 +54,15 @@ class SupervisedSetting(Setting, labels=True):
         # What an earlier run hands on, see `after`; no option, and not for methods.
         self._earlier: Earlier | None = None
         super().__post_init__()
-        self.dataset, self.background = checked_source(self.dataset), checked_source(self.background)
+        self.background = checked_source(self.background)
         self.passes = self.resolve("passes", self.passes, default=20)
         check_range(self, "passes", 1, 1_000_000)
         check_range(self, "batch_size", 1)
-        check_range(self, "image_size", 0, 65_536)
         check_range(self, "validation", 0, 0.9)
         if self.nb_tasks is not None:
             check_range(self, "nb_tasks", 1)
         if isinstance(self.stream, OfSeveralDataSets):
-            self.stream.check_dataset(self.dataset, type(self).dataset)
-        self._check_slices()
+            self.stream.check_dataset(self.dataset.source, type(self).dataset)
         self._check_columns()
 
     @property
@@ -80,47 +70,25 @@ class SupervisedSetting(Setting, labels=True):
         """Mini-batches between the samples of a mini-batch and its labels."""
         return 0
 
-    @property
-    def _columns(self) -> Columns:
-        features = () if self._earlier is None else self._earlier.feature_names
-        return Columns(self.target_column, self.task_column, self.time_column, self.period, self.slices, features)
-
     def _check_columns(self) -> None:
-        if self.period:
-            check_choice(self, "period", tuple(PERIODS))
-        if self.period and not self.time_column:
-            raise InvalidOptionError(
-                f"--period {self.period} has no effect without --time_column; name the column that holds the dates."
-            )
-        if self.period and self.task_column:
-            raise InvalidOptionError(
-                f"--period {self.period} and --task_column {self.task_column} both make tasks; leave one of them out."
-            )
-        making = ("--task_column", self.task_column) if self.task_column else ("--period", self.period)
+        """Raise `InvalidOptionError` if columns of the data say what the stream says otherwise."""
+        columns: Columns = self.dataset.columns
+        stream = STREAMS.text_of(self.stream)
+        making = ("--task_column", columns.task) if columns.task else ("--period", columns.period)
         if making[1] and not self.stream.takes_tasks:
             raise InvalidOptionError(
-                f"{making[0]} {making[1]} makes the tasks, and so does --stream {STREAMS.text_of(self.stream)}; leave "
-                "one of them out."
+                f"{making[0]} {making[1]} makes the tasks, and so does --stream {stream}; leave one of them out."
             )
-        if isinstance(self.dataset, Dataset):
-            self._columns.refuse(self.dataset_name)
-
-    def _check_slices(self) -> None:
-        if self.slices and isinstance(self.dataset, Dataset):
+        if columns.slices and self.stream.joins:
             raise InvalidOptionError(
-                f"--slices {self.slices} names a column of a file, but {self.dataset.name} is a data set in memory; "
-                "give it slices by Dataset.from_arrays(slices=..., slices_test=...)."
-            )
-        if self.slices and isinstance(self.stream, OfSeveralDataSets):
-            raise InvalidOptionError(
-                f"--slices {self.slices} names a column of one file, but --stream {STREAMS.text_of(self.stream)} joins "
-                "several data sets; leave it out."
+                f"--slices {columns.slices} names a column of one file, but --stream {stream} joins several data sets; "
+                "leave it out."
             )
 
     @property
     @override
     def dataset_name(self) -> str:
-        name: str = self.dataset if isinstance(self.dataset, str) else self.dataset.name
+        name: str = self.dataset.name
         return self.stream.called(name) if isinstance(self.stream, OfSeveralDataSets) else name
 
     @cached_property
@@ -140,35 +108,32 @@ class SupervisedSetting(Setting, labels=True):
     @cached_property
     def _stream(self) -> SupervisedStream:
         self.check_not_a_view("The stream")
-        background = self._dataset_of(self.background) if self.background else None
+        background = None
+        if self.background:
+            background = cast("DataSource", DATA.make(self.background)).load(self.data_dir, self.seed)
         if isinstance(self.stream, OfSeveralDataSets):
             data, names = self._joined(self.stream)
             return self.stream_type(self, data, names, background=background)
-        data = self._dataset_of(self.dataset, self.image_size, self._columns)
-        if self._earlier is not None and not self.image_size:
-            data = with_images_like(data, self._earlier.observation_space.shape)
-        return self.stream_type(self, data, earlier=self._earlier, background=background)
+        data, earlier = self._load(), self._earlier
+        if earlier is not None and not self.dataset.side:
+            data = with_images_like(data, earlier.observation_space.shape)
+        return self.stream_type(self, data, earlier=earlier, background=background)
+
+    def _load(self) -> Dataset:
+        """The data of the option `dataset`."""
+        features = () if self._earlier is None else self._earlier.feature_names
+        data: Dataset = self.dataset.load(self.data_dir, self.seed, features)
+        return data
 
     def _joined(self, stream: OfSeveralDataSets) -> tuple[Dataset, list[dict[str, object]]]:
         """The data of all tasks of several data sets; and name, year and group of each."""
-        load = self._loader(self.image_size or stream.usual_image_size(self.seed), self._columns)
-        views = stream.views(self.dataset, load, self.seed, self.nb_tasks)
+        load = self.dataset.loader(self.data_dir, self.seed, side=stream.usual_image_size(self.seed))
+        views = stream.views(self.dataset.name, load, self.seed, self.nb_tasks)
         data = combine(self.dataset_name, views, load, self.seed)
         notes = dict.fromkeys(load(view.dataset).note for view in views)
         if self.assumptions.shared_outputs:
             check_classes_in_common(self.dataset_name, views, data)
         return replace(data, note="\n".join(filter(None, notes))), [view.describe() for view in views]
-
-    def _dataset_of(
-        self, source: str | Dataset | InMemory, image_size: int = 0, columns: Columns = NO_COLUMNS
-    ) -> Dataset:
-        if isinstance(source, InMemory):
-            return load_in_memory(source, self.seed, image_size, columns)
-        return source if isinstance(source, Dataset) else self._loader(image_size, columns)(source)
-
-    def _loader(self, image_size: int, columns: Columns = NO_COLUMNS) -> Callable[[str], Dataset]:
-        """Loads data sets by name, each of them once."""
-        return cache(lambda name: load_dataset(name, Path(self.data_dir), self.seed, image_size, columns))
 
     def after(self, earlier: Earlier) -> Self:
         """The same setting, whose tasks come behind those of an earlier run.

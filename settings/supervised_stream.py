@@ -99,7 +99,7 @@ class SupervisedStream(FixedStream):
         self._phases, self._held_out = self._split_into_phases()
         self.num_phases = len(self._phases)
         self._classes = self._classes_of_tasks()
-        self._slicing = slicing_of(self._data, setting.slices) if data.kind == "classes" else None
+        self._slicing = slicing_of(self._data, setting.dataset.columns.slices) if data.kind == "classes" else None
         self._test = self._shuffled_tests()
         self._curves: dict[int, LearningCurve] = {}
         self._background_data = background

@@ -84,7 +84,7 @@ def train_pair(setting_key: str, method_key: str) -> Trained:
     other.attach(Run(quiet=True, accelerator="cpu"))
     other.configure(setting.for_method())
     other.load_state_dict(method.state_dict())
-    x = setting.dataset.x_test[:20]
+    x = setting.dataset.source.x_test[:20]
     ids = torch.arange(20) % 3 if setting.assumptions.task_ids == 2 else None
     weights = list(method.network.parameters()) if isinstance(method, LightningMethod) else []
     answers = []

@@ -14,14 +14,10 @@ from redwood.experiments.options import Options, check_arguments, pair_help, par
 from redwood.experiments.runner import run_pair
 from redwood.experiments.trained.continuation import continued, pair_of, plain_options, refuse_missing
 from redwood.experiments.trained.saved_run import read_run
-from redwood.experiments.trust import options_of, refuse_untrusted
+from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.base import Setting
 from redwood.settings.config import is_marked
-from redwood.settings.data import tables
 from redwood.settings.data.dataset import Dataset
-
-# What the columns of a table are, which later tables of the same form share.
-OF_TABLES = ("target_column", "task_column", "time_column", "period")
 
 
 def extended_help(config: Path) -> str:
@@ -66,9 +62,8 @@ def extended_options(
         raise UsageError("extend learns from further data; name it by --dataset.")
     pair = pair_of(saved.config)
     new = options_of_the_data(pair.load()[0])
-    kept = {name: value for name, value in plain_options(saved, without=named).items() if name not in new}
-    if dataset is not None or not _is_table(arguments):
-        kept = {name: value for name, value in kept.items() if name not in OF_TABLES}
+    earlier = plain_options(saved, without=named - {"dataset"})  # tables of one form share their columns
+    kept = {name: value for name, value in earlier.items() if name not in new}
     if "stream" in named and "dataset" not in named and not is_marked(saved.options.get("dataset")):
         kept["dataset"] = saved.options["dataset"]  # its transforms make further tasks
     check_arguments([pair], list(arguments))
@@ -85,9 +80,3 @@ def options_of_the_data(setting: type[Setting]) -> set[str]:
     kind = kinds_of(setting).get("stream")
     streams = [] if kind is None else map(kind.find, kind.offered_under(setting))
     return {"dataset", "stream", "nb_tasks", "slices"}.union(*(all_options(stream, setting) for stream in streams))
-
-
-def _is_table(arguments: Sequence[str]) -> bool:
-    """Whether the data that command-line options name has columns."""
-    name = "".join(options_of(arguments).get("dataset", []))
-    return name.startswith("hf:") or name.lower().endswith(tables.SUFFIXES)

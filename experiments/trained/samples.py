@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from redwood.core.errors import DataError
+from redwood.core.parts import flat
 from redwood.experiments.trained.model import TrainedModel
 from redwood.settings.data import files, tables
 from redwood.settings.data.arrays import Samples
@@ -63,7 +64,7 @@ def read_samples(model: TrainedModel, dataset: str, data_dir: Path, split: str) 
         return NewSamples(x, (), _named(y, names), tasks)
     if dataset.lower().endswith(tables.SUFFIXES):
         return _table(model, path)
-    config = model.config
+    config = flat(model.config)
     size = int(config.get("image_size") or 0)
     named = {own: _column(model, option) for own, option in _COLUMNS.items()}
     columns = Columns(**named, features=_features(model))
@@ -108,7 +109,7 @@ def _features(model: TrainedModel) -> tuple[str, ...]:
 
 def _column(model: TrainedModel, option: str) -> str:
     """The column that an option of the run names; empty if none."""
-    return str(model.config.get(option) or "")
+    return str(flat(model.config).get(option) or "")
 
 
 def _images(model: TrainedModel, folder: Path) -> NewSamples:

@@ -61,7 +61,7 @@ class AcquisitionStream(SupervisedStream):
 
     @cached_property
     def _slice_names(self) -> tuple[str, ...]:
-        return tuple(slicing_of(self._data, self._setting.slices).names)
+        return tuple(slicing_of(self._data, self._setting.dataset.columns.slices).names)
 
     @cached_property
     def _for_sale(self) -> list[Tensor]:

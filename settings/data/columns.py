@@ -48,8 +48,8 @@ class Columns:
         for option, value in given.items():
             if value:
                 raise InvalidOptionError(
-                    f"{option} {value} has no effect on --dataset {source}, which has no columns; leave it out, or "
-                    "give a table (.csv, .parquet, a DataFrame) or a data set of Hugging Face."
+                    f"{option} {value} names a column, but --dataset {source} has none; leave it out, or give a table "
+                    "(.csv, .parquet, a DataFrame) or a data set of Hugging Face."
                 )
         if self.slices:
             raise InvalidOptionError(

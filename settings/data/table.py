@@ -29,5 +29,9 @@ DATASETS |= {
     f"tiered_imagenet:{part}": f"redwood.settings.data.folders:tiered_imagenet_{part}"
     for part in ("train", "val", "test")
 }
+# Those whose images lie in files, and may be resized when they are read.
+OF_IMAGE_FILES = {"tiny_imagenet", "omniglot", "core50", "dtd", "coco", "nus_wide", "image_folder"} | {
+    key for key in DATASETS if key.startswith("tiered_imagenet:")
+}
 # Other packages add data sets under this name.
 ENTRY_POINTS = "redwood.datasets"

@@ -15,6 +15,7 @@ from redwood.core.parts import Kind
 from redwood.settings.assumptions import Range
 from redwood.settings.data.combine import combine
 from redwood.settings.data.dataset import Dataset
+from redwood.settings.data.parts import DATA
 from redwood.settings.data.views import View
 from redwood.settings.eval_tasks import EvalAll
 from redwood.settings.osaka.stream import OsakaStream
@@ -32,6 +33,8 @@ PERMUTATION = 1
 @dataclass
 class DrawnContexts(StreamPart):
     """Contexts that the setting draws step by step."""
+
+    joins: ClassVar[bool] = True
 
     @override
     def tasks(self, data: Dataset, cut: Cut) -> Tasks:
@@ -71,7 +74,7 @@ class OsakaSetting(
     stream: Any = _STREAM.chosen("drawn")  # contexts are drawn step by step
     transition: Any = _TRANSITION.chosen("abrupt")  # contexts switch from one step to the next
     eval_tasks: Any = _EVAL_TASKS.chosen("all")  # domains that are scored: all
-    dataset: Any = "digits"  # data set of the first domain, from which the pre-training episodes come
+    dataset: Any = DATA.chosen("digits")  # data set of the first domain, from which the pre-training episodes come
     # the other domains: names of data sets, or permuted or inverted (pixels of --dataset)
     out_of_distribution: list[str] = field(default_factory=lambda: ["permuted", "prototypes_20"])
     # probability of each domain, that of --dataset first (default: 1/2, and the others share 1/2)
@@ -101,7 +104,7 @@ class OsakaSetting(
     def _check_domains(self) -> None:
         names = self.out_of_distribution
         for name in names:
-            if not isinstance(name, str) or not name or names.count(name) > 1 or name == self.dataset:
+            if not isinstance(name, str) or not name or names.count(name) > 1 or name == self.dataset.name:
                 raise InvalidOptionError(
                     f"--out_of_distribution {' '.join(map(str, names))} has to name other domains than --dataset, each "
                     "once."
@@ -133,8 +136,8 @@ class OsakaSetting(
 
     def _source(self) -> Callable[[str], Dataset]:
         """Loads the data of a domain, which for the first one may be in memory."""
-        load = self._loader(self.image_size)
-        first = self._dataset_of(self.dataset, self.image_size, self._columns)
+        load = self.dataset.loader(self.data_dir, self.seed)
+        first = self._load()
         return lambda name: first if name == self.dataset_name else load(name)
 
     @override

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from redwood.settings.streams.tasks import STREAMS, Cut, StreamPart, Tasks
 @dataclass
 class OfSeveralDataSets(StreamPart):
     """Tasks that are views of data sets; a run may begin with a later one."""
+
+    joins: ClassVar[bool] = True
 
     first_task: int = 0  # begin with this one; earlier tasks were learned in an earlier run
 

@@ -61,6 +61,7 @@ class StreamPart(Part):
     splits_classes: ClassVar[bool] = False  # whether each task has some of the classes
     transforms: ClassVar[bool] = False  # whether each task has all samples, transformed in a way of its own
     takes_tasks: ClassVar[bool] = False  # whether it may take the tasks that the data names
+    joins: ClassVar[bool] = False  # whether it joins several data sets
 
     @abstractmethod
     def tasks(self, data: Dataset, cut: Cut) -> Tasks:

@@ -300,7 +300,7 @@ class TestClassOrders:
     def test_each_order_has_a_seed_of_its_own(self, folder):
         names = [f"class_incremental-finetune-order{order}" for order in range(2)]
         orders = [json.loads((folder / name / "results.json").read_text()) for name in names]
-        assert [run["config"]["class_order_seed"] for run in orders] == [0, 1]
+        assert [run["config"]["stream"]["auto"]["class_order_seed"] for run in orders] == [0, 1]
         assert [run["seed"] for run in orders] == [0, 1]
         assert [(row["seeds"], row["class_orders"]) for row in table(folder)] == [("2", "2")] * 2
 
@@ -330,7 +330,10 @@ class TestClassOrders:
         [
             (["--class_orders", "0"], "--class_orders: 0 has to be at least 1"),
             (["--class_orders", "2", "--class_order", *"0123456789"], "--class_orders 2 draws the order"),
-            (["--class_order", *"0123456789", "--class_order_seed", "1"], "--class_order_seed 1 has no effect beside"),
+            (
+                ["--class_order", *"0123456789", "--class_order_seed", "1"],
+                "--class_order_seed 1 draws the order",
+            ),
             (["--class_order_seed", "-1"], "--class_order_seed -1 has to be at least 0"),
             (["--table", "latex"], "--table latex is for several runs"),
             (["--seeds", "2", "--table", "html"], "invalid choice: 'html'"),

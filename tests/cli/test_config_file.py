@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from redwood.cli import main
+from redwood.core.parts import flat
 
 FILE = {
     "setting": "class_incremental",
@@ -34,15 +35,21 @@ def run_config(tmp_path, capsys):
 
 def test_file_alone(run_config, tmp_path, capsys):
     config = run_config(FILE)
+    options = flat(config)
     for name in ("setting", "method", "passes", "lr", "increment", "nb_tasks"):
-        assert config[name] == FILE[name]
+        assert options[name] == FILE[name]
     assert "phase" not in capsys.readouterr().out, "quiet is an option, too"
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["config"] == config
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["config"] | {"format": 2} == config
 
 
 def test_flags_win(run_config):
     config = run_config(FILE, "--lr", "0.3", "--method", "finetune", "--increment", "4", "3", "3")
-    assert (config["lr"], config["method"], config["increment"], config["passes"]) == (0.3, "finetune", [4, 3, 3], 1)
+    assert (config["lr"], config["method"], flat(config)["increment"], config["passes"]) == (
+        0.3,
+        "finetune",
+        [4, 3, 3],
+        1,
+    )
     assert "buffer_size" not in config
 
 

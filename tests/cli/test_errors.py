@@ -163,7 +163,10 @@ CASES = {
     # contradictions
     "passes": (["--setting", "online_class_incremental", *PAIR[2:], "--passes", "3"], "--passes 3 contradicts"),
     "workers": (["--setting", "distributed_class_incremental", *PAIR[2:], "--workers", "1"], "--workers 1 contradicts"),
-    "transition": ([*PAIR, "--transition", "gradual"], "--transition gradual contradicts"),
+    "transition": (
+        [*PAIR, "--transition", "gradual"],
+        "gradual does not go with ClassIncrementalSetting",
+    ),
     "increment": ([*PAIR, "--increment", "3", "3"], "adds up to 6, but the data set has 10 classes"),
     "devices": ([*PAIR, "--devices", "3"], "--devices 3 names 3 devices a machine, but --workers 1"),
     # data

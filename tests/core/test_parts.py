@@ -37,6 +37,7 @@ VALUES: dict[str, Any] = {
     "step_sizes": (0.001, 20.0),
     "ns_coefficients": (3.0, -4.0, 2.0),
     "imbalance": "long_tail:7",
+    "period": "month",
     "adjust_lr_fn": "original",
     "momentum": 0.5,
     "weights": "none.pt",
@@ -45,7 +46,7 @@ VALUES: dict[str, Any] = {
     "nesterov": False,
 }
 AROUND = {"trainable": {"model": "mlp"}, "buffer_tier": {"asynchronous": True}}
-EXCLUSIVE = {"class_order_seed"}  # contradicts another option of its part
+EXCLUSIVE = {"class_order_seed", "task_column"}  # contradict another option of their part
 
 
 def pairs() -> Iterator[Pair]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from redwood.branches.modular.library import ModuleLibrary
 from redwood.methods import Rehearsal
-from redwood.settings import ClassIncrementalSetting
+from redwood.settings import ClassIncrementalSetting, Images
 from tests.docs.blocks import ALL, ROOT
 from tests.docs.stand_ins import write_all
 
@@ -45,7 +45,7 @@ def furnish(folder: Path) -> None:
 
 def train(folder: Path) -> None:
     """Train `runs/x`, the finished run that pages speak of, and give it the other names that they use."""
-    setting = ClassIncrementalSetting(dataset=str(folder / "photos"), image_size=8, nb_tasks=2, passes=1)
+    setting = ClassIncrementalSetting(dataset=Images(str(folder / "photos"), image_size=8), nb_tasks=2, passes=1)
     setting.apply(Rehearsal(), run_dir=str(folder / "runs" / "x"), quiet=True)
     for name in ("one", "two", "single"):
         shutil.copytree(folder / "runs" / "x", folder / "runs" / name)

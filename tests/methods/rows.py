@@ -53,7 +53,7 @@ class Watch:
 
 def answers(method: NetworkPerPhase) -> Tensor:
     """Scores (100, 10) of the test samples."""
-    return method.predict(small_setting("task_incremental").dataset.x_test, IDS)
+    return method.predict(small_setting("task_incremental").dataset.source.x_test, IDS)
 
 
 def watched(cls: type[NetworkPerPhase], key: str = "task_incremental", setting: Any = None, **options: Any) -> Any:

@@ -232,7 +232,7 @@ class TestNetwork:
         method.network.train()
         method.network[2].eval()  # frozen statistics
         modes = [part.training for part in method.network.modules()]
-        x = small_setting("class_incremental").dataset.x_test
+        x = small_setting("class_incremental").dataset.source.x_test
         assert torch.equal(method.predict(x, None), method.predict(x, None))
         assert [part.training for part in method.network.modules()] == modes
 

@@ -98,7 +98,7 @@ def test_another_method_goes_on_from_the_state_without_the_file(trainable: str, 
     again.attach(run)
     again.configure(setting.for_method())
     again.load_state_dict(method.state_dict())
-    x = setting.dataset.x_test
+    x = setting.dataset.source.x_test
     assert torch.equal(again.predict(x, None), method.predict(x, None))
 
 

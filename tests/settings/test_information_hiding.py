@@ -72,7 +72,7 @@ class TestView:
     def test_the_setting_itself_keeps_what_the_view_hides(self):
         setting = ContinualSetting(dataset=DATA, nb_tasks=3)
         assert (setting.for_method().nb_tasks, setting.nb_tasks) == (None, 3)
-        assert setting.dataset is DATA
+        assert setting.dataset.source is DATA
 
     def test_changing_the_view_does_not_change_the_setting(self):
         setting = AcquisitionSetting(dataset=DATA, initial=[2], budget=3.0)
@@ -146,7 +146,7 @@ class TestOptions:
 
     def test_another_setting_can_be_made_of_one(self):
         setting = dataclasses.replace(ClassIncrementalSetting(dataset=DATA, nb_tasks=3), passes=3)
-        assert (setting.passes, setting.nb_tasks, setting.dataset is DATA) == (3, 3, True)
+        assert (setting.passes, setting.nb_tasks, setting.dataset.source is DATA) == (3, 3, True)
 
     def test_a_setting_of_ones_own_can_fill_in_its_options(self):
         @dataclasses.dataclass

@@ -197,7 +197,7 @@ class TestMethods:
         data = line(n_train=300, components=components)
         setting = small_setting(key, dataset=data, stream="instance", passes=4, validation=0.1)
         results = run_here(setting, get_method(method)(**options))
-        guessed = float(setting.dataset.y.std())
+        guessed = float(setting.dataset.source.y.std())
         assert results.objective < 0.5 * guessed
         assert results.metrics["online_rmse"] < 1.2 * guessed
 

@@ -77,7 +77,7 @@ class TestContradictions:
         ("workers", 0, "--workers 0 contradicts"),
         ("batch_size", 0, "--batch_size 0 has to be at least 1"),
         ("nb_tasks", 0, "--nb_tasks 0 has to be at least 1"),
-        ("image_size", -1, "--image_size -1 has to be at least 0"),
+        ("dataset", {"photos": {"image_size": -1}}, "--image_size -1 has to be at least 0"),
         ("stream", "backwards", "--stream backwards is unknown; choose one of auto, class_split"),
         ("transition", "sudden", "--transition sudden is unknown; choose one of abrupt"),
         ("transition", {"blurry": {"blur": 1.5}}, "--blur 1.5 has to be at least 0 and at most 1"),

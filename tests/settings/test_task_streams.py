@@ -5,7 +5,8 @@ import torch
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods import get_method
-from redwood.settings import TaskList, get_setting, supervised
+from redwood.settings import TaskList, get_setting
+from redwood.settings.data import parts
 from redwood.settings.data.dataset import Dataset
 from tests.samples import few_digits
 from tests.small_runs import FixedRule, run_here
@@ -86,7 +87,7 @@ class TestStream:
 
     def test_each_data_set_is_loaded_once(self, monkeypatch):
         loaded = []
-        monkeypatch.setattr(supervised, "load_dataset", lambda name, *_: (loaded.append(name), few_digits())[1])
+        monkeypatch.setattr(parts, "load_dataset", lambda name, *_: (loaded.append(name), few_digits())[1])
         make("task_incremental", dataset="digits,mnist,digits").open_stream()
         get_setting("task_incremental")(stream="s_minus").open_stream()
         assert loaded == ["digits", "mnist", "digits", "prototypes"]

@@ -28,7 +28,8 @@ def test_its_command_line_parses(values):
     pair = Pair(selected.setting, selected.method)
     check_arguments([pair], rest)
     options = parse_options(pair, rest)
-    assert (options.setting.eval_tasks, options.setting.validation, options.run.wandb.mode) == ("none", 0.1, "online")
+    assert not options.setting.eval_tasks.tests
+    assert (options.setting.validation, options.run.wandb.mode) == (0.1, "online")
     assert (options.method.lr, options.setting.batch_size) == (chosen["lr"], chosen["batch_size"])
 
 

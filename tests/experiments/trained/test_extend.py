@@ -13,6 +13,7 @@ import yaml
 import redwood
 from redwood.cli import main
 from redwood.core.errors import DataError, NotApplicableError, RedwoodError
+from redwood.core.parts import flat
 from redwood.engine import loop
 from redwood.experiments.config_file import read_arguments
 from redwood.experiments.runner import execute
@@ -231,7 +232,7 @@ class TestTheNewRun:
         extend(parent, tmp_path / "run", "--dataset", folder / "more_classes.npz", *MORE)
         assert {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()} == before
         config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-        assert (config["extends"], config["dataset"]) == (str(parent), str(folder / "more_classes.npz"))
+        assert (config["extends"], flat(config)["dataset"]) == (str(parent), str(folder / "more_classes.npz"))
         with refused(f"goes on from the one in {parent}.*give extend"):
             read_arguments(tmp_path / "run" / "config.yaml", set(), trusted=True)
 

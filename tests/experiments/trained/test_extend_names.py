@@ -16,7 +16,7 @@ from redwood.engine import loop
 from redwood.experiments.runner import execute, resume_run
 from redwood.experiments.trained.extend import extended_options
 from redwood.methods import get_method
-from redwood.settings import ClassSplit, Dataset, TaskList, get_setting
+from redwood.settings import ClassSplit, Dataset, Images, TaskList, get_setting
 from redwood.settings.earlier import Earlier
 from redwood.settings.results import Results
 from redwood.settings.supervised import SupervisedSetting
@@ -53,7 +53,7 @@ def setting_of(key, dataset, *, one_task=False, **options):
     cls = get_setting(key)
     fixed = {"nb_tasks": 1} if one_task and cls.assumptions.shared_outputs else {}
     if isinstance(dataset, str) and "images" in dataset:
-        fixed["image_size"] = 8
+        dataset = Images(dataset, image_size=8)
     return cls(dataset=dataset, **fixed, **options)
 
 

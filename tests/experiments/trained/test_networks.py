@@ -43,7 +43,7 @@ def test_a_round_trip(method: str, model: str, options: dict[str, Any], tmp_path
     setting = small_setting("class_incremental", passes=1, nb_tasks=2)
     learner = get_method(method)(**options)
     setting.apply(learner, run_dir=str(tmp_path / "run"), quiet=True, accelerator="cpu")
-    x = setting.dataset.x_test
+    x = setting.dataset.source.x_test
     wanted = learner.predict(x, None)
     weights.unlink()
     trained = redwood.load(tmp_path / "run", device="cpu")

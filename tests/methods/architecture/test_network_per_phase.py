@@ -53,7 +53,7 @@ class TestIds:
         method = configured(cls(), "task_incremental")
         assert bool(torch.isfinite(answers(method)).all())
         method = plain(cls)
-        x = small_setting("task_incremental").dataset.x_test
+        x = small_setting("task_incremental").dataset.source.x_test
         unknown = method.predict(x, torch.full((len(x),), 7))
         latest = method.predict(x, torch.full((len(x),), N_TASKS - 1))
         mine = latest.isfinite()
@@ -62,7 +62,7 @@ class TestIds:
 
     def test_that_are_mixed_get_what_they_get_alone(self, cls):
         method = plain(cls)
-        x, mixed = small_setting("task_incremental").dataset.x_test, answers(method)
+        x, mixed = small_setting("task_incremental").dataset.source.x_test, answers(method)
         for task in range(N_TASKS):
             alone = method.predict(x[task == IDS], IDS[task == IDS])
             assert torch.equal(mixed[task == IDS], alone)

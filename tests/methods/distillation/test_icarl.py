@@ -164,7 +164,7 @@ class TestPrediction:
             ICaRL(buffer_size=30),
         )
         run_here(setting, method)
-        x = setting.dataset.x_test
+        x = setting.dataset.source.x_test
         for task, group in enumerate([{0, 1, 2, 3}, {4, 5, 6}, {7, 8, 9}]):
             assert set(method.predict(x, torch.full((len(x),), task)).argmax(1).tolist()) <= group
 

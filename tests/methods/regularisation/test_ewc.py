@@ -176,7 +176,7 @@ class TestEstimate:
         setting = small_setting("class_incremental", nb_tasks=1, passes=1)
         method = EWC(fisher_samples=160, lr=0.005, importance_scale="none")
         run_here(setting, method)
-        expected = exact_fisher(method, setting.dataset.x)
+        expected = exact_fisher(method, setting.dataset.source.x)
         for name, found in method.curvature.items():
             assert float(found.sum() / expected[name].sum()) == pytest.approx(1, abs=0.2)
         pairs = [torch.stack([method.curvature[name].flatten(), expected[name].flatten()]) for name in expected]

@@ -65,7 +65,7 @@ class TestStream:
         method = kind()
         setting = small_setting("task_incremental", stream=ClassSplit(class_order=range(10)), nb_tasks=5)
         run_here(setting, method)
-        answers = method.predict(setting.dataset.x_test, torch.full((100,), 3)).argmax(1)
+        answers = method.predict(setting.dataset.source.x_test, torch.full((100,), 3)).argmax(1)
         assert set(answers.tolist()) <= {6, 7}
         assert len(set(answers.tolist())) == 2
 
@@ -78,7 +78,7 @@ class TestStream:
 
 def targets_of(setting):
     stream = setting.open_stream()
-    return [setting.dataset.y_test[task.rows_test] for task in stream._source.tasks]
+    return [setting.dataset.source.y_test[task.rows_test] for task in stream._source.tasks]
 
 
 def on_two(kind):

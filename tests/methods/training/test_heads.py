@@ -92,7 +92,7 @@ class TestInARun:
         )
         run_here(setting, method)
         groups = [{0, 1, 2, 3}, {4, 5, 6}, {7, 8, 9}]
-        x = setting.dataset.x_test
+        x = setting.dataset.source.x_test
         for task, group in enumerate(groups):
             predicted = method.predict(x, torch.full((len(x),), task)).argmax(1)
             assert set(predicted.tolist()) <= group
@@ -106,5 +106,5 @@ class TestInARun:
     def test_ids_that_a_test_hides_mask_nothing(self):
         setting, method = small_setting("class_incremental", passes=1), Finetune()
         run_here(setting, method)
-        x, ids = setting.dataset.x_test, torch.zeros(100, dtype=torch.long)
+        x, ids = setting.dataset.source.x_test, torch.zeros(100, dtype=torch.long)
         assert torch.equal(method.logits(x, ids), method.logits(x, None))

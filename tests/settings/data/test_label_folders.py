@@ -9,7 +9,7 @@ from PIL import Image
 from redwood.cli import main
 from redwood.core.errors import DataError
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.settings import ClassIncrementalSetting
+from redwood.settings import ClassIncrementalSetting, Images
 from redwood.settings.data.catalog import load_dataset
 from tests.cli.command import assert_one_sentence
 from tests.small_runs import run_here
@@ -83,7 +83,7 @@ class TestCoco:
 
     def test_it_trains(self, coco):
         setting = ClassIncrementalSetting(
-            dataset="coco", data_dir=str(coco), image_size=8, nb_tasks=1, passes=1, batch_size=4
+            dataset=Images("coco", image_size=8), data_dir=str(coco), nb_tasks=1, passes=1, batch_size=4
         )
         results = run_here(setting, Rehearsal(buffer_policy="partitioning", buffer_size=3))
         assert results.dataset == "coco" and results.metrics["map"] is not None

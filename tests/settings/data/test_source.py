@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from redwood.core.errors import InvalidOptionError
-from redwood.settings import ClassIncrementalSetting, Dataset
+from redwood.settings import Arrays, ClassIncrementalSetting, Dataset
 from tests.samples import numbered
 
 X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 2
@@ -48,5 +48,5 @@ def test_what_is_no_data_set_is_told_with_the_way_to_make_one(given, sentence):
 
 def test_a_data_set_stays_and_a_path_becomes_its_name():
     data = Dataset.from_arrays(X, Y, X, Y)
-    assert ClassIncrementalSetting(dataset=data).dataset is data
-    assert ClassIncrementalSetting(dataset=Path("folder") / "data.npz").dataset == str(Path("folder/data.npz"))
+    assert ClassIncrementalSetting(dataset=data).dataset.source is data
+    assert ClassIncrementalSetting(dataset=Path("folder") / "data.npz").dataset == Arrays(str(Path("folder/data.npz")))

@@ -8,7 +8,7 @@ import torch
 from redwood.core.errors import DataError, InvalidOptionError, RedwoodError
 from redwood.methods import MovingWindow
 from redwood.methods.baselines import Random
-from redwood.settings import ContinualSetting, DomainIncrementalSetting
+from redwood.settings import ContinualSetting, DomainIncrementalSetting, Table
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.columns import Columns
 from redwood.settings.data.dataset import describe_data
@@ -170,14 +170,16 @@ class TestTasks:
 
     def test_a_stream_that_announces_nothing_keeps_the_order_of_time(self):
         table = frame()
-        setting = ContinualSetting(dataset=table, time_column="date", period="month", passes=1)
+        setting = ContinualSetting(dataset=Table(table, time_column="date", period="month"), passes=1)
         (phase,) = setting.phases()
         seen = torch.cat([batch.x[:, 1] for batch in phase.train])
         assert torch.equal(seen, seen.sort().values)
         with pytest.raises(
             InvalidOptionError, match=r"--transition blurry mixes .* --stream contexts keeps their order"
         ):
-            ContinualSetting(dataset=table, time_column="date", period="month", transition="blurry").open_stream()
+            ContinualSetting(
+                dataset=Table(table, time_column="date", period="month"), transition="blurry"
+            ).open_stream()
 
     @pytest.mark.parametrize(
         ("table", "options", "sentence"),
@@ -199,18 +201,30 @@ class TestTasks:
         assert one_sentence(caught.value)
 
     @pytest.mark.parametrize(
-        ("options", "sentence"),
+        ("columns", "options", "sentence"),
         [
-            ({"period": "month"}, "--period month has no effect without --time_column"),
-            ({"period": "decade", "time_column": "date"}, "--period decade is unknown; choose one of year, quarter"),
-            ({"period": "month", "time_column": "date", "task_column": "a"}, "both make tasks; leave one of them out"),
-            ({"task_column": "a", "stream": "instance"}, "--task_column a makes the tasks, and so does --stream inst"),
-            ({"task_column": "a", "stream": "tasks"}, "--task_column a makes the tasks, and so does --stream tasks"),
+            ({"period": "month"}, {}, "--period month needs the column that holds the dates"),
+            (
+                {"period": "decade", "time_column": "date"},
+                {},
+                "--period decade is unknown; choose one of year, q",
+            ),
+            (
+                {"period": "month", "time_column": "date", "task_column": "a"},
+                {},
+                "both make tasks; leave one of them out",
+            ),
+            (
+                {"task_column": "a"},
+                {"stream": "instance"},
+                "--task_column a makes the tasks, and so does --stream i",
+            ),
+            ({"task_column": "a"}, {"stream": "tasks"}, "--task_column a makes the tasks, and so does --stream tasks"),
         ],
     )
-    def test_options_that_contradict(self, options, sentence):
+    def test_options_that_contradict(self, columns, options, sentence):
         with pytest.raises(InvalidOptionError, match=sentence) as caught:
-            DomainIncrementalSetting(dataset="table.csv", **options)
+            DomainIncrementalSetting(dataset=Table("table.csv", **columns), **options)
         assert one_sentence(caught.value)
 
     @pytest.mark.parametrize("name", ["target_column", "task_column", "time_column"])
@@ -219,8 +233,15 @@ class TestTasks:
         if dataset == "npz":
             dataset = str(tmp_path / "x.npz")
             np.savez(dataset, x=np.ones((10, 2)), y=np.arange(10) % 2)
-        with pytest.raises(InvalidOptionError, match=f"--{name} a has no effect on --dataset .*, which has no columns"):
-            DomainIncrementalSetting(dataset=dataset, **{name: "a"}).open_stream()
+        with pytest.raises(InvalidOptionError, match=f"--dataset .* has no option {name}; leave it out"):
+            DomainIncrementalSetting(dataset={dataset: {name: "a"}})
+
+    def test_one_of_several_data_sets_without_columns(self, tmp_path):
+        file = str(tmp_path / "a.csv")
+        frame().drop(columns="date").to_csv(file, index=False)
+        setting = DomainIncrementalSetting(dataset=Table(f"{file},digits", target_column="label"), stream="tasks")
+        with pytest.raises(InvalidOptionError, match="--target_column label names a column, but --dataset digits has"):
+            setting.open_stream()
 
 
 class TestSplit:
@@ -297,7 +318,7 @@ class TestFiles:
 
 def test_results_name_classes_and_tasks(tmp_path):
     table = frame(label=np.where(np.arange(N) % 2 == 0, "up", "down"))
-    setting = ContinualSetting(dataset=table, time_column="date", period="month", passes=1)
+    setting = ContinualSetting(dataset=Table(table, time_column="date", period="month"), passes=1)
     results = setting.apply(MovingWindow(window=50), quiet=True, run_dir=str(tmp_path / "run"))
     assert results.task_names == ["2024-01", "2024-02", "2024-03", "2024-04"]
     assert results.class_names == ["down", "up"] == results.slices.names

@@ -10,7 +10,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods import Rehearsal
-from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting
+from redwood.settings import ClassIncrementalSetting, Table
 from redwood.settings.data import images
 from redwood.settings.data.dataset import describe_data
 from redwood.settings.data.torch_sets import TorchSamples, from_torch
@@ -178,6 +178,6 @@ def test_bad_input_is_one_sentence(source, sentence):
     assert one_sentence(caught.value)
 
 
-def test_options_for_columns_have_no_effect():
-    with pytest.raises(InvalidOptionError, match=r"--task_column site has no effect on .* Pairs, which has no columns"):
-        DomainIncrementalSetting(dataset=Pairs(), task_column="site").open_stream()
+def test_they_are_no_tables():
+    with pytest.raises(InvalidOptionError, match="Table reads no data of this kind, Pairs; pass it as dataset"):
+        Table(Pairs(), task_column="site")

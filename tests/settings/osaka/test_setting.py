@@ -166,7 +166,6 @@ BAD = [
     ({"workers": 2}, "--workers 2 contradicts OsakaSetting, which needs workers=1"),
 ]
 IGNORED = {"nb_tasks": 3, "batch_size": 16, "validation": 0.2, "background": "prototypes"}
-OF_TABLES = ("task_column", "time_column", "period", "slices")
 NO_CHOICE = {"stream": "permuted", "transition": "blurry", "eval_tasks": "seen"}
 
 
@@ -211,7 +210,7 @@ def test_the_defaults_are_three_domains_of_generated_and_installed_data():
 
 
 def test_each_option_of_the_parents_decides_something_or_is_refused():
-    used = {"seed", "workers", "passes", "dataset", "data_dir", "image_size", "target_column", *OF_TABLES}
+    used = {"seed", "workers", "passes", "dataset", "data_dir"}
     refused = IGNORED.keys() | NO_CHOICE.keys()
     assert set(TaskAgnosticSetting.option_names()) == used | refused
     assert IGNORED.keys() == OsakaSetting.unused_options.keys()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from redwood.core.errors import DataError, InvalidOptionError
 from redwood.methods import Finetune
-from redwood.settings import ClassIncrementalSetting, DomainIncrementalSetting, TaskList, TraditionalSetting
+from redwood.settings import Arrays, ClassIncrementalSetting, DomainIncrementalSetting, TaskList, TraditionalSetting
 from redwood.settings.data.dataset import Dataset
 from redwood.settings.phase import Phase
 from redwood.settings.results import Results
@@ -84,7 +84,7 @@ class TestRuns:
 
     def test_classes_count_as_in_the_data_where_tasks_share_their_outputs(self):
         setting = small_setting("domain_incremental")
-        assert run_here(setting, FixedRule()).slices.samples == torch.bincount(setting.dataset.y_test).tolist()
+        assert run_here(setting, FixedRule()).slices.samples == torch.bincount(setting.dataset.source.y_test).tolist()
 
     def test_only_tested_classes_count_where_a_run_takes_a_part_of_the_tasks(self):
         setting = ClassIncrementalSetting(
@@ -131,20 +131,19 @@ class TestOptions:
     def test_column_of_a_file(self, tmp_path):
         column, column_test = np.arange(160) % 2, np.arange(100) % 2
         name = self.file(tmp_path, side=column, side_test=column_test)
-        slices = run_here(TraditionalSetting(dataset=name, slices="side", passes=1), FixedRule()).slices
+        slices = run_here(TraditionalSetting(dataset=Arrays(name, slices="side"), passes=1), FixedRule()).slices
         assert (slices.by, slices.names, slices.samples) == ("side", ["0", "1"], [50, 50])
 
     def test_bad_input(self, tmp_path):
         name = self.file(tmp_path, side=np.arange(160) % 2)
         cases = [
-            ({"dataset": name, "slices": "region"}, "--slices region needs an array 'region'"),
-            ({"dataset": name, "slices": "side"}, "needs an array 'side_test'"),
-            ({"dataset": "digits", "slices": "side"}, "--dataset digits is none"),
-            ({"dataset": few_digits(), "slices": "side"}, "Dataset.from_arrays"),
-            ({"dataset": "digits", "slices": "side", "stream": "tasks"}, "--stream tasks"),
-            ({"dataset": "drift_regression:abrupt", "slices": "side"}, "--dataset drift_regression:abrupt is none"),
+            (name, {"slices": "region"}, "--slices region needs an array 'region'"),
+            (name, {"slices": "side"}, "needs an array 'side_test'"),
+            ("digits", {"slices": "side"}, "--dataset digits has no option slices"),
         ]
-        for options, words in cases:
+        for dataset, options, words in cases:
             with pytest.raises(InvalidOptionError) as error:
-                TraditionalSetting(**options).open_stream()
+                TraditionalSetting(dataset={dataset: options}).open_stream()
             assert words in str(error.value)
+        with pytest.raises(InvalidOptionError, match="--stream tasks joins several data sets"):
+            TraditionalSetting(dataset=Arrays(name, slices="side"), stream="tasks")
