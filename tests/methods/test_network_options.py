@@ -204,7 +204,7 @@ def test_streaming_methods_take_timm_and_safetensors(weights: str) -> None:
 
 
 def few() -> Any:
-    data = small_setting("class_incremental").dataset
+    data = small_setting("class_incremental").dataset.source
     return replace(data, x=data.x[:60], y=data.y[:60], x_test=data.x_test[:30], y_test=data.y_test[:30])
 
 
