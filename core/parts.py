@@ -244,12 +244,14 @@ def parts_of(owner: Options) -> Iterator[Part]:
         yield from parts_of(part)
 
 
-def owners_of(option: str, cls: type[Options]) -> list[str]:
-    """What has to be chosen for a class to have an option: `--stream rotated` has `--angles`."""
+def owners_of(option: str, cls: type[Options], setting: type) -> list[str]:
+    """What has to be chosen for a class to have an option under a setting: `--stream rotated` has `--angles`."""
     found = []
     for name, kind in kinds_of(cls).items():
         for choice, part in kind.choices().items():
-            inside = [f"--{name} {choice} {inner}" for inner in owners_of(option, part)]
+            if part.why_unsuitable(setting) is not None:
+                continue
+            inside = [f"--{name} {choice} {inner}" for inner in owners_of(option, part, setting)]
             found += [f"--{name} {choice}"] if option in option_fields(part) else inside
     return found
 

@@ -282,8 +282,8 @@ def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
     whose = str(pairs[0]) if len(pairs) == 1 else "any of these pairs"
 
     def owners(option: str) -> list[str]:
-        classes = dict.fromkeys(cls for pair in some for cls in (*pair.load(), Run))
-        return list(dict.fromkeys(owner for cls in classes for owner in owners_of(option, cls)))
+        classes = dict.fromkeys((cls, pair.load()[0]) for pair in some for cls in (*pair.load(), Run))
+        return list(dict.fromkeys(owner for cls, setting in classes for owner in owners_of(option, cls, setting)))
 
     refuse_unknown(arguments, known, whose, owners)
 

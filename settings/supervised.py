@@ -88,6 +88,8 @@ class SupervisedSetting(Setting, labels=True):
     @property
     @override
     def dataset_name(self) -> str:
+        if isinstance(self.dataset, str):  # of the view of a method
+            return self.dataset
         name: str = self.dataset.name
         return self.stream.called(name) if isinstance(self.stream, OfSeveralDataSets) else name
 

@@ -17,8 +17,8 @@ class MorePassesByForce(Honest):
     def configure(self, setting):
         super().configure(setting)
         vars(setting).update(passes=50, seed=3, validation=0.5, nb_tasks=1)
-        for options in (setting.increment, setting.class_order):
-            if options is not None:
+        for options in vars(setting).values():
+            if isinstance(options, list):
                 options.append(7)
         for space in (setting.observation_space, setting.action_space):
             vars(space).update(n=3, start=1)

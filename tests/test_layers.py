@@ -52,6 +52,11 @@ INSIDE_FUNCTIONS = {
 # Files with imports for type checkers alone. Those of the packages name what `from package import Name` loads; others
 # name the class that calls them, where a Protocol would restate a part of it.
 FOR_TYPE_CHECKERS = {
+    "settings/supervised_stream.py",
+    "settings/sharded_stream.py",
+    "settings/requested_stream.py",
+    "settings/federated_stream.py",
+    "settings/acquisition/stream.py",
     "settings/__init__.py",
     "buffers/__init__.py",
     "methods/__init__.py",
