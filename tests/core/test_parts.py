@@ -284,7 +284,7 @@ def test_a_package_adds_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     quick = ["--nb_tasks", "2", "--passes", "1", "--quiet", "--accelerator", "cpu"]
     assert main([*pair, *chosen, "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "--sharpness float how sharp the steps are (default: 1.0)" in shown and "contexts, tasks" in shown
+    assert "--sharpness float how sharp the steps are [1.0]" in shown and "contexts, tasks" in shown
     assert all(name in shown for name in ("spiral", "--turns", "newest"))
     run = tmp_path / "run"
     assert main([*pair, *chosen, *quick, "--run_dir", str(run)]) == 0

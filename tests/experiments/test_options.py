@@ -47,7 +47,7 @@ class Undecorated(Finetune):
 
 def test_the_comment_of_an_option_is_its_help():
     helped = " ".join(make_parser(Pair("class_incremental", f"{__name__}:Commented")).format_help().split())
-    assert "--softness float how soft it is (default: 0.1)" in helped
+    assert "--softness float how soft it is [0.1]" in helped
     assert "the most general setting" not in helped
 
 

@@ -68,7 +68,7 @@ def test_what_only_python_can_give_is_named():
     setting = ClassIncrementalSetting(dataset=few_digits())
     config = describe_run(setting, Finetune(model=nn.Sequential(nn.Flatten(), nn.Linear(64, 10))), Run())
     assert config["dataset"] == "<few_digits, given from Python>"
-    assert config["model"] == "<Sequential, given from Python>"
+    assert flat(config)["model"] == "<Sequential, given from Python>"
     with pytest.raises(InvalidOptionError, match=r"c.yaml cannot hold the dataset of its run, few_digits, which was"):
         refuse_marked(config, Path("c.yaml"))
     refuse_marked(config | {"dataset": "digits", "model": "file.py:make"}, Path("c.yaml"))
