@@ -70,18 +70,13 @@ def build_network(
 
     Raises:
         UnknownNameError: If there is no such network.
-        InvalidOptionError: If the network cannot take such observations, or has no size of published weights to change.
+        InvalidOptionError: If the network cannot take such observations.
         RedwoodError: If a user's function cannot be loaded, or fails.
     """
     if not isinstance(name, str):
         refuse_no_module(name)
     if name.startswith(TIMM):
         return timm_model(name, observation_space, n_outputs, published)
-    if published is not None and published.side and (name in NETWORKS or names_code(name)):
-        raise InvalidOptionError(
-            f"--input_size {published.side} is for models of torchvision and timm, and has no effect on {name}; leave "
-            "it out."
-        )
     if names_code(name):
         return adapt_module(call_factory(name, observation_space, n_outputs), observation_space, n_outputs)
     if name in NETWORKS:

@@ -37,7 +37,8 @@ class TestChanged:
 
     @pytest.fixture
     def tree(self, tmp_path, monkeypatch):
-        shutil.copytree(module.ROOT / "settings", tmp_path / "settings", ignore=lambda *_: {"__pycache__"})
+        for folder in ("settings", "core"):  # a setting's base lies in core
+            shutil.copytree(module.ROOT / folder, tmp_path / folder, ignore=lambda *_: {"__pycache__"})
         monkeypatch.setattr(module, "ROOT", tmp_path)
         module._declarations.cache_clear()
         yield tmp_path / "settings" / "tree.py"

@@ -7,7 +7,6 @@ from gymnasium.spaces import Box
 from torch.nn import functional as F
 from torchvision.models import ResNet18_Weights
 
-from redwood.core.errors import InvalidOptionError
 from redwood.methods.networks import Scale, build_network
 from redwood.methods.networks.inputs import AsPublished, ImageInput, Normalise
 from tests.methods.networks.spaces import images, vectors
@@ -58,9 +57,3 @@ def test_a_transformer_is_built_for_the_size() -> None:
 def test_networks_of_ours_scale_as_ever() -> None:
     network = build_network("mlp", vectors(4), 2, AsPublished())
     assert isinstance(network[0], Scale)  # type: ignore[index]
-
-
-@pytest.mark.parametrize("name", ["mlp", "auto", "file.py:make"])
-def test_networks_without_such_a_size(name: str) -> None:
-    with pytest.raises(InvalidOptionError, match=f"--input_size 32 is for models of torchvision and timm.* {name};"):
-        build_network(name, images(3, 32, 32), 2, AsPublished(side=32))
