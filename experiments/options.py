@@ -8,6 +8,7 @@ import argparse
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -72,37 +73,37 @@ class Chosen:
         }
 
 
-def choose(cls: type[Any], arguments: Sequence[str], title: str = "", text: str = "", usual: Any = None) -> Chosen:
-    """A class with the parts that the arguments choose for its fields; the usual ones, where they choose none.
+def choose(cls: type[Any], given: Mapping[str, str], title: str = "", text: str = "", usual: Any = None) -> Chosen:
+    """A class with the parts that are chosen for its fields; the usual ones, where none is chosen.
 
     Args:
         cls: The class.
-        arguments: The command line.
+        given: What options are given, as text; see `given_texts`.
         title: What the options of the class are of.
         text: What chose the class, if it is a part.
         usual: An object of the class whose options are the defaults.
 
     Raises:
-        RedwoodError: If the arguments name a part that there is none of.
+        RedwoodError: If a part is chosen that there is none of.
     """
     parts = {}
     for name, kind in kinds_of(cls).items():
         default = getattr(usual, name) if usual is not None else usual_part(kind, cls, name)
-        chosen = given_value(arguments, name) or kind.text_of(default)
+        chosen = given.get(name) or kind.text_of(default)
         keeps = chosen == kind.text_of(default)
         part = type(default) if keeps else kind.find(chosen)
-        parts[name] = choose(part, arguments, f"--{name} {chosen}", chosen, default if keeps else None)
+        parts[name] = choose(part, given, f"--{name} {chosen}", chosen, default if keeps else None)
     return Chosen(cls, title or cls.__name__, parts, text, usual)
 
 
-def given_value(arguments: Sequence[str], name: str) -> str | None:
-    """The value that is given to an option, as text, of several the last one; None if it is not given."""
-    for position, argument in reversed(list(enumerate(arguments))):
-        if argument.startswith(f"--{name}="):
-            return argument.partition("=")[2]
-        if argument == f"--{name}" and position + 1 < len(arguments):
-            return arguments[position + 1]
-    return None
+def given_texts(arguments: Sequence[str]) -> dict[str, str]:
+    """The first value that is given to each option, as text; of several times the last one, as for argparse."""
+    given: dict[str, str] = {}
+    for argument, following in pairwise([*arguments, ""]):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            given[name] = value if equals else following
+    return given
 
 
 def make_parser(pair: Pair, arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -126,7 +127,8 @@ def _roots(pair: Pair, arguments: Sequence[str]) -> list[Chosen]:
     classes = (*pair.load(), Run)
     for cls in classes:
         _check_class(cls)
-    return [choose(cls, arguments) for cls in classes]
+    given = given_texts(arguments)
+    return [choose(cls, given) for cls in classes]
 
 
 def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from gymnasium.spaces import Box
 from torch import nn
 
-from redwood.core.errors import InvalidOptionError, UnknownNameError
+from redwood.core.errors import UnknownNameError
 from redwood.core.registry import names_code
 from redwood.methods.networks.builtin import Scale, cifar_resnet18, cifar_resnet32, mlp, simple_cnn, slim_resnet18
 from redwood.methods.networks.check import adapt_module
