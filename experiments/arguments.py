@@ -145,7 +145,6 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add("--preset", metavar="NAME", help="options of a published result; flags override them")
     add("--suite", metavar="NAME", help="environments, budget and agent's options of a benchmark, or FILE")
     add("--trust", action="store_true", help="run the code that files of options name")
-    add("--version", action="store_true", help="show the version")
     add("--help", "-h", action="store_true", help="show this help; with a pair, its options too")
 
 
@@ -159,6 +158,7 @@ def selection_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_selection(parser)
+    parser.add_argument("--version", action="store_true", help="show the version")
     return parser
 
 

@@ -5,11 +5,11 @@ comments of fields are read by simple-parsing.
 """
 
 import argparse
-import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from simple_parsing.docstring import get_attribute_docstring
 from simple_parsing.wrappers.dataclass_wrapper import DataclassWrapper
@@ -191,9 +191,14 @@ def _first_line(cls: type[Any]) -> str:
     return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
-@functools.cache  # simple-parsing reads the source of the class
-def _fields(cls: Any) -> dict[str, FieldWrapper]:
-    return {wrapper.name: wrapper for wrapper in DataclassWrapper(cls, "options").fields}
+def _fields(cls: type[Any]) -> dict[str, FieldWrapper]:
+    """The options of a class as simple-parsing reads them, from the source of the class; each class is read once."""
+    if cls not in _read:
+        _read[cls] = {wrapper.name: wrapper for wrapper in DataclassWrapper(cls, "options").fields}
+    return _read[cls]
+
+
+_read: WeakKeyDictionary[type[Any], dict[str, FieldWrapper]] = WeakKeyDictionary()
 
 
 def _add_option(

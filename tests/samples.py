@@ -1,6 +1,7 @@
 """Small data sets whose samples can be told apart."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def few_digits(n_train: int = 160, n_test: int = 100) -> Dataset:
 
 def save_digits(path: Path, classes: list[int], data: Dataset, tasks: int | None = None) -> Path:
     """Write the digits of some classes, which are called by their number; `tasks` of them if they have their own."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, x, y in (("", data.x, data.y), ("_test", data.x_test, data.y_test)):
         own = torch.isin(y, torch.tensor(classes))
         arrays |= {f"x{split}": x[own].numpy(), f"y{split}": y[own].numpy().astype(str)}

@@ -244,7 +244,7 @@ CASES = {
             backbone="trained",
         ),
     ),
-    "finetune_from": ("task_incremental", {}, partial(FinetuneFrom, source="all", trials=2, tune_tasks=1)),
+    "finetune_from": ("task_incremental", {}, partial(FinetuneFrom, source="all", tries=2, tune_tasks=1)),
     "mntdp": ("task_incremental", {"validation": 0.3}, partial(MNTDP, margin=0.5, confidence=0.0, dropout=0.1)),
     "slice_tuner": (
         "acquisition",

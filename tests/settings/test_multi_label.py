@@ -324,7 +324,7 @@ class TestMethods:
 
         assert not Own.multi_label
 
-    @pytest.mark.parametrize("policy", ["reservoir", "partitioning", "partitioning:rho=0.5", "loss_aware"])
+    @pytest.mark.parametrize("policy", ["reservoir", "partitioning", {"partitioning": {"rho": 0.5}}, "loss_aware"])
     @pytest.mark.parametrize("sampler", ["uniform", "task_balanced", "mir"])
     @pytest.mark.few(3)
     def test_buffers_keep_label_sets(self, policy, sampler):

@@ -249,10 +249,6 @@ class TestCommandLine:
         assert reason in sentence and "drift_regression:abrupt are numbers; choose" in sentence
         assert not (tmp_path / "run").exists()
 
-    def test_two_comparisons_know_the_better_one(self):
-        better, worse = (shifted(), run_here(small_setting("domain_incremental", dataset=line()), Random()))
-        assert max(better, worse, key=lambda run: run) is better
-
 
 def on_two():
     return run_here(small_setting("domain_incremental", dataset=line(), workers=2, batch_size=8), Shifted())

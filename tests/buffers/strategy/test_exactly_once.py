@@ -65,12 +65,6 @@ def _joined(answer: list[tuple[Any, ...]], index: int) -> list[list[int]]:
     return [step for task in answer for step in task[index]]
 
 
-def test_tasks_on_one_worker() -> None:
-    answer = seen_of_tasks([6, 5, 9], 1)
-    batches = [batch for task, n in enumerate([6, 5, 9]) for batch in chunks([1000 * task + i for i in range(n)])]
-    check_steps([(_joined(answer, 0), _joined(answer, 1))], [batches])
-
-
 class Evaluated(Stranger):
     """Also notes what it is evaluated on."""
 
@@ -112,10 +106,6 @@ def check_evaluated(answers: list[tuple[Any, ...]]) -> None:
         assert validated == held_out[:1] + 6 * held_out
         assert evaluated == 2 * held_out
         assert predicted == held_out
-
-
-def test_evaluation_in_between_on_one_worker() -> None:
-    check_evaluated([evaluated_in_between()])
 
 
 def test_evaluation_in_between_on_two_workers(two_workers: TwoWorkers) -> None:

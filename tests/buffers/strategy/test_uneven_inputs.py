@@ -1,3 +1,4 @@
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from redwood.buffers.strategy.uneven_inputs import EvenLoader, even_loader
+from redwood.buffers.strategy.uneven_inputs import EvenLoader
 from tests.buffers.strategy.plain_modules import (
     Numbers,
     Stranger,
@@ -242,27 +243,7 @@ def test_sampler_is_told_of_each_epoch(two_workers: TwoWorkers) -> None:
         assert one != other
 
 
-class TestLoader:
-    def test_repeats_the_last_batch(self) -> None:
-        loader = EvenLoader([1, 2], 4)
-        assert [(batch, loader.is_repeating) for batch in loader] == [(1, False), (2, False), (2, True), (2, True)]
-        assert [(batch, loader.is_repeating) for batch in loader][:2] == [(1, False), (2, False)]
-        assert len(loader) == 4
-
-    def test_is_the_same_where_all_are_alike(self) -> None:
-        loader = [1, 2]
-        assert even_loader(loader, lambda has: [has], lambda: True) is loader
-
-    def test_does_without_a_length(self) -> None:
-        loader = OfUnknownLength([1, 2])
-        assert even_loader(loader, lambda has: [has], lambda: True) is loader
-
-    def test_asks_before_each_batch(self) -> None:
-        others = iter([True, True, True, False, False])
-        loader = EvenLoader(OfUnknownLength([1, 2]), None, lambda has: [has, next(others)])
-        assert list(loader) == [1, 2, 2]
-        assert [loader.take() for _ in range(4)] == [False, False, True, False]
-
-    def test_answers_for_the_loader(self) -> None:
-        inner = loader_of_batches([2, 2])
-        assert EvenLoader(inner, 3).dataset is inner.dataset
+def test_what_was_fetched_ahead_in_an_epoch_that_was_cut_short_does_not_count() -> None:
+    loader = EvenLoader([1], 3)
+    assert list(islice(loader, 2)) == [1, 1] and loader.take() is False
+    assert next(iter(loader)) == 1 and loader.take() is loader.take() is False

@@ -45,6 +45,8 @@ def test_children_stand_right_of_their_parents_and_below(figures):
     assert ends == [(nodes[0], nodes[1]), (nodes[1], nodes[2]), (nodes[0], nodes[3])]
     texts = [text.get_text() for text in axes.texts]
     assert [text for text in texts if text.isdigit()] == ["3", "12", "0"]
+    places = [text.get_position()[0] for text in axes.texts if text.get_text().isdigit()]
+    assert all(parent[0] < x < child[0] for x, (parent, child) in zip(places, ends, strict=True))
     assert [text for text in texts if not text.isdigit()] == ["a   90.0 %", "b", "c   80.0 %", "d", "e"]
     assert figures[-1].get_suptitle() == "5 networks; on an edge: modules taken over"
 

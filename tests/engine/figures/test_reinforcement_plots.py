@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from redwood.engine.figures import ranking
 from redwood.engine.figures.drawing import scale_of
 from redwood.engine.figures.plots import draw_online, plot_accuracy_curve, plot_accuracy_matrix
 from redwood.settings.rl.results import ReturnResults
 from redwood.settings.scores.measure import ACCURACY, RETURN, RMSE
+from tests.engine.figures.helpers import caught
 
 
 def results(sign=1, **options):
@@ -45,6 +47,13 @@ def test_scales_hold_zero_and_all_values(measure, values, ends):
 def test_pictures_of_returns(sign, plot, tmp_path):
     plot(results(sign), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 5000
+
+
+def test_a_ranking_shows_returns_below_zero(monkeypatch):
+    figures = caught(monkeypatch, ranking)
+    ranking.plot_comparison([("a", [results(-1)]), ("b", [results(-2)])], "unused.png")
+    low, high = figures[0].axes[0].get_xlim()
+    assert low <= -520 and high >= 0
 
 
 def test_tasks_are_bands_behind_the_training_returns():

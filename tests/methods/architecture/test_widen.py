@@ -75,7 +75,7 @@ class TestBoundaries:
 
 
 class TestEvents:
-    @pytest.mark.parametrize("options", [{"momentum": 0.9}, {"optimizer": "adam", "lr": 0.001}])
+    @pytest.mark.parametrize("options", [{"optimizer": Sgd(momentum=0.9)}, {"optimizer": "adam", "lr": 0.001}])
     def test_it_grows_inside_a_phase_and_goes_on(self, options):
         method = Planted(widen_units=5, **options)
         run(method, "continual", passes=1)

@@ -57,7 +57,7 @@ class ByHand(Finetune):
             loss.backward()
             with torch.no_grad():
                 for name, p in self.network.named_parameters():
-                    velocity[name] = p.grad.clone() + self.momentum * velocity.get(name, 0.0)
+                    velocity[name] = p.grad.clone() + self.optimizer.momentum * velocity.get(name, 0.0)
                     p -= self.lr * velocity[name]
             if batch.turn.ends:
                 weights = {name: p.detach().clone() for name, p in self.network.named_parameters()}
@@ -79,7 +79,7 @@ class TestFedAvg:
     @pytest.mark.parametrize("participation", [0.5, 1.0])
     def test_a_run_is_the_algorithm_of_the_paper(self, momentum, participation):
         options = {"participation": participation, "local_passes": 2}
-        method, by_hand = (kind(momentum=momentum) for kind in (FedAvg, ByHand))
+        method, by_hand = (kind(optimizer=Sgd(momentum=momentum)) for kind in (FedAvg, ByHand))
         found, expected = trained(method, **options), trained(by_hand, **options)
         for name, value in found.items():
             torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)

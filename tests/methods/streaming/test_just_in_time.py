@@ -65,7 +65,7 @@ class TestDatabase:
         monkeypatch.setattr("redwood.methods.streaming.just_in_time._ELEMENTS", 40 * 64 * 7)
         torch.testing.assert_close(method.predict(data.x_test, None), whole)
 
-    @pytest.mark.parametrize("policy", ["reservoir", "partitioning:rho=0.5", "class_balanced"])
+    @pytest.mark.parametrize("policy", ["reservoir", {"partitioning": {"rho": 0.5}}, "class_balanced"])
     def test_policies_for_classes(self, policy):
         method = JustInTime(buffer_size=50, buffer_policy=policy)
         results = run_here(small_setting("class_incremental"), method)

@@ -63,7 +63,7 @@ class TestRefusal:
             ({"optimizer": {"rprop": {"weight_decay": 0.1}}}, "--optimizer rprop has no option weight_decay"),
             ({"optimizer": {"sgd": {"nesterov": True}}}, r"--optimizer sgd cannot be made with .* \(Nesterov"),
             ({"optimizer": {"sgd": {"nesterov": "yes"}}}, "--nesterov has to be of type bool, but 'yes' was given"),
-            ({"optimizer": {"sgd": {"dampening": True}}}, "--dampening has to be of type float, but True was given"),
+            ({"optimizer": {"sgd": {"momentum": True}}}, "--momentum has to be of type float, but True was given"),
             ({"optimizer": {"sgd": {"momentum": -0.1}}}, "--optimizer sgd cannot be made with --momentum -0.1"),
             ({"optimizer": {"adam": {"betas": (0.9,)}}}, "--optimizer adam cannot be made with --betas"),
             ({"optimizer": {"adam": {"betas": (0.9, 2)}}}, r"cannot be made with .*\(Invalid beta"),
