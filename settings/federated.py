@@ -56,7 +56,7 @@ class FederatedClassIncrementalSetting(ClassIncrementalSetting, clients=Range(2)
         # The command line and dataclasses.replace pass the default of a finished setting on.
         if self.passes not in (None, default, passes):
             raise PinnedOptionError(
-                f"--passes {self.passes} has no effect under {type(self).__name__}, where clients train --rounds "
+                f"--passes {self.passes} contradicts {type(self).__name__}, where clients train --rounds "
                 f"{self.rounds} times --local_passes {self.local_passes}; leave it out (or None)."
             )
         self.passes = passes

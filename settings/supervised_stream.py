@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from redwood.settings.supervised import SupervisedSetting
 
 
+RESULTS: dict[str, type[Results]] = {"regression": RegressionResults, "multi_label": MultiLabelResults}
+
+
 class SupervisedStream(FixedStream):
     """The tasks of one supervised run, as phases to train on and test sets to be scored on.
 
@@ -80,17 +83,13 @@ class SupervisedStream(FixedStream):
         self._setting, self._promised, self._names, self._earlier = setting, setting.assumptions, names, earlier
         self.note = data.note
         self._check_data(data)
-        kinds = {"regression": RegressionResults, "multi_label": MultiLabelResults}
-        self.results_type: type[Results] = kinds.get(data.kind, self.results_of_classes)
+        self.results_type: type[Results] = RESULTS.get(data.kind, self.results_of_classes)
         stream = setting.stream.for_data(data)
         self._in_order = self._keeps_order(stream, data)
         self._tasks = self._cut_into_tasks(stream, data)
         self._data, self.n_outputs = self._tasks.data, self._tasks.n_outputs
-        self.first_task, self.num_tasks, self.total_tasks = (
-            self._tasks.part.start,
-            len(self._tasks.part),
-            len(self._tasks.tasks),
-        )
+        part = self._tasks.part
+        self.first_task, self.num_tasks, self.total_tasks = part.start, len(part), len(self._tasks.tasks)
         self._decoding = Decoding()
         self._source, self._test_source = (
             Source(x, y, self._tasks.tasks, decoding=self._decoding)
@@ -108,15 +107,15 @@ class SupervisedStream(FixedStream):
 
     def _check_data(self, data: Dataset) -> None:
         """Raise an error if the setting cannot be made of this data."""
-        setting = name_of_setting(type(self._setting))
-        check_suits(setting, data, self._setting.validation, adds_classes=self._adds_classes())
+        name = name_of_setting(type(self._setting))
+        check_suits(name, data, self._setting.validation, adds_classes=self._adds_classes())
 
     def _keeps_order(self, stream: StreamPart, data: Dataset) -> bool:
         """Whether the samples of `data` come in their order."""
-        follows_time = stream.follows_time(data)
-        if follows_time:
-            self._setting.transition.check_order(STREAMS.name_of(type(stream)))
-        return follows_time and self._can_keep_order()
+        if not stream.follows_time(data):
+            return False
+        self._setting.transition.check_order(STREAMS.name_of(type(stream)))
+        return self._can_keep_order()
 
     # First step: tasks.
 
@@ -129,12 +128,8 @@ class SupervisedStream(FixedStream):
             data = in_form_of_the_run(earlier, data)
             # Further data is one task unless told otherwise, or it has tasks of its own.
             num_tasks = 1 if num_tasks is None and not stream.sets_number else num_tasks
-        cut = Cut(
-            num_tasks,
-            shared_outputs=self._promised.shared_outputs,
-            seed=setting.seed,
-            first=0 if earlier is None else earlier.num_tasks,
-        )
+        first = 0 if earlier is None else earlier.num_tasks
+        cut = Cut(num_tasks, shared_outputs=self._promised.shared_outputs, seed=setting.seed, first=first)
         return cut_run(data, stream, cut, earlier)
 
     # Second step: phases, and what is held out from them.
@@ -232,8 +227,6 @@ class SupervisedStream(FixedStream):
     def action_space(self) -> Discrete | MultiBinary | Box:
         """The classes or labels; for regression the range of the targets in training."""
         return action_space_of(self._data, self.n_outputs)
-
-    # The phases.
 
     def phase(self, index: int, learner: Learner | None = None) -> Phase:
         """Build one phase for this worker.
@@ -365,8 +358,7 @@ class SupervisedStream(FixedStream):
     def evaluate(self, method: Learner, num_tasks: int | None = None) -> Scores:
         """Score `method` on the test sets of the first `num_tasks` tasks of the run (default: all)."""
         tested = self._test if num_tasks is None else self._own(self._test, num_tasks)
-        part_of_run = range(self.first_task, self.first_task + self.num_tasks)
-        return self._evaluation.by_task(method, self._test_source, tested, part_of_run)
+        return self._evaluation.by_task(method, self._test_source, tested, self._tasks.part)
 
     @property
     @override

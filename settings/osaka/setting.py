@@ -97,7 +97,8 @@ class OsakaSetting(
         check_range(self, "query_shots", 1)
         if not self.pretraining and self.query_shots != type(self).query_shots:
             raise InvalidOptionError(
-                f"--query_shots {self.query_shots} has no effect without --pretraining; leave it out."
+                f"--query_shots {self.query_shots} are samples of episodes, which need --pretraining; add that, or "
+                "leave them out."
             )
         self._check_domains()
 

@@ -123,7 +123,7 @@ BAD = {
     "more than all": ({"participation": 1.5}, "--participation 1.5 has to be at least 0 and at most 1"),
     "no round": ({"rounds": 0}, "--rounds 0 has to be at least 1"),
     "no local pass": ({"local_passes": 0}, "--local_passes 0 has to be at least 1"),
-    "passes": ({"passes": 7}, "--passes 7 has no effect under FederatedClassIncrementalSetting"),
+    "passes": ({"passes": 7}, "--passes 7 contradicts FederatedClassIncrementalSetting"),
     "learning curve": ({"eval_tasks": {"all": {"lca": 3}}}, "--eval_tasks all has no option lca; leave it out"),
 }
 

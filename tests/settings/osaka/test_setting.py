@@ -155,7 +155,7 @@ BAD = [
     ({"shots": 0}, "--shots 0 has to be at least 1"),
     ({"timesteps": 0}, "--timesteps 0 has to be at least 1"),
     ({"pretraining": -1}, "--pretraining -1 has to be at least 0"),
-    ({"query_shots": 3}, "--query_shots 3 has no effect without --pretraining"),
+    ({"query_shots": 3}, "--query_shots 3 are samples of episodes, which need --pretraining"),
     ({"pretraining": 4, "query_shots": 20}, "--query_shots 20 beside --shots 4 is more than the 23 samples"),
     ({"domain_probabilities": [0.5, 0.5]}, "has 2 numbers, but there are 3 domains"),
     ({"domain_probabilities": [0.5, 0.5, 0.5]}, "numbers in 0..1 that sum to 1"),
