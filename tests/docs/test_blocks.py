@@ -19,7 +19,7 @@ from tests.docs.blocks import ALL, CLI, COMMANDS, ROOT, commands
 from tests.docs.workshop import furnish, train
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-LANGUAGES = {"python", "bash", "yaml", "text", "mermaid"}
+LANGUAGES = {"python", "bash", "yaml", "toml", "text", "mermaid"}
 # How many comments say why a block or a command is not run, by page.
 NOT_RUN = {
     "README.md": 2,
