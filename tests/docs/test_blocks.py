@@ -19,7 +19,7 @@ from tests.docs.blocks import ALL, CLI, COMMANDS, ROOT, commands
 from tests.docs.workshop import furnish, train
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-LANGUAGES = {"python", "bash", "yaml", "text", "mermaid"}
+LANGUAGES = {"python", "bash", "yaml", "toml", "text", "mermaid"}
 # How many comments say why a block or a command is not run, by page.
 NOT_RUN = {
     "README.md": 2,
@@ -104,6 +104,11 @@ def test_python(page, workshop, monkeypatch):
 @pytest.mark.parametrize("block", [block for block in ALL if block.language == "yaml"], ids=lambda b: b.page)
 def test_yaml(block):
     assert yaml.safe_load(block.text)
+
+
+@pytest.mark.parametrize("block", [block for block in ALL if block.language == "toml"], ids=lambda b: b.page)
+def test_toml(block):
+    assert tomllib.loads(block.text)
 
 
 @pytest.mark.parametrize("block", BASH, ids=lambda block: f"{block.page}:{block.line}")
