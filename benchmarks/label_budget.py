@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 
 from redwood.methods import Finetune, Rehearsal, get_method
 from redwood.methods.lightning import LightningMethod
+from redwood.methods.training.unlabelled import Learned
 from redwood.settings import ClassIncrementalSetting, LabelBudgetSetting
 from redwood.settings.data.catalog import load_dataset
 from redwood.settings.data.dataset import Dataset
@@ -122,9 +123,9 @@ def unlabelled(bench: Bench) -> Found:
     base: list[Results] = []
     for name, options in {
         "labels alone": {},
-        "pseudo_labels 0.95": {"pseudo_labels": 0.95},
-        "consistency 10": {"consistency": 10.0},
-        "both": {"pseudo_labels": 0.95, "consistency": 10.0},
+        "pseudo_labels 0.95": {"unlabelled": Learned(pseudo_labels=0.95)},
+        "consistency 10": {"unlabelled": Learned(consistency=10.0)},
+        "both": {"unlabelled": Learned(pseudo_labels=0.95, consistency=10.0)},
     }.items():
         found = bench.runs(Rehearsal, 0.02, **options)
         base = base or found

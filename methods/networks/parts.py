@@ -102,9 +102,14 @@ class Network(NetworkPart):
     def file(self) -> Path | None:
         return Path(self.weights) if self.weights else None
 
+    @property
+    def published(self) -> AsPublished | None:
+        """How a network of torchvision or timm takes its input; None: with values in [-1, 1], images as they are."""
+        return AsPublished() if self.weights else None
+
     @override
     def build(self, space: Box, n_outputs: int) -> nn.Module:
-        return build_network(self.name, space, n_outputs)
+        return build_network(self.name, space, n_outputs, self.published)
 
 
 @dataclass
@@ -121,12 +126,12 @@ class PublishedNetwork(Network):
         super().__post_init__()
         check_range(self, "input_size", 0)
 
+    @property
     @override
-    def build(self, space: Box, n_outputs: int) -> nn.Module:
+    def published(self) -> AsPublished | None:
         if not self.weights and not self.input_size:
-            return build_network(self.name, space, n_outputs)
-        published = AsPublished(side=self.input_size, has_weights=bool(self.weights))
-        return build_network(self.name, space, n_outputs, published)
+            return None
+        return AsPublished(side=self.input_size, has_weights=bool(self.weights))
 
 
 @dataclass

@@ -106,6 +106,11 @@ def test_yaml(block):
     assert yaml.safe_load(block.text)
 
 
+@pytest.mark.parametrize("block", [block for block in ALL if block.language == "toml"], ids=lambda b: b.page)
+def test_toml(block):
+    assert tomllib.loads(block.text)
+
+
 @pytest.mark.parametrize("block", BASH, ids=lambda block: f"{block.page}:{block.line}")
 def test_commands_are_understood(block, workshop, monkeypatch):
     """Settings, methods, presets and options exist; nothing is trained."""

@@ -185,6 +185,15 @@ def test_a_function_of_the_user(tmp_path: Path) -> None:
         assert torch.equal(kept, network[1].weight)
 
 
+def test_weights_see_the_same_input_however_the_network_is_chosen(weights: str) -> None:
+    x = torch.rand(3, *SPACE.shape) * 16
+    models: list[Any] = [Network(TIMM, weights), PublishedNetwork(TIMM, weights), {TIMM: {"weights": weights}}]
+    networks = [configured(Finetune(model=model)).network.eval() for model in models]
+    expected = networks[0](x)
+    assert all(torch.equal(network(x), expected) for network in networks[1:])
+    assert not torch.equal(build_network(TIMM, SPACE, 7).eval()(x)[:, :7], expected[:, :7])
+
+
 def test_a_module_given_from_python_is_trained_in_part() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10)).double()
     network[1].register_forward_pre_hook(lambda module, args: (args[0].double(),))
