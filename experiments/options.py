@@ -7,7 +7,8 @@ comments of fields are read by simple-parsing.
 import argparse
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -132,65 +133,32 @@ def _roots(pair: Pair, arguments: Sequence[str]) -> list[Chosen]:
 
 
 def _parser(pair: Pair, roots: Sequence[Chosen]) -> argparse.ArgumentParser:
-    setting, _ = pair.load()
     parser = OneSentenceParser(
         prog=program(),
         usage=f"%(prog)s {pair} [options]",
         add_help=False,
         allow_abbrev=False,
         description=f"Options of {pair}; defaults stand in brackets.",
-        formatter_class=_Formatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
     )
     add_selection(parser)
     owner = {action.dest: "the command line" for action in parser._actions}
-    for root in (roots[0], roots[1], roots[2]):
-        for chosen in root.all():
-            add_options(parser, chosen.cls, chosen.title, owner, setting, chosen.usual)
+    for chosen in (chosen for root in roots for chosen in root.all()):
+        names = sorted(option_fields(chosen.cls), key=lambda name: _depth(chosen.cls, name))
+        first_line = (inspect.getdoc(chosen.cls) or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
+        group = parser.add_argument_group(f"{chosen.title}: {first_line}" if names else None)
+        for name in names:
+            before = owner.setdefault(name, chosen.title)
+            if before != chosen.title:
+                raise UsageError(f"{chosen.title} and {before} both have an option --{name}; rename the field.")
+            wrapper = _fields(chosen.cls)[name]
+            group.add_argument(*wrapper.option_strings, **_argument(chosen, wrapper, pair.load()[0]))
     return parser
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30)
-
-
-def add_options(
-    parser: argparse.ArgumentParser,
-    cls: type[Any],
-    title: str,
-    owner: dict[str, str],
-    setting: type | None = None,
-    usual: Any = None,
-) -> None:
-    """Add the options of a class.
-
-    Args:
-        parser: The parser.
-        cls: The class.
-        title: What the options are of.
-        owner: What has each option so far, by its name.
-        setting: The setting that decides which parts are offered; None: all are.
-        usual: An object of the class whose options are the defaults; None: the class says them.
-
-    Raises:
-        UsageError: If an option is there already.
-    """
-    names = sorted(option_fields(cls), key=lambda name: _depth(cls, name))
-    group = parser.add_argument_group(f"{title}: {_first_line(cls)}") if names else None
-    for name in names:
-        if owner.setdefault(name, title) != title:
-            raise UsageError(f"{title} and {owner[name]} both have an option --{name}; rename the field of the class.")
-        assert group is not None
-        _add_option(group, cls, _fields(cls)[name], setting, usual)
 
 
 def _depth(cls: type[Any], name: str) -> int:
     """How far above a class an option was declared first: what is special comes before what many have."""
     return max(depth for depth, base in enumerate(cls.__mro__) if name in inspect.get_annotations(base))
-
-
-def _first_line(cls: type[Any]) -> str:
-    return (inspect.getdoc(cls) or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 def _fields(cls: type[Any]) -> dict[str, FieldWrapper]:
@@ -203,58 +171,39 @@ def _fields(cls: type[Any]) -> dict[str, FieldWrapper]:
 _read: WeakKeyDictionary[type[Any], dict[str, FieldWrapper]] = WeakKeyDictionary()
 
 
-def _add_option(
-    group: argparse._ArgumentGroup, cls: type[Any], wrapper: FieldWrapper, setting: type | None, usual: Any
-) -> None:
-    """Add one option, without a default: what is not given is left to the class."""
-    name, made = wrapper.name, wrapper.arg_options
-    kind = kinds_of(cls).get(name)
-    more: dict[str, Any] = {
-        "help": _help(cls, wrapper, kind, setting, usual),
-        "dest": name,
-        "default": argparse.SUPPRESS,
-    }
+def _argument(chosen: Chosen, wrapper: FieldWrapper, setting: type) -> dict[str, Any]:
+    """What argparse has to know of an option. It gets no default: what is not given is left to the class."""
+    made, kind = wrapper.arg_options, kinds_of(chosen.cls).get(wrapper.name)
+    told = {"help": _help(chosen, wrapper.name, kind, setting), "dest": wrapper.name, "default": argparse.SUPPRESS}
     if "action" in made:  # of a switch, which has a second name: --quiet and --noquiet
-        more |= {"action": made["action"], "_conflict_prefix": ""}
-    elif kind is not None:
-        more |= {"metavar": "name"}
-    else:
-        is_plain = made["type"] in (int, float, str)
-        metavar = made["type"].__name__ if is_plain else "value"
-        nargs = made.get("nargs")
-        more |= {"type": made["type"], "nargs": None if nargs == "?" else nargs}
-        more |= {"metavar": f"{metavar} ..." if nargs == "*" else metavar}
-    group.add_argument(*wrapper.option_strings, **more)
-
-
-def _help(cls: type[Any], wrapper: FieldWrapper, kind: Kind | None, setting: type | None, usual: Any) -> str:
-    """The comment of a field, what it may choose, and its default, for argparse; nothing where there is no choice."""
-    text = _comment(cls, wrapper.name)
+        return told | {"action": made["action"], "_conflict_prefix": ""}
     if kind is not None:
-        known = kind.names() if setting is None else kind.offered_under(setting)
+        return told | {"metavar": "name"}
+    metavar = made["type"].__name__ if made["type"] in (int, float, str) else "value"
+    nargs = None if made.get("nargs") == "?" else made.get("nargs")
+    return told | {"type": made["type"], "nargs": nargs, "metavar": f"{metavar} ..." if nargs == "*" else metavar}
+
+
+def _help(chosen: Chosen, name: str, kind: Kind | None, setting: type) -> str:
+    """The comment of a field, what it may choose, and its default, for argparse; nothing where there is no choice."""
+    f = chosen.cls.__dataclass_fields__[name]
+    found = get_attribute_docstring(chosen.cls, name)
+    text = f.metadata.get("help") or found.comment_inline or found.comment_above or found.docstring_below or ""
+    text = " ".join(text.split())
+    if chosen.usual is not None:
+        default = getattr(chosen.usual, name)
+    elif kind is not None:
+        default = usual_part(kind, chosen.cls, name)
+    else:
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+    if kind is not None:
+        known, default = kind.offered_under(setting), kind.text_of(default)
         if len(known) < 2:
             return argparse.SUPPRESS
         text += f": {', '.join(known)}"
-    default = getattr(usual, wrapper.name) if usual is not None else _default(wrapper.field)
-    if kind is not None:
-        default = kind.text_of(default if usual is not None else usual_part(kind, cls, wrapper.name))
     if "(default" not in text and default not in (None, "", [], ()):
         text += f" [{default}]"
     return text.replace("%", "%%")
-
-
-def _comment(cls: type[Any], name: str) -> str:
-    told = cls.__dataclass_fields__[name].metadata.get("help")
-    if told:
-        return str(told)
-    found = get_attribute_docstring(cls, name)
-    return " ".join((found.comment_inline or found.comment_above or found.docstring_below or "").split())
-
-
-def _default(f: Field[Any]) -> Any:
-    if f.default_factory is not MISSING:
-        return f.default_factory()
-    return f.default
 
 
 def parse_options(pair: Pair, arguments: Sequence[str]) -> Options:
