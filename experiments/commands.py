@@ -13,7 +13,6 @@ from pathlib import Path
 
 from redwood import __version__
 from redwood.core.errors import NotApplicableError
-from redwood.core.parts import all_options
 from redwood.engine.may_change import MAY_CHANGE
 from redwood.experiments import arguments
 from redwood.experiments.arguments import CommandParser, UsageError, option_names, refuse_absent_data, whole
@@ -90,9 +89,7 @@ def sweep(argv: list[str]) -> bool:
         return True
     if len(selected) > 1:
         raise UsageError(f"sweep tries options of one pair, but {len(selected)} are chosen; name one --method.")
-    for cls in selected[0].load():
-        for name in all_options(cls) & {"trials", "protocol", "objectives"}:
-            raise UsageError(f"{cls.__name__} and sweep both have an option --{name}; rename the field of the class.")
+    options.refuse_taken(selected[0], {"trials", "protocol", "objectives"}, "sweep")
     with _told_of_file(chosen, in_file):
         options.check_arguments(selected, rest)
         from redwood.engine.terminal import Terminal

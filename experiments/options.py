@@ -6,7 +6,7 @@ comments of fields are read by simple-parsing.
 
 import argparse
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from simple_parsing.wrappers.dataclass_wrapper import DataclassWrapper
 from simple_parsing.wrappers.field_wrapper import FieldWrapper
 
 from redwood.core.errors import RedwoodError
-from redwood.core.parts import Kind, check_suitable, kinds_of, option_fields, owners_of, usual_part
+from redwood.core.parts import Kind, all_options, check_suitable, kinds_of, option_fields, owners_of, usual_part
 from redwood.engine.run import Run
 from redwood.experiments.arguments import OneSentenceParser, UsageError, add_selection, program, refuse_unknown
 from redwood.experiments.pairs import Pair
@@ -313,6 +313,15 @@ def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | Redwo
 def pair_help(pair: Pair, arguments: Sequence[str] = ()) -> str:
     """The help of a pair: what to run, and the options of setting, method, run and the chosen parts."""
     return make_parser(pair, arguments).format_help()
+
+
+def refuse_taken(pair: Pair, names: Collection[str], command: str) -> None:
+    """Raise `UsageError` if a class of the pair has an option that `command` has, too."""
+    for cls in pair.load():
+        for name in sorted(all_options(cls).intersection(names)):
+            raise UsageError(
+                f"{cls.__name__} and {command} both have an option --{name}; rename the field of the class."
+            )
 
 
 def _check_class(cls: type[Any]) -> None:

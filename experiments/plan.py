@@ -16,7 +16,7 @@ from redwood.engine.folder import RunFolder
 from redwood.experiments.arguments import MOST_RUNS, UsageError, option_names
 from redwood.experiments.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.resources import resources_needed
-from redwood.experiments.options import Options, choose
+from redwood.experiments.options import Options, choose, given_texts
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan_file import read_plan, write_plan
 from redwood.experiments.runner import label_of, refuse_other_results
@@ -215,7 +215,7 @@ class ComparisonPlan:
 
 def has_class_order(pair: Pair, arguments: Sequence[str]) -> bool:
     """Whether the stream that the arguments choose for a pair has an order of classes that a seed can draw."""
-    chosen = choose(pair.load()[0], arguments)
+    chosen = choose(pair.load()[0], given_texts(arguments))
     return any("class_order_seed" in option_fields(part.cls) for part in chosen.all())
 
 

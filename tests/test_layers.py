@@ -67,7 +67,10 @@ FOR_TYPE_CHECKERS = {
     "methods/replay/rehearsal.py",
     "methods/replay/replay.py",
     "methods/replay/shared_replay.py",
+    "methods/training/optimizers.py",
+    "methods/training/queries.py",
     "methods/training/step.py",
+    "methods/training/unlabelled.py",
 }
 
 

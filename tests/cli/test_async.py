@@ -68,7 +68,7 @@ def test_its_config_reproduces_a_run(run, tmp_path):
 def test_help(capsys):
     assert main([*PAIR[:4], "--help"]) == 0
     text = capsys.readouterr().out
-    assert "--async bool, --asynchronous bool" in text
+    assert "--async [bool], --asynchronous [bool]" in text
     assert "draw from all workers' buffers, one step ahead" in text
 
 

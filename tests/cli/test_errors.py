@@ -77,7 +77,7 @@ def bad_files(tmp_path_factory):
         "setting: class_incremental\nmethod: finetune\nmodel: <Sequential, given from Python>\n"
     )
     (folder / "python_run").mkdir()
-    (folder / "python_run" / "config.yaml").write_text((folder / "python.yaml").read_text())
+    (folder / "python_run" / "config.yaml").write_text(f"format: 2\n{(folder / 'python.yaml').read_text()}")
     (folder / "file").write_text("")
     (folder / "no_run").mkdir()
     (folder / "damaged").mkdir()
@@ -145,7 +145,7 @@ CASES = {
     "not a number": ([*PAIR, "--validation", "nan"], "--validation nan has to be"),
     "infinite": ([*PAIR, "--momentum", "inf"], "--momentum inf has to be a finite number"),
     "infinite learning rate": ([*PAIR, "--lr", "inf"], "--lr inf has to be greater than 0, and finite"),
-    "unknown choice": ([*PAIR, "--lr_schedule", "cosin"], "--lr_schedule cosin is unknown; choose one of constant"),
+    "unknown choice": ([*PAIR, "--lr_schedule", "cosin"], "--lr_schedule cosin is unknown; did you mean cosine"),
     "unknown optimizer": ([*PAIR, "--optimizer", "sgdd"], "--optimizer sgdd"),
     "unknown network": ([*PAIR, "--model", "mlpp"], "Did you mean mlp?"),
     "unknown accelerator": ([*PAIR, "--accelerator", "abacus"], "choose one of auto, cpu"),

@@ -175,7 +175,9 @@ class TestTrust:
     def config(self, folder: Path, **options) -> Path:
         folder.mkdir()
         path = folder / "config.yaml"
-        path.write_text(yaml.safe_dump({"setting": "traditional", "method": "random", "quiet": True} | options))
+        path.write_text(
+            yaml.safe_dump({"format": 2, "setting": "traditional", "method": "random", "quiet": True} | options)
+        )
         return path
 
     @pytest.mark.parametrize("name", ["setting", "method", "model", "dataset", "env"])

@@ -172,8 +172,13 @@ class TestDamage:
             ("checkpoints/boundary.pt", b"PK", r"boundary\.pt is damaged .*; start the run anew"),
             ("checkpoints/inside-phase-000.ckpt", b"PK", None),  # of a phase that is over: of no interest
             ("config.yaml", b"setting: [", "config.yaml is not valid YAML"),
-            ("config.yaml", b"lr: 0.1\n", "names no setting and method"),
-            ("config.yaml", b"setting: class_incremental\nmethod: finetune\nfoo: 1\n", "There is no option --foo"),
+            ("config.yaml", b"format: 2\nlr: 0.1\n", "names no setting and method"),
+            (
+                "config.yaml",
+                b"format: 2\nsetting: class_incremental\nmethod: finetune\nfoo: 1\n",
+                "There is no option --foo",
+            ),
+            ("config.yaml", b"setting: class_incremental\nmethod: finetune\n", "written by another version of redwood"),
             ("results.json", b"{", "results.json is damaged"),
         ],
     )

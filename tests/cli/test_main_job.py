@@ -90,7 +90,7 @@ class TestFiles:
         assert all(value > 0 for value in results["cost"].values())
         assert sum(flops["training"]) == pytest.approx(results["cost"]["training_flops"])
         assert [flops[use] for use in USES if use != "training"] == [[0.0] * 5] * 3
-        assert results["config"] == yaml.safe_load((job[0] / "config.yaml").read_text())
+        assert {"format": 2} | results["config"] == yaml.safe_load((job[0] / "config.yaml").read_text())
 
     def test_metrics(self, job):
         with (job[0] / "metrics.csv").open(newline="") as file:

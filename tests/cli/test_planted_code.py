@@ -124,7 +124,7 @@ def config(folder: Path, options: dict[str, Any]) -> list[str]:
 
 
 def run(folder: Path, options: dict[str, Any]) -> list[str]:
-    config(folder, options)
+    config(folder, {"format": 2} | options)
     return ["resume", str(folder)]
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from redwood.cli import main
+from redwood.core.parts import flat
 
 ON_DIGITS = ("--dataset", "digits", "--accelerator", "cpu", "--quiet")
 
@@ -13,7 +14,7 @@ ON_DIGITS = ("--dataset", "digits", "--accelerator", "cpu", "--quiet")
 def test_options_come_from_the_preset_and_flags_win(tmp_path, capsys):
     flags = ("--model", "mlp", "--memory_passes", "1", "--run_dir", str(tmp_path / "run"))
     assert main(["--preset", "gdumb/mnist-4400", *ON_DIGITS, *flags]) == 0, capsys.readouterr().err
-    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    config = flat(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))
     assert (config["setting"], config["method"], config["dataset"]) == ("class_incremental", "gdumb", "digits")
     assert (config["buffer_size"], config["momentum"], config["model"]) == (4400, 0, "mlp")
     assert "preset" not in config
@@ -25,7 +26,7 @@ def test_a_flag_overrides_a_list(tmp_path):
     order = list("9876543210")
     flags = ("--class_order", *order, "--passes", "1", "--run_dir", str(tmp_path / "run"))
     assert main(["--preset", "si/mnist-task", *ON_DIGITS, *flags]) == 0
-    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    config = flat(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))
     assert config["class_order"] == list(map(int, order))
 
 

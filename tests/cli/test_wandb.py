@@ -14,6 +14,7 @@ import yaml
 
 import redwood
 from redwood.cli import main
+from redwood.core.parts import flat
 from redwood.engine.loggers import _wandb_id
 from redwood.engine.run import Run
 from tests.cli.command import QUICK, assert_one_sentence, content, environment, start_copy
@@ -77,7 +78,7 @@ class TestOffline:
         (run,) = of("run", found)
         assert (run["project"], run["display_name"]) == ("my-project", "my-run")
         config = {name: value for name, value in run["config"]["update"].items() if name != "_wandb"}
-        assert config == yaml.safe_load((folder / "config.yaml").read_text())
+        assert {"format": 2} | config == flat(yaml.safe_load((folder / "config.yaml").read_text()))
         assert [record["exit_code"] for record in of("exit", found)] == [0]
 
     def test_every_row_of_losses_and_phases(self, logged):
@@ -179,7 +180,7 @@ def test_what_the_environment_says_wins_over_what_is_not_given(tmp_path, monkeyp
     assert (logged["run_id"], logged["project"]) == ("my-id", "sweeping")
     assert (logged["run_group"], logged["display_name"]) == ("mine", "first")
     assert not (tmp_path / "run" / "wandb").exists()
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["project"] == "sweeping"
+    assert flat(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))["project"] == "sweeping"
     monkeypatch.delenv("WANDB_RUN_ID")
     again = Run(run_dir=str(tmp_path / "run"), wandb="offline")
     assert _wandb_id(again) == "my-id"
