@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_args, get_origin
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from redwood.core.errors import ClassWarning, InvalidOptionError
 
 # Annotation of an option -> the types that its value may have; the first one is named in messages.
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
+
+# In the metadata of a field: the kind of parts that it holds; see `redwood.core.parts`.
+KIND = "kind of parts"
 
 # What a count may be at most: more would fill the memory, or never end. A file or a buffer may have more bytes.
 LARGEST_COUNT = 10**9
@@ -70,6 +73,8 @@ def check_types(options: Options) -> None:
         wanted = _PLAIN.get(annotation.removesuffix(" | None"))
         if str(f.type).startswith("list"):
             _check_list(f.name, value)
+        if get_origin(f.type) is tuple:
+            _check_tuple(f.name, value, len(get_args(f.type)))
         if wanted is None or (value is None and f.default is None):
             continue
         if isinstance(value, np.generic):
@@ -91,6 +96,12 @@ def _check_list(name: str, value: object) -> None:
     for entry in value:
         if isinstance(entry, int):
             _check_size(name, entry)
+
+
+def _check_tuple(name: str, value: object, length: int) -> None:
+    entries = value if isinstance(value, list | tuple) else ()
+    if len(entries) != length or not all(isinstance(one, int | float) and math.isfinite(one) for one in entries):
+        raise InvalidOptionError(f"--{name} has to be {length} numbers, but {value!r} was given.")
 
 
 def _check_size(name: str, value: int) -> None:
@@ -117,8 +128,10 @@ def refuse_unused(options: Options, unused: Mapping[str, str], whose: str) -> No
     """
     for f in dataclasses.fields(options):
         value, factory = getattr(options, f.name), f.default_factory
-        if f.name in unused and value != (f.default if factory is dataclasses.MISSING else factory()):
+        default, kind = (f.default if factory is dataclasses.MISSING else factory()), f.metadata.get(KIND)
+        if f.name in unused and value != (default if kind is None else kind.make(default)):
             shown = " ".join(map(str, value)) if isinstance(value, list) else value
+            shown = shown if kind is None else kind.text_of(value)
             raise InvalidOptionError(f"--{f.name} {shown} does not go with {whose}, {unused[f.name]}; leave it out.")
 
 

@@ -6,6 +6,7 @@ name or a part, `stream="rotated"` or `stream=Rotated(angles=[0.0, 30.0])`; on t
 the kind's group, or by `register`.
 """
 
+import copyreg
 import difflib
 import inspect
 import math
@@ -13,14 +14,13 @@ from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import product
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
-from redwood.core.checks import Options, check_types
+from redwood.core.checks import KIND, Options, check_types
 from redwood.core.errors import InvalidOptionError, PinnedOptionError
 from redwood.core.registry import known_names, look_up, names_code, reference_of
 
-_KIND = "kind of parts"
 _PLAIN = (bool, float, int, str)
 _P = TypeVar("_P", bound="type[Part]")
 
@@ -64,6 +64,8 @@ class Part(Sealed):
             value = getattr(self, f.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise InvalidOptionError(f"--{f.name} {value} has to be a finite number.")
+            if isinstance(value, list):
+                setattr(self, f.name, list(value))  # the caller's list may change later
 
     @property
     def text(self) -> str | None:
@@ -113,9 +115,9 @@ class Kind:
             return self._parts[text]
         if text in self.names() or names_code(text):
             found = look_up(self.option, text, {}, self.group, self._is_part)
-            if not self._is_part(found):
+            if not self._is_part(found) or inspect.isabstract(found):
                 raise InvalidOptionError(
-                    f"--{self.option} {text} is no subclass of {self.base.__name__}; name one, or make it one."
+                    f"--{self.option} {text} is no complete subclass of {self.base.__name__}; name one, or make it one."
                 )
             assert isinstance(found, type)
             return found
@@ -144,23 +146,28 @@ class Kind:
             return value
         if isinstance(value, type) and issubclass(value, self.base):
             raise InvalidOptionError(f"--{self.option} needs a part, and {value.__name__} is a class; pass an object.")
-        if isinstance(value, Mapping) and len(value) == 1:
+        if isinstance(value, str):
+            return self.make_with(value, {}, usual)
+        if is_described_part(value):
             ((text, options),) = value.items()
-            return self.make_with(text, options, usual)
-        if not isinstance(value, str):
-            raise InvalidOptionError(
-                f"--{self.option} has to be a name or a {self.base.__name__}, but {value!r} was given."
-            )
-        return self.make_with(value, {}, usual)
+            return self.make_with(str(text), options, usual)
+        raise InvalidOptionError(
+            f"--{self.option} has to be a name, {{name: {{option: value}}}} or an object of {self.base.__name__}, but "
+            f"{value!r} was given."
+        )
 
     def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
         """The part that a text chooses, with some options; see `make`, and `find` for the errors."""
         kept = usual if usual is not None and self.text_of(usual) == text else None
         part = self.find(text) if kept is None else type(kept)
-        unknown = options.keys() - {f.name for f in fields(part)}
+        unknown = options.keys() - {*option_fields(part)}
         if unknown:
             raise InvalidOptionError(f"--{self.option} {text} has no option {min(unknown)}; leave it out.")
-        return part(**options) if kept is None else replace(kept, **options)
+        return part(**self.told(text), **options) if kept is None else replace(kept, **options)
+
+    def told(self, text: str) -> Mapping[str, Any]:
+        """What a part is told of the text that chose it, as arguments; where names are without end, the text itself."""
+        return {}
 
     def text_of(self, part: Part) -> str:
         """What chooses the part on the command line."""
@@ -176,8 +183,8 @@ class Kind:
     def chosen(self, default: str | Part) -> Any:
         """A field that holds a part of this kind."""
         if isinstance(default, str):
-            return field(default=default, metadata={_KIND: self})
-        return field(default_factory=lambda: default, metadata={_KIND: self})
+            return field(default=default, metadata={KIND: self})
+        return field(default_factory=lambda: default, metadata={KIND: self})
 
     def choices(self) -> dict[str, type[Part]]:
         """The parts by name; where names are without end, an example of each class."""
@@ -204,8 +211,8 @@ def _read_kinds(cls: type[Options]) -> dict[str, Kind]:
         # A base without fields of its own, such as a mixin, has those of its bases: only own ones count.
         if name in inspect.get_annotations(base) and "__dataclass_fields__" in vars(base):
             own = vars(base)["__dataclass_fields__"][name].metadata
-            if _KIND in own:
-                found.setdefault(name, own[_KIND])
+            if KIND in own:
+                found.setdefault(name, own[KIND])
     return found
 
 
@@ -287,26 +294,32 @@ def describe(owner: Options, plain: Callable[[object], object]) -> dict[str, obj
     }
 
 
-def flat(described: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+def flat(described: Mapping[str, Any], given: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What `describe` returned, with the options of parts beside those of their owner: as on the command line.
 
     Args:
         described: The description.
-        without: Names of options to leave out; a part is left out with its options.
+        given: Texts of options that are left out, as others take their place. A part of which another one takes the
+            place is left out with its options.
+
+    Raises:
+        InvalidOptionError: If an option stands beside a part and in it.
     """
     options: dict[str, Any] = {}
     for name, value in described.items():
-        if name in without:
-            continue
+        own: dict[str, Any] = {} if given is not None and name in given else {name: value}
         if is_described_part(value):
             ((text, its),) = value.items()
-            options |= {name: text, **flat(its, without)}
-        else:
-            options[name] = value
+            if own or (given is not None and given[name] == text):
+                own = {**({name: text} if own else {}), **flat(its, given)}
+        twice = options.keys() & own.keys()
+        if twice:
+            raise InvalidOptionError(f"--{min(twice)} is set twice, as its part has it, too; set it once.")
+        options |= own
     return options
 
 
-def is_described_part(value: object) -> bool:
+def is_described_part(value: object) -> TypeGuard[Mapping[Any, Mapping[str, Any]]]:
     """Whether a value of a description is a part with options: `{what chooses it: {option: value}}`."""
     return isinstance(value, Mapping) and len(value) == 1 and all(isinstance(its, Mapping) for its in value.values())
 
@@ -330,6 +343,17 @@ def options_from(
             told = {"help": texts.get(name, f"{name} of {function.__name__}")}
             made.append((names.get(name, name), kind, field(default=default, metadata=told)))
     return made
+
+
+def reduced(part: Part, made: type[Part], remade: tuple[Any, ...]) -> tuple[Any, ...]:
+    """For `__reduce__` of a class that a function has made, which pickle does not find.
+
+    Args:
+        part: The part.
+        made: The class.
+        remade: How pickle makes an object of it. A subclass in a file is found, and keeps all that it has.
+    """
+    return remade if type(part) is made else (copyreg.__newobj__, (type(part),), dict(vars(part)))  # type: ignore[attr-defined]
 
 
 def _plain_type(parameter: inspect.Parameter) -> Any:

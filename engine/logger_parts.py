@@ -72,8 +72,8 @@ class _Loggers(Kind):
         return [*PACKAGES]
 
     @override
-    def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
-        return super().make_with(text, {"names": text} | dict(options), usual)
+    def told(self, text: str) -> Mapping[str, Any]:
+        return {"names": text}
 
 
 LOGGERS = _Loggers("logger", Logs, "redwood.loggers")

@@ -5,6 +5,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -201,6 +202,16 @@ def refuse_absent_data(arguments: Sequence[str], *, or_image: bool = False) -> N
 def option_names(arguments: Sequence[str]) -> set[str]:
     """Names of the options among arguments, without dashes."""
     return {argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")}
+
+
+def given_texts(arguments: Sequence[str]) -> dict[str, str]:
+    """The first value that is given to each option, as text; of several times the last one, as for argparse."""
+    given: dict[str, str] = {}
+    for argument, following in pairwise([*arguments, ""]):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            given[name] = value if equals else following
+    return given
 
 
 def refuse_repeated(arguments: Sequence[str]) -> None:

@@ -108,7 +108,7 @@ def _with_file(argv: list[str], parser: argparse.ArgumentParser) -> tuple[argpar
         return chosen, rest, []
     from redwood.experiments import config_file, presets, suites
 
-    given = option_names(argv)
+    given = arguments.given_texts(argv)
     if chosen.config is not None:
         in_file = config_file.read_arguments(Path(chosen.config), given, trusted=chosen.trust)
     elif chosen.preset is not None:
@@ -129,7 +129,9 @@ def _told_of_file(chosen: argparse.Namespace, in_file: Sequence[str]) -> Iterato
             raise
         kind = next(name for name in ("config", "preset", "suite") if getattr(chosen, name) is not None)
         source = f"--{kind} {getattr(chosen, kind)}"
-        raise UsageError(f"{error} It is set by {source}; leave --setting and --method to it.") from None
+        raise UsageError(
+            f"{error} It is set by {source}; leave --setting, --method and the choice of its parts to it."
+        ) from None
 
 
 def _check_names(chosen: argparse.Namespace, rest: list[str]) -> None:
@@ -175,6 +177,12 @@ def resume(argv: list[str]) -> bool:
     arguments.add_launching(parser.add_argument_group("of several runs"))
     parser.add_argument("--compare", metavar="DIR", help="of a bench: compare with an earlier one in this folder")
     given, changes = parser.parse_known_args(argv)
+    for name in sorted(option_names(changes) - MAY_BE_GIVEN):
+        arguments.refuse_old([name])
+        raise UsageError(
+            f"resume goes on with what was started, so that --{name} stays as it is; leave it out. Options that may "
+            f"change: {_listed(MAY_BE_GIVEN)}."
+        )
     known = {f"--{name}": argparse.Action([], name, nargs="*") for name in MAY_BE_GIVEN}
     arguments.refuse_unknown(changes, known | parser._option_string_actions, "the command resume")
     _tell_imports(changes)

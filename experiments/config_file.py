@@ -10,32 +10,19 @@ from redwood.core.errors import RedwoodError
 from redwood.core.files import read_text
 from redwood.core.parts import flat
 from redwood.core.plain_yaml import read_yaml
-from redwood.experiments.arguments import UsageError
+from redwood.experiments.arguments import COMMANDS, UsageError
 from redwood.experiments.trust import refuse_untrusted
 from redwood.settings.config import CONFIG_FORMAT, FORMAT_KEY, refuse_marked
 
-_COMMANDS = (
-    "bench",
-    "compare",
-    "resume",
-    "predict",
-    "extend",
-    "export",
-    "report",
-    "list",
-    "presets",
-    "version",
-    "help",
-)
-NOT_IN_FILES = ("config", "preset", "suite", "trust", "json", *_COMMANDS)
+NOT_IN_FILES = ("config", "preset", "suite", "trust", "version", "help", *COMMANDS)
 
 
-def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:
+def read_arguments(path: Path, given: Mapping[str, str], *, trusted: bool) -> list[str]:
     """The options of a file as command-line arguments.
 
     Args:
         path: The file.
-        given: Names of the options on the command line, which override the file.
+        given: Texts of the options on the command line, which override the file.
         trusted: Whether code that the file names may be run.
 
     Raises:
@@ -47,7 +34,7 @@ def read_arguments(path: Path, given: set[str], *, trusted: bool) -> list[str]:
             f"{path} is of a run that goes on from the one in {config['extends']}, which options alone cannot start; "
             f"give extend {config['extends']} --dataset {flat(config).get('dataset')}."
         )
-    own = flat(config, without=given)
+    own = flat(config, given)
     refuse_marked(own, path)
     if not trusted:
         refuse_untrusted(own, path, "--config")

@@ -6,10 +6,9 @@ comments of fields are read by simple-parsing.
 
 import argparse
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
-from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,7 +19,14 @@ from simple_parsing.wrappers.field_wrapper import FieldWrapper
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import Kind, all_options, check_suitable, kinds_of, option_fields, owners_of, usual_part
 from redwood.engine.run import Run
-from redwood.experiments.arguments import OneSentenceParser, UsageError, add_selection, program, refuse_unknown
+from redwood.experiments.arguments import (
+    OneSentenceParser,
+    UsageError,
+    add_selection,
+    given_texts,
+    program,
+    refuse_unknown,
+)
 from redwood.experiments.pairs import Pair
 from redwood.methods.base import Method
 from redwood.settings.base import Setting
@@ -90,21 +96,11 @@ def choose(cls: type[Any], given: Mapping[str, str], title: str = "", text: str 
     parts = {}
     for name, kind in kinds_of(cls).items():
         default = getattr(usual, name) if usual is not None else usual_part(kind, cls, name)
-        chosen = given.get(name) or kind.text_of(default)
+        chosen = given.get(name, kind.text_of(default))
         keeps = chosen == kind.text_of(default)
         part = type(default) if keeps else kind.find(chosen)
         parts[name] = choose(part, given, f"--{name} {chosen}", chosen, default if keeps else None)
     return Chosen(cls, title or cls.__name__, parts, text, usual)
-
-
-def given_texts(arguments: Sequence[str]) -> dict[str, str]:
-    """The first value that is given to each option, as text; of several times the last one, as for argparse."""
-    given: dict[str, str] = {}
-    for argument, following in pairwise([*arguments, ""]):
-        if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            given[name] = value if equals else following
-    return given
 
 
 def make_parser(pair: Pair, arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -230,13 +226,17 @@ def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
         for action in make_parser(pair, arguments)._actions
         for option in action.option_strings
     }
-    whose = str(pairs[0]) if len(pairs) == 1 else "any of these pairs"
+    refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs", owners_under(some))
+
+
+def owners_under(pairs: Iterable[Pair]) -> Callable[[str], list[str]]:
+    """What tells, of an option by its name, which parts of some pairs have it: `--stream rotated`."""
+    classes = dict.fromkeys((cls, pair.load()[0]) for pair in pairs for cls in (*pair.load(), Run))
 
     def owners(option: str) -> list[str]:
-        classes = dict.fromkeys((cls, pair.load()[0]) for pair in some for cls in (*pair.load(), Run))
         return list(dict.fromkeys(owner for cls, setting in classes for owner in owners_of(option, cls, setting)))
 
-    refuse_unknown(arguments, known, whose, owners)
+    return owners
 
 
 def parse_pairs(pairs: list[Pair], arguments: list[str]) -> list[Options | RedwoodError]:

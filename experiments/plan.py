@@ -13,10 +13,10 @@ from redwood.core.imports import allow
 from redwood.core.parts import flat, option_fields
 from redwood.core.schema import ListOf, Number, Record, Text
 from redwood.engine.folder import RunFolder
-from redwood.experiments.arguments import MOST_RUNS, UsageError, option_names
+from redwood.experiments.arguments import MOST_RUNS, UsageError, given_texts, option_names
 from redwood.experiments.jobs import CLASS_ORDER_SEED, Job
 from redwood.experiments.launchers.resources import resources_needed
-from redwood.experiments.options import Options, choose, given_texts
+from redwood.experiments.options import Options, choose
 from redwood.experiments.pairs import Pair
 from redwood.experiments.plan_file import read_plan, write_plan
 from redwood.experiments.runner import label_of, refuse_other_results

@@ -17,7 +17,7 @@ from redwood.engine.launched import is_first_process, launched_processes
 from redwood.engine.names import short_name
 from redwood.engine.run import Run
 from redwood.engine.signals import Stopped
-from redwood.experiments.arguments import UsageError, option_names
+from redwood.experiments.arguments import UsageError, given_texts
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, parse_options
 from redwood.experiments.pairs import Pair
@@ -163,8 +163,8 @@ def resume_run(folder: Path, console: Console, changes: Sequence[str] = (), *, t
     if not trusted:
         refuse_untrusted(flat(config), folder / "config.yaml", "resume")
     pair = Pair(setting, method)
-    left_out = {"setting", "method", "extends", *option_names(changes)}
-    arguments = [*as_arguments(flat(config, without=left_out)), *changes]
+    given = dict.fromkeys(("setting", "method", "extends"), "") | given_texts(changes)
+    arguments = [*as_arguments(flat(config, given)), *changes]
     check_arguments([pair], arguments)
     options = parse_options(pair, arguments)
     if "extends" in config:

@@ -7,9 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from redwood.core.errors import RedwoodError
 from redwood.core.parts import option_fields
 from redwood.experiments.arguments import UsageError, option_names, refuse_unknown
-from redwood.experiments.options import parse_options, parser_and_roots
+from redwood.experiments.options import make_parser, owners_under, parse_options, parser_and_roots
 from redwood.experiments.pairs import Pair
-from redwood.experiments.sweeps.space import Choices, Range, Space, Written, as_arguments, parse_parameter, size_of
+from redwood.experiments.sweeps.space import (
+    Choices,
+    Range,
+    Space,
+    Value,
+    Written,
+    as_arguments,
+    parse_parameter,
+    size_of,
+)
 
 # Options of settings that leave the task as it is; scores under others cannot be compared.
 _COMPARABLE = ("batch_size", "passes")
@@ -32,7 +41,7 @@ def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Writt
     actions, roots = _known(pair, arguments, written)
     space: dict[str, Range | Choices] = {}
     for name, values in written.items():
-        refuse_unknown([f"--{name}"], actions, str(pair))
+        refuse_unknown([f"--{name}"], actions, str(pair), owners_under([pair]))
         action = actions[f"--{name}"]
         _refuse_unsuitable(name, roots.get(action.dest), pair)
         _refuse_twice(name, action, actions, [*option_names(arguments), *space])
@@ -40,6 +49,13 @@ def make_space(pair: Pair, arguments: Sequence[str], written: Mapping[str, Writt
     for name in space:
         _refuse_values(pair, arguments, space, name)
     return space
+
+
+def used(pair: Pair, arguments: Sequence[str], parameters: Mapping[str, Value]) -> dict[str, Value]:
+    """The swept options that a trial has: an option of a part counts where the part is chosen."""
+    parser = make_parser(pair, [*arguments, *as_arguments(parameters)])
+    known = {option for action in parser._actions for option in action.option_strings}
+    return {name: value for name, value in parameters.items() if f"--{name}" in known}
 
 
 def count_trials(space: Space, wanted: int | None) -> int:

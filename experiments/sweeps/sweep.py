@@ -35,7 +35,7 @@ from redwood.experiments.runner import (
     refuse_other_results,
     refuse_used,
 )
-from redwood.experiments.sweeps.checks import count_trials, make_space
+from redwood.experiments.sweeps.checks import count_trials, make_space, used
 from redwood.experiments.sweeps.plan import (
     ALL_TASKS,
     BEST,
@@ -243,7 +243,7 @@ class _Sweep:
         told = f"trial {best.number} is the best: {show_values(best.parameters)}; it is run afresh, with tests"
         self._console.print(Text(told, style="bold"), soft_wrap=True)
         if not is_comparison(folder):
-            arguments = [*plan.arguments, *as_arguments(best.parameters)]
+            arguments = [*plan.arguments, *as_arguments(used(plan.pair, plan.arguments, best.parameters))]
             ComparisonPlan(folder, [plan.pair], arguments, plan.n_seeds, plan.n_orders, summary.cost).save()
         try:
             succeeded = resume_comparison(folder, self._console, self._how, trusted=True, table=self._table)

@@ -10,6 +10,7 @@ from redwood.core.errors import RedwoodError
 from redwood.engine.checkpoints import read_checkpoint
 from redwood.engine.tuning import Trial
 from redwood.experiments.jobs import Failure, Job
+from redwood.experiments.sweeps.checks import used
 from redwood.experiments.sweeps.plan import FLOPS, SCORE, SweepPlan
 from redwood.experiments.sweeps.space import as_arguments, show_values
 from redwood.experiments.sweeps.study import COMPLETE, FAILED, PRUNED, Ending, Tried
@@ -32,7 +33,7 @@ def make_job(plan: SweepPlan, tried: Tried, earlier: Sequence[Tried], *, seed: i
     bars = bars_of(earlier, plan.phases, lower_is_better=plan.lower_is_better) if plan.objectives == [SCORE] else ()
     return Job(
         plan.pair,
-        (*plan.trial_arguments, *as_arguments(tried.parameters)),
+        (*plan.trial_arguments, *as_arguments(used(plan.pair, plan.trial_arguments, tried.parameters))),
         seed,
         plan.folder / FOLDER / f"{tried.number:03d}",
         width=width,

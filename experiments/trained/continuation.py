@@ -1,7 +1,7 @@
 """A run that goes on from a saved one: where its tasks begin, and what its method starts with."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -62,9 +62,9 @@ def pair_of(config: Mapping[str, object]) -> Pair:
     return Pair(str(config["setting"]), str(config["method"]))
 
 
-def plain_options(saved: SavedRun, without: Collection[str] = ()) -> dict[str, Any]:
-    """The options of a run, but for the setting, the method, those that were given from Python, and some more."""
-    own = flat(saved.config, without={"setting", "method", "extends", *without})
+def plain_options(saved: SavedRun, given: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The options of a run, but for the setting, the method, those from Python, and those that are given anew."""
+    own = flat(saved.config, dict.fromkeys(("setting", "method", "extends"), "") | dict(given or {}))
     return {name: value for name, value in own.items() if not is_marked(value)}
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import all_options, kinds_of
+from redwood.core.parts import all_options, flat, kinds_of
 from redwood.engine.terminal import Terminal
-from redwood.experiments.arguments import UsageError, option_names
+from redwood.experiments.arguments import UsageError, given_texts
 from redwood.experiments.config_file import as_arguments, load_config
 from redwood.experiments.options import Options, check_arguments, pair_help, parse_options
 from redwood.experiments.runner import run_pair
@@ -22,7 +22,9 @@ from redwood.settings.data.dataset import Dataset
 
 def extended_help(config: Path) -> str:
     """The options of the pair whose run a `config.yaml` describes."""
-    return pair_help(pair_of(load_config(config, of_run=True)))
+    saved = load_config(config, of_run=True)
+    own = flat(saved, dict.fromkeys(("setting", "method", "extends"), ""))
+    return pair_help(pair_of(saved), as_arguments({n: value for n, value in own.items() if not is_marked(value)}))
 
 
 def extend(folder: Path, arguments: Sequence[str], *, trusted: bool) -> None:
@@ -57,16 +59,17 @@ def extended_options(
     if not trusted:
         refuse_untrusted(saved.options, folder / "config.yaml", "extend")
     refuse_missing(saved, given or {})
-    named = option_names(arguments)
-    if dataset is None and not named & {"dataset", "stream"}:
+    named = given_texts(arguments)
+    if dataset is None and not named.keys() & {"dataset", "stream"}:
         raise UsageError("extend learns from further data; name it by --dataset.")
     pair = pair_of(saved.config)
     new = options_of_the_data(pair.load()[0])
-    earlier = plain_options(saved, without=named - {"dataset"})  # tables of one form share their columns
+    # Tables of one form share their columns.
+    earlier = plain_options(saved, {name: text for name, text in named.items() if name != "dataset"})
     kept = {name: value for name, value in earlier.items() if name not in new}
     if "stream" in named and "dataset" not in named and not is_marked(saved.options.get("dataset")):
         kept["dataset"] = saved.options["dataset"]  # its transforms make further tasks
-    check_arguments([pair], list(arguments))
+    check_arguments([pair], [*as_arguments(kept), *arguments])
     options = parse_options(pair, [*as_arguments(kept), *arguments])
     for name, value in (given or {}).items():
         setattr(options.method, name, value)

@@ -202,10 +202,8 @@ class _Models(Kind):
         return GivenNetwork(value) if isinstance(value, nn.Module) else super().make(value, usual)
 
     @override
-    def make_with(self, text: str, options: Any, usual: Part | None = None) -> Part:
-        part = self.find(text)
-        named = {"name": text} if issubclass(part, Network) else {}
-        return super().make_with(text, named | dict(options), usual)
+    def told(self, text: str) -> Mapping[str, Any]:
+        return {"name": text} if issubclass(self.find(text), Network) else {}
 
 
 MODELS = _Models("model", NetworkPart, "redwood.models")

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from redwood.buffers import POLICIES, SAMPLERS, SHARED
 from redwood.core.errors import InvalidOptionError
-from redwood.core.parts import Kind, Part, options_from
+from redwood.core.parts import Kind, Part, options_from, reduced
 
 # Arguments that a policy and a sampler may both have get names of their own.
 _RENAMED = {"mir": {"candidates": "mir_candidates"}}
@@ -70,7 +70,11 @@ def _part_of(option: str, name: str) -> type[BufferComponent]:
     namespace = {
         "__module__": __name__,
         "__doc__": (maker.__doc__ or "").partition("\n")[0],
-        "__reduce__": lambda part: (_remade, (option, name, {f.name: getattr(part, f.name) for f in fields(part)})),
+        "__reduce__": lambda part: reduced(
+            part,
+            _part_of(option, name),
+            (_remade, (option, name, {f.name: getattr(part, f.name) for f in fields(part)})),
+        ),
         "maker": maker,
         "chosen_by": f"--{option} {name}",
         "argument_names": {new: old for old, new in renamed.items()},

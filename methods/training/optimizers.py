@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from redwood.core.errors import InvalidOptionError, reason_of
-from redwood.core.parts import Kind, Part, options_from
+from redwood.core.parts import Kind, Part, options_from, reduced
 from redwood.methods.training.schedules import ConstantRate, Moment
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class OptimizerPart(Part):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not hasattr(self, "maker"):
+            raise InvalidOptionError(f"--optimizer {type(self).__name__} has no maker; name the optimizer there.")
         if all(getattr(self, f.name) == f.default for f in fields(self)):
             return  # nothing is left to refuse, and a process's first optimizer loads torch's compiler for a second
         trial = nn.Parameter(torch.ones(2, 2))
@@ -113,7 +115,7 @@ def _of_torch(name: str) -> type[OptimizerPart]:
     namespace = {
         "__module__": __name__,
         "__doc__": f"`torch.optim.{maker.__name__}`.",
-        "__reduce__": lambda part: (_remade, (name, part.arguments())),
+        "__reduce__": lambda part: reduced(part, _of_torch(name), (_remade, (name, part.arguments()))),
         "maker": maker,
         "argument_names": {new: old for old, new in renamed.items()},
     }

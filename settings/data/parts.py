@@ -193,6 +193,8 @@ class _Datasets(Kind):
 
     @override
     def find(self, text: str) -> type[Part]:
+        if not text.strip():
+            raise InvalidOptionError("--dataset is empty; name a data set, a file or a folder.")
         parts = [part.strip() for part in text.lower().split(",")]
         if text.startswith("hf:"):
             return HuggingFace
@@ -214,8 +216,8 @@ class _Datasets(Kind):
         return made.get(kind, DataSource)(source)
 
     @override
-    def make_with(self, text: str, options: Mapping[str, Any], usual: Part | None = None) -> Part:
-        return super().make_with(text, {"source": text, **options}, usual)
+    def told(self, text: str) -> Mapping[str, Any]:
+        return {"source": text}
 
 
 DATA = _Datasets("dataset", DataSource, "redwood.datasets")

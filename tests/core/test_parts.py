@@ -1,12 +1,13 @@
 """Parts: what chooses them, their options on the command line and in files, and those of other packages."""
 
+import copy
 import dataclasses
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -16,14 +17,14 @@ from redwood.core import registry
 from redwood.core.errors import InvalidOptionError, RedwoodError
 from redwood.core.parts import Kind, Part, all_options, flat, kinds_of, option_fields
 from redwood.engine.run import Run
-from redwood.experiments.arguments import selection_names
-from redwood.experiments.config_file import as_arguments
+from redwood.experiments.arguments import given_texts, selection_names
+from redwood.experiments.config_file import as_arguments, read_arguments
 from redwood.experiments.options import check_arguments, parse_options
 from redwood.experiments.pairs import Pair
 from redwood.methods import METHODS, Finetune, get_method
 from redwood.methods.replay.rehearsal import Rehearsal
-from redwood.methods.training.optimizers import Adam, Sgd
-from redwood.settings import SETTINGS, ClassIncrementalSetting, get_setting
+from redwood.methods.training.optimizers import Adam, OptimizerPart, Sgd
+from redwood.settings import SETTINGS, ClassIncrementalSetting, Rotated, get_setting
 from redwood.settings.base import why_not_applicable
 from redwood.settings.config import describe_options
 from tests.cli.command import assert_one_sentence
@@ -209,6 +210,103 @@ class TestOnTheCommandLine:
             shown[setting] = capsys.readouterr().out
         assert "--query_rule" in shown["label_budget"] and "--query_rule" not in shown["class_incremental"]
         assert "--nesterov" in shown["label_budget"] and "--betas" not in shown["label_budget"]
+
+
+class TestFilesAndCommands:
+    PAIR = ("--setting", "domain_incremental", "--method", "finetune")
+
+    def read(self, path: Path, *arguments: str) -> Any:
+        own = read_arguments(path, given_texts(arguments), trusted=False)
+        return parse_options(Pair("domain_incremental", "finetune"), [*own, *arguments])
+
+    def test_what_is_chosen_again_keeps_the_options_of_a_file_and_another_part_drops_them(self, tmp_path: Path) -> None:
+        file = tmp_path / "nested.yaml"
+        file.write_text(yaml.safe_dump({"optimizer": {"adam": {"betas": [0.5, 0.75]}}, "lr": 0.5}))
+        assert self.read(file).method.optimizer == Adam(betas=(0.5, 0.75))
+        assert self.read(file, "--optimizer", "adam").method.optimizer == Adam(betas=(0.5, 0.75))
+        assert self.read(file, "--optimizer=sgd").method.optimizer == Sgd()
+        assert self.read(file, "--betas", "0", "0.5").method.optimizer == Adam(betas=(0.0, 0.5))
+
+    def test_an_option_beside_a_part_and_in_it(self, tmp_path: Path) -> None:
+        file = tmp_path / "twice.yaml"
+        file.write_text(yaml.safe_dump({"weight_decay": 0.1, "optimizer": {"adam": {"weight_decay": 0.2}}}))
+        with pytest.raises(InvalidOptionError, match="--weight_decay is set twice, as its part has it, too"):
+            self.read(file)
+
+    @pytest.mark.parametrize("option", ["optimizer", "stream", "dataset"])
+    def test_an_empty_text_chooses_nothing(self, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main([*self.PAIR, f"--{option}="]) == 2
+        told = capsys.readouterr().err
+        assert_one_sentence(told)
+        assert f"--{option} " in told
+
+    def test_a_sweep_over_parts_with_options_of_their_own(self, tmp_path: Path) -> None:
+        quick = ["--nb_tasks", "2", "--passes", "1", "--quiet", "--accelerator", "cpu", "--launcher", "here"]
+        swept = [
+            "sweep",
+            "momentum=0.5,0.9",
+            "optimizer=adam,sgd",
+            *self.PAIR,
+            *quick,
+            "--lr",
+            "0.002",
+            "--trials",
+            "4",
+        ]
+        assert main([*swept, "--run_dir", str(tmp_path / "sweep")]) == 0
+        assert (tmp_path / "sweep" / "best").is_dir()
+
+
+class TestObjects:
+    def test_a_subclass_of_a_library_s_part_is_copied_as_it_is(self) -> None:
+        made = copy.deepcopy(Finetune(optimizer=Gentle(betas=(0.5, 0.75)))).optimizer
+        assert type(made) is Gentle and made == Gentle(betas=(0.5, 0.75)) == pickle.loads(pickle.dumps(made))
+
+    def test_a_list_that_changes_later(self) -> None:
+        angles = [0.0, 30.0]
+        part = Rotated(angles=angles)
+        angles.append(60.0)
+        assert part.angles == [0.0, 30.0]
+
+    @pytest.mark.parametrize(
+        ("option", "value", "sentence"),
+        [
+            ("optimizer", {"adam": {"betas": (0.5, 0.9, 0.9)}}, "--betas has to be 2 numbers"),
+            ("optimizer", {"adam": None}, "--optimizer has to be a name"),
+            ("optimizer", {3: {}}, "--optimizer 3 is unknown"),
+            ("model", {"mlp": {"name": "resnet18"}}, "--model mlp has no option name; leave it out"),
+            ("optimizer", OptimizerPart, "--optimizer needs a part"),
+        ],
+    )
+    def test_values_that_are_no_part(self, option: str, value: object, sentence: str) -> None:
+        with pytest.raises(InvalidOptionError, match=sentence):
+            Finetune(**{option: value})
+
+    def test_parts_that_cannot_be_made(self) -> None:
+        with pytest.raises(InvalidOptionError, match="OptimizerPart has no maker"):
+            OptimizerPart()
+        with pytest.raises(RedwoodError, match="is no complete subclass of StreamPart"):
+            get_setting("continual")(stream="redwood.settings.streams.cuts:OfOneDataSet")
+
+    def test_an_option_that_a_method_has_no_use_for(self) -> None:
+        @dataclass
+        class Own(Finetune):
+            unused_options: ClassVar[Mapping[str, str]] = {"optimizer": "which has its own"}
+
+        assert Own().optimizer == Sgd()
+        with pytest.raises(InvalidOptionError, match=r"--optimizer adam does not go with .*, which has its own"):
+            Own(optimizer="adam")
+
+
+@dataclass
+class Gentle(Adam):  # type: ignore[misc]
+    """A part of a user."""
+
+    eps: float = 1e-4  # added to the denominator of a step
+    extra: int = 3  # an option of its own
+
+    def arguments(self) -> dict[str, Any]:
+        return {name: value for name, value in super().arguments().items() if name != "extra"}
 
 
 SPIRAL = """
