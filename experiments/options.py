@@ -215,15 +215,15 @@ def parse_options(pair: Pair, arguments: Sequence[str]) -> Options:
     return Options(setting, method, run)
 
 
-def check_arguments(pairs: list[Pair], arguments: list[str]) -> None:
-    """Raise `UsageError` for the first argument that no pair takes."""
+def check_arguments(pairs: list[Pair], arguments: list[str], beside: Sequence[str] = ()) -> None:
+    """Raise `UsageError` for the first argument that no pair takes; parts may be chosen `beside` the arguments, too."""
     by_setting, by_method = ({getattr(pair, part): pair for pair in pairs} for part in ("setting", "method"))
     # A pair has the options of its two classes: some pairs with all of the classes have all of the options.
     some = dict.fromkeys((*by_setting.values(), *by_method.values()))
     known = {
         option: action
         for pair in some
-        for action in make_parser(pair, arguments)._actions
+        for action in make_parser(pair, [*beside, *arguments])._actions
         for option in action.option_strings
     }
     refuse_unknown(arguments, known, str(pairs[0]) if len(pairs) == 1 else "any of these pairs", owners_under(some))

@@ -69,7 +69,7 @@ def extended_options(
     kept = {name: value for name, value in earlier.items() if name not in new}
     if "stream" in named and "dataset" not in named and not is_marked(saved.options.get("dataset")):
         kept["dataset"] = saved.options["dataset"]  # its transforms make further tasks
-    check_arguments([pair], [*as_arguments(kept), *arguments])
+    check_arguments([pair], list(arguments), beside=as_arguments(kept))
     options = parse_options(pair, [*as_arguments(kept), *arguments])
     for name, value in (given or {}).items():
         setattr(options.method, name, value)

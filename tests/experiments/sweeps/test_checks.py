@@ -36,7 +36,7 @@ def test_a_value_may_need_another_swept_option():
         ("method", "a,b", [], "as --method says what is run"),
         ("lr", "-1..1", [], "sweep lr has a value that cannot be used: --lr -1.0 has to be greater than 0"),
         ("buffer_policy", "reservoir,foo", [], "a value that cannot be used: --buffer_policy foo is unknown; choose"),
-        ("milestones", "0.5,0.7", [], "There is no option --milestones"),
+        ("milestones", "0.5,0.7", [], "--milestones belongs to --lr_schedule milestones; add that"),
         ("lr", "1..2", ["--lr", "0.1"], "--lr is given, and swept by sweep lr; leave one of them out"),
         ("async", "true,false", ["--asynchronous"], "--asynchronous is given, and swept by sweep async"),
     ],

@@ -105,13 +105,13 @@ class TestTrial:
 
 class TestJob:
     def test_options(self):
-        job = make_job(PLAN, Tried(7, {"lr": 0.25, "kind": "a"}), EARLIER, seed=3, width=2)
+        job = make_job(PLAN, Tried(7, {"lr": 0.25, "optimizer": "adam", "momentum": 0.5}), EARLIER, seed=3, width=2)
         assert job.folder == Path("swept/trials/007")
         assert (job.seed, job.width, job.group) == (3, 2, "swept")
-        assert job.label == "trial 7, lr=0.25, kind=a"
+        assert job.label == "trial 7, lr=0.25, optimizer=adam, momentum=0.5"
         assert job.trial == Trial(3, pytest.approx((0.9, 0.2)))
         shared = ["--passes", "1", "--eval_tasks", "seen", "--validation=0.1", "--eval_tasks=none"]
-        assert list(job.arguments) == [*shared, "--lr=0.25", "--kind=a"]
+        assert list(job.arguments) == [*shared, "--lr=0.25", "--optimizer=adam"]  # adam has no momentum
 
     def test_with_two_objectives_none_ends_early(self):
         assert make_job(BOTH, Tried(7, {"lr": 0.25}), EARLIER, seed=3, width=2).trial == Trial(3)
