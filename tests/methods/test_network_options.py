@@ -43,7 +43,8 @@ def options(weights: str, trainable: str = "all") -> dict[str, Any]:
 def frozen(method: Any) -> dict[str, torch.Tensor]:
     state = method.network.state_dict()
     learned = {name for name, p in method.network.named_parameters() if p.requires_grad}
-    return {name: state[name].clone() for name in state if name not in learned}
+    # What a mixture keeps beside its networks is learned, too, without gradients.
+    return {name: state[name].clone() for name in state if name not in learned and "." in name}
 
 
 # One of each way to look at the weights of a network.
