@@ -22,7 +22,7 @@ from redwood.settings.data.table import ENTRY_POINTS as DATASET_GROUP
 
 # Options whose texts are no references: columns, labels, and paths. Of an option that is not here, none is forgotten:
 # it is refused what looks like code.
-TEXTS = {"project", "group", "target_column", "task_column", "time_column", "slices", "extends"} | {
+TEXTS = {"project", "target_column", "task_column", "time_column", "slices", "extends"} | {
     *("data_dir", "buffer_dir", "run_dir", "library", "reference", "weights", "backbone_weights"),
     *("stream_file", "concepts"),
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from redwood.core.errors import RedwoodError
 from redwood.core.files import read_json, write_json
+from redwood.core.parts import flat
 from redwood.core.schema import Anything, ListOf, MapOf, Number, Record, Text, check
 from redwood.experiments.arguments import MOST_RUNS, UsageError, selection_names
 from redwood.experiments.config_file import as_arguments, load_entries
@@ -62,7 +63,7 @@ class Bench:
         name: Its name, which names files, too.
         setting: Key of the setting.
         method: Key of the method.
-        options: Options of setting, method and run, by name.
+        options: Options of setting, method and run, by name; those of parts stand beside the others.
         seeds: Number of runs, with the seeds 0, 1, ...
         weight: Its weight in both scores.
         tags: Words by which some benches of a suite are selected.
@@ -217,7 +218,8 @@ def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[s
     base = _inherited(parent, content, given, (*below, name))
     for key in ("options", "expect"):
         if key in base:
-            entry[key] = base[key] | entry.get(key, {})
+            own = entry.get(key, {})
+            entry[key] = {name: value for name, value in base[key].items() if name not in flat(own)} | own
     base.pop("enabled", None)
     return base | entry
 
@@ -228,7 +230,8 @@ def _bench(name: str, entry: Mapping[str, Any], source: Path, option: str = "ben
             raise UsageError(f"{option} {source}: {name} has no {key}; add one.")
     if not isinstance(entry.get("enabled", True), bool):
         raise UsageError(f"{option} {source}: enabled of {name} has to be true or false.")
-    taken = [option for option in (*_TAKEN, *selection_names()) if option in entry.get("options", {})]
+    options = flat(entry.get("options", {}))
+    taken = [option for option in (*_TAKEN, *selection_names()) if option in options]
     if taken:
         raise UsageError(f"{option} {source}: {name} sets the option {taken[0]}, which is no option of a bench's runs.")
     for metric, (low, high) in entry.get("expect", {}).items():
@@ -242,7 +245,7 @@ def _bench(name: str, entry: Mapping[str, Any], source: Path, option: str = "ben
         name,
         entry["setting"],
         entry["method"],
-        dict(entry.get("options", {})),
+        options,
         entry.get("seeds", 1),
         float(entry.get("weight", 1)),
         tuple(entry.get("tags", ())),

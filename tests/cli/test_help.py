@@ -10,7 +10,7 @@ import pytest
 
 from redwood import __version__
 from redwood.cli import main
-from redwood.core.parts import option_fields, parts_of
+from redwood.core.parts import kinds_of, option_fields, parts_of
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
 from redwood.methods import METHODS, get_method
@@ -134,9 +134,18 @@ class TestPair:
 
     def test_help_and_default_of_each(self, capsys):
         text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help")
-        options = shown_options(text)
+        options = {name: " ".join(line.split()) for name, line in shown_options(text).items()}
         for name in options.keys() - SELECTION:
             assert text.count(f"\n  --{name} ") == 1
+        made = parse_options(Pair("class_incremental", "ewc"), [])
+        roots = [made.setting, made.method, made.run]
+        for owner in [*roots, *(part for root in roots for part in parts_of(root))]:
+            kinds = kinds_of(type(owner))
+            for name in options.keys() & option_fields(type(owner)):
+                default = getattr(owner, name)
+                told = kinds[name].text_of(default) if name in kinds else default
+                in_words = "(default" in options[name] or default in (None, "", [], ())
+                assert in_words or options[name].endswith(f" [{told}]"), options[name]
         assert options["lr"].split() == ["--lr", "float", "learning", "rate", "[0.05]"]
         assert options["passes"].split()[-4:] == ["20;", "online", "settings:", "1)"]
         assert "no_op" not in text and "%(" not in text

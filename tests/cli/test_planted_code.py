@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 
 from redwood.core.errors import RedwoodError
 from redwood.core.imports import allow, may_import, only
+from redwood.core.parts import kinds_of, option_fields
 from redwood.core.registry import load_users_module, load_users_object, look_up
 from redwood.engine.run import Run
 from redwood.experiments.pairs import Pair
@@ -64,7 +65,7 @@ SMALL: dict[bool, dict[str, Any]] = {False: {"passes": 1}, True: {"steps_per_tas
 
 @functools.cache
 def fields() -> dict[str, dict[str, Any]]:
-    """Each field of each setting, each method and a run, and a quick run that has it: options are looked at by name."""
+    """Each option of each setting, method and run, and a quick run that has it: options are looked at by name."""
     found: dict[str, dict[str, Any]] = {}
     pairs = [("traditional", "random"), *((key, "random") for key in SETTINGS)]
     keys = {get_setting(key): key for key in SETTINGS}
@@ -79,7 +80,19 @@ def fields() -> dict[str, dict[str, Any]]:
             *(f.name for c in of_pair for f in dataclasses.fields(c)),
         ):
             found.setdefault(name, options)
+        for cls in of_pair:
+            for name, chosen in of_parts(cls, of_pair[1]):
+                found.setdefault(name, options | chosen)
     return found
+
+
+def of_parts(cls: type, setting: type) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each option of the parts that a class may choose under a setting, and what chooses the part."""
+    for name, kind in kinds_of(cls).items():
+        for choice, part in kind.choices().items():
+            if part.why_unsuitable(setting) is None:
+                yield from ((option, {name: choice}) for option in option_fields(part))
+                yield from ((option, {name: choice} | chosen) for option, chosen in of_parts(part, setting))
 
 
 @pytest.fixture
@@ -208,6 +221,24 @@ class TestNothingIsRun:
     def test_in_each_field_in_each_form(self, file, form, stranger):
         self.check(file, fields(), [form], stranger)
 
+    @pytest.mark.parametrize("file", [config, run, suite, bench, stored_bench])
+    def test_where_parts_are_nested(self, file, stranger):
+        """What chooses a part is a key there, and parts stand inside parts."""
+        own = value("FILE.py:Own", stranger)
+        nested = [{name: {own: {"momentum": 0.5}}} for name in ("dataset", "stream", "model", "optimizer")]
+        nested += [
+            {"model": {"mlp": {"trainable": {own: {"lora_rank": 2}}}}},
+            {"model": {"mlp": {"trainable": own}}},
+            {"stream": {"tasks": {"dataset": own}}},
+            {"stream": {"tasks": {"stream_file": value("LIST.yaml", stranger)}}},
+        ]
+        for number, options in enumerate(nested):
+            folder = stranger / str(number)
+            folder.mkdir()
+            code, said = call(file(folder, {"setting": "class_incremental", "method": "finetune"} | options))
+            assert code == 2 and "Traceback" not in said and "--trust" in said, (options, said)
+            assert not (stranger / "executed").exists(), (options, said)
+
     @pytest.mark.parametrize("option", ["stream_file", "concepts"])
     @pytest.mark.parametrize("file", [config, run])
     def test_in_a_file_that_a_file_names(self, option, file, stranger):
@@ -221,6 +252,11 @@ class TestNothingIsRun:
         code, said = call(file(folder, {"setting": "task_incremental", "method": "random"} | named))
         assert code == 2 and "planted.py:data is code that" in said and "--trust" in said
         assert not (stranger / "executed").exists()
+
+
+def test_each_exemption_is_of_an_option():
+    """`extends` stands in the file of a run alone."""
+    assert TEXTS - fields().keys() == {"extends"}
 
 
 def test_planted_code_is_run_if_it_is_trusted(stranger):

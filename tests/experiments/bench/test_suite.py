@@ -42,6 +42,29 @@ def test_entries_inherit(tmp_path):
     assert (two.weight, two.tags, two.arguments) == (3, ("slow",), ["--passes=1", "--nb_tasks=2"])
 
 
+@pytest.mark.parametrize(
+    ("own", "options"),
+    [
+        ({}, {"passes": 1, "optimizer": "sgd", "momentum": 0.9}),
+        ({"momentum": 0.5}, {"passes": 1, "optimizer": "sgd", "momentum": 0.5}),
+        ({"optimizer": "adam"}, {"passes": 1, "optimizer": "adam"}),
+        ({"optimizer": {"adam": {"eps": 0.1}}}, {"passes": 1, "optimizer": "adam", "eps": 0.1}),
+    ],
+)
+def test_parts_may_be_nested_as_in_the_file_of_a_run(own, options, tmp_path):
+    """A part of one's own replaces an inherited one, with the options of that."""
+    shared = {"passes": 1, "optimizer": {"sgd": {"momentum": 0.9}}}
+    one = {"inherits": "_shared", "setting": "continual", "method": "ewc", "options": own}
+    suite = read_suite(written(tmp_path, {"_shared": {"options": shared}, "one": one}))
+    assert suite.benches[0].options == options
+
+
+def test_an_option_of_a_run_is_refused_where_it_is_nested(tmp_path):
+    one = {"setting": "continual", "method": "ewc", "options": {"wandb": {"offline": {"project": "a"}}}}
+    with pytest.raises(UsageError, match="one sets the option wandb, which is no option of a bench's runs"):
+        read_suite(written(tmp_path, {"one": one}))
+
+
 def test_only_the_bench_that_is_switched_off_is_left_out(tmp_path):
     suite = SUITE | {"child": {"inherits": "off", "method": "mas"}}
     assert [bench.name for bench in read_suite(written(tmp_path, suite)).benches] == ["one", "two", "child"]
