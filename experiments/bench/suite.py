@@ -216,12 +216,18 @@ def _inherited(name: str, content: Mapping[str, Any], given: str, below: tuple[s
         problem = "inherits from itself" if parent in content else f"inherits {parent}, which is not there"
         raise UsageError(f"{given}: {name} {problem}; correct its line `inherits`.")
     base = _inherited(parent, content, given, (*below, name))
-    for key in ("options", "expect"):
-        if key in base:
-            own = entry.get(key, {})
-            entry[key] = {name: value for name, value in base[key].items() if name not in flat(own)} | own
     base.pop("enabled", None)
-    return base | entry
+    return base | entry | {key: _merged(name, content, key) for key in ("options", "expect") if key in base}
+
+
+def _merged(name: str, content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The options or the expectations of an entry and of all that it inherits from; those of the nearest one count."""
+    merged: dict[str, Any] = {}
+    parent: str | None = name
+    while parent is not None:
+        merged = flat(content[parent].get(key, {}), merged) | merged
+        parent = content[parent].get("inherits")
+    return merged
 
 
 def _bench(name: str, entry: Mapping[str, Any], source: Path, option: str = "bench") -> Bench:

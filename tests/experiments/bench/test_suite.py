@@ -53,9 +53,10 @@ def test_entries_inherit(tmp_path):
 )
 def test_parts_may_be_nested_as_in_the_file_of_a_run(own, options, tmp_path):
     """A part of one's own replaces an inherited one, with the options of that."""
-    shared = {"passes": 1, "optimizer": {"sgd": {"momentum": 0.9}}}
-    one = {"inherits": "_shared", "setting": "continual", "method": "ewc", "options": own}
-    suite = read_suite(written(tmp_path, {"_shared": {"options": shared}, "one": one}))
+    oldest = {"options": {"passes": 3, "optimizer": {"sgd": {"momentum": 0.9}}}}
+    older = {"inherits": "_oldest", "options": {"passes": 1}}
+    one = {"inherits": "_older", "setting": "continual", "method": "ewc", "options": own}
+    suite = read_suite(written(tmp_path, {"_oldest": oldest, "_older": older, "one": one}))
     assert suite.benches[0].options == options
 
 
