@@ -5,7 +5,7 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Protocol, get_args, get_origin
 
 import numpy as np
@@ -14,9 +14,6 @@ from redwood.core.errors import ClassWarning, InvalidOptionError
 
 # Annotation of an option -> the types that its value may have; the first one is named in messages.
 _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
-
-# In the metadata of a field: the kind of parts that it holds; see `redwood.core.parts`.
-KIND = "kind of parts"
 
 # What a count may be at most: more would fill the memory, or never end. A file or a buffer may have more bytes.
 LARGEST_COUNT = 10**9
@@ -116,23 +113,6 @@ def _check_size(name: str, value: int) -> None:
 def _shown(value: int) -> str:
     """A number as it was written; one of hundreds of digits by its size."""
     return str(value) if value.bit_length() <= 64 else f"{'-' * (value < 0)}2^{value.bit_length() - 1} or more"
-
-
-def refuse_unused(options: Options, unused: Mapping[str, str], whose: str) -> None:
-    """Raise `InvalidOptionError` if an option that decides nothing, or contradicts its owner, is not at its default.
-
-    Args:
-        options: A dataclass.
-        unused: Names of such options, and why, after a comma: `which draws its batches itself`.
-        whose: The name of the setting or method, for the sentence.
-    """
-    for f in dataclasses.fields(options):
-        value, factory = getattr(options, f.name), f.default_factory
-        default, kind = (f.default if factory is dataclasses.MISSING else factory()), f.metadata.get(KIND)
-        if f.name in unused and value != (default if kind is None else kind.make(default)):
-            shown = " ".join(map(str, value)) if isinstance(value, list) else value
-            shown = shown if kind is None else kind.text_of(value)
-            raise InvalidOptionError(f"--{f.name} {shown} does not go with {whose}, {unused[f.name]}; leave it out.")
 
 
 def check_choice(options: object, name: str, known: Collection[str]) -> None:

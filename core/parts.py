@@ -17,10 +17,11 @@ from itertools import product
 from typing import Any, TypeGuard, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
-from redwood.core.checks import KIND, Options, check_types
+from redwood.core.checks import Options, check_types
 from redwood.core.errors import InvalidOptionError, PinnedOptionError
 from redwood.core.registry import known_names, look_up, names_code, reference_of
 
+KIND = "kind of parts"  # in the metadata of a field
 _PLAIN = (bool, float, int, str)
 _P = TypeVar("_P", bound="type[Part]")
 
@@ -228,6 +229,26 @@ def make_parts(owner: Options) -> None:
         value = getattr(owner, name)
         if not isinstance(value, kind.base):
             setattr(owner, name, kind.make(value, usual_part(kind, type(owner), name)))
+
+
+def refuse_unused(owner: Options, unused: Mapping[str, str], whose: str) -> None:
+    """Raise `InvalidOptionError` if an option that decides nothing, or contradicts its owner, is not at its default.
+
+    Args:
+        owner: What has the options.
+        unused: Names of such options, and why, after a comma: `which draws its batches itself`.
+        whose: The name of the setting or method, for the sentence.
+    """
+    kinds = kinds_of(type(owner))
+    for f in fields(owner):
+        if f.name not in unused:
+            continue
+        value, kind = getattr(owner, f.name), kinds.get(f.name)
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        if value != (default if kind is None else usual_part(kind, type(owner), f.name)):
+            shown = " ".join(map(str, value)) if isinstance(value, list) else value
+            shown = shown if kind is None else kind.text_of(value)
+            raise InvalidOptionError(f"--{f.name} {shown} does not go with {whose}, {unused[f.name]}; leave it out.")
 
 
 def check_suitable(owner: Options, setting: type) -> None:

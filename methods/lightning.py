@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
-from redwood.core.checks import check_choice, check_positive, check_range, check_types, refuse_unused
+from redwood.core.checks import check_choice, check_positive, check_range, check_types
 from redwood.core.errors import DataError
 from redwood.core.growth import grow, grow_optimizer, grows, sizes_of
-from redwood.core.parts import check_suitable, make_parts
+from redwood.core.parts import check_suitable, make_parts, refuse_unused
 from redwood.core.seeding import seed_everything
 from redwood.core.state import State
 from redwood.engine.signals import postpone_signals

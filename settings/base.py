@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, TypeGuard, cast
 
-from redwood.core.checks import check_types, refuse_untyped_options, refuse_unused
+from redwood.core.checks import check_types, refuse_untyped_options
 from redwood.core.errors import HiddenError, InvalidOptionError, NotApplicableError, PinnedOptionError
 from redwood.core.overrides import refuse_taken_options
-from redwood.core.parts import Sealed, check_suitable, kinds_of, make_parts
+from redwood.core.parts import Sealed, check_suitable, kinds_of, make_parts, refuse_unused
 from redwood.settings.assumptions import Assumptions, Range, merge_assumptions
 from redwood.settings.eval_tasks import EVAL_TASKS
 from redwood.settings.protocols import AnyPhase, Learner, Stream

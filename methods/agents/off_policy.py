@@ -9,8 +9,9 @@ from gymnasium import spaces
 from torch import Tensor
 from typing_extensions import override
 
-from redwood.core.checks import check_choice, check_positive, refuse_unused
+from redwood.core.checks import check_choice, check_positive
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import refuse_unused
 from redwood.core.workers import rank
 from redwood.methods.agents.agent import Agent
 from redwood.methods.base import Composition, Method

@@ -8,8 +8,8 @@ from gymnasium import spaces
 from torch import Tensor
 from typing_extensions import override
 
-from redwood.core.checks import refuse_unused
 from redwood.core.errors import InvalidOptionError
+from redwood.core.parts import refuse_unused
 from redwood.methods.agents.agent import Agent
 from redwood.settings.rl.phase import ReinforcementPhase
 from redwood.settings.rl.types import Space

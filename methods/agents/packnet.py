@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from redwood.core.checks import check_range, refuse_unused
+from redwood.core.checks import check_range
+from redwood.core.parts import refuse_unused
 from redwood.core.state import State
 from redwood.methods.agents.actor import Actor
 from redwood.methods.agents.agent import Agent

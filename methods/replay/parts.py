@@ -157,7 +157,7 @@ class MemoryMapped(Tier):
 
     key: ClassVar[str] = "mmap"
 
-    buffer_dir: str = ""  # folder for the files (default: that of temporary files)
+    buffer_dir: str = ""  # folder for the files (default: that of temporary files, or /dev/shm if workers share them)
 
     @property
     @override
@@ -167,14 +167,7 @@ class MemoryMapped(Tier):
 
 @REPLAY_TIERS.register(SHARED)
 @dataclass
-class Shared(Tier):
+class Shared(MemoryMapped):
     """In memory that the workers of a machine share; with --async under torchrun."""
 
     key: ClassVar[str] = SHARED
-
-    buffer_dir: str = ""  # folder for the files (default: /dev/shm)
-
-    @property
-    @override
-    def directory(self) -> str | None:
-        return self.buffer_dir or None

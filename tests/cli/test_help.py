@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from itertools import dropwhile
 
 import pytest
@@ -11,11 +12,14 @@ import pytest
 from redwood import __version__
 from redwood.cli import main
 from redwood.core.parts import kinds_of, option_fields, parts_of
+from redwood.engine.run import Run
 from redwood.experiments.options import parse_options
 from redwood.experiments.pairs import Pair
 from redwood.methods import METHODS, get_method
+from redwood.methods.lightning import LightningMethod
 from redwood.settings import SETTINGS, get_setting
 from redwood.settings.base import why_not_applicable
+from redwood.settings.supervised import SupervisedSetting
 from tests.cli.command import environment
 
 # Their targets are no parents of multi_task.
@@ -149,6 +153,13 @@ class TestPair:
         assert options["lr"].split() == ["--lr", "float", "learning", "rate", "[0.05]"]
         assert options["passes"].split()[-4:] == ["20;", "online", "settings:", "1)"]
         assert "no_op" not in text and "%(" not in text
+
+    def test_it_stays_short(self, capsys):
+        """A class has the options that nearly everybody sets; those of one choice belong to a part."""
+        text = printed(capsys, "--setting", "class_incremental", "--method", "rehearsal", "--help")
+        assert len(shown_options(text)) <= 65 and text.count("\n") <= 160
+        limits = {SupervisedSetting: 12, LightningMethod: 14, Run: 14}
+        assert all(len(fields(cls)) <= most for cls, most in limits.items())
 
     def test_what_the_classes_say(self, capsys):
         text = printed(capsys, "--setting", "class_incremental", "--method", "ewc", "--help")
