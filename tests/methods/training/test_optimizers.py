@@ -65,10 +65,10 @@ class TestRefusal:
             ({"optimizer": {"sgd": {"nesterov": "yes"}}}, "--nesterov has to be of type bool, but 'yes' was given"),
             ({"optimizer": {"sgd": {"momentum": True}}}, "--momentum has to be of type float, but True was given"),
             ({"optimizer": {"sgd": {"momentum": -0.1}}}, "--optimizer sgd cannot be made with --momentum -0.1"),
-            ({"optimizer": {"adam": {"betas": (0.9,)}}}, "--optimizer adam cannot be made with --betas"),
+            ({"optimizer": {"adam": {"betas": (0.9,)}}}, r"--betas has to be 2 numbers, but \(0.9,\) was given"),
             ({"optimizer": {"adam": {"betas": (0.9, 2)}}}, r"cannot be made with .*\(Invalid beta"),
             ({"optimizer": Sgd}, "--optimizer needs a part, and SGD is a class; pass an object"),
-            ({"optimizer": 3}, "--optimizer has to be a name or a OptimizerPart, but 3 was given"),
+            ({"optimizer": 3}, "--optimizer has to be a name, .* or an object of OptimizerPart, but 3 was given"),
         ],
     )
     def test_in_one_sentence(self, options, message):
